@@ -1,0 +1,69 @@
+# embed - PostgreSQL extension; see "make help".
+EXTENSION = embed
+MODULE_big = embed
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" embed.control)
+
+# One line per room, in the direction data flows.
+PG_OBJS = $(patsubst %.c,%.o,$(wildcard src/pg/*.c))
+MODEL_OBJS = $(patsubst %.c,%.o,$(wildcard src/model/*.c))
+IMPORT_OBJS = $(patsubst %.c,%.o,$(wildcard src/import/*.c))
+TOKENIZER_OBJS = $(patsubst %.c,%.o,$(wildcard src/tokenizer/*.c))
+ENCODER_OBJS = $(patsubst %.c,%.o,$(wildcard src/encoder/*.c))
+KERNEL_OBJS = $(patsubst %.c,%.o,$(wildcard src/kernels/*.c))
+COMMON_OBJS = $(patsubst %.c,%.o,$(wildcard src/common/*.c))
+CORE_OBJS = $(MODEL_OBJS) $(IMPORT_OBJS) $(TOKENIZER_OBJS) $(ENCODER_OBJS) $(KERNEL_OBJS) $(COMMON_OBJS)
+OBJS = $(PG_OBJS) $(CORE_OBJS)
+
+DATA_built = sql/embed--$(EXTVERSION).sql
+DATA = $(filter-out $(DATA_built),$(wildcard sql/embed--*--*.sql))
+REGRESS = $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql))
+REGRESS_OPTS = --inputdir=test
+EXTRA_CLEAN = build results
+
+PG_CPPFLAGS = -Isrc -D_GNU_SOURCE
+# hidden: two libraries in one backend must not see each other's symbols
+PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-declaration-after-statement -fvisibility=hidden
+SHLIB_LINK = -ljansson -lcrypto -lm
+
+# clang would compile the kernels again with other flags, and other bits
+override with_llvm = no
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# Behind the packager's CFLAGS: gcc and clang contract a*b+c, intrinsics too,
+# unless told not to, and every ISA level must give the same bits.
+override CFLAGS += -ffp-contract=off -fno-fast-math -fno-math-errno
+
+sql/embed--$(EXTVERSION).sql: sql/embed.sql
+	cp $< $@
+
+ALL_HEADERS = $(wildcard src/*/*.h src/kernels/*.def)
+$(OBJS): $(ALL_HEADERS)
+
+help:
+	@echo 'make [PG_CONFIG=...]        the extension'
+	@echo 'make install                into the server of PG_CONFIG'
+	@echo 'make cli                    build/core/embed-cli'
+	@echo 'make unit                   unit tests under sanitizers, no server'
+	@echo 'make installcheck           SQL regression tests on a running server'
+	@echo 'make test                   everything, on a throwaway server'
+	@echo 'make demo                   builds, installs, imports a model, shows the main job'
+	@echo 'make fuzz                   libFuzzer targets (clang)'
+	@echo 'make bench                  benchmarks'
+	@echo 'make check-layers           which room includes which'
+
+cli:
+	$(MAKE) -f core.mk cli
+unit:
+	$(MAKE) -f core.mk unit SANITIZE=1
+fuzz:
+	$(MAKE) -f core.mk fuzz
+check-layers:
+	sh scripts/check-layers
+test:
+	scripts/test
+demo:
+	scripts/demo
+
+.PHONY: help cli unit fuzz check-layers test demo

@@ -1,0 +1,110 @@
+/*
+ * encoder.h
+ *		The forward pass over packed batches of token ids.
+ *
+ * The texts of a batch lie end to end in one [n_tokens, hidden] matrix; there
+ * is no padding between them. Linear layers run over all rows, attention per
+ * text. A text's output has the same bits whatever else is in the batch.
+ *
+ *		EmbBatch batch = {.n_seqs = 2, .offsets = {0, 5, 12}, .ids = ids};
+ *		emb_encoder_bert(&bert, kernels, &batch, mem, stop, out, err);
+ */
+#ifndef EMB_ENCODER_ENCODER_H
+#define EMB_ENCODER_ENCODER_H
+
+#include "common/error.h"
+#include "common/mem.h"
+#include "kernels/kernels.h"
+
+typedef enum EmbActivation
+{
+	EMB_ACT_GELU = 1,			/* x/2 (1 + erf(x / sqrt 2)) */
+	EMB_ACT_GELU_TANH = 2,		/* "gelu_new", "gelu_pytorch_tanh" */
+	EMB_ACT_RELU = 3
+} EmbActivation;
+
+typedef enum EmbPooling
+{
+	EMB_POOL_CLS = 1,			/* the first row */
+	EMB_POOL_MEAN = 2			/* the mean of all rows, special tokens included */
+} EmbPooling;
+
+/* y = x W^T + b. weight: emb_pack_f32's layout, [n_out/16 rounded up][n_in][16]. */
+typedef struct EmbLinear
+{
+	int32_t		n_out,
+				n_in;
+	const float *weight;
+	const float *bias;			/* [n_out rounded up to 16], zero-filled */
+} EmbLinear;
+
+typedef struct EmbLayerNorm
+{
+	const float *gamma;			/* [hidden] */
+	const float *beta;			/* [hidden] */
+} EmbLayerNorm;
+
+typedef struct EmbBertLayer
+{
+	EmbLinear	query,			/* [hidden, hidden] each */
+				key,
+				value,
+				attn_out,
+				ffn_up,			/* [intermediate, hidden] */
+				ffn_down;		/* [hidden, intermediate] */
+	EmbLayerNorm attn_norm,		/* after attention + residual */
+				ffn_norm;		/* after FFN + residual */
+} EmbBertLayer;
+
+typedef struct EmbBert
+{
+	int32_t		hidden,			/* n_heads divides it; any such size, 36 too */
+				n_layers,
+				n_heads,
+				intermediate,
+				n_vocab,
+				n_positions,	/* longest sequence */
+				n_types;
+	EmbActivation activation;
+	EmbPooling	pooling;
+	bool		normalize;		/* L2, x / max(|x|, 1e-12) as torch's F.normalize */
+	float		ln_eps;
+	const float *word_embedding;	/* [n_vocab, hidden] row-major */
+	const float *position_embedding;	/* [n_positions, hidden] */
+	const float *type_embedding;	/* [n_types, hidden] */
+	EmbLayerNorm embedding_norm;
+	const EmbBertLayer *layers; /* [n_layers] */
+} EmbBert;
+
+typedef struct EmbBatch
+{
+	int32_t		n_seqs;
+	const int32_t *offsets;		/* [n_seqs + 1], offsets[0] = 0, strictly ascending */
+	const int32_t *ids;			/* [offsets[n_seqs]], each in 0 .. n_vocab - 1 */
+	const int32_t *type_ids;	/* same length, or NULL: all 0 */
+} EmbBatch;
+
+/*
+ * out: [n_seqs, hidden], pooled, normalized if the model says so. Scratch
+ * comes from mem and is given back before the return, whatever the status:
+ * emb_encoder_bert_scratch_bytes says how much. EMB_ERR_NOMEM,
+ * EMB_ERR_CANCELLED, EMB_ERR_INVALID_ARGUMENT (an id or length out of range,
+ * checked first).
+ */
+extern EmbStatus emb_encoder_bert(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
+								  const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err);
+
+/* Bytes of scratch for a batch of n_tokens whose longest text has n_longest. */
+extern size_t emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest);
+
+/*
+ * As emb_encoder_bert, and calls observe(ctx, layer, hidden) with the
+ * [n_tokens, hidden] rows (row stride stride_elems) after the embedding norm
+ * (layer 0) and after every layer (1 .. n_layers). For tests and calibration.
+ */
+typedef void (*EmbObserve) (void *ctx, int32_t layer, const float *hidden, size_t stride_elems);
+extern EmbStatus emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
+										   const EmbAllocator *mem, const EmbStop *stop,
+										   EmbObserve observe, void *observe_ctx, float *out, EmbError *err);
+
+#endif

@@ -1,0 +1,128 @@
+/*
+ * json.c
+ *		Loading and typed access of untrusted JSON.
+ */
+#include "import/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "import/file.h"
+
+EmbStatus
+emb_json_parse(const char *name, const char *data, size_t size, EmbJson *doc, EmbError *err)
+{
+	json_error_t jerr;
+
+	snprintf(doc->file, sizeof(doc->file), "%s", name);
+	doc->root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &jerr);
+	if (doc->root == NULL)
+		return emb_error_at(err, EMB_ERR_FORMAT, jerr.position, "%s is not valid JSON: %s (line %d, byte %d)",
+							name, jerr.text, jerr.line, jerr.position);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_json_load(const char *dir, const char *name, size_t max_bytes,
+			  const EmbAllocator *mem, EmbJson *doc, EmbError *err)
+{
+	char	   *data;
+	size_t		size;
+	EmbStatus	status;
+
+	doc->root = NULL;
+	status = emb_file_read_all(dir, name, max_bytes, mem, &data, &size, err);
+	if (status != EMB_OK)
+		return status;
+	status = emb_json_parse(name, data, size, doc, err);
+	emb_release(mem, data);
+	return status;
+}
+
+EmbStatus
+emb_json_load_optional(const char *dir, const char *name, size_t max_bytes,
+					   const EmbAllocator *mem, EmbJson *doc, EmbError *err)
+{
+	doc->root = NULL;
+	snprintf(doc->file, sizeof(doc->file), "%s", name);
+	if (!emb_file_exists(dir, name))
+		return EMB_OK;
+	return emb_json_load(dir, name, max_bytes, mem, doc, err);
+}
+
+void
+emb_json_free(EmbJson *doc)
+{
+	if (doc->root != NULL)
+		json_decref(doc->root);
+	doc->root = NULL;
+}
+
+/* The value at key, or NULL when absent or null. */
+static json_t *
+lookup(const json_t *obj, const char *key)
+{
+	json_t	   *v = json_object_get(obj, key);
+
+	return json_is_null(v) ? NULL : v;
+}
+
+EmbStatus
+emb_json_get_int(const EmbJson *doc, const json_t *obj, const char *key,
+				 int64_t min, int64_t max, int64_t *value, EmbError *err)
+{
+	json_t	   *v = lookup(obj, key);
+
+	if (v == NULL)
+		return EMB_OK;
+	if (!json_is_integer(v))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not an integer", doc->file, key);
+	if (json_integer_value(v) < min || json_integer_value(v) > max)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is %lld, outside %lld..%lld", doc->file, key,
+						 (long long) json_integer_value(v), (long long) min, (long long) max);
+	*value = json_integer_value(v);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_json_get_double(const EmbJson *doc, const json_t *obj, const char *key,
+					double min, double max, double *value, EmbError *err)
+{
+	json_t	   *v = lookup(obj, key);
+
+	if (v == NULL)
+		return EMB_OK;
+	if (!json_is_number(v))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not a number", doc->file, key);
+	if (!(json_number_value(v) >= min && json_number_value(v) <= max))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is %g, outside %g..%g", doc->file, key,
+						 json_number_value(v), min, max);
+	*value = json_number_value(v);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_json_get_bool(const EmbJson *doc, const json_t *obj, const char *key, bool *value, EmbError *err)
+{
+	json_t	   *v = lookup(obj, key);
+
+	if (v == NULL)
+		return EMB_OK;
+	if (!json_is_boolean(v))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not true or false", doc->file, key);
+	*value = json_is_true(v);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_json_get_string(const EmbJson *doc, const json_t *obj, const char *key, const char **value, EmbError *err)
+{
+	json_t	   *v = lookup(obj, key);
+
+	if (v == NULL)
+		return EMB_OK;
+	if (!json_is_string(v))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not a string", doc->file, key);
+	*value = json_string_value(v);
+	return EMB_OK;
+}

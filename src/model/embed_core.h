@@ -1,0 +1,197 @@
+/*
+ * embed_core.h
+ *		The public interface of the embedding core: a plain C library that
+ *		knows nothing of PostgreSQL.
+ *
+ * A model directory as the Hugging Face hub gives it is turned once into an
+ * image: one block of bytes with configuration, tokenizer tables and packed
+ * weights, equal byte for byte on every CPU. An image is opened in place (from
+ * a read-only mapping, say) without parsing and used from then on:
+ *
+ *		emb_import_dir("/models/bge-small", &options, &mem, &stop, &sink, err);
+ *		...
+ *		EmbModel *model;
+ *		emb_model_open(image, size, 0, &mem, &model, err);
+ *		emb_model_encode(model, EMB_PROMPT_DOCUMENT, text, len, true, ids, 512, &stop, &r, err);
+ *		EmbSequence seq = {ids, r.n_ids};
+ *		emb_model_embed(model, &seq, 1, &run, out, err);		out[info->dim]
+ *		emb_model_close(model);
+ *
+ * Ownership: the caller owns the image and keeps it mapped until
+ * emb_model_close. Everything a call allocates comes from the EmbAllocator it
+ * was given. Errors: every function that can fail returns EmbStatus and fills
+ * EmbError. Threads: an open model is read-only; calls on it from different
+ * threads do not disturb each other as long as their allocators do not.
+ */
+#ifndef EMBED_CORE_H
+#define EMBED_CORE_H
+
+#include "common/error.h"
+#include "common/hash.h"
+#include "common/mem.h"
+
+#define EMBED_CORE_VERSION "0.1.0"
+
+/* Longest name of a model or alias, bytes; letters, digits, and ._-/ */
+#define EMB_NAME_MAX 128
+
+extern bool emb_name_is_valid(const char *name, size_t len);
+
+/* ---------------------------------------------------------------- import */
+
+typedef struct EmbImportOptions
+{
+	const char *precision;		/* "fp32"; NULL: the default */
+	const char *query_prompt;	/* NULL: the model's own; "": none */
+	const char *document_prompt;
+	int32_t		max_tokens;		/* 0: the model's own */
+} EmbImportOptions;
+
+/* Receives the image front to back. A status other than EMB_OK ends the import with it. */
+typedef struct EmbSink
+{
+	void	   *ctx;
+	EmbStatus	(*write) (void *ctx, const void *data, size_t size, EmbError *err);
+	void		(*progress) (void *ctx, int64_t done_bytes, int64_t total_bytes);	/* may be NULL */
+} EmbSink;
+
+/*
+ * Reads the model directory at path and writes its image to sink. Memory is
+ * bounded by the largest tensor row block and the tokenizer, not by the model.
+ */
+extern EmbStatus emb_import_dir(const char *path, const EmbImportOptions *options,
+								const EmbAllocator *mem, const EmbStop *stop,
+								const EmbSink *sink, EmbError *err);
+
+/* ----------------------------------------------------------------- model */
+
+typedef struct EmbModel EmbModel;
+
+typedef enum EmbKind
+{
+	EMB_KIND_EMBEDDING = 1,
+	EMB_KIND_RERANKER = 2
+} EmbKind;
+
+typedef struct EmbModelInfo
+{
+	EmbKind		kind;
+	const char *family;			/* "bert" */
+	const char *precision;		/* "fp32" */
+	const char *pooling;		/* "cls", "mean" */
+	bool		normalize;
+	int32_t		dim;			/* elements of a result vector */
+	int32_t		hidden;
+	int32_t		n_layers;
+	int32_t		n_heads;
+	int32_t		intermediate;
+	int32_t		n_vocab;
+	int32_t		max_tokens;		/* special tokens included */
+	const char *query_prompt;	/* never NULL; UTF-8, zero-terminated */
+	const char *document_prompt;
+	int64_t		size_bytes;
+	uint32_t	layout_version;
+	uint32_t	numerics_version;
+} EmbModelInfo;
+
+/*
+ * Opens the image of size bytes at image (64-byte aligned). Without flags the
+ * header, sizes and bounds are checked in O(1). EMB_OPEN_CHECK_ALL also
+ * verifies every table and that every weight is finite, O(size): an image of
+ * unknown origin must pass it once before it is opened without.
+ * EMB_ERR_FORMAT; EMB_ERR_UNSUPPORTED (another layout or numerics version).
+ */
+#define EMB_OPEN_CHECK_ALL 1
+
+extern EmbStatus emb_model_open(const void *image, size_t size, unsigned flags,
+								const EmbAllocator *mem, const EmbStop *stop,
+								EmbModel **model, EmbError *err);
+extern void emb_model_close(EmbModel *model);
+extern const EmbModelInfo *emb_model_info(const EmbModel *model);
+
+/* ---------------------------------------------------------- tokenization */
+
+typedef enum EmbPrompt
+{
+	EMB_PROMPT_NONE,
+	EMB_PROMPT_DOCUMENT,
+	EMB_PROMPT_QUERY
+} EmbPrompt;
+
+typedef struct EmbEncoded
+{
+	int32_t		n_ids;
+	bool		truncated;		/* the text has more tokens than fit */
+	bool		need_more;		/* complete was false and more text could change the ids */
+} EmbEncoded;
+
+/*
+ * Prompt + text to ids, special tokens included, at most max_ids (itself
+ * clamped to the model's max_tokens). complete = false: text is a prefix of a
+ * longer one, cut between characters; need_more then says that the ids are not
+ * certain yet. EMB_ERR_TEXT: not UTF-8.
+ */
+extern EmbStatus emb_model_encode(const EmbModel *model, EmbPrompt prompt,
+								  const char *text, size_t len, bool complete,
+								  int32_t *ids, int32_t max_ids, const EmbAllocator *mem,
+								  const EmbStop *stop, EmbEncoded *result, EmbError *err);
+
+/* Tokens of prompt + text before truncation; reads all of it. */
+extern EmbStatus emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len,
+										const EmbAllocator *mem, const EmbStop *stop,
+										int64_t *n_tokens, EmbError *err);
+
+/* ------------------------------------------------------------- embedding */
+
+typedef struct EmbSequence
+{
+	const int32_t *ids;
+	int32_t		n_ids;			/* 1 .. max_tokens */
+} EmbSequence;
+
+typedef struct EmbRun
+{
+	const EmbAllocator *mem;
+	const EmbStop *stop;
+	int32_t		batch_tokens;	/* tokens computed at once; 0: EMB_BATCH_TOKENS_DEFAULT */
+} EmbRun;
+
+#define EMB_BATCH_TOKENS_DEFAULT 2048
+
+/*
+ * out: [n_seqs, dim], row-major. Sequences are packed into batches of at most
+ * batch_tokens (one longer sequence makes a batch of its own); equal ones are
+ * computed once. The bits of a row depend on its ids only. Peak scratch is
+ * that of one batch.
+ */
+extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+								 const EmbRun *run, float *out, EmbError *err);
+
+/* Scratch bytes that emb_model_embed needs for sequences of at most n_longest tokens. */
+extern size_t emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest);
+
+/* ---------------------------------------------------------------- vectors */
+
+/* Cosine similarity of a and b, both [n], n >= 1; 0 where either has norm 0. Clamped to -1..1. */
+extern float emb_cosine(const float *a, const float *b, int32_t n);
+
+/* x /= max(|x|, 1e-12) in place, in the numerics of the encoder. */
+extern void emb_normalize(float *x, int32_t n);
+
+/* ---------------------------------------------------- instruction sets */
+
+/*
+ * "auto", "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon". A level
+ * the CPU (or this build) lacks is EMB_ERR_UNSUPPORTED and changes nothing.
+ * Not thread-safe: call it between calls.
+ */
+extern EmbStatus emb_isa_select(const char *name, EmbError *err);
+
+/* Whether name is one of the levels above at all, and whether it can be selected here. */
+extern bool emb_isa_is_known(const char *name);
+extern bool emb_isa_is_available(const char *name);
+
+/* Name of the level in use; runs the self-test of the kernels at first use. */
+extern const char *emb_isa_name(void);
+
+#endif

@@ -1,0 +1,171 @@
+/*
+ * tokenizer.h
+ *		Text to token ids, equal to Hugging Face's tokenizers library.
+ *
+ * A tokenizer lives in two forms. EmbTokSpec is what a model's files say
+ * (import/hf_tokenizer.c fills it). emb_tok_build turns it into one position-
+ * independent block of bytes, a section of the image: tables ready for use,
+ * equal byte for byte for equal specs. emb_tok_open lays an EmbTokenizer over
+ * such a block without copying or parsing; the block must outlive it.
+ *
+ *		emb_tok_open(block, size, mem, &tok, err);
+ *		EmbTokResult r;
+ *		emb_tok_encode(tok, text, len, true, ids, 512, &stop, &r, err);
+ *		... ids[0 .. r.n_ids)
+ *		emb_tok_close(tok);
+ *
+ * An open tokenizer is read-only and may be used from many threads.
+ * Texts are UTF-8 without U+0000; anything else is EMB_ERR_TEXT.
+ */
+#ifndef EMB_TOKENIZER_TOKENIZER_H
+#define EMB_TOKENIZER_TOKENIZER_H
+
+#include "common/error.h"
+#include "common/mem.h"
+
+typedef enum EmbTokModel
+{
+	EMB_TOK_WORDPIECE = 1		/* others follow: Unigram, byte-level BPE */
+} EmbTokModel;
+
+/* A vocabulary entry or added token: bytes of UTF-8, not zero-terminated. */
+typedef struct EmbTokPiece
+{
+	const char *text;			/* NULL: no piece has this id */
+	uint32_t	len;
+} EmbTokPiece;
+
+typedef struct EmbTokAdded
+{
+	EmbTokPiece piece;
+	int32_t		id;
+	bool		single_word,
+				lstrip,
+				rstrip,
+				normalized,		/* matched after normalization instead of in the raw text */
+				special;
+} EmbTokAdded;
+
+/* One slot of the post-processing template. */
+typedef enum EmbTokSlotKind
+{
+	EMB_TOK_SLOT_SPECIAL,		/* the token id */
+	EMB_TOK_SLOT_A,				/* the ids of the first text */
+	EMB_TOK_SLOT_B				/* the ids of the second text */
+} EmbTokSlotKind;
+
+typedef struct EmbTokSlot
+{
+	EmbTokSlotKind kind;
+	int32_t		id;				/* of a special slot */
+	int32_t		type_id;
+} EmbTokSlot;
+
+#define EMB_TOK_MAX_SLOTS	16
+
+typedef struct EmbTokTemplate
+{
+	int			n_slots;
+	EmbTokSlot	slots[EMB_TOK_MAX_SLOTS];
+} EmbTokTemplate;
+
+typedef struct EmbTokSpec
+{
+	EmbTokModel model;
+
+	/* BertNormalizer */
+	bool		clean_text,
+				handle_chinese_chars,
+				strip_accents,	/* resolved: null means lowercase */
+				lowercase;
+
+	/* WordPiece */
+	EmbTokPiece continuing_prefix;	/* "##" */
+	int32_t		max_chars_per_word; /* code points, 100 */
+	int32_t		unk_id;
+
+	int32_t		n_vocab;		/* pieces[id]; ids run 0 .. n_vocab - 1 */
+	EmbTokPiece *pieces;
+	int			n_added;
+	EmbTokAdded *added;
+
+	EmbTokTemplate single;		/* no slot B */
+	EmbTokTemplate pair;		/* n_slots 0: the model takes no pairs */
+
+	/* Owner of every string and array above; freed by emb_tok_spec_free. */
+	void	   *storage;
+} EmbTokSpec;
+
+/*
+ * Builds the image section. *block is allocated from mem (64-byte aligned),
+ * the caller releases it. EMB_ERR_FORMAT, EMB_ERR_LIMIT (over 4,000,000
+ * pieces, a piece over 65,535 bytes) or EMB_ERR_NOMEM.
+ */
+extern EmbStatus emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem,
+							   void **block, size_t *size, EmbError *err);
+
+typedef struct EmbTokenizer EmbTokenizer;
+
+/*
+ * check_all: verify every table so that no text can make the encoder read
+ * outside the block or yield an id outside 0 .. n_vocab - 1, O(size); an image
+ * of unknown origin must be opened so once. Without it the header and the
+ * bounds of tables are checked, O(1), and the encoder still never reads
+ * outside the block.
+ */
+extern EmbStatus emb_tok_open(const void *block, size_t size, bool check_all,
+							  const EmbAllocator *mem, EmbTokenizer **tok, EmbError *err);
+extern void emb_tok_close(EmbTokenizer *tok);
+
+extern int32_t emb_tok_n_vocab(const EmbTokenizer *tok);	/* largest id + 1, added tokens included */
+extern int	emb_tok_n_special(const EmbTokenizer *tok, bool pair);	/* special slots of the template */
+extern bool emb_tok_has_pair(const EmbTokenizer *tok);
+
+typedef struct EmbTokResult
+{
+	int32_t		n_ids;			/* ids written, special tokens included */
+	bool		truncated;		/* the text has more tokens than fit */
+	bool		need_more;		/* see emb_tok_encode */
+} EmbTokResult;
+
+/*
+ * Encodes one text with its special tokens, cut on the right so that n_ids <=
+ * max_ids (as truncation="longest_first" of a single text does; max_ids >=
+ * the number of special slots). Stops reading text once the ids are certain,
+ * so a text of 100 MB costs what its first max_ids tokens cost.
+ *
+ * complete = false: text is a prefix, cut at a character boundary, of a longer
+ * text. When what follows could still change an id or the count, the call
+ * returns EMB_OK with need_more set and the ids meaningless: ask again with
+ * more text. (It is set whenever the prefix is used up before max_ids is
+ * reached.)
+ *
+ * stop is asked at least once every 256 KiB of text (about 10 ms).
+ */
+extern EmbStatus emb_tok_encode(const EmbTokenizer *tok, const char *text, size_t len, bool complete,
+								int32_t *ids, int32_t max_ids, const EmbStop *stop,
+								EmbTokResult *result, EmbError *err);
+
+/* Tokens of the whole text, special tokens included; no truncation. */
+extern EmbStatus emb_tok_count(const EmbTokenizer *tok, const char *text, size_t len,
+							   const EmbStop *stop, int64_t *n_tokens, EmbError *err);
+
+typedef enum EmbTokTruncation
+{
+	EMB_TOK_LONGEST_FIRST,
+	EMB_TOK_ONLY_FIRST,
+	EMB_TOK_ONLY_SECOND
+} EmbTokTruncation;
+
+/*
+ * Encodes a pair by the pair template. type_ids has max_ids entries, as ids.
+ * Where Hugging Face raises (the text that may be cut is too short to make
+ * room), EMB_ERR_INVALID_ARGUMENT.
+ */
+extern EmbStatus emb_tok_encode_pair(const EmbTokenizer *tok,
+									 const char *a, size_t a_len, const char *b, size_t b_len,
+									 EmbTokTruncation truncation,
+									 int32_t *ids, int32_t *type_ids, int32_t max_ids,
+									 const EmbStop *stop, EmbTokResult *result, EmbError *err);
+
+#endif
