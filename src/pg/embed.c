@@ -1,0 +1,17 @@
+/*
+ * embed.c
+ *		Module magic and initialization.
+ */
+#include "pg/glue.h"
+#include "pg/registry.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	embed_guc_init();
+	embed_registry_init();
+}

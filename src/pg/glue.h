@@ -1,0 +1,54 @@
+/*
+ * glue.h
+ *		What every file of pg/ shares: the core's allocator, stop callback and
+ *		errors in PostgreSQL's terms.
+ *
+ * The core never longjmps and is never longjmped through: its callbacks only
+ * return. A status other than EMB_OK comes back to our own frame, and only
+ * there embed_throw raises it (or CHECK_FOR_INTERRUPTS the cancel).
+ *
+ *		EmbAllocator mem = embed_allocator(CurrentMemoryContext);
+ *		EmbStop		stop = embed_stop();
+ *		EmbError	err;
+ *		EmbStatus	status = emb_something(..., &mem, &stop, &err);
+ *		if (status != EMB_OK)
+ *			embed_throw(status, &err);
+ */
+#ifndef EMBED_PG_GLUE_H
+#define EMBED_PG_GLUE_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/memutils.h"
+
+#include "model/embed_core.h"
+#include "pg/compat.h"
+
+/* glue.c: memory of cxt, 64-byte aligned, NULL when there is none (no ERROR). */
+extern EmbAllocator embed_allocator(MemoryContext cxt);
+
+/* True when a cancel or terminate could be served now; never runs it. */
+extern EmbStop embed_stop(void);
+
+/* errors.c: raises err with its SQLSTATE, message and hint. Cancelled: CHECK_FOR_INTERRUPTS. */
+pg_attribute_noreturn() extern void embed_throw(EmbStatus status, const EmbError *err);
+
+/* errors.c: status -> SQLSTATE. */
+extern int	embed_sqlstate(EmbStatus status);
+
+/* guc.c */
+extern char *embed_guc_model;		/* embed.model: name or alias, "" = the database's default */
+extern int	embed_guc_on_overflow;	/* EmbedOverflow */
+extern int	embed_guc_batch_tokens;
+typedef enum EmbedOverflow
+{
+	EMBED_OVERFLOW_TRUNCATE,
+	EMBED_OVERFLOW_WARN,
+	EMBED_OVERFLOW_ERROR
+} EmbedOverflow;
+
+/* Defines the settings; assign hooks of those that choose a model call embed_registry_invalidate(). */
+extern void embed_guc_init(void);
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * registry.h
+ *		From a model's name to an open, mapped model.
+ *
+ * A name with a model argument stands for one fingerprint for ever; aliases,
+ * defaults and embed.model resolve only where no model argument is given.
+ *
+ *		if (site->ref == NULL || site->generation != embed_registry_generation())
+ *		{
+ *			site->ref = embed_registry_lookup(name, EMB_KIND_EMBEDDING);
+ *			site->generation = embed_registry_generation();
+ *		}
+ *
+ * A ref stays valid until the end of the transaction; whoever keeps one
+ * compares generations before each use. The lookup raises: no model installed
+ * (42704 with a hint), unknown name (42704), alias as a model argument
+ * (22023), another kind (22023), and whatever materializing meets.
+ */
+#ifndef EMBED_PG_REGISTRY_H
+#define EMBED_PG_REGISTRY_H
+
+#include "pg/glue.h"
+
+typedef struct EmbedModelRef
+{
+	uint8		fingerprint[EMB_HASH_SIZE];
+	EmbModel   *model;
+	const EmbModelInfo *info;
+} EmbedModelRef;
+
+/* How a name may be given. */
+typedef enum EmbedNameUse
+{
+	EMBED_NAME_ARGUMENT,		/* a model argument: models only */
+	EMBED_NAME_ALIAS_TOO		/* embed_trigger, settings: models and aliases */
+} EmbedNameUse;
+
+/* name NULL: embed.model, else the database's default of that kind. */
+extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use);
+
+/* Changes whenever a resolved name may stand for something else or a ref died. */
+extern uint64 embed_registry_generation(void);
+extern void embed_registry_invalidate(void);
+
+/* Registers callbacks; from _PG_init. */
+extern void embed_registry_init(void);
+
+#endif
