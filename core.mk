@@ -3,7 +3,7 @@
 #   make -f core.mk                        build/core: libembed_core.a, embed-cli
 #   make -f core.mk unit                   unit tests
 #   make -f core.mk unit SANITIZE=1        the same under address and undefined-behaviour sanitizers
-#   make -f core.mk fuzz                   libFuzzer targets (clang)
+#   make -f core.mk fuzz FUZZ_SECONDS=600  libFuzzer targets (clang), each so long
 #   make -f core.mk CC=aarch64-linux-gnu-gcc BUILD=build/arm64 lib
 SANITIZE ?=
 BUILD ?= build/core$(if $(SANITIZE),-san)
@@ -14,7 +14,8 @@ CORE_CPPFLAGS = -Isrc -D_GNU_SOURCE
 CORE_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -fPIC -fvisibility=hidden -fno-strict-aliasing
 # gcc and clang contract a*b+c, intrinsics too, unless told not to.
 NUMERIC_CFLAGS = -ffp-contract=off -fno-fast-math -fno-math-errno
-SAN_CFLAGS = $(if $(SANITIZE),-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_CFLAGS = $(if $(SANITIZE),$(SANITIZERS))
 COMPILE = $(CC) $(CORE_CPPFLAGS) $(CPPFLAGS) $(CFLAGS) $(CORE_CFLAGS) $(SAN_CFLAGS) $(NUMERIC_CFLAGS) -MMD -MP
 CORE_LIBS = -ljansson -lcrypto -lm -pthread
 
@@ -29,6 +30,9 @@ LIB = $(BUILD)/libembed_core.a
 CLI = $(BUILD)/embed-cli
 UNIT_SRCS = $(wildcard test/unit/test_*.c)
 UNIT_BINS = $(UNIT_SRCS:test/unit/%.c=$(BUILD)/unit/%)
+FUZZ_SRCS = $(wildcard test/fuzz/fuzz_*.c)
+FUZZ_BINS = $(FUZZ_SRCS:test/fuzz/%.c=$(BUILD)/fuzz/%)
+REPLAY_BINS = $(FUZZ_SRCS:test/fuzz/%.c=$(BUILD)/replay/%)
 
 all: lib cli
 lib: $(LIB)
@@ -51,13 +55,42 @@ $(BUILD)/unit/%: test/unit/%.c $(LIB)
 
 unit-bins: $(UNIT_BINS)
 
-# Each test prints TAP; prove sums up.
-unit: $(UNIT_BINS) $(CLI)
-	EMBED_CLI=$(CLI) prove --exec '' $(UNIT_BINS)
+# Each fuzz target with a driver that runs it over its corpus.
+$(BUILD)/replay/%: test/fuzz/%.c test/fuzz/replay.c $(LIB)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $< test/fuzz/replay.c $(LIB) $(LDFLAGS) $(CORE_LIBS)
 
--include $(CORE_OBJS:.o=.d) $(wildcard $(BUILD)/src/cli/*.d $(BUILD)/unit/*.d)
+replay-bins: $(REPLAY_BINS)
+
+# Each test prints TAP; prove sums up (scripts/test counts with a runner of its own).
+TAP_RUN ?= prove --exec ''
+unit: $(UNIT_BINS) $(REPLAY_BINS) $(CLI)
+	EMBED_CLI=$(CLI) $(TAP_RUN) $(UNIT_BINS) $(REPLAY_BINS)
+
+# libFuzzer. Findings stay in build/fuzz/findings/TARGET, what it learns in
+# build/fuzz/corpus/TARGET; test/fuzz/corpus/TARGET is only read.
+FUZZ_SECONDS ?= 60
+FUZZ_BUILD = build/fuzz
+FUZZ_SAN_CFLAGS = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+fuzz:
+	$(MAKE) -f core.mk CC=clang BUILD=$(FUZZ_BUILD) SAN_CFLAGS='$(FUZZ_SAN_CFLAGS)' fuzz-bins
+	for target in $(FUZZ_SRCS:test/fuzz/%.c=%); do \
+		mkdir -p $(FUZZ_BUILD)/corpus/$$target $(FUZZ_BUILD)/findings/$$target test/fuzz/corpus/$$target || exit 1; \
+		echo "== $$target, $(FUZZ_SECONDS) s"; \
+		$(FUZZ_BUILD)/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=$(FUZZ_BUILD)/findings/$$target/ \
+			$(FUZZ_BUILD)/corpus/$$target test/fuzz/corpus/$$target || exit 1; \
+	done
+
+fuzz-bins: $(FUZZ_BINS)
+
+$(BUILD)/fuzz/%: test/fuzz/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(COMPILE) -fsanitize=fuzzer -o $@ $< $(LIB) $(LDFLAGS) $(CORE_LIBS)
+
+-include $(CORE_OBJS:.o=.d) $(wildcard $(BUILD)/src/cli/*.d $(BUILD)/unit/*.d $(BUILD)/replay/*.d)
 
 clean-core:
 	rm -rf build
 
-.PHONY: all lib cli unit unit-bins clean-core
+.PHONY: all lib cli unit unit-bins replay-bins fuzz fuzz-bins clean-core
