@@ -26,6 +26,7 @@ typedef struct EmbedModelRef
 	uint8		fingerprint[EMB_HASH_SIZE];
 	EmbModel   *model;
 	const EmbModelInfo *info;
+	const char *image;			/* the mapping, info->size_bytes */
 } EmbedModelRef;
 
 /* How a name may be given. */
@@ -37,6 +38,15 @@ typedef enum EmbedNameUse
 
 /* name NULL: embed.model, else the database's default of that kind. */
 extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use);
+
+/*
+ * Opens an image that has no committed row yet, checking all of it: what
+ * embed_import and embed_load do with a file they have just written.
+ */
+extern const EmbedModelRef *embed_registry_open_image(const uint8 *fingerprint, int64 size_bytes);
+
+/* The image's row was deleted by this transaction: unmap it when that ends. */
+extern void embed_registry_dropped(const uint8 *fingerprint);
 
 /* Changes whenever a resolved name may stand for something else or a ref died. */
 extern uint64 embed_registry_generation(void);

@@ -1,0 +1,462 @@
+/*
+ * manage.c
+ *		embed_import, embed_load, embed_drop, embed_set_default,
+ *		embed_set_alias: the lifecycle of models. All of it is transactional.
+ */
+#include "pg/glue.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+
+#include "pg/materialize.h"
+#include "pg/registry.h"
+#include "pg/storage.h"
+
+EMBED_FUNCTION(embed_import);
+EMBED_FUNCTION(embed_load);
+EMBED_FUNCTION(embed_drop);
+EMBED_FUNCTION(embed_drop_forget);
+EMBED_FUNCTION(embed_set_default);
+EMBED_FUNCTION(embed_set_alias);
+
+typedef struct ManageOptions
+{
+	EmbImportOptions import;	/* strings in UTF-8 */
+	bool		has_import;		/* an option that only an import can serve was given */
+	bool		has_default;
+	bool		make_default;
+	char	   *alias;
+} ManageOptions;
+
+static void
+check_may_write(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	PreventCommandDuringRecovery(function);
+}
+
+/* The name as a C string, or ERROR 42602. */
+static char *
+get_valid_name(text *name, const char *what)
+{
+	if (!emb_name_is_valid(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid %s \"%s\"", what, text_to_cstring(name)),
+				 errhint("A name has 1 to %d of the characters A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
+	return text_to_cstring(name);
+}
+
+/* ------------------------------------------------------------- options */
+
+pg_attribute_noreturn() static void
+option_type_error(const char *key, const char *type)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" must be a %s", key, type)));
+}
+
+static char *
+option_string(const char *key, const JsonbValue *v)
+{
+	if (v->type != jbvString)
+		option_type_error(key, "string");
+	return pnstrdup(v->val.string.val, v->val.string.len);
+}
+
+static char *
+option_utf8(const char *key, const JsonbValue *v)
+{
+	char	   *s = option_string(key, v);
+
+	return pg_server_to_any(s, strlen(s), PG_UTF8);
+}
+
+static bool
+option_bool(const char *key, const JsonbValue *v)
+{
+	if (v->type != jbvBool)
+		option_type_error(key, "boolean");
+	return v->val.boolean;
+}
+
+static int32
+option_int(const char *key, const JsonbValue *v)
+{
+	Numeric		n;
+
+	if (v->type != jbvNumeric)
+		option_type_error(key, "number");
+	n = v->val.numeric;
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(n),
+										  DirectFunctionCall2(numeric_trunc, NumericGetDatum(n), Int32GetDatum(0)))))
+		option_type_error(key, "whole number");
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(n)));
+}
+
+static void
+set_option(ManageOptions *options, const char *key, const JsonbValue *v)
+{
+	bool		import_only = true;
+
+	if (v->type == jbvNull)
+		return;
+	if (strcmp(key, "precision") == 0)
+		options->import.precision = option_string(key, v);
+	else if (strcmp(key, "query_prompt") == 0)
+		options->import.query_prompt = option_utf8(key, v);
+	else if (strcmp(key, "document_prompt") == 0)
+		options->import.document_prompt = option_utf8(key, v);
+	else if (strcmp(key, "max_tokens") == 0)
+	{
+		options->import.max_tokens = option_int(key, v);
+		if (options->import.max_tokens <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"max_tokens\" is %d, but must be positive", options->import.max_tokens)));
+	}
+	else
+	{
+		import_only = false;
+		if (strcmp(key, "default") == 0)
+		{
+			options->has_default = true;
+			options->make_default = option_bool(key, v);
+		}
+		else if (strcmp(key, "alias") == 0)
+			options->alias = get_valid_name(cstring_to_text(option_string(key, v)), "alias");
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unknown option \"%s\"", key),
+					 errhint("The options are precision, query_prompt, document_prompt, max_tokens, default and alias.")));
+	}
+	options->has_import |= import_only;
+}
+
+static void
+parse_options(Jsonb *jsonb, ManageOptions *options)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+	JsonbIteratorToken token;
+	char	   *key = NULL;
+
+	memset(options, 0, sizeof(*options));
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object"),
+				 errhint("For example '{\"max_tokens\": 256, \"alias\": \"current\"}'.")));
+	it = JsonbIteratorInit(&jsonb->root);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token == WJB_VALUE)
+			set_option(options, key, &v);
+	}
+}
+
+/* ------------------------------------------------------------- install */
+
+static Datum
+fingerprint_hex(const uint8 *fingerprint)
+{
+	char		hex[2 * EMB_HASH_SIZE + 1];
+
+	for (int i = 0; i < EMB_HASH_SIZE; i++)
+		snprintf(hex + 2 * i, 3, "%02x", fingerprint[i]);
+	return CStringGetTextDatum(hex);
+}
+
+static void
+check_not_alias(const char *name)
+{
+	char	   *target = embed_storage_find_alias(name);
+
+	if (target != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("\"%s\" is an alias of model \"%s\"", name, target),
+				 errhint("Choose another name, or remove the alias with SELECT embed_set_alias('%s', NULL).", name)));
+}
+
+/* A name means one fingerprint for ever: that is what makes embed(text, model) immutable. */
+static void
+check_name_is_free(const char *name, const uint8 *fingerprint)
+{
+	EmbedModelRow row;
+
+	check_not_alias(name);
+	if (!embed_storage_find_model(name, &row) || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("model name \"%s\" already stands for other content", name),
+			 errdetail(row.dropped ? "That model was dropped, but vectors and indexes may still depend on the name."
+					   : "Results of embed(text, model) are immutable, so a name keeps its content."),
+			 errhint("Import under a new name. Where nothing depends on the old content, "
+					 "SELECT embed_drop('%s', forget => true) frees the name.", name)));
+}
+
+static void
+set_alias(const char *alias, const char *name)
+{
+	EmbedModelRow row;
+
+	if (embed_storage_find_model(alias, &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("\"%s\" is the name of a %smodel and cannot be an alias", alias, row.dropped ? "dropped " : "")));
+	embed_storage_put_alias(alias, name);
+}
+
+/* From a spooled image to rows. */
+static Datum
+install(const char *name, const uint8 *fingerprint, int64 size_bytes, const ManageOptions *options)
+{
+	const EmbedModelRef *ref;
+	EmbedModelRow row;
+	int64		stored_bytes;
+	const char *kind;
+
+	embed_materialize_forget_at(fingerprint, false);
+	ref = embed_registry_open_image(fingerprint, size_bytes);
+	kind = embed_kind_name(ref->info->kind);
+
+	embed_storage_lock();
+	check_name_is_free(name, fingerprint);
+	if (!embed_storage_find_image(fingerprint, &stored_bytes))
+		embed_storage_insert_image(fingerprint, ref->info, ref->image);
+	memcpy(row.fingerprint, fingerprint, EMB_HASH_SIZE);
+	row.dropped = false;
+	embed_storage_put_model(name, &row);
+	if (options->alias != NULL)
+		set_alias(options->alias, name);
+	if (options->has_default ? options->make_default : embed_storage_find_default(kind) == NULL)
+		embed_storage_put_default(kind, name);
+	return fingerprint_hex(fingerprint);
+}
+
+static EmbStatus
+sink_write(void *ctx, const void *data, size_t size, EmbError *err)
+{
+	return embed_spool_write(ctx, data, size, err);
+}
+
+/* Runs the importer into the spool; raises what it reports. */
+static void
+import_into(EmbedSpool *spool, const char *path, const EmbImportOptions *options)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed import", ALLOCSET_DEFAULT_SIZES);
+	EmbAllocator mem = embed_allocator(cxt);
+	EmbStop		stop = embed_stop();
+	EmbSink		sink = {.ctx = spool,.write = sink_write};
+	EmbError	err;
+	EmbStatus	status = emb_import_dir(path, options, &mem, &stop, &sink, &err);
+
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+	MemoryContextDelete(cxt);
+}
+
+Datum
+embed_import(PG_FUNCTION_ARGS)
+{
+	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	ManageOptions options;
+	EmbedSpool	spool;
+	uint8		fingerprint[EMB_HASH_SIZE];
+
+	check_may_write("embed_import()");
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to import a model from a server path"),
+				 errhint("Only roles with the privileges of pg_read_server_files may do that. "
+						 "embed_load takes an image made by embed-cli pack from the client.")));
+	if (!is_absolute_path(path))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("path \"%s\" is not absolute", path)));
+	parse_options(PG_GETARG_JSONB_P(2), &options);
+	check_not_alias(name);
+
+	embed_spool_begin(&spool);
+	PG_TRY();
+	{
+		import_into(&spool, path, &options.import);
+		embed_spool_end(&spool, fingerprint);
+	}
+	PG_CATCH();
+	{
+		embed_spool_abort(&spool);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	PG_RETURN_DATUM(install(name, fingerprint, spool.size_bytes, &options));
+}
+
+Datum
+embed_load(PG_FUNCTION_ARGS)
+{
+	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	bytea	   *image = PG_GETARG_BYTEA_PP(1);
+	ManageOptions options;
+	EmbedSpool	spool;
+	uint8		fingerprint[EMB_HASH_SIZE];
+
+	check_may_write("embed_load()");
+	parse_options(PG_GETARG_JSONB_P(2), &options);
+	if (options.has_import)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("embed_load takes only the options default and alias"),
+				 errhint("Prompts, max_tokens and precision are part of the image: give them to embed-cli pack.")));
+	check_not_alias(name);
+
+	embed_spool_begin(&spool);
+	PG_TRY();
+	{
+		EmbError	err;
+		EmbStatus	status = embed_spool_write(&spool, VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image), &err);
+
+		if (status != EMB_OK)
+			embed_throw(status, &err);
+		embed_spool_check(&spool);
+		embed_spool_end(&spool, fingerprint);
+	}
+	PG_CATCH();
+	{
+		embed_spool_abort(&spool);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	PG_RETURN_DATUM(install(name, fingerprint, spool.size_bytes, &options));
+}
+
+/* ---------------------------------------------------------- drop, names */
+
+/* The row of an installed model, or ERROR. */
+static void
+get_installed(const char *name, EmbedModelRow *row)
+{
+	char	   *target;
+
+	if (embed_storage_find_model(name, row))
+		return;
+	target = embed_storage_find_alias(name);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%s\" does not exist", name),
+			 target != NULL ? errhint("It is an alias of model \"%s\".", target)
+			 : errhint("SELECT name FROM embed_models lists the models of this database.")));
+}
+
+static void
+check_not_dropped(const char *name, const EmbedModelRow *row)
+{
+	if (row->dropped)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" was dropped", name),
+				 errhint("Importing the same content under that name brings it back; "
+						 "SELECT embed_drop('%s', forget => true) frees the name.", name)));
+}
+
+static void
+drop_model(const char *name, bool forget)
+{
+	EmbedModelRow row;
+
+	check_may_write("embed_drop()");
+	embed_materialize_sweep();
+	embed_storage_lock();
+	get_installed(name, &row);
+	if (!forget)
+		check_not_dropped(name, &row);
+	embed_storage_delete_aliases_of(name);
+	embed_storage_delete_defaults_of(name);
+	row.dropped = true;
+	if (forget)
+		embed_storage_delete_model(name);
+	else
+		embed_storage_put_model(name, &row);
+	if (!embed_storage_image_is_used(row.fingerprint))
+	{
+		embed_storage_delete_image(row.fingerprint);
+		embed_materialize_forget_at(row.fingerprint, true);
+		embed_registry_dropped(row.fingerprint);
+	}
+}
+
+Datum
+embed_drop(PG_FUNCTION_ARGS)
+{
+	drop_model(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	PG_RETURN_VOID();
+}
+
+Datum
+embed_drop_forget(PG_FUNCTION_ARGS)
+{
+	drop_model(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1));
+	PG_RETURN_VOID();
+}
+
+Datum
+embed_set_default(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	EmbedModelRow row;
+	char	   *kind;
+
+	check_may_write("embed_set_default()");
+	embed_storage_lock();
+	get_installed(name, &row);
+	check_not_dropped(name, &row);
+	kind = embed_storage_image_kind(row.fingerprint);
+	embed_storage_put_default(kind, name);
+	PG_RETURN_VOID();
+}
+
+/* Not strict: a NULL name removes the alias. */
+Datum
+embed_set_alias(PG_FUNCTION_ARGS)
+{
+	char	   *alias;
+	char	   *name;
+	EmbedModelRow row;
+
+	check_may_write("embed_set_alias()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("alias must not be null")));
+	alias = get_valid_name(PG_GETARG_TEXT_PP(0), "alias");
+	embed_storage_lock();
+	if (PG_ARGISNULL(1))
+	{
+		if (embed_storage_find_alias(alias) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("alias \"%s\" does not exist", alias)));
+		embed_storage_put_alias(alias, NULL);
+		PG_RETURN_VOID();
+	}
+	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	get_installed(name, &row);
+	check_not_dropped(name, &row);
+	set_alias(alias, name);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,593 @@
+/*
+ * materialize.c
+ *		Images as files: one inode per cluster, mapped by every backend.
+ *
+ * Locks: whoever creates, links or removes a file with a final name holds an
+ * flock on pgsql_tmp_embed/lock, polled with interrupts. Not a heavyweight
+ * lock: those do not conflict inside a parallel group, and two workers may
+ * materialize at once. Whoever writes a .tmp holds an flock on it, so that a
+ * .tmp that can be locked has a dead writer. Both go when the process does.
+ */
+#include "pg/materialize.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "utils/syscache.h"
+
+#include "pg/storage.h"
+
+#define IMAGE_ROOT	"pgsql_tmp_embed"
+#define LOCK_POLL_MS	10
+
+/* Left free on the disk beside the image, so that the server itself goes on. */
+#define FREE_RESERVE_BYTES	((int64) 16 * 1024 * 1024)
+
+/* Files to unlink when the transaction ends. */
+typedef struct ForgetEntry
+{
+	uint8		fingerprint[EMB_HASH_SIZE];
+	bool		on_commit;		/* else on abort */
+	struct ForgetEntry *next;
+} ForgetEntry;
+
+static ForgetEntry *forget_list = NULL;
+static unsigned spool_counter = 0;
+
+/* -------------------------------------------------------------- names */
+
+static void
+image_path(char *path, Oid database, const uint8 *fingerprint)
+{
+	int			n = snprintf(path, MAXPGPATH, "%s/%u/", IMAGE_ROOT, database);
+
+	for (int i = 0; i < EMB_HASH_SIZE; i++)
+		n += snprintf(path + n, MAXPGPATH - n, "%02x", fingerprint[i]);
+	snprintf(path + n, MAXPGPATH - n, ".img");
+}
+
+static void
+temp_path(char *path)
+{
+	snprintf(path, MAXPGPATH, "%s/%u/%d.%u.tmp", IMAGE_ROOT, MyDatabaseId, MyProcPid, spool_counter++);
+}
+
+/* The fingerprint in "<64 hex digits>.img", or false. */
+static bool
+parse_image_name(const char *name, uint8 *fingerprint)
+{
+	if (strlen(name) != 2 * EMB_HASH_SIZE + 4 || strcmp(name + 2 * EMB_HASH_SIZE, ".img") != 0)
+		return false;
+	for (int i = 0; i < EMB_HASH_SIZE; i++)
+	{
+		unsigned	byte;
+
+		if (strspn(name + 2 * i, "0123456789abcdef") < 2 || sscanf(name + 2 * i, "%2x", &byte) != 1)
+			return false;
+		fingerprint[i] = (uint8) byte;
+	}
+	return true;
+}
+
+static bool
+has_suffix(const char *name, const char *suffix)
+{
+	size_t		n = strlen(name);
+	size_t		k = strlen(suffix);
+
+	return n > k && strcmp(name + n - k, suffix) == 0;
+}
+
+/* --------------------------------------------------------------- files */
+
+static void
+make_directory(const char *path)
+{
+	if (MakePGDirectory(path) != 0 && errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create directory \"%s\": %m", path)));
+}
+
+static void
+make_directories(void)
+{
+	char		path[MAXPGPATH];
+
+	make_directory(IMAGE_ROOT);
+	snprintf(path, sizeof(path), "%s/%u", IMAGE_ROOT, MyDatabaseId);
+	make_directory(path);
+}
+
+/* Takes the cluster's writer lock; released by closing the descriptor, at abort too. */
+static int
+lock_root(void)
+{
+	int			fd;
+
+	make_directories();
+	fd = OpenTransientFile(IMAGE_ROOT "/lock", O_RDWR | O_CREAT | PG_BINARY);
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", IMAGE_ROOT "/lock")));
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0)
+	{
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not lock file \"%s\": %m", IMAGE_ROOT "/lock")));
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LOCK_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	return fd;
+}
+
+/* ENOSPC is told before the disk is full: free space is checked, then reserved. */
+static void
+reserve_space(int fd, const char *path, int64 size_bytes)
+{
+	struct statvfs fs;
+	int			rc;
+
+	if (fstatvfs(fd, &fs) == 0 &&
+		(double) fs.f_bavail * fs.f_frsize < (double) size_bytes + FREE_RESERVE_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_DISK_FULL),
+				 errmsg("not enough free space for a model image of %lld bytes in \"%s\"",
+						(long long) size_bytes, IMAGE_ROOT),
+				 errdetail("%lld bytes are free.", (long long) ((double) fs.f_bavail * fs.f_frsize)),
+				 errhint("Free some space in the file system of the data directory.")));
+	do
+		rc = posix_fallocate(fd, 0, size_bytes);
+	while (rc == EINTR);
+	if (rc != 0 && rc != EOPNOTSUPP && rc != EINVAL)
+	{
+		errno = rc;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not reserve %lld bytes for file \"%s\": %m", (long long) size_bytes, path)));
+	}
+}
+
+void
+embed_spool_begin(EmbedSpool *spool)
+{
+	make_directories();
+	memset(spool, 0, sizeof(*spool));
+	temp_path(spool->path);
+	spool->fd = OpenTransientFile(spool->path, O_RDWR | O_CREAT | O_EXCL | PG_BINARY);
+	if (spool->fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create file \"%s\": %m", spool->path)));
+	/* Says to sweepers that the writer lives; nobody else locks a new file for long. */
+	(void) flock(spool->fd, LOCK_EX);
+	spool->hash = emb_hash_begin();
+	if (spool->hash == NULL)
+	{
+		embed_spool_abort(spool);
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
+}
+
+EmbStatus
+embed_spool_write(EmbedSpool *spool, const void *data, size_t size, EmbError *err)
+{
+	const char *p = data;
+
+	if (!emb_hash_update(spool->hash, data, size))
+		return emb_error(err, EMB_ERR_INTERNAL, "SHA-256 failed");
+	while (size > 0)
+	{
+		ssize_t		done = write(spool->fd, p, size);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return emb_error(err, errno == ENOSPC || errno == EDQUOT ? EMB_ERR_DISK_FULL : EMB_ERR_IO,
+							 "could not write file \"%s\": %s", spool->path, strerror(errno));
+		p += done;
+		size -= done;
+		spool->size_bytes += done;
+	}
+	return EMB_OK;
+}
+
+void
+embed_spool_abort(EmbedSpool *spool)
+{
+	if (spool->hash != NULL)
+		(void) emb_hash_end(spool->hash, NULL);
+	spool->hash = NULL;
+	if (spool->path[0] != '\0')
+		(void) unlink(spool->path);
+	spool->path[0] = '\0';
+}
+
+void
+embed_spool_check(EmbedSpool *spool)
+{
+	EmbAllocator mem = embed_allocator(CurrentMemoryContext);
+	EmbStop		stop = embed_stop();
+	EmbModel   *model;
+	EmbError	err;
+	EmbStatus	status;
+	void	   *addr;
+
+	if (spool->size_bytes == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("the image is empty"),
+				 errhint("Make one with embed-cli pack.")));
+	addr = mmap(NULL, spool->size_bytes, PROT_READ, MAP_SHARED, spool->fd, 0);
+	if (addr == MAP_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map file \"%s\": %m", spool->path)));
+	status = emb_model_open(addr, spool->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, &model, &err);
+	if (status == EMB_OK)
+		emb_model_close(model);
+	(void) munmap(addr, spool->size_bytes);
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+}
+
+/* Links the image from another database's folder; false when none has it. */
+static bool
+link_from_other_database(const uint8 *fingerprint, int64 size_bytes, const char *path)
+{
+	DIR		   *dir = AllocateDir(IMAGE_ROOT);
+	struct dirent *de;
+	bool		linked = false;
+
+	if (dir == NULL)
+		return false;
+	while (!linked && (de = ReadDirExtended(dir, IMAGE_ROOT, LOG)) != NULL)
+	{
+		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
+		char		other[MAXPGPATH];
+		struct stat st;
+
+		if (database == InvalidOid || database == MyDatabaseId)
+			continue;
+		image_path(other, database, fingerprint);
+		linked = lstat(other, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes
+			&& link(other, path) == 0;
+	}
+	FreeDir(dir);
+	return linked;
+}
+
+static bool
+image_file_exists(const char *path, int64 size_bytes)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes;
+}
+
+/* A name lost in a crash costs one materialization, so failures do not matter. */
+static void
+sync_directory(void)
+{
+	char		path[MAXPGPATH];
+	int			fd;
+
+	snprintf(path, sizeof(path), "%s/%u", IMAGE_ROOT, MyDatabaseId);
+	fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	if (fd < 0)
+		return;
+	(void) pg_fsync(fd);
+	CloseTransientFile(fd);
+}
+
+/* Under the writer lock: spool becomes path, unless somebody's equal file does. */
+static void
+publish(EmbedSpool *spool, const uint8 *fingerprint)
+{
+	char		path[MAXPGPATH];
+
+	image_path(path, MyDatabaseId, fingerprint);
+	if (image_file_exists(path, spool->size_bytes))
+		(void) unlink(spool->path);
+	else
+	{
+		(void) unlink(path);	/* one of a wrong size */
+		if (link_from_other_database(fingerprint, spool->size_bytes, path))
+			(void) unlink(spool->path);
+		else if (rename(spool->path, path) != 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not rename file \"%s\" to \"%s\": %m", spool->path, path)));
+	}
+	spool->path[0] = '\0';
+	sync_directory();
+}
+
+void
+embed_spool_end(EmbedSpool *spool, uint8 *fingerprint)
+{
+	int			lock_fd;
+
+	if (!emb_hash_end(spool->hash, fingerprint))
+	{
+		spool->hash = NULL;
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	}
+	spool->hash = NULL;
+	if (fchmod(spool->fd, 0400) != 0 || pg_fsync(spool->fd) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync file \"%s\": %m", spool->path)));
+	lock_fd = lock_root();
+	publish(spool, fingerprint);
+	CloseTransientFile(lock_fd);
+	CloseTransientFile(spool->fd);
+}
+
+/* ------------------------------------------------------ materializing */
+
+static void
+write_chunk(void *ctx, const char *data, size_t size)
+{
+	EmbError	err;
+	EmbStatus	status = embed_spool_write(ctx, data, size, &err);
+
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+}
+
+/* Writes the file from the rows, checking the hash on the way. */
+static void
+write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes)
+{
+	uint8		got[EMB_HASH_SIZE];
+
+	reserve_space(spool->fd, spool->path, size_bytes);
+	embed_storage_read_image(fingerprint, write_chunk, spool);
+	if (!emb_hash_end(spool->hash, got))
+	{
+		spool->hash = NULL;
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	}
+	spool->hash = NULL;
+	if (spool->size_bytes != size_bytes || memcmp(got, fingerprint, EMB_HASH_SIZE) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the stored image of a model does not have the hash it was imported with"),
+				 errdetail("%lld bytes were read, %lld expected.",
+						   (long long) spool->size_bytes, (long long) size_bytes),
+				 errhint("Restore the tables of schema _embed from a backup, or drop the model and import it again.")));
+	if (fchmod(spool->fd, 0400) != 0 || pg_fsync(spool->fd) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync file \"%s\": %m", spool->path)));
+}
+
+static void sweep(void);
+
+/* Makes the file if it is not there; another backend may be faster. */
+static void
+materialize_file(const uint8 *fingerprint, int64 size_bytes)
+{
+	char		path[MAXPGPATH];
+	int			lock_fd = lock_root();
+
+	image_path(path, MyDatabaseId, fingerprint);
+	if (!image_file_exists(path, size_bytes) &&
+		!((void) unlink(path), link_from_other_database(fingerprint, size_bytes, path)))
+	{
+		EmbedSpool	spool;
+
+		embed_spool_begin(&spool);
+		PG_TRY();
+		{
+			write_from_rows(&spool, fingerprint, size_bytes);
+			publish(&spool, fingerprint);
+		}
+		PG_CATCH();
+		{
+			embed_spool_abort(&spool);
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+		CloseTransientFile(spool.fd);
+		sweep();
+	}
+	CloseTransientFile(lock_fd);
+}
+
+/* Maps the file; addr NULL when it is not there or not of that size. */
+static EmbedMapping
+map_file(const uint8 *fingerprint, int64 size_bytes)
+{
+	EmbedMapping mapping = {NULL, 0};
+	char		path[MAXPGPATH];
+	struct stat st;
+	int			fd;
+
+	image_path(path, MyDatabaseId, fingerprint);
+	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | PG_BINARY);
+	if (fd < 0 && errno != ENOENT && errno != ELOOP)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	if (fd < 0)
+		return mapping;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes)
+	{
+		void	   *addr = mmap(NULL, size_bytes, PROT_READ, MAP_SHARED, fd, 0);
+
+		if (addr == MAP_FAILED)
+			ereport(ERROR,
+					(errcode(errno == ENOMEM ? ERRCODE_OUT_OF_MEMORY : ERRCODE_IO_ERROR),
+					 errmsg("could not map file \"%s\" (%lld bytes): %m", path, (long long) size_bytes)));
+		mapping = (EmbedMapping) {addr, size_bytes};
+	}
+	CloseTransientFile(fd);
+	return mapping;
+}
+
+EmbedMapping
+embed_materialize(const uint8 *fingerprint, int64 size_bytes)
+{
+	EmbedMapping mapping = map_file(fingerprint, size_bytes);
+
+	/* A sweeper that does not see an uncommitted row may take the file between the two steps. */
+	for (int attempt = 0; mapping.addr == NULL; attempt++)
+	{
+		if (attempt == 10)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the file of a model image keeps disappearing from \"%s\"", IMAGE_ROOT)));
+		CHECK_FOR_INTERRUPTS();
+		materialize_file(fingerprint, size_bytes);
+		mapping = map_file(fingerprint, size_bytes);
+	}
+	return mapping;
+}
+
+void
+embed_materialize_discard(const uint8 *fingerprint)
+{
+	char		path[MAXPGPATH];
+
+	image_path(path, MyDatabaseId, fingerprint);
+	(void) unlink(path);
+}
+
+void
+embed_unmap(EmbedMapping *mapping)
+{
+	if (mapping->addr != NULL)
+		(void) munmap(mapping->addr, mapping->size_bytes);
+	mapping->addr = NULL;
+}
+
+/* -------------------------------------------------------------- sweep */
+
+/* Removes a temporary file whose writer is gone. */
+static void
+sweep_temp(const char *path)
+{
+	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		(void) unlink(path);
+	CloseTransientFile(fd);
+}
+
+/* all: the database is gone, and so goes everything in its folder. */
+static void
+sweep_database(Oid database, bool all)
+{
+	char		dirname[MAXPGPATH];
+	DIR		   *dir;
+	struct dirent *de;
+
+	snprintf(dirname, sizeof(dirname), "%s/%u", IMAGE_ROOT, database);
+	dir = AllocateDir(dirname);
+	if (dir == NULL)
+		return;
+	while ((de = ReadDirExtended(dir, dirname, LOG)) != NULL)
+	{
+		char		path[MAXPGPATH * 2];
+		uint8		fingerprint[EMB_HASH_SIZE];
+		int64		size_bytes;
+
+		snprintf(path, sizeof(path), "%s/%s", dirname, de->d_name);
+		if (has_suffix(de->d_name, ".tmp"))
+			sweep_temp(path);
+		else if (parse_image_name(de->d_name, fingerprint) &&
+				 (all || !embed_storage_find_image(fingerprint, &size_bytes)))
+			(void) unlink(path);
+	}
+	FreeDir(dir);
+	if (all)
+		(void) rmdir(dirname);
+}
+
+static void
+sweep(void)
+{
+	DIR		   *dir = AllocateDir(IMAGE_ROOT);
+	struct dirent *de;
+
+	if (dir == NULL)
+		return;
+	while ((de = ReadDirExtended(dir, IMAGE_ROOT, LOG)) != NULL)
+	{
+		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
+
+		if (database == MyDatabaseId)
+			sweep_database(database, false);
+		else if (database != InvalidOid &&
+				 !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
+			sweep_database(database, true);
+	}
+	FreeDir(dir);
+}
+
+void
+embed_materialize_sweep(void)
+{
+	int			lock_fd = lock_root();
+
+	sweep();
+	CloseTransientFile(lock_fd);
+}
+
+/* --------------------------------------------------- end of transaction */
+
+void
+embed_materialize_forget_at(const uint8 *fingerprint, bool on_commit)
+{
+	ForgetEntry *entry = MemoryContextAlloc(TopMemoryContext, sizeof(ForgetEntry));
+
+	memcpy(entry->fingerprint, fingerprint, EMB_HASH_SIZE);
+	entry->on_commit = on_commit;
+	entry->next = forget_list;
+	forget_list = entry;
+}
+
+/*
+ * A wrong guess (a drop inside a rolled-back subtransaction, the same content
+ * imported by somebody else meanwhile) costs one materialization, no more.
+ */
+static void
+forget_files(XactEvent event, void *arg)
+{
+	bool		committed = event == XACT_EVENT_COMMIT;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	while (forget_list != NULL)
+	{
+		ForgetEntry *entry = forget_list;
+
+		forget_list = entry->next;
+		if (event != XACT_EVENT_PREPARE && entry->on_commit == committed)
+			embed_materialize_discard(entry->fingerprint);
+		pfree(entry);
+	}
+}
+
+void
+embed_materialize_init(void)
+{
+	RegisterXactCallback(forget_files, NULL);
+}

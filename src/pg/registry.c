@@ -1,0 +1,307 @@
+/*
+ * registry.c
+ *		From a model's name to an open, mapped model.
+ *
+ * Every change to the rows of schema _embed invalidates the relcache entry of
+ * _embed.model (embed_storage_changed), so PostgreSQL itself tells all
+ * backends at commit, and us at once, that resolved names may be stale: the
+ * generation moves on. Mappings are by fingerprint and never stale, only
+ * superfluous once the image's row is gone.
+ */
+#include "pg/registry.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#include "pg/materialize.h"
+#include "pg/storage.h"
+
+/* One mapped image of this backend; the fingerprint is the hash key. */
+typedef struct RegistryEntry
+{
+	EmbedModelRef ref;			/* ref.fingerprint must come first */
+	EmbedMapping mapping;
+	MemoryContext cxt;			/* what emb_model_open allocated */
+	bool		gone;			/* no row any more: unmapped when the transaction ends */
+} RegistryEntry;
+
+StaticAssertDecl(offsetof(RegistryEntry, ref.fingerprint) == 0, "the hash key leads the entry");
+
+static HTAB *registry = NULL;
+static uint64 generation = 1;
+static uint64 checked_generation = 0;
+static bool any_gone = false;
+
+/* _embed.model as of the last lookup; a change there makes names stale. */
+static Oid	watched_relid = InvalidOid;
+
+uint64
+embed_registry_generation(void)
+{
+	return generation;
+}
+
+void
+embed_registry_invalidate(void)
+{
+	generation++;
+}
+
+static void
+relcache_changed(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == watched_relid)
+		generation++;
+}
+
+/* ------------------------------------------------------------ mappings */
+
+static void
+create_registry(void)
+{
+	HASHCTL		ctl;
+
+	memset(&ctl, 0, sizeof(ctl));
+	ctl.keysize = EMB_HASH_SIZE;
+	ctl.entrysize = sizeof(RegistryEntry);
+	ctl.hcxt = TopMemoryContext;
+	registry = hash_create("embed models", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+close_entry(RegistryEntry *entry)
+{
+	if (entry->ref.model != NULL)
+		emb_model_close(entry->ref.model);
+	if (entry->cxt != NULL)
+		MemoryContextDelete(entry->cxt);
+	embed_unmap(&entry->mapping);
+	(void) hash_search(registry, entry->ref.fingerprint, HASH_REMOVE, NULL);
+}
+
+/* Opens the mapped image in place. A file that does not open is thrown away. */
+static void
+open_entry(RegistryEntry *entry, unsigned flags)
+{
+	EmbAllocator mem;
+	EmbStop		stop = embed_stop();
+	EmbError	err;
+	EmbStatus	status;
+
+	entry->cxt = AllocSetContextCreate(TopMemoryContext, "embed model", ALLOCSET_SMALL_SIZES);
+	mem = embed_allocator(entry->cxt);
+	status = emb_model_open(entry->mapping.addr, entry->mapping.size_bytes, flags,
+							&mem, &stop, &entry->ref.model, &err);
+	if (status != EMB_OK)
+	{
+		entry->ref.model = NULL;
+		if (status == EMB_ERR_FORMAT)
+			embed_materialize_discard(entry->ref.fingerprint);
+		embed_throw(status, &err);
+	}
+	entry->ref.info = emb_model_info(entry->ref.model);
+	entry->ref.image = entry->mapping.addr;
+}
+
+/*
+ * The entry of that image, mapped and open. Images made by an older version
+ * stay readable or say so in emb_model_open.
+ */
+static RegistryEntry *
+get_entry(const uint8 *fingerprint, int64 size_bytes, unsigned flags)
+{
+	RegistryEntry *entry;
+	bool		found;
+
+	if (registry == NULL)
+		create_registry();
+	entry = hash_search(registry, fingerprint, HASH_ENTER, &found);
+	if (found)
+	{
+		entry->gone = false;
+		return entry;
+	}
+	entry->ref.model = NULL;
+	entry->ref.info = NULL;
+	entry->mapping.addr = NULL;
+	entry->cxt = NULL;
+	entry->gone = false;
+	PG_TRY();
+	{
+		entry->mapping = embed_materialize(fingerprint, size_bytes);
+		open_entry(entry, flags);
+	}
+	PG_CATCH();
+	{
+		close_entry(entry);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return entry;
+}
+
+/* Marks the mappings whose image was dropped, here or elsewhere. */
+static void
+check_entries(void)
+{
+	HASH_SEQ_STATUS seq;
+	RegistryEntry *entry;
+	uint64		now = generation;
+
+	if (registry == NULL || checked_generation == now)
+		return;
+	hash_seq_init(&seq, registry);
+	while ((entry = hash_seq_search(&seq)) != NULL)
+	{
+		int64		size_bytes;
+
+		entry->gone = !embed_storage_find_image(entry->ref.fingerprint, &size_bytes);
+		any_gone |= entry->gone;
+	}
+	checked_generation = now;
+}
+
+static void
+unmap_gone(XactEvent event, void *arg)
+{
+	HASH_SEQ_STATUS seq;
+	RegistryEntry *entry;
+
+	if (!any_gone || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE
+					  && event != XACT_EVENT_PARALLEL_COMMIT && event != XACT_EVENT_PARALLEL_ABORT))
+		return;
+	any_gone = false;
+	hash_seq_init(&seq, registry);
+	while ((entry = hash_seq_search(&seq)) != NULL)
+	{
+		/* dynahash allows removing the entry just returned */
+		if (entry->gone)
+			close_entry(entry);
+	}
+	generation++;
+}
+
+const EmbedModelRef *
+embed_registry_open_image(const uint8 *fingerprint, int64 size_bytes)
+{
+	RegistryEntry *entry = get_entry(fingerprint, size_bytes, EMB_OPEN_CHECK_ALL);
+
+	/* Unless the import commits, this mapping has no row. */
+	entry->gone = true;
+	any_gone = true;
+	return &entry->ref;
+}
+
+void
+embed_registry_dropped(const uint8 *fingerprint)
+{
+	RegistryEntry *entry = NULL;
+
+	if (registry != NULL)
+		entry = hash_search(registry, fingerprint, HASH_FIND, NULL);
+	if (entry != NULL)
+		entry->gone = any_gone = true;
+}
+
+/* --------------------------------------------------------------- names */
+
+pg_attribute_noreturn() static void
+no_model_error(EmbKind kind)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("no default %s model in this database", embed_kind_name(kind)),
+			 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory'), "
+					 "or choose an installed one with embed_set_default or the setting embed.model.")));
+}
+
+/* The name to look up where no model argument is given; palloc'd. */
+static char *
+default_name(EmbKind kind)
+{
+	char	   *name;
+
+	if (kind == EMB_KIND_EMBEDDING && embed_guc_model != NULL && embed_guc_model[0] != '\0')
+		return pstrdup(embed_guc_model);
+	name = embed_storage_find_default(embed_kind_name(kind));
+	if (name == NULL)
+		no_model_error(kind);
+	return name;
+}
+
+pg_attribute_noreturn() static void
+unknown_model_error(const char *name, bool tombstone)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 tombstone ? errmsg("model \"%s\" was dropped", name)
+			 : errmsg("model \"%s\" does not exist", name),
+			 tombstone ? errhint("Importing the same content under that name brings it back.")
+			 : errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")));
+}
+
+/* The row of name, or of the model its alias stands for. */
+static void
+resolve_name(const char *name, EmbedNameUse use, EmbedModelRow *row)
+{
+	char	   *target;
+
+	if (embed_storage_find_model(name, row))
+	{
+		if (row->dropped)
+			unknown_model_error(name, true);
+		return;
+	}
+	target = embed_storage_find_alias(name);
+	if (target == NULL)
+		unknown_model_error(name, false);
+	if (use == EMBED_NAME_ARGUMENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is an alias of model \"%s\" and cannot be a model argument", name, target),
+				 errdetail("A call with a model argument is immutable; an alias may change."),
+				 errhint("Use the model's name \"%s\", or the alias in the setting embed.model or in embed_trigger.", target)));
+	if (!embed_storage_find_model(target, row) || row->dropped)
+		unknown_model_error(target, false);
+}
+
+const EmbedModelRef *
+embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
+{
+	EmbedModelRow row;
+	RegistryEntry *entry;
+	int64		size_bytes;
+
+	watched_relid = embed_storage_model_relid();
+	check_entries();
+	if (name == NULL)
+	{
+		name = default_name(kind);
+		use = EMBED_NAME_ALIAS_TOO;
+	}
+	resolve_name(name, use, &row);
+	if (!embed_storage_find_image(row.fingerprint, &size_bytes))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the image of model \"%s\" is missing from table \"_embed.image\"", name),
+				 errhint("Import the model again, or restore schema _embed from a backup.")));
+	entry = get_entry(row.fingerprint, size_bytes, 0);
+	if (entry->ref.info->kind != kind)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" is of kind %s, not %s", name,
+						embed_kind_name(entry->ref.info->kind), embed_kind_name(kind))));
+	return &entry->ref;
+}
+
+void
+embed_registry_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_changed, (Datum) 0);
+	RegisterXactCallback(unmap_gone, NULL);
+	embed_materialize_init();
+}

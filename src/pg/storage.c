@@ -1,0 +1,531 @@
+/*
+ * storage.c
+ *		Models as rows: the tables of schema _embed.
+ */
+#include "pg/storage.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* Attribute numbers, as in sql/embed.sql. */
+enum
+{
+	Anum_model_name = 1,
+	Anum_model_fingerprint,
+	Anum_model_dropped,
+	Natts_model = Anum_model_dropped
+};
+enum
+{
+	Anum_image_fingerprint = 1,
+	Anum_image_size_bytes,
+	Anum_image_kind,
+	Anum_image_family,
+	Anum_image_dim,
+	Anum_image_max_tokens,
+	Anum_image_precision,
+	Anum_image_pooling,
+	Anum_image_query_prompt,
+	Anum_image_document_prompt,
+	Natts_image = Anum_image_document_prompt
+};
+enum
+{
+	Anum_chunk_fingerprint = 1,
+	Anum_chunk_no,
+	Anum_chunk_data,
+	Natts_chunk = Anum_chunk_data
+};
+enum
+{
+	Anum_alias_alias = 1,
+	Anum_alias_name,
+	Natts_alias = Anum_alias_name
+};
+enum
+{
+	Anum_default_kind = 1,
+	Anum_default_name,
+	Natts_default = Anum_default_name
+};
+
+const char *
+embed_kind_name(EmbKind kind)
+{
+	return kind == EMB_KIND_RERANKER ? "reranker" : "embedding";
+}
+
+static Oid
+storage_relid(const char *table)
+{
+	Oid			nsp = get_namespace_oid("_embed", true);
+
+	return OidIsValid(nsp) ? get_relname_relid(table, nsp) : InvalidOid;
+}
+
+Oid
+embed_storage_model_relid(void)
+{
+	return storage_relid("model");
+}
+
+static Relation
+storage_open(const char *table, LOCKMODE lock)
+{
+	Oid			relid = storage_relid(table);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"_embed.%s\" does not exist", table),
+				 errhint("Run CREATE EXTENSION embed in this database.")));
+	return table_open(relid, lock);
+}
+
+/* A scan by the leading columns of the primary key, which must exist. */
+static SysScanDesc
+storage_scan(Relation rel, const char *table, int nkeys, ScanKey keys)
+{
+	char		index[NAMEDATALEN];
+
+	snprintf(index, sizeof(index), "%s_pkey", table);
+	return systable_beginscan(rel, storage_relid(index), true, NULL, nkeys, keys);
+}
+
+static void
+text_key(ScanKey key, AttrNumber attno, const char *value)
+{
+	/* ScanKeyInit asks for the C collation, which the columns have */
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(value));
+}
+
+static Datum
+fingerprint_datum(const uint8 *fingerprint)
+{
+	bytea	   *b = palloc(VARHDRSZ + EMB_HASH_SIZE);
+
+	SET_VARSIZE(b, VARHDRSZ + EMB_HASH_SIZE);
+	memcpy(VARDATA(b), fingerprint, EMB_HASH_SIZE);
+	return PointerGetDatum(b);
+}
+
+static void
+fingerprint_key(ScanKey key, AttrNumber attno, const uint8 *fingerprint)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_BYTEAEQ, fingerprint_datum(fingerprint));
+}
+
+static void
+copy_fingerprint(uint8 *dst, Datum value)
+{
+	bytea	   *b = DatumGetByteaPP(value);
+
+	if (VARSIZE_ANY_EXHDR(b) != EMB_HASH_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a fingerprint in schema _embed has %d bytes instead of %d",
+						(int) VARSIZE_ANY_EXHDR(b), EMB_HASH_SIZE)));
+	memcpy(dst, VARDATA_ANY(b), EMB_HASH_SIZE);
+}
+
+static Datum
+get_attr(Relation rel, HeapTuple tuple, AttrNumber attno)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attno, RelationGetDescr(rel), &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("column %d of table \"_embed.%s\" is null", attno, RelationGetRelationName(rel))));
+	return value;
+}
+
+/* ------------------------------------------------------------- reading */
+
+bool
+embed_storage_find_model(const char *name, EmbedModelRow *row)
+{
+	Relation	rel = storage_open("model", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	text_key(&key, Anum_model_name, name);
+	scan = storage_scan(rel, "model", 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		copy_fingerprint(row->fingerprint, get_attr(rel, tuple, Anum_model_fingerprint));
+		row->dropped = DatumGetBool(get_attr(rel, tuple, Anum_model_dropped));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+bool
+embed_storage_find_image(const uint8 *fingerprint, int64 *size_bytes)
+{
+	Relation	rel = storage_open("image", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
+	scan = storage_scan(rel, "image", 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		*size_bytes = DatumGetInt64(get_attr(rel, tuple, Anum_image_size_bytes));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+char *
+embed_storage_image_kind(const uint8 *fingerprint)
+{
+	Relation	rel = storage_open("image", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *kind;
+
+	fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
+	scan = storage_scan(rel, "image", 1, &key);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the image of a model is missing from table \"_embed.image\"")));
+	kind = TextDatumGetCString(get_attr(rel, tuple, Anum_image_kind));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return kind;
+}
+
+/* The text in column value_attno of the row whose key column equals key_value. */
+static char *
+find_text(const char *table, AttrNumber key_attno, const char *key_value, AttrNumber value_attno)
+{
+	Relation	rel = storage_open(table, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *value = NULL;
+
+	text_key(&key, key_attno, key_value);
+	scan = storage_scan(rel, table, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		value = TextDatumGetCString(get_attr(rel, tuple, value_attno));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return value;
+}
+
+char *
+embed_storage_find_alias(const char *alias)
+{
+	return find_text("alias", Anum_alias_alias, alias, Anum_alias_name);
+}
+
+char *
+embed_storage_find_default(const char *kind)
+{
+	return find_text("default_model", Anum_default_kind, kind, Anum_default_name);
+}
+
+/*
+ * The data of chunk no. PG 13 to 18 detoast under the registered catalog
+ * snapshot of the scan, so the copy is made before the scan ends.
+ */
+static bytea *
+read_chunk(Relation rel, const uint8 *fingerprint, int32 no)
+{
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bytea	   *data = NULL;
+
+	fingerprint_key(&keys[0], Anum_chunk_fingerprint, fingerprint);
+	ScanKeyInit(&keys[1], Anum_chunk_no, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(no));
+	scan = storage_scan(rel, "chunk", 2, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		data = DatumGetByteaPCopy(get_attr(rel, tuple, Anum_chunk_data));
+	systable_endscan(scan);
+	return data;
+}
+
+void
+embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *ctx)
+{
+	Relation	rel = storage_open("chunk", AccessShareLock);
+	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed chunk",
+													ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_cxt = MemoryContextSwitchTo(chunk_cxt);
+	bytea	   *data;
+
+	/* One index probe a chunk keeps chunks in order without sorting. */
+	for (int32 no = 0; (data = read_chunk(rel, fingerprint, no)) != NULL; no++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		visit(ctx, VARDATA(data), VARSIZE(data) - VARHDRSZ);
+		MemoryContextReset(chunk_cxt);
+	}
+	MemoryContextSwitchTo(old_cxt);
+	MemoryContextDelete(chunk_cxt);
+	table_close(rel, AccessShareLock);
+}
+
+bool
+embed_storage_image_is_used(const uint8 *fingerprint)
+{
+	Relation	rel = storage_open("model", AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	bool		used = false;
+
+	while (!used && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		uint8		fp[EMB_HASH_SIZE];
+
+		copy_fingerprint(fp, get_attr(rel, tuple, Anum_model_fingerprint));
+		used = memcmp(fp, fingerprint, EMB_HASH_SIZE) == 0
+			&& !DatumGetBool(get_attr(rel, tuple, Anum_model_dropped));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return used;
+}
+
+/* ------------------------------------------------------------- writing */
+
+void
+embed_storage_lock(void)
+{
+	table_close(storage_open("model", ShareRowExclusiveLock), NoLock);
+}
+
+void
+embed_storage_changed(void)
+{
+	Relation	rel = storage_open("model", NoLock);
+
+	CacheInvalidateRelcache(rel);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+static void
+insert_row(Relation rel, Datum *values)
+{
+	bool		nulls[Natts_image] = {false};	/* the widest table */
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+}
+
+/* Deletes the rows whose leading key column has the value of key; all of them if several. */
+static void
+delete_rows(Relation rel, const char *table, ScanKey key)
+{
+	SysScanDesc scan = storage_scan(rel, table, 1, key);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		CatalogTupleDelete(rel, &tuple->t_self);
+	}
+	systable_endscan(scan);
+}
+
+/* Replaces the row with that key by (key, value), or only deletes it. */
+static void
+put_pair(const char *table, const char *key_value, const char *value)
+{
+	Relation	rel = storage_open(table, RowExclusiveLock);
+	ScanKeyData key;
+
+	text_key(&key, 1, key_value);
+	delete_rows(rel, table, &key);
+	if (value != NULL)
+	{
+		Datum		values[2] = {CStringGetTextDatum(key_value), CStringGetTextDatum(value)};
+
+		CommandCounterIncrement();
+		insert_row(rel, values);
+	}
+	table_close(rel, RowExclusiveLock);
+	embed_storage_changed();
+}
+
+/* Deletes the (key, value) rows whose value is that; a handful of rows, so a plain scan. */
+static void
+delete_pairs_by_value(const char *table, const char *value)
+{
+	Relation	rel = storage_open(table, RowExclusiveLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (strcmp(TextDatumGetCString(get_attr(rel, tuple, 2)), value) == 0)
+			CatalogTupleDelete(rel, &tuple->t_self);
+	}
+	systable_endscan(scan);
+	table_close(rel, RowExclusiveLock);
+	embed_storage_changed();
+}
+
+void
+embed_storage_put_alias(const char *alias, const char *name)
+{
+	put_pair("alias", alias, name);
+}
+
+void
+embed_storage_put_default(const char *kind, const char *name)
+{
+	put_pair("default_model", kind, name);
+}
+
+void
+embed_storage_delete_aliases_of(const char *name)
+{
+	delete_pairs_by_value("alias", name);
+}
+
+void
+embed_storage_delete_defaults_of(const char *name)
+{
+	delete_pairs_by_value("default_model", name);
+}
+
+void
+embed_storage_delete_model(const char *name)
+{
+	Relation	rel = storage_open("model", RowExclusiveLock);
+	ScanKeyData key;
+
+	text_key(&key, Anum_model_name, name);
+	delete_rows(rel, "model", &key);
+	table_close(rel, RowExclusiveLock);
+	embed_storage_changed();
+}
+
+void
+embed_storage_put_model(const char *name, const EmbedModelRow *row)
+{
+	Relation	rel;
+	Datum		values[Natts_model];
+
+	embed_storage_delete_model(name);
+	rel = storage_open("model", RowExclusiveLock);
+	values[Anum_model_name - 1] = CStringGetTextDatum(name);
+	values[Anum_model_fingerprint - 1] = fingerprint_datum(row->fingerprint);
+	values[Anum_model_dropped - 1] = BoolGetDatum(row->dropped);
+	insert_row(rel, values);
+	table_close(rel, RowExclusiveLock);
+	embed_storage_changed();
+}
+
+static void
+insert_chunks(const uint8 *fingerprint, const char *image, int64 size_bytes)
+{
+	Relation	rel = storage_open("chunk", RowExclusiveLock);
+	bytea	   *data = palloc(VARHDRSZ + EMBED_CHUNK_BYTES);
+	Datum		values[Natts_chunk];
+	int32		no = 0;
+
+	values[Anum_chunk_fingerprint - 1] = fingerprint_datum(fingerprint);
+	for (int64 at = 0; at < size_bytes; at += EMBED_CHUNK_BYTES)
+	{
+		size_t		size = Min(size_bytes - at, EMBED_CHUNK_BYTES);
+
+		CHECK_FOR_INTERRUPTS();
+		SET_VARSIZE(data, VARHDRSZ + size);
+		memcpy(VARDATA(data), image + at, size);
+		values[Anum_chunk_no - 1] = Int32GetDatum(no++);
+		values[Anum_chunk_data - 1] = PointerGetDatum(data);
+		insert_row(rel, values);
+	}
+	pfree(data);
+	table_close(rel, RowExclusiveLock);
+}
+
+/*
+ * A prompt for embed_models to show. The image has the bytes that count; here
+ * what this server encoding cannot hold is written as \\uXXXX.
+ */
+static Datum
+prompt_datum(const char *utf8)
+{
+	StringInfoData buf;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return CStringGetTextDatum(utf8);
+	initStringInfo(&buf);
+	for (const unsigned char *p = (const unsigned char *) utf8; *p != '\0'; p += pg_utf_mblen(p))
+	{
+		if (*p < 0x80)
+			appendStringInfoChar(&buf, *p);
+		else
+			appendStringInfo(&buf, "\\u%04X", (unsigned) utf8_to_unicode(p));
+	}
+	return CStringGetTextDatum(buf.data);
+}
+
+void
+embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image)
+{
+	Relation	rel = storage_open("image", RowExclusiveLock);
+	Datum		values[Natts_image];
+
+	values[Anum_image_fingerprint - 1] = fingerprint_datum(fingerprint);
+	values[Anum_image_size_bytes - 1] = Int64GetDatum(info->size_bytes);
+	values[Anum_image_kind - 1] = CStringGetTextDatum(embed_kind_name(info->kind));
+	values[Anum_image_family - 1] = CStringGetTextDatum(info->family);
+	values[Anum_image_dim - 1] = Int32GetDatum(info->dim);
+	values[Anum_image_max_tokens - 1] = Int32GetDatum(info->max_tokens);
+	values[Anum_image_precision - 1] = CStringGetTextDatum(info->precision);
+	values[Anum_image_pooling - 1] = CStringGetTextDatum(info->pooling);
+	values[Anum_image_query_prompt - 1] = prompt_datum(info->query_prompt);
+	values[Anum_image_document_prompt - 1] = prompt_datum(info->document_prompt);
+	insert_row(rel, values);
+	table_close(rel, RowExclusiveLock);
+	insert_chunks(fingerprint, image, info->size_bytes);
+	embed_storage_changed();
+}
+
+void
+embed_storage_delete_image(const uint8 *fingerprint)
+{
+	static const char *const tables[] = {"image", "chunk"};
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		Relation	rel = storage_open(tables[i], RowExclusiveLock);
+		ScanKeyData key;
+
+		fingerprint_key(&key, 1, fingerprint);
+		delete_rows(rel, tables[i], &key);
+		table_close(rel, RowExclusiveLock);
+	}
+	embed_storage_changed();
+}

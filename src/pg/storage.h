@@ -1,0 +1,69 @@
+/*
+ * storage.h
+ *		Models as rows: the tables of schema _embed.
+ *
+ *		model (name, fingerprint, dropped)		a name stands for one fingerprint
+ *		image (fingerprint, size_bytes, ...)	what the view embed_models shows
+ *		chunk (fingerprint, no, data)			the image in pieces of 1 MB
+ *		alias (alias, name)
+ *		default_model (kind, name)
+ *
+ * Rows are read by catalog-style scans (systable_beginscan, NULL snapshot):
+ * they see what is committed and what this transaction did, in parallel
+ * workers, on standbys, under any isolation level, blind to row-level
+ * security, privileges and search_path. They are written like catalog rows;
+ * writers hold embed_storage_lock until the transaction ends.
+ */
+#ifndef EMBED_PG_STORAGE_H
+#define EMBED_PG_STORAGE_H
+
+#include "pg/glue.h"
+
+#define EMBED_CHUNK_BYTES	(1024 * 1024)
+
+typedef struct EmbedModelRow
+{
+	uint8		fingerprint[EMB_HASH_SIZE];
+	bool		dropped;		/* a tombstone: the name stays bound to the fingerprint */
+} EmbedModelRow;
+
+/* OID of _embed.model: changes of any row of ours invalidate its relcache entry. 0: no extension here. */
+extern Oid	embed_storage_model_relid(void);
+
+extern bool embed_storage_find_model(const char *name, EmbedModelRow *row);
+extern bool embed_storage_find_image(const uint8 *fingerprint, int64 *size_bytes);
+
+/* The kind of an image that is there, palloc'd. */
+extern char *embed_storage_image_kind(const uint8 *fingerprint);
+
+/* palloc'd, or NULL */
+extern char *embed_storage_find_alias(const char *alias);
+extern char *embed_storage_find_default(const char *kind);
+
+/* The chunks in order; visit may raise. The data is valid during the call only. */
+typedef void (*EmbedChunkVisit) (void *ctx, const char *data, size_t size);
+extern void embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *ctx);
+
+/* ShareRowExclusiveLock on _embed.model: one writer at a time, readers go on. */
+extern void embed_storage_lock(void);
+
+extern void embed_storage_put_model(const char *name, const EmbedModelRow *row);
+extern void embed_storage_delete_model(const char *name);
+extern void embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image);
+extern void embed_storage_delete_image(const uint8 *fingerprint);
+
+/* name NULL deletes. */
+extern void embed_storage_put_alias(const char *alias, const char *name);
+extern void embed_storage_put_default(const char *kind, const char *name);
+extern void embed_storage_delete_aliases_of(const char *name);
+extern void embed_storage_delete_defaults_of(const char *name);
+
+/* Whether a model that is not dropped uses the image. */
+extern bool embed_storage_image_is_used(const uint8 *fingerprint);
+
+/* Makes the writes visible to this command's successors and tells every backend at commit. */
+extern void embed_storage_changed(void);
+
+extern const char *embed_kind_name(EmbKind kind);
+
+#endif
