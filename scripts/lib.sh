@@ -275,6 +275,23 @@ fetch_default_model()
 	return $status
 }
 
+# ------------------------------------------------------------------- tree
+
+# What git knows of the tree, plus new files it does not ignore; without git, all.
+copy_tree()
+{
+	local to=$1
+
+	mkdir -p "$to" || return 1
+	if git -C "$TOP" -c safe.directory='*' rev-parse --show-toplevel >/dev/null 2>&1
+	then
+		(cd "$TOP" && git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
+			perl -0ne 'chomp; print "$_\0" if -e || -l' | tar --null -T - -cf -) | tar -C "$to" -xf -
+	else
+		(cd "$TOP" && tar --exclude=./.git --exclude=./build --exclude='*.o' -cf - .) | tar -C "$to" -xf -
+	fi
+}
+
 # ---------------------------------------------------------------- cluster
 
 # init_cluster DIR: a cluster of RUN_USER in DIR/data, its socket in DIR only.

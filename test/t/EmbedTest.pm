@@ -1,0 +1,264 @@
+# EmbedTest.pm - what the TAP tests of embed share.
+#
+#	use EmbedTest;
+#	my $node = new_node('main');			running, extension installed in postgres
+#	import_model($node, 'postgres', 'tiny', tiny_model('bert-cls'));
+#
+# EMBED_TEST_DATA: test/data; EMBED_SHARED: reference data, EMBED_MODEL_DIR: a
+# directory of all-MiniLM-L6-v2, EMBED_MODELS: a folder of more real models;
+# what needs one that is absent is skipped, loudly.
+package EmbedTest;
+
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename;
+use IPC::Run;
+use JSON::PP;
+use Test::More;
+
+our @EXPORT = qw(new_node test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
+  import_model query error_of image_files read_jsonl read_npy load_table quote
+  skip_loudly start_psql finish_psql max_difference installed_rows);
+
+# Servers 13 and 14 ship these modules under older names.
+our $cluster_class;
+BEGIN
+{
+	$cluster_class = eval { require PostgreSQL::Test::Cluster; 'PostgreSQL::Test::Cluster' }
+	  || do { require PostgresNode; 'PostgresNode' };
+}
+
+sub new_node
+{
+	my ($name, %options) = @_;
+	my $conf = delete $options{conf} // '';
+	my $node = $cluster_class->can('get_new_node') ? $cluster_class->get_new_node($name) : $cluster_class->new($name);
+
+	$node->init(extra => [ '-E', 'UTF8', '--no-locale' ], %options);
+	$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\n$conf");
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION embed');
+	return $node;
+}
+
+sub test_data
+{
+	return $ENV{EMBED_TEST_DATA} // abs_path(dirname(__FILE__) . '/../data');
+}
+
+sub shared_dir
+{
+	my $dir = $ENV{EMBED_SHARED} // dirname(__FILE__) . '/../../../shared';
+	return -d "$dir/goldens" ? abs_path($dir) : undef;
+}
+
+sub real_model
+{
+	my $dir = $ENV{EMBED_MODEL_DIR} // '';
+	return $dir ne '' && -f "$dir/config.json" ? $dir : undef;
+}
+
+sub models_dir
+{
+	my $dir = $ENV{EMBED_MODELS} // '';
+	return $dir ne '' && -d $dir ? $dir : undef;
+}
+
+sub tiny_model
+{
+	my ($name) = @_;
+	return test_data() . "/tiny/$name/model";
+}
+
+sub tiny_names
+{
+	return map { basename($_) } grep { -f "$_/model/config.json" } sort glob(test_data() . '/tiny/bert-*');
+}
+
+# One skipped test, said on the terminal as well.
+sub skip_loudly
+{
+	my ($why, $count) = @_;
+	diag("SKIPPED: $why");
+  SKIP: { skip $why, $count // 1; }
+	return;
+}
+
+sub slurp
+{
+	my ($path) = @_;
+	open my $in, '<:raw', $path or die "$path: $!";
+	local $/;
+	my $data = <$in>;
+	close $in;
+	return $data;
+}
+
+sub spit
+{
+	my ($path, $data) = @_;
+	open my $out, '>:raw', $path or die "$path: $!";
+	print $out $data or die "$path: $!";
+	close $out or die "$path: $!";
+	return;
+}
+
+# Text as an SQL literal; bytes of UTF-8 stay bytes.
+sub quote
+{
+	my ($text) = @_;
+	$text =~ s/'/''/g;
+	$text =~ s/\\/\\\\/g;
+	return " E'$text'";
+}
+
+sub import_model
+{
+	my ($node, $db, $name, $path, $options) = @_;
+	return $node->safe_psql($db,
+		'SELECT embed_import(' . quote($name) . ',' . quote($path) . ',' . quote($options // '{}') . ')');
+}
+
+# The result of the last statement of $sql, which must not fail.
+sub query
+{
+	my ($node, $db, $sql) = @_;
+	return $node->safe_psql($db, $sql);
+}
+
+# (SQLSTATE, message with detail and hint) of the first error of $sql; ('', '') when there is none.
+sub error_of
+{
+	my ($node, $db, $sql, %options) = @_;
+	my ($out, $err) = ('', '');
+
+	$node->psql($db, "\\set VERBOSITY verbose\n$sql", stdout => \$out, stderr => \$err, on_error_stop => 1, %options);
+	return ($1, $err) if $err =~ /(?:ERROR|FATAL):\s+(\w{5}):/;
+	return ('?', $err) if $err =~ /ERROR|FATAL|server closed/;
+	return ('', '');
+}
+
+# Paths of the materialized images of a cluster.
+sub image_files
+{
+	my ($node) = @_;
+	return sort glob($node->data_dir . '/pgsql_tmp_embed/*/*.img');
+}
+
+# Rows in the tables of _embed: nothing half-installed.
+sub installed_rows
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql($db,
+		'SELECT (SELECT count(*) FROM _embed.model) + (SELECT count(*) FROM _embed.image)'
+		  . ' + (SELECT count(*) FROM _embed.chunk) + (SELECT count(*) FROM _embed.alias)'
+		  . ' + (SELECT count(*) FROM _embed.default_model)');
+}
+
+# Lines of a .jsonl or .jsonl.gz; strings come as bytes of UTF-8.
+sub read_jsonl
+{
+	my ($path) = @_;
+	my $data;
+
+	if ($path =~ /\.gz$/)
+	{
+		require IO::Uncompress::Gunzip;
+		IO::Uncompress::Gunzip::gunzip($path => \$data) or die "$path: cannot unpack";
+	}
+	else
+	{
+		$data = slurp($path);
+	}
+	my $json = JSON::PP->new->utf8;
+	my @rows = map { $json->decode($_) } grep { /\S/ } split /\n/, $data;
+	for my $row (@rows)
+	{
+		for my $key (qw(text a b query doc))
+		{
+			utf8::encode($row->{$key}) if defined $row->{$key};
+		}
+	}
+	return @rows;
+}
+
+# Rows of a two-dimensional float32 .npy as array references.
+sub read_npy
+{
+	my ($path) = @_;
+	my $data = slurp($path);
+
+	die "$path: not a .npy of version 1" unless substr($data, 0, 8) eq "\x93NUMPY\x01\x00";
+	my $length = unpack 'v', substr($data, 8, 2);
+	my $header = substr($data, 10, $length);
+	my ($n, $dim) = $header =~ /'<f4'.*'shape': \((\d+), (\d+)\)/ or die "$path: header $header";
+	my @values = unpack 'f<*', substr($data, 10 + $length);
+	die "$path: size" unless @values == $n * $dim;
+	return map { [ splice @values, 0, $dim ] } 1 .. $n;
+}
+
+# CREATE TABLE $table ($columns) filled with @rows by COPY; arrays become {...}.
+sub load_table
+{
+	my ($node, $db, $table, $columns, @rows) = @_;
+	my $sql = "CREATE TABLE $table ($columns);\nCOPY $table FROM STDIN;\n";
+
+	for my $row (@rows)
+	{
+		$sql .= join(
+			"\t",
+			map {
+				my $value = ref $_ ? '{' . join(',', map { ref $_ ? die 'nested' : $_ } @$_) . '}' : $_;
+				$value =~ s/\\/\\\\/g;
+				$value =~ s/\t/\\t/g;
+				$value =~ s/\n/\\n/g;
+				$value =~ s/\r/\\r/g;
+				$value;
+			} @$row) . "\n";
+	}
+	my $dir = $node->basedir;
+	spit("$dir/$table.sql", "$sql\\.\n");
+	$node->command_ok(
+		[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/$table.sql" ],
+		"table $table of " . scalar(@rows) . ' rows');
+	return;
+}
+
+sub max_difference
+{
+	my ($a, $b) = @_;
+	my $max = 0;
+
+	return 'lengths ' . @$a . ' and ' . @$b if @$a != @$b;
+	for my $i (0 .. $#$a)
+	{
+		my $d = abs($a->[$i] - $b->[$i]);
+		$max = $d if !($d <= $max);
+	}
+	return $max;
+}
+
+# A psql that runs beside the test; finish_psql waits and gives (status, stdout, stderr).
+sub start_psql
+{
+	my ($node, $db, $sql) = @_;
+	my %psql = (in => $sql, out => '', err => '');
+
+	$psql{handle} = IPC::Run::start(
+		[ 'psql', '-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', '-' ],
+		'<' => \$psql{in}, '>' => \$psql{out}, '2>' => \$psql{err});
+	return \%psql;
+}
+
+sub finish_psql
+{
+	my ($psql) = @_;
+
+	$psql->{handle}->finish;
+	chomp $psql->{out};
+	return ($psql->{handle}->result(0), $psql->{out}, $psql->{err});
+}
+
+1;
