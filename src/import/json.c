@@ -4,18 +4,30 @@
  */
 #include "import/json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "import/file.h"
+
+/* Reals below it hold every integer. */
+#define MAX_EXACT	9007199254740992.0
 
 EmbStatus
 emb_json_parse(const char *name, const char *data, size_t size, EmbJson *doc, EmbError *err)
 {
 	json_error_t jerr;
 
-	snprintf(doc->file, sizeof(doc->file), "%s", name);
+	snprintf(doc->file, sizeof(doc->file), "%.*s", emb_json_clip(name, sizeof(doc->file) - 1), name);
+	doc->ints_are_reals = false;
 	doc->root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &jerr);
+	if (doc->root == NULL && json_error_code(&jerr) == json_error_numeric_overflow)
+	{
+		doc->ints_are_reals = true;
+		doc->root = json_loadb(data, size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &jerr);
+	}
+	if (doc->root == NULL && json_error_code(&jerr) == json_error_out_of_memory)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory parsing %s (%zu bytes)", name, size);
 	if (doc->root == NULL)
 		return emb_error_at(err, EMB_ERR_FORMAT, jerr.position, "%s is not valid JSON: %s (line %d, byte %d)",
 							name, jerr.text, jerr.line, jerr.position);
@@ -72,15 +84,24 @@ emb_json_get_int(const EmbJson *doc, const json_t *obj, const char *key,
 				 int64_t min, int64_t max, int64_t *value, EmbError *err)
 {
 	json_t	   *v = lookup(obj, key);
+	int64_t		n;
 
 	if (v == NULL)
 		return EMB_OK;
-	if (!json_is_integer(v))
+	if (json_is_integer(v))
+		n = json_integer_value(v);
+	else if (doc->ints_are_reals && json_is_real(v) && fabs(json_real_value(v)) < MAX_EXACT
+			 && json_real_value(v) == floor(json_real_value(v)))
+		n = (int64_t) json_real_value(v);
+	else if (doc->ints_are_reals && json_is_real(v) && fabs(json_real_value(v)) >= MAX_EXACT)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is %g, outside %lld..%lld", doc->file, key,
+						 json_real_value(v), (long long) min, (long long) max);
+	else
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not an integer", doc->file, key);
-	if (json_integer_value(v) < min || json_integer_value(v) > max)
+	if (n < min || n > max)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is %lld, outside %lld..%lld", doc->file, key,
-						 (long long) json_integer_value(v), (long long) min, (long long) max);
-	*value = json_integer_value(v);
+						 (long long) n, (long long) min, (long long) max);
+	*value = n;
 	return EMB_OK;
 }
 
@@ -125,4 +146,17 @@ emb_json_get_string(const EmbJson *doc, const json_t *obj, const char *key, cons
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not a string", doc->file, key);
 	*value = json_string_value(v);
 	return EMB_OK;
+}
+
+int
+emb_json_clip(const char *s, int max)
+{
+	int			n = (int) strnlen(s, (size_t) max + 1);
+
+	if (n <= max)
+		return n;
+	n = max;
+	while (n > 0 && ((unsigned char) s[n] & 0xC0) == 0x80)
+		n--;
+	return n;
 }

@@ -25,9 +25,14 @@ typedef struct EmbJson
 {
 	json_t	   *root;			/* owned; NULL when absent */
 	char		file[256];		/* for messages */
+	bool		ints_are_reals; /* an integer did not fit: all were read as reals */
 } EmbJson;
 
-/* Top level must be an object or array. Duplicate keys are an error. */
+/*
+ * Top level must be an object or array. Duplicate keys are an error. Integers
+ * beyond 64 bits become reals (transformers writes model_max_length
+ * 1000000000000000019884624838656 for "none").
+ */
 extern EmbStatus emb_json_parse(const char *name, const char *data, size_t size, EmbJson *doc, EmbError *err);
 extern EmbStatus emb_json_load(const char *dir, const char *name, size_t max_bytes,
 							   const EmbAllocator *mem, EmbJson *doc, EmbError *err);
@@ -47,5 +52,8 @@ extern EmbStatus emb_json_get_bool(const EmbJson *doc, const json_t *obj, const 
 /* Borrowed from the document, zero-terminated (U+0000 is refused at parse). */
 extern EmbStatus emb_json_get_string(const EmbJson *doc, const json_t *obj, const char *key,
 									 const char **value, EmbError *err);
+
+/* Bytes of s to show in a message: at most max, not cutting a character; for "%.*s". */
+extern int	emb_json_clip(const char *s, int max);
 
 #endif

@@ -1,0 +1,553 @@
+/*
+ * hf_config.c
+ *		A model directory's configuration files, checked.
+ */
+#include "import/hf_config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "import/file.h"
+
+#define CONFIG_FILE			"config.json"
+#define MODULES_FILE		"modules.json"
+#define SENTENCE_BERT_FILE	"sentence_bert_config.json"
+#define TOKENIZER_FILE		"tokenizer_config.json"
+#define PROMPTS_FILE		"config_sentence_transformers.json"
+
+/* "file: key is "value", which ..." */
+static EmbStatus
+unsupported(const EmbJson *doc, const char *key, const char *value, const char *want, EmbError *err)
+{
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\"; %s", doc->file, key,
+					 emb_json_clip(value, 80), value, want);
+}
+
+static EmbStatus
+check_object(const EmbJson *doc, EmbError *err)
+{
+	if (!json_is_object(doc->root))
+		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
+	return EMB_OK;
+}
+
+/* ------------------------------------------------------------ config.json */
+
+/* Classes whose encoder is BertModel; heads that are not the encoder's are dropped. */
+static EmbStatus
+check_architectures(const EmbJson *doc, EmbError *err)
+{
+	static const char *const known[] = {"BertModel", "BertForMaskedLM", "BertForPreTraining"};
+	const json_t *list = json_object_get(doc->root, "architectures");
+	size_t		i;
+	json_t	   *item;
+
+	if (list == NULL || json_is_null(list))
+		return EMB_OK;
+	if (!json_is_array(list))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" is not a list", doc->file);
+	json_array_foreach((json_t *) list, i, item)
+	{
+		const char *name = json_string_value(item);
+		size_t		k = 0;
+
+		if (name == NULL)
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" holds something else than strings", doc->file);
+		while (k < sizeof(known) / sizeof(known[0]) && strcmp(known[k], name) != 0)
+			k++;
+		if (k == sizeof(known) / sizeof(known[0]))
+			return unsupported(doc, "architectures", name,
+							   "only BertModel, BertForMaskedLM and BertForPreTraining can be imported", err);
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+check_family(const EmbJson *doc, EmbError *err)
+{
+	const char *type = NULL;
+	const char *position = "absolute";
+	bool		is_decoder = false;
+	bool		cross_attention = false;
+	EmbStatus	status;
+
+	if ((status = emb_json_get_string(doc, doc->root, "model_type", &type, err)) != EMB_OK ||
+		(status = emb_json_get_string(doc, doc->root, "position_embedding_type", &position, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "is_decoder", &is_decoder, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "add_cross_attention", &cross_attention, err)) != EMB_OK)
+		return status;
+	if (type == NULL)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"model_type\" is missing", doc->file);
+	if (strcmp(type, "bert") != 0)
+		return unsupported(doc, "model_type", type, "only \"bert\" can be imported", err);
+	if ((status = check_architectures(doc, err)) != EMB_OK)
+		return status;
+	if (strcmp(position, "absolute") != 0)
+		return unsupported(doc, "position_embedding_type", position, "only \"absolute\" can be imported", err);
+	if (is_decoder)
+		return unsupported(doc, "is_decoder", "true", "only encoders can be imported", err);
+	if (cross_attention)
+		return unsupported(doc, "add_cross_attention", "true", "only encoders can be imported", err);
+	if (json_is_object(json_object_get(doc->root, "quantization_config")))
+		return emb_error(err, EMB_ERR_UNSUPPORTED,
+						 "%s: \"quantization_config\" says that the weights are quantized; only F32, F16 and BF16 can be imported",
+						 doc->file);
+	return EMB_OK;
+}
+
+static EmbStatus
+parse_activation(const EmbJson *doc, EmbActivation *activation, EmbError *err)
+{
+	static const struct
+	{
+		const char *name;
+		EmbActivation activation;
+	}			known[] =
+	{
+		{"gelu", EMB_ACT_GELU},
+		{"gelu_python", EMB_ACT_GELU},
+		/* one formula, written in four ways */
+		{"gelu_new", EMB_ACT_GELU_TANH},
+		{"gelu_pytorch_tanh", EMB_ACT_GELU_TANH},
+		{"gelu_fast", EMB_ACT_GELU_TANH},
+		{"gelu_accurate", EMB_ACT_GELU_TANH},
+		{"relu", EMB_ACT_RELU},
+	};
+	const char *name = "gelu";
+	EmbStatus	status = emb_json_get_string(doc, doc->root, "hidden_act", &name, err);
+
+	if (status != EMB_OK)
+		return status;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	{
+		if (strcmp(known[i].name, name) == 0)
+		{
+			*activation = known[i].activation;
+			return EMB_OK;
+		}
+	}
+	return unsupported(doc, "hidden_act", name, "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast and relu are known", err);
+}
+
+EmbStatus
+emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	/* what transformers' BertConfig takes for an absent key */
+	const struct
+	{
+		const char *key;
+		int64_t		absent,
+					max;
+		int32_t    *value;
+	}			sizes[] =
+	{
+		{"hidden_size", 768, EMB_HF_MAX_HIDDEN, &config->hidden},
+		{"num_hidden_layers", 12, EMB_HF_MAX_LAYERS, &config->n_layers},
+		{"num_attention_heads", 12, EMB_HF_MAX_HIDDEN, &config->n_heads},
+		{"intermediate_size", 3072, EMB_HF_MAX_INTERMEDIATE, &config->intermediate},
+		{"vocab_size", 30522, EMB_HF_MAX_VOCAB, &config->n_vocab},
+		{"max_position_embeddings", 512, EMB_HF_MAX_POSITIONS, &config->n_positions},
+		{"type_vocab_size", 2, EMB_HF_MAX_TYPES, &config->n_types},
+	};
+	double		ln_eps = 1e-12;
+	EmbStatus	status = check_object(doc, err);
+
+	if (status == EMB_OK)
+		status = check_family(doc, err);
+	for (size_t i = 0; status == EMB_OK && i < sizeof(sizes) / sizeof(sizes[0]); i++)
+	{
+		int64_t		n = sizes[i].absent;
+
+		status = emb_json_get_int(doc, doc->root, sizes[i].key, 1, sizes[i].max, &n, err);
+		*sizes[i].value = (int32_t) n;
+	}
+	if (status == EMB_OK)
+		status = emb_json_get_double(doc, doc->root, "layer_norm_eps", 1e-30, 1.0, &ln_eps, err);
+	if (status == EMB_OK)
+		status = parse_activation(doc, &config->activation, err);
+	if (status != EMB_OK)
+		return status;
+	if (config->hidden % config->n_heads != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"hidden_size\" %d is not a multiple of \"num_attention_heads\" %d",
+						 doc->file, config->hidden, config->n_heads);
+	config->ln_eps = (float) ln_eps;
+	return EMB_OK;
+}
+
+/* ----------------------------------------------------------- modules.json */
+
+/* A relative path of plain components: no way out of the model's directory. */
+static bool
+is_inside(const char *path)
+{
+	for (const char *p = path; *p != '\0';)
+	{
+		size_t		len = strcspn(p, "/");
+
+		if (len == 0 || (len == 1 && p[0] == '.') || (len == 2 && p[0] == '.' && p[1] == '.'))
+			return false;
+		p += len;
+		if (*p == '/')
+			p++;
+	}
+	return strchr(path, '\\') == NULL;
+}
+
+static EmbStatus
+parse_module_path(const EmbJson *doc, const json_t *module, size_t i, char path[256], EmbError *err)
+{
+	const char *value = "";
+	EmbStatus	status = emb_json_get_string(doc, module, "path", &value, err);
+
+	if (status != EMB_OK)
+		return status;
+	if (strlen(value) > 255 || !is_inside(value))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"path\" of module %zu is \"%.*s\", which is not a path inside the directory",
+						 doc->file, i, emb_json_clip(value, 100), value);
+	strcpy(path, value);
+	return EMB_OK;
+}
+
+/* The class behind "sentence_transformers.models.Pooling" and its later homes; NULL: somebody's own code. */
+static const char *
+module_class(const char *type)
+{
+	const char *dot = strrchr(type, '.');
+
+	return dot != NULL && strncmp(type, "sentence_transformers.", 22) == 0 ? dot + 1 : NULL;
+}
+
+EmbStatus
+emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
+{
+	static const char *const order[] = {"Transformer", "Pooling", "Normalize"};
+	size_t		n = json_array_size(doc->root);
+	EmbStatus	status = EMB_OK;
+
+	memset(modules, 0, sizeof(*modules));
+	if (!json_is_array(doc->root))
+		return emb_error(err, EMB_ERR_FORMAT, "%s is not a list", doc->file);
+	for (size_t i = 0; i < n; i++)
+	{
+		const json_t *module = json_array_get(doc->root, i);
+		const char *type = NULL;
+		const char *class;
+		char		path[256];
+
+		if (!json_is_object(module))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu is not an object", doc->file, i);
+		if ((status = emb_json_get_string(doc, module, "type", &type, err)) != EMB_OK ||
+			(status = parse_module_path(doc, module, i, path, err)) != EMB_OK)
+			return status;
+		if (type == NULL)
+			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu has no \"type\"", doc->file, i);
+		class = module_class(type);
+		if (i >= 3 || class == NULL || strcmp(class, order[i]) != 0)
+			return unsupported(doc, "type", type, "the modules must be Transformer, Pooling and at most Normalize, in this order", err);
+		if (i == 0)
+			strcpy(modules->transformer_path, path);
+		else if (i == 1)
+			strcpy(modules->pooling_path, path);
+	}
+	if (n < 2)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists %zu modules; a Transformer and a Pooling are needed", doc->file, n);
+	modules->normalize = n == 3;
+	return EMB_OK;
+}
+
+/* --------------------------------------------------- 1_Pooling/config.json */
+
+static EmbStatus
+set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err)
+{
+	if (strcmp(mode, "cls") == 0)
+		config->pooling = EMB_POOL_CLS;
+	else if (strcmp(mode, "mean") == 0)
+		config->pooling = EMB_POOL_MEAN;
+	else
+		return unsupported(doc, key, mode, "only cls and mean pooling can be imported", err);
+	return EMB_OK;
+}
+
+/* One boolean per mode; several true ones are concatenated by sentence-transformers. */
+static EmbStatus
+parse_pooling_flags(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	static const struct
+	{
+		const char *key;
+		const char *mode;
+	}			flags[] =
+	{
+		{"pooling_mode_cls_token", "cls"},
+		{"pooling_mode_mean_tokens", "mean"},
+		{"pooling_mode_max_tokens", "max"},
+		{"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"},
+		{"pooling_mode_weightedmean_tokens", "weightedmean"},
+		{"pooling_mode_lasttoken", "lasttoken"},
+	};
+	const char *chosen = NULL;
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+	{
+		/* mean is on unless switched off */
+		bool		on = strcmp(flags[i].mode, "mean") == 0;
+		EmbStatus	status = emb_json_get_bool(doc, doc->root, flags[i].key, &on, err);
+
+		if (status == EMB_OK && on && chosen != NULL)
+			return emb_error(err, EMB_ERR_UNSUPPORTED,
+							 "%s asks for several poolings, %s and %s; only one of cls and mean can be imported",
+							 doc->file, chosen, flags[i].mode);
+		if (status == EMB_OK && on)
+			status = set_pooling(doc, flags[i].key, flags[i].mode, config, err);
+		if (status != EMB_OK)
+			return status;
+		if (on)
+			chosen = flags[i].mode;
+	}
+	if (chosen == NULL)
+		return emb_error(err, EMB_ERR_FORMAT, "%s chooses no pooling", doc->file);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	const char *mode = NULL;
+	int64_t		dim = config->hidden;
+	EmbStatus	status = check_object(doc, err);
+
+	if (status != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "word_embedding_dimension", 1, INT32_MAX, &dim, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "include_prompt", &config->pool_prompt, err)) != EMB_OK ||
+		(status = emb_json_get_string(doc, doc->root, "pooling_mode", &mode, err)) != EMB_OK)
+		return status;
+	if (dim != config->hidden)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"word_embedding_dimension\" is %lld, but \"hidden_size\" is %d",
+						 doc->file, (long long) dim, config->hidden);
+	if (mode != NULL)
+		return set_pooling(doc, "pooling_mode", mode, config, err);
+	return parse_pooling_flags(doc, config, err);
+}
+
+/* ------------------------------------------------------ lengths and prompts */
+
+EmbStatus
+emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length, EmbHfConfig *config, EmbError *err)
+{
+	EmbStatus	status = check_object(doc, err);
+
+	if (status == EMB_OK)
+		status = emb_json_get_int(doc, doc->root, "max_seq_length", 1, INT32_MAX, max_seq_length, err);
+	if (status == EMB_OK)
+		status = emb_json_get_bool(doc, doc->root, "do_lower_case", &config->lowercase_text, err);
+	return status;
+}
+
+/* model_max_length, where it is a number of tokens and not transformers' 1e30 for "none". */
+static int64_t
+tokenizer_max_length(const EmbJson *doc)
+{
+	const json_t *v = json_object_get(doc->root, "model_max_length");
+	double		n = json_is_number(v) ? json_number_value(v) : 0;
+
+	return n >= 1 && n <= INT32_MAX ? (int64_t) n : INT32_MAX;
+}
+
+/* The first of the names that is there, else the default's; NULL: none of them. */
+static const json_t *
+find_prompt(const json_t *prompts, const char *const *names, const char *default_name)
+{
+	for (; *names != NULL; names++)
+	{
+		if (json_object_get(prompts, *names) != NULL)
+			return json_object_get(prompts, *names);
+	}
+	return default_name != NULL ? json_object_get(prompts, default_name) : NULL;
+}
+
+static EmbStatus
+copy_prompt(const EmbJson *doc, const json_t *value, const EmbAllocator *mem, char **prompt, EmbError *err)
+{
+	const char *text = value == NULL || json_is_null(value) ? "" : json_string_value(value);
+
+	if (text == NULL)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: a prompt is not a string", doc->file);
+	if (strlen(text) > EMB_HF_MAX_PROMPT_BYTES)
+		return emb_error(err, EMB_ERR_LIMIT, "%s: a prompt has %zu bytes, more than %d", doc->file,
+						 strlen(text), EMB_HF_MAX_PROMPT_BYTES);
+	*prompt = emb_alloc(mem, strlen(text) + 1);
+	if (*prompt == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", doc->file);
+	strcpy(*prompt, text);
+	return EMB_OK;
+}
+
+/* As SentenceTransformer.encode_query and encode_document choose them. */
+EmbStatus
+emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	static const char *const query_names[] = {"query", NULL};
+	static const char *const document_names[] = {"document", "passage", "corpus", NULL};
+	const json_t *prompts = json_object_get(doc->root, "prompts");
+	const char *default_name = NULL;
+	EmbStatus	status = EMB_OK;
+
+	if (doc->root != NULL)
+		status = check_object(doc, err);
+	if (status == EMB_OK)
+		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
+	if (status != EMB_OK)
+		return status;
+	if (prompts != NULL && !json_is_null(prompts) && !json_is_object(prompts))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"prompts\" is not an object", doc->file);
+	if (default_name != NULL && json_object_get(prompts, default_name) == NULL)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"default_prompt_name\" is \"%.*s\", which is not among the prompts",
+						 doc->file, emb_json_clip(default_name, 80), default_name);
+	status = copy_prompt(doc, find_prompt(prompts, query_names, default_name), mem, &config->query_prompt, err);
+	if (status == EMB_OK)
+		status = copy_prompt(doc, find_prompt(prompts, document_names, default_name), mem,
+							 &config->document_prompt, err);
+	return status;
+}
+
+/* ---------------------------------------------------------- the directory */
+
+static EmbStatus
+check_directory(const char *dir, EmbError *err)
+{
+	struct stat st;
+
+	if (stat(dir, &st) != 0)
+		return errno == ENOENT || errno == ENOTDIR
+			? emb_error(err, EMB_ERR_NOT_FOUND, "directory \"%s\" does not exist", dir)
+			: emb_error(err, EMB_ERR_IO, "could not stat \"%s\": %s", dir, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%s\" is not a directory", dir);
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
+							  "Name the directory that holds config.json, model.safetensors and the tokenizer's files.");
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+read_pipeline(const char *dir, const EmbAllocator *mem, EmbHfModules *modules, bool *found, EmbError *err)
+{
+	EmbJson		doc;
+	EmbStatus	status = emb_json_load_optional(dir, MODULES_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+
+	memset(modules, 0, sizeof(*modules));
+	*found = doc.root != NULL;
+	if (status == EMB_OK && *found)
+		status = emb_hf_parse_modules(&doc, modules, err);
+	emb_json_free(&doc);
+	return status;
+}
+
+static EmbStatus
+read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocator *mem,
+				 EmbHfConfig *config, EmbError *err)
+{
+	EmbJson		doc;
+	EmbStatus	status;
+	int			n = snprintf(config->transformer_dir, sizeof(config->transformer_dir), "%s%s%s", dir,
+							 modules->transformer_path[0] != '\0' ? "/" : "", modules->transformer_path);
+
+	if (n < 0 || (size_t) n >= sizeof(config->transformer_dir))
+		return emb_error(err, EMB_ERR_LIMIT, "the path of the model's directory is longer than %d bytes", EMB_HF_MAX_PATH - 1);
+	status = emb_json_load(config->transformer_dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+	if (status == EMB_ERR_NOT_FOUND)
+		emb_error_hint(err, status, "A model directory needs config.json, model.safetensors and tokenizer.json or vocab.txt.");
+	if (status == EMB_OK)
+		status = emb_hf_parse_config(&doc, config, err);
+	emb_json_free(&doc);
+	return status;
+}
+
+static EmbStatus
+read_pooling(const char *dir, const EmbHfModules *modules, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	char		name[sizeof(modules->pooling_path) + sizeof(CONFIG_FILE) + 1];
+	EmbJson		doc;
+	EmbStatus	status;
+
+	snprintf(name, sizeof(name), "%s%s%s", modules->pooling_path,
+			 modules->pooling_path[0] != '\0' ? "/" : "", CONFIG_FILE);
+	status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+	if (status == EMB_OK)
+		status = emb_hf_parse_pooling(&doc, config, err);
+	emb_json_free(&doc);
+	return status;
+}
+
+static EmbStatus
+read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	EmbJson		doc;
+	int64_t		max_tokens = 0;
+	EmbStatus	status;
+
+	status = emb_json_load_optional(config->transformer_dir, SENTENCE_BERT_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+	if (status == EMB_OK && doc.root != NULL)
+		status = emb_hf_parse_sentence_bert(&doc, &max_tokens, config, err);
+	emb_json_free(&doc);
+	if (status == EMB_OK && max_tokens == 0)
+	{
+		status = emb_json_load_optional(config->transformer_dir, TOKENIZER_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+		if (status == EMB_OK)
+			max_tokens = tokenizer_max_length(&doc);
+		emb_json_free(&doc);
+	}
+	config->max_tokens = max_tokens < config->n_positions ? (int32_t) max_tokens : config->n_positions;
+	return status;
+}
+
+static EmbStatus
+read_prompts(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	EmbJson		doc;
+	EmbStatus	status = emb_json_load_optional(dir, PROMPTS_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+
+	if (status == EMB_OK)
+		status = emb_hf_parse_prompts(&doc, mem, config, err);
+	emb_json_free(&doc);
+	return status;
+}
+
+EmbStatus
+emb_hf_read_config(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	EmbHfModules modules;
+	bool		has_modules = false;
+	EmbStatus	status;
+
+	memset(config, 0, sizeof(*config));
+	config->pooling = EMB_POOL_MEAN;
+	config->pool_prompt = true;
+	if ((status = check_directory(dir, err)) != EMB_OK ||
+		(status = read_pipeline(dir, mem, &modules, &has_modules, err)) != EMB_OK ||
+		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK)
+		return status;
+	config->normalize = modules.normalize;
+	if (has_modules)
+		status = read_pooling(dir, &modules, mem, config, err);
+	if (status == EMB_OK)
+		status = read_length(mem, config, err);
+	if (status == EMB_OK)
+		status = read_prompts(dir, mem, config, err);
+	if (status != EMB_OK)
+		emb_hf_config_free(config, mem);
+	return status;
+}
+
+void
+emb_hf_config_free(EmbHfConfig *config, const EmbAllocator *mem)
+{
+	emb_release(mem, config->query_prompt);
+	emb_release(mem, config->document_prompt);
+	config->query_prompt = NULL;
+	config->document_prompt = NULL;
+}

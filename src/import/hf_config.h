@@ -1,0 +1,79 @@
+/*
+ * hf_config.h
+ *		What a model directory's JSON files say, apart from the tokenizer.
+ *
+ *		config.json							the transformer: sizes, activation
+ *		modules.json						sentence-transformers' pipeline
+ *		1_Pooling/config.json				(the path is modules.json's)
+ *		sentence_bert_config.json			max_seq_length, do_lower_case
+ *		tokenizer_config.json				model_max_length
+ *		config_sentence_transformers.json	prompts
+ *
+ * All but config.json (and what modules.json names) may be missing. Without
+ * modules.json the model is what SentenceTransformer(dir) makes of a bare
+ * checkpoint: mean pooling, not normalized. What we do not implement is
+ * EMB_ERR_UNSUPPORTED with file, key and value, never guessed at.
+ */
+#ifndef EMB_IMPORT_HF_CONFIG_H
+#define EMB_IMPORT_HF_CONFIG_H
+
+#include "common/error.h"
+#include "common/mem.h"
+#include "encoder/encoder.h"
+#include "import/json.h"
+
+/* Bounds on what config.json may ask for; beyond any BERT, and products fit 63 bits. */
+#define EMB_HF_MAX_HIDDEN			16384
+#define EMB_HF_MAX_INTERMEDIATE		65536
+#define EMB_HF_MAX_LAYERS			256
+#define EMB_HF_MAX_VOCAB			4000000
+#define EMB_HF_MAX_POSITIONS		1048576
+#define EMB_HF_MAX_TYPES			1024
+#define EMB_HF_MAX_PROMPT_BYTES		8192
+#define EMB_HF_MAX_PATH				1024
+
+typedef struct EmbHfConfig
+{
+	char		transformer_dir[EMB_HF_MAX_PATH];	/* of config.json, weights and tokenizer */
+	int32_t		hidden,
+				n_layers,
+				n_heads,		/* divides hidden */
+				intermediate,
+				n_vocab,
+				n_positions,
+				n_types;
+	EmbActivation activation;
+	float		ln_eps;
+	EmbPooling	pooling;
+	bool		normalize;
+	bool		pool_prompt;	/* false: sentence-transformers leaves the prompt's tokens out */
+	bool		lowercase_text; /* the text is lowercased before the tokenizer sees it */
+	int32_t		max_tokens;		/* 1 .. n_positions */
+	char	   *query_prompt;	/* never NULL; owned */
+	char	   *document_prompt;
+} EmbHfConfig;
+
+/* On success free with emb_hf_config_free, same allocator. */
+extern EmbStatus emb_hf_read_config(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err);
+extern void emb_hf_config_free(EmbHfConfig *config, const EmbAllocator *mem);
+
+/*
+ * The parsers behind it, one file each; what the fuzz target calls. Each fills
+ * its part of *config.
+ */
+typedef struct EmbHfModules
+{
+	char		transformer_path[256];	/* relative, inside the directory; "" is the directory itself */
+	char		pooling_path[256];
+	bool		normalize;
+} EmbHfModules;
+
+extern EmbStatus emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
+extern EmbStatus emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err);
+extern EmbStatus emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
+extern EmbStatus emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length,
+											EmbHfConfig *config, EmbError *err);
+extern EmbStatus emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem,
+									  EmbHfConfig *config, EmbError *err);
+
+#endif

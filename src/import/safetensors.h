@@ -1,0 +1,93 @@
+/*
+ * safetensors.h
+ *		Weights of untrusted origin: one model.safetensors, or the shards that
+ *		model.safetensors.index.json names.
+ *
+ * Format: 8 bytes little-endian header length, a JSON header, the data
+ * (safetensors 0.4 format description). As its reference implementation we
+ * want the data covered by tensors without hole or overlap; unlike it we take
+ * headers of at most 16 MiB (a model of 100,000 tensors needs 10).
+ *
+ *		EmbTensorSet set;
+ *		status = emb_tensors_open_dir(dir, mem, &set, err);
+ *		const EmbTensor *t = emb_tensors_find(&set, "embeddings.LayerNorm.weight");
+ *		status = emb_tensors_read_f32(&set, t, 0, t->n_elems, out, err);
+ *		emb_tensors_close(&set);
+ *
+ * Files are read with pread, never mapped: one that is truncated under us is
+ * an error, not a signal.
+ */
+#ifndef EMB_IMPORT_SAFETENSORS_H
+#define EMB_IMPORT_SAFETENSORS_H
+
+#include "common/error.h"
+#include "common/mem.h"
+#include "import/file.h"
+
+#define EMB_TENSORS_MAX_HEADER		(16 * 1024 * 1024)
+#define EMB_TENSORS_MAX_SHARDS		64
+#define EMB_TENSORS_MAX_NAME		255
+#define EMB_TENSORS_MAX_RANK		8
+
+typedef enum EmbDtype
+{
+	EMB_DTYPE_OTHER,			/* well-formed, but not read_f32's */
+	EMB_DTYPE_F32,
+	EMB_DTYPE_F16,
+	EMB_DTYPE_BF16
+} EmbDtype;
+
+typedef struct EmbTensor
+{
+	const char *name;			/* at most EMB_TENSORS_MAX_NAME bytes of UTF-8 */
+	const char *dtype_name;		/* as in the file, "BF16" */
+	EmbDtype	dtype;
+	int			shard;
+	int			rank;
+	int64_t		shape[EMB_TENSORS_MAX_RANK];
+	int64_t		n_elems;		/* the product of shape; 1 for rank 0 */
+	int64_t		offset;			/* of the first byte, from the start of the file */
+	int64_t		size_bytes;
+} EmbTensor;
+
+typedef struct EmbTensorShard
+{
+	EmbFile		file;
+	char	   *names;			/* storage of the tensors' names */
+	int			n_tensors;
+	EmbTensor  *tensors;		/* [n_tensors], ascending by name */
+} EmbTensorShard;
+
+typedef struct EmbTensorSet
+{
+	const EmbAllocator *mem;
+	int			n_shards;
+	EmbTensorShard *shards;
+} EmbTensorSet;
+
+/*
+ * Opens the weights of a model directory. Where transformers would fall back
+ * to pytorch_model.bin, EMB_ERR_UNSUPPORTED with a hint.
+ */
+extern EmbStatus emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, EmbTensorSet *set, EmbError *err);
+
+/* One file only. */
+extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem,
+									   EmbTensorSet *set, EmbError *err);
+extern void emb_tensors_close(EmbTensorSet *set);
+
+/* NULL: there is none. */
+extern const EmbTensor *emb_tensors_find(const EmbTensorSet *set, const char *name);
+
+/* EMB_ERR_UNSUPPORTED for a dtype other than F32, F16, BF16. */
+extern EmbStatus emb_tensors_check_dtype(const EmbTensorSet *set, const EmbTensor *tensor, EmbError *err);
+
+/*
+ * Elements first .. first + n - 1 in storage order, converted to fp32 (exact).
+ * EMB_ERR_FORMAT for a NaN or infinity, with tensor and index; what
+ * emb_tensors_check_dtype says.
+ */
+extern EmbStatus emb_tensors_read_f32(const EmbTensorSet *set, const EmbTensor *tensor,
+									  int64_t first, int64_t n, float *out, EmbError *err);
+
+#endif
