@@ -1,0 +1,71 @@
+/*
+ * cli.h
+ *		What the files of embed-cli share.
+ *
+ * A command returns the program's exit code: 0, CLI_FAILED (an error was
+ * printed) or CLI_USAGE.
+ */
+#ifndef EMBED_CLI_H
+#define EMBED_CLI_H
+
+#include <stdio.h>
+
+#include "model/embed_core.h"
+
+#define CLI_FAILED	1
+#define CLI_USAGE	2
+
+typedef struct CliArgs
+{
+	int			n_rest;			/* arguments that are not options */
+	char	  **rest;
+	EmbImportOptions import;
+	EmbPrompt	prompt;
+	bool		hash;
+	bool		pair;
+	bool		count;
+	int			tokens;
+	int			batch;
+	double		seconds;
+} CliArgs;
+
+/* An open model with its image: mapped from a file, or packed from a directory. */
+typedef struct CliModel
+{
+	EmbAllocator mem;
+	uint8_t    *image;
+	size_t		size_bytes;
+	bool		mapped;
+	EmbModel   *model;
+} CliModel;
+
+/* cli_model.c */
+extern int	cli_error(const char *what, const EmbError *err);	/* prints; gives CLI_FAILED */
+extern int	cli_model_open(const char *path, const EmbImportOptions *options, CliModel *m);
+extern void cli_model_close(CliModel *m);
+extern int	cli_pack(const CliArgs *args);
+
+/* Texts: the arguments from first on, or the lines of standard input for "-" or none. */
+typedef struct CliTexts
+{
+	int			n;
+	char	  **text;
+	size_t	   *len;
+} CliTexts;
+
+extern int	cli_texts_read(const CliArgs *args, int first, CliTexts *texts);
+extern int	cli_texts_read_file(FILE *f, CliTexts *texts);
+extern void cli_texts_free(CliTexts *texts);
+
+/* Vectors of all texts, [n, dim], released with the model's allocator. */
+extern int	cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, float **out);
+
+/* cli_commands.c */
+extern int	cli_inspect(const CliArgs *args);
+extern int	cli_tokenize(const CliArgs *args);
+extern int	cli_embed(const CliArgs *args);
+extern int	cli_compare(const CliArgs *args);
+extern int	cli_time(const CliArgs *args);
+extern int	cli_isa(const CliArgs *args);
+
+#endif

@@ -1,0 +1,486 @@
+/*
+ * cli_commands.c
+ *		The commands that look at models and use them.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/cli.h"
+#include "model/packed.h"
+#include "tokenizer/tokenizer.h"
+
+static void
+print_hex(const uint8_t *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		printf("%02x", bytes[i]);
+}
+
+static int
+hash_bytes(const void *data, size_t size, uint8_t digest[EMB_HASH_SIZE])
+{
+	EmbHash    *h = emb_hash_begin();
+	bool		ok = h != NULL && emb_hash_update(h, data, size);
+
+	if (h != NULL)
+		ok &= emb_hash_end(h, digest);
+	if (!ok)
+		fputs("embed-cli: could not compute a hash\n", stderr);
+	return ok ? 0 : CLI_FAILED;
+}
+
+/* --------------------------------------------------------------- inspect */
+
+static void
+print_quoted(const char *label, const char *text)
+{
+	printf("%s\"", label);
+	for (; *text != '\0'; text++)
+	{
+		if (*text == '\n')
+			printf("\\n");
+		else if (*text == '"' || *text == '\\')
+			printf("\\%c", *text);
+		else if ((unsigned char) *text < 0x20)
+			printf("\\x%02x", (unsigned char) *text);
+		else
+			putchar(*text);
+	}
+	puts("\"");
+}
+
+static void
+print_info(const EmbModelInfo *info)
+{
+	printf("kind            %s\n", info->kind == EMB_KIND_EMBEDDING ? "embedding" : "reranker");
+	printf("family          %s\n", info->family);
+	printf("precision       %s\n", info->precision);
+	printf("dimensions      %d\n", info->dim);
+	printf("pooling         %s%s\n", info->pooling, info->normalize ? ", normalized" : "");
+	printf("layers          %d of hidden size %d, %d heads, intermediate size %d\n",
+		   info->n_layers, info->hidden, info->n_heads, info->intermediate);
+	printf("vocabulary      %d\n", info->n_vocab);
+	printf("max_tokens      %d\n", info->max_tokens);
+	print_quoted("query_prompt    ", info->query_prompt);
+	print_quoted("document_prompt ", info->document_prompt);
+	printf("size            %lld bytes\n", (long long) info->size_bytes);
+	printf("versions        layout %u, numerics %u\n", info->layout_version, info->numerics_version);
+}
+
+static void
+print_sections(const EmbImageView *view)
+{
+	static const char *const names[EMB_IMAGE_N_SECTIONS] = {"config", "strings", "tensors", "tokenizer", "weights"};
+
+	for (int i = 0; i < EMB_IMAGE_N_SECTIONS; i++)
+		printf("section         %-9s %12llu bytes at %llu\n", names[i],
+			   (unsigned long long) view->sections[i].size_bytes, (unsigned long long) view->sections[i].offset);
+	printf("tensors         %u\n", emb_image_n_tensors(view->config));
+}
+
+int
+cli_inspect(const CliArgs *args)
+{
+	CliModel	m;
+	EmbImageView view;
+	EmbError	err;
+	uint8_t		digest[EMB_HASH_SIZE];
+	int			code = cli_model_open(args->rest[0], &args->import, &m);
+
+	if (code != 0)
+		return code;
+	if (emb_image_view(m.image, m.size_bytes, &view, &err) != EMB_OK)
+		code = cli_error(args->rest[0], &err);
+	else
+		code = hash_bytes(m.image, m.size_bytes, digest);
+	if (code == 0)
+	{
+		print_info(emb_model_info(m.model));
+		print_sections(&view);
+		printf("fingerprint     ");
+		print_hex(digest, sizeof(digest));
+		putchar('\n');
+	}
+	cli_model_close(&m);
+	return code;
+}
+
+/* -------------------------------------------------------------- tokenize */
+
+static void
+print_ids(const int32_t *ids, int32_t n)
+{
+	for (int32_t i = 0; i < n; i++)
+		printf("%s%d", i > 0 ? " " : "", ids[i]);
+	putchar('\n');
+}
+
+static int
+tokenize_texts(const CliArgs *args, const CliModel *m, const CliTexts *texts, int32_t *ids)
+{
+	EmbError	err;
+
+	for (int i = 0; i < texts->n; i++)
+	{
+		const char *text = texts->text[i];
+		size_t		len = texts->len[i];
+		int64_t		n_tokens;
+		EmbEncoded	r;
+
+		if (args->count)
+		{
+			if (emb_model_count_tokens(m->model, args->prompt, text, len, &m->mem, NULL, &n_tokens, &err) != EMB_OK)
+				return cli_error("tokenize", &err);
+			printf("%lld\n", (long long) n_tokens);
+			continue;
+		}
+		if (emb_model_encode(m->model, args->prompt, text, len, true, ids,
+							 emb_model_info(m->model)->max_tokens, &m->mem, NULL, &r, &err) != EMB_OK)
+			return cli_error("tokenize", &err);
+		print_ids(ids, r.n_ids);
+	}
+	return 0;
+}
+
+/* Pairs are for rerankers; here the model's tokenizer is asked directly. */
+static int
+tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *type_ids)
+{
+	int32_t		max = emb_model_info(m->model)->max_tokens;
+	const EmbImageSection *section;
+	EmbImageView view;
+	EmbTokenizer *tok;
+	EmbTokResult r;
+	EmbError	err;
+	int			code = 0;
+
+	if (texts->n != 2)
+	{
+		fprintf(stderr, "embed-cli: a pair has two texts, not %d\n", texts->n);
+		return CLI_USAGE;
+	}
+	if (emb_image_view(m->image, m->size_bytes, &view, &err) != EMB_OK)
+		return cli_error("tokenize", &err);
+	section = emb_image_section(&view, EMB_SECTION_TOKENIZER);
+	if (emb_tok_open(m->image + section->offset, section->size_bytes, false, &m->mem, &tok, &err) != EMB_OK)
+		return cli_error("tokenize", &err);
+	if (emb_tok_encode_pair(tok, texts->text[0], texts->len[0], texts->text[1], texts->len[1],
+							EMB_TOK_LONGEST_FIRST, ids, type_ids, max, NULL, &r, &err) != EMB_OK)
+		code = cli_error("tokenize", &err);
+	else
+	{
+		print_ids(ids, r.n_ids);
+		print_ids(type_ids, r.n_ids);
+	}
+	emb_tok_close(tok);
+	return code;
+}
+
+int
+cli_tokenize(const CliArgs *args)
+{
+	CliModel	m;
+	CliTexts	texts = {0};
+	int32_t    *ids;
+	int32_t		max;
+	int			code = cli_model_open(args->rest[0], &args->import, &m);
+
+	if (code != 0)
+		return code;
+	max = emb_model_info(m.model)->max_tokens;
+	ids = emb_alloc_array(&m.mem, (size_t) max * 2, sizeof(int32_t));
+	code = ids == NULL ? CLI_FAILED : cli_texts_read(args, 1, &texts);
+	if (code == 0)
+		code = args->pair ? tokenize_pair(&m, &texts, ids, ids + max) : tokenize_texts(args, &m, &texts, ids);
+	cli_texts_free(&texts);
+	emb_release(&m.mem, ids);
+	cli_model_close(&m);
+	return code;
+}
+
+/* ----------------------------------------------------------------- embed */
+
+static void
+print_vector(const float *x, int32_t dim)
+{
+	for (int32_t i = 0; i < dim; i++)
+		printf("%c%.9g", i > 0 ? ',' : '[', x[i]);
+	puts("]");
+}
+
+int
+cli_embed(const CliArgs *args)
+{
+	CliModel	m;
+	CliTexts	texts = {0};
+	float	   *vectors = NULL;
+	int32_t		dim;
+	EmbPrompt	prompt = args->prompt == EMB_PROMPT_NONE ? EMB_PROMPT_DOCUMENT : args->prompt;
+	int			code = cli_model_open(args->rest[0], &args->import, &m);
+
+	if (code != 0)
+		return code;
+	dim = emb_model_info(m.model)->dim;
+	code = cli_texts_read(args, 1, &texts);
+	if (code == 0)
+		code = cli_embed_texts(&m, prompt, &texts, &vectors);
+	for (int i = 0; code == 0 && i < texts.n; i++)
+	{
+		const float *x = vectors + (size_t) i * dim;
+		uint8_t		digest[EMB_HASH_SIZE];
+
+		if (!args->hash)
+			print_vector(x, dim);
+		else if ((code = hash_bytes(x, dim * sizeof(float), digest)) == 0)
+		{
+			print_hex(digest, sizeof(digest));
+			putchar('\n');
+		}
+	}
+	emb_release(&m.mem, vectors);
+	cli_texts_free(&texts);
+	cli_model_close(&m);
+	return code;
+}
+
+/* --------------------------------------------------------------- compare */
+
+static int
+default_texts(CliTexts *texts)
+{
+	static char lines[] =
+		"PostgreSQL is an object-relational database system.\n"
+		"The quick brown fox jumps over the lazy dog.\n"
+		"Wie wird das Wetter morgen in München?\n"
+		"我们从 PostgreSQL 数据库中读取文本。\n"
+		"na\xC3\xAFve caf\xC3\xA9, 3.14159 and 42\n"
+		"\n"
+		"a\n"
+		"SELECT embed(body) FROM docs WHERE id = 1;\n";
+	FILE	   *f = fmemopen(lines, sizeof(lines) - 1, "r");
+	int			code;
+
+	if (f == NULL)
+		return CLI_FAILED;
+	code = cli_texts_read_file(f, texts);
+	fclose(f);
+	return code;
+}
+
+static int
+comparison_texts(const CliArgs *args, CliTexts *texts)
+{
+	FILE	   *f;
+	int			code;
+
+	if (args->n_rest < 3)
+		return default_texts(texts);
+	f = fopen(args->rest[2], "r");
+	if (f == NULL)
+	{
+		fprintf(stderr, "embed-cli: could not open %s: %s\n", args->rest[2], strerror(errno));
+		return CLI_FAILED;
+	}
+	code = cli_texts_read_file(f, texts);
+	fclose(f);
+	if (code == 0 && texts->n == 0)
+	{
+		fprintf(stderr, "embed-cli: %s has no lines\n", args->rest[2]);
+		code = CLI_FAILED;
+	}
+	return code;
+}
+
+static void
+print_comparison(const float *a, const float *b, int n, int32_t dim)
+{
+	double		sum = 0;
+	double		lowest = 2;
+	double		furthest = 0;
+	int			lowest_at = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		const float *x = a + (size_t) i * dim;
+		const float *y = b + (size_t) i * dim;
+		double		cosine = emb_cosine(x, y, dim);
+
+		sum += cosine;
+		if (cosine < lowest)
+		{
+			lowest = cosine;
+			lowest_at = i;
+		}
+		for (int32_t k = 0; k < dim; k++)
+			furthest = fmax(furthest, fabs((double) x[k] - y[k]));
+	}
+	printf("texts           %d\n", n);
+	printf("cosine          mean %.9f, min %.9f (line %d)\n", sum / n, lowest, lowest_at + 1);
+	printf("max difference  %.3g\n", furthest);
+}
+
+static int
+compare_models(const CliArgs *args, CliModel m[2], const CliTexts *texts)
+{
+	int32_t		dims[2] = {emb_model_info(m[0].model)->dim, emb_model_info(m[1].model)->dim};
+	float	   *vectors[2] = {NULL, NULL};
+	EmbPrompt	prompt = args->prompt == EMB_PROMPT_NONE ? EMB_PROMPT_DOCUMENT : args->prompt;
+	int			code = 0;
+
+	if (dims[0] != dims[1])
+	{
+		fprintf(stderr, "embed-cli: vectors of %d and of %d dimensions cannot be compared\n", dims[0], dims[1]);
+		return CLI_FAILED;
+	}
+	for (int i = 0; i < 2 && code == 0; i++)
+		code = cli_embed_texts(&m[i], prompt, texts, &vectors[i]);
+	if (code == 0)
+		print_comparison(vectors[0], vectors[1], texts->n, dims[0]);
+	for (int i = 0; i < 2; i++)
+		emb_release(&m[i].mem, vectors[i]);
+	return code;
+}
+
+int
+cli_compare(const CliArgs *args)
+{
+	CliModel	m[2];
+	CliTexts	texts = {0};
+	int			n_open = 0;
+	int			code = 0;
+
+	while (code == 0 && n_open < 2)
+	{
+		code = cli_model_open(args->rest[n_open], &args->import, &m[n_open]);
+		if (code == 0)
+			n_open++;
+	}
+	if (code == 0)
+		code = comparison_texts(args, &texts);
+	if (code == 0)
+		code = compare_models(args, m, &texts);
+	cli_texts_free(&texts);
+	while (n_open > 0)
+		cli_model_close(&m[--n_open]);
+	return code;
+}
+
+/* ------------------------------------------------------------------ time */
+
+static double
+now_seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec * 1e-9;
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Random ids from a fixed seed: distinct texts, else they would be computed once. */
+static void
+random_sequences(int32_t *ids, EmbSequence *seqs, int n_seqs, int n_tokens, int32_t n_vocab)
+{
+	uint64_t	state = 42;
+
+	for (int i = 0; i < n_seqs * n_tokens; i++)
+	{
+		state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		ids[i] = (int32_t) ((state >> 33) % (uint64_t) n_vocab);
+	}
+	for (int i = 0; i < n_seqs; i++)
+		seqs[i] = (EmbSequence) {.ids = ids + (size_t) i * n_tokens, .n_ids = n_tokens};
+}
+
+#define MAX_ROUNDS	10000
+
+static int
+time_model(const CliArgs *args, const CliModel *m, const EmbSequence *seqs, float *out)
+{
+	static double rounds[MAX_ROUNDS];
+	EmbRun		run = {.mem = &m->mem};
+	int			n_rounds = 0;
+	double		n_tokens = (double) args->batch * seqs[0].n_ids;
+	double		begin;
+	EmbError	err;
+
+	/* the first call faults the weights in */
+	if (emb_model_embed(m->model, seqs, args->batch, &run, out, &err) != EMB_OK)
+		return cli_error("time", &err);
+	begin = now_seconds();
+	while (n_rounds < MAX_ROUNDS && (n_rounds < 3 || now_seconds() - begin < args->seconds))
+	{
+		double		start = now_seconds();
+
+		if (emb_model_embed(m->model, seqs, args->batch, &run, out, &err) != EMB_OK)
+			return cli_error("time", &err);
+		rounds[n_rounds++] = now_seconds() - start;
+	}
+	qsort(rounds, n_rounds, sizeof(double), compare_doubles);
+	printf("isa             %s\n", emb_isa_name());
+	printf("texts           %d of %d tokens a call, %d calls\n", args->batch, seqs[0].n_ids, n_rounds);
+	printf("call            %.3f ms median, %.3f to %.3f ms\n", rounds[n_rounds / 2] * 1e3,
+		   rounds[0] * 1e3, rounds[n_rounds - 1] * 1e3);
+	printf("tokens/s        %.0f median\n", n_tokens / rounds[n_rounds / 2]);
+	return 0;
+}
+
+int
+cli_time(const CliArgs *args)
+{
+	CliModel	m;
+	const EmbModelInfo *info;
+	int			n_tokens;
+	int32_t    *ids;
+	EmbSequence *seqs;
+	float	   *out;
+	int			code = cli_model_open(args->rest[0], &args->import, &m);
+
+	if (code != 0)
+		return code;
+	info = emb_model_info(m.model);
+	n_tokens = args->tokens < info->max_tokens ? args->tokens : info->max_tokens;
+	ids = emb_alloc_array(&m.mem, (size_t) args->batch * n_tokens, sizeof(int32_t));
+	seqs = emb_alloc_array(&m.mem, args->batch, sizeof(EmbSequence));
+	out = emb_alloc_array(&m.mem, (size_t) args->batch * info->dim, sizeof(float));
+	if (ids == NULL || seqs == NULL || out == NULL || (int64_t) args->batch * n_tokens > INT32_MAX)
+	{
+		fputs("embed-cli: out of memory\n", stderr);
+		code = CLI_FAILED;
+	}
+	else
+	{
+		random_sequences(ids, seqs, args->batch, n_tokens, info->n_vocab);
+		code = time_model(args, &m, seqs, out);
+	}
+	emb_release(&m.mem, ids);
+	emb_release(&m.mem, seqs);
+	emb_release(&m.mem, out);
+	cli_model_close(&m);
+	return code;
+}
+
+/* ------------------------------------------------------------------- isa */
+
+int
+cli_isa(const CliArgs *args)
+{
+	static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon"};
+
+	(void) args;
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		printf("%-12s%s\n", levels[i], emb_isa_is_available(levels[i]) ? "available" : "-");
+	printf("%-12s%s\n", "in use", emb_isa_name());
+	return 0;
+}

@@ -1,0 +1,220 @@
+/*
+ * embed_cli.c
+ *		The core library from the command line.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const char usage_text[] =
+"embed-cli " EMBED_CORE_VERSION ": text embedding models without a server\n"
+"\n"
+"  embed-cli pack DIR > FILE              model directory -> image, for embed_load()\n"
+"      --max-tokens N                     tokens per text, special ones included\n"
+"      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
+"      --document-prompt TEXT\n"
+"      --precision NAME                   fp32\n"
+"  embed-cli inspect MODEL                what is in it, and its fingerprint\n"
+"  embed-cli tokenize MODEL [TEXT...]     token ids, one line a text\n"
+"      --query, --document                with that prompt in front\n"
+"      --count                            number of tokens before truncation instead\n"
+"      --pair                             two texts as one pair: ids, then type ids\n"
+"  embed-cli embed MODEL [TEXT...]        vectors, one line a text, document prompt in front\n"
+"      --query                            query prompt instead\n"
+"      --hash                             sha256 of each vector's bytes instead\n"
+"  embed-cli compare MODEL MODEL [FILE]   cosines between the vectors of two models\n"
+"  embed-cli time MODEL                   tokens per second\n"
+"      --tokens N, --batch N              tokens a text (128), texts a call (16)\n"
+"      --seconds S                        how long (3)\n"
+"  embed-cli isa                          instruction set levels of this CPU\n"
+"\n"
+"MODEL is an image or a directory (packed in memory first; pack's options apply).\n"
+"Without TEXT, or with -, texts are the lines of standard input.\n"
+"  --isa LEVEL   auto, scalar, avx2, ...: the level to compute with\n"
+"Exit code: 0, 1 after an error, 2 for wrong usage.\n";
+
+static const struct
+{
+	const char *name;
+	int			(*run) (const CliArgs *args);
+	int			min_args,
+				max_args;
+}			commands[] =
+{
+	{"pack", cli_pack, 1, 1},
+	{"inspect", cli_inspect, 1, 1},
+	{"tokenize", cli_tokenize, 1, INT_MAX},
+	{"embed", cli_embed, 1, INT_MAX},
+	{"compare", cli_compare, 2, 3},
+	{"time", cli_time, 1, 1},
+	{"isa", cli_isa, 0, 0},
+};
+
+enum
+{
+	OPT_MAX_TOKENS = 256, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_PRECISION,
+	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH,
+	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_ISA, OPT_HELP, OPT_VERSION
+};
+
+static const struct option options[] = {
+	{"max-tokens", required_argument, NULL, OPT_MAX_TOKENS},
+	{"query-prompt", required_argument, NULL, OPT_QUERY_PROMPT},
+	{"document-prompt", required_argument, NULL, OPT_DOCUMENT_PROMPT},
+	{"precision", required_argument, NULL, OPT_PRECISION},
+	{"query", no_argument, NULL, OPT_QUERY},
+	{"document", no_argument, NULL, OPT_DOCUMENT},
+	{"count", no_argument, NULL, OPT_COUNT},
+	{"pair", no_argument, NULL, OPT_PAIR},
+	{"hash", no_argument, NULL, OPT_HASH},
+	{"tokens", required_argument, NULL, OPT_TOKENS},
+	{"batch", required_argument, NULL, OPT_BATCH},
+	{"seconds", required_argument, NULL, OPT_SECONDS},
+	{"isa", required_argument, NULL, OPT_ISA},
+	{"help", no_argument, NULL, OPT_HELP},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{NULL, 0, NULL, 0}
+};
+
+static bool
+parse_count(const char *text, int *value)
+{
+	char	   *end;
+	long		n;
+
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' || n < 1 || n > 1000000)
+		return false;
+	*value = (int) n;
+	return true;
+}
+
+static bool
+parse_seconds(const char *text, double *value)
+{
+	char	   *end;
+
+	*value = strtod(text, &end);
+	return end != text && *end == '\0' && *value > 0 && *value <= 3600;
+}
+
+/* -1: go on; else the exit code. */
+static int
+apply_option(int opt, char *value, CliArgs *args)
+{
+	bool		ok = true;
+	int			n;
+	EmbError	err;
+
+	switch (opt)
+	{
+		case OPT_MAX_TOKENS:
+			ok = parse_count(value, &n);
+			args->import.max_tokens = ok ? n : 0;
+			break;
+		case OPT_QUERY_PROMPT:
+			args->import.query_prompt = value;
+			break;
+		case OPT_DOCUMENT_PROMPT:
+			args->import.document_prompt = value;
+			break;
+		case OPT_PRECISION:
+			args->import.precision = value;
+			break;
+		case OPT_QUERY:
+			args->prompt = EMB_PROMPT_QUERY;
+			break;
+		case OPT_DOCUMENT:
+			args->prompt = EMB_PROMPT_DOCUMENT;
+			break;
+		case OPT_COUNT:
+			args->count = true;
+			break;
+		case OPT_PAIR:
+			args->pair = true;
+			break;
+		case OPT_HASH:
+			args->hash = true;
+			break;
+		case OPT_TOKENS:
+			ok = parse_count(value, &args->tokens);
+			break;
+		case OPT_BATCH:
+			ok = parse_count(value, &args->batch);
+			break;
+		case OPT_SECONDS:
+			ok = parse_seconds(value, &args->seconds);
+			break;
+		case OPT_ISA:
+			if (emb_isa_select(value, &err) != EMB_OK)
+				return cli_error("--isa", &err);
+			break;
+		case OPT_HELP:
+			fputs(usage_text, stdout);
+			return 0;
+		case OPT_VERSION:
+			puts("embed-cli " EMBED_CORE_VERSION);
+			return 0;
+		default:
+			fputs("embed-cli --help lists commands and options\n", stderr);
+			return CLI_USAGE;
+	}
+	if (!ok)
+	{
+		fprintf(stderr, "embed-cli: \"%s\" is not a value for this option\n", value);
+		return CLI_USAGE;
+	}
+	return -1;
+}
+
+static int
+run_command(const char *name, const CliArgs *args)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+	{
+		if (strcmp(commands[i].name, name) != 0)
+			continue;
+		if (args->n_rest < commands[i].min_args || args->n_rest > commands[i].max_args)
+		{
+			fprintf(stderr, "embed-cli: wrong number of arguments for %s; see embed-cli --help\n", name);
+			return CLI_USAGE;
+		}
+		return commands[i].run(args);
+	}
+	fprintf(stderr, "embed-cli: there is no command \"%s\"; see embed-cli --help\n", name);
+	return CLI_USAGE;
+}
+
+int
+main(int argc, char **argv)
+{
+	CliArgs		args = {.prompt = EMB_PROMPT_NONE, .tokens = 128, .batch = 16, .seconds = 3};
+	int			opt;
+	int			code;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
+	{
+		code = apply_option(opt, optarg, &args);
+		if (code >= 0)
+			return code;
+	}
+	if (optind == argc)
+	{
+		fputs(usage_text, stderr);
+		return CLI_USAGE;
+	}
+	args.n_rest = argc - optind - 1;
+	args.rest = argv + optind + 1;
+	code = run_command(argv[optind], &args);
+	if (fflush(stdout) != 0 || ferror(stdout))
+	{
+		fprintf(stderr, "embed-cli: could not write: %s\n", strerror(errno));
+		return CLI_FAILED;
+	}
+	return code;
+}

@@ -1,0 +1,258 @@
+/*
+ * embed.c
+ *		Sequences to vectors: equal ones found, batches packed, rows put where
+ *		they belong.
+ */
+#include "model/model.h"
+
+#include <string.h>
+
+/* More would gain nothing and could overflow 32-bit counts of elements in a batch. */
+#define BATCH_TOKENS_MAX	(1 << 20)
+
+/* One call's state. */
+typedef struct Job
+{
+	const EmbModel *model;
+	const EmbSequence *seqs;
+	int32_t		n_seqs;
+	const EmbRun *run;
+	int32_t		batch_tokens;
+	float	   *out;			/* [n_seqs, dim] */
+	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
+
+	/* one batch; allocated for the largest */
+	int32_t    *ids;
+	int32_t    *offsets;
+	int32_t    *members;		/* the sequences of the batch */
+	float	   *rows;			/* [members, dim] */
+} Job;
+
+/* The cut of all sequences into batches, in input order. */
+typedef struct Cut
+{
+	int32_t		n_seqs;			/* distinct sequences of the batch */
+	int32_t		n_tokens;
+	int32_t		end;			/* input index behind the batch */
+} Cut;
+
+static int32_t
+effective_batch_tokens(int32_t batch_tokens)
+{
+	if (batch_tokens == 0)
+		return EMB_BATCH_TOKENS_DEFAULT;
+	return batch_tokens < BATCH_TOKENS_MAX ? batch_tokens : BATCH_TOKENS_MAX;
+}
+
+static EmbStatus
+check_sequences(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs, EmbError *err)
+{
+	for (int32_t i = 0; i < n_seqs; i++)
+	{
+		if (seqs[i].n_ids < 1 || seqs[i].n_ids > model->info.max_tokens)
+			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "sequence %d has %d tokens, not 1 to %d",
+							 i, seqs[i].n_ids, model->info.max_tokens);
+	}
+	return EMB_OK;
+}
+
+/* FNV-1a over ids, and a last mix so that the low bits serve as an index. */
+static uint64_t
+hash_sequence(const EmbSequence *seq)
+{
+	uint64_t	h = UINT64_C(0xCBF29CE484222325) ^ (uint64_t) seq->n_ids;
+
+	for (int32_t i = 0; i < seq->n_ids; i++)
+		h = (h ^ (uint32_t) seq->ids[i]) * UINT64_C(0x100000001B3);
+	return h ^ h >> 32;
+}
+
+static bool
+sequences_equal(const EmbSequence *a, const EmbSequence *b)
+{
+	return a->n_ids == b->n_ids && memcmp(a->ids, b->ids, a->n_ids * sizeof(int32_t)) == 0;
+}
+
+/* Fills job->first by an open hash table of input indexes, at most half full. */
+static EmbStatus
+find_equals(Job *job, EmbError *err)
+{
+	const EmbAllocator *mem = job->run->mem;
+	size_t		n_slots = 4;
+	size_t		n_steps = 0;
+	int32_t    *slots;
+
+	while (n_slots < (size_t) job->n_seqs * 2)
+		n_slots *= 2;
+	slots = emb_alloc_array(mem, n_slots, sizeof(int32_t));
+	if (slots == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", job->n_seqs);
+	memset(slots, 0xFF, n_slots * sizeof(int32_t));
+	for (int32_t i = 0; i < job->n_seqs; i++)
+	{
+		size_t		at = hash_sequence(&job->seqs[i]) & (n_slots - 1);
+
+		for (;; at = (at + 1) & (n_slots - 1))
+		{
+			if (++n_steps % 1024 == 0 && emb_should_stop(job->run->stop))
+			{
+				emb_release(mem, slots);
+				return emb_error(err, EMB_ERR_CANCELLED, "cancelled");
+			}
+			if (slots[at] < 0 || sequences_equal(&job->seqs[slots[at]], &job->seqs[i]))
+				break;
+		}
+		if (slots[at] < 0)
+			slots[at] = i;
+		job->first[i] = slots[at];
+	}
+	emb_release(mem, slots);
+	return EMB_OK;
+}
+
+/* The batch that begins at input index i. */
+static Cut
+next_cut(const Job *job, int32_t i)
+{
+	Cut			cut = {0};
+
+	for (; i < job->n_seqs; i++)
+	{
+		int32_t		n_ids = job->seqs[i].n_ids;
+
+		if (job->first[i] != i)
+			continue;
+		if (cut.n_seqs > 0 && n_ids > job->batch_tokens - cut.n_tokens)
+			break;
+		cut.n_seqs++;
+		cut.n_tokens += n_ids;
+	}
+	cut.end = i;
+	return cut;
+}
+
+static EmbStatus
+allocate_batch(Job *job, EmbError *err)
+{
+	const EmbAllocator *mem = job->run->mem;
+	int32_t		max_tokens = 0;
+	int32_t		max_seqs = 0;
+
+	for (int32_t i = 0; i < job->n_seqs;)
+	{
+		Cut			cut = next_cut(job, i);
+
+		max_tokens = cut.n_tokens > max_tokens ? cut.n_tokens : max_tokens;
+		max_seqs = cut.n_seqs > max_seqs ? cut.n_seqs : max_seqs;
+		i = cut.end;
+	}
+	job->ids = emb_alloc_array(mem, max_tokens, sizeof(int32_t));
+	job->offsets = emb_alloc_array(mem, (size_t) max_seqs + 1, sizeof(int32_t));
+	job->members = emb_alloc_array(mem, max_seqs, sizeof(int32_t));
+	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->model->info.dim, sizeof(float));
+	if (job->ids == NULL || job->offsets == NULL || job->members == NULL || job->rows == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
+	return EMB_OK;
+}
+
+static EmbStatus
+run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
+{
+	size_t		row_bytes = (size_t) job->model->info.dim * sizeof(float);
+	EmbBatch	batch = {.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids};
+	int32_t		n = 0;
+	EmbStatus	status;
+
+	job->offsets[0] = 0;
+	for (int32_t i = begin; i < cut.end; i++)
+	{
+		if (job->first[i] != i)
+			continue;
+		memcpy(job->ids + job->offsets[n], job->seqs[i].ids, job->seqs[i].n_ids * sizeof(int32_t));
+		job->members[n] = i;
+		job->offsets[n + 1] = job->offsets[n] + job->seqs[i].n_ids;
+		n++;
+	}
+	status = emb_encoder_bert(&job->model->bert, emb_kernels(), &batch, job->run->mem, job->run->stop, job->rows, err);
+	if (status != EMB_OK)
+		return status;
+	for (int32_t i = 0; i < n; i++)
+		memcpy(job->out + (size_t) job->members[i] * job->model->info.dim,
+			   job->rows + (size_t) i * job->model->info.dim, row_bytes);
+	return EMB_OK;
+}
+
+static EmbStatus
+run_job(Job *job, EmbError *err)
+{
+	size_t		dim = job->model->info.dim;
+	EmbStatus	status = find_equals(job, err);
+
+	if (status == EMB_OK)
+		status = allocate_batch(job, err);
+	for (int32_t i = 0; status == EMB_OK && i < job->n_seqs;)
+	{
+		Cut			cut = next_cut(job, i);
+
+		if (emb_should_stop(job->run->stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "cancelled");
+		if (cut.n_seqs > 0)
+			status = run_batch(job, i, cut, err);
+		i = cut.end;
+	}
+	for (int32_t i = 0; status == EMB_OK && i < job->n_seqs; i++)
+	{
+		if (job->first[i] != i)
+			memcpy(job->out + i * dim, job->out + job->first[i] * dim, dim * sizeof(float));
+	}
+	return status;
+}
+
+EmbStatus
+emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+				const EmbRun *run, float *out, EmbError *err)
+{
+	Job			job = {.model = model, .seqs = seqs, .n_seqs = n_seqs, .run = run, .out = out};
+	EmbStatus	status;
+
+	if (n_seqs < 0 || run->batch_tokens < 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d sequences in batches of %d tokens", n_seqs, run->batch_tokens);
+	if (n_seqs == 0)
+		return EMB_OK;
+	job.batch_tokens = effective_batch_tokens(run->batch_tokens);
+	status = check_sequences(model, seqs, n_seqs, err);
+	if (status != EMB_OK)
+		return status;
+	job.first = emb_alloc_array(run->mem, n_seqs, sizeof(int32_t));
+	if (job.first == NULL)
+		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", n_seqs);
+	else
+		status = run_job(&job, err);
+	emb_release(run->mem, job.first);
+	emb_release(run->mem, job.ids);
+	emb_release(run->mem, job.offsets);
+	emb_release(run->mem, job.members);
+	emb_release(run->mem, job.rows);
+	return status;
+}
+
+size_t
+emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest)
+{
+	size_t		n_tokens = effective_batch_tokens(batch_tokens < 0 ? 0 : batch_tokens);
+	int			n_special = emb_tok_n_special(model->tok, false);
+	size_t		n_seqs;
+
+	if (n_longest > model->info.max_tokens)
+		n_longest = model->info.max_tokens;
+	if (n_longest < 1)
+		n_longest = 1;
+	if (n_tokens < (size_t) n_longest)
+		n_tokens = n_longest;
+
+	/* ids; then, for as many texts as the batch can have: offset, member, row */
+	n_seqs = n_tokens / (n_special > 1 ? n_special : 1) + 1;
+	return emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest)
+		+ n_tokens * sizeof(int32_t)
+		+ n_seqs * (2 * sizeof(int32_t) + (size_t) model->info.dim * sizeof(float));
+}

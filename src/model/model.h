@@ -1,0 +1,25 @@
+/*
+ * model.h
+ *		An open model, as the files of model/ see it.
+ */
+#ifndef EMB_MODEL_MODEL_H
+#define EMB_MODEL_MODEL_H
+
+#include "encoder/encoder.h"
+#include "model/embed_core.h"
+#include "model/packed.h"
+#include "tokenizer/tokenizer.h"
+
+struct EmbModel
+{
+	EmbAllocator mem;			/* of emb_model_open */
+	EmbImageView view;
+	EmbModelInfo info;			/* its strings lie in the image */
+	EmbTokenizer *tok;
+	EmbBert		bert;			/* its weights lie in the image */
+	EmbBertLayer *layers;		/* [n_layers], owned */
+	size_t		query_prompt_bytes;
+	size_t		document_prompt_bytes;
+};
+
+#endif

@@ -1,0 +1,263 @@
+/*
+ * packed.h
+ *		The image: our own file format, used in place.
+ *
+ *		[header 64][section table][config][strings][tensor table][tokenizer][weights]
+ *
+ * Every section and every tensor starts on a multiple of 64 bytes; what lies
+ * between is zero. Little-endian, IEEE 754. No time, path or address: equal
+ * input and options give equal bytes, on every CPU. The order and place of
+ * everything follow from the configuration and two sizes, so a reader computes
+ * them again and compares: no offset in an image is ever trusted.
+ *
+ * Later kinds of images (rerankers), precisions and reference texts are new
+ * section types, tensor roles and forms; a change to what is here is a new
+ * EMB_IMAGE_LAYOUT_VERSION. EMB_IMAGE_NUMERICS_VERSION changes when an equal
+ * image would give other bits.
+ *
+ * Writing: emb_image_build_meta makes everything before the tokenizer;
+ * the tokenizer block, zeros up to the weights, and the tensors in the order
+ * of the table follow. Reading: emb_image_view.
+ */
+#ifndef EMB_MODEL_PACKED_H
+#define EMB_MODEL_PACKED_H
+
+#include "common/error.h"
+#include "common/mem.h"
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "images are used in place and need a little-endian machine"
+#endif
+
+#define EMB_IMAGE_MAGIC				"\x93" "EMBIMG\n"
+#define EMB_IMAGE_LAYOUT_VERSION	1
+#define EMB_IMAGE_NUMERICS_VERSION	1
+
+typedef enum EmbSectionType
+{
+	EMB_SECTION_CONFIG = 1,
+	EMB_SECTION_STRINGS = 2,	/* prompts, each with a zero byte behind it */
+	EMB_SECTION_TENSORS = 3,	/* EmbImageTensor[] */
+	EMB_SECTION_TOKENIZER = 4,	/* emb_tok_build's block */
+	EMB_SECTION_WEIGHTS = 5
+} EmbSectionType;
+
+#define EMB_IMAGE_N_SECTIONS	5
+
+/*
+ *	offset	size
+ *		0	   8	magic
+ *		8	   4	layout_version
+ *	   12	   4	numerics_version
+ *	   16	   8	size_bytes: of the whole image
+ *	   24	   8	meta_checksum: FNV-1a of all before the tokenizer, this field as 0
+ *	   32	   4	kind: EmbKind
+ *	   36	   4	n_sections
+ *	   40	  24	zero
+ */
+typedef struct EmbImageHeader
+{
+	char		magic[8];
+	uint32_t	layout_version;
+	uint32_t	numerics_version;
+	uint64_t	size_bytes;
+	uint64_t	meta_checksum;
+	uint32_t	kind;
+	uint32_t	n_sections;
+	uint8_t		reserved[24];
+} EmbImageHeader;
+
+_Static_assert(sizeof(EmbImageHeader) == 64, "EmbImageHeader");
+
+/*
+ *	offset	size
+ *		0	   4	type: EmbSectionType, ascending
+ *		4	   4	zero
+ *		8	   8	offset: from the start of the image, a multiple of 64
+ *	   16	   8	size_bytes: without padding
+ */
+typedef struct EmbImageSection
+{
+	uint32_t	type;
+	uint32_t	reserved;
+	uint64_t	offset;
+	uint64_t	size_bytes;
+} EmbImageSection;
+
+_Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
+
+/*
+ *	offset	size
+ *		0	   4	family: EmbImageFamily
+ *		4	   4	precision: EmbImagePrecision
+ *		8	   4	activation: EmbActivation
+ *	   12	   4	pooling: EmbPooling
+ *	   16	   4	normalize: 0 or 1
+ *	   20	   4	hidden
+ *	   24	   4	n_layers
+ *	   28	   4	n_heads
+ *	   32	   4	intermediate
+ *	   36	   4	n_vocab
+ *	   40	   4	n_positions
+ *	   44	   4	n_types
+ *	   48	   4	max_tokens: special tokens included
+ *	   52	   4	ln_eps: float
+ *	   56	   4	query_prompt: offset in the strings
+ *	   60	   4	query_prompt_bytes: without the zero byte
+ *	   64	   4	document_prompt
+ *	   68	   4	document_prompt_bytes
+ *	   72	  56	zero
+ */
+typedef struct EmbImageConfig
+{
+	uint32_t	family;
+	uint32_t	precision;
+	uint32_t	activation;
+	uint32_t	pooling;
+	uint32_t	normalize;
+	uint32_t	hidden;
+	uint32_t	n_layers;
+	uint32_t	n_heads;
+	uint32_t	intermediate;
+	uint32_t	n_vocab;
+	uint32_t	n_positions;
+	uint32_t	n_types;
+	uint32_t	max_tokens;
+	float		ln_eps;
+	uint32_t	query_prompt;
+	uint32_t	query_prompt_bytes;
+	uint32_t	document_prompt;
+	uint32_t	document_prompt_bytes;
+	uint8_t		reserved[56];
+} EmbImageConfig;
+
+_Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
+
+typedef enum EmbImageFamily
+{
+	EMB_FAMILY_BERT = 1
+} EmbImageFamily;
+
+typedef enum EmbImagePrecision
+{
+	EMB_PRECISION_FP32 = 1
+} EmbImagePrecision;
+
+/* What a tensor is for; those of a layer follow each other in this order. */
+typedef enum EmbTensorRole
+{
+	EMB_ROLE_WORD_EMBEDDING,
+	EMB_ROLE_POSITION_EMBEDDING,
+	EMB_ROLE_TYPE_EMBEDDING,
+	EMB_ROLE_EMBEDDING_GAMMA,
+	EMB_ROLE_EMBEDDING_BETA,
+	EMB_ROLE_QUERY,
+	EMB_ROLE_QUERY_BIAS,
+	EMB_ROLE_KEY,
+	EMB_ROLE_KEY_BIAS,
+	EMB_ROLE_VALUE,
+	EMB_ROLE_VALUE_BIAS,
+	EMB_ROLE_ATTN_OUT,
+	EMB_ROLE_ATTN_OUT_BIAS,
+	EMB_ROLE_ATTN_GAMMA,
+	EMB_ROLE_ATTN_BETA,
+	EMB_ROLE_FFN_UP,
+	EMB_ROLE_FFN_UP_BIAS,
+	EMB_ROLE_FFN_DOWN,
+	EMB_ROLE_FFN_DOWN_BIAS,
+	EMB_ROLE_FFN_GAMMA,
+	EMB_ROLE_FFN_BETA
+} EmbTensorRole;
+
+#define EMB_N_ROLES			(EMB_ROLE_FFN_BETA + 1)
+#define EMB_N_MODEL_ROLES	EMB_ROLE_QUERY	/* once in a model */
+#define EMB_N_LAYER_ROLES	(EMB_N_ROLES - EMB_N_MODEL_ROLES)
+
+typedef enum EmbTensorForm
+{
+	EMB_FORM_ROWS_F32 = 1,		/* [n_rows, n_cols] row-major */
+	EMB_FORM_PANELS_F32 = 2,	/* emb_pack_f32_panel's: [n_rows/16 rounded up][n_cols][16], zeros below */
+	EMB_FORM_VECTOR_F32 = 3		/* [n_cols rounded up to 16], zeros behind; n_rows is 1 */
+} EmbTensorForm;
+
+/*
+ *	offset	size
+ *		0	   4	role: EmbTensorRole
+ *		4	   4	layer: 0 for those of the model
+ *		8	   4	form: EmbTensorForm
+ *	   12	   4	n_rows: outputs of a linear layer
+ *	   16	   4	n_cols
+ *	   20	   4	zero
+ *	   24	   8	offset: from the start of the image, a multiple of 64
+ *	   32	   8	size_bytes: in that form, without the padding behind
+ */
+typedef struct EmbImageTensor
+{
+	uint32_t	role;
+	uint32_t	layer;
+	uint32_t	form;
+	uint32_t	n_rows;
+	uint32_t	n_cols;
+	uint32_t	reserved;
+	uint64_t	offset;
+	uint64_t	size_bytes;
+} EmbImageTensor;
+
+_Static_assert(sizeof(EmbImageTensor) == 40, "EmbImageTensor");
+
+static inline uint64_t
+emb_image_align(uint64_t n)
+{
+	return (n + EMB_ALIGNMENT - 1) & ~(uint64_t) (EMB_ALIGNMENT - 1);
+}
+
+static inline uint32_t
+emb_image_n_tensors(const EmbImageConfig *config)
+{
+	return EMB_N_MODEL_ROLES + EMB_N_LAYER_ROLES * config->n_layers;
+}
+
+/* Every value of config in its domain (the prompts too: inside strings_bytes), or EMB_ERR_FORMAT. */
+extern EmbStatus emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err);
+
+/*
+ * Everything before the tokenizer, as one block of mem: header, section
+ * table, config, strings, tensor table, padding up to the tokenizer. The
+ * caller releases it. config must pass emb_image_check_config.
+ */
+extern EmbStatus emb_image_build_meta(const EmbImageConfig *config, uint32_t kind,
+									  const char *strings, size_t strings_bytes, size_t tokenizer_bytes,
+									  const EmbAllocator *mem, uint8_t **meta, EmbError *err);
+
+/* Pointers into an image. */
+typedef struct EmbImageView
+{
+	const uint8_t *base;
+	uint64_t	size_bytes;
+	const EmbImageHeader *header;
+	const EmbImageSection *sections;	/* [EMB_IMAGE_N_SECTIONS], by type - 1 */
+	const EmbImageConfig *config;
+	const char *strings;
+	const EmbImageTensor *tensors;	/* [emb_image_n_tensors(config)] */
+} EmbImageView;
+
+static inline const EmbImageSection *
+emb_image_section(const EmbImageView *view, EmbSectionType type)
+{
+	return &view->sections[type - 1];
+}
+
+/*
+ * Checks everything before the tokenizer, O(layers), touching nothing behind
+ * it. base must be 64-byte aligned. EMB_ERR_FORMAT, or EMB_ERR_UNSUPPORTED for
+ * another layout or numerics version.
+ */
+extern EmbStatus emb_image_view(const void *base, size_t size, EmbImageView *view, EmbError *err);
+
+/* Every weight is finite and every padding zero, O(size). */
+extern EmbStatus emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError *err);
+
+/* "encoder.layer.3.output.dense.weight": the tensor's name on the hub, in buf; for messages and import. */
+extern const char *emb_image_tensor_name(const EmbImageTensor *tensor, char *buf, size_t size);
+
+#endif

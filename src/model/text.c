@@ -1,0 +1,114 @@
+/*
+ * text.c
+ *		Texts to token ids, with the model's prompt in front.
+ */
+#include "model/model.h"
+
+#include <string.h>
+
+/* First guess at the text that fills max_ids: bytes a token, and some more. */
+#define BYTES_PER_TOKEN		8
+#define BYTES_AT_LEAST		4096
+
+static const char *
+prompt_text(const EmbModel *model, EmbPrompt prompt, size_t *bytes)
+{
+	*bytes = prompt == EMB_PROMPT_QUERY ? model->query_prompt_bytes
+		: prompt == EMB_PROMPT_DOCUMENT ? model->document_prompt_bytes : 0;
+	return prompt == EMB_PROMPT_QUERY ? model->info.query_prompt : model->info.document_prompt;
+}
+
+static EmbStatus
+encode(const EmbModel *model, const char *text, size_t len, bool complete, int32_t *ids, int32_t max_ids,
+	   const EmbStop *stop, EmbEncoded *result, EmbError *err)
+{
+	EmbTokResult r;
+	EmbStatus	status = emb_tok_encode(model->tok, text, len, complete, ids, max_ids, stop, &r, err);
+
+	if (status == EMB_OK)
+		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated, .need_more = r.need_more};
+	return status;
+}
+
+/* At most len bytes of text, not ending inside a character. */
+static size_t
+clip_text(const char *text, size_t len, size_t want)
+{
+	size_t		n = want;
+
+	if (want >= len)
+		return len;
+	while (n > 0 && want - n < 3 && ((unsigned char) text[n] & 0xC0) == 0x80)
+		n--;
+	return n;
+}
+
+/*
+ * The tokenizer sees one string, prompt and text: a word may well span the
+ * seam. Only as much of the text is copied behind the prompt as the ids need:
+ * a growing piece of it, until the tokenizer is certain.
+ */
+static EmbStatus
+encode_behind(const EmbModel *model, const char *prompt, size_t prompt_bytes,
+			  const char *text, size_t len, bool complete, int32_t *ids, int32_t max_ids,
+			  const EmbAllocator *mem, const EmbStop *stop, EmbEncoded *result, EmbError *err)
+{
+	size_t		want = (size_t) max_ids * BYTES_PER_TOKEN + BYTES_AT_LEAST;
+	EmbStatus	status;
+
+	for (;;)
+	{
+		size_t		n = clip_text(text, len, want);
+		bool		whole = n == len && complete;
+		char	   *joined;
+
+		if (n > SIZE_MAX - prompt_bytes || (joined = emb_alloc(mem, prompt_bytes + n)) == NULL)
+			return emb_error(err, EMB_ERR_NOMEM, "out of memory for a prompt and %zu bytes of text", n);
+		memcpy(joined, prompt, prompt_bytes);
+		memcpy(joined + prompt_bytes, text, n);
+		status = encode(model, joined, prompt_bytes + n, whole, ids, max_ids, stop, result, err);
+		emb_release(mem, joined);
+		if (status != EMB_OK || !result->need_more || n == len)
+			return status;
+		want = n > SIZE_MAX / 4 ? len : n * 4;
+	}
+}
+
+EmbStatus
+emb_model_encode(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len, bool complete,
+				 int32_t *ids, int32_t max_ids, const EmbAllocator *mem, const EmbStop *stop,
+				 EmbEncoded *result, EmbError *err)
+{
+	size_t		prompt_bytes;
+	const char *prefix = prompt_text(model, prompt, &prompt_bytes);
+	int			n_special = emb_tok_n_special(model->tok, false);
+
+	if (max_ids > model->info.max_tokens)
+		max_ids = model->info.max_tokens;
+	if (max_ids < n_special || max_ids < 1)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d tokens have no room for the model's %d special tokens",
+						 max_ids, n_special);
+	if (prompt_bytes == 0)
+		return encode(model, text, len, complete, ids, max_ids, stop, result, err);
+	return encode_behind(model, prefix, prompt_bytes, text, len, complete, ids, max_ids, mem, stop, result, err);
+}
+
+EmbStatus
+emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len,
+					   const EmbAllocator *mem, const EmbStop *stop, int64_t *n_tokens, EmbError *err)
+{
+	size_t		prompt_bytes;
+	const char *prefix = prompt_text(model, prompt, &prompt_bytes);
+	char	   *joined;
+	EmbStatus	status;
+
+	if (prompt_bytes == 0)
+		return emb_tok_count(model->tok, text, len, stop, n_tokens, err);
+	if (len > SIZE_MAX - prompt_bytes || (joined = emb_alloc(mem, prompt_bytes + len)) == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a prompt and %zu bytes of text", len);
+	memcpy(joined, prefix, prompt_bytes);
+	memcpy(joined + prompt_bytes, text, len);
+	status = emb_tok_count(model->tok, joined, prompt_bytes + len, stop, n_tokens, err);
+	emb_release(mem, joined);
+	return status;
+}
