@@ -31,12 +31,11 @@
  *					d = v - mean; var = sum(fma: d d) / n;
  *					y = fma(d * (1 / sqrt(max(var + eps, 1e-30))), gamma, beta).
  *					y may be x or residual.
- * softmax_f32		in place: x = 2^(fma(x, c, -(max(x) * c))), c = scale * log2(e), each at
- *					least 2^-126; returns their sum (>= 1/2). scale > 0. Dividing is left to
- *					the caller, who has shorter rows to divide.
- *					2^t: relative error below 1.5e-7 for |t| <= 126.
+ * softmax_f32		in place: x = 2^max((x - max(x)) * c, -125), c = scale * log2(e); returns
+ *					their sum (>= 1). scale > 0. Dividing is left to the caller, who has
+ *					shorter rows to divide. 2^t is good to 1.2e-7 relative.
  * gelu_f32			x = x/2 (1 + erf(x / sqrt 2)); absolute error below 2e-7 max(1, |x|).
- * gelu_tanh_f32	x = x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715 x^3), which is
+ * gelu_tanh_f32	x = x / (1 + 2^(-2 u log2 e)), u = sqrt(2/pi) (x + 0.044715 x^3), which is
  *					x/2 (1 + tanh u); absolute error below 3e-7 max(1, |x|).
  * relu_f32			x = max(x, 0)
  * add_f32			y = y + x

@@ -1,0 +1,111 @@
+/*
+ * cpu.c
+ *		CPUID (Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E) and
+ *		XCR0 (SDM volume 1, 13.3).
+ */
+#include "kernels/cpu.h"
+
+#if defined(__x86_64__)
+
+#include <cpuid.h>
+#include <stdint.h>
+
+/* leaf 1, ECX */
+#define LEAF1_ECX_FMA			(1u << 12)
+#define LEAF1_ECX_OSXSAVE		(1u << 27)
+#define LEAF1_ECX_AVX			(1u << 28)
+/* leaf 7, subleaf 0 */
+#define LEAF7_EBX_AVX2			(1u << 5)
+#define LEAF7_EBX_AVX512F		(1u << 16)
+#define LEAF7_EBX_AVX512DQ		(1u << 17)
+#define LEAF7_EBX_AVX512BW		(1u << 30)
+#define LEAF7_EBX_AVX512VL		(1u << 31)
+#define LEAF7_ECX_AVX512VNNI	(1u << 11)
+/* leaf 7, subleaf 1 */
+#define LEAF7_1_EAX_AVXVNNI		(1u << 4)
+/* XCR0 */
+#define XCR0_AVX				0x06	/* xmm, upper halves of ymm */
+#define XCR0_AVX512				0xE6	/* and masks, upper halves of zmm 0-15, zmm 16-31 */
+
+typedef struct CpuidLeaf
+{
+	unsigned	eax,
+				ebx,
+				ecx,
+				edx;
+} CpuidLeaf;
+
+/* Zeros for a leaf the CPU does not know. */
+static CpuidLeaf
+cpuid(unsigned leaf, unsigned subleaf)
+{
+	CpuidLeaf	r = {0, 0, 0, 0};
+
+	__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
+	return r;
+}
+
+/* Whether the operating system saves all registers of mask. */
+static bool
+os_saves(uint64_t mask)
+{
+	uint32_t	lo,
+				hi;
+
+	if ((cpuid(1, 0).ecx & LEAF1_ECX_OSXSAVE) == 0)
+		return false;			/* xgetbv itself would trap */
+	__asm__ volatile ("xgetbv" : "=a" (lo), "=d" (hi) : "c" (0));
+	return (lo & mask) == mask;
+}
+
+bool
+emb_cpu_has_avx2(void)
+{
+	const unsigned need = LEAF1_ECX_AVX | LEAF1_ECX_FMA;
+
+	return (cpuid(1, 0).ecx & need) == need &&
+		(cpuid(7, 0).ebx & LEAF7_EBX_AVX2) != 0 &&
+		os_saves(XCR0_AVX);
+}
+
+bool
+emb_cpu_has_avxvnni(void)
+{
+	return emb_cpu_has_avx2() &&
+		cpuid(7, 0).eax >= 1 &&
+		(cpuid(7, 1).eax & LEAF7_1_EAX_AVXVNNI) != 0;
+}
+
+bool
+emb_cpu_has_avx512vnni(void)
+{
+	const unsigned need = LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512BW | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512VL;
+	CpuidLeaf	leaf7 = cpuid(7, 0);
+
+	return emb_cpu_has_avx2() &&
+		(leaf7.ebx & need) == need &&
+		(leaf7.ecx & LEAF7_ECX_AVX512VNNI) != 0 &&
+		os_saves(XCR0_AVX512);
+}
+
+#else
+
+bool
+emb_cpu_has_avx2(void)
+{
+	return false;
+}
+
+bool
+emb_cpu_has_avxvnni(void)
+{
+	return false;
+}
+
+bool
+emb_cpu_has_avx512vnni(void)
+{
+	return false;
+}
+
+#endif

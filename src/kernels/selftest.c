@@ -1,0 +1,127 @@
+/*
+ * selftest.c
+ *		A few values through every kernel and through scalar, compared as bits.
+ *
+ * Small on purpose: it runs in every backend. It catches a CPU, an emulator or
+ * a build that computes otherwise (a fused a * b + c, say), not subtle errors
+ * at the edges, which are the unit tests' business.
+ */
+#include "kernels/selftest.h"
+
+#include <string.h>
+
+#define N_ROWS		7			/* an uneven split into tiles */
+#define N_IN		389			/* one K block and a bit */
+#define N_PANELS	7			/* 4 + 2 + 1 */
+#define N_OUT		(N_PANELS * EMB_PANEL)
+#define N_LONG		53			/* three groups of lanes and a part */
+
+typedef struct Inputs
+{
+	float		a[N_ROWS * N_IN];
+	float		b[N_OUT * N_IN];
+	float		gamma[N_OUT * 2];
+	float		beta[N_OUT * 2];
+} Inputs;
+
+/* What one level makes of the inputs. Compared byte by byte, so zeroed before use. */
+typedef struct Outputs
+{
+	float		gemm[N_ROWS * N_OUT];
+	float		panel[N_LONG * EMB_PANEL];
+	float		norm[N_LONG];
+	float		softmax[N_LONG + 1];
+	float		gelu[N_LONG];
+	float		gelu_tanh[N_LONG];
+	float		relu[N_LONG];
+	float		add[N_LONG];
+	float		div[N_LONG];
+	float		dot;
+	float		muladd[N_LONG];
+} Outputs;
+
+/* Deterministic values in -4 .. 4, none of them short in binary. */
+static void
+fill_inputs(float *x, size_t n)
+{
+	uint32_t	state = 12345;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		state = state * 1664525u + 1013904223u;
+		x[i] = (float) (int32_t) (state | 1) * 0x1p-29f;
+	}
+}
+
+static void
+run_gemm(const EmbKernels *k, const Inputs *in, Outputs *out)
+{
+	EmbGemmF32	g = {
+		.n_rows = N_ROWS, .n_in = 5, .n_panels = N_PANELS,
+		.a = in->a, .a_stride = N_IN, .b = in->b, .bias = in->beta,
+		.c = out->gemm, .c_stride = N_OUT
+	};
+
+	k->gemm_f32(&g);
+	/* once more over few rows and one panel, across a K block: scalar takes 4 ns a product */
+	g.n_rows = 2;
+	g.n_panels = 1;
+	g.n_in = N_IN;
+	k->gemm_f32(&g);
+}
+
+static void
+run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
+{
+	k->transpose_f32(in->a, N_LONG, 13, N_LONG, out->panel);
+	k->add_norm_f32(in->a, in->b, in->gamma, in->beta, 1e-12f, N_LONG, out->norm);
+	memcpy(out->softmax, in->a, sizeof(float) * N_LONG);
+	out->softmax[N_LONG] = k->softmax_f32(out->softmax, N_LONG, 0.3f);
+	memcpy(out->gelu, in->a, sizeof(out->gelu));
+	k->gelu_f32(out->gelu, N_LONG);
+	memcpy(out->gelu_tanh, in->a, sizeof(out->gelu_tanh));
+	k->gelu_tanh_f32(out->gelu_tanh, N_LONG);
+	memcpy(out->relu, in->a, sizeof(out->relu));
+	k->relu_f32(out->relu, N_LONG);
+	memcpy(out->add, in->a, sizeof(out->add));
+	k->add_f32(out->add, in->b, N_LONG);
+	memcpy(out->div, in->a, sizeof(out->div));
+	k->div_f32(out->div, N_LONG, 2.9f);
+	out->dot = k->dot_f32(in->a, in->b, N_LONG);
+	memcpy(out->muladd, in->a, sizeof(out->muladd));
+	k->muladd_f32(out->muladd, in->b, N_LONG, 1.7f);
+}
+
+const char *
+emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
+{
+	static const struct
+	{
+		const char *name;
+		size_t		offset,
+					size;
+	}			fields[] = {
+#define FIELD(op, field) {#op, offsetof(Outputs, field), sizeof(((Outputs *) 0)->field)}
+		FIELD(gemm_f32, gemm), FIELD(transpose_f32, panel), FIELD(add_norm_f32, norm),
+		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh),
+		FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
+		FIELD(muladd_f32, muladd)
+	};
+	Inputs		in;
+	Outputs		mine,
+				theirs;
+	EmbFpState	fp = emb_fp_enter();
+
+	memset(&mine, 0, sizeof(mine));
+	memset(&theirs, 0, sizeof(theirs));
+	fill_inputs((float *) &in, sizeof(in) / sizeof(float));
+	run_gemm(kernels, &in, &mine);
+	run_rows(kernels, &in, &mine);
+	run_gemm(scalar, &in, &theirs);
+	run_rows(scalar, &in, &theirs);
+	emb_fp_leave(fp);
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (memcmp((char *) &mine + fields[i].offset, (char *) &theirs + fields[i].offset, fields[i].size) != 0)
+			return fields[i].name;
+	return NULL;
+}

@@ -1,0 +1,55 @@
+/*
+ * target.h
+ *		Regions of code for one instruction set.
+ *
+ *		#include <immintrin.h>
+ *		#include "kernels/target.h"
+ *		EMB_TARGET_BEGIN(EMB_TARGET_AVX2)
+ *		...
+ *		EMB_TARGET_END
+ *
+ * Not per-file CFLAGS: build systems that compile the tree a second time lose
+ * those. Include system and shared headers first, or their inline functions
+ * land in the region.
+ */
+#ifndef EMB_KERNELS_TARGET_H
+#define EMB_KERNELS_TARGET_H
+
+#include <float.h>
+
+/* Excess precision (x87) would round twice. */
+#if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD != 0
+#error "the kernels need float arithmetic in float precision"
+#endif
+#ifdef __FAST_MATH__
+#error "the kernels must not be compiled with -ffast-math"
+#endif
+
+#define EMB_PRAGMA(text) _Pragma(#text)
+
+#if defined(__clang__)
+#define EMB_TARGET_BEGIN_ATTR(isa) \
+	EMB_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
+#define EMB_TARGET_BEGIN(isa) EMB_TARGET_BEGIN_ATTR(isa)
+#define EMB_TARGET_END _Pragma("clang attribute pop")
+#else
+#define EMB_TARGET_BEGIN_PUSH(isa) \
+	_Pragma("GCC push_options") EMB_PRAGMA(GCC target(isa))
+#define EMB_TARGET_BEGIN(isa) EMB_TARGET_BEGIN_PUSH(isa)
+#define EMB_TARGET_END _Pragma("GCC pop_options")
+#endif
+
+/* Everything the levels need; cpu.c checks exactly these. */
+#define EMB_TARGET_AVX2 "avx2,fma"
+#define EMB_TARGET_AVX512 "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"
+
+#define EMB_ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* GCC and clang spell full unrolling of a loop of constant length differently. */
+#if defined(__clang__)
+#define EMB_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define EMB_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#endif

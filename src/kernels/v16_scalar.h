@@ -1,0 +1,132 @@
+/*
+ * v16_scalar.h
+ *		16 floats, one after the other: what the vectors of other levels must
+ *		agree with. See rowops_impl.h for the meaning of each function.
+ */
+#include <math.h>
+#include <string.h>
+
+typedef struct v16
+{
+	float		lane[16];
+} v16;
+
+#define V16_LANES(expression) \
+	v16			result; \
+	for (int i = 0; i < 16; i++) \
+		result.lane[i] = (expression); \
+	return result
+
+EMB_ALWAYS_INLINE v16
+v16_load(const float *p)
+{
+	V16_LANES(p[i]);
+}
+
+EMB_ALWAYS_INLINE void
+v16_store(float *p, v16 a)
+{
+	memcpy(p, a.lane, sizeof(a.lane));
+}
+
+EMB_ALWAYS_INLINE v16
+v16_load_part(const float *p, int n)
+{
+	V16_LANES(i < n ? p[i] : 0.0f);
+}
+
+EMB_ALWAYS_INLINE void
+v16_store_part(float *p, v16 a, int n)
+{
+	memcpy(p, a.lane, n * sizeof(float));
+}
+
+EMB_ALWAYS_INLINE v16
+v16_keep(v16 a, int n, float other)
+{
+	V16_LANES(i < n ? a.lane[i] : other);
+}
+
+EMB_ALWAYS_INLINE v16
+v16_set(float x)
+{
+	V16_LANES(x);
+}
+
+EMB_ALWAYS_INLINE v16
+v16_add(v16 a, v16 b)
+{
+	V16_LANES(a.lane[i] + b.lane[i]);
+}
+
+EMB_ALWAYS_INLINE v16
+v16_sub(v16 a, v16 b)
+{
+	V16_LANES(a.lane[i] - b.lane[i]);
+}
+
+EMB_ALWAYS_INLINE v16
+v16_mul(v16 a, v16 b)
+{
+	V16_LANES(a.lane[i] * b.lane[i]);
+}
+
+EMB_ALWAYS_INLINE v16
+v16_div(v16 a, v16 b)
+{
+	V16_LANES(a.lane[i] / b.lane[i]);
+}
+
+EMB_ALWAYS_INLINE v16
+v16_fma(v16 a, v16 b, v16 c)
+{
+	V16_LANES(fmaf(a.lane[i], b.lane[i], c.lane[i]));
+}
+
+EMB_ALWAYS_INLINE v16
+v16_max(v16 a, v16 b)
+{
+	V16_LANES(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]);
+}
+
+EMB_ALWAYS_INLINE v16
+v16_min(v16 a, v16 b)
+{
+	V16_LANES(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]);
+}
+
+EMB_ALWAYS_INLINE v16
+v16_add_exponent(v16 a, v16 z)
+{
+	v16			result;
+
+	for (int i = 0; i < 16; i++)
+	{
+		uint32_t	a_bits;
+		uint32_t	z_bits;
+
+		memcpy(&a_bits, &a.lane[i], sizeof(a_bits));
+		memcpy(&z_bits, &z.lane[i], sizeof(z_bits));
+		a_bits += z_bits << 23;
+		memcpy(&result.lane[i], &a_bits, sizeof(a_bits));
+	}
+	return result;
+}
+
+EMB_ALWAYS_INLINE float
+v16_sum(v16 a)
+{
+	for (int n = 8; n > 0; n /= 2)
+		for (int i = 0; i < n; i++)
+			a.lane[i] = a.lane[i] + a.lane[i + n];
+	return a.lane[0];
+}
+
+EMB_ALWAYS_INLINE float
+v16_largest(v16 a)
+{
+	for (int n = 8; n > 0; n /= 2)
+		for (int i = 0; i < n; i++)
+			a.lane[i] = a.lane[i] > a.lane[i + n] ? a.lane[i] : a.lane[i + n];
+	return a.lane[0];
+}
