@@ -7,4 +7,36 @@
 
 #include "postgres.h"
 
+/* PG_WAIT_EXTENSION */
+#if PG_VERSION_NUM >= 140000
+#include "utils/wait_event.h"
+#else
+#include "pgstat.h"
+#endif
+
+/* Predefined roles were "default roles" before 14. */
+#if PG_VERSION_NUM < 140000
+#define ROLE_PG_READ_SERVER_FILES DEFAULT_ROLE_READ_SERVER_FILES
+#endif
+
+/*
+ * What the server must find by name: we build with hidden visibility, and
+ * servers before 16 neither mark the magic block and the finfo records nor
+ * declare the function itself for that.
+ */
+#ifndef WIN32
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
+#define EMBED_FUNCTION(name) \
+	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
+	PG_FUNCTION_INFO_V1(name)
+
+/* A misspelt embed.something is told at SET (15+), or when the library loads. */
+#if PG_VERSION_NUM >= 150000
+#define embed_reserve_guc_prefix(prefix) MarkGUCPrefixReserved(prefix)
+#else
+#define embed_reserve_guc_prefix(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
 #endif

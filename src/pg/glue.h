@@ -41,6 +41,10 @@ extern int	embed_sqlstate(EmbStatus status);
 extern char *embed_guc_model;		/* embed.model: name or alias, "" = the database's default */
 extern int	embed_guc_on_overflow;	/* EmbedOverflow */
 extern int	embed_guc_batch_tokens;
+
+/* Selects the level that embed.isa names, unless it is in use already; before the core computes. */
+extern void embed_isa_apply(void);
+
 typedef enum EmbedOverflow
 {
 	EMBED_OVERFLOW_TRUNCATE,

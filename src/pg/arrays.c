@@ -1,0 +1,210 @@
+/*
+ * arrays.c
+ *		Arrays of texts: embed(text[]) and embed_rows(text[]).
+ *
+ * Both feed the texts into packed batches. Beside the input and the result
+ * they hold one batch, however long the array is.
+ */
+#include "pg/glue.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/tuplestore.h"
+
+/* its inline functions do not pass -Wextra */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#include "utils/arrayaccess.h"
+#pragma GCC diagnostic pop
+
+#include "pg/batch.h"
+#include "pg/callsite.h"
+#include "pg/overflow.h"
+#include "pg/vector.h"
+
+EMBED_FUNCTION(embed_array);
+EMBED_FUNCTION(embed_rows);
+
+/* Embeds the texts that are not NULL, in order. */
+static void
+embed_elements(EmbedSite *site, const EmbedModelRef *ref, AnyArrayType *input, int32 n,
+			   const EmbedBatchSink *sink)
+{
+	EmbedBatch	batch;
+	array_iter	iter;
+
+	embed_batch_init(&batch, CurrentMemoryContext, sink);
+	array_iter_setup(&iter, input);
+	for (int32 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		value = array_iter_next(&iter, &isnull, i, -1, false, TYPALIGN_INT);
+		EmbEncoded	encoded;
+
+		CHECK_FOR_INTERRUPTS();
+		if (isnull)
+			continue;
+		encoded = embed_site_encode(site, ref, EMB_PROMPT_DOCUMENT, value);
+		if (encoded.truncated)
+			embed_overflow_note(site->cxt, ref->info->max_tokens);
+		embed_batch_add(&batch, ref, site->ids, encoded.n_ids);
+	}
+	embed_batch_run(&batch, ref);
+}
+
+static bool *
+null_elements(AnyArrayType *input, int32 n)
+{
+	bool	   *nulls = palloc(n * sizeof(bool));
+	array_iter	iter;
+
+	array_iter_setup(&iter, input);
+	for (int32 i = 0; i < n; i++)
+		(void) array_iter_next(&iter, &nulls[i], i, -1, false, TYPALIGN_INT);
+	return nulls;
+}
+
+/* The batches' vectors go straight to where the array has them. */
+typedef struct MatrixSink
+{
+	float	   *next;
+	int32		dim;
+} MatrixSink;
+
+static float *
+matrix_reserve(void *ctx, pg_attribute_unused() int32 n)
+{
+	return ((MatrixSink *) ctx)->next;
+}
+
+static void
+matrix_done(void *ctx, pg_attribute_unused() const float *vectors, int32 n)
+{
+	MatrixSink *matrix = ctx;
+
+	matrix->next += (Size) n * matrix->dim;
+}
+
+/* embed(input text[] [, model text]) returns float4[][] */
+Datum
+embed_array(PG_FUNCTION_ARGS)
+{
+	AnyArrayType *input = PG_GETARG_ANY_ARRAY_P(0);
+	int32		n = embed_array_length(input);
+	EmbedSite  *site = embed_site(fcinfo);
+	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	MatrixSink	matrix;
+	EmbedBatchSink sink = {&matrix, matrix_reserve, matrix_done};
+	ArrayType  *result;
+
+	if (n == 0)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(FLOAT4OID));
+	matrix.dim = ref->info->dim;
+	result = embed_matrix_new(n, matrix.dim, null_elements(input, n), &matrix.next);
+	embed_elements(site, ref, input, n, &sink);
+	PG_RETURN_ARRAYTYPE_P(result);
+}
+
+/* Rows go out in order: those of NULL texts between those of the batches. */
+typedef struct RowSink
+{
+	Tuplestorestate *store;
+	TupleDesc	desc;
+	const bool *nulls;			/* [n] */
+	int32		n;
+	int32		n_put;
+	int32		dim;
+	float	   *vectors;		/* the batch's, or NULL */
+} RowSink;
+
+static void
+put_row(RowSink *rows, const float *vector)
+{
+	Datum		values[2] = {Int32GetDatum(rows->n_put + 1), (Datum) 0};
+	bool		nulls[2] = {false, vector == NULL};
+	ArrayType  *embedding = NULL;
+
+	if (vector != NULL)
+	{
+		embedding = embed_vector_copy(vector, rows->dim);
+		values[1] = PointerGetDatum(embedding);
+	}
+	tuplestore_putvalues(rows->store, rows->desc, values, nulls);
+	if (embedding != NULL)
+		pfree(embedding);
+	rows->n_put++;
+}
+
+static void
+put_null_rows(RowSink *rows)
+{
+	while (rows->n_put < rows->n && rows->nulls[rows->n_put])
+		put_row(rows, NULL);
+}
+
+static float *
+rows_reserve(void *ctx, int32 n)
+{
+	RowSink    *rows = ctx;
+
+	rows->vectors = MemoryContextAllocHuge(CurrentMemoryContext, (Size) n * rows->dim * sizeof(float));
+	return rows->vectors;
+}
+
+static void
+rows_done(void *ctx, const float *vectors, int32 n)
+{
+	RowSink    *rows = ctx;
+
+	for (int32 i = 0; i < n; i++)
+	{
+		put_null_rows(rows);
+		put_row(rows, vectors + (Size) i * rows->dim);
+	}
+	pfree(rows->vectors);
+	rows->vectors = NULL;
+}
+
+/* Readies rsinfo for a tuplestore; its context must outlive this call. */
+static void
+begin_rows(FunctionCallInfo fcinfo, RowSink *rows)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || (rsinfo->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, &rows->desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	rows->desc = BlessTupleDesc(rows->desc);
+	rows->store = tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
+										false, work_mem);
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setResult = rows->store;
+	rsinfo->setDesc = rows->desc;
+	MemoryContextSwitchTo(old);
+}
+
+/* embed_rows(input text[] [, model text]) returns table (ordinality int, embedding float4[]) */
+Datum
+embed_rows(PG_FUNCTION_ARGS)
+{
+	AnyArrayType *input = PG_GETARG_ANY_ARRAY_P(0);
+	int32		n = embed_array_length(input);
+	EmbedSite  *site = embed_site(fcinfo);
+	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	RowSink		rows = {0};
+	EmbedBatchSink sink = {&rows, rows_reserve, rows_done};
+
+	begin_rows(fcinfo, &rows);
+	rows.dim = ref->info->dim;
+	rows.n = n;
+	rows.nulls = null_elements(input, n);
+	embed_elements(site, ref, input, n, &sink);
+	put_null_rows(&rows);
+	return (Datum) 0;
+}

@@ -1,0 +1,92 @@
+/*
+ * batch.c
+ *		Texts of one call or group, computed embed.batch_tokens at a time.
+ */
+#include "pg/batch.h"
+
+#include "miscadmin.h"
+
+#define IDS_ROOM_FIRST		256
+#define TEXTS_ROOM_FIRST	16
+
+void
+embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed scratch",
+												  ALLOCSET_DEFAULT_SIZES);
+	EmbAllocator mem = embed_allocator(scratch);
+	EmbStop		stop = embed_stop();
+	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens};
+	EmbError	err;
+	EmbStatus	status;
+
+	CHECK_FOR_INTERRUPTS();
+	embed_isa_apply();
+	status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
+	/* here rather than with its parent: in an aggregate that may be much later */
+	MemoryContextDelete(scratch);
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+}
+
+void
+embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBatchSink *sink)
+{
+	memset(batch, 0, sizeof(*batch));
+	batch->cxt = cxt;
+	batch->sink = *sink;
+}
+
+/* Doubles the room of an int32 array until n fit. */
+static void
+make_room(MemoryContext cxt, int32 **array, int32 *room, int64 n, int32 first)
+{
+	int64		wanted = *room > 0 ? *room : first;
+
+	if (n <= *room)
+		return;
+	while (wanted < n)
+		wanted *= 2;
+	if (*array == NULL)
+		*array = MemoryContextAlloc(cxt, wanted * sizeof(int32));
+	else
+		*array = repalloc(*array, wanted * sizeof(int32));
+	*room = (int32) wanted;
+}
+
+void
+embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, int32 n_ids)
+{
+	if (batch->n_texts > 0 && batch->n_ids + (int64) n_ids > embed_guc_batch_tokens)
+		embed_batch_run(batch, ref);
+	make_room(batch->cxt, &batch->ids, &batch->ids_room, batch->n_ids + (int64) n_ids, IDS_ROOM_FIRST);
+	make_room(batch->cxt, &batch->lengths, &batch->texts_room, batch->n_texts + (int64) 1, TEXTS_ROOM_FIRST);
+	memcpy(batch->ids + batch->n_ids, ids, n_ids * sizeof(int32));
+	batch->n_ids += n_ids;
+	batch->lengths[batch->n_texts++] = n_ids;
+}
+
+void
+embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
+{
+	int32		n = batch->n_texts;
+	EmbSequence *seqs;
+	const int32 *ids = batch->ids;
+	float	   *out;
+
+	if (n == 0)
+		return;
+	out = batch->sink.reserve(batch->sink.ctx, n);
+	seqs = palloc(n * sizeof(EmbSequence));
+	for (int32 i = 0; i < n; i++)
+	{
+		seqs[i].ids = ids;
+		seqs[i].n_ids = batch->lengths[i];
+		ids += batch->lengths[i];
+	}
+	embed_compute(ref, seqs, n, out);
+	pfree(seqs);
+	batch->n_texts = 0;
+	batch->n_ids = 0;
+	batch->sink.done(batch->sink.ctx, out, n);
+}

@@ -1,0 +1,177 @@
+/*
+ * callsite.c
+ *		What one place in a query remembers between its calls.
+ */
+#include "pg/callsite.h"
+
+#include "pg/batch.h"
+#include "pg/overflow.h"
+#include "pg/text.h"
+
+EmbedSite *
+embed_site(FunctionCallInfo fcinfo)
+{
+	FmgrInfo   *flinfo = fcinfo->flinfo;
+	MemoryContext cxt = flinfo != NULL ? flinfo->fn_mcxt : CurrentMemoryContext;
+	EmbedSite  *site;
+
+	if (flinfo != NULL && flinfo->fn_extra != NULL)
+		return flinfo->fn_extra;
+	site = MemoryContextAllocZero(cxt, sizeof(EmbedSite));
+	site->cxt = cxt;
+	if (flinfo != NULL)
+		flinfo->fn_extra = site;
+	return site;
+}
+
+/* Whether ref still stands for a name of len bytes (NULL: for no name). */
+static bool
+is_resolved(const EmbedSite *site, const char *name, size_t len)
+{
+	if (site->ref == NULL || site->generation != embed_registry_generation())
+		return false;
+	if (name == NULL || !site->has_name)
+		return name == NULL && !site->has_name;
+	return memcmp(site->name, name, len) == 0 && site->name[len] == '\0';
+}
+
+static const EmbedModelRef *
+resolve(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
+{
+	char	   *copy = NULL;
+	uint64		generation;
+
+	if (len <= EMB_NAME_MAX && is_resolved(site, name, len))
+		return site->ref;
+
+	site->ref = NULL;
+	if (name != NULL)
+		copy = pnstrdup(name, len);
+	/* read first: what changes during the lookup must not pass for seen */
+	generation = embed_registry_generation();
+	site->ref = embed_registry_lookup(copy, EMB_KIND_EMBEDDING, use);
+	site->generation = generation;
+	site->has_name = name != NULL;
+	if (name != NULL)
+	{
+		/* what was found has a valid, hence short, name */
+		strlcpy(site->name, copy, sizeof(site->name));
+		pfree(copy);
+	}
+	return site->ref;
+}
+
+const EmbedModelRef *
+embed_site_resolve(EmbedSite *site, const text *name)
+{
+	if (name == NULL)
+		return resolve(site, NULL, 0, EMBED_NAME_ARGUMENT);
+	return resolve(site, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), EMBED_NAME_ARGUMENT);
+}
+
+const EmbedModelRef *
+embed_site_resolve_name(EmbedSite *site, const char *name, EmbedNameUse use)
+{
+	return resolve(site, name, name != NULL ? strlen(name) : 0, use);
+}
+
+const EmbedModelRef *
+embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno)
+{
+	return embed_site_resolve(site, argno < PG_NARGS() ? PG_GETARG_TEXT_PP(argno) : NULL);
+}
+
+EmbEncoded
+embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
+{
+	MemoryContext scratch;
+	EmbEncoded	result;
+
+	if (site->ids_room < ref->info->max_tokens)
+	{
+		if (site->ids != NULL)
+			pfree(site->ids);
+		site->ids = NULL;
+		site->ids_room = 0;
+		site->ids = MemoryContextAlloc(site->cxt, ref->info->max_tokens * sizeof(int32));
+		site->ids_room = ref->info->max_tokens;
+	}
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
+	result = embed_text_encode(ref, prompt, value, site->ids, scratch);
+	MemoryContextDelete(scratch);
+	return result;
+}
+
+/* Values out of line are not looked at: to fetch them costs more than a memo of long texts gains. */
+static bool
+memo_serves(Datum value)
+{
+	return !VARATT_IS_EXTERNAL(DatumGetPointer(value)) &&
+		VARSIZE_ANY(DatumGetPointer(value)) <= EMBED_MEMO_INPUT_MAX;
+}
+
+static bool
+memo_has(const EmbedMemo *memo, const EmbedModelRef *ref, Datum value)
+{
+	Size		size = VARSIZE_ANY(DatumGetPointer(value));
+
+	return memo->input_size == size &&
+		memcmp(memo->input, DatumGetPointer(value), size) == 0 &&
+		memcmp(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE) == 0;
+}
+
+static void
+memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const float *vector, bool truncated)
+{
+	EmbedMemo  *memo = &site->memo;
+	Size		size = VARSIZE_ANY(DatumGetPointer(value));
+
+	memo->input_size = 0;
+	if (memo->input_room < size)
+	{
+		if (memo->input != NULL)
+			pfree(memo->input);
+		memo->input = NULL;
+		memo->input_room = 0;
+		memo->input = MemoryContextAlloc(site->cxt, size);
+		memo->input_room = size;
+	}
+	if (memo->vector_room < ref->info->dim)
+	{
+		if (memo->vector != NULL)
+			pfree(memo->vector);
+		memo->vector = NULL;
+		memo->vector_room = 0;
+		memo->vector = MemoryContextAlloc(site->cxt, ref->info->dim * sizeof(float));
+		memo->vector_room = ref->info->dim;
+	}
+	memcpy(memo->input, DatumGetPointer(value), size);
+	memcpy(memo->vector, vector, ref->info->dim * sizeof(float));
+	memcpy(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
+	memo->truncated = truncated;
+	memo->input_size = size;
+}
+
+void
+embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out)
+{
+	bool		use_memo = memo_serves(value);
+	EmbEncoded	encoded;
+	EmbSequence seq;
+
+	if (use_memo && memo_has(&site->memo, ref, value))
+	{
+		if (site->memo.truncated)
+			embed_overflow_note(site->cxt, ref->info->max_tokens);
+		memcpy(out, site->memo.vector, ref->info->dim * sizeof(float));
+		return;
+	}
+	encoded = embed_site_encode(site, ref, prompt, value);
+	if (encoded.truncated)
+		embed_overflow_note(site->cxt, ref->info->max_tokens);
+	seq.ids = site->ids;
+	seq.n_ids = encoded.n_ids;
+	embed_compute(ref, &seq, 1, out);
+	if (use_memo)
+		memo_remember(site, ref, value, out, encoded.truncated);
+}

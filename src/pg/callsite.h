@@ -1,0 +1,62 @@
+/*
+ * callsite.h
+ *		What one place in a query remembers between its calls: the model its
+ *		name resolved to, and the last text with its vector.
+ *
+ *		EmbedSite  *site = embed_site(fcinfo);
+ *		const EmbedModelRef *ref = embed_site_resolve(site, name);
+ *
+ * A site lives in flinfo->fn_extra and fn_mcxt: mostly as long as the query,
+ * in a simple PL/pgSQL expression as long as the transaction.
+ */
+#ifndef EMBED_PG_CALLSITE_H
+#define EMBED_PG_CALLSITE_H
+
+#include "pg/registry.h"
+
+/* Longer inputs are not remembered. */
+#define EMBED_MEMO_INPUT_MAX (64 * 1024)
+
+typedef struct EmbedMemo
+{
+	uint8		fingerprint[EMB_HASH_SIZE];
+	char	   *input;			/* the varlena as it came, header included */
+	Size		input_size;		/* 0: nothing is remembered */
+	Size		input_room;
+	float	   *vector;			/* [dim] */
+	int32		vector_room;	/* elements */
+	bool		truncated;
+} EmbedMemo;
+
+typedef struct EmbedSite
+{
+	MemoryContext cxt;			/* the site's own memory: fn_mcxt */
+
+	/* the name as last resolved; ref NULL: not yet */
+	const EmbedModelRef *ref;
+	uint64		generation;
+	bool		has_name;
+	char		name[EMB_NAME_MAX + 1];
+
+	int32	   *ids;			/* room for the ids of one text */
+	int32		ids_room;
+	EmbedMemo	memo;
+} EmbedSite;
+
+/* The site of this call, made at its first; flinfo NULL: one for this call only. */
+extern EmbedSite *embed_site(FunctionCallInfo fcinfo);
+
+/* name: a text, or NULL where no model argument is given. */
+extern const EmbedModelRef *embed_site_resolve(EmbedSite *site, const text *name);
+extern const EmbedModelRef *embed_site_resolve_name(EmbedSite *site, const char *name, EmbedNameUse use);
+
+/* The model argument at position argno, if the call has one; resolved. */
+extern const EmbedModelRef *embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno);
+
+/* Ids of value: [max_tokens] of site memory, good until the next call. */
+extern EmbEncoded embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);
+
+/* out: [dim], the vector of value, from the memo if the last value was the same. */
+extern void embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out);
+
+#endif

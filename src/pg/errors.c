@@ -1,0 +1,88 @@
+/*
+ * errors.c
+ *		The core's reports as PostgreSQL's errors.
+ */
+#include "pg/glue.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+
+int
+embed_sqlstate(EmbStatus status)
+{
+	switch (status)
+	{
+		case EMB_OK:
+			return ERRCODE_SUCCESSFUL_COMPLETION;
+		case EMB_ERR_NOMEM:
+			return ERRCODE_OUT_OF_MEMORY;
+		case EMB_ERR_IO:
+			return ERRCODE_IO_ERROR;
+		case EMB_ERR_DISK_FULL:
+			return ERRCODE_DISK_FULL;
+		case EMB_ERR_NOT_FOUND:
+			return ERRCODE_UNDEFINED_FILE;
+		case EMB_ERR_NOT_REGULAR:
+			return ERRCODE_WRONG_OBJECT_TYPE;
+		case EMB_ERR_FORMAT:
+			return ERRCODE_INVALID_BINARY_REPRESENTATION;
+		case EMB_ERR_UNSUPPORTED:
+			return ERRCODE_FEATURE_NOT_SUPPORTED;
+		case EMB_ERR_INVALID_ARGUMENT:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case EMB_ERR_LIMIT:
+			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		case EMB_ERR_TEXT:
+			return ERRCODE_CHARACTER_NOT_IN_REPERTOIRE;
+		case EMB_ERR_CANCELLED:
+			return ERRCODE_QUERY_CANCELED;
+		case EMB_ERR_INTERNAL:
+			return ERRCODE_INTERNAL_ERROR;
+	}
+	return ERRCODE_INTERNAL_ERROR;
+}
+
+/*
+ * Core messages are UTF-8 and may quote names from foreign files. What this
+ * database's encoding might not hold is shown as question marks.
+ */
+static const char *
+message_for_server(const char *message)
+{
+	char	   *copy = pstrdup(message);
+
+	if (GetDatabaseEncoding() == PG_UTF8 &&
+		pg_verify_mbstr(PG_UTF8, copy, strlen(copy), true))
+		return copy;
+	for (char *p = copy; *p != '\0'; p++)
+	{
+		if (IS_HIGHBIT_SET(*p))
+			*p = '?';
+	}
+	return copy;
+}
+
+void
+embed_throw(EmbStatus status, const EmbError *err)
+{
+	/* err may lie in memory that goes away with the error */
+	const char *message;
+	const char *hint;
+
+	if (status == EMB_ERR_CANCELLED)
+	{
+		CHECK_FOR_INTERRUPTS();
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling statement due to user request")));
+	}
+
+	message = message_for_server(err->message);
+	hint = message_for_server(err->hint);
+	ereport(ERROR,
+			(errcode(embed_sqlstate(status)),
+			 errmsg_internal("%s", message),
+			 err->offset >= 0 ? errdetail("At byte offset %lld.", (long long) err->offset) : 0,
+			 hint[0] != '\0' ? errhint("%s", hint) : 0));
+	pg_unreachable();
+}

@@ -1,0 +1,122 @@
+/*
+ * functions.c
+ *		The functions of one text, and those about vectors and this library.
+ *
+ * Each serves two SQL functions, with and without a model argument; which one
+ * called shows in the number of arguments.
+ */
+#include "pg/glue.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+#include "pg/callsite.h"
+#include "pg/text.h"
+#include "pg/vector.h"
+
+EMBED_FUNCTION(embed_text);
+EMBED_FUNCTION(embed_query_text);
+EMBED_FUNCTION(embed_tokens);
+EMBED_FUNCTION(embed_info);
+EMBED_FUNCTION(embed_cosine);
+EMBED_FUNCTION(embed_isa);
+
+static Datum
+vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	float	   *elements;
+	ArrayType  *result = embed_vector_new(ref->info->dim, &elements);
+
+	embed_site_embed(site, ref, prompt, PG_GETARG_DATUM(0), elements);
+	PG_RETURN_ARRAYTYPE_P(result);
+}
+
+/* embed(input text [, model text]) returns float4[] */
+Datum
+embed_text(PG_FUNCTION_ARGS)
+{
+	return vector_of_text(fcinfo, EMB_PROMPT_DOCUMENT);
+}
+
+/* embed_query(input text [, model text]) returns float4[] */
+Datum
+embed_query_text(PG_FUNCTION_ARGS)
+{
+	return vector_of_text(fcinfo, EMB_PROMPT_QUERY);
+}
+
+/* embed_tokens(input text [, model text]) returns int4[]: the ids that embed() gives the model */
+Datum
+embed_tokens(PG_FUNCTION_ARGS)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	EmbEncoded	encoded = embed_site_encode(site, ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0));
+	Datum	   *ids = palloc(Max(encoded.n_ids, 1) * sizeof(Datum));
+
+	for (int32 i = 0; i < encoded.n_ids; i++)
+		ids[i] = Int32GetDatum(site->ids[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(ids, encoded.n_ids, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+}
+
+/* embed_info(input text [, model text]) returns (tokens int, max_tokens int, truncated bool) */
+Datum
+embed_info(PG_FUNCTION_ARGS)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	MemoryContext scratch;
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	int64		n_tokens;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
+	n_tokens = embed_text_count(ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0), scratch);
+	MemoryContextDelete(scratch);
+
+	/* a text of at most 1 GB and a prompt give fewer than 2^31 tokens */
+	values[0] = Int32GetDatum((int32) Min(n_tokens, PG_INT32_MAX));
+	values[1] = Int32GetDatum(ref->info->max_tokens);
+	values[2] = BoolGetDatum(n_tokens > ref->info->max_tokens);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* embed_cosine(a float4[], b float4[]) returns float4 */
+Datum
+embed_cosine(PG_FUNCTION_ARGS)
+{
+	ArrayType  *a = PG_GETARG_ARRAYTYPE_P(0);
+	ArrayType  *b = PG_GETARG_ARRAYTYPE_P(1);
+	int32		n_a;
+	int32		n_b;
+	const float *values_a = embed_vector_values(a, "a", &n_a);
+	const float *values_b = embed_vector_values(b, "b", &n_b);
+	float		similarity;
+
+	if (n_a != n_b)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("vectors have different dimensions: %d and %d", n_a, n_b),
+				 errhint("Vectors of different models cannot be compared.")));
+	embed_isa_apply();
+	similarity = emb_cosine(values_a, values_b, n_a);
+	PG_FREE_IF_COPY(a, 0);
+	PG_FREE_IF_COPY(b, 1);
+	PG_RETURN_FLOAT4(similarity);
+}
+
+/* embed_isa() returns text: the instruction set level in use */
+Datum
+embed_isa(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	embed_isa_apply();
+	PG_RETURN_TEXT_P(cstring_to_text(emb_isa_name()));
+}

@@ -1,0 +1,113 @@
+/*
+ * guc.c
+ *		The settings. They choose a model by name, never by path, and can change
+ *		whether a call errors, never its value.
+ */
+#include "pg/glue.h"
+
+#include "utils/guc.h"
+
+#include "pg/overflow.h"
+#include "pg/registry.h"
+
+/* One text of a long-context model always makes a batch, so this bounds packing only. */
+#define BATCH_TOKENS_MIN	1
+#define BATCH_TOKENS_MAX	262144
+
+char	   *embed_guc_model = NULL;
+int			embed_guc_on_overflow = EMBED_OVERFLOW_TRUNCATE;
+int			embed_guc_batch_tokens = EMB_BATCH_TOKENS_DEFAULT;
+
+static char *guc_isa = NULL;
+
+/* embed.isa changed since the core was told, or it was never told. */
+static bool isa_is_stale = true;
+
+static const struct config_enum_entry overflow_options[] = {
+	{"truncate", EMBED_OVERFLOW_TRUNCATE, false},
+	{"warn", EMBED_OVERFLOW_WARN, false},
+	{"error", EMBED_OVERFLOW_ERROR, false},
+	{NULL, 0, false}
+};
+
+static bool
+check_model(char **newval, pg_attribute_unused() void **extra, pg_attribute_unused() GucSource source)
+{
+	if (**newval == '\0' || emb_name_is_valid(*newval, strlen(*newval)))
+		return true;
+	GUC_check_errdetail("A name has 1 to %d letters, digits and characters of \"._-/\".", EMB_NAME_MAX);
+	return false;
+}
+
+static void
+assign_model(pg_attribute_unused() const char *newval, pg_attribute_unused() void *extra)
+{
+	embed_registry_invalidate();
+}
+
+static bool
+check_isa(char **newval, pg_attribute_unused() void **extra, pg_attribute_unused() GucSource source)
+{
+	if (!emb_isa_is_known(*newval))
+	{
+		GUC_check_errdetail("Instruction set levels are auto, scalar, avx2, avxvnni, avx512vnni, amx and neon.");
+		return false;
+	}
+	if (strcmp(*newval, "auto") != 0 && !emb_isa_is_available(*newval))
+	{
+		GUC_check_errcode(ERRCODE_FEATURE_NOT_SUPPORTED);
+		GUC_check_errdetail("This CPU or this build lacks the level \"%s\".", *newval);
+		return false;
+	}
+	return true;
+}
+
+/* The level is selected at first use: a postmaster that preloads us never computes. */
+static void
+assign_isa(pg_attribute_unused() const char *newval, pg_attribute_unused() void *extra)
+{
+	isa_is_stale = true;
+}
+
+void
+embed_isa_apply(void)
+{
+	EmbError	err;
+	EmbStatus	status;
+
+	if (likely(!isa_is_stale))
+		return;
+	status = emb_isa_select(guc_isa, &err);
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+	isa_is_stale = false;
+}
+
+void
+embed_guc_init(void)
+{
+	DefineCustomStringVariable("embed.model",
+							   "Model or alias where no model argument is given.",
+							   "Empty: the database's default model.",
+							   &embed_guc_model, "", PGC_USERSET, 0,
+							   check_model, assign_model, NULL);
+	DefineCustomEnumVariable("embed.on_overflow",
+							 "What to do with texts of more tokens than the model reads.",
+							 "warn tells once per statement how many were cut.",
+							 &embed_guc_on_overflow, EMBED_OVERFLOW_TRUNCATE,
+							 overflow_options, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("embed.batch_tokens",
+							"Tokens that are computed at once.",
+							"More cost memory; no vector depends on it.",
+							&embed_guc_batch_tokens, EMB_BATCH_TOKENS_DEFAULT,
+							BATCH_TOKENS_MIN, BATCH_TOKENS_MAX, PGC_USERSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("embed.isa",
+							   "Instruction set level of the computation.",
+							   "auto: the best this CPU has; no vector depends on it.",
+							   &guc_isa, "auto", PGC_USERSET, 0,
+							   check_isa, assign_isa, NULL);
+	embed_reserve_guc_prefix("embed");
+	embed_overflow_init();
+}

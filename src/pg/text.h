@@ -1,0 +1,25 @@
+/*
+ * text.h
+ *		From a text Datum to token ids.
+ *
+ *		EmbEncoded	r = embed_text_encode(ref, EMB_PROMPT_DOCUMENT, value, ids, scratch);
+ *
+ * The value may be short, compressed or out of line, in any server encoding.
+ */
+#ifndef EMBED_PG_TEXT_H
+#define EMBED_PG_TEXT_H
+
+#include "pg/registry.h"
+
+/*
+ * ids: [max_tokens of the model]. The value is detoasted only as far as its
+ * ids need. scratch is reset. Raises: cancelled, 22021 (not UTF-8 in a
+ * database of encoding SQL_ASCII).
+ */
+extern EmbEncoded embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
+									int32 *ids, MemoryContext scratch);
+
+/* Tokens before truncation: reads all of the value. scratch is reset. */
+extern int64 embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, MemoryContext scratch);
+
+#endif
