@@ -1,0 +1,40 @@
+/*
+ * pooling.c
+ *		Pooling and L2 normalization.
+ */
+#include "encoder/pooling.h"
+
+#include <math.h>
+#include <string.h>
+
+void
+emb_pool_rows(const EmbKernels *kernels, EmbPooling pooling,
+			  const float *rows, size_t stride, int32_t n_rows, int32_t n, float *out)
+{
+	memcpy(out, rows, n * sizeof(float));
+	if (pooling == EMB_POOL_CLS)
+		return;
+	for (int32_t i = 1; i < n_rows; i++)
+		kernels->add_f32(out, rows + i * stride, n);
+	kernels->div_f32(out, n, (float) n_rows);
+}
+
+bool
+emb_pool_is_finite(const float *x, int32_t n)
+{
+	for (int32_t i = 0; i < n; i++)
+		if (!isfinite(x[i]))
+			return false;
+	return true;
+}
+
+bool
+emb_pool_normalize(const EmbKernels *kernels, float *x, int32_t n)
+{
+	float		norm = sqrtf(kernels->dot_f32(x, x, n));
+
+	if (!isfinite(norm))
+		return false;
+	kernels->div_f32(x, n, norm > 1e-12f ? norm : 1e-12f);
+	return true;
+}

@@ -1,0 +1,42 @@
+/*
+ * work.h
+ *		Matrix products in pieces, with the question whether to stop in between.
+ *
+ * A level of instructions says how many multiply-adds make a piece (well under
+ * 10 ms). Everything costly is charged in multiply-adds; when a piece is used
+ * up, the stop callback is asked.
+ *
+ *		EmbWork	work;
+ *		emb_work_begin(&work, kernels, stop);
+ *		if (!emb_work_multiply(&work, &gemm, kernels->gelu_f32))
+ *			return cancelled;
+ */
+#ifndef EMB_ENCODER_WORK_H
+#define EMB_ENCODER_WORK_H
+
+#include "common/mem.h"
+#include "kernels/kernels.h"
+
+typedef struct EmbWork
+{
+	const EmbKernels *kernels;
+	const EmbStop *stop;
+	int64_t		macs_left;		/* until the next question */
+} EmbWork;
+
+/* An activation of the kernels, in place over n elements. */
+typedef void (*EmbActivate) (float *x, int32_t n);
+
+/* Asks once. False: stop now. */
+extern bool emb_work_begin(EmbWork *work, const EmbKernels *kernels, const EmbStop *stop);
+
+/* Charges n_macs, which should not be much more than a piece. False: stop now. */
+extern bool emb_work_spend(EmbWork *work, int64_t n_macs);
+
+/*
+ * The product g as kernels.h defines it, then activate (or NULL) over all of
+ * its columns. False: stopped, and C is unfinished.
+ */
+extern bool emb_work_multiply(EmbWork *work, const EmbGemmF32 *g, EmbActivate activate);
+
+#endif
