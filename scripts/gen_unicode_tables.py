@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Generates src/tokenizer/unicode_tables.h from the behaviour of a library.
+
+Token ids must equal those of Hugging Face's `tokenizers`, whose Unicode tables
+are of several different ages, so no Unicode release gives them. This script
+asks the library itself about every scalar value:
+
+    python3 -m pip install tokenizers==0.23.3
+    python3 scripts/gen_unicode_tables.py > src/tokenizer/unicode_tables.h
+
+It takes about half a minute. The canonical combining classes behind the
+library's NFD are found by watching which pairs it swaps.
+"""
+import json
+import sys
+import unicodedata
+
+import tokenizers
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+
+WANTED = "0.23.3"
+BLOCK = 128
+N_CODES = 0x110000
+
+# Bits of EmbUniRecord.flags, as tokenizer/unicode.h names them (EMB_UNI_...).
+FLAGS = ["SPACE", "PUNCT", "CLEAN_DROP", "CLEAN_SPACE", "CJK", "MN", "WORD", "NONSTARTER", "LOWER_MULTI"]
+BIT = {name: 1 << i for i, name in enumerate(FLAGS)}
+
+
+def scalars():
+    for cp in range(1, N_CODES):
+        if not 0xD800 <= cp <= 0xDFFF:
+            yield cp
+
+
+def is_hangul(cp):
+    return 0xAC00 <= cp < 0xAC00 + 11172
+
+
+def bert(**on):
+    options = dict(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    options.update(on)
+    return normalizers.BertNormalizer(**options).normalize_str
+
+
+def word_tester():
+    """Two functions: does this character end, or start, a word to single_word?"""
+    tok = Tokenizer.from_str(json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "pre_tokenizer": None,
+        "post_processor": None, "decoder": None,
+        "added_tokens": [{"id": 1, "content": "<x>", "single_word": True, "lstrip": False, "rstrip": False,
+                          "normalized": False, "special": False}],
+        "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}))
+    return (lambda c: 1 not in tok.encode(c + "<x>").ids), (lambda c: 1 not in tok.encode("<x>" + c).ids)
+
+
+def strip_tester():
+    """Does the lstrip of an added token eat this character?"""
+    tok = Tokenizer.from_str(json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "pre_tokenizer": None,
+        "post_processor": None, "decoder": None,
+        "added_tokens": [{"id": 1, "content": "<x>", "single_word": False, "lstrip": True, "rstrip": False,
+                          "normalized": False, "special": False}],
+        "model": {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}}))
+    return lambda c: len(tok.encode("a" + c + "<x>").tokens[-1]) > 3
+
+
+def probe_flags():
+    clean, cjk = bert(clean_text=True), bert(handle_chinese_chars=True)
+    strip = bert(strip_accents=True)
+    nfd = normalizers.NFD().normalize_str
+    split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+    ends_word, starts_word = word_tester()
+    stripped = strip_tester()
+    flags = [0] * N_CODES
+    for cp in scalars():
+        c = chr(cp)
+        f = 0
+        parts = [p for p, _ in split("a" + c + "a")]
+        if parts == ["a", "a"]:
+            f |= BIT["SPACE"]
+        elif parts == ["a", c, "a"]:
+            f |= BIT["PUNCT"]
+        else:
+            assert parts == ["a" + c + "a"], hex(cp)
+        out = clean(c)
+        if out == "":
+            f |= BIT["CLEAN_DROP"]
+        elif out == " ":
+            f |= BIT["CLEAN_SPACE"]
+        else:
+            assert out == c, hex(cp)
+        out = cjk(c)
+        if out != c:
+            assert out == " " + c + " ", hex(cp)
+            f |= BIT["CJK"]
+        if nfd(c) == c and strip(c) == "":
+            f |= BIT["MN"]
+        assert ends_word(c) == starts_word(c), hex(cp)
+        if ends_word(c):
+            f |= BIT["WORD"]
+        assert stripped(c) == bool(f & BIT["SPACE"]), hex(cp)
+        flags[cp] = f
+    return flags
+
+
+def probe_nfd(flags):
+    """Decompositions but for Hangul, which is checked to be algorithmic."""
+    nfd, strip = normalizers.NFD().normalize_str, bert(strip_accents=True)
+    table = {}
+    for cp in scalars():
+        out = nfd(chr(cp))
+        if is_hangul(cp):
+            s = cp - 0xAC00
+            want = [0x1100 + s // 588, 0x1161 + s % 588 // 28] + ([0x11A7 + s % 28] if s % 28 else [])
+            assert [ord(c) for c in out] == want, hex(cp)
+        elif out != chr(cp):
+            table[cp] = [ord(c) for c in out]
+            assert all(nfd(c) == c for c in out), hex(cp)
+        assert strip(chr(cp)) == "".join(c for c in out if not flags[ord(c)] & BIT["MN"]), hex(cp)
+    return table
+
+
+def probe_lower():
+    lower, bert_lower = normalizers.Lowercase().normalize_str, bert(lowercase=True)
+    delta, multi = {}, {}
+    for cp in scalars():
+        out = lower(chr(cp))
+        assert out == bert_lower(chr(cp)), hex(cp)
+        if len(out) != 1:
+            multi[cp] = [ord(c) for c in out]
+        elif out != chr(cp):
+            delta[cp] = ord(out) - cp
+    # Context must not matter: no final sigma.
+    assert lower("\u03a3\u03a3 a\u03a3") == "\u03c3\u03c3 a\u03c3"
+    return delta, multi
+
+
+def probe_classes(nfd_table):
+    """Code point -> rank of its canonical combining class, 0 for starters.
+
+    NFD(x + y) swaps exactly when class(x) > class(y) > 0. U+0334 has the lowest
+    class there is and U+0301 one in the middle, so each non-starter swaps with
+    one of them.
+    """
+    nfd = normalizers.NFD().normalize_str
+
+    def greater(x, y):
+        return x != y and nfd(x + y) == y + x
+
+    found = []
+    for cp in scalars():
+        if cp in nfd_table or is_hangul(cp):
+            continue
+        c = chr(cp)
+        if c == "\u0334" or greater("\u0301", c) or greater(c, "\u0334"):
+            found.append(c)
+    # Sort into classes by comparison alone: a list of classes, lowest first.
+    classes = []
+    for c in sorted(found, key=lambda c: (unicodedata.combining(c) or 999, c)):
+        low, high = 0, len(classes)
+        while low < high:
+            mid = (low + high) // 2
+            r = classes[mid][0]
+            if greater(c, r):
+                low = mid + 1
+            elif greater(r, c):
+                high = mid
+            else:
+                classes[mid].append(c)
+                break
+        else:
+            classes.insert(low, [c])
+    # Verify the order against one representative of every class, both ways.
+    for i, cls in enumerate(classes):
+        for c in cls:
+            for j, other in enumerate(classes):
+                r = other[0]
+                assert greater(c, r) == (i > j) and greater(r, c) == (j > i), (hex(ord(c)), hex(ord(r)))
+    return {ord(c): i + 1 for i, cls in enumerate(classes) for c in cls}
+
+
+def two_stage(values):
+    blocks, stage1 = {}, []
+    for start in range(0, N_CODES, BLOCK):
+        block = tuple(values[start:start + BLOCK])
+        stage1.append(blocks.setdefault(block, len(blocks)))
+    return stage1, [v for block in blocks for v in block]
+
+
+def c_array(ctype, name, values, fmt=str):
+    lines, line = [], "\t"
+    for v in values:
+        item = fmt(v) + ","
+        if len(line) + len(item) > 110:
+            lines.append(line.rstrip())
+            line = "\t"
+        line += item + " " if ctype.startswith("EmbUni") else item
+    lines.append(line.rstrip())
+    print("static const %s %s[%d] = {\n%s\n};\n" % (ctype, name, len(values), "\n".join(lines)))
+
+
+def main():
+    if tokenizers.__version__ != WANTED:
+        sys.exit("tokenizers %s is installed, %s is needed" % (tokenizers.__version__, WANTED))
+    flags = probe_flags()
+    nfd_table = probe_nfd(flags)
+    delta, multi = probe_lower()
+    classes = probe_classes(nfd_table)
+    for cp in multi:
+        flags[cp] |= BIT["LOWER_MULTI"]
+    for cp in classes:
+        flags[cp] |= BIT["NONSTARTER"]
+        # What canonical ordering moves never ends a word: the encoder relies on it.
+        assert not flags[cp] & (BIT["SPACE"] | BIT["PUNCT"] | BIT["CJK"] | BIT["CLEAN_DROP"] | BIT["CLEAN_SPACE"])
+        assert cp not in delta and cp not in multi
+    # Only what outlives the stripping of accents is ever ordered: renumber those classes.
+    kept = sorted({rank for cp, rank in classes.items() if not flags[cp] & BIT["MN"]})
+    order = {cp: kept.index(rank) + 1 for cp, rank in classes.items() if not flags[cp] & BIT["MN"]}
+    assert len(kept) <= 31
+
+    records, record_of = {}, [0] * N_CODES
+    for cp in range(N_CODES):
+        rec = (flags[cp], order.get(cp, 0), delta.get(cp, 0))
+        record_of[cp] = records.setdefault(rec, len(records))
+    sequences, nfd_of = [0], [0] * N_CODES
+    for cp, seq in sorted(nfd_table.items()):
+        assert 1 <= len(seq) <= 4
+        nfd_of[cp] = len(sequences) << 2 | len(seq) - 1
+        sequences += seq
+    assert max(nfd_of) < 65536
+
+    print("""/*
+ * unicode_tables.h
+ *		What the reference library does to each code point.
+ *
+ * Generated by scripts/gen_unicode_tables.py from the behaviour of the Python
+ * package tokenizers %s. Do not edit.
+ *
+ * A code point's record is emb_uni_records[emb_uni_stage2[emb_uni_stage1[cp >>
+ * %d] * %d + (cp & %d)]]. Its canonical decomposition, where emb_nfd_stage2
+ * (same shape) is not 0, has (v & 3) + 1 code points from emb_nfd_codes[v >> 2]
+ * on; Hangul syllables are decomposed by arithmetic.
+ */
+#ifndef EMB_TOKENIZER_UNICODE_TABLES_H
+#define EMB_TOKENIZER_UNICODE_TABLES_H
+
+#include "tokenizer/unicode.h"
+
+#define EMB_UNI_BLOCK_BITS	%d
+""" % (WANTED, BLOCK.bit_length() - 1, BLOCK, BLOCK - 1, BLOCK.bit_length() - 1))
+    print("#define EMB_UNI_N_ORDERS %d\n" % len(kept))
+    s1, s2 = two_stage(record_of)
+    assert max(s1) < 65536 and len(records) < 65536
+    c_array("EmbUniRecord", "emb_uni_records", list(records), lambda r: "{%d, %d, %d}" % r)
+    c_array("uint16_t", "emb_uni_stage1", s1)
+    c_array("uint16_t", "emb_uni_stage2", s2)
+    s1, s2 = two_stage(nfd_of)
+    c_array("uint16_t", "emb_nfd_stage1", s1)
+    c_array("uint16_t", "emb_nfd_stage2", s2)
+    c_array("uint32_t", "emb_nfd_codes", sequences)
+    c_array("EmbUniMulti", "emb_lower_multi", sorted(multi.items()),
+            lambda m: "{%d, %d, {%s}}" % (m[0], len(m[1]), ", ".join(str(v) for v in m[1])))
+    print("#define EMB_LOWER_N_MULTI %d\n\n#endif" % len(multi))
+    sys.stderr.write("%d records, %d decompositions, %d non-starters, %d kept in %d classes: %s\n" % (
+        len(records), len(nfd_table), len(classes), len(order), len(kept),
+        " ".join("U+%04X:%d" % kv for kv in sorted(order.items()))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,553 @@
+/*
+ * hf_tokenizer.c
+ *		tokenizer.json, the serialization of Hugging Face's tokenizers library.
+ *
+ * Only what BERT models use is accepted; any other component is refused by
+ * name, because guessing would give other ids.
+ */
+#include "import/hf_tokenizer.h"
+
+#include <string.h>
+
+#include "import/file.h"
+#include "import/hf_tokenizer_spec.h"
+
+EmbStatus
+emb_tok_spec_begin(EmbTokSpec *spec, const EmbAllocator *mem, EmbError *err)
+{
+	EmbTokStorage *storage;
+
+	memset(spec, 0, sizeof(EmbTokSpec));
+	storage = emb_alloc_zero(mem, 1, sizeof(EmbTokStorage));
+	if (storage == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading a tokenizer");
+	storage->max_added_id = -1;
+	spec->storage = storage;
+	spec->model = EMB_TOK_WORDPIECE;
+	spec->clean_text = true;
+	spec->handle_chinese_chars = true;
+	spec->strip_accents = true;
+	spec->lowercase = true;
+	spec->continuing_prefix = (EmbTokPiece) {"##", 2};
+	spec->max_chars_per_word = 100;
+	return EMB_OK;
+}
+
+void
+emb_tok_spec_free(EmbTokSpec *spec, const EmbAllocator *mem)
+{
+	EmbTokStorage *storage = spec->storage;
+
+	if (storage != NULL)
+	{
+		for (int i = 0; i < EMB_TOK_STORAGE_DOCS; i++)
+			emb_json_free(&storage->docs[i]);
+		emb_release(mem, storage->text);
+		emb_release(mem, storage->pieces);
+		emb_release(mem, storage->added);
+		emb_release(mem, storage->sorted);
+		emb_release(mem, storage);
+	}
+	memset(spec, 0, sizeof(EmbTokSpec));
+}
+
+int32_t
+emb_tok_spec_find(const EmbTokSpec *spec, const char *text)
+{
+	const EmbTokStorage *storage = spec->storage;
+	int32_t		low = 0,
+				high = storage->sorted != NULL ? storage->n_distinct : 0;
+	size_t		len = strlen(text);
+
+	if (storage->vocab != NULL)
+	{
+		const json_t *id = json_object_get(storage->vocab, text);
+
+		return id != NULL ? (int32_t) json_integer_value(id) : -1;
+	}
+	while (low < high)
+	{
+		int32_t		mid = low + (high - low) / 2;
+		const EmbTokPiece *piece = &spec->pieces[storage->sorted[mid]];
+		int			cmp = memcmp(text, piece->text, len < piece->len ? len : piece->len);
+
+		if (cmp == 0)
+			cmp = (len > piece->len) - (len < piece->len);
+		if (cmp == 0)
+			return storage->sorted[mid];
+		if (cmp < 0)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return -1;
+}
+
+static EmbStatus
+grow_added(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+	int			capacity = storage->added_capacity > 0 ? storage->added_capacity * 2 : 16;
+	EmbTokAdded *bigger;
+
+	if (spec->n_added >= EMB_TOK_MAX_ADDED_TOKENS)
+		return emb_error(err, EMB_ERR_LIMIT, "%s has more than %d added tokens", file, EMB_TOK_MAX_ADDED_TOKENS);
+	bigger = emb_alloc_array(mem, capacity, sizeof(EmbTokAdded));
+	if (bigger == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", file);
+	if (spec->n_added > 0)
+		memcpy(bigger, storage->added, spec->n_added * sizeof(EmbTokAdded));
+	emb_release(mem, storage->added);
+	storage->added = spec->added = bigger;
+	storage->added_capacity = capacity;
+	return EMB_OK;
+}
+
+EmbStatus
+emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdded *added, const EmbAllocator *mem, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+	EmbStatus	status;
+
+	/* The library passes over empty tokens. */
+	if (added->piece.len == 0)
+		return EMB_OK;
+	for (int i = 0; i < spec->n_added; i++)
+		if (spec->added[i].piece.len == added->piece.len &&
+			memcmp(spec->added[i].piece.text, added->piece.text, added->piece.len) == 0)
+		{
+			added->id = spec->added[i].id;
+			spec->added[i] = *added;
+			return EMB_OK;
+		}
+	added->id = emb_tok_spec_find(spec, added->piece.text);
+	if (added->id < 0)
+		added->id = storage->max_added_id >= storage->n_distinct ? storage->max_added_id + 1 : storage->n_distinct;
+	if (added->id >= EMB_TOK_MAX_VOCAB)
+		return emb_error(err, EMB_ERR_LIMIT, "%s: added token \"%.80s\" has id %d, beyond %d",
+						 file, added->piece.text, added->id, EMB_TOK_MAX_VOCAB - 1);
+	if (spec->n_added == storage->added_capacity && (status = grow_added(spec, file, mem, err)) != EMB_OK)
+		return status;
+	if (added->id > storage->max_added_id)
+		storage->max_added_id = added->id;
+	spec->added[spec->n_added++] = *added;
+	return EMB_OK;
+}
+
+void
+emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id)
+{
+	EmbTokSlot	cls = {EMB_TOK_SLOT_SPECIAL, cls_id, 0};
+	EmbTokSlot	sep = {EMB_TOK_SLOT_SPECIAL, sep_id, 0};
+	EmbTokSlot	sep_b = {EMB_TOK_SLOT_SPECIAL, sep_id, 1};
+	EmbTokSlot	a = {EMB_TOK_SLOT_A, 0, 0};
+	EmbTokSlot	b = {EMB_TOK_SLOT_B, 0, 1};
+
+	spec->single = (EmbTokTemplate) {3, {cls, a, sep}};
+	spec->pair = (EmbTokTemplate) {5, {cls, a, sep, b, sep_b}};
+}
+
+/* ------------------------------------------------------------ components */
+
+static EmbStatus
+require(const EmbJson *doc, const json_t *obj, const char *where, const char *key, EmbError *err)
+{
+	const json_t *v = json_object_get(obj, key);
+
+	if (v == NULL || json_is_null(v))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" has no \"%s\"", doc->file, where, key);
+	return EMB_OK;
+}
+
+static EmbStatus
+require_bool(const EmbJson *doc, const json_t *obj, const char *where, const char *key, bool *value, EmbError *err)
+{
+	EmbStatus	status = require(doc, obj, where, key, err);
+
+	return status != EMB_OK ? status : emb_json_get_bool(doc, obj, key, value, err);
+}
+
+static EmbStatus
+require_string(const EmbJson *doc, const json_t *obj, const char *where, const char *key, const char **value, EmbError *err)
+{
+	EmbStatus	status = require(doc, obj, where, key, err);
+
+	return status != EMB_OK ? status : emb_json_get_string(doc, obj, key, value, err);
+}
+
+/* The component at key; *type is its type, NULL where it has none. */
+static EmbStatus
+get_component(const EmbJson *doc, const char *key, const char *wanted, const json_t **obj, const char **type, EmbError *err)
+{
+	*obj = json_object_get(doc->root, key);
+	*type = NULL;
+	if (*obj == NULL || json_is_null(*obj))
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" is null, only %s is supported", doc->file, key, wanted);
+	if (!json_is_object(*obj))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not an object", doc->file, key);
+	return emb_json_get_string(doc, *obj, "type", type, err);
+}
+
+static EmbStatus
+refuse_component(const EmbJson *doc, const char *key, const char *type, const char *wanted, EmbError *err)
+{
+	if (type == NULL)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" has no type, only %s is supported", doc->file, key, wanted);
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s.type\" is \"%.80s\", only %s is supported",
+					 doc->file, key, type, wanted);
+}
+
+static EmbStatus
+read_normalizer(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
+{
+	const json_t *obj;
+	const char *type;
+	EmbStatus	status = get_component(doc, "normalizer", "BertNormalizer", &obj, &type, err);
+
+	if (status != EMB_OK)
+		return status;
+	if (type == NULL || strcmp(type, "BertNormalizer") != 0)
+		return refuse_component(doc, "normalizer", type, "BertNormalizer", err);
+	if ((status = require_bool(doc, obj, "normalizer", "clean_text", &spec->clean_text, err)) != EMB_OK ||
+		(status = require_bool(doc, obj, "normalizer", "handle_chinese_chars", &spec->handle_chinese_chars, err)) != EMB_OK ||
+		(status = require_bool(doc, obj, "normalizer", "lowercase", &spec->lowercase, err)) != EMB_OK)
+		return status;
+	/* null: accents go where case goes */
+	spec->strip_accents = spec->lowercase;
+	return emb_json_get_bool(doc, obj, "strip_accents", &spec->strip_accents, err);
+}
+
+static EmbStatus
+read_pre_tokenizer(const EmbJson *doc, EmbError *err)
+{
+	const json_t *obj;
+	const char *type;
+	EmbStatus	status = get_component(doc, "pre_tokenizer", "BertPreTokenizer", &obj, &type, err);
+
+	if (status == EMB_OK && (type == NULL || strcmp(type, "BertPreTokenizer") != 0))
+		status = refuse_component(doc, "pre_tokenizer", type, "BertPreTokenizer", err);
+	return status;
+}
+
+/* "model.vocab", an object of piece -> id. */
+static EmbStatus
+read_vocab(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+	json_int_t	max_id = -1;
+	const char *key;
+	json_t	   *value;
+
+	if (!json_is_object(vocab))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"model.vocab\" is not an object", doc->file);
+	if (json_object_size(vocab) > EMB_TOK_MAX_VOCAB)
+		return emb_error(err, EMB_ERR_LIMIT, "%s: \"model.vocab\" has %zu entries, more than %d",
+						 doc->file, json_object_size(vocab), EMB_TOK_MAX_VOCAB);
+	json_object_foreach((json_t *) vocab, key, value)
+	{
+		if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= EMB_TOK_MAX_VOCAB)
+			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of vocabulary entry \"%.80s\" is not an integer in 0..%d",
+							 doc->file, key, EMB_TOK_MAX_VOCAB - 1);
+		if (json_integer_value(value) > max_id)
+			max_id = json_integer_value(value);
+	}
+	storage->pieces = emb_alloc_zero(mem, (size_t) (max_id + 1), sizeof(EmbTokPiece));
+	if (storage->pieces == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s (%lld pieces)", doc->file, (long long) max_id + 1);
+	spec->pieces = storage->pieces;
+	spec->n_vocab = (int32_t) (max_id + 1);
+	json_object_foreach((json_t *) vocab, key, value)
+	{
+		EmbTokPiece *piece = &spec->pieces[json_integer_value(value)];
+
+		/* Nothing ever matches an empty piece. */
+		if (key[0] == '\0')
+			continue;
+		if (piece->text != NULL)
+			return emb_error(err, EMB_ERR_FORMAT, "%s: vocabulary entries \"%.80s\" and \"%.80s\" share id %lld",
+							 doc->file, piece->text, key, (long long) json_integer_value(value));
+		*piece = (EmbTokPiece) {key, (uint32_t) strlen(key)};
+	}
+	storage->vocab = vocab;
+	storage->n_distinct = (int32_t) json_object_size(vocab);
+	return EMB_OK;
+}
+
+static EmbStatus
+read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	const json_t *obj;
+	const char *type;
+	const char *unk = NULL;
+	const char *prefix = NULL;
+	int64_t		max_chars = 0;
+	EmbStatus	status = get_component(doc, "model", "WordPiece", &obj, &type, err);
+
+	if (status != EMB_OK)
+		return status;
+	/* Files of before 2021 have no type; this key is WordPiece's own. */
+	if (type == NULL && json_object_get(obj, "max_input_chars_per_word") != NULL)
+		type = "WordPiece";
+	if (type == NULL || strcmp(type, "WordPiece") != 0)
+		return refuse_component(doc, "model", type, "WordPiece", err);
+	if ((status = require_string(doc, obj, "model", "unk_token", &unk, err)) != EMB_OK ||
+		(status = require_string(doc, obj, "model", "continuing_subword_prefix", &prefix, err)) != EMB_OK ||
+		(status = require(doc, obj, "model", "max_input_chars_per_word", err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, obj, "max_input_chars_per_word", 0, INT32_MAX, &max_chars, err)) != EMB_OK ||
+		(status = require(doc, obj, "model", "vocab", err)) != EMB_OK ||
+		(status = read_vocab(doc, json_object_get(obj, "vocab"), mem, spec, err)) != EMB_OK)
+		return status;
+	spec->continuing_prefix = (EmbTokPiece) {prefix, (uint32_t) strlen(prefix)};
+	spec->max_chars_per_word = (int32_t) max_chars;
+	spec->unk_id = emb_tok_spec_find(spec, unk);
+	if (spec->unk_id < 0)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: the unknown token \"%.80s\" is not in the vocabulary", doc->file, unk);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_tok_read_added(const EmbJson *doc, const json_t *obj, bool strict, EmbTokAdded *added, EmbError *err)
+{
+	static const char *const keys[5] = {"single_word", "lstrip", "rstrip", "normalized", "special"};
+	bool		flags[5] = {false, false, false, false, false};
+	const char *content = NULL;
+	EmbStatus	status = require_string(doc, obj, "added_tokens", "content", &content, err);
+
+	for (int i = 0; i < 5 && status == EMB_OK; i++)
+		status = strict ? require_bool(doc, obj, "added_tokens", keys[i], &flags[i], err)
+			: emb_json_get_bool(doc, obj, keys[i], &flags[i], err);
+	if (status == EMB_OK)
+		*added = (EmbTokAdded) {{content, (uint32_t) strlen(content)}, -1,
+			flags[0], flags[1], flags[2], flags[3], flags[4]};
+	return status;
+}
+
+/* The ids in the list say nothing to the library: it takes those of emb_tok_spec_add. */
+static EmbStatus
+read_added_tokens(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	const json_t *list = json_object_get(doc->root, "added_tokens");
+	EmbStatus	status = EMB_OK;
+
+	if (list == NULL || json_is_null(list))
+		return EMB_OK;
+	if (!json_is_array(list))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens\" is not an array", doc->file);
+	for (size_t i = 0; i < json_array_size(list) && status == EMB_OK; i++)
+	{
+		const json_t *obj = json_array_get(list, i);
+		EmbTokAdded added;
+		int64_t		id;
+
+		if (!json_is_object(obj))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens[%zu]\" is not an object", doc->file, i);
+		if ((status = require(doc, obj, "added_tokens", "id", err)) == EMB_OK &&
+			(status = emb_json_get_int(doc, obj, "id", 0, UINT32_MAX, &id, err)) == EMB_OK &&
+			(status = emb_tok_read_added(doc, obj, true, &added, err)) == EMB_OK)
+			status = emb_tok_spec_add(spec, doc->file, &added, mem, err);
+	}
+	return status;
+}
+
+/* -------------------------------------------------------- post-processor */
+
+static EmbStatus
+add_slot(const EmbJson *doc, EmbTokTemplate *t, EmbTokSlotKind kind, json_int_t id, int64_t type_id, EmbError *err)
+{
+	if (t->n_slots == EMB_TOK_MAX_SLOTS)
+		return emb_error(err, EMB_ERR_LIMIT, "%s: a template of \"post_processor\" has more than %d tokens",
+						 doc->file, EMB_TOK_MAX_SLOTS);
+	if (kind == EMB_TOK_SLOT_SPECIAL && (id < 0 || id >= EMB_TOK_MAX_VOCAB))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: special token id %lld of \"post_processor\" is outside 0..%d",
+						 doc->file, (long long) id, EMB_TOK_MAX_VOCAB - 1);
+	t->slots[t->n_slots++] = (EmbTokSlot) {kind, (int32_t) id, (int32_t) type_id};
+	return EMB_OK;
+}
+
+/* {"SpecialToken": {"id": "[CLS]", "type_id": 0}}: its ids stand in special_tokens. */
+static EmbStatus
+add_special(const EmbJson *doc, const json_t *specials, const char *name, int64_t type_id, EmbTokTemplate *t, EmbError *err)
+{
+	const json_t *ids = json_object_get(json_object_get(specials, name), "ids");
+	EmbStatus	status = EMB_OK;
+
+	if (!json_is_array(ids))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: special token \"%.80s\" has no ids in \"post_processor.special_tokens\"",
+						 doc->file, name);
+	for (size_t i = 0; i < json_array_size(ids) && status == EMB_OK; i++)
+	{
+		const json_t *id = json_array_get(ids, i);
+
+		if (!json_is_integer(id))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: an id of special token \"%.80s\" is not an integer", doc->file, name);
+		status = add_slot(doc, t, EMB_TOK_SLOT_SPECIAL, json_integer_value(id), type_id, err);
+	}
+	return status;
+}
+
+static EmbStatus
+read_template_item(const EmbJson *doc, const json_t *item, const json_t *specials, EmbTokTemplate *t, EmbError *err)
+{
+	const json_t *special = json_object_get(item, "SpecialToken");
+	const json_t *sequence = json_object_get(item, "Sequence");
+	const json_t *obj = special != NULL ? special : sequence;
+	const char *id = NULL;
+	int64_t		type_id = 0;
+	EmbStatus	status;
+
+	if (!json_is_object(item) || json_object_size(item) != 1 || !json_is_object(obj))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: an item of a template of \"post_processor\" is neither "
+						 "a SpecialToken nor a Sequence", doc->file);
+	if ((status = require_string(doc, obj, "post_processor", "id", &id, err)) != EMB_OK ||
+		(status = require(doc, obj, "post_processor", "type_id", err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, obj, "type_id", 0, INT32_MAX, &type_id, err)) != EMB_OK)
+		return status;
+	if (special != NULL)
+		return add_special(doc, specials, id, type_id, t, err);
+	if (strcmp(id, "A") == 0)
+		return add_slot(doc, t, EMB_TOK_SLOT_A, 0, type_id, err);
+	if (strcmp(id, "B") == 0)
+		return add_slot(doc, t, EMB_TOK_SLOT_B, 0, type_id, err);
+	return emb_error(err, EMB_ERR_FORMAT, "%s: \"post_processor\" names sequence \"%.80s\", not A or B", doc->file, id);
+}
+
+static int
+count_slots(const EmbTokTemplate *t, EmbTokSlotKind kind)
+{
+	int			n = 0;
+
+	for (int i = 0; i < t->n_slots; i++)
+		n += t->slots[i].kind == kind;
+	return n;
+}
+
+static EmbStatus
+read_template(const EmbJson *doc, const json_t *obj, const char *key, int n_texts_b, EmbTokTemplate *t, EmbError *err)
+{
+	const json_t *list = json_object_get(obj, key);
+	EmbStatus	status = EMB_OK;
+
+	if (!json_is_array(list))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"post_processor.%s\" is not an array", doc->file, key);
+	for (size_t i = 0; i < json_array_size(list) && status == EMB_OK; i++)
+		status = read_template_item(doc, json_array_get(list, i), json_object_get(obj, "special_tokens"), t, err);
+	if (status == EMB_OK &&
+		(count_slots(t, EMB_TOK_SLOT_A) != 1 || count_slots(t, EMB_TOK_SLOT_B) != n_texts_b))
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"post_processor.%s\" does not use %s exactly once",
+						 doc->file, key, n_texts_b ? "each text" : "the text");
+	return status;
+}
+
+/* BertProcessing: "cls": ["[CLS]", 101] */
+static EmbStatus
+read_token_pair(const EmbJson *doc, const json_t *obj, const char *key, int32_t *id, EmbError *err)
+{
+	const json_t *v = json_array_get(json_object_get(obj, key), 1);
+
+	if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= EMB_TOK_MAX_VOCAB)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"post_processor.%s\" is not a token and an id in 0..%d",
+						 doc->file, key, EMB_TOK_MAX_VOCAB - 1);
+	*id = (int32_t) json_integer_value(v);
+	return EMB_OK;
+}
+
+static EmbStatus
+read_post_processor(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
+{
+	static const char wanted[] = "TemplateProcessing or BertProcessing";
+	const json_t *obj;
+	const char *type;
+	EmbStatus	status = get_component(doc, "post_processor", wanted, &obj, &type, err);
+
+	if (status != EMB_OK)
+		return status;
+	if (type != NULL && strcmp(type, "BertProcessing") == 0)
+	{
+		int32_t		cls_id = 0,
+					sep_id = 0;
+
+		if ((status = read_token_pair(doc, obj, "cls", &cls_id, err)) == EMB_OK &&
+			(status = read_token_pair(doc, obj, "sep", &sep_id, err)) == EMB_OK)
+			emb_tok_spec_bert_templates(spec, cls_id, sep_id);
+		return status;
+	}
+	if (type == NULL || strcmp(type, "TemplateProcessing") != 0)
+		return refuse_component(doc, "post_processor", type, wanted, err);
+	status = read_template(doc, obj, "single", 0, &spec->single, err);
+	if (status == EMB_OK)
+		status = read_template(doc, obj, "pair", 1, &spec->pair, err);
+	return status;
+}
+
+/* The special tokens of the templates must be ids the model has. */
+static EmbStatus
+check_template_ids(const char *file, const EmbTokSpec *spec, EmbError *err)
+{
+	const EmbTokStorage *storage = spec->storage;
+	int32_t		n_vocab = storage->max_added_id >= spec->n_vocab ? storage->max_added_id + 1 : spec->n_vocab;
+
+	for (int pair = 0; pair < 2; pair++)
+	{
+		const EmbTokTemplate *t = pair ? &spec->pair : &spec->single;
+
+		for (int i = 0; i < t->n_slots; i++)
+			if (t->slots[i].kind == EMB_TOK_SLOT_SPECIAL && t->slots[i].id >= n_vocab)
+				return emb_error(err, EMB_ERR_FORMAT, "%s: \"post_processor\" adds id %d, the vocabulary ends at %d",
+								 file, t->slots[i].id, n_vocab - 1);
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+read_tokenizer(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	EmbStatus	status;
+
+	if (!json_is_object(doc->root))
+		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
+	/* The model first: its kind says most clearly what a foreign tokenizer is. */
+	if ((status = read_model(doc, mem, spec, err)) != EMB_OK ||
+		(status = read_normalizer(doc, spec, err)) != EMB_OK ||
+		(status = read_pre_tokenizer(doc, err)) != EMB_OK ||
+		(status = read_added_tokens(doc, mem, spec, err)) != EMB_OK ||
+		(status = read_post_processor(doc, spec, err)) != EMB_OK)
+		return status;
+	return check_template_ids(doc->file, spec, err);
+}
+
+EmbStatus
+emb_import_tokenizer_json(const char *name, const char *data, size_t size, const EmbAllocator *mem,
+						  EmbTokSpec *spec, EmbError *err)
+{
+	EmbStatus	status = emb_tok_spec_begin(spec, mem, err);
+
+	if (status == EMB_OK)
+	{
+		EmbJson    *doc = &((EmbTokStorage *) spec->storage)->docs[0];
+
+		status = emb_json_parse(name, data, size, doc, err);
+		if (status == EMB_OK)
+			status = read_tokenizer(doc, mem, spec, err);
+	}
+	if (status != EMB_OK)
+		emb_tok_spec_free(spec, mem);
+	return status;
+}
+
+EmbStatus
+emb_import_tokenizer(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	char	   *data;
+	size_t		size;
+	EmbStatus	status;
+
+	if (!emb_file_exists(dir, "tokenizer.json"))
+		return emb_import_vocab_dir(dir, mem, spec, err);
+	memset(spec, 0, sizeof(EmbTokSpec));
+	status = emb_file_read_all(dir, "tokenizer.json", EMB_JSON_TOKENIZER_MAX, mem, &data, &size, err);
+	if (status != EMB_OK)
+		return status;
+	status = emb_import_tokenizer_json("tokenizer.json", data, size, mem, spec, err);
+	emb_release(mem, data);
+	return status;
+}

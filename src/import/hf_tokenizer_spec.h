@@ -1,0 +1,53 @@
+/*
+ * hf_tokenizer_spec.h
+ *		What hf_tokenizer.c and hf_vocab.c share: filling an EmbTokSpec.
+ */
+#ifndef EMB_IMPORT_HF_TOKENIZER_SPEC_H
+#define EMB_IMPORT_HF_TOKENIZER_SPEC_H
+
+#include "import/hf_tokenizer.h"
+#include "import/json.h"
+
+#define EMB_TOK_STORAGE_DOCS	4
+#define EMB_TOK_MAX_VOCAB		4000000
+#define EMB_TOK_MAX_ADDED_TOKENS 16384
+
+/* EmbTokSpec.storage: owner of what the spec points to. */
+typedef struct EmbTokStorage
+{
+	EmbJson		docs[EMB_TOK_STORAGE_DOCS]; /* strings are borrowed from them */
+	char	   *text;			/* vocab.txt, and pieces point into it */
+	EmbTokPiece *pieces;
+	EmbTokAdded *added;			/* [added_capacity] */
+	int			added_capacity;
+	int32_t    *sorted;			/* vocab.txt: [n_distinct] ids by text */
+	const json_t *vocab;		/* tokenizer.json: "model.vocab" */
+	int32_t		n_distinct;		/* pieces, as the library counts its vocabulary */
+	int32_t		max_added_id;	/* -1: none yet */
+} EmbTokStorage;
+
+/* Zeroes *spec and gives it storage with the BERT defaults; EMB_ERR_NOMEM. */
+extern EmbStatus emb_tok_spec_begin(EmbTokSpec *spec, const EmbAllocator *mem, EmbError *err);
+
+/* Id of a vocabulary entry, or -1. */
+extern int32_t emb_tok_spec_find(const EmbTokSpec *spec, const char *text);
+
+/*
+ * Adds a token as the library's add_tokens does: the id is that of the
+ * vocabulary or of an equal token before it, else the next one free. added->id
+ * is ignored on input and set on output. file is for messages.
+ */
+extern EmbStatus emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdded *added,
+								  const EmbAllocator *mem, EmbError *err);
+
+/* An added token from a JSON object; strict: every key must be there, else absent flags are false. */
+extern EmbStatus emb_tok_read_added(const EmbJson *doc, const json_t *obj, bool strict,
+									EmbTokAdded *added, EmbError *err);
+
+/* [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
+extern void emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id);
+
+/* vocab.txt and the configuration beside it. */
+extern EmbStatus emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
+
+#endif

@@ -1,0 +1,407 @@
+/*
+ * hf_vocab.c
+ *		vocab.txt with tokenizer_config.json, special_tokens_map.json and
+ *		added_tokens.json beside it, as transformers' BertTokenizerFast reads
+ *		them where there is no tokenizer.json.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/utf8.h"
+#include "import/file.h"
+#include "import/hf_tokenizer_spec.h"
+
+#define VOCAB_FILE		"vocab.txt"
+#define CONFIG_FILE		"tokenizer_config.json"
+#define MAP_FILE		"special_tokens_map.json"
+#define ADDED_FILE		"added_tokens.json"
+#define LINE_BYTES_MAX	65535
+
+/* Which of EmbTokStorage.docs is what. */
+enum
+{
+	DOC_CONFIG, DOC_MAP, DOC_ADDED
+};
+
+/* ---------------------------------------------------------------- lines */
+
+/*
+ * Next line of text[*at .. size) without its end: LF, CR LF or CR, as Python's
+ * text mode has it. False at the end of the text.
+ */
+static bool
+next_line(const char *text, size_t size, size_t *at, EmbTokPiece *line)
+{
+	size_t		start = *at;
+	size_t		end = start;
+
+	if (start >= size)
+		return false;
+	while (end < size && text[end] != '\n' && text[end] != '\r')
+		end++;
+	*at = end + 1;
+	if (end + 1 < size && text[end] == '\r' && text[end + 1] == '\n')
+		(*at)++;
+	line->text = text + start;
+	line->len = end - start <= LINE_BYTES_MAX ? (uint32_t) (end - start) : LINE_BYTES_MAX + 1;
+	return true;
+}
+
+static int
+compare_pieces(const void *a, const void *b, void *arg)
+{
+	const EmbTokPiece *pieces = arg;
+	int32_t		i = *(const int32_t *) a;
+	int32_t		j = *(const int32_t *) b;
+	uint32_t	n = pieces[i].len < pieces[j].len ? pieces[i].len : pieces[j].len;
+	int			cmp = memcmp(pieces[i].text, pieces[j].text, n);
+
+	if (cmp == 0)
+		cmp = (pieces[i].len > pieces[j].len) - (pieces[i].len < pieces[j].len);
+	return cmp != 0 ? cmp : (i > j) - (i < j);
+}
+
+/* Sorts the ids by text. Of equal lines the last one counts, the others become holes. */
+static EmbStatus
+sort_pieces(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+	int32_t		n = 0,
+				kept = 0;
+
+	storage->sorted = emb_alloc_array(mem, (size_t) spec->n_vocab, sizeof(int32_t));
+	if (storage->sorted == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", file);
+	for (int32_t id = 0; id < spec->n_vocab; id++)
+		if (spec->pieces[id].text != NULL)
+			storage->sorted[n++] = id;
+	qsort_r(storage->sorted, (size_t) n, sizeof(int32_t), compare_pieces, spec->pieces);
+	for (int32_t i = 0; i < n; i++)
+	{
+		const EmbTokPiece *piece = &spec->pieces[storage->sorted[i]];
+		EmbTokPiece *before = kept > 0 ? &spec->pieces[storage->sorted[kept - 1]] : NULL;
+
+		if (before != NULL && before->len == piece->len && memcmp(before->text, piece->text, piece->len) == 0)
+		{
+			*before = (EmbTokPiece) {NULL, 0};
+			kept--;
+		}
+		storage->sorted[kept++] = storage->sorted[i];
+	}
+	storage->n_distinct = kept;
+	return EMB_OK;
+}
+
+/* Fills the pieces from a copy of data: one a line, the line number from 0 is the id. */
+static EmbStatus
+read_pieces(const char *file, const char *data, size_t size, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+	EmbTokPiece line;
+	int64_t		n_lines = 0;
+	int32_t		id = 0;
+	size_t		at;
+
+	for (at = 0; next_line(data, size, &at, &line);)
+		n_lines++;
+	if (n_lines == 0 || n_lines > EMB_TOK_MAX_VOCAB)
+		return emb_error(err, n_lines == 0 ? EMB_ERR_FORMAT : EMB_ERR_LIMIT, "%s has %lld lines, outside 1..%d",
+						 file, (long long) n_lines, EMB_TOK_MAX_VOCAB);
+	storage->text = emb_alloc(mem, size);
+	storage->pieces = emb_alloc_zero(mem, (size_t) n_lines, sizeof(EmbTokPiece));
+	if (storage->text == NULL || storage->pieces == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", file);
+	memcpy(storage->text, data, size);
+	spec->pieces = storage->pieces;
+	spec->n_vocab = (int32_t) n_lines;
+	for (at = 0; next_line(storage->text, size, &at, &line); id++)
+	{
+		if (line.len > LINE_BYTES_MAX)
+			return emb_error(err, EMB_ERR_LIMIT, "line %d of %s is longer than %d bytes", id + 1, file, LINE_BYTES_MAX);
+		if (!emb_utf8_is_text((const uint8_t *) line.text, line.len))
+			return emb_error_at(err, EMB_ERR_FORMAT, line.text - storage->text,
+								"line %d of %s is not valid UTF-8 or contains U+0000", id + 1, file);
+		/* Nothing ever matches an empty piece. */
+		if (line.len > 0)
+			spec->pieces[id] = line;
+	}
+	return sort_pieces(spec, file, mem, err);
+}
+
+/* -------------------------------------------------------- special tokens */
+
+/* A special token as the configuration has it: a string, or an object with flags. */
+static EmbStatus
+read_special(const EmbJson *doc, const char *key, const json_t *value, EmbTokAdded *added, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	if (json_is_string(value))
+		*added = (EmbTokAdded) {.piece = {json_string_value(value), (uint32_t) json_string_length(value)}};
+	else if (json_is_object(value))
+		status = emb_tok_read_added(doc, value, false, added, err);
+	else
+		status = emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is neither a string nor an object", doc->file, key);
+	added->special = true;
+	return status;
+}
+
+/* The token of a role ("unk_token"): from the map, else from the configuration, else BERT's own. */
+static EmbStatus
+get_role(const EmbTokStorage *storage, const char *key, const char *bert_token, EmbTokAdded *added, EmbError *err)
+{
+	static const int order[2] = {DOC_MAP, DOC_CONFIG};
+
+	for (int i = 0; i < 2; i++)
+	{
+		const EmbJson *doc = &storage->docs[order[i]];
+		const json_t *value = json_object_get(doc->root, key);
+
+		if (value != NULL && !json_is_null(value))
+			return read_special(doc, key, value, added, err);
+	}
+	*added = (EmbTokAdded) {.piece = {bert_token, (uint32_t) strlen(bert_token)}, .special = true};
+	return EMB_OK;
+}
+
+/* "additional_special_tokens" and the like: an array of tokens. */
+static EmbStatus
+add_special_list(EmbTokSpec *spec, const EmbJson *doc, const char *key, const EmbAllocator *mem, EmbError *err)
+{
+	const json_t *list = json_object_get(doc->root, key);
+	EmbStatus	status = EMB_OK;
+
+	if (list == NULL || json_is_null(list))
+		return EMB_OK;
+	if (!json_is_array(list))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not an array", doc->file, key);
+	for (size_t i = 0; i < json_array_size(list) && status == EMB_OK; i++)
+	{
+		EmbTokAdded added;
+
+		if ((status = read_special(doc, key, json_array_get(list, i), &added, err)) == EMB_OK)
+			status = emb_tok_spec_add(spec, doc->file, &added, mem, err);
+	}
+	return status;
+}
+
+/* An id written in a file must be the one the library gives. */
+static EmbStatus
+check_given_id(const EmbJson *doc, const EmbTokAdded *added, json_int_t id, EmbError *err)
+{
+	if (added->piece.len > 0 && added->id != id)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s gives added token \"%.80s\" id %lld, the vocabulary makes it %d",
+						 doc->file, added->piece.text, (long long) id, added->id);
+	return EMB_OK;
+}
+
+/* tokenizer_config.json: "added_tokens_decoder": {"100": {"content": "[UNK]", ...}} */
+static EmbStatus
+add_decoder_tokens(EmbTokSpec *spec, const EmbJson *doc, const json_t *decoder, const EmbAllocator *mem, EmbError *err)
+{
+	const char *key;
+	json_t	   *value;
+	EmbStatus	status = EMB_OK;
+
+	if (!json_is_object(decoder))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" is not an object", doc->file);
+	json_object_foreach((json_t *) decoder, key, value)
+	{
+		EmbTokAdded added;
+		char	   *end;
+		long		id;
+
+		errno = 0;
+		id = strtol(key, &end, 10);
+		if (key[0] < '0' || key[0] > '9' || *end != '\0' || errno != 0 || id >= EMB_TOK_MAX_VOCAB)
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" has key \"%.80s\", not an id in 0..%d",
+							 doc->file, key, EMB_TOK_MAX_VOCAB - 1);
+		if (!json_is_object(value))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" entry \"%.80s\" is not an object",
+							 doc->file, key);
+		if ((status = emb_tok_read_added(doc, value, false, &added, err)) != EMB_OK ||
+			(status = emb_tok_spec_add(spec, doc->file, &added, mem, err)) != EMB_OK ||
+			(status = check_given_id(doc, &added, id, err)) != EMB_OK)
+			return status;
+	}
+	return EMB_OK;
+}
+
+/* added_tokens.json: {"token": id} */
+static EmbStatus
+add_added_file(EmbTokSpec *spec, const EmbJson *doc, const EmbAllocator *mem, EmbError *err)
+{
+	const char *key;
+	json_t	   *value;
+	EmbStatus	status;
+
+	if (doc->root == NULL)
+		return EMB_OK;
+	if (!json_is_object(doc->root))
+		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
+	json_object_foreach(doc->root, key, value)
+	{
+		EmbTokAdded added = {.piece = {key, (uint32_t) strlen(key)}, .normalized = true};
+
+		if (!json_is_integer(value))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of \"%.80s\" is not an integer", doc->file, key);
+		if ((status = emb_tok_spec_add(spec, doc->file, &added, mem, err)) != EMB_OK ||
+			(status = check_given_id(doc, &added, json_integer_value(value), err)) != EMB_OK)
+			return status;
+	}
+	return EMB_OK;
+}
+
+/*
+ * The five roles. A padding or mask token that the vocabulary lacks is left
+ * out: no text of a user means it, and the model has no row for it.
+ */
+static EmbStatus
+add_roles(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err)
+{
+	static const struct
+	{
+		const char *key;
+		const char *token;
+		bool		needed;
+	}			roles[5] = {
+		{"unk_token", "[UNK]", true},
+		{"sep_token", "[SEP]", true},
+		{"pad_token", "[PAD]", false},
+		{"cls_token", "[CLS]", true},
+		{"mask_token", "[MASK]", false}
+	};
+	int32_t		ids[5];
+
+	for (int i = 0; i < 5; i++)
+	{
+		EmbTokAdded added;
+		EmbStatus	status = get_role(spec->storage, roles[i].key, roles[i].token, &added, err);
+
+		if (status != EMB_OK)
+			return status;
+		ids[i] = emb_tok_spec_find(spec, added.piece.text);
+		if (ids[i] < 0 && roles[i].needed)
+			return emb_error(err, EMB_ERR_FORMAT, "%s has no line \"%.80s\", the tokenizer's %s",
+							 file, added.piece.text, roles[i].key);
+		if (ids[i] >= 0 && (status = emb_tok_spec_add(spec, file, &added, mem, err)) != EMB_OK)
+			return status;
+	}
+	spec->unk_id = ids[0];
+	emb_tok_spec_bert_templates(spec, ids[3], ids[1]);
+	return EMB_OK;
+}
+
+static EmbStatus
+add_tokens(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+	const EmbJson *config = &storage->docs[DOC_CONFIG];
+	const json_t *decoder = json_object_get(config->root, "added_tokens_decoder");
+	EmbStatus	status;
+
+	if (decoder != NULL && !json_is_null(decoder))
+	{
+		/* Newer files: everything is in the configuration, the older ones beside it do not count. */
+		emb_json_free(&storage->docs[DOC_MAP]);
+		if ((status = add_decoder_tokens(spec, config, decoder, mem, err)) != EMB_OK)
+			return status;
+	}
+	else if ((status = add_added_file(spec, &storage->docs[DOC_ADDED], mem, err)) != EMB_OK)
+		return status;
+	if ((status = add_roles(spec, file, mem, err)) != EMB_OK)
+		return status;
+	if (storage->docs[DOC_MAP].root != NULL)
+		return add_special_list(spec, &storage->docs[DOC_MAP], "additional_special_tokens", mem, err);
+	return add_special_list(spec, config, "additional_special_tokens", mem, err);
+}
+
+/* -------------------------------------------------------------- settings */
+
+/* Tokenizers whose vocab.txt means something else must not pass for BERT's. */
+static EmbStatus
+check_class(const EmbJson *doc, EmbError *err)
+{
+	static const char *const known[] = {
+		"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
+		"ElectraTokenizer", "ElectraTokenizerFast", "MobileBertTokenizer", "MobileBertTokenizerFast"
+	};
+	const char *name = NULL;
+	EmbStatus	status = emb_json_get_string(doc, doc->root, "tokenizer_class", &name, err);
+
+	if (status != EMB_OK || name == NULL)
+		return status;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(name, known[i]) == 0)
+			return EMB_OK;
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"tokenizer_class\" is \"%.80s\", only BertTokenizer is supported "
+					 "without a tokenizer.json", doc->file, name);
+}
+
+static EmbStatus
+read_settings(EmbTokSpec *spec, EmbError *err)
+{
+	const EmbJson *doc = &((EmbTokStorage *) spec->storage)->docs[DOC_CONFIG];
+	EmbStatus	status;
+
+	if (doc->root == NULL)
+		return EMB_OK;
+	if (!json_is_object(doc->root))
+		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
+	if ((status = check_class(doc, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "do_lower_case", &spec->lowercase, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "tokenize_chinese_chars", &spec->handle_chinese_chars, err)) != EMB_OK)
+		return status;
+	spec->strip_accents = spec->lowercase;
+	return emb_json_get_bool(doc, doc->root, "strip_accents", &spec->strip_accents, err);
+}
+
+EmbStatus
+emb_import_vocab_txt(const char *name, const char *data, size_t size, const EmbAllocator *mem,
+					 EmbTokSpec *spec, EmbError *err)
+{
+	EmbStatus	status = emb_tok_spec_begin(spec, mem, err);
+
+	if (status == EMB_OK)
+		status = read_pieces(name, data, size, mem, spec, err);
+	if (status == EMB_OK)
+		status = add_tokens(spec, name, mem, err);
+	if (status != EMB_OK)
+		emb_tok_spec_free(spec, mem);
+	return status;
+}
+
+EmbStatus
+emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	EmbTokStorage *storage;
+	char	   *data = NULL;
+	size_t		size;
+	EmbStatus	status;
+
+	memset(spec, 0, sizeof(EmbTokSpec));
+	if (!emb_file_exists(dir, VOCAB_FILE))
+	{
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.300s\" has neither tokenizer.json nor vocab.txt", dir);
+		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Put the model's tokenizer.json beside its config.json");
+	}
+	status = emb_file_read_all(dir, VOCAB_FILE, EMB_JSON_TOKENIZER_MAX, mem, &data, &size, err);
+	if (status != EMB_OK)
+		return status;
+	status = emb_tok_spec_begin(spec, mem, err);
+	if (status == EMB_OK)
+	{
+		storage = spec->storage;
+		if ((status = emb_json_load_optional(dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_CONFIG], err)) == EMB_OK &&
+			(status = emb_json_load_optional(dir, MAP_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_MAP], err)) == EMB_OK &&
+			(status = emb_json_load_optional(dir, ADDED_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_ADDED], err)) == EMB_OK &&
+			(status = read_settings(spec, err)) == EMB_OK &&
+			(status = read_pieces(VOCAB_FILE, data, size, mem, spec, err)) == EMB_OK)
+			status = add_tokens(spec, VOCAB_FILE, mem, err);
+	}
+	emb_release(mem, data);
+	if (status != EMB_OK)
+		emb_tok_spec_free(spec, mem);
+	return status;
+}

@@ -1,0 +1,367 @@
+/*
+ * added.c
+ *		Added tokens ("[MASK]", "<mask>"), found in the raw text and, those with
+ *		normalized set, again in the normalized text.
+ *
+ * The library searches leftmost-longest from left to right; a match that
+ * single_word turns down is nevertheless consumed, and its characters are
+ * ordinary text. lstrip and rstrip make the match eat the spaces beside it.
+ */
+#include "tokenizer/encode.h"
+
+#include <string.h>
+
+typedef enum Found
+{
+	FOUND_NOTHING,
+	FOUND_TOKEN,
+	FOUND_REJECTED,				/* single_word said no */
+	FOUND_MORE,					/* depends on what follows the prefix */
+	FOUND_FAIL
+} Found;
+
+static inline bool
+is_space(uint32_t cp)
+{
+	return (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
+}
+
+static inline bool
+is_word(uint32_t cp)
+{
+	return (emb_uni_record(cp)->flags & EMB_UNI_WORD) != 0;
+}
+
+static EmbTokEvent
+bad_text(EmbTokEncoder *e, size_t pos)
+{
+	if (e->text[pos] == 0)
+		e->status = emb_error_at(e->err, EMB_ERR_TEXT, pos, "text contains U+0000 at byte %zu", pos);
+	else
+		e->status = emb_error_at(e->err, EMB_ERR_TEXT, pos, "text is not valid UTF-8 at byte %zu (0x%02x)",
+								 pos, e->text[pos]);
+	return EMB_TOK_FAIL;
+}
+
+/* Bytes of the character at pos < len; 0: e->status is set. */
+static inline int
+decode(EmbTokEncoder *e, size_t pos, uint32_t *cp)
+{
+	int			n = emb_utf8_decode(e->text + pos, e->len - pos, cp);
+
+	if (n == 0 || *cp == 0)
+	{
+		bad_text(e, pos);
+		return 0;
+	}
+	return n;
+}
+
+/* The longest key of trie that text[0 .. n) starts with; its length, or 0. *alive: a longer one may follow the text. */
+static size_t
+longest_match(const EmbTrie *trie, const uint8_t *text, size_t n, uint32_t *value_node, bool *alive, size_t *n_read)
+{
+	uint32_t	node = 0;
+	size_t		i,
+				best = 0;
+
+	for (i = 0; i < n; i++)
+	{
+		node = emb_trie_step(trie, node, text[i]);
+		if (node == EMB_TRIE_NONE)
+			break;
+		if (emb_trie_has_value(trie, node))
+		{
+			best = i + 1;
+			*value_node = node;
+		}
+	}
+	*alive = node != EMB_TRIE_NONE;
+	*n_read = i;
+	return best;
+}
+
+/* single_word of a match at pos .. end in the raw text. */
+static Found
+check_single_word(EmbTokEncoder *e, size_t pos, size_t end)
+{
+	uint32_t	cp;
+
+	if (pos > 0 && emb_utf8_decode_before(e->text, pos, &cp) > 0 && is_word(cp))
+		return FOUND_REJECTED;
+	if (end == e->len)
+		return e->complete ? FOUND_TOKEN : FOUND_MORE;
+	if (decode(e, end, &cp) == 0)
+		return FOUND_FAIL;
+	return is_word(cp) ? FOUND_REJECTED : FOUND_TOKEN;
+}
+
+/* What matches at pos of the raw text. */
+static Found
+match_raw(EmbTokEncoder *e, size_t pos, const EmbTokBlockAdded **added, size_t *end)
+{
+	const EmbTokenizer *tok = e->tok;
+	uint32_t	node = 0;
+	bool		alive;
+	size_t		n_read;
+	size_t		n = longest_match(&tok->raw, e->text + pos, e->len - pos, &node, &alive, &n_read);
+	uint32_t	index;
+
+	if (emb_tok_work(e, n_read <= INT32_MAX / 2 ? (int32_t) n_read : INT32_MAX / 2))
+		return FOUND_FAIL;
+	if (alive && !e->complete)
+		return FOUND_MORE;
+	if (n == 0)
+		return FOUND_NOTHING;
+	index = (uint32_t) tok->raw.values[node];
+	if (index >= tok->header->n_added)
+	{
+		emb_tok_corrupt(e);
+		return FOUND_FAIL;
+	}
+	*added = &tok->added[index];
+	*end = pos + n;
+	return (*added)->flags & EMB_TOK_SINGLE_WORD ? check_single_word(e, pos, *end) : FOUND_TOKEN;
+}
+
+/* Takes the match: the end of the segment before it, and of the spaces after it with rstrip. */
+static EmbTokEvent
+take_raw(EmbTokEncoder *e, EmbTokRaw *at, const EmbTokBlockAdded *added, size_t end)
+{
+	at->pos = at->no_match_before = at->skip_before = end;
+	if (added->flags & EMB_TOK_RSTRIP)
+	{
+		size_t		stop = end;
+		uint32_t	cp;
+		int			n;
+
+		while (stop < e->len)
+		{
+			if ((n = decode(e, stop, &cp)) == 0 || emb_tok_work(e, 1))
+				return EMB_TOK_FAIL;
+			if (!is_space(cp))
+				break;
+			stop += n;
+		}
+		if (stop == e->len && !e->complete)
+			return EMB_TOK_MORE;
+		at->skip_before = stop;
+	}
+	e->token_id = added->id;
+	return EMB_TOK_TOKEN;
+}
+
+/*
+ * At the first space of a run: whether the next token found from here on
+ * follows the run (or lies in it) and has lstrip. If so at moves to that token,
+ * otherwise the spaces are ordinary text.
+ */
+static EmbTokEvent
+look_past_spaces(EmbTokEncoder *e, EmbTokRaw *at)
+{
+	size_t		no_match_before = at->no_match_before;
+	size_t		pos = at->pos;
+	uint32_t	cp;
+	int			n;
+
+	while (pos < e->len)
+	{
+		if (pos >= no_match_before && e->tok->raw_first[e->text[pos]])
+		{
+			const EmbTokBlockAdded *added = NULL;
+			size_t		end = 0;
+			Found		found = match_raw(e, pos, &added, &end);
+
+			if (found == FOUND_FAIL)
+				return EMB_TOK_FAIL;
+			if (found == FOUND_MORE)
+				return EMB_TOK_MORE;
+			if (found == FOUND_REJECTED)
+				no_match_before = end;
+			if (found == FOUND_TOKEN)
+			{
+				if (added->flags & EMB_TOK_LSTRIP)
+				{
+					at->pos = pos;
+					at->no_match_before = no_match_before;
+				}
+				break;
+			}
+		}
+		if ((n = decode(e, pos, &cp)) == 0 || emb_tok_work(e, 1))
+			return EMB_TOK_FAIL;
+		if (!is_space(cp))
+			break;
+		pos += n;
+	}
+	if (pos == e->len && !e->complete)
+		return EMB_TOK_MORE;
+	at->looked_before = pos;
+	return EMB_TOK_CHAR;
+}
+
+EmbTokEvent
+emb_tok_next_raw(EmbTokEncoder *e, EmbTokRaw *at, uint32_t *cp)
+{
+	const EmbTokenizer *tok = e->tok;
+
+	for (;;)
+	{
+		int			n;
+
+		if (at->pos >= e->len)
+			return e->complete ? EMB_TOK_END : EMB_TOK_MORE;
+		if (tok->raw_first[e->text[at->pos]] && at->pos >= at->no_match_before)
+		{
+			const EmbTokBlockAdded *added = NULL;
+			size_t		end = 0;
+			Found		found = match_raw(e, at->pos, &added, &end);
+
+			if (found == FOUND_FAIL)
+				return EMB_TOK_FAIL;
+			if (found == FOUND_MORE)
+				return EMB_TOK_MORE;
+			if (found == FOUND_TOKEN)
+				return take_raw(e, at, added, end);
+			if (found == FOUND_REJECTED)
+				at->no_match_before = end;
+		}
+		n = decode(e, at->pos, cp);
+		if (n == 0 || emb_tok_work(e, 1))
+			return EMB_TOK_FAIL;
+		if (at->pos < at->skip_before)
+		{
+			at->pos += n;
+			continue;
+		}
+		if ((tok->header->flags & EMB_TOK_HAS_LSTRIP) != 0 && at->pos >= at->looked_before && is_space(*cp))
+		{
+			size_t		pos = at->pos;
+			EmbTokEvent event = look_past_spaces(e, at);
+
+			if (event != EMB_TOK_CHAR)
+				return event;
+			if (at->pos != pos)
+				continue;
+		}
+		at->pos += n;
+		return EMB_TOK_CHAR;
+	}
+}
+
+/* Fills the window so that the longest token and the character after it are in it, or the segment's end. */
+static void
+fill_window(EmbTokEncoder *e)
+{
+	uint32_t	want = e->tok->header->normalized_max + EMB_UTF8_MAX_BYTES;
+
+	if (e->window_start + want + EMB_UTF8_MAX_BYTES > sizeof(e->window))
+	{
+		memmove(e->window, e->window + e->window_start, e->window_end - e->window_start);
+		e->window_end -= e->window_start;
+		e->window_start = 0;
+	}
+	while (!e->window_ended && e->window_end - e->window_start < want)
+	{
+		uint32_t	cp;
+		EmbTokEvent event = emb_tok_next_normalized(e, &cp);
+
+		if (event == EMB_TOK_CHAR)
+			e->window_end += emb_utf8_encode(cp, e->window + e->window_end);
+		else
+		{
+			e->window_ended = true;
+			e->window_event = event;
+			e->window_token_id = e->token_id;
+		}
+	}
+}
+
+/* What matches at the start of the window. */
+static Found
+match_window(EmbTokEncoder *e, const EmbTokBlockAdded **added, uint32_t *n)
+{
+	const EmbTokenizer *tok = e->tok;
+	const uint8_t *window = e->window + e->window_start;
+	uint32_t	n_window = e->window_end - e->window_start;
+	uint32_t	n_search = n_window < tok->header->normalized_max ? n_window : tok->header->normalized_max;
+	uint32_t	node = 0;
+	uint32_t	cp;
+	bool		alive;
+	size_t		n_read;
+	uint32_t	index;
+
+	*n = (uint32_t) longest_match(&tok->normalized, window, n_search, &node, &alive, &n_read);
+	if (emb_tok_work(e, (int32_t) n_read))
+		return FOUND_FAIL;
+	if (*n == 0)
+		return FOUND_NOTHING;
+	index = (uint32_t) tok->normalized.values[node];
+	if (index >= tok->header->n_added)
+	{
+		emb_tok_corrupt(e);
+		return FOUND_FAIL;
+	}
+	*added = &tok->added[index];
+	if (((*added)->flags & EMB_TOK_SINGLE_WORD) == 0)
+		return FOUND_TOKEN;
+	if (e->window_before != 0 && is_word(e->window_before))
+		return FOUND_REJECTED;
+	if (*n < n_window && emb_utf8_decode(window + *n, n_window - *n, &cp) > 0 && is_word(cp))
+		return FOUND_REJECTED;
+	return FOUND_TOKEN;
+}
+
+/* Passes the end of a segment on and starts the next one. */
+static EmbTokEvent
+end_segment(EmbTokEncoder *e)
+{
+	e->window_ended = false;
+	e->window_before = 0;
+	e->window_no_match = 0;
+	e->token_id = e->window_token_id;
+	return e->window_event;
+}
+
+/*
+ * The strip flags play no part here: they only move spaces from the text to
+ * the token, and the next stage drops those anyway.
+ */
+EmbTokEvent
+emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp)
+{
+	int			n;
+
+	fill_window(e);
+	if (e->window_ended && (e->window_event == EMB_TOK_FAIL || e->window_event == EMB_TOK_MORE))
+		return e->window_event;
+	if (e->window_start == e->window_end)
+		return end_segment(e);
+
+	if (e->window_no_match == 0 && e->tok->normalized_first[e->window[e->window_start]])
+	{
+		const EmbTokBlockAdded *added = NULL;
+		uint32_t	n_match = 0;
+		Found		found = match_window(e, &added, &n_match);
+
+		if (found == FOUND_FAIL)
+			return EMB_TOK_FAIL;
+		if (found == FOUND_REJECTED)
+			e->window_no_match = n_match;
+		if (found == FOUND_TOKEN)
+		{
+			if (emb_utf8_decode_before(e->window + e->window_start, n_match, &e->window_before) == 0)
+				return emb_tok_corrupt(e);
+			e->window_start += n_match;
+			e->token_id = added->id;
+			return EMB_TOK_TOKEN;
+		}
+	}
+	n = emb_utf8_decode(e->window + e->window_start, e->window_end - e->window_start, cp);
+	if (n == 0)
+		return emb_tok_corrupt(e);
+	e->window_start += n;
+	e->window_no_match -= e->window_no_match < (uint32_t) n ? e->window_no_match : (uint32_t) n;
+	e->window_before = *cp;
+	return EMB_TOK_CHAR;
+}

@@ -1,0 +1,127 @@
+/*
+ * block.h
+ *		The tokenizer's section of an image, and an open tokenizer over it.
+ *
+ * A block is a header and tables behind it, little endian, position
+ * independent, each table aligned to 64 bytes from the start of the block:
+ *
+ *	pieces		units and values of the trie of the vocabulary; value = token id
+ *	raw			... of added tokens matched in the raw text; value = index in added
+ *	normalized	... of added tokens matched after normalization, likewise
+ *	added		EmbTokBlockAdded[n_added]
+ *
+ * Continuing pieces ("##ing") need no trie of their own: prefix_node is where
+ * the prefix leads in the trie of the vocabulary.
+ */
+#ifndef EMB_TOKENIZER_BLOCK_H
+#define EMB_TOKENIZER_BLOCK_H
+
+#include "tokenizer/tokenizer.h"
+#include "tokenizer/trie.h"
+
+#define EMB_TOK_MAGIC			"EMBTOKEN"
+#define EMB_TOK_BLOCK_VERSION	1
+#define EMB_TOK_BLOCK_ALIGNMENT	64
+
+#define EMB_TOK_MAX_PIECES		4000000
+#define EMB_TOK_MAX_PIECE_BYTES	65535
+#define EMB_TOK_MAX_ADDED		16384
+/* A word's characters and tokens lie on the stack of the encoder. */
+#define EMB_TOK_MAX_WORD_CHARS	4096
+/* Bounds the look-ahead in the text; in bytes, before and after normalization. */
+#define EMB_TOK_MAX_ADDED_BYTES	1024
+
+/* EmbTokBlockHeader.flags */
+#define EMB_TOK_CLEAN_TEXT		0x01
+#define EMB_TOK_CHINESE_CHARS	0x02
+#define EMB_TOK_STRIP_ACCENTS	0x04
+#define EMB_TOK_LOWERCASE		0x08
+#define EMB_TOK_HAS_LSTRIP		0x10	/* some token of the raw trie has lstrip */
+#define EMB_TOK_FLAGS_ALL		0x1F
+
+/* EmbTokBlockAdded.flags */
+#define EMB_TOK_SINGLE_WORD		0x01
+#define EMB_TOK_LSTRIP			0x02
+#define EMB_TOK_RSTRIP			0x04
+
+/* 0 u32 flags, 4 i32 id */
+typedef struct EmbTokBlockAdded
+{
+	uint32_t	flags;
+	int32_t		id;
+} EmbTokBlockAdded;
+
+static_assert(sizeof(EmbTokBlockAdded) == 8, "EmbTokBlockAdded is an on-disk structure");
+
+/* 0 u32 kind, 4 i32 id, 8 i32 type_id */
+typedef struct EmbTokBlockSlot
+{
+	uint32_t	kind;
+	int32_t		id;
+	int32_t		type_id;
+} EmbTokBlockSlot;
+
+static_assert(sizeof(EmbTokBlockSlot) == 12, "EmbTokBlockSlot is an on-disk structure");
+
+/* 0 u64 offset of the units, 8 u64 offset of the values, 16 u32 n_units, 20 u32 zero */
+typedef struct EmbTokBlockTrie
+{
+	uint64_t	units_offset;
+	uint64_t	values_offset;
+	uint32_t	n_units;
+	uint32_t	reserved;
+} EmbTokBlockTrie;
+
+static_assert(sizeof(EmbTokBlockTrie) == 24, "EmbTokBlockTrie is an on-disk structure");
+
+/*
+ *	  0	magic			  8	version			 12	model			 16	unicode_version
+ *	 20	flags			 24	size_bytes		 32	n_vocab			 36	unk_id
+ *	 40	max_word_chars	 44	prefix_node		 48	n_added			 52	normalized_max
+ *	 56	n_slots[2]		 64	slots[2][16]	448	tries[3]		520	added_offset
+ *	528	reserved
+ */
+typedef struct EmbTokBlockHeader
+{
+	char		magic[8];
+	uint32_t	version;
+	uint32_t	model;			/* EmbTokModel */
+	uint32_t	unicode_version;	/* EMB_UNI_VERSION */
+	uint32_t	flags;
+	uint64_t	size_bytes;
+	int32_t		n_vocab;		/* largest id + 1 */
+	int32_t		unk_id;
+	int32_t		max_word_chars;
+	uint32_t	prefix_node;	/* EMB_TRIE_NONE: no continuing piece */
+	uint32_t	n_added;
+	uint32_t	normalized_max; /* longest key of the normalized trie, bytes */
+	uint32_t	n_slots[2];		/* single, pair */
+	EmbTokBlockSlot slots[2][EMB_TOK_MAX_SLOTS];
+	EmbTokBlockTrie tries[3];	/* pieces, raw, normalized */
+	uint64_t	added_offset;
+	uint8_t		reserved[48];
+} EmbTokBlockHeader;
+
+static_assert(sizeof(EmbTokBlockHeader) == 576, "EmbTokBlockHeader is an on-disk structure");
+
+/* How the fast path of the encoder treats a byte of text. A value above FAST_SPACE is the byte to append to the word. */
+#define EMB_TOK_FAST_SLOW		0	/* whatever needs a closer look */
+#define EMB_TOK_FAST_DROP		1
+#define EMB_TOK_FAST_PUNCT		2
+#define EMB_TOK_FAST_SPACE		3
+
+struct EmbTokenizer
+{
+	EmbAllocator mem;
+	const EmbTokBlockHeader *header;
+	EmbTrie		pieces;
+	EmbTrie		raw;
+	EmbTrie		normalized;
+	const EmbTokBlockAdded *added;	/* [n_added] */
+	int			n_special[2];	/* special slots of the templates */
+	uint8_t		fast[256];
+	bool		raw_first[256]; /* whether a raw added token starts with the byte */
+	bool		normalized_first[256];
+};
+
+#endif

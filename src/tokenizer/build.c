@@ -1,0 +1,296 @@
+/*
+ * build.c
+ *		From what a model's files say to a block of an image.
+ */
+#include <string.h>
+
+#include "tokenizer/encode.h"
+
+typedef struct Build
+{
+	const EmbTokSpec *spec;
+	const EmbAllocator *mem;
+	EmbError   *err;
+	EmbTokBlockHeader header;
+	EmbTrieBuilt tries[3];		/* pieces, raw, normalized */
+	EmbTokBlockAdded *added;	/* [spec->n_added] */
+	uint8_t    *normalized;		/* [spec->n_added, EMB_TOK_MAX_ADDED_BYTES] contents after normalization */
+} Build;
+
+static EmbStatus
+check_piece(const Build *b, const char *what, int32_t id, const EmbTokPiece *piece)
+{
+	if (piece->len == 0)
+		return emb_error(b->err, EMB_ERR_FORMAT, "%s %d is empty", what, id);
+	if (piece->len > EMB_TOK_MAX_PIECE_BYTES)
+		return emb_error(b->err, EMB_ERR_LIMIT, "%s %d has %u bytes, more than %d", what, id,
+						 piece->len, EMB_TOK_MAX_PIECE_BYTES);
+	if (!emb_utf8_is_text((const uint8_t *) piece->text, piece->len))
+		return emb_error(b->err, EMB_ERR_FORMAT, "%s %d is not valid UTF-8 or contains U+0000", what, id);
+	return EMB_OK;
+}
+
+/* The template as the block has it; ids and the number of texts are checked when the block is opened. */
+static void
+copy_template(EmbTokBlockHeader *h, int pair, const EmbTokTemplate *t)
+{
+	h->n_slots[pair] = (uint32_t) t->n_slots;
+	for (int i = 0; i < t->n_slots; i++)
+	{
+		h->slots[pair][i].kind = t->slots[i].kind;
+		h->slots[pair][i].id = t->slots[i].kind == EMB_TOK_SLOT_SPECIAL ? t->slots[i].id : 0;
+		h->slots[pair][i].type_id = t->slots[i].type_id;
+	}
+}
+
+static EmbStatus
+fill_header(Build *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	EmbTokBlockHeader *h = &b->header;
+
+	if (spec->model != EMB_TOK_WORDPIECE)
+		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "tokenizer kind %d is not supported", spec->model);
+	if (spec->n_vocab < 1 || spec->n_vocab > EMB_TOK_MAX_PIECES)
+		return emb_error(b->err, EMB_ERR_LIMIT, "the vocabulary has %d pieces, outside 1..%d",
+						 spec->n_vocab, EMB_TOK_MAX_PIECES);
+	if (spec->n_added < 0 || spec->n_added > EMB_TOK_MAX_ADDED)
+		return emb_error(b->err, EMB_ERR_LIMIT, "the tokenizer has %d added tokens, more than %d",
+						 spec->n_added, EMB_TOK_MAX_ADDED);
+	if (spec->max_chars_per_word < 0 || spec->max_chars_per_word > EMB_TOK_MAX_WORD_CHARS)
+		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "max_input_chars_per_word is %d, outside 0..%d",
+						 spec->max_chars_per_word, EMB_TOK_MAX_WORD_CHARS);
+	if (spec->single.n_slots > EMB_TOK_MAX_SLOTS || spec->pair.n_slots > EMB_TOK_MAX_SLOTS)
+		return emb_error(b->err, EMB_ERR_LIMIT, "a template has more than %d slots", EMB_TOK_MAX_SLOTS);
+
+	memcpy(h->magic, EMB_TOK_MAGIC, sizeof(h->magic));
+	h->version = EMB_TOK_BLOCK_VERSION;
+	h->model = spec->model;
+	h->unicode_version = EMB_UNI_VERSION;
+	h->flags = (spec->clean_text ? EMB_TOK_CLEAN_TEXT : 0) |
+		(spec->handle_chinese_chars ? EMB_TOK_CHINESE_CHARS : 0) |
+		(spec->strip_accents ? EMB_TOK_STRIP_ACCENTS : 0) |
+		(spec->lowercase ? EMB_TOK_LOWERCASE : 0);
+	h->n_vocab = spec->n_vocab;
+	h->unk_id = spec->unk_id;
+	h->max_word_chars = spec->max_chars_per_word;
+	h->n_added = (uint32_t) spec->n_added;
+	copy_template(h, 0, &spec->single);
+	copy_template(h, 1, &spec->pair);
+	return EMB_OK;
+}
+
+static EmbStatus
+build_pieces(Build *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	EmbTrieKey *keys = emb_alloc_array(b->mem, (size_t) spec->n_vocab, sizeof(EmbTrieKey));
+	size_t		n_keys = 0;
+	EmbStatus	status = EMB_OK;
+
+	if (keys == NULL)
+		return emb_error(b->err, EMB_ERR_NOMEM, "out of memory building a vocabulary of %d pieces", spec->n_vocab);
+	for (int32_t id = 0; status == EMB_OK && id < spec->n_vocab; id++)
+	{
+		const EmbTokPiece *piece = &spec->pieces[id];
+
+		if (piece->text == NULL)
+			continue;
+		status = check_piece(b, "vocabulary entry", id, piece);
+		keys[n_keys++] = (EmbTrieKey) {(const uint8_t *) piece->text, piece->len, id, id};
+	}
+	if (status == EMB_OK && n_keys == 0)
+		status = emb_error(b->err, EMB_ERR_FORMAT, "the vocabulary is empty");
+	if (status == EMB_OK)
+		status = emb_trie_build(keys, n_keys, b->mem, &b->tries[0], b->err);
+	if (status == EMB_OK)
+	{
+		EmbTrie		trie = {b->tries[0].units, b->tries[0].values, b->tries[0].n_units};
+
+		b->header.prefix_node = emb_trie_find(&trie, (const uint8_t *) spec->continuing_prefix.text,
+											  spec->continuing_prefix.len);
+	}
+	emb_release(b->mem, keys);
+	return status;
+}
+
+/*
+ * Runs the normalizer over the content of an added token. out has
+ * EMB_TOK_MAX_ADDED_BYTES.
+ */
+static EmbStatus
+normalize_content(Build *b, const EmbTokPiece *piece, uint8_t *out, uint32_t *n_out)
+{
+	EmbTokenizer tok = {.header = &b->header};	/* no added tokens: none is matched */
+	EmbTokEncoder e;
+	uint32_t	cp;
+	uint32_t	n = 0;
+	EmbTokEvent event;
+
+	emb_tok_encoder_init(&e, &tok, piece->text, piece->len, true, NULL, 0, NULL, b->err);
+	while ((event = emb_tok_next_normalized(&e, &cp)) == EMB_TOK_CHAR)
+	{
+		if (n + EMB_UTF8_MAX_BYTES > EMB_TOK_MAX_ADDED_BYTES)
+			return emb_error(b->err, EMB_ERR_LIMIT, "added token \"%.40s...\" is longer than %d bytes",
+							 piece->text, EMB_TOK_MAX_ADDED_BYTES);
+		n += emb_utf8_encode(cp, out + n);
+	}
+	*n_out = n;
+	return event == EMB_TOK_END ? EMB_OK : e.status;
+}
+
+/* Of equal contents the last of the library's list counts, which has the special tokens first. */
+static int32_t
+added_rank(const Build *b, int32_t i)
+{
+	return b->spec->added[i].special ? i : i + b->spec->n_added;
+}
+
+/* One trie key for an added token, in the list of its kind. */
+static EmbStatus
+add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *normalized, size_t *n_normalized)
+{
+	const EmbTokAdded *added = &b->spec->added[i];
+	EmbTrieKey	key = {(const uint8_t *) added->piece.text, added->piece.len, i, added_rank(b, i)};
+	EmbStatus	status = check_piece(b, "added token", i, &added->piece);
+
+	if (status != EMB_OK)
+		return status;
+	if (added->piece.len > EMB_TOK_MAX_ADDED_BYTES)
+		return emb_error(b->err, EMB_ERR_LIMIT, "added token %d has %u bytes, more than %d",
+						 i, added->piece.len, EMB_TOK_MAX_ADDED_BYTES);
+	if (added->id < 0 || added->id >= EMB_TOK_MAX_PIECES + EMB_TOK_MAX_ADDED)
+		return emb_error(b->err, EMB_ERR_FORMAT, "added token %d has id %d", i, added->id);
+	if (added->id >= b->header.n_vocab)
+		b->header.n_vocab = added->id + 1;
+	b->added[i].id = added->id;
+	b->added[i].flags = (added->single_word ? EMB_TOK_SINGLE_WORD : 0) |
+		(added->lstrip ? EMB_TOK_LSTRIP : 0) | (added->rstrip ? EMB_TOK_RSTRIP : 0);
+	if (!added->normalized)
+	{
+		if (added->lstrip)
+			b->header.flags |= EMB_TOK_HAS_LSTRIP;
+		raw[(*n_raw)++] = key;
+		return EMB_OK;
+	}
+	key.text = b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES;
+	status = normalize_content(b, &added->piece, b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES, &key.len);
+	/* What normalizes to nothing matches nothing. */
+	if (status == EMB_OK && key.len > 0)
+	{
+		normalized[(*n_normalized)++] = key;
+		if (key.len > b->header.normalized_max)
+			b->header.normalized_max = key.len;
+	}
+	return status;
+}
+
+static EmbStatus
+build_added(Build *b)
+{
+	size_t		n = (size_t) b->spec->n_added;
+	EmbTrieKey *raw = emb_alloc_array(b->mem, n, sizeof(EmbTrieKey));
+	EmbTrieKey *normalized = emb_alloc_array(b->mem, n, sizeof(EmbTrieKey));
+	size_t		n_raw = 0,
+				n_normalized = 0;
+	EmbStatus	status = EMB_OK;
+
+	b->added = emb_alloc_zero(b->mem, n, sizeof(EmbTokBlockAdded));
+	b->normalized = emb_alloc_array(b->mem, n, EMB_TOK_MAX_ADDED_BYTES);
+	if (raw == NULL || normalized == NULL || b->added == NULL || b->normalized == NULL)
+		status = emb_error(b->err, EMB_ERR_NOMEM, "out of memory building %zu added tokens", n);
+	for (size_t i = 0; status == EMB_OK && i < n; i++)
+		status = add_added_key(b, (int32_t) i, raw, &n_raw, normalized, &n_normalized);
+	if (status == EMB_OK)
+		status = emb_trie_build(raw, n_raw, b->mem, &b->tries[1], b->err);
+	if (status == EMB_OK)
+		status = emb_trie_build(normalized, n_normalized, b->mem, &b->tries[2], b->err);
+	emb_release(b->mem, raw);
+	emb_release(b->mem, normalized);
+	return status;
+}
+
+static uint64_t
+reserve(uint64_t *at, uint64_t size)
+{
+	uint64_t	offset = *at;
+
+	*at = (offset + size + EMB_TOK_BLOCK_ALIGNMENT - 1) / EMB_TOK_BLOCK_ALIGNMENT * EMB_TOK_BLOCK_ALIGNMENT;
+	return offset;
+}
+
+static void
+copy_table(uint8_t *block, uint64_t offset, const void *table, uint64_t size)
+{
+	if (size > 0)
+		memcpy(block + offset, table, size);
+}
+
+/* Lays the header and the tables out; padding is zero. */
+static EmbStatus
+write_block(Build *b, void **block, size_t *size)
+{
+	EmbTokBlockHeader *h = &b->header;
+	uint64_t	at = 0;
+	uint8_t    *out;
+
+	reserve(&at, sizeof(EmbTokBlockHeader));
+	for (int i = 0; i < 3; i++)
+	{
+		h->tries[i].n_units = b->tries[i].n_units;
+		h->tries[i].units_offset = reserve(&at, (uint64_t) b->tries[i].n_units * sizeof(EmbTrieUnit));
+		h->tries[i].values_offset = reserve(&at, (uint64_t) b->tries[i].n_units * sizeof(int32_t));
+	}
+	h->added_offset = reserve(&at, (uint64_t) h->n_added * sizeof(EmbTokBlockAdded));
+	h->size_bytes = at;
+	out = emb_alloc_zero(b->mem, 1, at);
+	if (out == NULL)
+		return emb_error(b->err, EMB_ERR_NOMEM, "out of memory building a tokenizer of %llu bytes",
+						 (unsigned long long) at);
+	memcpy(out, h, sizeof(EmbTokBlockHeader));
+	for (int i = 0; i < 3; i++)
+	{
+		copy_table(out, h->tries[i].units_offset, b->tries[i].units, b->tries[i].n_units * sizeof(EmbTrieUnit));
+		copy_table(out, h->tries[i].values_offset, b->tries[i].values, b->tries[i].n_units * sizeof(int32_t));
+	}
+	copy_table(out, h->added_offset, b->added, h->n_added * sizeof(EmbTokBlockAdded));
+	*block = out;
+	*size = at;
+	return EMB_OK;
+}
+
+EmbStatus
+emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem, void **block, size_t *size, EmbError *err)
+{
+	Build		b = {.spec = spec, .mem = mem, .err = err};
+	EmbTokenizer *tok = NULL;
+	EmbStatus	status;
+
+	*block = NULL;
+	*size = 0;
+	status = fill_header(&b);
+	if (status == EMB_OK)
+		status = build_pieces(&b);
+	if (status == EMB_OK)
+		status = build_added(&b);
+	if (status == EMB_OK)
+		status = write_block(&b, block, size);
+
+	/* Whatever else is wrong with the spec shows as a block that does not open. */
+	if (status == EMB_OK)
+		status = emb_tok_open(*block, *size, true, mem, &tok, err);
+	emb_tok_close(tok);
+	if (status != EMB_OK)
+	{
+		emb_release(mem, *block);
+		*block = NULL;
+	}
+	for (int i = 0; i < 3; i++)
+	{
+		emb_release(mem, b.tries[i].units);
+		emb_release(mem, b.tries[i].values);
+	}
+	emb_release(mem, b.added);
+	emb_release(mem, b.normalized);
+	return status;
+}

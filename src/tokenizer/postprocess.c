@@ -1,0 +1,237 @@
+/*
+ * postprocess.c
+ *		Truncation and templates: the ids a model reads.
+ */
+#include <string.h>
+
+#include "tokenizer/encode.h"
+
+static EmbStatus
+check_max_ids(const EmbTokenizer *tok, bool pair, int32_t max_ids, EmbError *err)
+{
+	if (max_ids < tok->n_special[pair])
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "at most %d tokens are allowed, the special tokens alone are %d",
+						 max_ids, tok->n_special[pair]);
+	return EMB_OK;
+}
+
+/* Where the template puts the texts, given how many ids they have. */
+static void
+text_offsets(const EmbTokBlockHeader *h, bool pair, const int32_t n_ids[2], int32_t offsets[2])
+{
+	int32_t		at = 0;
+
+	for (uint32_t i = 0; i < h->n_slots[pair]; i++)
+		if (h->slots[pair][i].kind == EMB_TOK_SLOT_SPECIAL)
+			at++;
+		else
+		{
+			int			which = h->slots[pair][i].kind == EMB_TOK_SLOT_B;
+
+			offsets[which] = at;
+			at += n_ids[which];
+		}
+}
+
+/* Writes the special tokens around texts already in place, and type ids if wanted; returns the length. */
+static int32_t
+fill_template(const EmbTokBlockHeader *h, bool pair, const int32_t n_ids[2], int32_t *ids, int32_t *type_ids)
+{
+	int32_t		at = 0;
+
+	for (uint32_t i = 0; i < h->n_slots[pair]; i++)
+	{
+		const EmbTokBlockSlot *slot = &h->slots[pair][i];
+		int32_t		n = 1;
+
+		if (slot->kind == EMB_TOK_SLOT_SPECIAL)
+			ids[at] = slot->id;
+		else
+			n = n_ids[slot->kind == EMB_TOK_SLOT_B];
+		for (int32_t j = 0; type_ids != NULL && j < n; j++)
+			type_ids[at + j] = slot->type_id;
+		at += n;
+	}
+	return at;
+}
+
+EmbStatus
+emb_tok_encode(const EmbTokenizer *tok, const char *text, size_t len, bool complete,
+			   int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbTokResult *result, EmbError *err)
+{
+	const EmbTokBlockHeader *h = tok->header;
+	EmbTokEncoder e;
+	int32_t		room = max_ids - tok->n_special[0];
+	int32_t		n_ids[2] = {0, 0};
+	int32_t		offsets[2] = {0, 0};
+	EmbStatus	status = check_max_ids(tok, false, max_ids, err);
+
+	*result = (EmbTokResult) {0, false, false};
+	if (status != EMB_OK)
+		return status;
+	text_offsets(h, false, n_ids, offsets);
+	emb_tok_encoder_init(&e, tok, text, len, complete, ids + offsets[0], room, stop, err);
+	switch (emb_tok_encoder_run(&e, room))
+	{
+		case EMB_TOK_FAIL:
+			return e.status;
+		case EMB_TOK_MORE:
+			result->need_more = true;
+			return EMB_OK;
+		default:
+			break;
+	}
+	result->truncated = e.n_ids > room;
+	n_ids[0] = result->truncated ? room : (int32_t) e.n_ids;
+	result->n_ids = fill_template(h, false, n_ids, ids, NULL);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_tok_count(const EmbTokenizer *tok, const char *text, size_t len, const EmbStop *stop, int64_t *n_tokens, EmbError *err)
+{
+	EmbTokEncoder e;
+
+	emb_tok_encoder_init(&e, tok, text, len, true, NULL, 0, stop, err);
+	if (emb_tok_encoder_run(&e, INT64_MAX - 1) != EMB_TOK_END)
+		return e.status;
+	*n_tokens = e.n_ids + tok->n_special[0];
+	return EMB_OK;
+}
+
+static EmbStatus
+too_short(EmbError *err, const char *which, int32_t room)
+{
+	return emb_error(err, EMB_ERR_INVALID_ARGUMENT,
+					 "the %s text leaves no room: only %d tokens are allowed for both texts", which, room);
+}
+
+/*
+ * Which of two texts is longer, when both have more than room ids: reads on in
+ * both, turn by turn, until one of them ends.
+ */
+static EmbStatus
+find_longer(EmbTokEncoder *a, EmbTokEncoder *b)
+{
+	int64_t		limit = a->n_ids > b->n_ids ? a->n_ids : b->n_ids;
+
+	while (!a->done && !b->done)
+	{
+		limit *= 2;
+		if (emb_tok_encoder_run(a, limit) == EMB_TOK_FAIL)
+			return a->status;
+		if (emb_tok_encoder_run(b, limit) == EMB_TOK_FAIL)
+			return b->status;
+	}
+	if (!a->done && emb_tok_encoder_run(a, b->n_ids) == EMB_TOK_FAIL)
+		return a->status;
+	if (!b->done && emb_tok_encoder_run(b, a->n_ids) == EMB_TOK_FAIL)
+		return b->status;
+	return EMB_OK;
+}
+
+/* As the library's truncate_encodings; both texts have been read until they end or exceed room. */
+static EmbStatus
+truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t n_ids[2])
+{
+	int64_t		n_short,
+				n_long,
+				n_swap;
+	bool		swapped;
+
+	/* The odd token of an even cut goes to the longer text. */
+	if (a->n_ids > room && b->n_ids > room && room % 2 != 0)
+	{
+		EmbStatus	status = find_longer(a, b);
+
+		if (status != EMB_OK)
+			return status;
+	}
+	swapped = a->n_ids > b->n_ids;
+	n_short = swapped ? b->n_ids : a->n_ids;
+	n_long = n_short;
+	if (n_short <= room && room - n_short > n_short)
+		n_long = room - n_short;
+	if (n_short + n_long > room)
+	{
+		n_short = room / 2;
+		n_long = n_short + room % 2;
+	}
+	if (swapped)
+	{
+		n_swap = n_short;
+		n_short = n_long;
+		n_long = n_swap;
+	}
+	n_ids[0] = (int32_t) n_short;
+	n_ids[1] = (int32_t) n_long;
+	return EMB_OK;
+}
+
+/* How many ids of each text stay. */
+static EmbStatus
+truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, int32_t room,
+			  int32_t n_ids[2], bool *truncated, EmbError *err)
+{
+	*truncated = a->n_ids + b->n_ids > room;
+	if (!*truncated)
+	{
+		n_ids[0] = (int32_t) a->n_ids;
+		n_ids[1] = (int32_t) b->n_ids;
+		return EMB_OK;
+	}
+	n_ids[0] = n_ids[1] = 0;
+	if (room == 0)
+		return EMB_OK;
+	if (truncation == EMB_TOK_LONGEST_FIRST)
+		return truncate_longest_first(a, b, room, n_ids);
+	if (truncation == EMB_TOK_ONLY_FIRST)
+	{
+		if (b->n_ids >= room)
+			return too_short(err, "second", room);
+		n_ids[1] = (int32_t) b->n_ids;
+		n_ids[0] = room - n_ids[1];
+		return EMB_OK;
+	}
+	if (a->n_ids >= room)
+		return too_short(err, "first", room);
+	n_ids[0] = (int32_t) a->n_ids;
+	n_ids[1] = room - n_ids[0];
+	return EMB_OK;
+}
+
+EmbStatus
+emb_tok_encode_pair(const EmbTokenizer *tok, const char *a, size_t a_len, const char *b, size_t b_len,
+					EmbTokTruncation truncation, int32_t *ids, int32_t *type_ids, int32_t max_ids,
+					const EmbStop *stop, EmbTokResult *result, EmbError *err)
+{
+	EmbTokEncoder first,
+				second;
+	int32_t		room = max_ids - tok->n_special[1];
+	int32_t		n_ids[2];
+	int32_t		offsets[2];
+	EmbStatus	status;
+
+	*result = (EmbTokResult) {0, false, false};
+	if (!emb_tok_has_pair(tok))
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
+	if ((status = check_max_ids(tok, true, max_ids, err)) != EMB_OK)
+		return status;
+
+	/* type_ids holds the ids of the second text until their place is known. */
+	emb_tok_encoder_init(&first, tok, a, a_len, true, ids, room, stop, err);
+	emb_tok_encoder_init(&second, tok, b, b_len, true, type_ids, room, stop, err);
+	if (emb_tok_encoder_run(&first, room) == EMB_TOK_FAIL)
+		return first.status;
+	if (emb_tok_encoder_run(&second, room) == EMB_TOK_FAIL)
+		return second.status;
+	status = truncate_pair(&first, &second, truncation, room, n_ids, &result->truncated, err);
+	if (status != EMB_OK)
+		return status;
+
+	text_offsets(tok->header, true, n_ids, offsets);
+	memmove(ids + offsets[0], ids, n_ids[0] * sizeof(int32_t));
+	memcpy(ids + offsets[1], type_ids, n_ids[1] * sizeof(int32_t));
+	result->n_ids = fill_template(tok->header, true, n_ids, ids, type_ids);
+	return EMB_OK;
+}

@@ -1,0 +1,247 @@
+/*
+ * tokenizer.c
+ *		Opening a block and the checks that make it safe to read.
+ */
+#include <string.h>
+
+#include "tokenizer/block.h"
+#include "tokenizer/unicode.h"
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "images are little endian and read in place"
+#endif
+
+static const char *const trie_names[3] = {"pieces", "raw added tokens", "normalized added tokens"};
+
+static EmbStatus
+corrupt(EmbError *err, const char *what, int64_t value)
+{
+	return emb_error(err, EMB_ERR_FORMAT, "tokenizer section is corrupt: %s is %lld", what, (long long) value);
+}
+
+/* n elements of elem_size at offset, inside the block and aligned. */
+static bool
+table_fits(const EmbTokBlockHeader *h, uint64_t offset, uint64_t n, uint64_t elem_size)
+{
+	return offset % EMB_TOK_BLOCK_ALIGNMENT == 0 && offset >= sizeof(EmbTokBlockHeader) &&
+		offset <= h->size_bytes && n <= (h->size_bytes - offset) / elem_size;
+}
+
+static EmbStatus
+check_identity(const EmbTokBlockHeader *h, size_t size, EmbError *err)
+{
+	if (memcmp(h->magic, EMB_TOK_MAGIC, sizeof(h->magic)) != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "tokenizer section does not start with \"%s\"", EMB_TOK_MAGIC);
+	if (h->version != EMB_TOK_BLOCK_VERSION)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "tokenizer section has version %u, this build reads version %d",
+						 h->version, EMB_TOK_BLOCK_VERSION);
+	if (h->model != EMB_TOK_WORDPIECE)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "tokenizer section has a tokenizer of kind %u, unknown to this build",
+						 h->model);
+	if (h->unicode_version != EMB_UNI_VERSION)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "tokenizer section is for Unicode tables %u, this build has tables %d",
+						 h->unicode_version, EMB_UNI_VERSION);
+	if (h->size_bytes != size)
+		return emb_error(err, EMB_ERR_FORMAT, "tokenizer section has %zu bytes, its header says %llu",
+						 size, (unsigned long long) h->size_bytes);
+	return EMB_OK;
+}
+
+static EmbStatus
+check_numbers(const EmbTokBlockHeader *h, EmbError *err)
+{
+	if ((h->flags & ~EMB_TOK_FLAGS_ALL) != 0)
+		return corrupt(err, "flags", h->flags);
+	if (h->n_vocab < 1)
+		return corrupt(err, "n_vocab", h->n_vocab);
+	if (h->unk_id < 0 || h->unk_id >= h->n_vocab)
+		return corrupt(err, "unk_id", h->unk_id);
+	if (h->max_word_chars < 0 || h->max_word_chars > EMB_TOK_MAX_WORD_CHARS)
+		return corrupt(err, "max_word_chars", h->max_word_chars);
+	if (h->n_added > EMB_TOK_MAX_ADDED)
+		return corrupt(err, "n_added", h->n_added);
+	if (h->normalized_max > EMB_TOK_MAX_ADDED_BYTES)
+		return corrupt(err, "normalized_max", h->normalized_max);
+	if (!table_fits(h, h->added_offset, h->n_added, sizeof(EmbTokBlockAdded)))
+		return corrupt(err, "added_offset", (int64_t) h->added_offset);
+	for (int i = 0; i < 3; i++)
+	{
+		const EmbTokBlockTrie *t = &h->tries[i];
+
+		if (t->n_units > EMB_TRIE_UNITS_MAX || t->n_units % EMB_TRIE_BLOCK != 0 ||
+			!table_fits(h, t->units_offset, t->n_units, sizeof(EmbTrieUnit)) ||
+			!table_fits(h, t->values_offset, t->n_units, sizeof(int32_t)))
+			return emb_error(err, EMB_ERR_FORMAT, "tokenizer section is corrupt: table \"%s\" of %u units lies outside it",
+							 trie_names[i], t->n_units);
+	}
+	if (h->tries[0].n_units == 0)
+		return corrupt(err, "size of table \"pieces\"", 0);
+	if (h->prefix_node != EMB_TRIE_NONE && h->prefix_node >= h->tries[0].n_units)
+		return corrupt(err, "prefix_node", h->prefix_node);
+	return EMB_OK;
+}
+
+/* Each text exactly once: A alone in the single template, A and B in the pair's (if there is one). */
+static EmbStatus
+check_templates(const EmbTokBlockHeader *h, EmbError *err)
+{
+	for (int pair = 0; pair < 2; pair++)
+	{
+		int			n_texts[2] = {0, 0};
+
+		if (h->n_slots[pair] > EMB_TOK_MAX_SLOTS)
+			return corrupt(err, "n_slots", h->n_slots[pair]);
+		for (uint32_t i = 0; i < h->n_slots[pair]; i++)
+		{
+			const EmbTokBlockSlot *slot = &h->slots[pair][i];
+
+			if (slot->kind > EMB_TOK_SLOT_B)
+				return corrupt(err, "slot kind", slot->kind);
+			if (slot->kind == EMB_TOK_SLOT_SPECIAL && (slot->id < 0 || slot->id >= h->n_vocab))
+				return corrupt(err, "slot id", slot->id);
+			if (slot->type_id < 0)
+				return corrupt(err, "slot type_id", slot->type_id);
+			if (slot->kind != EMB_TOK_SLOT_SPECIAL)
+				n_texts[slot->kind == EMB_TOK_SLOT_B]++;
+		}
+		if (pair && h->n_slots[pair] == 0)
+			continue;
+		if (n_texts[0] != 1 || n_texts[1] != pair)
+			return corrupt(err, pair ? "number of texts in the pair template" : "number of texts in the single template",
+						   n_texts[0] + n_texts[1]);
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+check_tables(const EmbTokenizer *tok, EmbError *err)
+{
+	const EmbTokBlockHeader *h = tok->header;
+	EmbStatus	status = emb_trie_check(&tok->pieces, trie_names[0], h->n_vocab, err);
+
+	if (status == EMB_OK)
+		status = emb_trie_check(&tok->raw, trie_names[1], (int32_t) h->n_added, err);
+	if (status == EMB_OK)
+		status = emb_trie_check(&tok->normalized, trie_names[2], (int32_t) h->n_added, err);
+	for (uint32_t i = 0; status == EMB_OK && i < h->n_added; i++)
+		if (tok->added[i].id < 0 || tok->added[i].id >= h->n_vocab)
+			status = corrupt(err, "id of an added token", tok->added[i].id);
+	return status;
+}
+
+/* Bytes that some key starts with. */
+static void
+fill_first(const EmbTrie *trie, bool first[256])
+{
+	memset(first, 0, 256);
+	if (trie->n_units > 0)
+		for (int c = 0; c < 256; c++)
+			first[c] = emb_trie_step(trie, 0, (uint8_t) c) != EMB_TRIE_NONE;
+}
+
+/* What the normalizer and the pre-tokenizer together do to an ASCII character. */
+static uint8_t
+fast_kind(const EmbTokenizer *tok, uint8_t c)
+{
+	uint32_t	flags = tok->header->flags;
+	uint32_t	props = emb_uni_record(c)->flags;
+	uint32_t	lower[EMB_UNI_LOWER_MAX];
+
+	if (c == 0 || tok->raw_first[c])
+		return EMB_TOK_FAST_SLOW;
+	if ((props & EMB_UNI_SPACE) != 0 && (flags & EMB_TOK_HAS_LSTRIP) != 0)
+		return EMB_TOK_FAST_SLOW;
+	if ((flags & EMB_TOK_CLEAN_TEXT) != 0 && (props & EMB_UNI_CLEAN_DROP) != 0)
+		return EMB_TOK_FAST_DROP;
+	if (props & EMB_UNI_SPACE)
+		return EMB_TOK_FAST_SPACE;
+	if (props & EMB_UNI_PUNCT)
+		return EMB_TOK_FAST_PUNCT;
+	lower[0] = c;
+	if (flags & EMB_TOK_LOWERCASE)
+		emb_uni_lower(c, lower);
+	return lower[0] > EMB_TOK_FAST_SPACE && lower[0] < 0x80 ? (uint8_t) lower[0] : EMB_TOK_FAST_SLOW;
+}
+
+static EmbTrie
+trie_at(const char *block, const EmbTokBlockTrie *t)
+{
+	EmbTrie		trie;
+
+	trie.units = (const EmbTrieUnit *) (block + t->units_offset);
+	trie.values = (const int32_t *) (block + t->values_offset);
+	trie.n_units = t->n_units;
+	return trie;
+}
+
+EmbStatus
+emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator *mem, EmbTokenizer **tok_out, EmbError *err)
+{
+	const EmbTokBlockHeader *h = block;
+	EmbTokenizer *tok;
+	EmbStatus	status;
+
+	*tok_out = NULL;
+	if ((uintptr_t) block % sizeof(uint64_t) != 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "tokenizer section is not aligned");
+	if (size < sizeof(EmbTokBlockHeader))
+		return emb_error(err, EMB_ERR_FORMAT, "tokenizer section has %zu bytes, less than its header", size);
+	if ((status = check_identity(h, size, err)) != EMB_OK ||
+		(status = check_numbers(h, err)) != EMB_OK ||
+		(status = check_templates(h, err)) != EMB_OK)
+		return status;
+
+	tok = emb_alloc_zero(mem, 1, sizeof(EmbTokenizer));
+	if (tok == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a tokenizer");
+	tok->mem = *mem;
+	tok->header = h;
+	tok->pieces = trie_at(block, &h->tries[0]);
+	tok->raw = trie_at(block, &h->tries[1]);
+	tok->normalized = trie_at(block, &h->tries[2]);
+	tok->added = (const EmbTokBlockAdded *) ((const char *) block + h->added_offset);
+	for (int pair = 0; pair < 2; pair++)
+		for (uint32_t i = 0; i < h->n_slots[pair]; i++)
+			tok->n_special[pair] += h->slots[pair][i].kind == EMB_TOK_SLOT_SPECIAL;
+	fill_first(&tok->raw, tok->raw_first);
+	fill_first(&tok->normalized, tok->normalized_first);
+	for (int c = 0; c < 128; c++)
+		tok->fast[c] = fast_kind(tok, (uint8_t) c);
+
+	if (check_all && (status = check_tables(tok, err)) != EMB_OK)
+	{
+		emb_tok_close(tok);
+		return status;
+	}
+	*tok_out = tok;
+	return EMB_OK;
+}
+
+void
+emb_tok_close(EmbTokenizer *tok)
+{
+	if (tok != NULL)
+	{
+		EmbAllocator mem = tok->mem;
+
+		emb_release(&mem, tok);
+	}
+}
+
+int32_t
+emb_tok_n_vocab(const EmbTokenizer *tok)
+{
+	return tok->header->n_vocab;
+}
+
+int
+emb_tok_n_special(const EmbTokenizer *tok, bool pair)
+{
+	return tok->n_special[pair];
+}
+
+bool
+emb_tok_has_pair(const EmbTokenizer *tok)
+{
+	return tok->header->n_slots[1] > 0;
+}
