@@ -432,7 +432,7 @@ map_file(const uint8 *fingerprint, int64 size_bytes)
 
 		if (addr == MAP_FAILED)
 			ereport(ERROR,
-					(errcode(errno == ENOMEM ? ERRCODE_OUT_OF_MEMORY : ERRCODE_IO_ERROR),
+					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("could not map file \"%s\" (%lld bytes): %m", path, (long long) size_bytes)));
 		mapping = (EmbedMapping) {addr, size_bytes};
 	}

@@ -1,0 +1,279 @@
+/* embed - SQL objects. sql/embed.sql is copied to sql/embed--VERSION.sql by make. */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION embed" to load this file. \quit
+
+-- Models are rows. The schema's name sorts before every lower-case one:
+-- pg_dump emits table data by schema name, and generated columns or CHECK
+-- constraints that call embed need the models first.
+CREATE SCHEMA _embed;
+COMMENT ON SCHEMA _embed IS 'models of the extension embed; use embed_models, embed_import and embed_drop';
+
+CREATE TABLE _embed.model (
+	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	fingerprint pg_catalog.bytea NOT NULL,
+	dropped pg_catalog.bool NOT NULL,
+	CONSTRAINT model_pkey PRIMARY KEY (name)
+);
+COMMENT ON TABLE _embed.model IS 'a model name stands for one fingerprint for ever; dropped rows are tombstones';
+
+CREATE TABLE _embed.image (
+	fingerprint pg_catalog.bytea NOT NULL,
+	size_bytes pg_catalog.int8 NOT NULL,
+	kind pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	family pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	dim pg_catalog.int4 NOT NULL,
+	max_tokens pg_catalog.int4 NOT NULL,
+	"precision" pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	pooling pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	query_prompt pg_catalog.text NOT NULL,
+	document_prompt pg_catalog.text NOT NULL,
+	CONSTRAINT image_pkey PRIMARY KEY (fingerprint)
+);
+COMMENT ON TABLE _embed.image IS 'what is known of an image; several names may share one';
+
+CREATE TABLE _embed.chunk (
+	fingerprint pg_catalog.bytea NOT NULL,
+	no pg_catalog.int4 NOT NULL,
+	data pg_catalog.bytea NOT NULL,
+	CONSTRAINT chunk_pkey PRIMARY KEY (fingerprint, no)
+);
+ALTER TABLE _embed.chunk ALTER COLUMN data SET STORAGE EXTERNAL;
+COMMENT ON TABLE _embed.chunk IS 'the images in pieces of 1 MB';
+
+CREATE TABLE _embed.alias (
+	alias pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	CONSTRAINT alias_pkey PRIMARY KEY (alias)
+);
+COMMENT ON TABLE _embed.alias IS 'other names of models, for embed.model and embed_trigger; may change';
+
+CREATE TABLE _embed.default_model (
+	kind pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	CONSTRAINT default_model_pkey PRIMARY KEY (kind)
+);
+COMMENT ON TABLE _embed.default_model IS 'the model used where none is named, per kind';
+
+SELECT pg_catalog.pg_extension_config_dump('_embed.model', '');
+SELECT pg_catalog.pg_extension_config_dump('_embed.image', '');
+SELECT pg_catalog.pg_extension_config_dump('_embed.chunk', '');
+SELECT pg_catalog.pg_extension_config_dump('_embed.alias', '');
+SELECT pg_catalog.pg_extension_config_dump('_embed.default_model', '');
+
+CREATE VIEW embed_models AS
+SELECT m.name,
+	i.kind,
+	i.family,
+	i.dim,
+	i.max_tokens,
+	i."precision",
+	i.pooling,
+	pg_catalog.jsonb_build_object('query', i.query_prompt, 'document', i.document_prompt) AS prompts,
+	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint,
+	i.size_bytes AS bytes,
+	EXISTS (SELECT FROM _embed.default_model d
+			WHERE d.kind OPERATOR(pg_catalog.=) i.kind AND d.name OPERATOR(pg_catalog.=) m.name) AS "default",
+	ARRAY(SELECT a.alias FROM _embed.alias a
+		  WHERE a.name OPERATOR(pg_catalog.=) m.name ORDER BY a.alias) AS aliases
+FROM _embed.model m
+JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
+WHERE NOT m.dropped;
+COMMENT ON VIEW embed_models IS 'the models installed in this database';
+GRANT SELECT ON embed_models TO PUBLIC;
+
+-- Models: import, drop, names. Revoked from PUBLIC.
+CREATE FUNCTION embed_import(name pg_catalog.text, path pg_catalog.text,
+							 options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_import' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
+IS 'import a model directory of the server; gives its fingerprint';
+
+CREATE FUNCTION embed_load(name pg_catalog.text, image pg_catalog.bytea,
+						   options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_load' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb)
+IS 'install an image made by embed-cli pack; gives its fingerprint';
+
+CREATE FUNCTION embed_drop(name pg_catalog.text) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_drop' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION embed_drop(pg_catalog.text)
+IS 'drop a model; its name stays bound to its content';
+
+CREATE FUNCTION embed_drop(name pg_catalog.text, forget pg_catalog.bool) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_drop_forget' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool)
+IS 'drop a model and, with forget, free its name for other content';
+
+CREATE FUNCTION embed_set_default(name pg_catalog.text) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_set_default' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION embed_set_default(pg_catalog.text)
+IS 'make a model the default of its kind in this database';
+
+-- Not strict: a NULL name removes the alias.
+CREATE FUNCTION embed_set_alias(alias pg_catalog.text, name pg_catalog.text) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_set_alias' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text)
+IS 'let an alias stand for a model; NULL removes it';
+
+REVOKE ALL ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_drop(pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_set_default(pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
+
+-- Embedding functions. With a model argument they are immutable: a name stands
+-- for one content for ever. Without one they follow embed.model and the default.
+
+CREATE FUNCTION embed(input pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed(pg_catalog.text)
+IS 'vector of a text, by the default model';
+
+CREATE FUNCTION embed(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed(pg_catalog.text, pg_catalog.text)
+IS 'vector of a text';
+
+CREATE FUNCTION embed_query(input pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_query(pg_catalog.text)
+IS 'vector of a query, with the query prompt of the model, by the default model';
+
+CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text)
+IS 'vector of a query, with the query prompt of the model';
+
+CREATE FUNCTION embed(input pg_catalog.text[]) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed(pg_catalog.text[])
+IS 'vectors of texts, computed together: one row each, by the default model';
+
+CREATE FUNCTION embed(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text)
+IS 'vectors of texts, computed together: one row each';
+
+CREATE FUNCTION embed_rows(input pg_catalog.text[]) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
+AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100;
+COMMENT ON FUNCTION embed_rows(pg_catalog.text[])
+IS 'vectors of texts, computed together, as rows, by the default model';
+
+CREATE FUNCTION embed_rows(input pg_catalog.text[], model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
+AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100;
+COMMENT ON FUNCTION embed_rows(pg_catalog.text[], pg_catalog.text)
+IS 'vectors of texts, computed together, as rows';
+
+CREATE FUNCTION embed_tokens(input pg_catalog.text) RETURNS pg_catalog.int4[]
+AS 'MODULE_PATHNAME', 'embed_tokens' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION embed_tokens(pg_catalog.text)
+IS 'the token ids that the model reads, by the default model';
+
+CREATE FUNCTION embed_tokens(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.int4[]
+AS 'MODULE_PATHNAME', 'embed_tokens' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION embed_tokens(pg_catalog.text, pg_catalog.text)
+IS 'the token ids that the model reads';
+
+CREATE FUNCTION embed_info(input pg_catalog.text, OUT tokens pg_catalog.int4, OUT max_tokens pg_catalog.int4, OUT truncated pg_catalog.bool)
+AS 'MODULE_PATHNAME', 'embed_info' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION embed_info(pg_catalog.text)
+IS 'tokens of a text, how many the model reads, and whether embed() would cut it, by the default model';
+
+CREATE FUNCTION embed_info(input pg_catalog.text, model pg_catalog.text, OUT tokens pg_catalog.int4, OUT max_tokens pg_catalog.int4, OUT truncated pg_catalog.bool)
+AS 'MODULE_PATHNAME', 'embed_info' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION embed_info(pg_catalog.text, pg_catalog.text)
+IS 'tokens of a text, how many the model reads, and whether embed() would cut it';
+
+CREATE FUNCTION embed_cosine(a pg_catalog.float4[], b pg_catalog.float4[]) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_cosine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+COMMENT ON FUNCTION embed_cosine(pg_catalog.float4[], pg_catalog.float4[])
+IS 'cosine similarity of two vectors, -1 to 1; 0 where one has length 0';
+
+CREATE FUNCTION embed_isa() RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_isa' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION embed_isa()
+IS 'the instruction set level in use';
+
+CREATE FUNCTION embed_trigger() RETURNS pg_catalog.trigger
+AS 'MODULE_PATHNAME', 'embed_trigger' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_trigger()
+IS 'row trigger: embed_trigger(vector column, text column [, model or alias])';
+
+-- Aggregates. Their states hold pointers, so there is nothing to combine or
+-- send; the final functions leave the group's value as it is.
+
+CREATE FUNCTION embed_agg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_agg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_agg_accum(pg_catalog.internal, pg_catalog.text)
+IS 'transition function of embed_agg';
+
+CREATE FUNCTION embed_agg_accum(state pg_catalog.internal, input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_agg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
+IS 'transition function of embed_agg';
+
+CREATE FUNCTION embed_agg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_agg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_agg_final(pg_catalog.internal)
+IS 'final function of embed_agg';
+
+CREATE AGGREGATE embed_agg(input pg_catalog.text) (
+	SFUNC = embed_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = embed_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE embed_agg(pg_catalog.text)
+IS 'vectors of the texts of a group, in input order, by the default model';
+
+CREATE AGGREGATE embed_agg(input pg_catalog.text, model pg_catalog.text) (
+	SFUNC = embed_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = embed_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE embed_agg(pg_catalog.text, pg_catalog.text)
+IS 'vectors of the texts of a group, in input order';
+
+CREATE FUNCTION embed_avg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_avg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_avg_accum(pg_catalog.internal, pg_catalog.text)
+IS 'transition function of embed_avg';
+
+CREATE FUNCTION embed_avg_accum(state pg_catalog.internal, input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_avg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_avg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
+IS 'transition function of embed_avg';
+
+CREATE FUNCTION embed_avg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_avg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION embed_avg_final(pg_catalog.internal)
+IS 'final function of embed_avg';
+
+CREATE AGGREGATE embed_avg(input pg_catalog.text) (
+	SFUNC = embed_avg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = embed_avg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE embed_avg(pg_catalog.text)
+IS 'normalized mean of the vectors of the texts of a group, by the default model';
+
+CREATE AGGREGATE embed_avg(input pg_catalog.text, model pg_catalog.text) (
+	SFUNC = embed_avg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = embed_avg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE embed_avg(pg_catalog.text, pg_catalog.text)
+IS 'normalized mean of the vectors of the texts of a group';
