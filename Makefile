@@ -22,7 +22,8 @@ EXTRA_CLEAN = build results
 
 PG_CPPFLAGS = -Isrc -D_GNU_SOURCE
 # hidden: two libraries in one backend must not see each other's symbols
-PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-declaration-after-statement -fvisibility=hidden
+# -Wno-unused-parameter: the server's own headers
+PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-declaration-after-statement -fvisibility=hidden
 SHLIB_LINK = -ljansson -lcrypto -lm
 
 # clang would compile the kernels again with other flags, and other bits
