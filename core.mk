@@ -70,11 +70,12 @@ unit: $(UNIT_BINS) $(REPLAY_BINS) $(CLI)
 # libFuzzer. Findings stay in build/fuzz/findings/TARGET, what it learns in
 # build/fuzz/corpus/TARGET; test/fuzz/corpus/TARGET is only read.
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(FUZZ_SRCS:test/fuzz/%.c=%)
 FUZZ_BUILD = build/fuzz
 FUZZ_SAN_CFLAGS = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 fuzz:
 	$(MAKE) -f core.mk CC=clang BUILD=$(FUZZ_BUILD) SAN_CFLAGS='$(FUZZ_SAN_CFLAGS)' fuzz-bins
-	for target in $(FUZZ_SRCS:test/fuzz/%.c=%); do \
+	for target in $(FUZZ_TARGETS); do \
 		mkdir -p $(FUZZ_BUILD)/corpus/$$target $(FUZZ_BUILD)/findings/$$target test/fuzz/corpus/$$target || exit 1; \
 		echo "== $$target, $(FUZZ_SECONDS) s"; \
 		$(FUZZ_BUILD)/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
