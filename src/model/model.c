@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "common/utf8.h"
 #include "kernels/kernels.h"
 
 bool
@@ -143,18 +144,14 @@ open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 	return EMB_OK;
 }
 
-/* Prompts end up in SQL results: they must be UTF-8, which the tokenizer says. */
+/* Prompts end up in SQL results. */
 static EmbStatus
-check_prompts(const EmbModel *model, const EmbStop *stop, EmbError *err)
+check_prompts(const EmbModel *model, EmbError *err)
 {
-	int64_t		n;
-	EmbStatus	status = emb_tok_count(model->tok, model->info.query_prompt, model->query_prompt_bytes, stop, &n, err);
-
-	if (status == EMB_OK)
-		status = emb_tok_count(model->tok, model->info.document_prompt, model->document_prompt_bytes, stop, &n, err);
-	if (status == EMB_ERR_TEXT)
+	if (!emb_utf8_is_text((const uint8_t *) model->info.query_prompt, model->query_prompt_bytes) ||
+		!emb_utf8_is_text((const uint8_t *) model->info.document_prompt, model->document_prompt_bytes))
 		return emb_error(err, EMB_ERR_FORMAT, "a prompt of the image is not UTF-8");
-	return status;
+	return EMB_OK;
 }
 
 static EmbStatus
@@ -171,7 +168,7 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 	fill_bert(model);
 	status = open_tokenizer(model, check_all, err);
 	if (status == EMB_OK && check_all)
-		status = check_prompts(model, stop, err);
+		status = check_prompts(model, err);
 	if (status == EMB_OK && check_all)
 		status = emb_image_check_weights(&model->view, stop, err);
 	return status;

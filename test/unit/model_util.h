@@ -316,11 +316,11 @@ small_value(SmallWriter *w, bool is_nan, bool is_norm)
 	uint16_t	half;
 
 	w->state = w->state * 1664525 + 1013904223;
-	x = (float) ((int) (w->state >> 24) - 128) / 256.0f + (is_norm ? 1.0f : 0.0f);
+	x = (float) ((int) (w->state >> 25) - 64) / 128.0f + (is_norm ? 1.0f : 0.0f);
 	memcpy(&bits, &x, sizeof(bits));
 	if (strcmp(w->model->dtype, "F16") == 0)
 	{
-		/* these values are normal and short enough, so that the cut is exact but for zero */
+		/* these values are normal or zero, and have 7 bits at most: the cut is exact */
 		half = x == 0 ? 0 : (uint16_t) ((bits >> 16 & 0x8000) | (((bits >> 23 & 255) - 112) << 10) | (bits >> 13 & 1023));
 		if (is_nan)
 			half = 0x7E00;

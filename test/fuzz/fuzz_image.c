@@ -1,0 +1,85 @@
+/*
+ * fuzz_image.c
+ *		Images of untrusted origin: what opens must be safe to use. Each input
+ *		is tried as it is and with its size and checksum put right, with all
+ *		checks and with the quick ones.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../unit/image_util.h"
+#include "model/embed_core.h"
+
+#define MAX_IDS		64
+#define MAX_FLOATS	16384		/* of a vector: EMB_HF_MAX_HIDDEN */
+
+/* Long enough for what one text of 64 tokens should cost; a stop then. */
+static bool
+stop_after(void *ctx)
+{
+	return --*(int *) ctx < 0;
+}
+
+static void
+use(const EmbModel *model, const EmbAllocator *mem)
+{
+	static const char text[] = "The quick [MASK] brown f\xC3\xB6x \xE6\x88\x91 jumps, over 42 dogs.";
+	static float out[MAX_FLOATS];
+	int			n_left = 1000;
+	EmbStop		stop = {.ctx = &n_left, .should_stop = stop_after};
+	EmbRun		run = {.mem = mem, .stop = &stop};
+	const EmbModelInfo *info = emb_model_info(model);
+
+	for (int prompt = EMB_PROMPT_NONE; prompt <= EMB_PROMPT_QUERY; prompt++)
+	{
+		int32_t		ids[MAX_IDS];
+		int64_t		n_tokens;
+		EmbEncoded	r;
+		EmbSequence seq = {.ids = ids};
+
+		(void) emb_model_count_tokens(model, prompt, text, sizeof(text) - 1, mem, &stop, &n_tokens, NULL);
+		(void) emb_model_encode(model, prompt, text, sizeof(text) / 2, false, ids, MAX_IDS, mem, &stop, &r, NULL);
+		if (emb_model_encode(model, prompt, text, sizeof(text) - 1, true, ids, MAX_IDS, mem, &stop, &r, NULL) != EMB_OK)
+			continue;
+		if (r.n_ids < 0 || r.n_ids > MAX_IDS || r.n_ids > info->max_tokens)
+			abort();
+		seq.n_ids = r.n_ids;
+		(void) emb_model_embed(model, &seq, 1, &run, out, NULL);
+	}
+	if (strlen(info->query_prompt) > 8192 || strlen(info->document_prompt) > 8192)
+		abort();
+}
+
+static void
+try_open(const uint8_t *image, size_t size, unsigned flags)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbModel   *model;
+	EmbError	err = {0};
+
+	if (emb_model_open(image, size, flags, &mem, NULL, &model, &err) == EMB_OK)
+	{
+		use(model, &mem);
+		emb_model_close(model);
+	}
+	else if (err.message[0] == '\0')
+		abort();
+}
+
+extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	void	   *image;
+
+	if (posix_memalign(&image, EMB_ALIGNMENT, size > 0 ? size : 1) != 0)
+		return 0;
+	memcpy(image, data, size);
+	try_open(image, size, EMB_OPEN_CHECK_ALL);
+	image_fix_header(image, size);
+	try_open(image, size, EMB_OPEN_CHECK_ALL);
+	try_open(image, size, 0);
+	free(image);
+	return 0;
+}

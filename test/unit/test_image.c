@@ -1,0 +1,359 @@
+/*
+ * test_image.c
+ *		Images: equal bytes for equal input, and no corruption of one that gets
+ *		past the checks or, where it does, does harm.
+ */
+#include "model_util.h"
+
+#include "image_util.h"
+#include "kernels/kernels.h"
+
+static Image small;				/* of the small model */
+
+static void
+make_image(const SmallModel *m, Image *image)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbError	err;
+
+	write_small_model(fresh_dir(), m);
+	if (!CHECKF(import_image(temp_root, NULL, &mem, image, &err) == EMB_OK, "%s", err.message))
+		exit(1);
+}
+
+/* Bytes in a block of their own, so that reading past them is seen. */
+static uint8_t *
+exact_copy(const uint8_t *data, size_t size)
+{
+	void	   *copy;
+
+	if (posix_memalign(&copy, EMB_ALIGNMENT, size > 0 ? size : 1) != 0)
+		abort();
+	memcpy(copy, data, size);
+	return copy;
+}
+
+static EmbStatus
+try_open(const uint8_t *image, size_t size, unsigned flags, EmbError *err)
+{
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	EmbModel   *model = NULL;
+	EmbStatus	status;
+
+	memset(err, 0, sizeof(*err));
+	status = emb_model_open(image, size, flags, &mem, NULL, &model, err);
+	if (status == EMB_OK)
+		emb_model_close(model);
+	if (count.n_live != 0)
+		CHECKF(false, "%ld blocks leaked", count.n_live);
+	return status;
+}
+
+/* Opens and, where that works, encodes and embeds: anything may come out, but nothing may break. */
+static bool
+use(const uint8_t *image, size_t size, unsigned flags)
+{
+	static const char text[] = "search the database of a, b. zebra";
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	EmbRun		run = {.mem = &mem};
+	EmbModel   *model = NULL;
+	EmbEncoded	r;
+	int32_t		ids[64];
+	EmbSequence seq = {.ids = ids};
+	float		out[64];
+	bool		opened = emb_model_open(image, size, flags, &mem, NULL, &model, NULL) == EMB_OK;
+
+	if (opened && emb_model_info(model)->dim <= 64 &&
+		emb_model_encode(model, EMB_PROMPT_QUERY, text, sizeof(text) - 1, true, ids, 64, &mem, NULL, &r, NULL) == EMB_OK)
+	{
+		seq.n_ids = r.n_ids;
+		(void) emb_model_embed(model, &seq, 1, &run, out, NULL);
+	}
+	emb_model_close(model);
+	if (count.n_live != 0)
+		CHECKF(false, "%ld blocks leaked", count.n_live);
+	return opened;
+}
+
+static void
+test_determinism(void)
+{
+	SmallModel	m = small_model();
+	Image		again;
+	static const char *const dtypes[] = {"F16", "BF16"};
+
+	make_image(&m, &again);
+	CHECK(again.size_bytes == small.size_bytes && memcmp(again.data, small.data, small.size_bytes) == 0);
+	free(again.data);
+
+	/* the small model's values fit 16 bits: the same image whatever the type */
+	for (int i = 0; i < 2; i++)
+	{
+		m.dtype = dtypes[i];
+		make_image(&m, &again);
+		CHECKF(again.size_bytes == small.size_bytes && memcmp(again.data, small.data, small.size_bytes) == 0,
+			   "%s", dtypes[i]);
+		free(again.data);
+	}
+	CHECK(small.size_bytes % EMB_ALIGNMENT == 0);
+}
+
+static void
+test_header_bytes(void)
+{
+	EmbImageView view;
+	EmbError	err;
+	uint8_t    *copy = exact_copy(small.data, small.size_bytes);
+	uint64_t	meta_bytes;
+	int			n_accepted = 0;
+
+	if (!CHECK(emb_image_view(small.data, small.size_bytes, &view, &err) == EMB_OK))
+		return;
+	meta_bytes = emb_image_section(&view, EMB_SECTION_TOKENIZER)->offset;
+	for (uint64_t i = 0; i < meta_bytes; i++)
+	{
+		for (int bit = 0; bit < 8; bit++)
+		{
+			copy[i] ^= 1 << bit;
+			n_accepted += try_open(copy, small.size_bytes, 0, &err) == EMB_OK;
+			copy[i] ^= 1 << bit;
+		}
+	}
+	CHECKF(n_accepted == 0, "%d flips before the tokenizer were accepted", n_accepted);
+	CHECK(try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err) == EMB_OK);
+	free(copy);
+}
+
+/* One field set to a value, the checksum put right: what must be said. */
+static void
+test_fields(void)
+{
+	static const struct
+	{
+		size_t		offset;		/* in the header, or after 1000: in the config */
+		uint32_t	value;
+		EmbStatus	status;
+		const char *message;
+	}			fields[] =
+	{
+		{offsetof(EmbImageHeader, layout_version), 2, EMB_ERR_UNSUPPORTED, "layout version 2"},
+		{offsetof(EmbImageHeader, numerics_version), 7, EMB_ERR_UNSUPPORTED, "numerics version 7"},
+		{offsetof(EmbImageHeader, kind), 9, EMB_ERR_FORMAT, "kind 9"},
+		{offsetof(EmbImageHeader, n_sections), 6, EMB_ERR_FORMAT, "header"},
+		{offsetof(EmbImageHeader, reserved), 1, EMB_ERR_FORMAT, "header"},
+		{1000 + offsetof(EmbImageConfig, family), 2, EMB_ERR_FORMAT, "family"},
+		{1000 + offsetof(EmbImageConfig, precision), 0, EMB_ERR_FORMAT, "precision"},
+		{1000 + offsetof(EmbImageConfig, activation), 4, EMB_ERR_FORMAT, "activation"},
+		{1000 + offsetof(EmbImageConfig, pooling), 3, EMB_ERR_FORMAT, "pooling"},
+		{1000 + offsetof(EmbImageConfig, normalize), 2, EMB_ERR_FORMAT, "normalize"},
+		{1000 + offsetof(EmbImageConfig, hidden), 0, EMB_ERR_FORMAT, "hidden"},
+		{1000 + offsetof(EmbImageConfig, hidden), 0xFFFFFFFF, EMB_ERR_FORMAT, "hidden"},
+		{1000 + offsetof(EmbImageConfig, hidden), 9, EMB_ERR_FORMAT, "multiple"},
+		{1000 + offsetof(EmbImageConfig, hidden), 16, EMB_ERR_FORMAT, "section table"},
+		{1000 + offsetof(EmbImageConfig, n_heads), 0, EMB_ERR_FORMAT, "head count"},
+		{1000 + offsetof(EmbImageConfig, n_layers), 3, EMB_ERR_FORMAT, "section table"},
+		{1000 + offsetof(EmbImageConfig, n_layers), 256, EMB_ERR_FORMAT, "section table"},
+		{1000 + offsetof(EmbImageConfig, intermediate), 17, EMB_ERR_FORMAT, "table"},
+		{1000 + offsetof(EmbImageConfig, n_vocab), 25, EMB_ERR_FORMAT, "table"},
+		{1000 + offsetof(EmbImageConfig, n_positions), 15, EMB_ERR_FORMAT, "max_tokens"},
+		{1000 + offsetof(EmbImageConfig, max_tokens), 17, EMB_ERR_FORMAT, "max_tokens"},
+		{1000 + offsetof(EmbImageConfig, max_tokens), 2, EMB_ERR_FORMAT, "max_tokens"},
+		{1000 + offsetof(EmbImageConfig, ln_eps), 0x7FC00000, EMB_ERR_FORMAT, "epsilon"},
+		{1000 + offsetof(EmbImageConfig, ln_eps), 0, EMB_ERR_FORMAT, "epsilon"},
+		{1000 + offsetof(EmbImageConfig, query_prompt), 4, EMB_ERR_FORMAT, "prompts"},
+		{1000 + offsetof(EmbImageConfig, query_prompt_bytes), 1, EMB_ERR_FORMAT, "prompts"},
+		{1000 + offsetof(EmbImageConfig, document_prompt_bytes), 0xFFFF, EMB_ERR_FORMAT, "prompt"},
+		{1000 + offsetof(EmbImageConfig, reserved), 1, EMB_ERR_FORMAT, "zero"},
+	};
+	EmbImageView view;
+	EmbError	err;
+	uint8_t    *copy = exact_copy(small.data, small.size_bytes);
+	size_t		config;
+
+	CHECK(emb_image_view(small.data, small.size_bytes, &view, &err) == EMB_OK);
+	config = emb_image_section(&view, EMB_SECTION_CONFIG)->offset;
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+	{
+		size_t		at = fields[i].offset < 1000 ? fields[i].offset : config + fields[i].offset - 1000;
+		EmbStatus	status;
+
+		memcpy(copy + at, &fields[i].value, sizeof(uint32_t));
+		image_fix_header(copy, small.size_bytes);
+		status = try_open(copy, small.size_bytes, 0, &err);
+		CHECKF(status == fields[i].status && strstr(err.message, fields[i].message) != NULL,
+			   "%s: status %d, \"%s\"", fields[i].message, status, err.message);
+		memcpy(copy, small.data, small.size_bytes);
+	}
+	free(copy);
+}
+
+static void
+test_sizes(void)
+{
+	EmbImageView view;
+	EmbError	err;
+	int			n_accepted = 0;
+
+	CHECK(emb_image_view(small.data, small.size_bytes, &view, &err) == EMB_OK);
+	for (size_t size = 0; size < small.size_bytes; size += size < 2048 ? 1 : 61)
+	{
+		uint8_t    *copy = exact_copy(small.data, size);
+
+		n_accepted += try_open(copy, size, EMB_OPEN_CHECK_ALL, &err) == EMB_OK;
+		image_fix_header(copy, size);
+		n_accepted += try_open(copy, size, EMB_OPEN_CHECK_ALL, &err) == EMB_OK;
+		free(copy);
+	}
+	CHECKF(n_accepted == 0, "%d truncated images were accepted", n_accepted);
+	{
+		uint8_t    *copy = exact_copy(small.data, small.size_bytes);
+		uint8_t    *longer = exact_copy(small.data, small.size_bytes - EMB_ALIGNMENT);
+
+		free(longer);
+		CHECK(try_open(copy + 1, small.size_bytes - 1, 0, &err) == EMB_ERR_INVALID_ARGUMENT);
+		longer = calloc(1, small.size_bytes + EMB_ALIGNMENT);
+		memcpy(longer, small.data, small.size_bytes);
+		free(copy);
+		copy = exact_copy(longer, small.size_bytes + EMB_ALIGNMENT);
+		CHECK(try_open(copy, small.size_bytes + EMB_ALIGNMENT, 0, &err) == EMB_ERR_FORMAT);
+		image_fix_header(copy, small.size_bytes + EMB_ALIGNMENT);
+		CHECK(try_open(copy, small.size_bytes + EMB_ALIGNMENT, 0, &err) == EMB_ERR_FORMAT);
+		free(copy);
+		free(longer);
+	}
+}
+
+static void
+test_weights(void)
+{
+	EmbImageView view;
+	EmbError	err;
+	uint8_t    *copy = exact_copy(small.data, small.size_bytes);
+	const float bad[] = {__builtin_nanf(""), __builtin_inff(), -__builtin_inff()};
+	char		name[128];
+	int			n_accepted = 0;
+	int			n_unnamed = 0;
+
+	CHECK(emb_image_view(small.data, small.size_bytes, &view, &err) == EMB_OK);
+	for (uint32_t i = 0; i < emb_image_n_tensors(view.config); i++)
+	{
+		const EmbImageTensor *t = &view.tensors[i];
+
+		for (int k = 0; k < 3; k++)
+		{
+			/* the first, the last real one in front of any padding of a vector, one in the middle */
+			uint64_t	at = t->offset + (k == 0 ? 0 : k == 1 ? (t->n_cols - 1) * sizeof(float) : t->size_bytes / 8 * 4);
+
+			memcpy(copy + at, &bad[k], sizeof(float));
+			n_accepted += try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err) == EMB_OK;
+			n_unnamed += strstr(err.message, emb_image_tensor_name(t, name, sizeof(name))) == NULL;
+			memcpy(copy + at, small.data + at, sizeof(float));
+		}
+	}
+	CHECKF(n_accepted == 0 && n_unnamed == 0, "%d weights that are not finite accepted, %d not named", n_accepted, n_unnamed);
+
+	/* padding: of the up projection's bias (20 of 32) and weight (4 rows of the second panel), behind the tokenizer */
+	for (uint32_t i = 0; i < emb_image_n_tensors(view.config); i++)
+	{
+		const EmbImageTensor *t = &view.tensors[i];
+
+		if (t->role == EMB_ROLE_FFN_UP_BIAS || t->role == EMB_ROLE_FFN_UP)
+		{
+			uint64_t	at = t->offset + t->size_bytes - 1;
+
+			copy[at] ^= 0x10;
+			CHECKF(try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err) == EMB_ERR_FORMAT &&
+				   strstr(err.message, "padding") != NULL, "%s", err.message);
+			copy[at] ^= 0x10;
+		}
+	}
+	CHECK(try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err) == EMB_OK);
+	free(copy);
+}
+
+/* Everything behind the checksum flipped at random, checksum right: never a crash, checked or not. */
+static void
+test_random_flips(void)
+{
+	const char *rounds = getenv("EMBED_TEST_FLIPS");
+	int			n_rounds = rounds != NULL ? atoi(rounds) : 4000;
+	uint8_t    *copy = exact_copy(small.data, small.size_bytes);
+	EmbImageView view;
+	uint64_t	state = 20261121;
+	uint64_t	weights;
+	int			n_opened = 0;
+
+	CHECK(emb_image_view(small.data, small.size_bytes, &view, NULL) == EMB_OK);
+	weights = emb_image_section(&view, EMB_SECTION_WEIGHTS)->offset;
+	for (int i = 0; i < n_rounds; i++)
+	{
+		/* mostly in what is not weights; one to four flips */
+		int			n_flips = 1 + i % 4;
+
+		for (int k = 0; k < n_flips; k++)
+		{
+			uint64_t	at;
+
+			state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+			at = (state >> 20) % (i % 8 == 7 ? small.size_bytes : weights);
+			copy[at] ^= 1 << (state >> 60 & 7);
+		}
+		if (i % 3 != 0)
+			image_fix_header(copy, small.size_bytes);
+		n_opened += use(copy, small.size_bytes, EMB_OPEN_CHECK_ALL);
+		n_opened += use(copy, small.size_bytes, 0);
+		memcpy(copy, small.data, small.size_bytes);
+	}
+	CHECKF(n_opened > 0, "%d", n_opened);
+	printf("# %d flipped images, %d of %d opens succeeded\n", n_rounds, n_opened, 2 * n_rounds);
+	free(copy);
+}
+
+static void
+test_no_memory(void)
+{
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	EmbStatus	status = EMB_ERR_NOMEM;
+	EmbModel   *model;
+
+	for (int i = 0; status != EMB_OK && i < 100; i++)
+	{
+		count.fail_after = i;
+		status = emb_model_open(small.data, small.size_bytes, EMB_OPEN_CHECK_ALL, &mem, NULL, &model, NULL);
+		if (status == EMB_OK)
+			emb_model_close(model);
+		CHECK((status == EMB_OK || status == EMB_ERR_NOMEM) && count.n_live == 0);
+	}
+	CHECK(status == EMB_OK);
+}
+
+int
+main(void)
+{
+	SmallModel	m = small_model();
+
+	m.prompts = "{\"prompts\": {\"query\": \"query: \", \"document\": \"passage: \"}}";
+	make_image(&m, &small);
+	{
+		uint8_t    *exact = exact_copy(small.data, small.size_bytes);
+
+		free(small.data);
+		small.data = exact;
+	}
+	CHECK(use(small.data, small.size_bytes, EMB_OPEN_CHECK_ALL));
+	test_header_bytes();
+	test_fields();
+	test_sizes();
+	test_weights();
+	test_random_flips();
+	test_no_memory();
+	free(small.data);
+	m.prompts = NULL;
+	make_image(&m, &small);
+	test_determinism();
+	free(small.data);
+	return done_testing();
+}

@@ -1,0 +1,467 @@
+/*
+ * test_import_model.c
+ *		Whole directories: what is refused and by which words, what is read
+ *		from which file, and that nothing leaks on any way out.
+ */
+#include "model_util.h"
+
+/* A change to the small model, and what the import must say. */
+typedef struct Case
+{
+	const char *what;
+	void		(*change) (SmallModel *m);
+	EmbStatus	status;
+	const char *message;		/* part of the message; NULL for none */
+	const char *also;			/* another part */
+} Case;
+
+#define CHANGE(name, body) static void name(SmallModel *m) { body }
+#define CONFIG(more) \
+	"{\"hidden_size\": 8, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"intermediate_size\": 20," \
+	" \"vocab_size\": 24, \"max_position_embeddings\": 16, " more "}"
+#define BERT "\"model_type\": \"bert\""
+#define MODULE(path, type) "{\"idx\": 0, \"name\": \"0\", \"path\": \"" path "\", \"type\": \"" type "\"}"
+#define ST "sentence_transformers.models."
+
+CHANGE(as_it_is, (void) m;)
+CHANGE(no_config, m->config = NULL;)
+CHANGE(config_not_json, m->config = "{\"model_type\": ";)
+CHANGE(config_a_list, m->config = "[]";)
+CHANGE(config_nul, m->config = CONFIG(BERT ", \"x\": \"\\u0000\"");)
+CHANGE(config_deep, static char deep[8192]; memset(deep, '[', 8191); m->config = deep;)
+CHANGE(no_type, m->config = CONFIG("\"hidden_act\": \"gelu\"");)
+CHANGE(roberta, m->config = CONFIG("\"model_type\": \"roberta\"");)
+CHANGE(type_number, m->config = CONFIG("\"model_type\": 5");)
+CHANGE(classifier, m->config = CONFIG(BERT ", \"architectures\": [\"BertForSequenceClassification\"]");)
+CHANGE(xlmr_class, m->config = CONFIG(BERT ", \"architectures\": [\"XLMRobertaModel\"]");)
+CHANGE(masked_lm, m->config = CONFIG(BERT ", \"architectures\": [\"BertForMaskedLM\"]"); m->prefix = "bert.";)
+CHANGE(no_architectures, m->config = CONFIG(BERT);)
+CHANGE(silu, m->config = CONFIG(BERT ", \"hidden_act\": \"silu\"");)
+CHANGE(relu, m->config = CONFIG(BERT ", \"hidden_act\": \"relu\"");)
+CHANGE(gelu_new, m->config = CONFIG(BERT ", \"hidden_act\": \"gelu_new\"");)
+CHANGE(relative, m->config = CONFIG(BERT ", \"position_embedding_type\": \"relative_key\"");)
+CHANGE(decoder, m->config = CONFIG(BERT ", \"is_decoder\": true");)
+CHANGE(cross, m->config = CONFIG(BERT ", \"add_cross_attention\": true");)
+CHANGE(gptq, m->config = CONFIG(BERT ", \"quantization_config\": {\"bits\": 4}");)
+CHANGE(eps_zero, m->config = CONFIG(BERT ", \"layer_norm_eps\": 0");)
+CHANGE(eps_text, m->config = CONFIG(BERT ", \"layer_norm_eps\": \"1e-12\"");)
+CHANGE(heads, m->config = "{" BERT ", \"hidden_size\": 8, \"num_attention_heads\": 3}";)
+CHANGE(negative_size, m->config = "{" BERT ", \"hidden_size\": -8}";)
+CHANGE(huge_size, m->config = "{" BERT ", \"intermediate_size\": 4294967296}";)
+CHANGE(huge_layers, m->config = "{" BERT ", \"num_hidden_layers\": 100000}";)
+CHANGE(fraction_size, m->config = "{" BERT ", \"vocab_size\": 24.5}";)
+CHANGE(other_size, m->config = "{" BERT ", \"hidden_size\": 16, \"num_attention_heads\": 2, \"num_hidden_layers\": 2,"
+	   " \"vocab_size\": 24}"; m->pooling = "{}";)
+CHANGE(bare, m->modules = NULL; m->pooling = NULL; m->sentence_bert = NULL;)
+
+CHANGE(modules_object, m->modules = "{}";)
+CHANGE(modules_empty, m->modules = "[]";)
+CHANGE(modules_number, m->modules = "[5]";)
+CHANGE(module_no_type, m->modules = "[{\"path\": \"\"}]";)
+CHANGE(no_pooling_module, m->modules = "[" MODULE("", ST "Transformer") "]";)
+CHANGE(dense, m->modules = "[" MODULE("", ST "Transformer") "," MODULE("1_Pooling", ST "Pooling") ","
+	   MODULE("2_Dense", ST "Dense") "]";)
+CHANGE(own_code, m->modules = "[" MODULE("", "evil.Transformer") "]";)
+CHANGE(path_up, m->modules = "[" MODULE("../../etc", ST "Transformer") "," MODULE("1_Pooling", ST "Pooling") "]";)
+CHANGE(path_up_later, m->modules = "[" MODULE("", ST "Transformer") "," MODULE("1_Pooling/../../..", ST "Pooling") "]";)
+CHANGE(path_absolute, m->modules = "[" MODULE("/etc", ST "Transformer") "," MODULE("1_Pooling", ST "Pooling") "]";)
+CHANGE(path_backslash, m->modules = "[" MODULE("..\\\\etc", ST "Transformer") "," MODULE("1_Pooling", ST "Pooling") "]";)
+CHANGE(without_normalize, m->modules = "[" MODULE("", ST "Transformer") "," MODULE("1_Pooling", ST "Pooling") "]";)
+
+CHANGE(no_pooling, m->pooling = NULL;)
+CHANGE(max_pooling, m->pooling = "{\"pooling_mode_mean_tokens\": false, \"pooling_mode_max_tokens\": true}";)
+CHANGE(last_token, m->pooling = "{\"pooling_mode_mean_tokens\": false, \"pooling_mode_lasttoken\": true}";)
+CHANGE(weighted, m->pooling = "{\"pooling_mode_mean_tokens\": false, \"pooling_mode_weightedmean_tokens\": true}";)
+CHANGE(sqrt_len, m->pooling = "{\"pooling_mode_mean_tokens\": false, \"pooling_mode_mean_sqrt_len_tokens\": true}";)
+CHANGE(two_poolings, m->pooling = "{\"pooling_mode_cls_token\": true, \"pooling_mode_mean_tokens\": true}";)
+CHANGE(nothing_pooled, m->pooling = "{\"pooling_mode_mean_tokens\": false}";)
+CHANGE(pooling_name, m->pooling = "{\"pooling_mode\": \"mean\"}";)
+CHANGE(pooling_other, m->pooling = "{\"pooling_mode\": \"lasttoken\"}";)
+CHANGE(pooling_dim, m->pooling = "{\"word_embedding_dimension\": 9}";)
+CHANGE(no_prompt_pooled, m->pooling = "{\"include_prompt\": false}";)
+CHANGE(no_prompt_pooled_but, m->pooling = "{\"include_prompt\": false}"; m->prompts = "{\"prompts\": {\"query\": \"query: \"}}";)
+
+CHANGE(length_zero, m->sentence_bert = "{\"max_seq_length\": 0}";)
+CHANGE(length_text, m->sentence_bert = "{\"max_seq_length\": \"16\"}";)
+CHANGE(length_two, m->sentence_bert = "{\"max_seq_length\": 2}";)
+CHANGE(prompts_list, m->prompts = "{\"prompts\": []}";)
+CHANGE(prompt_number, m->prompts = "{\"prompts\": {\"query\": 5}}";)
+CHANGE(prompt_default, m->prompts = "{\"prompts\": {}, \"default_prompt_name\": \"missing\"}";)
+CHANGE(prompt_fills, m->prompts = "{\"prompts\": {\"query\": \"a b c d e a b c d e a b c d e\"}}";)
+
+CHANGE(no_vocab, m->vocab = NULL;)
+CHANGE(vocab_too_long, m->vocab = SMALL_VOCAB "one\nmore\n";)
+CHANGE(no_bias, m->omit = "encoder.layer.1.output.dense.bias";)
+CHANGE(no_words, m->omit = "embeddings.word_embeddings.weight";)
+CHANGE(transposed, m->transposed = "encoder.layer.0.intermediate.dense.weight";)
+CHANGE(nan_weight, m->nan = "encoder.layer.1.attention.self.key.weight";)
+CHANGE(nan_f16, m->nan = "encoder.layer.1.output.LayerNorm.bias"; m->dtype = "F16";)
+CHANGE(cut_weights, m->cut = 5;)
+CHANGE(f16, m->dtype = "F16";)
+CHANGE(bf16, m->dtype = "BF16";)
+CHANGE(i32, m->dtype = "I32";)
+CHANGE(bert_prefix, m->prefix = "bert.";)
+CHANGE(wrapper_prefix, m->prefix = "0.auto_model.";)
+CHANGE(old_names, m->old_norm_names = true;)
+CHANGE(extra_tensors, m->extra = ", \"pooler.dense.weight\": {\"dtype\": \"F32\", \"shape\": [0, 8], \"data_offsets\": [0, 0]},"
+	   " \"embeddings.position_ids\": {\"dtype\": \"I64\", \"shape\": [1, 0], \"data_offsets\": [0, 0]}";)
+CHANGE(two_models, m->prefix = "a."; m->extra = ", \"b.embeddings.word_embeddings.weight\":"
+	   " {\"dtype\": \"F32\", \"shape\": [0, 8], \"data_offsets\": [0, 0]}";)
+
+static const Case cases[] = {
+	{"as it is", as_it_is, EMB_OK, NULL, NULL},
+	{"no config.json", no_config, EMB_ERR_NOT_FOUND, "config.json", NULL},
+	{"config.json cut", config_not_json, EMB_ERR_FORMAT, "config.json", NULL},
+	{"config.json a list", config_a_list, EMB_ERR_FORMAT, "config.json", NULL},
+	{"U+0000", config_nul, EMB_ERR_FORMAT, "config.json", NULL},
+	{"nested deeply", config_deep, EMB_ERR_FORMAT, "config.json", NULL},
+	{"no model_type", no_type, EMB_ERR_FORMAT, "model_type", NULL},
+	{"another family", roberta, EMB_ERR_UNSUPPORTED, "model_type", "roberta"},
+	{"model_type a number", type_number, EMB_ERR_FORMAT, "model_type", NULL},
+	{"a classifier", classifier, EMB_ERR_UNSUPPORTED, "architectures", "BertForSequenceClassification"},
+	{"another class", xlmr_class, EMB_ERR_UNSUPPORTED, "architectures", "XLMRobertaModel"},
+	{"a language model", masked_lm, EMB_OK, NULL, NULL},
+	{"no architectures", no_architectures, EMB_OK, NULL, NULL},
+	{"another activation", silu, EMB_ERR_UNSUPPORTED, "hidden_act", "silu"},
+	{"relu", relu, EMB_OK, NULL, NULL},
+	{"gelu_new", gelu_new, EMB_OK, NULL, NULL},
+	{"relative positions", relative, EMB_ERR_UNSUPPORTED, "position_embedding_type", "relative_key"},
+	{"a decoder", decoder, EMB_ERR_UNSUPPORTED, "is_decoder", NULL},
+	{"cross attention", cross, EMB_ERR_UNSUPPORTED, "add_cross_attention", NULL},
+	{"quantized", gptq, EMB_ERR_UNSUPPORTED, "quantization_config", NULL},
+	{"epsilon 0", eps_zero, EMB_ERR_FORMAT, "layer_norm_eps", NULL},
+	{"epsilon a string", eps_text, EMB_ERR_FORMAT, "layer_norm_eps", NULL},
+	{"heads that do not divide", heads, EMB_ERR_FORMAT, "hidden_size", "num_attention_heads"},
+	{"negative size", negative_size, EMB_ERR_FORMAT, "hidden_size", "-8"},
+	{"size of 2^32", huge_size, EMB_ERR_FORMAT, "intermediate_size", "4294967296"},
+	{"100,000 layers", huge_layers, EMB_ERR_FORMAT, "num_hidden_layers", "100000"},
+	{"half a word", fraction_size, EMB_ERR_FORMAT, "vocab_size", NULL},
+	{"sizes of another model", other_size, EMB_ERR_FORMAT, "word_embeddings", "[24, 8]"},
+	{"a bare checkpoint", bare, EMB_OK, NULL, NULL},
+	{"modules.json an object", modules_object, EMB_ERR_FORMAT, "modules.json", NULL},
+	{"modules.json empty", modules_empty, EMB_ERR_UNSUPPORTED, "modules.json", NULL},
+	{"a module that is a number", modules_number, EMB_ERR_FORMAT, "modules.json", NULL},
+	{"a module without type", module_no_type, EMB_ERR_FORMAT, "modules.json", "type"},
+	{"no Pooling", no_pooling_module, EMB_ERR_UNSUPPORTED, "modules.json", "Pooling"},
+	{"Dense", dense, EMB_ERR_UNSUPPORTED, "modules.json", ST "Dense"},
+	{"somebody's code", own_code, EMB_ERR_UNSUPPORTED, "modules.json", "evil.Transformer"},
+	{"path up", path_up, EMB_ERR_FORMAT, "modules.json", "../../etc"},
+	{"path up later", path_up_later, EMB_ERR_FORMAT, "modules.json", "1_Pooling/../../.."},
+	{"absolute path", path_absolute, EMB_ERR_FORMAT, "modules.json", "/etc"},
+	{"backslash", path_backslash, EMB_ERR_FORMAT, "modules.json", NULL},
+	{"no Normalize", without_normalize, EMB_OK, NULL, NULL},
+	{"no pooling file", no_pooling, EMB_ERR_NOT_FOUND, "1_Pooling/config.json", NULL},
+	{"max pooling", max_pooling, EMB_ERR_UNSUPPORTED, "1_Pooling/config.json", "max"},
+	{"last token", last_token, EMB_ERR_UNSUPPORTED, "lasttoken", NULL},
+	{"weighted mean", weighted, EMB_ERR_UNSUPPORTED, "weightedmean", NULL},
+	{"sqrt len", sqrt_len, EMB_ERR_UNSUPPORTED, "sqrt_len", NULL},
+	{"two poolings", two_poolings, EMB_ERR_UNSUPPORTED, "cls", "mean"},
+	{"no pooling at all", nothing_pooled, EMB_ERR_FORMAT, "1_Pooling/config.json", NULL},
+	{"pooling by name", pooling_name, EMB_OK, NULL, NULL},
+	{"another by name", pooling_other, EMB_ERR_UNSUPPORTED, "pooling_mode", "lasttoken"},
+	{"pooling of another width", pooling_dim, EMB_ERR_FORMAT, "word_embedding_dimension", "9"},
+	{"prompt not pooled, none there", no_prompt_pooled, EMB_OK, NULL, NULL},
+	{"prompt not pooled", no_prompt_pooled_but, EMB_ERR_UNSUPPORTED, "include_prompt", NULL},
+	{"max_seq_length 0", length_zero, EMB_ERR_FORMAT, "max_seq_length", NULL},
+	{"max_seq_length a string", length_text, EMB_ERR_FORMAT, "max_seq_length", NULL},
+	{"max_seq_length 2", length_two, EMB_ERR_INVALID_ARGUMENT, "max_tokens 2", NULL},
+	{"prompts a list", prompts_list, EMB_ERR_FORMAT, "prompts", NULL},
+	{"a prompt of 5", prompt_number, EMB_ERR_FORMAT, "config_sentence_transformers.json", NULL},
+	{"no such default prompt", prompt_default, EMB_ERR_FORMAT, "missing", NULL},
+	{"a prompt that fills", prompt_fills, EMB_ERR_INVALID_ARGUMENT, "query prompt", NULL},
+	{"no tokenizer", no_vocab, EMB_ERR_NOT_FOUND, "vocab.txt", NULL},
+	{"ids without rows", vocab_too_long, EMB_ERR_FORMAT, "vocab_size", "26"},
+	{"a bias missing", no_bias, EMB_ERR_NOT_FOUND, "encoder.layer.1.output.dense.bias", NULL},
+	{"no words", no_words, EMB_ERR_NOT_FOUND, "embeddings.word_embeddings.weight", NULL},
+	{"transposed", transposed, EMB_ERR_FORMAT, "encoder.layer.0.intermediate.dense.weight", "[8, 20]"},
+	{"a NaN", nan_weight, EMB_ERR_FORMAT, "encoder.layer.1.attention.self.key.weight", "index 2"},
+	{"a NaN in F16", nan_f16, EMB_ERR_FORMAT, "encoder.layer.1.output.LayerNorm.bias", "index 2"},
+	{"weights cut", cut_weights, EMB_ERR_FORMAT, "model.safetensors", NULL},
+	{"F16", f16, EMB_OK, NULL, NULL},
+	{"BF16", bf16, EMB_OK, NULL, NULL},
+	{"I32", i32, EMB_ERR_UNSUPPORTED, "I32", "embeddings.word_embeddings.weight"},
+	{"bert.", bert_prefix, EMB_OK, NULL, NULL},
+	{"0.auto_model.", wrapper_prefix, EMB_OK, NULL, NULL},
+	{"gamma and beta", old_names, EMB_OK, NULL, NULL},
+	{"tensors nobody needs", extra_tensors, EMB_OK, NULL, NULL},
+	{"two models", two_models, EMB_ERR_UNSUPPORTED, "a.embeddings", "b.embeddings"},
+};
+
+static EmbStatus
+import_changed(void (*change) (SmallModel *m), const EmbImportOptions *options, Image *image, EmbError *err)
+{
+	SmallModel	m = small_model();
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	EmbStatus	status;
+
+	change(&m);
+	write_small_model(fresh_dir(), &m);
+	memset(err, 0, sizeof(*err));
+	status = import_image(temp_root, options, &mem, image, err);
+	CHECKF(count.n_live == 0, "%ld blocks leaked", count.n_live);
+	return status;
+}
+
+static void
+test_cases(void)
+{
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		const Case *c = &cases[i];
+		Image		image;
+		EmbError	err;
+		EmbStatus	status = import_changed(c->change, NULL, &image, &err);
+
+		CHECKF(status == c->status && (c->message == NULL || strstr(err.message, c->message) != NULL) &&
+			   (c->also == NULL || strstr(err.message, c->also) != NULL),
+			   "%s: status %d, \"%s\"", c->what, status, err.message);
+		/* only what a weight's value tells is found after the first byte is written */
+		if (status != EMB_OK && strstr(c->what, "NaN") == NULL)
+			CHECKF(image.size_bytes == 0, "%s: %zu bytes reached the sink", c->what, image.size_bytes);
+		if (status == EMB_OK)
+			CHECK(image.total_bytes == (int64_t) image.size_bytes && image.n_progress > 10);
+		free(image.data);
+	}
+}
+
+/* ------------------------------------------------------- what is read */
+
+typedef struct Reading
+{
+	const char *what;
+	void		(*change) (SmallModel *m);
+	EmbImportOptions options;
+	const char *pooling;
+	bool		normalize;
+	int			max_tokens;
+	const char *query,
+			   *document;
+} Reading;
+
+CHANGE(prompts_usual, m->prompts = "{\"prompts\": {\"query\": \"query: \", \"passage\": \"passage: \"}}";)
+CHANGE(prompts_default, m->prompts = "{\"prompts\": {\"search\": \"search \"}, \"default_prompt_name\": \"search\"}";)
+CHANGE(prompts_empty, m->prompts = "{\"prompts\": {\"query\": \"\", \"document\": \"\", \"search\": \"search \"}, \"default_prompt_name\": \"search\"}";)
+CHANGE(prompts_null, m->prompts = "{\"prompts\": null, \"default_prompt_name\": null}";)
+CHANGE(from_tokenizer, m->sentence_bert = "{\"max_seq_length\": null}"; m->tokenizer_config = "{\"do_lower_case\": true, \"model_max_length\": 12}";)
+CHANGE(tokenizer_huge, m->sentence_bert = NULL; m->tokenizer_config =
+	   "{\"do_lower_case\": true, \"model_max_length\": 1000000000000000019884624838656}";)
+CHANGE(length_beyond, m->sentence_bert = "{\"max_seq_length\": 512}";)
+CHANGE(mean_normalized, m->pooling = "{}";)
+
+static const Reading readings[] = {
+	{"as it is", as_it_is, {0}, "cls", true, 16, "", ""},
+	{"mean is the default", mean_normalized, {0}, "mean", true, 16, "", ""},
+	{"no Normalize", without_normalize, {0}, "cls", false, 16, "", ""},
+	{"a bare checkpoint", bare, {0}, "mean", false, 16, "", ""},
+	{"prompts", prompts_usual, {0}, "cls", true, 16, "query: ", "passage: "},
+	{"prompts null", prompts_null, {0}, "cls", true, 16, "", ""},
+	{"a default prompt", prompts_default, {0}, "cls", true, 16, "search ", "search "},
+	{"an empty prompt is one", prompts_empty, {0}, "cls", true, 16, "", ""},
+	{"prompts given", prompts_usual, {.query_prompt = "a ", .document_prompt = ""}, "cls", true, 16, "a ", ""},
+	{"one prompt given", prompts_usual, {.document_prompt = "b "}, "cls", true, 16, "query: ", "b "},
+	{"prompts given for include_prompt", no_prompt_pooled_but, {.query_prompt = ""}, "mean", true, 16, "", ""},
+	{"length given", as_it_is, {.max_tokens = 7, .precision = "fp32"}, "cls", true, 7, "", ""},
+	{"length of the tokenizer", from_tokenizer, {0}, "cls", true, 12, "", ""},
+	{"no length at all", tokenizer_huge, {0}, "cls", true, 16, "", ""},
+	{"length beyond the positions", length_beyond, {0}, "cls", true, 16, "", ""},
+};
+
+static void
+test_readings(void)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+
+	for (size_t i = 0; i < sizeof(readings) / sizeof(readings[0]); i++)
+	{
+		const Reading *r = &readings[i];
+		Image		image;
+		EmbModel   *model;
+		EmbError	err;
+		const EmbModelInfo *info;
+
+		if (!CHECKF(import_changed(r->change, &r->options, &image, &err) == EMB_OK, "%s: %s", r->what, err.message) ||
+			!CHECKF(emb_model_open(image.data, image.size_bytes, EMB_OPEN_CHECK_ALL, &mem, NULL, &model, &err) == EMB_OK,
+					"%s: %s", r->what, err.message))
+			continue;
+		info = emb_model_info(model);
+		CHECKF(strcmp(info->pooling, r->pooling) == 0 && info->normalize == r->normalize &&
+			   info->max_tokens == r->max_tokens && strcmp(info->query_prompt, r->query) == 0 &&
+			   strcmp(info->document_prompt, r->document) == 0,
+			   "%s: %s %d %d \"%s\" \"%s\"", r->what, info->pooling, info->normalize, info->max_tokens,
+			   info->query_prompt, info->document_prompt);
+		CHECK(info->dim == 8 && info->n_layers == 2 && info->n_vocab == 24);
+		emb_model_close(model);
+		free(image.data);
+	}
+}
+
+static void
+test_options(void)
+{
+	static const struct
+	{
+		EmbImportOptions options;
+		EmbStatus	status;
+		const char *message;
+	}			wrong[] =
+	{
+		{{.precision = "int8"}, EMB_ERR_UNSUPPORTED, "int8"},
+		{{.precision = "fp7"}, EMB_ERR_INVALID_ARGUMENT, "fp7"},
+		{{.precision = ""}, EMB_ERR_INVALID_ARGUMENT, "precision"},
+		{{.max_tokens = -1}, EMB_ERR_INVALID_ARGUMENT, "max_tokens -1"},
+		{{.max_tokens = 17}, EMB_ERR_INVALID_ARGUMENT, "max_tokens 17"},
+		{{.max_tokens = 2}, EMB_ERR_INVALID_ARGUMENT, "max_tokens 2"},
+		{{.query_prompt = "a\xFF"}, EMB_ERR_INVALID_ARGUMENT, "query prompt"},
+		{{.document_prompt = "a b c d e", .max_tokens = 5}, EMB_ERR_INVALID_ARGUMENT, "document prompt"},
+	};
+	static char prompt[10000];
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	{
+		Image		image;
+		EmbError	err;
+		EmbStatus	status = import_changed(as_it_is, &wrong[i].options, &image, &err);
+
+		CHECKF(status == wrong[i].status && strstr(err.message, wrong[i].message) != NULL,
+			   "%s: status %d, \"%s\"", wrong[i].message, status, err.message);
+		free(image.data);
+	}
+	memset(prompt, 'a', sizeof(prompt) - 1);
+	{
+		EmbImportOptions options = {.query_prompt = prompt};
+		Image		image;
+		EmbError	err;
+
+		CHECK(import_changed(as_it_is, &options, &image, &err) == EMB_ERR_LIMIT);
+		free(image.data);
+	}
+}
+
+/* -------------------------------------------------- special files, ways out */
+
+static void
+test_special_files(void)
+{
+	static const char *const names[] = {
+		"config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json",
+		"config_sentence_transformers.json", "vocab.txt", "model.safetensors"
+	};
+	EmbAllocator mem = emb_malloc_allocator();
+	SmallModel	m = small_model();
+	char		path[PATH_MAX];
+	Image		image;
+	EmbError	err;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		for (int kind = 0; kind < 3; kind++)
+		{
+			EmbStatus	status;
+
+			write_small_model(fresh_dir(), &m);
+			snprintf(path, sizeof(path), "%s/%s", temp_root, names[i]);
+			unlink(path);
+			if (kind == 0 ? mkfifo(path, 0600) != 0 : kind == 1 ? mkdir(path, 0700) != 0 : symlink("/dev/zero", path) != 0)
+				abort();
+			status = import_image(temp_root, NULL, &mem, &image, &err);
+			CHECKF(status == EMB_ERR_NOT_REGULAR && strstr(err.message, names[i]) != NULL && image.size_bytes == 0,
+				   "%s: status %d, \"%s\"", names[i], status, err.message);
+		}
+	}
+	CHECK(import_image("/does/not/exist", NULL, &mem, &image, &err) == EMB_ERR_NOT_FOUND &&
+		  strstr(err.message, "/does/not/exist") != NULL);
+	CHECK(import_image("/dev/null", NULL, &mem, &image, &err) == EMB_ERR_UNSUPPORTED);
+	snprintf(path, sizeof(path), "%s/config.json", temp_root);
+	CHECK(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "not a directory") != NULL);
+}
+
+static bool
+stop_after(void *ctx)
+{
+	return --*(int *) ctx < 0;
+}
+
+static void
+test_ways_out(void)
+{
+	SmallModel	m = small_model();
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	Image		image = {.limit = 10000};
+	EmbSink		sink = {.ctx = &image, .write = image_write};
+	int			n_left;
+	EmbStop		stop = {.ctx = &n_left, .should_stop = stop_after};
+	EmbStatus	status = EMB_ERR_NOMEM;
+	EmbError	err;
+
+	write_small_model(fresh_dir(), &m);
+	CHECK(emb_import_dir(temp_root, NULL, &mem, NULL, &sink, &err) == EMB_ERR_DISK_FULL);
+	CHECK(count.n_live == 0);
+	image.limit = 0;
+	for (int i = 0; i < 30; i++)
+	{
+		image.size_bytes = 0;
+		n_left = i;
+		CHECK(emb_import_dir(temp_root, NULL, &mem, &stop, &sink, &err) == EMB_ERR_CANCELLED);
+		CHECK(count.n_live == 0);
+	}
+	for (int i = 0; status != EMB_OK && i < 1000; i++)
+	{
+		image.size_bytes = 0;
+		count.fail_after = i;
+		status = emb_import_dir(temp_root, NULL, &mem, NULL, &sink, &err);
+		if ((status != EMB_OK && status != EMB_ERR_NOMEM) || count.n_live != 0)
+			CHECKF(false, "allocation %d failing: status %d, %ld blocks left", i, status, count.n_live);
+	}
+	CHECK(status == EMB_OK);
+	free(image.data);
+}
+
+/* A Transformer in a directory of its own; weights in shards. */
+static void
+test_layouts(void)
+{
+	SmallModel	m = small_model();
+	EmbAllocator mem = emb_malloc_allocator();
+	char		path[PATH_MAX],
+				moved[PATH_MAX];
+	Image		plain,
+				image;
+	EmbError	err;
+
+	write_small_model(fresh_dir(), &m);
+	CHECK(import_image(temp_root, NULL, &mem, &plain, &err) == EMB_OK);
+
+	m.modules = "[" MODULE("0_Transformer", ST "Transformer") "," MODULE("1_Pooling", ST "Pooling") "," MODULE("2_Normalize", ST "Normalize") "]";
+	write_small_model(fresh_dir(), &m);
+	snprintf(path, sizeof(path), "%s/0_Transformer", temp_root);
+	mkdir(path, 0700);
+	{
+		static const char *const inner[] = {"config.json", "model.safetensors", "vocab.txt", "sentence_bert_config.json", "tokenizer_config.json"};
+
+		for (size_t i = 0; i < sizeof(inner) / sizeof(inner[0]); i++)
+		{
+			snprintf(path, sizeof(path), "%s/%s", temp_root, inner[i]);
+			snprintf(moved, sizeof(moved), "%s/0_Transformer/%s", temp_root, inner[i]);
+			if (rename(path, moved) != 0)
+				abort();
+		}
+	}
+	CHECKF(import_image(temp_root, NULL, &mem, &image, &err) == EMB_OK, "%s", err.message);
+	CHECK(image.size_bytes == plain.size_bytes && memcmp(image.data, plain.data, plain.size_bytes) == 0);
+	free(image.data);
+	free(plain.data);
+}
+
+int
+main(void)
+{
+	test_cases();
+	test_readings();
+	test_options();
+	test_special_files();
+	test_ways_out();
+	test_layouts();
+	return done_testing();
+}

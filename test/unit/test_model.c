@@ -1,0 +1,358 @@
+/*
+ * test_model.c
+ *		An open model in use: names, prompts, prefixes of texts, batches of any
+ *		cut with the same bits, bounded scratch, stops.
+ */
+#include "model_util.h"
+
+#define DIM 8
+#define MAX_IDS 16
+
+static Image image;
+static EmbModel *model;
+static EmbAllocator heap;
+
+static void
+open_small(const char *query_prompt, const char *document_prompt)
+{
+	EmbImportOptions options = {.query_prompt = query_prompt, .document_prompt = document_prompt};
+	SmallModel	m = small_model();
+	EmbError	err;
+
+	write_small_model(fresh_dir(), &m);
+	if (!CHECKF(import_image(temp_root, &options, &heap, &image, &err) == EMB_OK, "%s", err.message) ||
+		!CHECKF(emb_model_open(image.data, image.size_bytes, 0, &heap, NULL, &model, &err) == EMB_OK, "%s", err.message))
+		exit(1);
+}
+
+static void
+close_small(void)
+{
+	emb_model_close(model);
+	free(image.data);
+}
+
+static void
+test_names(void)
+{
+	char		longest[EMB_NAME_MAX + 1];
+
+	memset(longest, 'a', sizeof(longest));
+	CHECK(emb_name_is_valid("BAAI/bge-small-en_v1.5", 22));
+	CHECK(emb_name_is_valid(longest, EMB_NAME_MAX) && !emb_name_is_valid(longest, EMB_NAME_MAX + 1));
+	CHECK(!emb_name_is_valid("", 0) && !emb_name_is_valid("a b", 3) && !emb_name_is_valid("\xC3\xA4", 2));
+	CHECK(!emb_name_is_valid("a\0b", 3) && !emb_name_is_valid("a'b", 3));
+}
+
+static EmbEncoded
+encode(EmbPrompt prompt, const char *text, size_t len, bool complete, int32_t *ids, int32_t max_ids)
+{
+	EmbEncoded	r = {-1, false, false};
+	EmbError	err;
+	EmbStatus	status = emb_model_encode(model, prompt, text, len, complete, ids, max_ids, &heap, NULL, &r, &err);
+
+	if (status != EMB_OK)
+		CHECKF(false, "%s", err.message);
+	return r;
+}
+
+/* Prompt and text must read as one string. */
+static void
+test_prompts(void)
+{
+	static const char *const texts[] = {"", "a", "base of b", "base", " a", ": c", "a b c d e a b c d e a b c d e a b c d e"};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+	{
+		char		joined[256];
+		int32_t		a[MAX_IDS],
+					b[MAX_IDS];
+		int64_t		n_a,
+					n_b;
+		EmbEncoded	with,
+					whole;
+		EmbError	err;
+
+		snprintf(joined, sizeof(joined), "query: data%s", texts[i]);
+		with = encode(EMB_PROMPT_QUERY, texts[i], strlen(texts[i]), true, a, MAX_IDS);
+		whole = encode(EMB_PROMPT_NONE, joined, strlen(joined), true, b, MAX_IDS);
+		CHECKF(with.n_ids == whole.n_ids && with.truncated == whole.truncated &&
+			   memcmp(a, b, whole.n_ids * sizeof(int32_t)) == 0, "\"%s\"", joined);
+		CHECK(emb_model_count_tokens(model, EMB_PROMPT_QUERY, texts[i], strlen(texts[i]), &heap, NULL, &n_a, &err) == EMB_OK &&
+			  emb_model_count_tokens(model, EMB_PROMPT_NONE, joined, strlen(joined), &heap, NULL, &n_b, &err) == EMB_OK);
+		CHECKF(n_a == n_b && (whole.truncated ? n_a > whole.n_ids : n_a == whole.n_ids), "%lld", (long long) n_a);
+	}
+	{
+		/* "database" comes from the seam: data, ##base */
+		int32_t		ids[MAX_IDS];
+		EmbEncoded	r = encode(EMB_PROMPT_QUERY, "base", 4, true, ids, MAX_IDS);
+
+		CHECK(r.n_ids == 6 && ids[3] == 18 && ids[4] == 19);
+		r = encode(EMB_PROMPT_DOCUMENT, "base", 4, true, ids, MAX_IDS);
+		CHECK(r.n_ids == 3 && ids[1] == 1);
+	}
+}
+
+/* A prefix either is not enough, or gives what the whole text gives. */
+static void
+test_prefixes(void)
+{
+	static const char text[] = "the database of \xC3\xA4\xC3\xB6 a, bb. search \xE6\x88\x91 the end of data, data and more of the same";
+	size_t		len = sizeof(text) - 1;
+
+	for (int prompt = EMB_PROMPT_NONE; prompt <= EMB_PROMPT_QUERY; prompt++)
+	{
+		int32_t		whole[MAX_IDS],
+					ids[MAX_IDS];
+		EmbEncoded	w = encode(prompt, text, len, true, whole, MAX_IDS);
+		int			n_certain = 0;
+
+		CHECK(w.truncated && w.n_ids == MAX_IDS && !w.need_more);
+		for (size_t n = 0; n <= len; n++)
+		{
+			EmbEncoded	r;
+
+			if (((unsigned char) text[n] & 0xC0) == 0x80)
+				continue;
+			r = encode(prompt, text, n, false, ids, MAX_IDS);
+			if (r.need_more)
+				continue;
+			n_certain++;
+			if (r.n_ids != w.n_ids || memcmp(ids, whole, sizeof(whole)) != 0 || !r.truncated)
+				CHECKF(false, "prompt %d, %zu bytes", prompt, n);
+		}
+		CHECKF(n_certain > 0, "no prefix of %zu bytes is enough", len);
+	}
+}
+
+/* A text of 10 MB behind a prompt costs what its first tokens cost. */
+static void
+test_long_text(void)
+{
+	size_t		len = 10 << 20;
+	char	   *text = malloc(len);
+	int32_t		ids[MAX_IDS];
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	EmbEncoded	r;
+	EmbError	err;
+
+	for (size_t i = 0; i < len; i++)
+		text[i] = i % 2 ? ' ' : 'a';
+	CHECK(emb_model_encode(model, EMB_PROMPT_QUERY, text, len, true, ids, MAX_IDS, &mem, NULL, &r, &err) == EMB_OK &&
+		  r.truncated && r.n_ids == MAX_IDS);
+	CHECKF(count.n_live == 0 && count.peak_bytes < 100000, "%ld blocks, peak %zu", count.n_live, count.peak_bytes);
+
+	/* one word: the tokenizer needs all of it */
+	memset(text, 'a', len);
+	CHECK(emb_model_encode(model, EMB_PROMPT_QUERY, text, len, true, ids, MAX_IDS, &mem, NULL, &r, &err) == EMB_OK);
+	CHECKF(!r.truncated && !r.need_more && count.n_live == 0, "%d ids", r.n_ids);
+	free(text);
+}
+
+static void
+test_bad_text(void)
+{
+	static const char *const bad[] = {"\xFF", "a\x80", "\xC3", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xC0\x80"};
+	int32_t		ids[MAX_IDS];
+	int64_t		n;
+	EmbEncoded	r;
+	EmbError	err;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	{
+		for (int prompt = EMB_PROMPT_NONE; prompt <= EMB_PROMPT_QUERY; prompt++)
+		{
+			CHECKF(emb_model_encode(model, prompt, bad[i], strlen(bad[i]), true, ids, MAX_IDS, &heap, NULL, &r, &err) == EMB_ERR_TEXT,
+				   "bad text %zu", i);
+			CHECK(emb_model_count_tokens(model, prompt, bad[i], strlen(bad[i]), &heap, NULL, &n, &err) == EMB_ERR_TEXT);
+		}
+	}
+	CHECK(emb_model_encode(model, EMB_PROMPT_NONE, "a", 1, true, ids, 1, &heap, NULL, &r, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_model_encode(model, EMB_PROMPT_NONE, "a", 1, true, ids, 2, &heap, NULL, &r, &err) == EMB_OK && r.n_ids == 2 && r.truncated);
+}
+
+/* ---------------------------------------------------------------- embed */
+
+#define N_SEQS 200
+
+static int32_t all_ids[N_SEQS][MAX_IDS];
+static EmbSequence seqs[N_SEQS];
+
+/* Lengths 1 to 16; every fifth equals an earlier one. */
+static void
+make_sequences(void)
+{
+	uint32_t	state = 1;
+
+	for (int i = 0; i < N_SEQS; i++)
+	{
+		seqs[i] = (EmbSequence) {.ids = all_ids[i], .n_ids = 1 + i % MAX_IDS};
+		for (int k = 0; k < MAX_IDS; k++)
+		{
+			state = state * 1664525 + 1013904223;
+			all_ids[i][k] = (int32_t) (state >> 16) % 24;
+		}
+		if (i % 5 == 4)
+		{
+			memcpy(all_ids[i], all_ids[i / 2], sizeof(all_ids[i]));
+			seqs[i].n_ids = seqs[i / 2].n_ids;
+		}
+	}
+}
+
+static void
+test_batches(void)
+{
+	static const int32_t budgets[] = {0, 1, 7, 16, 17, 100, 100000, INT32_MAX};
+	static float alone[N_SEQS][DIM],
+				together[N_SEQS][DIM];
+	EmbError	err;
+
+	for (int i = 0; i < N_SEQS; i++)
+	{
+		EmbRun		run = {.mem = &heap};
+
+		if (emb_model_embed(model, &seqs[i], 1, &run, alone[i], &err) != EMB_OK)
+			CHECKF(false, "%s", err.message);
+	}
+	for (size_t b = 0; b < sizeof(budgets) / sizeof(budgets[0]); b++)
+	{
+		Count		count;
+		EmbAllocator mem = counting_allocator(&count);
+		EmbRun		run = {.mem = &mem, .batch_tokens = budgets[b]};
+		size_t		own = N_SEQS * 5 * sizeof(int32_t);	/* first and the hash table, which grow with the texts */
+		size_t		scratch = emb_model_scratch_bytes(model, budgets[b], MAX_IDS);
+
+		memset(together, 0, sizeof(together));
+		CHECKF(emb_model_embed(model, seqs, N_SEQS, &run, &together[0][0], &err) == EMB_OK, "%s", err.message);
+		CHECKF(memcmp(alone, together, sizeof(alone)) == 0, "batches of %d tokens give other bits", budgets[b]);
+		CHECKF(count.n_live == 0 && count.peak_bytes <= scratch + own + (budgets[b] == 1 ? 4096 : 0),
+			   "batches of %d tokens: %ld blocks, peak %zu, promised %zu", budgets[b], count.n_live, count.peak_bytes, scratch);
+	}
+
+	/* reversed */
+	{
+		static EmbSequence reversed[N_SEQS];
+		EmbRun		run = {.mem = &heap, .batch_tokens = 50};
+		int			n_wrong = 0;
+
+		for (int i = 0; i < N_SEQS; i++)
+			reversed[i] = seqs[N_SEQS - 1 - i];
+		CHECK(emb_model_embed(model, reversed, N_SEQS, &run, &together[0][0], &err) == EMB_OK);
+		for (int i = 0; i < N_SEQS; i++)
+			n_wrong += memcmp(alone[i], together[N_SEQS - 1 - i], sizeof(alone[i])) != 0;
+		CHECKF(n_wrong == 0, "%d of %d", n_wrong, N_SEQS);
+	}
+}
+
+/* Every level the CPU has gives the same bits. */
+static void
+test_levels(void)
+{
+	static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon", "auto"};
+	static float first[N_SEQS][DIM],
+				other[N_SEQS][DIM];
+	EmbRun		run = {.mem = &heap};
+	EmbError	err;
+
+	CHECK(emb_isa_select("scalar", &err) == EMB_OK);
+	CHECK(emb_model_embed(model, seqs, N_SEQS, &run, &first[0][0], &err) == EMB_OK);
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+	{
+		CHECK(emb_isa_is_known(levels[i]));
+		if (!emb_isa_is_available(levels[i]))
+		{
+			CHECK(emb_isa_select(levels[i], &err) == EMB_ERR_UNSUPPORTED);
+			continue;
+		}
+		CHECK(emb_isa_select(levels[i], &err) == EMB_OK);
+		CHECK(emb_model_embed(model, seqs, N_SEQS, &run, &other[0][0], &err) == EMB_OK);
+		CHECKF(memcmp(first, other, sizeof(first)) == 0, "level %s", levels[i]);
+	}
+	CHECK(!emb_isa_is_known("sse9") && emb_isa_select("sse9", &err) == EMB_ERR_INVALID_ARGUMENT);
+}
+
+static bool
+stop_after(void *ctx)
+{
+	return --*(int *) ctx < 0;
+}
+
+static void
+test_failures(void)
+{
+	static float out[N_SEQS][DIM];
+	int32_t		ids[MAX_IDS + 1] = {0};
+	EmbSequence empty = {.ids = ids, .n_ids = 0};
+	EmbSequence too_long = {.ids = ids, .n_ids = MAX_IDS + 1};
+	EmbSequence strange = {.ids = ids, .n_ids = 3};
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	EmbRun		run = {.mem = &mem};
+	int			n_left;
+	EmbStop		stop = {.ctx = &n_left, .should_stop = stop_after};
+	EmbStatus	status = EMB_ERR_NOMEM;
+	EmbError	err;
+
+	CHECK(emb_model_embed(model, seqs, 0, &run, NULL, &err) == EMB_OK);
+	CHECK(emb_model_embed(model, seqs, -1, &run, NULL, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_model_embed(model, &empty, 1, &run, &out[0][0], &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_model_embed(model, &too_long, 1, &run, &out[0][0], &err) == EMB_ERR_INVALID_ARGUMENT);
+	ids[1] = 24;
+	CHECK(emb_model_embed(model, &strange, 1, &run, &out[0][0], &err) == EMB_ERR_INVALID_ARGUMENT);
+	ids[1] = -1;
+	CHECK(emb_model_embed(model, &strange, 1, &run, &out[0][0], &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(count.n_live == 0);
+
+	run.stop = &stop;
+	run.batch_tokens = 16;
+	for (int i = 0; i < 50; i++)
+	{
+		n_left = i;
+		if (emb_model_embed(model, seqs, N_SEQS, &run, &out[0][0], &err) != EMB_ERR_CANCELLED || count.n_live != 0)
+			CHECKF(false, "stop after %d: %ld blocks left", i, count.n_live);
+	}
+	run.stop = NULL;
+	for (int i = 0; status != EMB_OK && i < 1000; i++)
+	{
+		count.fail_after = i;
+		status = emb_model_embed(model, seqs, 5, &run, &out[0][0], &err);
+		if ((status != EMB_OK && status != EMB_ERR_NOMEM) || count.n_live != 0)
+			CHECKF(false, "allocation %d failing: status %d, %ld blocks left", i, status, count.n_live);
+	}
+	CHECK(status == EMB_OK);
+}
+
+static void
+test_vectors(void)
+{
+	float		x[3] = {3, 0, 4};
+	float		y[3] = {-3, 0, -4};
+	float		zero[3] = {0, 0, 0};
+
+	CHECK(emb_cosine(x, x, 3) == 1 && emb_cosine(x, y, 3) == -1 && emb_cosine(x, zero, 3) == 0);
+	emb_normalize(x, 3);
+	CHECK(x[0] > 0.59999f && x[0] < 0.60001f && x[2] > 0.79999f && x[2] < 0.80001f);
+	emb_normalize(zero, 3);
+	CHECK(zero[0] == 0 && zero[2] == 0);
+}
+
+int
+main(void)
+{
+	heap = emb_malloc_allocator();
+	test_names();
+	test_vectors();
+	make_sequences();
+	open_small("query: data", "");
+	test_prompts();
+	test_prefixes();
+	test_long_text();
+	test_bad_text();
+	test_batches();
+	test_levels();
+	test_failures();
+	close_small();
+	return done_testing();
+}
