@@ -7,6 +7,11 @@
 
 #include "postgres.h"
 
+/* VARDATA_ANY and its kind left postgres.h in 16. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* PG_WAIT_EXTENSION */
 #if PG_VERSION_NUM >= 140000
 #include "utils/wait_event.h"
