@@ -129,24 +129,37 @@ typedef struct EmbBatch
 } EmbBatch;
 
 /*
- * out: [n_seqs, hidden], pooled, normalized if the model says so. Scratch
- * comes from mem and is given back before the return, whatever the status:
- * emb_encoder_bert_scratch_bytes says how much. EMB_ERR_NOMEM,
- * EMB_ERR_CANCELLED, EMB_ERR_INVALID_ARGUMENT (an id or length out of range,
- * checked first).
+ * out: [n_seqs, hidden], pooled, normalized if the model says so. n_threads
+ * threads work on it, the caller's included; as many as pool.h can give. The
+ * bits do not depend on them. Scratch comes from mem and is given back before
+ * the return, whatever the status: emb_encoder_bert_scratch_bytes says how
+ * much. EMB_ERR_NOMEM, EMB_ERR_CANCELLED, EMB_ERR_INVALID_ARGUMENT (an id or
+ * length out of range, checked first).
  */
 extern EmbStatus emb_encoder_bert(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
-								  const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err);
+								  int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
+								  float *out, EmbError *err);
 
 /* Bytes of scratch for a batch of n_tokens whose longest text has n_longest. */
-extern size_t emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest);
+extern size_t emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest,
+											 int32_t n_threads);
 
 /*
- * As emb_encoder_bert, and calls observe(ctx, layer, hidden) with the
- * [n_tokens, hidden] rows (row stride stride_elems) after the embedding norm
- * (layer 0) and after every layer (1 .. n_layers). For tests and calibration.
+ * As emb_encoder_bert on one thread, of an fp32 model, showing what passes.
+ * Rows come in ascending ranges, each row of each point once: rows points at
+ * the range's first row. For tests and calibration.
  */
-typedef void (*EmbObserve) (void *ctx, int32_t layer, const float *hidden, size_t stride_elems);
+typedef enum EmbObservePoint
+{
+	EMB_OBSERVE_HIDDEN,			/* [hidden] layer 0: behind the embedding norm; layer i: behind layer i - 1 */
+	EMB_OBSERVE_ATTN_IN,		/* [hidden] input of query, key, value of layer 0 .. n_layers - 1 */
+	EMB_OBSERVE_ATTN_CONTEXT,	/* [hidden] input of attn_out */
+	EMB_OBSERVE_FFN_IN,			/* [hidden] input of ffn_up */
+	EMB_OBSERVE_FFN_MID			/* [intermediate] input of ffn_down */
+} EmbObservePoint;
+
+typedef void (*EmbObserve) (void *ctx, EmbObservePoint point, int32_t layer, int32_t first_row,
+							int32_t n_rows, const float *rows, size_t stride_elems);
 extern EmbStatus emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
 										   const EmbAllocator *mem, const EmbStop *stop,
 										   EmbObserve observe, void *observe_ctx, float *out, EmbError *err);
