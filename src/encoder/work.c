@@ -36,7 +36,7 @@ emb_work_spend(EmbWork *work, int64_t n_macs)
 {
 	work->macs_left -= n_macs;
 	if (work->macs_left > 0)
-		return true;
+		return !atomic_load_explicit(work->stopped, memory_order_relaxed);
 	work->macs_left = work->kernels->macs_per_piece;
 	return may_go_on(work);
 }
