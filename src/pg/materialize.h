@@ -28,6 +28,9 @@ extern EmbedMapping embed_materialize(const uint8 *fingerprint, int64 size_bytes
 /* Forgets a file that turned out unusable, so that the next call makes it again. */
 extern void embed_materialize_discard(const uint8 *fingerprint);
 
+/* Where this database's file of that image is, or would be: relative to the data directory, MAXPGPATH. */
+extern void embed_materialize_path(char *path, const uint8 *fingerprint);
+
 extern void embed_unmap(EmbedMapping *mapping);
 
 /*

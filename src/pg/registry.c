@@ -196,6 +196,16 @@ embed_registry_open_image(const uint8 *fingerprint, int64 size_bytes)
 	return &entry->ref;
 }
 
+const EmbedModelRef *
+embed_registry_find(const uint8 *fingerprint)
+{
+	RegistryEntry *entry = NULL;
+
+	if (registry != NULL)
+		entry = hash_search(registry, fingerprint, HASH_FIND, NULL);
+	return entry != NULL ? &entry->ref : NULL;
+}
+
 void
 embed_registry_dropped(const uint8 *fingerprint)
 {

@@ -45,6 +45,9 @@ extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind
  */
 extern const EmbedModelRef *embed_registry_open_image(const uint8 *fingerprint, int64 size_bytes);
 
+/* The model of an image that this backend has mapped, or NULL. */
+extern const EmbedModelRef *embed_registry_find(const uint8 *fingerprint);
+
 /* The image's row was deleted by this transaction: unmap it when that ends. */
 extern void embed_registry_dropped(const uint8 *fingerprint);
 
