@@ -134,24 +134,30 @@ write_stdout(void *ctx, const void *data, size_t size, EmbError *err)
 	return EMB_OK;
 }
 
-/* One line that counts up, on a terminal only. */
-static void
-show_progress(void *ctx, int64_t done, int64_t total)
+/* One line that counts up a stage, on a terminal only. */
+typedef struct Shown
 {
-	int		   *shown = ctx;
-	int			percent = (int) (done * 100 / total);
+	const char *stage;
+	int			percent;
+} Shown;
 
-	if (percent == *shown)
+static void
+show_progress(void *ctx, const char *stage, int64_t done, int64_t total)
+{
+	Shown	   *shown = ctx;
+	int			percent = total > 0 ? (int) (done * 100 / total) : 100;
+
+	if (stage == shown->stage && percent == shown->percent)
 		return;
-	*shown = percent;
-	fprintf(stderr, "\r%3d %% of %.1f MB%s", percent, total / 1e6, done == total ? "\n" : "");
+	*shown = (Shown) {stage, percent};
+	fprintf(stderr, "\r%-10s %3d %%%s", stage, percent, strcmp(stage, "write") == 0 && done == total ? "\n" : "");
 }
 
 int
 cli_pack(const CliArgs *args)
 {
 	EmbAllocator mem = emb_malloc_allocator();
-	int			shown = -1;
+	Shown		shown = {NULL, -1};
 	EmbSink		sink = {.ctx = &shown, .write = write_stdout};
 	EmbError	err;
 

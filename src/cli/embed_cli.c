@@ -17,7 +17,7 @@ static const char usage_text[] =
 "      --max-tokens N                     tokens per text, special ones included\n"
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"
-"      --precision NAME                   fp32\n"
+"      --precision NAME                   int8 (default), fp32\n"
 "  embed-cli inspect MODEL                what is in it, and its fingerprint\n"
 "  embed-cli tokenize MODEL [TEXT...]     token ids, one line a text\n"
 "      --query, --document                with that prompt in front\n"

@@ -48,7 +48,8 @@ typedef struct EmbImportOptions
 
 	/*
 	 * Texts the quantizer measures activations on, UTF-8; NULL: those that come
-	 * with the code. Other texts make another image.
+	 * with the code. Other texts make another image. Of the first 256 the first
+	 * 512 tokens each are used, up to 32,768 in all. Not for fp32.
 	 */
 	const char *const *calibration_texts;
 	int32_t		n_calibration_texts;
@@ -65,8 +66,9 @@ typedef struct EmbSink
 } EmbSink;
 
 /*
- * Reads the model directory at path and writes its image to sink. Memory is
- * bounded by the largest tensor row block and the tokenizer, not by the model.
+ * Reads the model directory at path and writes its image to sink, which sees
+ * nothing before the whole image is made. Memory: the fp32 image, for int8 that
+ * image too and a few hundred rows of activations a layer.
  */
 extern EmbStatus emb_import_dir(const char *path, const EmbImportOptions *options,
 								const EmbAllocator *mem, const EmbStop *stop,
@@ -86,7 +88,7 @@ typedef struct EmbModelInfo
 {
 	EmbKind		kind;
 	const char *family;			/* "bert" */
-	const char *precision;		/* "fp32" */
+	const char *precision;		/* "int8", "fp32" */
 	const char *pooling;		/* "cls", "mean" */
 	bool		normalize;
 	int32_t		dim;			/* elements of a result vector */
@@ -177,8 +179,8 @@ typedef struct EmbRun
 extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 								 const EmbRun *run, float *out, EmbError *err);
 
-/* Scratch bytes that emb_model_embed needs for sequences of at most n_longest tokens. */
-extern size_t emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest);
+/* Scratch bytes that emb_model_embed needs for sequences of at most n_longest tokens on n_threads threads. */
+extern size_t emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest, int32_t n_threads);
 
 /* --------------------------------------------------------------- threads */
 

@@ -112,7 +112,7 @@ image_write(void *ctx, const void *data, size_t size, EmbError *err)
 }
 
 static void
-image_progress(void *ctx, int64_t done, int64_t total)
+image_progress(void *ctx, const char *stage, int64_t done, int64_t total)
 {
 	Image	   *image = ctx;
 
