@@ -54,18 +54,37 @@ part_rows(const uint8_t *a, size_t a_stride, int32_t n_rows, int32_t n_groups, P
 		}
 }
 
-/* acc += the products of one parity of one group. */
-EMB_ALWAYS_INLINE void
-multiply_parity(__m256i acc_i32x8[ROWS_MAX][2], const uint32_t *a, const __m256i b_i16x16[2], const int n_rows)
+/* 16-bit numbers of the even or odd bytes. */
+EMB_ALWAYS_INLINE __m256i
+part_columns(const int8_t *b, const bool odd)
 {
-	EMB_UNROLL
-	for (int r = 0; r < n_rows; r++)
+	__m256i		b_i16x16 = _mm256_loadu_si256((const __m256i *) b);
+
+	return _mm256_srai_epi16(odd ? b_i16x16 : _mm256_slli_epi16(b_i16x16, 8), 8);
+}
+
+/*
+ * acc += the products of one parity. Both in one loop would save no work, and
+ * gcc adds the two products first, which costs registers it does not have
+ * (measured: 132 GOPS instead of 160).
+ */
+EMB_ALWAYS_INLINE void
+multiply_parity(__m256i acc_i32x8[ROWS_MAX][2], const uint32_t a[][ROWS_MAX], const int8_t *b, int32_t n_groups,
+				const bool odd, const int n_rows)
+{
+	for (const uint32_t (*a_end)[ROWS_MAX] = a + n_groups; a < a_end; a++, b += EMB_PANEL * EMB_GROUP)
 	{
-		__m256i		a_u16x16 = broadcast_group(&a[r]);
+		__m256i		b_i16x16[2] = {part_columns(b, odd), part_columns(b + 32, odd)};
 
 		EMB_UNROLL
-		for (int h = 0; h < 2; h++)
-			acc_i32x8[r][h] = _mm256_add_epi32(acc_i32x8[r][h], _mm256_madd_epi16(a_u16x16, b_i16x16[h]));
+		for (int r = 0; r < n_rows; r++)
+		{
+			__m256i		a_u16x16 = broadcast_group(*a + r);
+
+			EMB_UNROLL
+			for (int h = 0; h < 2; h++)
+				acc_i32x8[r][h] = _mm256_add_epi32(acc_i32x8[r][h], _mm256_madd_epi16(a_u16x16, b_i16x16[h]));
+		}
 	}
 }
 
@@ -77,7 +96,6 @@ EMB_ALWAYS_INLINE void
 tile_avx2(const EmbTileI8 *t, const PartedRows *parted, bool first, bool last, const int n_rows)
 {
 	__m256i		acc_i32x8[ROWS_MAX][2];
-	const int8_t *b = t->b;
 
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
@@ -87,19 +105,8 @@ tile_avx2(const EmbTileI8 *t, const PartedRows *parted, bool first, bool last, c
 			acc_i32x8[r][h] = first ? _mm256_setzero_si256() :
 				_mm256_loadu_si256((const __m256i *) (t->c + r * t->c_stride + h * 8));
 	}
-	for (int32_t i = 0; i < t->n_groups; i++, b += EMB_PANEL * EMB_GROUP)
-	{
-		__m256i		b_i16x16[2];
-
-		EMB_UNROLL
-		for (int h = 0; h < 2; h++)
-			b_i16x16[h] = _mm256_srai_epi16(_mm256_slli_epi16(_mm256_loadu_si256((const __m256i *) (b + h * 32)), 8), 8);
-		multiply_parity(acc_i32x8, parted->even[i], b_i16x16, n_rows);
-		EMB_UNROLL
-		for (int h = 0; h < 2; h++)
-			b_i16x16[h] = _mm256_srai_epi16(_mm256_loadu_si256((const __m256i *) (b + h * 32)), 8);
-		multiply_parity(acc_i32x8, parted->odd[i], b_i16x16, n_rows);
-	}
+	multiply_parity(acc_i32x8, parted->even, t->b, t->n_groups, false, n_rows);
+	multiply_parity(acc_i32x8, parted->odd, t->b, t->n_groups, true, n_rows);
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
 	{
