@@ -1,13 +1,15 @@
 /*
  * model.c
- *		Opening an image in place; names; what the levels of the kernels look
- *		like from outside.
+ *		Opening an image in place; names; what threads and the levels of the
+ *		kernels look like from outside.
  */
 #include "model/model.h"
 
 #include <string.h>
 
 #include "common/utf8.h"
+#include "encoder/cpus.h"
+#include "encoder/pool.h"
 #include "kernels/kernels.h"
 
 bool
@@ -288,6 +290,18 @@ void
 emb_normalize(float *x, int32_t n)
 {
 	emb_kernels_normalize(x, n);
+}
+
+int32_t
+emb_threads_available(void)
+{
+	return emb_cpus_usable();
+}
+
+void
+emb_threads_stop(void)
+{
+	emb_crew_stop();
 }
 
 EmbStatus
