@@ -8,6 +8,7 @@
  * 127 over 8,192 tokens stay below 2^28.
  */
 #include <math.h>
+#include <string.h>
 
 #include "encoder/attention.h"
 
@@ -175,11 +176,17 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s, const float
 		if (!emb_work_spend(work, (int64_t) a->n_tokens * MACS_PER_EXP))
 			return false;
 	}
+	/* whole panels are written: only then may the head's neighbour lie behind */
+	if (d16 == (size_t) a->head_size)
+	{
+		g.c = out;
+		g.c_stride = a->stride;
+		return emb_work_multiply_i8(work, &g);
+	}
 	if (!emb_work_multiply_i8(work, &g))
 		return false;
 	for (int32_t i = 0; i < n_queries; i++)
-		for (int32_t c = 0; c < a->head_size; c++)
-			out[i * a->stride + c] = s->out[i * d16 + c];
+		memcpy(out + i * a->stride, s->out + i * d16, a->head_size * sizeof(float));
 	return true;
 }
 
