@@ -69,8 +69,8 @@ test_prompts(void)
 		char		joined[256];
 		int32_t		a[MAX_IDS],
 					b[MAX_IDS];
-		int64_t		n_a,
-					n_b;
+		int64_t		n_a = -1,
+					n_b = -2;
 		EmbEncoded	with,
 					whole;
 		EmbError	err;
