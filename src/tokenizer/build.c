@@ -139,19 +139,16 @@ normalize_content(Build *b, const EmbTokPiece *piece, uint8_t *out, uint32_t *n_
 	return event == EMB_TOK_END ? EMB_OK : e.status;
 }
 
-/* Of equal contents the last of the library's list counts, which has the special tokens first. */
-static int32_t
-added_rank(const Build *b, int32_t i)
-{
-	return b->spec->added[i].special ? i : i + b->spec->n_added;
-}
-
-/* One trie key for an added token, in the list of its kind. */
+/*
+ * One trie key for an added token, in the list of its kind. Of tokens that
+ * normalize to the same text the last counts; in the library it is one or the
+ * other, from run to run.
+ */
 static EmbStatus
 add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *normalized, size_t *n_normalized)
 {
 	const EmbTokAdded *added = &b->spec->added[i];
-	EmbTrieKey	key = {(const uint8_t *) added->piece.text, added->piece.len, i, added_rank(b, i)};
+	EmbTrieKey	key = {(const uint8_t *) added->piece.text, added->piece.len, i, i};
 	EmbStatus	status = check_piece(b, "added token", i, &added->piece);
 
 	if (status != EMB_OK)
@@ -175,14 +172,15 @@ add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *n
 	}
 	key.text = b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES;
 	status = normalize_content(b, &added->piece, b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES, &key.len);
-	/* What normalizes to nothing matches nothing. */
-	if (status == EMB_OK && key.len > 0)
-	{
-		normalized[(*n_normalized)++] = key;
-		if (key.len > b->header.normalized_max)
-			b->header.normalized_max = key.len;
-	}
-	return status;
+	if (status != EMB_OK)
+		return status;
+	/* The library then finds it between any two characters, and words fall apart. */
+	if (key.len == 0)
+		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "added token %d (id %d) is empty after normalization", i, added->id);
+	if (key.len > b->header.normalized_max)
+		b->header.normalized_max = key.len;
+	normalized[(*n_normalized)++] = key;
+	return EMB_OK;
 }
 
 static EmbStatus
