@@ -469,6 +469,27 @@ embed_materialize_discard(const uint8 *fingerprint)
 }
 
 void
+embed_materialize_discard_damaged(const uint8 *fingerprint)
+{
+	DIR		   *dir = AllocateDir(IMAGE_ROOT);
+	struct dirent *de;
+
+	if (dir == NULL)
+		return;
+	while ((de = ReadDirExtended(dir, IMAGE_ROOT, LOG)) != NULL)
+	{
+		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
+		char		path[MAXPGPATH];
+
+		if (database == InvalidOid)
+			continue;
+		image_path(path, database, fingerprint);
+		(void) unlink(path);
+	}
+	FreeDir(dir);
+}
+
+void
 embed_unmap(EmbedMapping *mapping)
 {
 	if (mapping->addr != NULL)

@@ -25,8 +25,14 @@ typedef struct EmbedMapping
 /* Maps the image with that fingerprint, from its file or else from its rows. Raises. */
 extern EmbedMapping embed_materialize(const uint8 *fingerprint, int64 size_bytes);
 
-/* Forgets a file that turned out unusable, so that the next call makes it again. */
+/* Unlinks this database's file. */
 extern void embed_materialize_discard(const uint8 *fingerprint);
+
+/*
+ * The file turned out damaged: unlinks it in every database, for their names
+ * may be links to it. The next call makes it again from the rows.
+ */
+extern void embed_materialize_discard_damaged(const uint8 *fingerprint);
 
 extern void embed_unmap(EmbedMapping *mapping);
 

@@ -83,28 +83,52 @@ close_entry(RegistryEntry *entry)
 	(void) hash_search(registry, entry->ref.fingerprint, HASH_REMOVE, NULL);
 }
 
-/* Opens the mapped image in place. A file that does not open is thrown away. */
-static void
-open_entry(RegistryEntry *entry, unsigned flags)
+/* Opens the mapped image in place. */
+static EmbStatus
+open_mapping(RegistryEntry *entry, unsigned flags, EmbError *err)
 {
 	EmbAllocator mem;
 	EmbStop		stop = embed_stop();
-	EmbError	err;
 	EmbStatus	status;
 
 	entry->cxt = AllocSetContextCreate(TopMemoryContext, "embed model", ALLOCSET_SMALL_SIZES);
 	mem = embed_allocator(entry->cxt);
 	status = emb_model_open(entry->mapping.addr, entry->mapping.size_bytes, flags,
-							&mem, &stop, &entry->ref.model, &err);
+							&mem, &stop, &entry->ref.model, err);
 	if (status != EMB_OK)
 	{
 		entry->ref.model = NULL;
-		if (status == EMB_ERR_FORMAT)
-			embed_materialize_discard(entry->ref.fingerprint);
-		embed_throw(status, &err);
+		return status;
 	}
 	entry->ref.info = emb_model_info(entry->ref.model);
 	entry->ref.image = entry->mapping.addr;
+	return EMB_OK;
+}
+
+/* Maps and opens the image. A file that does not open is thrown away and made again, once. */
+static void
+open_entry(RegistryEntry *entry, int64 size_bytes, unsigned flags)
+{
+	for (bool retried = false;; retried = true)
+	{
+		EmbError	err;
+		EmbStatus	status;
+		int64		stored_bytes;
+
+		entry->mapping = embed_materialize(entry->ref.fingerprint, size_bytes);
+		status = open_mapping(entry, flags, &err);
+		if (status == EMB_OK)
+			return;
+		if (status == EMB_ERR_FORMAT)
+			embed_materialize_discard_damaged(entry->ref.fingerprint);
+		/* without rows (an import) there is nothing to make it from */
+		if (status != EMB_ERR_FORMAT || retried ||
+			!embed_storage_find_image(entry->ref.fingerprint, &stored_bytes))
+			embed_throw(status, &err);
+		MemoryContextDelete(entry->cxt);
+		entry->cxt = NULL;
+		embed_unmap(&entry->mapping);
+	}
 }
 
 /*
@@ -132,8 +156,7 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, unsigned flags)
 	entry->gone = false;
 	PG_TRY();
 	{
-		entry->mapping = embed_materialize(fingerprint, size_bytes);
-		open_entry(entry, flags);
+		open_entry(entry, size_bytes, flags);
 	}
 	PG_CATCH();
 	{
