@@ -42,16 +42,21 @@ check_may_write(const char *function)
 	PreventCommandDuringRecovery(function);
 }
 
-/* The name as a C string, or ERROR 42602. */
+/* The name as a C string, or ERROR 42602 that shows its beginning. */
 static char *
 get_valid_name(text *name, const char *what)
 {
-	if (!emb_name_is_valid(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid %s \"%s\"", what, text_to_cstring(name)),
-				 errhint("A name has 1 to %d of the characters A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
-	return text_to_cstring(name);
+	const char *data = VARDATA_ANY(name);
+	int			size = VARSIZE_ANY_EXHDR(name);
+	int			shown;
+
+	if (emb_name_is_valid(data, size))
+		return text_to_cstring(name);
+	shown = pg_mbcliplen(data, size, EMB_NAME_MAX);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_NAME),
+			 errmsg("invalid %s \"%.*s%s\"", what, shown, data, shown < size ? "..." : ""),
+			 errhint("A name has 1 to %d of the characters A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
 }
 
 /* ------------------------------------------------------------- options */
@@ -220,31 +225,32 @@ set_alias(const char *alias, const char *name)
 	embed_storage_put_alias(alias, name);
 }
 
-/* From a spooled image to rows. */
-static Datum
-install(const char *name, const uint8 *fingerprint, int64 size_bytes, const ManageOptions *options)
+/* From a finished spool to rows and a file. Nothing is written under a name that is taken. */
+static void
+install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 {
-	const EmbedModelRef *ref;
+	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
+	const EmbModelInfo *info = emb_model_info(model);
+	const char *kind = embed_kind_name(info->kind);
 	EmbedModelRow row;
 	int64		stored_bytes;
-	const char *kind;
-
-	embed_materialize_forget_at(fingerprint, false);
-	ref = embed_registry_open_image(fingerprint, size_bytes);
-	kind = embed_kind_name(ref->info->kind);
 
 	embed_storage_lock();
-	check_name_is_free(name, fingerprint);
-	if (!embed_storage_find_image(fingerprint, &stored_bytes))
-		embed_storage_insert_image(fingerprint, ref->info, ref->image);
-	memcpy(row.fingerprint, fingerprint, EMB_HASH_SIZE);
+	check_name_is_free(name, spool->fingerprint);
+	if (!embed_storage_find_image(spool->fingerprint, &stored_bytes))
+	{
+		embed_materialize_row_changes(spool->fingerprint, false);
+		embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
+	}
+	emb_model_close(model);
+	memcpy(row.fingerprint, spool->fingerprint, EMB_HASH_SIZE);
 	row.dropped = false;
 	embed_storage_put_model(name, &row);
 	if (options->alias != NULL)
 		set_alias(options->alias, name);
 	if (options->has_default ? options->make_default : embed_storage_find_default(kind) == NULL)
 		embed_storage_put_default(kind, name);
-	return fingerprint_hex(fingerprint);
+	embed_spool_publish(spool);
 }
 
 static EmbStatus
@@ -276,7 +282,6 @@ embed_import(PG_FUNCTION_ARGS)
 	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	ManageOptions options;
 	EmbedSpool	spool;
-	uint8		fingerprint[EMB_HASH_SIZE];
 
 	check_may_write("embed_import()");
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
@@ -296,7 +301,8 @@ embed_import(PG_FUNCTION_ARGS)
 	PG_TRY();
 	{
 		import_into(&spool, path, &options.import);
-		embed_spool_end(&spool, fingerprint);
+		embed_spool_finish(&spool);
+		install(name, &spool, &options);
 	}
 	PG_CATCH();
 	{
@@ -304,7 +310,23 @@ embed_import(PG_FUNCTION_ARGS)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	PG_RETURN_DATUM(install(name, fingerprint, spool.size_bytes, &options));
+	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
+}
+
+/* Pieces, so that an interrupt does not wait for a gigabyte. */
+static void
+spool_bytes(EmbedSpool *spool, const char *data, size_t size)
+{
+	for (size_t at = 0; at < size; at += EMBED_CHUNK_BYTES)
+	{
+		EmbError	err;
+		EmbStatus	status;
+
+		CHECK_FOR_INTERRUPTS();
+		status = embed_spool_write(spool, data + at, Min(size - at, EMBED_CHUNK_BYTES), &err);
+		if (status != EMB_OK)
+			embed_throw(status, &err);
+	}
 }
 
 Datum
@@ -314,7 +336,6 @@ embed_load(PG_FUNCTION_ARGS)
 	bytea	   *image = PG_GETARG_BYTEA_PP(1);
 	ManageOptions options;
 	EmbedSpool	spool;
-	uint8		fingerprint[EMB_HASH_SIZE];
 
 	check_may_write("embed_load()");
 	parse_options(PG_GETARG_JSONB_P(2), &options);
@@ -328,13 +349,9 @@ embed_load(PG_FUNCTION_ARGS)
 	embed_spool_begin(&spool);
 	PG_TRY();
 	{
-		EmbError	err;
-		EmbStatus	status = embed_spool_write(&spool, VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image), &err);
-
-		if (status != EMB_OK)
-			embed_throw(status, &err);
-		embed_spool_check(&spool);
-		embed_spool_end(&spool, fingerprint);
+		spool_bytes(&spool, VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image));
+		embed_spool_finish(&spool);
+		install(name, &spool, &options);
 	}
 	PG_CATCH();
 	{
@@ -342,7 +359,7 @@ embed_load(PG_FUNCTION_ARGS)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	PG_RETURN_DATUM(install(name, fingerprint, spool.size_bytes, &options));
+	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
 }
 
 /* ---------------------------------------------------------- drop, names */
@@ -378,13 +395,14 @@ static void
 drop_model(const char *name, bool forget)
 {
 	EmbedModelRow row;
+	int64		size_bytes;
 
 	check_may_write("embed_drop()");
-	embed_materialize_sweep();
 	embed_storage_lock();
 	get_installed(name, &row);
 	if (!forget)
 		check_not_dropped(name, &row);
+	embed_materialize_sweep();
 	embed_storage_delete_aliases_of(name);
 	embed_storage_delete_defaults_of(name);
 	row.dropped = true;
@@ -392,10 +410,11 @@ drop_model(const char *name, bool forget)
 		embed_storage_delete_model(name);
 	else
 		embed_storage_put_model(name, &row);
-	if (!embed_storage_image_is_used(row.fingerprint))
+	embed_storage_plans_changed();
+	if (embed_storage_find_image(row.fingerprint, &size_bytes) && !embed_storage_image_is_used(row.fingerprint))
 	{
+		embed_materialize_row_changes(row.fingerprint, true);
 		embed_storage_delete_image(row.fingerprint);
-		embed_materialize_forget_at(row.fingerprint, true);
 		embed_registry_dropped(row.fingerprint);
 	}
 }

@@ -39,29 +39,46 @@ extern void embed_unmap(EmbedMapping *mapping);
 /*
  * A temporary file beside the images that embed_import writes to; its final
  * name comes with the hash. Errors of the sink are returned, not raised.
+ *
+ *		embed_spool_begin(&spool);
+ *		PG_TRY: embed_spool_write(...) ...; embed_spool_finish(&spool);
+ *				model = embed_spool_open(&spool); ...; embed_spool_publish(&spool);
+ *		PG_CATCH: embed_spool_abort(&spool);
  */
 typedef struct EmbedSpool
 {
 	int			fd;				/* a transient file: closed at abort */
 	int64		size_bytes;
 	EmbHash    *hash;
+	uint8		fingerprint[EMB_HASH_SIZE]; /* from embed_spool_finish on */
+	EmbedMapping mapping;		/* from embed_spool_open on */
 	char		path[MAXPGPATH];
 } EmbedSpool;
 
 extern void embed_spool_begin(EmbedSpool *spool);
 extern EmbStatus embed_spool_write(EmbedSpool *spool, const void *data, size_t size, EmbError *err);
 
-/* Opens the spooled image and checks all of it, before anything trusts it; raises. */
-extern void embed_spool_check(EmbedSpool *spool);
+/* The last byte is written: computes the fingerprint and syncs the file. Raises. */
+extern void embed_spool_finish(EmbedSpool *spool);
 
-/* Gives the file its final name (or drops it if that is there) and returns the fingerprint. */
-extern void embed_spool_end(EmbedSpool *spool, uint8 *fingerprint);
+/*
+ * Maps the finished file and checks all of it before anything trusts it.
+ * Raises. The model lives in cxt and reads spool->mapping: close it before
+ * embed_spool_publish.
+ */
+extern EmbModel *embed_spool_open(EmbedSpool *spool, MemoryContext cxt);
+
+/* Unmaps the file and gives it its final name, or removes it if that is there. Raises. */
+extern void embed_spool_publish(EmbedSpool *spool);
 
 /* After a failure; safe at any point behind embed_spool_begin. */
 extern void embed_spool_abort(EmbedSpool *spool);
 
-/* At the end of the transaction unlinks the file unless its row is there for everyone to see. */
-extern void embed_materialize_forget_at(const uint8 *fingerprint, bool on_commit);
+/*
+ * This transaction is about to insert or delete the image's row. When it ends,
+ * a file whose row is not there is unlinked. existed: whether the row is there now.
+ */
+extern void embed_materialize_row_changes(const uint8 *fingerprint, bool existed);
 
 /* Removes what no row or database owns: files of dropped images, of dropped databases, of dead writers. */
 extern void embed_materialize_sweep(void);

@@ -11,6 +11,7 @@
 #include "pg/registry.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -85,7 +86,7 @@ close_entry(RegistryEntry *entry)
 
 /* Opens the mapped image in place. */
 static EmbStatus
-open_mapping(RegistryEntry *entry, unsigned flags, EmbError *err)
+open_mapping(RegistryEntry *entry, EmbError *err)
 {
 	EmbAllocator mem;
 	EmbStop		stop = embed_stop();
@@ -93,7 +94,7 @@ open_mapping(RegistryEntry *entry, unsigned flags, EmbError *err)
 
 	entry->cxt = AllocSetContextCreate(TopMemoryContext, "embed model", ALLOCSET_SMALL_SIZES);
 	mem = embed_allocator(entry->cxt);
-	status = emb_model_open(entry->mapping.addr, entry->mapping.size_bytes, flags,
+	status = emb_model_open(entry->mapping.addr, entry->mapping.size_bytes, 0,
 							&mem, &stop, &entry->ref.model, err);
 	if (status != EMB_OK)
 	{
@@ -107,23 +108,20 @@ open_mapping(RegistryEntry *entry, unsigned flags, EmbError *err)
 
 /* Maps and opens the image. A file that does not open is thrown away and made again, once. */
 static void
-open_entry(RegistryEntry *entry, int64 size_bytes, unsigned flags)
+open_entry(RegistryEntry *entry, int64 size_bytes)
 {
 	for (bool retried = false;; retried = true)
 	{
 		EmbError	err;
 		EmbStatus	status;
-		int64		stored_bytes;
 
 		entry->mapping = embed_materialize(entry->ref.fingerprint, size_bytes);
-		status = open_mapping(entry, flags, &err);
+		status = open_mapping(entry, &err);
 		if (status == EMB_OK)
 			return;
 		if (status == EMB_ERR_FORMAT)
 			embed_materialize_discard_damaged(entry->ref.fingerprint);
-		/* without rows (an import) there is nothing to make it from */
-		if (status != EMB_ERR_FORMAT || retried ||
-			!embed_storage_find_image(entry->ref.fingerprint, &stored_bytes))
+		if (status != EMB_ERR_FORMAT || retried)
 			embed_throw(status, &err);
 		MemoryContextDelete(entry->cxt);
 		entry->cxt = NULL;
@@ -136,7 +134,7 @@ open_entry(RegistryEntry *entry, int64 size_bytes, unsigned flags)
  * stay readable or say so in emb_model_open.
  */
 static RegistryEntry *
-get_entry(const uint8 *fingerprint, int64 size_bytes, unsigned flags)
+get_entry(const uint8 *fingerprint, int64 size_bytes)
 {
 	RegistryEntry *entry;
 	bool		found;
@@ -156,7 +154,7 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, unsigned flags)
 	entry->gone = false;
 	PG_TRY();
 	{
-		open_entry(entry, size_bytes, flags);
+		open_entry(entry, size_bytes);
 	}
 	PG_CATCH();
 	{
@@ -208,17 +206,6 @@ unmap_gone(XactEvent event, void *arg)
 	generation++;
 }
 
-const EmbedModelRef *
-embed_registry_open_image(const uint8 *fingerprint, int64 size_bytes)
-{
-	RegistryEntry *entry = get_entry(fingerprint, size_bytes, EMB_OPEN_CHECK_ALL);
-
-	/* Unless the import commits, this mapping has no row. */
-	entry->gone = true;
-	any_gone = true;
-	return &entry->ref;
-}
-
 void
 embed_registry_dropped(const uint8 *fingerprint)
 {
@@ -232,14 +219,20 @@ embed_registry_dropped(const uint8 *fingerprint)
 
 /* --------------------------------------------------------------- names */
 
+/* Nothing to fall back on: because no model is there at all, or none was chosen. */
 pg_attribute_noreturn() static void
 no_model_error(EmbKind kind)
 {
+	if (!embed_storage_has_models())
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no model is installed in this database"),
+				 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory').")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("no default %s model in this database", embed_kind_name(kind)),
-			 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory'), "
-					 "or choose an installed one with embed_set_default or the setting embed.model.")));
+			 errhint("Choose one of those in embed_models with SELECT embed_set_default('name') or the setting embed.model, "
+					 "or import one with embed_import.")));
 }
 
 /* The name to look up where no model argument is given; palloc'd. */
@@ -259,12 +252,21 @@ default_name(EmbKind kind)
 pg_attribute_noreturn() static void
 unknown_model_error(const char *name, bool tombstone)
 {
+	/* whatever was given as a name: not all of it, if it is long */
+	int			len = pg_mbcliplen(name, strlen(name), EMB_NAME_MAX);
+	const char *dots = name[len] != '\0' ? "..." : "";
+
+	if (tombstone)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" was dropped", name),
+				 errhint("Importing the same content under that name brings it back.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 tombstone ? errmsg("model \"%s\" was dropped", name)
-			 : errmsg("model \"%s\" does not exist", name),
-			 tombstone ? errhint("Importing the same content under that name brings it back.")
-			 : errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")));
+			 errmsg("model \"%.*s%s\" does not exist", len, name, dots),
+			 embed_storage_has_models()
+			 ? errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")
+			 : errhint("No model is installed. Import one with SELECT embed_import('name', '/path/to/model/directory').")));
 }
 
 /* The row of name, or of the model its alias stands for. */
@@ -273,6 +275,8 @@ resolve_name(const char *name, EmbedNameUse use, EmbedModelRow *row)
 {
 	char	   *target;
 
+	if (!emb_name_is_valid(name, strlen(name)))
+		unknown_model_error(name, false);
 	if (embed_storage_find_model(name, row))
 	{
 		if (row->dropped)
@@ -312,7 +316,7 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the image of model \"%s\" is missing from table \"_embed.image\"", name),
 				 errhint("Import the model again, or restore schema _embed from a backup.")));
-	entry = get_entry(row.fingerprint, size_bytes, 0);
+	entry = get_entry(row.fingerprint, size_bytes);
 	if (entry->ref.info->kind != kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -18,6 +19,8 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* Attribute numbers, as in sql/embed.sql. */
 enum
@@ -249,11 +252,10 @@ embed_storage_find_default(const char *kind)
 }
 
 /*
- * The data of chunk no. PG 13 to 18 detoast under the registered catalog
- * snapshot of the scan, so the copy is made before the scan ends.
+ * The data of chunk no, detoasted under the snapshot, which is registered.
  */
 static bytea *
-read_chunk(Relation rel, const uint8 *fingerprint, int32 no)
+read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
 {
 	ScanKeyData keys[2];
 	SysScanDesc scan;
@@ -262,7 +264,7 @@ read_chunk(Relation rel, const uint8 *fingerprint, int32 no)
 
 	fingerprint_key(&keys[0], Anum_chunk_fingerprint, fingerprint);
 	ScanKeyInit(&keys[1], Anum_chunk_no, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(no));
-	scan = storage_scan(rel, "chunk", 2, keys);
+	scan = systable_beginscan(rel, storage_relid("chunk_pkey"), true, snapshot, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		data = DatumGetByteaPCopy(get_attr(rel, tuple, Anum_chunk_data));
@@ -274,13 +276,14 @@ void
 embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *ctx)
 {
 	Relation	rel = storage_open("chunk", AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
 	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed chunk",
 													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_cxt = MemoryContextSwitchTo(chunk_cxt);
 	bytea	   *data;
 
 	/* One index probe a chunk keeps chunks in order without sorting. */
-	for (int32 no = 0; (data = read_chunk(rel, fingerprint, no)) != NULL; no++)
+	for (int32 no = 0; (data = read_chunk(rel, snapshot, fingerprint, no)) != NULL; no++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		visit(ctx, VARDATA(data), VARSIZE(data) - VARHDRSZ);
@@ -288,28 +291,49 @@ embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *
 	}
 	MemoryContextSwitchTo(old_cxt);
 	MemoryContextDelete(chunk_cxt);
+	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
+}
+
+/* Whether a model that is not dropped exists; with a fingerprint, one of that image. */
+static bool
+any_model(const uint8 *fingerprint)
+{
+	Relation	rel = storage_open("model", AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	bool		found = false;
+
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		uint8		fp[EMB_HASH_SIZE];
+
+		copy_fingerprint(fp, get_attr(rel, tuple, Anum_model_fingerprint));
+		found = !DatumGetBool(get_attr(rel, tuple, Anum_model_dropped))
+			&& (fingerprint == NULL || memcmp(fp, fingerprint, EMB_HASH_SIZE) == 0);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+bool
+embed_storage_has_models(void)
+{
+	return any_model(NULL);
 }
 
 bool
 embed_storage_image_is_used(const uint8 *fingerprint)
 {
-	Relation	rel = storage_open("model", AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	HeapTuple	tuple;
-	bool		used = false;
+	return any_model(fingerprint);
+}
 
-	while (!used && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		uint8		fp[EMB_HASH_SIZE];
-
-		copy_fingerprint(fp, get_attr(rel, tuple, Anum_model_fingerprint));
-		used = memcmp(fp, fingerprint, EMB_HASH_SIZE) == 0
-			&& !DatumGetBool(get_attr(rel, tuple, Anum_model_dropped));
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return used;
+void
+embed_storage_lock_for_read(void)
+{
+	table_close(storage_open("image", AccessShareLock), NoLock);
+	table_close(storage_open("chunk", AccessShareLock), NoLock);
 }
 
 /* ------------------------------------------------------------- writing */
@@ -328,6 +352,24 @@ embed_storage_changed(void)
 	CacheInvalidateRelcache(rel);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+}
+
+/*
+ * Servers throw all plans away when a pg_namespace row changes; nothing less
+ * reaches a plan in which the planner has folded the call away.
+ */
+void
+embed_storage_plans_changed(void)
+{
+	Relation	rel = table_open(NamespaceRelationId, AccessShareLock);
+	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum("_embed"));
+
+	if (HeapTupleIsValid(tuple))
+	{
+		CacheInvalidateHeapTuple(rel, tuple, NULL);
+		ReleaseSysCache(tuple);
+	}
+	table_close(rel, AccessShareLock);
 }
 
 static void
