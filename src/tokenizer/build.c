@@ -119,8 +119,9 @@ build_pieces(Build *b)
  * EMB_TOK_MAX_ADDED_BYTES.
  */
 static EmbStatus
-normalize_content(Build *b, const EmbTokPiece *piece, uint8_t *out, uint32_t *n_out)
+normalize_content(Build *b, int32_t i, uint8_t *out, uint32_t *n_out)
 {
+	const EmbTokPiece *piece = &b->spec->added[i].piece;
 	EmbTokenizer tok = {.header = &b->header};	/* no added tokens: none is matched */
 	EmbTokEncoder e;
 	uint32_t	cp;
@@ -131,8 +132,8 @@ normalize_content(Build *b, const EmbTokPiece *piece, uint8_t *out, uint32_t *n_
 	while ((event = emb_tok_next_normalized(&e, &cp)) == EMB_TOK_CHAR)
 	{
 		if (n + EMB_UTF8_MAX_BYTES > EMB_TOK_MAX_ADDED_BYTES)
-			return emb_error(b->err, EMB_ERR_LIMIT, "added token \"%.40s...\" is longer than %d bytes",
-							 piece->text, EMB_TOK_MAX_ADDED_BYTES);
+			return emb_error(b->err, EMB_ERR_LIMIT, "added token %d is longer than %d bytes after normalization",
+							 i, EMB_TOK_MAX_ADDED_BYTES);
 		n += emb_utf8_encode(cp, out + n);
 	}
 	*n_out = n;
@@ -171,7 +172,7 @@ add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *n
 		return EMB_OK;
 	}
 	key.text = b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES;
-	status = normalize_content(b, &added->piece, b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES, &key.len);
+	status = normalize_content(b, i, b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES, &key.len);
 	if (status != EMB_OK)
 		return status;
 	/* The library then finds it between any two characters, and words fall apart. */
