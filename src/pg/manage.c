@@ -61,7 +61,7 @@ get_valid_name(text *name, const char *what)
 
 /* ------------------------------------------------------------- options */
 
-pg_attribute_noreturn() static void
+pg_noreturn static void
 option_type_error(const char *key, const char *type)
 {
 	ereport(ERROR,

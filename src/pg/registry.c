@@ -220,7 +220,7 @@ embed_registry_dropped(const uint8 *fingerprint)
 /* --------------------------------------------------------------- names */
 
 /* Nothing to fall back on: because no model is there at all, or none was chosen. */
-pg_attribute_noreturn() static void
+pg_noreturn static void
 no_model_error(EmbKind kind)
 {
 	if (!embed_storage_has_models())
@@ -249,7 +249,7 @@ default_name(EmbKind kind)
 	return name;
 }
 
-pg_attribute_noreturn() static void
+pg_noreturn static void
 unknown_model_error(const char *name, bool tombstone)
 {
 	/* whatever was given as a name: not all of it, if it is long */
