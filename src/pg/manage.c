@@ -186,7 +186,7 @@ fingerprint_hex(const uint8 *fingerprint)
 static void
 check_not_alias(const char *name)
 {
-	char	   *target = embed_storage_find_alias(name);
+	char	   *target = embed_storage_find_alias(name, NULL);
 
 	if (target != NULL)
 		ereport(ERROR,
@@ -202,7 +202,7 @@ check_name_is_free(const char *name, const uint8 *fingerprint)
 	EmbedModelRow row;
 
 	check_not_alias(name);
-	if (!embed_storage_find_model(name, &row) || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
+	if (!embed_storage_find_model(name, NULL, &row) || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -218,7 +218,7 @@ set_alias(const char *alias, const char *name)
 {
 	EmbedModelRow row;
 
-	if (embed_storage_find_model(alias, &row))
+	if (embed_storage_find_model(alias, NULL, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("\"%s\" is the name of a %smodel and cannot be an alias", alias, row.dropped ? "dropped " : "")));
@@ -237,7 +237,7 @@ install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 
 	embed_storage_lock();
 	check_name_is_free(name, spool->fingerprint);
-	if (!embed_storage_find_image(spool->fingerprint, &stored_bytes))
+	if (!embed_storage_find_image(spool->fingerprint, NULL, &stored_bytes))
 	{
 		embed_materialize_row_changes(spool->fingerprint, false);
 		embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
@@ -248,7 +248,7 @@ install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 	embed_storage_put_model(name, &row);
 	if (options->alias != NULL)
 		set_alias(options->alias, name);
-	if (options->has_default ? options->make_default : embed_storage_find_default(kind) == NULL)
+	if (options->has_default ? options->make_default : embed_storage_find_default(kind, NULL) == NULL)
 		embed_storage_put_default(kind, name);
 	embed_spool_publish(spool);
 }
@@ -370,9 +370,9 @@ get_installed(const char *name, EmbedModelRow *row)
 {
 	char	   *target;
 
-	if (embed_storage_find_model(name, row))
+	if (embed_storage_find_model(name, NULL, row))
 		return;
-	target = embed_storage_find_alias(name);
+	target = embed_storage_find_alias(name, NULL);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%s\" does not exist", name),
@@ -411,7 +411,7 @@ drop_model(const char *name, bool forget)
 	else
 		embed_storage_put_model(name, &row);
 	embed_storage_plans_changed();
-	if (embed_storage_find_image(row.fingerprint, &size_bytes) && !embed_storage_image_is_used(row.fingerprint))
+	if (embed_storage_find_image(row.fingerprint, NULL, &size_bytes) && !embed_storage_image_is_used(row.fingerprint))
 	{
 		embed_materialize_row_changes(row.fingerprint, true);
 		embed_storage_delete_image(row.fingerprint);
@@ -466,7 +466,7 @@ embed_set_alias(PG_FUNCTION_ARGS)
 	embed_storage_lock();
 	if (PG_ARGISNULL(1))
 	{
-		if (embed_storage_find_alias(alias) == NULL)
+		if (embed_storage_find_alias(alias, NULL) == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("alias \"%s\" does not exist", alias)));

@@ -386,16 +386,10 @@ write_chunk(void *ctx, const char *data, size_t size)
 
 /* Writes the file from the rows, checking the hash on the way. */
 static void
-write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes)
+write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 {
-	int64		stored_bytes;
-
 	reserve_space(spool->fd, spool->path, size_bytes);
-	embed_storage_read_image(fingerprint, write_chunk, spool);
-	if (spool->size_bytes == 0 && !embed_storage_find_image(fingerprint, &stored_bytes))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the model was dropped while it was being read")));
+	embed_storage_read_image(fingerprint, snapshot, write_chunk, spool);
 	embed_spool_finish(spool);
 	if (spool->size_bytes != size_bytes || memcmp(spool->fingerprint, fingerprint, EMB_HASH_SIZE) != 0)
 		ereport(ERROR,
@@ -406,9 +400,43 @@ write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes)
 				 errhint("Restore the tables of schema _embed from a backup, or drop the model and import it again.")));
 }
 
-/* Makes the file if it is not there; another backend may be faster. */
+/* Maps the file; addr NULL when it is not there or not of that size. */
 static void
-materialize_file(const uint8 *fingerprint, int64 size_bytes)
+map_file(const uint8 *fingerprint, int64 size_bytes, EmbedMapping *mapping)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+	int			fd;
+
+	mapping->addr = NULL;
+	image_path(path, MyDatabaseId, fingerprint);
+	/* O_NONBLOCK: should somebody have put a FIFO there */
+	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
+	if (fd < 0 && errno != ENOENT && errno != ELOOP)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes)
+	{
+		void	   *addr = mmap(NULL, size_bytes, PROT_READ, MAP_SHARED, fd, 0);
+
+		if (addr == MAP_FAILED)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("could not map file \"%s\" (%lld bytes): %m", path, (long long) size_bytes)));
+		*mapping = (EmbedMapping) {addr, size_bytes};
+	}
+	CloseTransientFile(fd);
+}
+
+/*
+ * Makes the file if it is not there (another backend may be faster) and maps
+ * it, before a sweep that may no longer see its row.
+ */
+static void
+materialize_file(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping)
 {
 	char		path[MAXPGPATH];
 	int			lock_fd;
@@ -424,7 +452,7 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes)
 		embed_spool_begin(&spool);
 		PG_TRY();
 		{
-			write_from_rows(&spool, fingerprint, size_bytes);
+			write_from_rows(&spool, fingerprint, size_bytes, snapshot);
 			publish(&spool);
 		}
 		PG_CATCH();
@@ -434,60 +462,28 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes)
 		}
 		PG_END_TRY();
 		CloseTransientFile(spool.fd);
+		map_file(fingerprint, size_bytes, mapping);
 		sweep();
 	}
+	else
+		map_file(fingerprint, size_bytes, mapping);
 	CloseTransientFile(lock_fd);
 }
 
-/* Maps the file; addr NULL when it is not there or not of that size. */
-static EmbedMapping
-map_file(const uint8 *fingerprint, int64 size_bytes)
+void
+embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping)
 {
-	EmbedMapping mapping = {NULL, 0};
-	char		path[MAXPGPATH];
-	struct stat st;
-	int			fd;
-
-	image_path(path, MyDatabaseId, fingerprint);
-	/* O_NONBLOCK: should somebody have put a FIFO there */
-	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
-	if (fd < 0 && errno != ENOENT && errno != ELOOP)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
-	if (fd < 0)
-		return mapping;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes)
-	{
-		void	   *addr = mmap(NULL, size_bytes, PROT_READ, MAP_SHARED, fd, 0);
-
-		if (addr == MAP_FAILED)
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("could not map file \"%s\" (%lld bytes): %m", path, (long long) size_bytes)));
-		mapping = (EmbedMapping) {addr, size_bytes};
-	}
-	CloseTransientFile(fd);
-	return mapping;
-}
-
-EmbedMapping
-embed_materialize(const uint8 *fingerprint, int64 size_bytes)
-{
-	EmbedMapping mapping = map_file(fingerprint, size_bytes);
-
-	/* A sweeper that does not see an uncommitted row may take the file between the two steps. */
-	for (int attempt = 0; mapping.addr == NULL; attempt++)
+	map_file(fingerprint, size_bytes, mapping);
+	/* whoever commits a drop or finds damage unlinks without the lock */
+	for (int attempt = 0; mapping->addr == NULL; attempt++)
 	{
 		if (attempt == 10)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the file of a model image keeps disappearing from \"%s\"", IMAGE_ROOT)));
 		CHECK_FOR_INTERRUPTS();
-		materialize_file(fingerprint, size_bytes);
-		mapping = map_file(fingerprint, size_bytes);
+		materialize_file(fingerprint, size_bytes, snapshot, mapping);
 	}
-	return mapping;
 }
 
 void
@@ -561,7 +557,7 @@ image_is_owned(const uint8 *fingerprint)
 	RowChange  *change = find_row_change(fingerprint);
 	int64		size_bytes;
 
-	return (change != NULL && change->existed) || embed_storage_find_image(fingerprint, &size_bytes);
+	return (change != NULL && change->existed) || embed_storage_find_image(fingerprint, NULL, &size_bytes);
 }
 
 /* all: the database is gone, and so goes everything in its folder. */
@@ -659,7 +655,7 @@ unlink_without_row(XactEvent event, pg_attribute_unused() void *arg)
 
 			/* the extension itself may have been dropped */
 			change->exists = OidIsValid(embed_storage_model_relid()) &&
-				embed_storage_find_image(change->fingerprint, &size_bytes);
+				embed_storage_find_image(change->fingerprint, NULL, &size_bytes);
 		}
 		return;
 	}

@@ -16,14 +16,19 @@
 
 #include "pg/glue.h"
 
+#include "utils/snapshot.h"
+
 typedef struct EmbedMapping
 {
 	void	   *addr;			/* NULL: not mapped */
 	size_t		size_bytes;
 } EmbedMapping;
 
-/* Maps the image with that fingerprint, from its file or else from its rows. Raises. */
-extern EmbedMapping embed_materialize(const uint8 *fingerprint, int64 size_bytes);
+/*
+ * Maps the image with that fingerprint, from its file or else from its rows as
+ * of snapshot. Raises; what *mapping holds then is the caller's to unmap.
+ */
+extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping);
 
 /* Unlinks this database's file. */
 extern void embed_materialize_discard(const uint8 *fingerprint);

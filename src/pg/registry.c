@@ -108,14 +108,14 @@ open_mapping(RegistryEntry *entry, EmbError *err)
 
 /* Maps and opens the image. A file that does not open is thrown away and made again, once. */
 static void
-open_entry(RegistryEntry *entry, int64 size_bytes)
+open_entry(RegistryEntry *entry, int64 size_bytes, Snapshot snapshot)
 {
 	for (bool retried = false;; retried = true)
 	{
 		EmbError	err;
 		EmbStatus	status;
 
-		entry->mapping = embed_materialize(entry->ref.fingerprint, size_bytes);
+		embed_materialize(entry->ref.fingerprint, size_bytes, snapshot, &entry->mapping);
 		status = open_mapping(entry, &err);
 		if (status == EMB_OK)
 			return;
@@ -134,7 +134,7 @@ open_entry(RegistryEntry *entry, int64 size_bytes)
  * stay readable or say so in emb_model_open.
  */
 static RegistryEntry *
-get_entry(const uint8 *fingerprint, int64 size_bytes)
+get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 {
 	RegistryEntry *entry;
 	bool		found;
@@ -154,7 +154,7 @@ get_entry(const uint8 *fingerprint, int64 size_bytes)
 	entry->gone = false;
 	PG_TRY();
 	{
-		open_entry(entry, size_bytes);
+		open_entry(entry, size_bytes, snapshot);
 	}
 	PG_CATCH();
 	{
@@ -180,7 +180,7 @@ check_entries(void)
 	{
 		int64		size_bytes;
 
-		entry->gone = !embed_storage_find_image(entry->ref.fingerprint, &size_bytes);
+		entry->gone = !embed_storage_find_image(entry->ref.fingerprint, NULL, &size_bytes);
 		any_gone |= entry->gone;
 	}
 	checked_generation = now;
@@ -237,13 +237,13 @@ no_model_error(EmbKind kind)
 
 /* The name to look up where no model argument is given; palloc'd. */
 static char *
-default_name(EmbKind kind)
+default_name(EmbKind kind, Snapshot snapshot)
 {
 	char	   *name;
 
 	if (kind == EMB_KIND_EMBEDDING && embed_guc_model != NULL && embed_guc_model[0] != '\0')
 		return pstrdup(embed_guc_model);
-	name = embed_storage_find_default(embed_kind_name(kind));
+	name = embed_storage_find_default(embed_kind_name(kind), snapshot);
 	if (name == NULL)
 		no_model_error(kind);
 	return name;
@@ -271,19 +271,19 @@ unknown_model_error(const char *name, bool tombstone)
 
 /* The row of name, or of the model its alias stands for. */
 static void
-resolve_name(const char *name, EmbedNameUse use, EmbedModelRow *row)
+resolve_name(const char *name, EmbedNameUse use, Snapshot snapshot, EmbedModelRow *row)
 {
 	char	   *target;
 
 	if (!emb_name_is_valid(name, strlen(name)))
 		unknown_model_error(name, false);
-	if (embed_storage_find_model(name, row))
+	if (embed_storage_find_model(name, snapshot, row))
 	{
 		if (row->dropped)
 			unknown_model_error(name, true);
 		return;
 	}
-	target = embed_storage_find_alias(name);
+	target = embed_storage_find_alias(name, snapshot);
 	if (target == NULL)
 		unknown_model_error(name, false);
 	if (use == EMBED_NAME_ARGUMENT)
@@ -292,7 +292,7 @@ resolve_name(const char *name, EmbedNameUse use, EmbedModelRow *row)
 				 errmsg("\"%s\" is an alias of model \"%s\" and cannot be a model argument", name, target),
 				 errdetail("A call with a model argument is immutable; an alias may change."),
 				 errhint("Use the model's name \"%s\", or the alias in the setting embed.model or in embed_trigger.", target)));
-	if (!embed_storage_find_model(target, row) || row->dropped)
+	if (!embed_storage_find_model(target, snapshot, row) || row->dropped)
 		unknown_model_error(target, false);
 }
 
@@ -301,22 +301,25 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 {
 	EmbedModelRow row;
 	RegistryEntry *entry;
+	Snapshot	snapshot;
 	int64		size_bytes;
 
 	watched_relid = embed_storage_model_relid();
 	check_entries();
+	snapshot = embed_storage_begin_read();
 	if (name == NULL)
 	{
-		name = default_name(kind);
+		name = default_name(kind, snapshot);
 		use = EMBED_NAME_ALIAS_TOO;
 	}
-	resolve_name(name, use, &row);
-	if (!embed_storage_find_image(row.fingerprint, &size_bytes))
+	resolve_name(name, use, snapshot, &row);
+	if (!embed_storage_find_image(row.fingerprint, snapshot, &size_bytes))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the image of model \"%s\" is missing from table \"_embed.image\"", name),
 				 errhint("Import the model again, or restore schema _embed from a backup.")));
-	entry = get_entry(row.fingerprint, size_bytes);
+	entry = get_entry(row.fingerprint, size_bytes, snapshot);
+	embed_storage_end_read(snapshot);
 	if (entry->ref.info->kind != kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

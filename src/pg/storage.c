@@ -99,12 +99,12 @@ storage_open(const char *table, LOCKMODE lock)
 
 /* A scan by the leading columns of the primary key, which must exist. */
 static SysScanDesc
-storage_scan(Relation rel, const char *table, int nkeys, ScanKey keys)
+storage_scan(Relation rel, const char *table, Snapshot snapshot, int nkeys, ScanKey keys)
 {
 	char		index[NAMEDATALEN];
 
 	snprintf(index, sizeof(index), "%s_pkey", table);
-	return systable_beginscan(rel, storage_relid(index), true, NULL, nkeys, keys);
+	return systable_beginscan(rel, storage_relid(index), true, snapshot, nkeys, keys);
 }
 
 static void
@@ -158,8 +158,21 @@ get_attr(Relation rel, HeapTuple tuple, AttrNumber attno)
 
 /* ------------------------------------------------------------- reading */
 
+Snapshot
+embed_storage_begin_read(void)
+{
+	/* always a fresh one: no invalidation message would renew it for our tables */
+	return RegisterSnapshot(GetCatalogSnapshot(embed_storage_model_relid()));
+}
+
+void
+embed_storage_end_read(Snapshot snapshot)
+{
+	UnregisterSnapshot(snapshot);
+}
+
 bool
-embed_storage_find_model(const char *name, EmbedModelRow *row)
+embed_storage_find_model(const char *name, Snapshot snapshot, EmbedModelRow *row)
 {
 	Relation	rel = storage_open("model", AccessShareLock);
 	ScanKeyData key;
@@ -167,7 +180,7 @@ embed_storage_find_model(const char *name, EmbedModelRow *row)
 	HeapTuple	tuple;
 
 	text_key(&key, Anum_model_name, name);
-	scan = storage_scan(rel, "model", 1, &key);
+	scan = storage_scan(rel, "model", snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -180,7 +193,7 @@ embed_storage_find_model(const char *name, EmbedModelRow *row)
 }
 
 bool
-embed_storage_find_image(const uint8 *fingerprint, int64 *size_bytes)
+embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes)
 {
 	Relation	rel = storage_open("image", AccessShareLock);
 	ScanKeyData key;
@@ -188,7 +201,7 @@ embed_storage_find_image(const uint8 *fingerprint, int64 *size_bytes)
 	HeapTuple	tuple;
 
 	fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
-	scan = storage_scan(rel, "image", 1, &key);
+	scan = storage_scan(rel, "image", snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		*size_bytes = DatumGetInt64(get_attr(rel, tuple, Anum_image_size_bytes));
@@ -207,7 +220,7 @@ embed_storage_image_kind(const uint8 *fingerprint)
 	char	   *kind;
 
 	fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
-	scan = storage_scan(rel, "image", 1, &key);
+	scan = storage_scan(rel, "image", NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
@@ -221,7 +234,7 @@ embed_storage_image_kind(const uint8 *fingerprint)
 
 /* The text in column value_attno of the row whose key column equals key_value. */
 static char *
-find_text(const char *table, AttrNumber key_attno, const char *key_value, AttrNumber value_attno)
+find_text(const char *table, Snapshot snapshot, AttrNumber key_attno, const char *key_value, AttrNumber value_attno)
 {
 	Relation	rel = storage_open(table, AccessShareLock);
 	ScanKeyData key;
@@ -230,7 +243,7 @@ find_text(const char *table, AttrNumber key_attno, const char *key_value, AttrNu
 	char	   *value = NULL;
 
 	text_key(&key, key_attno, key_value);
-	scan = storage_scan(rel, table, 1, &key);
+	scan = storage_scan(rel, table, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		value = TextDatumGetCString(get_attr(rel, tuple, value_attno));
@@ -240,15 +253,15 @@ find_text(const char *table, AttrNumber key_attno, const char *key_value, AttrNu
 }
 
 char *
-embed_storage_find_alias(const char *alias)
+embed_storage_find_alias(const char *alias, Snapshot snapshot)
 {
-	return find_text("alias", Anum_alias_alias, alias, Anum_alias_name);
+	return find_text("alias", snapshot, Anum_alias_alias, alias, Anum_alias_name);
 }
 
 char *
-embed_storage_find_default(const char *kind)
+embed_storage_find_default(const char *kind, Snapshot snapshot)
 {
-	return find_text("default_model", Anum_default_kind, kind, Anum_default_name);
+	return find_text("default_model", snapshot, Anum_default_kind, kind, Anum_default_name);
 }
 
 /*
@@ -264,7 +277,7 @@ read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
 
 	fingerprint_key(&keys[0], Anum_chunk_fingerprint, fingerprint);
 	ScanKeyInit(&keys[1], Anum_chunk_no, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(no));
-	scan = systable_beginscan(rel, storage_relid("chunk_pkey"), true, snapshot, 2, keys);
+	scan = storage_scan(rel, "chunk", snapshot, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		data = DatumGetByteaPCopy(get_attr(rel, tuple, Anum_chunk_data));
@@ -273,10 +286,9 @@ read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
 }
 
 void
-embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *ctx)
+embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunkVisit visit, void *ctx)
 {
 	Relation	rel = storage_open("chunk", AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(rel)));
 	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed chunk",
 													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_cxt = MemoryContextSwitchTo(chunk_cxt);
@@ -291,7 +303,6 @@ embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *
 	}
 	MemoryContextSwitchTo(old_cxt);
 	MemoryContextDelete(chunk_cxt);
-	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 }
 
@@ -386,7 +397,7 @@ insert_row(Relation rel, Datum *values)
 static void
 delete_rows(Relation rel, const char *table, ScanKey key)
 {
-	SysScanDesc scan = storage_scan(rel, table, 1, key);
+	SysScanDesc scan = storage_scan(rel, table, NULL, 1, key);
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))

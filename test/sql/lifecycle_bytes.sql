@@ -49,8 +49,9 @@ SELECT 'pgsql_tmp_embed/' || oid AS folder FROM pg_database WHERE datname = curr
 SELECT :'folder' || '/' || fingerprint || '.img' AS file, fingerprint || '.img' AS name FROM image \gset
 CREATE TABLE lifecycle_v AS SELECT * FROM v;
 CREATE TABLE lifecycle_name AS SELECT :'file' AS file, :'name' AS name, :'folder' AS folder, (SELECT length(bytes) FROM image) AS bytes;
+CREATE TABLE lifecycle_output (line text);
 CREATE FUNCTION lifecycle_shell(command text) RETURNS void LANGUAGE plpgsql AS
-$$ BEGIN EXECUTE format('COPY (SELECT) TO PROGRAM %L', replace(command, 'FILE', (SELECT file FROM lifecycle_name))); END $$;
+$$ BEGIN EXECUTE format('COPY lifecycle_output FROM PROGRAM %L', replace(command, 'FILE', (SELECT file FROM lifecycle_name))); END $$;
 CREATE FUNCTION lifecycle_check(OUT same bool, OUT bytes bool, OUT kinds text) LANGUAGE sql AS $$
 	SELECT (SELECT embed('a text', 'tiny-' || 'cls') = v FROM lifecycle_v), (pg_stat_file(file)).size = bytes,
 		(SELECT string_agg(f, ' ') FROM pg_ls_dir(folder) f WHERE f !~ '^[0-9a-f]{64}\.img$')
@@ -130,5 +131,6 @@ UPDATE _embed.model SET fingerprint = '\x00' WHERE name = 'tiny-cls';
 SELECT embed('a text', 'tiny-cls') IS NULL;
 ROLLBACK;
 SELECT * FROM lifecycle_check();
-DROP TABLE lifecycle_v, lifecycle_name;
+SELECT count(*) AS output FROM lifecycle_output;
+DROP TABLE lifecycle_v, lifecycle_name, lifecycle_output;
 DROP FUNCTION lifecycle_shell, lifecycle_check;
