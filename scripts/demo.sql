@@ -10,8 +10,8 @@ CREATE EXTENSION embed;
 \timing on
 SELECT embed_import(:'model', :'path') AS imported;
 \timing off
-SELECT name, family, dim, max_tokens, precision, pooling, pg_size_pretty(bytes) AS size, is_default FROM embed_models;
-SELECT dim FROM embed_models WHERE is_default
+SELECT name, family, dim, max_tokens, precision, pooling, pg_size_pretty(bytes) AS size, "default" FROM embed_models;
+SELECT dim FROM embed_models WHERE "default"
 \gset
 
 -- With pgvector the column is a vector with an index, without it an array.
@@ -123,7 +123,7 @@ ORDER BY 1 DESC;
 
 \echo '    An update embeds again, and only when the source changed'
 UPDATE notes SET body = 'Otters hold hands while they sleep.' WHERE id = 17;
-SELECT * FROM search('sea animals that sleep together', 1);
+SELECT * FROM search('animals asleep, paw in paw', 1);
 
 \echo '    How fast: 400 different sentences of 15 to 20 tokens in arrays of 100'
 SELECT clock_timestamp() AS started

@@ -10,7 +10,6 @@
 
 #include "cli/cli.h"
 #include "model/packed.h"
-#include "tokenizer/tokenizer.h"
 
 static void
 print_hex(const uint8_t *bytes, size_t n)
@@ -145,38 +144,23 @@ tokenize_texts(const CliArgs *args, const CliModel *m, const CliTexts *texts, in
 	return 0;
 }
 
-/* Pairs are for rerankers; here the model's tokenizer is asked directly. */
 static int
 tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *type_ids)
 {
-	int32_t		max = emb_model_info(m->model)->max_tokens;
-	const EmbImageSection *section;
-	EmbImageView view;
-	EmbTokenizer *tok;
-	EmbTokResult r;
+	EmbEncoded	r;
 	EmbError	err;
-	int			code = 0;
 
 	if (texts->n != 2)
 	{
 		fprintf(stderr, "embed-cli: a pair has two texts, not %d\n", texts->n);
 		return CLI_USAGE;
 	}
-	if (emb_image_view(m->image, m->size_bytes, &view, &err) != EMB_OK)
+	if (emb_model_encode_pair(m->model, texts->text[0], texts->len[0], texts->text[1], texts->len[1], ids, type_ids,
+							  emb_model_info(m->model)->max_tokens, NULL, &r, &err) != EMB_OK)
 		return cli_error("tokenize", &err);
-	section = emb_image_section(&view, EMB_SECTION_TOKENIZER);
-	if (emb_tok_open(m->image + section->offset, section->size_bytes, false, &m->mem, &tok, &err) != EMB_OK)
-		return cli_error("tokenize", &err);
-	if (emb_tok_encode_pair(tok, texts->text[0], texts->len[0], texts->text[1], texts->len[1],
-							EMB_TOK_LONGEST_FIRST, ids, type_ids, max, NULL, &r, &err) != EMB_OK)
-		code = cli_error("tokenize", &err);
-	else
-	{
-		print_ids(ids, r.n_ids);
-		print_ids(type_ids, r.n_ids);
-	}
-	emb_tok_close(tok);
-	return code;
+	print_ids(ids, r.n_ids);
+	print_ids(type_ids, r.n_ids);
+	return 0;
 }
 
 int

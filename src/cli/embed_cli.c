@@ -152,7 +152,7 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_ISA:
 			if (emb_isa_select(value, &err) != EMB_OK)
-				return cli_error("--isa", &err);
+				return cli_error("--isa", &err) + (emb_isa_is_known(value) ? 0 : CLI_USAGE - CLI_FAILED);
 			break;
 		case OPT_HELP:
 			fputs(usage_text, stdout);

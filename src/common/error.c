@@ -10,7 +10,7 @@
  * vsnprintf may cut a UTF-8 sequence at the end of the buffer; drop the
  * incomplete one, so that a server can show the message.
  */
-static void
+static void EMB_PRINTF(3, 0)
 format_utf8(char *buf, size_t size, const char *fmt, va_list args)
 {
 	int			n = vsnprintf(buf, size, fmt, args);
@@ -31,7 +31,7 @@ format_utf8(char *buf, size_t size, const char *fmt, va_list args)
 	buf[end] = '\0';
 }
 
-static void
+static void EMB_PRINTF(4, 0)
 fill(EmbError *err, EmbStatus code, int64_t offset, const char *fmt, va_list args)
 {
 	if (err == NULL)

@@ -426,8 +426,8 @@ check_directory(const char *dir, EmbError *err)
 			: emb_error(err, EMB_ERR_IO, "could not stat \"%s\": %s", dir, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%s\" is not a directory", dir);
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
+		emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a directory", dir);
+		return emb_error_hint(err, EMB_ERR_NOT_REGULAR,
 							  "Name the directory that holds config.json, model.safetensors and the tokenizer's files.");
 	}
 	return EMB_OK;

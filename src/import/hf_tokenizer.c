@@ -124,8 +124,8 @@ emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdded *added, const E
 	if (added->id < 0)
 		added->id = storage->max_added_id >= storage->n_distinct ? storage->max_added_id + 1 : storage->n_distinct;
 	if (added->id >= EMB_TOK_MAX_VOCAB)
-		return emb_error(err, EMB_ERR_LIMIT, "%s: added token \"%.80s\" has id %d, beyond %d",
-						 file, added->piece.text, added->id, EMB_TOK_MAX_VOCAB - 1);
+		return emb_error(err, EMB_ERR_LIMIT, "%s: added token \"%.*s\" has id %d, beyond %d",
+						 file, EMB_TOK_SHOW(added->piece.text), added->id, EMB_TOK_MAX_VOCAB - 1);
 	if (spec->n_added == storage->added_capacity && (status = grow_added(spec, file, mem, err)) != EMB_OK)
 		return status;
 	if (added->id > storage->max_added_id)
@@ -193,8 +193,8 @@ refuse_component(const EmbJson *doc, const char *key, const char *type, const ch
 {
 	if (type == NULL)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" has no type, only %s is supported", doc->file, key, wanted);
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s.type\" is \"%.80s\", only %s is supported",
-					 doc->file, key, type, wanted);
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s.type\" is \"%.*s\", only %s is supported",
+					 doc->file, key, EMB_TOK_SHOW(type), wanted);
 }
 
 static EmbStatus
@@ -246,8 +246,8 @@ read_vocab(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Emb
 	json_object_foreach((json_t *) vocab, key, value)
 	{
 		if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= EMB_TOK_MAX_VOCAB)
-			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of vocabulary entry \"%.80s\" is not an integer in 0..%d",
-							 doc->file, key, EMB_TOK_MAX_VOCAB - 1);
+			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of vocabulary entry \"%.*s\" is not an integer in 0..%d",
+							 doc->file, EMB_TOK_SHOW(key), EMB_TOK_MAX_VOCAB - 1);
 		if (json_integer_value(value) > max_id)
 			max_id = json_integer_value(value);
 	}
@@ -264,8 +264,8 @@ read_vocab(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Emb
 		if (key[0] == '\0')
 			continue;
 		if (piece->text != NULL)
-			return emb_error(err, EMB_ERR_FORMAT, "%s: vocabulary entries \"%.80s\" and \"%.80s\" share id %lld",
-							 doc->file, piece->text, key, (long long) json_integer_value(value));
+			return emb_error(err, EMB_ERR_FORMAT, "%s: vocabulary entries \"%.*s\" and \"%.*s\" share id %lld",
+							 doc->file, EMB_TOK_SHOW(piece->text), EMB_TOK_SHOW(key), (long long) json_integer_value(value));
 		*piece = (EmbTokPiece) {key, (uint32_t) strlen(key)};
 	}
 	storage->vocab = vocab;
@@ -301,7 +301,7 @@ read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbErr
 	spec->max_chars_per_word = (int32_t) max_chars;
 	spec->unk_id = emb_tok_spec_find(spec, unk);
 	if (spec->unk_id < 0)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: the unknown token \"%.80s\" is not in the vocabulary", doc->file, unk);
+		return emb_error(err, EMB_ERR_FORMAT, "%s: the unknown token \"%.*s\" is not in the vocabulary", doc->file, EMB_TOK_SHOW(unk));
 	return EMB_OK;
 }
 
@@ -372,14 +372,15 @@ add_special(const EmbJson *doc, const json_t *specials, const char *name, int64_
 	EmbStatus	status = EMB_OK;
 
 	if (!json_is_array(ids))
-		return emb_error(err, EMB_ERR_FORMAT, "%s: special token \"%.80s\" has no ids in \"post_processor.special_tokens\"",
-						 doc->file, name);
+		return emb_error(err, EMB_ERR_FORMAT, "%s: special token \"%.*s\" has no ids in \"post_processor.special_tokens\"",
+						 doc->file, EMB_TOK_SHOW(name));
 	for (size_t i = 0; i < json_array_size(ids) && status == EMB_OK; i++)
 	{
 		const json_t *id = json_array_get(ids, i);
 
 		if (!json_is_integer(id))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: an id of special token \"%.80s\" is not an integer", doc->file, name);
+			return emb_error(err, EMB_ERR_FORMAT, "%s: an id of special token \"%.*s\" is not an integer",
+							 doc->file, EMB_TOK_SHOW(name));
 		status = add_slot(doc, t, EMB_TOK_SLOT_SPECIAL, json_integer_value(id), type_id, err);
 	}
 	return status;
@@ -408,7 +409,7 @@ read_template_item(const EmbJson *doc, const json_t *item, const json_t *special
 		return add_slot(doc, t, EMB_TOK_SLOT_A, 0, type_id, err);
 	if (strcmp(id, "B") == 0)
 		return add_slot(doc, t, EMB_TOK_SLOT_B, 0, type_id, err);
-	return emb_error(err, EMB_ERR_FORMAT, "%s: \"post_processor\" names sequence \"%.80s\", not A or B", doc->file, id);
+	return emb_error(err, EMB_ERR_FORMAT, "%s: \"post_processor\" names sequence \"%.*s\", not A or B", doc->file, EMB_TOK_SHOW(id));
 }
 
 static int

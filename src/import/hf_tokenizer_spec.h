@@ -8,6 +8,9 @@
 #include "import/hf_tokenizer.h"
 #include "import/json.h"
 
+/* For "%.*s" in messages: as much of s as is useful. */
+#define EMB_TOK_SHOW(s)			emb_json_clip(s, 80), s
+
 #define EMB_TOK_STORAGE_DOCS	4
 #define EMB_TOK_MAX_VOCAB		4000000
 #define EMB_TOK_MAX_ADDED_TOKENS 16384

@@ -191,8 +191,8 @@ static EmbStatus
 check_given_id(const EmbJson *doc, const EmbTokAdded *added, json_int_t id, EmbError *err)
 {
 	if (added->piece.len > 0 && added->id != id)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s gives added token \"%.80s\" id %lld, the vocabulary makes it %d",
-						 doc->file, added->piece.text, (long long) id, added->id);
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s gives added token \"%.*s\" id %lld, the vocabulary makes it %d",
+						 doc->file, EMB_TOK_SHOW(added->piece.text), (long long) id, added->id);
 	return EMB_OK;
 }
 
@@ -215,11 +215,11 @@ add_decoder_tokens(EmbTokSpec *spec, const EmbJson *doc, const json_t *decoder, 
 		errno = 0;
 		id = strtol(key, &end, 10);
 		if (key[0] < '0' || key[0] > '9' || *end != '\0' || errno != 0 || id >= EMB_TOK_MAX_VOCAB)
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" has key \"%.80s\", not an id in 0..%d",
-							 doc->file, key, EMB_TOK_MAX_VOCAB - 1);
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" has key \"%.*s\", not an id in 0..%d",
+							 doc->file, EMB_TOK_SHOW(key), EMB_TOK_MAX_VOCAB - 1);
 		if (!json_is_object(value))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" entry \"%.80s\" is not an object",
-							 doc->file, key);
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" entry \"%.*s\" is not an object",
+							 doc->file, EMB_TOK_SHOW(key));
 		if ((status = emb_tok_read_added(doc, value, false, &added, err)) != EMB_OK ||
 			(status = emb_tok_spec_add(spec, doc->file, &added, mem, err)) != EMB_OK ||
 			(status = check_given_id(doc, &added, id, err)) != EMB_OK)
@@ -245,7 +245,7 @@ add_added_file(EmbTokSpec *spec, const EmbJson *doc, const EmbAllocator *mem, Em
 		EmbTokAdded added = {.piece = {key, (uint32_t) strlen(key)}, .normalized = true};
 
 		if (!json_is_integer(value))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of \"%.80s\" is not an integer", doc->file, key);
+			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of \"%.*s\" is not an integer", doc->file, EMB_TOK_SHOW(key));
 		if ((status = emb_tok_spec_add(spec, doc->file, &added, mem, err)) != EMB_OK ||
 			(status = check_given_id(doc, &added, json_integer_value(value), err)) != EMB_OK)
 			return status;
@@ -283,8 +283,8 @@ add_roles(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError 
 			return status;
 		ids[i] = emb_tok_spec_find(spec, added.piece.text);
 		if (ids[i] < 0 && roles[i].needed)
-			return emb_error(err, EMB_ERR_FORMAT, "%s has no line \"%.80s\", the tokenizer's %s",
-							 file, added.piece.text, roles[i].key);
+			return emb_error(err, EMB_ERR_FORMAT, "%s has no line \"%.*s\", the tokenizer's %s",
+							 file, EMB_TOK_SHOW(added.piece.text), roles[i].key);
 		if (ids[i] >= 0 && (status = emb_tok_spec_add(spec, file, &added, mem, err)) != EMB_OK)
 			return status;
 	}
@@ -335,8 +335,8 @@ check_class(const EmbJson *doc, EmbError *err)
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strcmp(name, known[i]) == 0)
 			return EMB_OK;
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"tokenizer_class\" is \"%.80s\", only BertTokenizer is supported "
-					 "without a tokenizer.json", doc->file, name);
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"tokenizer_class\" is \"%.*s\", only BertTokenizer is supported "
+					 "without a tokenizer.json", doc->file, EMB_TOK_SHOW(name));
 }
 
 static EmbStatus
@@ -383,7 +383,8 @@ emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec,
 	memset(spec, 0, sizeof(EmbTokSpec));
 	if (!emb_file_exists(dir, VOCAB_FILE))
 	{
-		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.300s\" has neither tokenizer.json nor vocab.txt", dir);
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt",
+				  emb_json_clip(dir, 300), dir);
 		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Put the model's tokenizer.json beside its config.json");
 	}
 	status = emb_file_read_all(dir, VOCAB_FILE, EMB_JSON_TOKENIZER_MAX, mem, &data, &size, err);

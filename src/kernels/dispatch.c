@@ -30,7 +30,7 @@ typedef struct Level
 
 	/*
 	 * 10 ms are 200,000 products in scalar where fmaf is emulated (50 ns; 4 ns
-	 * with the instruction), and far more than 64 million in vectors.
+	 * with the instruction), and far more than 32 million in vectors.
 	 */
 	int64_t		macs_per_piece;
 	LevelState	state;
@@ -113,9 +113,9 @@ never(void)
 /* Best first; scalar, which is always there, last. */
 static Level levels[] = {
 	{.name = "amx", .machine_has = never},
-	{.name = "avx512vnni", .machine_has = emb_cpu_has_avx512vnni, .fill = override_avx512vnni, .macs_per_piece = 64 << 20},
-	{.name = "avxvnni", .machine_has = emb_cpu_has_avxvnni, .fill = override_avxvnni, .macs_per_piece = 64 << 20},
-	{.name = "avx2", .machine_has = emb_cpu_has_avx2, .fill = override_avx2, .macs_per_piece = 64 << 20},
+	{.name = "avx512vnni", .machine_has = emb_cpu_has_avx512vnni, .fill = override_avx512vnni, .macs_per_piece = 32 << 20},
+	{.name = "avxvnni", .machine_has = emb_cpu_has_avxvnni, .fill = override_avxvnni, .macs_per_piece = 32 << 20},
+	{.name = "avx2", .machine_has = emb_cpu_has_avx2, .fill = override_avx2, .macs_per_piece = 32 << 20},
 	{.name = "neon", .machine_has = never},
 	{.name = "scalar", .machine_has = always, .macs_per_piece = 200000}
 };

@@ -66,7 +66,8 @@ tile_avx2(const EmbGemmTile *t, const int n_rows, const int n_panels)
 	{
 		EMB_UNROLL
 		for (int h = 0; h < 2 * n_panels; h++)
-			finish_avx2(t, t->c + r * t->c_stride + h * 8, t->bias + h * 8, acc_f32x8[r][h]);
+			finish_avx2(t, t->c + r * t->c_stride + h * 8,
+						t->bias == NULL ? NULL : t->bias + h * 8, acc_f32x8[r][h]);
 	}
 }
 

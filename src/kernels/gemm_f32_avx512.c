@@ -67,7 +67,8 @@ tile_avx512(const EmbGemmTile *t, const int n_rows, const int n_panels)
 	{
 		EMB_UNROLL
 		for (int p = 0; p < n_panels; p++)
-			finish_avx512(t, t->c + r * t->c_stride + p * EMB_PANEL, t->bias + p * EMB_PANEL, acc_f32x16[r][p]);
+			finish_avx512(t, t->c + r * t->c_stride + p * EMB_PANEL,
+						  t->bias == NULL ? NULL : t->bias + p * EMB_PANEL, acc_f32x16[r][p]);
 	}
 }
 

@@ -17,19 +17,24 @@ chain_scalar(const float *a, const float *b, int32_t k, float sums[EMB_PANEL])
 			sums[j] = fmaf(a[i], b[(size_t) i * EMB_PANEL + j], sums[j]);
 }
 
+static int32_t
+block_length(int32_t n_left)
+{
+	return n_left < EMB_GEMM_K_BLOCK ? n_left : EMB_GEMM_K_BLOCK;
+}
+
 static void
 row_scalar(const float *a, const float *panel, const float *bias, int32_t n_in, float *c)
 {
 	float		total[EMB_PANEL];
 	float		block[EMB_PANEL];
 
-	for (int32_t k0 = 0; k0 < n_in; k0 += EMB_GEMM_K_BLOCK)
+	chain_scalar(a, panel, block_length(n_in), total);
+	for (int32_t k0 = EMB_GEMM_K_BLOCK; k0 < n_in; k0 += EMB_GEMM_K_BLOCK)
 	{
-		int32_t		k = n_in - k0 < EMB_GEMM_K_BLOCK ? n_in - k0 : EMB_GEMM_K_BLOCK;
-
-		chain_scalar(a + k0, panel + (size_t) k0 * EMB_PANEL, k, block);
+		chain_scalar(a + k0, panel + (size_t) k0 * EMB_PANEL, block_length(n_in - k0), block);
 		for (int j = 0; j < EMB_PANEL; j++)
-			total[j] = k0 == 0 ? block[j] : total[j] + block[j];
+			total[j] = total[j] + block[j];
 	}
 	for (int j = 0; j < EMB_PANEL; j++)
 		c[j] = bias != NULL ? total[j] + bias[j] : total[j];

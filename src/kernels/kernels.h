@@ -21,7 +21,8 @@
  * No kernel allocates, fails, or keeps state; all are safe in any thread and
  * accept any alignment. Unless said otherwise n >= 1 is any length, and
  * nothing outside the named elements is read or written. Finite inputs give
- * finite results as long as no sum or product of the equation overflows.
+ * finite results as long as no sum or product of the equation overflows; if one
+ * does, the level makes no difference to which results are finite.
  *
  * The operations (names as in kernels.def):
  *
@@ -37,7 +38,7 @@
  * gelu_f32			x = x/2 (1 + erf(x / sqrt 2)); absolute error below 2e-7 max(1, |x|).
  * gelu_tanh_f32	x = x / (1 + 2^(-2 u log2 e)), u = sqrt(2/pi) (x + 0.044715 x^3), which is
  *					x/2 (1 + tanh u); absolute error below 3e-7 max(1, |x|).
- * relu_f32			x = max(x, 0)
+ * relu_f32			x = max(0, x)
  * add_f32			y = y + x
  * div_f32			x = x / divisor
  * dot_f32			returns sum(fma: x y); the arguments may be one array

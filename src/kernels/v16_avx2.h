@@ -2,6 +2,8 @@
  * v16_avx2.h
  *		16 floats in two ymm, for a region with AVX2 and FMA.
  */
+#define V16_INLINE EMB_ALWAYS_INLINE
+
 typedef struct v16
 {
 	__m256		lo,				/* lanes 0 .. 7 */
@@ -9,7 +11,7 @@ typedef struct v16
 } v16;
 
 /* All ones in the first n lanes of lo, hi; n is 0 .. 16. */
-EMB_ALWAYS_INLINE void
+V16_INLINE void
 v16_masks(int n, __m256i *lo, __m256i *hi)
 {
 	const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -18,20 +20,20 @@ v16_masks(int n, __m256i *lo, __m256i *hi)
 	*hi = _mm256_cmpgt_epi32(_mm256_set1_epi32(n - 8), lanes);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_load(const float *p)
 {
 	return (v16) {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
 }
 
-EMB_ALWAYS_INLINE void
+V16_INLINE void
 v16_store(float *p, v16 a)
 {
 	_mm256_storeu_ps(p, a.lo);
 	_mm256_storeu_ps(p + 8, a.hi);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_load_part(const float *p, int n)
 {
 	__m256i		lo,
@@ -41,7 +43,7 @@ v16_load_part(const float *p, int n)
 	return (v16) {_mm256_maskload_ps(p, lo), n > 8 ? _mm256_maskload_ps(p + 8, hi) : _mm256_setzero_ps()};
 }
 
-EMB_ALWAYS_INLINE void
+V16_INLINE void
 v16_store_part(float *p, v16 a, int n)
 {
 	__m256i		lo,
@@ -53,7 +55,7 @@ v16_store_part(float *p, v16 a, int n)
 		_mm256_maskstore_ps(p + 8, hi, a.hi);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_keep(v16 a, int n, float other)
 {
 	__m256i		lo,
@@ -65,56 +67,56 @@ v16_keep(v16 a, int n, float other)
 				  _mm256_blendv_ps(fill, a.hi, _mm256_castsi256_ps(hi))};
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_set(float x)
 {
 	return (v16) {_mm256_set1_ps(x), _mm256_set1_ps(x)};
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_add(v16 a, v16 b)
 {
 	return (v16) {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_sub(v16 a, v16 b)
 {
 	return (v16) {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_mul(v16 a, v16 b)
 {
 	return (v16) {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_div(v16 a, v16 b)
 {
 	return (v16) {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_fma(v16 a, v16 b, v16 c)
 {
 	return (v16) {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
 
 /* maxps gives its second operand unless the first is greater: NaN and -0 as in C. */
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_max(v16 a, v16 b)
 {
 	return (v16) {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_min(v16 a, v16 b)
 {
 	return (v16) {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_add_exponent(v16 a, v16 z)
 {
 	__m256i		lo = _mm256_slli_epi32(_mm256_castps_si256(z.lo), 23);
@@ -124,7 +126,7 @@ v16_add_exponent(v16 a, v16 z)
 				  _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.hi), hi))};
 }
 
-EMB_ALWAYS_INLINE float
+V16_INLINE float
 v16_sum(v16 a)
 {
 	__m256		by8 = _mm256_add_ps(a.lo, a.hi);
@@ -134,7 +136,7 @@ v16_sum(v16 a)
 	return _mm_cvtss_f32(_mm_add_ss(by2, _mm_movehdup_ps(by2)));
 }
 
-EMB_ALWAYS_INLINE float
+V16_INLINE float
 v16_largest(v16 a)
 {
 	__m256		by8 = _mm256_max_ps(a.lo, a.hi);

@@ -2,95 +2,97 @@
  * v16_avx512.h
  *		16 floats in one zmm, for a region with AVX-512 F, DQ and VL.
  */
+#define V16_INLINE EMB_ALWAYS_INLINE
+
 typedef __m512 v16;
 
 /* The first n lanes; n is 0 .. 16. */
-EMB_ALWAYS_INLINE __mmask16
+V16_INLINE __mmask16
 v16_mask(int n)
 {
 	return (__mmask16) ((1u << n) - 1);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_load(const float *p)
 {
 	return _mm512_loadu_ps(p);
 }
 
-EMB_ALWAYS_INLINE void
+V16_INLINE void
 v16_store(float *p, v16 a)
 {
 	_mm512_storeu_ps(p, a);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_load_part(const float *p, int n)
 {
 	return _mm512_maskz_loadu_ps(v16_mask(n), p);
 }
 
-EMB_ALWAYS_INLINE void
+V16_INLINE void
 v16_store_part(float *p, v16 a, int n)
 {
 	_mm512_mask_storeu_ps(p, v16_mask(n), a);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_keep(v16 a, int n, float other)
 {
 	return _mm512_mask_mov_ps(_mm512_set1_ps(other), v16_mask(n), a);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_set(float x)
 {
 	return _mm512_set1_ps(x);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_add(v16 a, v16 b)
 {
 	return _mm512_add_ps(a, b);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_sub(v16 a, v16 b)
 {
 	return _mm512_sub_ps(a, b);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_mul(v16 a, v16 b)
 {
 	return _mm512_mul_ps(a, b);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_div(v16 a, v16 b)
 {
 	return _mm512_div_ps(a, b);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_fma(v16 a, v16 b, v16 c)
 {
 	return _mm512_fmadd_ps(a, b, c);
 }
 
 /* maxps gives its second operand unless the first is greater: NaN and -0 as in C. */
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_max(v16 a, v16 b)
 {
 	return _mm512_max_ps(a, b);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_min(v16 a, v16 b)
 {
 	return _mm512_min_ps(a, b);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_add_exponent(v16 a, v16 z)
 {
 	__m512i		exponent = _mm512_slli_epi32(_mm512_castps_si512(z), 23);
@@ -99,7 +101,7 @@ v16_add_exponent(v16 a, v16 z)
 }
 
 /* _mm512_reduce_add_ps leaves its order to the compiler. */
-EMB_ALWAYS_INLINE float
+V16_INLINE float
 v16_sum(v16 a)
 {
 	__m256		by8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -109,7 +111,7 @@ v16_sum(v16 a)
 	return _mm_cvtss_f32(_mm_add_ss(by2, _mm_movehdup_ps(by2)));
 }
 
-EMB_ALWAYS_INLINE float
+V16_INLINE float
 v16_largest(v16 a)
 {
 	__m256		by8 = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));

@@ -6,6 +6,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Left to the compiler: unrolled and inlined to the end, this is more than it likes. */
+#define V16_INLINE static inline
+
 typedef struct v16
 {
 	float		lane[16];
@@ -17,85 +20,85 @@ typedef struct v16
 		result.lane[i] = (expression); \
 	return result
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_load(const float *p)
 {
 	V16_LANES(p[i]);
 }
 
-EMB_ALWAYS_INLINE void
+V16_INLINE void
 v16_store(float *p, v16 a)
 {
 	memcpy(p, a.lane, sizeof(a.lane));
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_load_part(const float *p, int n)
 {
 	V16_LANES(i < n ? p[i] : 0.0f);
 }
 
-EMB_ALWAYS_INLINE void
+V16_INLINE void
 v16_store_part(float *p, v16 a, int n)
 {
 	memcpy(p, a.lane, n * sizeof(float));
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_keep(v16 a, int n, float other)
 {
 	V16_LANES(i < n ? a.lane[i] : other);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_set(float x)
 {
 	V16_LANES(x);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_add(v16 a, v16 b)
 {
 	V16_LANES(a.lane[i] + b.lane[i]);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_sub(v16 a, v16 b)
 {
 	V16_LANES(a.lane[i] - b.lane[i]);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_mul(v16 a, v16 b)
 {
 	V16_LANES(a.lane[i] * b.lane[i]);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_div(v16 a, v16 b)
 {
 	V16_LANES(a.lane[i] / b.lane[i]);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_fma(v16 a, v16 b, v16 c)
 {
 	V16_LANES(fmaf(a.lane[i], b.lane[i], c.lane[i]));
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_max(v16 a, v16 b)
 {
 	V16_LANES(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_min(v16 a, v16 b)
 {
 	V16_LANES(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]);
 }
 
-EMB_ALWAYS_INLINE v16
+V16_INLINE v16
 v16_add_exponent(v16 a, v16 z)
 {
 	v16			result;
@@ -113,7 +116,7 @@ v16_add_exponent(v16 a, v16 z)
 	return result;
 }
 
-EMB_ALWAYS_INLINE float
+V16_INLINE float
 v16_sum(v16 a)
 {
 	for (int n = 8; n > 0; n /= 2)
@@ -122,7 +125,7 @@ v16_sum(v16 a)
 	return a.lane[0];
 }
 
-EMB_ALWAYS_INLINE float
+V16_INLINE float
 v16_largest(v16 a)
 {
 	for (int n = 8; n > 0; n /= 2)

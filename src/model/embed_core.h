@@ -147,6 +147,15 @@ extern EmbStatus emb_model_encode(const EmbModel *model, EmbPrompt prompt,
 								  int32_t *ids, int32_t max_ids, const EmbAllocator *mem,
 								  const EmbStop *stop, EmbEncoded *result, EmbError *err);
 
+/*
+ * Two texts as the model's pair template joins them, the longer one cut first;
+ * type_ids has max_ids entries, as ids. EMB_ERR_UNSUPPORTED: the model's
+ * tokenizer takes no pairs.
+ */
+extern EmbStatus emb_model_encode_pair(const EmbModel *model, const char *a, size_t a_len,
+									   const char *b, size_t b_len, int32_t *ids, int32_t *type_ids,
+									   int32_t max_ids, const EmbStop *stop, EmbEncoded *result, EmbError *err);
+
 /* Tokens of prompt + text before truncation; reads all of it. */
 extern EmbStatus emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len,
 										const EmbAllocator *mem, const EmbStop *stop,
@@ -174,7 +183,8 @@ typedef struct EmbRun
  * out: [n_seqs, dim], row-major. Sequences are packed into batches of at most
  * batch_tokens (one longer sequence makes a batch of its own); equal ones are
  * computed once. The bits of a row depend on its ids only. Peak scratch is
- * that of one batch.
+ * that of one batch. EMB_ERR_LIMIT: weights so large that a vector is not
+ * finite (a result never holds a NaN).
  */
 extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 								 const EmbRun *run, float *out, EmbError *err);

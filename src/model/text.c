@@ -74,6 +74,20 @@ encode_behind(const EmbModel *model, const char *prompt, size_t prompt_bytes,
 	}
 }
 
+/* max_ids clamped to the model's, or an error where not even the special tokens fit. */
+static EmbStatus
+clamp_ids(const EmbModel *model, bool pair, int32_t *max_ids, EmbError *err)
+{
+	int			n_special = emb_tok_n_special(model->tok, pair);
+
+	if (*max_ids > model->info.max_tokens)
+		*max_ids = model->info.max_tokens;
+	if (*max_ids < n_special || *max_ids < 1)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d tokens have no room for the model's %d special tokens",
+						 *max_ids, n_special);
+	return EMB_OK;
+}
+
 EmbStatus
 emb_model_encode(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len, bool complete,
 				 int32_t *ids, int32_t max_ids, const EmbAllocator *mem, const EmbStop *stop,
@@ -81,16 +95,32 @@ emb_model_encode(const EmbModel *model, EmbPrompt prompt, const char *text, size
 {
 	size_t		prompt_bytes;
 	const char *prefix = prompt_text(model, prompt, &prompt_bytes);
-	int			n_special = emb_tok_n_special(model->tok, false);
+	EmbStatus	status = clamp_ids(model, false, &max_ids, err);
 
-	if (max_ids > model->info.max_tokens)
-		max_ids = model->info.max_tokens;
-	if (max_ids < n_special || max_ids < 1)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d tokens have no room for the model's %d special tokens",
-						 max_ids, n_special);
+	if (status != EMB_OK)
+		return status;
 	if (prompt_bytes == 0)
 		return encode(model, text, len, complete, ids, max_ids, stop, result, err);
 	return encode_behind(model, prefix, prompt_bytes, text, len, complete, ids, max_ids, mem, stop, result, err);
+}
+
+EmbStatus
+emb_model_encode_pair(const EmbModel *model, const char *a, size_t a_len, const char *b, size_t b_len,
+					  int32_t *ids, int32_t *type_ids, int32_t max_ids, const EmbStop *stop,
+					  EmbEncoded *result, EmbError *err)
+{
+	EmbTokResult r;
+	EmbStatus	status;
+
+	if (!emb_tok_has_pair(model->tok))
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
+	status = clamp_ids(model, true, &max_ids, err);
+	if (status == EMB_OK)
+		status = emb_tok_encode_pair(model->tok, a, a_len, b, b_len, EMB_TOK_LONGEST_FIRST,
+									 ids, type_ids, max_ids, stop, &r, err);
+	if (status == EMB_OK)
+		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated};
+	return status;
 }
 
 EmbStatus

@@ -12,6 +12,11 @@
 #include "varatt.h"
 #endif
 
+/* As 18 spells it. */
+#ifndef pg_noreturn
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* PG_WAIT_EXTENSION */
 #if PG_VERSION_NUM >= 140000
 #include "utils/wait_event.h"

@@ -32,7 +32,7 @@ extern EmbAllocator embed_allocator(MemoryContext cxt);
 extern EmbStop embed_stop(void);
 
 /* errors.c: raises err with its SQLSTATE, message and hint. Cancelled: CHECK_FOR_INTERRUPTS. */
-pg_attribute_noreturn() extern void embed_throw(EmbStatus status, const EmbError *err);
+pg_noreturn extern void embed_throw(EmbStatus status, const EmbError *err);
 
 /* errors.c: status -> SQLSTATE. */
 extern int	embed_sqlstate(EmbStatus status);

@@ -45,21 +45,26 @@ check_may_write(const char *function)
 	PreventCommandDuringRecovery(function);
 }
 
-/* The name as a C string, or ERROR 42602. */
+/* The name as a C string, or ERROR 42602 that shows its beginning. */
 static char *
 get_valid_name(text *name, const char *what)
 {
-	if (!emb_name_is_valid(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid %s \"%s\"", what, text_to_cstring(name)),
-				 errhint("A name has 1 to %d of the characters A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
-	return text_to_cstring(name);
+	const char *data = VARDATA_ANY(name);
+	int			size = VARSIZE_ANY_EXHDR(name);
+	int			shown;
+
+	if (emb_name_is_valid(data, size))
+		return text_to_cstring(name);
+	shown = pg_mbcliplen(data, size, EMB_NAME_MAX);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_NAME),
+			 errmsg("invalid %s \"%.*s%s\"", what, shown, data, shown < size ? "..." : ""),
+			 errhint("A name has 1 to %d of the characters A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
 }
 
 /* ------------------------------------------------------------- options */
 
-pg_attribute_noreturn() static void
+pg_noreturn static void
 option_type_error(const char *key, const char *type)
 {
 	ereport(ERROR,
@@ -186,7 +191,7 @@ fingerprint_hex(const uint8 *fingerprint)
 static void
 check_not_alias(const char *name)
 {
-	char	   *target = embed_storage_find_alias(name);
+	char	   *target = embed_storage_find_alias(name, NULL);
 
 	if (target != NULL)
 		ereport(ERROR,
@@ -202,7 +207,7 @@ check_name_is_free(const char *name, const uint8 *fingerprint)
 	EmbedModelRow row;
 
 	check_not_alias(name);
-	if (!embed_storage_find_model(name, &row) || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
+	if (!embed_storage_find_model(name, NULL, &row) || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -218,38 +223,39 @@ set_alias(const char *alias, const char *name)
 {
 	EmbedModelRow row;
 
-	if (embed_storage_find_model(alias, &row))
+	if (embed_storage_find_model(alias, NULL, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("\"%s\" is the name of a %smodel and cannot be an alias", alias, row.dropped ? "dropped " : "")));
 	embed_storage_put_alias(alias, name);
 }
 
-/* From a spooled image to rows. */
-static Datum
-install(const char *name, const uint8 *fingerprint, int64 size_bytes, const ManageOptions *options)
+/* From a finished spool to rows and a file. Nothing is written under a name that is taken. */
+static void
+install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 {
-	const EmbedModelRef *ref;
+	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
+	const EmbModelInfo *info = emb_model_info(model);
+	const char *kind = embed_kind_name(info->kind);
 	EmbedModelRow row;
 	int64		stored_bytes;
-	const char *kind;
-
-	embed_materialize_forget_at(fingerprint, false);
-	ref = embed_registry_open_image(fingerprint, size_bytes);
-	kind = embed_kind_name(ref->info->kind);
 
 	embed_storage_lock();
-	check_name_is_free(name, fingerprint);
-	if (!embed_storage_find_image(fingerprint, &stored_bytes))
-		embed_storage_insert_image(fingerprint, ref->info, ref->image);
-	memcpy(row.fingerprint, fingerprint, EMB_HASH_SIZE);
+	check_name_is_free(name, spool->fingerprint);
+	if (!embed_storage_find_image(spool->fingerprint, NULL, &stored_bytes))
+	{
+		embed_materialize_row_changes(spool->fingerprint, false);
+		embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
+	}
+	emb_model_close(model);
+	memcpy(row.fingerprint, spool->fingerprint, EMB_HASH_SIZE);
 	row.dropped = false;
 	embed_storage_put_model(name, &row);
 	if (options->alias != NULL)
 		set_alias(options->alias, name);
-	if (options->has_default ? options->make_default : embed_storage_find_default(kind) == NULL)
+	if (options->has_default ? options->make_default : embed_storage_find_default(kind, NULL) == NULL)
 		embed_storage_put_default(kind, name);
-	return fingerprint_hex(fingerprint);
+	embed_spool_publish(spool);
 }
 
 typedef struct ImportSink
@@ -305,7 +311,6 @@ embed_import(PG_FUNCTION_ARGS)
 	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	ManageOptions options;
 	EmbedSpool	spool;
-	uint8		fingerprint[EMB_HASH_SIZE];
 
 	check_may_write("embed_import()");
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
@@ -327,7 +332,8 @@ embed_import(PG_FUNCTION_ARGS)
 	PG_TRY();
 	{
 		import_into(&spool, path, &options.import);
-		embed_spool_end(&spool, fingerprint);
+		embed_spool_finish(&spool);
+		install(name, &spool, &options);
 	}
 	PG_CATCH();
 	{
@@ -335,7 +341,23 @@ embed_import(PG_FUNCTION_ARGS)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	PG_RETURN_DATUM(install(name, fingerprint, spool.size_bytes, &options));
+	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
+}
+
+/* Pieces, so that an interrupt does not wait for a gigabyte. */
+static void
+spool_bytes(EmbedSpool *spool, const char *data, size_t size)
+{
+	for (size_t at = 0; at < size; at += EMBED_CHUNK_BYTES)
+	{
+		EmbError	err;
+		EmbStatus	status;
+
+		CHECK_FOR_INTERRUPTS();
+		status = embed_spool_write(spool, data + at, Min(size - at, EMBED_CHUNK_BYTES), &err);
+		if (status != EMB_OK)
+			embed_throw(status, &err);
+	}
 }
 
 Datum
@@ -345,7 +367,6 @@ embed_load(PG_FUNCTION_ARGS)
 	bytea	   *image = PG_GETARG_BYTEA_PP(1);
 	ManageOptions options;
 	EmbedSpool	spool;
-	uint8		fingerprint[EMB_HASH_SIZE];
 
 	check_may_write("embed_load()");
 	parse_options(PG_GETARG_JSONB_P(2), &options);
@@ -359,13 +380,9 @@ embed_load(PG_FUNCTION_ARGS)
 	embed_spool_begin(&spool);
 	PG_TRY();
 	{
-		EmbError	err;
-		EmbStatus	status = embed_spool_write(&spool, VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image), &err);
-
-		if (status != EMB_OK)
-			embed_throw(status, &err);
-		embed_spool_check(&spool);
-		embed_spool_end(&spool, fingerprint);
+		spool_bytes(&spool, VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image));
+		embed_spool_finish(&spool);
+		install(name, &spool, &options);
 	}
 	PG_CATCH();
 	{
@@ -373,7 +390,7 @@ embed_load(PG_FUNCTION_ARGS)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	PG_RETURN_DATUM(install(name, fingerprint, spool.size_bytes, &options));
+	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
 }
 
 /* ---------------------------------------------------------- drop, names */
@@ -384,9 +401,9 @@ get_installed(const char *name, EmbedModelRow *row)
 {
 	char	   *target;
 
-	if (embed_storage_find_model(name, row))
+	if (embed_storage_find_model(name, NULL, row))
 		return;
-	target = embed_storage_find_alias(name);
+	target = embed_storage_find_alias(name, NULL);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%s\" does not exist", name),
@@ -409,13 +426,14 @@ static void
 drop_model(const char *name, bool forget)
 {
 	EmbedModelRow row;
+	int64		size_bytes;
 
 	check_may_write("embed_drop()");
-	embed_materialize_sweep();
 	embed_storage_lock();
 	get_installed(name, &row);
 	if (!forget)
 		check_not_dropped(name, &row);
+	embed_materialize_sweep();
 	embed_storage_delete_aliases_of(name);
 	embed_storage_delete_defaults_of(name);
 	row.dropped = true;
@@ -423,10 +441,11 @@ drop_model(const char *name, bool forget)
 		embed_storage_delete_model(name);
 	else
 		embed_storage_put_model(name, &row);
-	if (!embed_storage_image_is_used(row.fingerprint))
+	embed_storage_plans_changed();
+	if (embed_storage_find_image(row.fingerprint, NULL, &size_bytes) && !embed_storage_image_is_used(row.fingerprint))
 	{
+		embed_materialize_row_changes(row.fingerprint, true);
 		embed_storage_delete_image(row.fingerprint);
-		embed_materialize_forget_at(row.fingerprint, true);
 		embed_registry_dropped(row.fingerprint);
 	}
 }
@@ -478,7 +497,7 @@ embed_set_alias(PG_FUNCTION_ARGS)
 	embed_storage_lock();
 	if (PG_ARGISNULL(1))
 	{
-		if (embed_storage_find_alias(alias) == NULL)
+		if (embed_storage_find_alias(alias, NULL) == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("alias \"%s\" does not exist", alias)));

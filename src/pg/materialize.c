@@ -7,6 +7,10 @@
  * lock: those do not conflict inside a parallel group, and two workers may
  * materialize at once. Whoever writes a .tmp holds an flock on it, so that a
  * .tmp that can be locked has a dead writer. Both go when the process does.
+ *
+ * The deadlock detector does not see flocks. So heavyweight locks come first:
+ * under the writer lock we wait for none (embed_storage_lock_for_read is
+ * called before it).
  */
 #include "pg/materialize.h"
 
@@ -32,15 +36,16 @@
 /* Left free on the disk beside the image, so that the server itself goes on. */
 #define FREE_RESERVE_BYTES	((int64) 16 * 1024 * 1024)
 
-/* Files to unlink when the transaction ends. */
-typedef struct ForgetEntry
+/* Images whose rows this transaction inserted or deleted. */
+typedef struct RowChange
 {
 	uint8		fingerprint[EMB_HASH_SIZE];
-	bool		on_commit;		/* else on abort */
-	struct ForgetEntry *next;
-} ForgetEntry;
+	bool		existed;		/* before the transaction */
+	bool		exists;			/* as it commits */
+	struct RowChange *next;
+} RowChange;
 
-static ForgetEntry *forget_list = NULL;
+static RowChange *row_changes = NULL;
 static unsigned spool_counter = 0;
 
 /* -------------------------------------------------------------- names */
@@ -155,9 +160,8 @@ reserve_space(int fd, const char *path, int64 size_bytes)
 						(long long) size_bytes, IMAGE_ROOT),
 				 errdetail("%lld bytes are free.", (long long) ((double) fs.f_bavail * fs.f_frsize)),
 				 errhint("Free some space in the file system of the data directory.")));
-	do
-		rc = posix_fallocate(fd, 0, size_bytes);
-	while (rc == EINTR);
+	while ((rc = posix_fallocate(fd, 0, size_bytes)) == EINTR)
+		CHECK_FOR_INTERRUPTS();
 	if (rc != 0 && rc != EOPNOTSUPP && rc != EINVAL)
 	{
 		errno = rc;
@@ -167,19 +171,42 @@ reserve_space(int fd, const char *path, int64 size_bytes)
 	}
 }
 
+/*
+ * Creates and locks the temporary file. A sweeper may lock it first, taking it
+ * for a dead writer's; then it is unlinked, and we try another name.
+ */
+static void
+create_temp(EmbedSpool *spool)
+{
+	struct stat st;
+
+	for (;;)
+	{
+		temp_path(spool->path);
+		spool->fd = OpenTransientFile(spool->path, O_RDWR | O_CREAT | O_EXCL | PG_BINARY);
+		if (spool->fd >= 0)
+		{
+			/* a sweeper holds the lock for a moment only */
+			while (flock(spool->fd, LOCK_EX) != 0 && errno == EINTR)
+				;
+			if (fstat(spool->fd, &st) == 0 && st.st_nlink > 0)
+				return;
+			CloseTransientFile(spool->fd);
+		}
+		else if (errno != EEXIST)	/* left by a crash, and the pid is ours now */
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not create file \"%s\": %m", spool->path)));
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 void
 embed_spool_begin(EmbedSpool *spool)
 {
 	make_directories();
 	memset(spool, 0, sizeof(*spool));
-	temp_path(spool->path);
-	spool->fd = OpenTransientFile(spool->path, O_RDWR | O_CREAT | O_EXCL | PG_BINARY);
-	if (spool->fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create file \"%s\": %m", spool->path)));
-	/* Says to sweepers that the writer lives; nobody else locks a new file for long. */
-	(void) flock(spool->fd, LOCK_EX);
+	create_temp(spool);
 	spool->hash = emb_hash_begin();
 	if (spool->hash == NULL)
 	{
@@ -214,6 +241,7 @@ embed_spool_write(EmbedSpool *spool, const void *data, size_t size, EmbError *er
 void
 embed_spool_abort(EmbedSpool *spool)
 {
+	embed_unmap(&spool->mapping);
 	if (spool->hash != NULL)
 		(void) emb_hash_end(spool->hash, NULL);
 	spool->hash = NULL;
@@ -223,9 +251,23 @@ embed_spool_abort(EmbedSpool *spool)
 }
 
 void
-embed_spool_check(EmbedSpool *spool)
+embed_spool_finish(EmbedSpool *spool)
 {
-	EmbAllocator mem = embed_allocator(CurrentMemoryContext);
+	EmbHash    *hash = spool->hash;
+
+	spool->hash = NULL;
+	if (!emb_hash_end(hash, spool->fingerprint))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	if (fchmod(spool->fd, 0400) != 0 || pg_fsync(spool->fd) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync file \"%s\": %m", spool->path)));
+}
+
+EmbModel *
+embed_spool_open(EmbedSpool *spool, MemoryContext cxt)
+{
+	EmbAllocator mem = embed_allocator(cxt);
 	EmbStop		stop = embed_stop();
 	EmbModel   *model;
 	EmbError	err;
@@ -241,13 +283,12 @@ embed_spool_check(EmbedSpool *spool)
 	if (addr == MAP_FAILED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("could not map file \"%s\": %m", spool->path)));
+				 errmsg("could not map file \"%s\" (%lld bytes): %m", spool->path, (long long) spool->size_bytes)));
+	spool->mapping = (EmbedMapping) {addr, spool->size_bytes};
 	status = emb_model_open(addr, spool->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, &model, &err);
-	if (status == EMB_OK)
-		emb_model_close(model);
-	(void) munmap(addr, spool->size_bytes);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
+	return model;
 }
 
 /* Links the image from another database's folder; false when none has it. */
@@ -301,17 +342,17 @@ sync_directory(void)
 
 /* Under the writer lock: spool becomes path, unless somebody's equal file does. */
 static void
-publish(EmbedSpool *spool, const uint8 *fingerprint)
+publish(EmbedSpool *spool)
 {
 	char		path[MAXPGPATH];
 
-	image_path(path, MyDatabaseId, fingerprint);
+	image_path(path, MyDatabaseId, spool->fingerprint);
 	if (image_file_exists(path, spool->size_bytes))
 		(void) unlink(spool->path);
 	else
 	{
 		(void) unlink(path);	/* one of a wrong size */
-		if (link_from_other_database(fingerprint, spool->size_bytes, path))
+		if (link_from_other_database(spool->fingerprint, spool->size_bytes, path))
 			(void) unlink(spool->path);
 		else if (rename(spool->path, path) != 0)
 			ereport(ERROR,
@@ -322,23 +363,17 @@ publish(EmbedSpool *spool, const uint8 *fingerprint)
 	sync_directory();
 }
 
+static void sweep(void);
+
 void
-embed_spool_end(EmbedSpool *spool, uint8 *fingerprint)
+embed_spool_publish(EmbedSpool *spool)
 {
 	int			lock_fd;
 
-	if (!emb_hash_end(spool->hash, fingerprint))
-	{
-		spool->hash = NULL;
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
-	}
-	spool->hash = NULL;
-	if (fchmod(spool->fd, 0400) != 0 || pg_fsync(spool->fd) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not fsync file \"%s\": %m", spool->path)));
+	embed_unmap(&spool->mapping);
 	lock_fd = lock_root();
-	publish(spool, fingerprint);
+	publish(spool);
+	sweep();
 	CloseTransientFile(lock_fd);
 	CloseTransientFile(spool->fd);
 }
@@ -357,40 +392,63 @@ write_chunk(void *ctx, const char *data, size_t size)
 
 /* Writes the file from the rows, checking the hash on the way. */
 static void
-write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes)
+write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 {
-	uint8		got[EMB_HASH_SIZE];
-
 	reserve_space(spool->fd, spool->path, size_bytes);
-	embed_storage_read_image(fingerprint, write_chunk, spool);
-	if (!emb_hash_end(spool->hash, got))
-	{
-		spool->hash = NULL;
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
-	}
-	spool->hash = NULL;
-	if (spool->size_bytes != size_bytes || memcmp(got, fingerprint, EMB_HASH_SIZE) != 0)
+	embed_storage_read_image(fingerprint, snapshot, write_chunk, spool);
+	embed_spool_finish(spool);
+	if (spool->size_bytes != size_bytes || memcmp(spool->fingerprint, fingerprint, EMB_HASH_SIZE) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the stored image of a model does not have the hash it was imported with"),
 				 errdetail("%lld bytes were read, %lld expected.",
 						   (long long) spool->size_bytes, (long long) size_bytes),
 				 errhint("Restore the tables of schema _embed from a backup, or drop the model and import it again.")));
-	if (fchmod(spool->fd, 0400) != 0 || pg_fsync(spool->fd) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not fsync file \"%s\": %m", spool->path)));
 }
 
-static void sweep(void);
-
-/* Makes the file if it is not there; another backend may be faster. */
+/* Maps the file; addr NULL when it is not there or not of that size. */
 static void
-materialize_file(const uint8 *fingerprint, int64 size_bytes)
+map_file(const uint8 *fingerprint, int64 size_bytes, EmbedMapping *mapping)
 {
 	char		path[MAXPGPATH];
-	int			lock_fd = lock_root();
+	struct stat st;
+	int			fd;
 
+	mapping->addr = NULL;
+	image_path(path, MyDatabaseId, fingerprint);
+	/* O_NONBLOCK: should somebody have put a FIFO there */
+	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
+	if (fd < 0 && errno != ENOENT && errno != ELOOP)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes)
+	{
+		void	   *addr = mmap(NULL, size_bytes, PROT_READ, MAP_SHARED, fd, 0);
+
+		if (addr == MAP_FAILED)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("could not map file \"%s\" (%lld bytes): %m", path, (long long) size_bytes)));
+		*mapping = (EmbedMapping) {addr, size_bytes};
+	}
+	CloseTransientFile(fd);
+}
+
+/*
+ * Makes the file if it is not there (another backend may be faster) and maps
+ * it, before a sweep that may no longer see its row.
+ */
+static void
+materialize_file(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping)
+{
+	char		path[MAXPGPATH];
+	int			lock_fd;
+
+	embed_storage_lock_for_read();
+	lock_fd = lock_root();
 	image_path(path, MyDatabaseId, fingerprint);
 	if (!image_file_exists(path, size_bytes) &&
 		!((void) unlink(path), link_from_other_database(fingerprint, size_bytes, path)))
@@ -400,8 +458,8 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes)
 		embed_spool_begin(&spool);
 		PG_TRY();
 		{
-			write_from_rows(&spool, fingerprint, size_bytes);
-			publish(&spool, fingerprint);
+			write_from_rows(&spool, fingerprint, size_bytes, snapshot);
+			publish(&spool);
 		}
 		PG_CATCH();
 		{
@@ -410,59 +468,28 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes)
 		}
 		PG_END_TRY();
 		CloseTransientFile(spool.fd);
+		map_file(fingerprint, size_bytes, mapping);
 		sweep();
 	}
+	else
+		map_file(fingerprint, size_bytes, mapping);
 	CloseTransientFile(lock_fd);
 }
 
-/* Maps the file; addr NULL when it is not there or not of that size. */
-static EmbedMapping
-map_file(const uint8 *fingerprint, int64 size_bytes)
+void
+embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping)
 {
-	EmbedMapping mapping = {NULL, 0};
-	char		path[MAXPGPATH];
-	struct stat st;
-	int			fd;
-
-	image_path(path, MyDatabaseId, fingerprint);
-	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | PG_BINARY);
-	if (fd < 0 && errno != ENOENT && errno != ELOOP)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
-	if (fd < 0)
-		return mapping;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes)
-	{
-		void	   *addr = mmap(NULL, size_bytes, PROT_READ, MAP_SHARED, fd, 0);
-
-		if (addr == MAP_FAILED)
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("could not map file \"%s\" (%lld bytes): %m", path, (long long) size_bytes)));
-		mapping = (EmbedMapping) {addr, size_bytes};
-	}
-	CloseTransientFile(fd);
-	return mapping;
-}
-
-EmbedMapping
-embed_materialize(const uint8 *fingerprint, int64 size_bytes)
-{
-	EmbedMapping mapping = map_file(fingerprint, size_bytes);
-
-	/* A sweeper that does not see an uncommitted row may take the file between the two steps. */
-	for (int attempt = 0; mapping.addr == NULL; attempt++)
+	map_file(fingerprint, size_bytes, mapping);
+	/* whoever commits a drop or finds damage unlinks without the lock */
+	for (int attempt = 0; mapping->addr == NULL; attempt++)
 	{
 		if (attempt == 10)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the file of a model image keeps disappearing from \"%s\"", IMAGE_ROOT)));
 		CHECK_FOR_INTERRUPTS();
-		materialize_file(fingerprint, size_bytes);
-		mapping = map_file(fingerprint, size_bytes);
+		materialize_file(fingerprint, size_bytes, snapshot, mapping);
 	}
-	return mapping;
 }
 
 void
@@ -472,6 +499,27 @@ embed_materialize_discard(const uint8 *fingerprint)
 
 	image_path(path, MyDatabaseId, fingerprint);
 	(void) unlink(path);
+}
+
+void
+embed_materialize_discard_damaged(const uint8 *fingerprint)
+{
+	DIR		   *dir = AllocateDir(IMAGE_ROOT);
+	struct dirent *de;
+
+	if (dir == NULL)
+		return;
+	while ((de = ReadDirExtended(dir, IMAGE_ROOT, LOG)) != NULL)
+	{
+		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
+		char		path[MAXPGPATH];
+
+		if (database == InvalidOid)
+			continue;
+		image_path(path, database, fingerprint);
+		(void) unlink(path);
+	}
+	FreeDir(dir);
 }
 
 void
@@ -488,13 +536,34 @@ embed_unmap(EmbedMapping *mapping)
 static void
 sweep_temp(const char *path)
 {
-	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	int			fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 
 	if (fd < 0)
 		return;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		(void) unlink(path);
 	CloseTransientFile(fd);
+}
+
+static RowChange *
+find_row_change(const uint8 *fingerprint)
+{
+	for (RowChange *change = row_changes; change != NULL; change = change->next)
+	{
+		if (memcmp(change->fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
+			return change;
+	}
+	return NULL;
+}
+
+/* Whether the row of an image is there, or was when this transaction began: it may be rolled back. */
+static bool
+image_is_owned(const uint8 *fingerprint)
+{
+	RowChange  *change = find_row_change(fingerprint);
+	int64		size_bytes;
+
+	return (change != NULL && change->existed) || embed_storage_find_image(fingerprint, NULL, &size_bytes);
 }
 
 /* all: the database is gone, and so goes everything in its folder. */
@@ -513,13 +582,12 @@ sweep_database(Oid database, bool all)
 	{
 		char		path[MAXPGPATH * 2];
 		uint8		fingerprint[EMB_HASH_SIZE];
-		int64		size_bytes;
 
 		snprintf(path, sizeof(path), "%s/%s", dirname, de->d_name);
 		if (has_suffix(de->d_name, ".tmp"))
 			sweep_temp(path);
 		else if (parse_image_name(de->d_name, fingerprint) &&
-				 (all || !embed_storage_find_image(fingerprint, &size_bytes)))
+				 (all || !image_is_owned(fingerprint)))
 			(void) unlink(path);
 	}
 	FreeDir(dir);
@@ -551,8 +619,10 @@ sweep(void)
 void
 embed_materialize_sweep(void)
 {
-	int			lock_fd = lock_root();
+	int			lock_fd;
 
+	embed_storage_lock_for_read();
+	lock_fd = lock_root();
 	sweep();
 	CloseTransientFile(lock_fd);
 }
@@ -560,40 +630,56 @@ embed_materialize_sweep(void)
 /* --------------------------------------------------- end of transaction */
 
 void
-embed_materialize_forget_at(const uint8 *fingerprint, bool on_commit)
+embed_materialize_row_changes(const uint8 *fingerprint, bool existed)
 {
-	ForgetEntry *entry = MemoryContextAlloc(TopMemoryContext, sizeof(ForgetEntry));
+	RowChange  *change;
 
-	memcpy(entry->fingerprint, fingerprint, EMB_HASH_SIZE);
-	entry->on_commit = on_commit;
-	entry->next = forget_list;
-	forget_list = entry;
+	/* what was there before the transaction is known at its first change */
+	if (find_row_change(fingerprint) != NULL)
+		return;
+	change = MemoryContextAlloc(TopMemoryContext, sizeof(RowChange));
+	memcpy(change->fingerprint, fingerprint, EMB_HASH_SIZE);
+	change->existed = existed;
+	change->exists = true;
+	change->next = row_changes;
+	row_changes = change;
 }
 
 /*
- * A wrong guess (a drop inside a rolled-back subtransaction, the same content
- * imported by somebody else meanwhile) costs one materialization, no more.
+ * Subtransactions may have come and gone, so the rows themselves are asked, as
+ * long as that is possible. Of a prepared transaction we do not learn the end:
+ * its files are left to sweepers. A wrong guess costs one materialization.
  */
 static void
-forget_files(XactEvent event, void *arg)
+unlink_without_row(XactEvent event, pg_attribute_unused() void *arg)
 {
-	bool		committed = event == XACT_EVENT_COMMIT;
+	if (event == XACT_EVENT_PRE_COMMIT)
+	{
+		for (RowChange *change = row_changes; change != NULL; change = change->next)
+		{
+			int64		size_bytes;
 
+			/* the extension itself may have been dropped */
+			change->exists = OidIsValid(embed_storage_model_relid()) &&
+				embed_storage_find_image(change->fingerprint, NULL, &size_bytes);
+		}
+		return;
+	}
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	while (forget_list != NULL)
+	while (row_changes != NULL)
 	{
-		ForgetEntry *entry = forget_list;
+		RowChange  *change = row_changes;
 
-		forget_list = entry->next;
-		if (event != XACT_EVENT_PREPARE && entry->on_commit == committed)
-			embed_materialize_discard(entry->fingerprint);
-		pfree(entry);
+		row_changes = change->next;
+		if ((event == XACT_EVENT_COMMIT && !change->exists) || (event == XACT_EVENT_ABORT && !change->existed))
+			embed_materialize_discard(change->fingerprint);
+		pfree(change);
 	}
 }
 
 void
 embed_materialize_init(void)
 {
-	RegisterXactCallback(forget_files, NULL);
+	RegisterXactCallback(unlink_without_row, NULL);
 }

@@ -16,49 +16,77 @@
 
 #include "pg/glue.h"
 
+#include "utils/snapshot.h"
+
 typedef struct EmbedMapping
 {
 	void	   *addr;			/* NULL: not mapped */
 	size_t		size_bytes;
 } EmbedMapping;
 
-/* Maps the image with that fingerprint, from its file or else from its rows. Raises. */
-extern EmbedMapping embed_materialize(const uint8 *fingerprint, int64 size_bytes);
+/*
+ * Maps the image with that fingerprint, from its file or else from its rows as
+ * of snapshot. Raises; what *mapping holds then is the caller's to unmap.
+ */
+extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping);
 
-/* Forgets a file that turned out unusable, so that the next call makes it again. */
+/* Unlinks this database's file. */
 extern void embed_materialize_discard(const uint8 *fingerprint);
 
 /* Where this database's file of that image is, or would be: relative to the data directory, MAXPGPATH. */
 extern void embed_materialize_path(char *path, const uint8 *fingerprint);
+
+/*
+ * The file turned out damaged: unlinks it in every database, for their names
+ * may be links to it. The next call makes it again from the rows.
+ */
+extern void embed_materialize_discard_damaged(const uint8 *fingerprint);
 
 extern void embed_unmap(EmbedMapping *mapping);
 
 /*
  * A temporary file beside the images that embed_import writes to; its final
  * name comes with the hash. Errors of the sink are returned, not raised.
+ *
+ *		embed_spool_begin(&spool);
+ *		PG_TRY: embed_spool_write(...) ...; embed_spool_finish(&spool);
+ *				model = embed_spool_open(&spool); ...; embed_spool_publish(&spool);
+ *		PG_CATCH: embed_spool_abort(&spool);
  */
 typedef struct EmbedSpool
 {
 	int			fd;				/* a transient file: closed at abort */
 	int64		size_bytes;
 	EmbHash    *hash;
+	uint8		fingerprint[EMB_HASH_SIZE]; /* from embed_spool_finish on */
+	EmbedMapping mapping;		/* from embed_spool_open on */
 	char		path[MAXPGPATH];
 } EmbedSpool;
 
 extern void embed_spool_begin(EmbedSpool *spool);
 extern EmbStatus embed_spool_write(EmbedSpool *spool, const void *data, size_t size, EmbError *err);
 
-/* Opens the spooled image and checks all of it, before anything trusts it; raises. */
-extern void embed_spool_check(EmbedSpool *spool);
+/* The last byte is written: computes the fingerprint and syncs the file. Raises. */
+extern void embed_spool_finish(EmbedSpool *spool);
 
-/* Gives the file its final name (or drops it if that is there) and returns the fingerprint. */
-extern void embed_spool_end(EmbedSpool *spool, uint8 *fingerprint);
+/*
+ * Maps the finished file and checks all of it before anything trusts it.
+ * Raises. The model lives in cxt and reads spool->mapping: close it before
+ * embed_spool_publish.
+ */
+extern EmbModel *embed_spool_open(EmbedSpool *spool, MemoryContext cxt);
+
+/* Unmaps the file and gives it its final name, or removes it if that is there. Raises. */
+extern void embed_spool_publish(EmbedSpool *spool);
 
 /* After a failure; safe at any point behind embed_spool_begin. */
 extern void embed_spool_abort(EmbedSpool *spool);
 
-/* At the end of the transaction unlinks the file unless its row is there for everyone to see. */
-extern void embed_materialize_forget_at(const uint8 *fingerprint, bool on_commit);
+/*
+ * This transaction is about to insert or delete the image's row. When it ends,
+ * a file whose row is not there is unlinked. existed: whether the row is there now.
+ */
+extern void embed_materialize_row_changes(const uint8 *fingerprint, bool existed);
 
 /* Removes what no row or database owns: files of dropped images, of dropped databases, of dead writers. */
 extern void embed_materialize_sweep(void);

@@ -11,6 +11,7 @@
 #include "pg/registry.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -83,28 +84,49 @@ close_entry(RegistryEntry *entry)
 	(void) hash_search(registry, entry->ref.fingerprint, HASH_REMOVE, NULL);
 }
 
-/* Opens the mapped image in place. A file that does not open is thrown away. */
-static void
-open_entry(RegistryEntry *entry, unsigned flags)
+/* Opens the mapped image in place. */
+static EmbStatus
+open_mapping(RegistryEntry *entry, EmbError *err)
 {
 	EmbAllocator mem;
 	EmbStop		stop = embed_stop();
-	EmbError	err;
 	EmbStatus	status;
 
 	entry->cxt = AllocSetContextCreate(TopMemoryContext, "embed model", ALLOCSET_SMALL_SIZES);
 	mem = embed_allocator(entry->cxt);
-	status = emb_model_open(entry->mapping.addr, entry->mapping.size_bytes, flags,
-							&mem, &stop, &entry->ref.model, &err);
+	status = emb_model_open(entry->mapping.addr, entry->mapping.size_bytes, 0,
+							&mem, &stop, &entry->ref.model, err);
 	if (status != EMB_OK)
 	{
 		entry->ref.model = NULL;
-		if (status == EMB_ERR_FORMAT)
-			embed_materialize_discard(entry->ref.fingerprint);
-		embed_throw(status, &err);
+		return status;
 	}
 	entry->ref.info = emb_model_info(entry->ref.model);
 	entry->ref.image = entry->mapping.addr;
+	return EMB_OK;
+}
+
+/* Maps and opens the image. A file that does not open is thrown away and made again, once. */
+static void
+open_entry(RegistryEntry *entry, int64 size_bytes, Snapshot snapshot)
+{
+	for (bool retried = false;; retried = true)
+	{
+		EmbError	err;
+		EmbStatus	status;
+
+		embed_materialize(entry->ref.fingerprint, size_bytes, snapshot, &entry->mapping);
+		status = open_mapping(entry, &err);
+		if (status == EMB_OK)
+			return;
+		if (status == EMB_ERR_FORMAT)
+			embed_materialize_discard_damaged(entry->ref.fingerprint);
+		if (status != EMB_ERR_FORMAT || retried)
+			embed_throw(status, &err);
+		MemoryContextDelete(entry->cxt);
+		entry->cxt = NULL;
+		embed_unmap(&entry->mapping);
+	}
 }
 
 /*
@@ -112,7 +134,7 @@ open_entry(RegistryEntry *entry, unsigned flags)
  * stay readable or say so in emb_model_open.
  */
 static RegistryEntry *
-get_entry(const uint8 *fingerprint, int64 size_bytes, unsigned flags)
+get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 {
 	RegistryEntry *entry;
 	bool		found;
@@ -132,8 +154,7 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, unsigned flags)
 	entry->gone = false;
 	PG_TRY();
 	{
-		entry->mapping = embed_materialize(fingerprint, size_bytes);
-		open_entry(entry, flags);
+		open_entry(entry, size_bytes, snapshot);
 	}
 	PG_CATCH();
 	{
@@ -159,7 +180,7 @@ check_entries(void)
 	{
 		int64		size_bytes;
 
-		entry->gone = !embed_storage_find_image(entry->ref.fingerprint, &size_bytes);
+		entry->gone = !embed_storage_find_image(entry->ref.fingerprint, NULL, &size_bytes);
 		any_gone |= entry->gone;
 	}
 	checked_generation = now;
@@ -186,17 +207,6 @@ unmap_gone(XactEvent event, void *arg)
 }
 
 const EmbedModelRef *
-embed_registry_open_image(const uint8 *fingerprint, int64 size_bytes)
-{
-	RegistryEntry *entry = get_entry(fingerprint, size_bytes, EMB_OPEN_CHECK_ALL);
-
-	/* Unless the import commits, this mapping has no row. */
-	entry->gone = true;
-	any_gone = true;
-	return &entry->ref;
-}
-
-const EmbedModelRef *
 embed_registry_find(const uint8 *fingerprint)
 {
 	RegistryEntry *entry = NULL;
@@ -219,54 +229,71 @@ embed_registry_dropped(const uint8 *fingerprint)
 
 /* --------------------------------------------------------------- names */
 
-pg_attribute_noreturn() static void
+/* Nothing to fall back on: because no model is there at all, or none was chosen. */
+pg_noreturn static void
 no_model_error(EmbKind kind)
 {
+	if (!embed_storage_has_models())
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no model is installed in this database"),
+				 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory').")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("no default %s model in this database", embed_kind_name(kind)),
-			 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory'), "
-					 "or choose an installed one with embed_set_default or the setting embed.model.")));
+			 errhint("Choose one of those in embed_models with SELECT embed_set_default('name') or the setting embed.model, "
+					 "or import one with embed_import.")));
 }
 
 /* The name to look up where no model argument is given; palloc'd. */
 static char *
-default_name(EmbKind kind)
+default_name(EmbKind kind, Snapshot snapshot)
 {
 	char	   *name;
 
 	if (kind == EMB_KIND_EMBEDDING && embed_guc_model != NULL && embed_guc_model[0] != '\0')
 		return pstrdup(embed_guc_model);
-	name = embed_storage_find_default(embed_kind_name(kind));
+	name = embed_storage_find_default(embed_kind_name(kind), snapshot);
 	if (name == NULL)
 		no_model_error(kind);
 	return name;
 }
 
-pg_attribute_noreturn() static void
+pg_noreturn static void
 unknown_model_error(const char *name, bool tombstone)
 {
+	/* whatever was given as a name: not all of it, if it is long */
+	int			len = pg_mbcliplen(name, strlen(name), EMB_NAME_MAX);
+	const char *dots = name[len] != '\0' ? "..." : "";
+
+	if (tombstone)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" was dropped", name),
+				 errhint("Importing the same content under that name brings it back.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 tombstone ? errmsg("model \"%s\" was dropped", name)
-			 : errmsg("model \"%s\" does not exist", name),
-			 tombstone ? errhint("Importing the same content under that name brings it back.")
-			 : errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")));
+			 errmsg("model \"%.*s%s\" does not exist", len, name, dots),
+			 embed_storage_has_models()
+			 ? errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")
+			 : errhint("No model is installed. Import one with SELECT embed_import('name', '/path/to/model/directory').")));
 }
 
 /* The row of name, or of the model its alias stands for. */
 static void
-resolve_name(const char *name, EmbedNameUse use, EmbedModelRow *row)
+resolve_name(const char *name, EmbedNameUse use, Snapshot snapshot, EmbedModelRow *row)
 {
 	char	   *target;
 
-	if (embed_storage_find_model(name, row))
+	if (!emb_name_is_valid(name, strlen(name)))
+		unknown_model_error(name, false);
+	if (embed_storage_find_model(name, snapshot, row))
 	{
 		if (row->dropped)
 			unknown_model_error(name, true);
 		return;
 	}
-	target = embed_storage_find_alias(name);
+	target = embed_storage_find_alias(name, snapshot);
 	if (target == NULL)
 		unknown_model_error(name, false);
 	if (use == EMBED_NAME_ARGUMENT)
@@ -275,7 +302,7 @@ resolve_name(const char *name, EmbedNameUse use, EmbedModelRow *row)
 				 errmsg("\"%s\" is an alias of model \"%s\" and cannot be a model argument", name, target),
 				 errdetail("A call with a model argument is immutable; an alias may change."),
 				 errhint("Use the model's name \"%s\", or the alias in the setting embed.model or in embed_trigger.", target)));
-	if (!embed_storage_find_model(target, row) || row->dropped)
+	if (!embed_storage_find_model(target, snapshot, row) || row->dropped)
 		unknown_model_error(target, false);
 }
 
@@ -284,22 +311,25 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 {
 	EmbedModelRow row;
 	RegistryEntry *entry;
+	Snapshot	snapshot;
 	int64		size_bytes;
 
 	watched_relid = embed_storage_model_relid();
 	check_entries();
+	snapshot = embed_storage_begin_read();
 	if (name == NULL)
 	{
-		name = default_name(kind);
+		name = default_name(kind, snapshot);
 		use = EMBED_NAME_ALIAS_TOO;
 	}
-	resolve_name(name, use, &row);
-	if (!embed_storage_find_image(row.fingerprint, &size_bytes))
+	resolve_name(name, use, snapshot, &row);
+	if (!embed_storage_find_image(row.fingerprint, snapshot, &size_bytes))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the image of model \"%s\" is missing from table \"_embed.image\"", name),
 				 errhint("Import the model again, or restore schema _embed from a backup.")));
-	entry = get_entry(row.fingerprint, size_bytes, 0);
+	entry = get_entry(row.fingerprint, size_bytes, snapshot);
+	embed_storage_end_read(snapshot);
 	if (entry->ref.info->kind != kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

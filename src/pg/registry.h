@@ -13,7 +13,7 @@
  *
  * A ref stays valid until the end of the transaction; whoever keeps one
  * compares generations before each use. The lookup raises: no model installed
- * (42704 with a hint), unknown name (42704), alias as a model argument
+ * or none the default (42704 with a hint), unknown name (42704), alias as a model argument
  * (22023), another kind (22023), and whatever materializing meets.
  */
 #ifndef EMBED_PG_REGISTRY_H
@@ -38,12 +38,6 @@ typedef enum EmbedNameUse
 
 /* name NULL: embed.model, else the database's default of that kind. */
 extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use);
-
-/*
- * Opens an image that has no committed row yet, checking all of it: what
- * embed_import and embed_load do with a file they have just written.
- */
-extern const EmbedModelRef *embed_registry_open_image(const uint8 *fingerprint, int64 size_bytes);
 
 /* The model of an image that this backend has mapped, or NULL. */
 extern const EmbedModelRef *embed_registry_find(const uint8 *fingerprint);

@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -18,6 +19,8 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* Attribute numbers, as in sql/embed.sql. */
 enum
@@ -96,12 +99,12 @@ storage_open(const char *table, LOCKMODE lock)
 
 /* A scan by the leading columns of the primary key, which must exist. */
 static SysScanDesc
-storage_scan(Relation rel, const char *table, int nkeys, ScanKey keys)
+storage_scan(Relation rel, const char *table, Snapshot snapshot, int nkeys, ScanKey keys)
 {
 	char		index[NAMEDATALEN];
 
 	snprintf(index, sizeof(index), "%s_pkey", table);
-	return systable_beginscan(rel, storage_relid(index), true, NULL, nkeys, keys);
+	return systable_beginscan(rel, storage_relid(index), true, snapshot, nkeys, keys);
 }
 
 static void
@@ -155,8 +158,21 @@ get_attr(Relation rel, HeapTuple tuple, AttrNumber attno)
 
 /* ------------------------------------------------------------- reading */
 
+Snapshot
+embed_storage_begin_read(void)
+{
+	/* always a fresh one: no invalidation message would renew it for our tables */
+	return RegisterSnapshot(GetCatalogSnapshot(embed_storage_model_relid()));
+}
+
+void
+embed_storage_end_read(Snapshot snapshot)
+{
+	UnregisterSnapshot(snapshot);
+}
+
 bool
-embed_storage_find_model(const char *name, EmbedModelRow *row)
+embed_storage_find_model(const char *name, Snapshot snapshot, EmbedModelRow *row)
 {
 	Relation	rel = storage_open("model", AccessShareLock);
 	ScanKeyData key;
@@ -164,7 +180,7 @@ embed_storage_find_model(const char *name, EmbedModelRow *row)
 	HeapTuple	tuple;
 
 	text_key(&key, Anum_model_name, name);
-	scan = storage_scan(rel, "model", 1, &key);
+	scan = storage_scan(rel, "model", snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
@@ -177,7 +193,7 @@ embed_storage_find_model(const char *name, EmbedModelRow *row)
 }
 
 bool
-embed_storage_find_image(const uint8 *fingerprint, int64 *size_bytes)
+embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes)
 {
 	Relation	rel = storage_open("image", AccessShareLock);
 	ScanKeyData key;
@@ -185,7 +201,7 @@ embed_storage_find_image(const uint8 *fingerprint, int64 *size_bytes)
 	HeapTuple	tuple;
 
 	fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
-	scan = storage_scan(rel, "image", 1, &key);
+	scan = storage_scan(rel, "image", snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		*size_bytes = DatumGetInt64(get_attr(rel, tuple, Anum_image_size_bytes));
@@ -204,7 +220,7 @@ embed_storage_image_kind(const uint8 *fingerprint)
 	char	   *kind;
 
 	fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
-	scan = storage_scan(rel, "image", 1, &key);
+	scan = storage_scan(rel, "image", NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
@@ -218,7 +234,7 @@ embed_storage_image_kind(const uint8 *fingerprint)
 
 /* The text in column value_attno of the row whose key column equals key_value. */
 static char *
-find_text(const char *table, AttrNumber key_attno, const char *key_value, AttrNumber value_attno)
+find_text(const char *table, Snapshot snapshot, AttrNumber key_attno, const char *key_value, AttrNumber value_attno)
 {
 	Relation	rel = storage_open(table, AccessShareLock);
 	ScanKeyData key;
@@ -227,7 +243,7 @@ find_text(const char *table, AttrNumber key_attno, const char *key_value, AttrNu
 	char	   *value = NULL;
 
 	text_key(&key, key_attno, key_value);
-	scan = storage_scan(rel, table, 1, &key);
+	scan = storage_scan(rel, table, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		value = TextDatumGetCString(get_attr(rel, tuple, value_attno));
@@ -237,23 +253,22 @@ find_text(const char *table, AttrNumber key_attno, const char *key_value, AttrNu
 }
 
 char *
-embed_storage_find_alias(const char *alias)
+embed_storage_find_alias(const char *alias, Snapshot snapshot)
 {
-	return find_text("alias", Anum_alias_alias, alias, Anum_alias_name);
+	return find_text("alias", snapshot, Anum_alias_alias, alias, Anum_alias_name);
 }
 
 char *
-embed_storage_find_default(const char *kind)
+embed_storage_find_default(const char *kind, Snapshot snapshot)
 {
-	return find_text("default_model", Anum_default_kind, kind, Anum_default_name);
+	return find_text("default_model", snapshot, Anum_default_kind, kind, Anum_default_name);
 }
 
 /*
- * The data of chunk no. PG 13 to 18 detoast under the registered catalog
- * snapshot of the scan, so the copy is made before the scan ends.
+ * The data of chunk no, detoasted under the snapshot, which is registered.
  */
 static bytea *
-read_chunk(Relation rel, const uint8 *fingerprint, int32 no)
+read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
 {
 	ScanKeyData keys[2];
 	SysScanDesc scan;
@@ -262,7 +277,7 @@ read_chunk(Relation rel, const uint8 *fingerprint, int32 no)
 
 	fingerprint_key(&keys[0], Anum_chunk_fingerprint, fingerprint);
 	ScanKeyInit(&keys[1], Anum_chunk_no, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(no));
-	scan = storage_scan(rel, "chunk", 2, keys);
+	scan = storage_scan(rel, "chunk", snapshot, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 		data = DatumGetByteaPCopy(get_attr(rel, tuple, Anum_chunk_data));
@@ -271,7 +286,7 @@ read_chunk(Relation rel, const uint8 *fingerprint, int32 no)
 }
 
 void
-embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *ctx)
+embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunkVisit visit, void *ctx)
 {
 	Relation	rel = storage_open("chunk", AccessShareLock);
 	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed chunk",
@@ -280,7 +295,7 @@ embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *
 	bytea	   *data;
 
 	/* One index probe a chunk keeps chunks in order without sorting. */
-	for (int32 no = 0; (data = read_chunk(rel, fingerprint, no)) != NULL; no++)
+	for (int32 no = 0; (data = read_chunk(rel, snapshot, fingerprint, no)) != NULL; no++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		visit(ctx, VARDATA(data), VARSIZE(data) - VARHDRSZ);
@@ -291,25 +306,45 @@ embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *
 	table_close(rel, AccessShareLock);
 }
 
-bool
-embed_storage_image_is_used(const uint8 *fingerprint)
+/* Whether a model that is not dropped exists; with a fingerprint, one of that image. */
+static bool
+any_model(const uint8 *fingerprint)
 {
 	Relation	rel = storage_open("model", AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple;
-	bool		used = false;
+	bool		found = false;
 
-	while (!used && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		uint8		fp[EMB_HASH_SIZE];
 
 		copy_fingerprint(fp, get_attr(rel, tuple, Anum_model_fingerprint));
-		used = memcmp(fp, fingerprint, EMB_HASH_SIZE) == 0
-			&& !DatumGetBool(get_attr(rel, tuple, Anum_model_dropped));
+		found = !DatumGetBool(get_attr(rel, tuple, Anum_model_dropped))
+			&& (fingerprint == NULL || memcmp(fp, fingerprint, EMB_HASH_SIZE) == 0);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return used;
+	return found;
+}
+
+bool
+embed_storage_has_models(void)
+{
+	return any_model(NULL);
+}
+
+bool
+embed_storage_image_is_used(const uint8 *fingerprint)
+{
+	return any_model(fingerprint);
+}
+
+void
+embed_storage_lock_for_read(void)
+{
+	table_close(storage_open("image", AccessShareLock), NoLock);
+	table_close(storage_open("chunk", AccessShareLock), NoLock);
 }
 
 /* ------------------------------------------------------------- writing */
@@ -330,6 +365,24 @@ embed_storage_changed(void)
 	CommandCounterIncrement();
 }
 
+/*
+ * Servers throw all plans away when a pg_namespace row changes; nothing less
+ * reaches a plan in which the planner has folded the call away.
+ */
+void
+embed_storage_plans_changed(void)
+{
+	Relation	rel = table_open(NamespaceRelationId, AccessShareLock);
+	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum("_embed"));
+
+	if (HeapTupleIsValid(tuple))
+	{
+		CacheInvalidateHeapTuple(rel, tuple, NULL);
+		ReleaseSysCache(tuple);
+	}
+	table_close(rel, AccessShareLock);
+}
+
 static void
 insert_row(Relation rel, Datum *values)
 {
@@ -344,7 +397,7 @@ insert_row(Relation rel, Datum *values)
 static void
 delete_rows(Relation rel, const char *table, ScanKey key)
 {
-	SysScanDesc scan = storage_scan(rel, table, 1, key);
+	SysScanDesc scan = storage_scan(rel, table, NULL, 1, key);
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))

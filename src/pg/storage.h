@@ -19,6 +19,8 @@
 
 #include "pg/glue.h"
 
+#include "utils/snapshot.h"
+
 #define EMBED_CHUNK_BYTES	(1024 * 1024)
 
 typedef struct EmbedModelRow
@@ -30,19 +32,37 @@ typedef struct EmbedModelRow
 /* OID of _embed.model: changes of any row of ours invalidate its relcache entry. 0: no extension here. */
 extern Oid	embed_storage_model_relid(void);
 
-extern bool embed_storage_find_model(const char *name, EmbedModelRow *row);
-extern bool embed_storage_find_image(const uint8 *fingerprint, int64 *size_bytes);
+/*
+ * What is committed now, for several reads that must agree: a transaction that
+ * moves the default and drops a model is seen as a whole. NULL wherever a
+ * snapshot is asked for: a fresh one.
+ */
+extern Snapshot embed_storage_begin_read(void);
+extern void embed_storage_end_read(Snapshot snapshot);
+
+extern bool embed_storage_find_model(const char *name, Snapshot snapshot, EmbedModelRow *row);
+extern bool embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes);
+
+/* Whether any model is installed that is not dropped. */
+extern bool embed_storage_has_models(void);
 
 /* The kind of an image that is there, palloc'd. */
 extern char *embed_storage_image_kind(const uint8 *fingerprint);
 
 /* palloc'd, or NULL */
-extern char *embed_storage_find_alias(const char *alias);
-extern char *embed_storage_find_default(const char *kind);
+extern char *embed_storage_find_alias(const char *alias, Snapshot snapshot);
+extern char *embed_storage_find_default(const char *kind, Snapshot snapshot);
 
-/* The chunks in order; visit may raise. The data is valid during the call only. */
+/*
+ * The chunks in order, as of snapshot (not NULL: a drop that commits meanwhile
+ * must not tear the image). visit may raise. The data is valid during the call
+ * only.
+ */
 typedef void (*EmbedChunkVisit) (void *ctx, const char *data, size_t size);
-extern void embed_storage_read_image(const uint8 *fingerprint, EmbedChunkVisit visit, void *ctx);
+extern void embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunkVisit visit, void *ctx);
+
+/* AccessShareLock on what embed_storage_find_image and _read_image read, until the transaction ends. */
+extern void embed_storage_lock_for_read(void);
 
 /* ShareRowExclusiveLock on _embed.model: one writer at a time, readers go on. */
 extern void embed_storage_lock(void);
@@ -63,6 +83,12 @@ extern bool embed_storage_image_is_used(const uint8 *fingerprint);
 
 /* Makes the writes visible to this command's successors and tells every backend at commit. */
 extern void embed_storage_changed(void);
+
+/*
+ * Plans hold the results of immutable calls with constants. Makes every
+ * backend plan again: for a name that stands for nothing now.
+ */
+extern void embed_storage_plans_changed(void);
 
 extern const char *embed_kind_name(EmbKind kind);
 

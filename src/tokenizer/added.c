@@ -124,10 +124,16 @@ match_raw(EmbTokEncoder *e, size_t pos, const EmbTokBlockAdded **added, size_t *
 	return (*added)->flags & EMB_TOK_SINGLE_WORD ? check_single_word(e, pos, *end) : FOUND_TOKEN;
 }
 
-/* Takes the match: the end of the segment before it, and of the spaces after it with rstrip. */
+/*
+ * Takes the match: the end of the segment before it, and of the spaces after
+ * it with rstrip. EMB_TOK_CHAR: the library drops it, for its spaces already
+ * belong to the token before.
+ */
 static EmbTokEvent
 take_raw(EmbTokEncoder *e, EmbTokRaw *at, const EmbTokBlockAdded *added, size_t end)
 {
+	size_t		eaten = at->pos < at->skip_before ? at->skip_before : 0;
+
 	at->pos = at->no_match_before = at->skip_before = end;
 	if (added->flags & EMB_TOK_RSTRIP)
 	{
@@ -147,6 +153,8 @@ take_raw(EmbTokEncoder *e, EmbTokRaw *at, const EmbTokBlockAdded *added, size_t 
 			return EMB_TOK_MORE;
 		at->skip_before = stop;
 	}
+	if ((added->flags & EMB_TOK_LSTRIP) != 0 && at->skip_before <= eaten)
+		return EMB_TOK_CHAR;
 	e->token_id = added->id;
 	return EMB_TOK_TOKEN;
 }
@@ -222,7 +230,13 @@ emb_tok_next_raw(EmbTokEncoder *e, EmbTokRaw *at, uint32_t *cp)
 			if (found == FOUND_MORE)
 				return EMB_TOK_MORE;
 			if (found == FOUND_TOKEN)
-				return take_raw(e, at, added, end);
+			{
+				EmbTokEvent event = take_raw(e, at, added, end);
+
+				if (event != EMB_TOK_CHAR)
+					return event;
+				continue;
+			}
 			if (found == FOUND_REJECTED)
 				at->no_match_before = end;
 		}
@@ -319,49 +333,82 @@ end_segment(EmbTokEncoder *e)
 	e->window_ended = false;
 	e->window_before = 0;
 	e->window_no_match = 0;
+	e->window_eaten = false;
 	e->token_id = e->window_token_id;
 	return e->window_event;
 }
 
+static bool
+is_all_spaces(const uint8_t *text, uint32_t n)
+{
+	uint32_t	cp;
+
+	for (uint32_t i = 0; i < n;)
+	{
+		int			len = emb_utf8_decode(text + i, n - i, &cp);
+
+		if (len == 0 || !is_space(cp))
+			return false;
+		i += len;
+	}
+	return true;
+}
+
 /*
- * The strip flags play no part here: they only move spaces from the text to
- * the token, and the next stage drops those anyway.
+ * Takes a match of n bytes out of the window. Eating spaces from the text
+ * changes nothing here, since the next stage drops them; but among spaces that
+ * an rstrip has eaten, the library drops a token of spaces that has lstrip.
  */
+static EmbTokEvent
+take_window(EmbTokEncoder *e, const EmbTokBlockAdded *added, uint32_t n)
+{
+	const uint8_t *match = e->window + e->window_start;
+	bool		dropped = e->window_eaten && (added->flags & EMB_TOK_LSTRIP) != 0 && is_all_spaces(match, n);
+
+	if (emb_utf8_decode_before(match, n, &e->window_before) == 0)
+		return emb_tok_corrupt(e);
+	e->window_start += n;
+	e->window_eaten = (added->flags & EMB_TOK_RSTRIP) != 0;
+	e->token_id = added->id;
+	return dropped ? EMB_TOK_CHAR : EMB_TOK_TOKEN;
+}
+
 EmbTokEvent
 emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp)
 {
-	int			n;
-
-	fill_window(e);
-	if (e->window_ended && (e->window_event == EMB_TOK_FAIL || e->window_event == EMB_TOK_MORE))
-		return e->window_event;
-	if (e->window_start == e->window_end)
-		return end_segment(e);
-
-	if (e->window_no_match == 0 && e->tok->normalized_first[e->window[e->window_start]])
+	for (;;)
 	{
 		const EmbTokBlockAdded *added = NULL;
 		uint32_t	n_match = 0;
-		Found		found = match_window(e, &added, &n_match);
+		Found		found = FOUND_NOTHING;
+		EmbTokEvent event;
+		int			n;
 
+		fill_window(e);
+		if (e->window_ended && (e->window_event == EMB_TOK_FAIL || e->window_event == EMB_TOK_MORE))
+			return e->window_event;
+		if (e->window_start == e->window_end)
+			return end_segment(e);
+		if (e->window_no_match == 0 && e->tok->normalized_first[e->window[e->window_start]])
+			found = match_window(e, &added, &n_match);
 		if (found == FOUND_FAIL)
 			return EMB_TOK_FAIL;
-		if (found == FOUND_REJECTED)
-			e->window_no_match = n_match;
 		if (found == FOUND_TOKEN)
 		{
-			if (emb_utf8_decode_before(e->window + e->window_start, n_match, &e->window_before) == 0)
-				return emb_tok_corrupt(e);
-			e->window_start += n_match;
-			e->token_id = added->id;
-			return EMB_TOK_TOKEN;
+			event = take_window(e, added, n_match);
+			if (event == EMB_TOK_CHAR)
+				continue;
+			return event;
 		}
+		if (found == FOUND_REJECTED)
+			e->window_no_match = n_match;
+		n = emb_utf8_decode(e->window + e->window_start, e->window_end - e->window_start, cp);
+		if (n == 0)
+			return emb_tok_corrupt(e);
+		e->window_start += n;
+		e->window_no_match -= e->window_no_match < (uint32_t) n ? e->window_no_match : (uint32_t) n;
+		e->window_before = *cp;
+		e->window_eaten = e->window_eaten && is_space(*cp);
+		return EMB_TOK_CHAR;
 	}
-	n = emb_utf8_decode(e->window + e->window_start, e->window_end - e->window_start, cp);
-	if (n == 0)
-		return emb_tok_corrupt(e);
-	e->window_start += n;
-	e->window_no_match -= e->window_no_match < (uint32_t) n ? e->window_no_match : (uint32_t) n;
-	e->window_before = *cp;
-	return EMB_TOK_CHAR;
 }

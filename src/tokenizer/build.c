@@ -119,8 +119,9 @@ build_pieces(Build *b)
  * EMB_TOK_MAX_ADDED_BYTES.
  */
 static EmbStatus
-normalize_content(Build *b, const EmbTokPiece *piece, uint8_t *out, uint32_t *n_out)
+normalize_content(Build *b, int32_t i, uint8_t *out, uint32_t *n_out)
 {
+	const EmbTokPiece *piece = &b->spec->added[i].piece;
 	EmbTokenizer tok = {.header = &b->header};	/* no added tokens: none is matched */
 	EmbTokEncoder e;
 	uint32_t	cp;
@@ -131,27 +132,24 @@ normalize_content(Build *b, const EmbTokPiece *piece, uint8_t *out, uint32_t *n_
 	while ((event = emb_tok_next_normalized(&e, &cp)) == EMB_TOK_CHAR)
 	{
 		if (n + EMB_UTF8_MAX_BYTES > EMB_TOK_MAX_ADDED_BYTES)
-			return emb_error(b->err, EMB_ERR_LIMIT, "added token \"%.40s...\" is longer than %d bytes",
-							 piece->text, EMB_TOK_MAX_ADDED_BYTES);
+			return emb_error(b->err, EMB_ERR_LIMIT, "added token %d is longer than %d bytes after normalization",
+							 i, EMB_TOK_MAX_ADDED_BYTES);
 		n += emb_utf8_encode(cp, out + n);
 	}
 	*n_out = n;
 	return event == EMB_TOK_END ? EMB_OK : e.status;
 }
 
-/* Of equal contents the last of the library's list counts, which has the special tokens first. */
-static int32_t
-added_rank(const Build *b, int32_t i)
-{
-	return b->spec->added[i].special ? i : i + b->spec->n_added;
-}
-
-/* One trie key for an added token, in the list of its kind. */
+/*
+ * One trie key for an added token, in the list of its kind. Of tokens that
+ * normalize to the same text the last counts; in the library it is one or the
+ * other, from run to run.
+ */
 static EmbStatus
 add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *normalized, size_t *n_normalized)
 {
 	const EmbTokAdded *added = &b->spec->added[i];
-	EmbTrieKey	key = {(const uint8_t *) added->piece.text, added->piece.len, i, added_rank(b, i)};
+	EmbTrieKey	key = {(const uint8_t *) added->piece.text, added->piece.len, i, i};
 	EmbStatus	status = check_piece(b, "added token", i, &added->piece);
 
 	if (status != EMB_OK)
@@ -174,15 +172,16 @@ add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *n
 		return EMB_OK;
 	}
 	key.text = b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES;
-	status = normalize_content(b, &added->piece, b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES, &key.len);
-	/* What normalizes to nothing matches nothing. */
-	if (status == EMB_OK && key.len > 0)
-	{
-		normalized[(*n_normalized)++] = key;
-		if (key.len > b->header.normalized_max)
-			b->header.normalized_max = key.len;
-	}
-	return status;
+	status = normalize_content(b, i, b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES, &key.len);
+	if (status != EMB_OK)
+		return status;
+	/* The library then finds it between any two characters, and words fall apart. */
+	if (key.len == 0)
+		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "added token %d (id %d) is empty after normalization", i, added->id);
+	if (key.len > b->header.normalized_max)
+		b->header.normalized_max = key.len;
+	normalized[(*n_normalized)++] = key;
+	return EMB_OK;
 }
 
 static EmbStatus

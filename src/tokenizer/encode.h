@@ -78,6 +78,7 @@ typedef struct EmbTokEncoder
 	EmbTokEvent window_event;
 	int32_t		window_token_id;	/* token_id of that event */
 	uint32_t	window_no_match;	/* bytes at the start of the window where no token may match */
+	bool		window_eaten;	/* only spaces lie between the window and a token with rstrip */
 	uint32_t	window_before;	/* the character before the window; 0 at the start of a segment */
 
 	/* wordpiece.c: where ids go */

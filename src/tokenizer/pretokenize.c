@@ -25,6 +25,7 @@ emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text
 	e->window_start = e->window_end = 0;
 	e->window_ended = false;
 	e->window_no_match = 0;
+	e->window_eaten = false;
 	e->window_before = 0;
 	e->ids = ids;
 	e->max_ids = max_ids;

@@ -103,9 +103,9 @@ for my $model (tiny_names())
 if (my $dir = real_model())
 {
 	import_model($node, $db, 'real', $dir);
-	query($node, $db, 'CREATE TABLE some AS SELECT * FROM texts WHERE i % 3 = 0 OR length(t) > 2000; ALTER TABLE some SET (parallel_workers = 2);'
+	query($node, $db, 'CREATE TABLE picked AS SELECT * FROM texts WHERE i % 3 = 0 OR length(t) > 2000; ALTER TABLE picked SET (parallel_workers = 2);'
 		  . " CREATE TABLE three (i int, t text); INSERT INTO three VALUES (1, 'one'), (2, 'two short words'), (3, 'Grüße, 世界')");
-	check_parallel('real', 'some', check_model('real', 'some', grep { $_ ne 'scalar' } @levels));
+	check_parallel('real', 'picked', check_model('real', 'picked', grep { $_ ne 'scalar' } @levels));
 	is(vector_hash('array', 'real', 'three', "SET embed.isa = 'scalar'"),
 		vector_hash('alone', 'real', 'three', "SET embed.isa = 'auto'"),
 		'all-MiniLM-L6-v2: scalar on three short texts');

@@ -57,8 +57,16 @@ sub timeouts
 for my $what (sort keys %streams)
 {
 	my $n = $what =~ /endless/ ? 10 : 3;
-	my ($rounds, $n_alive, $n_cancelled, $err) = timeouts($streams{$what}, $n);
-	my ($worst) = sort { $b <=> $a } map { $_->[1] } @$rounds;
+	my ($rounds, $n_alive, $n_cancelled, $err, $worst);
+
+	# on a machine busy with other things a round may lose its CPU: then all of them again
+	for my $attempt (1 .. 3)
+	{
+		($rounds, $n_alive, $n_cancelled, $err) = timeouts($streams{$what}, $n);
+		($worst) = sort { $b <=> $a } map { $_->[1] } @$rounds;
+		last if ($worst // 99) <= $LIMIT_S || $n_cancelled != $n;
+		diag(sprintf '%s: %.3f s with a load of %s, attempt %d', $what, $worst // 99, (split / /, slurp('/proc/loadavg'))[0], $attempt);
+	}
 	my %pids = map { $_->[0] => 1 } @$rounds;
 
 	is($n_cancelled, $n, "$what: $n timeouts") or diag($err);

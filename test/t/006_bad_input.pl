@@ -180,7 +180,7 @@ query($node, $db, q{SELECT embed_set_alias('alias', 'm')});
 is($state, '22023', 'an alias as a model argument');
 like($message, qr/"m"/, '... names the model behind it');
 is((error_of($node, $db, q{SELECT embed(ARRAY[['a'], ['b']], 'm');}))[0], '2202E', 'a two-dimensional array');
-is((error_of($node, $db, q{SET embed.model = '/etc/passwd; x'; SELECT 1;}))[0], '22023', 'a setting that is no name');
+is((error_of($node, $db, q{LOAD 'embed'; SET embed.model = '/etc/passwd; x';}))[0], '22023', 'a setting that is no name');
 
 # Images of unknown origin.
 my $image_file = (image_files($node))[0];

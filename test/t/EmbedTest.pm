@@ -144,7 +144,9 @@ sub error_of
 sub image_files
 {
 	my ($node) = @_;
-	return sort glob($node->data_dir . '/pgsql_tmp_embed/*/*.img');
+	my @files = sort glob($node->data_dir . '/pgsql_tmp_embed/*/*.img');
+
+	return @files;
 }
 
 # Rows in the tables of _embed: nothing half-installed.
@@ -241,14 +243,18 @@ sub max_difference
 }
 
 # A psql that runs beside the test; finish_psql waits and gives (status, stdout, stderr).
+my $n_psqls = 0;
 sub start_psql
 {
 	my ($node, $db, $sql) = @_;
-	my %psql = (in => $sql, out => '', err => '');
+	my %psql = (out => '', err => '');
+	my $file = $node->basedir . '/psql' . $n_psqls++ . '.sql';
 
+	# a file: IPC::Run feeds a pipe only while someone waits
+	spit($file, $sql);
 	$psql{handle} = IPC::Run::start(
-		[ 'psql', '-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', '-' ],
-		'<' => \$psql{in}, '>' => \$psql{out}, '2>' => \$psql{err});
+		[ 'psql', '-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', $file ],
+		'<' => \undef, '>' => \$psql{out}, '2>' => \$psql{err});
 	return \%psql;
 }
 

@@ -297,6 +297,33 @@ test_readings(void)
 	}
 }
 
+CHANGE(cased, m->tokenizer_config = "{\"do_lower_case\": false}";)
+CHANGE(cased_lowered, m->tokenizer_config = "{\"do_lower_case\": false}"; m->sentence_bert = "{\"do_lower_case\": true}";)
+
+/* sentence-transformers' do_lower_case works on the text, in front of a cased tokenizer too. */
+static void
+test_lowercase(void)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+
+	for (int lowered = 0; lowered < 2; lowered++)
+	{
+		Image		image;
+		EmbModel   *model;
+		EmbEncoded	r;
+		int32_t		ids[16];
+		EmbError	err;
+
+		if (!CHECK(import_changed(lowered ? cased_lowered : cased, NULL, &image, &err) == EMB_OK) ||
+			!CHECK(emb_model_open(image.data, image.size_bytes, 0, &mem, NULL, &model, &err) == EMB_OK))
+			continue;
+		CHECK(emb_model_encode(model, EMB_PROMPT_NONE, "A [MASK]", 8, true, ids, 16, &mem, NULL, &r, &err) == EMB_OK);
+		CHECKF(r.n_ids == 4 && ids[1] == (lowered ? 5 : 1) && ids[2] == 4, "%d ids, %d %d", r.n_ids, ids[1], ids[2]);
+		emb_model_close(model);
+		free(image.data);
+	}
+}
+
 static void
 test_options(void)
 {
@@ -539,6 +566,7 @@ main(void)
 {
 	test_cases();
 	test_readings();
+	test_lowercase();
 	test_options();
 	test_calibration();
 	test_stages();

@@ -69,8 +69,8 @@ test_prompts(void)
 		char		joined[256];
 		int32_t		a[MAX_IDS],
 					b[MAX_IDS];
-		int64_t		n_a,
-					n_b;
+		int64_t		n_a = -1,
+					n_b = -2;
 		EmbEncoded	with,
 					whole;
 		EmbError	err;
@@ -93,6 +93,22 @@ test_prompts(void)
 		r = encode(EMB_PROMPT_DOCUMENT, "base", 4, true, ids, MAX_IDS);
 		CHECK(r.n_ids == 3 && ids[1] == 1);
 	}
+}
+
+static void
+test_pairs(void)
+{
+	static const int32_t want_ids[] = {2, 5, 6, 3, 7, 3};
+	static const int32_t want_types[] = {0, 0, 0, 0, 1, 1};
+	int32_t		ids[MAX_IDS],
+				type_ids[MAX_IDS];
+	EmbEncoded	r;
+	EmbError	err;
+
+	CHECK(emb_model_encode_pair(model, "a b", 3, "c", 1, ids, type_ids, MAX_IDS, NULL, &r, &err) == EMB_OK && r.n_ids == 6 &&
+		  memcmp(ids, want_ids, sizeof(want_ids)) == 0 && memcmp(type_ids, want_types, sizeof(want_types)) == 0);
+	CHECK(emb_model_encode_pair(model, "a b", 3, "c", 1, ids, type_ids, 5, NULL, &r, &err) == EMB_OK && r.n_ids == 5 && r.truncated);
+	CHECK(emb_model_encode_pair(model, "a b", 3, "c", 1, ids, type_ids, 2, NULL, &r, &err) == EMB_ERR_INVALID_ARGUMENT);
 }
 
 /* A prefix either is not enough, or gives what the whole text gives. */
@@ -418,6 +434,32 @@ test_threads(void)
 	emb_threads_stop();
 }
 
+/* All word embeddings of the largest float: sums overflow, which must be said. */
+static void
+test_overflow(void)
+{
+	SmallModel	m = small_model();
+	EmbRun		run = {.mem = &heap};
+	const EmbImageTensor *t;
+	EmbImportOptions options = {.precision = "fp32"};
+	EmbImageView view;
+	EmbModel   *huge;
+	Image		copy;
+	float		out[DIM];
+	EmbError	err;
+
+	write_small_model(fresh_dir(), &m);
+	CHECK(import_image(temp_root, &options, &heap, &copy, &err) == EMB_OK && emb_image_view(copy.data, copy.size_bytes, &view, &err) == EMB_OK);
+	t = &view.tensors[EMB_ROLE_WORD_EMBEDDING];
+	for (uint32_t i = 0; i < t->n_rows * t->n_cols; i++)
+		((float *) (copy.data + t->offset))[i] = i % 2 ? 3e38f : -3e38f;
+	CHECK(emb_model_open(copy.data, copy.size_bytes, EMB_OPEN_CHECK_ALL, &heap, NULL, &huge, &err) == EMB_OK);
+	CHECKF(emb_model_embed(huge, &seqs[3], 1, &run, out, &err) == EMB_ERR_LIMIT && strstr(err.message, "finite") != NULL,
+		   "%s", err.message);
+	emb_model_close(huge);
+	free(copy.data);
+}
+
 static void
 test_vectors(void)
 {
@@ -443,6 +485,7 @@ main(void)
 	{
 		open_small(is_exact ? "fp32" : "int8", "query: data", "");
 		test_prompts();
+		test_pairs();
 		test_prefixes();
 		test_long_text();
 		test_bad_text();
@@ -456,5 +499,6 @@ main(void)
 			test_import_levels();
 		close_small();
 	}
+	test_overflow();
 	return done_testing();
 }

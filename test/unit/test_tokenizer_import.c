@@ -1,0 +1,423 @@
+/*
+ * test_tokenizer_import.c
+ *		tokenizer.json and vocab.txt: what is refused and how it is said, and
+ *		that the two roads lead to one tokenizer.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "tok_util.h"
+
+#define MODEL "\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"[UNK]\", \"continuing_subword_prefix\": \"##\", " \
+	"\"max_input_chars_per_word\": 100, \"vocab\": {\"[UNK]\": 0, \"[CLS]\": 1, \"[SEP]\": 2, \"a\": 3, \"##b\": 4}}"
+#define NORMALIZER "\"normalizer\": {\"type\": \"BertNormalizer\", \"clean_text\": true, \"handle_chinese_chars\": true, " \
+	"\"strip_accents\": null, \"lowercase\": true}"
+#define PRE "\"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}"
+#define POST "\"post_processor\": {\"type\": \"BertProcessing\", \"sep\": [\"[SEP]\", 2], \"cls\": [\"[CLS]\", 1]}"
+#define TOKEN(id, content) "{\"id\": " id ", \"content\": \"" content "\", \"single_word\": false, \"lstrip\": false, " \
+	"\"rstrip\": false, \"normalized\": false, \"special\": true}"
+#define TEMPLATE(single, pair) "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [" single "], \"pair\": [" pair \
+	"], \"special_tokens\": {\"[CLS]\": {\"id\": \"[CLS]\", \"ids\": [1], \"tokens\": [\"[CLS]\"]}}}"
+#define A "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}"
+#define B "{\"Sequence\": {\"id\": \"B\", \"type_id\": 1}}"
+#define CLS "{\"SpecialToken\": {\"id\": \"[CLS]\", \"type_id\": 0}}"
+#define VOCAB(entries) "{\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"[UNK]\", \"continuing_subword_prefix\": \"##\", " \
+	"\"max_input_chars_per_word\": 100, \"vocab\": " entries "}, " NORMALIZER ", " PRE ", " POST "}"
+#define WITH_ADDED(list) "{" MODEL ", " NORMALIZER ", " PRE ", " POST ", \"added_tokens\": " list "}"
+
+#define X10 "xxxxxxxxxx"
+#define X100 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10
+#define X1100 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100
+
+typedef struct Case
+{
+	const char *what;
+	const char *json;
+	EmbStatus	status;
+	const char *message;		/* part of the error message */
+} Case;
+
+static const Case json_cases[] = {
+	{"the smallest", "{" MODEL ", " NORMALIZER ", " PRE ", " POST "}", EMB_OK, NULL},
+	{"old file without model type", "{\"model\": {\"unk_token\": \"[UNK]\", \"continuing_subword_prefix\": \"##\", "
+		"\"max_input_chars_per_word\": 100, \"vocab\": {\"[UNK]\": 0, \"[CLS]\": 1, \"[SEP]\": 2}}, " NORMALIZER ", " PRE ", " POST "}", EMB_OK, NULL},
+	{"empty", "", EMB_ERR_FORMAT, "not valid JSON"},
+	{"array", "[]", EMB_ERR_FORMAT, "not a JSON object"},
+	{"empty object", "{}", EMB_ERR_UNSUPPORTED, "\"model\" is null"},
+	{"cut off", "{" MODEL, EMB_ERR_FORMAT, "not valid JSON"},
+	{"U+0000", VOCAB("{\"[UNK]\": 0, \"a\\u0000b\": 3}"), EMB_ERR_FORMAT, "not valid JSON"},
+	{"invalid UTF-8", VOCAB("{\"[UNK]\": 0, \"\xFF\": 3}"), EMB_ERR_FORMAT, "not valid JSON"},
+	{"lone surrogate", VOCAB("{\"[UNK]\": 0, \"\\ud800\": 3}"), EMB_ERR_FORMAT, "not valid JSON"},
+	{"duplicate key", VOCAB("{\"[UNK]\": 0, \"a\": 1, \"a\": 2}"), EMB_ERR_FORMAT, "duplicate"},
+	{"model is a string", "{\"model\": \"WordPiece\"}", EMB_ERR_FORMAT, "\"model\" is not an object"},
+	{"another model", "{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", EMB_ERR_UNSUPPORTED, "\"model.type\" is \"Unigram\""},
+	{"model without type", "{\"model\": {\"vocab\": {}, \"merges\": []}}", EMB_ERR_UNSUPPORTED, "\"model\" has no type"},
+	{"model type is a number", "{\"model\": {\"type\": 5}}", EMB_ERR_FORMAT, "\"type\" is not a string"},
+	{"no unk_token", "{\"model\": {\"type\": \"WordPiece\"}}", EMB_ERR_FORMAT, "no \"unk_token\""},
+	{"vocab is an array", VOCAB("[]"), EMB_ERR_FORMAT, "\"model.vocab\" is not an object"},
+	{"empty vocab", VOCAB("{}"), EMB_ERR_FORMAT, "\"[UNK]\" is not in the vocabulary"},
+	{"no unknown token", VOCAB("{\"a\": 0}"), EMB_ERR_FORMAT, "\"[UNK]\" is not in the vocabulary"},
+	{"negative id", VOCAB("{\"[UNK]\": 0, \"a\": -1}"), EMB_ERR_FORMAT, "\"a\" is not an integer in"},
+	{"huge id", VOCAB("{\"[UNK]\": 0, \"a\": 4000000}"), EMB_ERR_FORMAT, "\"a\" is not an integer in"},
+	{"id beyond 64 bits", VOCAB("{\"[UNK]\": 0, \"a\": 99999999999999999999}"), EMB_ERR_FORMAT, "is not an integer in"},
+	{"fractional id", VOCAB("{\"[UNK]\": 0, \"a\": 1.5}"), EMB_ERR_FORMAT, "\"a\" is not an integer in"},
+	{"string id", VOCAB("{\"[UNK]\": 0, \"a\": \"1\"}"), EMB_ERR_FORMAT, "\"a\" is not an integer in"},
+	{"shared id", VOCAB("{\"[UNK]\": 0, \"a\": 1, \"b\": 1}"), EMB_ERR_FORMAT, "share id 1"},
+	{"templates beyond the vocabulary", VOCAB("{\"[UNK]\": 0, \"a\": 1}"), EMB_ERR_FORMAT, "adds id 2"},
+	{"holes in the ids", VOCAB("{\"[UNK]\": 0, \"a\": 3000, \"\": 5}"), EMB_OK, NULL},
+	{"long words", "{\"model\": {\"type\": \"WordPiece\", \"unk_token\": \"a\", \"continuing_subword_prefix\": \"\", "
+		"\"max_input_chars_per_word\": 100000, \"vocab\": {\"a\": 5}}, " NORMALIZER ", " PRE ", " POST "}", EMB_ERR_UNSUPPORTED, "max_input_chars_per_word is 100000"},
+	{"no normalizer", "{" MODEL ", " PRE ", " POST "}", EMB_ERR_UNSUPPORTED, "\"normalizer\" is null"},
+	{"null normalizer", "{" MODEL ", \"normalizer\": null, " PRE ", " POST "}", EMB_ERR_UNSUPPORTED, "\"normalizer\" is null"},
+	{"another normalizer", "{" MODEL ", \"normalizer\": {\"type\": \"NFKC\"}, " PRE ", " POST "}", EMB_ERR_UNSUPPORTED, "\"normalizer.type\" is \"NFKC\""},
+	{"normalizer lacks a key", "{" MODEL ", \"normalizer\": {\"type\": \"BertNormalizer\", \"clean_text\": true}, " PRE "}", EMB_ERR_FORMAT, "no \"handle_chinese_chars\""},
+	{"strip_accents is a string", "{" MODEL ", \"normalizer\": {\"type\": \"BertNormalizer\", \"clean_text\": true, "
+		"\"handle_chinese_chars\": true, \"lowercase\": true, \"strip_accents\": \"no\"}, " PRE "}", EMB_ERR_FORMAT, "\"strip_accents\" is not true or false"},
+	{"another pre-tokenizer", "{" MODEL ", " NORMALIZER ", \"pre_tokenizer\": {\"type\": \"Metaspace\"}}", EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.type\" is \"Metaspace\""},
+	{"null pre-tokenizer", "{" MODEL ", " NORMALIZER "}", EMB_ERR_UNSUPPORTED, "\"pre_tokenizer\" is null"},
+	{"null post-processor", "{" MODEL ", " NORMALIZER ", " PRE "}", EMB_ERR_UNSUPPORTED, "\"post_processor\" is null"},
+	{"another post-processor", "{" MODEL ", " NORMALIZER ", " PRE ", \"post_processor\": {\"type\": \"ByteLevel\"}}", EMB_ERR_UNSUPPORTED, "\"ByteLevel\""},
+	{"cls is no pair", "{" MODEL ", " NORMALIZER ", " PRE ", \"post_processor\": {\"type\": \"BertProcessing\", \"cls\": \"[CLS]\"}}", EMB_ERR_FORMAT, "post_processor.cls"},
+	{"cls has a huge id", "{" MODEL ", " NORMALIZER ", " PRE ", \"post_processor\": {\"type\": \"BertProcessing\", \"cls\": [\"[CLS]\", 99]}}", EMB_ERR_FORMAT, "post_processor.sep"},
+	{"templates", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE(CLS ", " A, A ", " B) "}", EMB_OK, NULL},
+	{"B in the single template", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE(A ", " B, A ", " B) "}", EMB_ERR_UNSUPPORTED, "post_processor.single"},
+	{"A twice", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE(A ", " A, A ", " B) "}", EMB_ERR_UNSUPPORTED, "post_processor.single"},
+	{"no text at all", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE(CLS, A ", " B) "}", EMB_ERR_UNSUPPORTED, "post_processor.single"},
+	{"no B in the pair template", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE(A, A) "}", EMB_ERR_UNSUPPORTED, "post_processor.pair"},
+	{"unknown special token", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE("{\"SpecialToken\": {\"id\": \"[X]\", \"type_id\": 0}}, " A, A ", " B) "}", EMB_ERR_FORMAT, "\"[X]\" has no ids"},
+	{"template of strings", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE("\"$A\"", "\"$A\"") "}", EMB_ERR_FORMAT, "neither a SpecialToken nor a Sequence"},
+	{"sequence C", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE("{\"Sequence\": {\"id\": \"C\", \"type_id\": 0}}", A) "}", EMB_ERR_FORMAT, "\"C\""},
+	{"negative type_id", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE("{\"Sequence\": {\"id\": \"A\", \"type_id\": -1}}", A) "}", EMB_ERR_FORMAT, "\"type_id\" is -1"},
+	{"seventeen slots", "{" MODEL ", " NORMALIZER ", " PRE ", " TEMPLATE(CLS "," CLS "," CLS "," CLS "," CLS "," CLS "," CLS "," CLS "," CLS "," CLS ","
+		CLS "," CLS "," CLS "," CLS "," CLS "," CLS "," A, A ", " B) "}", EMB_ERR_LIMIT, "more than 16"},
+	{"added tokens", WITH_ADDED("[" TOKEN("0", "[UNK]") ", " TOKEN("7", "new") ", " TOKEN("4294967295", "newer") "]"), EMB_OK, NULL},
+	{"added_tokens is an object", WITH_ADDED("{}"), EMB_ERR_FORMAT, "\"added_tokens\" is not an array"},
+	{"added token is a string", WITH_ADDED("[\"x\"]"), EMB_ERR_FORMAT, "\"added_tokens[0]\" is not an object"},
+	{"added token without flags", WITH_ADDED("[{\"id\": 1, \"content\": \"x\"}]"), EMB_ERR_FORMAT, "no \"single_word\""},
+	{"added token with a negative id", WITH_ADDED("[" TOKEN("-1", "x") "]"), EMB_ERR_FORMAT, "\"id\" is -1"},
+	{"added token longer than the window", WITH_ADDED("[" TOKEN("5", X1100) "]"), EMB_ERR_LIMIT, "1100 bytes"},
+	{"added token of marks only", WITH_ADDED("[{\"id\": 9, \"content\": \"\\u0301\", \"single_word\": false, \"lstrip\": false, "
+		"\"rstrip\": false, \"normalized\": true, \"special\": true}]"), EMB_ERR_UNSUPPORTED, "empty after normalization"},
+};
+
+static void
+test_json_cases(void)
+{
+	for (size_t i = 0; i < sizeof(json_cases) / sizeof(json_cases[0]); i++)
+	{
+		const Case *c = &json_cases[i];
+		/* An exact copy: the parser must not count on a zero byte behind. */
+		size_t		size = strlen(c->json);
+		char	   *exact = malloc(size > 0 ? size : 1);
+		EmbError	err = {0};
+		Tok			t;
+		EmbStatus	status;
+
+		memcpy(exact, c->json, size);
+		status = tok_from_bytes(exact, size, &t, &err);
+		CHECKF(status == c->status, "%s: status %d, %s", c->what, status, err.message);
+		if (c->message != NULL)
+			CHECKF(strstr(err.message, c->message) != NULL, "%s: \"%s\"", c->what, err.message);
+		if (status == EMB_OK)
+			tok_close(&t);
+		free(exact);
+	}
+}
+
+static void
+test_deep_json(void)
+{
+	size_t		depth = 1000000;
+	char	   *deep = malloc(depth);
+	EmbError	err;
+	Tok			t;
+
+	memset(deep, '[', depth);
+	CHECK(tok_from_bytes(deep, depth, &t, &err) == EMB_ERR_FORMAT);
+	free(deep);
+}
+
+/* Every prefix of a real file is an error, never more. */
+static void
+test_cut_json(void)
+{
+	json_t	   *json = json_from_data("cls.json");
+	char	   *text = json_dumps(json, JSON_COMPACT);
+	size_t		size = strlen(text);
+	bool		refused = true;
+
+	for (size_t cut = 0; cut < size; cut += 61)
+	{
+		char	   *exact = malloc(cut > 0 ? cut : 1);
+		Tok			t;
+
+		memcpy(exact, text, cut);
+		refused = refused && tok_from_bytes(exact, cut, &t, NULL) == EMB_ERR_FORMAT;
+		free(exact);
+	}
+	CHECK(refused);
+	free(text);
+	json_decref(json);
+}
+
+/* An allocator that fails at the n-th call, and knows whether everything came back. */
+typedef struct Meter
+{
+	EmbAllocator mem;
+	int			n_left;
+	int			n_live;
+} Meter;
+
+static void *
+meter_alloc(void *ctx, size_t size)
+{
+	Meter	   *m = ctx;
+	void	   *p = m->n_left-- > 0 ? emb_alloc(&m->mem, size) : NULL;
+
+	m->n_live += p != NULL;
+	return p;
+}
+
+static void
+meter_release(void *ctx, void *p)
+{
+	Meter	   *m = ctx;
+
+	m->n_live--;
+	emb_release(&m->mem, p);
+}
+
+static void
+test_out_of_memory(void)
+{
+	json_t	   *variants = json_from_data("variants.json");
+	json_t	   *json = json_from_data("cls.json");
+	char	   *text;
+	EmbStatus	status = EMB_ERR_NOMEM;
+	int			n;
+
+	json_object_update(json, json_object_get(variants, "late_added"));
+	json_object_del(json, "base");
+	text = json_dumps(json, 0);
+	for (n = 0; status != EMB_OK && n < 200; n++)
+	{
+		Meter		meter = {emb_malloc_allocator(), n, 0};
+		EmbAllocator mem = {&meter, meter_alloc, meter_release};
+		EmbTokSpec	spec;
+		void	   *block = NULL;
+		size_t		size;
+		EmbTokenizer *tok = NULL;
+
+		status = emb_import_tokenizer_json("x", text, strlen(text), &mem, &spec, NULL);
+		if (status == EMB_OK)
+		{
+			status = emb_tok_build(&spec, &mem, &block, &size, NULL);
+			emb_tok_spec_free(&spec, &mem);
+		}
+		if (status == EMB_OK)
+			status = emb_tok_open(block, size, true, &mem, &tok, NULL);
+		emb_tok_close(tok);
+		emb_release(&mem, block);
+		CHECKF((status == EMB_OK || status == EMB_ERR_NOMEM) && meter.n_live == 0,
+			   "allocation %d: status %d, %d blocks left", n, status, meter.n_live);
+	}
+	CHECKF(status == EMB_OK && n > 10, "%d allocations", n);
+	free(text);
+	json_decref(json);
+	json_decref(variants);
+}
+
+/* ------------------------------------------------------------- vocab.txt */
+
+static char folder[] = "/tmp/embed_tokenizer_XXXXXX";
+
+static void
+put(const char *name, const char *content, size_t size)
+{
+	char		path[256];
+	FILE	   *file;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	unlink(path);
+	if (content == NULL)
+		return;
+	file = fopen(path, "w");
+	fwrite(content, 1, size, file);
+	fclose(file);
+}
+
+static EmbStatus
+open_folder(Tok *t, EmbError *err)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbTokSpec	spec;
+	EmbStatus	status = emb_import_tokenizer(folder, &mem, &spec, err);
+
+	memset(t, 0, sizeof(*t));
+	return status == EMB_OK ? tok_from_spec(&spec, t, err) : status;
+}
+
+typedef struct VocabCase
+{
+	const char *what;
+	const char *vocab;
+	const char *config;			/* tokenizer_config.json, or NULL */
+	const char *map;			/* special_tokens_map.json, or NULL */
+	EmbStatus	status;
+	const char *text;			/* or part of the error message */
+	const char *ids;			/* as JSON */
+} VocabCase;
+
+#define V "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nA\n\xC3\xA9\ne\nab\n##b\n\xE4\xB8\xAD\n##\xE4\xB8\xAD\n"
+
+static const VocabCase vocab_cases[] = {
+	{"defaults", V, NULL, NULL, EMB_OK, "a A \xC3\x89 abb [MASK]", "[2, 5, 5, 8, 9, 10, 4, 3]"},
+	{"last line without end", V "zz", NULL, NULL, EMB_OK, "zz", "[2, 13, 3]"},
+	{"CR LF", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\n", NULL, NULL, EMB_OK, "a b", "[2, 4, 1, 3]"},
+	{"CR", "[PAD]\r[UNK]\r[CLS]\r[SEP]\ra", NULL, NULL, EMB_OK, "a b", "[2, 4, 1, 3]"},
+	{"the last of equal lines", V "a\n", NULL, NULL, EMB_OK, "a ab", "[2, 13, 9, 3]"},
+	{"three equal lines", "a\na\n[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", NULL, NULL, EMB_OK, "a", "[4, 6, 5]"},
+	{"empty lines", "\n\n[UNK]\n[CLS]\n\n[SEP]\na\n\n", NULL, NULL, EMB_OK, "a", "[3, 6, 5]"},
+	{"cased", V, "{\"do_lower_case\": false}", NULL, EMB_OK, "a A \xC3\xA9", "[2, 5, 6, 7, 3]"},
+	{"lowercase, keep accents", V, "{\"strip_accents\": false}", NULL, EMB_OK, "A \xC3\x89", "[2, 5, 7, 3]"},
+	{"cased, strip accents", V, "{\"do_lower_case\": false, \"strip_accents\": true}", NULL, EMB_OK, "A \xC3\xA9", "[2, 6, 8, 3]"},
+	{"no spaces around ideographs", V, "{\"tokenize_chinese_chars\": false}", NULL, EMB_OK, "a\xE4\xB8\xAD", "[2, 5, 12, 3]"},
+	{"spaces around ideographs", V, "{\"tokenize_chinese_chars\": true, \"tokenizer_class\": \"BertTokenizer\"}", NULL, EMB_OK, "a\xE4\xB8\xAD", "[2, 5, 11, 3]"},
+	{"own special tokens", V, "{\"cls_token\": \"A\", \"sep_token\": {\"content\": \"e\", \"lstrip\": false}, \"unk_token\": \"[MASK]\", "
+		"\"pad_token\": \"nowhere\", \"mask_token\": null}", NULL, EMB_OK, "a x", "[6, 5, 4, 8]"},
+	{"the map overrides", V, "{\"cls_token\": \"e\"}", "{\"cls_token\": \"A\"}", EMB_OK, "a", "[6, 5, 3]"},
+	{"a decoder overrides the map", V, "{\"added_tokens_decoder\": {\"5\": {\"content\": \"a\"}, \"13\": {\"content\": \"<new>\", "
+		"\"lstrip\": true}}, \"cls_token\": \"e\"}", "{\"cls_token\": \"A\"}", EMB_OK, "xay <new>", "[8, 1, 5, 1, 13, 3]"},
+	{"more special tokens", V, NULL, "{\"additional_special_tokens\": [\"<x>\", {\"content\": \"<y>\", \"single_word\": true}]}",
+		EMB_OK, "a<x> z<y> <y>", "[2, 5, 13, 1, 1, 1, 1, 14, 3]"},
+	{"empty", "", NULL, NULL, EMB_ERR_FORMAT, "0 lines", NULL},
+	{"no [UNK]", "[CLS]\n[SEP]\na\n", NULL, NULL, EMB_ERR_FORMAT, "no line \"[UNK]\", the tokenizer's unk_token", NULL},
+	{"no [CLS]", "[UNK]\n[SEP]\na\n", NULL, NULL, EMB_ERR_FORMAT, "no line \"[CLS]\"", NULL},
+	{"no [SEP]", "[UNK]\n[CLS]\na\n", NULL, NULL, EMB_ERR_FORMAT, "no line \"[SEP]\"", NULL},
+	{"invalid UTF-8", "[UNK]\n[CLS]\n[SEP]\n\xFF\n", NULL, NULL, EMB_ERR_FORMAT, "line 4", NULL},
+	{"another class", V, "{\"tokenizer_class\": \"BertJapaneseTokenizer\"}", NULL, EMB_ERR_UNSUPPORTED, "BertJapaneseTokenizer", NULL},
+	{"class is a number", V, "{\"tokenizer_class\": 3}", NULL, EMB_ERR_FORMAT, "\"tokenizer_class\" is not a string", NULL},
+	{"do_lower_case is a string", V, "{\"do_lower_case\": \"yes\"}", NULL, EMB_ERR_FORMAT, "\"do_lower_case\" is not", NULL},
+	{"configuration is an array", V, "[1]", NULL, EMB_ERR_FORMAT, "not a JSON object", NULL},
+	{"configuration is cut off", V, "{\"do_lower_case\": ", NULL, EMB_ERR_FORMAT, "not valid JSON", NULL},
+	{"special token is a number", V, "{\"cls_token\": 5}", NULL, EMB_ERR_FORMAT, "\"cls_token\" is neither", NULL},
+	{"decoder is an array", V, "{\"added_tokens_decoder\": []}", NULL, EMB_ERR_FORMAT, "\"added_tokens_decoder\" is not", NULL},
+	{"decoder key is no id", V, "{\"added_tokens_decoder\": {\"x\": {\"content\": \"a\"}}}", NULL, EMB_ERR_FORMAT, "key \"x\"", NULL},
+	{"decoder contradicts", V, "{\"added_tokens_decoder\": {\"9\": {\"content\": \"a\"}}}", NULL, EMB_ERR_UNSUPPORTED, "id 9", NULL},
+	{"list is a string", V, NULL, "{\"additional_special_tokens\": \"x\"}", EMB_ERR_FORMAT, "is not an array", NULL},
+};
+
+static void
+put_text(const char *name, const char *text)
+{
+	put(name, text, text != NULL ? strlen(text) : 0);
+}
+
+static void
+test_vocab_cases(void)
+{
+	for (size_t i = 0; i < sizeof(vocab_cases) / sizeof(vocab_cases[0]); i++)
+	{
+		const VocabCase *c = &vocab_cases[i];
+		EmbError	err = {0};
+		Tok			t;
+		EmbStatus	status;
+
+		put_text("vocab.txt", c->vocab);
+		put_text("tokenizer_config.json", c->config);
+		put_text("special_tokens_map.json", c->map);
+		status = open_folder(&t, &err);
+		CHECKF(status == c->status, "%s: status %d, %s", c->what, status, err.message);
+		if (status == EMB_OK && c->status == EMB_OK)
+		{
+			json_t	   *want = json_loads(c->ids, 0, NULL);
+			int32_t		ids[64];
+			EmbTokResult r;
+
+			CHECK(emb_tok_encode(t.tok, c->text, strlen(c->text), true, ids, 64, NULL, &r, &err) == EMB_OK);
+			if (!CHECKF(ids_equal(ids, r.n_ids, want), "%s", c->what))
+				for (int32_t j = 0; j < r.n_ids; j++)
+					printf("#   %d\n", ids[j]);
+			json_decref(want);
+		}
+		else if (c->status != EMB_OK)
+			CHECKF(strstr(err.message, c->text) != NULL, "%s: \"%s\"", c->what, err.message);
+		tok_close(&t);
+	}
+	put("tokenizer_config.json", NULL, 0);
+	put("special_tokens_map.json", NULL, 0);
+	put("vocab.txt", "[UNK]\n[CLS]\n[SEP]\na\0b\n", 22);
+	CHECK(open_folder(&(Tok) {0}, NULL) == EMB_ERR_FORMAT);
+}
+
+/* vocab.txt made of a tokenizer.json gives the same bytes. */
+static void
+test_two_roads(void)
+{
+	json_t	   *json = json_from_data("cls.json");
+	json_t	   *vocab = json_object_get(json_object_get(json, "model"), "vocab");
+	const char *lines[1024];
+	const char *key;
+	json_t	   *value;
+	char		text[32768];
+	size_t		n = 0;
+	Tok			a,
+				b;
+	EmbError	err;
+
+	json_object_foreach(vocab, key, value)
+		lines[json_integer_value(value)] = key;
+	for (size_t i = 0; i < json_object_size(vocab); i++)
+		n += sprintf(text + n, "%s\n", lines[i]);
+	put("vocab.txt", text, n);
+	CHECK(tok_from_json(json, &a, &err) == EMB_OK);
+	CHECKF(open_folder(&b, &err) == EMB_OK, "%s", err.message);
+	/* The order of the added tokens differs, no more. */
+	CHECK(a.size == b.size);
+	tok_close(&b);
+
+	/* With both files there, tokenizer.json counts. */
+	key = json_dumps(json, JSON_INDENT(2));
+	put_text("tokenizer.json", key);
+	put_text("vocab.txt", "nonsense");
+	CHECK(open_folder(&b, &err) == EMB_OK && a.size == b.size && memcmp(a.block, b.block, a.size) == 0);
+	tok_close(&a);
+	tok_close(&b);
+	free((char *) key);
+	json_decref(json);
+}
+
+static void
+test_special_files(void)
+{
+	char		path[256];
+	Tok			t;
+	EmbError	err;
+
+	put("vocab.txt", NULL, 0);
+	put("tokenizer.json", NULL, 0);
+	CHECK(open_folder(&t, &err) == EMB_ERR_NOT_FOUND && strstr(err.message, "neither tokenizer.json nor vocab.txt") && err.hint[0]);
+	snprintf(path, sizeof(path), "%s/tokenizer.json", folder);
+	mkfifo(path, 0600);
+	CHECK(open_folder(&t, &err) == EMB_ERR_NOT_REGULAR);
+	unlink(path);
+	mkdir(path, 0700);
+	CHECK(open_folder(&t, &err) == EMB_ERR_NOT_REGULAR);
+	rmdir(path);
+}
+
+int
+main(void)
+{
+	test_json_cases();
+	test_deep_json();
+	test_cut_json();
+	test_out_of_memory();
+	if (!CHECK(mkdtemp(folder) != NULL))
+		return done_testing();
+	test_vocab_cases();
+	test_two_roads();
+	test_special_files();
+	rmdir(folder);
+	return done_testing();
+}
