@@ -478,9 +478,9 @@ test_special_files(void)
 	}
 	CHECK(import_image("/does/not/exist", NULL, &mem, &image, &err) == EMB_ERR_NOT_FOUND &&
 		  strstr(err.message, "/does/not/exist") != NULL);
-	CHECK(import_image("/dev/null", NULL, &mem, &image, &err) == EMB_ERR_UNSUPPORTED);
+	CHECK(import_image("/dev/null", NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR);
 	snprintf(path, sizeof(path), "%s/config.json", temp_root);
-	CHECK(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "not a directory") != NULL);
+	CHECK(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR && strstr(err.message, "not a directory") != NULL);
 }
 
 static bool
