@@ -63,7 +63,7 @@ open_image(const char *path)
 	image = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (image == MAP_FAILED)
 		fail("mmap");
-	if (emb_model_open(image, st.st_size, 0, &mem, &model, &err) != EMB_OK)
+	if (emb_model_open(image, st.st_size, 0, &mem, NULL, &model, &err) != EMB_OK)
 		fail(err.message);
 	info = emb_model_info(model);
 }
