@@ -28,7 +28,6 @@ typedef struct Input
 	const EmbLinear *linears[MAX_LINEARS];
 	EmbTensorRole roles[MAX_LINEARS];	/* of their weights */
 	EmbActKind	act;			/* behind them */
-	bool		wide;			/* quantized with a zero point of its own (quantize_u8) */
 } Input;
 
 /* An input's rows under one exponent. */
@@ -118,11 +117,7 @@ quantize_rows(const Quantizer *q, const Input *in, Candidate *c)
 		const float *x = seen->rows + (size_t) i * seen->n;
 		uint8_t    *to = c->rows + (size_t) i * padded;
 
-		c->zeros[i] = 128;
-		if (in->wide)
-			c->scales[i] = q->work.kernels->quantize_u8(x, c->factor, seen->n, padded, to, &c->zeros[i]);
-		else
-			c->scales[i] = q->work.kernels->quantize_i8(x, c->factor, seen->n, padded, to);
+		c->scales[i] = q->work.kernels->quantize_u8(x, c->factor, seen->n, padded, to, &c->zeros[i]);
 	}
 }
 
@@ -436,7 +431,6 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 		.n_linears = 1,
 		.linears = {&layer->ffn_down},
 		.roles = {EMB_ROLE_FFN_DOWN},
-		.wide = true,
 	};
 	status = quantize_input(q, &in, &chosen, err);
 	if (status == EMB_OK)
