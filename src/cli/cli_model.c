@@ -276,9 +276,9 @@ encode_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, EmbSequ
 }
 
 int
-cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, float **out)
+cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, int threads, float **out)
 {
-	EmbRun		run = {.mem = &m->mem};
+	EmbRun		run = {.mem = &m->mem, .n_threads = threads};
 	size_t		dim = emb_model_info(m->model)->dim;
 	EmbSequence *seqs = emb_alloc_zero(&m->mem, texts->n, sizeof(EmbSequence));
 	EmbError	err;
@@ -297,4 +297,29 @@ cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, floa
 		*out = NULL;
 	}
 	return code;
+}
+
+void
+cli_print_quoted(const char *label, const char *text, size_t len, size_t max)
+{
+	size_t		n = len;
+
+	if (n > max)
+	{
+		for (n = max; n > 0 && ((unsigned char) text[n] & 0xC0) == 0x80; n--)
+			;
+	}
+	printf("%s\"", label);
+	for (size_t i = 0; i < n; i++)
+	{
+		if (text[i] == '\n')
+			printf("\\n");
+		else if (text[i] == '"' || text[i] == '\\')
+			printf("\\%c", text[i]);
+		else if ((unsigned char) text[i] < 0x20)
+			printf("\\x%02x", (unsigned char) text[i]);
+		else
+			putchar(text[i]);
+	}
+	puts(n < len ? "\"..." : "\"");
 }
