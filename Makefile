@@ -51,7 +51,9 @@ help:
 	@echo 'make test                   everything, on a throwaway server'
 	@echo 'make demo                   builds, installs, imports a model, shows the main job'
 	@echo 'make fuzz                   libFuzzer targets (clang)'
-	@echo 'make bench                  benchmarks'
+	@echo 'make bench                  beside ONNX Runtime and OpenVINO on the same weights'
+	@echo 'make bench-memory           what backends cost in memory, and their first call'
+	@echo 'make bench-pressure         threads with limits, quotas and neighbours'
 	@echo 'make check-layers           which room includes which'
 
 cli:
@@ -66,5 +68,12 @@ test:
 	scripts/test
 demo:
 	scripts/demo
+bench:
+	bench/run
 
-.PHONY: help cli unit fuzz check-layers test demo
+bench-memory:
+	bench/backend_memory
+bench-pressure:
+	bench/threads_under_pressure
+
+.PHONY: help cli unit fuzz check-layers test demo bench bench-memory bench-pressure

@@ -319,3 +319,31 @@ stop_cluster()
 {
 	as_user "$BINDIR/pg_ctl" -D "$1/data" -m immediate -w -s stop
 }
+
+# ----------------------------------------------------------------- server
+
+# A server of our own in $WORK/server: binaries copied, the rest linked. PostgreSQL finds its
+# folders relative to its binary, so "make install" goes to the copy as well.
+copy_server()
+{
+	local bin lib share dir include
+
+	bin=$("$PG_CONFIG" --bindir)
+	lib=$("$PG_CONFIG" --pkglibdir)
+	share=$("$PG_CONFIG" --sharedir)
+	# Debian's /usr/bin/pg_config is a wrapper around this one
+	[ -x "$bin/pg_config" ] || return 1
+	mkdir -p "$WORK/server$bin" && cp -a "$bin/." "$WORK/server$bin/" || return 1
+	for dir in "$lib" "$share"
+	do
+		mkdir -p "$WORK/server$dir" && cp -as "$dir/." "$WORK/server$dir/" 2>/dev/null || return 1
+	done
+	for include in $("$PG_CONFIG" --includedir-server) $("$PG_CONFIG" --pkgincludedir) $("$PG_CONFIG" --includedir)
+	do
+		mkdir -p "$(dirname "$WORK/server$include")"
+		[ -e "$WORK/server$include" ] || ln -s "$include" "$WORK/server$include"
+	done
+	rm -f "$WORK/server$lib/embed.so" "$WORK/server$share"/extension/embed.control "$WORK/server$share"/extension/embed--*.sql
+	PG_CONFIG=$WORK/server$bin/pg_config
+	BINDIR=$WORK/server$bin
+}

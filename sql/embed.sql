@@ -82,6 +82,35 @@ WHERE NOT m.dropped;
 COMMENT ON VIEW embed_models IS 'the models installed in this database';
 GRANT SELECT ON embed_models TO PUBLIC;
 
+-- Used by the view embed_memory alone: PUBLIC has no way into the schema.
+CREATE FUNCTION _embed.image_memory(fingerprint pg_catalog.bytea, size_bytes pg_catalog.int8, pids pg_catalog.int4[],
+									OUT file pg_catalog.text, OUT mapped pg_catalog.bool,
+									OUT resident_bytes pg_catalog.int8, OUT backends pg_catalog.int4)
+AS 'MODULE_PATHNAME', 'embed_image_memory' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION _embed.image_memory(pg_catalog.bytea, pg_catalog.int8, pg_catalog.int4[])
+IS 'file of an image, its bytes in the page cache, the backends that have it mapped';
+
+CREATE VIEW embed_memory AS
+SELECT m.name,
+	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint,
+	i.size_bytes AS bytes,
+	u.file,
+	u.mapped,
+	u.resident_bytes,
+	u.backends
+FROM _embed.model m
+JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
+CROSS JOIN LATERAL _embed.image_memory(i.fingerprint, i.size_bytes,
+									   ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a)) u
+WHERE NOT m.dropped;
+COMMENT ON VIEW embed_memory IS 'where the images of this database''s models are, and how many backends have them mapped';
+GRANT SELECT ON embed_memory TO PUBLIC;
+
+CREATE FUNCTION _embed.cache_state(OUT entries pg_catalog.int8, OUT bytes pg_catalog.int8,
+								   OUT hits pg_catalog.int8, OUT misses pg_catalog.int8)
+AS 'MODULE_PATHNAME', 'embed_cache_state' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1;
+COMMENT ON FUNCTION _embed.cache_state() IS 'embed.cache_entries: what this session keeps and how often that served';
+
 -- Models: import, drop, names. Revoked from PUBLIC.
 CREATE FUNCTION embed_import(name pg_catalog.text, path pg_catalog.text,
 							 options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
@@ -195,6 +224,11 @@ CREATE FUNCTION embed_isa() RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_isa' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION embed_isa()
 IS 'the instruction set level in use';
+
+CREATE FUNCTION embed_verify(name pg_catalog.text) RETURNS TABLE ("check" pg_catalog.text, ok pg_catalog.bool, detail pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_verify' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 5;
+COMMENT ON FUNCTION embed_verify(pg_catalog.text)
+IS 'replay the reference texts of a model on this machine: ids, bits and cosines as at import';
 
 CREATE FUNCTION embed_trigger() RETURNS pg_catalog.trigger
 AS 'MODULE_PATHNAME', 'embed_trigger' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;

@@ -26,6 +26,7 @@ typedef struct CliArgs
 	bool		count;
 	int			tokens;
 	int			batch;
+	int			threads;
 	double		seconds;
 } CliArgs;
 
@@ -58,13 +59,17 @@ extern int	cli_texts_read_file(FILE *f, CliTexts *texts);
 extern void cli_texts_free(CliTexts *texts);
 
 /* Vectors of all texts, [n, dim], released with the model's allocator. */
-extern int	cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, float **out);
+extern int	cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, int threads, float **out);
+
+/* Prints text between double quotes, at most max bytes of it, and a line's end. */
+extern void cli_print_quoted(const char *label, const char *text, size_t len, size_t max);
 
 /* cli_commands.c */
 extern int	cli_inspect(const CliArgs *args);
 extern int	cli_tokenize(const CliArgs *args);
 extern int	cli_embed(const CliArgs *args);
 extern int	cli_compare(const CliArgs *args);
+extern int	cli_verify(const CliArgs *args);
 extern int	cli_time(const CliArgs *args);
 extern int	cli_isa(const CliArgs *args);
 

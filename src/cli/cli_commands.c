@@ -34,24 +34,6 @@ hash_bytes(const void *data, size_t size, uint8_t digest[EMB_HASH_SIZE])
 /* --------------------------------------------------------------- inspect */
 
 static void
-print_quoted(const char *label, const char *text)
-{
-	printf("%s\"", label);
-	for (; *text != '\0'; text++)
-	{
-		if (*text == '\n')
-			printf("\\n");
-		else if (*text == '"' || *text == '\\')
-			printf("\\%c", *text);
-		else if ((unsigned char) *text < 0x20)
-			printf("\\x%02x", (unsigned char) *text);
-		else
-			putchar(*text);
-	}
-	puts("\"");
-}
-
-static void
 print_info(const EmbModelInfo *info)
 {
 	printf("kind            %s\n", info->kind == EMB_KIND_EMBEDDING ? "embedding" : "reranker");
@@ -63,8 +45,8 @@ print_info(const EmbModelInfo *info)
 		   info->n_layers, info->hidden, info->n_heads, info->intermediate);
 	printf("vocabulary      %d\n", info->n_vocab);
 	printf("max_tokens      %d\n", info->max_tokens);
-	print_quoted("query_prompt    ", info->query_prompt);
-	print_quoted("document_prompt ", info->document_prompt);
+	cli_print_quoted("query_prompt    ", info->query_prompt, strlen(info->query_prompt), SIZE_MAX);
+	cli_print_quoted("document_prompt ", info->document_prompt, strlen(info->document_prompt), SIZE_MAX);
 	printf("size            %lld bytes\n", (long long) info->size_bytes);
 	printf("versions        layout %u, numerics %u\n", info->layout_version, info->numerics_version);
 }
@@ -72,12 +54,13 @@ print_info(const EmbModelInfo *info)
 static void
 print_sections(const EmbImageView *view)
 {
-	static const char *const names[EMB_IMAGE_N_SECTIONS] = {"config", "strings", "tensors", "tokenizer", "weights"};
+	static const char *const names[EMB_IMAGE_N_SECTIONS] = {"config", "strings", "tensors", "tokenizer", "weights", "references"};
 
 	for (int i = 0; i < EMB_IMAGE_N_SECTIONS; i++)
-		printf("section         %-9s %12llu bytes at %llu\n", names[i],
+		printf("section         %-10s %12llu bytes at %llu\n", names[i],
 			   (unsigned long long) view->sections[i].size_bytes, (unsigned long long) view->sections[i].offset);
 	printf("tensors         %u\n", emb_image_n_tensors(view->config));
+	printf("references      %u\n", view->references->n_references);
 }
 
 int
@@ -210,7 +193,7 @@ cli_embed(const CliArgs *args)
 	dim = emb_model_info(m.model)->dim;
 	code = cli_texts_read(args, 1, &texts);
 	if (code == 0)
-		code = cli_embed_texts(&m, prompt, &texts, &vectors);
+		code = cli_embed_texts(&m, prompt, &texts, args->threads, &vectors);
 	for (int i = 0; code == 0 && i < texts.n; i++)
 	{
 		const float *x = vectors + (size_t) i * dim;
@@ -278,32 +261,61 @@ comparison_texts(const CliArgs *args, CliTexts *texts)
 	return code;
 }
 
+#define N_WORST		5
+
+/* The texts with the lowest cosines, worst first; at most N_WORST. */
 static void
-print_comparison(const float *a, const float *b, int n, int32_t dim)
+print_worst(const double *cosines, const CliTexts *texts)
 {
+	double		last = -2;
+	int			last_at = -1;
+	char		label[64];
+
+	for (int n = 0; n < N_WORST && n < texts->n; n++)
+	{
+		int			at = -1;
+
+		for (int i = 0; i < texts->n; i++)
+		{
+			bool		is_next = cosines[i] > last || (cosines[i] == last && i > last_at);
+
+			if (is_next && (at < 0 || cosines[i] < cosines[at]))
+				at = i;
+		}
+		if (at < 0)
+			break;
+		snprintf(label, sizeof(label), "%-15s %.9f line %d: ", n == 0 ? "worst" : "", cosines[at], at + 1);
+		cli_print_quoted(label, texts->text[at], texts->len[at], 60);
+		last = cosines[at];
+		last_at = at;
+	}
+}
+
+static void
+print_comparison(const float *a, const float *b, const CliTexts *texts, int32_t dim)
+{
+	double	   *cosines = malloc((size_t) texts->n * sizeof(double));
 	double		sum = 0;
 	double		lowest = 2;
 	double		furthest = 0;
-	int			lowest_at = 0;
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; cosines != NULL && i < texts->n; i++)
 	{
 		const float *x = a + (size_t) i * dim;
 		const float *y = b + (size_t) i * dim;
-		double		cosine = emb_cosine(x, y, dim);
 
-		sum += cosine;
-		if (cosine < lowest)
-		{
-			lowest = cosine;
-			lowest_at = i;
-		}
+		cosines[i] = emb_cosine(x, y, dim);
+		sum += cosines[i];
+		lowest = fmin(lowest, cosines[i]);
 		for (int32_t k = 0; k < dim; k++)
 			furthest = fmax(furthest, fabs((double) x[k] - y[k]));
 	}
-	printf("texts           %d\n", n);
-	printf("cosine          mean %.9f, min %.9f (line %d)\n", sum / n, lowest, lowest_at + 1);
+	printf("texts           %d\n", texts->n);
+	printf("cosine          mean %.9f, min %.9f\n", sum / texts->n, lowest);
 	printf("max difference  %.3g\n", furthest);
+	if (cosines != NULL)
+		print_worst(cosines, texts);
+	free(cosines);
 }
 
 static int
@@ -320,9 +332,9 @@ compare_models(const CliArgs *args, CliModel m[2], const CliTexts *texts)
 		return CLI_FAILED;
 	}
 	for (int i = 0; i < 2 && code == 0; i++)
-		code = cli_embed_texts(&m[i], prompt, texts, &vectors[i]);
+		code = cli_embed_texts(&m[i], prompt, texts, args->threads, &vectors[i]);
 	if (code == 0)
-		print_comparison(vectors[0], vectors[1], texts->n, dims[0]);
+		print_comparison(vectors[0], vectors[1], texts, dims[0]);
 	for (int i = 0; i < 2; i++)
 		emb_release(&m[i].mem, vectors[i]);
 	return code;
@@ -350,6 +362,48 @@ cli_compare(const CliArgs *args)
 	while (n_open > 0)
 		cli_model_close(&m[--n_open]);
 	return code;
+}
+
+/* ---------------------------------------------------------------- verify */
+
+/* What an image says of itself: each reference text again. CLI_FAILED if one comes out otherwise. */
+int
+cli_verify(const CliArgs *args)
+{
+	CliModel	m;
+	int			n_wrong = 0;
+	double		sum = 0;
+	double		lowest = 2;
+	int32_t		n;
+	int			code = cli_model_open(args->rest[0], &args->import, &m);
+
+	if (code != 0)
+		return code;
+	n = emb_model_n_references(m.model);
+	for (int32_t i = 0; code == 0 && i < n; i++)
+	{
+		EmbRun		run = {.mem = &m.mem, .n_threads = args->threads};
+		EmbReferenceCheck check;
+		EmbError	err;
+		bool		ok;
+
+		if (emb_model_check_reference(m.model, i, &run, &check, &err) != EMB_OK)
+		{
+			code = cli_error("verify", &err);
+			break;
+		}
+		ok = check.ids_equal && check.bits_equal;
+		n_wrong += !ok;
+		sum += check.cosine;
+		lowest = fmin(lowest, check.cosine);
+		printf("%-3s %4d tokens  cosine %.6f  ", ok ? "ok" : check.ids_equal ? "BITS" : "IDS", check.n_tokens, check.cosine);
+		cli_print_quoted("", check.text, check.text_bytes, 60);
+	}
+	if (code == 0)
+		printf("isa %s: %d of %d reference texts as at import; cosine to the unquantized model: mean %.6f, min %.6f\n",
+			   emb_isa_name(), n - n_wrong, n, n > 0 ? sum / n : 1, n > 0 ? lowest : 1);
+	cli_model_close(&m);
+	return code != 0 || n_wrong > 0 ? CLI_FAILED : 0;
 }
 
 /* ------------------------------------------------------------------ time */
@@ -393,7 +447,7 @@ static int
 time_model(const CliArgs *args, const CliModel *m, const EmbSequence *seqs, float *out)
 {
 	static double rounds[MAX_ROUNDS];
-	EmbRun		run = {.mem = &m->mem};
+	EmbRun		run = {.mem = &m->mem, .n_threads = args->threads};
 	int			n_rounds = 0;
 	double		n_tokens = (double) args->batch * seqs[0].n_ids;
 	double		begin;
@@ -412,7 +466,7 @@ time_model(const CliArgs *args, const CliModel *m, const EmbSequence *seqs, floa
 		rounds[n_rounds++] = now_seconds() - start;
 	}
 	qsort(rounds, n_rounds, sizeof(double), compare_doubles);
-	printf("isa             %s\n", emb_isa_name());
+	printf("isa             %s, %d threads\n", emb_isa_name(), args->threads > 0 ? args->threads : 1);
 	printf("texts           %d of %d tokens a call, %d calls\n", args->batch, seqs[0].n_ids, n_rounds);
 	printf("call            %.3f ms median, %.3f to %.3f ms\n", rounds[n_rounds / 2] * 1e3,
 		   rounds[0] * 1e3, rounds[n_rounds - 1] * 1e3);

@@ -134,24 +134,30 @@ write_stdout(void *ctx, const void *data, size_t size, EmbError *err)
 	return EMB_OK;
 }
 
-/* One line that counts up, on a terminal only. */
-static void
-show_progress(void *ctx, int64_t done, int64_t total)
+/* One line that counts up a stage, on a terminal only. */
+typedef struct Shown
 {
-	int		   *shown = ctx;
-	int			percent = (int) (done * 100 / total);
+	const char *stage;
+	int			percent;
+} Shown;
 
-	if (percent == *shown)
+static void
+show_progress(void *ctx, const char *stage, int64_t done, int64_t total)
+{
+	Shown	   *shown = ctx;
+	int			percent = total > 0 ? (int) (done * 100 / total) : 100;
+
+	if (stage == shown->stage && percent == shown->percent)
 		return;
-	*shown = percent;
-	fprintf(stderr, "\r%3d %% of %.1f MB%s", percent, total / 1e6, done == total ? "\n" : "");
+	*shown = (Shown) {stage, percent};
+	fprintf(stderr, "\r%-10s %3d %%%s", stage, percent, strcmp(stage, "write") == 0 && done == total ? "\n" : "");
 }
 
 int
 cli_pack(const CliArgs *args)
 {
 	EmbAllocator mem = emb_malloc_allocator();
-	int			shown = -1;
+	Shown		shown = {NULL, -1};
 	EmbSink		sink = {.ctx = &shown, .write = write_stdout};
 	EmbError	err;
 
@@ -270,9 +276,9 @@ encode_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, EmbSequ
 }
 
 int
-cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, float **out)
+cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, int threads, float **out)
 {
-	EmbRun		run = {.mem = &m->mem};
+	EmbRun		run = {.mem = &m->mem, .n_threads = threads};
 	size_t		dim = emb_model_info(m->model)->dim;
 	EmbSequence *seqs = emb_alloc_zero(&m->mem, texts->n, sizeof(EmbSequence));
 	EmbError	err;
@@ -291,4 +297,29 @@ cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, floa
 		*out = NULL;
 	}
 	return code;
+}
+
+void
+cli_print_quoted(const char *label, const char *text, size_t len, size_t max)
+{
+	size_t		n = len;
+
+	if (n > max)
+	{
+		for (n = max; n > 0 && ((unsigned char) text[n] & 0xC0) == 0x80; n--)
+			;
+	}
+	printf("%s\"", label);
+	for (size_t i = 0; i < n; i++)
+	{
+		if (text[i] == '\n')
+			printf("\\n");
+		else if (text[i] == '"' || text[i] == '\\')
+			printf("\\%c", text[i]);
+		else if ((unsigned char) text[i] < 0x20)
+			printf("\\x%02x", (unsigned char) text[i]);
+		else
+			putchar(text[i]);
+	}
+	puts(n < len ? "\"..." : "\"");
 }

@@ -17,7 +17,7 @@ static const char usage_text[] =
 "      --max-tokens N                     tokens per text, special ones included\n"
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"
-"      --precision NAME                   fp32\n"
+"      --precision NAME                   int8 (default), fp32\n"
 "  embed-cli inspect MODEL                what is in it, and its fingerprint\n"
 "  embed-cli tokenize MODEL [TEXT...]     token ids, one line a text\n"
 "      --query, --document                with that prompt in front\n"
@@ -26,7 +26,8 @@ static const char usage_text[] =
 "  embed-cli embed MODEL [TEXT...]        vectors, one line a text, document prompt in front\n"
 "      --query                            query prompt instead\n"
 "      --hash                             sha256 of each vector's bytes instead\n"
-"  embed-cli compare MODEL MODEL [FILE]   cosines between the vectors of two models\n"
+"  embed-cli compare MODEL MODEL [FILE]   cosines between the vectors of two models, worst texts\n"
+"  embed-cli verify MODEL                 its reference texts: bits as at import? cosine to fp32\n"
 "  embed-cli time MODEL                   tokens per second\n"
 "      --tokens N, --batch N              tokens a text (128), texts a call (16)\n"
 "      --seconds S                        how long (3)\n"
@@ -35,6 +36,7 @@ static const char usage_text[] =
 "MODEL is an image or a directory (packed in memory first; pack's options apply).\n"
 "Without TEXT, or with -, texts are the lines of standard input.\n"
 "  --isa LEVEL   auto, scalar, avx2, ...: the level to compute with\n"
+"  --threads N   to compute vectors with (1)\n"
 "Exit code: 0, 1 after an error, 2 for wrong usage.\n";
 
 static const struct
@@ -50,6 +52,7 @@ static const struct
 	{"tokenize", cli_tokenize, 1, INT_MAX},
 	{"embed", cli_embed, 1, INT_MAX},
 	{"compare", cli_compare, 2, 3},
+	{"verify", cli_verify, 1, 1},
 	{"time", cli_time, 1, 1},
 	{"isa", cli_isa, 0, 0},
 };
@@ -58,7 +61,7 @@ enum
 {
 	OPT_MAX_TOKENS = 256, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_PRECISION,
 	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH,
-	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_ISA, OPT_HELP, OPT_VERSION
+	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
 };
 
 static const struct option options[] = {
@@ -74,6 +77,7 @@ static const struct option options[] = {
 	{"tokens", required_argument, NULL, OPT_TOKENS},
 	{"batch", required_argument, NULL, OPT_BATCH},
 	{"seconds", required_argument, NULL, OPT_SECONDS},
+	{"threads", required_argument, NULL, OPT_THREADS},
 	{"isa", required_argument, NULL, OPT_ISA},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -149,6 +153,9 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_SECONDS:
 			ok = parse_seconds(value, &args->seconds);
+			break;
+		case OPT_THREADS:
+			ok = parse_count(value, &args->threads);
 			break;
 		case OPT_ISA:
 			if (emb_isa_select(value, &err) != EMB_OK)

@@ -7,82 +7,86 @@
  *			c = attention(x Wq, x Wk, x Wv)
  *			x = norm(c Wo + x)
  *			x = norm(act(x Wu) Wd + x)
- *
- * All rows of the batch go through a projection together; attention goes text
- * by text. From the attention's output on, rows go through the rest of the
- * layer in chunks, so that the wide FFN rows stay in the cache.
  */
 #include <string.h>
 
-#include "encoder/attention.h"
-#include "encoder/encoder.h"
+#include "encoder/bert_pass.h"
 #include "encoder/pooling.h"
 
-#define CHUNK_ROWS 128
+/* A chunk smaller than this is not worth handing to another thread. */
+#define CHUNK_ROWS_MIN 16
 
-typedef struct Pass
-{
-	const EmbBert *bert;
-	const EmbBatch *batch;
-	EmbWork		work;
-	EmbAttention attention;
-	EmbActivate activate;
-	size_t		stride;			/* of x, q, k, v, sum: hidden rounded up to a panel */
-	size_t		wide_stride;	/* of wide: intermediate rounded up to a panel */
-	float	   *x;				/* [n_tokens, hidden] */
-	float	   *q;				/* [n_tokens, hidden], then what attention makes of it */
-	float	   *k;				/* [n_tokens, hidden] */
-	float	   *v;				/* [n_tokens, hidden] */
-	float	   *sum;			/* [CHUNK_ROWS, hidden] */
-	float	   *wide;			/* [CHUNK_ROWS, intermediate] */
-	bool		compact;		/* x, q hold only the first row of each text */
-} Pass;
+/* -------------------------------------------------------------- layout */
 
 static size_t
-round_up(int32_t n)
+round_up(size_t n, size_t multiple)
 {
-	return emb_pack_f32_panels(n) * EMB_PANEL;
+	return (n + multiple - 1) / multiple * multiple;
 }
 
-/* Places the buffers from base on; returns the floats they take. */
-static size_t
-lay_out(Pass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_longest, float *base)
+/* Reserves bytes behind *at; every part starts on a multiple of 64. */
+static void *
+take(char *base, size_t *at, size_t bytes)
 {
-	size_t		n_chunk = n_tokens < CHUNK_ROWS ? n_tokens : CHUNK_ROWS;
-	size_t		rows,
-				sum,
-				wide;
+	void	   *p = base == NULL ? NULL : base + *at;
 
-	pass->stride = round_up(bert->hidden);
-	pass->wide_stride = round_up(bert->intermediate);
-	rows = (size_t) n_tokens * pass->stride;
-	sum = n_chunk * pass->stride;
-	wide = n_chunk * pass->wide_stride;
-	if (base != NULL)
+	*at += round_up(bytes, EMB_ALIGNMENT);
+	return p;
+}
+
+static void
+lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_longest, char *base, size_t *at)
+{
+	const EmbBert *bert = pass->bert;
+	int32_t		head_size = bert->hidden / bert->n_heads;
+	bool		i8 = bert->layers_i8 != NULL;
+
+	w->sum = take(base, at, chunk * pass->stride * sizeof(float));
+	w->wide = take(base, at, chunk * pass->wide_stride * sizeof(float));
+	if (i8)
 	{
-		pass->x = base;
-		pass->q = pass->x + rows;
-		pass->k = pass->q + rows;
-		pass->v = pass->k + rows;
-		pass->sum = pass->v + rows;
-		pass->wide = pass->sum + sum;
-		pass->attention = (EmbAttention) {
-			.n_heads = bert->n_heads,
-			.head_size = bert->hidden / bert->n_heads,
-			.stride = pass->stride,
-			.scratch = pass->wide + wide
-		};
+		w->q_in = take(base, at, chunk * pass->q_stride);
+		w->q_wide = take(base, at, chunk * pass->q_wide_stride);
+		w->scales = take(base, at, chunk * sizeof(float));
+		w->zeros = take(base, at, chunk * sizeof(int32_t));
 	}
-	return 4 * rows + sum + wide + emb_attention_scratch_elems(bert->hidden / bert->n_heads, n_longest);
+	w->attention = take(base, at, i8 ? emb_attention_i8_scratch_bytes(head_size, n_longest)
+						: emb_attention_f32_scratch_bytes(head_size, n_longest));
+}
+
+/* Places the buffers from base on, or only counts where base is NULL; returns their bytes. */
+static size_t
+lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_longest, int32_t n_workers, char *base)
+{
+	size_t		rows;
+	size_t		at = 0;
+
+	pass->bert = bert;
+	pass->chunk_rows = n_tokens < EMB_BERT_CHUNK_ROWS ? n_tokens : EMB_BERT_CHUNK_ROWS;
+	pass->stride = round_up(bert->hidden, EMB_PANEL);
+	pass->wide_stride = round_up(bert->intermediate, EMB_PANEL);
+	pass->q_stride = round_up(bert->hidden, EMB_PACK_I8_K);
+	pass->q_wide_stride = round_up(bert->intermediate, EMB_PACK_I8_K);
+	rows = (size_t) n_tokens * pass->stride * sizeof(float);
+	pass->x = take(base, &at, rows);
+	pass->q = take(base, &at, rows);
+	pass->k = take(base, &at, rows);
+	pass->v = take(base, &at, rows);
+	for (int32_t i = 0; i < n_workers; i++)
+		lay_out_worker(pass, &pass->workers[i], pass->chunk_rows, n_longest, base, &at);
+	return at;
 }
 
 size_t
-emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest)
+emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest, int32_t n_threads)
 {
-	Pass		pass;
+	EmbBertPass pass;
 
-	return lay_out(&pass, bert, n_tokens, n_longest, NULL) * sizeof(float);
+	return lay_out(&pass, bert, n_tokens, n_longest,
+				   n_threads < 1 ? 1 : n_threads < EMB_CREW_MAX ? n_threads : EMB_CREW_MAX, NULL);
 }
+
+/* -------------------------------------------------------------- checks */
 
 static int32_t
 seq_length(const EmbBatch *batch, int32_t seq)
@@ -127,168 +131,214 @@ check_ids(const EmbBert *bert, const EmbBatch *batch, EmbError *err)
 	return EMB_OK;
 }
 
+/* --------------------------------------------------------------- steps */
+
+/* One rounding an element: the bits cannot depend on how the compiler vectorizes it. */
+static void
+load_row(const EmbTable *table, size_t row, size_t n, float *x)
+{
+	if (table->rows_f32 != NULL)
+		memcpy(x, table->rows_f32 + row * n, n * sizeof(float));
+	else
+		for (size_t i = 0; i < n; i++)
+			x[i] = (float) table->rows_i8[row * n + i] * table->scales[row];
+}
+
 /* x = norm((word + type) + position) */
 static bool
-embed_tokens(Pass *pass)
+embed_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t first, int32_t end)
 {
 	const EmbBert *bert = pass->bert;
 	const EmbBatch *batch = pass->batch;
-	const EmbKernels *kernels = pass->work.kernels;
+	const EmbKernels *kernels = pass->kernels;
 	size_t		hidden = bert->hidden;
 
-	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
+	for (int32_t i = first; i < end; i++)
 	{
-		for (int32_t i = batch->offsets[seq]; i < batch->offsets[seq + 1]; i++)
-		{
-			size_t		type = batch->type_ids == NULL ? 0 : batch->type_ids[i];
-			size_t		position = i - batch->offsets[seq];
-			float	   *x = pass->x + i * pass->stride;
+		size_t		type = batch->type_ids == NULL ? 0 : batch->type_ids[i];
+		size_t		id = batch->ids[i];
+		size_t		position;
+		float	   *x = pass->x + i * pass->stride;
 
-			memcpy(x, bert->word_embedding + batch->ids[i] * hidden, hidden * sizeof(float));
-			kernels->add_f32(x, bert->type_embedding + type * hidden, bert->hidden);
-			kernels->add_norm_f32(x, bert->position_embedding + position * hidden,
-								  bert->embedding_norm.gamma, bert->embedding_norm.beta,
-								  bert->ln_eps, bert->hidden, x);
-			if (!emb_work_spend(&pass->work, 8 * (int64_t) hidden))
-				return false;
-		}
+		while (i >= batch->offsets[seq + 1])
+			seq++;
+		position = i - batch->offsets[seq];
+		load_row(&bert->word_embedding, id, hidden, x);
+		kernels->add_f32(x, bert->type_embedding + type * hidden, bert->hidden);
+		kernels->add_norm_f32(x, bert->position_embedding + position * hidden,
+							  bert->embedding_norm.gamma, bert->embedding_norm.beta,
+							  bert->ln_eps, bert->hidden, x);
+		if (!emb_work_spend(&w->work, 8 * (int64_t) hidden))
+			return false;
 	}
+	emb_bert_observe(pass, EMB_OBSERVE_HIDDEN, 0, first, end - first, pass->x + first * pass->stride, pass->stride);
 	return true;
 }
 
-/* y = activate(x W^T + b), n_rows rows. */
-static bool
-project(Pass *pass, const EmbLinear *linear, int32_t n_rows, const float *x, size_t x_stride,
-		EmbActivate activate, float *y, size_t y_stride)
+static int32_t
+chunk_start(const EmbBertPass *pass, int32_t chunk)
 {
-	EmbGemmF32	g = {
-		.n_rows = n_rows,
-		.n_in = linear->n_in,
-		.n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
-		.a = x,
-		.a_stride = x_stride,
-		.b = linear->weight,
-		.bias = linear->bias,
-		.c = y,
-		.c_stride = y_stride
-	};
-
-	return emb_work_multiply(&pass->work, &g, activate);
+	return (int32_t) ((int64_t) pass->n_rows * chunk / pass->n_chunks);
 }
 
-/* x = norm(sum + x) */
-static bool
-add_norm_rows(Pass *pass, const EmbLayerNorm *norm, int32_t n_rows, float *x)
+/* The sequence that row i of the batch belongs to. */
+static int32_t
+seq_of_row(const EmbBatch *batch, int32_t i)
 {
-	for (int32_t i = 0; i < n_rows; i++)
-		pass->work.kernels->add_norm_f32(pass->sum + i * pass->stride, x + i * pass->stride,
-										 norm->gamma, norm->beta, pass->bert->ln_eps,
-										 pass->bert->hidden, x + i * pass->stride);
-	return emb_work_spend(&pass->work, 8 * (int64_t) n_rows * pass->bert->hidden);
+	int32_t		lo = 0,
+				hi = batch->n_seqs - 1;
+
+	while (lo < hi)
+	{
+		int32_t		mid = (lo + hi + 1) / 2;
+
+		if (batch->offsets[mid] <= i)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	return lo;
+}
+
+static void
+piece_begin(void *ctx, int32_t chunk, int32_t worker)
+{
+	EmbBertPass *pass = ctx;
+	EmbBertWorker *w = &pass->workers[worker];
+	int32_t		first = chunk_start(pass, chunk);
+	int32_t		end = chunk_start(pass, chunk + 1);
+
+	if (emb_work_spend(&w->work, 0) &&
+		embed_tokens(pass, w, seq_of_row(pass->batch, first), first, end))
+		pass->steps->project(pass, w, 0, first, end - first, true, !pass->compact);
+}
+
+/* pass->layer's end for a chunk, and the projections of the layer behind it. */
+static void
+piece_finish(void *ctx, int32_t chunk, int32_t worker)
+{
+	EmbBertPass *pass = ctx;
+	EmbBertWorker *w = &pass->workers[worker];
+	int32_t		first = chunk_start(pass, chunk);
+	int32_t		n_rows = chunk_start(pass, chunk + 1) - first;
+	int32_t		next = pass->layer + 1;
+	bool		last_is_next = next == pass->bert->n_layers - 1;
+
+	if (!emb_work_spend(&w->work, 0) || !pass->steps->finish(pass, w, pass->layer, first, n_rows))
+		return;
+	emb_bert_observe(pass, EMB_OBSERVE_HIDDEN, next, first, n_rows, pass->x + first * pass->stride, pass->stride);
+	if (next < pass->bert->n_layers)
+		pass->steps->project(pass, w, next, first, n_rows, true, !(last_is_next && pass->compact));
+}
+
+static void
+piece_queries(void *ctx, int32_t chunk, int32_t worker)
+{
+	EmbBertPass *pass = ctx;
+	EmbBertWorker *w = &pass->workers[worker];
+	int32_t		first = chunk_start(pass, chunk);
+
+	if (emb_work_spend(&w->work, 0))
+		pass->steps->project(pass, w, pass->layer, first, chunk_start(pass, chunk + 1) - first, false, true);
+}
+
+static void
+piece_attend(void *ctx, int32_t piece, int32_t worker)
+{
+	EmbBertPass *pass = ctx;
+	EmbBertWorker *w = &pass->workers[worker];
+	const EmbBert *bert = pass->bert;
+	int32_t		seq = piece / bert->n_heads;
+	int32_t		head_size = bert->hidden / bert->n_heads;
+	bool		one_query = pass->compact && pass->layer == bert->n_layers - 1;
+	size_t		column = (size_t) (piece % bert->n_heads) * head_size;
+	size_t		rows = pass->batch->offsets[seq] * pass->stride + column;
+	float	   *q = pass->q + (one_query ? seq * pass->stride + column : rows);
+	EmbAttention a = {
+		.head_size = head_size,
+		.stride = pass->stride,
+		.q = q,
+		.n_queries = one_query ? 1 : seq_length(pass->batch, seq),
+		.k = pass->k + rows,
+		.v = pass->v + rows,
+		.n_tokens = seq_length(pass->batch, seq),
+		.out = q,
+		.scratch = w->attention
+	};
+
+	if (emb_work_spend(&w->work, 0))
+		pass->steps->attend(&w->work, &a);
+}
+
+/* Runs piece over n_rows rows in chunks. False: stopped. */
+static bool
+run_chunks(EmbBertPass *pass, int32_t n_rows, EmbPiece piece)
+{
+	int32_t		n_workers = pass->crew.n_workers;
+
+	pass->n_rows = n_rows;
+	pass->n_chunks = (n_rows - 1) / pass->chunk_rows + 1;
+	if (n_workers > 1)
+	{
+		/* a number of chunks that the workers can share evenly */
+		int32_t		even = (pass->n_chunks + n_workers - 1) / n_workers * n_workers;
+
+		if (n_rows / even >= CHUNK_ROWS_MIN)
+			pass->n_chunks = even;
+	}
+	emb_crew_run(&pass->crew, pass->n_chunks, piece, pass);
+	return !atomic_load_explicit(&pass->stopped, memory_order_relaxed);
 }
 
 /*
- * Q, K and V of all rows. Where only the first row of each text is wanted
- * (the last layer under CLS pooling), x shrinks to these rows before Q: row
- * "seq" takes row offsets[seq], which is not before it.
+ * The last layer under CLS pooling: only the first row of each text is wanted
+ * behind the keys and values. x shrinks to these rows; row "seq" takes row
+ * offsets[seq], which is not before it.
  */
 static bool
-project_qkv(Pass *pass, const EmbBertLayer *layer)
-{
-	const EmbBatch *batch = pass->batch;
-	int32_t		n_tokens = batch->offsets[batch->n_seqs];
-	int32_t		n_queries = n_tokens;
-
-	if (!project(pass, &layer->key, n_tokens, pass->x, pass->stride, NULL, pass->k, pass->stride) ||
-		!project(pass, &layer->value, n_tokens, pass->x, pass->stride, NULL, pass->v, pass->stride))
-		return false;
-	if (pass->compact)
-	{
-		n_queries = batch->n_seqs;
-		for (int32_t seq = 1; seq < batch->n_seqs; seq++)
-			memmove(pass->x + seq * pass->stride, pass->x + batch->offsets[seq] * pass->stride,
-					pass->bert->hidden * sizeof(float));
-	}
-	return project(pass, &layer->query, n_queries, pass->x, pass->stride, NULL, pass->q, pass->stride);
-}
-
-static bool
-attend(Pass *pass)
+shrink(EmbBertPass *pass)
 {
 	const EmbBatch *batch = pass->batch;
 
-	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
-	{
-		size_t		first = batch->offsets[seq] * pass->stride;
-		float	   *q = pass->q + (pass->compact ? seq * pass->stride : first);
-		int32_t		n_tokens = seq_length(batch, seq);
-
-		if (!emb_attention_f32(&pass->work, &pass->attention, q, pass->compact ? 1 : n_tokens,
-							   pass->k + first, pass->v + first, n_tokens, q))
-			return false;
-	}
-	return true;
-}
-
-/* From the attention's output to the layer's, for a chunk of rows. */
-static bool
-finish_rows(Pass *pass, const EmbBertLayer *layer, int32_t first, int32_t n_rows)
-{
-	float	   *x = pass->x + first * pass->stride;
-	const float *context = pass->q + first * pass->stride;
-
-	return project(pass, &layer->attn_out, n_rows, context, pass->stride, NULL, pass->sum, pass->stride) &&
-		add_norm_rows(pass, &layer->attn_norm, n_rows, x) &&
-		project(pass, &layer->ffn_up, n_rows, x, pass->stride, pass->activate, pass->wide, pass->wide_stride) &&
-		project(pass, &layer->ffn_down, n_rows, pass->wide, pass->wide_stride, NULL, pass->sum, pass->stride) &&
-		add_norm_rows(pass, &layer->ffn_norm, n_rows, x);
+	for (int32_t seq = 1; seq < batch->n_seqs; seq++)
+		memmove(pass->x + seq * pass->stride, pass->x + batch->offsets[seq] * pass->stride,
+				pass->bert->hidden * sizeof(float));
+	return run_chunks(pass, batch->n_seqs, piece_queries);
 }
 
 static bool
-run_layer(Pass *pass, const EmbBertLayer *layer)
-{
-	int64_t		n_rows = pass->compact ? pass->batch->n_seqs : pass->batch->offsets[pass->batch->n_seqs];
-	int64_t		n_chunks = (n_rows - 1) / CHUNK_ROWS + 1;
-
-	if (!project_qkv(pass, layer) || !attend(pass))
-		return false;
-	for (int64_t i = 0; i < n_chunks; i++)
-	{
-		int32_t		first = (int32_t) (n_rows * i / n_chunks);
-		int32_t		end = (int32_t) (n_rows * (i + 1) / n_chunks);
-
-		if (!finish_rows(pass, layer, first, end - first))
-			return false;
-	}
-	return true;
-}
-
-static bool
-run_layers(Pass *pass, EmbObserve observe, void *observe_ctx)
+run_layers(EmbBertPass *pass)
 {
 	const EmbBert *bert = pass->bert;
+	int32_t		n_rows = pass->batch->offsets[pass->batch->n_seqs];
+	bool		compact = pass->compact;
 
-	if (!embed_tokens(pass))
+	/* with one layer only, that is the one that wants few queries */
+	pass->compact = compact && bert->n_layers == 1;
+	if (!run_chunks(pass, n_rows, piece_begin))
 		return false;
-	if (observe != NULL)
-		observe(observe_ctx, 0, pass->x, pass->stride);
-	for (int32_t i = 0; i < bert->n_layers; i++)
+	pass->compact = compact;
+	for (pass->layer = 0; pass->layer < bert->n_layers; pass->layer++)
 	{
-		pass->compact = i == bert->n_layers - 1 && bert->pooling == EMB_POOL_CLS && observe == NULL;
-		if (!run_layer(pass, &bert->layers[i]))
+		if (compact && pass->layer == bert->n_layers - 1)
+		{
+			if (!shrink(pass))
+				return false;
+			n_rows = pass->batch->n_seqs;
+		}
+		emb_crew_run(&pass->crew, pass->batch->n_seqs * bert->n_heads, piece_attend, pass);
+		if (!run_chunks(pass, n_rows, piece_finish))
 			return false;
-		if (observe != NULL)
-			observe(observe_ctx, i + 1, pass->x, pass->stride);
 	}
 	return true;
 }
 
 /* Finite weights can still overflow: then there is no vector, on any level. */
 static EmbStatus
-pool(const Pass *pass, float *out, EmbError *err)
+pool(const EmbBertPass *pass, float *out, EmbError *err)
 {
 	const EmbBert *bert = pass->bert;
-	const EmbKernels *kernels = pass->work.kernels;
+	const EmbKernels *kernels = pass->kernels;
 	const EmbBatch *batch = pass->batch;
 
 	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
@@ -321,29 +371,33 @@ activation_kernel(const EmbKernels *kernels, EmbActivation activation)
 	return NULL;
 }
 
-static EmbStatus
-run_checked(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch, int32_t n_longest,
-			const EmbAllocator *mem, const EmbStop *stop,
-			EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
+/* Helpers ask nobody: they see what the caller's thread was told. */
+static bool
+begin_work(EmbBertPass *pass, const EmbStop *stop)
 {
-	int32_t		n_tokens = batch->offsets[batch->n_seqs];
-	Pass		pass = {
-		.bert = bert,
-		.batch = batch,
-		.activate = activation_kernel(kernels, bert->activation)
-	};
-	size_t		bytes = lay_out(&pass, bert, n_tokens, n_longest, NULL) * sizeof(float);
-	float	   *scratch = emb_alloc(mem, bytes);
+	for (int32_t i = 0; i < pass->crew.n_workers; i++)
+		if (!emb_work_begin(&pass->workers[i].work, pass->kernels, i == 0 ? stop : NULL, &pass->stopped))
+			return false;
+	return true;
+}
+
+static EmbStatus
+run_crew(EmbBertPass *pass, int32_t n_longest, const EmbAllocator *mem, const EmbStop *stop,
+		 float *out, EmbError *err)
+{
+	int32_t		n_tokens = pass->batch->offsets[pass->batch->n_seqs];
+	size_t		bytes = lay_out(pass, pass->bert, n_tokens, n_longest, pass->crew.n_workers, NULL);
+	char	   *scratch = emb_alloc(mem, bytes);
 	EmbStatus	status;
 	EmbFpState	fp;
 
 	if (scratch == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for a batch of %d tokens",
 						 bytes, (int) n_tokens);
-	lay_out(&pass, bert, n_tokens, n_longest, scratch);
+	lay_out(pass, pass->bert, n_tokens, n_longest, pass->crew.n_workers, scratch);
 	fp = emb_fp_enter();
-	if (emb_work_begin(&pass.work, kernels, stop) && run_layers(&pass, observe, observe_ctx))
-		status = pool(&pass, out, err);
+	if (begin_work(pass, stop) && run_layers(pass))
+		status = pool(pass, out, err);
 	else
 		status = emb_error(err, EMB_ERR_CANCELLED, "stopped while embedding a batch of %d tokens", (int) n_tokens);
 	emb_fp_leave(fp);
@@ -351,12 +405,15 @@ run_checked(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batc
 	return status;
 }
 
-EmbStatus
-emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
-						  const EmbAllocator *mem, const EmbStop *stop,
-						  EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
+/* Observed or not, on as many threads as there are rows for. */
+static EmbStatus
+run(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch, int32_t n_threads,
+	const EmbAllocator *mem, const EmbStop *stop,
+	EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
 {
+	EmbBertPass pass;
 	int32_t		n_longest;
+	int32_t		n_useful;
 	EmbStatus	status = check_lengths(bert, batch, &n_longest, err);
 
 	if (status != EMB_OK || batch->n_seqs == 0)
@@ -366,12 +423,36 @@ emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const 
 	status = check_ids(bert, batch, err);
 	if (status != EMB_OK)
 		return status;
-	return run_checked(bert, kernels, batch, n_longest, mem, stop, observe, observe_ctx, out, err);
+
+	memset(&pass, 0, sizeof(pass));
+	pass.bert = bert;
+	pass.batch = batch;
+	pass.kernels = kernels;
+	pass.steps = bert->layers_i8 != NULL ? &emb_bert_steps_i8 : &emb_bert_steps_f32;
+	pass.activate = activation_kernel(kernels, bert->activation);
+	pass.compact = bert->pooling == EMB_POOL_CLS && observe == NULL;
+	pass.observe = observe;
+	pass.observe_ctx = observe_ctx;
+	n_useful = batch->offsets[batch->n_seqs] / CHUNK_ROWS_MIN;
+	emb_crew_join(&pass.crew, n_threads < n_useful ? n_threads : n_useful);
+	status = run_crew(&pass, n_longest, mem, stop, out, err);
+	emb_crew_leave(&pass.crew);
+	return status;
+}
+
+EmbStatus
+emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
+						  const EmbAllocator *mem, const EmbStop *stop,
+						  EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
+{
+	if (bert->layers_i8 != NULL)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "only an fp32 model can be observed");
+	return run(bert, kernels, batch, 1, mem, stop, observe, observe_ctx, out, err);
 }
 
 EmbStatus
 emb_encoder_bert(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
-				 const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err)
+				 int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err)
 {
-	return emb_encoder_bert_observed(bert, kernels, batch, mem, stop, NULL, NULL, out, err);
+	return run(bert, kernels, batch, n_threads, mem, stop, NULL, NULL, out, err);
 }

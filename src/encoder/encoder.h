@@ -44,6 +44,21 @@ typedef struct EmbLayerNorm
 	const float *beta;			/* [hidden] */
 } EmbLayerNorm;
 
+/*
+ * y = x W^T + b with x in u8 and W in s8. weight: emb_pack_i8_panel's layout,
+ * [n_out/16 rounded up][n_in padded to 64, over 4][16][4]. The other arrays:
+ * [n_out rounded up to 16], zero-filled.
+ */
+typedef struct EmbLinearI8
+{
+	int32_t		n_out,
+				n_in;
+	const int8_t *weight;
+	const float *scale;			/* of each output's weights */
+	const int32_t *sums;		/* of each output's weights: what a zero point of x multiplies */
+	const float *bias;
+} EmbLinearI8;
+
 typedef struct EmbBertLayer
 {
 	EmbLinear	query,			/* [hidden, hidden] each */
@@ -55,6 +70,34 @@ typedef struct EmbBertLayer
 	EmbLayerNorm attn_norm,		/* after attention + residual */
 				ffn_norm;		/* after FFN + residual */
 } EmbBertLayer;
+
+/*
+ * A quantized layer. The factors divide what went into the weights
+ * (smoothing): they multiply a linear layer's input before it is quantized.
+ * The factor of attn_out's input is in value's weights and bias.
+ */
+typedef struct EmbBertLayerI8
+{
+	EmbLinearI8 query,
+				key,
+				value,
+				attn_out,
+				ffn_up,
+				ffn_down;
+	const float *attn_in_factor;	/* [hidden]: of query, key and value */
+	const float *ffn_in_factor; /* [hidden] */
+	const float *ffn_mid_factor;	/* [intermediate]: behind the activation */
+	EmbLayerNorm attn_norm,
+				ffn_norm;
+} EmbBertLayerI8;
+
+/* A table of vectors: fp32 rows, or s8 rows with a scale each. */
+typedef struct EmbTable
+{
+	const float *rows_f32;		/* [n_rows, hidden] row-major, or NULL */
+	const int8_t *rows_i8;		/* [n_rows, hidden], or NULL */
+	const float *scales;		/* [n_rows], of rows_i8 */
+} EmbTable;
 
 typedef struct EmbBert
 {
@@ -69,11 +112,12 @@ typedef struct EmbBert
 	EmbPooling	pooling;
 	bool		normalize;		/* L2, x / max(|x|, 1e-12) as torch's F.normalize */
 	float		ln_eps;
-	const float *word_embedding;	/* [n_vocab, hidden] row-major */
+	EmbTable	word_embedding;	/* [n_vocab, hidden] */
 	const float *position_embedding;	/* [n_positions, hidden] */
 	const float *type_embedding;	/* [n_types, hidden] */
 	EmbLayerNorm embedding_norm;
-	const EmbBertLayer *layers; /* [n_layers] */
+	const EmbBertLayer *layers; /* [n_layers] in fp32, or NULL */
+	const EmbBertLayerI8 *layers_i8;	/* [n_layers] in int8, or NULL */
 } EmbBert;
 
 typedef struct EmbBatch
@@ -85,24 +129,37 @@ typedef struct EmbBatch
 } EmbBatch;
 
 /*
- * out: [n_seqs, hidden], pooled, normalized if the model says so. Scratch
- * comes from mem and is given back before the return, whatever the status:
- * emb_encoder_bert_scratch_bytes says how much. EMB_ERR_NOMEM,
- * EMB_ERR_CANCELLED, EMB_ERR_INVALID_ARGUMENT (an id or length out of range,
- * checked first).
+ * out: [n_seqs, hidden], pooled, normalized if the model says so. n_threads
+ * threads work on it, the caller's included; as many as pool.h can give. The
+ * bits do not depend on them. Scratch comes from mem and is given back before
+ * the return, whatever the status: emb_encoder_bert_scratch_bytes says how
+ * much. EMB_ERR_NOMEM, EMB_ERR_CANCELLED, EMB_ERR_INVALID_ARGUMENT (an id or
+ * length out of range, checked first).
  */
 extern EmbStatus emb_encoder_bert(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
-								  const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err);
+								  int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
+								  float *out, EmbError *err);
 
 /* Bytes of scratch for a batch of n_tokens whose longest text has n_longest. */
-extern size_t emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest);
+extern size_t emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest,
+											 int32_t n_threads);
 
 /*
- * As emb_encoder_bert, and calls observe(ctx, layer, hidden) with the
- * [n_tokens, hidden] rows (row stride stride_elems) after the embedding norm
- * (layer 0) and after every layer (1 .. n_layers). For tests and calibration.
+ * As emb_encoder_bert on one thread, of an fp32 model, showing what passes.
+ * Rows come in ascending ranges, each row of each point once: rows points at
+ * the range's first row. For tests and calibration.
  */
-typedef void (*EmbObserve) (void *ctx, int32_t layer, const float *hidden, size_t stride_elems);
+typedef enum EmbObservePoint
+{
+	EMB_OBSERVE_HIDDEN,			/* [hidden] layer 0: behind the embedding norm; layer i: behind layer i - 1 */
+	EMB_OBSERVE_ATTN_IN,		/* [hidden] input of query, key, value of layer 0 .. n_layers - 1 */
+	EMB_OBSERVE_ATTN_CONTEXT,	/* [hidden] input of attn_out */
+	EMB_OBSERVE_FFN_IN,			/* [hidden] input of ffn_up */
+	EMB_OBSERVE_FFN_MID			/* [intermediate] input of ffn_down */
+} EmbObservePoint;
+
+typedef void (*EmbObserve) (void *ctx, EmbObservePoint point, int32_t layer, int32_t first_row,
+							int32_t n_rows, const float *rows, size_t stride_elems);
 extern EmbStatus emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
 										   const EmbAllocator *mem, const EmbStop *stop,
 										   EmbObserve observe, void *observe_ctx, float *out, EmbError *err);

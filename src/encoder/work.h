@@ -14,13 +14,17 @@
 #ifndef EMB_ENCODER_WORK_H
 #define EMB_ENCODER_WORK_H
 
+#include <stdatomic.h>
+
 #include "common/mem.h"
 #include "kernels/kernels.h"
 
+/* One thread's account. The caller's own asks the callback, its helpers' read what it said. */
 typedef struct EmbWork
 {
 	const EmbKernels *kernels;
-	const EmbStop *stop;
+	const EmbStop *stop;		/* NULL for a helper */
+	_Atomic bool *stopped;		/* shared by the threads of a call */
 	int64_t		macs_left;		/* until the next question */
 } EmbWork;
 
@@ -28,7 +32,7 @@ typedef struct EmbWork
 typedef void (*EmbActivate) (float *x, int32_t n);
 
 /* Asks once. False: stop now. */
-extern bool emb_work_begin(EmbWork *work, const EmbKernels *kernels, const EmbStop *stop);
+extern bool emb_work_begin(EmbWork *work, const EmbKernels *kernels, const EmbStop *stop, _Atomic bool *stopped);
 
 /* Charges n_macs, which should not be much more than a piece. False: stop now. */
 extern bool emb_work_spend(EmbWork *work, int64_t n_macs);
@@ -38,5 +42,8 @@ extern bool emb_work_spend(EmbWork *work, int64_t n_macs);
  * its columns. False: stopped, and C is unfinished.
  */
 extern bool emb_work_multiply(EmbWork *work, const EmbGemmF32 *g, EmbActivate activate);
+
+/* The same in int8. */
+extern bool emb_work_multiply_i8(EmbWork *work, const EmbGemmI8 *g);
 
 #endif

@@ -45,32 +45,56 @@ fill_scalar(EmbKernels *k)
 #include "kernels/kernels.def"
 }
 
-/* TAKE_<isa> keeps or drops a line of kernels.def by its instruction set. */
+/*
+ * TAKE_<isa> keeps or drops a line of kernels.def by its instruction set. Each
+ * set goes on top of those it includes: an operation without a line of its own
+ * keeps the kernel it had.
+ */
 #if defined(__x86_64__)
+#define DROP(assignment)
+#define KEEP(assignment) assignment;
+#define EMB_KERNEL_X86_LINES(isa, op) TAKE_##isa(k->op = emb_##op##_##isa)
+
 static void
 override_avx2(EmbKernels *k)
 {
-#define TAKE_avx2(assignment) assignment;
-#define TAKE_avx512(assignment)
-#define EMB_KERNEL_X86(isa, op) TAKE_##isa(k->op = emb_##op##_##isa)
+#define TAKE_avx2 KEEP
+#define TAKE_avxvnni DROP
+#define TAKE_avx512 DROP
+#define TAKE_avx512vnni DROP
+#define EMB_KERNEL_X86(isa, op) EMB_KERNEL_X86_LINES(isa, op)
 #include "kernels/kernels.def"
 #undef TAKE_avx2
-#undef TAKE_avx512
+#undef TAKE_avxvnni
 }
 
-/* On top of avx2: an operation without a line of its own keeps the AVX2 kernel. */
 static void
-override_avx512(EmbKernels *k)
+override_avxvnni(EmbKernels *k)
 {
 	override_avx2(k);
-#define TAKE_avx2(assignment)
-#define TAKE_avx512(assignment) assignment;
-#define EMB_KERNEL_X86(isa, op) TAKE_##isa(k->op = emb_##op##_##isa)
+#define TAKE_avx2 DROP
+#define TAKE_avxvnni KEEP
+#define EMB_KERNEL_X86(isa, op) EMB_KERNEL_X86_LINES(isa, op)
+#include "kernels/kernels.def"
+#undef TAKE_avxvnni
+#undef TAKE_avx512
+#undef TAKE_avx512vnni
+}
+
+static void
+override_avx512vnni(EmbKernels *k)
+{
+	override_avx2(k);
+#define TAKE_avxvnni DROP
+#define TAKE_avx512 KEEP
+#define TAKE_avx512vnni KEEP
+#define EMB_KERNEL_X86(isa, op) EMB_KERNEL_X86_LINES(isa, op)
 #include "kernels/kernels.def"
 }
 #else
 #define override_avx2 NULL
-#define override_avx512 NULL
+#define override_avxvnni NULL
+#define override_avx512vnni NULL
 #endif
 
 static bool
@@ -89,8 +113,8 @@ never(void)
 /* Best first; scalar, which is always there, last. */
 static Level levels[] = {
 	{.name = "amx", .machine_has = never},
-	{.name = "avx512vnni", .machine_has = emb_cpu_has_avx512vnni, .fill = override_avx512, .macs_per_piece = 32 << 20},
-	{.name = "avxvnni", .machine_has = emb_cpu_has_avxvnni, .fill = override_avx2, .macs_per_piece = 32 << 20},
+	{.name = "avx512vnni", .machine_has = emb_cpu_has_avx512vnni, .fill = override_avx512vnni, .macs_per_piece = 32 << 20},
+	{.name = "avxvnni", .machine_has = emb_cpu_has_avxvnni, .fill = override_avxvnni, .macs_per_piece = 32 << 20},
 	{.name = "avx2", .machine_has = emb_cpu_has_avx2, .fill = override_avx2, .macs_per_piece = 32 << 20},
 	{.name = "neon", .machine_has = never},
 	{.name = "scalar", .machine_has = always, .macs_per_piece = 200000}

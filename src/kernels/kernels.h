@@ -1,7 +1,7 @@
 /*
  * kernels.h
- *		Arithmetic on rows of floats, one implementation per instruction set,
- *		equal bit for bit.
+ *		Arithmetic on rows of floats and bytes, one implementation per
+ *		instruction set, equal bit for bit.
  *
  *		const EmbKernels *k = emb_kernels();
  *		EmbGemmF32	g = {.n_rows = m, .n_in = 384, .n_panels = 24, .a = x, .a_stride = 384,
@@ -43,6 +43,30 @@
  * div_f32			x = x / divisor
  * dot_f32			returns sum(fma: x y); the arguments may be one array
  * muladd_f32		y = x * factor + y, rounded twice
+ *
+ * Rows in int8. rint rounds to nearest even; a sum is exact, in int32. What is
+ * not finite gives defined bits (NaN the lowest code), equal on all levels.
+ *
+ * quantize_i8		y = x * factor (x alone if factor is NULL);
+ *					m = min(max(max |y|, 1e-30), 1e38); q = 128 + rint(y * (127 / m)), cut to
+ *					1 .. 255; returns m / 127. y is about (q - 128) times it.
+ *					q[i] = 0 for n <= i < n_padded.
+ * quantize_u8		y likewise; lo = max(min(0, min y), -1e38), hi = min(max(0, max y), 1e38),
+ *					r = max(hi - lo, 1e-30); zero = rint(-lo * (255 / r));
+ *					q = rint(y * (255 / r) + zero), cut to 0 .. 255, the product and sum unrounded;
+ *					returns r / 255. Padding as above.
+ * softmax_u8		p = rint(255 * 2^max((x - max(x)) * c, -10)), c = scale * log2(e); returns their
+ *					sum, at least 255 (1 if x is not finite). scale > 0, n <= 65,536. 2^t is good
+ *					to 3e-6 relative: p is off by one only that near to a tie. Padding as above.
+ * pack_keys_i8		one panel of B: column t is row t of k (n_tokens of them, 1..16, row stride
+ *					stride), d its K. scale[t] = m / 127, m as in quantize_i8 over row t;
+ *					panel[i / 4][t][i mod 4] = rint(k[t][i] * (127 / m)); sums[t] = their sum.
+ *					Columns without a token get zeros in all three, K from d on zeros.
+ *					Writes [ceil(d / 4)][16][4]. d <= 65,536.
+ * pack_values_i8	one panel of B: column c is column c of v (n_columns of them, 1..16), a
+ *					token a row of stride stride. scale[c] = m / 127, m over column c;
+ *					panel[t / 4][c][t mod 4] = rint(v[t][c] * (127 / m)). Missing columns get
+ *					zeros in both, tokens from n_tokens on zeros. Writes [ceil(n_tokens / 4)][16][4].
  */
 #ifndef EMB_KERNELS_KERNELS_H
 #define EMB_KERNELS_KERNELS_H
@@ -56,6 +80,8 @@
 
 #define EMB_PANEL			16	/* columns of a panel */
 #define EMB_GEMM_K_BLOCK	384 /* products of one fused chain */
+#define EMB_GROUP			4	/* bytes of one column that lie together */
+#define EMB_PACK_I8_K		64	/* K of packed int8 weights is a multiple of it */
 
 /*
  * C[m][n] = (..((S_0 + S_1) + S_2)..) + bias[n], where
@@ -82,6 +108,48 @@ typedef struct EmbGemmF32
 	float	   *c;
 	size_t		c_stride;
 } EmbGemmF32;
+
+/* What follows the product: nothing, or gelu_f32, gelu_tanh_f32, relu_f32 over all columns. */
+typedef enum EmbActKind
+{
+	EMB_ACT_KIND_NONE = 0,
+	EMB_ACT_KIND_GELU = 1,
+	EMB_ACT_KIND_GELU_TANH = 2,
+	EMB_ACT_KIND_RELU = 3
+} EmbActKind;
+
+/*
+ * C[m][n] = act(fma((float) (S[m][n] - a_zero[m] * b_sums[n]), a_scale[m] * b_scale[n], bias[n])),
+ * S[m][n] = sum over k < K of A[m][k] B[k][n], exact, K = 4 n_groups.
+ *
+ * A [n_rows, K] of u8, row stride a_stride >= K bytes.
+ * B n_panels panels of [n_groups][16][4] of s8: B[k][n] is byte
+ *	 [k / 4][n mod 16][k mod 4] of panel n / 16. b_sums[n] = sum over k of B[k][n].
+ * C [n_rows, 16 n_panels], row stride c_stride >= 16 n_panels: whole panels
+ *	 are written.
+ * K <= 65,536: then |S| <= 255 * 128 * 65,536 < 2^31, and S - a_zero * b_sums,
+ *	 the sum over (A - a_zero) B, likewise. Beyond (b_sums of a forged image) int32 wraps.
+ * a_zero NULL means zeros; b_sums is then not read. bias NULL means the plain
+ *	 product (float) S * (a_scale * b_scale).
+ * The arrays do not overlap.
+ */
+typedef struct EmbGemmI8
+{
+	int32_t		n_rows;			/* >= 1 */
+	int32_t		n_groups;		/* K / 4, >= 1 */
+	int32_t		n_panels;		/* >= 1 */
+	const uint8_t *a;
+	size_t		a_stride;		/* bytes */
+	const float *a_scale;		/* [n_rows] */
+	const int32_t *a_zero;		/* [n_rows], 0 .. 255, or NULL */
+	const int8_t *b;
+	const float *b_scale;		/* [16 n_panels] */
+	const int32_t *b_sums;		/* [16 n_panels] */
+	const float *bias;			/* [16 n_panels], or NULL */
+	float	   *c;
+	size_t		c_stride;		/* floats */
+	EmbActKind	act;
+} EmbGemmI8;
 
 typedef struct EmbKernels
 {
@@ -122,6 +190,15 @@ extern bool emb_kernels_is_available(const char *name);
 extern size_t emb_pack_f32_panels(int32_t n_out);
 extern size_t emb_pack_f32_bytes(int32_t n_out, int32_t n_in);
 extern void emb_pack_f32_panel(const float *rows, int32_t n_rows, int32_t n_in, float *panel);
+
+/*
+ * Packed int8 weights: [ceil(n_out / 16)][n_in padded to 64, over 4][16][4],
+ * B of gemm_i8. rows: [n_rows <= 16, n_in] row-major; missing rows and columns
+ * become zeros.
+ */
+extern size_t emb_pack_i8_padded(int32_t n_in);		/* K of the packed panel */
+extern size_t emb_pack_i8_bytes(int32_t n_out, int32_t n_in);
+extern void emb_pack_i8_panel(const int8_t *rows, int32_t n_rows, int32_t n_in, int8_t *panel);
 
 /*
  * On the level in use, entering the floating-point environment themselves.

@@ -3,26 +3,9 @@
  *		The row operations of kernels.h, written once over v16 and compiled for
  *		each level: the same operations in the same order everywhere.
  *
- * The includer defines EMB_ISA (the suffix of the kernels), V16_INLINE (static
- * and inline) and v16 with
- *
- *		v16_load, v16_store			16 floats, any alignment
- *		v16_load_part(p, n)			n floats (0 .. 16), zeros behind; nothing past them is read
- *		v16_store_part(p, a, n)		the first n lanes
- *		v16_keep(a, n, x)			a, with x in the lanes from n on
- *		v16_set, _add, _sub, _mul, _div, _fma(a, b, c) = a b + c rounded once
- *		v16_max(a, b)				a > b ? a : b		v16_min likewise
- *		v16_add_exponent(a, z)		bits of a + (bits of z << 23): a 2^n for z = ROUNDER + n
- *		v16_sum, v16_largest		over the lanes, in the tree of kernels.h
+ * The includer defines what v16_math.h asks for.
  */
-#define EMB_JOIN_(op, isa) emb_##op##_##isa
-#define EMB_JOIN(op, isa) EMB_JOIN_(op, isa)
-#define EMB_NAME(op) EMB_JOIN(op, EMB_ISA)
-
-/* 1.5 * 2^23: adding it leaves the nearest integer in the low bits. */
-#define ROUNDER 12582912.0f
-
-#define LOG2_E 0x1.715476p+0f
+#include "kernels/v16_math.h"
 
 /*
  * 2^t for -125 <= t <= 126. t = n + f, |f| <= 1/2; 2^f is a polynomial of
@@ -44,16 +27,6 @@ exp2_v16(v16 t)
 	p = v16_fma(p, f, v16_set(0x1.62e430p-1f));
 	p = v16_fma(p, f, v16_set(1.0f));
 	return v16_add_exponent(p, z);
-}
-
-/*
- * A NaN becomes lo. Elsewhere the order of max's operands lets a NaN, which
- * only an overflow can have made, reach the caller.
- */
-V16_INLINE v16
-clamp_v16(v16 x, float lo, float hi)
-{
-	return v16_min(v16_max(x, v16_set(lo)), v16_set(hi));
 }
 
 /*

@@ -15,6 +15,8 @@
 #define N_PANELS	7			/* 4 + 2 + 1 */
 #define N_OUT		(N_PANELS * EMB_PANEL)
 #define N_LONG		53			/* three groups of lanes and a part */
+#define N_BYTES		56			/* and padding */
+#define N_I8_GROUPS	5
 
 typedef struct Inputs
 {
@@ -22,6 +24,10 @@ typedef struct Inputs
 	float		b[N_OUT * N_IN];
 	float		gamma[N_OUT * 2];
 	float		beta[N_OUT * 2];
+	uint8_t		a_u8[N_ROWS * N_I8_GROUPS * EMB_GROUP];
+	int8_t		b_i8[N_OUT * N_I8_GROUPS * EMB_GROUP];
+	int32_t		zeros[N_ROWS];
+	int32_t		sums[N_OUT];
 } Inputs;
 
 /* What one level makes of the inputs. Compared byte by byte, so zeroed before use. */
@@ -38,19 +44,50 @@ typedef struct Outputs
 	float		div[N_LONG];
 	float		dot;
 	float		muladd[N_LONG];
+	float		gemm_i8[N_ROWS * N_OUT];
+	struct
+	{
+		uint8_t		codes[N_BYTES];
+		float		scale;
+		int32_t		zero;		/* or sum */
+	}			quantize_i8,
+				quantize_u8,
+				softmax_u8;
+	struct
+	{
+		int8_t		panel[N_BYTES * EMB_PANEL];
+		float		scales[EMB_PANEL];
+		int32_t		sums[EMB_PANEL];
+	}			keys,
+				values;
 } Outputs;
 
-/* Deterministic values in -4 .. 4, none of them short in binary. */
+/* Deterministic values in -4 .. 4, none of them short in binary; any bytes. */
 static void
-fill_inputs(float *x, size_t n)
+fill_inputs(Inputs *in)
 {
+	float	   *x = (float *) in;
+	uint8_t    *bytes = (uint8_t *) in + offsetof(Inputs, a_u8);	/* and b_i8 */
 	uint32_t	state = 12345;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < offsetof(Inputs, a_u8) / sizeof(float); i++)
 	{
 		state = state * 1664525u + 1013904223u;
 		x[i] = (float) (int32_t) (state | 1) * 0x1p-29f;
 	}
+	for (size_t i = 0; i < sizeof(in->a_u8) + sizeof(in->b_i8); i++)
+	{
+		state = state * 1664525u + 1013904223u;
+		bytes[i] = (uint8_t) (state >> 24);
+	}
+	/* pairs that saturate 16 bits, either way */
+	memset(in->a_u8, 255, N_I8_GROUPS * EMB_GROUP);
+	memset(in->b_i8, 127, 2 * EMB_GROUP);
+	memset(in->b_i8 + 2 * EMB_GROUP, -128, 2 * EMB_GROUP);
+	for (int i = 0; i < N_ROWS; i++)
+		in->zeros[i] = i * 42;
+	for (int i = 0; i < N_OUT; i++)
+		in->sums[i] = i * 91 - 5000;
 }
 
 static void
@@ -92,6 +129,25 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->muladd_f32(out->muladd, in->b, N_LONG, 1.7f);
 }
 
+static void
+run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
+{
+	EmbGemmI8	g = {
+		.n_rows = N_ROWS, .n_groups = N_I8_GROUPS, .n_panels = N_PANELS,
+		.a = in->a_u8, .a_stride = N_I8_GROUPS * EMB_GROUP, .a_scale = in->gamma, .a_zero = in->zeros,
+		.b = in->b_i8, .b_scale = in->a, .b_sums = in->sums, .bias = in->beta,
+		.c = out->gemm_i8, .c_stride = N_OUT, .act = EMB_ACT_KIND_GELU
+	};
+
+	k->gemm_i8(&g);
+	out->quantize_i8.scale = k->quantize_i8(in->a, in->b, N_LONG, N_BYTES, out->quantize_i8.codes);
+	out->quantize_u8.scale = k->quantize_u8(in->a, in->b, N_LONG, N_BYTES, out->quantize_u8.codes,
+											&out->quantize_u8.zero);
+	out->softmax_u8.zero = k->softmax_u8(in->a, N_LONG, N_BYTES, 0.3f, out->softmax_u8.codes);
+	k->pack_keys_i8(in->a, N_LONG, 13, N_LONG, out->keys.panel, out->keys.scales, out->keys.sums);
+	k->pack_values_i8(in->a, 17, N_LONG, EMB_PANEL, out->values.panel, out->values.scales);
+}
+
 const char *
 emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 {
@@ -105,7 +161,9 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(gemm_f32, gemm), FIELD(transpose_f32, panel), FIELD(add_norm_f32, norm),
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh),
 		FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
-		FIELD(muladd_f32, muladd)
+		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(quantize_i8, quantize_i8),
+		FIELD(quantize_u8, quantize_u8), FIELD(softmax_u8, softmax_u8), FIELD(pack_keys_i8, keys),
+		FIELD(pack_values_i8, values)
 	};
 	Inputs		in;
 	Outputs		mine,
@@ -114,11 +172,13 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 
 	memset(&mine, 0, sizeof(mine));
 	memset(&theirs, 0, sizeof(theirs));
-	fill_inputs((float *) &in, sizeof(in) / sizeof(float));
+	fill_inputs(&in);
 	run_gemm(kernels, &in, &mine);
 	run_rows(kernels, &in, &mine);
+	run_i8(kernels, &in, &mine);
 	run_gemm(scalar, &in, &theirs);
 	run_rows(scalar, &in, &theirs);
+	run_i8(scalar, &in, &theirs);
 	emb_fp_leave(fp);
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		if (memcmp((char *) &mine + fields[i].offset, (char *) &theirs + fields[i].offset, fields[i].size) != 0)

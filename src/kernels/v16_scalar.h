@@ -1,7 +1,7 @@
 /*
  * v16_scalar.h
  *		16 floats, one after the other: what the vectors of other levels must
- *		agree with. See rowops_impl.h for the meaning of each function.
+ *		agree with. See v16_math.h for the meaning of each function.
  */
 #include <math.h>
 #include <string.h>
@@ -132,4 +132,28 @@ v16_largest(v16 a)
 		for (int i = 0; i < n; i++)
 			a.lane[i] = a.lane[i] > a.lane[i + n] ? a.lane[i] : a.lane[i + n];
 	return a.lane[0];
+}
+
+EMB_ALWAYS_INLINE void
+v16_store_bytes(uint8_t *p, v16 z)
+{
+	for (int i = 0; i < 16; i++)
+	{
+		uint32_t	bits;
+
+		memcpy(&bits, &z.lane[i], sizeof(bits));
+		p[i] = (uint8_t) bits;
+	}
+}
+
+EMB_ALWAYS_INLINE void
+v16_store_quads(uint8_t *p, const v16 z[4])
+{
+	uint8_t		bytes[4][16];
+
+	for (int j = 0; j < 4; j++)
+		v16_store_bytes(bytes[j], z[j]);
+	for (int i = 0; i < 16; i++)
+		for (int j = 0; j < 4; j++)
+			p[i * 4 + j] = bytes[j][i];
 }

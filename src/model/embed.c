@@ -173,7 +173,8 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 		job->offsets[n + 1] = job->offsets[n] + job->seqs[i].n_ids;
 		n++;
 	}
-	status = emb_encoder_bert(&job->model->bert, emb_kernels(), &batch, job->run->mem, job->run->stop, job->rows, err);
+	status = emb_encoder_bert(&job->model->bert, emb_kernels(), &batch, job->run->n_threads,
+							  job->run->mem, job->run->stop, job->rows, err);
 	if (status != EMB_OK)
 		return status;
 	for (int32_t i = 0; i < n; i++)
@@ -237,7 +238,7 @@ emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 }
 
 size_t
-emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest)
+emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest, int32_t n_threads)
 {
 	size_t		n_tokens = effective_batch_tokens(batch_tokens < 0 ? 0 : batch_tokens);
 	int			n_special = emb_tok_n_special(model->tok, false);
@@ -252,7 +253,7 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 
 	/* ids; then, for as many texts as the batch can have: offset, member, row */
 	n_seqs = n_tokens / (n_special > 1 ? n_special : 1) + 1;
-	return emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest)
+	return emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest, n_threads)
 		+ n_tokens * sizeof(int32_t)
 		+ n_seqs * (2 * sizeof(int32_t) + (size_t) model->info.dim * sizeof(float));
 }

@@ -41,10 +41,18 @@ extern bool emb_name_is_valid(const char *name, size_t len);
 
 typedef struct EmbImportOptions
 {
-	const char *precision;		/* "fp32"; NULL: the default */
+	const char *precision;		/* "int8", "fp32"; NULL: int8 */
 	const char *query_prompt;	/* NULL: the model's own; "": none */
 	const char *document_prompt;
 	int32_t		max_tokens;		/* 0: the model's own */
+
+	/*
+	 * Texts the quantizer measures activations on, UTF-8; NULL: those that come
+	 * with the code. Other texts make another image. Of the first 256 the first
+	 * 512 tokens each are used, up to 32,768 in all. Not for fp32.
+	 */
+	const char *const *calibration_texts;
+	int32_t		n_calibration_texts;
 } EmbImportOptions;
 
 /* Receives the image front to back. A status other than EMB_OK ends the import with it. */
@@ -52,12 +60,15 @@ typedef struct EmbSink
 {
 	void	   *ctx;
 	EmbStatus	(*write) (void *ctx, const void *data, size_t size, EmbError *err);
-	void		(*progress) (void *ctx, int64_t done_bytes, int64_t total_bytes);	/* may be NULL */
+
+	/* May be NULL. stage is a constant: "read", "calibrate", "quantize", "verify", "write". */
+	void		(*progress) (void *ctx, const char *stage, int64_t done, int64_t total);
 } EmbSink;
 
 /*
- * Reads the model directory at path and writes its image to sink. Memory is
- * bounded by the largest tensor row block and the tokenizer, not by the model.
+ * Reads the model directory at path and writes its image to sink, which sees
+ * nothing before the whole image is made. Memory: the fp32 image, for int8 that
+ * image too and a few hundred rows of activations a layer.
  */
 extern EmbStatus emb_import_dir(const char *path, const EmbImportOptions *options,
 								const EmbAllocator *mem, const EmbStop *stop,
@@ -77,7 +88,7 @@ typedef struct EmbModelInfo
 {
 	EmbKind		kind;
 	const char *family;			/* "bert" */
-	const char *precision;		/* "fp32" */
+	const char *precision;		/* "int8", "fp32" */
 	const char *pooling;		/* "cls", "mean" */
 	bool		normalize;
 	int32_t		dim;			/* elements of a result vector */
@@ -163,6 +174,7 @@ typedef struct EmbRun
 	const EmbAllocator *mem;
 	const EmbStop *stop;
 	int32_t		batch_tokens;	/* tokens computed at once; 0: EMB_BATCH_TOKENS_DEFAULT */
+	int32_t		n_threads;		/* this one included; 0 and 1: no other */
 } EmbRun;
 
 #define EMB_BATCH_TOKENS_DEFAULT 2048
@@ -177,8 +189,39 @@ typedef struct EmbRun
 extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 								 const EmbRun *run, float *out, EmbError *err);
 
-/* Scratch bytes that emb_model_embed needs for sequences of at most n_longest tokens. */
-extern size_t emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest);
+/* Scratch bytes that emb_model_embed needs for sequences of at most n_longest tokens on n_threads threads. */
+extern size_t emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest, int32_t n_threads);
+
+/* --------------------------------------------------------------- threads */
+
+/* CPUs this process may use: its affinity mask, cut by the cgroup's CPU quota (rounded up), at least 1. */
+extern int32_t emb_threads_available(void);
+
+/*
+ * The threads that emb_model_embed starts at need (all signals blocked) wait
+ * for the next call without spinning. This ends and joins them: at exit, and
+ * in a child before it starts its own. Fewer threads than asked for, or none,
+ * is no error.
+ */
+extern void emb_threads_stop(void);
+
+/* ---------------------------------------------------------- verification */
+
+/* A text stored with the image at import: its unquantized vector and the bits its vector had. */
+typedef struct EmbReferenceCheck
+{
+	const char *text;			/* UTF-8, not zero-terminated; in the image */
+	int32_t		text_bytes;
+	int32_t		n_tokens;
+	bool		ids_equal;		/* the tokenizer gives the ids of the import */
+	bool		bits_equal;		/* the vector has the bits of the import */
+	float		cosine;			/* to the unquantized vector */
+	float		cosine_expected;	/* as measured at import */
+} EmbReferenceCheck;
+
+extern int32_t emb_model_n_references(const EmbModel *model);
+extern EmbStatus emb_model_check_reference(const EmbModel *model, int32_t i, const EmbRun *run,
+										   EmbReferenceCheck *check, EmbError *err);
 
 /* ---------------------------------------------------------------- vectors */
 

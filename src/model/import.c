@@ -2,10 +2,11 @@
  * import.c
  *		A Hugging Face model directory -> an image.
  *
- * Everything that can be known before the first weight is read is checked
- * before the first byte goes to the sink: configuration, tokenizer, every
- * tensor's presence, shape and type. The weights then stream through one
- * block of rows at a time.
+ * First the fp32 image is made in memory. Everything that can be known before
+ * the first weight is read is checked before: configuration, tokenizer, every
+ * tensor's presence, shape and type. For int8 that image is opened, measured
+ * on calibration texts, and quantized into another. Last, the image is opened,
+ * its reference texts are embedded, and it goes to the sink.
  */
 #include "model/embed_core.h"
 
@@ -16,51 +17,65 @@
 #include "import/hf_tokenizer.h"
 #include "import/safetensors.h"
 #include "kernels/kernels.h"
+#include "model/calibration.h"
 #include "model/packed.h"
+#include "model/quantize.h"
+#include "model/references.h"
 #include "tokenizer/tokenizer.h"
 
 /* Floats of a block of embedding rows: 256 KiB, well under 10 ms to read. */
 #define BLOCK_FLOATS	65536
+
+/* Bytes the sink gets at once. */
+#define WRITE_BYTES		1048576
 
 /* Longest name looked up: prefix, "encoder.layer.255.", the role. */
 #define NAME_BYTES		(EMB_TENSORS_MAX_NAME + 128)
 
 typedef struct Import
 {
-	const EmbAllocator *mem;
-	const EmbStop *stop;
-	const EmbSink *sink;
+	EmbImportSteps steps;
 
 	EmbHfConfig hf;
-	EmbImageConfig config;
+	EmbImageParts parts;
 	char	   *strings;		/* both prompts, each with its zero byte */
-	size_t		strings_bytes;
 	void	   *tok_block;
-	size_t		tok_bytes;
 	EmbTensorSet tensors;
 	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* "bert." or the like before every name */
 	const EmbTensor **sources;	/* [n_tensors] in image order */
-	uint8_t    *meta;
-	EmbImageView view;			/* of meta: nothing behind it is there */
-	float	   *rows;			/* a block as read */
-	float	   *panel;			/* a block as packed */
-	int64_t		done_bytes;
+	float	   *rows;			/* of a panel, as read */
+	int64_t		done_bytes;		/* of the weights */
+	uint8_t    *exact;			/* the fp32 image */
+	EmbImageView exact_view;
+	EmbModel   *exact_model;
+	uint8_t    *image;			/* the int8 image */
+	EmbImageView view;
+	EmbModel   *model;
 } Import;
 
 /* -------------------------------------------------------------- options */
 
 static EmbStatus
-check_precision(const char *precision, EmbError *err)
+choose_precision(const char *precision, EmbImagePrecision *chosen, EmbError *err)
 {
-	if (precision == NULL || strcmp(precision, "fp32") == 0)
+	*chosen = precision != NULL && strcmp(precision, "fp32") == 0 ? EMB_PRECISION_FP32 : EMB_PRECISION_INT8;
+	if (precision == NULL || *chosen == EMB_PRECISION_FP32 || strcmp(precision, "int8") == 0)
 		return EMB_OK;
-	if (strcmp(precision, "int8") == 0 || strcmp(precision, "int4") == 0)
+	if (strcmp(precision, "int4") == 0)
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "precision \"%s\" is not supported by this version", precision);
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Use \"fp32\".");
+		emb_error(err, EMB_ERR_UNSUPPORTED, "precision \"int4\" is not supported by this version");
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Use \"int8\" or \"fp32\".");
 	}
-	return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "precision \"%.*s\" is unknown; use \"fp32\"",
+	return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "precision \"%.*s\" is unknown; use \"int8\" or \"fp32\"",
 					 emb_json_clip(precision, 80), precision);
+}
+
+static EmbStatus
+check_calibration(const EmbImportOptions *options, EmbError *err)
+{
+	if (options->calibration_texts != NULL && options->n_calibration_texts < 1)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "there are no calibration texts");
+	return EMB_OK;
 }
 
 /* The prompt the caller gave, or the model's own. */
@@ -91,15 +106,16 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 				  "(\"include_prompt\" is false), which is not supported");
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import it with empty prompts.");
 	}
-	im->strings_bytes = strlen(query) + strlen(document) + 2;
-	im->strings = emb_alloc(im->mem, im->strings_bytes);
+	im->parts.strings_bytes = strlen(query) + strlen(document) + 2;
+	im->strings = emb_alloc(im->steps.mem, im->parts.strings_bytes);
 	if (im->strings == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a model's prompts");
 	memcpy(im->strings, query, strlen(query) + 1);
 	memcpy(im->strings + strlen(query) + 1, document, strlen(document) + 1);
-	im->config.query_prompt_bytes = (uint32_t) strlen(query);
-	im->config.document_prompt = (uint32_t) strlen(query) + 1;
-	im->config.document_prompt_bytes = (uint32_t) strlen(document);
+	im->parts.config.query_prompt_bytes = (uint32_t) strlen(query);
+	im->parts.config.document_prompt = (uint32_t) strlen(query) + 1;
+	im->parts.config.document_prompt_bytes = (uint32_t) strlen(document);
+	im->parts.strings = im->strings;
 	return EMB_OK;
 }
 
@@ -114,21 +130,22 @@ fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
 	if (options->max_tokens < 0 || options->max_tokens > hf->n_positions)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %d is outside 1..%d, the model's positions",
 						 options->max_tokens, hf->n_positions);
-	im->config.family = EMB_FAMILY_BERT;
-	im->config.precision = EMB_PRECISION_FP32;
-	im->config.activation = hf->activation;
-	im->config.pooling = hf->pooling;
-	im->config.normalize = hf->normalize;
-	im->config.hidden = (uint32_t) hf->hidden;
-	im->config.n_layers = (uint32_t) hf->n_layers;
-	im->config.n_heads = (uint32_t) hf->n_heads;
-	im->config.intermediate = (uint32_t) hf->intermediate;
-	im->config.n_vocab = (uint32_t) hf->n_vocab;
-	im->config.n_positions = (uint32_t) hf->n_positions;
-	im->config.n_types = (uint32_t) hf->n_types;
-	im->config.max_tokens = (uint32_t) (options->max_tokens > 0 ? options->max_tokens : hf->max_tokens);
-	im->config.ln_eps = hf->ln_eps;
-	return emb_image_check_config(&im->config, im->strings_bytes, err);
+	im->parts.kind = EMB_KIND_EMBEDDING;
+	im->parts.config.family = EMB_FAMILY_BERT;
+	im->parts.config.activation = hf->activation;
+	im->parts.config.pooling = hf->pooling;
+	im->parts.config.normalize = hf->normalize;
+	im->parts.config.hidden = (uint32_t) hf->hidden;
+	im->parts.config.n_layers = (uint32_t) hf->n_layers;
+	im->parts.config.n_heads = (uint32_t) hf->n_heads;
+	im->parts.config.intermediate = (uint32_t) hf->intermediate;
+	im->parts.config.n_vocab = (uint32_t) hf->n_vocab;
+	im->parts.config.n_positions = (uint32_t) hf->n_positions;
+	im->parts.config.n_types = (uint32_t) hf->n_types;
+	im->parts.config.max_tokens = (uint32_t) (options->max_tokens > 0 ? options->max_tokens : hf->max_tokens);
+	im->parts.config.ln_eps = hf->ln_eps;
+	im->parts.reference_bytes = emb_references_bytes(im->parts.config.hidden);
+	return emb_image_check_config(&im->parts.config, im->parts.strings_bytes, err);
 }
 
 /* ------------------------------------------------------------ tokenizer */
@@ -138,13 +155,13 @@ static EmbStatus
 check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, const char *what, EmbError *err)
 {
 	int64_t		n_tokens;
-	EmbStatus	status = emb_tok_count(tok, prompt, strlen(prompt), im->stop, &n_tokens, err);
+	EmbStatus	status = emb_tok_count(tok, prompt, strlen(prompt), im->steps.stop, &n_tokens, err);
 
 	if (status == EMB_ERR_TEXT)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the %s prompt is not UTF-8", what);
-	if (status == EMB_OK && n_tokens >= im->config.max_tokens)
+	if (status == EMB_OK && n_tokens >= im->parts.config.max_tokens)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %u leaves no room behind the %lld tokens of the %s prompt",
-						 im->config.max_tokens, (long long) n_tokens, what);
+						 im->parts.config.max_tokens, (long long) n_tokens, what);
 	return status;
 }
 
@@ -152,20 +169,20 @@ static EmbStatus
 check_tokenizer(const Import *im, EmbError *err)
 {
 	EmbTokenizer *tok;
-	EmbStatus	status = emb_tok_open(im->tok_block, im->tok_bytes, true, im->mem, &tok, err);
+	EmbStatus	status = emb_tok_open(im->tok_block, im->parts.tokenizer_bytes, true, im->steps.mem, &tok, err);
 
 	if (status != EMB_OK)
 		return status;
-	if (emb_tok_n_vocab(tok) > (int32_t) im->config.n_vocab)
+	if (emb_tok_n_vocab(tok) > (int32_t) im->parts.config.n_vocab)
 		status = emb_error(err, EMB_ERR_FORMAT, "the tokenizer has %d ids, but config.json's \"vocab_size\" is %u",
-						   emb_tok_n_vocab(tok), im->config.n_vocab);
-	else if (emb_tok_n_special(tok, false) >= (int32_t) im->config.max_tokens)
+						   emb_tok_n_vocab(tok), im->parts.config.n_vocab);
+	else if (emb_tok_n_special(tok, false) >= (int32_t) im->parts.config.max_tokens)
 		status = emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %u leaves no room beside %d special tokens",
-						   im->config.max_tokens, emb_tok_n_special(tok, false));
+						   im->parts.config.max_tokens, emb_tok_n_special(tok, false));
 	if (status == EMB_OK)
 		status = check_prompt(im, tok, im->strings, "query", err);
 	if (status == EMB_OK)
-		status = check_prompt(im, tok, im->strings + im->config.document_prompt, "document", err);
+		status = check_prompt(im, tok, im->strings + im->parts.config.document_prompt, "document", err);
 	emb_tok_close(tok);
 	return status;
 }
@@ -174,7 +191,7 @@ static EmbStatus
 import_tokenizer(Import *im, EmbError *err)
 {
 	EmbTokSpec	spec;
-	EmbStatus	status = emb_import_tokenizer(im->hf.transformer_dir, im->mem, &spec, err);
+	EmbStatus	status = emb_import_tokenizer(im->hf.transformer_dir, im->steps.mem, &spec, err);
 
 	if (status != EMB_OK)
 		return status;
@@ -186,10 +203,11 @@ import_tokenizer(Import *im, EmbError *err)
 	 */
 	if (im->hf.lowercase_text)
 		spec.lowercase = true;
-	status = emb_tok_build(&spec, im->mem, &im->tok_block, &im->tok_bytes, err);
-	emb_tok_spec_free(&spec, im->mem);
+	status = emb_tok_build(&spec, im->steps.mem, &im->tok_block, &im->parts.tokenizer_bytes, err);
+	emb_tok_spec_free(&spec, im->steps.mem);
 	if (status != EMB_OK)
 		return status;
+	im->parts.tokenizer = im->tok_block;
 	return check_tokenizer(im, err);
 }
 
@@ -287,67 +305,44 @@ check_shape(const EmbTensor *source, const EmbImageTensor *t, EmbError *err)
 }
 
 static EmbStatus
-resolve_sources(Import *im, EmbError *err)
+find_source(Import *im, const EmbImageTensor *t, const EmbTensor **source, EmbError *err)
 {
-	uint32_t	n = emb_image_n_tensors(&im->config);
-	EmbStatus	status = find_prefix(im, err);
-
-	if (status != EMB_OK)
-		return status;
-	im->sources = emb_alloc_array(im->mem, n, sizeof(*im->sources));
-	if (im->sources == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %u tensors", n);
-	for (uint32_t i = 0; i < n; i++)
-	{
-		const EmbImageTensor *t = &im->view.tensors[i];
-		char		base[128];
-		char		name[NAME_BYTES];
-		const EmbTensor *source;
-
-		snprintf(name, sizeof(name), "%s%s", im->prefix, emb_image_tensor_name(t, base, sizeof(base)));
-		source = emb_tensors_find(&im->tensors, name);
-		if (source == NULL)
-			source = find_old_name(im, name);
-		if (source == NULL)
-			return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", name);
-		status = check_shape(source, t, err);
-		if (status == EMB_OK)
-			status = emb_tensors_check_dtype(&im->tensors, source, err);
-		if (status != EMB_OK)
-			return status;
-		im->sources[i] = source;
-	}
-	return EMB_OK;
-}
-
-/* -------------------------------------------------------------- writing */
-
-static EmbStatus
-put(Import *im, const void *data, size_t size, EmbError *err)
-{
+	char		base[128];
+	char		name[NAME_BYTES];
 	EmbStatus	status;
 
-	if (emb_should_stop(im->stop))
-		return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-	status = im->sink->write(im->sink->ctx, data, size, err);
-	if (status != EMB_OK)
-		return status;
-	im->done_bytes += size;
-	if (im->sink->progress != NULL)
-		im->sink->progress(im->sink->ctx, im->done_bytes, (int64_t) im->view.header->size_bytes);
-	return EMB_OK;
+	snprintf(name, sizeof(name), "%s%s", im->prefix, emb_image_tensor_name(t, base, sizeof(base)));
+	*source = emb_tensors_find(&im->tensors, name);
+	if (*source == NULL)
+		*source = find_old_name(im, name);
+	if (*source == NULL)
+		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", name);
+	status = check_shape(*source, t, err);
+	if (status == EMB_OK)
+		status = emb_tensors_check_dtype(&im->tensors, *source, err);
+	return status;
 }
 
-/* Zeros up to offset, less than EMB_ALIGNMENT of them. */
+/* Before there is an image: what it takes is then bounded by the files' size, not by what config.json says. */
 static EmbStatus
-put_padding(Import *im, uint64_t offset, EmbError *err)
+resolve_sources(Import *im, const EmbImageConfig *config, EmbError *err)
 {
-	static const uint8_t zeros[EMB_ALIGNMENT];
+	uint32_t	n = emb_image_n_tensors(config);
+	EmbImageTensor *plan = emb_alloc_array(im->steps.mem, n, sizeof(*plan));
+	EmbStatus	status = find_prefix(im, err);
 
-	if (offset == (uint64_t) im->done_bytes)
-		return EMB_OK;
-	return put(im, zeros, offset - im->done_bytes, err);
+	im->sources = emb_alloc_array(im->steps.mem, n, sizeof(*im->sources));
+	if (status == EMB_OK && (plan == NULL || im->sources == NULL))
+		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %u tensors", n);
+	if (status == EMB_OK)
+		emb_image_plan_tensors(config, plan);
+	for (uint32_t i = 0; status == EMB_OK && i < n; i++)
+		status = find_source(im, &plan[i], &im->sources[i], err);
+	emb_release(im->steps.mem, plan);
+	return status;
 }
+
+/* -------------------------------------------------------------- reading */
 
 /* Rows a block: those of a panel, or what makes BLOCK_FLOATS. */
 static int64_t
@@ -358,106 +353,154 @@ block_rows(const EmbImageTensor *t)
 	return t->n_cols < BLOCK_FLOATS ? BLOCK_FLOATS / t->n_cols : 1;
 }
 
+/* A tensor's rows into their place in the image. */
 static EmbStatus
-put_tensor(Import *im, const EmbImageTensor *t, const EmbTensor *source, EmbError *err)
+read_tensor(Import *im, const EmbImageTensor *t, const EmbTensor *source, EmbError *err)
 {
 	int64_t		step = block_rows(t);
-	EmbStatus	status = put_padding(im, t->offset, err);
+	float	   *to = (float *) (im->exact + t->offset);
 
-	for (int64_t row = 0; status == EMB_OK && row < t->n_rows; row += step)
+	for (int64_t row = 0; row < t->n_rows; row += step)
 	{
 		int64_t		n = t->n_rows - row < step ? t->n_rows - row : step;
-		size_t		bytes = (size_t) n * t->n_cols * sizeof(float);
+		bool		packed = t->form == EMB_FORM_PANELS_F32;
+		EmbStatus	status;
 
-		status = emb_tensors_read_f32(&im->tensors, source, row * t->n_cols, n * t->n_cols, im->rows, err);
+		if (emb_should_stop(im->steps.stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
+		status = emb_tensors_read_f32(&im->tensors, source, row * t->n_cols, n * t->n_cols,
+									  packed ? im->rows : to + row * t->n_cols, err);
 		if (status != EMB_OK)
 			return status;
-		if (t->form == EMB_FORM_PANELS_F32)
-		{
-			emb_pack_f32_panel(im->rows, (int32_t) n, (int32_t) t->n_cols, im->panel);
-			status = put(im, im->panel, (size_t) t->n_cols * EMB_PANEL * sizeof(float), err);
-		}
-		else
-			status = put(im, im->rows, bytes, err);
+		if (packed)
+			emb_pack_f32_panel(im->rows, (int32_t) n, (int32_t) t->n_cols, to + row * t->n_cols);
+		im->done_bytes += n * t->n_cols * (int64_t) sizeof(float);
 	}
-	if (status == EMB_OK)
-		status = put_padding(im, t->offset + t->size_bytes, err);	/* a vector's */
-	return status;
-}
-
-static EmbStatus
-allocate_blocks(Import *im, EmbError *err)
-{
-	size_t		rows_floats = 0;
-	size_t		panel_floats = 0;
-
-	for (uint32_t i = 0; i < emb_image_n_tensors(&im->config); i++)
-	{
-		const EmbImageTensor *t = &im->view.tensors[i];
-		size_t		floats = (size_t) block_rows(t) * t->n_cols;
-
-		rows_floats = floats > rows_floats ? floats : rows_floats;
-		if (t->form == EMB_FORM_PANELS_F32 && floats > panel_floats)
-			panel_floats = floats;
-	}
-	im->rows = emb_alloc_array(im->mem, rows_floats, sizeof(float));
-	im->panel = emb_alloc_array(im->mem, panel_floats, sizeof(float));
-	if (im->rows == NULL || im->panel == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %zu rows of weights", rows_floats);
 	return EMB_OK;
 }
 
 static EmbStatus
-write_image(Import *im, EmbError *err)
+read_tensors(Import *im, EmbError *err)
 {
-	const EmbImageSection *tokenizer = emb_image_section(&im->view, EMB_SECTION_TOKENIZER);
-	EmbStatus	status = put(im, im->meta, tokenizer->offset, err);
+	uint32_t	n_tensors = emb_image_n_tensors(im->exact_view.config);
+	size_t		n_cols = 0;
+	int64_t		total_bytes = 0;
+	EmbStatus	status = EMB_OK;
 
+	for (uint32_t i = 0; i < n_tensors; i++)
+	{
+		const EmbImageTensor *t = &im->exact_view.tensors[i];
+
+		total_bytes += (int64_t) t->n_rows * t->n_cols * (int64_t) sizeof(float);
+		n_cols = t->form == EMB_FORM_PANELS_F32 && t->n_cols > n_cols ? t->n_cols : n_cols;
+	}
+	im->rows = emb_alloc_array(im->steps.mem, n_cols * EMB_PANEL, sizeof(float));
+	if (im->rows == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d rows of weights", EMB_PANEL);
+	for (uint32_t i = 0; status == EMB_OK && i < n_tensors; i++)
+	{
+		emb_import_progress(&im->steps, "read", im->done_bytes, total_bytes);
+		status = read_tensor(im, &im->exact_view.tensors[i], im->sources[i], err);
+	}
 	if (status == EMB_OK)
-		status = put(im, im->tok_block, im->tok_bytes, err);
-	for (uint32_t i = 0; status == EMB_OK && i < emb_image_n_tensors(&im->config); i++)
-		status = put_tensor(im, &im->view.tensors[i], im->sources[i], err);
-	if (status == EMB_OK)
-		status = put_padding(im, im->view.header->size_bytes, err);
-	if (status == EMB_OK && (uint64_t) im->done_bytes != im->view.header->size_bytes)
-		status = emb_error(err, EMB_ERR_INTERNAL, "wrote %lld bytes of an image of %llu", (long long) im->done_bytes,
-						   (unsigned long long) im->view.header->size_bytes);
+		emb_import_progress(&im->steps, "read", total_bytes, total_bytes);
 	return status;
 }
 
-/* The parts of meta, which we made ourselves. */
-static void
-view_meta(Import *im)
+static EmbStatus
+build_exact(Import *im, EmbError *err)
 {
-	EmbImageView *view = &im->view;
+	EmbImageParts parts = im->parts;
+	EmbStatus	status;
 
-	view->base = im->meta;
-	view->header = (const EmbImageHeader *) im->meta;
-	view->size_bytes = view->header->size_bytes;
-	view->sections = (const EmbImageSection *) (im->meta + sizeof(EmbImageHeader));
-	view->config = &im->config;
-	view->strings = im->strings;
-	view->tensors = (const EmbImageTensor *) (im->meta + emb_image_section(view, EMB_SECTION_TENSORS)->offset);
+	parts.config.precision = EMB_PRECISION_FP32;
+	if ((status = resolve_sources(im, &parts.config, err)) != EMB_OK ||
+		(status = emb_image_build(&parts, im->steps.mem, &im->exact, &im->exact_view, err)) != EMB_OK ||
+		(status = read_tensors(im, err)) != EMB_OK)
+		return status;
+	emb_references_place(im->exact, &im->exact_view);
+	return emb_model_open(im->exact, im->exact_view.size_bytes, 0, im->steps.mem, im->steps.stop, &im->exact_model, err);
+}
+
+/* ----------------------------------------------------------- quantizing */
+
+static EmbStatus
+quantize(Import *im, const EmbImportOptions *options, EmbError *err)
+{
+	bool		own = options->calibration_texts == NULL;
+	EmbCalibration calibration;
+	EmbStatus	status = emb_calibrate(im->exact_model, own ? emb_calibration_texts : options->calibration_texts,
+									   own ? emb_n_calibration_texts : options->n_calibration_texts,
+									   &im->steps, &calibration, err);
+
+	if (status != EMB_OK)
+		return status;
+	status = emb_image_build(&im->parts, im->steps.mem, &im->image, &im->view, err);
+	if (status == EMB_OK)
+		status = emb_quantize_model(im->exact_model, &calibration, &im->steps, im->image, &im->view, err);
+	emb_calibration_free(&calibration);
+	if (status != EMB_OK)
+		return status;
+	emb_references_place(im->image, &im->view);
+	return emb_model_open(im->image, im->view.size_bytes, 0, im->steps.mem, im->steps.stop, &im->model, err);
+}
+
+/* -------------------------------------------------------------- writing */
+
+static EmbStatus
+write_image(const EmbImportSteps *steps, const EmbImageView *view, EmbError *err)
+{
+	for (uint64_t at = 0; at < view->size_bytes;)
+	{
+		uint64_t	n = view->size_bytes - at < WRITE_BYTES ? view->size_bytes - at : WRITE_BYTES;
+		EmbStatus	status;
+
+		if (emb_should_stop(steps->stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
+		status = steps->sink->write(steps->sink->ctx, view->base + at, n, err);
+		if (status != EMB_OK)
+			return status;
+		at += n;
+		emb_import_progress(steps, "write", (int64_t) at, (int64_t) view->size_bytes);
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+make_image(Import *im, const EmbImportOptions *options, EmbError *err)
+{
+	bool		is_exact = im->parts.config.precision == EMB_PRECISION_FP32;
+	EmbStatus	status = build_exact(im, err);
+
+	if (status == EMB_OK && !is_exact)
+		status = quantize(im, options, err);
+	if (status != EMB_OK)
+		return status;
+	if (is_exact)
+		status = emb_references_fill(im->exact_model, im->exact_model, &im->steps, im->exact, &im->exact_view, err);
+	else
+		status = emb_references_fill(im->exact_model, im->model, &im->steps, im->image, &im->view, err);
+	if (status != EMB_OK)
+		return status;
+	return write_image(&im->steps, is_exact ? &im->exact_view : &im->view, err);
 }
 
 static EmbStatus
 run_import(Import *im, const char *path, const EmbImportOptions *options, EmbError *err)
 {
+	EmbImagePrecision precision;
 	EmbStatus	status;
 
-	if ((status = check_precision(options->precision, err)) != EMB_OK ||
-		(status = emb_hf_read_config(path, im->mem, &im->hf, err)) != EMB_OK ||
+	if ((status = choose_precision(options->precision, &precision, err)) != EMB_OK ||
+		(status = check_calibration(options, err)) != EMB_OK)
+		return status;
+	im->parts.config.precision = precision;
+	if ((status = emb_hf_read_config(path, im->steps.mem, &im->hf, err)) != EMB_OK ||
 		(status = fill_config(im, options, err)) != EMB_OK ||
-		(status = emb_tensors_open_dir(im->hf.transformer_dir, im->mem, &im->tensors, err)) != EMB_OK ||
-		(status = import_tokenizer(im, err)) != EMB_OK ||
-		(status = emb_image_build_meta(&im->config, EMB_KIND_EMBEDDING, im->strings, im->strings_bytes,
-									   im->tok_bytes, im->mem, &im->meta, err)) != EMB_OK)
+		(status = emb_tensors_open_dir(im->hf.transformer_dir, im->steps.mem, &im->tensors, err)) != EMB_OK ||
+		(status = import_tokenizer(im, err)) != EMB_OK)
 		return status;
-	view_meta(im);
-	if ((status = resolve_sources(im, err)) != EMB_OK ||
-		(status = allocate_blocks(im, err)) != EMB_OK)
-		return status;
-	return write_image(im, err);
+	return make_image(im, options, err);
 }
 
 EmbStatus
@@ -465,16 +508,18 @@ emb_import_dir(const char *path, const EmbImportOptions *options, const EmbAlloc
 			   const EmbStop *stop, const EmbSink *sink, EmbError *err)
 {
 	static const EmbImportOptions defaults;
-	Import		im = {.mem = mem, .stop = stop, .sink = sink};
+	Import		im = {.steps = {.mem = mem, .stop = stop, .sink = sink}};
 	EmbStatus	status = run_import(&im, path, options != NULL ? options : &defaults, err);
 
 	emb_hf_config_free(&im.hf, mem);
 	emb_tensors_close(&im.tensors);
+	emb_model_close(im.exact_model);
+	emb_model_close(im.model);
 	emb_release(mem, im.strings);
 	emb_release(mem, im.tok_block);
 	emb_release(mem, (void *) im.sources);
-	emb_release(mem, im.meta);
 	emb_release(mem, im.rows);
-	emb_release(mem, im.panel);
+	emb_release(mem, im.exact);
+	emb_release(mem, im.image);
 	return status;
 }

@@ -1,13 +1,15 @@
 /*
  * model.c
- *		Opening an image in place; names; what the levels of the kernels look
- *		like from outside.
+ *		Opening an image in place; names; what threads and the levels of the
+ *		kernels look like from outside.
  */
 #include "model/model.h"
 
 #include <string.h>
 
 #include "common/utf8.h"
+#include "encoder/cpus.h"
+#include "encoder/pool.h"
 #include "kernels/kernels.h"
 
 bool
@@ -42,7 +44,7 @@ fill_info(EmbModel *model)
 	model->info = (EmbModelInfo) {
 		.kind = EMB_KIND_EMBEDDING,
 		.family = "bert",
-		.precision = "fp32",
+		.precision = config->precision == EMB_PRECISION_INT8 ? "int8" : "fp32",
 		.pooling = pooling_name(config->pooling),
 		.normalize = config->normalize != 0,
 		.dim = (int32_t) config->hidden,
@@ -60,40 +62,104 @@ fill_info(EmbModel *model)
 	};
 }
 
-/* The weights of a role; the tensor table is known to be in the planned order. */
-static const float *
-weights(const EmbModel *model, uint32_t layer, EmbTensorRole role)
+/* The data of a role, NULL where this precision has none; the tensor table is known to be the planned one. */
+static const void *
+data(const EmbModel *model, uint32_t layer, EmbTensorRole role)
 {
-	uint32_t	i = role < EMB_N_MODEL_ROLES ? role : role + EMB_N_LAYER_ROLES * layer;
+	const EmbImageTensor *t = emb_image_find(&model->view, layer, role);
 
-	return (const float *) (model->view.base + model->view.tensors[i].offset);
+	return t != NULL ? model->view.base + t->offset : NULL;
 }
 
 static EmbLinear
 linear(const EmbModel *model, uint32_t layer, EmbTensorRole role)
 {
-	const EmbImageTensor *t = &model->view.tensors[role + EMB_N_LAYER_ROLES * layer];
+	const EmbImageTensor *t = emb_image_find(&model->view, layer, role);
 
-	/* the bias follows its weight in the enumeration */
 	return (EmbLinear) {
 		.n_out = (int32_t) t->n_rows,
 		.n_in = (int32_t) t->n_cols,
-		.weight = weights(model, layer, role),
-		.bias = weights(model, layer, role + 1),
+		.weight = data(model, layer, role),
+		.bias = data(model, layer, EMB_ROLE_BIAS(role)),
+	};
+}
+
+static EmbLinearI8
+linear_i8(const EmbModel *model, uint32_t layer, EmbTensorRole role)
+{
+	const EmbImageTensor *t = emb_image_find(&model->view, layer, role);
+
+	return (EmbLinearI8) {
+		.n_out = (int32_t) t->n_rows,
+		.n_in = (int32_t) t->n_cols,
+		.weight = data(model, layer, role),
+		.scale = data(model, layer, EMB_ROLE_SCALE(role)),
+		.sums = data(model, layer, EMB_ROLE_SUMS(role)),
+		.bias = data(model, layer, EMB_ROLE_BIAS(role)),
 	};
 }
 
 static EmbLayerNorm
 layer_norm(const EmbModel *model, uint32_t layer, EmbTensorRole gamma)
 {
-	return (EmbLayerNorm) {.gamma = weights(model, layer, gamma), .beta = weights(model, layer, gamma + 1)};
+	return (EmbLayerNorm) {.gamma = data(model, layer, gamma), .beta = data(model, layer, gamma + 1)};
 }
 
-static void
-fill_bert(EmbModel *model)
+static EmbBertLayer
+layer_f32(const EmbModel *model, uint32_t i)
+{
+	return (EmbBertLayer) {
+		.query = linear(model, i, EMB_ROLE_QUERY),
+		.key = linear(model, i, EMB_ROLE_KEY),
+		.value = linear(model, i, EMB_ROLE_VALUE),
+		.attn_out = linear(model, i, EMB_ROLE_ATTN_OUT),
+		.ffn_up = linear(model, i, EMB_ROLE_FFN_UP),
+		.ffn_down = linear(model, i, EMB_ROLE_FFN_DOWN),
+		.attn_norm = layer_norm(model, i, EMB_ROLE_ATTN_GAMMA),
+		.ffn_norm = layer_norm(model, i, EMB_ROLE_FFN_GAMMA),
+	};
+}
+
+static EmbBertLayerI8
+layer_i8(const EmbModel *model, uint32_t i)
+{
+	return (EmbBertLayerI8) {
+		.query = linear_i8(model, i, EMB_ROLE_QUERY),
+		.key = linear_i8(model, i, EMB_ROLE_KEY),
+		.value = linear_i8(model, i, EMB_ROLE_VALUE),
+		.attn_out = linear_i8(model, i, EMB_ROLE_ATTN_OUT),
+		.ffn_up = linear_i8(model, i, EMB_ROLE_FFN_UP),
+		.ffn_down = linear_i8(model, i, EMB_ROLE_FFN_DOWN),
+		.attn_in_factor = data(model, i, EMB_ROLE_ATTN_IN_FACTOR),
+		.ffn_in_factor = data(model, i, EMB_ROLE_FFN_IN_FACTOR),
+		.ffn_mid_factor = data(model, i, EMB_ROLE_FFN_MID_FACTOR),
+		.attn_norm = layer_norm(model, i, EMB_ROLE_ATTN_GAMMA),
+		.ffn_norm = layer_norm(model, i, EMB_ROLE_FFN_GAMMA),
+	};
+}
+
+static EmbTable
+word_table(const EmbModel *model)
+{
+	const void *rows = data(model, 0, EMB_ROLE_WORD_EMBEDDING);
+
+	if (model->view.config->precision == EMB_PRECISION_FP32)
+		return (EmbTable) {.rows_f32 = rows};
+	return (EmbTable) {.rows_i8 = rows, .scales = data(model, 0, EMB_ROLE_WORD_EMBEDDING_SCALE)};
+}
+
+static EmbStatus
+fill_bert(EmbModel *model, EmbError *err)
 {
 	const EmbImageConfig *config = model->view.config;
+	bool		is_i8 = config->precision == EMB_PRECISION_INT8;
 
+	if (is_i8)
+		model->layers_i8 = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbBertLayerI8));
+	else
+		model->layers = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbBertLayer));
+	if (model->layers == NULL && model->layers_i8 == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	model->bert = (EmbBert) {
 		.hidden = (int32_t) config->hidden,
 		.n_layers = (int32_t) config->n_layers,
@@ -106,23 +172,21 @@ fill_bert(EmbModel *model)
 		.pooling = (EmbPooling) config->pooling,
 		.normalize = config->normalize != 0,
 		.ln_eps = config->ln_eps,
-		.word_embedding = weights(model, 0, EMB_ROLE_WORD_EMBEDDING),
-		.position_embedding = weights(model, 0, EMB_ROLE_POSITION_EMBEDDING),
-		.type_embedding = weights(model, 0, EMB_ROLE_TYPE_EMBEDDING),
+		.word_embedding = word_table(model),
+		.position_embedding = data(model, 0, EMB_ROLE_POSITION_EMBEDDING),
+		.type_embedding = data(model, 0, EMB_ROLE_TYPE_EMBEDDING),
 		.embedding_norm = layer_norm(model, 0, EMB_ROLE_EMBEDDING_GAMMA),
 		.layers = model->layers,
+		.layers_i8 = model->layers_i8,
 	};
 	for (uint32_t i = 0; i < config->n_layers; i++)
-		model->layers[i] = (EmbBertLayer) {
-			.query = linear(model, i, EMB_ROLE_QUERY),
-			.key = linear(model, i, EMB_ROLE_KEY),
-			.value = linear(model, i, EMB_ROLE_VALUE),
-			.attn_out = linear(model, i, EMB_ROLE_ATTN_OUT),
-			.ffn_up = linear(model, i, EMB_ROLE_FFN_UP),
-			.ffn_down = linear(model, i, EMB_ROLE_FFN_DOWN),
-			.attn_norm = layer_norm(model, i, EMB_ROLE_ATTN_GAMMA),
-			.ffn_norm = layer_norm(model, i, EMB_ROLE_FFN_GAMMA),
-		};
+	{
+		if (is_i8)
+			model->layers_i8[i] = layer_i8(model, i);
+		else
+			model->layers[i] = layer_f32(model, i);
+	}
+	return EMB_OK;
 }
 
 /* The tokenizer's ids must have rows, and the template must leave room for text. */
@@ -161,12 +225,10 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 
 	if (model->view.header->kind != EMB_KIND_EMBEDDING)
 		return emb_error(err, EMB_ERR_FORMAT, "the image is of the unknown kind %u", model->view.header->kind);
-	model->layers = emb_alloc_array(&model->mem, model->view.config->n_layers, sizeof(EmbBertLayer));
-	if (model->layers == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	fill_info(model);
-	fill_bert(model);
-	status = open_tokenizer(model, check_all, err);
+	status = fill_bert(model, err);
+	if (status == EMB_OK)
+		status = open_tokenizer(model, check_all, err);
 	if (status == EMB_OK && check_all)
 		status = check_prompts(model, err);
 	if (status == EMB_OK && check_all)
@@ -208,6 +270,7 @@ emb_model_close(EmbModel *model)
 	if (model->tok != NULL)
 		emb_tok_close(model->tok);
 	emb_release(&mem, model->layers);
+	emb_release(&mem, model->layers_i8);
 	emb_release(&mem, model);
 }
 
@@ -227,6 +290,18 @@ void
 emb_normalize(float *x, int32_t n)
 {
 	emb_kernels_normalize(x, n);
+}
+
+int32_t
+emb_threads_available(void)
+{
+	return emb_cpus_usable();
+}
+
+void
+emb_threads_stop(void)
+{
+	emb_crew_stop();
 }
 
 EmbStatus

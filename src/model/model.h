@@ -17,7 +17,8 @@ struct EmbModel
 	EmbModelInfo info;			/* its strings lie in the image */
 	EmbTokenizer *tok;
 	EmbBert		bert;			/* its weights lie in the image */
-	EmbBertLayer *layers;		/* [n_layers], owned */
+	EmbBertLayer *layers;		/* [n_layers] of an fp32 model, owned */
+	EmbBertLayerI8 *layers_i8;	/* [n_layers] of an int8 model, owned */
 	size_t		query_prompt_bytes;
 	size_t		document_prompt_bytes;
 };

@@ -9,12 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/utf8.h"
 #include "encoder/encoder.h"
 #include "import/hf_config.h"
 #include "kernels/kernels.h"
 
 /* Weights checked between two questions whether to stop: about 0.2 ms. */
-#define CHECK_BLOCK_FLOATS	262144
+#define CHECK_BLOCK_ELEMS	262144
 
 /* Which size of the configuration a dimension is. */
 typedef enum Dim
@@ -27,36 +28,95 @@ typedef enum Dim
 	DIM_TYPES
 } Dim;
 
+#define NONE		0
+#define ROWS_F32	EMB_FORM_ROWS_F32
+#define PANELS_F32	EMB_FORM_PANELS_F32
+#define VECTOR_F32	EMB_FORM_VECTOR_F32
+#define VECTOR_I32	EMB_FORM_VECTOR_I32
+#define ROWS_I8		EMB_FORM_ROWS_I8
+#define TILES_I8	EMB_FORM_TILES_I8
+
 static const struct
 {
-	EmbTensorForm form;
+	uint32_t	forms[EMB_PRECISION_INT8];	/* in fp32, in int8 */
 	Dim			rows,
 				cols;
 	const char *name;			/* behind "encoder.layer.N." for those of a layer */
 }			roles[EMB_N_ROLES] =
 {
-	[EMB_ROLE_WORD_EMBEDDING] = {EMB_FORM_ROWS_F32, DIM_VOCAB, DIM_HIDDEN, "embeddings.word_embeddings.weight"},
-	[EMB_ROLE_POSITION_EMBEDDING] = {EMB_FORM_ROWS_F32, DIM_POSITIONS, DIM_HIDDEN, "embeddings.position_embeddings.weight"},
-	[EMB_ROLE_TYPE_EMBEDDING] = {EMB_FORM_ROWS_F32, DIM_TYPES, DIM_HIDDEN, "embeddings.token_type_embeddings.weight"},
-	[EMB_ROLE_EMBEDDING_GAMMA] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.weight"},
-	[EMB_ROLE_EMBEDDING_BETA] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.bias"},
-	[EMB_ROLE_QUERY] = {EMB_FORM_PANELS_F32, DIM_HIDDEN, DIM_HIDDEN, "attention.self.query.weight"},
-	[EMB_ROLE_QUERY_BIAS] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "attention.self.query.bias"},
-	[EMB_ROLE_KEY] = {EMB_FORM_PANELS_F32, DIM_HIDDEN, DIM_HIDDEN, "attention.self.key.weight"},
-	[EMB_ROLE_KEY_BIAS] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "attention.self.key.bias"},
-	[EMB_ROLE_VALUE] = {EMB_FORM_PANELS_F32, DIM_HIDDEN, DIM_HIDDEN, "attention.self.value.weight"},
-	[EMB_ROLE_VALUE_BIAS] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "attention.self.value.bias"},
-	[EMB_ROLE_ATTN_OUT] = {EMB_FORM_PANELS_F32, DIM_HIDDEN, DIM_HIDDEN, "attention.output.dense.weight"},
-	[EMB_ROLE_ATTN_OUT_BIAS] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "attention.output.dense.bias"},
-	[EMB_ROLE_ATTN_GAMMA] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "attention.output.LayerNorm.weight"},
-	[EMB_ROLE_ATTN_BETA] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "attention.output.LayerNorm.bias"},
-	[EMB_ROLE_FFN_UP] = {EMB_FORM_PANELS_F32, DIM_INTERMEDIATE, DIM_HIDDEN, "intermediate.dense.weight"},
-	[EMB_ROLE_FFN_UP_BIAS] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_INTERMEDIATE, "intermediate.dense.bias"},
-	[EMB_ROLE_FFN_DOWN] = {EMB_FORM_PANELS_F32, DIM_HIDDEN, DIM_INTERMEDIATE, "output.dense.weight"},
-	[EMB_ROLE_FFN_DOWN_BIAS] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "output.dense.bias"},
-	[EMB_ROLE_FFN_GAMMA] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "output.LayerNorm.weight"},
-	[EMB_ROLE_FFN_BETA] = {EMB_FORM_VECTOR_F32, DIM_ONE, DIM_HIDDEN, "output.LayerNorm.bias"},
+	[EMB_ROLE_WORD_EMBEDDING] = {{ROWS_F32, ROWS_I8}, DIM_VOCAB, DIM_HIDDEN, "embeddings.word_embeddings.weight"},
+	[EMB_ROLE_WORD_EMBEDDING_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_VOCAB, "embeddings.word_embeddings.scale"},
+	[EMB_ROLE_POSITION_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HIDDEN, "embeddings.position_embeddings.weight"},
+	[EMB_ROLE_TYPE_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_TYPES, DIM_HIDDEN, "embeddings.token_type_embeddings.weight"},
+	[EMB_ROLE_EMBEDDING_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.weight"},
+	[EMB_ROLE_EMBEDDING_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.bias"},
+	[EMB_ROLE_ATTN_IN_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.factor"},
+	[EMB_ROLE_QUERY] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_HIDDEN, "attention.self.query.weight"},
+	[EMB_ROLE_QUERY_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.query.scale"},
+	[EMB_ROLE_QUERY_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "attention.self.query.sums"},
+	[EMB_ROLE_QUERY_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.query.bias"},
+	[EMB_ROLE_KEY] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_HIDDEN, "attention.self.key.weight"},
+	[EMB_ROLE_KEY_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.key.scale"},
+	[EMB_ROLE_KEY_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "attention.self.key.sums"},
+	[EMB_ROLE_KEY_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.key.bias"},
+	[EMB_ROLE_VALUE] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_HIDDEN, "attention.self.value.weight"},
+	[EMB_ROLE_VALUE_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.value.scale"},
+	[EMB_ROLE_VALUE_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "attention.self.value.sums"},
+	[EMB_ROLE_VALUE_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.value.bias"},
+	[EMB_ROLE_ATTN_OUT] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_HIDDEN, "attention.output.dense.weight"},
+	[EMB_ROLE_ATTN_OUT_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.dense.scale"},
+	[EMB_ROLE_ATTN_OUT_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "attention.output.dense.sums"},
+	[EMB_ROLE_ATTN_OUT_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.dense.bias"},
+	[EMB_ROLE_ATTN_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.LayerNorm.weight"},
+	[EMB_ROLE_ATTN_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.LayerNorm.bias"},
+	[EMB_ROLE_FFN_IN_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "intermediate.factor"},
+	[EMB_ROLE_FFN_UP] = {{PANELS_F32, TILES_I8}, DIM_INTERMEDIATE, DIM_HIDDEN, "intermediate.dense.weight"},
+	[EMB_ROLE_FFN_UP_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_INTERMEDIATE, "intermediate.dense.scale"},
+	[EMB_ROLE_FFN_UP_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_INTERMEDIATE, "intermediate.dense.sums"},
+	[EMB_ROLE_FFN_UP_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_INTERMEDIATE, "intermediate.dense.bias"},
+	[EMB_ROLE_FFN_MID_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_INTERMEDIATE, "output.factor"},
+	[EMB_ROLE_FFN_DOWN] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_INTERMEDIATE, "output.dense.weight"},
+	[EMB_ROLE_FFN_DOWN_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.dense.scale"},
+	[EMB_ROLE_FFN_DOWN_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "output.dense.sums"},
+	[EMB_ROLE_FFN_DOWN_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.dense.bias"},
+	[EMB_ROLE_FFN_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.LayerNorm.weight"},
+	[EMB_ROLE_FFN_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.LayerNorm.bias"},
 };
+
+static uint32_t
+role_form(const EmbImageConfig *config, uint32_t role)
+{
+	return roles[role].forms[config->precision - 1];
+}
+
+/* How many of the roles first .. end - 1 this precision has. */
+static uint32_t
+count_roles(const EmbImageConfig *config, uint32_t first, uint32_t end)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t role = first; role < end; role++)
+		n += role_form(config, role) != NONE;
+	return n;
+}
+
+uint32_t
+emb_image_n_tensors(const EmbImageConfig *config)
+{
+	return count_roles(config, 0, EMB_N_MODEL_ROLES) +
+		count_roles(config, EMB_N_MODEL_ROLES, EMB_N_ROLES) * config->n_layers;
+}
+
+const EmbImageTensor *
+emb_image_find(const EmbImageView *view, uint32_t layer, EmbTensorRole role)
+{
+	const EmbImageConfig *config = view->config;
+	uint32_t	i = count_roles(config, 0, role);
+
+	if (role_form(config, role) == NONE)
+		return NULL;
+	return &view->tensors[i + count_roles(config, EMB_N_MODEL_ROLES, EMB_N_ROLES) * layer];
+}
 
 static uint32_t
 dim_size(const EmbImageConfig *config, Dim dim)
@@ -89,55 +149,90 @@ emb_image_tensor_name(const EmbImageTensor *tensor, char *buf, size_t size)
 	return buf;
 }
 
-/*
- * The tensor at a place of the table, given where the one before ends.
- * Sizes cannot overflow: emb_image_check_config bounds every dimension.
- */
-static EmbImageTensor
-plan_tensor(const EmbImageConfig *config, uint32_t i, uint64_t offset)
+/* Sizes cannot overflow: emb_image_check_config bounds every dimension. */
+static uint64_t
+form_bytes(uint32_t form, uint32_t n_rows, uint32_t n_cols)
 {
-	EmbImageTensor t = {0};
-
-	t.role = i < EMB_N_MODEL_ROLES ? i : EMB_N_MODEL_ROLES + (i - EMB_N_MODEL_ROLES) % EMB_N_LAYER_ROLES;
-	t.layer = i < EMB_N_MODEL_ROLES ? 0 : (i - EMB_N_MODEL_ROLES) / EMB_N_LAYER_ROLES;
-	t.form = roles[t.role].form;
-	t.n_rows = dim_size(config, roles[t.role].rows);
-	t.n_cols = dim_size(config, roles[t.role].cols);
-	t.offset = offset;
-	switch (roles[t.role].form)
+	switch (form)
 	{
 		case EMB_FORM_ROWS_F32:
-			t.size_bytes = (uint64_t) t.n_rows * t.n_cols * sizeof(float);
-			break;
+			return (uint64_t) n_rows * n_cols * sizeof(float);
 		case EMB_FORM_PANELS_F32:
-			t.size_bytes = emb_pack_f32_bytes(t.n_rows, t.n_cols);
-			break;
+			return emb_pack_f32_bytes(n_rows, n_cols);
 		case EMB_FORM_VECTOR_F32:
-			t.size_bytes = emb_image_align((uint64_t) t.n_cols * sizeof(float));
-			break;
+		case EMB_FORM_VECTOR_I32:
+			return emb_image_align((uint64_t) n_cols * sizeof(float));
+		case EMB_FORM_ROWS_I8:
+			return (uint64_t) n_rows * n_cols;
+		case EMB_FORM_TILES_I8:
+			return emb_pack_i8_bytes(n_rows, n_cols);
 	}
+	return 0;
+}
+
+/* The tensor of a role, given where the one before ends. */
+static EmbImageTensor
+plan_tensor(const EmbImageConfig *config, uint32_t layer, uint32_t role, uint64_t offset)
+{
+	EmbImageTensor t = {
+		.role = role,
+		.layer = layer,
+		.form = role_form(config, role),
+		.n_rows = dim_size(config, roles[role].rows),
+		.n_cols = dim_size(config, roles[role].cols),
+		.offset = offset,
+	};
+
+	t.size_bytes = form_bytes(t.form, t.n_rows, t.n_cols);
 	return t;
 }
 
-/* Where the weights end if they begin at offset; the table goes to tensors unless NULL. */
-static uint64_t
-plan_tensors(const EmbImageConfig *config, uint64_t offset, EmbImageTensor *tensors)
-{
-	for (uint32_t i = 0; i < emb_image_n_tensors(config); i++)
-	{
-		EmbImageTensor t = plan_tensor(config, i, offset);
+/* Calls visit for every tensor of the plan in turn; where the weights end if they begin at offset. */
+typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
 
-		if (tensors != NULL)
-			tensors[i] = t;
-		offset = emb_image_align(offset + t.size_bytes);
+static uint64_t
+plan_tensors(const EmbImageConfig *config, uint64_t offset, VisitTensor visit, void *ctx)
+{
+	uint32_t	i = 0;
+
+	for (uint32_t part = 0; part <= config->n_layers; part++)
+	{
+		uint32_t	first = part == 0 ? 0 : EMB_N_MODEL_ROLES;
+		uint32_t	end = part == 0 ? EMB_N_MODEL_ROLES : EMB_N_ROLES;
+
+		for (uint32_t role = first; role < end; role++)
+		{
+			EmbImageTensor t;
+
+			if (role_form(config, role) == NONE)
+				continue;
+			t = plan_tensor(config, part == 0 ? 0 : part - 1, role, offset);
+			if (visit != NULL && !visit(ctx, i, &t))
+				return 0;
+			offset = emb_image_align(offset + t.size_bytes);
+			i++;
+		}
 	}
 	return offset;
+}
+
+static bool
+store_tensor(void *ctx, uint32_t i, const EmbImageTensor *t)
+{
+	((EmbImageTensor *) ctx)[i] = *t;
+	return true;
+}
+
+void
+emb_image_plan_tensors(const EmbImageConfig *config, EmbImageTensor *tensors)
+{
+	plan_tensors(config, 0, store_tensor, tensors);
 }
 
 /* The section table; returns the size of the image. */
 static uint64_t
 plan_sections(const EmbImageConfig *config, uint64_t strings_bytes, uint64_t tokenizer_bytes,
-			  EmbImageSection sections[EMB_IMAGE_N_SECTIONS])
+			  uint64_t reference_bytes, EmbImageSection sections[EMB_IMAGE_N_SECTIONS])
 {
 	const uint64_t sizes[EMB_IMAGE_N_SECTIONS] =
 	{
@@ -145,6 +240,7 @@ plan_sections(const EmbImageConfig *config, uint64_t strings_bytes, uint64_t tok
 		[EMB_SECTION_STRINGS - 1] = strings_bytes,
 		[EMB_SECTION_TENSORS - 1] = emb_image_n_tensors(config) * sizeof(EmbImageTensor),
 		[EMB_SECTION_TOKENIZER - 1] = tokenizer_bytes,
+		[EMB_SECTION_REFERENCES - 1] = reference_bytes,
 	};
 	uint64_t	offset = emb_image_align(sizeof(EmbImageHeader) + EMB_IMAGE_N_SECTIONS * sizeof(EmbImageSection));
 
@@ -153,7 +249,7 @@ plan_sections(const EmbImageConfig *config, uint64_t strings_bytes, uint64_t tok
 		uint64_t	size = sizes[i];
 
 		if (i == EMB_SECTION_WEIGHTS - 1)
-			size = plan_tensors(config, offset, NULL) - offset;
+			size = plan_tensors(config, offset, NULL, NULL) - offset;
 		sections[i] = (EmbImageSection) {.type = i + 1, .offset = offset, .size_bytes = size};
 		offset = emb_image_align(offset + size);
 	}
@@ -199,7 +295,7 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 	}			fields[] =
 	{
 		{"family", config->family, EMB_FAMILY_BERT, EMB_FAMILY_BERT},
-		{"precision", config->precision, EMB_PRECISION_FP32, EMB_PRECISION_FP32},
+		{"precision", config->precision, EMB_PRECISION_FP32, EMB_PRECISION_INT8},
 		{"activation", config->activation, EMB_ACT_GELU, EMB_ACT_RELU},
 		{"pooling", config->pooling, EMB_POOL_CLS, EMB_POOL_MEAN},
 		{"normalize", config->normalize, 0, 1},
@@ -235,33 +331,48 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 	return EMB_OK;
 }
 
-EmbStatus
-emb_image_build_meta(const EmbImageConfig *config, uint32_t kind, const char *strings, size_t strings_bytes,
-					 size_t tokenizer_bytes, const EmbAllocator *mem, uint8_t **meta, EmbError *err)
+/* The parts of an image whose section table is right. */
+static void
+point_view(EmbImageView *view, const uint8_t *base, uint64_t size)
 {
+	view->base = base;
+	view->size_bytes = size;
+	view->header = (const EmbImageHeader *) base;
+	view->sections = (const EmbImageSection *) (base + sizeof(EmbImageHeader));
+	view->config = (const EmbImageConfig *) (base + emb_image_section(view, EMB_SECTION_CONFIG)->offset);
+	view->strings = (const char *) (base + emb_image_section(view, EMB_SECTION_STRINGS)->offset);
+	view->tensors = (const EmbImageTensor *) (base + emb_image_section(view, EMB_SECTION_TENSORS)->offset);
+	view->references = (const EmbImageReferences *) (base + emb_image_section(view, EMB_SECTION_REFERENCES)->offset);
+}
+
+EmbStatus
+emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
+				uint8_t **image, EmbImageView *view, EmbError *err)
+{
+	const EmbImageConfig *config = &parts->config;
 	EmbImageSection sections[EMB_IMAGE_N_SECTIONS];
 	EmbImageHeader *header;
-	uint64_t	meta_bytes;
-	uint64_t	image_bytes = plan_sections(config, strings_bytes, tokenizer_bytes, sections);
+	uint64_t	image_bytes = plan_sections(config, parts->strings_bytes, parts->tokenizer_bytes,
+											parts->reference_bytes, sections);
+	uint64_t	meta_bytes = sections[EMB_SECTION_TOKENIZER - 1].offset;
 
-	meta_bytes = sections[EMB_SECTION_TOKENIZER - 1].offset;
-	*meta = emb_alloc_zero(mem, 1, meta_bytes);
-	if (*meta == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for an image's header (%llu bytes)",
-						 (unsigned long long) meta_bytes);
-	header = (EmbImageHeader *) *meta;
+	if (image_bytes > SIZE_MAX || (*image = emb_alloc_zero(mem, 1, image_bytes)) == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for an image of %llu bytes", (unsigned long long) image_bytes);
+	header = (EmbImageHeader *) *image;
 	memcpy(header->magic, EMB_IMAGE_MAGIC, sizeof(header->magic));
 	header->layout_version = EMB_IMAGE_LAYOUT_VERSION;
 	header->numerics_version = EMB_IMAGE_NUMERICS_VERSION;
 	header->size_bytes = image_bytes;
-	header->kind = kind;
+	header->kind = parts->kind;
 	header->n_sections = EMB_IMAGE_N_SECTIONS;
-	memcpy(*meta + sizeof(*header), sections, sizeof(sections));
-	memcpy(*meta + sections[EMB_SECTION_CONFIG - 1].offset, config, sizeof(*config));
-	memcpy(*meta + sections[EMB_SECTION_STRINGS - 1].offset, strings, strings_bytes);
-	plan_tensors(config, sections[EMB_SECTION_WEIGHTS - 1].offset,
-				 (EmbImageTensor *) (*meta + sections[EMB_SECTION_TENSORS - 1].offset));
-	header->meta_checksum = checksum(*meta, meta_bytes);
+	memcpy(*image + sizeof(*header), sections, sizeof(sections));
+	memcpy(*image + sections[EMB_SECTION_CONFIG - 1].offset, config, sizeof(*config));
+	memcpy(*image + sections[EMB_SECTION_STRINGS - 1].offset, parts->strings, parts->strings_bytes);
+	plan_tensors(config, sections[EMB_SECTION_WEIGHTS - 1].offset, store_tensor,
+				 *image + sections[EMB_SECTION_TENSORS - 1].offset);
+	header->meta_checksum = checksum(*image, meta_bytes);
+	memcpy(*image + meta_bytes, parts->tokenizer, parts->tokenizer_bytes);
+	point_view(view, *image, image_bytes);
 	return EMB_OK;
 }
 
@@ -291,8 +402,8 @@ check_header(const EmbImageHeader *header, size_t size, EmbError *err)
 }
 
 /*
- * The section table must be the one that the configuration and the two free
- * sizes give. Both sizes are bounded by the image's before they are added up.
+ * The section table must be the one that the configuration and the three free
+ * sizes give. They are bounded by the image's size before they are added up.
  */
 static EmbStatus
 check_sections(EmbImageView *view, EmbError *err)
@@ -300,16 +411,18 @@ check_sections(EmbImageView *view, EmbError *err)
 	EmbImageSection plan[EMB_IMAGE_N_SECTIONS];
 	uint64_t	strings_bytes = emb_image_section(view, EMB_SECTION_STRINGS)->size_bytes;
 	uint64_t	tokenizer_bytes = emb_image_section(view, EMB_SECTION_TOKENIZER)->size_bytes;
+	uint64_t	reference_bytes = emb_image_section(view, EMB_SECTION_REFERENCES)->size_bytes;
 	uint64_t	config_offset = emb_image_align(sizeof(EmbImageHeader) + sizeof(plan));
 	EmbStatus	status;
 
-	if (strings_bytes > view->size_bytes || tokenizer_bytes > view->size_bytes)
+	if (strings_bytes > view->size_bytes || tokenizer_bytes > view->size_bytes ||
+		reference_bytes > view->size_bytes || reference_bytes < sizeof(EmbImageReferences))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's section table is corrupt");
 	view->config = (const EmbImageConfig *) (view->base + config_offset);
 	status = emb_image_check_config(view->config, strings_bytes, err);
 	if (status != EMB_OK)
 		return status;
-	if (plan_sections(view->config, strings_bytes, tokenizer_bytes, plan) != view->size_bytes ||
+	if (plan_sections(view->config, strings_bytes, tokenizer_bytes, reference_bytes, plan) != view->size_bytes ||
 		memcmp(plan, view->sections, sizeof(plan)) != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's section table is corrupt");
 	return EMB_OK;
@@ -326,19 +439,37 @@ check_strings(const EmbImageView *view, EmbError *err)
 	return EMB_OK;
 }
 
-static EmbStatus
-check_tensor_table(const EmbImageView *view, EmbError *err)
+static bool
+tensor_is_planned(void *ctx, uint32_t i, const EmbImageTensor *t)
 {
-	uint64_t	offset = emb_image_section(view, EMB_SECTION_WEIGHTS)->offset;
+	return memcmp(t, &((const EmbImageView *) ctx)->tensors[i], sizeof(*t)) == 0;
+}
 
-	for (uint32_t i = 0; i < emb_image_n_tensors(view->config); i++)
-	{
-		EmbImageTensor t = plan_tensor(view->config, i, offset);
+static EmbStatus
+check_tensor_table(EmbImageView *view, EmbError *err)
+{
+	if (plan_tensors(view->config, emb_image_section(view, EMB_SECTION_WEIGHTS)->offset, tensor_is_planned, view) == 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's tensor table is corrupt");
+	return EMB_OK;
+}
 
-		if (memcmp(&t, &view->tensors[i], sizeof(t)) != 0)
-			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor table is corrupt at entry %u", i);
-		offset = emb_image_align(offset + t.size_bytes);
-	}
+/* The reference section's parts fill it. */
+static EmbStatus
+check_references(const EmbImageView *view, EmbError *err)
+{
+	const EmbImageReferences *refs = view->references;
+	const EmbImageReference *entries = (const EmbImageReference *) (refs + 1);
+	uint64_t	text_bytes = 0;
+
+	if (refs->n_references > EMB_IMAGE_MAX_REFERENCES || refs->text_bytes > EMB_IMAGE_MAX_REFERENCE_TEXT ||
+		!is_zero(refs->reserved, sizeof(refs->reserved)) ||
+		emb_image_reference_bytes(refs->n_references, view->config->hidden, refs->text_bytes) !=
+		emb_image_section(view, EMB_SECTION_REFERENCES)->size_bytes)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's reference section is corrupt");
+	for (uint32_t i = 0; i < refs->n_references; i++)
+		text_bytes += entries[i].text_bytes;
+	if (text_bytes != refs->text_bytes)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's reference texts do not fill their place");
 	return EMB_OK;
 }
 
@@ -358,15 +489,12 @@ emb_image_view(const void *base, size_t size, EmbImageView *view, EmbError *err)
 	view->sections = (const EmbImageSection *) (view->base + sizeof(EmbImageHeader));
 	if ((status = check_sections(view, err)) != EMB_OK)
 		return status;
-
-	/* From here on every section lies inside the image. */
-	view->strings = (const char *) view->base + emb_image_section(view, EMB_SECTION_STRINGS)->offset;
-	view->tensors = (const EmbImageTensor *) (view->base + emb_image_section(view, EMB_SECTION_TENSORS)->offset);
-	if (view->header->meta_checksum != checksum(view->base, emb_image_section(view, EMB_SECTION_TOKENIZER)->offset))
+	point_view(view, base, size);
+	if (checksum(view->base, emb_image_section(view, EMB_SECTION_TOKENIZER)->offset) != view->header->meta_checksum)
 		return emb_error(err, EMB_ERR_FORMAT, "the checksum of the image's header is wrong");
-	if ((status = check_strings(view, err)) != EMB_OK)
+	if ((status = check_strings(view, err)) != EMB_OK || (status = check_tensor_table(view, err)) != EMB_OK)
 		return status;
-	return check_tensor_table(view, err);
+	return check_references(view, err);
 }
 
 /* ------------------------------------------------------------ the weights */
@@ -386,6 +514,17 @@ all_finite(const uint32_t *bits, size_t n)
 	return largest < 0x7F800000;
 }
 
+/* Whether no sign bit is set: zero or more, given that all are finite. */
+static bool
+none_negative(const uint32_t *bits, size_t n)
+{
+	uint32_t	all = 0;
+
+	for (size_t i = 0; i < n; i++)
+		all |= bits[i];
+	return all >> 31 == 0;
+}
+
 static bool
 panel_padding_is_zero(const EmbImageTensor *t, const uint8_t *data)
 {
@@ -401,31 +540,156 @@ panel_padding_is_zero(const EmbImageTensor *t, const uint8_t *data)
 }
 
 static EmbStatus
-check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *stop, EmbError *err)
+padding_error(const EmbImageTensor *t, EmbError *err)
 {
-	const uint8_t *data = view->base + t->offset;
-	uint64_t	n_floats = t->size_bytes / sizeof(float);
-	uint64_t	end = emb_image_align(t->offset + t->size_bytes);
 	char		name[128];
-	bool		padding_ok = is_zero(data + t->size_bytes, end - t->offset - t->size_bytes);
 
-	for (uint64_t i = 0; i < n_floats; i += CHECK_BLOCK_FLOATS)
+	return emb_error(err, EMB_ERR_FORMAT, "the padding of the image's tensor %s is not zero",
+					 emb_image_tensor_name(t, name, sizeof(name)));
+}
+
+static bool
+is_factor(uint32_t role)
+{
+	return role == EMB_ROLE_ATTN_IN_FACTOR || role == EMB_ROLE_FFN_IN_FACTOR || role == EMB_ROLE_FFN_MID_FACTOR;
+}
+
+/* Scales and factors are what fp32 images do not have of this form. */
+static bool
+is_scale(const EmbImageTensor *t)
+{
+	return t->form == EMB_FORM_VECTOR_F32 && roles[t->role].forms[EMB_PRECISION_FP32 - 1] == NONE;
+}
+
+static EmbStatus
+check_floats(const EmbImageTensor *t, const uint8_t *data, const EmbStop *stop, EmbError *err)
+{
+	uint64_t	n_floats = t->size_bytes / sizeof(float);
+	char		name[128];
+
+	for (uint64_t i = 0; i < n_floats; i += CHECK_BLOCK_ELEMS)
 	{
-		uint64_t	n = n_floats - i < CHECK_BLOCK_FLOATS ? n_floats - i : CHECK_BLOCK_FLOATS;
+		uint64_t	n = n_floats - i < CHECK_BLOCK_ELEMS ? n_floats - i : CHECK_BLOCK_ELEMS;
+		const uint32_t *bits = (const uint32_t *) (data + i * sizeof(float));
 
 		if (emb_should_stop(stop))
 			return emb_error(err, EMB_ERR_CANCELLED, "cancelled while checking an image");
-		if (!all_finite((const uint32_t *) (data + i * sizeof(float)), n))
+		if (!all_finite(bits, n))
 			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a weight that is not finite",
 							 emb_image_tensor_name(t, name, sizeof(name)));
+		if (is_scale(t) && !none_negative(bits, n))
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a %s below zero",
+							 emb_image_tensor_name(t, name, sizeof(name)), is_factor(t->role) ? "factor" : "scale");
 	}
-	if (t->form == EMB_FORM_VECTOR_F32)
-		padding_ok &= is_zero(data + (uint64_t) t->n_cols * sizeof(float), t->size_bytes - (uint64_t) t->n_cols * sizeof(float));
-	if (t->form == EMB_FORM_PANELS_F32)
-		padding_ok &= panel_padding_is_zero(t, data);
-	if (!padding_ok)
-		return emb_error(err, EMB_ERR_FORMAT, "the padding of the image's tensor %s is not zero",
-						 emb_image_tensor_name(t, name, sizeof(name)));
+	return EMB_OK;
+}
+
+/*
+ * Sums of the columns of one panel of tiles, [K/4][16][4]; false if an element
+ * behind column n_in or row n_rows is not zero. |sum| <= 128 * 65,536.
+ */
+static bool
+sum_panel(const int8_t *panel, uint32_t n_groups, uint32_t n_in, uint32_t n_rows, int32_t sums[EMB_PANEL])
+{
+	uint8_t		padding = 0;
+
+	memset(sums, 0, EMB_PANEL * sizeof(int32_t));
+	for (uint32_t g = 0; g < n_groups; g++)
+	{
+		const int8_t *tile = panel + (size_t) g * EMB_PANEL * 4;
+		uint32_t	n_real = g * 4 >= n_in ? 0 : n_in - g * 4 < 4 ? n_in - g * 4 : 4;
+
+		for (uint32_t r = 0; r < EMB_PANEL; r++)
+			sums[r] += tile[r * 4] + tile[r * 4 + 1] + tile[r * 4 + 2] + tile[r * 4 + 3];
+		for (uint32_t r = 0; r < EMB_PANEL && n_real < 4; r++)
+		{
+			for (uint32_t k = n_real; k < 4; k++)
+				padding |= (uint8_t) tile[r * 4 + k];
+		}
+		for (uint32_t i = n_rows * 4; i < EMB_PANEL * 4; i++)
+			padding |= (uint8_t) tile[i];
+	}
+	return padding == 0;
+}
+
+static EmbStatus
+check_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *stop, EmbError *err)
+{
+	const EmbImageTensor *sums = emb_image_find(view, t->layer, EMB_ROLE_SUMS(t->role));
+	const uint8_t *expected = view->base + sums->offset;
+	size_t		panel_bytes = emb_pack_i8_bytes(EMB_PANEL, t->n_cols);
+	char		name[128];
+
+	for (uint32_t row = 0; row < t->n_rows; row += EMB_PANEL)
+	{
+		uint32_t	n_rows = t->n_rows - row < EMB_PANEL ? t->n_rows - row : EMB_PANEL;
+		int32_t		found[EMB_PANEL];
+
+		if (emb_should_stop(stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "cancelled while checking an image");
+		if (!sum_panel((const int8_t *) (view->base + t->offset + row / EMB_PANEL * panel_bytes),
+					   (uint32_t) (panel_bytes / (EMB_PANEL * 4)), t->n_cols, n_rows, found))
+			return padding_error(t, err);
+		if (memcmp(found, expected + row * sizeof(int32_t), sizeof(found)) != 0)
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s is not the sum of its weights",
+							 emb_image_tensor_name(sums, name, sizeof(name)));
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *stop, EmbError *err)
+{
+	const uint8_t *data = view->base + t->offset;
+	uint64_t	end = emb_image_align(t->offset + t->size_bytes);
+	bool		padding_ok = is_zero(data + t->size_bytes, end - t->offset - t->size_bytes);
+	EmbStatus	status = EMB_OK;
+
+	switch (t->form)
+	{
+		case EMB_FORM_VECTOR_F32:
+		case EMB_FORM_VECTOR_I32:
+			padding_ok &= is_zero(data + (uint64_t) t->n_cols * sizeof(float), t->size_bytes - (uint64_t) t->n_cols * sizeof(float));
+			break;
+		case EMB_FORM_PANELS_F32:
+			padding_ok &= panel_padding_is_zero(t, data);
+			break;
+		case EMB_FORM_TILES_I8:
+			status = check_tiles(view, t, stop, err);
+			break;
+	}
+	if (t->form == EMB_FORM_ROWS_F32 || t->form == EMB_FORM_PANELS_F32 || t->form == EMB_FORM_VECTOR_F32)
+		status = check_floats(t, data, stop, err);
+	if (status == EMB_OK && !padding_ok)
+		status = padding_error(t, err);
+	return status;
+}
+
+/* What SQL results may show or compute with. */
+static EmbStatus
+check_reference_values(const EmbImageView *view, EmbError *err)
+{
+	const EmbImageReferences *refs = view->references;
+	const EmbImageReference *entries = (const EmbImageReference *) (refs + 1);
+	const uint8_t *base = (const uint8_t *) refs;
+	uint64_t	vectors = emb_image_reference_vectors(refs->n_references);
+	uint64_t	texts = emb_image_reference_texts(refs->n_references, view->config->hidden);
+	uint64_t	entries_end = sizeof(*refs) + (uint64_t) refs->n_references * sizeof(*entries);
+	uint64_t	n_floats = (uint64_t) refs->n_references * view->config->hidden;
+	const uint8_t *text = base + texts;
+
+	if (!is_zero(base + entries_end, vectors - entries_end))
+		return emb_error(err, EMB_ERR_FORMAT, "the padding of the image's reference section is not zero");
+	if (!all_finite((const uint32_t *) (base + vectors), n_floats))
+		return emb_error(err, EMB_ERR_FORMAT, "a reference vector of the image is not finite");
+	for (uint32_t i = 0; i < refs->n_references; text += entries[i++].text_bytes)
+	{
+		if (!emb_utf8_is_text(text, entries[i].text_bytes))
+			return emb_error(err, EMB_ERR_FORMAT, "reference text %u of the image is not UTF-8", i + 1);
+		if (!(entries[i].cosine >= -1 && entries[i].cosine <= 1) || entries[i].reserved != 0 ||
+			entries[i].n_tokens > view->config->max_tokens)
+			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
+	}
 	return EMB_OK;
 }
 
@@ -435,11 +699,15 @@ emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError 
 	uint64_t	end = sizeof(EmbImageHeader) + EMB_IMAGE_N_SECTIONS * sizeof(EmbImageSection);
 
 	/* Padding before the tokenizer is under the checksum, but an image may be made to fit one. */
-	for (int i = 0; i < EMB_IMAGE_N_SECTIONS; i++)
+	for (int i = 0; i <= EMB_IMAGE_N_SECTIONS; i++)
 	{
-		if (!is_zero(view->base + end, view->sections[i].offset - end))
-			return emb_error(err, EMB_ERR_FORMAT, "the padding before section %d of the image is not zero", i + 1);
-		end = view->sections[i].offset + view->sections[i].size_bytes;
+		uint64_t	begin = i < EMB_IMAGE_N_SECTIONS ? view->sections[i].offset : view->size_bytes;
+
+		if (!is_zero(view->base + end, begin - end))
+			return emb_error(err, EMB_ERR_FORMAT, "the padding before byte %llu of the image is not zero",
+							 (unsigned long long) begin);
+		if (i < EMB_IMAGE_N_SECTIONS)
+			end = begin + view->sections[i].size_bytes;
 	}
 	for (uint32_t i = 0; i < emb_image_n_tensors(view->config); i++)
 	{
@@ -448,5 +716,5 @@ emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError 
 		if (status != EMB_OK)
 			return status;
 	}
-	return EMB_OK;
+	return check_reference_values(view, err);
 }

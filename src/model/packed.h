@@ -2,22 +2,22 @@
  * packed.h
  *		The image: our own file format, used in place.
  *
- *		[header 64][section table][config][strings][tensor table][tokenizer][weights]
+ *		[header 64][section table][config][strings][tensor table][tokenizer][weights][references]
  *
  * Every section and every tensor starts on a multiple of 64 bytes; what lies
  * between is zero. Little-endian, IEEE 754. No time, path or address: equal
  * input and options give equal bytes, on every CPU. The order and place of
- * everything follow from the configuration and two sizes, so a reader computes
- * them again and compares: no offset in an image is ever trusted.
+ * everything follow from the configuration and a few sizes, so a reader
+ * computes them again and compares: no offset in an image is ever trusted.
  *
- * Later kinds of images (rerankers), precisions and reference texts are new
- * section types, tensor roles and forms; a change to what is here is a new
+ * Later kinds of images (rerankers) and precisions are new section types,
+ * tensor roles and forms; a change to what is here is a new
  * EMB_IMAGE_LAYOUT_VERSION. EMB_IMAGE_NUMERICS_VERSION changes when an equal
  * image would give other bits.
  *
- * Writing: emb_image_build_meta makes everything before the tokenizer;
- * the tokenizer block, zeros up to the weights, and the tensors in the order
- * of the table follow. Reading: emb_image_view.
+ * Writing: emb_image_build makes an image that is complete but for the
+ * tokenizer block, the tensors and the references, which are zeros to be
+ * filled in. Reading: emb_image_view.
  */
 #ifndef EMB_MODEL_PACKED_H
 #define EMB_MODEL_PACKED_H
@@ -30,7 +30,7 @@
 #endif
 
 #define EMB_IMAGE_MAGIC				"\x93" "EMBIMG\n"
-#define EMB_IMAGE_LAYOUT_VERSION	1
+#define EMB_IMAGE_LAYOUT_VERSION	2
 #define EMB_IMAGE_NUMERICS_VERSION	1
 
 typedef enum EmbSectionType
@@ -39,10 +39,11 @@ typedef enum EmbSectionType
 	EMB_SECTION_STRINGS = 2,	/* prompts, each with a zero byte behind it */
 	EMB_SECTION_TENSORS = 3,	/* EmbImageTensor[] */
 	EMB_SECTION_TOKENIZER = 4,	/* emb_tok_build's block */
-	EMB_SECTION_WEIGHTS = 5
+	EMB_SECTION_WEIGHTS = 5,
+	EMB_SECTION_REFERENCES = 6	/* EmbImageReferences */
 } EmbSectionType;
 
-#define EMB_IMAGE_N_SECTIONS	5
+#define EMB_IMAGE_N_SECTIONS	6
 
 /*
  *	offset	size
@@ -140,44 +141,72 @@ typedef enum EmbImageFamily
 
 typedef enum EmbImagePrecision
 {
-	EMB_PRECISION_FP32 = 1
+	EMB_PRECISION_FP32 = 1,
+	EMB_PRECISION_INT8 = 2
 } EmbImagePrecision;
 
-/* What a tensor is for; those of a layer follow each other in this order. */
+/*
+ * What a tensor is for. Those of an image follow each other in this order,
+ * those of each layer together, without the ones its precision does not have.
+ * A linear layer has four in a row: weight, and in int8 scale and sums; bias.
+ */
 typedef enum EmbTensorRole
 {
 	EMB_ROLE_WORD_EMBEDDING,
+	EMB_ROLE_WORD_EMBEDDING_SCALE,	/* [n_vocab], int8 */
 	EMB_ROLE_POSITION_EMBEDDING,
 	EMB_ROLE_TYPE_EMBEDDING,
 	EMB_ROLE_EMBEDDING_GAMMA,
 	EMB_ROLE_EMBEDDING_BETA,
+	EMB_ROLE_ATTN_IN_FACTOR,	/* int8; what EmbBertLayerI8 says of it */
 	EMB_ROLE_QUERY,
+	EMB_ROLE_QUERY_SCALE,
+	EMB_ROLE_QUERY_SUMS,
 	EMB_ROLE_QUERY_BIAS,
 	EMB_ROLE_KEY,
+	EMB_ROLE_KEY_SCALE,
+	EMB_ROLE_KEY_SUMS,
 	EMB_ROLE_KEY_BIAS,
 	EMB_ROLE_VALUE,
+	EMB_ROLE_VALUE_SCALE,
+	EMB_ROLE_VALUE_SUMS,
 	EMB_ROLE_VALUE_BIAS,
 	EMB_ROLE_ATTN_OUT,
+	EMB_ROLE_ATTN_OUT_SCALE,
+	EMB_ROLE_ATTN_OUT_SUMS,
 	EMB_ROLE_ATTN_OUT_BIAS,
 	EMB_ROLE_ATTN_GAMMA,
 	EMB_ROLE_ATTN_BETA,
+	EMB_ROLE_FFN_IN_FACTOR,
 	EMB_ROLE_FFN_UP,
+	EMB_ROLE_FFN_UP_SCALE,
+	EMB_ROLE_FFN_UP_SUMS,
 	EMB_ROLE_FFN_UP_BIAS,
+	EMB_ROLE_FFN_MID_FACTOR,
 	EMB_ROLE_FFN_DOWN,
+	EMB_ROLE_FFN_DOWN_SCALE,
+	EMB_ROLE_FFN_DOWN_SUMS,
 	EMB_ROLE_FFN_DOWN_BIAS,
 	EMB_ROLE_FFN_GAMMA,
 	EMB_ROLE_FFN_BETA
 } EmbTensorRole;
 
 #define EMB_N_ROLES			(EMB_ROLE_FFN_BETA + 1)
-#define EMB_N_MODEL_ROLES	EMB_ROLE_QUERY	/* once in a model */
-#define EMB_N_LAYER_ROLES	(EMB_N_ROLES - EMB_N_MODEL_ROLES)
+#define EMB_N_MODEL_ROLES	EMB_ROLE_ATTN_IN_FACTOR	/* once in a model */
+
+/* From the role of a linear layer's weight. */
+#define EMB_ROLE_SCALE(weight)	((EmbTensorRole) ((weight) + 1))
+#define EMB_ROLE_SUMS(weight)	((EmbTensorRole) ((weight) + 2))
+#define EMB_ROLE_BIAS(weight)	((EmbTensorRole) ((weight) + 3))
 
 typedef enum EmbTensorForm
 {
 	EMB_FORM_ROWS_F32 = 1,		/* [n_rows, n_cols] row-major */
 	EMB_FORM_PANELS_F32 = 2,	/* emb_pack_f32_panel's: [n_rows/16 rounded up][n_cols][16], zeros below */
-	EMB_FORM_VECTOR_F32 = 3		/* [n_cols rounded up to 16], zeros behind; n_rows is 1 */
+	EMB_FORM_VECTOR_F32 = 3,	/* [n_cols rounded up to 16], zeros behind; n_rows is 1 */
+	EMB_FORM_VECTOR_I32 = 4,	/* likewise */
+	EMB_FORM_ROWS_I8 = 5,		/* [n_rows, n_cols] row-major */
+	EMB_FORM_TILES_I8 = 6		/* emb_pack_i8_panel's: [n_rows/16 rounded up][n_cols padded to 64, over 4][16][4] */
 } EmbTensorForm;
 
 /*
@@ -211,23 +240,87 @@ emb_image_align(uint64_t n)
 	return (n + EMB_ALIGNMENT - 1) & ~(uint64_t) (EMB_ALIGNMENT - 1);
 }
 
-static inline uint32_t
-emb_image_n_tensors(const EmbImageConfig *config)
+/*
+ * Texts with the vectors they had at import, for emb_model_check_reference.
+ * The section is this header; [n_references] EmbImageReference; from the next
+ * multiple of 64 on the unquantized vectors, [n_references, hidden] floats;
+ * the texts, one after the other.
+ *
+ *	offset	size
+ *		0	   4	n_references
+ *		4	   4	text_bytes: of all texts
+ *		8	  56	zero
+ */
+typedef struct EmbImageReferences
 {
-	return EMB_N_MODEL_ROLES + EMB_N_LAYER_ROLES * config->n_layers;
+	uint32_t	n_references;
+	uint32_t	text_bytes;
+	uint8_t		reserved[56];
+} EmbImageReferences;
+
+_Static_assert(sizeof(EmbImageReferences) == 64, "EmbImageReferences");
+
+#define EMB_IMAGE_MAX_REFERENCES		256
+#define EMB_IMAGE_MAX_REFERENCE_TEXT	1048576
+
+/*
+ *	offset	size
+ *		0	   4	text_bytes
+ *		4	   4	n_tokens: of the document prompt and the text, cut at max_tokens
+ *		8	   4	cosine: float, of the image's vector to the unquantized one
+ *	   12	   4	zero
+ *	   16	  32	ids_hash: SHA-256 of the ids, int32
+ *	   48	  32	vector_hash: SHA-256 of the image's vector
+ */
+typedef struct EmbImageReference
+{
+	uint32_t	text_bytes;
+	uint32_t	n_tokens;
+	float		cosine;
+	uint32_t	reserved;
+	uint8_t		ids_hash[32];
+	uint8_t		vector_hash[32];
+} EmbImageReference;
+
+_Static_assert(sizeof(EmbImageReference) == 80, "EmbImageReference");
+
+/* Bytes of such a section, and where its vectors and texts begin. */
+static inline uint64_t
+emb_image_reference_vectors(uint32_t n_references)
+{
+	return emb_image_align(sizeof(EmbImageReferences) + (uint64_t) n_references * sizeof(EmbImageReference));
 }
+
+static inline uint64_t
+emb_image_reference_texts(uint32_t n_references, uint32_t hidden)
+{
+	return emb_image_reference_vectors(n_references) + (uint64_t) n_references * hidden * sizeof(float);
+}
+
+static inline uint64_t
+emb_image_reference_bytes(uint32_t n_references, uint32_t hidden, uint32_t text_bytes)
+{
+	return emb_image_reference_texts(n_references, hidden) + text_bytes;
+}
+
+/* All tensors of an image with this configuration, and the table of them with offsets from the first. */
+extern uint32_t emb_image_n_tensors(const EmbImageConfig *config);
+extern void emb_image_plan_tensors(const EmbImageConfig *config, EmbImageTensor *tensors);
 
 /* Every value of config in its domain (the prompts too: inside strings_bytes), or EMB_ERR_FORMAT. */
 extern EmbStatus emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err);
 
-/*
- * Everything before the tokenizer, as one block of mem: header, section
- * table, config, strings, tensor table, padding up to the tokenizer. The
- * caller releases it. config must pass emb_image_check_config.
- */
-extern EmbStatus emb_image_build_meta(const EmbImageConfig *config, uint32_t kind,
-									  const char *strings, size_t strings_bytes, size_t tokenizer_bytes,
-									  const EmbAllocator *mem, uint8_t **meta, EmbError *err);
+/* What an image is made from. */
+typedef struct EmbImageParts
+{
+	EmbImageConfig config;		/* passes emb_image_check_config */
+	uint32_t	kind;			/* EmbKind */
+	const char *strings;		/* the prompts */
+	size_t		strings_bytes;
+	const void *tokenizer;		/* emb_tok_build's block */
+	size_t		tokenizer_bytes;
+	uint64_t	reference_bytes;	/* emb_image_reference_bytes() */
+} EmbImageParts;
 
 /* Pointers into an image. */
 typedef struct EmbImageView
@@ -239,7 +332,15 @@ typedef struct EmbImageView
 	const EmbImageConfig *config;
 	const char *strings;
 	const EmbImageTensor *tensors;	/* [emb_image_n_tensors(config)] */
+	const EmbImageReferences *references;
 } EmbImageView;
+
+/*
+ * The whole image as one block of mem, all of it but weights and references in
+ * place, and a view of it. The caller fills these in and releases the block.
+ */
+extern EmbStatus emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
+								 uint8_t **image, EmbImageView *view, EmbError *err);
 
 static inline const EmbImageSection *
 emb_image_section(const EmbImageView *view, EmbSectionType type)
@@ -247,17 +348,23 @@ emb_image_section(const EmbImageView *view, EmbSectionType type)
 	return &view->sections[type - 1];
 }
 
+/* NULL where images of this precision have no such tensor. layer is 0 for those of the model. */
+extern const EmbImageTensor *emb_image_find(const EmbImageView *view, uint32_t layer, EmbTensorRole role);
+
 /*
- * Checks everything before the tokenizer, O(layers), touching nothing behind
- * it. base must be 64-byte aligned. EMB_ERR_FORMAT, or EMB_ERR_UNSUPPORTED for
+ * Checks everything before the tokenizer, O(layers), and the sizes in the
+ * reference section, touching nothing else. base must be 64-byte aligned. EMB_ERR_FORMAT, or EMB_ERR_UNSUPPORTED for
  * another layout or numerics version.
  */
 extern EmbStatus emb_image_view(const void *base, size_t size, EmbImageView *view, EmbError *err);
 
-/* Every weight is finite and every padding zero, O(size). */
+/*
+ * Every weight is finite, every scale and factor not negative, every padding
+ * zero, every sum the sum; reference texts are UTF-8. O(size).
+ */
 extern EmbStatus emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError *err);
 
-/* "encoder.layer.3.output.dense.weight": the tensor's name on the hub, in buf; for messages and import. */
+/* "encoder.layer.3.output.dense.weight": the tensor's name on the hub (or one like it), in buf; for messages and import. */
 extern const char *emb_image_tensor_name(const EmbImageTensor *tensor, char *buf, size_t size);
 
 #endif

@@ -8,9 +8,7 @@
 #include "pg/glue.h"
 
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/tuplestore.h"
 
 /* its inline functions do not pass -Wextra */
 #pragma GCC diagnostic push
@@ -21,6 +19,7 @@
 #include "pg/batch.h"
 #include "pg/callsite.h"
 #include "pg/overflow.h"
+#include "pg/rows.h"
 #include "pg/vector.h"
 
 EMBED_FUNCTION(embed_array);
@@ -109,8 +108,7 @@ embed_array(PG_FUNCTION_ARGS)
 /* Rows go out in order: those of NULL texts between those of the batches. */
 typedef struct RowSink
 {
-	Tuplestorestate *store;
-	TupleDesc	desc;
+	EmbedRows	out;
 	const bool *nulls;			/* [n] */
 	int32		n;
 	int32		n_put;
@@ -130,7 +128,7 @@ put_row(RowSink *rows, const float *vector)
 		embedding = embed_vector_copy(vector, rows->dim);
 		values[1] = PointerGetDatum(embedding);
 	}
-	tuplestore_putvalues(rows->store, rows->desc, values, nulls);
+	tuplestore_putvalues(rows->out.store, rows->out.desc, values, nulls);
 	if (embedding != NULL)
 		pfree(embedding);
 	rows->n_put++;
@@ -166,29 +164,6 @@ rows_done(void *ctx, const float *vectors, int32 n)
 	rows->vectors = NULL;
 }
 
-/* Readies rsinfo for a tuplestore; its context must outlive this call. */
-static void
-begin_rows(FunctionCallInfo fcinfo, RowSink *rows)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext old;
-
-	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || (rsinfo->allowedModes & SFRM_Materialize) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &rows->desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	rows->desc = BlessTupleDesc(rows->desc);
-	rows->store = tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
-										false, work_mem);
-	rsinfo->returnMode = SFRM_Materialize;
-	rsinfo->setResult = rows->store;
-	rsinfo->setDesc = rows->desc;
-	MemoryContextSwitchTo(old);
-}
-
 /* embed_rows(input text[] [, model text]) returns table (ordinality int, embedding float4[]) */
 Datum
 embed_rows(PG_FUNCTION_ARGS)
@@ -200,7 +175,7 @@ embed_rows(PG_FUNCTION_ARGS)
 	RowSink		rows = {0};
 	EmbedBatchSink sink = {&rows, rows_reserve, rows_done};
 
-	begin_rows(fcinfo, &rows);
+	rows.out = embed_rows_begin(fcinfo);
 	rows.dim = ref->info->dim;
 	rows.n = n;
 	rows.nulls = null_elements(input, n);

@@ -16,7 +16,7 @@ embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, f
 												  ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens};
+	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, embed_thread_count()};
 	EmbError	err;
 	EmbStatus	status;
 

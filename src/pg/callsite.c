@@ -4,7 +4,10 @@
  */
 #include "pg/callsite.h"
 
+#include "access/detoast.h"
+
 #include "pg/batch.h"
+#include "pg/cache.h"
 #include "pg/overflow.h"
 #include "pg/text.h"
 
@@ -152,12 +155,51 @@ memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const floa
 	memo->input_size = size;
 }
 
+static void
+compute(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out, bool *truncated)
+{
+	EmbEncoded	encoded = embed_site_encode(site, ref, prompt, value);
+	EmbSequence seq;
+
+	*truncated = encoded.truncated;
+	if (encoded.truncated)
+		embed_overflow_note(site->cxt, ref->info->max_tokens);
+	seq.ids = site->ids;
+	seq.n_ids = encoded.n_ids;
+	embed_compute(ref, &seq, 1, out);
+}
+
+/* From the backend's cache, else computed and put there. */
+static void
+embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out, bool *truncated)
+{
+	struct varlena *plain;
+	EmbedCacheKey key;
+
+	if (!embed_cache_serves(toast_raw_datum_size(value) - VARHDRSZ))
+	{
+		compute(site, ref, prompt, value, out, truncated);
+		return;
+	}
+	/* short enough to be read whole in any case */
+	plain = PG_DETOAST_DATUM_PACKED(value);
+	key = embed_cache_key(ref, prompt, VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+	if (!embed_cache_find(&key, out, ref->info->dim, truncated))
+	{
+		compute(site, ref, prompt, PointerGetDatum(plain), out, truncated);
+		embed_cache_put(&key, out, ref->info->dim, *truncated);
+	}
+	else if (*truncated)
+		embed_overflow_note(site->cxt, ref->info->max_tokens);
+	if (PointerGetDatum(plain) != value)
+		pfree(plain);
+}
+
 void
 embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out)
 {
 	bool		use_memo = memo_serves(value);
-	EmbEncoded	encoded;
-	EmbSequence seq;
+	bool		truncated;
 
 	if (use_memo && memo_has(&site->memo, ref, value))
 	{
@@ -166,12 +208,7 @@ embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Da
 		memcpy(out, site->memo.vector, ref->info->dim * sizeof(float));
 		return;
 	}
-	encoded = embed_site_encode(site, ref, prompt, value);
-	if (encoded.truncated)
-		embed_overflow_note(site->cxt, ref->info->max_tokens);
-	seq.ids = site->ids;
-	seq.n_ids = encoded.n_ids;
-	embed_compute(ref, &seq, 1, out);
+	embed_cached(site, ref, prompt, value, out, &truncated);
 	if (use_memo)
-		memo_remember(site, ref, value, out, encoded.truncated);
+		memo_remember(site, ref, value, out, truncated);
 }

@@ -41,6 +41,11 @@ extern int	embed_sqlstate(EmbStatus status);
 extern char *embed_guc_model;		/* embed.model: name or alias, "" = the database's default */
 extern int	embed_guc_on_overflow;	/* EmbedOverflow */
 extern int	embed_guc_batch_tokens;
+extern int	embed_guc_threads;		/* 0: as many as there are CPUs */
+extern int	embed_guc_cache_entries;
+
+/* threads.c: how many threads the next computation may use, this one included. */
+extern int	embed_thread_count(void);
 
 /* Selects the level that embed.isa names, unless it is in use already; before the core computes. */
 extern void embed_isa_apply(void);

@@ -7,6 +7,7 @@
 
 #include "utils/guc.h"
 
+#include "pg/cache.h"
 #include "pg/overflow.h"
 #include "pg/registry.h"
 
@@ -14,9 +15,14 @@
 #define BATCH_TOKENS_MIN	1
 #define BATCH_TOKENS_MAX	262144
 
+#define THREADS_MAX			1024
+#define CACHE_ENTRIES_MAX	100000
+
 char	   *embed_guc_model = NULL;
 int			embed_guc_on_overflow = EMBED_OVERFLOW_TRUNCATE;
 int			embed_guc_batch_tokens = EMB_BATCH_TOKENS_DEFAULT;
+int			embed_guc_threads = 0;
+int			embed_guc_cache_entries = 64;
 
 static char *guc_isa = NULL;
 
@@ -83,6 +89,12 @@ embed_isa_apply(void)
 	isa_is_stale = false;
 }
 
+static void
+assign_cache_entries(int newval, pg_attribute_unused() void *extra)
+{
+	embed_cache_trim(newval);
+}
+
 void
 embed_guc_init(void)
 {
@@ -103,6 +115,18 @@ embed_guc_init(void)
 							&embed_guc_batch_tokens, EMB_BATCH_TOKENS_DEFAULT,
 							BATCH_TOKENS_MIN, BATCH_TOKENS_MAX, PGC_USERSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("embed.threads",
+							"Threads that one call may use, at most.",
+							"0: as many as this process has CPUs. Parallel workers use one; no vector depends on it.",
+							&embed_guc_threads, 0,
+							0, THREADS_MAX, PGC_USERSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("embed.cache_entries",
+							"Recent vectors of single texts that this session keeps.",
+							"0: none.",
+							&embed_guc_cache_entries, 64,
+							0, CACHE_ENTRIES_MAX, PGC_USERSET, 0,
+							NULL, assign_cache_entries, NULL);
 	DefineCustomStringVariable("embed.isa",
 							   "Instruction set level of the computation.",
 							   "auto: the best this CPU has; no vector depends on it.",

@@ -14,7 +14,9 @@
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
+#include "pg/calibration.h"
 #include "pg/materialize.h"
+#include "pg/progress.h"
 #include "pg/registry.h"
 #include "pg/storage.h"
 
@@ -32,6 +34,7 @@ typedef struct ManageOptions
 	bool		has_default;
 	bool		make_default;
 	char	   *alias;
+	char	   *calibration;	/* a query */
 } ManageOptions;
 
 static void
@@ -116,6 +119,8 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 		return;
 	if (strcmp(key, "precision") == 0)
 		options->import.precision = option_string(key, v);
+	else if (strcmp(key, "calibration") == 0)
+		options->calibration = option_string(key, v);
 	else if (strcmp(key, "query_prompt") == 0)
 		options->import.query_prompt = option_utf8(key, v);
 	else if (strcmp(key, "document_prompt") == 0)
@@ -142,7 +147,7 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", key),
-					 errhint("The options are precision, query_prompt, document_prompt, max_tokens, default and alias.")));
+					 errhint("The options are precision, calibration, query_prompt, document_prompt, max_tokens, default and alias.")));
 	}
 	options->has_import |= import_only;
 }
@@ -253,10 +258,30 @@ install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 	embed_spool_publish(spool);
 }
 
+typedef struct ImportSink
+{
+	EmbedSpool *spool;
+	EmbedProgress progress;
+} ImportSink;
+
 static EmbStatus
 sink_write(void *ctx, const void *data, size_t size, EmbError *err)
 {
-	return embed_spool_write(ctx, data, size, err);
+	return embed_spool_write(((ImportSink *) ctx)->spool, data, size, err);
+}
+
+static void
+sink_progress(void *ctx, const char *stage, int64_t done, int64_t total)
+{
+	embed_progress_show(&((ImportSink *) ctx)->progress, stage, done, total);
+}
+
+static bool
+import_shall_stop(void *ctx)
+{
+	EmbStop		stop = embed_stop();
+
+	return ((ImportSink *) ctx)->progress.failed || stop.should_stop(stop.ctx);
 }
 
 /* Runs the importer into the spool; raises what it reports. */
@@ -265,11 +290,15 @@ import_into(EmbedSpool *spool, const char *path, const EmbImportOptions *options
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed import", ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(cxt);
-	EmbStop		stop = embed_stop();
-	EmbSink		sink = {.ctx = spool,.write = sink_write};
+	ImportSink	ctx = {.spool = spool};
+	EmbStop		stop = {&ctx, import_shall_stop};
+	EmbSink		sink = {&ctx, sink_write, sink_progress};
 	EmbError	err;
-	EmbStatus	status = emb_import_dir(path, options, &mem, &stop, &sink, &err);
+	EmbStatus	status;
 
+	embed_progress_begin(&ctx.progress);
+	embed_isa_apply();
+	status = emb_import_dir(path, options, &mem, &stop, &sink, &err);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
 	MemoryContextDelete(cxt);
@@ -296,6 +325,8 @@ embed_import(PG_FUNCTION_ARGS)
 				 errmsg("path \"%s\" is not absolute", path)));
 	parse_options(PG_GETARG_JSONB_P(2), &options);
 	check_not_alias(name);
+	if (options.calibration != NULL)
+		embed_calibration_read(options.calibration, &options.import);
 
 	embed_spool_begin(&spool);
 	PG_TRY();
@@ -343,7 +374,7 @@ embed_load(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("embed_load takes only the options default and alias"),
-				 errhint("Prompts, max_tokens and precision are part of the image: give them to embed-cli pack.")));
+				 errhint("Prompts, max_tokens, precision and calibration are part of the image: give them to embed-cli pack.")));
 	check_not_alias(name);
 
 	embed_spool_begin(&spool);

@@ -60,6 +60,12 @@ image_path(char *path, Oid database, const uint8 *fingerprint)
 	snprintf(path + n, MAXPGPATH - n, ".img");
 }
 
+void
+embed_materialize_path(char *path, const uint8 *fingerprint)
+{
+	image_path(path, MyDatabaseId, fingerprint);
+}
+
 static void
 temp_path(char *path)
 {

@@ -33,6 +33,9 @@ extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapsh
 /* Unlinks this database's file. */
 extern void embed_materialize_discard(const uint8 *fingerprint);
 
+/* Where this database's file of that image is, or would be: relative to the data directory, MAXPGPATH. */
+extern void embed_materialize_path(char *path, const uint8 *fingerprint);
+
 /*
  * The file turned out damaged: unlinks it in every database, for their names
  * may be links to it. The next call makes it again from the rows.

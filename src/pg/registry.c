@@ -206,6 +206,16 @@ unmap_gone(XactEvent event, void *arg)
 	generation++;
 }
 
+const EmbedModelRef *
+embed_registry_find(const uint8 *fingerprint)
+{
+	RegistryEntry *entry = NULL;
+
+	if (registry != NULL)
+		entry = hash_search(registry, fingerprint, HASH_FIND, NULL);
+	return entry != NULL ? &entry->ref : NULL;
+}
+
 void
 embed_registry_dropped(const uint8 *fingerprint)
 {

@@ -39,6 +39,9 @@ typedef enum EmbedNameUse
 /* name NULL: embed.model, else the database's default of that kind. */
 extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use);
 
+/* The model of an image that this backend has mapped, or NULL. */
+extern const EmbedModelRef *embed_registry_find(const uint8 *fingerprint);
+
 /* The image's row was deleted by this transaction: unmap it when that ends. */
 extern void embed_registry_dropped(const uint8 *fingerprint);
 

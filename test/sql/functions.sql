@@ -16,12 +16,13 @@ RESET embed.model;
 
 -- prompts
 \set dir :data_dir '/tiny/bert-cls/model'
-SELECT embed_import('tiny-prompts', :'dir', '{"query_prompt": "query: ", "document_prompt": "passage: "}') IS NOT NULL AS imported;
-SELECT embed_query('fox', 'tiny-cls') = embed('fox', 'tiny-cls') AS no_prompts,
-	embed_query('fox', 'tiny-prompts') = embed('query: fox', 'tiny-cls') AS query_prompt,
-	embed('fox', 'tiny-prompts') = embed('passage: fox', 'tiny-cls') AS document_prompt,
-	embed_tokens('fox', 'tiny-prompts') = embed_tokens('passage: fox', 'tiny-cls') AS tokens;
-SELECT embed_drop('tiny-prompts');
+SELECT embed_import('tiny-prompts', :'dir', '{"precision": "fp32", "query_prompt": "query: ", "document_prompt": "passage: "}') IS NOT NULL AS imported;
+SELECT embed_import('tiny-plain', :'dir', '{"precision": "fp32"}') IS NOT NULL AS imported;
+SELECT embed_query('fox', 'tiny-plain') = embed('fox', 'tiny-plain') AS no_prompts,
+	embed_query('fox', 'tiny-prompts') = embed('query: fox', 'tiny-plain') AS query_prompt,
+	embed('fox', 'tiny-prompts') = embed('passage: fox', 'tiny-plain') AS document_prompt,
+	embed_tokens('fox', 'tiny-prompts') = embed_tokens('passage: fox', 'tiny-plain') AS tokens;
+SELECT embed_drop('tiny-prompts'), embed_drop('tiny-plain');
 
 -- tokens and counts
 SELECT embed_tokens('PostgreSQL database server'), embed_tokens(''), embed_tokens(NULL);

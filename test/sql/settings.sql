@@ -75,3 +75,13 @@ SET embed.isa = 'mmx';
 SELECT embed_isa();
 RESET embed.isa;
 SELECT embed_isa() = ANY ('{scalar,avx2,avxvnni,avx512vnni,amx,neon}') AS known;
+
+-- embed.threads, embed.cache_entries (more in cache.sql)
+SET embed.threads = -1;
+SET embed.threads = 2000;
+CREATE TEMP TABLE settings_threads AS SELECT embed_agg('text ' || repeat('more ', i) ORDER BY i) AS v FROM generate_series(1, 100) i;
+SET embed.threads = 1;
+SELECT v = (SELECT embed_agg('text ' || repeat('more ', i) ORDER BY i) FROM generate_series(1, 100) i) AS same_on_one FROM settings_threads;
+SET embed.threads = 3;
+SELECT v = (SELECT embed_agg('text ' || repeat('more ', i) ORDER BY i) FROM generate_series(1, 100) i) AS same_on_three FROM settings_threads;
+RESET embed.threads;

@@ -1,5 +1,6 @@
 # What Hugging Face gives, through SQL: token ids of the BERT tokenizers on
-# every golden string, and vectors within 2e-6.
+# every golden string, fp32 vectors within 2e-6, int8 vectors of real models by
+# cosine.
 use strict;
 use warnings;
 use FindBin;
@@ -10,6 +11,8 @@ use JSON::PP;
 use Test::More;
 
 my $TOLERANCE = 2e-6;
+# int8: cosines to the reference, over the texts of a real model
+my ($COSINE_MEAN, $COSINE_MIN) = (0.999, 0.995);
 my $node = new_node('goldens');
 my $db = 'postgres';
 my $shared = shared_dir();
@@ -88,7 +91,7 @@ sub check_tokens
 	my $i = 0;
 	(my $table = $name) =~ s/-/_/g;
 
-	import_model($node, $db, $name, $dir);
+	import_model($node, $db, $name, $dir, '{"precision": "fp32"}');
 	load_table($node, $db, $table, 'i int, text text, ids int[]', map { [ $i++, $_->{text}, $_->{ids} ] } read_jsonl("$goldens/$name.jsonl.gz"));
 	is(query($node, $db, "SELECT count(*) FROM $table WHERE embed_tokens(text, '$name') IS DISTINCT FROM ids"), 0, "$name: ids of all strings");
 	is(query($node, $db, "SELECT string_agg(i::text, ' ' ORDER BY i) FROM $table WHERE embed_tokens(text, '$name') IS DISTINCT FROM ids"), '', "$name: none differs");
@@ -99,7 +102,7 @@ sub check_tokens
 		map { [ $_->{text}, $_->{max_length}, $_->{ids} ] } read_jsonl("$goldens/$name.trunc.jsonl.gz"));
 	for my $length (split /\n/, query($node, $db, "SELECT DISTINCT max_length FROM ${table}_trunc ORDER BY 1"))
 	{
-		import_model($node, $db, "$name/$length", $dir, "{\"max_tokens\": $length}");
+		import_model($node, $db, "$name/$length", $dir, "{\"precision\": \"fp32\", \"max_tokens\": $length}");
 		is(query($node, $db, "SELECT count(*) FROM ${table}_trunc WHERE max_length = $length AND embed_tokens(text, '$name/$length') IS DISTINCT FROM ids"),
 			0, "$name: cut at $length tokens");
 	}
@@ -118,7 +121,7 @@ sub check_vectors
 
 	is(scalar @want, scalar @rows, "$name: a vector for each text");
 	# e5 and bge texts carry their prefixes
-	import_model($node, $db, $name, $dir, '{"query_prompt": "", "document_prompt": ""}');
+	import_model($node, $db, $name, $dir, '{"precision": "fp32", "query_prompt": "", "document_prompt": ""}');
 	load_table($node, $db, $table, 'i int, text text, ids int[]', map { [ $i++, $_->{text}, $_->{ids} // [] ] } @rows);
 	is(query($node, $db, "SELECT count(*) FROM $table WHERE ids <> '{}' AND embed_tokens(text, '$name') <> ids"), 0, "$name: token ids");
 	my @got = map { [ split /,/ ] } split /\n/,
@@ -133,6 +136,23 @@ sub check_vectors
 	cmp_ok($worst, '<=', $TOLERANCE, sprintf('%s: %d vectors, largest difference %s', $name, scalar @want, $worst));
 	is(query($node, $db, "SELECT count(*) FROM (SELECT array_agg(text ORDER BY i) a FROM $table) s, embed_rows(a, '$name') r JOIN $table t ON t.i = r.ordinality - 1"
 			. " WHERE r.embedding IS DISTINCT FROM embed(t.text, '$name')"), 0, "$name: alone as in the array");
+	return;
+}
+
+# The same texts in int8, which is the default; the table is check_vectors'.
+sub check_int8
+{
+	my ($name, $dir, $goldens) = @_;
+	my @want = read_npy("$goldens/embeddings.npy");
+	my $i = 0;
+	my ($table, $want_table) = map { lc s/[^a-z0-9]/_/gir } ("v_$name", "w_$name");
+
+	import_model($node, $db, "int8/$name", $dir, '{"query_prompt": "", "document_prompt": ""}');
+	load_table($node, $db, $want_table, 'i int, v float4[]', map { [ $i++, $_ ] } @want);
+	my ($mean, $min, $n) = split /\|/, query($node, $db, "SELECT avg(c), min(c), count(*) FROM (SELECT embed_cosine(embed(text, 'int8/$name'), v) c FROM $table JOIN $want_table USING (i)) s");
+	is($n, scalar @want, "int8/$name: $n texts");
+	cmp_ok($mean, '>=', $COSINE_MEAN, "int8/$name: mean cosine to the reference $mean");
+	cmp_ok($min, '>=', $COSINE_MIN, "int8/$name: min cosine to the reference $min");
 	return;
 }
 
@@ -165,6 +185,7 @@ for my $name (qw(all-MiniLM-L6-v2 bge-small-en-v1.5 bge-small-zh-v1.5 e5-small-v
 	if (defined $shared && defined $dir && -d $dir)
 	{
 		check_vectors($name, $dir, "$shared/goldens/vectors/$name", 'texts.jsonl');
+		check_int8($name, $dir, "$shared/goldens/vectors/$name");
 	}
 	else
 	{

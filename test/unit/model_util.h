@@ -83,6 +83,8 @@ typedef struct Image
 	size_t		room;
 	size_t		limit;			/* bytes until the sink is full; 0: none */
 	long		n_progress;
+	int			n_stages;		/* reported so far */
+	const char *stages[8];
 	int64_t		total_bytes;
 } Image;
 
@@ -111,14 +113,18 @@ image_write(void *ctx, const void *data, size_t size, EmbError *err)
 	return EMB_OK;
 }
 
+/* Stages come one after the other; in each, done goes up to total. */
 static void
-image_progress(void *ctx, int64_t done, int64_t total)
+image_progress(void *ctx, const char *stage, int64_t done, int64_t total)
 {
 	Image	   *image = ctx;
 
 	image->n_progress++;
 	image->total_bytes = total;
-	if (done != (int64_t) image->size_bytes || done > total)
+	if (image->n_stages == 0 || strcmp(image->stages[image->n_stages - 1], stage) != 0)
+		image->stages[image->n_stages++] = stage;
+	if (image->n_stages > 5 || done < 0 || done > total ||
+		(strcmp(stage, "write") == 0 && done != (int64_t) image->size_bytes))
 		abort();
 }
 
@@ -268,6 +274,7 @@ typedef struct SmallModel
 	const char *extra;			/* more header entries, of no bytes: ", \"x\": {...}" */
 	const char *transposed;		/* tensor whose shape is written the wrong way round */
 	const char *nan;			/* tensor with a NaN at its third element */
+	float		scale;			/* of all weights that are not a norm's; 0: 1 */
 	bool		old_norm_names; /* LayerNorm.gamma, LayerNorm.beta */
 	size_t		cut;			/* bytes missing at the end of the weights */
 } SmallModel;
@@ -317,6 +324,8 @@ small_value(SmallWriter *w, bool is_nan, bool is_norm)
 
 	w->state = w->state * 1664525 + 1013904223;
 	x = (float) ((int) (w->state >> 25) - 64) / 128.0f + (is_norm ? 1.0f : 0.0f);
+	if (w->model->scale != 0 && !is_norm)
+		x *= w->model->scale;
 	memcpy(&bits, &x, sizeof(bits));
 	if (strcmp(w->model->dtype, "F16") == 0)
 	{

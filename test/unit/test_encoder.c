@@ -63,6 +63,9 @@ stop_at(void *ctx)
 	return ++s->n_asked == s->stop_at;
 }
 
+/* Of the batches below. */
+static int32_t n_threads = 1;
+
 static EmbStatus
 run_batch(const Tiny *t, const int *order, int n, float *out, EmbStop *stop, Counter *counter, EmbError *err)
 {
@@ -81,7 +84,7 @@ run_batch(const Tiny *t, const int *order, int n, float *out, EmbStop *stop, Cou
 		for (int k = 0; k < t->inputs[order[i]].n_ids; k++)
 			ids[n_ids++] = t->inputs[order[i]].ids[k];
 	batch.ids = ids;
-	status = emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, stop, out, err);
+	status = emb_encoder_bert(&t->bert, emb_kernels(), &batch, n_threads, &mem, stop, out, err);
 	free(ids);
 	return status;
 }
@@ -133,20 +136,22 @@ typedef struct Observed
 	const Tiny *tiny;
 	const float *golden;		/* [n_layers + 1, n_ids, hidden] */
 	int32_t		n_ids;
-	int			n_layers;
+	int			n_rows[5];		/* by EmbObservePoint */
 	double		max;
 } Observed;
 
 static void
-observe(void *ctx, int32_t layer, const float *hidden, size_t stride)
+observe(void *ctx, EmbObservePoint point, int32_t layer, int32_t first, int32_t n_rows, const float *rows, size_t stride)
 {
 	Observed   *o = ctx;
 	int32_t		h = o->tiny->bert.hidden;
 
-	o->n_layers++;
-	for (int32_t i = 0; i < o->n_ids; i++)
+	o->n_rows[point] += n_rows;
+	if (point != EMB_OBSERVE_HIDDEN)
+		return;
+	for (int32_t i = 0; i < n_rows; i++)
 	{
-		double		d = max_difference(hidden + i * stride, o->golden + ((size_t) layer * o->n_ids + i) * h, h);
+		double		d = max_difference(rows + i * stride, o->golden + ((size_t) layer * o->n_ids + first + i) * h, h);
 
 		if (!(d <= o->max))
 			o->max = d;
@@ -179,9 +184,11 @@ check_hidden(Tiny *t)
 		n_files++;
 		CHECK(n == (size_t) (t->bert.n_layers + 1) * in->n_ids * t->bert.hidden && t->bert.hidden <= 256);
 		CHECK(emb_encoder_bert_observed(&t->bert, emb_kernels(), &batch, &mem, NULL, observe, &o, seen, &err) == EMB_OK);
-		CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, NULL, unseen, &err) == EMB_OK);
+		CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, unseen, &err) == EMB_OK);
 		CHECK(memcmp(seen, unseen, t->bert.hidden * sizeof(float)) == 0);
-		CHECK(o.n_layers == t->bert.n_layers + 1);
+		CHECK(o.n_rows[EMB_OBSERVE_HIDDEN] == (t->bert.n_layers + 1) * in->n_ids);
+		for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
+			CHECK(o.n_rows[point] == t->bert.n_layers * in->n_ids);
 		CHECKF(o.max <= HIDDEN_TOLERANCE, "%s %s: off by %g", t->dir, name, o.max);
 	}
 	CHECKF(n_files > 0, "%s has no hidden_I.npy", t->dir);
@@ -221,6 +228,15 @@ check_batches(const Tiny *t, const float *all)
 	free(out);
 }
 
+/* The bits do not depend on who computes a row. */
+static void
+check_threads(const Tiny *t, const float *all)
+{
+	for (n_threads = 2; n_threads <= 5; n_threads++)
+		check_batches(t, all);
+	n_threads = 1;
+}
+
 static void
 check_levels(const Tiny *t)
 {
@@ -246,6 +262,7 @@ check_levels(const Tiny *t)
 		{
 			CHECKF(memcmp(out, reference, n * sizeof(float)) == 0, "%s: %s differs from scalar", t->dir, levels[i]);
 			check_batches(t, out);
+			check_threads(t, out);
 			free(out);
 		}
 	}
@@ -270,16 +287,16 @@ check_stopping(const Tiny *t)
 	EmbAllocator mem = {&counter, counting_alloc, counting_release};
 
 	slow.macs_per_piece = 100000;
-	CHECK(emb_encoder_bert(&t->bert, &slow, &batch, &mem, &stop, out, &err) == EMB_OK);
+	CHECK(emb_encoder_bert(&t->bert, &slow, &batch, 1, &mem, &stop, out, &err) == EMB_OK);
 	n_questions = s.n_asked;
 	printf("# %s: %d questions for %d tokens\n", t->dir, n_questions, (int) offsets[1]);
 	CHECKF(n_questions > 3, "%d questions", n_questions);
 	CHECK(counter.n_live == 0);
-	CHECK(counter.bytes_max == emb_encoder_bert_scratch_bytes(&t->bert, offsets[1], offsets[1]));
+	CHECK(counter.bytes_max == emb_encoder_bert_scratch_bytes(&t->bert, offsets[1], offsets[1], 1));
 	for (int at = 1; at <= n_questions; at += 1 + n_questions / 40)
 	{
 		s = (StopAt) {.stop_at = at};
-		CHECK(emb_encoder_bert(&t->bert, &slow, &batch, &mem, &stop, out, &err) == EMB_ERR_CANCELLED &&
+		CHECK(emb_encoder_bert(&t->bert, &slow, &batch, 1, &mem, &stop, out, &err) == EMB_ERR_CANCELLED &&
 			  s.n_asked == at && counter.n_live == 0);
 	}
 	counter = (Counter) {.fail_at = 1};
@@ -298,22 +315,22 @@ check_arguments(const Tiny *t)
 	EmbBatch	batch = {.n_seqs = 1, .offsets = offsets, .ids = ids, .type_ids = types};
 	EmbError	err;
 
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, NULL, out, &err) == EMB_OK);
+	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
 	ids[1] = t->bert.n_vocab;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	ids[1] = -1;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	ids[1] = 1;
 	types[2] = t->bert.n_types;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	types[2] = 0;
 	batch.n_seqs = 2;			/* the second text is empty */
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	batch.n_seqs = 1;
 	offsets[1] = t->bert.n_positions + 1;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	batch.n_seqs = 0;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, &mem, NULL, out, &err) == EMB_OK);
+	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
 }
 
 /* Weights near the end of the range: an error on every level, never a NaN. */
@@ -338,7 +355,7 @@ check_overflow(const Tiny *t)
 
 		if (emb_kernels_select(levels[i], NULL) != EMB_OK)
 			continue;
-		status = emb_encoder_bert(&bert, emb_kernels(), &batch, &mem, NULL, out, &err);
+		status = emb_encoder_bert(&bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err);
 		CHECKF(status == EMB_ERR_LIMIT, "%s gives status %d", levels[i], (int) status);
 	}
 	emb_kernels_select("auto", NULL);

@@ -11,13 +11,14 @@
 static Image small;				/* of the small model */
 
 static void
-make_image(const SmallModel *m, Image *image)
+make_image(const SmallModel *m, const char *precision, Image *image)
 {
 	EmbAllocator mem = emb_malloc_allocator();
+	EmbImportOptions options = {.precision = precision};
 	EmbError	err;
 
 	write_small_model(fresh_dir(), m);
-	if (!CHECKF(import_image(temp_root, NULL, &mem, image, &err) == EMB_OK, "%s", err.message))
+	if (!CHECKF(import_image(temp_root, &options, &mem, image, &err) == EMB_OK, "%s", err.message))
 		exit(1);
 }
 
@@ -70,6 +71,12 @@ use(const uint8_t *image, size_t size, unsigned flags)
 	{
 		seq.n_ids = r.n_ids;
 		(void) emb_model_embed(model, &seq, 1, &run, out, NULL);
+		for (int32_t i = 0; i < emb_model_n_references(model); i += 7)
+		{
+			EmbReferenceCheck check;
+
+			(void) emb_model_check_reference(model, i, &run, &check, NULL);
+		}
 	}
 	emb_model_close(model);
 	if (count.n_live != 0)
@@ -78,13 +85,13 @@ use(const uint8_t *image, size_t size, unsigned flags)
 }
 
 static void
-test_determinism(void)
+test_determinism(const char *precision)
 {
 	SmallModel	m = small_model();
 	Image		again;
 	static const char *const dtypes[] = {"F16", "BF16"};
 
-	make_image(&m, &again);
+	make_image(&m, precision, &again);
 	CHECK(again.size_bytes == small.size_bytes && memcmp(again.data, small.data, small.size_bytes) == 0);
 	free(again.data);
 
@@ -92,7 +99,7 @@ test_determinism(void)
 	for (int i = 0; i < 2; i++)
 	{
 		m.dtype = dtypes[i];
-		make_image(&m, &again);
+		make_image(&m, precision, &again);
 		CHECKF(again.size_bytes == small.size_bytes && memcmp(again.data, small.data, small.size_bytes) == 0,
 			   "%s", dtypes[i]);
 		free(again.data);
@@ -138,13 +145,14 @@ test_fields(void)
 		const char *message;
 	}			fields[] =
 	{
-		{offsetof(EmbImageHeader, layout_version), 2, EMB_ERR_UNSUPPORTED, "layout version 2"},
+		{offsetof(EmbImageHeader, layout_version), 1, EMB_ERR_UNSUPPORTED, "layout version 1"},
 		{offsetof(EmbImageHeader, numerics_version), 7, EMB_ERR_UNSUPPORTED, "numerics version 7"},
 		{offsetof(EmbImageHeader, kind), 9, EMB_ERR_FORMAT, "kind 9"},
-		{offsetof(EmbImageHeader, n_sections), 6, EMB_ERR_FORMAT, "header"},
+		{offsetof(EmbImageHeader, n_sections), 5, EMB_ERR_FORMAT, "header"},
 		{offsetof(EmbImageHeader, reserved), 1, EMB_ERR_FORMAT, "header"},
 		{1000 + offsetof(EmbImageConfig, family), 2, EMB_ERR_FORMAT, "family"},
 		{1000 + offsetof(EmbImageConfig, precision), 0, EMB_ERR_FORMAT, "precision"},
+		{1000 + offsetof(EmbImageConfig, precision), 3, EMB_ERR_FORMAT, "precision"},
 		{1000 + offsetof(EmbImageConfig, activation), 4, EMB_ERR_FORMAT, "activation"},
 		{1000 + offsetof(EmbImageConfig, pooling), 3, EMB_ERR_FORMAT, "pooling"},
 		{1000 + offsetof(EmbImageConfig, normalize), 2, EMB_ERR_FORMAT, "normalize"},
@@ -225,51 +233,133 @@ test_sizes(void)
 	}
 }
 
+/* Whether the image with n bytes at an offset replaced is refused by a message with these words in it. */
+static bool
+is_refused(uint8_t *copy, uint64_t at, const void *bytes, size_t n, const char *words, const char *also)
+{
+	EmbError	err;
+	EmbStatus	status;
+
+	memcpy(copy + at, bytes, n);
+	status = try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err);
+	memcpy(copy + at, small.data + at, n);
+	if (status == EMB_ERR_FORMAT && strstr(err.message, words) != NULL && strstr(err.message, also) != NULL)
+		return true;
+	printf("# status %d, \"%s\", not \"%s\" and \"%s\"\n", status, err.message, words, also);
+	return false;
+}
+
+static void
+test_floats(uint8_t *copy, const EmbImageTensor *t)
+{
+	const float bad[] = {__builtin_nanf(""), __builtin_inff(), -__builtin_inff()};
+	char		name[128];
+	int			n_accepted = 0;
+
+	emb_image_tensor_name(t, name, sizeof(name));
+	for (int k = 0; k < 3; k++)
+	{
+		/* the first, the last real one in front of any padding of a vector, one in the middle */
+		uint64_t	at = t->offset + (k == 0 ? 0 : k == 1 ? (t->n_cols - 1) * sizeof(float) : t->size_bytes / 8 * 4);
+
+		n_accepted += !is_refused(copy, at, &bad[k], sizeof(float), name, "not finite");
+	}
+	CHECKF(n_accepted == 0, "%s: %d weights that are not finite accepted", name, n_accepted);
+}
+
+/* A weight that its sum does not have; a sum; bytes behind the last column, behind the last row. */
+static void
+test_tiles(uint8_t *copy, const EmbImageView *view, const EmbImageTensor *t)
+{
+	const EmbImageTensor *sums = emb_image_find(view, t->layer, EMB_ROLE_SUMS(t->role));
+	uint8_t		one = copy[t->offset + 5] + 1;
+	int32_t		sum = *(int32_t *) (copy + sums->offset + 4) - 1;
+	uint8_t		byte = 1;
+	char		name[128];
+
+	emb_image_tensor_name(sums, name, sizeof(name));
+	CHECK(is_refused(copy, t->offset + 5, &one, 1, name, "sum"));
+	CHECK(is_refused(copy, sums->offset + 4, &sum, 4, name, "sum"));
+	emb_image_tensor_name(t, name, sizeof(name));
+	/* n_cols is 8 or 20, a multiple of 4: the group behind it */
+	CHECK(is_refused(copy, t->offset + t->n_cols / 4 * 64 + 1, &byte, 1, name, "padding"));
+	CHECK(is_refused(copy, t->offset + t->size_bytes - 1, &byte, 1, name, "padding"));
+	CHECK(is_refused(copy, t->offset + (t->n_rows / 16) * (t->size_bytes / (t->n_rows / 16 + 1)) + (t->n_rows % 16) * 4,
+					 &byte, 1, name, "padding"));
+}
+
 static void
 test_weights(void)
 {
 	EmbImageView view;
 	EmbError	err;
 	uint8_t    *copy = exact_copy(small.data, small.size_bytes);
-	const float bad[] = {__builtin_nanf(""), __builtin_inff(), -__builtin_inff()};
-	char		name[128];
-	int			n_accepted = 0;
-	int			n_unnamed = 0;
+	const float below = -1e-3f;
+	const uint8_t byte = 0x10;
+	int			n_scales = 0;
 
 	CHECK(emb_image_view(small.data, small.size_bytes, &view, &err) == EMB_OK);
 	for (uint32_t i = 0; i < emb_image_n_tensors(view.config); i++)
 	{
 		const EmbImageTensor *t = &view.tensors[i];
+		char		name[128];
 
-		for (int k = 0; k < 3; k++)
+		emb_image_tensor_name(t, name, sizeof(name));
+		CHECK(emb_image_find(&view, t->layer, t->role) == t);
+		if (t->form == EMB_FORM_TILES_I8)
+			test_tiles(copy, &view, t);
+		else if (t->form != EMB_FORM_ROWS_I8 && t->form != EMB_FORM_VECTOR_I32)
+			test_floats(copy, t);
+		if (strstr(name, ".scale") != NULL || strstr(name, ".factor") != NULL)
 		{
-			/* the first, the last real one in front of any padding of a vector, one in the middle */
-			uint64_t	at = t->offset + (k == 0 ? 0 : k == 1 ? (t->n_cols - 1) * sizeof(float) : t->size_bytes / 8 * 4);
-
-			memcpy(copy + at, &bad[k], sizeof(float));
-			n_accepted += try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err) == EMB_OK;
-			n_unnamed += strstr(err.message, emb_image_tensor_name(t, name, sizeof(name))) == NULL;
-			memcpy(copy + at, small.data + at, sizeof(float));
+			n_scales++;
+			CHECK(is_refused(copy, t->offset + 4, &below, sizeof(below), name, "below zero"));
 		}
+		if (t->form == EMB_FORM_VECTOR_F32 || t->form == EMB_FORM_VECTOR_I32 || t->role == EMB_ROLE_FFN_UP)
+			CHECK(is_refused(copy, t->offset + t->size_bytes - 1, &byte, 1, name,
+							 t->form == EMB_FORM_VECTOR_I32 ? "" : "padding"));
 	}
-	CHECKF(n_accepted == 0 && n_unnamed == 0, "%d weights that are not finite accepted, %d not named", n_accepted, n_unnamed);
-
-	/* padding: of the up projection's bias (20 of 32) and weight (4 rows of the second panel), behind the tokenizer */
-	for (uint32_t i = 0; i < emb_image_n_tensors(view.config); i++)
-	{
-		const EmbImageTensor *t = &view.tensors[i];
-
-		if (t->role == EMB_ROLE_FFN_UP_BIAS || t->role == EMB_ROLE_FFN_UP)
-		{
-			uint64_t	at = t->offset + t->size_bytes - 1;
-
-			copy[at] ^= 0x10;
-			CHECKF(try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err) == EMB_ERR_FORMAT &&
-				   strstr(err.message, "padding") != NULL, "%s", err.message);
-			copy[at] ^= 0x10;
-		}
-	}
+	CHECK(n_scales == (view.config->precision == EMB_PRECISION_INT8 ? 1 + 2 * 9 : 0));
 	CHECK(try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err) == EMB_OK);
+	free(copy);
+}
+
+static void
+test_references(void)
+{
+	EmbImageView view;
+	EmbError	err;
+	uint8_t    *copy = exact_copy(small.data, small.size_bytes);
+	const EmbImageReferences *refs;
+	const EmbImageReference *entries;
+	uint64_t	at,
+				texts;
+	uint32_t	n;
+	const float nan = __builtin_nanf(""),
+				two = 2;
+
+	CHECK(emb_image_view(small.data, small.size_bytes, &view, &err) == EMB_OK);
+	at = emb_image_section(&view, EMB_SECTION_REFERENCES)->offset;
+	refs = view.references;
+	entries = (const EmbImageReference *) (refs + 1);
+	texts = at + emb_image_reference_texts(refs->n_references, view.config->hidden);
+	n = refs->n_references + 1;
+	CHECK(is_refused(copy, at, &n, 4, "reference section", ""));
+	n = 0xFFFFFFFF;
+	CHECK(is_refused(copy, at, &n, 4, "reference section", ""));
+	CHECK(is_refused(copy, at + offsetof(EmbImageReferences, text_bytes), &n, 4, "reference section", ""));
+	CHECK(is_refused(copy, at + offsetof(EmbImageReferences, reserved), &n, 4, "reference section", ""));
+	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, text_bytes), &n, 4, "reference texts", ""));
+	n = entries[1].text_bytes + 1;
+	CHECK(is_refused(copy, at + sizeof(*refs) + sizeof(*entries), &n, 4, "reference texts", ""));
+	n = 17;
+	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, n_tokens), &n, 4, "reference 1 ", ""));
+	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, cosine), &nan, 4, "reference 1 ", ""));
+	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, cosine), &two, 4, "reference 1 ", ""));
+	CHECK(is_refused(copy, at + emb_image_reference_vectors(refs->n_references) + 4, &nan, 4, "reference vector", ""));
+	CHECK(is_refused(copy, texts, "\xFF", 1, "reference text 2 ", "UTF-8"));
+	CHECK(is_refused(copy, texts + refs->text_bytes - 1, "\xC3", 1, "reference text", "UTF-8"));
+	CHECK(is_refused(copy, texts, "\0", 1, "reference text 2 ", "UTF-8"));
 	free(copy);
 }
 
@@ -298,6 +388,8 @@ test_random_flips(void)
 
 			state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 			at = (state >> 20) % (i % 8 == 7 ? small.size_bytes : weights);
+			if (i % 8 == 6)
+				at = small.size_bytes - 1 - at % 256;
 			copy[at] ^= 1 << (state >> 60 & 7);
 		}
 		if (i % 3 != 0)
@@ -333,27 +425,31 @@ test_no_memory(void)
 int
 main(void)
 {
-	SmallModel	m = small_model();
+	static const char *const precisions[] = {"int8", "fp32"};
 
-	m.prompts = "{\"prompts\": {\"query\": \"query: \", \"document\": \"passage: \"}}";
-	make_image(&m, &small);
+	for (int i = 0; i < 2; i++)
 	{
-		uint8_t    *exact = exact_copy(small.data, small.size_bytes);
+		SmallModel	m = small_model();
+		uint8_t    *exact;
 
+		m.prompts = "{\"prompts\": {\"query\": \"query: \", \"document\": \"passage: \"}}";
+		make_image(&m, precisions[i], &small);
+		exact = exact_copy(small.data, small.size_bytes);
 		free(small.data);
 		small.data = exact;
+		CHECK(use(small.data, small.size_bytes, EMB_OPEN_CHECK_ALL));
+		test_header_bytes();
+		test_fields();
+		test_sizes();
+		test_weights();
+		test_references();
+		test_random_flips();
+		test_no_memory();
+		free(small.data);
+		m.prompts = NULL;
+		make_image(&m, precisions[i], &small);
+		test_determinism(precisions[i]);
+		free(small.data);
 	}
-	CHECK(use(small.data, small.size_bytes, EMB_OPEN_CHECK_ALL));
-	test_header_bytes();
-	test_fields();
-	test_sizes();
-	test_weights();
-	test_random_flips();
-	test_no_memory();
-	free(small.data);
-	m.prompts = NULL;
-	make_image(&m, &small);
-	test_determinism();
-	free(small.data);
 	return done_testing();
 }

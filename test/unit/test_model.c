@@ -15,9 +15,9 @@ static EmbModel *model;
 static EmbAllocator heap;
 
 static void
-open_small(const char *query_prompt, const char *document_prompt)
+open_small(const char *precision, const char *query_prompt, const char *document_prompt)
 {
-	EmbImportOptions options = {.query_prompt = query_prompt, .document_prompt = document_prompt};
+	EmbImportOptions options = {.precision = precision, .query_prompt = query_prompt, .document_prompt = document_prompt};
 	SmallModel	m = small_model();
 	EmbError	err;
 
@@ -240,7 +240,7 @@ test_batches(void)
 		EmbAllocator mem = counting_allocator(&count);
 		EmbRun		run = {.mem = &mem, .batch_tokens = budgets[b]};
 		size_t		own = N_SEQS * 5 * sizeof(int32_t);	/* first and the hash table, which grow with the texts */
-		size_t		scratch = emb_model_scratch_bytes(model, budgets[b], MAX_IDS);
+		size_t		scratch = emb_model_scratch_bytes(model, budgets[b], MAX_IDS, 1);
 
 		memset(together, 0, sizeof(together));
 		CHECKF(emb_model_embed(model, seqs, N_SEQS, &run, &together[0][0], &err) == EMB_OK, "%s", err.message);
@@ -342,6 +342,98 @@ test_failures(void)
 	CHECK(status == EMB_OK);
 }
 
+/* ----------------------------------------------------------- references */
+
+static void
+test_references(bool is_exact)
+{
+	int32_t		n = emb_model_n_references(model);
+	EmbRun		run = {.mem = &heap};
+	EmbReferenceCheck check;
+	EmbError	err;
+	int			n_wrong = 0;
+	float		lowest = 1;
+
+	CHECK(n >= 16 && n <= 64);
+	for (int32_t i = 0; i < n; i++)
+	{
+		if (!CHECKF(emb_model_check_reference(model, i, &run, &check, &err) == EMB_OK, "%s", err.message))
+			return;
+		n_wrong += !check.ids_equal || !check.bits_equal || check.cosine != check.cosine_expected ||
+			check.n_tokens < 2 || check.n_tokens > MAX_IDS || check.text_bytes < 0;
+		lowest = check.cosine < lowest ? check.cosine : lowest;
+	}
+	CHECKF(n_wrong == 0, "%d of %d references", n_wrong, n);
+	/* 8 dimensions and random weights: far coarser than a real model */
+	CHECKF(is_exact ? lowest > 0.999999f : lowest > 0.97f, "%g", lowest);
+	CHECK(emb_model_check_reference(model, -1, &run, &check, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_model_check_reference(model, n, &run, &check, &err) == EMB_ERR_INVALID_ARGUMENT);
+}
+
+/* What the replay is for: an image whose weights changed says so. */
+static void
+test_changed_image(void)
+{
+	EmbImageView view;
+	EmbRun		run = {.mem = &heap};
+	EmbReferenceCheck check;
+	EmbError	err;
+	const EmbImageTensor *t;
+	float	   *beta;
+
+	CHECK(emb_image_view(image.data, image.size_bytes, &view, &err) == EMB_OK);
+	t = emb_image_find(&view, 1, EMB_ROLE_FFN_BETA);
+	beta = (float *) (image.data + t->offset);
+	beta[0] += 0.25f;
+	CHECK(emb_model_check_reference(model, 3, &run, &check, &err) == EMB_OK);
+	CHECK(check.ids_equal && !check.bits_equal && check.cosine < check.cosine_expected);
+	beta[0] -= 0.25f;
+	CHECK(emb_model_check_reference(model, 3, &run, &check, &err) == EMB_OK && check.bits_equal);
+}
+
+/* Imported on scalar or on the best level: the same image. */
+static void
+test_import_levels(void)
+{
+	static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512vnni"};
+	SmallModel	m = small_model();
+	EmbError	err;
+
+	write_small_model(fresh_dir(), &m);
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+	{
+		EmbImportOptions options = {.query_prompt = "query: data", .document_prompt = ""};
+		Image		other;
+
+		if (emb_isa_select(levels[i], &err) != EMB_OK)
+			continue;
+		CHECK(import_image(temp_root, &options, &heap, &other, &err) == EMB_OK);
+		CHECKF(other.size_bytes == image.size_bytes && memcmp(other.data, image.data, image.size_bytes) == 0,
+			   "level %s", levels[i]);
+		free(other.data);
+	}
+	CHECK(emb_isa_select("auto", &err) == EMB_OK);
+}
+
+static void
+test_threads(void)
+{
+	static float one[N_SEQS][DIM],
+				two[N_SEQS][DIM];
+	EmbRun		run = {.mem = &heap};
+	EmbError	err;
+
+	CHECK(emb_threads_available() >= 1);
+	CHECK(emb_model_embed(model, seqs, N_SEQS, &run, &one[0][0], &err) == EMB_OK);
+	run.n_threads = 2;
+	CHECK(emb_model_embed(model, seqs, N_SEQS, &run, &two[0][0], &err) == EMB_OK);
+	CHECK(memcmp(one, two, sizeof(one)) == 0);
+	emb_threads_stop();
+	CHECK(emb_model_embed(model, seqs, N_SEQS, &run, &two[0][0], &err) == EMB_OK);
+	CHECK(memcmp(one, two, sizeof(one)) == 0);
+	emb_threads_stop();
+}
+
 /* All word embeddings of the largest float: sums overflow, which must be said. */
 static void
 test_overflow(void)
@@ -349,6 +441,7 @@ test_overflow(void)
 	SmallModel	m = small_model();
 	EmbRun		run = {.mem = &heap};
 	const EmbImageTensor *t;
+	EmbImportOptions options = {.precision = "fp32"};
 	EmbImageView view;
 	EmbModel   *huge;
 	Image		copy;
@@ -356,7 +449,7 @@ test_overflow(void)
 	EmbError	err;
 
 	write_small_model(fresh_dir(), &m);
-	CHECK(import_image(temp_root, NULL, &heap, &copy, &err) == EMB_OK && emb_image_view(copy.data, copy.size_bytes, &view, &err) == EMB_OK);
+	CHECK(import_image(temp_root, &options, &heap, &copy, &err) == EMB_OK && emb_image_view(copy.data, copy.size_bytes, &view, &err) == EMB_OK);
 	t = &view.tensors[EMB_ROLE_WORD_EMBEDDING];
 	for (uint32_t i = 0; i < t->n_rows * t->n_cols; i++)
 		((float *) (copy.data + t->offset))[i] = i % 2 ? 3e38f : -3e38f;
@@ -388,16 +481,24 @@ main(void)
 	test_names();
 	test_vectors();
 	make_sequences();
-	open_small("query: data", "");
-	test_prompts();
-	test_pairs();
-	test_prefixes();
-	test_long_text();
-	test_bad_text();
-	test_batches();
-	test_levels();
-	test_failures();
-	close_small();
+	for (int is_exact = 0; is_exact < 2; is_exact++)
+	{
+		open_small(is_exact ? "fp32" : "int8", "query: data", "");
+		test_prompts();
+		test_pairs();
+		test_prefixes();
+		test_long_text();
+		test_bad_text();
+		test_batches();
+		test_levels();
+		test_failures();
+		test_references(is_exact);
+		test_changed_image();
+		test_threads();
+		if (!is_exact)
+			test_import_levels();
+		close_small();
+	}
 	test_overflow();
 	return done_testing();
 }

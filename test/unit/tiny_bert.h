@@ -196,7 +196,7 @@ tiny_weights(Tiny *t)
 	memcpy(&header_size, t->file, 8);
 	t->header = json_loadb(t->file + 8, header_size, 0, &error);
 	t->data = t->file + 8 + header_size;
-	b->word_embedding = tiny_tensor(t, "embeddings.word_embeddings.weight", &n);
+	b->word_embedding.rows_f32 = tiny_tensor(t, "embeddings.word_embeddings.weight", &n);
 	b->position_embedding = tiny_tensor(t, "embeddings.position_embeddings.weight", &n);
 	b->type_embedding = tiny_tensor(t, "embeddings.token_type_embeddings.weight", &n);
 	b->embedding_norm.gamma = tiny_tensor(t, "embeddings.LayerNorm.weight", &n);

@@ -1,5 +1,5 @@
 /*
- * attention.c
+ * attention_f32.c
  *		Attention in fp32, by the matrix product of the kernels.
  */
 #include "encoder/attention.h"
@@ -69,9 +69,9 @@ lay_out(float *base, int32_t head_size, int32_t n_tokens, Scratch *s)
 }
 
 size_t
-emb_attention_scratch_elems(int32_t head_size, int32_t n_tokens)
+emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens)
 {
-	return lay_out(NULL, head_size, n_tokens, NULL);
+	return lay_out(NULL, head_size, n_tokens, NULL) * sizeof(float);
 }
 
 static bool
@@ -150,28 +150,21 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s,
 }
 
 bool
-emb_attention_f32(EmbWork *work, const EmbAttention *a, const float *q, int32_t n_queries,
-				  const float *k, const float *v, int32_t n_tokens, float *out)
+emb_attention_f32(EmbWork *work, const EmbAttention *a)
 {
-	int32_t		block = queries_per_block(n_tokens);
+	int32_t		block = queries_per_block(a->n_tokens);
 	Scratch		s;
 
-	lay_out(a->scratch, a->head_size, n_tokens, &s);
-	for (int32_t h = 0; h < a->n_heads; h++)
+	lay_out(a->scratch, a->head_size, a->n_tokens, &s);
+	if (!pack_keys(work, a->k, a->stride, a->head_size, a->n_tokens, s.keys) ||
+		!pack_values(work, a->v, a->stride, a->head_size, a->n_tokens, s.values))
+		return false;
+	for (int32_t i = 0; i < a->n_queries; i += block)
 	{
-		size_t		column = (size_t) h * a->head_size;
+		int32_t		n = a->n_queries - i < block ? a->n_queries - i : block;
 
-		if (!pack_keys(work, k + column, a->stride, a->head_size, n_tokens, s.keys) ||
-			!pack_values(work, v + column, a->stride, a->head_size, n_tokens, s.values))
+		if (!attend_block(work, a, &s, a->q + i * a->stride, n, a->n_tokens, a->out + i * a->stride))
 			return false;
-		for (int32_t i = 0; i < n_queries; i += block)
-		{
-			int32_t		n = n_queries - i < block ? n_queries - i : block;
-
-			if (!attend_block(work, a, &s, q + i * a->stride + column, n, n_tokens,
-							  out + i * a->stride + column))
-				return false;
-		}
 	}
 	return true;
 }

@@ -1,0 +1,62 @@
+/*
+ * bert_f32.c
+ *		The steps of a BERT layer in fp32.
+ */
+#include "encoder/bert_pass.h"
+
+/* y = activate(x W^T + b), n_rows rows. */
+static bool
+project(EmbWork *work, const EmbLinear *linear, int32_t n_rows, const float *x, size_t x_stride,
+		EmbActivate activate, float *y, size_t y_stride)
+{
+	EmbGemmF32	g = {
+		.n_rows = n_rows,
+		.n_in = linear->n_in,
+		.n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
+		.a = x,
+		.a_stride = x_stride,
+		.b = linear->weight,
+		.bias = linear->bias,
+		.c = y,
+		.c_stride = y_stride
+	};
+
+	return emb_work_multiply(work, &g, activate);
+}
+
+static bool
+project_qkv(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows,
+			bool keys_values, bool queries)
+{
+	const EmbBertLayer *l = &pass->bert->layers[layer];
+	size_t		at = first * pass->stride;
+	const float *x = pass->x + at;
+
+	if (keys_values)
+		emb_bert_observe(pass, EMB_OBSERVE_ATTN_IN, layer, first, n_rows, x, pass->stride);
+	return (!keys_values ||
+			(project(&w->work, &l->key, n_rows, x, pass->stride, NULL, pass->k + at, pass->stride) &&
+			 project(&w->work, &l->value, n_rows, x, pass->stride, NULL, pass->v + at, pass->stride))) &&
+		(!queries || project(&w->work, &l->query, n_rows, x, pass->stride, NULL, pass->q + at, pass->stride));
+}
+
+static bool
+finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows)
+{
+	const EmbBertLayer *l = &pass->bert->layers[layer];
+	float	   *x = pass->x + first * pass->stride;
+	const float *context = pass->q + first * pass->stride;
+
+	emb_bert_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, context, pass->stride);
+	if (!project(&w->work, &l->attn_out, n_rows, context, pass->stride, NULL, w->sum, pass->stride) ||
+		!emb_bert_add_norm(pass, w, &l->attn_norm, first, n_rows))
+		return false;
+	emb_bert_observe(pass, EMB_OBSERVE_FFN_IN, layer, first, n_rows, x, pass->stride);
+	if (!project(&w->work, &l->ffn_up, n_rows, x, pass->stride, pass->activate, w->wide, pass->wide_stride))
+		return false;
+	emb_bert_observe(pass, EMB_OBSERVE_FFN_MID, layer, first, n_rows, w->wide, pass->wide_stride);
+	return project(&w->work, &l->ffn_down, n_rows, w->wide, pass->wide_stride, NULL, w->sum, pass->stride) &&
+		emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows);
+}
+
+const EmbBertSteps emb_bert_steps_f32 = {project_qkv, finish, emb_attention_f32};

@@ -1,0 +1,101 @@
+/*
+ * bert_pass.h
+ *		One forward pass, as bert.c drives it and bert_f32.c, bert_i8.c compute
+ *		its steps.
+ *
+ * Rows go through a layer in chunks, one worker a chunk: from the attention's
+ * output to the layer's end and on to the next layer's Q, K and V, so that a
+ * row leaves the cache once a layer. Between chunks stands attention, one
+ * worker a head of a text.
+ */
+#ifndef EMB_ENCODER_BERT_PASS_H
+#define EMB_ENCODER_BERT_PASS_H
+
+#include "encoder/attention.h"
+#include "encoder/encoder.h"
+#include "encoder/pool.h"
+
+#define EMB_BERT_CHUNK_ROWS 96
+
+/* What a worker has for itself. */
+typedef struct EmbBertWorker
+{
+	EmbWork		work;
+	float	   *sum;			/* [chunk, hidden] */
+	float	   *wide;			/* [chunk, intermediate] */
+	uint8_t    *q_in;			/* [chunk, hidden]: int8 only, as all below */
+	uint8_t    *q_wide;			/* [chunk, intermediate] */
+	float	   *scales;			/* [chunk] of q_in or q_wide */
+	int32_t    *zeros;			/* [chunk] */
+	void	   *attention;		/* scratch of attention.h */
+} EmbBertWorker;
+
+typedef struct EmbBertPass EmbBertPass;
+
+/* The steps of a layer in one precision. False: stopped. */
+typedef struct EmbBertSteps
+{
+	/* K and V of rows x, and Q if wanted */
+	bool		(*project) (EmbBertPass *pass, EmbBertWorker *w, int32_t layer,
+							int32_t first, int32_t n_rows, bool keys_values, bool queries);
+	/* x = the layer's output, from the attention's in q */
+	bool		(*finish) (EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows);
+	bool		(*attend) (EmbWork *work, const EmbAttention *attention);
+} EmbBertSteps;
+
+struct EmbBertPass
+{
+	const EmbBert *bert;
+	const EmbBatch *batch;
+	const EmbKernels *kernels;
+	const EmbBertSteps *steps;
+	EmbActivate activate;
+	int32_t		chunk_rows;		/* at most this many rows a chunk */
+	size_t		stride;			/* of x, q, k, v, sum: hidden rounded up to a panel */
+	size_t		wide_stride;	/* of wide: intermediate rounded up to a panel */
+	size_t		q_stride;		/* bytes, of q_in: hidden rounded up to 64 */
+	size_t		q_wide_stride;	/* bytes, of q_wide: intermediate rounded up to 64 */
+	float	   *x;				/* [n_tokens, hidden] */
+	float	   *q;				/* [n_tokens, hidden], then what attention makes of it */
+	float	   *k;				/* [n_tokens, hidden] */
+	float	   *v;				/* [n_tokens, hidden] */
+	bool		compact;		/* x, q hold only the first row of each text */
+	EmbObserve	observe;		/* or NULL */
+	void	   *observe_ctx;
+
+	EmbCrew		crew;
+	EmbBertWorker workers[EMB_CREW_MAX];
+	_Atomic bool stopped;
+
+	/* of the region at work */
+	int32_t		layer;
+	int32_t		n_rows;
+	int32_t		n_chunks;
+};
+
+extern const EmbBertSteps emb_bert_steps_f32;
+extern const EmbBertSteps emb_bert_steps_i8;
+
+static inline void
+emb_bert_observe(const EmbBertPass *pass, EmbObservePoint point, int32_t layer,
+				 int32_t first, int32_t n_rows, const float *rows, size_t stride)
+{
+	if (pass->observe != NULL)
+		pass->observe(pass->observe_ctx, point, layer, first, n_rows, rows, stride);
+}
+
+/* x = norm(sum + x) for rows first .. first + n_rows - 1, with sum the worker's. */
+static inline bool
+emb_bert_add_norm(EmbBertPass *pass, EmbBertWorker *w, const EmbLayerNorm *norm, int32_t first, int32_t n_rows)
+{
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		float	   *x = pass->x + (first + i) * pass->stride;
+
+		pass->kernels->add_norm_f32(w->sum + i * pass->stride, x, norm->gamma, norm->beta,
+									pass->bert->ln_eps, pass->bert->hidden, x);
+	}
+	return emb_work_spend(&w->work, 8 * (int64_t) n_rows * pass->bert->hidden);
+}
+
+#endif

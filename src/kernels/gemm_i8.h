@@ -1,0 +1,139 @@
+/*
+ * gemm_i8.h
+ *		What the implementations of gemm_i8 share: the walk over tiles.
+ *
+ * Groups of panels outermost, then tiles of rows: B is read once from wherever
+ * it lies, and stays in the first-level cache (24 KB for 4 panels of K = 384)
+ * or the second while all rows pass by; A comes again for every group, a few
+ * KB a tile. While the first tile of rows is multiplied, the next group's
+ * panels are fetched into the second level.
+ */
+#ifndef EMB_KERNELS_GEMM_I8_H
+#define EMB_KERNELS_GEMM_I8_H
+
+#include "kernels/kernels.h"
+
+/* R rows by P panels. */
+typedef struct EmbTileI8
+{
+	int32_t		n_groups;
+	const uint8_t *a;			/* [R, 4 n_groups] */
+	size_t		a_stride;
+	const float *a_scale;		/* [R] */
+	const int32_t *a_zero;		/* [R], or NULL */
+	const int8_t *b;			/* [P][n_groups][16][4] */
+	size_t		b_stride;		/* bytes from panel to panel */
+	size_t		b_ahead;		/* bytes from B to what is to be fetched; 0: nothing */
+	const float *b_scale;		/* [16 P] */
+	const int32_t *b_sums;		/* [16 P], read only with a_zero */
+	const float *bias;			/* [16 P], or NULL */
+	float	   *c;				/* [R, 16 P] */
+	size_t		c_stride;
+} EmbTileI8;
+
+typedef void (*EmbTileI8Fn) (const EmbTileI8 *t);
+
+/* The best tile of exactly n_rows rows and at most n_panels panels. */
+typedef EmbTileI8Fn (*EmbPickI8) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
+
+/* What a level brings to the walk. */
+typedef struct EmbGemmI8Level
+{
+	int32_t		rows_max;		/* of a tile */
+	int32_t		panels_max;
+	EmbPickI8	pick;
+	void		(*activate[4]) (float *x, int32_t n);	/* by EmbActKind */
+} EmbGemmI8Level;
+
+/* Of the first panel and row. */
+static inline EmbTileI8
+emb_gemm_i8_first_tile(const EmbGemmI8 *g)
+{
+	return (EmbTileI8) {
+		.n_groups = g->n_groups,
+		.a = g->a,
+		.a_stride = g->a_stride,
+		.a_scale = g->a_scale,
+		.a_zero = g->a_zero,
+		.b = g->b,
+		.b_stride = (size_t) g->n_groups * EMB_PANEL * EMB_GROUP,
+		.b_scale = g->b_scale,
+		.b_sums = g->b_sums,
+		.bias = g->bias,
+		.c = g->c,
+		.c_stride = g->c_stride
+	};
+}
+
+static inline void
+emb_gemm_i8_next_panels(EmbTileI8 *t, int32_t n_panels)
+{
+	size_t		n_columns = (size_t) n_panels * EMB_PANEL;
+
+	t->b += n_panels * t->b_stride;
+	t->b_scale += n_columns;
+	if (t->a_zero != NULL)
+		t->b_sums += n_columns;
+	if (t->bias != NULL)
+		t->bias += n_columns;
+	t->c += n_columns;
+}
+
+static inline void
+emb_gemm_i8_next_rows(EmbTileI8 *t, int32_t n_rows)
+{
+	t->a += n_rows * t->a_stride;
+	t->a_scale += n_rows;
+	if (t->a_zero != NULL)
+		t->a_zero += n_rows;
+	t->c += n_rows * t->c_stride;
+}
+
+/* Of tile i, rows split evenly: 13 is 5 + 4 + 4, not 6 + 6 + 1. */
+static inline int32_t
+emb_gemm_i8_tile_rows(int32_t n_rows, int32_t n_tiles, int32_t i)
+{
+	return n_rows / n_tiles + (i < n_rows % n_tiles);
+}
+
+/* A tile of rows under a group of panels; what is not a whole group goes in smaller tiles. */
+static inline void
+emb_gemm_i8_block(const EmbGemmI8Level *level, EmbActKind act, int32_t n_rows, int32_t n_panels, EmbTileI8 t)
+{
+	int32_t		n_taken;
+
+	for (int32_t left = n_panels; left > 0; left -= n_taken)
+	{
+		level->pick(n_rows, left, &n_taken) (&t);
+		/* C is in the first-level cache still */
+		for (int32_t r = 0; level->activate[act] != NULL && r < n_rows; r++)
+			level->activate[act] (t.c + r * t.c_stride, n_taken * EMB_PANEL);
+		emb_gemm_i8_next_panels(&t, n_taken);
+	}
+}
+
+static inline void
+emb_gemm_i8_walk(const EmbGemmI8 *g, const EmbGemmI8Level *level)
+{
+	EmbTileI8	group = emb_gemm_i8_first_tile(g);
+	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
+
+	for (int32_t left = g->n_panels; left > 0; left -= level->panels_max)
+	{
+		int32_t		n_panels = left < level->panels_max ? left : level->panels_max;
+		EmbTileI8	t = group;
+
+		t.b_ahead = left >= 2 * n_panels ? n_panels * t.b_stride : 0;
+		for (int32_t i = 0; i < n_tiles; i++)
+		{
+			int32_t		n_rows = emb_gemm_i8_tile_rows(g->n_rows, n_tiles, i);
+
+			emb_gemm_i8_block(level, g->act, n_rows, n_panels, t);
+			emb_gemm_i8_next_rows(&t, n_rows);
+			t.b_ahead = 0;
+		}
+		emb_gemm_i8_next_panels(&group, n_panels);
+	}
+}
+
+#endif

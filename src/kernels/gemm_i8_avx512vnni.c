@@ -1,0 +1,133 @@
+/*
+ * gemm_i8_avx512vnni.c
+ *		C = act(scaled A B + bias) in int8, AVX-512 VNNI: one zmm is one group of
+ *		one panel, 16 columns of 4 bytes.
+ *
+ * A tile is R rows by P panels: R P <= 24 accumulators, P registers of B, and
+ * 4 bytes of A broadcast from memory for P products.
+ */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/gemm_i8.h"
+#include "kernels/registry.h"
+#include "kernels/target.h"
+
+#ifndef ROWS_MAX
+#define ROWS_MAX 6
+#define PANELS_MAX 4
+#endif
+
+EMB_TARGET_BEGIN(EMB_TARGET_AVX512VNNI)
+
+EMB_ALWAYS_INLINE __m512i
+broadcast_group(const uint8_t *a)
+{
+	int32_t		group;
+
+	memcpy(&group, a, sizeof(group));
+	return _mm512_set1_epi32(group);
+}
+
+/* Row r, panel p of the tile, from its int32 sums. */
+EMB_ALWAYS_INLINE void
+finish_avx512vnni(const EmbTileI8 *t, int r, int p, __m512i sum_i32x16)
+{
+	__m512		factor = _mm512_mul_ps(_mm512_set1_ps(t->a_scale[r]), _mm512_loadu_ps(t->b_scale + p * EMB_PANEL));
+	__m512		y;
+
+	if (t->a_zero != NULL)
+		sum_i32x16 = _mm512_sub_epi32(sum_i32x16, _mm512_mullo_epi32(_mm512_set1_epi32(t->a_zero[r]),
+																	 _mm512_loadu_si512(t->b_sums + p * EMB_PANEL)));
+	y = _mm512_cvtepi32_ps(sum_i32x16);
+	y = t->bias != NULL ? _mm512_fmadd_ps(y, factor, _mm512_loadu_ps(t->bias + p * EMB_PANEL)) : _mm512_mul_ps(y, factor);
+	_mm512_storeu_ps(t->c + r * t->c_stride + p * EMB_PANEL, y);
+}
+
+/* n_rows and n_panels are constants of each instance below. */
+EMB_ALWAYS_INLINE void
+tile_avx512vnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
+{
+	__m512i		acc_i32x16[ROWS_MAX][PANELS_MAX];
+	const uint8_t *a = t->a;
+	const int8_t *b = t->b;
+	const int8_t *b_end = b + (size_t) t->n_groups * EMB_PANEL * EMB_GROUP;
+
+	EMB_UNROLL
+	for (int r = 0; r < n_rows; r++)
+	{
+		EMB_UNROLL
+		for (int p = 0; p < n_panels; p++)
+			acc_i32x16[r][p] = _mm512_setzero_si512();
+	}
+	for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP)
+	{
+		__m512i		b_i8x64[PANELS_MAX];
+
+		EMB_UNROLL
+		for (int p = 0; p < n_panels; p++)
+		{
+			b_i8x64[p] = _mm512_loadu_si512(b + p * t->b_stride);
+			_mm_prefetch((const char *) (b + p * t->b_stride + t->b_ahead), _MM_HINT_T1);
+		}
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+		{
+			__m512i		a_u8x64 = broadcast_group(a + r * t->a_stride);
+
+			EMB_UNROLL
+			for (int p = 0; p < n_panels; p++)
+				acc_i32x16[r][p] = _mm512_dpbusd_epi32(acc_i32x16[r][p], a_u8x64, b_i8x64[p]);
+		}
+	}
+	EMB_UNROLL
+	for (int r = 0; r < n_rows; r++)
+	{
+		EMB_UNROLL
+		for (int p = 0; p < n_panels; p++)
+			finish_avx512vnni(t, r, p, acc_i32x16[r][p]);
+	}
+}
+
+#define TILE(rows, panels) \
+static void \
+tile_##rows##x##panels(const EmbTileI8 *t) \
+{ \
+	tile_avx512vnni(t, rows, panels); \
+}
+
+#define TILES(panels) \
+	TILE(1, panels) TILE(2, panels) TILE(3, panels) TILE(4, panels) TILE(5, panels) TILE(6, panels)
+TILES(1)
+TILES(2)
+TILES(4)
+
+#define TILE_NAMES(panels) \
+	{tile_1x##panels, tile_2x##panels, tile_3x##panels, tile_4x##panels, tile_5x##panels, tile_6x##panels}
+
+static EmbTileI8Fn
+pick_avx512vnni(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
+{
+	static const EmbTileI8Fn tiles[3][ROWS_MAX] = {TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(4)};
+	int			log2_panels = n_panels >= 4 ? 2 : n_panels >= 2 ? 1 : 0;
+
+	*n_taken = 1 << log2_panels;
+	return tiles[log2_panels][n_rows - 1];
+}
+
+void
+emb_gemm_i8_avx512vnni(const EmbGemmI8 *g)
+{
+	static const EmbGemmI8Level level = {
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avx512vnni,
+		.activate = {NULL, emb_gelu_f32_avx512, emb_gelu_tanh_f32_avx512, emb_relu_f32_avx512}
+	};
+
+	emb_gemm_i8_walk(g, &level);
+}
+
+EMB_TARGET_END
+
+#endif

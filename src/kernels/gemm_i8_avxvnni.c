@@ -1,0 +1,115 @@
+/*
+ * gemm_i8_avxvnni.c
+ *		C = act(scaled A B + bias) in int8, AVX-VNNI (the VEX form, for CPUs without
+ *		AVX-512): one ymm is one group of half a panel, 8 columns of 4 bytes.
+ *
+ * 16 registers: 6 rows of one panel take 12 accumulators, 2 halves of B and one
+ * broadcast. One or two rows take more panels at a time, for at least 8 chains
+ * in flight (latency 5, two units).
+ */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/gemm_i8.h"
+#include "kernels/registry.h"
+#include "kernels/target.h"
+
+#define ROWS_MAX 6
+#define PANELS_MAX 4
+
+EMB_TARGET_BEGIN(EMB_TARGET_AVXVNNI)
+
+#include "kernels/gemm_i8_ymm.h"
+
+/* n_rows and n_panels are constants of each instance below. Half h of panel p is b_i8x32[2 p + h]. */
+EMB_ALWAYS_INLINE void
+tile_avxvnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
+{
+	__m256i		acc_i32x8[ROWS_MAX][2 * PANELS_MAX];
+	const uint8_t *a = t->a;
+	const int8_t *b = t->b;
+	const int8_t *b_end = b + (size_t) t->n_groups * EMB_PANEL * EMB_GROUP;
+
+	EMB_UNROLL
+	for (int r = 0; r < n_rows; r++)
+	{
+		EMB_UNROLL
+		for (int h = 0; h < 2 * n_panels; h++)
+			acc_i32x8[r][h] = _mm256_setzero_si256();
+	}
+	for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP)
+	{
+		__m256i		b_i8x32[2 * PANELS_MAX];
+
+		EMB_UNROLL
+		for (int h = 0; h < 2 * n_panels; h++)
+		{
+			b_i8x32[h] = _mm256_loadu_si256((const __m256i *) (b + h / 2 * t->b_stride + h % 2 * 32));
+			if (h % 2 == 0)
+				_mm_prefetch((const char *) (b + h / 2 * t->b_stride + t->b_ahead), _MM_HINT_T1);
+		}
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+		{
+			__m256i		a_u8x32 = broadcast_group(a + r * t->a_stride);
+
+			EMB_UNROLL
+			for (int h = 0; h < 2 * n_panels; h++)
+				acc_i32x8[r][h] = _mm256_dpbusd_avx_epi32(acc_i32x8[r][h], a_u8x32, b_i8x32[h]);
+		}
+	}
+	EMB_UNROLL
+	for (int r = 0; r < n_rows; r++)
+	{
+		EMB_UNROLL
+		for (int h = 0; h < 2 * n_panels; h++)
+			finish_ymm(t, r, h, acc_i32x8[r][h]);
+	}
+}
+
+#define TILE(rows, panels) \
+static void \
+tile_##rows##x##panels(const EmbTileI8 *t) \
+{ \
+	tile_avxvnni(t, rows, panels); \
+}
+
+TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
+TILE(1, 4)
+TILE(2, 2)
+
+static EmbTileI8Fn
+pick_avxvnni(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
+{
+	static const EmbTileI8Fn tiles[ROWS_MAX] = {tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1};
+
+	if (n_rows == 1 && n_panels >= 4)
+	{
+		*n_taken = 4;
+		return tile_1x4;
+	}
+	if (n_rows == 2 && n_panels >= 2)
+	{
+		*n_taken = 2;
+		return tile_2x2;
+	}
+	*n_taken = 1;
+	return tiles[n_rows - 1];
+}
+
+void
+emb_gemm_i8_avxvnni(const EmbGemmI8 *g)
+{
+	static const EmbGemmI8Level level = {
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni,
+		.activate = {NULL, emb_gelu_f32_avx2, emb_gelu_tanh_f32_avx2, emb_relu_f32_avx2}
+	};
+
+	emb_gemm_i8_walk(g, &level);
+}
+
+EMB_TARGET_END
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * gemm_i8_scalar.c
+ *		C = act(scaled A B + bias) in int8, in the words of kernels.h. The
+ *		reference of all levels.
+ */
+#include <math.h>
+
+#include "kernels/registry.h"
+
+/* sums[j] = sum over k of a[k] B[k][j] */
+static void
+dot_columns(const uint8_t *a, const int8_t *panel, int32_t n_groups, int32_t sums[EMB_PANEL])
+{
+	for (int j = 0; j < EMB_PANEL; j++)
+		sums[j] = 0;
+	for (int32_t i = 0; i < n_groups; i++, a += EMB_GROUP, panel += EMB_PANEL * EMB_GROUP)
+		for (int j = 0; j < EMB_PANEL; j++)
+			for (int k = 0; k < EMB_GROUP; k++)
+				sums[j] += a[k] * panel[j * EMB_GROUP + k];
+}
+
+static int32_t
+subtract_zero(int32_t sum, int32_t zero, int32_t b_sum)
+{
+	return (int32_t) ((uint32_t) sum - (uint32_t) zero * (uint32_t) b_sum);
+}
+
+static void
+activate_scalar(EmbActKind act, float *x, int32_t n)
+{
+	if (act == EMB_ACT_KIND_GELU)
+		emb_gelu_f32_scalar(x, n);
+	else if (act == EMB_ACT_KIND_GELU_TANH)
+		emb_gelu_tanh_f32_scalar(x, n);
+	else if (act == EMB_ACT_KIND_RELU)
+		emb_relu_f32_scalar(x, n);
+}
+
+void
+emb_gemm_i8_scalar(const EmbGemmI8 *g)
+{
+	for (int32_t m = 0; m < g->n_rows; m++)
+	{
+		float	   *c = g->c + m * g->c_stride;
+
+		for (int32_t p = 0; p < g->n_panels; p++)
+		{
+			int32_t		sums[EMB_PANEL];
+
+			dot_columns(g->a + m * g->a_stride, g->b + (size_t) p * g->n_groups * EMB_PANEL * EMB_GROUP,
+						g->n_groups, sums);
+			for (int32_t j = 0, n = p * EMB_PANEL; j < EMB_PANEL; j++, n++)
+			{
+				float		factor = g->a_scale[m] * g->b_scale[n];
+				int32_t		sum = sums[j];
+
+				if (g->a_zero != NULL)
+					sum = subtract_zero(sum, g->a_zero[m], g->b_sums[n]);
+				c[n] = g->bias != NULL ? fmaf((float) sum, factor, g->bias[n]) : (float) sum * factor;
+			}
+		}
+		activate_scalar(g->act, c, g->n_panels * EMB_PANEL);
+	}
+}

@@ -1,0 +1,23 @@
+/*
+ * quant_avx2.c
+ *		Quantizing of rows, AVX2 and FMA: 16 lanes are two ymm.
+ */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/registry.h"
+#include "kernels/target.h"
+
+EMB_TARGET_BEGIN(EMB_TARGET_AVX2)
+
+#include "kernels/v16_avx2.h"
+
+#define EMB_ISA avx2
+#define transpose_dwords emb_transpose_f32_avx2
+#include "kernels/quant_impl.h"
+
+EMB_TARGET_END
+
+#endif

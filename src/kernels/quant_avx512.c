@@ -1,0 +1,23 @@
+/*
+ * quant_avx512.c
+ *		Quantizing of rows, AVX-512: 16 lanes are one zmm.
+ */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/registry.h"
+#include "kernels/target.h"
+
+EMB_TARGET_BEGIN(EMB_TARGET_AVX512)
+
+#include "kernels/v16_avx512.h"
+
+#define EMB_ISA avx512
+#define transpose_dwords emb_transpose_f32_avx2
+#include "kernels/quant_impl.h"
+
+EMB_TARGET_END
+
+#endif

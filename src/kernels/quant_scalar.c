@@ -1,0 +1,15 @@
+/*
+ * quant_scalar.c
+ *		Quantizing of rows in plain C: the reference of all levels.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/registry.h"
+#include "kernels/target.h"
+
+#include "kernels/v16_scalar.h"
+
+#define EMB_ISA scalar
+#define transpose_dwords emb_transpose_f32_scalar
+#include "kernels/quant_impl.h"

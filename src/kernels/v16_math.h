@@ -1,0 +1,32 @@
+/*
+ * v16_math.h
+ *		What rowops_impl.h and quant_impl.h share.
+ *
+ * The includer defines EMB_ISA (the suffix of the kernels) and v16 with
+ *
+ *		v16_load, v16_store			16 floats, any alignment
+ *		v16_load_part(p, n)			n floats (0 .. 16), zeros behind; nothing past them is read
+ *		v16_store_part(p, a, n)		the first n lanes
+ *		v16_keep(a, n, x)			a, with x in the lanes from n on
+ *		v16_set, _add, _sub, _mul, _div, _fma(a, b, c) = a b + c rounded once
+ *		v16_max(a, b)				a > b ? a : b		v16_min likewise
+ *		v16_add_exponent(a, z)		bits of a + (bits of z << 23): a 2^n for z = ROUNDER + n
+ *		v16_sum, v16_largest		over the lanes, in the tree of kernels.h
+ *		v16_store_bytes(p, z)		the low byte of each lane's bits: of n for z = ROUNDER + n
+ *		v16_store_quads(p, z)		of z[0 .. 3]: 16 groups of one lane's 4 bytes
+ */
+#define EMB_JOIN_(op, isa) emb_##op##_##isa
+#define EMB_JOIN(op, isa) EMB_JOIN_(op, isa)
+#define EMB_NAME(op) EMB_JOIN(op, EMB_ISA)
+
+/* 1.5 * 2^23: adding it leaves the nearest integer in the low bits. */
+#define ROUNDER 12582912.0f
+
+#define LOG2_E 0x1.715476p+0f
+
+/* A NaN becomes lo, so what follows needs no thought about it. */
+EMB_ALWAYS_INLINE v16
+clamp_v16(v16 x, float lo, float hi)
+{
+	return v16_min(v16_max(x, v16_set(lo)), v16_set(hi));
+}

@@ -1,0 +1,160 @@
+/*
+ * verify.c
+ *		embed_verify: replays the reference texts of an image on this machine.
+ */
+#include "pg/glue.h"
+
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "pg/registry.h"
+#include "pg/rows.h"
+
+EMBED_FUNCTION(embed_verify);
+
+/* Between two looks for a cancel, a few ms of hashing. */
+#define HASH_STEP_BYTES ((size_t) 4 * 1024 * 1024)
+
+typedef struct Findings
+{
+	int32		n;
+	int32		n_ids_equal;
+	int32		n_bits_equal;
+	int64		n_tokens;
+	double		cosine_sum;
+	double		expected_sum;
+	float		cosine_min;
+	float		expected_min;
+} Findings;
+
+pg_attribute_printf(4, 5) static void
+put_check(EmbedRows *rows, const char *check, bool ok, const char *format,...)
+{
+	StringInfoData detail;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	va_list		args;
+	int			needed;
+
+	initStringInfo(&detail);
+	for (;;)
+	{
+		va_start(args, format);
+		needed = appendStringInfoVA(&detail, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&detail, needed);
+	}
+	values[0] = CStringGetTextDatum(check);
+	values[1] = BoolGetDatum(ok);
+	values[2] = CStringGetTextDatum(detail.data);
+	tuplestore_putvalues(rows->store, rows->desc, values, nulls);
+	pfree(detail.data);
+}
+
+/* Whether the bytes that this backend has mapped are those of the import. */
+static bool
+image_is_whole(const EmbedModelRef *ref)
+{
+	size_t		size = ref->info->size_bytes;
+	uint8		digest[EMB_HASH_SIZE];
+	EmbHash    *hash = emb_hash_begin();
+	bool		ok = hash != NULL;
+	bool		cancelled = false;
+	EmbStop		stop = embed_stop();
+
+	for (size_t at = 0; ok && !cancelled && at < size; at += HASH_STEP_BYTES)
+	{
+		ok = emb_hash_update(hash, ref->image + at, Min(size - at, HASH_STEP_BYTES));
+		cancelled = stop.should_stop(stop.ctx);
+	}
+	if (hash != NULL)
+		ok &= emb_hash_end(hash, digest);
+	if (cancelled)
+		CHECK_FOR_INTERRUPTS();
+	if (!ok)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	return memcmp(digest, ref->fingerprint, EMB_HASH_SIZE) == 0;
+}
+
+static EmbReferenceCheck
+check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
+{
+	EmbAllocator mem = embed_allocator(scratch);
+	EmbStop		stop = embed_stop();
+	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, embed_thread_count()};
+	EmbReferenceCheck check;
+	EmbError	err;
+	EmbStatus	status;
+
+	CHECK_FOR_INTERRUPTS();
+	status = emb_model_check_reference(ref->model, i, &run, &check, &err);
+	MemoryContextReset(scratch);
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+	return check;
+}
+
+static void
+add_finding(Findings *f, const EmbReferenceCheck *check)
+{
+	f->cosine_min = f->n == 0 ? check->cosine : Min(f->cosine_min, check->cosine);
+	f->expected_min = f->n == 0 ? check->cosine_expected : Min(f->expected_min, check->cosine_expected);
+	f->n++;
+	f->n_ids_equal += check->ids_equal;
+	f->n_bits_equal += check->bits_equal;
+	f->n_tokens += check->n_tokens;
+	f->cosine_sum += check->cosine;
+	f->expected_sum += check->cosine_expected;
+}
+
+/* A row for every text that does not come out as at import. */
+static void
+check_references(EmbedRows *rows, const EmbedModelRef *ref, Findings *f)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed scratch",
+												  ALLOCSET_DEFAULT_SIZES);
+	int32		n = emb_model_n_references(ref->model);
+
+	for (int32 i = 0; i < n; i++)
+	{
+		EmbReferenceCheck check = check_reference(ref, i, scratch);
+
+		add_finding(f, &check);
+		if (!check.ids_equal || !check.bits_equal)
+			put_check(rows, psprintf("text %d", i + 1), false,
+					  "%d tokens: ids %s, bits %s, cosine %.6f (%.6f at import)", check.n_tokens,
+					  check.ids_equal ? "equal" : "differ", check.bits_equal ? "equal" : "differ",
+					  check.cosine, check.cosine_expected);
+	}
+	MemoryContextDelete(scratch);
+}
+
+/* embed_verify(name text) returns table ("check" text, ok bool, detail text) */
+Datum
+embed_verify(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const EmbedModelRef *ref = embed_registry_lookup(name, EMB_KIND_EMBEDDING, EMBED_NAME_ARGUMENT);
+	EmbedRows	rows = embed_rows_begin(fcinfo);
+	Findings	f = {0};
+	bool		whole = image_is_whole(ref);
+
+	put_check(&rows, "image", whole, "%lld bytes, %s, %s", (long long) ref->info->size_bytes, ref->info->precision,
+			  whole ? "with the hash of the import" : "not those of the import");
+	embed_isa_apply();
+	/* a level that failed its self-test is not in use */
+	put_check(&rows, "kernels", true, "%s, equal to plain C in the self-test", emb_isa_name());
+	check_references(&rows, ref, &f);
+	put_check(&rows, "token ids", f.n > 0 && f.n_ids_equal == f.n,
+			  "%d of %d texts have the ids of the import (%lld tokens)", f.n_ids_equal, f.n, (long long) f.n_tokens);
+	put_check(&rows, "bits", f.n > 0 && f.n_bits_equal == f.n,
+			  "%d of %d vectors have the bits of the import", f.n_bits_equal, f.n);
+	/* equal bits give the very same cosines; a NaN is no ok */
+	put_check(&rows, "cosine", f.n > 0 && f.cosine_min >= f.expected_min,
+			  "to the unquantized vectors: mean %.6f, min %.6f (at import %.6f, %.6f)",
+			  f.n > 0 ? f.cosine_sum / f.n : 0, f.cosine_min, f.n > 0 ? f.expected_sum / f.n : 0, f.expected_min);
+	return (Datum) 0;
+}

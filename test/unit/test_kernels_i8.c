@@ -1,0 +1,556 @@
+/*
+ * test_kernels_i8.c
+ *		Every int8 kernel of kernels.def against scalar, bit for bit: sizes around
+ *		the tiles, extremes, what is not finite, odd alignment, and a page that
+ *		traps behind each buffer. Scalar itself against plain arithmetic.
+ */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernels/cpu.h"
+#include "kernels/registry.h"
+#include "unit.h"
+
+/*
+ * The AVX-VNNI kernel once more, with vpdpbusd in the encoding of AVX-512: the
+ * machines that have one often lack the other.
+ */
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "kernels/target.h"
+
+#undef EMB_TARGET_AVXVNNI
+#define EMB_TARGET_AVXVNNI EMB_TARGET_AVX512VNNI
+#define _mm256_dpbusd_avx_epi32 _mm256_dpbusd_epi32
+#define emb_gemm_i8_avxvnni emb_gemm_i8_evex
+extern emb_op_gemm_i8 emb_gemm_i8_evex;
+#include "kernels/gemm_i8_avxvnni.c"
+#undef emb_gemm_i8_avxvnni
+#undef ROWS_MAX
+#undef PANELS_MAX
+#endif
+
+#define BUFFER_BYTES	(1 << 20)
+
+/* A buffer whose end is the end of mapped memory. */
+typedef struct Guarded
+{
+	uint8_t    *end;
+} Guarded;
+
+static Guarded
+guarded(void)
+{
+	size_t		page = sysconf(_SC_PAGESIZE);
+	uint8_t    *p = mmap(NULL, BUFFER_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED || mprotect(p + BUFFER_BYTES, page, PROT_NONE) != 0)
+	{
+		perror("mmap");
+		exit(1);
+	}
+	return (Guarded) {p + BUFFER_BYTES};
+}
+
+/* The last size bytes of the buffer. */
+static void *
+place(Guarded g, size_t size)
+{
+	if (size > BUFFER_BYTES)
+		abort();
+	return g.end - size;
+}
+
+static uint32_t seed = 20240607;
+
+static uint32_t
+next_random(void)
+{
+	seed = seed * 1664525u + 1013904223u;
+	return seed >> 8;
+}
+
+static void
+fill_bytes(void *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((uint8_t *) p)[i] = (uint8_t) next_random();
+}
+
+/* -4 .. 4, or with wild also zeros, denormals, huge, infinite and NaN. */
+static void
+fill_floats(float *x, size_t n, int wild)
+{
+	static const float odd[] = {0.0f, -0.0f, 1e-40f, -1e-35f, 3e38f, -3e38f, INFINITY, -INFINITY, NAN, 1e-30f, -1e30f};
+
+	for (size_t i = 0; i < n; i++)
+	{
+		float		v = (float) ((int32_t) next_random() - (1 << 23)) * 0x1p-21f;
+
+		if (wild && next_random() % 5 == 0)
+			v = odd[next_random() % (sizeof(odd) / sizeof(odd[0]))];
+		memcpy((uint8_t *) x + i * sizeof(float), &v, sizeof(v));
+	}
+}
+
+/* What every level is run on: all sets of instructions this machine has. */
+#define EMB_OP(op, result, arguments) static struct { const char *isa; emb_op_##op *fn; } list_##op[8]; static int n_##op;
+#include "kernels/kernels.def"
+
+static bool
+has_scalar(void)
+{
+	return true;
+}
+
+#define has_avx2 emb_cpu_has_avx2
+#define has_avxvnni emb_cpu_has_avxvnni
+#define has_avx512 emb_cpu_has_avx512vnni
+#define has_avx512vnni emb_cpu_has_avx512vnni
+
+static void
+list_kernels(void)
+{
+#define ADD(isa_, op) \
+	if (has_##isa_()) \
+	{ \
+		list_##op[n_##op].isa = #isa_; \
+		list_##op[n_##op++].fn = emb_##op##_##isa_; \
+	}
+#define EMB_KERNEL(isa_, op) ADD(isa_, op)
+#if defined(__x86_64__)
+#define EMB_KERNEL_X86(isa_, op) ADD(isa_, op)
+#endif
+#include "kernels/kernels.def"
+}
+
+/*
+ * gemm_i8
+ */
+typedef enum Fill
+{
+	FILL_RANDOM,
+	FILL_HIGH,					/* 255 x 127 */
+	FILL_LOW,					/* 255 x -128 */
+	FILL_ZERO
+} Fill;
+
+typedef struct GemmCase
+{
+	int32_t		n_rows,
+				n_groups,
+				n_panels;
+	int			slack;			/* unaligned by so many bytes, strides longer by as many */
+	Fill		fill;
+	bool		has_zero,
+				has_bias;
+	EmbActKind	act;
+} GemmCase;
+
+static Guarded bufs[10];
+
+/* The columns' real sums, as kernels.h asks. */
+static void
+sum_columns(const int8_t *b, int32_t n_groups, int32_t n_panels, int32_t *sums)
+{
+	for (int32_t p = 0; p < n_panels; p++)
+		for (int j = 0; j < 16; j++)
+		{
+			int32_t		sum = 0;
+
+			for (int32_t i = 0; i < n_groups; i++)
+				for (int k = 0; k < 4; k++)
+					sum += b[(((size_t) p * n_groups + i) * 16 + j) * 4 + k];
+			memcpy((uint8_t *) sums + (p * 16 + j) * 4, &sum, 4);
+		}
+}
+
+static EmbGemmI8
+make_gemm(const GemmCase *c)
+{
+	size_t		k = (size_t) c->n_groups * 4;
+	size_t		a_stride = k + c->slack;
+	size_t		n_a = (c->n_rows - 1) * a_stride + k;
+	size_t		n_b = k * 16 * c->n_panels;
+	size_t		n = 16 * (size_t) c->n_panels;
+	EmbGemmI8	g = {
+		.n_rows = c->n_rows, .n_groups = c->n_groups, .n_panels = c->n_panels,
+		.a = place(bufs[0], n_a), .a_stride = a_stride,
+		.b = place(bufs[1], n_b),
+		.a_scale = place(bufs[2], 4 * c->n_rows),
+		.a_zero = c->has_zero ? place(bufs[3], 4 * c->n_rows) : NULL,
+		.b_scale = place(bufs[4], 4 * n),
+		.b_sums = c->has_zero ? place(bufs[5], 4 * n) : NULL,
+		.bias = c->has_bias ? place(bufs[6], 4 * n) : NULL,
+		.c_stride = n + c->slack, .act = c->act
+	};
+
+	fill_bytes((uint8_t *) g.a, n_a);
+	fill_bytes((int8_t *) g.b, n_b);
+	if (c->fill != FILL_RANDOM)
+	{
+		memset((uint8_t *) g.a, c->fill == FILL_ZERO ? 0 : 255, n_a);
+		memset((int8_t *) g.b, c->fill == FILL_HIGH ? 127 : c->fill == FILL_LOW ? -128 : 0, n_b);
+	}
+	fill_floats((float *) g.a_scale, c->n_rows, 0);
+	fill_floats((float *) g.b_scale, n, 0);
+	if (c->has_bias)
+		fill_floats((float *) g.bias, n, 0);
+	for (int32_t m = 0; c->has_zero && m < c->n_rows; m++)
+		((int32_t *) g.a_zero)[m] = next_random() % 256;
+	if (c->has_zero)
+		sum_columns(g.b, c->n_groups, c->n_panels, (int32_t *) g.b_sums);
+	return g;
+}
+
+static int
+compare_gemm(const GemmCase *c)
+{
+	EmbGemmI8	g = make_gemm(c);
+	size_t		n_c = (c->n_rows - 1) * g.c_stride + 16 * (size_t) c->n_panels;
+	float	   *expected = place(bufs[7], 4 * n_c);
+	float	   *got = place(bufs[8], 4 * n_c);
+
+	memset(expected, 0x55, 4 * n_c);
+	g.c = expected;
+	emb_gemm_i8_scalar(&g);
+	for (int i = 0; i < n_gemm_i8; i++)
+	{
+		memset(got, 0x55, 4 * n_c);
+		g.c = got;
+		list_gemm_i8[i].fn(&g);
+		if (memcmp(expected, got, 4 * n_c) != 0)
+		{
+			printf("# gemm_i8 %s differs: rows %d groups %d panels %d slack %d fill %d zero %d bias %d act %d\n",
+				   list_gemm_i8[i].isa, c->n_rows, c->n_groups, c->n_panels, c->slack, c->fill,
+				   c->has_zero, c->has_bias, c->act);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static void
+test_gemm(void)
+{
+	static const int32_t rows[] = {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 23};
+	static const int32_t groups[] = {1, 2, 3, 15, 16, 17, 53};
+	static const int32_t panels[] = {1, 2, 3, 4, 5, 7, 8, 11};
+	int			n_wrong = 0;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (size_t j = 0; j < sizeof(groups) / sizeof(groups[0]); j++)
+			for (size_t k = 0; k < sizeof(panels) / sizeof(panels[0]); k++)
+			{
+				uint32_t	r = next_random();
+				GemmCase	c = {
+					rows[i], groups[j], panels[k], (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0,
+					(EmbActKind) (r >> 4 & 3)
+				};
+
+				n_wrong += compare_gemm(&c);
+			}
+	CHECKF(n_wrong == 0, "%d sizes of gemm_i8 differ, seed 20240607", n_wrong);
+	n_wrong = 0;
+	for (int fill = FILL_HIGH; fill <= FILL_ZERO; fill++)
+		for (int r = 0; r < 4; r++)
+		{
+			GemmCase	few = {7, 1024, 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r};	/* K = 4096 */
+			GemmCase	wide = {1, 16384, 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE};	/* K = 65,536 */
+
+			n_wrong += compare_gemm(&few) + compare_gemm(&wide);
+		}
+	CHECKF(n_wrong == 0, "%d extremes of gemm_i8 differ", n_wrong);
+	n_wrong = 0;
+	for (int32_t k = 509; k <= 515; k++)	/* around the block of avx2, and two of them */
+	{
+		GemmCase	one = {13, k, 5, 1, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU};
+		GemmCase	two = {5, 512 + k, 3, 3, FILL_RANDOM, true, false, EMB_ACT_KIND_NONE};
+
+		n_wrong += compare_gemm(&one) + compare_gemm(&two);
+	}
+	CHECKF(n_wrong == 0, "%d block sizes of gemm_i8 differ", n_wrong);
+}
+
+/* A dot product by hand: what scalar makes of one element. */
+static void
+test_gemm_meaning(void)
+{
+	GemmCase	c = {3, 5, 2, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE};
+	EmbGemmI8	g = make_gemm(&c);
+	int			n_wrong = 0;
+
+	g.c = place(bufs[7], 4 * 3 * 32);
+	emb_gemm_i8_scalar(&g);
+	for (int m = 0; m < 3; m++)
+		for (int n = 0; n < 32; n++)
+		{
+			int64_t		s = 0;
+
+			for (int k = 0; k < 20; k++)
+				s += (int64_t) (g.a[m * g.a_stride + k] - g.a_zero[m]) *
+					g.b[(((size_t) n / 16 * 5 + k / 4) * 16 + n % 16) * 4 + k % 4];
+			n_wrong += g.c[m * g.c_stride + n] != fmaf((float) s, g.a_scale[m] * g.b_scale[n], g.bias[n]);
+		}
+	CHECKF(n_wrong == 0, "%d elements", n_wrong);
+}
+
+/*
+ * Quantizing. Two output areas, for what scalar and the level write.
+ */
+static const int32_t lengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 53, 63, 64, 65, 127, 128, 129, 384, 1000, 1536};
+
+#define N_LENGTHS ((int) (sizeof(lengths) / sizeof(lengths[0])))
+
+static int
+report(int differs, const char *op, const char *isa, int32_t n)
+{
+	if (differs)
+		printf("# %s %s differs at n = %d\n", op, isa, n);
+	return differs;
+}
+
+static int
+compare_quantize(int32_t n, int wild, bool has_factor, int pad)
+{
+	float	   *x = place(bufs[0], 4 * n);
+	float	   *factor = has_factor ? place(bufs[1], 4 * n) : NULL;
+	uint8_t    *expected = place(bufs[2], n + pad),
+			   *got = place(bufs[3], n + pad);
+	float		scale;
+	int32_t		zero = -1;
+	int			n_wrong = 0;
+
+	fill_floats(x, n, wild);
+	if (wild == 2)
+		memset(x, 0, 4 * n);
+	if (has_factor)
+		fill_floats(factor, n, wild);
+	scale = emb_quantize_i8_scalar(x, factor, n, n + pad, expected);
+	for (int i = 0; i < n_quantize_i8; i++)
+	{
+		float		other = list_quantize_i8[i].fn(x, factor, n, n + pad, memset(got, 0x55, n + pad));
+
+		n_wrong += report(memcmp(&scale, &other, 4) != 0 || memcmp(expected, got, n + pad) != 0,
+						  "quantize_i8", list_quantize_i8[i].isa, n);
+	}
+	n_wrong += report(!isfinite(scale) || scale <= 0, "scale of quantize_i8", "scalar", n);
+	scale = emb_quantize_u8_scalar(x, factor, n, n + pad, expected, &zero);
+	for (int i = 0; i < n_quantize_u8; i++)
+	{
+		int32_t		other_zero = -2;
+		float		other = list_quantize_u8[i].fn(x, factor, n, n + pad, memset(got, 0x55, n + pad), &other_zero);
+
+		n_wrong += report(memcmp(&scale, &other, 4) != 0 || zero != other_zero || memcmp(expected, got, n + pad) != 0,
+						  "quantize_u8", list_quantize_u8[i].isa, n);
+	}
+	n_wrong += report(!isfinite(scale) || scale <= 0 || zero < 0 || zero > 255, "scale of quantize_u8", "scalar", n);
+	return n_wrong;
+}
+
+static int
+compare_softmax(int32_t n, int wild, float scale, int pad)
+{
+	float	   *x = place(bufs[0], 4 * n);
+	uint8_t    *expected = place(bufs[2], n + pad),
+			   *got = place(bufs[3], n + pad);
+	int32_t		sum;
+	int			n_wrong = 0;
+
+	fill_floats(x, n, wild);
+	sum = emb_softmax_u8_scalar(x, n, n + pad, scale, expected);
+	for (int i = 0; i < n_softmax_u8; i++)
+		n_wrong += report(list_softmax_u8[i].fn(x, n, n + pad, scale, memset(got, 0x55, n + pad)) != sum ||
+						  memcmp(expected, got, n + pad) != 0, "softmax_u8", list_softmax_u8[i].isa, n);
+	return n_wrong + report(sum < (wild ? 1 : 255), "sum of softmax_u8", "scalar", n);
+}
+
+static int
+compare_pack_keys(int32_t n_tokens, int32_t d, int slack, int wild)
+{
+	size_t		stride = d + slack;
+	size_t		n_k = (n_tokens - 1) * stride + d;
+	size_t		n_panel = (size_t) (d + 3) / 4 * 64;
+	float	   *k = place(bufs[0], 4 * n_k);
+	int8_t	   *panels[2] = {place(bufs[2], n_panel), place(bufs[3], n_panel)};
+	float	   *scales[2] = {place(bufs[4], 64), place(bufs[5], 64)};
+	int32_t    *sums[2] = {place(bufs[6], 64), place(bufs[7], 64)};
+	int			n_wrong = 0;
+
+	fill_floats(k, n_k, wild);
+	emb_pack_keys_i8_scalar(k, stride, n_tokens, d, panels[0], scales[0], sums[0]);
+	for (int i = 0; i < n_pack_keys_i8; i++)
+	{
+		memset(panels[1], 0x55, n_panel);
+		list_pack_keys_i8[i].fn(k, stride, n_tokens, d, panels[1], scales[1], sums[1]);
+		n_wrong += report(memcmp(panels[0], panels[1], n_panel) != 0 || memcmp(scales[0], scales[1], 64) != 0 ||
+						  memcmp(sums[0], sums[1], 64) != 0, "pack_keys_i8", list_pack_keys_i8[i].isa, d);
+	}
+	sum_columns(panels[0], (d + 3) / 4, 1, sums[1]);
+	return n_wrong + report(memcmp(sums[0], sums[1], 64) != 0, "sums of pack_keys_i8", "scalar", d);
+}
+
+static int
+compare_pack_values(int32_t n_tokens, int32_t n_columns, int slack, int wild)
+{
+	size_t		stride = n_columns + slack;
+	size_t		n_v = (n_tokens - 1) * stride + n_columns;
+	size_t		n_panel = (size_t) (n_tokens + 3) / 4 * 64;
+	float	   *v = place(bufs[0], 4 * n_v);
+	int8_t	   *panels[2] = {place(bufs[2], n_panel), place(bufs[3], n_panel)};
+	float	   *scales[2] = {place(bufs[4], 64), place(bufs[5], 64)};
+	int			n_wrong = 0;
+
+	fill_floats(v, n_v, wild);
+	emb_pack_values_i8_scalar(v, stride, n_tokens, n_columns, panels[0], scales[0]);
+	for (int i = 0; i < n_pack_values_i8; i++)
+	{
+		memset(panels[1], 0x55, n_panel);
+		list_pack_values_i8[i].fn(v, stride, n_tokens, n_columns, panels[1], scales[1]);
+		n_wrong += report(memcmp(panels[0], panels[1], n_panel) != 0 || memcmp(scales[0], scales[1], 64) != 0,
+						  "pack_values_i8", list_pack_values_i8[i].isa, n_tokens);
+	}
+	return n_wrong;
+}
+
+static void
+test_rows(void)
+{
+	int			n_wrong = 0;
+
+	for (int i = 0; i < N_LENGTHS; i++)
+		for (int wild = 0; wild < 3; wild++)
+			for (int pad = 0; pad < 65; pad += 13)
+			{
+				n_wrong += compare_quantize(lengths[i], wild, false, pad);
+				n_wrong += compare_quantize(lengths[i], wild, true, pad);
+			}
+	CHECKF(n_wrong == 0, "%d rows quantized differ", n_wrong);
+	n_wrong = 0;
+	for (int i = 0; i < N_LENGTHS; i++)
+		for (int wild = 0; wild < 2; wild++)
+		{
+			n_wrong += compare_softmax(lengths[i], wild, 0.177f, i % 4);
+			n_wrong += compare_softmax(lengths[i], wild, 30.0f, 0);
+		}
+	n_wrong += compare_softmax(65536, 0, 1e-6f, 0);
+	CHECKF(n_wrong == 0, "%d softmax rows differ", n_wrong);
+	n_wrong = 0;
+	for (int i = 0; i < N_LENGTHS; i++)
+		for (int n = 1; n <= 16; n += i % 2 ? 5 : 1)
+			for (int wild = 0; wild < 2; wild++)
+			{
+				n_wrong += compare_pack_keys(n, lengths[i], n % 3, wild);
+				n_wrong += compare_pack_values(lengths[i], n, n % 3, wild);
+			}
+	CHECKF(n_wrong == 0, "%d packed panels differ", n_wrong);
+}
+
+/* Scalar against double arithmetic. */
+static void
+test_rows_meaning(void)
+{
+	float		x[100],
+				factor[100];
+	uint8_t		q[128];
+	int32_t		zero,
+				sum,
+				expected_sum = 0;
+	double		worst_i8 = 0,
+				worst_u8 = 0,
+				worst_p = 0;
+	double		scale_i8,
+				scale_u8;
+	int			ends = 0;
+
+	fill_floats(x, 100, 0);
+	fill_floats(factor, 100, 0);
+	scale_i8 = emb_quantize_i8_scalar(x, factor, 100, 128, q);
+	for (int i = 0; i < 100; i++)
+	{
+		worst_i8 = fmax(worst_i8, fabs((q[i] - 128) * scale_i8 - (double) (x[i] * factor[i])) / scale_i8);
+		ends += q[i] == 1 || q[i] == 255;
+	}
+	CHECKF(worst_i8 < 0.5001 && ends == 1, "%g steps, %d at the ends", worst_i8, ends);
+	for (int i = 0; i < 100; i++)
+		x[i] = x[i] < -0.2f ? -0.2f : x[i];
+	scale_u8 = emb_quantize_u8_scalar(x, NULL, 100, 100, q, &zero);
+	for (int i = 0; i < 100; i++)
+		worst_u8 = fmax(worst_u8, fabs((q[i] - zero) * scale_u8 - x[i]) / scale_u8);
+	CHECKF(worst_u8 < 1.0, "%g steps, zero %d", worst_u8, zero);
+	fill_floats(x, 100, 0);
+	sum = emb_softmax_u8_scalar(x, 100, 104, 0.5f, q);
+	for (int i = 0; i < 100; i++)
+	{
+		double		largest = -1e9;
+
+		for (int j = 0; j < 100; j++)
+			largest = fmax(largest, x[j]);
+		worst_p = fmax(worst_p, fabs(q[i] - 255 * exp((x[i] - largest) * 0.5)));
+		expected_sum += q[i];
+	}
+	CHECKF(worst_p < 0.502, "%g", worst_p);
+	CHECK(sum == expected_sum && q[100] == 0 && q[103] == 0);
+	/* a row of zeros, then one below any number that counts */
+	memset(x, 0, sizeof(x));
+	CHECK(emb_quantize_i8_scalar(x, NULL, 3, 4, q) < 1e-31f && q[0] == 128 && q[2] == 128 && q[3] == 0);
+	CHECK(emb_quantize_u8_scalar(x, NULL, 3, 4, q, &zero) < 1e-31f && q[0] == 0 && zero == 0);
+}
+
+/* Ties go to even. */
+static void
+test_ties(void)
+{
+	float		x[6] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f};
+	uint8_t		q[6];
+
+	CHECK(emb_quantize_i8_scalar(x, NULL, 6, 6, q) == 1.0f);
+	CHECK(q[0] == 255 && q[1] == 128 && q[2] == 130 && q[3] == 130 && q[4] == 128 && q[5] == 126);
+}
+
+static void
+test_pack(void)
+{
+	int8_t		rows[3 * 5];
+	int8_t		panel[64 * 16];
+	int			n_wrong = 0;
+
+	for (int i = 0; i < 15; i++)
+		rows[i] = (int8_t) (i * 17 - 128);
+	CHECK(emb_pack_i8_padded(5) == 64 && emb_pack_i8_padded(64) == 64 && emb_pack_i8_bytes(17, 65) == 2 * 16 * 128);
+	emb_pack_i8_panel(rows, 3, 5, panel);
+	for (int k = 0; k < 64; k++)
+		for (int n = 0; n < 16; n++)
+			n_wrong += panel[(k / 4 * 16 + n) * 4 + k % 4] != (n < 3 && k < 5 ? rows[n * 5 + k] : 0);
+	CHECKF(n_wrong == 0, "%d bytes", n_wrong);
+}
+
+int
+main(void)
+{
+	EmbFpState	fp = emb_fp_enter();
+
+	for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
+		bufs[i] = guarded();
+	list_kernels();
+#if defined(__x86_64__)
+	if (emb_cpu_has_avx512vnni())
+	{
+		list_gemm_i8[n_gemm_i8].isa = "avxvnni in the encoding of AVX-512";
+		list_gemm_i8[n_gemm_i8++].fn = emb_gemm_i8_evex;
+	}
+	else if (!emb_cpu_has_avxvnni())
+		skip("this CPU cannot run gemm_i8 of avxvnni in either encoding");
+#endif
+	test_gemm();
+	test_gemm_meaning();
+	test_rows();
+	test_rows_meaning();
+	test_ties();
+	test_pack();
+	emb_fp_leave(fp);
+	return done_testing();
+}
