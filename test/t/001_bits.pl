@@ -1,5 +1,5 @@
 # Same text, same bits: whatever the instruction set, the batch, the order, the
-# process. One hash over all vectors of a model has to come out of every way.
+# threads, the process; in int8 and in fp32. One hash over all vectors of a model has to come out of every way.
 use strict;
 use warnings;
 use FindBin;
@@ -36,7 +36,7 @@ sub vector_hash
 	my ($way, $model, $table, $settings) = @_;
 	(my $sql = $ways{$way}) =~ s/\bM\b/'$model'/g;
 	$sql =~ s/\bT\b/$table/g;
-	return query($node, $db, "LOAD 'embed'; $settings; $sql");
+	return query($node, $db, "LOAD 'embed'; SET embed.cache_entries = 0; $settings; $sql");
 }
 
 # The levels this CPU has. SET of one it lacks is an ERROR.
@@ -75,7 +75,29 @@ sub check_model
 	{
 		is(vector_hash('array', $model, $table, "SET embed.batch_tokens = $tokens"), $want, "$model, batches of $tokens tokens");
 	}
+	for my $threads (1, 2, 5)
+	{
+		for my $way (qw(alone array))
+		{
+			is(vector_hash($way, $model, $table, "SET embed.threads = $threads"), $want, "$model, $threads thread(s), $way");
+		}
+	}
+	is(vector_hash('alone', $model, $table, 'SET embed.cache_entries = 1000'), $want, "$model, from the cache where texts repeat");
+	check_verify($model, @with_levels);
 	return $want;
+}
+
+# The reference texts of the image, on every level.
+sub check_verify
+{
+	my ($model, @with_levels) = @_;
+
+	for my $level (@with_levels)
+	{
+		is(query($node, $db, "LOAD 'embed'; SET embed.isa = '$level'; SELECT string_agg(\"check\" || CASE WHEN ok THEN '' ELSE ' FAILED: ' || detail END, ', ') FROM embed_verify('$model')"),
+			'image, kernels, token ids, bits, cosine', "$model, $level: embed_verify");
+	}
+	return;
 }
 
 # In parallel workers, seen to run there.
@@ -97,7 +119,13 @@ sub check_parallel
 for my $model (tiny_names())
 {
 	import_model($node, $db, $model, tiny_model($model));
-	check_parallel($model, 'texts', check_model($model, 'texts', @levels));
+	import_model($node, $db, "$model-fp32", tiny_model($model), '{"precision": "fp32"}');
+	my $int8 = check_model($model, 'texts', @levels);
+	my $fp32 = check_model("$model-fp32", 'texts', @levels);
+
+	isnt($int8, $fp32, "$model: int8 is the default");
+	check_parallel($model, 'texts', $int8);
+	check_parallel("$model-fp32", 'texts', $fp32);
 }
 
 if (my $dir = real_model())
