@@ -82,7 +82,7 @@ round_even(float x)
 static inline int8_t
 to_code(float x)
 {
-	return (int8_t) (int) round_even(x > WEIGHT_MAX ? WEIGHT_MAX : x < -WEIGHT_MAX ? -WEIGHT_MAX : x);
+	return (int8_t) (int) round_even(x > WEIGHT_MAX ? WEIGHT_MAX : x > -WEIGHT_MAX ? x : -WEIGHT_MAX);
 }
 
 static void

@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "encoder/work.h"
+#include "model/rounding.h"
 
 #define N_EXPONENTS		5
 #define MAX_LINEARS		3		/* that read one input */
@@ -49,6 +49,7 @@ typedef struct Quantizer
 	const EmbImageView *view;
 	EmbWork		work;
 	_Atomic bool stopped;
+	EmbRounding rounding;
 	void	   *owned[16];
 	int			n_owned;
 
@@ -85,7 +86,7 @@ place(const Quantizer *q, int32_t layer, EmbTensorRole role)
 
 /* ------------------------------------------------------------ candidates */
 
-static void
+static bool
 note_weights(Quantizer *q, const EmbLinear *linear)
 {
 	size_t		n_panels = emb_pack_f32_panels(linear->n_out);
@@ -103,22 +104,26 @@ note_weights(Quantizer *q, const EmbLinear *linear)
 				q->largest[i] = w > q->largest[i] ? w : q->largest[i];
 			}
 		}
+		if (!emb_work_spend(&q->work, 4 * EMB_PANEL * (int64_t) linear->n_in))
+			return false;
 	}
+	return true;
 }
 
-static void
-quantize_rows(const Quantizer *q, const Input *in, Candidate *c)
+static bool
+quantize_rows(Quantizer *q, const Input *in, Candidate *c)
 {
 	const EmbObserved *seen = in->seen;
 	int32_t		padded = (int32_t) emb_pack_i8_padded(seen->n);
 
 	for (int32_t i = 0; i < seen->n_rows; i++)
 	{
-		const float *x = seen->rows + (size_t) i * seen->n;
-		uint8_t    *to = c->rows + (size_t) i * padded;
-
-		c->scales[i] = q->work.kernels->quantize_u8(x, c->factor, seen->n, padded, to, &c->zeros[i]);
+		c->scales[i] = q->work.kernels->quantize_u8(seen->rows + (size_t) i * seen->n, c->factor, seen->n, padded,
+													c->rows + (size_t) i * padded, &c->zeros[i]);
+		if (!emb_work_spend(&q->work, 8 * (int64_t) seen->n))
+			return false;
 	}
+	return true;
 }
 
 static bool
@@ -126,7 +131,10 @@ prepare_candidates(Quantizer *q, const Input *in)
 {
 	memset(q->largest, 0, in->seen->n * sizeof(float));
 	for (int32_t i = 0; i < in->n_linears; i++)
-		note_weights(q, in->linears[i]);
+	{
+		if (!note_weights(q, in->linears[i]))
+			return false;
+	}
 	for (int e = 0; e < N_EXPONENTS; e++)
 	{
 		Candidate  *c = &q->candidates[e];
@@ -134,8 +142,7 @@ prepare_candidates(Quantizer *q, const Input *in)
 		emb_quantize_smoothing(in->seen->largest, q->largest, in->seen->n, exponents[e], c->smooth);
 		for (int32_t i = 0; i < in->seen->n; i++)
 			c->factor[i] = 1.0f / c->smooth[i];
-		quantize_rows(q, in, c);
-		if (!emb_work_spend(&q->work, 8 * (int64_t) in->seen->n_rows * in->seen->n))
+		if (!emb_work_spend(&q->work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c))
 			return false;
 	}
 	return true;
@@ -323,12 +330,13 @@ write_linear(Quantizer *q, const Input *in, int32_t which, const Candidate *c, E
 	for (size_t p = 0; p < emb_pack_f32_panels(linear->n_out); p++)
 	{
 		size_t		at = p * EMB_PANEL;
+		const float *panel = linear->weight + at * linear->n_in;
+		int8_t	   *to = tiles + p * panel_bytes;
 
-		if (!emb_quantize_panel(linear->weight + at * linear->n_in, panel_rows(linear, p), linear->n_in,
-								c->smooth, q->bytes, tiles + p * panel_bytes, scale + at, sums + at))
+		if (!emb_quantize_panel(panel, panel_rows(linear, p), linear->n_in, c->smooth, q->bytes, to, scale + at, sums + at))
 			return overflow(q, in->layer, role, err);
-		if (!emb_work_spend(&q->work, 16 * EMB_PANEL * (int64_t) linear->n_in) ||
-			!correct_bias(q, in, c, linear, p, tiles + p * panel_bytes, scale + at, sums + at, bias + at))
+		if (!emb_round_panel(&q->rounding, &q->work, panel, panel_rows(linear, p), c->smooth, scale + at, q->bytes, to, sums + at) ||
+			!correct_bias(q, in, c, linear, p, to, scale + at, sums + at, bias + at))
 			return cancelled(err);
 	}
 	return EMB_OK;
@@ -344,6 +352,9 @@ quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError
 	if (!prepare_candidates(q, in))
 		return cancelled(err);
 	status = choose_exponent(q, in, &best, err);
+	if (status == EMB_OK && !emb_rounding_set_input(&q->rounding, &q->work, in->seen->rows, in->seen->n,
+													in->seen->n_rows, q->candidates[best].factor))
+		status = cancelled(err);
 	for (int32_t i = 0; status == EMB_OK && i < in->n_linears; i++)
 		status = write_linear(q, in, i, &q->candidates[best], err);
 	*chosen = &q->candidates[best];
@@ -503,6 +514,8 @@ allocate(Quantizer *q, const EmbBert *bert)
 	q->tiles = own(q, EMB_PANEL, padded);
 	q->exact = own(q, n_rows * EMB_PANEL, sizeof(float));
 	q->rounded = own(q, n_rows * EMB_PANEL, sizeof(float));
+	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->steps->mem))
+		return false;
 	for (int i = 0; i < q->n_owned; i++)
 	{
 		if (q->owned[i] == NULL)
@@ -540,5 +553,6 @@ emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
 	}
 	for (int i = 0; i < q.n_owned; i++)
 		emb_release(steps->mem, q.owned[i]);
+	emb_rounding_end(&q.rounding);
 	return status;
 }
