@@ -54,7 +54,10 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(os.path.join(models, file), options, providers=["CPUExecutionProvider"])
+        # its fused SkipLayerNormalization is slow on CPUs: 35 instead of 28 ms at 128 tokens in int8
+        self.session = onnxruntime.InferenceSession(
+            os.path.join(models, file), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
+        )
         self.version = "onnxruntime " + onnxruntime.__version__
 
     def settings(self, batch, tokens):

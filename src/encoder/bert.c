@@ -133,7 +133,7 @@ check_ids(const EmbBert *bert, const EmbBatch *batch, EmbError *err)
 
 /* --------------------------------------------------------------- steps */
 
-/* One rounding an element: the bits cannot depend on how the compiler vectorizes it. */
+/* Products only: the bits cannot depend on how the compiler vectorizes it. */
 static void
 load_row(const EmbTable *table, size_t row, size_t n, float *x)
 {
@@ -141,7 +141,7 @@ load_row(const EmbTable *table, size_t row, size_t n, float *x)
 		memcpy(x, table->rows_f32 + row * n, n * sizeof(float));
 	else
 		for (size_t i = 0; i < n; i++)
-			x[i] = (float) table->rows_i8[row * n + i] * table->scales[row];
+			x[i] = (float) table->rows_i8[row * n + i] * table->scales[row] * table->factors[i];
 }
 
 /* x = norm((word + type) + position) */

@@ -91,12 +91,13 @@ typedef struct EmbBertLayerI8
 				ffn_norm;
 } EmbBertLayerI8;
 
-/* A table of vectors: fp32 rows, or s8 rows with a scale each. */
+/* A table of vectors: fp32 rows, or s8 ones: element = (byte * scale of the row) * factor of the column. */
 typedef struct EmbTable
 {
 	const float *rows_f32;		/* [n_rows, hidden] row-major, or NULL */
 	const int8_t *rows_i8;		/* [n_rows, hidden], or NULL */
 	const float *scales;		/* [n_rows], of rows_i8 */
+	const float *factors;		/* [hidden], of rows_i8 */
 } EmbTable;
 
 typedef struct EmbBert

@@ -145,7 +145,8 @@ word_table(const EmbModel *model)
 
 	if (model->view.config->precision == EMB_PRECISION_FP32)
 		return (EmbTable) {.rows_f32 = rows};
-	return (EmbTable) {.rows_i8 = rows, .scales = data(model, 0, EMB_ROLE_WORD_EMBEDDING_SCALE)};
+	return (EmbTable) {.rows_i8 = rows, .scales = data(model, 0, EMB_ROLE_WORD_EMBEDDING_SCALE),
+		.factors = data(model, 0, EMB_ROLE_WORD_EMBEDDING_FACTOR)};
 }
 
 static EmbStatus

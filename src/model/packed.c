@@ -46,6 +46,7 @@ static const struct
 {
 	[EMB_ROLE_WORD_EMBEDDING] = {{ROWS_F32, ROWS_I8}, DIM_VOCAB, DIM_HIDDEN, "embeddings.word_embeddings.weight"},
 	[EMB_ROLE_WORD_EMBEDDING_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_VOCAB, "embeddings.word_embeddings.scale"},
+	[EMB_ROLE_WORD_EMBEDDING_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.word_embeddings.factor"},
 	[EMB_ROLE_POSITION_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HIDDEN, "embeddings.position_embeddings.weight"},
 	[EMB_ROLE_TYPE_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_TYPES, DIM_HIDDEN, "embeddings.token_type_embeddings.weight"},
 	[EMB_ROLE_EMBEDDING_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.weight"},
@@ -551,7 +552,7 @@ padding_error(const EmbImageTensor *t, EmbError *err)
 static bool
 is_factor(uint32_t role)
 {
-	return role == EMB_ROLE_ATTN_IN_FACTOR || role == EMB_ROLE_FFN_IN_FACTOR || role == EMB_ROLE_FFN_MID_FACTOR;
+	return role == EMB_ROLE_WORD_EMBEDDING_FACTOR || role == EMB_ROLE_ATTN_IN_FACTOR || role == EMB_ROLE_FFN_IN_FACTOR || role == EMB_ROLE_FFN_MID_FACTOR;
 }
 
 /* Scales and factors are what fp32 images do not have of this form. */

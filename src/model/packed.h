@@ -153,7 +153,8 @@ typedef enum EmbImagePrecision
 typedef enum EmbTensorRole
 {
 	EMB_ROLE_WORD_EMBEDDING,
-	EMB_ROLE_WORD_EMBEDDING_SCALE,	/* [n_vocab], int8 */
+	EMB_ROLE_WORD_EMBEDDING_SCALE,	/* [n_vocab], int8: what EmbTable says of it */
+	EMB_ROLE_WORD_EMBEDDING_FACTOR,	/* [hidden], int8 */
 	EMB_ROLE_POSITION_EMBEDDING,
 	EMB_ROLE_TYPE_EMBEDDING,
 	EMB_ROLE_EMBEDDING_GAMMA,

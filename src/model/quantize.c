@@ -137,19 +137,19 @@ emb_quantize_panel(const float *panel, int32_t n_rows, int32_t n_in, const float
 }
 
 float
-emb_quantize_row(const float *x, int32_t n, int8_t *q)
+emb_quantize_row(const float *x, const float *factor, int32_t n, int8_t *q)
 {
 	float		largest = 0;
 	float		inverse;
 
 	for (int32_t i = 0; i < n; i++)
 	{
-		float		m = __builtin_fabsf(x[i]);
+		float		m = __builtin_fabsf(x[i] / factor[i]);
 
 		largest = m > largest ? m : largest;
 	}
 	inverse = largest < NOTHING ? 0 : WEIGHT_MAX / largest;
 	for (int32_t i = 0; i < n; i++)
-		q[i] = to_code(x[i] * inverse);
+		q[i] = to_code(x[i] / factor[i] * inverse);
 	return largest < NOTHING ? 0 : largest / WEIGHT_MAX;
 }

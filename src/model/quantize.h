@@ -32,8 +32,8 @@ extern void emb_quantize_smoothing(const float *x, const float *w, int32_t n, in
 extern bool emb_quantize_panel(const float *panel, int32_t n_rows, int32_t n_in, const float *smooth,
 							   int8_t *rows, int8_t *tiles, float *scale, int32_t *sums);
 
-/* A row of n: q = rint(x / scale), returns scale = max |x| / 127. x is finite. */
-extern float emb_quantize_row(const float *x, int32_t n, int8_t *q);
+/* A row of n: q = rint(x / factor / scale), returns scale = max |x / factor| / 127. x is finite, factor [n] above 0. */
+extern float emb_quantize_row(const float *x, const float *factor, int32_t n, int8_t *q);
 
 /*
  * Fills the weights of the int8 image at view, whose tensors lie in image,

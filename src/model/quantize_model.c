@@ -56,6 +56,7 @@ typedef struct Quantizer
 	/* for the widest input */
 	Candidate	candidates[N_EXPONENTS];
 	float	   *largest;		/* [n] of the weights of all linears */
+	double	   *sums;			/* [n] */
 	int8_t	   *bytes;			/* [16, n] */
 	int8_t	   *tiles;			/* a panel */
 	float	   *exact;			/* [n_rows, 16] */
@@ -449,18 +450,58 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 	return status;
 }
 
+/*
+ * factor[i] = root mean square of column i over all rows, at least 1/1024 of
+ * the largest: some models have a few columns that dwarf the others. sums is
+ * scratch for [n] doubles.
+ */
+static bool
+column_factors(Quantizer *q, const float *rows, int32_t n_rows, int32_t n, double *sums, float *factor)
+{
+	double		largest = 0;
+
+	memset(sums, 0, n * sizeof(double));
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		const float *row = rows + (size_t) i * n;
+
+		for (int32_t k = 0; k < n; k++)
+			sums[k] += (double) row[k] * row[k];
+		if (!emb_work_spend(&q->work, 16 * (int64_t) n))
+			return false;
+	}
+	for (int32_t k = 0; k < n; k++)
+	{
+		sums[k] = sqrt(sums[k] / n_rows);
+		largest = sums[k] > largest ? sums[k] : largest;
+	}
+	for (int32_t k = 0; k < n; k++)
+	{
+		double		f = sums[k] > largest / 1024 ? sums[k] : largest / 1024;
+
+		factor[k] = largest > 1e-30 ? (float) f : 1;
+	}
+	return true;
+}
+
 static EmbStatus
 quantize_embeddings(Quantizer *q, EmbError *err)
 {
 	const EmbBert *bert = &q->model->bert;
+	const float *words = bert->word_embedding.rows_f32;
 	size_t		hidden = bert->hidden;
 	int8_t	   *rows = place(q, 0, EMB_ROLE_WORD_EMBEDDING);
 	float	   *scale = place(q, 0, EMB_ROLE_WORD_EMBEDDING_SCALE);
+	float	   *factor = place(q, 0, EMB_ROLE_WORD_EMBEDDING_FACTOR);
 
+	if (!column_factors(q, words, bert->n_vocab, bert->hidden, q->sums, factor))
+		return cancelled(err);
 	for (int32_t i = 0; i < bert->n_vocab; i++)
 	{
-		scale[i] = emb_quantize_row(bert->word_embedding.rows_f32 + i * hidden, bert->hidden, rows + i * hidden);
-		if (!emb_work_spend(&q->work, 16 * (int64_t) hidden))
+		scale[i] = emb_quantize_row(words + i * hidden, factor, bert->hidden, rows + i * hidden);
+		if (!isfinite(scale[i]))
+			return overflow(q, 0, EMB_ROLE_WORD_EMBEDDING, err);
+		if (!emb_work_spend(&q->work, 32 * (int64_t) hidden))
 			return cancelled(err);
 	}
 	memcpy(place(q, 0, EMB_ROLE_POSITION_EMBEDDING), bert->position_embedding, bert->n_positions * hidden * sizeof(float));
@@ -510,6 +551,7 @@ allocate(Quantizer *q, const EmbBert *bert)
 	int32_t    *zeros = own(q, N_EXPONENTS * n_rows, sizeof(int32_t));
 
 	q->largest = own(q, n, sizeof(float));
+	q->sums = own(q, n, sizeof(double));
 	q->bytes = own(q, EMB_PANEL, n);
 	q->tiles = own(q, EMB_PANEL, padded);
 	q->exact = own(q, n_rows * EMB_PANEL, sizeof(float));

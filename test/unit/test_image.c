@@ -319,7 +319,7 @@ test_weights(void)
 			CHECK(is_refused(copy, t->offset + t->size_bytes - 1, &byte, 1, name,
 							 t->form == EMB_FORM_VECTOR_I32 ? "" : "padding"));
 	}
-	CHECK(n_scales == (view.config->precision == EMB_PRECISION_INT8 ? 1 + 2 * 9 : 0));
+	CHECK(n_scales == (view.config->precision == EMB_PRECISION_INT8 ? 2 + 2 * 9 : 0));
 	CHECK(try_open(copy, small.size_bytes, EMB_OPEN_CHECK_ALL, &err) == EMB_OK);
 	free(copy);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "model/quantize.h"
+#include "model/rounding.h"
 
 #define MAX_IN	200
 
@@ -263,14 +264,151 @@ test_rows(void)
 {
 	float		x[5] = {1, -2, 0.5f, 254, -0.99f};
 	float		zero[5] = {0};
+	float		one[5] = {1, 1, 1, 1, 1};
+	float		factor[5] = {1, 1, 0.0625f, 127, 1};
 	int8_t		q[5];
 
-	CHECK(emb_quantize_row(x, 5, q) == 2);
+	CHECK(emb_quantize_row(x, one, 5, q) == 2);
 	CHECK(q[0] == 0 && q[1] == -1 && q[2] == 0 && q[3] == 127 && q[4] == 0);
-	CHECK(emb_quantize_row(x, 1, q) == 1.0f / 127 && q[0] == 127);
-	CHECK(emb_quantize_row(zero, 5, q) == 0 && q[0] == 0 && q[4] == 0);
+	CHECK(emb_quantize_row(x, one, 1, q) == 1.0f / 127 && q[0] == 127);
+	CHECK(emb_quantize_row(zero, one, 5, q) == 0 && q[0] == 0 && q[4] == 0);
+	CHECK(emb_quantize_row(x, factor, 5, q) == 8.0f / 127 && q[2] == 127 && q[3] == 32 && q[0] == 16 && q[1] == -32);
 	x[2] = FLT_MAX;
-	CHECK(isfinite(emb_quantize_row(x, 5, q)) && q[2] == 127 && q[3] == 0);
+	CHECK(isfinite(emb_quantize_row(x, one, 5, q)) && q[2] == 127 && q[3] == 0);
+	CHECK(!isfinite(emb_quantize_row(x, factor, 5, q)));
+}
+
+/* -------------------------------------------------------------- rounding */
+
+#define N_OBSERVED	300
+
+static float observed[N_OBSERVED * MAX_IN];
+
+static float
+random_value(uint32_t *state)
+{
+	*state = *state * 1664525 + 1013904223;
+	return (float) (int32_t) *state * 0x1p-31f;
+}
+
+/* Rows that a few hidden causes explain, as activations are. */
+static void
+make_observed(uint32_t state, int n_rows)
+{
+	static float causes[8][MAX_IN];
+
+	for (int c = 0; c < 8; c++)
+	{
+		for (int i = 0; i < p.n_in; i++)
+			causes[c][i] = random_value(&state);
+	}
+	for (int t = 0; t < n_rows; t++)
+	{
+		for (int i = 0; i < p.n_in; i++)
+			observed[t * p.n_in + i] = 0.1f * random_value(&state);
+		for (int c = 0; c < 8; c++)
+		{
+			float		amount = random_value(&state);
+
+			for (int i = 0; i < p.n_in; i++)
+				observed[t * p.n_in + i] += amount * causes[c][i];
+		}
+	}
+}
+
+/* Squared error of the panel's outputs over rows of observed. */
+static double
+output_error(const float *smooth, const float *factor, int first, int end)
+{
+	double		sum = 0;
+
+	for (int t = first; t < end; t++)
+	{
+		for (int r = 0; r < p.n_rows; r++)
+		{
+			double		d = 0;
+
+			for (int i = 0; i < p.n_in; i++)
+				d += (double) observed[t * p.n_in + i] * factor[i] *
+					((double) p.weights[r][i] * smooth[i] - code(r, i) * (double) p.scale[r]);
+			sum += d * d;
+		}
+	}
+	return sum;
+}
+
+static bool
+always(void *ctx)
+{
+	(void) ctx;
+	return true;
+}
+
+static void
+test_rounding(void)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbStop		stop = {.should_stop = always};
+	_Atomic bool stopped = false;
+	EmbWork		work,
+				stopping;
+	EmbRounding r;
+	float		smooth[MAX_IN],
+				factor[MAX_IN];
+	uint32_t	state = 11;
+	double		nearest[2],
+				rounded[2];
+	int			n_bad = 0;
+
+	begin(13, MAX_IN);
+	make_observed(3, N_OBSERVED);
+	for (int i = 0; i < p.n_in; i++)
+	{
+		smooth[i] = 1.0f + 0.5f * random_value(&state);
+		factor[i] = 1 / smooth[i];
+		for (int o = 0; o < p.n_rows; o++)
+			p.weights[o][i] = o == 4 ? 0 : random_value(&state);
+	}
+	CHECK(emb_work_begin(&work, emb_kernels(), NULL, &stopped));
+	CHECK(emb_rounding_begin(&r, emb_kernels(), MAX_IN, N_OBSERVED, &mem));
+	CHECK(quantize(smooth));
+	nearest[0] = output_error(smooth, factor, 0, 200);
+	nearest[1] = output_error(smooth, factor, 200, N_OBSERVED);
+	/* learned on the first 200 rows, judged on the others as well */
+	CHECK(emb_rounding_set_input(&r, &work, observed, p.n_in, 200, factor));
+	CHECK(emb_round_panel(&r, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
+	rounded[0] = output_error(smooth, factor, 0, 200);
+	rounded[1] = output_error(smooth, factor, 200, N_OBSERVED);
+	CHECKF(rounded[0] < 0.5 * nearest[0] && rounded[1] < 0.6 * nearest[1], "%g to %g, %g to %g",
+		   nearest[0], rounded[0], nearest[1], rounded[1]);
+	for (int o = 0; o < EMB_PANEL; o++)
+	{
+		int			sum = 0;
+
+		for (int i = 0; i < (MAX_IN + 63) / 64 * 64; i++)
+		{
+			sum += code(o, i);
+			n_bad += (o >= p.n_rows || i >= p.n_in || o == 4) && code(o, i) != 0;
+		}
+		n_bad += sum != p.sums[o];
+	}
+	CHECKF(n_bad == 0, "%d", n_bad);
+
+	/* no input at all, one row, what overflows: codes all the same */
+	memset(observed, 0, sizeof(observed));
+	CHECK(emb_rounding_set_input(&r, &work, observed, p.n_in, 200, factor));
+	CHECK(emb_round_panel(&r, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
+	check_panel(smooth, "rounded for no input");
+	for (int i = 0; i < p.n_in; i++)
+		observed[i] = 1e38f;
+	CHECK(emb_rounding_set_input(&r, &work, observed, p.n_in, 1, factor));
+	CHECK(emb_round_panel(&r, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
+
+	stopped = false;
+	CHECK(!emb_work_begin(&stopping, emb_kernels(), &stop, &stopped));
+	stopping.macs_left = 0;
+	CHECK(!emb_round_panel(&r, &stopping, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
+	emb_rounding_end(&r);
 }
 
 int
@@ -281,5 +419,6 @@ main(void)
 	test_panels();
 	test_extreme_panels();
 	test_rows();
+	test_rounding();
 	return done_testing();
 }
