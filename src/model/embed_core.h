@@ -11,7 +11,7 @@
  *		emb_import_dir("/models/bge-small", &options, &mem, &stop, &sink, err);
  *		...
  *		EmbModel *model;
- *		emb_model_open(image, size, 0, &mem, &model, err);
+ *		emb_model_open(image, size, 0, &mem, &stop, &model, err);
  *		emb_model_encode(model, EMB_PROMPT_DOCUMENT, text, len, true, ids, 512, &stop, &r, err);
  *		EmbSequence seq = {ids, r.n_ids};
  *		emb_model_embed(model, &seq, 1, &run, out, err);		out[info->dim]
