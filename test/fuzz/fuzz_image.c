@@ -46,6 +46,12 @@ use(const EmbModel *model, const EmbAllocator *mem)
 		seq.n_ids = r.n_ids;
 		(void) emb_model_embed(model, &seq, 1, &run, out, NULL);
 	}
+	for (int32_t i = 0; i < emb_model_n_references(model); i += 1 + i)
+	{
+		EmbReferenceCheck check;
+
+		(void) emb_model_check_reference(model, i, &run, &check, NULL);
+	}
 	if (strlen(info->query_prompt) > 8192 || strlen(info->document_prompt) > 8192)
 		abort();
 }
