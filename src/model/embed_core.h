@@ -194,7 +194,10 @@ extern size_t emb_model_scratch_bytes(const EmbModel *model, int32_t batch_token
 
 /* --------------------------------------------------------------- threads */
 
-/* CPUs this process may use: its affinity mask, cut by the cgroup's CPU quota (rounded up), at least 1. */
+/*
+ * CPUs this process may use: its affinity mask, cut by the cgroup's CPU quota
+ * (rounded up), at least 1. Read again at most once a second, so it is cheap to ask.
+ */
 extern int32_t emb_threads_available(void);
 
 /*

@@ -6,38 +6,13 @@
 
 #include "access/parallel.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
-
-/* The affinity mask and the quota may change, but to read them costs a few system calls. */
-#define AVAILABLE_TTL_MS	1000
 
 static void
 stop_threads(pg_attribute_unused() int code, pg_attribute_unused() Datum arg)
 {
 	emb_threads_stop();
-}
-
-static int
-threads_available(void)
-{
-	static int	available = 0;
-	static instr_time asked;
-	instr_time	now;
-	instr_time	age;
-
-	INSTR_TIME_SET_CURRENT(now);
-	age = now;
-	if (available > 0)
-	{
-		INSTR_TIME_SUBTRACT(age, asked);
-		if (INSTR_TIME_GET_MILLISEC(age) < AVAILABLE_TTL_MS)
-			return available;
-	}
-	available = emb_threads_available();
-	asked = now;
-	return available;
 }
 
 /*
@@ -54,7 +29,7 @@ embed_thread_count(void)
 
 	if (embed_guc_threads == 1 || !IsUnderPostmaster || MyProc == NULL || IsParallelWorker())
 		return 1;
-	n = threads_available();
+	n = emb_threads_available();
 	if (embed_guc_threads > 0)
 		n = Min(n, embed_guc_threads);
 	if (n > 1 && !registered)
