@@ -22,6 +22,8 @@
 
 EMB_TARGET_BEGIN(EMB_TARGET_AVX512VNNI)
 
+#include "kernels/gemm_i8_zmm.h"
+
 EMB_ALWAYS_INLINE __m512i
 broadcast_group(const uint8_t *a)
 {
@@ -29,21 +31,6 @@ broadcast_group(const uint8_t *a)
 
 	memcpy(&group, a, sizeof(group));
 	return _mm512_set1_epi32(group);
-}
-
-/* Row r, panel p of the tile, from its int32 sums. */
-EMB_ALWAYS_INLINE void
-finish_avx512vnni(const EmbTileI8 *t, int r, int p, __m512i sum_i32x16)
-{
-	__m512		factor = _mm512_mul_ps(_mm512_set1_ps(t->a_scale[r]), _mm512_loadu_ps(t->b_scale + p * EMB_PANEL));
-	__m512		y;
-
-	if (t->a_zero != NULL)
-		sum_i32x16 = _mm512_sub_epi32(sum_i32x16, _mm512_mullo_epi32(_mm512_set1_epi32(t->a_zero[r]),
-																	 _mm512_loadu_si512(t->b_sums + p * EMB_PANEL)));
-	y = _mm512_cvtepi32_ps(sum_i32x16);
-	y = t->bias != NULL ? _mm512_fmadd_ps(y, factor, _mm512_loadu_ps(t->bias + p * EMB_PANEL)) : _mm512_mul_ps(y, factor);
-	_mm512_storeu_ps(t->c + r * t->c_stride + p * EMB_PANEL, y);
 }
 
 /* n_rows and n_panels are constants of each instance below. */
@@ -87,7 +74,7 @@ tile_avx512vnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
 	{
 		EMB_UNROLL
 		for (int p = 0; p < n_panels; p++)
-			finish_avx512vnni(t, r, p, acc_i32x16[r][p]);
+			finish_zmm(t, r, p, acc_i32x16[r][p]);
 	}
 }
 
