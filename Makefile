@@ -52,6 +52,7 @@ help:
 	@echo 'make demo                   builds, installs, imports a model, shows the main job'
 	@echo 'make fuzz                   libFuzzer targets (clang)'
 	@echo 'make bench                  beside ONNX Runtime and OpenVINO on the same weights'
+	@echo 'make microbench             the kernels alone'
 	@echo 'make bench-memory           what backends cost in memory, and their first call'
 	@echo 'make bench-pressure         threads with limits, quotas and neighbours'
 	@echo 'make check-layers           which room includes which'
@@ -71,9 +72,12 @@ demo:
 bench:
 	bench/run
 
+microbench:
+	$(MAKE) -f core.mk microbench
+
 bench-memory:
 	bench/backend_memory
 bench-pressure:
 	bench/threads_under_pressure
 
-.PHONY: help cli unit fuzz check-layers test demo bench bench-memory bench-pressure
+.PHONY: help cli unit fuzz check-layers test demo bench microbench bench-memory bench-pressure

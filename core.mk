@@ -3,6 +3,7 @@
 #   make -f core.mk                        build/core: libembed_core.a, embed-cli
 #   make -f core.mk unit                   unit tests
 #   make -f core.mk unit SANITIZE=1        the same under address and undefined-behaviour sanitizers
+#   make -f core.mk microbench             the kernels alone, against the measured peak
 #   make -f core.mk fuzz FUZZ_SECONDS=600  libFuzzer targets (clang), each so long
 #   make -f core.mk CC=aarch64-linux-gnu-gcc BUILD=build/arm64 lib
 SANITIZE ?=
@@ -67,6 +68,19 @@ TAP_RUN ?= prove --exec ''
 unit: $(UNIT_BINS) $(REPLAY_BINS) $(CLI)
 	EMBED_CLI=$(CLI) $(TAP_RUN) $(UNIT_BINS) $(REPLAY_BINS)
 
+# Benchmarks of kernels; MICROBENCH_ARGS: the level.
+BENCH_SRCS = $(wildcard bench/kernels*.c)
+BENCH_BINS = $(BENCH_SRCS:bench/%.c=$(BUILD)/bench/%)
+MICROBENCH_ARGS ?=
+$(BUILD)/bench/%: bench/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CORE_LIBS)
+
+microbench-bins: $(BENCH_BINS)
+
+microbench: $(BENCH_BINS)
+	@for program in $(BENCH_BINS); do echo "== $$program"; $$program $(MICROBENCH_ARGS) || exit 1; done
+
 # libFuzzer. Findings stay in build/fuzz/findings/TARGET, what it learns in
 # build/fuzz/corpus/TARGET; test/fuzz/corpus/TARGET is only read.
 FUZZ_SECONDS ?= 60
@@ -89,9 +103,9 @@ $(BUILD)/fuzz/%: test/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(COMPILE) -fsanitize=fuzzer -o $@ $< $(LIB) $(LDFLAGS) $(CORE_LIBS)
 
--include $(CORE_OBJS:.o=.d) $(wildcard $(BUILD)/src/cli/*.d $(BUILD)/unit/*.d $(BUILD)/replay/*.d)
+-include $(CORE_OBJS:.o=.d) $(wildcard $(BUILD)/src/cli/*.d $(BUILD)/unit/*.d $(BUILD)/replay/*.d $(BUILD)/bench/*.d)
 
 clean-core:
 	rm -rf build
 
-.PHONY: all lib cli unit unit-bins replay-bins fuzz fuzz-bins clean-core
+.PHONY: all lib cli unit unit-bins replay-bins microbench microbench-bins fuzz fuzz-bins clean-core
