@@ -38,6 +38,7 @@
  * gelu_f32			x = x/2 (1 + erf(x / sqrt 2)); absolute error below 2e-7 max(1, |x|).
  * gelu_tanh_f32	x = x / (1 + 2^(-2 u log2 e)), u = sqrt(2/pi) (x + 0.044715 x^3), which is
  *					x/2 (1 + tanh u); absolute error below 3e-7 max(1, |x|).
+ * tanh_f32			x = tanh(x); error below 4e-7 |x|
  * relu_f32			x = max(0, x)
  * add_f32			y = y + x
  * div_f32			x = x / divisor
@@ -207,5 +208,8 @@ extern void emb_pack_i8_panel(const int8_t *rows, int32_t n_rows, int32_t n_in, 
  */
 extern float emb_kernels_cosine(const float *a, const float *b, int32_t n);
 extern void emb_kernels_normalize(float *x, int32_t n);
+
+/* 1 / (1 + e^-x), within 1e-7 of it relatively; x below -87 counts as -87, so the result is never 0 or denormal. */
+extern float emb_kernels_sigmoid(float x);
 
 #endif

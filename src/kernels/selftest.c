@@ -39,6 +39,7 @@ typedef struct Outputs
 	float		softmax[N_LONG + 1];
 	float		gelu[N_LONG];
 	float		gelu_tanh[N_LONG];
+	float		tanh[N_LONG];
 	float		relu[N_LONG];
 	float		add[N_LONG];
 	float		div[N_LONG];
@@ -118,6 +119,8 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->gelu_f32(out->gelu, N_LONG);
 	memcpy(out->gelu_tanh, in->a, sizeof(out->gelu_tanh));
 	k->gelu_tanh_f32(out->gelu_tanh, N_LONG);
+	memcpy(out->tanh, in->a, sizeof(out->tanh));
+	k->tanh_f32(out->tanh, N_LONG);
 	memcpy(out->relu, in->a, sizeof(out->relu));
 	k->relu_f32(out->relu, N_LONG);
 	memcpy(out->add, in->a, sizeof(out->add));
@@ -160,7 +163,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 #define FIELD(op, field) {#op, offsetof(Outputs, field), sizeof(((Outputs *) 0)->field)}
 		FIELD(gemm_f32, gemm), FIELD(transpose_f32, panel), FIELD(add_norm_f32, norm),
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh),
-		FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
+		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
 		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(quantize_i8, quantize_i8),
 		FIELD(quantize_u8, quantize_u8), FIELD(softmax_u8, softmax_u8), FIELD(pack_keys_i8, keys),
 		FIELD(pack_values_i8, values)

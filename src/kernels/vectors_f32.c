@@ -1,6 +1,7 @@
 /*
  * vectors_f32.c
- *		Cosine and normalization of result vectors, on the level in use.
+ *		Cosine and normalization of result vectors, on the level in use; the
+ *		score of a reranker's logit.
  */
 #include <math.h>
 
@@ -65,4 +66,27 @@ emb_kernels_normalize(float *x, int32_t n)
 
 	k->div_f32(x, n, norm > 1e-12f ? norm : 1e-12f);
 	emb_fp_leave(fp);
+}
+
+/*
+ * In double, with a Taylor polynomial: only +, -, *, / and exact scaling, so
+ * the bits are the same everywhere, which no libm promises of exp.
+ */
+float
+emb_kernels_sigmoid(float x)
+{
+	static const double ln2_high = 0x1.62e42feep-1;	/* 32 bits: n times it is exact */
+	static const double ln2_low = 0x1.a39ef35793c76p-33;
+	EmbFpState	fp = emb_fp_enter();
+	double		t = x > -87.0f ? -(double) (x < 87.0f ? x : 87.0f) : 87.0;
+	int			n = (int) (t * 0x1.71547652b82fep+0 + (t < 0 ? -0.5 : 0.5));
+	double		r = (t - n * ln2_high) - n * ln2_low;	/* |r| < 0.35 */
+	double		e = 1;
+	float		score;
+
+	for (int k = 13; k > 0; k--)
+		e = 1 + e * r / k;
+	score = (float) (1 / (1 + ldexp(e, n)));
+	emb_fp_leave(fp);
+	return score;
 }

@@ -22,6 +22,8 @@ static const char *const levels[] = {"scalar", "avx2", "avx512vnni"};
 #define EXP2_BOUND		1.2e-7	/* relative */
 #define GELU_BOUND		2e-7	/* of max(1, |x|) */
 #define GELU_TANH_BOUND	3e-7
+#define TANH_BOUND		4e-7	/* relative */
+#define SIGMOID_BOUND	6.1e-8	/* relative: a rounding to float */
 
 /* (1 + 2^-12)^2 - (1 + 2^-11) is 2^-24 if fused, 0 if the product is rounded first. */
 static void
@@ -137,6 +139,66 @@ test_activation(const EmbKernels *k, const char *name, void (*f) (float *, int32
 	}
 	printf("# %s on %s: worst %.3g at %g\n", name, k->name, worst, at);
 	CHECKF(worst < bound, "%s on %s is off by %g at %g", name, k->name, worst, at);
+}
+
+/* Relatively, down to the least normal float. */
+static void
+test_tanh(const EmbKernels *k)
+{
+	float		ends[6] = {0.0f, -0.0f, 100.0f, -100.0f, FLT_MAX, -FLT_MAX};
+	double		worst = 0,
+				at = 0;
+
+	for (uint32_t bits = 0x00800000; bits < 0x41200000; bits += 16 * 509)
+	{
+		float		x[16],
+					y[16];
+
+		for (uint32_t i = 0; i < 16; i++)
+		{
+			uint32_t	b = (bits + 509 * i) | (i % 2) << 31;
+
+			memcpy(&x[i], &b, sizeof(b));
+		}
+		memcpy(y, x, sizeof(x));
+		k->tanh_f32(y, 16);
+		for (int i = 0; i < 16; i++)
+		{
+			double		d = fabs(y[i] / tanh(x[i]) - 1);
+
+			if (!(d <= worst))
+			{
+				worst = d;
+				at = x[i];
+			}
+		}
+	}
+	printf("# tanh on %s: worst %.3g at %g\n", k->name, worst, at);
+	CHECKF(worst < TANH_BOUND, "tanh on %s is off by %g at %g", k->name, worst, at);
+	k->tanh_f32(ends, 6);
+	CHECK(ends[0] == 0 && ends[1] == 0 && ends[2] == 1 && ends[3] == -1 && ends[4] == 1 && ends[5] == -1);
+}
+
+static void
+test_sigmoid(void)
+{
+	double		worst = 0;
+	float		before = 0;
+	bool		ascends = true;
+
+	for (int i = -87000; i <= 87000; i++)
+	{
+		float		x = (float) i / 1000;
+		float		score = emb_kernels_sigmoid(x);
+
+		worst = fmax(worst, fabs(score * (1 + exp(-(double) x)) - 1));
+		ascends = ascends && score >= before;
+		before = score;
+	}
+	CHECKF(worst < SIGMOID_BOUND, "the sigmoid is off by %g", worst);
+	CHECK(ascends && before == 1);
+	CHECK(emb_kernels_sigmoid(0) == 0.5f && emb_kernels_sigmoid(FLT_MAX) == 1);
+	CHECK(emb_kernels_sigmoid(-FLT_MAX) == emb_kernels_sigmoid(-87) && emb_kernels_sigmoid(-87) >= FLT_MIN);
 }
 
 static void
@@ -320,11 +382,13 @@ main(void)
 		test_softmax_extremes(k);
 		test_activation(k, "gelu", k->gelu_f32, gelu_exact, GELU_BOUND);
 		test_activation(k, "gelu_tanh", k->gelu_tanh_f32, gelu_tanh_exact, GELU_TANH_BOUND);
+		test_tanh(k);
 		test_tails(k);
 		test_gemm_error(k);
 		test_add_norm_error(k);
 		emb_fp_leave(fp);
 		test_vectors(k);
+		test_sigmoid();
 		test_environment(k);
 	}
 	return done_testing();
