@@ -178,8 +178,13 @@ start_helpers(int32_t n)
 	if (pool.n_helpers >= n || pthread_attr_init(&attr) != 0)
 		return;
 	(void) pthread_attr_setstacksize(&attr, STACK_BYTES);
-	/* a signal handler of the host must never run on a thread of ours */
+	/*
+	 * A signal handler of the host must never run on a thread of ours, except
+	 * for what the thread itself did: blocked, a page that cannot be read would
+	 * end the process whatever handler the host has.
+	 */
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (pool.n_helpers < n &&
 		   pthread_create(&pool.helpers[pool.n_helpers], &attr, helper_main,

@@ -6,6 +6,8 @@
 
 #include "miscadmin.h"
 
+#include "pg/mapping.h"
+
 #define IDS_ROOM_FIRST		256
 #define TEXTS_ROOM_FIRST	16
 
@@ -27,6 +29,7 @@ embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, f
 	MemoryContextDelete(scratch);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
+	embed_check_mappings();
 }
 
 void

@@ -6,6 +6,8 @@
 
 #include "miscadmin.h"
 
+#include "pg/mapping.h"
+
 /* What stands right before an aligned block: where its chunk begins. */
 typedef struct BlockHeader
 {
@@ -58,6 +60,9 @@ embed_allocator(MemoryContext cxt)
 static bool
 cancel_is_due(pg_attribute_unused() void *ctx)
 {
+	/* nothing that comes out of it will be used */
+	if (embed_mappings_lost())
+		return true;
 	if (InterruptHoldoffCount != 0 || CritSectionCount != 0)
 		return false;
 	return ProcDiePending || (QueryCancelPending && QueryCancelHoldoffCount == 0);

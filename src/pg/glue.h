@@ -13,6 +13,8 @@
  *		EmbStatus	status = emb_something(..., &mem, &stop, &err);
  *		if (status != EMB_OK)
  *			embed_throw(status, &err);
+ *
+ * What computes on an image calls embed_check_mappings (mapping.h) behind it.
  */
 #ifndef EMBED_PG_GLUE_H
 #define EMBED_PG_GLUE_H
@@ -28,10 +30,13 @@
 /* glue.c: memory of cxt, 64-byte aligned, NULL when there is none (no ERROR). */
 extern EmbAllocator embed_allocator(MemoryContext cxt);
 
-/* True when a cancel or terminate could be served now; never runs it. */
+/* True when a cancel or terminate could be served now, or an image was damaged; never raises. */
 extern EmbStop embed_stop(void);
 
-/* errors.c: raises err with its SQLSTATE, message and hint. Cancelled: CHECK_FOR_INTERRUPTS. */
+/*
+ * errors.c: raises err with its SQLSTATE, message and hint. Cancelled:
+ * CHECK_FOR_INTERRUPTS. Damage of an image comes before both.
+ */
 pg_noreturn extern void embed_throw(EmbStatus status, const EmbError *err);
 
 /* errors.c: status -> SQLSTATE. */

@@ -248,6 +248,7 @@ install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 		embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
 	}
 	emb_model_close(model);
+	embed_check_mappings();
 	memcpy(row.fingerprint, spool->fingerprint, EMB_HASH_SIZE);
 	row.dropped = false;
 	embed_storage_put_model(name, &row);

@@ -17,13 +17,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/syscache.h"
@@ -35,6 +35,9 @@
 
 /* Left free on the disk beside the image, so that the server itself goes on. */
 #define FREE_RESERVE_BYTES	((int64) 16 * 1024 * 1024)
+
+/* Between two looks for a cancel, a few ms of hashing. */
+#define HASH_STEP_BYTES	((size_t) 1024 * 1024)
 
 /* Images whose rows this transaction inserted or deleted. */
 typedef struct RowChange
@@ -119,9 +122,8 @@ make_directories(void)
 	make_directory(path);
 }
 
-/* Takes the cluster's writer lock; released by closing the descriptor, at abort too. */
 static int
-lock_root(void)
+open_lock_file(void)
 {
 	int			fd;
 
@@ -131,6 +133,15 @@ lock_root(void)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not open file \"%s\": %m", IMAGE_ROOT "/lock")));
+	return fd;
+}
+
+/* Takes the cluster's writer lock; released by closing the descriptor, at abort too. */
+static int
+lock_root(void)
+{
+	int			fd = open_lock_file();
+
 	while (flock(fd, LOCK_EX | LOCK_NB) != 0)
 	{
 		if (errno != EWOULDBLOCK && errno != EINTR)
@@ -144,6 +155,111 @@ lock_root(void)
 	}
 	return fd;
 }
+
+/* ----------------------------------------------------------- the seal */
+
+/*
+ * The time of modification of an intact image: a second after 2000-01-01 that
+ * its hash chooses. Whatever writes to the file, cuts it or copies it without
+ * its times leaves another one, so that a look at the inode tells an intact
+ * file from one that must be hashed again (25 ms for 23 MB).
+ */
+static struct timespec
+seal_of(const uint8 *fingerprint)
+{
+	uint32		choice;
+
+	memcpy(&choice, fingerprint, sizeof(choice));
+	return (struct timespec) {.tv_sec = 946684800 + (time_t) (pg_ntoh32(choice) & 0x1FFFFFFF)};
+}
+
+/* On a file system that does not keep such times every mapping hashes the file. */
+static void
+put_seal(int fd, const uint8 *fingerprint)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, seal_of(fingerprint)};
+
+	(void) futimens(fd, times);
+}
+
+/* False for other bytes, and where they cannot be read: a bad disk must not keep the file from being made again. */
+static bool
+has_hash(int fd, const uint8 *fingerprint)
+{
+	char	   *buf = palloc(HASH_STEP_BYTES);
+	EmbHash    *hash = emb_hash_begin();
+	uint8		digest[EMB_HASH_SIZE];
+	EmbStop		stop = embed_stop();
+	bool		ok = hash != NULL;
+	bool		cancelled = false;
+	off_t		at = 0;
+	ssize_t		n = 1;
+
+	while (ok && !cancelled && n != 0)
+	{
+		n = pread(fd, buf, HASH_STEP_BYTES, at);
+		if (n < 0 && errno != EINTR)
+			break;
+		if (n > 0)
+			ok = emb_hash_update(hash, buf, n);
+		at += Max(n, 0);
+		cancelled = stop.should_stop(stop.ctx);
+	}
+	if (hash != NULL)
+		ok &= emb_hash_end(hash, digest);
+	if (cancelled)
+		CHECK_FOR_INTERRUPTS();
+	if (!ok)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	pfree(buf);
+	return n == 0 && memcmp(digest, fingerprint, EMB_HASH_SIZE) == 0;
+}
+
+/* Whether fd is that image: by its seal, else by its hash, which seals it again. */
+static bool
+is_intact(int fd, const uint8 *fingerprint, int64 size_bytes)
+{
+	struct timespec seal = seal_of(fingerprint);
+	struct stat st;
+
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != size_bytes)
+		return false;
+	if (st.st_mtim.tv_sec == seal.tv_sec && st.st_mtim.tv_nsec == seal.tv_nsec)
+		return true;
+	if (!has_hash(fd, fingerprint))
+		return false;
+	put_seal(fd, fingerprint);
+	return true;
+}
+
+/* A transient file, or -1 where none stands or a damaged one. */
+static int
+open_image(const char *path, const uint8 *fingerprint, int64 size_bytes)
+{
+	/* O_NONBLOCK: should somebody have put a FIFO there */
+	int			fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
+
+	if (fd < 0 && errno != ENOENT && errno != ELOOP)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	if (fd < 0 || is_intact(fd, fingerprint, size_bytes))
+		return fd;
+	CloseTransientFile(fd);
+	return -1;
+}
+
+static bool
+image_file_is_good(const char *path, const uint8 *fingerprint, int64 size_bytes)
+{
+	int			fd = open_image(path, fingerprint, size_bytes);
+
+	if (fd >= 0)
+		CloseTransientFile(fd);
+	return fd >= 0;
+}
+
+/* ---------------------------------------------------- temporary files */
 
 /* ENOSPC is told before the disk is full: free space is checked, then reserved. */
 static void
@@ -258,6 +374,7 @@ embed_spool_finish(EmbedSpool *spool)
 	spool->hash = NULL;
 	if (!emb_hash_end(hash, spool->fingerprint))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	put_seal(spool->fd, spool->fingerprint);
 	if (fchmod(spool->fd, 0400) != 0 || pg_fsync(spool->fd) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -272,22 +389,17 @@ embed_spool_open(EmbedSpool *spool, MemoryContext cxt)
 	EmbModel   *model;
 	EmbError	err;
 	EmbStatus	status;
-	void	   *addr;
 
 	if (spool->size_bytes == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 				 errmsg("the image is empty"),
 				 errhint("Make one with embed-cli pack.")));
-	addr = mmap(NULL, spool->size_bytes, PROT_READ, MAP_SHARED, spool->fd, 0);
-	if (addr == MAP_FAILED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("could not map file \"%s\" (%lld bytes): %m", spool->path, (long long) spool->size_bytes)));
-	spool->mapping = (EmbedMapping) {addr, spool->size_bytes};
-	status = emb_model_open(addr, spool->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, &model, &err);
+	embed_map(&spool->mapping, spool->fd, spool->size_bytes, spool->path);
+	status = emb_model_open(spool->mapping.addr, spool->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, &model, &err);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
+	embed_check_mappings();
 	return model;
 }
 
@@ -305,24 +417,14 @@ link_from_other_database(const uint8 *fingerprint, int64 size_bytes, const char 
 	{
 		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
 		char		other[MAXPGPATH];
-		struct stat st;
 
 		if (database == InvalidOid || database == MyDatabaseId)
 			continue;
 		image_path(other, database, fingerprint);
-		linked = lstat(other, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes
-			&& link(other, path) == 0;
+		linked = image_file_is_good(other, fingerprint, size_bytes) && link(other, path) == 0;
 	}
 	FreeDir(dir);
 	return linked;
-}
-
-static bool
-image_file_exists(const char *path, int64 size_bytes)
-{
-	struct stat st;
-
-	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes;
 }
 
 /* A name lost in a crash costs one materialization, so failures do not matter. */
@@ -347,11 +449,11 @@ publish(EmbedSpool *spool)
 	char		path[MAXPGPATH];
 
 	image_path(path, MyDatabaseId, spool->fingerprint);
-	if (image_file_exists(path, spool->size_bytes))
+	if (image_file_is_good(path, spool->fingerprint, spool->size_bytes))
 		(void) unlink(spool->path);
 	else
 	{
-		(void) unlink(path);	/* one of a wrong size */
+		(void) unlink(path);	/* a damaged one */
 		if (link_from_other_database(spool->fingerprint, spool->size_bytes, path))
 			(void) unlink(spool->path);
 		else if (rename(spool->path, path) != 0)
@@ -406,34 +508,19 @@ write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, S
 				 errhint("Restore the tables of schema _embed from a backup, or drop the model and import it again.")));
 }
 
-/* Maps the file; addr NULL when it is not there or not of that size. */
+/* Maps the file; addr NULL when it is not there or not that image. */
 static void
 map_file(const uint8 *fingerprint, int64 size_bytes, EmbedMapping *mapping)
 {
 	char		path[MAXPGPATH];
-	struct stat st;
 	int			fd;
 
 	mapping->addr = NULL;
 	image_path(path, MyDatabaseId, fingerprint);
-	/* O_NONBLOCK: should somebody have put a FIFO there */
-	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
-	if (fd < 0 && errno != ENOENT && errno != ELOOP)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
+	fd = open_image(path, fingerprint, size_bytes);
 	if (fd < 0)
 		return;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes)
-	{
-		void	   *addr = mmap(NULL, size_bytes, PROT_READ, MAP_SHARED, fd, 0);
-
-		if (addr == MAP_FAILED)
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("could not map file \"%s\" (%lld bytes): %m", path, (long long) size_bytes)));
-		*mapping = (EmbedMapping) {addr, size_bytes};
-	}
+	embed_map(mapping, fd, size_bytes, path);
 	CloseTransientFile(fd);
 }
 
@@ -450,7 +537,7 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, 
 	embed_storage_lock_for_read();
 	lock_fd = lock_root();
 	image_path(path, MyDatabaseId, fingerprint);
-	if (!image_file_exists(path, size_bytes) &&
+	if (!image_file_is_good(path, fingerprint, size_bytes) &&
 		!((void) unlink(path), link_from_other_database(fingerprint, size_bytes, path)))
 	{
 		EmbedSpool	spool;
@@ -522,14 +609,6 @@ embed_materialize_discard_damaged(const uint8 *fingerprint)
 	FreeDir(dir);
 }
 
-void
-embed_unmap(EmbedMapping *mapping)
-{
-	if (mapping->addr != NULL)
-		(void) munmap(mapping->addr, mapping->size_bytes);
-	mapping->addr = NULL;
-}
-
 /* -------------------------------------------------------------- sweep */
 
 /* Removes a temporary file whose writer is gone. */
@@ -595,23 +674,69 @@ sweep_database(Oid database, bool all)
 		(void) rmdir(dirname);
 }
 
-static void
-sweep(void)
+/* The folders of databases that are gone; remove: with all in them. */
+static int
+find_dropped_databases(bool remove)
 {
 	DIR		   *dir = AllocateDir(IMAGE_ROOT);
 	struct dirent *de;
+	int			n = 0;
 
 	if (dir == NULL)
-		return;
+		return 0;
 	while ((de = ReadDirExtended(dir, IMAGE_ROOT, LOG)) != NULL)
 	{
 		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
 
-		if (database == MyDatabaseId)
-			sweep_database(database, false);
-		else if (database != InvalidOid &&
-				 !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
+		if (database == InvalidOid || database == MyDatabaseId ||
+			SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
+			continue;
+		n++;
+		if (remove)
 			sweep_database(database, true);
+	}
+	FreeDir(dir);
+	return n;
+}
+
+static void
+sweep(void)
+{
+	sweep_database(MyDatabaseId, false);
+	(void) find_dropped_databases(true);
+}
+
+void
+embed_materialize_sweep_dropped_databases(void)
+{
+	int			lock_fd;
+
+	if (find_dropped_databases(false) == 0)
+		return;
+	lock_fd = open_lock_file();
+	if (flock(lock_fd, LOCK_EX | LOCK_NB) == 0)
+		(void) find_dropped_databases(true);
+	CloseTransientFile(lock_fd);
+}
+
+void
+embed_materialize_discard_all(void)
+{
+	char		dirname[MAXPGPATH];
+	DIR		   *dir;
+	struct dirent *de;
+
+	snprintf(dirname, sizeof(dirname), "%s/%u", IMAGE_ROOT, MyDatabaseId);
+	dir = AllocateDir(dirname);
+	if (dir == NULL)
+		return;
+	while ((de = ReadDirExtended(dir, dirname, LOG)) != NULL)
+	{
+		char		path[MAXPGPATH * 2];
+
+		snprintf(path, sizeof(path), "%s/%s", dirname, de->d_name);
+		if (has_suffix(de->d_name, ".img"))
+			(void) unlink(path);
 	}
 	FreeDir(dir);
 }

@@ -9,7 +9,9 @@
  * Base backups, pg_rewind and pg_checksums skip names that start with
  * pgsql_tmp. Files are a cache: any of them may vanish and is made again from
  * the rows. A file is complete once it has its final name (fsync, rename);
- * its bytes were hashed on the way in.
+ * its bytes were hashed on the way in, and its time of modification was set to
+ * one that follows from the hash (the seal). Whoever writes to the file later
+ * or copies it breaks the seal; then it is hashed again before it is mapped.
  */
 #ifndef EMBED_PG_MATERIALIZE_H
 #define EMBED_PG_MATERIALIZE_H
@@ -18,11 +20,7 @@
 
 #include "utils/snapshot.h"
 
-typedef struct EmbedMapping
-{
-	void	   *addr;			/* NULL: not mapped */
-	size_t		size_bytes;
-} EmbedMapping;
+#include "pg/mapping.h"
 
 /*
  * Maps the image with that fingerprint, from its file or else from its rows as
@@ -33,6 +31,9 @@ extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapsh
 /* Unlinks this database's file. */
 extern void embed_materialize_discard(const uint8 *fingerprint);
 
+/* The extension is gone from this database: unlinks all of its files. */
+extern void embed_materialize_discard_all(void);
+
 /* Where this database's file of that image is, or would be: relative to the data directory, MAXPGPATH. */
 extern void embed_materialize_path(char *path, const uint8 *fingerprint);
 
@@ -41,8 +42,6 @@ extern void embed_materialize_path(char *path, const uint8 *fingerprint);
  * may be links to it. The next call makes it again from the rows.
  */
 extern void embed_materialize_discard_damaged(const uint8 *fingerprint);
-
-extern void embed_unmap(EmbedMapping *mapping);
 
 /*
  * A temporary file beside the images that embed_import writes to; its final
@@ -90,6 +89,12 @@ extern void embed_materialize_row_changes(const uint8 *fingerprint, bool existed
 
 /* Removes what no row or database owns: files of dropped images, of dropped databases, of dead writers. */
 extern void embed_materialize_sweep(void);
+
+/*
+ * Removes the files of databases that were dropped. Cheap where there is
+ * nothing to do, and put off where another backend is writing.
+ */
+extern void embed_materialize_sweep_dropped_databases(void);
 
 extern void embed_materialize_init(void);
 

@@ -36,6 +36,7 @@ static HTAB *registry = NULL;
 static uint64 generation = 1;
 static uint64 checked_generation = 0;
 static bool any_gone = false;
+static bool extension_gone = false;
 
 /* _embed.model as of the last lookup; a change there makes names stale. */
 static Oid	watched_relid = InvalidOid;
@@ -115,18 +116,39 @@ open_entry(RegistryEntry *entry, int64 size_bytes, Snapshot snapshot)
 		EmbError	err;
 		EmbStatus	status;
 
+		bool		damaged;
+
 		embed_materialize(entry->ref.fingerprint, size_bytes, snapshot, &entry->mapping);
 		status = open_mapping(entry, &err);
-		if (status == EMB_OK)
+		damaged = status == EMB_ERR_FORMAT || embed_mapping_is_lost(&entry->mapping);
+		if (status == EMB_OK && !damaged)
 			return;
-		if (status == EMB_ERR_FORMAT)
+		if (damaged)
 			embed_materialize_discard_damaged(entry->ref.fingerprint);
-		if (status != EMB_ERR_FORMAT || retried)
+		if (!damaged || retried)
 			embed_throw(status, &err);
+		if (entry->ref.model != NULL)
+			emb_model_close(entry->ref.model);
+		entry->ref.model = NULL;
 		MemoryContextDelete(entry->cxt);
 		entry->cxt = NULL;
 		embed_unmap(&entry->mapping);
 	}
+}
+
+/* Whether what is mapped still is the file: a look at the inode. */
+static bool
+is_usable(const RegistryEntry *entry)
+{
+	char		path[MAXPGPATH];
+
+	if (embed_mapping_is_lost(&entry->mapping))
+	{
+		embed_materialize_discard_damaged(entry->ref.fingerprint);
+		return false;
+	}
+	embed_materialize_path(path, entry->ref.fingerprint);
+	return embed_mapping_is_current(&entry->mapping, path);
 }
 
 /*
@@ -140,12 +162,21 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 	bool		found;
 
 	if (registry == NULL)
+	{
+		embed_materialize_sweep_dropped_databases();
 		create_registry();
+	}
 	entry = hash_search(registry, fingerprint, HASH_ENTER, &found);
-	if (found)
+	if (found && is_usable(entry))
 	{
 		entry->gone = false;
 		return entry;
+	}
+	if (found)
+	{
+		close_entry(entry);
+		generation++;
+		entry = hash_search(registry, fingerprint, HASH_ENTER, &found);
 	}
 	entry->ref.model = NULL;
 	entry->ref.info = NULL;
@@ -186,12 +217,75 @@ check_entries(void)
 	checked_generation = now;
 }
 
+/*
+ * A backend that embeds nothing more would keep a dropped model mapped, and
+ * its space on the disk taken, for as long as it lives: so each commit looks,
+ * if there was a change. Not while the tables are being dropped: it must not
+ * wait here.
+ */
+static void
+check_before_commit(void)
+{
+	Oid			relid;
+
+	if (registry == NULL || checked_generation == generation)
+		return;
+	relid = embed_storage_model_relid();
+	if (!OidIsValid(relid))
+	{
+		HASH_SEQ_STATUS seq;
+		RegistryEntry *entry;
+
+		hash_seq_init(&seq, registry);
+		while ((entry = hash_seq_search(&seq)) != NULL)
+			entry->gone = any_gone = true;
+		checked_generation = generation;
+		extension_gone = true;
+	}
+	else if (embed_storage_try_lock_for_read())
+		check_entries();
+}
+
+void
+embed_check_mappings(void)
+{
+	HASH_SEQ_STATUS seq;
+	RegistryEntry *entry;
+
+	if (!embed_mappings_lost())
+		return;
+	if (registry != NULL)
+	{
+		hash_seq_init(&seq, registry);
+		while ((entry = hash_seq_search(&seq)) != NULL)
+		{
+			if (!embed_mapping_is_lost(&entry->mapping))
+				continue;
+			embed_materialize_discard_damaged(entry->ref.fingerprint);
+			/* dynahash allows removing the entry just returned */
+			close_entry(entry);
+		}
+	}
+	generation++;
+	ereport(ERROR,
+			(errcode(ERRCODE_IO_ERROR),
+			 errmsg("could not read the file of a model image while it was in use"),
+			 errdetail("The file was truncated, or its disk failed."),
+			 errhint("The next call makes the file again.")));
+}
+
 static void
 unmap_gone(XactEvent event, void *arg)
 {
 	HASH_SEQ_STATUS seq;
 	RegistryEntry *entry;
 
+	if (event == XACT_EVENT_PRE_COMMIT)
+		check_before_commit();
+	if (event == XACT_EVENT_COMMIT && extension_gone)
+		embed_materialize_discard_all();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		extension_gone = false;
 	if (!any_gone || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE
 					  && event != XACT_EVENT_PARALLEL_COMMIT && event != XACT_EVENT_PARALLEL_ABORT))
 		return;

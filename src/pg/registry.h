@@ -12,7 +12,9 @@
  *		}
  *
  * A ref stays valid until the end of the transaction; whoever keeps one
- * compares generations before each use. The lookup raises: no model installed
+ * compares generations before each use. A file that was damaged since it was
+ * mapped is noticed at the next lookup, so at least once a statement, and made
+ * again. The lookup raises: no model installed
  * or none the default (42704 with a hint), unknown name (42704), alias as a model argument
  * (22023), another kind (22023), and whatever materializing meets.
  */
@@ -42,7 +44,7 @@ extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind
 /* The model of an image that this backend has mapped, or NULL. */
 extern const EmbedModelRef *embed_registry_find(const uint8 *fingerprint);
 
-/* The image's row was deleted by this transaction: unmap it when that ends. */
+/* The image's row was deleted by this transaction, or its file is damaged: unmap it when that ends. */
 extern void embed_registry_dropped(const uint8 *fingerprint);
 
 /* Changes whenever a resolved name may stand for something else or a ref died. */

@@ -347,6 +347,12 @@ embed_storage_lock_for_read(void)
 	table_close(storage_open("chunk", AccessShareLock), NoLock);
 }
 
+bool
+embed_storage_try_lock_for_read(void)
+{
+	return ConditionalLockRelationOid(storage_relid("image"), AccessShareLock);
+}
+
 /* ------------------------------------------------------------- writing */
 
 void

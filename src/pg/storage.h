@@ -64,6 +64,9 @@ extern void embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot
 /* AccessShareLock on what embed_storage_find_image and _read_image read, until the transaction ends. */
 extern void embed_storage_lock_for_read(void);
 
+/* The same without waiting: false, and no lock, where somebody is dropping or rewriting them. */
+extern bool embed_storage_try_lock_for_read(void);
+
 /* ShareRowExclusiveLock on _embed.model: one writer at a time, readers go on. */
 extern void embed_storage_lock(void);
 

@@ -8,6 +8,8 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
+#include "pg/mapping.h"
+
 /*
  * The first cut: most texts hold fewer bytes a token than this, so one cut
  * usually serves. Each further cut is CUT_GROWTH times as long, which bounds
@@ -111,6 +113,7 @@ embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 								  ids, ref->info->max_tokens, &mem, &stop, &result, &err);
 		if (status != EMB_OK)
 			embed_throw(status, &err);
+		embed_check_mappings();
 		MemoryContextReset(scratch);
 		if (want >= total || !result.need_more)
 			return result;
@@ -137,6 +140,7 @@ embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, Memory
 	status = emb_model_count_tokens(ref->model, prompt, s, len, &mem, &stop, &n_tokens, &err);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
+	embed_check_mappings();
 	MemoryContextReset(scratch);
 	return n_tokens;
 }

@@ -8,6 +8,8 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "pg/mapping.h"
+#include "pg/materialize.h"
 #include "pg/registry.h"
 #include "pg/rows.h"
 
@@ -72,6 +74,7 @@ image_is_whole(const EmbedModelRef *ref)
 	}
 	if (hash != NULL)
 		ok &= emb_hash_end(hash, digest);
+	embed_check_mappings();
 	if (cancelled)
 		CHECK_FOR_INTERRUPTS();
 	if (!ok)
@@ -94,6 +97,7 @@ check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
 	MemoryContextReset(scratch);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
+	embed_check_mappings();
 	return check;
 }
 
@@ -142,8 +146,14 @@ embed_verify(PG_FUNCTION_ARGS)
 	Findings	f = {0};
 	bool		whole = image_is_whole(ref);
 
+	if (!whole)
+	{
+		/* bytes that changed behind the file system's back: from the rows again, after this transaction */
+		embed_materialize_discard_damaged(ref->fingerprint);
+		embed_registry_dropped(ref->fingerprint);
+	}
 	put_check(&rows, "image", whole, "%lld bytes, %s, %s", (long long) ref->info->size_bytes, ref->info->precision,
-			  whole ? "with the hash of the import" : "not those of the import");
+			  whole ? "with the hash of the import" : "not those of the import: the next call makes the file again");
 	embed_isa_apply();
 	/* a level that failed its self-test is not in use */
 	put_check(&rows, "kernels", true, "%s, equal to plain C in the self-test", emb_isa_name());
