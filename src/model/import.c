@@ -15,7 +15,7 @@
 
 #include "import/hf_config.h"
 #include "import/hf_tokenizer.h"
-#include "import/safetensors.h"
+#include "import/tensors.h"
 #include "kernels/kernels.h"
 #include "model/calibration.h"
 #include "model/packed.h"

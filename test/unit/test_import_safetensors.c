@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "import/safetensors.h"
+#include "import/tensors.h"
 
 #define T(name, dtype, shape, begin, end) \
 	"\"" name "\": {\"dtype\": \"" dtype "\", \"shape\": " shape ", \"data_offsets\": [" #begin ", " #end "]}"
@@ -250,8 +250,8 @@ test_other_formats(void)
 
 	fresh_dir();
 	CHECK(open_dir(temp_root, "x", &found, &err) == EMB_ERR_NOT_FOUND && strstr(err.message, "model.safetensors") != NULL);
-	write_text(temp_root, "pytorch_model.bin", "PK");
-	CHECK(open_dir(temp_root, "x", &found, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "pytorch_model.bin") != NULL);
+	write_text(temp_root, "tf_model.h5", "x");
+	CHECK(open_dir(temp_root, "x", &found, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "tf_model.h5") != NULL);
 	CHECK(strstr(err.hint, "model.safetensors") != NULL);
 }
 

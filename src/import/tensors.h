@@ -1,12 +1,16 @@
 /*
- * safetensors.h
- *		Weights of untrusted origin: one model.safetensors, or the shards that
- *		model.safetensors.index.json names.
+ * tensors.h
+ *		Weights of untrusted origin: model.safetensors or pytorch_model.bin, or
+ *		the shards that their .index.json names.
  *
- * Format: 8 bytes little-endian header length, a JSON header, the data
- * (safetensors 0.4 format description). As its reference implementation we
- * want the data covered by tensors without hole or overlap; unlike it we take
- * headers of at most 16 MiB (a model of 100,000 tensors needs 10).
+ * safetensors (format description 0.4): 8 bytes little-endian header length, a
+ * JSON header, the data. As its reference implementation we want the data
+ * covered by tensors without hole or overlap; unlike it we take headers of at
+ * most 16 MiB (a model of 100,000 tensors needs 10).
+ *
+ * Anything else is read as what torch.save makes of a state dict: a zip of
+ * stored members, or the stream of pickles from before torch 1.6. Of the pickle
+ * nothing is run: see pickle.h.
  *
  *		EmbTensorSet set;
  *		status = emb_tensors_open_dir(dir, mem, &set, err);
@@ -17,8 +21,8 @@
  * Files are read with pread, never mapped: one that is truncated under us is
  * an error, not a signal.
  */
-#ifndef EMB_IMPORT_SAFETENSORS_H
-#define EMB_IMPORT_SAFETENSORS_H
+#ifndef EMB_IMPORT_TENSORS_H
+#define EMB_IMPORT_TENSORS_H
 
 #include "common/error.h"
 #include "common/mem.h"
@@ -65,13 +69,10 @@ typedef struct EmbTensorSet
 	EmbTensorShard *shards;
 } EmbTensorSet;
 
-/*
- * Opens the weights of a model directory. Where transformers would fall back
- * to pytorch_model.bin, EMB_ERR_UNSUPPORTED with a hint.
- */
+/* Opens the weights of a model directory: of the files there are, the one that transformers would take. */
 extern EmbStatus emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, EmbTensorSet *set, EmbError *err);
 
-/* One file only. */
+/* One file only: torch's if its name ends in .bin, .pt or .pth, else safetensors. */
 extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem,
 									   EmbTensorSet *set, EmbError *err);
 extern void emb_tensors_close(EmbTensorSet *set);

@@ -1,0 +1,18 @@
+/*
+ * tensor_files.h
+ *		What tensors.c asks of a file format: the tensors of one open file.
+ *
+ * shard->file is open; names and tensors are filled, whatever the status
+ * emb_tensors_close releases them. number is the shard's in its set.
+ */
+#ifndef EMB_IMPORT_TENSOR_FILES_H
+#define EMB_IMPORT_TENSOR_FILES_H
+
+#include "import/tensors.h"
+
+extern EmbStatus emb_safetensors_read_shard(const char *name, int number, const EmbAllocator *mem,
+											EmbTensorShard *shard, EmbError *err);
+extern EmbStatus emb_torch_read_shard(const char *name, int number, const EmbAllocator *mem,
+									  EmbTensorShard *shard, EmbError *err);
+
+#endif
