@@ -9,6 +9,10 @@
 
 #include <cpuid.h>
 #include <stdint.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* leaf 1, ECX */
 #define LEAF1_ECX_FMA			(1u << 12)
@@ -21,11 +25,21 @@
 #define LEAF7_EBX_AVX512BW		(1u << 30)
 #define LEAF7_EBX_AVX512VL		(1u << 31)
 #define LEAF7_ECX_AVX512VNNI	(1u << 11)
+#define LEAF7_EDX_AMX_TILE		(1u << 24)
+#define LEAF7_EDX_AMX_INT8		(1u << 25)
 /* leaf 7, subleaf 1 */
 #define LEAF7_1_EAX_AVXVNNI		(1u << 4)
+/* leaf 1D, subleaf 1: palette 1 */
+#define LEAF1D_1_EBX_PALETTE	(8u << 16 | 64)	/* tiles, bytes of a row */
+#define LEAF1D_1_ECX_ROWS		16
 /* XCR0 */
 #define XCR0_AVX				0x06	/* xmm, upper halves of ymm */
 #define XCR0_AVX512				0xE6	/* and masks, upper halves of zmm 0-15, zmm 16-31 */
+#define XCR0_TILES				0x60000	/* their configuration, their data */
+
+/* Linux, arch/x86/include/uapi/asm/prctl.h; Documentation/arch/x86/xstate.rst */
+#define ARCH_REQ_XCOMP_PERM		0x1023
+#define XFEATURE_XTILEDATA		18
 
 typedef struct CpuidLeaf
 {
@@ -88,6 +102,30 @@ emb_cpu_has_avx512vnni(void)
 		os_saves(XCR0_AVX512);
 }
 
+bool
+emb_cpu_has_amx(void)
+{
+	const unsigned need = LEAF7_EDX_AMX_TILE | LEAF7_EDX_AMX_INT8;
+	CpuidLeaf	palette = cpuid(0x1D, 1);
+
+	return emb_cpu_has_avx512vnni() &&
+		(cpuid(7, 0).edx & need) == need &&
+		cpuid(0x1D, 0).eax >= 1 &&
+		palette.ebx == LEAF1D_1_EBX_PALETTE &&
+		(palette.ecx & 0xFFFF) == LEAF1D_1_ECX_ROWS &&
+		os_saves(XCR0_TILES);
+}
+
+bool
+emb_cpu_permit_amx(void)
+{
+#if defined(__linux__)
+	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+	return false;
+#endif
+}
+
 #else
 
 bool
@@ -104,6 +142,18 @@ emb_cpu_has_avxvnni(void)
 
 bool
 emb_cpu_has_avx512vnni(void)
+{
+	return false;
+}
+
+bool
+emb_cpu_has_amx(void)
+{
+	return false;
+}
+
+bool
+emb_cpu_permit_amx(void)
 {
 	return false;
 }

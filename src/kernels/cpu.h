@@ -14,5 +14,15 @@
 extern bool emb_cpu_has_avx2(void);			/* and FMA, which level avx2 requires */
 extern bool emb_cpu_has_avxvnni(void);		/* avx2 and the VEX-encoded vpdpbusd */
 extern bool emb_cpu_has_avx512vnni(void);	/* F, BW, DQ, VL, VNNI, and avx2 */
+extern bool emb_cpu_has_amx(void);			/* avx512vnni, and 8 tiles of 16 rows of 64 bytes for int8 */
+
+/*
+ * Asks the operating system to let this process (its threads, and what it
+ * forks) use the tiles, once and for ever: signal frames of a thread whose tiles
+ * are in use grow by 8 KB, and an alternate signal stack must have the room.
+ * False if it refuses: too old, a smaller alternate stack is installed, a filter
+ * of system calls. Only where emb_cpu_has_amx().
+ */
+extern bool emb_cpu_permit_amx(void);
 
 #endif

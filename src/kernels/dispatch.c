@@ -62,6 +62,7 @@ override_avx2(EmbKernels *k)
 #define TAKE_avxvnni DROP
 #define TAKE_avx512 DROP
 #define TAKE_avx512vnni DROP
+#define TAKE_amx DROP
 #define EMB_KERNEL_X86(isa, op) EMB_KERNEL_X86_LINES(isa, op)
 #include "kernels/kernels.def"
 #undef TAKE_avx2
@@ -90,11 +91,26 @@ override_avx512vnni(EmbKernels *k)
 #define TAKE_avx512vnni KEEP
 #define EMB_KERNEL_X86(isa, op) EMB_KERNEL_X86_LINES(isa, op)
 #include "kernels/kernels.def"
+#undef TAKE_avx512
+#undef TAKE_avx512vnni
+#undef TAKE_amx
+}
+
+static void
+override_amx(EmbKernels *k)
+{
+	override_avx512vnni(k);
+#define TAKE_avx512 DROP
+#define TAKE_avx512vnni DROP
+#define TAKE_amx KEEP
+#define EMB_KERNEL_X86(isa, op) EMB_KERNEL_X86_LINES(isa, op)
+#include "kernels/kernels.def"
 }
 #else
 #define override_avx2 NULL
 #define override_avxvnni NULL
 #define override_avx512vnni NULL
+#define override_amx NULL
 #endif
 
 static bool
@@ -110,9 +126,16 @@ never(void)
 	return false;
 }
 
+/* In that order: permission is asked where there is something to permit. */
+static bool
+amx_is_permitted(void)
+{
+	return emb_cpu_has_amx() && emb_cpu_permit_amx();
+}
+
 /* Best first; scalar, which is always there, last. */
 static Level levels[] = {
-	{.name = "amx", .machine_has = never},
+	{.name = "amx", .machine_has = amx_is_permitted, .fill = override_amx, .macs_per_piece = 32 << 20},
 	{.name = "avx512vnni", .machine_has = emb_cpu_has_avx512vnni, .fill = override_avx512vnni, .macs_per_piece = 32 << 20},
 	{.name = "avxvnni", .machine_has = emb_cpu_has_avxvnni, .fill = override_avxvnni, .macs_per_piece = 32 << 20},
 	{.name = "avx2", .machine_has = emb_cpu_has_avx2, .fill = override_avx2, .macs_per_piece = 32 << 20},

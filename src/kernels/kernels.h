@@ -177,7 +177,9 @@ extern const char *emb_kernels_name(void);
  * "auto", "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon". What the
  * CPU, its operating system or this build lacks is EMB_ERR_UNSUPPORTED, an
  * unknown name EMB_ERR_INVALID_ARGUMENT; both change nothing. Call it between
- * calls of the core: a call reads emb_kernels() once, at its start.
+ * calls of the core: a call reads emb_kernels() once, at its start. Where a
+ * level is tested ("auto" tests the best there is), the operating system may be
+ * asked to permit it to this process and its children: not in a server's parent.
  */
 extern EmbStatus emb_kernels_select(const char *name, EmbError *err);
 extern bool emb_kernels_is_known(const char *name);

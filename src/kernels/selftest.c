@@ -17,6 +17,10 @@
 #define N_LONG		53			/* three groups of lanes and a part */
 #define N_BYTES		56			/* and padding */
 #define N_I8_GROUPS	5
+#define N_TILED_ROWS	35		/* amx: 2 tiles of 12 rows, and one that shares a row */
+#define N_TILED_GROUPS	32		/* 2 tiles of K */
+#define N_TILED_PANELS	3		/* 2 + 1 */
+#define N_TILED_OUT		(N_TILED_PANELS * EMB_PANEL)
 
 typedef struct Inputs
 {
@@ -46,6 +50,7 @@ typedef struct Outputs
 	float		dot;
 	float		muladd[N_LONG];
 	float		gemm_i8[N_ROWS * N_OUT];
+	float		gemm_i8_tiled[N_TILED_ROWS * N_TILED_OUT];
 	struct
 	{
 		uint8_t		codes[N_BYTES];
@@ -132,6 +137,20 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->muladd_f32(out->muladd, in->b, N_LONG, 1.7f);
 }
 
+/* K by 64 and more rows than a tile: the bytes of floats are as good as any. */
+static void
+run_i8_tiled(const EmbKernels *k, const Inputs *in, Outputs *out)
+{
+	EmbGemmI8	g = {
+		.n_rows = N_TILED_ROWS, .n_groups = N_TILED_GROUPS, .n_panels = N_TILED_PANELS,
+		.a = (const uint8_t *) in->b, .a_stride = N_TILED_GROUPS * EMB_GROUP, .a_scale = in->gamma,
+		.b = (const int8_t *) (in->b + N_TILED_ROWS * N_TILED_GROUPS), .b_scale = in->a,
+		.c = out->gemm_i8_tiled, .c_stride = N_TILED_OUT
+	};
+
+	k->gemm_i8(&g);
+}
+
 static void
 run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
@@ -143,6 +162,7 @@ run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 	};
 
 	k->gemm_i8(&g);
+	run_i8_tiled(k, in, out);
 	out->quantize_i8.scale = k->quantize_i8(in->a, in->b, N_LONG, N_BYTES, out->quantize_i8.codes);
 	out->quantize_u8.scale = k->quantize_u8(in->a, in->b, N_LONG, N_BYTES, out->quantize_u8.codes,
 											&out->quantize_u8.zero);
@@ -164,7 +184,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(gemm_f32, gemm), FIELD(transpose_f32, panel), FIELD(add_norm_f32, norm),
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
-		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(quantize_i8, quantize_i8),
+		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled), FIELD(quantize_i8, quantize_i8),
 		FIELD(quantize_u8, quantize_u8), FIELD(softmax_u8, softmax_u8), FIELD(pack_keys_i8, keys),
 		FIELD(pack_values_i8, values)
 	};

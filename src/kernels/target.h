@@ -44,6 +44,7 @@
 #define EMB_TARGET_AVXVNNI "avx2,fma,avxvnni"
 #define EMB_TARGET_AVX512 "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"
 #define EMB_TARGET_AVX512VNNI "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+#define EMB_TARGET_AMX EMB_TARGET_AVX512VNNI ",amx-tile,amx-int8"
 
 #define EMB_ALWAYS_INLINE static inline __attribute__((always_inline))
 

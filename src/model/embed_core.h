@@ -243,7 +243,11 @@ extern void emb_normalize(float *x, int32_t n);
  */
 extern EmbStatus emb_isa_select(const char *name, EmbError *err);
 
-/* Whether name is one of the levels above at all, and whether it can be selected here. */
+/*
+ * Whether name is one of the levels above at all, and whether it can be selected
+ * here: the latter tests the level, and for "amx" asks the operating system to
+ * permit it to this process and its children.
+ */
 extern bool emb_isa_is_known(const char *name);
 extern bool emb_isa_is_available(const char *name);
 

@@ -59,6 +59,9 @@ check_isa(char **newval, pg_attribute_unused() void **extra, pg_attribute_unused
 		GUC_check_errdetail("Instruction set levels are auto, scalar, avx2, avxvnni, avx512vnni, amx and neon.");
 		return false;
 	}
+	/* the postmaster, which preloads us, runs no kernel and asks for no permission to: its backends fail at first use */
+	if (IsPostmasterEnvironment && !IsUnderPostmaster)
+		return true;
 	if (strcmp(*newval, "auto") != 0 && !emb_isa_is_available(*newval))
 	{
 		GUC_check_errcode(ERRCODE_FEATURE_NOT_SUPPORTED);

@@ -31,6 +31,34 @@ extern emb_op_gemm_i8 emb_gemm_i8_evex;
 #undef emb_gemm_i8_avxvnni
 #undef ROWS_MAX
 #undef PANELS_MAX
+
+/* The AMX kernel once more, on a model of its tiles: it needs AVX-512 VNNI otherwise. */
+#include "amx_model.h"
+
+#undef EMB_TARGET_AMX
+#define EMB_TARGET_AMX EMB_TARGET_AVX512VNNI
+#define emb_gemm_i8_amx emb_gemm_i8_amx_on_model
+extern emb_op_gemm_i8 emb_gemm_i8_amx_on_model;
+#include "kernels/gemm_i8_amx.c"
+#undef emb_gemm_i8_amx
+
+/* And that it used the tiles where it should, and left them as it found them. */
+static void
+gemm_i8_amx_modelled(const EmbGemmI8 *g)
+{
+	long		n_before = amx_model.n_products;
+	bool		fits = g->n_rows >= ROWS_MIN && g->n_groups % STEP_GROUPS == 0;
+	int32_t		n_tiles = (g->n_rows - 1) / TILE_ROWS + 1;
+	long		n_products = fits ? (long) n_tiles * g->n_panels * (g->n_groups / STEP_GROUPS) : 0;
+
+	emb_gemm_i8_amx_on_model(g);
+	if (amx_model.palette != 0 || amx_model.n_products != n_before + n_products)
+	{
+		printf("# rows %d groups %d panels %d: %ld products, not %ld; palette %d\n", g->n_rows, g->n_groups, g->n_panels,
+			   amx_model.n_products - n_before, n_products, amx_model.palette);
+		exit(1);
+	}
+}
 #endif
 
 #define BUFFER_BYTES	(1 << 20)
@@ -110,6 +138,12 @@ has_scalar(void)
 #define has_avxvnni emb_cpu_has_avxvnni
 #define has_avx512 emb_cpu_has_avx512vnni
 #define has_avx512vnni emb_cpu_has_avx512vnni
+
+static bool
+has_amx(void)
+{
+	return emb_cpu_has_amx() && emb_cpu_permit_amx();
+}
 
 static void
 list_kernels(void)
@@ -273,6 +307,19 @@ test_gemm(void)
 		n_wrong += compare_gemm(&one) + compare_gemm(&two);
 	}
 	CHECKF(n_wrong == 0, "%d block sizes of gemm_i8 differ", n_wrong);
+	n_wrong = 0;
+	for (int32_t n = 4; n <= 81; n += n < 52 ? 1 : 9)	/* around the tiles of amx, even and uneven */
+		for (int32_t p = 1; p <= 9; p += n % 3 + 1)
+		{
+			uint32_t	r = next_random();
+			GemmCase	c = {
+				n, 16 * (1 + n % 3), p, (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0,
+				(EmbActKind) (r >> 4 & 3)
+			};
+
+			n_wrong += compare_gemm(&c);
+		}
+	CHECKF(n_wrong == 0, "%d tiles of gemm_i8 differ", n_wrong);
 }
 
 /* A dot product by hand: what scalar makes of one element. */
@@ -541,9 +588,15 @@ main(void)
 	{
 		list_gemm_i8[n_gemm_i8].isa = "avxvnni in the encoding of AVX-512";
 		list_gemm_i8[n_gemm_i8++].fn = emb_gemm_i8_evex;
+		list_gemm_i8[n_gemm_i8].isa = "amx on a model of its tiles";
+		list_gemm_i8[n_gemm_i8++].fn = gemm_i8_amx_modelled;
 	}
-	else if (!emb_cpu_has_avxvnni())
-		skip("this CPU cannot run gemm_i8 of avxvnni in either encoding");
+	else
+	{
+		if (!emb_cpu_has_avxvnni())
+			skip("this CPU cannot run gemm_i8 of avxvnni in either encoding");
+		skip("this CPU cannot run gemm_i8 of amx, not even on a model of its tiles");
+	}
 #endif
 	test_gemm();
 	test_gemm_meaning();

@@ -1,0 +1,329 @@
+/*
+ * gemm_i8_amx.c
+ *		C = act(scaled A B + bias) in int8, AMX (Intel SDM volume 1, chapter 18;
+ *		optimization manual, chapter 20): tdpbusd adds 16 rows of 64 bytes of A by
+ *		64 rows of 16 columns of B, which is K = 64 of one panel as it is packed.
+ *
+ * 8 tile registers: 2 x 2 of sums, 2 of A, 2 of B. A step of K = 64 loads 4
+ * tiles (8 cycles each) for 4 products (16 each). A single tile of rows takes 4
+ * panels instead. No machine with AMX was at hand when this was written: the
+ * unit tests run it on a model of the tiles, the choices of speed are made by
+ * arithmetic on Intel's figures.
+ *
+ * Tiles are configured once a call, all of as many rows, as near to 16 as M
+ * allows: 40 rows are 14, 14 and 14, the last of which begins 2 rows early and
+ * does not finish those again. Reconfiguring for a shorter tail would clear all
+ * tiles for every group of panels. They are released before the return, so that
+ * the kernel of the operating system saves no tiles between calls.
+ *
+ * Few rows, and K that is no multiple of 64 (attention's), go to AVX-512 VNNI.
+ */
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/gemm_i8.h"
+#include "kernels/registry.h"
+#include "kernels/target.h"
+
+#define TILE_ROWS		16		/* at most, of a tile register */
+#define TILE_BYTES		64		/* of a row of it */
+#define STEP_GROUPS		16		/* K = 64: a tile of B */
+#define STEP_BYTES		(STEP_GROUPS * EMB_PANEL * EMB_GROUP)
+#define GROUP_PANELS	4		/* panels that stay in the first-level cache while rows pass by */
+
+/*
+ * A product of r rows takes about r cycles, but 4 chains of latency 52 no less
+ * than 52 a step; AVX-512 VNNI needs 8 cycles a row and panel. Even at 2 rows,
+ * and a call configures and releases.
+ */
+#define ROWS_MIN		4
+
+/* Tile registers: sums 0..3, A 4 and 5, B 6 and 7. */
+#define N_SUMS			4
+#define N_TILES			8
+
+/* The operand of ldtilecfg, palette 1. */
+typedef struct TileConfig
+{
+	uint8_t		palette;
+	uint8_t		start_row;
+	uint8_t		reserved[14];
+	uint16_t	row_bytes[16];	/* 8 registers, then zeros */
+	uint8_t		rows[16];
+} TileConfig;
+
+_Static_assert(sizeof(TileConfig) == 64, "ldtilecfg reads 64 bytes");
+
+/* A tile of rows by n_panels panels whose sums lie in Work, not yet turned into C. */
+typedef struct Pending
+{
+	EmbTileI8	t;
+	int32_t		first_row;		/* rows before it are another tile's */
+	int32_t		n_panels;
+} Pending;
+
+typedef struct Work
+{
+	_Alignas(64) int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL];
+	const EmbGemmI8 *g;
+	int32_t		tile_rows;
+	int32_t		n_pending;		/* its tiles' sums lie one after the other */
+	Pending		pending[2];
+} Work;
+
+/* One or two tiles of rows, one below the other. */
+typedef struct Strip
+{
+	EmbTileI8	t[2];
+	int32_t		first_row[2];
+	int32_t		n_tiles;
+} Strip;
+
+EMB_TARGET_BEGIN(EMB_TARGET_AMX)
+
+#include "kernels/gemm_i8_zmm.h"
+
+static void
+configure_tiles(int32_t tile_rows)
+{
+	TileConfig	config = {.palette = 1};
+
+	for (int i = 0; i < N_TILES; i++)
+	{
+		config.row_bytes[i] = TILE_BYTES;
+		config.rows[i] = (uint8_t) (i < 6 ? tile_rows : STEP_GROUPS);
+	}
+	/* some compilers believe that ldtilecfg reads 8 bytes, and tileloadd none */
+	__asm__ volatile ("" : : "r" (&config) : "memory");
+	_tile_loadconfig(&config);
+}
+
+/* bytes is a constant. */
+EMB_ALWAYS_INLINE void
+prefetch_ahead(const int8_t *b, size_t ahead)
+{
+	if (ahead != 0)
+		for (int i = 0; i < STEP_BYTES; i += 64)
+			_mm_prefetch((const char *) (b + ahead + i), _MM_HINT_T1);
+}
+
+/* Sums 0 and 1 of the upper tile of rows by 2 panels, 2 and 3 of the lower. */
+static void
+multiply_2x2(const EmbTileI8 *upper, const EmbTileI8 *lower)
+{
+	const uint8_t *a0 = upper->a,
+			   *a1 = lower->a;
+	const int8_t *b0 = upper->b,
+			   *b1 = b0 + upper->b_stride;
+
+	_tile_zero(0);
+	_tile_zero(1);
+	_tile_zero(2);
+	_tile_zero(3);
+	for (int32_t left = upper->n_groups; left > 0; left -= STEP_GROUPS)
+	{
+		_tile_loadd(6, b0, TILE_BYTES);
+		_tile_loadd(4, a0, upper->a_stride);
+		_tile_dpbusd(0, 4, 6);
+		_tile_loadd(7, b1, TILE_BYTES);
+		_tile_dpbusd(1, 4, 7);
+		_tile_loadd(5, a1, upper->a_stride);
+		_tile_dpbusd(2, 5, 6);
+		_tile_dpbusd(3, 5, 7);
+		prefetch_ahead(b0, upper->b_ahead);
+		prefetch_ahead(b1, upper->b_ahead);
+		a0 += STEP_GROUPS * EMB_GROUP;
+		a1 += STEP_GROUPS * EMB_GROUP;
+		b0 += STEP_BYTES;
+		b1 += STEP_BYTES;
+	}
+}
+
+/* Sums 0 .. n_panels - 1 of one tile of rows; n_panels is 1, 2 or 4, a constant of each instance below. */
+EMB_ALWAYS_INLINE void
+multiply_1xn(const EmbTileI8 *t, const int n_panels)
+{
+	const uint8_t *a = t->a;
+	const int8_t *b = t->b;
+
+	_tile_zero(0);
+	_tile_zero(1);
+	_tile_zero(2);
+	_tile_zero(3);
+	for (int32_t left = t->n_groups; left > 0; left -= STEP_GROUPS)
+	{
+		_tile_loadd(4, a, t->a_stride);
+		_tile_loadd(6, b, TILE_BYTES);
+		_tile_dpbusd(0, 4, 6);
+		if (n_panels > 1)
+		{
+			_tile_loadd(7, b + t->b_stride, TILE_BYTES);
+			_tile_dpbusd(1, 4, 7);
+		}
+		if (n_panels > 2)
+		{
+			_tile_loadd(6, b + 2 * t->b_stride, TILE_BYTES);
+			_tile_dpbusd(2, 4, 6);
+			_tile_loadd(7, b + 3 * t->b_stride, TILE_BYTES);
+			_tile_dpbusd(3, 4, 7);
+		}
+		for (int p = 0; p < n_panels; p++)
+			prefetch_ahead(b + p * t->b_stride, t->b_ahead);
+		a += STEP_GROUPS * EMB_GROUP;
+		b += STEP_BYTES;
+	}
+}
+
+static void
+multiply_1x1(const EmbTileI8 *t)
+{
+	multiply_1xn(t, 1);
+}
+
+static void
+multiply_1x2(const EmbTileI8 *t)
+{
+	multiply_1xn(t, 2);
+}
+
+static void
+multiply_1x4(const EmbTileI8 *t)
+{
+	multiply_1xn(t, 4);
+}
+
+static void
+store_sums(Work *w)
+{
+	_tile_stored(0, w->sums[0], TILE_BYTES);
+	_tile_stored(1, w->sums[1], TILE_BYTES);
+	_tile_stored(2, w->sums[2], TILE_BYTES);
+	_tile_stored(3, w->sums[3], TILE_BYTES);
+}
+
+static void
+finish_pending(Work *w)
+{
+	static void (*const activate[4]) (float *x, int32_t n) =
+		{NULL, emb_gelu_f32_avx512, emb_gelu_tanh_f32_avx512, emb_relu_f32_avx512};
+
+	for (int32_t i = 0; i < w->n_pending; i++)
+	{
+		const Pending *done = &w->pending[i];
+
+		for (int32_t r = done->first_row; r < w->tile_rows; r++)
+		{
+			for (int32_t p = 0; p < done->n_panels; p++)
+				finish_zmm(&done->t, r, p, _mm512_load_si512(w->sums[i * done->n_panels + p][r]));
+			if (activate[w->g->act] != NULL)
+				activate[w->g->act] (done->t.c + r * done->t.c_stride, done->n_panels * EMB_PANEL);
+		}
+	}
+	w->n_pending = 0;
+}
+
+/*
+ * Multiplies, finishes the tiles before while the units are at it (the products
+ * are tens of instructions and hundreds of cycles, the window of the CPU holds
+ * what follows), then takes their place.
+ */
+static void
+multiply_strip(Work *w, const Strip *strip, int32_t first, int32_t n_tiles, int32_t n_panels)
+{
+	if (n_tiles == 2)
+		multiply_2x2(&strip->t[0], &strip->t[1]);
+	else if (n_panels == 4)
+		multiply_1x4(&strip->t[first]);
+	else if (n_panels == 2)
+		multiply_1x2(&strip->t[first]);
+	else
+		multiply_1x1(&strip->t[first]);
+	finish_pending(w);
+	store_sums(w);
+	w->n_pending = n_tiles;
+	for (int32_t i = 0; i < n_tiles; i++)
+		w->pending[i] = (Pending) {strip->t[first + i], strip->first_row[first + i], n_panels};
+}
+
+static void
+strip_next_panels(Strip *strip, int32_t n_panels)
+{
+	for (int32_t i = 0; i < strip->n_tiles; i++)
+		emb_gemm_i8_next_panels(&strip->t[i], n_panels);
+}
+
+/* A strip by a group of panels. */
+static void
+multiply_group(Work *w, Strip strip, int32_t n_panels)
+{
+	int32_t		n_taken;
+
+	for (int32_t left = n_panels; left > 0; left -= n_taken)
+	{
+		n_taken = left >= 4 && strip.n_tiles == 1 ? 4 : left >= 2 ? 2 : 1;
+		if (strip.n_tiles == 2 && n_taken == 1)
+		{
+			multiply_strip(w, &strip, 0, 1, 1);
+			multiply_strip(w, &strip, 1, 1, 1);
+		}
+		else
+			multiply_strip(w, &strip, 0, strip.n_tiles, n_taken);
+		strip_next_panels(&strip, n_taken);
+	}
+}
+
+/* Tiles i and i + 1 of the rows below which n_tiles lie; t is of row 0. */
+static Strip
+make_strip(const Work *w, const EmbTileI8 *t, int32_t i, int32_t n_tiles)
+{
+	Strip		strip = {.n_tiles = n_tiles - i < 2 ? n_tiles - i : 2};
+
+	for (int32_t j = 0; j < strip.n_tiles; j++)
+	{
+		int32_t		row = (i + j) * w->tile_rows;
+		int32_t		start = row < w->g->n_rows - w->tile_rows ? row : w->g->n_rows - w->tile_rows;
+
+		strip.t[j] = *t;
+		emb_gemm_i8_next_rows(&strip.t[j], start);
+		strip.first_row[j] = row - start;
+	}
+	return strip;
+}
+
+void
+emb_gemm_i8_amx(const EmbGemmI8 *g)
+{
+	int32_t		n_tiles = (g->n_rows - 1) / TILE_ROWS + 1;
+	EmbTileI8	group = emb_gemm_i8_first_tile(g);
+	Work		w;
+
+	if (g->n_rows < ROWS_MIN || g->n_groups % STEP_GROUPS != 0)
+	{
+		emb_gemm_i8_avx512vnni(g);
+		return;
+	}
+	w.g = g;
+	w.tile_rows = (g->n_rows - 1) / n_tiles + 1;
+	w.n_pending = 0;
+	configure_tiles(w.tile_rows);
+	for (int32_t left = g->n_panels; left > 0; left -= GROUP_PANELS)
+	{
+		int32_t		n_panels = left < GROUP_PANELS ? left : GROUP_PANELS;
+
+		for (int32_t i = 0; i < n_tiles; i += 2)
+		{
+			/* the next group's panels, while the first rows pass by this one's */
+			group.b_ahead = i == 0 && left >= 2 * n_panels ? n_panels * group.b_stride : 0;
+			multiply_group(&w, make_strip(&w, &group, i, n_tiles), n_panels);
+		}
+		emb_gemm_i8_next_panels(&group, n_panels);
+	}
+	finish_pending(&w);
+	_tile_release();
+}
+
+EMB_TARGET_END
+
+#endif
