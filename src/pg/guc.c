@@ -5,6 +5,7 @@
  */
 #include "pg/glue.h"
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "pg/cache.h"
