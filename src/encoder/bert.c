@@ -49,6 +49,7 @@ lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_long
 		w->q_wide = take(base, at, chunk * pass->q_wide_stride);
 		w->scales = take(base, at, chunk * sizeof(float));
 		w->zeros = take(base, at, chunk * sizeof(int32_t));
+		w->ranges = take(base, at, chunk * EMB_RANGE * sizeof(float));
 	}
 	w->attention = take(base, at, i8 ? emb_attention_i8_scratch_bytes(head_size, n_longest)
 						: emb_attention_f32_scratch_bytes(head_size, n_longest));

@@ -7,6 +7,8 @@
  * smoothing factors on the way; its product is scaled back in the kernel. The
  * row that a norm leaves is still in the first-level cache then.
  */
+#include <string.h>
+
 #include "encoder/bert_pass.h"
 
 /*
@@ -25,26 +27,19 @@ quantize_rows(EmbBertPass *pass, EmbBertWorker *w, const float *x, size_t x_stri
 	return emb_work_spend(&w->work, 4 * (int64_t) n_rows * n);
 }
 
-/* Rows of x to the worker's q_in, its wide to q_wide. */
+/* Rows of x to the worker's q_in. */
 static bool
 quantize_hidden(EmbBertPass *pass, EmbBertWorker *w, const float *x, const float *factor, int32_t n_rows)
 {
 	return quantize_rows(pass, w, x, pass->stride, factor, pass->bert->hidden, n_rows, w->q_in, pass->q_stride);
 }
 
-static bool
-quantize_wide(EmbBertPass *pass, EmbBertWorker *w, const float *factor, int32_t n_rows)
+/* x W^T + b of quantized rows. */
+static EmbGemmI8
+product(const EmbBertWorker *w, const EmbLinearI8 *linear, int32_t n_rows, const uint8_t *x, size_t x_stride,
+		float *y, size_t y_stride)
 {
-	return quantize_rows(pass, w, w->wide, pass->wide_stride, factor, pass->bert->intermediate, n_rows,
-						 w->q_wide, pass->q_wide_stride);
-}
-
-/* y = act(x W^T + b) of quantized rows. */
-static bool
-project(EmbBertWorker *w, const EmbLinearI8 *linear, int32_t n_rows, const uint8_t *x, size_t x_stride,
-		EmbActKind act, float *y, size_t y_stride)
-{
-	EmbGemmI8	g = {
+	return (EmbGemmI8) {
 		.n_rows = n_rows,
 		.n_groups = (int32_t) (x_stride / 4),
 		.n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
@@ -57,9 +52,15 @@ project(EmbBertWorker *w, const EmbLinearI8 *linear, int32_t n_rows, const uint8
 		.b_sums = linear->sums,
 		.bias = linear->bias,
 		.c = y,
-		.c_stride = y_stride,
-		.act = act
+		.c_stride = y_stride
 	};
+}
+
+static bool
+project(EmbBertWorker *w, const EmbLinearI8 *linear, int32_t n_rows, const uint8_t *x, size_t x_stride,
+		float *y, size_t y_stride)
+{
+	EmbGemmI8	g = product(w, linear, n_rows, x, x_stride, y, y_stride);
 
 	return emb_work_multiply_i8(&w->work, &g);
 }
@@ -88,10 +89,37 @@ project_qkv(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, i
 
 	return quantize_hidden(pass, w, pass->x + at, l->attn_in_factor, n_rows) &&
 		(!keys_values ||
-		 (project(w, &l->key, n_rows, w->q_in, pass->q_stride, EMB_ACT_KIND_NONE, pass->k + at, pass->stride) &&
-		  project(w, &l->value, n_rows, w->q_in, pass->q_stride, EMB_ACT_KIND_NONE, pass->v + at, pass->stride))) &&
+		 (project(w, &l->key, n_rows, w->q_in, pass->q_stride, pass->k + at, pass->stride) &&
+		  project(w, &l->value, n_rows, w->q_in, pass->q_stride, pass->v + at, pass->stride))) &&
 		(!queries ||
-		 project(w, &l->query, n_rows, w->q_in, pass->q_stride, EMB_ACT_KIND_NONE, pass->q + at, pass->stride));
+		 project(w, &l->query, n_rows, w->q_in, pass->q_stride, pass->q + at, pass->stride));
+}
+
+/*
+ * The worker's q_wide from its q_in. The product leaves the rows' ranges, so
+ * quantizing them is one pass over wide, which is the largest of all buffers.
+ */
+static bool
+widen(EmbBertPass *pass, EmbBertWorker *w, const EmbBertLayerI8 *l, int32_t n_rows)
+{
+	int32_t		n = pass->bert->intermediate;
+	EmbGemmI8	g = product(w, &l->ffn_up, n_rows, w->q_in, pass->q_stride, w->wide, pass->wide_stride);
+
+	g.act = act_kind(pass->bert->activation);
+	if (n % EMB_PANEL != 0)
+		/* the factors do not reach to the end of the last panel */
+		return emb_work_multiply_i8(&w->work, &g) &&
+			quantize_rows(pass, w, w->wide, pass->wide_stride, l->ffn_mid_factor, n, n_rows, w->q_wide, pass->q_wide_stride);
+	g.factor = l->ffn_mid_factor;
+	g.range = w->ranges;
+	memset(w->ranges, 0, n_rows * EMB_RANGE * sizeof(float));
+	if (!emb_work_multiply_i8(&w->work, &g))
+		return false;
+	for (int32_t i = 0; i < n_rows; i++)
+		w->scales[i] = pass->kernels->quantize_range_u8(w->wide + i * pass->wide_stride, w->ranges + i * EMB_RANGE, n,
+														(int32_t) pass->q_wide_stride,
+														w->q_wide + i * pass->q_wide_stride, &w->zeros[i]);
+	return emb_work_spend(&w->work, 2 * (int64_t) n_rows * n);
 }
 
 static bool
@@ -102,13 +130,11 @@ finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_
 	const float *context = pass->q + first * pass->stride;
 
 	return quantize_hidden(pass, w, context, NULL, n_rows) &&
-		project(w, &l->attn_out, n_rows, w->q_in, pass->q_stride, EMB_ACT_KIND_NONE, w->sum, pass->stride) &&
+		project(w, &l->attn_out, n_rows, w->q_in, pass->q_stride, w->sum, pass->stride) &&
 		emb_bert_add_norm(pass, w, &l->attn_norm, first, n_rows) &&
 		quantize_hidden(pass, w, x, l->ffn_in_factor, n_rows) &&
-		project(w, &l->ffn_up, n_rows, w->q_in, pass->q_stride, act_kind(pass->bert->activation),
-				w->wide, pass->wide_stride) &&
-		quantize_wide(pass, w, l->ffn_mid_factor, n_rows) &&
-		project(w, &l->ffn_down, n_rows, w->q_wide, pass->q_wide_stride, EMB_ACT_KIND_NONE, w->sum, pass->stride) &&
+		widen(pass, w, l, n_rows) &&
+		project(w, &l->ffn_down, n_rows, w->q_wide, pass->q_wide_stride, w->sum, pass->stride) &&
 		emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows);
 }
 

@@ -27,6 +27,7 @@ typedef struct EmbBertWorker
 	uint8_t    *q_wide;			/* [chunk, intermediate] */
 	float	   *scales;			/* [chunk] of q_in or q_wide */
 	int32_t    *zeros;			/* [chunk] */
+	float	   *ranges;			/* [chunk][EMB_RANGE] of wide */
 	void	   *attention;		/* scratch of attention.h */
 } EmbBertWorker;
 

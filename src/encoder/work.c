@@ -117,6 +117,11 @@ multiply_piece_i8(EmbWork *work, const EmbGemmI8 *g, int32_t m0, int32_t n_rows,
 		piece.b_sums += columns;
 	if (g->bias != NULL)
 		piece.bias += columns;
+	if (g->factor != NULL)
+	{
+		piece.factor += columns;
+		piece.range += m0 * EMB_RANGE;
+	}
 	piece.c += m0 * g->c_stride + columns;
 	work->kernels->gemm_i8(&piece);
 	return emb_work_spend(work, n_macs + (g->act == EMB_ACT_KIND_NONE ? 0 : n_elems * MACS_PER_ACTIVATION));

@@ -11,7 +11,7 @@
 #ifndef EMB_KERNELS_GEMM_I8_H
 #define EMB_KERNELS_GEMM_I8_H
 
-#include "kernels/kernels.h"
+#include "kernels/registry.h"
 
 /* R rows by P panels. */
 typedef struct EmbTileI8
@@ -29,6 +29,9 @@ typedef struct EmbTileI8
 	const float *bias;			/* [16 P], or NULL */
 	float	   *c;				/* [R, 16 P] */
 	size_t		c_stride;
+	EmbActKind	act;
+	const float *factor;		/* [16 P], or NULL */
+	float	   *range;			/* [R][EMB_RANGE], with factor */
 } EmbTileI8;
 
 typedef void (*EmbTileI8Fn) (const EmbTileI8 *t);
@@ -42,7 +45,7 @@ typedef struct EmbGemmI8Level
 	int32_t		rows_max;		/* of a tile */
 	int32_t		panels_max;
 	EmbPickI8	pick;
-	void		(*activate[4]) (float *x, int32_t n);	/* by EmbActKind */
+	emb_op_activate_rows *activate;
 } EmbGemmI8Level;
 
 /* Of the first panel and row. */
@@ -61,7 +64,10 @@ emb_gemm_i8_first_tile(const EmbGemmI8 *g)
 		.b_sums = g->b_sums,
 		.bias = g->bias,
 		.c = g->c,
-		.c_stride = g->c_stride
+		.c_stride = g->c_stride,
+		.act = g->act,
+		.factor = g->factor,
+		.range = g->range
 	};
 }
 
@@ -76,6 +82,8 @@ emb_gemm_i8_next_panels(EmbTileI8 *t, int32_t n_panels)
 		t->b_sums += n_columns;
 	if (t->bias != NULL)
 		t->bias += n_columns;
+	if (t->factor != NULL)
+		t->factor += n_columns;
 	t->c += n_columns;
 }
 
@@ -86,6 +94,8 @@ emb_gemm_i8_next_rows(EmbTileI8 *t, int32_t n_rows)
 	t->a_scale += n_rows;
 	if (t->a_zero != NULL)
 		t->a_zero += n_rows;
+	if (t->factor != NULL)
+		t->range += n_rows * EMB_RANGE;
 	t->c += n_rows * t->c_stride;
 }
 
@@ -96,18 +106,24 @@ emb_gemm_i8_tile_rows(int32_t n_rows, int32_t n_tiles, int32_t i)
 	return n_rows / n_tiles + (i < n_rows % n_tiles);
 }
 
+/* What follows the product of a tile, while C is in the first-level cache still. */
+static inline void
+emb_gemm_i8_activate(const EmbTileI8 *t, emb_op_activate_rows *activate, int32_t n_rows, int32_t n_panels)
+{
+	if (t->act != EMB_ACT_KIND_NONE || t->factor != NULL)
+		activate(t->act, t->c, t->c_stride, n_rows, n_panels, t->factor, t->range);
+}
+
 /* A tile of rows under a group of panels; what is not a whole group goes in smaller tiles. */
 static inline void
-emb_gemm_i8_block(const EmbGemmI8Level *level, EmbActKind act, int32_t n_rows, int32_t n_panels, EmbTileI8 t)
+emb_gemm_i8_block(const EmbGemmI8Level *level, int32_t n_rows, int32_t n_panels, EmbTileI8 t)
 {
 	int32_t		n_taken;
 
 	for (int32_t left = n_panels; left > 0; left -= n_taken)
 	{
 		level->pick(n_rows, left, &n_taken) (&t);
-		/* C is in the first-level cache still */
-		for (int32_t r = 0; level->activate[act] != NULL && r < n_rows; r++)
-			level->activate[act] (t.c + r * t.c_stride, n_taken * EMB_PANEL);
+		emb_gemm_i8_activate(&t, level->activate, n_rows, n_taken);
 		emb_gemm_i8_next_panels(&t, n_taken);
 	}
 }
@@ -128,7 +144,7 @@ emb_gemm_i8_walk(const EmbGemmI8 *g, const EmbGemmI8Level *level)
 		{
 			int32_t		n_rows = emb_gemm_i8_tile_rows(g->n_rows, n_tiles, i);
 
-			emb_gemm_i8_block(level, g->act, n_rows, n_panels, t);
+			emb_gemm_i8_block(level, n_rows, n_panels, t);
 			emb_gemm_i8_next_rows(&t, n_rows);
 			t.b_ahead = 0;
 		}

@@ -206,20 +206,16 @@ store_sums(Work *w)
 static void
 finish_pending(Work *w)
 {
-	static void (*const activate[4]) (float *x, int32_t n) =
-		{NULL, emb_gelu_f32_avx512, emb_gelu_tanh_f32_avx512, emb_relu_f32_avx512};
-
 	for (int32_t i = 0; i < w->n_pending; i++)
 	{
 		const Pending *done = &w->pending[i];
+		EmbTileI8	fresh = done->t;	/* without the rows that the tile before has finished */
 
 		for (int32_t r = done->first_row; r < w->tile_rows; r++)
-		{
 			for (int32_t p = 0; p < done->n_panels; p++)
 				finish_zmm(&done->t, r, p, _mm512_load_si512(w->sums[i * done->n_panels + p][r]));
-			if (activate[w->g->act] != NULL)
-				activate[w->g->act] (done->t.c + r * done->t.c_stride, done->n_panels * EMB_PANEL);
-		}
+		emb_gemm_i8_next_rows(&fresh, done->first_row);
+		emb_gemm_i8_activate(&fresh, emb_activate_rows_avx512, w->tile_rows - done->first_row, done->n_panels);
 	}
 	w->n_pending = 0;
 }

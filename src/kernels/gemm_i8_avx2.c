@@ -137,8 +137,6 @@ static void
 block_avx2(const EmbGemmI8 *g, EmbTileI8 t, int32_t n_rows, int32_t n_panels)
 {
 	static const TileFn tiles[ROWS_MAX] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};
-	static void (*const activate[4]) (float *x, int32_t n) =
-		{NULL, emb_gelu_f32_avx2, emb_gelu_tanh_f32_avx2, emb_relu_f32_avx2};
 	PartedRows	parted;
 
 	for (int32_t k0 = 0; k0 < g->n_groups; k0 += BLOCK_GROUPS)
@@ -154,8 +152,7 @@ block_avx2(const EmbGemmI8 *g, EmbTileI8 t, int32_t n_rows, int32_t n_panels)
 			emb_gemm_i8_next_panels(&part, 1);
 		}
 	}
-	for (int32_t r = 0; activate[g->act] != NULL && r < n_rows; r++)
-		activate[g->act] (t.c + r * t.c_stride, n_panels * EMB_PANEL);
+	emb_gemm_i8_activate(&t, emb_activate_rows_avx2, n_rows, n_panels);
 }
 
 void

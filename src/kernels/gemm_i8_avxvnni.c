@@ -104,7 +104,7 @@ emb_gemm_i8_avxvnni(const EmbGemmI8 *g)
 {
 	static const EmbGemmI8Level level = {
 		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni,
-		.activate = {NULL, emb_gelu_f32_avx2, emb_gelu_tanh_f32_avx2, emb_relu_f32_avx2}
+		.activate = emb_activate_rows_avx2
 	};
 
 	emb_gemm_i8_walk(g, &level);

@@ -25,17 +25,6 @@ subtract_zero(int32_t sum, int32_t zero, int32_t b_sum)
 	return (int32_t) ((uint32_t) sum - (uint32_t) zero * (uint32_t) b_sum);
 }
 
-static void
-activate_scalar(EmbActKind act, float *x, int32_t n)
-{
-	if (act == EMB_ACT_KIND_GELU)
-		emb_gelu_f32_scalar(x, n);
-	else if (act == EMB_ACT_KIND_GELU_TANH)
-		emb_gelu_tanh_f32_scalar(x, n);
-	else if (act == EMB_ACT_KIND_RELU)
-		emb_relu_f32_scalar(x, n);
-}
-
 void
 emb_gemm_i8_scalar(const EmbGemmI8 *g)
 {
@@ -59,6 +48,7 @@ emb_gemm_i8_scalar(const EmbGemmI8 *g)
 				c[n] = g->bias != NULL ? fmaf((float) sum, factor, g->bias[n]) : (float) sum * factor;
 			}
 		}
-		activate_scalar(g->act, c, g->n_panels * EMB_PANEL);
 	}
+	if (g->act != EMB_ACT_KIND_NONE || g->factor != NULL)
+		emb_activate_rows_scalar(g->act, g->c, g->c_stride, g->n_rows, g->n_panels, g->factor, g->range);
 }

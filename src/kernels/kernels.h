@@ -48,6 +48,13 @@
  * Rows in int8. rint rounds to nearest even; a sum is exact, in int32. What is
  * not finite gives defined bits (NaN the lowest code), equal on all levels.
  *
+ * activate_rows	x[m][n] = act(x[m][n]) for m < n_rows, n < 16 n_panels, row stride stride. With
+ *					factor, not NULL: x = act(x) * factor[n], and in range[m]: [j] = max(-x, [j]),
+ *					[16 + j] = max(x, [16 + j]) for j = n mod 16; it starts as zeros.
+ *					act: none; gelu, gelu_tanh to an absolute error of 2.6e-4, exactly 0 and x
+ *					beyond +-4; relu. NaN becomes 0 unless act is none.
+ * quantize_range_u8	quantize_u8 of x without a factor and in one pass, for lo = -max(range[0 .. 15]),
+ *					hi = max(range[16 .. 31]). q is cut, so a wrong range does no harm.
  * quantize_i8		y = x * factor (x alone if factor is NULL);
  *					m = min(max(max |y|, 1e-30), 1e38); q = 128 + rint(y * (127 / m)), cut to
  *					1 .. 255; returns m / 127. y is about (q - 128) times it.
@@ -82,7 +89,17 @@
 #define EMB_PANEL			16	/* columns of a panel */
 #define EMB_GEMM_K_BLOCK	384 /* products of one fused chain */
 #define EMB_GROUP			4	/* bytes of one column that lie together */
+#define EMB_RANGE			32	/* floats that keep the range of a row: 16 lanes of -lo, 16 of hi */
 #define EMB_PACK_I8_K		64	/* K of packed int8 weights is a multiple of it */
+
+/* An activation of rows that become bytes. */
+typedef enum EmbActKind
+{
+	EMB_ACT_KIND_NONE = 0,
+	EMB_ACT_KIND_GELU = 1,
+	EMB_ACT_KIND_GELU_TANH = 2,
+	EMB_ACT_KIND_RELU = 3
+} EmbActKind;
 
 /*
  * C[m][n] = (..((S_0 + S_1) + S_2)..) + bias[n], where
@@ -110,17 +127,9 @@ typedef struct EmbGemmF32
 	size_t		c_stride;
 } EmbGemmF32;
 
-/* What follows the product: nothing, or gelu_f32, gelu_tanh_f32, relu_f32 over all columns. */
-typedef enum EmbActKind
-{
-	EMB_ACT_KIND_NONE = 0,
-	EMB_ACT_KIND_GELU = 1,
-	EMB_ACT_KIND_GELU_TANH = 2,
-	EMB_ACT_KIND_RELU = 3
-} EmbActKind;
-
 /*
- * C[m][n] = act(fma((float) (S[m][n] - a_zero[m] * b_sums[n]), a_scale[m] * b_scale[n], bias[n])),
+ * C = fma((float) (S[m][n] - a_zero[m] * b_sums[n]), a_scale[m] * b_scale[n], bias[n]),
+ * then activate_rows(act, C, .., factor, range) unless act is none and factor NULL.
  * S[m][n] = sum over k < K of A[m][k] B[k][n], exact, K = 4 n_groups.
  *
  * A [n_rows, K] of u8, row stride a_stride >= K bytes.
@@ -150,6 +159,8 @@ typedef struct EmbGemmI8
 	float	   *c;
 	size_t		c_stride;		/* floats */
 	EmbActKind	act;
+	const float *factor;		/* [16 n_panels], or NULL */
+	float	   *range;			/* [n_rows][EMB_RANGE], with factor */
 } EmbGemmI8;
 
 typedef struct EmbKernels

@@ -23,6 +23,14 @@ larger_magnitude(v16 y, v16 largest)
 	return v16_max(v16_sub(v16_set(0.0f), y), v16_max(y, largest));
 }
 
+/* The largest -y and y so far, by lanes. */
+EMB_ALWAYS_INLINE void
+widen_range(v16 y, v16 *below, v16 *above)
+{
+	*below = v16_max(v16_sub(v16_set(0.0f), y), *below);
+	*above = v16_max(y, *above);
+}
+
 /* Up to 16 floats, times their factors; zeros behind the last. */
 EMB_ALWAYS_INLINE v16
 load_scaled(const float *x, const float *factor, int32_t i, int32_t n)
@@ -88,30 +96,133 @@ EMB_NAME(quantize_i8) (const float *x, const float *factor, int32_t n, int32_t n
 	return m / 127.0f;
 }
 
-float
-EMB_NAME(quantize_u8) (const float *x, const float *factor, int32_t n, int32_t n_padded, uint8_t *q, int32_t *zero)
+/* Codes of a row whose elements times their factors are at least -below and at most above, by lanes. */
+EMB_ALWAYS_INLINE float
+quantize_between(const float *x, const float *factor, v16 below, v16 above,
+				 int32_t n, int32_t n_padded, uint8_t *q, int32_t *zero)
 {
-	v16			below = v16_set(0.0f),	/* -lo */
-				above = v16_set(0.0f);
-	float		minus_lo,
-				range,
-				inverse,
-				zero_rounded;
+	float		minus_lo = bounded(v16_largest(below), 0.0f, MAGNITUDE_MAX);
+	float		hi = bounded(v16_largest(above), 0.0f, MAGNITUDE_MAX);
+	float		range = bounded(minus_lo + hi, MAGNITUDE_MIN, 2 * MAGNITUDE_MAX);
+	float		inverse = 255.0f / range;
+	float		zero_rounded = (minus_lo * inverse + ROUNDER) - ROUNDER;
 
-	for (int32_t i = 0; i < n; i += 16)
-	{
-		v16			y = load_scaled(x, factor, i, n);
-
-		below = v16_max(v16_sub(v16_set(0.0f), y), below);
-		above = v16_max(y, above);
-	}
-	minus_lo = bounded(v16_largest(below), 0.0f, MAGNITUDE_MAX);
-	range = bounded(minus_lo + bounded(v16_largest(above), 0.0f, MAGNITUDE_MAX), MAGNITUDE_MIN, 2 * MAGNITUDE_MAX);
-	inverse = 255.0f / range;
-	zero_rounded = (minus_lo * inverse + ROUNDER) - ROUNDER;
 	store_codes(x, factor, n, n_padded, inverse, zero_rounded, 0, q);
 	*zero = (int32_t) zero_rounded;
 	return range / 255.0f;
+}
+
+float
+EMB_NAME(quantize_u8) (const float *x, const float *factor, int32_t n, int32_t n_padded, uint8_t *q, int32_t *zero)
+{
+	v16			below = v16_set(0.0f);
+	v16			above = v16_set(0.0f);
+
+	for (int32_t i = 0; i < n; i += 16)
+		widen_range(load_scaled(x, factor, i, n), &below, &above);
+	return quantize_between(x, factor, below, above, n, n_padded, q, zero);
+}
+
+float
+EMB_NAME(quantize_range_u8) (const float *x, const float *range, int32_t n, int32_t n_padded, uint8_t *q, int32_t *zero)
+{
+	return quantize_between(x, NULL, v16_load(range), v16_load(range + EMB_PANEL), n, n_padded, q, zero);
+}
+
+/*
+ * GELU for rows that become bytes: max(x, 0) - a s(c - a)^2, a = min(|x|, c),
+ * s a polynomial without a constant term. So it is exactly 0 and x beyond the
+ * cut c, and 0 at 0; s^2 = (1 - erf(a / sqrt 2)) / 2 in between to an absolute
+ * error of the whole below 2.6e-4, a minimax fit of our own: a tenth of half a
+ * step where the row reaches 1.3. Eight operations instead of twelve and a division.
+ */
+EMB_ALWAYS_INLINE v16
+gelu_with(v16 x, float cut, float s4, float s3, float s2, float s1)
+{
+	v16			a = v16_min(v16_abs(x), v16_set(cut));
+	v16			b = v16_sub(v16_set(cut), a);
+	v16			s = v16_fma(v16_set(s4), b, v16_set(s3));
+
+	s = v16_fma(s, b, v16_set(s2));
+	s = v16_fma(s, b, v16_set(s1));
+	s = v16_mul(s, b);
+	return v16_fma(v16_mul(a, s), v16_sub(v16_set(0.0f), s), v16_max(x, v16_set(0.0f)));
+}
+
+EMB_ALWAYS_INLINE v16
+coarse_gelu_v16(v16 x)
+{
+	return gelu_with(x, 3.84375f, -0x1.84b868p-8f, 0x1.640c8ap-5f, -0x1.7a4d98p-5f, 0x1.ccf290p-5f);
+}
+
+EMB_ALWAYS_INLINE v16
+coarse_gelu_tanh_v16(v16 x)
+{
+	return gelu_with(x, 3.8125f, -0x1.741f42p-8f, 0x1.4d44d2p-5f, -0x1.2f2c20p-5f, 0x1.9bb1e6p-5f);
+}
+
+EMB_ALWAYS_INLINE v16
+coarse_relu_v16(v16 x)
+{
+	return v16_max(x, v16_set(0.0f));
+}
+
+EMB_ALWAYS_INLINE v16
+identity_v16(v16 x)
+{
+	return x;
+}
+
+EMB_ALWAYS_INLINE void
+activate_with(float *x, size_t stride, int32_t n_rows, int32_t n_panels, const float *factor, float *range,
+			  v16 (*f) (v16))
+{
+	int32_t		n = n_panels * EMB_PANEL;
+
+	for (int32_t m = 0; m < n_rows; m++, x += stride)
+	{
+		v16			below,
+					above;
+
+		if (factor == NULL)
+		{
+			for (int32_t i = 0; i < n; i += EMB_PANEL)
+				v16_store(x + i, f(v16_load(x + i)));
+			continue;
+		}
+		below = v16_load(range + m * EMB_RANGE);
+		above = v16_load(range + m * EMB_RANGE + EMB_PANEL);
+		for (int32_t i = 0; i < n; i += EMB_PANEL)
+		{
+			v16			y = v16_mul(f(v16_load(x + i)), v16_load(factor + i));
+
+			v16_store(x + i, y);
+			widen_range(y, &below, &above);
+		}
+		v16_store(range + m * EMB_RANGE, below);
+		v16_store(range + m * EMB_RANGE + EMB_PANEL, above);
+	}
+}
+
+void
+EMB_NAME(activate_rows) (EmbActKind act, float *x, size_t stride, int32_t n_rows, int32_t n_panels,
+						 const float *factor, float *range)
+{
+	switch (act)
+	{
+		case EMB_ACT_KIND_GELU:
+			activate_with(x, stride, n_rows, n_panels, factor, range, coarse_gelu_v16);
+			break;
+		case EMB_ACT_KIND_GELU_TANH:
+			activate_with(x, stride, n_rows, n_panels, factor, range, coarse_gelu_tanh_v16);
+			break;
+		case EMB_ACT_KIND_RELU:
+			activate_with(x, stride, n_rows, n_panels, factor, range, coarse_relu_v16);
+			break;
+		case EMB_ACT_KIND_NONE:
+			activate_with(x, stride, n_rows, n_panels, factor, range, identity_v16);
+			break;
+	}
 }
 
 /*

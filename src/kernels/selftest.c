@@ -49,8 +49,13 @@ typedef struct Outputs
 	float		div[N_LONG];
 	float		dot;
 	float		muladd[N_LONG];
-	float		gemm_i8[N_ROWS * N_OUT];
+	struct
+	{
+		float		c[N_ROWS * N_OUT];
+		float		ranges[N_ROWS * EMB_RANGE];
+	}			gemm_i8;
 	float		gemm_i8_tiled[N_TILED_ROWS * N_TILED_OUT];
+	float		activate_rows[3][2 * EMB_PANEL];
 	struct
 	{
 		uint8_t		codes[N_BYTES];
@@ -58,6 +63,7 @@ typedef struct Outputs
 		int32_t		zero;		/* or sum */
 	}			quantize_i8,
 				quantize_u8,
+				quantize_range_u8,
 				softmax_u8;
 	struct
 	{
@@ -158,14 +164,23 @@ run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 		.n_rows = N_ROWS, .n_groups = N_I8_GROUPS, .n_panels = N_PANELS,
 		.a = in->a_u8, .a_stride = N_I8_GROUPS * EMB_GROUP, .a_scale = in->gamma, .a_zero = in->zeros,
 		.b = in->b_i8, .b_scale = in->a, .b_sums = in->sums, .bias = in->beta,
-		.c = out->gemm_i8, .c_stride = N_OUT, .act = EMB_ACT_KIND_GELU
+		.c = out->gemm_i8.c, .c_stride = N_OUT, .act = EMB_ACT_KIND_GELU, .factor = in->gamma, .range = out->gemm_i8.ranges
 	};
 
 	k->gemm_i8(&g);
 	run_i8_tiled(k, in, out);
+	for (int act = EMB_ACT_KIND_GELU; act <= EMB_ACT_KIND_RELU; act++)
+	{
+		float	   *x = out->activate_rows[act - EMB_ACT_KIND_GELU];
+
+		memcpy(x, in->a, sizeof(out->activate_rows[0]));
+		k->activate_rows((EmbActKind) act, x, EMB_PANEL, 2, 1, NULL, NULL);
+	}
 	out->quantize_i8.scale = k->quantize_i8(in->a, in->b, N_LONG, N_BYTES, out->quantize_i8.codes);
 	out->quantize_u8.scale = k->quantize_u8(in->a, in->b, N_LONG, N_BYTES, out->quantize_u8.codes,
 											&out->quantize_u8.zero);
+	out->quantize_range_u8.scale = k->quantize_range_u8(out->gemm_i8.c, out->gemm_i8.ranges, N_LONG, N_BYTES,
+														out->quantize_range_u8.codes, &out->quantize_range_u8.zero);
 	out->softmax_u8.zero = k->softmax_u8(in->a, N_LONG, N_BYTES, 0.3f, out->softmax_u8.codes);
 	k->pack_keys_i8(in->a, N_LONG, 13, N_LONG, out->keys.panel, out->keys.scales, out->keys.sums);
 	k->pack_values_i8(in->a, 17, N_LONG, EMB_PANEL, out->values.panel, out->values.scales);
@@ -184,8 +199,9 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(gemm_f32, gemm), FIELD(transpose_f32, panel), FIELD(add_norm_f32, norm),
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
-		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled), FIELD(quantize_i8, quantize_i8),
-		FIELD(quantize_u8, quantize_u8), FIELD(softmax_u8, softmax_u8), FIELD(pack_keys_i8, keys),
+		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
+		FIELD(activate_rows, activate_rows), FIELD(quantize_i8, quantize_i8), FIELD(quantize_u8, quantize_u8),
+		FIELD(quantize_range_u8, quantize_range_u8), FIELD(softmax_u8, softmax_u8), FIELD(pack_keys_i8, keys),
 		FIELD(pack_values_i8, values)
 	};
 	Inputs		in;

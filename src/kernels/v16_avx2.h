@@ -117,6 +117,14 @@ v16_min(v16 a, v16 b)
 }
 
 V16_INLINE v16
+v16_abs(v16 a)
+{
+	const __m256 sign = _mm256_set1_ps(-0.0f);
+
+	return (v16) {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+
+V16_INLINE v16
 v16_add_exponent(v16 a, v16 z)
 {
 	__m256i		lo = _mm256_slli_epi32(_mm256_castps_si256(z.lo), 23);

@@ -93,6 +93,12 @@ v16_min(v16 a, v16 b)
 }
 
 V16_INLINE v16
+v16_abs(v16 a)
+{
+	return _mm512_abs_ps(a);
+}
+
+V16_INLINE v16
 v16_add_exponent(v16 a, v16 z)
 {
 	__m512i		exponent = _mm512_slli_epi32(_mm512_castps_si512(z), 23);

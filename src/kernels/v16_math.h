@@ -10,6 +10,7 @@
  *		v16_keep(a, n, x)			a, with x in the lanes from n on
  *		v16_set, _add, _sub, _mul, _div, _fma(a, b, c) = a b + c rounded once
  *		v16_max(a, b)				a > b ? a : b		v16_min likewise
+ *		v16_abs						clears the sign
  *		v16_add_exponent(a, z)		bits of a + (bits of z << 23): a 2^n for z = ROUNDER + n
  *		v16_sum, v16_largest		over the lanes, in the tree of kernels.h
  *		v16_store_bytes(p, z)		the low byte of each lane's bits: of n for z = ROUNDER + n

@@ -99,6 +99,12 @@ v16_min(v16 a, v16 b)
 }
 
 V16_INLINE v16
+v16_abs(v16 a)
+{
+	V16_LANES(fabsf(a.lane[i]));
+}
+
+V16_INLINE v16
 v16_add_exponent(v16 a, v16 z)
 {
 	v16			result;

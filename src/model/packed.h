@@ -31,7 +31,7 @@
 
 #define EMB_IMAGE_MAGIC				"\x93" "EMBIMG\n"
 #define EMB_IMAGE_LAYOUT_VERSION	2
-#define EMB_IMAGE_NUMERICS_VERSION	1
+#define EMB_IMAGE_NUMERICS_VERSION	2
 
 typedef enum EmbSectionType
 {

@@ -182,9 +182,10 @@ typedef struct GemmCase
 	bool		has_zero,
 				has_bias;
 	EmbActKind	act;
+	bool		has_factor;
 } GemmCase;
 
-static Guarded bufs[10];
+static Guarded bufs[12];
 
 /* The columns' real sums, as kernels.h asks. */
 static void
@@ -219,7 +220,8 @@ make_gemm(const GemmCase *c)
 		.b_scale = place(bufs[4], 4 * n),
 		.b_sums = c->has_zero ? place(bufs[5], 4 * n) : NULL,
 		.bias = c->has_bias ? place(bufs[6], 4 * n) : NULL,
-		.c_stride = n + c->slack, .act = c->act
+		.c_stride = n + c->slack, .act = c->act,
+		.factor = c->has_factor ? place(bufs[9], 4 * n) : NULL
 	};
 
 	fill_bytes((uint8_t *) g.a, n_a);
@@ -233,6 +235,8 @@ make_gemm(const GemmCase *c)
 	fill_floats((float *) g.b_scale, n, 0);
 	if (c->has_bias)
 		fill_floats((float *) g.bias, n, 0);
+	if (c->has_factor)
+		fill_floats((float *) g.factor, n, 0);
 	for (int32_t m = 0; c->has_zero && m < c->n_rows; m++)
 		((int32_t *) g.a_zero)[m] = next_random() % 256;
 	if (c->has_zero)
@@ -247,20 +251,26 @@ compare_gemm(const GemmCase *c)
 	size_t		n_c = (c->n_rows - 1) * g.c_stride + 16 * (size_t) c->n_panels;
 	float	   *expected = place(bufs[7], 4 * n_c);
 	float	   *got = place(bufs[8], 4 * n_c);
+	size_t		n_range = (size_t) c->n_rows * EMB_RANGE;
+	float	   *ranges[2] = {place(bufs[10], 4 * n_range), place(bufs[11], 4 * n_range)};
 
 	memset(expected, 0x55, 4 * n_c);
+	memset(ranges[0], 0, 4 * n_range);
 	g.c = expected;
+	g.range = c->has_factor ? ranges[0] : NULL;
 	emb_gemm_i8_scalar(&g);
 	for (int i = 0; i < n_gemm_i8; i++)
 	{
 		memset(got, 0x55, 4 * n_c);
+		memset(ranges[1], 0, 4 * n_range);
 		g.c = got;
+		g.range = c->has_factor ? ranges[1] : NULL;
 		list_gemm_i8[i].fn(&g);
-		if (memcmp(expected, got, 4 * n_c) != 0)
+		if (memcmp(expected, got, 4 * n_c) != 0 || memcmp(ranges[0], ranges[1], 4 * n_range) != 0)
 		{
-			printf("# gemm_i8 %s differs: rows %d groups %d panels %d slack %d fill %d zero %d bias %d act %d\n",
+			printf("# gemm_i8 %s differs: rows %d groups %d panels %d slack %d fill %d zero %d bias %d act %d factor %d\n",
 				   list_gemm_i8[i].isa, c->n_rows, c->n_groups, c->n_panels, c->slack, c->fill,
-				   c->has_zero, c->has_bias, c->act);
+				   c->has_zero, c->has_bias, c->act, c->has_factor);
 			return 1;
 		}
 	}
@@ -282,7 +292,7 @@ test_gemm(void)
 				uint32_t	r = next_random();
 				GemmCase	c = {
 					rows[i], groups[j], panels[k], (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0,
-					(EmbActKind) (r >> 4 & 3)
+					(EmbActKind) (r >> 4 & 3), (r & 64) != 0
 				};
 
 				n_wrong += compare_gemm(&c);
@@ -292,8 +302,8 @@ test_gemm(void)
 	for (int fill = FILL_HIGH; fill <= FILL_ZERO; fill++)
 		for (int r = 0; r < 4; r++)
 		{
-			GemmCase	few = {7, 1024, 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r};	/* K = 4096 */
-			GemmCase	wide = {1, 16384, 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE};	/* K = 65,536 */
+			GemmCase	few = {7, 1024, 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1};	/* K = 4096 */
+			GemmCase	wide = {1, 16384, 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1};	/* K = 65,536 */
 
 			n_wrong += compare_gemm(&few) + compare_gemm(&wide);
 		}
@@ -301,8 +311,8 @@ test_gemm(void)
 	n_wrong = 0;
 	for (int32_t k = 509; k <= 515; k++)	/* around the block of avx2, and two of them */
 	{
-		GemmCase	one = {13, k, 5, 1, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU};
-		GemmCase	two = {5, 512 + k, 3, 3, FILL_RANDOM, true, false, EMB_ACT_KIND_NONE};
+		GemmCase	one = {13, k, 5, 1, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU, true};
+		GemmCase	two = {5, 512 + k, 3, 3, FILL_RANDOM, true, false, EMB_ACT_KIND_NONE, false};
 
 		n_wrong += compare_gemm(&one) + compare_gemm(&two);
 	}
@@ -314,7 +324,7 @@ test_gemm(void)
 			uint32_t	r = next_random();
 			GemmCase	c = {
 				n, 16 * (1 + n % 3), p, (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0,
-				(EmbActKind) (r >> 4 & 3)
+				(EmbActKind) (r >> 4 & 3), (r & 64) != 0
 			};
 
 			n_wrong += compare_gemm(&c);
@@ -326,7 +336,7 @@ test_gemm(void)
 static void
 test_gemm_meaning(void)
 {
-	GemmCase	c = {3, 5, 2, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE};
+	GemmCase	c = {3, 5, 2, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false};
 	EmbGemmI8	g = make_gemm(&c);
 	int			n_wrong = 0;
 
@@ -415,6 +425,59 @@ compare_softmax(int32_t n, int wild, float scale, int pad)
 	return n_wrong + report(sum < (wild ? 1 : 255), "sum of softmax_u8", "scalar", n);
 }
 
+/* Rows with a gap of slack floats between them, activated, and their ranges quantized. */
+static int
+compare_activate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, int wild, bool has_factor)
+{
+	int32_t		n = n_panels * EMB_PANEL;
+	size_t		stride = n + slack;
+	size_t		n_x = (n_rows - 1) * stride + n;
+	float	   *given = place(bufs[0], 4 * n_x);
+	float	   *x[2] = {place(bufs[1], 4 * n_x), place(bufs[2], 4 * n_x)};
+	float	   *ranges[2] = {place(bufs[3], 4 * EMB_RANGE * n_rows), place(bufs[4], 4 * EMB_RANGE * n_rows)};
+	float	   *factor = has_factor ? place(bufs[5], 4 * n) : NULL;
+	uint8_t    *q[2] = {place(bufs[6], n + 3), place(bufs[7], n + 3)};
+	int			n_wrong = 0;
+
+	fill_floats(given, n_x, wild);
+	if (has_factor)
+		fill_floats(factor, n, 0);
+	memcpy(x[0], given, 4 * n_x);
+	memset(ranges[0], 0, 4 * EMB_RANGE * n_rows);
+	emb_activate_rows_scalar(act, x[0], stride, n_rows, n_panels, factor, ranges[0]);
+	for (int i = 0; i < n_activate_rows; i++)
+	{
+		memcpy(x[1], given, 4 * n_x);
+		memset(ranges[1], 0, 4 * EMB_RANGE * n_rows);
+		list_activate_rows[i].fn(act, x[1], stride, n_rows, n_panels, factor, ranges[1]);
+		n_wrong += report(memcmp(x[0], x[1], 4 * n_x) != 0 || memcmp(ranges[0], ranges[1], 4 * EMB_RANGE * n_rows) != 0,
+						  "activate_rows", list_activate_rows[i].isa, n);
+	}
+	for (int32_t m = 0; m < n_rows; m++)
+	{
+		const float *row = x[0] + m * stride;
+		int32_t		zero[2];
+		float		scale = emb_quantize_u8_scalar(row, NULL, n, n + 3, q[0], &zero[0]);
+
+		/* with the row's own range the same as quantize_u8, with one that is not its own the same on all levels */
+		for (int i = 0; i < n_quantize_range_u8; i++)
+		{
+			float		other = list_quantize_range_u8[i].fn(row, ranges[0] + m * EMB_RANGE, n, n + 3,
+															 memset(q[1], 0x55, n + 3), &zero[1]);
+
+			if (!has_factor && i == 0)
+			{
+				scale = other;
+				zero[0] = zero[1];
+				memcpy(q[0], q[1], n + 3);
+			}
+			n_wrong += report(memcmp(&scale, &other, 4) != 0 || zero[0] != zero[1] || memcmp(q[0], q[1], n + 3) != 0,
+							  "quantize_range_u8", list_quantize_range_u8[i].isa, n);
+		}
+	}
+	return n_wrong;
+}
+
 static int
 compare_pack_keys(int32_t n_tokens, int32_t d, int slack, int wild)
 {
@@ -476,6 +539,16 @@ test_rows(void)
 				n_wrong += compare_quantize(lengths[i], wild, true, pad);
 			}
 	CHECKF(n_wrong == 0, "%d rows quantized differ", n_wrong);
+	n_wrong = 0;
+	for (int act = EMB_ACT_KIND_NONE; act <= EMB_ACT_KIND_RELU; act++)
+		for (int32_t n_rows = 1; n_rows <= 5; n_rows += 2)
+			for (int32_t n_panels = 1; n_panels <= 9; n_panels += n_panels < 5 ? 1 : 4)
+				for (int wild = 0; wild <= (act != EMB_ACT_KIND_NONE); wild++)
+				{
+					n_wrong += compare_activate((EmbActKind) act, n_rows, n_panels, n_rows - 1, wild, false);
+					n_wrong += compare_activate((EmbActKind) act, n_rows, n_panels, n_rows - 1, wild, true);
+				}
+	CHECKF(n_wrong == 0, "%d rows activated differ", n_wrong);
 	n_wrong = 0;
 	for (int i = 0; i < N_LENGTHS; i++)
 		for (int wild = 0; wild < 2; wild++)
@@ -547,6 +620,35 @@ test_rows_meaning(void)
 	CHECK(emb_quantize_u8_scalar(x, NULL, 3, 4, q, &zero) < 1e-31f && q[0] == 0 && zero == 0);
 }
 
+/* The activations of rows that become bytes against the exact ones: 0 at 0 and far below, x far above. */
+static void
+test_activations(void)
+{
+	double		worst[4] = {0};
+	int			n_inexact = 0;
+
+	for (int32_t i = -40960; i <= 40960; i++)
+	{
+		double		x = i / 4096.0;
+		double		exact[4] = {
+			x, x / 2 * (1 + erf(x / sqrt(2))), x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))), x > 0 ? x : 0
+		};
+
+		for (int act = EMB_ACT_KIND_NONE; act <= EMB_ACT_KIND_RELU; act++)
+		{
+			float		y[EMB_PANEL] = {(float) x};
+
+			emb_activate_rows_scalar((EmbActKind) act, y, EMB_PANEL, 1, 1, NULL, NULL);
+			worst[act] = fmax(worst[act], fabs(y[0] - exact[act]));
+			if (act != EMB_ACT_KIND_NONE && (fabs(x) >= 4 || x == 0))
+				n_inexact += y[0] != (x > 0 ? x : 0) || signbit(y[0]);
+		}
+	}
+	CHECKF(worst[0] == 0 && worst[1] < 2.6e-4 && worst[2] < 2.2e-4 && worst[3] == 0, "errors %g %g %g %g",
+		   worst[0], worst[1], worst[2], worst[3]);
+	CHECKF(n_inexact == 0, "%d", n_inexact);
+}
+
 /* Ties go to even. */
 static void
 test_ties(void)
@@ -602,6 +704,7 @@ main(void)
 	test_gemm_meaning();
 	test_rows();
 	test_rows_meaning();
+	test_activations();
 	test_ties();
 	test_pack();
 	emb_fp_leave(fp);
