@@ -111,6 +111,52 @@ CREATE FUNCTION _embed.cache_state(OUT entries pg_catalog.int8, OUT bytes pg_cat
 AS 'MODULE_PATHNAME', 'embed_cache_state' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1;
 COMMENT ON FUNCTION _embed.cache_state() IS 'embed.cache_entries: what this session keeps and how often that served';
 
+CREATE FUNCTION _embed.stat() RETURNS TABLE (fingerprint pg_catalog.bytea,
+	calls pg_catalog.int8, texts pg_catalog.int8, tokens pg_catalog.int8, truncations pg_catalog.int8,
+	errors pg_catalog.int8, cache_hits pg_catalog.int8, tokenizer_ms pg_catalog.float8,
+	wait_ms pg_catalog.float8, compute_ms pg_catalog.float8, latency pg_catalog.int8[],
+	stats_since pg_catalog.timestamptz)
+AS 'MODULE_PATHNAME', 'embed_stat_rows' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10;
+COMMENT ON FUNCTION _embed.stat() IS 'counters of the images that were used in this database';
+
+CREATE VIEW embed_stat AS
+SELECT m.name,
+	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint,
+	COALESCE(s.calls, 0) AS calls,
+	COALESCE(s.texts, 0) AS texts,
+	COALESCE(s.tokens, 0) AS tokens,
+	COALESCE(s.truncations, 0) AS truncations,
+	COALESCE(s.errors, 0) AS errors,
+	COALESCE(s.cache_hits, 0) AS cache_hits,
+	COALESCE(s.tokenizer_ms, 0) AS tokenizer_ms,
+	COALESCE(s.wait_ms, 0) AS wait_ms,
+	COALESCE(s.compute_ms, 0) AS compute_ms,
+	COALESCE(s.latency, pg_catalog.array_fill(0::pg_catalog.int8, '{28}')) AS latency,
+	s.stats_since
+FROM (SELECT pg_catalog.string_agg(n.name, ', ' ORDER BY n.name) AS name, n.fingerprint
+	  FROM _embed.model n WHERE NOT n.dropped GROUP BY n.fingerprint) m
+LEFT JOIN _embed.stat() s ON s.fingerprint OPERATOR(pg_catalog.=) m.fingerprint;
+COMMENT ON VIEW embed_stat IS 'what the models of this database were used for, by all sessions, on this server';
+COMMENT ON COLUMN embed_stat.name IS 'the model; all names where several share one image';
+COMMENT ON COLUMN embed_stat.fingerprint IS 'the image, as in embed_models';
+COMMENT ON COLUMN embed_stat.calls IS 'calls that gave a result; an aggregate counts once for each result';
+COMMENT ON COLUMN embed_stat.texts IS 'texts embedded, NULLs left out';
+COMMENT ON COLUMN embed_stat.tokens IS 'tokens read for them, special tokens and prompts included; none for those from the cache';
+COMMENT ON COLUMN embed_stat.truncations IS 'texts that had more tokens than the model reads';
+COMMENT ON COLUMN embed_stat.errors IS 'calls that ended with an error, cancels included';
+COMMENT ON COLUMN embed_stat.cache_hits IS 'texts answered from the cache of the session or as repeated in a query';
+COMMENT ON COLUMN embed_stat.tokenizer_ms IS 'time spent on turning texts into tokens';
+COMMENT ON COLUMN embed_stat.wait_ms IS 'time spent on waiting: for the image to be written and mapped, and during computations for a CPU or for the other threads of the call';
+COMMENT ON COLUMN embed_stat.compute_ms IS 'time spent on computing, by the calling process itself';
+COMMENT ON COLUMN embed_stat.latency IS 'calls by their time: element i those of less than 2^i microseconds and at least half of that; the first has all below, the 28th all above';
+COMMENT ON COLUMN embed_stat.stats_since IS 'first use counted, or the last embed_stat_reset(); NULL if never used';
+GRANT SELECT ON embed_stat TO PUBLIC;
+
+CREATE FUNCTION embed_stat_reset() RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_stat_reset' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100;
+COMMENT ON FUNCTION embed_stat_reset() IS 'set the counters of embed_stat to 0, for this database';
+REVOKE ALL ON FUNCTION embed_stat_reset() FROM PUBLIC;
+
 -- Models: import, drop, names. Revoked from PUBLIC.
 CREATE FUNCTION embed_import(name pg_catalog.text, path pg_catalog.text,
 							 options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text

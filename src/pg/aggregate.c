@@ -11,7 +11,6 @@
 
 #include "pg/batch.h"
 #include "pg/callsite.h"
-#include "pg/overflow.h"
 #include "pg/vector.h"
 
 EMBED_FUNCTION(embed_agg_accum);
@@ -27,6 +26,8 @@ typedef struct GroupState
 	int32		dim;
 	EmbedBatch	batch;
 	int64		n_vectors;		/* computed; those of the batch come on top */
+	EmbedStat  *stat;
+	uint64		took_ns;		/* since the group's last result */
 
 	/* embed_agg */
 	float	   *vectors;		/* [vectors_room, dim] */
@@ -101,6 +102,7 @@ new_group(MemoryContext cxt, const EmbedModelRef *ref, const text *name, bool is
 	state->cxt = cxt;
 	memcpy(state->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
 	state->dim = ref->info->dim;
+	state->stat = ref->stat;
 	if (name != NULL)
 	{
 		Size		len = VARSIZE_ANY_EXHDR(name);
@@ -142,6 +144,7 @@ accumulate(FunctionCallInfo fcinfo, bool is_avg)
 	const EmbedModelRef *ref;
 	EmbEncoded	encoded;
 	MemoryContext cxt;
+	uint64		begun;
 
 	if (!AggCheckCallContext(fcinfo, &cxt))
 		elog(ERROR, "aggregate function called in non-aggregate context");
@@ -162,10 +165,10 @@ accumulate(FunctionCallInfo fcinfo, bool is_avg)
 	if (!is_avg)
 		embed_matrix_check_size(state->n_vectors + state->batch.n_texts + 1, state->dim);
 
-	encoded = embed_site_encode(site, ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(1));
-	if (encoded.truncated)
-		embed_overflow_note(site->cxt, ref->info->max_tokens);
+	begun = embed_stat_begin(ref->stat);
+	encoded = embed_site_read(site, ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(1));
 	embed_batch_add(&state->batch, ref, site->ids, encoded.n_ids);
+	state->took_ns += embed_stat_end(ref->stat) - begun;
 	PG_RETURN_POINTER(state);
 }
 
@@ -194,8 +197,17 @@ finish_group(FunctionCallInfo fcinfo)
 		const EmbedModelRef *ref = embed_site_resolve_name(embed_site(fcinfo), state->name,
 														   EMBED_NAME_ARGUMENT);
 
+		uint64		begun;
+
 		check_model(state, ref, NULL);
+		begun = embed_stat_begin(ref->stat);
 		embed_batch_run(&state->batch, ref);
+		state->took_ns += embed_stat_end(ref->stat) - begun;
+	}
+	if (state != NULL)
+	{
+		embed_stat_count_call(state->stat, state->took_ns);
+		state->took_ns = 0;
 	}
 	return state;
 }

@@ -18,7 +18,6 @@
 
 #include "pg/batch.h"
 #include "pg/callsite.h"
-#include "pg/overflow.h"
 #include "pg/rows.h"
 #include "pg/vector.h"
 
@@ -30,6 +29,7 @@ static void
 embed_elements(EmbedSite *site, const EmbedModelRef *ref, AnyArrayType *input, int32 n,
 			   const EmbedBatchSink *sink)
 {
+	uint64		begun = embed_stat_begin(ref->stat);
 	EmbedBatch	batch;
 	array_iter	iter;
 
@@ -44,12 +44,11 @@ embed_elements(EmbedSite *site, const EmbedModelRef *ref, AnyArrayType *input, i
 		CHECK_FOR_INTERRUPTS();
 		if (isnull)
 			continue;
-		encoded = embed_site_encode(site, ref, EMB_PROMPT_DOCUMENT, value);
-		if (encoded.truncated)
-			embed_overflow_note(site->cxt, ref->info->max_tokens);
+		encoded = embed_site_read(site, ref, EMB_PROMPT_DOCUMENT, value);
 		embed_batch_add(&batch, ref, site->ids, encoded.n_ids);
 	}
 	embed_batch_run(&batch, ref);
+	embed_stat_call(ref->stat, begun);
 }
 
 static bool *

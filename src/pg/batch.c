@@ -4,12 +4,52 @@
  */
 #include "pg/batch.h"
 
+#include <time.h>
+
 #include "miscadmin.h"
 
 #include "pg/mapping.h"
 
 #define IDS_ROOM_FIRST		256
 #define TEXTS_ROOM_FIRST	16
+
+/* Times of a computation. */
+typedef struct ComputeClock
+{
+	uint64		wall_ns;
+	uint64		cpu_ns;
+} ComputeClock;
+
+static uint64
+thread_cpu_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64) used.tv_sec * 1000000000 + used.tv_nsec;
+}
+
+/* Gives the threads to use. */
+static int
+start_clock(ComputeClock *clock)
+{
+	clock->wall_ns = embed_clock_ns();
+	clock->cpu_ns = thread_cpu_ns();
+	return embed_threads_begin(clock->wall_ns);
+}
+
+/* What passed while this thread did not run, it waited: for a CPU, the disk, its helpers. */
+static void
+stop_clock(const ComputeClock *clock, EmbedStat *stat)
+{
+	uint64		now = embed_clock_ns();
+	uint64		wall = now - clock->wall_ns;
+	uint64		cpu = Min(thread_cpu_ns() - clock->cpu_ns, wall);
+
+	embed_threads_end(now);
+	embed_stat_add(stat, EMBED_COMPUTE_NS, cpu);
+	embed_stat_add(stat, EMBED_WAIT_NS, wall - cpu);
+}
 
 void
 embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out)
@@ -18,13 +58,16 @@ embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, f
 												  ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, embed_thread_count()};
+	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, 1};
 	EmbError	err;
 	EmbStatus	status;
+	ComputeClock clock;
 
 	CHECK_FOR_INTERRUPTS();
 	embed_isa_apply();
+	run.n_threads = start_clock(&clock);
 	status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
+	stop_clock(&clock, ref->stat);
 	/* here rather than with its parent: in an aggregate that may be much later */
 	MemoryContextDelete(scratch);
 	if (status != EMB_OK)

@@ -105,6 +105,23 @@ embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, D
 	return result;
 }
 
+EmbEncoded
+embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
+{
+	uint64		begun = embed_clock_ns();
+	EmbEncoded	encoded = embed_site_encode(site, ref, prompt, value);
+
+	embed_stat_add(ref->stat, EMBED_TOKENIZER_NS, embed_clock_ns() - begun);
+	embed_stat_add(ref->stat, EMBED_TEXTS, 1);
+	embed_stat_add(ref->stat, EMBED_TOKENS, encoded.n_ids);
+	if (encoded.truncated)
+	{
+		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
+		embed_overflow_note(site->cxt, ref->info->max_tokens);
+	}
+	return encoded;
+}
+
 /* Values out of line are not looked at: to fetch them costs more than a memo of long texts gains. */
 static bool
 memo_serves(Datum value)
@@ -158,15 +175,29 @@ memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const floa
 static void
 compute(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out, bool *truncated)
 {
-	EmbEncoded	encoded = embed_site_encode(site, ref, prompt, value);
+	uint64		begun = embed_stat_begin(ref->stat);
+	EmbEncoded	encoded = embed_site_read(site, ref, prompt, value);
 	EmbSequence seq;
 
 	*truncated = encoded.truncated;
-	if (encoded.truncated)
-		embed_overflow_note(site->cxt, ref->info->max_tokens);
 	seq.ids = site->ids;
 	seq.n_ids = encoded.n_ids;
 	embed_compute(ref, &seq, 1, out);
+	embed_stat_call(ref->stat, begun);
+}
+
+/* From memo or cache: counts, and may be an error, as the first time. */
+static void
+answered_again(EmbedSite *site, const EmbedModelRef *ref, bool truncated)
+{
+	if (truncated)
+	{
+		(void) embed_stat_begin(ref->stat);
+		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
+		embed_overflow_note(site->cxt, ref->info->max_tokens);
+		(void) embed_stat_end(ref->stat);
+	}
+	embed_stat_hit(ref->stat);
 }
 
 /* From the backend's cache, else computed and put there. */
@@ -189,8 +220,8 @@ embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum 
 		compute(site, ref, prompt, PointerGetDatum(plain), out, truncated);
 		embed_cache_put(&key, out, ref->info->dim, *truncated);
 	}
-	else if (*truncated)
-		embed_overflow_note(site->cxt, ref->info->max_tokens);
+	else
+		answered_again(site, ref, *truncated);
 	if (PointerGetDatum(plain) != value)
 		pfree(plain);
 }
@@ -203,8 +234,7 @@ embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Da
 
 	if (use_memo && memo_has(&site->memo, ref, value))
 	{
-		if (site->memo.truncated)
-			embed_overflow_note(site->cxt, ref->info->max_tokens);
+		answered_again(site, ref, site->memo.truncated);
 		memcpy(out, site->memo.vector, ref->info->dim * sizeof(float));
 		return;
 	}

@@ -56,6 +56,9 @@ extern const EmbedModelRef *embed_site_resolve_arg(EmbedSite *site, FunctionCall
 /* Ids of value: [max_tokens] of site memory, good until the next call. */
 extern EmbEncoded embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);
 
+/* The same for a computation: counted, and a text that was cut noted. */
+extern EmbEncoded embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);
+
 /* out: [dim], the vector of value; from the memo if the last value was the same, from the cache if it came lately. */
 extern void embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out);
 

@@ -4,6 +4,7 @@
  */
 #include "pg/glue.h"
 #include "pg/registry.h"
+#include "pg/stat.h"
 
 PG_MODULE_MAGIC;
 
@@ -14,4 +15,5 @@ _PG_init(void)
 {
 	embed_guc_init();
 	embed_registry_init();
+	embed_stat_init();
 }

@@ -49,8 +49,13 @@ extern int	embed_guc_batch_tokens;
 extern int	embed_guc_threads;		/* 0: as many as there are CPUs */
 extern int	embed_guc_cache_entries;
 
-/* threads.c: how many threads the next computation may use, this one included. */
-extern int	embed_thread_count(void);
+/*
+ * threads.c: how many threads the computation that begins now may use, this
+ * one included; until embed_threads_end others count this backend as busy. Both
+ * take embed_clock_ns() (control.h). Nothing may raise in between.
+ */
+extern int	embed_threads_begin(uint64 now_ns);
+extern void embed_threads_end(uint64 now_ns);
 
 /* Selects the level that embed.isa names, unless it is in use already; before the core computes. */
 extern void embed_isa_apply(void);

@@ -24,6 +24,8 @@ typedef struct Watched
 {
 	char	   *volatile addr;	/* NULL: free */
 	volatile size_t size_bytes;
+	volatile int prot;
+	volatile bool is_image;		/* lost, it is an ERROR */
 	volatile sig_atomic_t lost;
 } Watched;
 
@@ -63,11 +65,12 @@ page_lost(int signo, siginfo_t *info, void *context)
 
 		if (addr == NULL || at < addr || at >= addr + watched[i].size_bytes)
 			continue;
-		if (mmap(addr, watched[i].size_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
+		if (mmap(addr, watched[i].size_bytes, watched[i].prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
 				 -1, 0) == MAP_FAILED)
 			break;
 		watched[i].lost = 1;
-		any_lost = 1;
+		if (watched[i].is_image)
+			any_lost = 1;
 		errno = save_errno;
 		return;
 	}
@@ -76,27 +79,28 @@ page_lost(int signo, siginfo_t *info, void *context)
 }
 
 /* Once per process, at its first mapping: a backend that embeds nothing keeps its signals as they are. */
-static void
+static bool
 install_handler(void)
 {
 	struct sigaction action = {.sa_sigaction = page_lost, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
 
 	if (has_handler)
-		return;
+		return true;
 	sigemptyset(&action.sa_mask);
-	if (sigaction(SIGBUS, &action, &previous_action) != 0)
-		elog(ERROR, "sigaction(SIGBUS) failed: %m");
-	has_handler = true;
+	has_handler = sigaction(SIGBUS, &action, &previous_action) == 0;
+	return has_handler;
 }
 
 static int
-watch(char *addr, size_t size_bytes)
+watch(char *addr, size_t size_bytes, int prot, bool is_image)
 {
 	for (int i = 0; i < N_WATCHED; i++)
 	{
 		if (watched[i].addr == NULL)
 		{
 			watched[i].size_bytes = size_bytes;
+			watched[i].prot = prot;
+			watched[i].is_image = is_image;
 			watched[i].lost = 0;
 			watched[i].addr = addr;
 			return i;
@@ -111,7 +115,8 @@ embed_map(EmbedMapping *mapping, int fd, size_t size_bytes, const char *path)
 	struct stat st;
 	void	   *addr;
 
-	install_handler();
+	if (!install_handler())
+		elog(ERROR, "sigaction(SIGBUS) failed: %m");
 	if (fstat(fd, &st) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -122,7 +127,7 @@ embed_map(EmbedMapping *mapping, int fd, size_t size_bytes, const char *path)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not map file \"%s\" (%lld bytes): %m", path, (long long) size_bytes)));
 	*mapping = (EmbedMapping) {
-		.addr = addr, .size_bytes = size_bytes, .watch = watch(addr, size_bytes),
+		.addr = addr, .size_bytes = size_bytes, .watch = watch(addr, size_bytes, PROT_READ, true),
 		.device = st.st_dev, .inode = st.st_ino, .modified = st.st_mtim
 	};
 }
@@ -140,7 +145,7 @@ embed_unmap(EmbedMapping *mapping)
 	/* the last one that was lost */
 	any_lost = 0;
 	for (int i = 0; i < N_WATCHED; i++)
-		any_lost |= watched[i].addr != NULL && watched[i].lost;
+		any_lost |= watched[i].addr != NULL && watched[i].is_image && watched[i].lost;
 }
 
 bool
@@ -164,4 +169,22 @@ bool
 embed_mappings_lost(void)
 {
 	return any_lost != 0;
+}
+
+int
+embed_guard_begin(void *addr, size_t size_bytes, int prot)
+{
+	return install_handler() ? watch(addr, size_bytes, prot, false) : -1;
+}
+
+bool
+embed_guard_is_lost(int guard)
+{
+	return watched[guard].lost != 0;
+}
+
+void
+embed_guard_end(int guard)
+{
+	watched[guard].addr = NULL;
 }

@@ -13,6 +13,13 @@
  *		if (status != EMB_OK)
  *			embed_throw(status, &err);					raises 58030 if a page was lost
  *		embed_check_mappings();							zeros may have given a result, too
+ *
+ * Memory that is mapped otherwise is guarded without the ERROR (control.c):
+ *
+ *		guard = embed_guard_begin(addr, size_bytes, prot);
+ *		use it; if (embed_guard_is_lost(guard)), what it held is gone
+ *		embed_guard_end(guard);
+ *		munmap(addr, size_bytes);
  */
 #ifndef EMBED_PG_MAPPING_H
 #define EMBED_PG_MAPPING_H
@@ -44,6 +51,11 @@ extern bool embed_mapping_is_current(const EmbedMapping *mapping, const char *pa
 /* Whether pages of this mapping, or of any, were lost. */
 extern bool embed_mapping_is_lost(const EmbedMapping *mapping);
 extern bool embed_mappings_lost(void);
+
+/* A mapping of somebody else's: zeros when a page is lost. -1 where it cannot be guarded; no ERROR. */
+extern int	embed_guard_begin(void *addr, size_t size_bytes, int prot);
+extern bool embed_guard_is_lost(int guard);
+extern void embed_guard_end(int guard);
 
 /*
  * registry.c: if pages were lost, unmaps and unlinks what lost them and raises

@@ -30,7 +30,6 @@
 
 #include "pg/storage.h"
 
-#define IMAGE_ROOT	"pgsql_tmp_embed"
 #define LOCK_POLL_MS	10
 
 /* Left free on the disk beside the image, so that the server itself goes on. */
@@ -56,7 +55,7 @@ static unsigned spool_counter = 0;
 static void
 image_path(char *path, Oid database, const uint8 *fingerprint)
 {
-	int			n = snprintf(path, MAXPGPATH, "%s/%u/", IMAGE_ROOT, database);
+	int			n = snprintf(path, MAXPGPATH, "%s/%u/", EMBED_IMAGE_ROOT, database);
 
 	for (int i = 0; i < EMB_HASH_SIZE; i++)
 		n += snprintf(path + n, MAXPGPATH - n, "%02x", fingerprint[i]);
@@ -72,7 +71,7 @@ embed_materialize_path(char *path, const uint8 *fingerprint)
 static void
 temp_path(char *path)
 {
-	snprintf(path, MAXPGPATH, "%s/%u/%d.%u.tmp", IMAGE_ROOT, MyDatabaseId, MyProcPid, spool_counter++);
+	snprintf(path, MAXPGPATH, "%s/%u/%d.%u.tmp", EMBED_IMAGE_ROOT, MyDatabaseId, MyProcPid, spool_counter++);
 }
 
 /* The fingerprint in "<64 hex digits>.img", or false. */
@@ -117,8 +116,8 @@ make_directories(void)
 {
 	char		path[MAXPGPATH];
 
-	make_directory(IMAGE_ROOT);
-	snprintf(path, sizeof(path), "%s/%u", IMAGE_ROOT, MyDatabaseId);
+	make_directory(EMBED_IMAGE_ROOT);
+	snprintf(path, sizeof(path), "%s/%u", EMBED_IMAGE_ROOT, MyDatabaseId);
 	make_directory(path);
 }
 
@@ -128,11 +127,11 @@ open_lock_file(void)
 	int			fd;
 
 	make_directories();
-	fd = OpenTransientFile(IMAGE_ROOT "/lock", O_RDWR | O_CREAT | PG_BINARY);
+	fd = OpenTransientFile(EMBED_IMAGE_ROOT "/lock", O_RDWR | O_CREAT | PG_BINARY);
 	if (fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", IMAGE_ROOT "/lock")));
+				 errmsg("could not open file \"%s\": %m", EMBED_IMAGE_ROOT "/lock")));
 	return fd;
 }
 
@@ -147,7 +146,7 @@ lock_root(void)
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			ereport(ERROR,
 					(errcode_for_file_access(),
-					 errmsg("could not lock file \"%s\": %m", IMAGE_ROOT "/lock")));
+					 errmsg("could not lock file \"%s\": %m", EMBED_IMAGE_ROOT "/lock")));
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 LOCK_POLL_MS, PG_WAIT_EXTENSION);
@@ -273,7 +272,7 @@ reserve_space(int fd, const char *path, int64 size_bytes)
 		ereport(ERROR,
 				(errcode(ERRCODE_DISK_FULL),
 				 errmsg("not enough free space for a model image of %lld bytes in \"%s\"",
-						(long long) size_bytes, IMAGE_ROOT),
+						(long long) size_bytes, EMBED_IMAGE_ROOT),
 				 errdetail("%lld bytes are free.", (long long) ((double) fs.f_bavail * fs.f_frsize)),
 				 errhint("Free some space in the file system of the data directory.")));
 	while ((rc = posix_fallocate(fd, 0, size_bytes)) == EINTR)
@@ -407,13 +406,13 @@ embed_spool_open(EmbedSpool *spool, MemoryContext cxt)
 static bool
 link_from_other_database(const uint8 *fingerprint, int64 size_bytes, const char *path)
 {
-	DIR		   *dir = AllocateDir(IMAGE_ROOT);
+	DIR		   *dir = AllocateDir(EMBED_IMAGE_ROOT);
 	struct dirent *de;
 	bool		linked = false;
 
 	if (dir == NULL)
 		return false;
-	while (!linked && (de = ReadDirExtended(dir, IMAGE_ROOT, LOG)) != NULL)
+	while (!linked && (de = ReadDirExtended(dir, EMBED_IMAGE_ROOT, LOG)) != NULL)
 	{
 		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
 		char		other[MAXPGPATH];
@@ -434,7 +433,7 @@ sync_directory(void)
 	char		path[MAXPGPATH];
 	int			fd;
 
-	snprintf(path, sizeof(path), "%s/%u", IMAGE_ROOT, MyDatabaseId);
+	snprintf(path, sizeof(path), "%s/%u", EMBED_IMAGE_ROOT, MyDatabaseId);
 	fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 	if (fd < 0)
 		return;
@@ -573,7 +572,7 @@ embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot,
 		if (attempt == 10)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the file of a model image keeps disappearing from \"%s\"", IMAGE_ROOT)));
+					 errmsg("the file of a model image keeps disappearing from \"%s\"", EMBED_IMAGE_ROOT)));
 		CHECK_FOR_INTERRUPTS();
 		materialize_file(fingerprint, size_bytes, snapshot, mapping);
 	}
@@ -591,12 +590,12 @@ embed_materialize_discard(const uint8 *fingerprint)
 void
 embed_materialize_discard_damaged(const uint8 *fingerprint)
 {
-	DIR		   *dir = AllocateDir(IMAGE_ROOT);
+	DIR		   *dir = AllocateDir(EMBED_IMAGE_ROOT);
 	struct dirent *de;
 
 	if (dir == NULL)
 		return;
-	while ((de = ReadDirExtended(dir, IMAGE_ROOT, LOG)) != NULL)
+	while ((de = ReadDirExtended(dir, EMBED_IMAGE_ROOT, LOG)) != NULL)
 	{
 		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
 		char		path[MAXPGPATH];
@@ -653,7 +652,7 @@ sweep_database(Oid database, bool all)
 	DIR		   *dir;
 	struct dirent *de;
 
-	snprintf(dirname, sizeof(dirname), "%s/%u", IMAGE_ROOT, database);
+	snprintf(dirname, sizeof(dirname), "%s/%u", EMBED_IMAGE_ROOT, database);
 	dir = AllocateDir(dirname);
 	if (dir == NULL)
 		return;
@@ -678,13 +677,13 @@ sweep_database(Oid database, bool all)
 static int
 find_dropped_databases(bool remove)
 {
-	DIR		   *dir = AllocateDir(IMAGE_ROOT);
+	DIR		   *dir = AllocateDir(EMBED_IMAGE_ROOT);
 	struct dirent *de;
 	int			n = 0;
 
 	if (dir == NULL)
 		return 0;
-	while ((de = ReadDirExtended(dir, IMAGE_ROOT, LOG)) != NULL)
+	while ((de = ReadDirExtended(dir, EMBED_IMAGE_ROOT, LOG)) != NULL)
 	{
 		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
 
@@ -726,7 +725,7 @@ embed_materialize_discard_all(void)
 	DIR		   *dir;
 	struct dirent *de;
 
-	snprintf(dirname, sizeof(dirname), "%s/%u", IMAGE_ROOT, MyDatabaseId);
+	snprintf(dirname, sizeof(dirname), "%s/%u", EMBED_IMAGE_ROOT, MyDatabaseId);
 	dir = AllocateDir(dirname);
 	if (dir == NULL)
 		return;

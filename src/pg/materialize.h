@@ -3,6 +3,7 @@
  *		Images as files: one inode per cluster, mapped by every backend.
  *
  *		pgsql_tmp_embed/lock						serializes writers of the cluster
+ *		pgsql_tmp_embed/control.v1					see control.h
  *		pgsql_tmp_embed/<database oid>/<hash>.img	complete, verified, read-only
  *		pgsql_tmp_embed/<database oid>/<pid>.<n>.tmp	being written, flocked by its writer
  *
@@ -21,6 +22,8 @@
 #include "utils/snapshot.h"
 
 #include "pg/mapping.h"
+
+#define EMBED_IMAGE_ROOT "pgsql_tmp_embed"
 
 /*
  * Maps the image with that fingerprint, from its file or else from its rows as

@@ -185,7 +185,11 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 	entry->gone = false;
 	PG_TRY();
 	{
+		uint64		begun = embed_clock_ns();
+
+		entry->ref.stat = embed_stat_of(fingerprint);
 		open_entry(entry, size_bytes, snapshot);
+		embed_stat_add(entry->ref.stat, EMBED_WAIT_NS, embed_clock_ns() - begun);
 	}
 	PG_CATCH();
 	{

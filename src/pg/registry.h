@@ -21,7 +21,7 @@
 #ifndef EMBED_PG_REGISTRY_H
 #define EMBED_PG_REGISTRY_H
 
-#include "pg/glue.h"
+#include "pg/stat.h"
 
 typedef struct EmbedModelRef
 {
@@ -29,6 +29,7 @@ typedef struct EmbedModelRef
 	EmbModel   *model;
 	const EmbModelInfo *info;
 	const char *image;			/* the mapping, info->size_bytes */
+	EmbedStat  *stat;			/* outlives the ref */
 } EmbedModelRef;
 
 /* How a name may be given. */

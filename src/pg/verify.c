@@ -87,13 +87,15 @@ check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
 {
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, embed_thread_count()};
+	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, 1};
 	EmbReferenceCheck check;
 	EmbError	err;
 	EmbStatus	status;
 
 	CHECK_FOR_INTERRUPTS();
+	run.n_threads = embed_threads_begin(embed_clock_ns());
 	status = emb_model_check_reference(ref->model, i, &run, &check, &err);
+	embed_threads_end(embed_clock_ns());
 	MemoryContextReset(scratch);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
