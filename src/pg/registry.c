@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 
 #include "pg/materialize.h"
+#include "pg/restore.h"
 #include "pg/storage.h"
 
 /* One mapped image of this backend; the fingerprint is the hash key. */
@@ -404,6 +405,40 @@ resolve_name(const char *name, EmbedNameUse use, Snapshot snapshot, EmbedModelRo
 		unknown_model_error(target, false);
 }
 
+/* Whether the name stands for a model of which row, image and chunks are there. */
+static bool
+is_installed(const char *name, EmbKind kind)
+{
+	Snapshot	snapshot = embed_storage_begin_read();
+	EmbedModelRow row;
+	bool		found = true;
+
+	if (name == NULL && kind == EMB_KIND_EMBEDDING && embed_guc_model != NULL && embed_guc_model[0] != '\0')
+		name = embed_guc_model;
+	else if (name == NULL)
+		name = embed_storage_find_default(embed_kind_name(kind), snapshot);
+	if (name != NULL && !embed_storage_find_model(name, snapshot, &row))
+	{
+		name = embed_storage_find_alias(name, snapshot);
+		found = name != NULL && embed_storage_find_model(name, snapshot, &row);
+	}
+	found = found && name != NULL && (row.dropped || embed_storage_image_is_stored(row.fingerprint, snapshot));
+	embed_storage_end_read(snapshot);
+	return found;
+}
+
+/* In sessions that load no dump a look at three settings. */
+static void
+await_restore(const char *name, EmbKind kind)
+{
+	EmbedRestoreWait wait = {0};
+
+	if (!embed_in_restore() || (name != NULL && !emb_name_is_valid(name, strlen(name))))
+		return;
+	while (!is_installed(name, kind) && embed_restore_wait(&wait))
+		;
+}
+
 const EmbedModelRef *
 embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 {
@@ -414,6 +449,7 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 
 	watched_relid = embed_storage_model_relid();
 	check_entries();
+	await_restore(name, kind);
 	snapshot = embed_storage_begin_read();
 	if (name == NULL)
 	{

@@ -285,6 +285,23 @@ read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
 	return data;
 }
 
+bool
+embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot)
+{
+	Relation	rel = storage_open("chunk", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	int64		size_bytes;
+	bool		found;
+
+	fingerprint_key(&key, Anum_chunk_fingerprint, fingerprint);
+	scan = storage_scan(rel, "chunk", snapshot, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found && embed_storage_find_image(fingerprint, snapshot, &size_bytes);
+}
+
 void
 embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunkVisit visit, void *ctx)
 {

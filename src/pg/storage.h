@@ -43,6 +43,9 @@ extern void embed_storage_end_read(Snapshot snapshot);
 extern bool embed_storage_find_model(const char *name, Snapshot snapshot, EmbedModelRow *row);
 extern bool embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes);
 
+/* Whether the row of the image is there and chunks of it; for a restore that brings them one after the other. */
+extern bool embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot);
+
 /* Whether any model is installed that is not dropped. */
 extern bool embed_storage_has_models(void);
 

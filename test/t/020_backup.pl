@@ -1,0 +1,131 @@
+# Backups and other servers: every way to dump and restore tables whose generated
+# columns, CHECKs and indexes call embed; base backups taken under an import;
+# promotion, pg_rewind and rejoin; crashes of the server in the middle of imports;
+# databases dropped and copied. Vectors are compared by one hash of all bits.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EmbedTest;
+use Test::More;
+
+my $db = 'postgres';
+my $dir = tiny_model('bert-cls');
+my $primary = new_node('primary', allows_streaming => 1, conf => "wal_log_hints = on\nwal_keep_size = 512MB\n");
+
+# ---------------------------------------------------------- what is backed up
+
+import_model($primary, $db, 'm', $dir, '{"alias": "current"}');
+import_model($primary, $db, 'gone', tiny_model('bert-mean-36'));
+query($primary, $db, q{SELECT embed_drop('gone')});
+# larger than the models: a parallel restore begins with the largest data
+query(
+	$primary, $db, q{
+	CREATE TABLE docs (
+		id int PRIMARY KEY,
+		body text CHECK (embed_cosine(embed(body, 'm'), embed(body, 'm')) > 0.9),
+		v float4[] GENERATED ALWAYS AS (embed(body, 'm')) STORED);
+	INSERT INTO docs SELECT g, (SELECT string_agg(md5(g::text || x), ' ') FROM generate_series(1, 300) x) FROM generate_series(1, 100) g;
+	CREATE INDEX docs_distance ON docs ((embed_cosine(embed(body, 'm'), embed('one', 'm'))));
+	CREATE INDEX docs_partial ON docs (id) WHERE embed_cosine(embed(body, 'm'), embed('one', 'm')) > 0;
+	CREATE TABLE triggered (id int, body text, v float4[]);
+	CREATE TRIGGER t BEFORE INSERT OR UPDATE ON triggered FOR EACH ROW EXECUTE FUNCTION embed_trigger('v', 'body', 'current');
+	INSERT INTO triggered SELECT id, body FROM docs WHERE id <= 50;
+	CREATE MATERIALIZED VIEW a_view AS SELECT id, embed(body, 'm') AS v FROM docs WHERE id <= 20;
+	CREATE TABLE aside AS SELECT g, md5(g::text) FROM generate_series(1, 2000) g});
+my $docs_hash = 'SELECT md5(string_agg(v::text, id::text ORDER BY id)) FROM docs';
+my $computed_hash = q{SELECT md5(string_agg(embed(body, 'm')::text, id::text ORDER BY id)) FROM docs};
+my $all = "SELECT ($docs_hash) || (SELECT md5(string_agg(v::text, id::text ORDER BY id)) FROM triggered) || (SELECT md5(string_agg(v::text, id::text ORDER BY id)) FROM a_view)";
+my $want = query($primary, $db, $all);
+my $one = "SELECT md5(embed('a text', 'm')::text)";
+my $want_one = query($primary, $db, $one);
+my $use_index = 'SET enable_seqscan = off; SET enable_bitmapscan = off; ';
+my $nearest = q{SELECT string_agg(id::text, ',') FROM (SELECT id FROM docs ORDER BY embed_cosine(embed(body, 'm'), embed('one', 'm')) LIMIT 7) s};
+my $want_nearest = query($primary, $db, $nearest);
+
+is(query($primary, $db, $computed_hash), query($primary, $db, $docs_hash), 'stored vectors are those computed now');
+
+sub check_restored
+{
+	my ($what, $node, $restored) = @_;
+
+	is(query($node, $restored, $all), $want, "$what: the same bits in columns and views");
+	is(query($node, $restored, $computed_hash), query($node, $restored, $docs_hash), "$what: ... and computed now");
+	is(query($node, $restored, $use_index . $nearest), $want_nearest, "$what: ... and in the index");
+	is(query($node, $restored, q{SELECT name || aliases::text FROM embed_models}), 'm{current}', "$what: names");
+	is((error_of($node, $restored, q{SELECT embed('x', 'gone');}))[0], '42704', "$what: what was dropped stays dropped");
+	is((error_of($node, $restored, q{INSERT INTO docs VALUES (-1, 'a new row'); SELECT 1 / (embed('a new row', 'm') = v)::int FROM docs WHERE id = -1; DELETE FROM docs WHERE id = -1;}))[1], '', "$what: new rows");
+	return;
+}
+
+# --------------------------------------------------------- dump and restore
+
+my $dump = $primary->basedir . '/dump';
+my @from = ('-d', $primary->connstr($db));
+my $n_databases = 0;
+
+sub new_database
+{
+	my $name = 'restored' . $n_databases++;
+	query($primary, $db, "CREATE DATABASE $name TEMPLATE template0");
+	return $name;
+}
+
+sub run_ok
+{
+	my ($what, @command) = @_;
+	return $primary->command_ok(\@command, $what);
+}
+
+run_ok('pg_dump, plain', 'pg_dump', '-f', "$dump.sql", @from);
+run_ok('pg_dump -Fc', 'pg_dump', '-Fc', '-f', "$dump.custom", @from);
+run_ok('pg_dump -Fd -j2', 'pg_dump', '-Fd', '-j2', '-f', "$dump.dir", @from);
+run_ok('pg_dump --inserts', 'pg_dump', '--inserts', '--rows-per-insert=100', '-f', "$dump.inserts", @from);
+run_ok('pg_dump -t', 'pg_dump', '-t', 'docs', '-t', 'triggered', '-t', 'a_view', '-f', "$dump.table", @from);
+
+my %restore = (
+	'plain' => [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.sql" ],
+	'plain, one transaction' => [ 'psql', '-X', '-q', '-1', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.sql" ],
+	'inserts' => [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.inserts" ],
+	'custom' => [ 'pg_restore', '-e', "$dump.custom" ],
+	'custom -j2' => [ 'pg_restore', '-e', '-j2', "$dump.custom" ],
+	'directory' => [ 'pg_restore', '-e', "$dump.dir" ],
+	'directory -j2' => [ 'pg_restore', '-e', '-j2', "$dump.dir" ],
+	'directory -j4' => [ 'pg_restore', '-e', '-j4', "$dump.dir" ]);
+for my $what (sort keys %restore)
+{
+	my $restored = new_database();
+	my ($program, @rest) = @{ $restore{$what} };
+	run_ok("restore, $what", $program, '-d', $primary->connstr($restored), @rest);
+	check_restored($what, $primary, $restored);
+	query($primary, $db, "DROP DATABASE $restored");
+}
+
+# Single tables, into a database that has the model.
+my $single = new_database();
+query($primary, $single, 'CREATE EXTENSION embed');
+import_model($primary, $single, 'm', $dir, '{"alias": "current"}');
+run_ok('restore, tables alone', 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $primary->connstr($single), '-f', "$dump.table");
+is(query($primary, $single, $all), $want, 'tables alone: the same bits');
+query($primary, $single, 'DROP TABLE docs, triggered CASCADE');
+run_ok('pg_restore -t', 'pg_restore', '-e', '-t', 'docs', '-d', $primary->connstr($single), "$dump.dir");
+is(query($primary, $single, $docs_hash), substr($want, 0, 32), 'pg_restore -t: the same bits');
+
+# Data alone, twice over the same schema; and the models alone.
+my $by_section = new_database();
+run_ok('pg_restore --section=pre-data', 'pg_restore', '-e', '--section=pre-data', '-d', $primary->connstr($by_section), "$dump.dir");
+run_ok('pg_restore -a -n _embed', 'pg_restore', '-e', '-a', '-n', '_embed', '-d', $primary->connstr($by_section), "$dump.dir");
+run_ok('pg_restore --section=data', 'pg_restore', '-e', '-j2', '--section=data', '-N', '_embed', '-d', $primary->connstr($by_section), "$dump.dir");
+run_ok('pg_restore --section=post-data', 'pg_restore', '-e', '-j2', '--section=post-data', '-d', $primary->connstr($by_section), "$dump.dir");
+check_restored('by section', $primary, $by_section);
+
+# Where the models never come, a restore is told and ends.
+my $without = new_database();
+query($primary, $without, 'CREATE EXTENSION embed');
+my $start = time;
+$primary->command_fails_like(
+	[ 'pg_restore', '-e', '-t', 'docs', '-d', $primary->connstr($without), "$dump.dir" ],
+	qr/model "m" does not exist/, 'a restore without models is told');
+cmp_ok(time - $start, '<', 30, '... soon');
+
+done_testing();
