@@ -33,6 +33,23 @@ broadcast_group(const uint8_t *a)
 	return _mm512_set1_epi32(group);
 }
 
+/* Panel by panel, so that a panel's constants are loaded once; linear layers have both, and no branches then. */
+EMB_ALWAYS_INLINE void
+finish_tile(const EmbTileI8 *t, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const bool has_zero, const bool has_bias,
+			const int n_rows, const int n_panels)
+{
+	EMB_UNROLL
+	for (int p = 0; p < n_panels; p++)
+	{
+		ColumnsZmm	columns = load_columns_zmm(t, p, has_zero, has_bias);
+
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+			_mm512_storeu_ps(t->c + r * t->c_stride + p * EMB_PANEL,
+							 scale_zmm(t, r, columns, acc_i32x16[r][p], has_zero, has_bias));
+	}
+}
+
 /* n_rows and n_panels are constants of each instance below. */
 EMB_ALWAYS_INLINE void
 tile_avx512vnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
@@ -69,13 +86,10 @@ tile_avx512vnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
 				acc_i32x16[r][p] = _mm512_dpbusd_epi32(acc_i32x16[r][p], a_u8x64, b_i8x64[p]);
 		}
 	}
-	EMB_UNROLL
-	for (int r = 0; r < n_rows; r++)
-	{
-		EMB_UNROLL
-		for (int p = 0; p < n_panels; p++)
-			finish_zmm(t, r, p, acc_i32x16[r][p]);
-	}
+	if (t->a_zero != NULL && t->bias != NULL)
+		finish_tile(t, acc_i32x16, true, true, n_rows, n_panels);
+	else
+		finish_tile(t, acc_i32x16, t->a_zero != NULL, t->bias != NULL, n_rows, n_panels);
 }
 
 #define TILE(rows, panels) \
