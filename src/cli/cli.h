@@ -61,6 +61,9 @@ extern void cli_texts_free(CliTexts *texts);
 /* Vectors of all texts, [n, dim], released with the model's allocator. */
 extern int	cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, int threads, float **out);
 
+/* Logits of all texts as documents for the query, likewise. */
+extern int	cli_rerank_texts(const CliModel *m, const char *query, const CliTexts *texts, int threads, float **logits);
+
 /* Prints text between double quotes, at most max bytes of it, and a line's end. */
 extern void cli_print_quoted(const char *label, const char *text, size_t len, size_t max);
 
@@ -68,6 +71,7 @@ extern void cli_print_quoted(const char *label, const char *text, size_t len, si
 extern int	cli_inspect(const CliArgs *args);
 extern int	cli_tokenize(const CliArgs *args);
 extern int	cli_embed(const CliArgs *args);
+extern int	cli_rerank(const CliArgs *args);
 extern int	cli_compare(const CliArgs *args);
 extern int	cli_verify(const CliArgs *args);
 extern int	cli_time(const CliArgs *args);

@@ -130,6 +130,8 @@ tokenize_texts(const CliArgs *args, const CliModel *m, const CliTexts *texts, in
 static int
 tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *type_ids)
 {
+	EmbText		first,
+				second;
 	EmbEncoded	r;
 	EmbError	err;
 
@@ -138,7 +140,9 @@ tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *t
 		fprintf(stderr, "embed-cli: a pair has two texts, not %d\n", texts->n);
 		return CLI_USAGE;
 	}
-	if (emb_model_encode_pair(m->model, texts->text[0], texts->len[0], texts->text[1], texts->len[1], ids, type_ids,
+	first = (EmbText) {texts->text[0], texts->len[0], true};
+	second = (EmbText) {texts->text[1], texts->len[1], true};
+	if (emb_model_encode_pair(m->model, &first, &second, ids, type_ids,
 							  emb_model_info(m->model)->max_tokens, NULL, &r, &err) != EMB_OK)
 		return cli_error("tokenize", &err);
 	print_ids(ids, r.n_ids);
@@ -208,6 +212,33 @@ cli_embed(const CliArgs *args)
 		}
 	}
 	emb_release(&m.mem, vectors);
+	cli_texts_free(&texts);
+	cli_model_close(&m);
+	return code;
+}
+
+/* ---------------------------------------------------------------- rerank */
+
+/* score, logit and text of every document, in input order */
+int
+cli_rerank(const CliArgs *args)
+{
+	CliModel	m;
+	CliTexts	texts = {0};
+	float	   *logits = NULL;
+	int			code = cli_model_open(args->rest[0], &args->import, &m);
+
+	if (code != 0)
+		return code;
+	code = cli_texts_read(args, 2, &texts);
+	if (code == 0)
+		code = cli_rerank_texts(&m, args->rest[1], &texts, args->threads, &logits);
+	for (int i = 0; code == 0 && i < texts.n; i++)
+	{
+		printf("%.9g\t%.9g\t", emb_score(logits[i]), logits[i]);
+		cli_print_quoted("", texts.text[i], texts.len[i], 100);
+	}
+	emb_release(&m.mem, logits);
 	cli_texts_free(&texts);
 	cli_model_close(&m);
 	return code;
@@ -375,10 +406,13 @@ cli_verify(const CliArgs *args)
 	double		sum = 0;
 	double		lowest = 2;
 	int32_t		n;
+	const char *measure;
 	int			code = cli_model_open(args->rest[0], &args->import, &m);
 
 	if (code != 0)
 		return code;
+	/* of scores: 1 - their difference */
+	measure = emb_model_info(m.model)->kind == EMB_KIND_RERANKER ? "closeness" : "cosine";
 	n = emb_model_n_references(m.model);
 	for (int32_t i = 0; code == 0 && i < n; i++)
 	{
@@ -394,14 +428,14 @@ cli_verify(const CliArgs *args)
 		}
 		ok = check.ids_equal && check.bits_equal;
 		n_wrong += !ok;
-		sum += check.cosine;
-		lowest = fmin(lowest, check.cosine);
-		printf("%-3s %4d tokens  cosine %.6f  ", ok ? "ok" : check.ids_equal ? "BITS" : "IDS", check.n_tokens, check.cosine);
-		cli_print_quoted("", check.text, check.text_bytes, 60);
+		sum += check.closeness;
+		lowest = fmin(lowest, check.closeness);
+		printf("%-3s %4d tokens  %s %.6f  ", ok ? "ok" : check.ids_equal ? "BITS" : "IDS", check.n_tokens, measure, check.closeness);
+		cli_print_quoted("", check.text + check.query_bytes, check.text_bytes - check.query_bytes, 60);
 	}
 	if (code == 0)
-		printf("isa %s: %d of %d reference texts as at import; cosine to the unquantized model: mean %.6f, min %.6f\n",
-			   emb_isa_name(), n - n_wrong, n, n > 0 ? sum / n : 1, n > 0 ? lowest : 1);
+		printf("isa %s: %d of %d reference texts as at import; %s to the unquantized model: mean %.6f, min %.6f\n",
+			   emb_isa_name(), n - n_wrong, n, measure, n > 0 ? sum / n : 1, n > 0 ? lowest : 1);
 	cli_model_close(&m);
 	return code != 0 || n_wrong > 0 ? CLI_FAILED : 0;
 }
@@ -443,6 +477,15 @@ random_sequences(int32_t *ids, EmbSequence *seqs, int n_seqs, int n_tokens, int3
 
 #define MAX_ROUNDS	10000
 
+/* Vectors, or scores: random ids serve either. */
+static EmbStatus
+run_once(const EmbModel *model, const EmbSequence *seqs, int n, const EmbRun *run, float *out, EmbError *err)
+{
+	if (emb_model_info(model)->kind == EMB_KIND_RERANKER)
+		return emb_model_rerank(model, seqs, n, run, out, err);
+	return emb_model_embed(model, seqs, n, run, out, err);
+}
+
 static int
 time_model(const CliArgs *args, const CliModel *m, const EmbSequence *seqs, float *out)
 {
@@ -454,14 +497,14 @@ time_model(const CliArgs *args, const CliModel *m, const EmbSequence *seqs, floa
 	EmbError	err;
 
 	/* the first call faults the weights in */
-	if (emb_model_embed(m->model, seqs, args->batch, &run, out, &err) != EMB_OK)
+	if (run_once(m->model, seqs, args->batch, &run, out, &err) != EMB_OK)
 		return cli_error("time", &err);
 	begin = now_seconds();
 	while (n_rounds < MAX_ROUNDS && (n_rounds < 3 || now_seconds() - begin < args->seconds))
 	{
 		double		start = now_seconds();
 
-		if (emb_model_embed(m->model, seqs, args->batch, &run, out, &err) != EMB_OK)
+		if (run_once(m->model, seqs, args->batch, &run, out, &err) != EMB_OK)
 			return cli_error("time", &err);
 		rounds[n_rounds++] = now_seconds() - start;
 	}

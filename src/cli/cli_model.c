@@ -299,6 +299,53 @@ cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, int 
 	return code;
 }
 
+/* The ids and type ids of every pair, each in one block. */
+static int
+encode_pairs(const CliModel *m, const char *query, const CliTexts *texts, EmbSequence *seqs)
+{
+	int32_t		max = emb_model_info(m->model)->max_tokens;
+	EmbText		first = {query, strlen(query), true};
+
+	for (int i = 0; i < texts->n; i++)
+	{
+		EmbText		second = {texts->text[i], texts->len[i], true};
+		int32_t    *ids = emb_alloc_array(&m->mem, (size_t) max * 2, sizeof(int32_t));
+		EmbEncoded	r;
+		EmbError	err;
+		char		what[32];
+
+		if (ids == NULL)
+			return no_memory();
+		seqs[i].ids = ids;
+		seqs[i].type_ids = ids + max;
+		if (emb_model_encode_pair(m->model, &first, &second, ids, ids + max, max, NULL, &r, &err) != EMB_OK)
+		{
+			snprintf(what, sizeof(what), "document %d", i + 1);
+			return cli_error(what, &err);
+		}
+		seqs[i].n_ids = r.n_ids;
+	}
+	return 0;
+}
+
+int
+cli_rerank_texts(const CliModel *m, const char *query, const CliTexts *texts, int threads, float **logits)
+{
+	EmbRun		run = {.mem = &m->mem, .n_threads = threads};
+	EmbSequence *seqs = emb_alloc_zero(&m->mem, texts->n, sizeof(EmbSequence));
+	EmbError	err;
+	int			code;
+
+	*logits = emb_alloc_array(&m->mem, texts->n, sizeof(float));
+	code = seqs == NULL || *logits == NULL ? no_memory() : encode_pairs(m, query, texts, seqs);
+	if (code == 0 && emb_model_rerank(m->model, seqs, texts->n, &run, *logits, &err) != EMB_OK)
+		code = cli_error("rerank", &err);
+	for (int i = 0; seqs != NULL && i < texts->n; i++)
+		emb_release(&m->mem, (void *) seqs[i].ids);
+	emb_release(&m->mem, seqs);
+	return code;
+}
+
 void
 cli_print_quoted(const char *label, const char *text, size_t len, size_t max)
 {

@@ -26,6 +26,7 @@ static const char usage_text[] =
 "  embed-cli embed MODEL [TEXT...]        vectors, one line a text, document prompt in front\n"
 "      --query                            query prompt instead\n"
 "      --hash                             sha256 of each vector's bytes instead\n"
+"  embed-cli rerank MODEL QUERY [TEXT...] score and logit of each text as a document\n"
 "  embed-cli compare MODEL MODEL [FILE]   cosines between the vectors of two models, worst texts\n"
 "  embed-cli verify MODEL                 its reference texts: bits as at import? cosine to fp32\n"
 "  embed-cli time MODEL                   tokens per second\n"
@@ -51,6 +52,7 @@ static const struct
 	{"inspect", cli_inspect, 1, 1},
 	{"tokenize", cli_tokenize, 1, INT_MAX},
 	{"embed", cli_embed, 1, INT_MAX},
+	{"rerank", cli_rerank, 2, INT_MAX},
 	{"compare", cli_compare, 2, 3},
 	{"verify", cli_verify, 1, 1},
 	{"time", cli_time, 1, 1},

@@ -35,11 +35,13 @@ check_object(const EmbJson *doc, EmbError *err)
 
 /* ------------------------------------------------------------ config.json */
 
-/* Classes whose encoder is BertModel; heads that are not the encoder's are dropped. */
+#define RERANKER_CLASS		"BertForSequenceClassification"
+
+/* Classes whose encoder is BertModel; heads that are neither the encoder's nor a reranker's are dropped. */
 static EmbStatus
-check_architectures(const EmbJson *doc, EmbError *err)
+check_architectures(const EmbJson *doc, bool *is_reranker, EmbError *err)
 {
-	static const char *const known[] = {"BertModel", "BertForMaskedLM", "BertForPreTraining"};
+	static const char *const known[] = {"BertModel", "BertForMaskedLM", "BertForPreTraining", RERANKER_CLASS};
 	const json_t *list = json_object_get(doc->root, "architectures");
 	size_t		i;
 	json_t	   *item;
@@ -59,13 +61,74 @@ check_architectures(const EmbJson *doc, EmbError *err)
 			k++;
 		if (k == sizeof(known) / sizeof(known[0]))
 			return unsupported(doc, "architectures", name,
-							   "only BertModel, BertForMaskedLM and BertForPreTraining can be imported", err);
+							   "only BertModel, BertForMaskedLM, BertForPreTraining and " RERANKER_CLASS " can be imported", err);
+		*is_reranker |= strcmp(name, RERANKER_CLASS) == 0;
 	}
 	return EMB_OK;
 }
 
+/* Labels of a classifier, as transformers counts them: 2 unless something says otherwise. */
 static EmbStatus
-check_family(const EmbJson *doc, EmbError *err)
+check_labels(const EmbJson *doc, EmbError *err)
+{
+	const json_t *labels = json_object_get(doc->root, "id2label");
+	int64_t		n = 2;
+	EmbStatus	status = emb_json_get_int(doc, doc->root, "num_labels", 0, INT32_MAX, &n, err);
+
+	if (status != EMB_OK)
+		return status;
+	if (labels != NULL && !json_is_null(labels))
+	{
+		if (!json_is_object(labels))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"id2label\" is not an object", doc->file);
+		n = (int64_t) json_object_size(labels);
+	}
+	if (n == 1)
+		return EMB_OK;
+	emb_error(err, EMB_ERR_UNSUPPORTED, "%s: the classifier has %lld labels; only rerankers, which have one, can be imported",
+			  doc->file, (long long) n);
+	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "A reranker's \"id2label\" has one entry.");
+}
+
+/*
+ * What CrossEncoder does to the logit. Both keep its order, and the score of
+ * rerank() is the sigmoid in any case.
+ */
+static EmbStatus
+check_score_activation(const EmbJson *doc, const json_t *object, const char *key, EmbError *err)
+{
+	const char *name = NULL;
+	const char *class;
+	EmbStatus	status = emb_json_get_string(doc, object, key, &name, err);
+
+	if (status != EMB_OK || name == NULL)
+		return status;
+	class = strrchr(name, '.');
+	class = class != NULL ? class + 1 : name;
+	if (strncmp(name, "torch.nn.", 9) == 0 && (strcmp(class, "Identity") == 0 || strcmp(class, "Sigmoid") == 0))
+		return EMB_OK;
+	return unsupported(doc, key, name, "only torch.nn's Identity and Sigmoid are known", err);
+}
+
+static EmbStatus
+check_reranker(const EmbJson *doc, EmbError *err)
+{
+	const json_t *own = json_object_get(doc->root, "sentence_transformers");
+	EmbStatus	status = check_labels(doc, err);
+
+	if (status == EMB_OK)
+		status = check_score_activation(doc, doc->root, "sbert_ce_default_activation_function", err);
+	if (status == EMB_OK && own != NULL && !json_is_null(own))
+	{
+		if (!json_is_object(own))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"sentence_transformers\" is not an object", doc->file);
+		status = check_score_activation(doc, own, "activation_fn", err);
+	}
+	return status;
+}
+
+static EmbStatus
+check_family(const EmbJson *doc, bool *is_reranker, EmbError *err)
 {
 	const char *type = NULL;
 	const char *position = "absolute";
@@ -82,7 +145,9 @@ check_family(const EmbJson *doc, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"model_type\" is missing", doc->file);
 	if (strcmp(type, "bert") != 0)
 		return unsupported(doc, "model_type", type, "only \"bert\" can be imported", err);
-	if ((status = check_architectures(doc, err)) != EMB_OK)
+	if ((status = check_architectures(doc, is_reranker, err)) != EMB_OK)
+		return status;
+	if (*is_reranker && (status = check_reranker(doc, err)) != EMB_OK)
 		return status;
 	if (strcmp(position, "absolute") != 0)
 		return unsupported(doc, "position_embedding_type", position, "only \"absolute\" can be imported", err);
@@ -154,8 +219,9 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	double		ln_eps = 1e-12;
 	EmbStatus	status = check_object(doc, err);
 
+	config->is_reranker = false;
 	if (status == EMB_OK)
-		status = check_family(doc, err);
+		status = check_family(doc, &config->is_reranker, err);
 	for (size_t i = 0; status == EMB_OK && i < sizeof(sizes) / sizeof(sizes[0]); i++)
 	{
 		int64_t		n = sizes[i].absent;
@@ -251,8 +317,9 @@ emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
 		else if (i == 1)
 			strcpy(modules->pooling_path, path);
 	}
-	if (n < 2)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists %zu modules; a Transformer and a Pooling are needed", doc->file, n);
+	modules->transformer_only = n == 1;
+	if (n < 1)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists %zu modules; a Transformer is needed", doc->file, n);
 	modules->normalize = n == 3;
 	return EMB_OK;
 }
@@ -413,6 +480,22 @@ emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *c
 	return status;
 }
 
+/* A prompt that nobody asks for is not used; a default one would be part of every pair. */
+EmbStatus
+emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err)
+{
+	const char *default_name = NULL;
+	EmbStatus	status = check_object(doc, err);
+
+	if (status == EMB_OK)
+		status = check_score_activation(doc, doc->root, "activation_fn", err);
+	if (status == EMB_OK)
+		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
+	if (status == EMB_OK && default_name != NULL)
+		return unsupported(doc, "default_prompt_name", default_name, "rerankers are imported without prompts", err);
+	return status;
+}
+
 /* ---------------------------------------------------------- the directory */
 
 static EmbStatus
@@ -508,13 +591,35 @@ read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 static EmbStatus
 read_prompts(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
+	static const EmbJson none = {.file = PROMPTS_FILE};
 	EmbJson		doc;
 	EmbStatus	status = emb_json_load_optional(dir, PROMPTS_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
 
+	if (status == EMB_OK && config->is_reranker && doc.root != NULL)
+		status = emb_hf_parse_cross_encoder(&doc, err);
 	if (status == EMB_OK)
-		status = emb_hf_parse_prompts(&doc, mem, config, err);
+		status = emb_hf_parse_prompts(config->is_reranker ? &none : &doc, mem, config, err);
 	emb_json_free(&doc);
 	return status;
+}
+
+/* The pooling that the kind of model and its modules call for. */
+static EmbStatus
+choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, const EmbAllocator *mem,
+			   EmbHfConfig *config, EmbError *err)
+{
+	if (config->is_reranker)
+	{
+		if (has_modules && !modules->transformer_only)
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a Pooling, but %s is of class %s", MODULES_FILE,
+							 CONFIG_FILE, RERANKER_CLASS);
+		config->pooling = EMB_POOL_CLS;
+		return EMB_OK;
+	}
+	if (has_modules && modules->transformer_only)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists 1 module; a Transformer and a Pooling are needed", MODULES_FILE);
+	config->normalize = modules->normalize;
+	return has_modules ? read_pooling(dir, modules, mem, config, err) : EMB_OK;
 }
 
 EmbStatus
@@ -531,9 +636,7 @@ emb_hf_read_config(const char *dir, const EmbAllocator *mem, EmbHfConfig *config
 		(status = read_pipeline(dir, mem, &modules, &has_modules, err)) != EMB_OK ||
 		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK)
 		return status;
-	config->normalize = modules.normalize;
-	if (has_modules)
-		status = read_pooling(dir, &modules, mem, config, err);
+	status = choose_pooling(dir, &modules, has_modules, mem, config, err);
 	if (status == EMB_OK)
 		status = read_length(mem, config, err);
 	if (status == EMB_OK)

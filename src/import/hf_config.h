@@ -7,11 +7,13 @@
  *		1_Pooling/config.json				(the path is modules.json's)
  *		sentence_bert_config.json			max_seq_length, do_lower_case
  *		tokenizer_config.json				model_max_length
- *		config_sentence_transformers.json	prompts
+ *		config_sentence_transformers.json	prompts; of a CrossEncoder the activation
  *
  * All but config.json (and what modules.json names) may be missing. Without
  * modules.json the model is what SentenceTransformer(dir) makes of a bare
- * checkpoint: mean pooling, not normalized. What we do not implement is
+ * checkpoint: mean pooling, not normalized. A BertForSequenceClassification
+ * with one label is a reranker, as CrossEncoder(dir) takes it: no prompts, no
+ * pooling but its own. What we do not implement is
  * EMB_ERR_UNSUPPORTED with file, key and value, never guessed at.
  */
 #ifndef EMB_IMPORT_HF_CONFIG_H
@@ -42,6 +44,7 @@ typedef struct EmbHfConfig
 				n_vocab,
 				n_positions,
 				n_types;
+	bool		is_reranker;
 	EmbActivation activation;
 	float		ln_eps;
 	EmbPooling	pooling;
@@ -66,14 +69,19 @@ typedef struct EmbHfModules
 	char		transformer_path[256];	/* relative, inside the directory; "" is the directory itself */
 	char		pooling_path[256];
 	bool		normalize;
+	bool		transformer_only;
 } EmbHfModules;
 
 extern EmbStatus emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
+/* Of a CrossEncoder the list may end behind the Transformer. */
 extern EmbStatus emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err);
 extern EmbStatus emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 extern EmbStatus emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length,
 											EmbHfConfig *config, EmbError *err);
 extern EmbStatus emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem,
 									  EmbHfConfig *config, EmbError *err);
+
+/* config_sentence_transformers.json of a reranker: only what changes its scores matters. */
+extern EmbStatus emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err);
 
 #endif

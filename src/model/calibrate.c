@@ -17,7 +17,17 @@ typedef struct Texts
 	int32_t		n;
 	int32_t    *offsets;		/* [n + 1] in ids */
 	int32_t    *ids;
+	int32_t    *type_ids;		/* of pairs; NULL for single texts */
 } Texts;
+
+/* Where texts come from: the caller, or NULL the tables that come with the code. */
+typedef struct Source
+{
+	const char *const *texts;
+	int32_t		n_texts;
+	bool		pairs;
+	int32_t		n;				/* texts or pairs in all */
+} Source;
 
 static int32_t
 point_index(EmbObservePoint point)
@@ -125,25 +135,77 @@ check_finite(const EmbCalibration *c, EmbError *err)
 
 /* ----------------------------------------------------------------- texts */
 
+static Source
+choose_source(const EmbModel *model, const char *const *texts, int32_t n_texts)
+{
+	Source		source = {.texts = texts, .pairs = model->info.kind == EMB_KIND_RERANKER};
+
+	source.n_texts = texts == NULL ? emb_n_calibration_texts
+		: n_texts < EMB_CALIBRATION_MAX_TEXTS ? n_texts : EMB_CALIBRATION_MAX_TEXTS;
+	source.n = !source.pairs ? source.n_texts
+		: texts == NULL ? 2 * emb_n_calibration_pairs + source.n_texts : source.n_texts / 2;
+	return source;
+}
+
+static const char *
+source_text(const Source *source, int32_t i)
+{
+	return source->texts != NULL ? source->texts[i] : emb_calibration_texts[i];
+}
+
+/*
+ * Ours: each query with its own document, then with that of another, then
+ * single texts as documents that answer nothing. A reranker mostly sees what
+ * does not match.
+ */
+static EmbTextPair
+source_pair(const Source *source, int32_t i)
+{
+	int32_t		n = emb_n_calibration_pairs;
+
+	if (source->texts != NULL)
+		return (EmbTextPair) {source->texts[2 * i], source->texts[2 * i + 1]};
+	return (EmbTextPair) {
+		.query = emb_calibration_pairs[i % n].query,
+		.document = i < n ? emb_calibration_pairs[i].document
+			: i < 2 * n ? emb_calibration_pairs[(i + 7) % n].document : emb_calibration_texts[i - 2 * n],
+	};
+}
+
 static EmbStatus
-encode_texts(const EmbModel *model, const char *const *given, int32_t n_given, const EmbImportSteps *steps,
-			 Texts *texts, EmbError *err)
+encode_one(const EmbModel *model, const Source *source, int32_t i, const EmbImportSteps *steps,
+		   Texts *texts, EmbEncoded *r, EmbError *err)
 {
 	static const EmbPrompt prompts[] = {EMB_PROMPT_DOCUMENT, EMB_PROMPT_QUERY};
+	int32_t    *ids = texts->ids + texts->offsets[i];
+	EmbTextPair pair;
+	EmbText		query,
+				document;
 
+	if (!source->pairs)
+		return emb_model_encode(model, prompts[i % 2], source_text(source, i), strlen(source_text(source, i)), true,
+								ids, EMB_CALIBRATION_TEXT_TOKENS, steps->mem, steps->stop, r, err);
+	pair = source_pair(source, i);
+	query = (EmbText) {pair.query, strlen(pair.query), true};
+	document = (EmbText) {pair.document, strlen(pair.document), true};
+	return emb_model_encode_pair(model, &query, &document, ids, texts->type_ids + texts->offsets[i],
+								 EMB_CALIBRATION_TEXT_TOKENS, steps->stop, r, err);
+}
+
+static EmbStatus
+encode_texts(const EmbModel *model, const Source *source, const EmbImportSteps *steps, Texts *texts, EmbError *err)
+{
 	texts->offsets[0] = 0;
-	for (int32_t i = 0; i < n_given && texts->offsets[i] <= EMB_CALIBRATION_MAX_TOKENS - EMB_CALIBRATION_TEXT_TOKENS; i++)
+	for (int32_t i = 0; i < source->n && texts->offsets[i] <= EMB_CALIBRATION_MAX_TOKENS - EMB_CALIBRATION_TEXT_TOKENS; i++)
 	{
 		EmbEncoded	r;
 		EmbStatus	status;
 
 		if (emb_should_stop(steps->stop))
 			return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-		status = emb_model_encode(model, prompts[i % 2], given[i], strlen(given[i]), true,
-								  texts->ids + texts->offsets[i], EMB_CALIBRATION_TEXT_TOKENS,
-								  steps->mem, steps->stop, &r, err);
+		status = encode_one(model, source, i, steps, texts, &r, err);
 		if (status == EMB_ERR_TEXT)
-			return emb_error(err, EMB_ERR_TEXT, "calibration text %d is not valid UTF-8", i + 1);
+			return emb_error(err, EMB_ERR_TEXT, "calibration %s %d is not valid UTF-8", source->pairs ? "pair" : "text", i + 1);
 		if (status != EMB_OK)
 			return status;
 		texts->offsets[i + 1] = texts->offsets[i] + r.n_ids;
@@ -162,7 +224,8 @@ run_batches(const EmbModel *model, const Texts *texts, const EmbImportSteps *ste
 	for (int32_t i = 0; status == EMB_OK && i < texts->n;)
 	{
 		int32_t		first = texts->offsets[i];
-		EmbBatch	batch = {.offsets = offsets, .ids = texts->ids + first};
+		EmbBatch	batch = {.offsets = offsets, .ids = texts->ids + first,
+			.type_ids = texts->type_ids != NULL ? texts->type_ids + first : NULL};
 
 		emb_import_progress(steps, "calibrate", first, n_tokens);
 		offsets[0] = 0;
@@ -177,26 +240,29 @@ run_batches(const EmbModel *model, const Texts *texts, const EmbImportSteps *ste
 }
 
 static EmbStatus
-run_texts(const EmbModel *model, const char *const *given, int32_t n_given, const EmbImportSteps *steps,
-		  EmbCalibration *c, EmbError *err)
+run_texts(const EmbModel *model, const Source *source, const EmbImportSteps *steps, EmbCalibration *c, EmbError *err)
 {
 	const EmbAllocator *mem = steps->mem;
+	size_t		n = source->n;
 	Texts		texts = {
-		.offsets = emb_alloc_array(mem, (size_t) n_given + 1, sizeof(int32_t)),
-		.ids = emb_alloc_array(mem, EMB_CALIBRATION_MAX_TOKENS, sizeof(int32_t))
+		.offsets = emb_alloc_array(mem, n + 1, sizeof(int32_t)),
+		.ids = emb_alloc_array(mem, EMB_CALIBRATION_MAX_TOKENS, sizeof(int32_t)),
+		.type_ids = source->pairs ? emb_alloc_array(mem, EMB_CALIBRATION_MAX_TOKENS, sizeof(int32_t)) : NULL
 	};
-	int32_t    *offsets = emb_alloc_array(mem, (size_t) n_given + 1, sizeof(int32_t));
-	float	   *out = emb_alloc_array(mem, (size_t) n_given * model->bert.hidden, sizeof(float));
+	int32_t    *offsets = emb_alloc_array(mem, n + 1, sizeof(int32_t));
+	float	   *out = emb_alloc_array(mem, n * model->bert.hidden, sizeof(float));
 	EmbStatus	status;
 
-	if (texts.offsets == NULL || texts.ids == NULL || offsets == NULL || out == NULL)
-		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for %d calibration texts", n_given);
+	if (texts.offsets == NULL || texts.ids == NULL || (source->pairs && texts.type_ids == NULL) ||
+		offsets == NULL || out == NULL)
+		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for %zu calibration texts", n);
 	else
-		status = encode_texts(model, given, n_given, steps, &texts, err);
+		status = encode_texts(model, source, steps, &texts, err);
 	if (status == EMB_OK)
 		status = run_batches(model, &texts, steps, c, offsets, out, err);
 	emb_release(mem, texts.offsets);
 	emb_release(mem, texts.ids);
+	emb_release(mem, texts.type_ids);
 	emb_release(mem, offsets);
 	emb_release(mem, out);
 	return status;
@@ -206,15 +272,16 @@ EmbStatus
 emb_calibrate(const EmbModel *model, const char *const *texts, int32_t n_texts,
 			  const EmbImportSteps *steps, EmbCalibration *c, EmbError *err)
 {
+	Source		source = choose_source(model, texts, n_texts);
 	EmbStatus	status;
 
 	memset(c, 0, sizeof(*c));
 	c->mem = *steps->mem;
-	if (n_texts > EMB_CALIBRATION_MAX_TEXTS)
-		n_texts = EMB_CALIBRATION_MAX_TEXTS;
+	if (source.n < 1)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker is calibrated with pairs of texts, not with %d text", n_texts);
 	status = allocate_points(&model->bert, c, err);
 	if (status == EMB_OK)
-		status = run_texts(model, texts, n_texts, steps, c, err);
+		status = run_texts(model, &source, steps, c, err);
 	if (status == EMB_OK)
 		status = check_finite(c, err);
 	if (status != EMB_OK)

@@ -17,6 +17,16 @@
 extern const char *const emb_calibration_texts[];
 extern const int emb_n_calibration_texts;
 
+/* What a reranker reads. */
+typedef struct EmbTextPair
+{
+	const char *query,
+			   *document;
+} EmbTextPair;
+
+extern const EmbTextPair emb_calibration_pairs[];	/* calibration_pairs.c */
+extern const int emb_n_calibration_pairs;
+
 /* Of a caller's texts so much is used. */
 #define EMB_CALIBRATION_MAX_TEXTS		256
 #define EMB_CALIBRATION_TEXT_TOKENS		512 /* of one text */
@@ -60,7 +70,8 @@ emb_import_progress(const EmbImportSteps *steps, const char *stage, int64_t done
 }
 
 /*
- * Texts take the document and the query prompt in turns. EMB_ERR_TEXT: one is
+ * texts NULL: those that come with the code. They take the document and the
+ * query prompt in turns; a reranker reads two of them as a pair. EMB_ERR_TEXT: one is
  * not UTF-8; EMB_ERR_LIMIT: an input overflows. On success the caller frees.
  */
 extern EmbStatus emb_calibrate(const EmbModel *model, const char *const *texts, int32_t n_texts,

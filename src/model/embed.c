@@ -1,6 +1,6 @@
 /*
  * embed.c
- *		Sequences to vectors: equal ones found, batches packed, rows put where
+ *		Sequences to vectors or logits: equal ones found, batches packed, rows put where
  *		they belong.
  */
 #include "model/model.h"
@@ -18,11 +18,13 @@ typedef struct Job
 	int32_t		n_seqs;
 	const EmbRun *run;
 	int32_t		batch_tokens;
-	float	   *out;			/* [n_seqs, dim] */
+	float	   *out;			/* [n_seqs, dim]; dim is 1 of a reranker */
+	bool		has_types;		/* some sequence has type ids */
 	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
 
 	/* one batch; allocated for the largest */
 	int32_t    *ids;
+	int32_t    *type_ids;		/* or NULL */
 	int32_t    *offsets;
 	int32_t    *members;		/* the sequences of the batch */
 	float	   *rows;			/* [members, dim] */
@@ -64,13 +66,22 @@ hash_sequence(const EmbSequence *seq)
 
 	for (int32_t i = 0; i < seq->n_ids; i++)
 		h = (h ^ (uint32_t) seq->ids[i]) * UINT64_C(0x100000001B3);
+	for (int32_t i = 0; seq->type_ids != NULL && i < seq->n_ids; i++)
+		h = (h ^ (uint32_t) seq->type_ids[i]) * UINT64_C(0x100000001B3);
 	return h ^ h >> 32;
 }
 
+/* Sequences with and without type ids never count as equal: at worst one is computed twice. */
 static bool
 sequences_equal(const EmbSequence *a, const EmbSequence *b)
 {
-	return a->n_ids == b->n_ids && memcmp(a->ids, b->ids, a->n_ids * sizeof(int32_t)) == 0;
+	size_t		size = a->n_ids * sizeof(int32_t);
+
+	if (a->n_ids != b->n_ids || memcmp(a->ids, b->ids, size) != 0)
+		return false;
+	if (a->type_ids == NULL || b->type_ids == NULL)
+		return a->type_ids == b->type_ids;
+	return memcmp(a->type_ids, b->type_ids, size) == 0;
 }
 
 /* Fills job->first by an open hash table of input indexes, at most half full. */
@@ -147,10 +158,11 @@ allocate_batch(Job *job, EmbError *err)
 		i = cut.end;
 	}
 	job->ids = emb_alloc_array(mem, max_tokens, sizeof(int32_t));
+	job->type_ids = job->has_types ? emb_alloc_array(mem, max_tokens, sizeof(int32_t)) : NULL;
 	job->offsets = emb_alloc_array(mem, (size_t) max_seqs + 1, sizeof(int32_t));
 	job->members = emb_alloc_array(mem, max_seqs, sizeof(int32_t));
 	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->model->info.dim, sizeof(float));
-	if (job->ids == NULL || job->offsets == NULL || job->members == NULL || job->rows == NULL)
+	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || job->offsets == NULL || job->members == NULL || job->rows == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
 	return EMB_OK;
 }
@@ -159,7 +171,9 @@ static EmbStatus
 run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 {
 	size_t		row_bytes = (size_t) job->model->info.dim * sizeof(float);
-	EmbBatch	batch = {.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids};
+	EmbBatch	batch = {.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids, .type_ids = job->type_ids};
+	const EmbModel *model = job->model;
+	const EmbRun *run = job->run;
 	int32_t		n = 0;
 	EmbStatus	status;
 
@@ -169,12 +183,20 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 		if (job->first[i] != i)
 			continue;
 		memcpy(job->ids + job->offsets[n], job->seqs[i].ids, job->seqs[i].n_ids * sizeof(int32_t));
+		if (job->seqs[i].type_ids != NULL)
+			memcpy(job->type_ids + job->offsets[n], job->seqs[i].type_ids, job->seqs[i].n_ids * sizeof(int32_t));
+		else if (job->has_types)
+			memset(job->type_ids + job->offsets[n], 0, job->seqs[i].n_ids * sizeof(int32_t));
 		job->members[n] = i;
 		job->offsets[n + 1] = job->offsets[n] + job->seqs[i].n_ids;
 		n++;
 	}
-	status = emb_encoder_bert(&job->model->bert, emb_kernels(), &batch, job->run->n_threads,
-							  job->run->mem, job->run->stop, job->rows, err);
+	if (model->info.kind == EMB_KIND_RERANKER)
+		status = emb_encoder_score(&model->bert, &model->head, emb_kernels(), &batch, run->n_threads,
+								   run->mem, run->stop, job->rows, err);
+	else
+		status = emb_encoder_bert(&model->bert, emb_kernels(), &batch, run->n_threads,
+								  run->mem, run->stop, job->rows, err);
 	if (status != EMB_OK)
 		return status;
 	for (int32_t i = 0; i < n; i++)
@@ -209,9 +231,9 @@ run_job(Job *job, EmbError *err)
 	return status;
 }
 
-EmbStatus
-emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
-				const EmbRun *run, float *out, EmbError *err)
+static EmbStatus
+run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+		  const EmbRun *run, float *out, EmbError *err)
 {
 	Job			job = {.model = model, .seqs = seqs, .n_seqs = n_seqs, .run = run, .out = out};
 	EmbStatus	status;
@@ -224,6 +246,8 @@ emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 	status = check_sequences(model, seqs, n_seqs, err);
 	if (status != EMB_OK)
 		return status;
+	for (int32_t i = 0; i < n_seqs; i++)
+		job.has_types |= seqs[i].type_ids != NULL;
 	job.first = emb_alloc_array(run->mem, n_seqs, sizeof(int32_t));
 	if (job.first == NULL)
 		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", n_seqs);
@@ -231,17 +255,37 @@ emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 		status = run_job(&job, err);
 	emb_release(run->mem, job.first);
 	emb_release(run->mem, job.ids);
+	emb_release(run->mem, job.type_ids);
 	emb_release(run->mem, job.offsets);
 	emb_release(run->mem, job.members);
 	emb_release(run->mem, job.rows);
 	return status;
 }
 
+EmbStatus
+emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+				const EmbRun *run, float *out, EmbError *err)
+{
+	if (model->info.kind != EMB_KIND_EMBEDDING)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker gives scores of pairs, no vectors");
+	return run_model(model, seqs, n_seqs, run, out, err);
+}
+
+EmbStatus
+emb_model_rerank(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+				 const EmbRun *run, float *logits, EmbError *err)
+{
+	if (model->info.kind != EMB_KIND_RERANKER)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "an embedding model gives vectors, no scores");
+	return run_model(model, seqs, n_seqs, run, logits, err);
+}
+
 size_t
 emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest, int32_t n_threads)
 {
 	size_t		n_tokens = effective_batch_tokens(batch_tokens < 0 ? 0 : batch_tokens);
-	int			n_special = emb_tok_n_special(model->tok, false);
+	bool		is_reranker = model->info.kind == EMB_KIND_RERANKER;
+	int			n_special = emb_tok_n_special(model->tok, is_reranker);
 	size_t		n_seqs;
 
 	if (n_longest > model->info.max_tokens)
@@ -251,9 +295,10 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 	if (n_tokens < (size_t) n_longest)
 		n_tokens = n_longest;
 
-	/* ids; then, for as many texts as the batch can have: offset, member, row */
+	/* ids and their types; then, for as many texts as the batch can have: offset, member, row */
 	n_seqs = n_tokens / (n_special > 1 ? n_special : 1) + 1;
 	return emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest, n_threads)
-		+ n_tokens * sizeof(int32_t)
+		+ (is_reranker ? emb_encoder_score_scratch_bytes(&model->bert, (int32_t) n_seqs) : 0)
+		+ n_tokens * (is_reranker ? 2 : 1) * sizeof(int32_t)
 		+ n_seqs * (2 * sizeof(int32_t) + (size_t) model->info.dim * sizeof(float));
 }

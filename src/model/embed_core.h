@@ -17,6 +17,12 @@
  *		emb_model_embed(model, &seq, 1, &run, out, err);		out[info->dim]
  *		emb_model_close(model);
  *
+ * A reranker reads pairs instead, a query and a document:
+ *
+ *		emb_model_encode_pair(model, &query, &document, ids, type_ids, 512, &stop, &r, err);
+ *		EmbSequence seq = {ids, r.n_ids, type_ids};
+ *		emb_model_rerank(model, &seq, 1, &run, &logit, err);		emb_score(logit): 0 to 1
+ *
  * Ownership: the caller owns the image and keeps it mapped until
  * emb_model_close. Everything a call allocates comes from the EmbAllocator it
  * was given. Errors: every function that can fail returns EmbStatus and fills
@@ -49,7 +55,8 @@ typedef struct EmbImportOptions
 	/*
 	 * Texts the quantizer measures activations on, UTF-8; NULL: those that come
 	 * with the code. Other texts make another image. Of the first 256 the first
-	 * 512 tokens each are used, up to 32,768 in all. Not for fp32.
+	 * 512 tokens each are used, up to 32,768 in all. A reranker takes them two
+	 * by two, query and document. Not for fp32.
 	 */
 	const char *const *calibration_texts;
 	int32_t		n_calibration_texts;
@@ -91,7 +98,7 @@ typedef struct EmbModelInfo
 	const char *precision;		/* "int8", "fp32" */
 	const char *pooling;		/* "cls", "mean" */
 	bool		normalize;
-	int32_t		dim;			/* elements of a result vector */
+	int32_t		dim;			/* elements of a result vector; 1 of a reranker */
 	int32_t		hidden;
 	int32_t		n_layers;
 	int32_t		n_heads;
@@ -147,14 +154,22 @@ extern EmbStatus emb_model_encode(const EmbModel *model, EmbPrompt prompt,
 								  int32_t *ids, int32_t max_ids, const EmbAllocator *mem,
 								  const EmbStop *stop, EmbEncoded *result, EmbError *err);
 
+/* A text, or where it is not complete a prefix of one, cut between characters. */
+typedef struct EmbText
+{
+	const char *text;
+	size_t		len;
+	bool		complete;
+} EmbText;
+
 /*
  * Two texts as the model's pair template joins them, the longer one cut first;
- * type_ids has max_ids entries, as ids. EMB_ERR_UNSUPPORTED: the model's
- * tokenizer takes no pairs.
+ * type_ids has max_ids entries, as ids. need_more: what follows a prefix could
+ * change the ids. EMB_ERR_UNSUPPORTED: the model's tokenizer takes no pairs.
  */
-extern EmbStatus emb_model_encode_pair(const EmbModel *model, const char *a, size_t a_len,
-									   const char *b, size_t b_len, int32_t *ids, int32_t *type_ids,
-									   int32_t max_ids, const EmbStop *stop, EmbEncoded *result, EmbError *err);
+extern EmbStatus emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
+									   int32_t *ids, int32_t *type_ids, int32_t max_ids,
+									   const EmbStop *stop, EmbEncoded *result, EmbError *err);
 
 /* Tokens of prompt + text before truncation; reads all of it. */
 extern EmbStatus emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len,
@@ -167,6 +182,7 @@ typedef struct EmbSequence
 {
 	const int32_t *ids;
 	int32_t		n_ids;			/* 1 .. max_tokens */
+	const int32_t *type_ids;	/* as many, or NULL: all 0 */
 } EmbSequence;
 
 typedef struct EmbRun
@@ -189,7 +205,18 @@ typedef struct EmbRun
 extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 								 const EmbRun *run, float *out, EmbError *err);
 
-/* Scratch bytes that emb_model_embed needs for sequences of at most n_longest tokens on n_threads threads. */
+/*
+ * logits: [n_seqs], of pairs from emb_model_encode_pair; all else as
+ * emb_model_embed. The bits of a logit depend on its ids and type ids only.
+ * Either function refuses a model of the other's kind: EMB_ERR_INVALID_ARGUMENT.
+ */
+extern EmbStatus emb_model_rerank(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+								  const EmbRun *run, float *logits, EmbError *err);
+
+/* The score of a logit: 1 / (1 + e^-logit), with the same bits everywhere; never 0. Scores of logits above 17 are all 1. */
+extern float emb_score(float logit);
+
+/* Scratch bytes that emb_model_embed or emb_model_rerank needs for sequences of at most n_longest tokens on n_threads threads. */
 extern size_t emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest, int32_t n_threads);
 
 /* --------------------------------------------------------------- threads */
@@ -210,16 +237,21 @@ extern void emb_threads_stop(void);
 
 /* ---------------------------------------------------------- verification */
 
-/* A text stored with the image at import: its unquantized vector and the bits its vector had. */
+/*
+ * A text stored with the image at import: its unquantized vector and the bits
+ * its vector had. Of a reranker a pair with its logit instead, the text being
+ * the query and behind it the document.
+ */
 typedef struct EmbReferenceCheck
 {
 	const char *text;			/* UTF-8, not zero-terminated; in the image */
 	int32_t		text_bytes;
+	int32_t		query_bytes;	/* of these; 0 of an embedding model */
 	int32_t		n_tokens;
 	bool		ids_equal;		/* the tokenizer gives the ids of the import */
-	bool		bits_equal;		/* the vector has the bits of the import */
-	float		cosine;			/* to the unquantized vector */
-	float		cosine_expected;	/* as measured at import */
+	bool		bits_equal;		/* the vector or logit has the bits of the import */
+	float		closeness;		/* cosine to the unquantized vector; or 1 - the difference of the scores */
+	float		closeness_expected; /* as measured at import */
 } EmbReferenceCheck;
 
 extern int32_t emb_model_n_references(const EmbModel *model);

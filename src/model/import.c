@@ -94,7 +94,12 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 {
 	const char *query;
 	const char *document;
-	EmbStatus	status = choose_prompt(options->query_prompt, im->hf.query_prompt, "query", &query, err);
+	EmbStatus	status;
+
+	if (im->hf.is_reranker && ((options->query_prompt != NULL && options->query_prompt[0] != '\0') ||
+							   (options->document_prompt != NULL && options->document_prompt[0] != '\0')))
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which takes no prompts");
+	status = choose_prompt(options->query_prompt, im->hf.query_prompt, "query", &query, err);
 
 	if (status == EMB_OK)
 		status = choose_prompt(options->document_prompt, im->hf.document_prompt, "document", &document, err);
@@ -130,7 +135,8 @@ fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
 	if (options->max_tokens < 0 || options->max_tokens > hf->n_positions)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %d is outside 1..%d, the model's positions",
 						 options->max_tokens, hf->n_positions);
-	im->parts.kind = EMB_KIND_EMBEDDING;
+	im->parts.kind = hf->is_reranker ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING;
+	im->parts.config.head = hf->is_reranker ? EMB_HEAD_SCORE : EMB_HEAD_NONE;
 	im->parts.config.family = EMB_FAMILY_BERT;
 	im->parts.config.activation = hf->activation;
 	im->parts.config.pooling = hf->pooling;
@@ -144,7 +150,7 @@ fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
 	im->parts.config.n_types = (uint32_t) hf->n_types;
 	im->parts.config.max_tokens = (uint32_t) (options->max_tokens > 0 ? options->max_tokens : hf->max_tokens);
 	im->parts.config.ln_eps = hf->ln_eps;
-	im->parts.reference_bytes = emb_references_bytes(im->parts.config.hidden);
+	im->parts.reference_bytes = emb_references_bytes(&im->parts.config);
 	return emb_image_check_config(&im->parts.config, im->parts.strings_bytes, err);
 }
 
@@ -168,6 +174,7 @@ check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, cons
 static EmbStatus
 check_tokenizer(const Import *im, EmbError *err)
 {
+	bool		is_pair = im->hf.is_reranker;
 	EmbTokenizer *tok;
 	EmbStatus	status = emb_tok_open(im->tok_block, im->parts.tokenizer_bytes, true, im->steps.mem, &tok, err);
 
@@ -176,9 +183,14 @@ check_tokenizer(const Import *im, EmbError *err)
 	if (emb_tok_n_vocab(tok) > (int32_t) im->parts.config.n_vocab)
 		status = emb_error(err, EMB_ERR_FORMAT, "the tokenizer has %d ids, but config.json's \"vocab_size\" is %u",
 						   emb_tok_n_vocab(tok), im->parts.config.n_vocab);
-	else if (emb_tok_n_special(tok, false) >= (int32_t) im->parts.config.max_tokens)
+	else if (is_pair && !emb_tok_has_pair(tok))
+		status = emb_error(err, EMB_ERR_UNSUPPORTED, "the model is a reranker, but its tokenizer has no template for pairs of texts");
+	else if (is_pair && emb_tok_n_types(tok, true) > (int32_t) im->parts.config.n_types)
+		status = emb_error(err, EMB_ERR_FORMAT, "the tokenizer has %d token types, but config.json's \"type_vocab_size\" is %u",
+						   emb_tok_n_types(tok, true), im->parts.config.n_types);
+	else if (emb_tok_n_special(tok, is_pair) >= (int32_t) im->parts.config.max_tokens)
 		status = emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %u leaves no room beside %d special tokens",
-						   im->parts.config.max_tokens, emb_tok_n_special(tok, false));
+						   im->parts.config.max_tokens, emb_tok_n_special(tok, is_pair));
 	if (status == EMB_OK)
 		status = check_prompt(im, tok, im->strings, "query", err);
 	if (status == EMB_OK)
@@ -311,7 +323,9 @@ find_source(Import *im, const EmbImageTensor *t, const EmbTensor **source, EmbEr
 	char		name[NAME_BYTES];
 	EmbStatus	status;
 
-	snprintf(name, sizeof(name), "%s%s", im->prefix, emb_image_tensor_name(t, base, sizeof(base)));
+	/* the classifier stands beside the encoder with its pooler, not in it */
+	snprintf(name, sizeof(name), "%s%s", t->role >= EMB_ROLE_CLASSIFIER ? "" : im->prefix,
+			 emb_image_tensor_name(t, base, sizeof(base)));
 	*source = emb_tensors_find(&im->tensors, name);
 	if (*source == NULL)
 		*source = find_old_name(im, name);
@@ -427,10 +441,8 @@ build_exact(Import *im, EmbError *err)
 static EmbStatus
 quantize(Import *im, const EmbImportOptions *options, EmbError *err)
 {
-	bool		own = options->calibration_texts == NULL;
 	EmbCalibration calibration;
-	EmbStatus	status = emb_calibrate(im->exact_model, own ? emb_calibration_texts : options->calibration_texts,
-									   own ? emb_n_calibration_texts : options->n_calibration_texts,
+	EmbStatus	status = emb_calibrate(im->exact_model, options->calibration_texts, options->n_calibration_texts,
 									   &im->steps, &calibration, err);
 
 	if (status != EMB_OK)

@@ -42,12 +42,12 @@ fill_info(EmbModel *model)
 	model->query_prompt_bytes = config->query_prompt_bytes;
 	model->document_prompt_bytes = config->document_prompt_bytes;
 	model->info = (EmbModelInfo) {
-		.kind = EMB_KIND_EMBEDDING,
+		.kind = (EmbKind) model->view.header->kind,
 		.family = "bert",
 		.precision = config->precision == EMB_PRECISION_INT8 ? "int8" : "fp32",
 		.pooling = pooling_name(config->pooling),
 		.normalize = config->normalize != 0,
-		.dim = (int32_t) config->hidden,
+		.dim = (int32_t) emb_image_width(config),
 		.hidden = (int32_t) config->hidden,
 		.n_layers = (int32_t) config->n_layers,
 		.n_heads = (int32_t) config->n_heads,
@@ -138,6 +138,19 @@ layer_i8(const EmbModel *model, uint32_t i)
 	};
 }
 
+static EmbScoreHead
+score_head(const EmbModel *model)
+{
+	int32_t		hidden = (int32_t) model->view.config->hidden;
+
+	return (EmbScoreHead) {
+		.pooler = {.n_out = hidden, .n_in = hidden,
+			.weight = data(model, 0, EMB_ROLE_POOLER), .bias = data(model, 0, EMB_ROLE_POOLER_BIAS)},
+		.classifier = data(model, 0, EMB_ROLE_CLASSIFIER),
+		.classifier_bias = data(model, 0, EMB_ROLE_CLASSIFIER_BIAS),
+	};
+}
+
 static EmbTable
 word_table(const EmbModel *model)
 {
@@ -180,6 +193,8 @@ fill_bert(EmbModel *model, EmbError *err)
 		.layers = model->layers,
 		.layers_i8 = model->layers_i8,
 	};
+	if (config->head == EMB_HEAD_SCORE)
+		model->head = score_head(model);
 	for (uint32_t i = 0; i < config->n_layers; i++)
 	{
 		if (is_i8)
@@ -196,6 +211,7 @@ open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 {
 	const EmbImageSection *section = emb_image_section(&model->view, EMB_SECTION_TOKENIZER);
 	const EmbImageConfig *config = model->view.config;
+	bool		is_pair = config->head == EMB_HEAD_SCORE;
 	EmbStatus	status = emb_tok_open(model->view.base + section->offset, section->size_bytes, check_all,
 									  &model->mem, &model->tok, err);
 
@@ -204,7 +220,9 @@ open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 	if (emb_tok_n_vocab(model->tok) > (int32_t) config->n_vocab)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's tokenizer has %d ids, its vocabulary %u",
 						 emb_tok_n_vocab(model->tok), config->n_vocab);
-	if (emb_tok_n_special(model->tok, false) >= (int32_t) config->max_tokens)
+	if (is_pair && (!emb_tok_has_pair(model->tok) || emb_tok_n_types(model->tok, true) > (int32_t) config->n_types))
+		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but its tokenizer takes no pairs of %u types", config->n_types);
+	if (emb_tok_n_special(model->tok, is_pair) >= (int32_t) config->max_tokens)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's max_tokens %u leaves no room for text", config->max_tokens);
 	return EMB_OK;
 }
@@ -224,8 +242,9 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 {
 	EmbStatus	status;
 
-	if (model->view.header->kind != EMB_KIND_EMBEDDING)
-		return emb_error(err, EMB_ERR_FORMAT, "the image is of the unknown kind %u", model->view.header->kind);
+	if (model->view.header->kind != (model->view.config->head == EMB_HEAD_SCORE ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING))
+		return emb_error(err, EMB_ERR_FORMAT, "the image says that it is of kind %u, which its configuration is not",
+						 model->view.header->kind);
 	fill_info(model);
 	status = fill_bert(model, err);
 	if (status == EMB_OK)
@@ -285,6 +304,12 @@ float
 emb_cosine(const float *a, const float *b, int32_t n)
 {
 	return emb_kernels_cosine(a, b, n);
+}
+
+float
+emb_score(float logit)
+{
+	return emb_kernels_sigmoid(logit);
 }
 
 void

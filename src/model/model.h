@@ -6,6 +6,7 @@
 #define EMB_MODEL_MODEL_H
 
 #include "encoder/encoder.h"
+#include "encoder/score.h"
 #include "model/embed_core.h"
 #include "model/packed.h"
 #include "tokenizer/tokenizer.h"
@@ -17,6 +18,7 @@ struct EmbModel
 	EmbModelInfo info;			/* its strings lie in the image */
 	EmbTokenizer *tok;
 	EmbBert		bert;			/* its weights lie in the image */
+	EmbScoreHead head;			/* of a reranker, likewise */
 	EmbBertLayer *layers;		/* [n_layers] of an fp32 model, owned */
 	EmbBertLayerI8 *layers_i8;	/* [n_layers] of an int8 model, owned */
 	size_t		query_prompt_bytes;

@@ -82,15 +82,21 @@ static const struct
 	[EMB_ROLE_FFN_DOWN_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.dense.bias"},
 	[EMB_ROLE_FFN_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.LayerNorm.weight"},
 	[EMB_ROLE_FFN_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.LayerNorm.bias"},
+	[EMB_ROLE_POOLER] = {{PANELS_F32, PANELS_F32}, DIM_HIDDEN, DIM_HIDDEN, "pooler.dense.weight"},
+	[EMB_ROLE_POOLER_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "pooler.dense.bias"},
+	[EMB_ROLE_CLASSIFIER] = {{ROWS_F32, ROWS_F32}, DIM_ONE, DIM_HIDDEN, "classifier.weight"},
+	[EMB_ROLE_CLASSIFIER_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_ONE, "classifier.bias"},
 };
 
 static uint32_t
 role_form(const EmbImageConfig *config, uint32_t role)
 {
+	if (role >= EMB_N_LAYER_ROLES && config->head == EMB_HEAD_NONE)
+		return NONE;
 	return roles[role].forms[config->precision - 1];
 }
 
-/* How many of the roles first .. end - 1 this precision has. */
+/* How many of the roles first .. end - 1 this precision and head have. */
 static uint32_t
 count_roles(const EmbImageConfig *config, uint32_t first, uint32_t end)
 {
@@ -105,7 +111,8 @@ uint32_t
 emb_image_n_tensors(const EmbImageConfig *config)
 {
 	return count_roles(config, 0, EMB_N_MODEL_ROLES) +
-		count_roles(config, EMB_N_MODEL_ROLES, EMB_N_ROLES) * config->n_layers;
+		count_roles(config, EMB_N_MODEL_ROLES, EMB_N_LAYER_ROLES) * config->n_layers +
+		count_roles(config, EMB_N_LAYER_ROLES, EMB_N_ROLES);
 }
 
 const EmbImageTensor *
@@ -116,7 +123,10 @@ emb_image_find(const EmbImageView *view, uint32_t layer, EmbTensorRole role)
 
 	if (role_form(config, role) == NONE)
 		return NULL;
-	return &view->tensors[i + count_roles(config, EMB_N_MODEL_ROLES, EMB_N_ROLES) * layer];
+	/* behind the layers, the count has one of them in it already */
+	if (role >= EMB_N_LAYER_ROLES)
+		layer = config->n_layers - 1;
+	return &view->tensors[i + count_roles(config, EMB_N_MODEL_ROLES, EMB_N_LAYER_ROLES) * layer];
 }
 
 static uint32_t
@@ -143,7 +153,7 @@ dim_size(const EmbImageConfig *config, Dim dim)
 const char *
 emb_image_tensor_name(const EmbImageTensor *tensor, char *buf, size_t size)
 {
-	if (tensor->role < EMB_N_MODEL_ROLES)
+	if (tensor->role < EMB_N_MODEL_ROLES || tensor->role >= EMB_N_LAYER_ROLES)
 		snprintf(buf, size, "%s", roles[tensor->role].name);
 	else
 		snprintf(buf, size, "encoder.layer.%u.%s", tensor->layer, roles[tensor->role].name);
@@ -196,10 +206,11 @@ plan_tensors(const EmbImageConfig *config, uint64_t offset, VisitTensor visit, v
 {
 	uint32_t	i = 0;
 
-	for (uint32_t part = 0; part <= config->n_layers; part++)
+	for (uint32_t part = 0; part <= config->n_layers + 1; part++)
 	{
-		uint32_t	first = part == 0 ? 0 : EMB_N_MODEL_ROLES;
-		uint32_t	end = part == 0 ? EMB_N_MODEL_ROLES : EMB_N_ROLES;
+		bool		in_layer = part > 0 && part <= config->n_layers;
+		uint32_t	first = part == 0 ? 0 : in_layer ? EMB_N_MODEL_ROLES : EMB_N_LAYER_ROLES;
+		uint32_t	end = part == 0 ? EMB_N_MODEL_ROLES : in_layer ? EMB_N_LAYER_ROLES : EMB_N_ROLES;
 
 		for (uint32_t role = first; role < end; role++)
 		{
@@ -207,7 +218,7 @@ plan_tensors(const EmbImageConfig *config, uint64_t offset, VisitTensor visit, v
 
 			if (role_form(config, role) == NONE)
 				continue;
-			t = plan_tensor(config, part == 0 ? 0 : part - 1, role, offset);
+			t = plan_tensor(config, in_layer ? part - 1 : 0, role, offset);
 			if (visit != NULL && !visit(ctx, i, &t))
 				return 0;
 			offset = emb_image_align(offset + t.size_bytes);
@@ -310,6 +321,7 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"max_tokens", config->max_tokens, 1, config->n_positions},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
+		{"head", config->head, EMB_HEAD_NONE, EMB_HEAD_SCORE},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -323,6 +335,10 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 						 config->hidden, config->n_heads);
 	if (!(config->ln_eps >= 1e-31f && config->ln_eps <= 1.0f))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's layer norm epsilon is %g", config->ln_eps);
+	if (config->head == EMB_HEAD_SCORE &&
+		(config->pooling != EMB_POOL_CLS || config->normalize != 0 ||
+		 config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))
+		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the pooling or prompts of an embedding model");
 	if (!is_zero(config->reserved, sizeof(config->reserved)))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's configuration has bytes that must be zero");
 	if (config->query_prompt != 0 ||
@@ -464,11 +480,15 @@ check_references(const EmbImageView *view, EmbError *err)
 
 	if (refs->n_references > EMB_IMAGE_MAX_REFERENCES || refs->text_bytes > EMB_IMAGE_MAX_REFERENCE_TEXT ||
 		!is_zero(refs->reserved, sizeof(refs->reserved)) ||
-		emb_image_reference_bytes(refs->n_references, view->config->hidden, refs->text_bytes) !=
+		emb_image_reference_bytes(refs->n_references, emb_image_width(view->config), refs->text_bytes) !=
 		emb_image_section(view, EMB_SECTION_REFERENCES)->size_bytes)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's reference section is corrupt");
 	for (uint32_t i = 0; i < refs->n_references; i++)
+	{
+		if (entries[i].query_bytes > entries[i].text_bytes)
+			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
 		text_bytes += entries[i].text_bytes;
+	}
 	if (text_bytes != refs->text_bytes)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's reference texts do not fill their place");
 	return EMB_OK;
@@ -674,9 +694,10 @@ check_reference_values(const EmbImageView *view, EmbError *err)
 	const EmbImageReference *entries = (const EmbImageReference *) (refs + 1);
 	const uint8_t *base = (const uint8_t *) refs;
 	uint64_t	vectors = emb_image_reference_vectors(refs->n_references);
-	uint64_t	texts = emb_image_reference_texts(refs->n_references, view->config->hidden);
+	uint32_t	width = emb_image_width(view->config);
+	uint64_t	texts = emb_image_reference_texts(refs->n_references, width);
 	uint64_t	entries_end = sizeof(*refs) + (uint64_t) refs->n_references * sizeof(*entries);
-	uint64_t	n_floats = (uint64_t) refs->n_references * view->config->hidden;
+	uint64_t	n_floats = (uint64_t) refs->n_references * width;
 	const uint8_t *text = base + texts;
 
 	if (!is_zero(base + entries_end, vectors - entries_end))
@@ -685,9 +706,13 @@ check_reference_values(const EmbImageView *view, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "a reference vector of the image is not finite");
 	for (uint32_t i = 0; i < refs->n_references; text += entries[i++].text_bytes)
 	{
-		if (!emb_utf8_is_text(text, entries[i].text_bytes))
+		uint32_t	query_bytes = entries[i].query_bytes;
+
+		if (query_bytes > (view->config->head == EMB_HEAD_SCORE ? entries[i].text_bytes : 0))
+			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
+		if (!emb_utf8_is_text(text, query_bytes) || !emb_utf8_is_text(text + query_bytes, entries[i].text_bytes - query_bytes))
 			return emb_error(err, EMB_ERR_FORMAT, "reference text %u of the image is not UTF-8", i + 1);
-		if (!(entries[i].cosine >= -1 && entries[i].cosine <= 1) || entries[i].reserved != 0 ||
+		if (!(entries[i].closeness >= -1 && entries[i].closeness <= 1) ||
 			entries[i].n_tokens > view->config->max_tokens)
 			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
 	}

@@ -10,8 +10,8 @@
  * everything follow from the configuration and a few sizes, so a reader
  * computes them again and compares: no offset in an image is ever trusted.
  *
- * Later kinds of images (rerankers) and precisions are new section types,
- * tensor roles and forms; a change to what is here is a new
+ * Later kinds of images and precisions are new section types, tensor roles
+ * and forms; a change to what is here is a new
  * EMB_IMAGE_LAYOUT_VERSION. EMB_IMAGE_NUMERICS_VERSION changes when an equal
  * image would give other bits.
  *
@@ -107,7 +107,8 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
  *	   60	   4	query_prompt_bytes: without the zero byte
  *	   64	   4	document_prompt
  *	   68	   4	document_prompt_bytes
- *	   72	  56	zero
+ *	   72	   4	head: EmbImageHead
+ *	   76	  52	zero
  */
 typedef struct EmbImageConfig
 {
@@ -129,7 +130,8 @@ typedef struct EmbImageConfig
 	uint32_t	query_prompt_bytes;
 	uint32_t	document_prompt;
 	uint32_t	document_prompt_bytes;
-	uint8_t		reserved[56];
+	uint32_t	head;
+	uint8_t		reserved[52];
 } EmbImageConfig;
 
 _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
@@ -139,6 +141,13 @@ typedef enum EmbImageFamily
 	EMB_FAMILY_BERT = 1
 } EmbImageFamily;
 
+/* What stands behind the encoder; EMB_HEAD_SCORE in images of rerankers, and in these only. */
+typedef enum EmbImageHead
+{
+	EMB_HEAD_NONE = 0,
+	EMB_HEAD_SCORE = 1			/* classifier(tanh(pooler(first row))), one logit */
+} EmbImageHead;
+
 typedef enum EmbImagePrecision
 {
 	EMB_PRECISION_FP32 = 1,
@@ -147,7 +156,8 @@ typedef enum EmbImagePrecision
 
 /*
  * What a tensor is for. Those of an image follow each other in this order,
- * those of each layer together, without the ones its precision does not have.
+ * those of each layer together, without the ones its precision or head does
+ * not have.
  * A linear layer has four in a row: weight, and in int8 scale and sums; bias.
  */
 typedef enum EmbTensorRole
@@ -189,11 +199,16 @@ typedef enum EmbTensorRole
 	EMB_ROLE_FFN_DOWN_SUMS,
 	EMB_ROLE_FFN_DOWN_BIAS,
 	EMB_ROLE_FFN_GAMMA,
-	EMB_ROLE_FFN_BETA
+	EMB_ROLE_FFN_BETA,
+	EMB_ROLE_POOLER,			/* of a head: fp32 in every image */
+	EMB_ROLE_POOLER_BIAS,
+	EMB_ROLE_CLASSIFIER,
+	EMB_ROLE_CLASSIFIER_BIAS
 } EmbTensorRole;
 
-#define EMB_N_ROLES			(EMB_ROLE_FFN_BETA + 1)
-#define EMB_N_MODEL_ROLES	EMB_ROLE_ATTN_IN_FACTOR	/* once in a model */
+#define EMB_N_ROLES			(EMB_ROLE_CLASSIFIER_BIAS + 1)
+#define EMB_N_MODEL_ROLES	EMB_ROLE_ATTN_IN_FACTOR	/* once in a model, before the layers */
+#define EMB_N_LAYER_ROLES	EMB_ROLE_POOLER	/* where those of a layer end; once in a model, behind the layers */
 
 /* From the role of a linear layer's weight. */
 #define EMB_ROLE_SCALE(weight)	((EmbTensorRole) ((weight) + 1))
@@ -242,10 +257,12 @@ emb_image_align(uint64_t n)
 }
 
 /*
- * Texts with the vectors they had at import, for emb_model_check_reference.
- * The section is this header; [n_references] EmbImageReference; from the next
- * multiple of 64 on the unquantized vectors, [n_references, hidden] floats;
- * the texts, one after the other.
+ * Texts with the vectors they had at import, for emb_model_check_reference;
+ * of a reranker pairs of texts with their logits, which are vectors of one
+ * element (emb_image_width). The section is this header; [n_references]
+ * EmbImageReference; from the next multiple of 64 on the unquantized vectors,
+ * [n_references, width] floats; the texts, one after the other, of a pair the
+ * query first.
  *
  *	offset	size
  *		0	   4	n_references
@@ -268,8 +285,8 @@ _Static_assert(sizeof(EmbImageReferences) == 64, "EmbImageReferences");
  *	offset	size
  *		0	   4	text_bytes
  *		4	   4	n_tokens: of the document prompt and the text, cut at max_tokens
- *		8	   4	cosine: float, of the image's vector to the unquantized one
- *	   12	   4	zero
+ *		8	   4	closeness: float, what EmbReferenceCheck says of it
+ *	   12	   4	query_bytes: of a pair, of text_bytes; else 0
  *	   16	  32	ids_hash: SHA-256 of the ids, int32
  *	   48	  32	vector_hash: SHA-256 of the image's vector
  */
@@ -277,13 +294,20 @@ typedef struct EmbImageReference
 {
 	uint32_t	text_bytes;
 	uint32_t	n_tokens;
-	float		cosine;
-	uint32_t	reserved;
+	float		closeness;
+	uint32_t	query_bytes;
 	uint8_t		ids_hash[32];
 	uint8_t		vector_hash[32];
 } EmbImageReference;
 
 _Static_assert(sizeof(EmbImageReference) == 80, "EmbImageReference");
+
+/* Elements of what the model gives for a sequence. */
+static inline uint32_t
+emb_image_width(const EmbImageConfig *config)
+{
+	return config->head == EMB_HEAD_SCORE ? 1 : config->hidden;
+}
 
 /* Bytes of such a section, and where its vectors and texts begin. */
 static inline uint64_t
@@ -293,15 +317,15 @@ emb_image_reference_vectors(uint32_t n_references)
 }
 
 static inline uint64_t
-emb_image_reference_texts(uint32_t n_references, uint32_t hidden)
+emb_image_reference_texts(uint32_t n_references, uint32_t width)
 {
-	return emb_image_reference_vectors(n_references) + (uint64_t) n_references * hidden * sizeof(float);
+	return emb_image_reference_vectors(n_references) + (uint64_t) n_references * width * sizeof(float);
 }
 
 static inline uint64_t
-emb_image_reference_bytes(uint32_t n_references, uint32_t hidden, uint32_t text_bytes)
+emb_image_reference_bytes(uint32_t n_references, uint32_t width, uint32_t text_bytes)
 {
-	return emb_image_reference_texts(n_references, hidden) + text_bytes;
+	return emb_image_reference_texts(n_references, width) + text_bytes;
 }
 
 /* All tensors of an image with this configuration, and the table of them with offsets from the first. */
@@ -349,7 +373,7 @@ emb_image_section(const EmbImageView *view, EmbSectionType type)
 	return &view->sections[type - 1];
 }
 
-/* NULL where images of this precision have no such tensor. layer is 0 for those of the model. */
+/* NULL where images of this precision and head have no such tensor. layer is 0 for those of the model. */
 extern const EmbImageTensor *emb_image_find(const EmbImageView *view, uint32_t layer, EmbTensorRole role);
 
 /*

@@ -510,6 +510,19 @@ quantize_embeddings(Quantizer *q, EmbError *err)
 	return EMB_OK;
 }
 
+/* A reranker's head stays in fp32. */
+static void
+copy_head(Quantizer *q)
+{
+	for (uint32_t role = EMB_ROLE_POOLER; role < EMB_N_ROLES; role++)
+	{
+		const EmbImageTensor *from = emb_image_find(&q->model->view, 0, role);
+
+		if (from != NULL)
+			memcpy(place(q, 0, role), q->model->view.base + from->offset, from->size_bytes);
+	}
+}
+
 static EmbStatus
 quantize_layers(Quantizer *q, EmbError *err)
 {
@@ -525,6 +538,7 @@ quantize_layers(Quantizer *q, EmbError *err)
 		copy_norm(q, i, EMB_ROLE_ATTN_GAMMA, &bert->layers[i].attn_norm);
 		copy_norm(q, i, EMB_ROLE_FFN_GAMMA, &bert->layers[i].ffn_norm);
 	}
+	copy_head(q);
 	if (status == EMB_OK)
 		emb_import_progress(q->steps, "quantize", bert->n_layers, bert->n_layers);
 	return status;

@@ -1,7 +1,8 @@
 /*
  * reference_texts.c
  *		Texts stored in every image with the vectors they had at import:
- *		lengths from nothing to a page, several scripts, words no vocabulary has.
+ *		lengths from nothing to a page, several scripts, words no vocabulary has;
+ *		and pairs of them with their logits for images of rerankers.
  */
 #include "model/references.h"
 
@@ -32,3 +33,40 @@ const char *const emb_reference_texts[] = {
 };
 
 const int	emb_n_reference_texts = sizeof(emb_reference_texts) / sizeof(emb_reference_texts[0]);
+
+const EmbTextPair emb_reference_pairs[] = {
+	{"",
+	""},
+	{"x",
+	"x"},
+	{"water",
+	"Water boils at 100 degrees at sea level, and at less in the mountains."},
+	{"open source database",
+	"PostgreSQL is an open source database that runs on most operating systems."},
+	{"open source database",
+	"The cake needs half an hour in the oven and an hour on the window sill."},
+	{"where can i buy a second-hand bicycle",
+	"The student union runs a market for used bicycles every first Saturday of the month, behind the university library."},
+	{"where can i buy a second-hand bicycle",
+	"SELECT id, title FROM articles ORDER BY published DESC LIMIT 5;"},
+	{"total amount due",
+	"Total: 1,299.00 (incl. 8.5 % tax), due 2025-02-28, ref. #A-77/b"},
+	{"petit-d\xc3\xa9jeuner",
+	"Tr\xc3\xa8s bon h\xc3\xb4tel, mais le petit-d\xc3\xa9jeuner \xc3\xa9tait froid."},
+	{"T\xc3\xbcr zum Lager",
+	("Die T\xc3\xbcr zum Lager klemmt; bitte den gr\xc3\xb6\xc3\x9f" "eren Schl\xc3\xbcssel benutzen.")},
+	{"\xd0\xbf\xd0\xbe\xd0\xb5\xd0\xb7\xd0\xb4",
+	"\xd0\x9f\xd0\xbe\xd0\xb5\xd0\xb7\xd0\xb4 \xd0\xbe\xd0\xbf\xd0\xbe\xd0\xb7\xd0\xb4\xd0\xb0\xd0\xbb \xd0\xbd\xd0\xb0 \xd1\x87\xd0\xb0\xd1\x81."},
+	{"\xe5\x9b\xbe\xe4\xb9\xa6\xe9\xa6\x86\xe5\x87\xa0\xe7\x82\xb9\xe5\xbc\x80\xe9\x97\xa8",
+	"\xe5\x9b\xbe\xe4\xb9\xa6\xe9\xa6\x86\xe6\x98\x9f\xe6\x9c\x9f\xe4\xb8\x80\xe4\xb8\x8d\xe5\xbc\x80\xe9\x97\xa8\xe3\x80\x82"},
+	{"\xf0\x9f\x9a\xb2 late",
+	"\xf0\x9f\x9a\xb2\xf0\x9f\x8c\xa7\xef\xb8\x8f late again!! \xf0\x9f\x98\x85"},
+	{"zxqv 9f8e7d",
+	"zxqv blorptang 9f8e7d6c5b4a http://127.0.0.1:8080/a?b=c%20d&e=%F0"},
+	{"how to cook rice",
+	"Rinse the rice until the water runs clear, bring it to the boil with one and a half times its volume of water, cover it, and leave it on the lowest heat for twelve minutes."},
+	{"a river with a heronry and a railway bridge that is listed as a monument",
+	"The river rises in the northern hills, passes three small towns, and joins the sea through a wide delta. In spring its water floods the meadows on both banks; in late summer it can be crossed on foot. A railway bridge from the last century, a weir and two mills are listed as monuments. The path along the eastern bank is popular with walkers and leads past a heronry that must not be entered between March and July."},
+};
+
+const int	emb_n_reference_pairs = sizeof(emb_reference_pairs) / sizeof(emb_reference_pairs[0]);

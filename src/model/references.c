@@ -12,26 +12,40 @@
 typedef struct Replay
 {
 	int32_t    *ids;			/* [max_tokens] */
-	float	   *vector;			/* [dim] */
+	int32_t    *type_ids;		/* [max_tokens] */
+	float	   *vector;			/* [dim], or a logit */
 	int32_t		n_ids;
 	uint8_t		ids_hash[EMB_HASH_SIZE];
 	uint8_t		vector_hash[EMB_HASH_SIZE];
 } Replay;
 
+static int
+n_references(const EmbImageConfig *config)
+{
+	return config->head == EMB_HEAD_SCORE ? emb_n_reference_pairs : emb_n_reference_texts;
+}
+
+/* Reference i: the text, with no query before it, or the pair. */
+static EmbTextPair
+reference(const EmbImageConfig *config, int i)
+{
+	return config->head == EMB_HEAD_SCORE ? emb_reference_pairs[i] : (EmbTextPair) {"", emb_reference_texts[i]};
+}
+
 static uint32_t
-all_text_bytes(void)
+all_text_bytes(const EmbImageConfig *config)
 {
 	size_t		n = 0;
 
-	for (int i = 0; i < emb_n_reference_texts; i++)
-		n += strlen(emb_reference_texts[i]);
+	for (int i = 0; i < n_references(config); i++)
+		n += strlen(reference(config, i).query) + strlen(reference(config, i).document);
 	return (uint32_t) n;
 }
 
 uint64_t
-emb_references_bytes(uint32_t hidden)
+emb_references_bytes(const EmbImageConfig *config)
 {
-	return emb_image_reference_bytes(emb_n_reference_texts, hidden, all_text_bytes());
+	return emb_image_reference_bytes(n_references(config), emb_image_width(config), all_text_bytes(config));
 }
 
 static EmbImageReferences *
@@ -45,14 +59,19 @@ emb_references_place(uint8_t *image, const EmbImageView *view)
 {
 	EmbImageReferences *refs = section_of(image, view);
 	EmbImageReference *entries = (EmbImageReference *) (refs + 1);
-	uint8_t    *text = (uint8_t *) refs + emb_image_reference_texts(emb_n_reference_texts, view->config->hidden);
+	int			n = n_references(view->config);
+	uint8_t    *text = (uint8_t *) refs + emb_image_reference_texts(n, emb_image_width(view->config));
 
-	refs->n_references = emb_n_reference_texts;
-	refs->text_bytes = all_text_bytes();
-	for (int i = 0; i < emb_n_reference_texts; i++)
+	refs->n_references = n;
+	refs->text_bytes = all_text_bytes(view->config);
+	for (int i = 0; i < n; i++)
 	{
-		entries[i].text_bytes = (uint32_t) strlen(emb_reference_texts[i]);
-		memcpy(text, emb_reference_texts[i], entries[i].text_bytes);
+		EmbTextPair pair = reference(view->config, i);
+
+		entries[i].query_bytes = (uint32_t) strlen(pair.query);
+		entries[i].text_bytes = entries[i].query_bytes + (uint32_t) strlen(pair.document);
+		memcpy(text, pair.query, entries[i].query_bytes);
+		memcpy(text + entries[i].query_bytes, pair.document, entries[i].text_bytes - entries[i].query_bytes);
 		text += entries[i].text_bytes;
 	}
 }
@@ -67,14 +86,15 @@ static const float *
 vector_of(const EmbImageView *view, int32_t i)
 {
 	return (const float *) ((const uint8_t *) view->references +
-							emb_image_reference_vectors(view->references->n_references)) + (size_t) i * view->config->hidden;
+							emb_image_reference_vectors(view->references->n_references)) +
+		(size_t) i * emb_image_width(view->config);
 }
 
 static const char *
 text_of(const EmbImageView *view, int32_t i)
 {
 	const char *text = (const char *) view->references +
-		emb_image_reference_texts(view->references->n_references, view->config->hidden);
+		emb_image_reference_texts(view->references->n_references, emb_image_width(view->config));
 
 	for (int32_t k = 0; k < i; k++)
 		text += entry_of(view, k)->text_bytes;
@@ -83,11 +103,12 @@ text_of(const EmbImageView *view, int32_t i)
 
 /* ---------------------------------------------------------------- replay */
 
+/* Of data and, where there is such, more. */
 static EmbStatus
-hash_bytes(const void *data, size_t size, uint8_t digest[EMB_HASH_SIZE], EmbError *err)
+hash_bytes(const void *data, const void *more, size_t size, uint8_t digest[EMB_HASH_SIZE], EmbError *err)
 {
 	EmbHash    *h = emb_hash_begin();
-	bool		ok = h != NULL && emb_hash_update(h, data, size);
+	bool		ok = h != NULL && emb_hash_update(h, data, size) && (more == NULL || emb_hash_update(h, more, size));
 
 	if (h != NULL)
 		ok &= emb_hash_end(h, digest);
@@ -98,8 +119,9 @@ static EmbStatus
 replay_begin(Replay *r, const EmbModel *model, const EmbAllocator *mem, EmbError *err)
 {
 	r->ids = emb_alloc_array(mem, model->info.max_tokens, sizeof(int32_t));
+	r->type_ids = emb_alloc_array(mem, model->info.max_tokens, sizeof(int32_t));
 	r->vector = emb_alloc_array(mem, model->info.dim, sizeof(float));
-	if (r->ids == NULL || r->vector == NULL)
+	if (r->ids == NULL || r->type_ids == NULL || r->vector == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a reference text");
 	return EMB_OK;
 }
@@ -108,24 +130,53 @@ static void
 replay_end(Replay *r, const EmbAllocator *mem)
 {
 	emb_release(mem, r->ids);
+	emb_release(mem, r->type_ids);
 	emb_release(mem, r->vector);
 }
 
 static EmbStatus
-replay(Replay *r, const EmbModel *model, const char *text, size_t text_bytes, const EmbRun *run, EmbError *err)
+encode(Replay *r, const EmbModel *model, const char *text, const EmbImageReference *entry, const EmbRun *run, EmbError *err)
 {
-	EmbEncoded	encoded;
-	EmbSequence seq = {.ids = r->ids};
-	EmbStatus	status = emb_model_encode(model, EMB_PROMPT_DOCUMENT, text, text_bytes, true, r->ids,
-										  model->info.max_tokens, run->mem, run->stop, &encoded, err);
+	EmbText		query = {text, entry->query_bytes, true};
+	EmbText		document = {text + entry->query_bytes, entry->text_bytes - entry->query_bytes, true};
+	EmbEncoded	encoded = {0};
+	EmbStatus	status;
+
+	if (model->info.kind == EMB_KIND_RERANKER)
+		status = emb_model_encode_pair(model, &query, &document, r->ids, r->type_ids, model->info.max_tokens,
+									   run->stop, &encoded, err);
+	else
+		status = emb_model_encode(model, EMB_PROMPT_DOCUMENT, document.text, document.len, true, r->ids,
+								  model->info.max_tokens, run->mem, run->stop, &encoded, err);
+	r->n_ids = encoded.n_ids;
+	return status;
+}
+
+static EmbStatus
+replay(Replay *r, const EmbModel *model, const char *text, const EmbImageReference *entry, const EmbRun *run, EmbError *err)
+{
+	bool		is_reranker = model->info.kind == EMB_KIND_RERANKER;
+	EmbSequence seq = {.ids = r->ids, .type_ids = is_reranker ? r->type_ids : NULL};
+	EmbStatus	status = encode(r, model, text, entry, run, err);
 
 	if (status != EMB_OK)
 		return status;
-	r->n_ids = seq.n_ids = encoded.n_ids;
-	if ((status = emb_model_embed(model, &seq, 1, run, r->vector, err)) != EMB_OK ||
-		(status = hash_bytes(r->ids, r->n_ids * sizeof(int32_t), r->ids_hash, err)) != EMB_OK)
-		return status;
-	return hash_bytes(r->vector, model->info.dim * sizeof(float), r->vector_hash, err);
+	seq.n_ids = r->n_ids;
+	status = is_reranker ? emb_model_rerank(model, &seq, 1, run, r->vector, err)
+		: emb_model_embed(model, &seq, 1, run, r->vector, err);
+	if (status == EMB_OK)
+		status = hash_bytes(r->ids, seq.type_ids, r->n_ids * sizeof(int32_t), r->ids_hash, err);
+	if (status == EMB_OK)
+		status = hash_bytes(r->vector, NULL, model->info.dim * sizeof(float), r->vector_hash, err);
+	return status;
+}
+
+static float
+closeness(const EmbModel *model, const float *exact, const float *vector)
+{
+	if (model->info.kind == EMB_KIND_RERANKER)
+		return 1 - __builtin_fabsf(emb_score(exact[0]) - emb_score(vector[0]));
+	return emb_cosine(exact, vector, model->info.dim);
 }
 
 /* Both models have the same tokenizer, so the ids of either serve. */
@@ -135,17 +186,17 @@ fill_one(const EmbModel *exact, const EmbModel *model, Replay *r, int32_t i, con
 {
 	EmbImageReference *entry = (EmbImageReference *) (section_of(image, view) + 1) + i;
 	float	   *vector = (float *) (image + ((const uint8_t *) vector_of(view, i) - view->base));
-	EmbStatus	status = replay(r, exact, text_of(view, i), entry->text_bytes, run, err);
+	EmbStatus	status = replay(r, exact, text_of(view, i), entry, run, err);
 
 	if (status != EMB_OK)
 		return status;
 	memcpy(vector, r->vector, model->info.dim * sizeof(float));
 	if (model != exact)
-		status = replay(r, model, text_of(view, i), entry->text_bytes, run, err);
+		status = replay(r, model, text_of(view, i), entry, run, err);
 	if (status != EMB_OK)
 		return status;
 	entry->n_tokens = (uint32_t) r->n_ids;
-	entry->cosine = emb_cosine(vector, r->vector, model->info.dim);
+	entry->closeness = closeness(model, vector, r->vector);
 	memcpy(entry->ids_hash, r->ids_hash, sizeof(entry->ids_hash));
 	memcpy(entry->vector_hash, r->vector_hash, sizeof(entry->vector_hash));
 	return EMB_OK;
@@ -157,15 +208,16 @@ emb_references_fill(const EmbModel *exact, const EmbModel *model, const EmbImpor
 {
 	EmbRun		run = {.mem = steps->mem, .stop = steps->stop};
 	Replay		r = {0};
+	int			n = n_references(view->config);
 	EmbStatus	status = replay_begin(&r, model, steps->mem, err);
 
-	for (int i = 0; status == EMB_OK && i < emb_n_reference_texts; i++)
+	for (int i = 0; status == EMB_OK && i < n; i++)
 	{
-		emb_import_progress(steps, "verify", i, emb_n_reference_texts);
+		emb_import_progress(steps, "verify", i, n);
 		status = fill_one(exact, model, &r, i, &run, image, view, err);
 	}
 	if (status == EMB_OK)
-		emb_import_progress(steps, "verify", emb_n_reference_texts, emb_n_reference_texts);
+		emb_import_progress(steps, "verify", n, n);
 	replay_end(&r, steps->mem);
 	return status;
 }
@@ -192,17 +244,18 @@ emb_model_check_reference(const EmbModel *model, int32_t i, const EmbRun *run,
 	*check = (EmbReferenceCheck) {
 		.text = text_of(&model->view, i),
 		.text_bytes = (int32_t) entry->text_bytes,
-		.cosine_expected = entry->cosine,
+		.query_bytes = (int32_t) entry->query_bytes,
+		.closeness_expected = entry->closeness,
 	};
 	status = replay_begin(&r, model, run->mem, err);
 	if (status == EMB_OK)
-		status = replay(&r, model, check->text, entry->text_bytes, run, err);
+		status = replay(&r, model, check->text, entry, run, err);
 	if (status == EMB_OK)
 	{
 		check->n_tokens = r.n_ids;
 		check->ids_equal = r.n_ids == (int32_t) entry->n_tokens && memcmp(r.ids_hash, entry->ids_hash, sizeof(r.ids_hash)) == 0;
 		check->bits_equal = memcmp(r.vector_hash, entry->vector_hash, sizeof(r.vector_hash)) == 0;
-		check->cosine = emb_cosine(vector_of(&model->view, i), r.vector, model->info.dim);
+		check->closeness = closeness(model, vector_of(&model->view, i), r.vector);
 	}
 	replay_end(&r, run->mem);
 	return status;

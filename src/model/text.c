@@ -105,10 +105,12 @@ emb_model_encode(const EmbModel *model, EmbPrompt prompt, const char *text, size
 }
 
 EmbStatus
-emb_model_encode_pair(const EmbModel *model, const char *a, size_t a_len, const char *b, size_t b_len,
+emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
 					  int32_t *ids, int32_t *type_ids, int32_t max_ids, const EmbStop *stop,
 					  EmbEncoded *result, EmbError *err)
 {
+	EmbTokText	first = {a->text, a->len, a->complete};
+	EmbTokText	second = {b->text, b->len, b->complete};
 	EmbTokResult r;
 	EmbStatus	status;
 
@@ -116,10 +118,10 @@ emb_model_encode_pair(const EmbModel *model, const char *a, size_t a_len, const 
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
 	status = clamp_ids(model, true, &max_ids, err);
 	if (status == EMB_OK)
-		status = emb_tok_encode_pair(model->tok, a, a_len, b, b_len, EMB_TOK_LONGEST_FIRST,
+		status = emb_tok_encode_pair(model->tok, &first, &second, EMB_TOK_LONGEST_FIRST,
 									 ids, type_ids, max_ids, stop, &r, err);
 	if (status == EMB_OK)
-		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated};
+		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated, .need_more = r.need_more};
 	return status;
 }
 

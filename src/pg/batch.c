@@ -126,8 +126,7 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 	seqs = palloc(n * sizeof(EmbSequence));
 	for (int32 i = 0; i < n; i++)
 	{
-		seqs[i].ids = ids;
-		seqs[i].n_ids = batch->lengths[i];
+		seqs[i] = (EmbSequence) {.ids = ids, .n_ids = batch->lengths[i]};
 		ids += batch->lengths[i];
 	}
 	embed_compute(ref, seqs, n, out);

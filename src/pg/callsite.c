@@ -177,7 +177,7 @@ compute(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value
 {
 	uint64		begun = embed_stat_begin(ref->stat);
 	EmbEncoded	encoded = embed_site_read(site, ref, prompt, value);
-	EmbSequence seq;
+	EmbSequence seq = {0};
 
 	*truncated = encoded.truncated;
 	seq.ids = site->ids;

@@ -24,10 +24,10 @@ typedef struct Findings
 	int32		n_ids_equal;
 	int32		n_bits_equal;
 	int64		n_tokens;
-	double		cosine_sum;
+	double		sum;
 	double		expected_sum;
-	float		cosine_min;
-	float		expected_min;
+	float		lowest;
+	float		expected_lowest;
 } Findings;
 
 pg_attribute_printf(4, 5) static void
@@ -106,14 +106,14 @@ check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
 static void
 add_finding(Findings *f, const EmbReferenceCheck *check)
 {
-	f->cosine_min = f->n == 0 ? check->cosine : Min(f->cosine_min, check->cosine);
-	f->expected_min = f->n == 0 ? check->cosine_expected : Min(f->expected_min, check->cosine_expected);
+	f->lowest = f->n == 0 ? check->closeness : Min(f->lowest, check->closeness);
+	f->expected_lowest = f->n == 0 ? check->closeness_expected : Min(f->expected_lowest, check->closeness_expected);
 	f->n++;
 	f->n_ids_equal += check->ids_equal;
 	f->n_bits_equal += check->bits_equal;
 	f->n_tokens += check->n_tokens;
-	f->cosine_sum += check->cosine;
-	f->expected_sum += check->cosine_expected;
+	f->sum += check->closeness;
+	f->expected_sum += check->closeness_expected;
 }
 
 /* A row for every text that does not come out as at import. */
@@ -131,11 +131,34 @@ check_references(EmbedRows *rows, const EmbedModelRef *ref, Findings *f)
 		add_finding(f, &check);
 		if (!check.ids_equal || !check.bits_equal)
 			put_check(rows, psprintf("text %d", i + 1), false,
-					  "%d tokens: ids %s, bits %s, cosine %.6f (%.6f at import)", check.n_tokens,
+					  "%d tokens: ids %s, bits %s, %s %.6f (%.6f at import)", check.n_tokens,
 					  check.ids_equal ? "equal" : "differ", check.bits_equal ? "equal" : "differ",
-					  check.cosine, check.cosine_expected);
+					  ref->info->kind == EMB_KIND_RERANKER ? "closeness" : "cosine",
+					  check.closeness, check.closeness_expected);
 	}
 	MemoryContextDelete(scratch);
+}
+
+/* Equal bits give the very same figures; a NaN is no ok. */
+static void
+put_closeness(EmbedRows *rows, const EmbedModelRef *ref, const Findings *f)
+{
+	bool		ok = f->n > 0 && f->lowest >= f->expected_lowest;
+	double		mean = f->n > 0 ? f->sum / f->n : 0;
+	double		expected_mean = f->n > 0 ? f->expected_sum / f->n : 0;
+
+	if (ref->info->kind == EMB_KIND_RERANKER)
+	{
+		put_check(rows, "bits", f->n > 0 && f->n_bits_equal == f->n,
+				  "%d of %d scores have the bits of the import", f->n_bits_equal, f->n);
+		put_check(rows, "score", ok, "difference to the unquantized scores: mean %.6f, max %.6f (at import %.6f, %.6f)",
+				  1 - mean, 1 - f->lowest, 1 - expected_mean, 1 - f->expected_lowest);
+		return;
+	}
+	put_check(rows, "bits", f->n > 0 && f->n_bits_equal == f->n,
+			  "%d of %d vectors have the bits of the import", f->n_bits_equal, f->n);
+	put_check(rows, "cosine", ok, "to the unquantized vectors: mean %.6f, min %.6f (at import %.6f, %.6f)",
+			  mean, f->lowest, expected_mean, f->expected_lowest);
 }
 
 /* embed_verify(name text) returns table ("check" text, ok bool, detail text) */
@@ -162,11 +185,6 @@ embed_verify(PG_FUNCTION_ARGS)
 	check_references(&rows, ref, &f);
 	put_check(&rows, "token ids", f.n > 0 && f.n_ids_equal == f.n,
 			  "%d of %d texts have the ids of the import (%lld tokens)", f.n_ids_equal, f.n, (long long) f.n_tokens);
-	put_check(&rows, "bits", f.n > 0 && f.n_bits_equal == f.n,
-			  "%d of %d vectors have the bits of the import", f.n_bits_equal, f.n);
-	/* equal bits give the very same cosines; a NaN is no ok */
-	put_check(&rows, "cosine", f.n > 0 && f.cosine_min >= f.expected_min,
-			  "to the unquantized vectors: mean %.6f, min %.6f (at import %.6f, %.6f)",
-			  f.n > 0 ? f.cosine_sum / f.n : 0, f.cosine_min, f.n > 0 ? f.expected_sum / f.n : 0, f.expected_min);
+	put_closeness(&rows, ref, &f);
 	return (Datum) 0;
 }

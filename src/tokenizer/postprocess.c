@@ -106,33 +106,46 @@ too_short(EmbError *err, const char *which, int32_t room)
 					 "the %s text leaves no room: only %d tokens are allowed for both texts", which, room);
 }
 
+/* Runs both up to limit ids. need_more: one of them used up its prefix before that. */
+static EmbStatus
+run_both(EmbTokEncoder *a, int64_t a_limit, EmbTokEncoder *b, int64_t b_limit, bool *need_more)
+{
+	EmbTokEvent event = emb_tok_encoder_run(a, a_limit);
+
+	if (event == EMB_TOK_FAIL)
+		return a->status;
+	*need_more = event == EMB_TOK_MORE;
+	event = emb_tok_encoder_run(b, b_limit);
+	if (event == EMB_TOK_FAIL)
+		return b->status;
+	*need_more |= event == EMB_TOK_MORE;
+	return EMB_OK;
+}
+
 /*
  * Which of two texts is longer, when both have more than room ids: reads on in
  * both, turn by turn, until one of them ends.
  */
 static EmbStatus
-find_longer(EmbTokEncoder *a, EmbTokEncoder *b)
+find_longer(EmbTokEncoder *a, EmbTokEncoder *b, bool *need_more)
 {
 	int64_t		limit = a->n_ids > b->n_ids ? a->n_ids : b->n_ids;
 
 	while (!a->done && !b->done)
 	{
+		EmbStatus	status;
+
 		limit *= 2;
-		if (emb_tok_encoder_run(a, limit) == EMB_TOK_FAIL)
-			return a->status;
-		if (emb_tok_encoder_run(b, limit) == EMB_TOK_FAIL)
-			return b->status;
+		status = run_both(a, limit, b, limit, need_more);
+		if (status != EMB_OK || *need_more)
+			return status;
 	}
-	if (!a->done && emb_tok_encoder_run(a, b->n_ids) == EMB_TOK_FAIL)
-		return a->status;
-	if (!b->done && emb_tok_encoder_run(b, a->n_ids) == EMB_TOK_FAIL)
-		return b->status;
-	return EMB_OK;
+	return run_both(a, b->n_ids, b, a->n_ids, need_more);
 }
 
 /* As the library's truncate_encodings; both texts have been read until they end or exceed room. */
 static EmbStatus
-truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t n_ids[2])
+truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t n_ids[2], bool *need_more)
 {
 	int64_t		n_short,
 				n_long,
@@ -142,9 +155,9 @@ truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t
 	/* The odd token of an even cut goes to the longer text. */
 	if (a->n_ids > room && b->n_ids > room && room % 2 != 0)
 	{
-		EmbStatus	status = find_longer(a, b);
+		EmbStatus	status = find_longer(a, b, need_more);
 
-		if (status != EMB_OK)
+		if (status != EMB_OK || *need_more)
 			return status;
 	}
 	swapped = a->n_ids > b->n_ids;
@@ -171,10 +184,10 @@ truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t
 /* How many ids of each text stay. */
 static EmbStatus
 truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, int32_t room,
-			  int32_t n_ids[2], bool *truncated, EmbError *err)
+			  int32_t n_ids[2], EmbTokResult *result, EmbError *err)
 {
-	*truncated = a->n_ids + b->n_ids > room;
-	if (!*truncated)
+	result->truncated = a->n_ids + b->n_ids > room;
+	if (!result->truncated)
 	{
 		n_ids[0] = (int32_t) a->n_ids;
 		n_ids[1] = (int32_t) b->n_ids;
@@ -184,7 +197,7 @@ truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, i
 	if (room == 0)
 		return EMB_OK;
 	if (truncation == EMB_TOK_LONGEST_FIRST)
-		return truncate_longest_first(a, b, room, n_ids);
+		return truncate_longest_first(a, b, room, n_ids, &result->need_more);
 	if (truncation == EMB_TOK_ONLY_FIRST)
 	{
 		if (b->n_ids >= room)
@@ -201,7 +214,7 @@ truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, i
 }
 
 EmbStatus
-emb_tok_encode_pair(const EmbTokenizer *tok, const char *a, size_t a_len, const char *b, size_t b_len,
+emb_tok_encode_pair(const EmbTokenizer *tok, const EmbTokText *a, const EmbTokText *b,
 					EmbTokTruncation truncation, int32_t *ids, int32_t *type_ids, int32_t max_ids,
 					const EmbStop *stop, EmbTokResult *result, EmbError *err)
 {
@@ -219,14 +232,12 @@ emb_tok_encode_pair(const EmbTokenizer *tok, const char *a, size_t a_len, const 
 		return status;
 
 	/* type_ids holds the ids of the second text until their place is known. */
-	emb_tok_encoder_init(&first, tok, a, a_len, true, ids, room, stop, err);
-	emb_tok_encoder_init(&second, tok, b, b_len, true, type_ids, room, stop, err);
-	if (emb_tok_encoder_run(&first, room) == EMB_TOK_FAIL)
-		return first.status;
-	if (emb_tok_encoder_run(&second, room) == EMB_TOK_FAIL)
-		return second.status;
-	status = truncate_pair(&first, &second, truncation, room, n_ids, &result->truncated, err);
-	if (status != EMB_OK)
+	emb_tok_encoder_init(&first, tok, a->text, a->len, a->complete, ids, room, stop, err);
+	emb_tok_encoder_init(&second, tok, b->text, b->len, b->complete, type_ids, room, stop, err);
+	status = run_both(&first, room, &second, room, &result->need_more);
+	if (status == EMB_OK && !result->need_more)
+		status = truncate_pair(&first, &second, truncation, room, n_ids, result, err);
+	if (status != EMB_OK || result->need_more)
 		return status;
 
 	text_offsets(tok->header, true, n_ids, offsets);

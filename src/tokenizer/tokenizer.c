@@ -245,3 +245,17 @@ emb_tok_has_pair(const EmbTokenizer *tok)
 {
 	return tok->header->n_slots[1] > 0;
 }
+
+int32_t
+emb_tok_n_types(const EmbTokenizer *tok, bool pair)
+{
+	const EmbTokBlockHeader *h = tok->header;
+	int32_t		largest = 0;
+
+	for (uint32_t i = 0; i < h->n_slots[pair]; i++)
+	{
+		if (h->slots[pair][i].type_id > largest)
+			largest = h->slots[pair][i].type_id;
+	}
+	return largest < INT32_MAX ? largest + 1 : largest;
+}

@@ -120,6 +120,7 @@ extern void emb_tok_close(EmbTokenizer *tok);
 extern int32_t emb_tok_n_vocab(const EmbTokenizer *tok);	/* largest id + 1, added tokens included */
 extern int	emb_tok_n_special(const EmbTokenizer *tok, bool pair);	/* special slots of the template */
 extern bool emb_tok_has_pair(const EmbTokenizer *tok);
+extern int32_t emb_tok_n_types(const EmbTokenizer *tok, bool pair); /* largest type id of the template + 1 */
 
 typedef struct EmbTokResult
 {
@@ -157,13 +158,22 @@ typedef enum EmbTokTruncation
 	EMB_TOK_ONLY_SECOND
 } EmbTokTruncation;
 
+/* A text, or where it is not complete a prefix of one, cut at a character boundary. */
+typedef struct EmbTokText
+{
+	const char *text;
+	size_t		len;
+	bool		complete;
+} EmbTokText;
+
 /*
- * Encodes a pair by the pair template. type_ids has max_ids entries, as ids.
+ * Encodes a pair by the pair template. need_more is set, and the ids are
+ * meaningless, where what follows a prefix could change them. type_ids has max_ids entries, as ids.
  * Where Hugging Face raises (the text that may be cut is too short to make
  * room), EMB_ERR_INVALID_ARGUMENT.
  */
 extern EmbStatus emb_tok_encode_pair(const EmbTokenizer *tok,
-									 const char *a, size_t a_len, const char *b, size_t b_len,
+									 const EmbTokText *a, const EmbTokText *b,
 									 EmbTokTruncation truncation,
 									 int32_t *ids, int32_t *type_ids, int32_t max_ids,
 									 const EmbStop *stop, EmbTokResult *result, EmbError *err);

@@ -46,6 +46,23 @@ use(const EmbModel *model, const EmbAllocator *mem)
 		seq.n_ids = r.n_ids;
 		(void) emb_model_embed(model, &seq, 1, &run, out, NULL);
 	}
+	if (info->kind == EMB_KIND_RERANKER)
+	{
+		int32_t		ids[MAX_IDS];
+		int32_t		type_ids[MAX_IDS];
+		EmbText		query = {text, 9, true};
+		EmbText		document = {text, sizeof(text) - 1, true};
+		EmbEncoded	r;
+		EmbSequence seq = {.ids = ids, .type_ids = type_ids};
+
+		if (emb_model_encode_pair(model, &query, &document, ids, type_ids, MAX_IDS, &stop, &r, NULL) == EMB_OK)
+		{
+			if (r.n_ids < 0 || r.n_ids > MAX_IDS || r.n_ids > info->max_tokens)
+				abort();
+			seq.n_ids = r.n_ids;
+			(void) emb_model_rerank(model, &seq, 1, &run, out, NULL);
+		}
+	}
 	for (int32_t i = 0; i < emb_model_n_references(model); i += 1 + i)
 	{
 		EmbReferenceCheck check;

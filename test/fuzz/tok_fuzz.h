@@ -21,6 +21,8 @@ fuzz_encode_text(const EmbTokenizer *tok, const char *text, size_t len)
 	EmbTokResult r;
 	EmbError	err;
 	int64_t		n = 0;
+	EmbTokText	whole = {text, len, true};
+	EmbTokText	half = {text, len / 2, true};
 
 	if (emb_tok_encode(tok, text, len, true, ids, FUZZ_IDS_MAX, NULL, &r, &err) == EMB_OK)
 		for (int32_t i = 0; i < r.n_ids; i++)
@@ -28,7 +30,7 @@ fuzz_encode_text(const EmbTokenizer *tok, const char *text, size_t len)
 				abort();
 	emb_tok_count(tok, text, len, NULL, &n, &err);
 	if (emb_tok_has_pair(tok) &&
-		emb_tok_encode_pair(tok, text, len, text, len / 2, EMB_TOK_LONGEST_FIRST, ids, type_ids, 19, NULL, &r, &err) == EMB_OK &&
+		emb_tok_encode_pair(tok, &whole, &half, EMB_TOK_LONGEST_FIRST, ids, type_ids, 19, NULL, &r, &err) == EMB_OK &&
 		r.n_ids > 19)
 		abort();
 }

@@ -4,7 +4,8 @@
     python3 test/tools/golden_csv.py        (needs numpy; from the top of the tree)
 
 Reads test/data/tiny/NAME/{inputs.jsonl,embeddings.npy}, writes
-test/data/sql/NAME.csv with columns text, ids, embedding.
+test/data/sql/NAME.csv with columns text, ids, embedding; of a reranker query,
+doc, tokens, logit, score.
 """
 import csv
 import json
@@ -14,7 +15,16 @@ import numpy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "data"
 
-for folder in sorted((ROOT / "tiny").glob("*/")):
+for inputs in sorted((ROOT / "tiny").glob("*rerank*/inputs.jsonl")):
+    with open(inputs, encoding="utf-8") as lines, \
+            open(ROOT / "sql" / (inputs.parent.name + ".csv"), "w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for line in lines:
+            row = json.loads(line)
+            writer.writerow([row["query"], row["doc"], row["n"], "%.9g" % row["logit"], "%.9g" % row["score"]])
+
+for vectors_file in sorted((ROOT / "tiny").glob("*/embeddings.npy")):
+    folder = vectors_file.parent
     vectors = numpy.load(folder / "embeddings.npy")
     with open(folder / "inputs.jsonl", encoding="utf-8") as lines:
         inputs = [json.loads(line) for line in lines]

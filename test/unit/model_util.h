@@ -276,6 +276,7 @@ typedef struct SmallModel
 	const char *nan;			/* tensor with a NaN at its third element */
 	float		scale;			/* of all weights that are not a norm's; 0: 1 */
 	bool		old_norm_names; /* LayerNorm.gamma, LayerNorm.beta */
+	bool		has_head;		/* pooler and classifier; small_reranker() sets it */
 	size_t		cut;			/* bytes missing at the end of the weights */
 } SmallModel;
 
@@ -303,6 +304,24 @@ small_model(void)
 		.prefix = "",
 		.dtype = "F32",
 	};
+}
+
+#define SMALL_RERANKER_CONFIG(more) \
+	"{\"model_type\": \"bert\", \"architectures\": [\"BertForSequenceClassification\"], \"hidden_size\": 8," \
+	" \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"intermediate_size\": 20, \"vocab_size\": 24," \
+	" \"max_position_embeddings\": 16, " more "}"
+
+/* As a CrossEncoder's directory: no modules, no pooling. */
+UNUSED static SmallModel
+small_reranker(void)
+{
+	SmallModel	m = small_model();
+
+	m.config = SMALL_RERANKER_CONFIG("\"id2label\": {\"0\": \"LABEL_0\"}");
+	m.modules = m.pooling = m.sentence_bert = NULL;
+	m.prefix = "bert.";
+	m.has_head = true;
+	return m;
 }
 
 typedef struct SmallWriter
@@ -377,7 +396,7 @@ small_tensor(SmallWriter *w, const char *name, int rows, int cols)
 	}
 	w->header_bytes += snprintf(w->header + w->header_bytes, sizeof(w->header) - w->header_bytes,
 								"%s\"%s%s\": {\"dtype\": \"%s\", \"shape\": [", w->header_bytes > 1 ? ", " : "",
-								m->prefix, name, m->dtype);
+								strncmp(name, "classifier.", 11) == 0 ? "" : m->prefix, name, m->dtype);
 	w->header_bytes += snprintf(w->header + w->header_bytes, sizeof(w->header) - w->header_bytes,
 								rows > 0 ? "%d, %d" : "%.0d%d", rows, cols);
 	w->header_bytes += snprintf(w->header + w->header_bytes, sizeof(w->header) - w->header_bytes,
@@ -418,6 +437,13 @@ small_weights(SmallWriter *w)
 			snprintf(name, sizeof(name), "encoder.layer.%d.%s", l, layer[i].name);
 			small_tensor(w, name, layer[i].rows, layer[i].cols);
 		}
+	}
+	if (w->model->has_head)
+	{
+		small_tensor(w, "pooler.dense.weight", 8, 8);
+		small_tensor(w, "pooler.dense.bias", 0, 8);
+		small_tensor(w, "classifier.weight", 1, 8);
+		small_tensor(w, "classifier.bias", 0, 1);
 	}
 }
 

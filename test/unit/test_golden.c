@@ -164,7 +164,7 @@ compare(const char *name, const EmbModel *model, const Golden *g, bool real)
 {
 	EmbAllocator mem = emb_malloc_allocator();
 	EmbRun		run = {.mem = &mem};
-	EmbSequence seqs[MAX_INPUTS];
+	EmbSequence seqs[MAX_INPUTS] = {0};
 	float	   *out = malloc(((size_t) g->n * g->dim + 1) * sizeof(float));
 	EmbError	err;
 	int			n_wrong = 0;

@@ -85,9 +85,8 @@ use(const uint8_t *image, size_t size, unsigned flags)
 }
 
 static void
-test_determinism(const char *precision)
+test_determinism(SmallModel m, const char *precision)
 {
-	SmallModel	m = small_model();
 	Image		again;
 	static const char *const dtypes[] = {"F16", "BF16"};
 
@@ -173,6 +172,7 @@ test_fields(void)
 		{1000 + offsetof(EmbImageConfig, query_prompt), 4, EMB_ERR_FORMAT, "prompts"},
 		{1000 + offsetof(EmbImageConfig, query_prompt_bytes), 1, EMB_ERR_FORMAT, "prompts"},
 		{1000 + offsetof(EmbImageConfig, document_prompt_bytes), 0xFFFF, EMB_ERR_FORMAT, "prompt"},
+		{1000 + offsetof(EmbImageConfig, head), 2, EMB_ERR_FORMAT, "head"},
 		{1000 + offsetof(EmbImageConfig, reserved), 1, EMB_ERR_FORMAT, "zero"},
 	};
 	EmbImageView view;
@@ -342,7 +342,7 @@ test_references(void)
 	at = emb_image_section(&view, EMB_SECTION_REFERENCES)->offset;
 	refs = view.references;
 	entries = (const EmbImageReference *) (refs + 1);
-	texts = at + emb_image_reference_texts(refs->n_references, view.config->hidden);
+	texts = at + emb_image_reference_texts(refs->n_references, emb_image_width(view.config));
 	n = refs->n_references + 1;
 	CHECK(is_refused(copy, at, &n, 4, "reference section", ""));
 	n = 0xFFFFFFFF;
@@ -354,8 +354,8 @@ test_references(void)
 	CHECK(is_refused(copy, at + sizeof(*refs) + sizeof(*entries), &n, 4, "reference texts", ""));
 	n = 17;
 	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, n_tokens), &n, 4, "reference 1 ", ""));
-	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, cosine), &nan, 4, "reference 1 ", ""));
-	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, cosine), &two, 4, "reference 1 ", ""));
+	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, closeness), &nan, 4, "reference 1 ", ""));
+	CHECK(is_refused(copy, at + sizeof(*refs) + offsetof(EmbImageReference, closeness), &two, 4, "reference 1 ", ""));
 	CHECK(is_refused(copy, at + emb_image_reference_vectors(refs->n_references) + 4, &nan, 4, "reference vector", ""));
 	CHECK(is_refused(copy, texts, "\xFF", 1, "reference text 2 ", "UTF-8"));
 	CHECK(is_refused(copy, texts + refs->text_bytes - 1, "\xC3", 1, "reference text", "UTF-8"));
@@ -427,13 +427,13 @@ main(void)
 {
 	static const char *const precisions[] = {"int8", "fp32"};
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 4; i++)
 	{
-		SmallModel	m = small_model();
+		SmallModel	m = i < 2 ? small_model() : small_reranker();
 		uint8_t    *exact;
 
 		m.prompts = "{\"prompts\": {\"query\": \"query: \", \"document\": \"passage: \"}}";
-		make_image(&m, precisions[i], &small);
+		make_image(&m, precisions[i % 2], &small);
 		exact = exact_copy(small.data, small.size_bytes);
 		free(small.data);
 		small.data = exact;
@@ -447,8 +447,8 @@ main(void)
 		test_no_memory();
 		free(small.data);
 		m.prompts = NULL;
-		make_image(&m, precisions[i], &small);
-		test_determinism(precisions[i]);
+		make_image(&m, precisions[i % 2], &small);
+		test_determinism(m, precisions[i % 2]);
 		free(small.data);
 	}
 	return done_testing();

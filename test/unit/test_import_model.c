@@ -32,7 +32,30 @@ CHANGE(config_deep, static char deep[8192]; memset(deep, '[', 8191); m->config =
 CHANGE(no_type, m->config = CONFIG("\"hidden_act\": \"gelu\"");)
 CHANGE(roberta, m->config = CONFIG("\"model_type\": \"roberta\"");)
 CHANGE(type_number, m->config = CONFIG("\"model_type\": 5");)
-CHANGE(classifier, m->config = CONFIG(BERT ", \"architectures\": [\"BertForSequenceClassification\"]");)
+CHANGE(token_classifier, m->config = CONFIG(BERT ", \"architectures\": [\"BertForTokenClassification\"]");)
+#define RERANKER(more) *m = small_reranker(); m->config = SMALL_RERANKER_CONFIG(more)
+#define ONE_LABEL "\"id2label\": {\"0\": \"x\"}"
+CHANGE(reranker, *m = small_reranker();)
+CHANGE(one_label_by_number, RERANKER("\"num_labels\": 1");)
+CHANGE(default_labels, RERANKER("\"hidden_act\": \"gelu\"");)
+CHANGE(two_labels, RERANKER("\"id2label\": {\"0\": \"no\", \"1\": \"yes\"}, \"num_labels\": 1");)
+CHANGE(labels_list, RERANKER("\"id2label\": [1]");)
+CHANGE(no_classifier, *m = small_reranker(); m->omit = "classifier.weight";)
+CHANGE(no_pooler, *m = small_reranker(); m->omit = "pooler.dense.bias";)
+CHANGE(nan_classifier, *m = small_reranker(); m->nan = "classifier.weight";)
+CHANGE(no_prefix, *m = small_reranker(); m->prefix = "";)
+CHANGE(identity, RERANKER(ONE_LABEL ", \"sentence_transformers\": {\"activation_fn\": \"torch.nn.modules.linear.Identity\"}");)
+CHANGE(old_sigmoid, RERANKER(ONE_LABEL ", \"sbert_ce_default_activation_function\": \"torch.nn.modules.activation.Sigmoid\"");)
+CHANGE(tanh_score, RERANKER(ONE_LABEL ", \"sentence_transformers\": {\"activation_fn\": \"torch.nn.modules.activation.Tanh\"}");)
+CHANGE(own_score, RERANKER(ONE_LABEL ", \"sentence_transformers\": {\"activation_fn\": \"my.code.Sigmoid\"}");)
+CHANGE(encoder_score, *m = small_reranker(); m->prompts = "{\"activation_fn\": \"torch.nn.modules.activation.ReLU\"}";)
+CHANGE(encoder_prompt, *m = small_reranker(); m->prompts = "{\"prompts\": {\"q\": \"a\"}, \"default_prompt_name\": \"q\"}";)
+CHANGE(encoder_prompts, *m = small_reranker(); m->prompts = "{\"prompts\": {\"query\": \"a\"}, \"activation_fn\": \"torch.nn.modules.linear.Identity\"}";)
+CHANGE(encoder_module, *m = small_reranker(); m->modules = "[" MODULE("", ST "Transformer") "]";)
+CHANGE(pooled_reranker, *m = small_reranker(); m->modules = SMALL_MODULES;)
+CHANGE(embedding_module, m->modules = "[" MODULE("", ST "Transformer") "]";)
+CHANGE(one_type, RERANKER(ONE_LABEL ", \"type_vocab_size\": 1");)
+CHANGE(length_three, *m = small_reranker(); m->sentence_bert = "{\"max_seq_length\": 3}";)
 CHANGE(xlmr_class, m->config = CONFIG(BERT ", \"architectures\": [\"XLMRobertaModel\"]");)
 CHANGE(masked_lm, m->config = CONFIG(BERT ", \"architectures\": [\"BertForMaskedLM\"]"); m->prefix = "bert.";)
 CHANGE(no_architectures, m->config = CONFIG(BERT);)
@@ -118,7 +141,28 @@ static const Case cases[] = {
 	{"no model_type", no_type, EMB_ERR_FORMAT, "model_type", NULL},
 	{"another family", roberta, EMB_ERR_UNSUPPORTED, "model_type", "roberta"},
 	{"model_type a number", type_number, EMB_ERR_FORMAT, "model_type", NULL},
-	{"a classifier", classifier, EMB_ERR_UNSUPPORTED, "architectures", "BertForSequenceClassification"},
+	{"a classifier of tokens", token_classifier, EMB_ERR_UNSUPPORTED, "architectures", "BertForTokenClassification"},
+	{"a reranker", reranker, EMB_OK, NULL, NULL},
+	{"num_labels 1", one_label_by_number, EMB_OK, NULL, NULL},
+	{"two labels by default", default_labels, EMB_ERR_UNSUPPORTED, "2 labels", "rerankers"},
+	{"two labels", two_labels, EMB_ERR_UNSUPPORTED, "2 labels", "rerankers"},
+	{"labels a list", labels_list, EMB_ERR_FORMAT, "id2label", NULL},
+	{"no classifier.weight", no_classifier, EMB_ERR_NOT_FOUND, "\"classifier.weight\"", NULL},
+	{"no pooler bias", no_pooler, EMB_ERR_NOT_FOUND, "bert.pooler.dense.bias", NULL},
+	{"a NaN in the classifier", nan_classifier, EMB_ERR_FORMAT, "classifier.weight", NULL},
+	{"a reranker without prefix", no_prefix, EMB_OK, NULL, NULL},
+	{"Identity", identity, EMB_OK, NULL, NULL},
+	{"Sigmoid in the old place", old_sigmoid, EMB_OK, NULL, NULL},
+	{"Tanh", tanh_score, EMB_ERR_UNSUPPORTED, "activation_fn", "Tanh"},
+	{"an activation of somebody's own", own_score, EMB_ERR_UNSUPPORTED, "activation_fn", "my.code"},
+	{"ReLU in the CrossEncoder's file", encoder_score, EMB_ERR_UNSUPPORTED, "activation_fn", "ReLU"},
+	{"a default prompt of a reranker", encoder_prompt, EMB_ERR_UNSUPPORTED, "default_prompt_name", NULL},
+	{"prompts that nobody asks for", encoder_prompts, EMB_OK, NULL, NULL},
+	{"a CrossEncoder's modules.json", encoder_module, EMB_OK, NULL, NULL},
+	{"a reranker with a Pooling", pooled_reranker, EMB_ERR_UNSUPPORTED, "modules.json", "BertForSequenceClassification"},
+	{"an embedding model without Pooling", embedding_module, EMB_ERR_UNSUPPORTED, "modules.json", "Pooling"},
+	{"a reranker with one token type", one_type, EMB_ERR_FORMAT, "type", NULL},
+	{"no room beside three special tokens", length_three, EMB_ERR_INVALID_ARGUMENT, "max_tokens", "3"},
 	{"another class", xlmr_class, EMB_ERR_UNSUPPORTED, "architectures", "XLMRobertaModel"},
 	{"a language model", masked_lm, EMB_OK, NULL, NULL},
 	{"no architectures", no_architectures, EMB_OK, NULL, NULL},

@@ -102,13 +102,15 @@ test_pairs(void)
 	static const int32_t want_types[] = {0, 0, 0, 0, 1, 1};
 	int32_t		ids[MAX_IDS],
 				type_ids[MAX_IDS];
+	EmbText		first = {"a b", 3, true};
+	EmbText		second = {"c", 1, true};
 	EmbEncoded	r;
 	EmbError	err;
 
-	CHECK(emb_model_encode_pair(model, "a b", 3, "c", 1, ids, type_ids, MAX_IDS, NULL, &r, &err) == EMB_OK && r.n_ids == 6 &&
+	CHECK(emb_model_encode_pair(model, &first, &second, ids, type_ids, MAX_IDS, NULL, &r, &err) == EMB_OK && r.n_ids == 6 &&
 		  memcmp(ids, want_ids, sizeof(want_ids)) == 0 && memcmp(type_ids, want_types, sizeof(want_types)) == 0);
-	CHECK(emb_model_encode_pair(model, "a b", 3, "c", 1, ids, type_ids, 5, NULL, &r, &err) == EMB_OK && r.n_ids == 5 && r.truncated);
-	CHECK(emb_model_encode_pair(model, "a b", 3, "c", 1, ids, type_ids, 2, NULL, &r, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_model_encode_pair(model, &first, &second, ids, type_ids, 5, NULL, &r, &err) == EMB_OK && r.n_ids == 5 && r.truncated);
+	CHECK(emb_model_encode_pair(model, &first, &second, ids, type_ids, 2, NULL, &r, &err) == EMB_ERR_INVALID_ARGUMENT);
 }
 
 /* A prefix either is not enough, or gives what the whole text gives. */
@@ -359,9 +361,9 @@ test_references(bool is_exact)
 	{
 		if (!CHECKF(emb_model_check_reference(model, i, &run, &check, &err) == EMB_OK, "%s", err.message))
 			return;
-		n_wrong += !check.ids_equal || !check.bits_equal || check.cosine != check.cosine_expected ||
+		n_wrong += !check.ids_equal || !check.bits_equal || check.closeness != check.closeness_expected ||
 			check.n_tokens < 2 || check.n_tokens > MAX_IDS || check.text_bytes < 0;
-		lowest = check.cosine < lowest ? check.cosine : lowest;
+		lowest = check.closeness < lowest ? check.closeness : lowest;
 	}
 	CHECKF(n_wrong == 0, "%d of %d references", n_wrong, n);
 	/* 8 dimensions and random weights: far coarser than a real model */
@@ -386,7 +388,7 @@ test_changed_image(void)
 	beta = (float *) (image.data + t->offset);
 	beta[0] += 0.25f;
 	CHECK(emb_model_check_reference(model, 3, &run, &check, &err) == EMB_OK);
-	CHECK(check.ids_equal && !check.bits_equal && check.cosine < check.cosine_expected);
+	CHECK(check.ids_equal && !check.bits_equal && check.closeness < check.closeness_expected);
 	beta[0] -= 0.25f;
 	CHECK(emb_model_check_reference(model, 3, &run, &check, &err) == EMB_OK && check.bits_equal);
 }

@@ -78,9 +78,10 @@ pair_is_right(const Run *run, const json_t *line)
 		: strcmp(strategy, "only_first") == 0 ? EMB_TOK_ONLY_FIRST : EMB_TOK_ONLY_SECOND;
 	const json_t *a = json_object_get(line, "a");
 	const json_t *b = json_object_get(line, "b");
+	EmbTokText	first = {json_string_value(a), json_string_length(a), true};
+	EmbTokText	second = {json_string_value(b), json_string_length(b), true};
 	EmbTokResult r;
-	EmbStatus	status = emb_tok_encode_pair(run->tok.tok, json_string_value(a), json_string_length(a),
-											 json_string_value(b), json_string_length(b), truncation, ids, type_ids,
+	EmbStatus	status = emb_tok_encode_pair(run->tok.tok, &first, &second, truncation, ids, type_ids,
 											 json_integer_value(json_object_get(line, "max_length")), NULL, &r, NULL);
 
 	if (json_object_get(line, "error") != NULL)

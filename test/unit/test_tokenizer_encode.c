@@ -197,20 +197,37 @@ test_long_pairs(void)
 	char	   *a = repeat("a ", size);
 	char	   *b = repeat("b ", size);
 	int32_t		types[64];
+	EmbTokText	long_a = {a, size, true};
+	EmbTokText	short_b = {b, 2, true};
 	EmbTokResult r;
 
 	for (int longer = 0; longer < 2; longer++)
 	{
-		CHECK(emb_tok_encode_pair(cls.tok, a, longer == 0 ? size : 3000, b, longer == 1 ? size : 3000,
-								  EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
+		EmbTokText	first = {a, longer == 0 ? size : 3000, true};
+		EmbTokText	second = {b, longer == 1 ? size : 3000, true};
+
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
 		/* 11 tokens for both: the longer one gets 6. */
 		CHECKF(r.n_ids == 14 && ids[longer == 0 ? 7 : 6] == ids[0] + 1 && r.truncated, "longer is %d", longer);
+
+		/* of prefixes: certain once the shorter one is whole and the longer one longer */
+		first.complete = longer == 1;
+		second.complete = longer == 0;
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
+		CHECKF(!r.need_more && r.n_ids == 14 && ids[longer == 0 ? 7 : 6] == ids[0] + 1, "longer is %d", longer);
+		first.complete = second.complete = false;
+		first.len = second.len = 3000;
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
+		CHECKF(r.need_more, "longer is %d", longer);
+		/* an even cut needs no more than itself */
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 15, NULL, &r, NULL) == EMB_OK);
+		CHECKF(!r.need_more && r.n_ids == 15 && r.truncated, "longer is %d", longer);
 	}
-	CHECK(emb_tok_encode_pair(cls.tok, a, size, b, 2, EMB_TOK_ONLY_SECOND, ids, types, 14, NULL, &r, NULL) ==
+	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_ONLY_SECOND, ids, types, 14, NULL, &r, NULL) ==
 		  EMB_ERR_INVALID_ARGUMENT);
-	CHECK(emb_tok_encode_pair(cls.tok, a, size, b, 2, EMB_TOK_LONGEST_FIRST, ids, types, 2, NULL, &r, NULL) ==
+	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_LONGEST_FIRST, ids, types, 2, NULL, &r, NULL) ==
 		  EMB_ERR_INVALID_ARGUMENT);
-	CHECK(emb_tok_encode_pair(cls.tok, a, size, b, 2, EMB_TOK_ONLY_FIRST, ids, types, 3, NULL, &r, NULL) == EMB_OK &&
+	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_ONLY_FIRST, ids, types, 3, NULL, &r, NULL) == EMB_OK &&
 		  r.n_ids == 3 && r.truncated);
 	free(a);
 	free(b);
