@@ -198,46 +198,57 @@ REVOKE ALL ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_default(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
 
+-- For the planner: what calls cost, how many rows they give.
+CREATE FUNCTION embed_support(request pg_catalog.internal) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION embed_support(pg_catalog.internal)
+IS 'planner support of embed, embed_query and embed_rows';
+
+CREATE FUNCTION embed_rerank_support(request pg_catalog.internal) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_rerank_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION embed_rerank_support(pg_catalog.internal)
+IS 'planner support of functions of a query and documents';
+
 -- Embedding functions. With a model argument they are immutable: a name stands
 -- for one content for ever. Without one they follow embed.model and the default.
 
 CREATE FUNCTION embed(input pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000;
+AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
 COMMENT ON FUNCTION embed(pg_catalog.text)
 IS 'vector of a text, by the default model';
 
 CREATE FUNCTION embed(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000;
+AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
 COMMENT ON FUNCTION embed(pg_catalog.text, pg_catalog.text)
 IS 'vector of a text';
 
 CREATE FUNCTION embed_query(input pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000;
+AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text)
 IS 'vector of a query, with the query prompt of the model, by the default model';
 
 CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000;
+AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text)
 IS 'vector of a query, with the query prompt of the model';
 
 CREATE FUNCTION embed(input pg_catalog.text[]) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000;
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
 COMMENT ON FUNCTION embed(pg_catalog.text[])
 IS 'vectors of texts, computed together: one row each, by the default model';
 
 CREATE FUNCTION embed(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000;
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
 COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text)
 IS 'vectors of texts, computed together: one row each';
 
 CREATE FUNCTION embed_rows(input pg_catalog.text[]) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
-AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100;
+AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT embed_support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[])
 IS 'vectors of texts, computed together, as rows, by the default model';
 
 CREATE FUNCTION embed_rows(input pg_catalog.text[], model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
-AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100;
+AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT embed_support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[], pg_catalog.text)
 IS 'vectors of texts, computed together, as rows';
 

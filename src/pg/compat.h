@@ -30,6 +30,13 @@
 #define ROLE_PG_READ_ALL_STATS DEFAULT_ROLE_READ_ALL_STATS
 #endif
 
+/* Array elements of an expression, asking statistics since 17. */
+#if PG_VERSION_NUM >= 170000
+#define embed_estimate_array_length(root, node) estimate_array_length(root, node)
+#else
+#define embed_estimate_array_length(root, node) estimate_array_length(node)
+#endif
+
 /*
  * What the server must find by name: we build with hidden visibility, and
  * servers before 16 neither mark the magic block and the finfo records nor

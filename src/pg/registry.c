@@ -344,15 +344,20 @@ no_model_error(EmbKind kind)
 					 "or import one with embed_import.")));
 }
 
-/* The name to look up where no model argument is given; palloc'd. */
+/* The name to look up where no model argument is given; palloc'd, or NULL. */
+static char *
+find_default_name(EmbKind kind, Snapshot snapshot)
+{
+	if (kind == EMB_KIND_EMBEDDING && embed_guc_model != NULL && embed_guc_model[0] != '\0')
+		return pstrdup(embed_guc_model);
+	return embed_storage_find_default(embed_kind_name(kind), snapshot);
+}
+
 static char *
 default_name(EmbKind kind, Snapshot snapshot)
 {
-	char	   *name;
+	char	   *name = find_default_name(kind, snapshot);
 
-	if (kind == EMB_KIND_EMBEDDING && embed_guc_model != NULL && embed_guc_model[0] != '\0')
-		return pstrdup(embed_guc_model);
-	name = embed_storage_find_default(embed_kind_name(kind), snapshot);
 	if (name == NULL)
 		no_model_error(kind);
 	return name;
@@ -405,24 +410,46 @@ resolve_name(const char *name, EmbedNameUse use, Snapshot snapshot, EmbedModelRo
 		unknown_model_error(target, false);
 }
 
+/* The row that a name, an alias or no name at all stands for; false where there is none. */
+static bool
+find_row(const char *name, EmbKind kind, Snapshot snapshot, EmbedModelRow *row)
+{
+	if (name == NULL)
+		name = find_default_name(kind, snapshot);
+	if (name == NULL || !emb_name_is_valid(name, strlen(name)))
+		return false;
+	if (embed_storage_find_model(name, snapshot, row))
+		return true;
+	name = embed_storage_find_alias(name, snapshot);
+	return name != NULL && embed_storage_find_model(name, snapshot, row);
+}
+
 /* Whether the name stands for a model of which row, image and chunks are there. */
 static bool
 is_installed(const char *name, EmbKind kind)
 {
 	Snapshot	snapshot = embed_storage_begin_read();
 	EmbedModelRow row;
-	bool		found = true;
+	bool		found = find_row(name, kind, snapshot, &row) &&
+		(row.dropped || embed_storage_image_is_stored(row.fingerprint, snapshot));
 
-	if (name == NULL && kind == EMB_KIND_EMBEDDING && embed_guc_model != NULL && embed_guc_model[0] != '\0')
-		name = embed_guc_model;
-	else if (name == NULL)
-		name = embed_storage_find_default(embed_kind_name(kind), snapshot);
-	if (name != NULL && !embed_storage_find_model(name, snapshot, &row))
-	{
-		name = embed_storage_find_alias(name, snapshot);
-		found = name != NULL && embed_storage_find_model(name, snapshot, &row);
-	}
-	found = found && name != NULL && (row.dropped || embed_storage_image_is_stored(row.fingerprint, snapshot));
+	embed_storage_end_read(snapshot);
+	return found;
+}
+
+bool
+embed_registry_peek(const char *name, EmbKind kind, int64 *size_bytes, int32 *max_tokens)
+{
+	EmbedModelRow row;
+	Snapshot	snapshot;
+	bool		found;
+
+	watched_relid = embed_storage_model_relid();
+	if (!OidIsValid(watched_relid))
+		return false;
+	snapshot = embed_storage_begin_read();
+	found = find_row(name, kind, snapshot, &row) && !row.dropped &&
+		embed_storage_find_image_limits(row.fingerprint, snapshot, size_bytes, max_tokens);
 	embed_storage_end_read(snapshot);
 	return found;
 }

@@ -42,6 +42,12 @@ typedef enum EmbedNameUse
 /* name NULL: embed.model, else the database's default of that kind. */
 extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use);
 
+/*
+ * What a plan wants to know of a model before it is used: false where there is
+ * none of that name, or no default. Opens and maps nothing.
+ */
+extern bool embed_registry_peek(const char *name, EmbKind kind, int64 *size_bytes, int32 *max_tokens);
+
 /* The model of an image that this backend has mapped, or NULL. */
 extern const EmbedModelRef *embed_registry_find(const uint8 *fingerprint);
 

@@ -193,7 +193,7 @@ embed_storage_find_model(const char *name, Snapshot snapshot, EmbedModelRow *row
 }
 
 bool
-embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes)
+embed_storage_find_image_limits(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes, int32 *max_tokens)
 {
 	Relation	rel = storage_open("image", AccessShareLock);
 	ScanKeyData key;
@@ -204,10 +204,21 @@ embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *siz
 	scan = storage_scan(rel, "image", snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
+	{
 		*size_bytes = DatumGetInt64(get_attr(rel, tuple, Anum_image_size_bytes));
+		*max_tokens = DatumGetInt32(get_attr(rel, tuple, Anum_image_max_tokens));
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return HeapTupleIsValid(tuple);
+}
+
+bool
+embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes)
+{
+	int32		max_tokens;
+
+	return embed_storage_find_image_limits(fingerprint, snapshot, size_bytes, &max_tokens);
 }
 
 char *

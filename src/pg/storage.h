@@ -42,6 +42,7 @@ extern void embed_storage_end_read(Snapshot snapshot);
 
 extern bool embed_storage_find_model(const char *name, Snapshot snapshot, EmbedModelRow *row);
 extern bool embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes);
+extern bool embed_storage_find_image_limits(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes, int32 *max_tokens);
 
 /* Whether the row of the image is there and chunks of it; for a restore that brings them one after the other. */
 extern bool embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot);
