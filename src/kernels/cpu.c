@@ -1,7 +1,8 @@
 /*
  * cpu.c
  *		CPUID (Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E) and
- *		XCR0 (SDM volume 1, 13.3).
+ *		XCR0 (SDM volume 1, 13.3); on arm64 the kernel's HWCAP words
+ *		(Documentation/arm64/elf_hwcaps.rst).
  */
 #include "kernels/cpu.h"
 
@@ -154,6 +155,69 @@ emb_cpu_has_amx(void)
 
 bool
 emb_cpu_permit_amx(void)
+{
+	return false;
+}
+
+#endif
+
+#if defined(__aarch64__)
+
+#if defined(__linux__)
+
+#include <sys/auxv.h>
+
+/* Bits of the kernel's interface; headers older than a feature lack its name. */
+#define HWCAP_BIT_ASIMDDP		(1ul << 20)
+#define HWCAP2_BIT_I8MM			(1ul << 13)
+
+bool
+emb_cpu_has_neon(void)
+{
+	return (getauxval(AT_HWCAP) & HWCAP_BIT_ASIMDDP) != 0;
+}
+
+bool
+emb_cpu_has_neoni8mm(void)
+{
+	return emb_cpu_has_neon() && (getauxval(AT_HWCAP2) & HWCAP2_BIT_I8MM) != 0;
+}
+
+#else
+
+/* No one to ask: only what the whole build may use anyway. */
+bool
+emb_cpu_has_neon(void)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+	return true;
+#else
+	return false;
+#endif
+}
+
+bool
+emb_cpu_has_neoni8mm(void)
+{
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+	return emb_cpu_has_neon();
+#else
+	return false;
+#endif
+}
+
+#endif
+
+#else
+
+bool
+emb_cpu_has_neon(void)
+{
+	return false;
+}
+
+bool
+emb_cpu_has_neoni8mm(void)
 {
 	return false;
 }

@@ -2,9 +2,9 @@
  * cpu.h
  *		What this CPU has and its operating system saves.
  *
- * Each question goes in steps: the CPUID bit that says the others may be
+ * On x86-64 each question goes in steps: the CPUID bit that says the others may be
  * asked, the instruction bits, and XCR0 for the registers they need. A
- * hypervisor may hide any of them.
+ * hypervisor may hide any of them. On arm64 the operating system answers.
  */
 #ifndef EMB_KERNELS_CPU_H
 #define EMB_KERNELS_CPU_H
@@ -24,5 +24,8 @@ extern bool emb_cpu_has_amx(void);			/* avx512vnni, and 8 tiles of 16 rows of 64
  * of system calls. Only where emb_cpu_has_amx().
  */
 extern bool emb_cpu_permit_amx(void);
+
+extern bool emb_cpu_has_neon(void);			/* with the dot product extension, which level neon requires */
+extern bool emb_cpu_has_neoni8mm(void);		/* and with the int8 matrix multiply extension */
 
 #endif

@@ -113,17 +113,36 @@ override_amx(EmbKernels *k)
 #define override_amx NULL
 #endif
 
+#if defined(__aarch64__)
+#define DROP(assignment)
+#define KEEP(assignment) assignment;
+#define EMB_KERNEL_ARM64_LINES(isa, op) TAKE_##isa(k->op = emb_##op##_##isa)
+
+/* One level: which int8 product it has makes no difference but speed. */
+static void
+override_neon(EmbKernels *k)
+{
+#define TAKE_neon KEEP
+#define TAKE_neoni8mm DROP
+#define EMB_KERNEL_ARM64(isa, op) EMB_KERNEL_ARM64_LINES(isa, op)
+#include "kernels/kernels.def"
+#undef TAKE_neon
+#undef TAKE_neoni8mm
+	if (!emb_cpu_has_neoni8mm())
+		return;
+#define TAKE_neon DROP
+#define TAKE_neoni8mm KEEP
+#define EMB_KERNEL_ARM64(isa, op) EMB_KERNEL_ARM64_LINES(isa, op)
+#include "kernels/kernels.def"
+}
+#else
+#define override_neon NULL
+#endif
+
 static bool
 always(void)
 {
 	return true;
-}
-
-/* No kernels are built for it, so the machine is not asked. */
-static bool
-never(void)
-{
-	return false;
 }
 
 /* In that order: permission is asked where there is something to permit. */
@@ -139,7 +158,7 @@ static Level levels[] = {
 	{.name = "avx512vnni", .machine_has = emb_cpu_has_avx512vnni, .fill = override_avx512vnni, .macs_per_piece = 32 << 20},
 	{.name = "avxvnni", .machine_has = emb_cpu_has_avxvnni, .fill = override_avxvnni, .macs_per_piece = 32 << 20},
 	{.name = "avx2", .machine_has = emb_cpu_has_avx2, .fill = override_avx2, .macs_per_piece = 32 << 20},
-	{.name = "neon", .machine_has = never},
+	{.name = "neon", .machine_has = emb_cpu_has_neon, .fill = override_neon, .macs_per_piece = 16 << 20},
 	{.name = "scalar", .machine_has = always, .macs_per_piece = 200000}
 };
 

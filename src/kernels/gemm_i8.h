@@ -78,7 +78,7 @@ emb_gemm_i8_next_panels(EmbTileI8 *t, int32_t n_panels)
 
 	t->b += n_panels * t->b_stride;
 	t->b_scale += n_columns;
-	if (t->a_zero != NULL)
+	if (t->b_sums != NULL)
 		t->b_sums += n_columns;
 	if (t->bias != NULL)
 		t->bias += n_columns;

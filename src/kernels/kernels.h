@@ -138,7 +138,8 @@ typedef struct EmbGemmF32
  * C [n_rows, 16 n_panels], row stride c_stride >= 16 n_panels: whole panels
  *	 are written.
  * K <= 65,536: then |S| <= 255 * 128 * 65,536 < 2^31, and S - a_zero * b_sums,
- *	 the sum over (A - a_zero) B, likewise. Beyond (b_sums of a forged image) int32 wraps.
+ *	 the sum over (A - a_zero) B, likewise. b_sums of a forged image may be others:
+ *	 then int32 wraps, and levels without u8 by s8 (neon) give other sums than scalar.
  * a_zero NULL means zeros; b_sums is then not read. bias NULL means the plain
  *	 product (float) S * (a_scale * b_scale).
  * The arrays do not overlap.

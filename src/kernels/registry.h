@@ -15,6 +15,9 @@
 #if defined(__x86_64__)
 #define EMB_KERNEL_X86(isa, op) extern emb_op_##op emb_##op##_##isa;
 #endif
+#if defined(__aarch64__)
+#define EMB_KERNEL_ARM64(isa, op) extern emb_op_##op emb_##op##_##isa;
+#endif
 #include "kernels/kernels.def"
 
 #endif

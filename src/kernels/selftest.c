@@ -98,8 +98,9 @@ fill_inputs(Inputs *in)
 	memset(in->b_i8 + 2 * EMB_GROUP, -128, 2 * EMB_GROUP);
 	for (int i = 0; i < N_ROWS; i++)
 		in->zeros[i] = i * 42;
-	for (int i = 0; i < N_OUT; i++)
-		in->sums[i] = i * 91 - 5000;
+	memset(in->sums, 0, sizeof(in->sums));
+	for (int i = 0; i < N_OUT * N_I8_GROUPS * EMB_GROUP; i++)
+		in->sums[i / (EMB_PANEL * N_I8_GROUPS * EMB_GROUP) * EMB_PANEL + i / EMB_GROUP % EMB_PANEL] += in->b_i8[i];
 }
 
 static void

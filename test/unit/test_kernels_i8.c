@@ -138,12 +138,9 @@ has_scalar(void)
 #define has_avxvnni emb_cpu_has_avxvnni
 #define has_avx512 emb_cpu_has_avx512vnni
 #define has_avx512vnni emb_cpu_has_avx512vnni
-
-static bool
-has_amx(void)
-{
-	return emb_cpu_has_amx() && emb_cpu_permit_amx();
-}
+#define has_amx() (emb_cpu_has_amx() && emb_cpu_permit_amx())
+#define has_neon emb_cpu_has_neon
+#define has_neoni8mm emb_cpu_has_neoni8mm
 
 static void
 list_kernels(void)
@@ -157,6 +154,9 @@ list_kernels(void)
 #define EMB_KERNEL(isa_, op) ADD(isa_, op)
 #if defined(__x86_64__)
 #define EMB_KERNEL_X86(isa_, op) ADD(isa_, op)
+#endif
+#if defined(__aarch64__)
+#define EMB_KERNEL_ARM64(isa_, op) ADD(isa_, op)
 #endif
 #include "kernels/kernels.def"
 }
@@ -569,6 +569,13 @@ test_rows(void)
 	CHECKF(n_wrong == 0, "%d packed panels differ", n_wrong);
 }
 
+/* Not fmax: gcc 12 for arm64 fails to compile a loop of it. */
+static double
+larger(double a, double b)
+{
+	return a > b ? a : b;
+}
+
 /* Scalar against double arithmetic. */
 static void
 test_rows_meaning(void)
@@ -591,7 +598,7 @@ test_rows_meaning(void)
 	scale_i8 = emb_quantize_i8_scalar(x, factor, 100, 128, q);
 	for (int i = 0; i < 100; i++)
 	{
-		worst_i8 = fmax(worst_i8, fabs((q[i] - 128) * scale_i8 - (double) (x[i] * factor[i])) / scale_i8);
+		worst_i8 = larger(worst_i8, fabs((q[i] - 128) * scale_i8 - (double) (x[i] * factor[i])) / scale_i8);
 		ends += q[i] == 1 || q[i] == 255;
 	}
 	CHECKF(worst_i8 < 0.5001 && ends == 1, "%g steps, %d at the ends", worst_i8, ends);
@@ -599,7 +606,7 @@ test_rows_meaning(void)
 		x[i] = x[i] < -0.2f ? -0.2f : x[i];
 	scale_u8 = emb_quantize_u8_scalar(x, NULL, 100, 100, q, &zero);
 	for (int i = 0; i < 100; i++)
-		worst_u8 = fmax(worst_u8, fabs((q[i] - zero) * scale_u8 - x[i]) / scale_u8);
+		worst_u8 = larger(worst_u8, fabs((q[i] - zero) * scale_u8 - x[i]) / scale_u8);
 	CHECKF(worst_u8 < 1.0, "%g steps, zero %d", worst_u8, zero);
 	fill_floats(x, 100, 0);
 	sum = emb_softmax_u8_scalar(x, 100, 104, 0.5f, q);
@@ -608,8 +615,8 @@ test_rows_meaning(void)
 		double		largest = -1e9;
 
 		for (int j = 0; j < 100; j++)
-			largest = fmax(largest, x[j]);
-		worst_p = fmax(worst_p, fabs(q[i] - 255 * exp((x[i] - largest) * 0.5)));
+			largest = larger(largest, x[j]);
+		worst_p = larger(worst_p, fabs(q[i] - 255 * exp((x[i] - largest) * 0.5)));
 		expected_sum += q[i];
 	}
 	CHECKF(worst_p < 0.502, "%g", worst_p);

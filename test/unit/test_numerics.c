@@ -312,15 +312,49 @@ test_vectors(const EmbKernels *k)
 }
 
 /* A library may have set flush-to-zero or another rounding: results must not notice, the caller's setting must survive. */
+#if defined(__x86_64__)
+#define STATUS_BITS 0x3Fu
+static const unsigned settings[] = {0x8040, 0x2000, 0x4000, 0x6000};	/* FTZ | DAZ, down, up, to zero */
+
+static unsigned
+get_control(void)
+{
+	return _mm_getcsr();
+}
+
+static void
+set_control(unsigned control)
+{
+	_mm_setcsr(control);
+}
+#elif defined(__aarch64__)
+#define STATUS_BITS 0u			/* those of FPCR are elsewhere */
+static const unsigned settings[] = {1u << 24, 2u << 22, 1u << 22, 3u << 22};	/* FZ, down, up, to zero */
+
+static unsigned
+get_control(void)
+{
+	uint64_t	control;
+
+	__asm__ volatile ("mrs %0, fpcr" : "=r" (control));
+	return (unsigned) control;
+}
+
+static void
+set_control(unsigned control)
+{
+	__asm__ volatile ("msr fpcr, %0" : : "r" ((uint64_t) control) : "memory");
+}
+#endif
+
 static void
 test_environment(const EmbKernels *k)
 {
-#if defined(__x86_64__)
-	static const unsigned settings[] = {0x8040, 0x2000, 0x4000, 0x6000};	/* FTZ | DAZ, down, up, to zero */
+#if defined(__x86_64__) || defined(__aarch64__)
 	float		a[3] = {1.1f, 2.3f, 1e-39f},
 				b[3] = {0.3f, 0.7f, 1e20f};
 	float		plain = emb_kernels_cosine(a, b, 3);
-	unsigned	before = _mm_getcsr();
+	unsigned	before = get_control();
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 	{
@@ -330,18 +364,18 @@ test_environment(const EmbKernels *k)
 		unsigned	after;
 
 		emb_kernels_normalize(x, 3);
-		_mm_setcsr((before & ~0x3Fu) | settings[i]);
+		set_control((before & ~STATUS_BITS) | settings[i]);
 		cosine = emb_kernels_cosine(a, b, 3);
 		emb_kernels_normalize(y, 3);
-		after = _mm_getcsr();
-		_mm_setcsr(before);
+		after = get_control();
+		set_control(before);
 		CHECKF(memcmp(&cosine, &plain, sizeof(cosine)) == 0 && memcmp(x, y, sizeof(x)) == 0,
-			   "MXCSR %x changes results on %s", settings[i], k->name);
-		CHECKF((after & ~0x3Fu) == ((before & ~0x3Fu) | settings[i]), "MXCSR is %x afterwards", after);
+			   "control register %x changes results on %s", settings[i], k->name);
+		CHECKF((after & ~STATUS_BITS) == ((before & ~STATUS_BITS) | settings[i]), "control register is %x afterwards", after);
 	}
 #else
 	(void) k;
-	skip("the control register is set on x86-64 only in this test");
+	skip("the control register is set on x86-64 and arm64 only in this test");
 #endif
 }
 

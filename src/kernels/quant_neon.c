@@ -1,0 +1,19 @@
+/*
+ * quant_neon.c
+ *		Quantizing of rows, NEON: 16 lanes are four q registers.
+ */
+#if defined(__aarch64__)
+
+#include <arm_neon.h>
+#include <string.h>
+
+#include "kernels/registry.h"
+#include "kernels/target.h"
+
+#include "kernels/v16_neon.h"
+
+#define EMB_ISA neon
+#define transpose_dwords emb_transpose_f32_neon
+#include "kernels/quant_impl.h"
+
+#endif
