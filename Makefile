@@ -51,7 +51,9 @@ help:
 	@echo 'make test                   everything, on a throwaway server'
 	@echo 'make demo                   builds, installs, imports a model, shows the main job'
 	@echo 'make fuzz                   libFuzzer targets (clang)'
-	@echo 'make bench                  beside ONNX Runtime and OpenVINO on the same weights'
+	@echo 'make bench                  beside OpenVINO, ONNX Runtime, torch, llama.cpp on the same weights'
+	@echo 'make bench-quick            the same in under 5 minutes, with the first two'
+	@echo 'make profile                where the time goes (perf)'
 	@echo 'make microbench             the kernels alone'
 	@echo 'make bench-memory           what backends cost in memory, and their first call'
 	@echo 'make bench-pressure         threads with limits, quotas and neighbours'
@@ -71,6 +73,10 @@ demo:
 	scripts/demo
 bench:
 	bench/run
+bench-quick:
+	bench/run --quick
+profile:
+	bench/profile
 
 microbench:
 	$(MAKE) -f core.mk microbench
@@ -80,4 +86,4 @@ bench-memory:
 bench-pressure:
 	bench/threads_under_pressure
 
-.PHONY: help cli unit fuzz check-layers test demo bench microbench bench-memory bench-pressure
+.PHONY: help cli unit fuzz check-layers test demo bench bench-quick profile microbench bench-memory bench-pressure

@@ -1,7 +1,7 @@
 """compare.py: embed beside its peers, in one run; see bench/README.md. Started by bench/run.
 
 Every engine is a resident process pinned to the same CPUs, asked in turn (A B C A B C ...), so that a noisy neighbour hits all
-alike. Figures are medians over all rounds; the spread of a ratio is that of the rounds' own ratios."""
+alike. What is measured goes to --out as JSON; report.py and plot.py make tables and the picture of it."""
 import argparse
 import json
 import math
@@ -12,87 +12,19 @@ import subprocess
 import sys
 import time
 
-from corpus import Corpus
+import peer_engines
+import report
+from corpus import Corpus, descriptions
+from workers import Sql, Worker
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-OURS = ("embed-int8", "embed-fp32", "embed-sql")
-AGREE = 0.99  # a mean cosine to fp32 below this is another model, not another precision
+AGREE = 0.95  # a mean cosine to fp32 below this is another model, not another precision
+SHAPE_ENGINES = ("ort-int8", "ov-int8", "ov-int8-bf16")
+ACCURACY_LENGTHS = (8, 16, 24, 48, 64, 100, 128, 200, 256, 400)
+SQL_TOKENS = 128
 
 
-class Worker:
-    """An engine that speaks worker.c's lines."""
-
-    def __init__(self, name, command, cpus):
-        self.name = name
-        self.log = open(os.path.join(args.work, name + ".log"), "w+")
-        self.process = subprocess.Popen(["taskset", "-c", cpus] + command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, bufsize=1)
-        self.version = self.line().split(" ", 1)[1]
-
-    def line(self):
-        line = self.process.stdout.readline().strip()
-        if not line or line.startswith("error"):
-            self.log.seek(0)
-            raise RuntimeError("%s: %s %s" % (self.name, line, self.log.read()[-400:]))
-        return line
-
-    def say(self, text):
-        self.process.stdin.write(text + "\n")
-        self.process.stdin.flush()
-
-    def documents(self, docs):
-        self.say("\n".join(["ids %d" % len(docs)] + [" ".join(map(str, ids)) for _, ids in docs]))
-        self.line()
-
-    def bench(self, batch, seconds, at_least=1, at_most=400):
-        self.say("bench %d %g %d %d" % (batch, seconds, at_least, at_most))
-        return [float(x) for x in self.line().split()[1:]]
-
-    def vectors(self, n):
-        self.say("vectors")
-        return [[float(x) for x in self.line().split()] for _ in range(n)]
-
-    def quit(self):
-        self.say("quit")
-        self.process.wait(10)
-
-
-class Sql(Worker):
-    """embed() in a session: timed inside the server, by PL/pgSQL."""
-
-    def __init__(self, name, conninfo, model, threads, cpus):
-        self.name, self.model, self.version = name, model, "in PostgreSQL"
-        self.process = subprocess.Popen(["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        self.say(open(os.path.join(HERE, "bench.sql")).read())
-        self.say("SET embed.threads = %d; SELECT pg_backend_pid();" % threads)
-        subprocess.run(["taskset", "-a", "-p", "-c", cpus, self.line()], check=True, stdout=subprocess.DEVNULL)
-
-    def line(self):
-        line = self.process.stdout.readline().strip()
-        if not line:
-            raise RuntimeError("psql ended")
-        return line
-
-    def documents(self, docs):
-        self.say("TRUNCATE bench_docs;")
-        for i, (text, _) in enumerate(docs):
-            self.say("INSERT INTO bench_docs VALUES (%d, '%s');" % (i, text.replace("'", "''")))
-
-    def bench(self, batch, seconds, at_least=1, at_most=400):
-        self.say("SELECT array_to_string(pg_temp.bench('%s', %d, %g, %d, %d), ' ');" % (self.model, batch, seconds, at_least, at_most))
-        return [float(x) for x in self.line().split()]
-
-    def vectors(self, n):
-        self.say("SELECT array_to_string(embed(t, '%s'), ' ') FROM bench_docs ORDER BY i;" % self.model)
-        return [[float(x) for x in self.line().split()] for _ in range(n)]
-
-    def quit(self):
-        self.process.stdin.close()
-        self.process.wait(10)
-
-
-def cosine(a, b):
-    dot = sum(x * y for x, y in zip(a, b))
-    return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+# ------------------------------------------------------------------ engines
 
 
 def machine():
@@ -102,102 +34,234 @@ def machine():
             flags = set(line.split()[2:])
         if line.startswith("model name"):
             name = line.split(":", 1)[1].strip()
-    interesting = [x for x in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8") if x in flags]
-    return {"cpu": name, "cpus": os.cpu_count(), "isa": interesting, "kernel": platform.release(), "load": os.getloadavg()[0]}
+    interesting = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    return {
+        "cpu": name or platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "isa": [x for x in interesting if x in flags],
+        "kernel": platform.release(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def cpu_list(threads):
+    """The last CPUs: the first one has the interrupts."""
+    return ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
+
+
+def start(name, threads, shape="small"):
+    cpus = cpu_list(threads)
+    if name == "embed-sql":
+        return Sql(name, args.sql, args.sql_model, threads, cpus)
+    if name.startswith("embed-"):
+        command = [args.worker, os.path.join(args.work, shape, name[6:] + ".img"), str(threads)]
+    else:
+        command = [sys.executable, os.path.join(HERE, "peer_worker.py"), name, str(threads), os.path.join(args.work, shape, "peers")]
+    return Worker(name, command, cpus, args.work)
+
+
+def wanted(names, skipped, clock):
+    """Those that can run; why another cannot goes to skipped."""
+    found = []
+    for name in names:
+        if name == "embed-sql":
+            if args.sql and clock == "wall":
+                found.append(name)
+        elif name.startswith("embed-"):
+            found.append(name)
+        elif name not in peer_engines.ENGINES:
+            raise SystemExit("no engine is called %s" % name)
+        elif peer_engines.ENGINES[name][0] not in args.groups.split(","):
+            skipped[name] = "%s is not installed" % peer_engines.ENGINES[name][0]
+        else:
+            found.append(name)
+    return found
+
+
+def start_all(names, threads, result, shape="small"):
+    workers = []
+    for name in names:
+        try:
+            workers.append(start(name, threads, shape))
+            result["versions"][name] = workers[-1].version
+        except (RuntimeError, OSError, IndexError) as e:
+            result["skipped"][name] = str(e)[-300:]
+            print("    **** SKIPPED: %s: %s ****" % (name, e), flush=True)
+    return workers
+
+
+def quit_all(workers):
+    for w in workers:
+        w.quit()
+
+
+# ----------------------------------------------------------------- accuracy
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+def measure_accuracy(workers, corpus, result):
+    """Cosines of every engine's vectors to the first fp32 engine's. Given as texts, so token ids are compared too."""
+    docs = [corpus.document(tokens, i * 977) for i, tokens in enumerate(ACCURACY_LENGTHS * args.accuracy_rounds)]
+    vectors = {}
+    for w in workers:
+        w.texts([text for text, _ in docs])
+        vectors[w.name] = w.vectors(len(docs))
+    reference = next((n for n in ("torch-fp32", "ort-fp32", "embed-fp32") if n in vectors), None)
+    if reference is None:
+        raise SystemExit("no fp32 engine to compare with")
+    result["reference"], result["accuracy_documents"] = reference, len(docs)
+    for name, rows in vectors.items():
+        c = [cosine(a, b) for a, b in zip(rows, vectors[reference])]
+        result["accuracy"][name] = {"mean": round(statistics.mean(c), 6), "min": round(min(c), 6)}
+        if statistics.mean(c) < AGREE:
+            raise SystemExit("%s does not compute the same model: mean cosine %.4f to %s" % (name, statistics.mean(c), reference))
+
+
+# -------------------------------------------------------------------- cells
 
 
 def operations(shape, tokens):
-    """of one document: linear layers and attention, a multiply and an addition are two"""
+    """of one document: linear layers and attention, a multiplication and an addition are two"""
     h, n, i = shape["hidden"], shape["layers"], shape["intermediate"]
     return tokens * (2 * n * (4 * h * h + 2 * h * i) + 4 * tokens * h * n)
 
 
-def start_workers(cpus):
-    peers = os.path.join(args.work, "peers")
-    python = [sys.executable, os.path.join(HERE, "peer_worker.py")]
-    commands = {
-        "embed-int8": [args.worker, args.int8, str(args.threads)],
-        "embed-fp32": [args.worker, args.fp32, str(args.threads)],
-    }
-    workers = []
-    for name in args.engines.split(","):
-        if name == "embed-sql":
-            if args.sql and args.clock == "wall":
-                workers.append(Sql(name, args.sql, args.sql_model, args.threads, cpus))
-            continue
-        workers.append(Worker(name, commands.get(name) or python + [name, str(args.threads), peers], cpus))
-    return workers
-
-
-def check_agreement(workers, corpus):
-    """Cosines of every engine's vectors to ONNX Runtime's fp32."""
-    docs = [corpus.document(tokens, i * 977) for i, tokens in enumerate([8, 16, 24, 48, 64, 100, 128, 200, 256, 400] * 5)]
-    reference, found = None, {}
-    for w in workers:
-        w.documents(docs)
-        vectors = w.vectors(len(docs))
-        reference = reference or vectors
-        c = [cosine(a, b) for a, b in zip(vectors, reference)]
-        found[w.name] = {"mean": statistics.mean(c), "min": min(c)}
-    print("\nAgreement: cosine to %s, %d documents of 8 to 400 tokens" % (workers[0].name, len(docs)))
-    for name, c in found.items():
-        print("    %-14s mean %.5f  min %.5f" % (name, c["mean"], c["min"]))
-        if c["mean"] < AGREE:
-            raise SystemExit("%s does not compute the same model" % name)
-    return found
-
-
-def measure(workers, corpus, tokens, batch):
-    """{name: [[ms, ...] of each round]}"""
+def measure_cell(workers, corpus, tokens, batch, threads, result, shape="small"):
     docs = corpus.documents(tokens, max(batch, 16), seed=tokens)
-    times = {w.name: [] for w in workers}
+    rounds = {w.name: [] for w in workers}
+    cpu, wall = dict.fromkeys(rounds, 0.0), dict.fromkeys(rounds, 0.0)
     for w in workers:
         w.documents(docs)
         w.bench(batch, 0)  # peers choose their setting here
     for _ in range(args.rounds):
         for w in workers:
-            times[w.name].append(w.bench(batch, args.seconds))
-    return times
-
-
-def summary(times, peak, shape, tokens, batch):
-    rows = {}
-    for name, rounds in times.items():
-        median = statistics.median(x for r in rounds for x in r)
-        gops = operations(shape, tokens) * batch / median * 1e-6
-        rows[name] = {
-            "ms": median,
-            "ms_min": min(x for r in rounds for x in r),
-            "calls": sum(map(len, rounds)),
-            "tokens_per_s": tokens * batch / median * 1e3,
-            "gops": gops,
-            "share_of_peak": gops / peak / args.threads if peak else None,
-            "round_ms": [statistics.median(r) for r in rounds],
+            cpu_s, begin = w.cpu_s(), time.perf_counter()
+            rounds[w.name].append(w.bench(batch, args.seconds))
+            cpu[w.name] += w.cpu_s() - cpu_s
+            wall[w.name] += time.perf_counter() - begin
+    cell = {"shape": shape, "tokens": tokens, "batch": batch, "threads": threads, "engines": {}}
+    for w in workers:
+        times = rounds[w.name]
+        median = statistics.median(x for r in times for x in r)
+        row = {
+            "ms": round(median, 4),
+            "ms_min": round(min(x for r in times for x in r), 4),
+            "calls": sum(map(len, times)),
+            "tokens_per_s": round(tokens * batch / median * 1e3, 1),
+            "gops": round(operations(result["shapes"][shape], tokens) * batch / median * 1e-6, 2),
+            "cores": round(cpu[w.name] / wall[w.name], 2),
+            "round_ms": [round(statistics.median(r), 4) for r in times],
         }
-    ours = rows.get("embed-int8")
-    for name, row in rows.items():
-        if ours and name not in OURS:
-            ratios = [p / o for p, o in zip(row["round_ms"], ours["round_ms"])]
-            row["embed_is_faster"] = {"ratio": row["ms"] / ours["ms"], "from": min(ratios), "to": max(ratios), "best": row["ms_min"] / ours["ms_min"]}
-    return rows
+        setting = w.setting(batch) if not w.name.startswith("embed-") else None
+        if setting:
+            row["setting"] = setting
+        cell["engines"][w.name] = row
+    result["cells"].append(cell)
+    report.print_cell(result, cell)
 
 
-def print_cell(tokens, batch, rows):
-    print("\n%d tokens, batch %d, %d thread(s), %s time" % (tokens, batch, args.threads, args.clock))
-    for name, r in rows.items():
-        ratio = r.get("embed_is_faster")
-        print(
-            "    %-14s %9.2f ms  (best %9.2f)  %7.0f tokens/s  %s  %s"
-            % (
-                name,
-                r["ms"],
-                r["ms_min"],
-                r["tokens_per_s"],
-                "%3.0f %% of peak" % (100 * r["share_of_peak"]) if r["share_of_peak"] else "",
-                "embed-int8 is %.2fx (%.2f to %.2f; best calls %.2f)" % (ratio["ratio"], ratio["from"], ratio["to"], ratio["best"]) if ratio else "",
-            ),
-            flush=True,
-        )
+# -------------------------------------------------------------------- mixed
+
+
+def arrangements(name):
+    if name == "embed-sql":
+        return ("one", "select", "all")
+    return ("one", "all") if name.startswith("embed-") else ("one", "sorted8", "sorted32")
+
+
+def measure_mixed(workers, threads, result):
+    """Texts as they come, tokenizer included. The first pass is told apart: some engines pay for each length they have not seen."""
+    texts = descriptions()[: args.texts]
+    passes = {w.name: {a: [] for a in arrangements(w.name)} for w in workers}
+    for w in workers:
+        w.texts(texts)
+    for _ in range(args.mixed_passes):
+        for w in workers:
+            for a in passes[w.name]:
+                passes[w.name][a].append(w.one_pass(a))
+    rows = {
+        name: {a: {"first_per_s": round(len(texts) / ms[0] * 1e3, 2), "texts_per_s": round(len(texts) / statistics.median(ms[1:]) * 1e3, 2)} for a, ms in found.items()}
+        for name, found in passes.items()
+    }
+    counts = result["text_tokens"][: len(texts)]
+    result["mixed"].append({"threads": threads, "texts": len(texts), "tokens_mean": round(statistics.mean(counts), 1), "tokens_max": max(counts), "engines": rows})
+    report.print_mixed(result["mixed"][-1])
+
+
+# ---------------------------------------------------------------------- sql
+
+
+def measure_sql(corpus, result):
+    """The statements people write, beside the same texts through the core alone (tokenizer included in both)."""
+    texts = [text for text, _ in corpus.documents(SQL_TOKENS, args.sql_texts, seed=3)]
+    core, session = start("embed-int8", 1), start("embed-sql", 1)
+    plan = [(core, "one"), (session, "one"), (session, "select"), (core, "all"), (session, "all"), (session, "agg")]
+    times = {(w.name, how): [] for w, how in plan}
+    for w in (core, session):
+        w.texts(texts)
+        w.one_pass("one")
+    for _ in range(args.sql_passes):
+        for w, how in plan:
+            times[w.name, how].append(w.one_pass(how))
+    result["sql"] = {
+        "tokens": SQL_TOKENS,
+        "texts": len(texts),
+        "passes_ms": {"%s %s" % key: [round(x, 3) for x in ms] for key, ms in times.items()},
+    }
+    if len(os.sched_getaffinity(0)) > 1:
+        subprocess.run(["taskset", "-a", "-p", "-c", cpu_list(2), str(session.pid)], check=True, stdout=subprocess.DEVNULL)
+        both = [(session.one_pass("select"), session.one_pass("parallel")) for _ in range(args.sql_passes)]
+        result["sql"]["parallel_ms"] = [[round(x, 3) for x in pair] for pair in both]
+    quit_all([core, session])
+    report.print_sql(result)
+
+
+# ------------------------------------------------------- memory, first call
+
+
+def measure_memory(names, corpus, result):
+    """Some processes of an engine at once: Pss counts a page that n of them share as 1/n in each."""
+    docs = corpus.documents(128, 16)
+    for name in ["nothing"] + names:
+        workers = []
+        try:
+            for _ in range(args.processes):
+                workers.append(start(name, 1))
+                workers[-1].documents(docs)
+                workers[-1].vectors(len(docs)) if name == "embed-sql" else workers[-1].bench(1, 0)
+            found = [w.memory_kb() for w in workers]
+        except (RuntimeError, OSError, IndexError) as e:
+            result["skipped"][name + " memory"] = str(e)[-300:]
+            continue
+        finally:
+            quit_all(workers)
+        result["memory"][name] = {
+            "processes": len(found),
+            "pss_mb": round(statistics.mean(f["Pss"] for f in found) / 1024, 1),
+            "private_mb": round(statistics.mean(f["Private_Dirty"] + f["Private_Clean"] for f in found) / 1024, 1),
+            "start_s": round(statistics.median(w.start_s for w in workers), 3),
+        }
+    report.print_memory(result)
+
+
+FIRST_CALL = """DO $$ DECLARE t timestamptz := clock_timestamp(); BEGIN PERFORM embed('hello', '%s');
+RAISE WARNING 'ms %%', extract(epoch FROM clock_timestamp() - t) * 1000; END $$"""
+
+
+def measure_first_call(result):
+    """of a new session, the loading of the library included"""
+    times = []
+    for _ in range(args.sessions + 1):
+        out = subprocess.run(["psql", "-X", "-q", args.sql, "-c", FIRST_CALL % args.sql_model], capture_output=True, text=True, check=True).stderr
+        times.append(float(out.split("ms ", 1)[1].split()[0]))
+    result["first_call_ms"] = [round(x, 3) for x in times[1:]]
+    report.print_first_call(result)
+
+
+# --------------------------------------------------------------------- main
 
 
 def measured_peak():
@@ -205,58 +269,106 @@ def measured_peak():
     return {level: float(gops) for level, gops in (line.split() for line in out.splitlines())}
 
 
-def cpu_list(threads):
-    """The last CPUs: the first one has the interrupts."""
-    cpus = sorted(os.sched_getaffinity(0))
-    return ",".join(map(str, cpus[-threads:]))
+def save(result):
+    peaks = measured_peak()
+    for level, gops in peaks.items():
+        result["peaks"][level] = max(gops, result["peaks"].get(level, 0))
+    with open(args.out + ".tmp", "w") as f:
+        report.write(result, f)
+    os.replace(args.out + ".tmp", args.out)
+
+
+def measure_shape(shape, corpus, names, threads, result):
+    names = [n for n in names if n in SHAPE_ENGINES + ("embed-int8",)]
+    result["shapes"][shape] = json.load(open(os.path.join(args.work, shape, "peers", "model.json")))
+    workers = start_all(names, threads, result, shape)
+    for cell in args.shape_cells.split(","):
+        measure_cell(workers, corpus, *map(int, cell.split("x")), threads, result, shape)
+    quit_all(workers)
+
+
+def measure_threads(threads, corpus, names, phases, result):
+    workers = start_all(names, threads, result)
+    if not result["accuracy"]:
+        measure_accuracy(workers, corpus, result)
+        report.print_head(result)
+    if "cells" in phases:
+        for cell in args.cells.split(","):
+            measure_cell(workers, corpus, *map(int, cell.split("x")), threads, result)
+            save(result)
+    if "mixed" in phases:
+        measure_mixed(workers, threads, result)
+    quit_all(workers)
 
 
 def parse():
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--work", required=True)
-    p.add_argument("--cli", required=True)
-    p.add_argument("--worker", required=True)
-    p.add_argument("--limits", required=True)
-    p.add_argument("--int8", required=True)
-    p.add_argument("--fp32", required=True)
-    p.add_argument("--sql", default="")
-    p.add_argument("--sql-model", default="bench")
-    p.add_argument("--engines", default="ort-fp32,embed-int8,embed-sql,ort-int8,ov-int8,ov-int8-bf16")
-    p.add_argument("--cells", default="128x1,128x32,16x1,64x1,256x1,512x1,16x32,64x32,256x32")
-    p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--seconds", type=float, default=0.4)
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    hidden = argparse.SUPPRESS
+    p.add_argument("--work", required=True, help=hidden)
+    p.add_argument("--cli", required=True, help=hidden)
+    p.add_argument("--worker", required=True, help=hidden)
+    p.add_argument("--limits", required=True, help=hidden)
+    p.add_argument("--title", default="model", help=hidden)
+    p.add_argument("--sql", default="", help=hidden)
+    p.add_argument("--sql-model", default="bench", help=hidden)
+    p.add_argument("--groups", default="", help=hidden)
+    p.add_argument("--shapes", default="", help=hidden)
+    p.add_argument("--quick", action="store_true", help="few cells, one thread, few engines")
+    p.add_argument("--engines", help="in this order; without it all, with --quick the fast ones")
+    p.add_argument("--cells", help="tokens x texts a call, 128x1,128x32,...")
+    p.add_argument("--shape-cells", default="128x1,512x1,128x32")
+    p.add_argument("--threads", help="1,2: a run of all cells with each")
+    p.add_argument("--phases", default="cells,mixed,shapes,sql,memory,first")
+    p.add_argument("--rounds", type=int, help="of each engine in a cell")
+    p.add_argument("--seconds", type=float, help="a round")
     p.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for one thread on a machine that others use; without embed-sql")
     p.add_argument("--out", default="bench.json")
-    return p.parse_args()
+    found = p.parse_args()
+    quick, few = found.quick, len(os.sched_getaffinity(0)) < 2
+    found.engines = found.engines or ("ort-fp32,embed-int8,embed-sql,ort-int8,ov-int8,ov-int8-bf16" if quick else ",".join(report.ENGINES))
+    found.cells = found.cells or ("16x1,128x1,512x1,128x32" if quick else "16x1,64x1,128x1,256x1,512x1,16x32,64x32,128x32,256x32,512x32")
+    found.threads = found.threads or ("1" if quick or few else "1,2")
+    found.rounds = found.rounds or (3 if quick else 5)
+    found.seconds = found.seconds or (0.25 if quick else 0.4)
+    found.accuracy_rounds = 2 if quick else 10
+    found.texts, found.mixed_passes = (60, 2) if quick else (200, 3)
+    found.sql_texts, found.sql_passes = (32, 3) if quick else (128, 5)
+    found.processes, found.sessions = (2, 5) if quick else (4, 20)
+    return found
 
 
 def main():
-    shape = json.load(open(os.path.join(args.work, "peers", "model.json")))
-    peaks = measured_peak()
-    peak = max(peaks.values(), default=None)
-    here = machine()
-    print("%s, %d CPUs, %s; load %.1f" % (here["cpu"], here["cpus"], " ".join(here["isa"]), here["load"]))
-    print("peak of one core: " + ", ".join("%s %.0f GOPS" % x for x in peaks.items()))
-    corpus = Corpus(args.cli, args.int8)
-    workers = start_workers(cpu_list(args.threads))
-    result = {"machine": here, "peaks": peaks, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "shape": shape, "threads": args.threads, "clock": args.clock, "cells": []}
-    result["versions"] = {w.name: w.version for w in workers}
-    for name, version in result["versions"].items():
-        print("    %-14s %s" % (name, version))
-    result["agreement"] = check_agreement(workers, corpus)
-    for cell in args.cells.split(","):
-        tokens, batch = map(int, cell.split("x"))
-        rows = summary(measure(workers, corpus, tokens, batch), peak, shape, tokens, batch)
-        print_cell(tokens, batch, rows)
-        result["cells"].append({"tokens": tokens, "batch": batch, "engines": rows})
-        with open(args.out, "w") as f:
-            json.dump(result, f, indent=1)
-    for w in workers:
-        w.quit()
-    print("\nall figures: %s" % args.out)
+    threads = [int(t) for t in args.threads.split(",")]
+    if args.clock == "cpu" and threads != [1]:
+        raise SystemExit("--clock cpu is for one thread")
+    phases = args.phases.split(",")
+    result = {key: {} for key in ("versions", "skipped", "accuracy", "peaks", "memory")}
+    result.update(cells=[], mixed=[], machine=machine(), model=args.title, clock=args.clock, time=time.strftime("%Y-%m-%d %H:%M"))
+    result.update(rounds=args.rounds, seconds=args.seconds)
+    result["shapes"] = {"small": json.load(open(os.path.join(args.work, "small", "peers", "model.json")))}
+    corpus = Corpus(args.cli, os.path.join(args.work, "small", "int8.img"))
+    result["text_tokens"] = corpus.counts(descriptions()[: args.texts])
+    names = wanted(args.engines.split(","), result["skipped"], args.clock)
+    save(result)
+    for t in threads:
+        measure_threads(t, corpus, names, phases, result)
+        save(result)
+    for shape in [s for s in args.shapes.split(",") if s and "shapes" in phases]:
+        measure_shape(shape, corpus, names, 1, result)
+        save(result)
+    if args.sql and "sql" in phases and args.clock == "wall":
+        measure_sql(corpus, result)
+    if "memory" in phases:
+        measure_memory([n for n in names if n != "embed-fp32"], corpus, result)
+    if args.sql and "first" in phases:
+        measure_first_call(result)
+    del result["text_tokens"]
+    result["load_after"] = os.getloadavg()[0]
+    save(result)
+    print("\n%s\n\nall figures: %s" % (report.markdown(result), args.out))
 
 
 args = parse()
 os.environ["BENCH_CLOCK"] = args.clock
-main()
+if __name__ == "__main__":
+    main()

@@ -31,6 +31,7 @@ def descriptions():
 
 class Corpus:
     def __init__(self, cli, image):
+        self.cli, self.image = cli, image
         self.words = [w for w in re.findall(r"[A-Za-z0-9,.:()'-]+", " ".join(descriptions())) if len(w) <= 40]
         distinct = sorted(set(self.words) | {"the", ""})
         lines = "".join(w + "\n" for w in distinct)
@@ -40,6 +41,11 @@ class Corpus:
             raise SystemExit("corpus: %d lines of ids for %d words" % (len(ids), len(distinct)))
         self.ids = {w: x[1:-1] for w, x in zip(distinct, ids)}
         self.first, self.last = ids[0][0], ids[0][-1]
+
+    def counts(self, texts):
+        """tokens of each text, special ones included"""
+        out = subprocess.run([self.cli, "tokenize", self.image, "-"], input="".join(t + "\n" for t in texts), capture_output=True, text=True, check=True).stdout
+        return [len(line.split()) for line in out.splitlines()]
 
     def document(self, tokens, at):
         """(text, ids) of so many tokens, special ones included, from word number at on"""

@@ -1,10 +1,14 @@
-"""peer_models.py MODEL_DIR CALIBRATION_IDS OUT: the peers' files from one BERT model directory of the hub.
+"""peer_models.py PART MODEL_DIR CALIBRATION_IDS OUT: the peers' files from one BERT model directory of the hub. PART:
 
-fp32.onnx   the graph as an eager export has it (plain operators, opset 17)
-int8.onnx   ONNX Runtime's dynamic quantization of it: signed weights per channel, as fastembed and others ship
-fp32.xml    the same graph in OpenVINO's form
-int8.xml    NNCF's post-training quantization of it: SmoothQuant and fast bias correction, on the calibration documents
-model.json  pooling and shape"""
+onnxruntime  fp32.onnx   the graph as an eager export has it (plain operators, opset 17)
+             int8.onnx   ONNX Runtime's dynamic quantization of it: signed weights per channel, as fastembed and others ship
+openvino     fp32.xml    the same graph in OpenVINO's form
+             int8.xml    NNCF's post-training quantization of it: SmoothQuant and fast bias correction, on the calibration documents
+llama.cpp    q8_0.gguf   llama.cpp's 8 bits
+
+base         model.json (pooling and shape), tokenizer.json
+
+torch reads the directory itself."""
 import json
 import os
 import struct
@@ -14,7 +18,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-source, calibration, out = sys.argv[1:4]
+if len(sys.argv) != 5 or sys.argv[1] not in ("base", "onnxruntime", "openvino", "llama.cpp"):
+    raise SystemExit(__doc__)
+part, source, calibration, out = sys.argv[1:]
 config = json.load(open(os.path.join(source, "config.json")))
 HIDDEN, LAYERS, HEADS = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
 EPS = config.get("layer_norm_eps", 1e-12)
@@ -120,18 +126,28 @@ class Graph:
         return model
 
 
-def onnxruntime_int8(fp32, int8):
+def plain_graph():
+    path = os.path.join(out, "fp32.onnx")
+    if not os.path.exists(path):
+        onnx.save(Graph(read_safetensors(os.path.join(source, "model.safetensors"))).build(), path + ".tmp")
+        os.rename(path + ".tmp", path)
+    return path
+
+
+def onnxruntime_files():
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     extra = {"MatMulConstBOnly": True, "DefaultTensorType": 1}
-    quantize_dynamic(fp32, int8, per_channel=True, reduce_range=False, weight_type=QuantType.QInt8, extra_options=extra)
+    quantize_dynamic(
+        plain_graph(), os.path.join(out, "int8.onnx"), per_channel=True, reduce_range=False, weight_type=QuantType.QInt8, extra_options=extra
+    )
 
 
-def openvino_files(onnx_path):
+def openvino_files():
     import nncf
     import openvino
 
-    model = openvino.Core().read_model(onnx_path)
+    model = openvino.Core().read_model(plain_graph())
     openvino.save_model(model, os.path.join(out, "fp32.xml"), compress_to_fp16=False)
     docs = [np.array([ids], np.int64) for ids in json.load(open(calibration))]
     feed = lambda ids: {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
@@ -142,12 +158,100 @@ def openvino_files(onnx_path):
     openvino.save_model(quantized, os.path.join(out, "int8.xml"), compress_to_fp16=False)
 
 
+GGUF_LAYER = {
+    "attention.self.query": "attn_q",
+    "attention.self.key": "attn_k",
+    "attention.self.value": "attn_v",
+    "attention.output.dense": "attn_output",
+    "attention.output.LayerNorm": "attn_output_norm",
+    "intermediate.dense": "ffn_up",
+    "output.dense": "ffn_down",
+    "output.LayerNorm": "layer_output_norm",
+}
+GGUF_EMBEDDING = {
+    "word_embeddings": "token_embd",
+    "position_embeddings": "position_embd",
+    "token_type_embeddings": "token_types",
+    "LayerNorm": "token_embd_norm",
+}
+
+
+def gguf_name(name):
+    """The tensor's name in a GGUF file; None for what llama.cpp does not read."""
+    stem, leaf = name.rsplit(".", 1)
+    if stem.startswith("embeddings.") and stem[11:] in GGUF_EMBEDDING:
+        return "%s.%s" % (GGUF_EMBEDDING[stem[11:]], leaf)
+    if stem.startswith("encoder.layer."):
+        layer, rest = stem[14:].split(".", 1)
+        return "blk.%s.%s.%s" % (layer, GGUF_LAYER[rest], leaf)
+    return None
+
+
+def gguf_vocabulary(writer, special):
+    """Pieces as llama.cpp wants them: a word's first one behind U+2581, others bare. Nothing here tokenizes with it."""
+    pieces = tokenizer()["model"]["vocab"]
+    pieces = sorted(pieces, key=pieces.get)
+    control = [p in special for p in pieces]
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("jina-v2-en")
+    writer.add_token_list([p if c else p[2:] if p.startswith("##") else "\u2581" + p for p, c in zip(pieces, control)])
+    writer.add_token_types([3 if c else 1 for c in control])
+    for key, piece in (("unknown", "[UNK]"), ("seperator", "[SEP]"), ("padding", "[PAD]"), ("cls", "[CLS]"), ("mask", "[MASK]")):
+        writer.add_uint32("tokenizer.ggml.%s_token_id" % key, pieces.index(piece))
+    writer.add_uint32("tokenizer.ggml.bos_token_id", pieces.index("[CLS]"))
+    writer.add_uint32("tokenizer.ggml.eos_token_id", pieces.index("[SEP]"))
+
+
+def gguf_file():
+    import gguf
+    import llama_cpp
+
+    half = os.path.join(out, "f16.gguf")
+    writer = gguf.GGUFWriter(half, "bert")
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(HIDDEN)
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_block_count(LAYERS)
+    writer.add_head_count(HEADS)
+    writer.add_layer_norm_eps(EPS)
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.MEAN if pooling() == "mean" else gguf.PoolingType.CLS)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    writer.add_token_type_count(config["type_vocab_size"])
+    gguf_vocabulary(writer, {"[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"})
+    for name, x in read_safetensors(os.path.join(source, "model.safetensors")).items():
+        name = gguf_name(name)
+        if name is None:
+            continue
+        small = x.ndim < 2 or name in ("position_embd.weight", "token_types.weight")
+        writer.add_tensor(name, x.astype(np.float32 if small else np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0
+    if llama_cpp.llama_model_quantize(half.encode(), os.path.join(out, "q8_0.gguf").encode(), params) != 0:
+        raise SystemExit("llama.cpp could not quantize")
+    os.remove(half)
+
+
+def tokenizer():
+    """The tokenizer.json of the model; without one, its vocab.txt says all."""
+    path = os.path.join(source, "tokenizer.json")
+    if os.path.exists(path):
+        return json.load(open(path))
+    from tokenizers import BertWordPieceTokenizer
+
+    return json.loads(BertWordPieceTokenizer(os.path.join(source, "vocab.txt"), lowercase=True).to_str())
+
+
+def base_files():
+    json.dump(tokenizer(), open(os.path.join(out, "tokenizer.json"), "w"))
+    shape = {"pooling": pooling(), "hidden": HIDDEN, "layers": LAYERS, "heads": HEADS, "intermediate": config["intermediate_size"]}
+    json.dump(shape, open(os.path.join(out, "model.json"), "w"))
+
+
 assert config.get("hidden_act", "gelu") == "gelu", "only gelu"
 os.makedirs(out, exist_ok=True)
-fp32 = os.path.join(out, "fp32.onnx")
-weights = read_safetensors(os.path.join(source, "model.safetensors"))
-onnx.save(Graph(weights).build(), fp32)
-onnxruntime_int8(fp32, os.path.join(out, "int8.onnx"))
-openvino_files(fp32)
-shape = {"pooling": pooling(), "hidden": HIDDEN, "layers": LAYERS, "heads": HEADS, "intermediate": config["intermediate_size"]}
-json.dump(shape, open(os.path.join(out, "model.json"), "w"))
+{"base": base_files, "onnxruntime": onnxruntime_files, "openvino": openvino_files, "llama.cpp": gguf_file}[part]()

@@ -6,7 +6,9 @@
  *
  * Lines in, lines out, the same for every engine (peer_worker.py):
  *		ids N, then N lines "id id ..."		the documents
+ *		texts N, then N lines				the documents, tokenized anew in every call
  *		bench BATCH SECONDS MIN MAX			ms MS MS ...: BATCH documents a call, in turn
+ *		pass ARRANGEMENT					ms MS: all documents once; "one" a call or "all" at once
  *		vectors								N lines of numbers
  *		quit
  */
@@ -26,6 +28,8 @@
 typedef struct Docs
 {
 	EmbSequence *seqs;
+	char	  **texts;			/* NULL: ids were given */
+	int32_t    *ids;			/* [n, max_tokens] of texts */
 	int			n;
 } Docs;
 
@@ -69,60 +73,123 @@ open_image(const char *path)
 	info = emb_model_info(model);
 }
 
+static void *
+checked(void *p)
+{
+	if (p == NULL)
+		fail("out of memory");
+	return p;
+}
+
 /* One line of ids, at most max_tokens of them. */
 static EmbSequence
-read_document(char **line, size_t *room)
+read_ids(char **line, size_t *room)
 {
-	int32_t    *ids = malloc(info->max_tokens * sizeof(int32_t));
+	int32_t    *ids = checked(malloc(info->max_tokens * sizeof(int32_t)));
 	int32_t		n = 0;
 	char	   *p;
 
-	if (ids == NULL || getline(line, room, stdin) < 0)
+	if (getline(line, room, stdin) < 0)
 		fail("documents end too early");
 	for (p = strtok(*line, " \n"); p != NULL && n < info->max_tokens; p = strtok(NULL, " \n"))
 		ids[n++] = atoi(p);
-	return (EmbSequence) {.ids = ids, .n_ids = n};
+	return (EmbSequence) {.ids = ids,.n_ids = n};
+}
+
+static char *
+read_text(char **line, size_t *room)
+{
+	ssize_t		n = getline(line, room, stdin);
+
+	if (n < 1)
+		fail("documents end too early");
+	(*line)[n - 1] = '\0';
+	return checked(strdup(*line));
 }
 
 static void
-read_documents(Docs *docs, int n, char **line, size_t *room)
+release_documents(Docs *docs)
 {
 	for (int i = 0; i < docs->n; i++)
-		free((void *) docs->seqs[i].ids);
+	{
+		if (docs->texts != NULL)
+			free(docs->texts[i]);
+		else
+			free((void *) docs->seqs[i].ids);
+	}
 	free(docs->seqs);
-	docs->seqs = calloc(n > 0 ? n : 1, sizeof(EmbSequence));
+	free(docs->texts);
+	free(docs->ids);
+	*docs = (Docs) {0};
+}
+
+static void
+read_documents(Docs *docs, int n, bool texts, char **line, size_t *room)
+{
+	release_documents(docs);
+	docs->seqs = checked(calloc(n > 0 ? n : 1, sizeof(EmbSequence)));
 	docs->n = n;
+	if (texts)
+	{
+		docs->texts = checked(calloc(n > 0 ? n : 1, sizeof(char *)));
+		docs->ids = checked(malloc((n > 0 ? n : 1) * (size_t) info->max_tokens * sizeof(int32_t)));
+	}
 	for (int i = 0; i < n; i++)
-		docs->seqs[i] = read_document(line, room);
+	{
+		if (texts)
+			docs->texts[i] = read_text(line, room);
+		else
+			docs->seqs[i] = read_ids(line, room);
+	}
 	puts("ok");
 }
 
 static void
-embed(const EmbSequence *seqs, int n, float *out)
+tokenize(const Docs *docs, int at, int n)
+{
+	EmbError	err;
+	EmbEncoded	encoded;
+
+	for (int i = at; i < at + n; i++)
+	{
+		int32_t    *ids = docs->ids + (size_t) i * info->max_tokens;
+
+		if (emb_model_encode(model, EMB_PROMPT_DOCUMENT, docs->texts[i], strlen(docs->texts[i]), true,
+							 ids, info->max_tokens, &mem, NULL, &encoded, &err) != EMB_OK)
+			fail(err.message);
+		docs->seqs[i] = (EmbSequence) {.ids = ids,.n_ids = encoded.n_ids};
+	}
+}
+
+static void
+embed(const Docs *docs, int at, int n, float *out)
 {
 	EmbError	err;
 
-	if (emb_model_embed(model, seqs, n, &run, out, &err) != EMB_OK)
+	if (docs->texts != NULL)
+		tokenize(docs, at, n);
+	if (emb_model_embed(model, docs->seqs + at, n, &run, out, &err) != EMB_OK)
 		fail(err.message);
 }
 
 static void
 bench(const Docs *docs, int batch, double seconds, int min, int max)
 {
-	float	   *out = malloc((size_t) batch * info->dim * sizeof(float));
+	float	   *out;
 	double		begin;
 	int			at = 0;
 
-	if (out == NULL || batch < 1 || batch > docs->n)
+	if (batch < 1 || batch > docs->n)
 		fail("batch");
-	embed(docs->seqs, batch, out);
+	out = checked(malloc((size_t) batch * info->dim * sizeof(float)));
+	embed(docs, 0, batch, out);
 	printf("ms");
 	begin = now_ms();
 	for (int n = 0; n < CALLS_MAX && n < max && (n < min || now_ms() - begin < seconds * 1e3); n++)
 	{
 		double		start = now_ms();
 
-		embed(docs->seqs + at, batch, out);
+		embed(docs, at, batch, out);
 		printf(" %.4f", now_ms() - start);
 		at = at + 2 * batch <= docs->n ? at + batch : 0;
 	}
@@ -131,17 +198,56 @@ bench(const Docs *docs, int batch, double seconds, int min, int max)
 }
 
 static void
+pass(const Docs *docs, bool one)
+{
+	float	   *out = checked(malloc(((size_t) docs->n + 1) * info->dim * sizeof(float)));
+	double		start = now_ms();
+
+	if (!one)
+		embed(docs, 0, docs->n, out);
+	for (int i = 0; one && i < docs->n; i++)
+		embed(docs, i, 1, out);
+	printf("ms %.4f\n", now_ms() - start);
+	free(out);
+}
+
+static void
 print_vectors(const Docs *docs)
 {
-	float	   *out = malloc(info->dim * sizeof(float));
+	float	   *out = checked(malloc(info->dim * sizeof(float)));
 
 	for (int i = 0; i < docs->n; i++)
 	{
-		embed(&docs->seqs[i], 1, out);
+		embed(docs, i, 1, out);
 		for (int k = 0; k < info->dim; k++)
 			printf("%.9g%c", out[k], k + 1 < info->dim ? ' ' : '\n');
 	}
 	free(out);
+}
+
+static bool
+answer(char **line, size_t *room, Docs *docs)
+{
+	char		word[16];
+	double		seconds;
+	int			n,
+				min,
+				max;
+
+	if (sscanf(*line, "ids %d", &n) == 1)
+		read_documents(docs, n, false, line, room);
+	else if (sscanf(*line, "texts %d", &n) == 1)
+		read_documents(docs, n, true, line, room);
+	else if (sscanf(*line, "bench %d %lf %d %d", &n, &seconds, &min, &max) == 4)
+		bench(docs, n, seconds, min, max);
+	else if (sscanf(*line, "pass %15s", word) == 1)
+		pass(docs, strcmp(word, "one") == 0);
+	else if (strncmp(*line, "vectors", 7) == 0)
+		print_vectors(docs);
+	else
+		return false;
+	fflush(stdout);
+	return true;
 }
 
 int
@@ -164,22 +270,7 @@ main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	printf("ready embed %s %s, level %s\n", EMBED_CORE_VERSION, info->precision, emb_isa_name());
 	fflush(stdout);
-	while (getline(&line, &room, stdin) > 0)
-	{
-		double		seconds;
-		int			n,
-					min,
-					max;
-
-		if (sscanf(line, "ids %d", &n) == 1)
-			read_documents(&docs, n, &line, &room);
-		else if (sscanf(line, "bench %d %lf %d %d", &n, &seconds, &min, &max) == 4)
-			bench(&docs, n, seconds, min, max);
-		else if (strncmp(line, "vectors", 7) == 0)
-			print_vectors(&docs);
-		else
-			break;
-		fflush(stdout);
-	}
+	while (getline(&line, &room, stdin) > 0 && answer(&line, &room, &docs))
+		continue;
 	return 0;
 }
