@@ -15,26 +15,27 @@ RULES = (
     ("tokenizer", r"^(emb_tok_|emb_trie_|emb_nfd_|emb_lower_|emb_uni_|emb_utf8_|emb_model_encode|.*wordpiece|tokenize)"),
     ("attention", r"attend|attention|softmax|pack_keys|pack_values"),
     ("layer norm", r"add_norm|copy_norm|norm_v16|layer_norm"),
-    ("GELU", r"gelu|emb_relu"),
+    ("GELU", r"gelu|activate_rows|relu_f32"),
     ("quantize", r"quantize"),
     ("GEMM", r"gemm|tile_|multiply|^project"),
     ("pooling, embeddings", r"pool|embed_rows|piece_begin|normalize"),
 )
-PARTS = [name for name, _ in RULES] + ["rest of the core", "PostgreSQL", "kernel and libc"]
+PARTS = [name for name, _ in RULES] + ["rest of the core", "extension", "PostgreSQL", "kernel and libc"]
 COMPILED = [(name, re.compile(rule)) for name, rule in RULES]
 
 
 def part_of(chain, sql):
     """chain: (symbol, object) from the innermost frame outwards"""
-    ours = [s for s, o in chain if "embed" in o or "worker" in o]
-    for name, rule in COMPILED:
+    chain = [(symbol, os.path.basename(path)) for symbol, path in chain]
+    ours = [symbol for symbol, name in chain if name in ("embed.so", "worker")]
+    for part, rule in COMPILED:
         if any(rule.search(s) for s in ours):
-            return name
-    if any("/postgres" in o or "plpgsql" in o for _, o in chain[:1]):
+            return part
+    if chain[0][1] in ("postgres", "plpgsql.so"):
         return "PostgreSQL"
-    if chain and ("kernel" in chain[0][1] or "libc" in chain[0][1] or "vdso" in chain[0][1]):
+    if chain[0][1].startswith(("[", "libc", "ld-")):
         return "kernel and libc"
-    return "PostgreSQL" if sql else "rest of the core"
+    return "extension" if sql else "rest of the core"
 
 
 def chains(path):

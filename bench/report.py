@@ -2,9 +2,10 @@
 """report.py FILE.json                   tables of a run of bench/run, as markdown
 report.py FILE.json --into README...  puts the table meant for a page between its marks <!-- bench:NAME --> and <!-- /bench -->
 
-Ratios are of medians; the spread of a ratio is that of the rounds' own ratios. The best peer of a cell is the fastest whose
+A ratio is the median of the rounds' own ratios, and those are its spread. The best peer of a cell is the fastest whose
 accuracy is not below OpenVINO int8's."""
 import json
+import os
 import re
 import statistics
 import sys
@@ -49,10 +50,10 @@ def best_peer(result, engines, time_of=lambda row: row["ms"]):
 
 
 def ratio(cell, ours, peer):
-    """(how many times as fast ours is, the least and the most of the rounds)"""
+    """(how many times as fast ours is: the median of the rounds' ratios, their least and their most)"""
     a, b = cell["engines"][ours], cell["engines"][peer]
     rounds = [y / x for x, y in zip(a["round_ms"], b["round_ms"])]
-    return b["ms"] / a["ms"], min(rounds), max(rounds)
+    return statistics.median(rounds), min(rounds), max(rounds)
 
 
 def peak(result):
@@ -235,8 +236,8 @@ def memory_table(result):
         if name == "nothing":
             continue
         own = m["pss_mb"] - harness if is_peer(name) else m["pss_mb"]
-        rows.append([NAMES.get(name, name), "%.0f MB" % own, "%.0f MB" % m["private_mb"], "%.2f s" % m["start_s"]])
-    return table(["engine, %d processes at once" % next(iter(result["memory"].values()))["processes"], "Pss of each", "private", "start"], rows)
+        rows.append([NAMES.get(name, name), "%.0f MB" % own, "%.2f s" % m["start_s"]])
+    return table(["engine, %d processes at once" % next(iter(result["memory"].values()))["processes"], "Pss of each", "start"], rows)
 
 
 def versions_line(result):
@@ -267,6 +268,9 @@ def markdown(result):
     return "\n\n".join(p for p in parts if p)
 
 
+SHORT_HEAD = """Tokens per second with one thread, and how many times as fast embed is as the best peer: the fastest whose vectors are not less accurate than OpenVINO int8's."""
+
+
 def short_table(result):
     """For the README: one thread, batch 1 and 32."""
     columns = ["ov-int8-bf16", "ov-int8", "ort-int8", "ort-fp32", "torch-fp32", "llama-q8_0"]
@@ -278,12 +282,13 @@ def short_table(result):
         + [ratio_text(ratio(c, "embed-int8", best_peer(result, c["engines"]))) if best_peer(result, c["engines"]) else ""]
         for c in cells
     ]
-    return "%s\n\n%s" % (machine_line(result), table(["tokens x texts", "embed int8"] + [NAMES[n] for n in columns] + ["embed to the best peer"], rows))
+    return "%s\n\n%s\n\n%s" % (SHORT_HEAD, machine_line(result), table(["tokens x texts", "embed int8"] + [NAMES[n] for n in columns] + ["embed to the best peer"], rows))
 
 
 # --------------------------------------------------------------------- files
 
 PAGES = {"short": short_table, "full": markdown}
+PICTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results.png")
 
 
 def write(result, f):
@@ -295,8 +300,9 @@ def write(result, f):
 def put_into(path, result):
     with open(path) as f:
         text = f.read()
+    picture = "![tokens per second by length](%s)" % os.path.relpath(PICTURE, os.path.dirname(os.path.abspath(path)))
     new, n = re.subn(
-        r"(<!-- bench:(short|full) -->\n).*?(<!-- /bench -->)", lambda m: "%s%s\n%s" % (m[1], PAGES[m[2]](result), m[3]), text, flags=re.S
+        r"(<!-- bench:(short|full) -->\n).*?(<!-- /bench -->)", lambda m: "%s%s\n\n%s\n%s" % (m[1], picture, PAGES[m[2]](result), m[3]), text, flags=re.S
     )
     if n == 0:
         raise SystemExit("%s has no mark <!-- bench:NAME -->" % path)
