@@ -374,7 +374,8 @@ embed_spool_finish(EmbedSpool *spool)
 	if (!emb_hash_end(hash, spool->fingerprint))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
 	put_seal(spool->fd, spool->fingerprint);
-	if (fchmod(spool->fd, 0400) != 0 || pg_fsync(spool->fd) != 0)
+	/* it stays writable: pg_rewind writes over files of ours, and is stopped by one that it cannot open */
+	if (pg_fsync(spool->fd) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not fsync file \"%s\": %m", spool->path)));
@@ -464,7 +465,7 @@ publish(EmbedSpool *spool)
 	sync_directory();
 }
 
-static void sweep(void);
+static int	sweep(bool remove);
 
 void
 embed_spool_publish(EmbedSpool *spool)
@@ -474,7 +475,7 @@ embed_spool_publish(EmbedSpool *spool)
 	embed_unmap(&spool->mapping);
 	lock_fd = lock_root();
 	publish(spool);
-	sweep();
+	(void) sweep(true);
 	CloseTransientFile(lock_fd);
 	CloseTransientFile(spool->fd);
 }
@@ -555,7 +556,7 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, 
 		PG_END_TRY();
 		CloseTransientFile(spool.fd);
 		map_file(fingerprint, size_bytes, mapping);
-		sweep();
+		(void) sweep(true);
 	}
 	else
 		map_file(fingerprint, size_bytes, mapping);
@@ -644,38 +645,49 @@ image_is_owned(const uint8 *fingerprint)
 	return (change != NULL && change->existed) || embed_storage_find_image(fingerprint, NULL, &size_bytes);
 }
 
-/* all: the database is gone, and so goes everything in its folder. */
-static void
-sweep_database(Oid database, bool all)
+/*
+ * How many files of the database's folder nobody owns (temporary ones may have
+ * a writer); remove: and removes them. all: the database is gone, and so goes
+ * everything in its folder.
+ */
+static int
+sweep_database(Oid database, bool all, bool remove)
 {
 	char		dirname[MAXPGPATH];
 	DIR		   *dir;
 	struct dirent *de;
+	int			n = 0;
 
 	snprintf(dirname, sizeof(dirname), "%s/%u", EMBED_IMAGE_ROOT, database);
 	dir = AllocateDir(dirname);
 	if (dir == NULL)
-		return;
+		return 0;
 	while ((de = ReadDirExtended(dir, dirname, LOG)) != NULL)
 	{
 		char		path[MAXPGPATH * 2];
 		uint8		fingerprint[EMB_HASH_SIZE];
+		bool		is_temp = has_suffix(de->d_name, ".tmp");
 
+		if (!is_temp && !(parse_image_name(de->d_name, fingerprint) && (all || !image_is_owned(fingerprint))))
+			continue;
+		n++;
+		if (!remove)
+			continue;
 		snprintf(path, sizeof(path), "%s/%s", dirname, de->d_name);
-		if (has_suffix(de->d_name, ".tmp"))
+		if (is_temp)
 			sweep_temp(path);
-		else if (parse_image_name(de->d_name, fingerprint) &&
-				 (all || !image_is_owned(fingerprint)))
+		else
 			(void) unlink(path);
 	}
 	FreeDir(dir);
-	if (all)
+	if (all && remove)
 		(void) rmdir(dirname);
+	return n + all;
 }
 
-/* The folders of databases that are gone; remove: with all in them. */
+/* How much there is to remove, of this database and of dropped ones; remove: and does so. */
 static int
-find_dropped_databases(bool remove)
+sweep(bool remove)
 {
 	DIR		   *dir = AllocateDir(EMBED_IMAGE_ROOT);
 	struct dirent *de;
@@ -687,34 +699,27 @@ find_dropped_databases(bool remove)
 	{
 		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
 
-		if (database == InvalidOid || database == MyDatabaseId ||
-			SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
-			continue;
-		n++;
-		if (remove)
-			sweep_database(database, true);
+		if (database == MyDatabaseId)
+			n += sweep_database(database, false, remove);
+		else if (database != InvalidOid &&
+				 !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)))
+			n += sweep_database(database, true, remove);
 	}
 	FreeDir(dir);
 	return n;
 }
 
-static void
-sweep(void)
-{
-	sweep_database(MyDatabaseId, false);
-	(void) find_dropped_databases(true);
-}
-
 void
-embed_materialize_sweep_dropped_databases(void)
+embed_materialize_sweep_if_idle(void)
 {
 	int			lock_fd;
 
-	if (find_dropped_databases(false) == 0)
+	if (sweep(false) == 0)
 		return;
+	embed_storage_lock_for_read();
 	lock_fd = open_lock_file();
 	if (flock(lock_fd, LOCK_EX | LOCK_NB) == 0)
-		(void) find_dropped_databases(true);
+		(void) sweep(true);
 	CloseTransientFile(lock_fd);
 }
 
@@ -747,7 +752,7 @@ embed_materialize_sweep(void)
 
 	embed_storage_lock_for_read();
 	lock_fd = lock_root();
-	sweep();
+	(void) sweep(true);
 	CloseTransientFile(lock_fd);
 }
 

@@ -4,7 +4,7 @@
  *
  *		pgsql_tmp_embed/lock						serializes writers of the cluster
  *		pgsql_tmp_embed/control.v1					see control.h
- *		pgsql_tmp_embed/<database oid>/<hash>.img	complete, verified, read-only
+ *		pgsql_tmp_embed/<database oid>/<hash>.img	complete, verified, never written again
  *		pgsql_tmp_embed/<database oid>/<pid>.<n>.tmp	being written, flocked by its writer
  *
  * Base backups, pg_rewind and pg_checksums skip names that start with
@@ -93,11 +93,8 @@ extern void embed_materialize_row_changes(const uint8 *fingerprint, bool existed
 /* Removes what no row or database owns: files of dropped images, of dropped databases, of dead writers. */
 extern void embed_materialize_sweep(void);
 
-/*
- * Removes the files of databases that were dropped. Cheap where there is
- * nothing to do, and put off where another backend is writing.
- */
-extern void embed_materialize_sweep_dropped_databases(void);
+/* The same, cheap where there is nothing to do and put off while another backend writes. */
+extern void embed_materialize_sweep_if_idle(void);
 
 extern void embed_materialize_init(void);
 

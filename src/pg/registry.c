@@ -164,7 +164,8 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 
 	if (registry == NULL)
 	{
-		embed_materialize_sweep_dropped_databases();
+		/* on a standby nobody drops and hardly anybody materializes: new backends look */
+		embed_materialize_sweep_if_idle();
 		create_registry();
 	}
 	entry = hash_search(registry, fingerprint, HASH_ENTER, &found);
@@ -299,8 +300,12 @@ unmap_gone(XactEvent event, void *arg)
 	while ((entry = hash_seq_search(&seq)) != NULL)
 	{
 		/* dynahash allows removing the entry just returned */
-		if (entry->gone)
-			close_entry(entry);
+		if (!entry->gone)
+			continue;
+		/* dropped elsewhere, or on the primary: nobody else may come to sweep */
+		if (event == XACT_EVENT_COMMIT)
+			embed_materialize_discard(entry->ref.fingerprint);
+		close_entry(entry);
 	}
 	generation++;
 }

@@ -20,7 +20,7 @@ use Test::More;
 
 our @EXPORT = qw(new_node test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
   import_model query error_of image_files read_jsonl read_npy load_table quote
-  skip_loudly start_psql finish_psql max_difference installed_rows);
+  skip_loudly start_psql finish_psql kill_server max_difference installed_rows);
 
 # Servers 13 and 14 ship these modules under older names.
 our $cluster_class;
@@ -240,6 +240,27 @@ sub max_difference
 		$max = $d if !($d <= $max);
 	}
 	return $max;
+}
+
+# kill -9 of the postmaster; returns once its backends have seen that, so that it can be started again.
+sub kill_server
+{
+	my ($node) = @_;
+	my $pid_file = $node->data_dir . '/postmaster.pid';
+	my ($postmaster, $socket_dir, $port) = (split /\n/, slurp($pid_file))[ 0, 4, 3 ];
+	my @children = split ' ', slurp("/proc/$postmaster/task/$postmaster/children");
+
+	kill 'KILL', $postmaster;
+	for (1 .. 1000)
+	{
+		# a zombie has no command line
+		last unless grep { (eval { slurp("/proc/$_/cmdline") } // '') ne '' } $postmaster, @children;
+		select undef, undef, undef, 0.01;
+	}
+	# a new postmaster takes a zombie's pid for a living one's
+	unlink $pid_file, "$socket_dir/.s.PGSQL.$port.lock";
+	$node->{_pid} = undef;
+	return;
 }
 
 # A psql that runs beside the test; finish_psql waits and gives (status, stdout, stderr).
