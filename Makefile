@@ -57,6 +57,7 @@ help:
 	@echo 'make microbench             the kernels alone'
 	@echo 'make bench-memory           what backends cost in memory, and their first call'
 	@echo 'make bench-pressure         threads with limits, quotas and neighbours'
+	@echo 'make bench-busy             many sessions at once on few CPUs'
 	@echo 'make check-layers           which room includes which'
 
 cli:
@@ -85,5 +86,7 @@ bench-memory:
 	bench/backend_memory
 bench-pressure:
 	bench/threads_under_pressure
+bench-busy:
+	bench/busy_backends
 
-.PHONY: help cli unit fuzz check-layers test demo bench bench-quick profile microbench bench-memory bench-pressure
+.PHONY: help cli unit fuzz check-layers test demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy
