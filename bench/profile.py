@@ -71,10 +71,22 @@ def shares(path, sql):
 
 def print_row(title, counts, symbols):
     total = sum(counts.values()) or 1
-    print("| %s | %s | %d |" % (title, " | ".join("%.1f %%" % (100 * counts[p] / total) for p in PARTS), total), flush=True)
+    rows.append("| %s | %s |" % (title, " | ".join("%.1f %%" % (100 * counts[p] / total) for p in PARTS)))
+    print(rows[-1] + " of %d samples" % total, flush=True)
     if args.symbols:
         for (part, symbol), n in symbols.most_common(25):
             print("    %5.1f %%  %-20s %s" % (100 * n / total, part, symbol))
+
+
+def put_into(path):
+    with open(path) as f:
+        text = f.read()
+    table = "%s, level %s, one thread.\n\n%s" % (time.strftime("%Y-%m-%d"), level, "\n".join(rows))
+    text, n = re.subn(r"(<!-- profile -->\n).*?(<!-- /profile -->)", lambda m: "%s%s\n%s" % (m[1], table, m[2]), text, flags=re.S)
+    if n != 1:
+        raise SystemExit("%s has no mark <!-- profile -->" % path)
+    with open(path, "w") as f:
+        f.write(text)
 
 
 def texts_of(corpus, tokens, n):
@@ -82,8 +94,10 @@ def texts_of(corpus, tokens, n):
 
 
 def profile_core(corpus, cell):
+    global level
     tokens, batch = map(int, cell.split("x"))
     worker = Worker("embed", [args.worker, args.image, "1"] + ([args.level] if args.level else []), cpus(), args.work)
+    level = worker.version.rsplit(" ", 1)[1]
     worker.texts(texts_of(corpus, tokens, max(batch, 16)))
     worker.bench(batch, 0.3)
     print_row("core, " + cell.replace("x", " x "), *shares(record(worker, lambda s: worker.bench(batch, s, 1, 100000), args.seconds), False))
@@ -117,19 +131,24 @@ def parse():
     p.add_argument("--cells", default="16x1,128x1,512x1,16x32,128x32", help="tokens x texts a call")
     p.add_argument("--seconds", type=float, default=2, help="of samples a row")
     p.add_argument("--level", default="", help="instruction set level (the core's rows)")
+    p.add_argument("--into", default="", help="a page: the table goes between its marks <!-- profile --> and <!-- /profile -->")
     p.add_argument("--symbols", action="store_true", help="the busiest functions of each row")
     return p.parse_args()
 
 
 def main():
     corpus = Corpus(args.cli, args.image)
-    print("| tokens x texts | %s | samples |\n| %s |" % (" | ".join(PARTS), " | ".join(["---"] * (len(PARTS) + 2))))
+    rows.append("| tokens x texts | %s |\n| %s |" % (" | ".join(PARTS), " | ".join(["---"] * (len(PARTS) + 1))))
+    print(rows[0])
     for cell in args.cells.split(","):
         profile_core(corpus, cell)
     if args.sql:
         profile_backend(corpus, "select", "`SELECT embed(body) FROM t`, 128")
         profile_backend(corpus, "all", "`embed(text[])`, 128")
+    if args.into:
+        put_into(args.into)
 
 
 args = parse()
+rows, level = [], ""
 main()
