@@ -21,11 +21,12 @@ typedef struct Member
 static uint8_t zip[1 << 16];
 static size_t zip_size;
 
+/* Little endian; 0 may have any number of bytes. */
 static void
 put(uint64_t value, int n_bytes)
 {
-	for (int i = 0; i < n_bytes; i++)
-		zip[zip_size++] = (uint8_t) (value >> 8 * i);
+	for (int i = 0; i < n_bytes; i++, value >>= 8)
+		zip[zip_size++] = (uint8_t) value;
 }
 
 static void
