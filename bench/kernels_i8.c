@@ -1,6 +1,6 @@
 /*
  * kernels_i8.c
- *		Giga-operations per second (2 per multiply-add) of gemm_i8 and rows per
+ *		Giga-operations per second (2 per multiply-add) of gemm_i8 and attention, and rows per
  *		second of what surrounds it, on the shapes of a small BERT, against the
  *		peak of the level's multiply-add instruction.
  *
@@ -171,17 +171,15 @@ run_model(const EmbKernels *k, const Buffers *buf, int32_t n_rows, double peak)
 static void
 run_rows(const EmbKernels *k, const Buffers *buf)
 {
-	static const char *names[] = {"quantize_i8 384, factor", "quantize_i8 32", "quantize_u8 1536, factor", "softmax_u8 128",
-		"pack_keys_i8 16 x 32", "pack_values_i8 128 x 16", "gelu_f32 1536"};
-	static const int32_t lengths[] = {384, 32, 1536, 128, 512, 2048, 1536};
+	static const char *names[] = {"quantize_u8 1536, factor", "quantize_heads 12 x 32", "gelu_f32 1536"};
+	static const int32_t lengths[] = {1536, 384, 1536};
 
-	for (int op = 0; op < 7; op++)
+	for (int op = 0; op < 3; op++)
 	{
 		double		seconds[N_ROUNDS];
 		int32_t		n = lengths[op],
 					zero;
-		float		scale[16];
-		int32_t		sums[16];
+		float		scales[12];
 		int			n_calls = 65536 / n;
 		int			n_repeats = 8;
 
@@ -195,17 +193,9 @@ run_rows(const EmbKernels *k, const Buffers *buf)
 					const float *x = buf->x + (size_t) j * n;
 
 					if (op == 0)
-						k->quantize_i8(x, buf->bias, n, n, buf->a);
-					else if (op == 1)
-						k->quantize_i8(x, NULL, n, n, buf->a);
-					else if (op == 2)
 						k->quantize_u8(x, buf->bias, n, n, buf->a, &zero);
-					else if (op == 3)
-						k->softmax_u8(x, n, n, 0.17f, buf->a);
-					else if (op == 4)
-						k->pack_keys_i8(buf->x + (size_t) j * 512, 384, 16, 32, (int8_t *) buf->a, scale, sums);
-					else if (op == 5)
-						k->pack_values_i8(buf->x + (size_t) j * 16, 384, 128, 16, (int8_t *) buf->a, scale);
+					else if (op == 1)
+						k->quantize_heads(x, 12, 32, 0, buf->a, scales, 1);
 					else
 						k->gelu_f32((float *) x, n);
 				}
@@ -213,6 +203,42 @@ run_rows(const EmbKernels *k, const Buffers *buf)
 		}
 		print_rate(names[op], (double) n_calls * n_repeats * n, seconds, 0, "elements/ns");
 	}
+}
+
+/* One head of one text: its products alone count as work, packing and softmax are in the time. */
+static void
+run_attention(const EmbKernels *k, const Buffers *buf, int32_t n_tokens, int32_t head_size, double peak)
+{
+	size_t		padded = emb_head_i8_tokens(n_tokens);
+	EmbHeadRowsI8 rows = {
+		.k = buf->b, .v = buf->b + HIDDEN * ROWS_MAX, .stride = HIDDEN, .k_scales = buf->a_scale, .v_scales = buf->a_scale
+	};
+	EmbAttendI8 a = {
+		.n_queries = n_tokens, .q = buf->a, .q_stride = HIDDEN, .q_scales = buf->a_scale, .scale = 1e6f,
+		.head = {
+			n_tokens, head_size, filled(padded * head_size), filled(padded * 4), filled(padded * 4), filled(padded * 4),
+			filled(padded * 4), filled(padded * head_size)
+		},
+		.scores = filled(EMB_ATTEND_ROWS * padded * 4), .codes = filled(EMB_ATTEND_ROWS * padded),
+		.out = buf->c, .out_stride = HIDDEN
+	};
+	double		seconds[N_ROUNDS];
+	int			n_repeats = 1 + (1 << 20) / (n_tokens * n_tokens);
+	char		name[64];
+
+	for (int i = 0; i < N_ROUNDS; i++)
+	{
+		double		start = now();
+
+		for (int repeat = 0; repeat < n_repeats; repeat++)
+		{
+			k->pack_head_i8(&rows, &a.head);
+			k->attend_i8(&a);
+		}
+		seconds[i] = now() - start;
+	}
+	snprintf(name, sizeof(name), "attention, %d tokens, head of %d", n_tokens, head_size);
+	print_rate(name, 4.0 * n_repeats * n_tokens * n_tokens * head_size, seconds, peak, "GOPS");
 }
 
 int
@@ -231,8 +257,6 @@ main(int argc, char **argv)
 		{"510 x 384 -> 1536 gelu", 510, 384, 1536, EMB_ACT_KIND_GELU, true},
 		{"510 x 1536 -> 384", 510, 1536, 384, EMB_ACT_KIND_NONE, true},
 		{"1 x 384 -> 1152", 1, 384, 1152, EMB_ACT_KIND_NONE, true},
-		{"128 x 32 -> 128 (scores)", 128, 32, 128, EMB_ACT_KIND_NONE, false},
-		{"128 x 128 -> 32 (values)", 128, 128, 32, EMB_ACT_KIND_NONE, false},
 	};
 	Buffers		buf = {
 		.a = filled((size_t) ROWS_MAX * WIDE), .b = filled((size_t) 24 << 20),
@@ -258,5 +282,9 @@ main(int argc, char **argv)
 	run_model(emb_kernels(), &buf, 128, peak);
 	run_model(emb_kernels(), &buf, 510, peak);
 	run_rows(emb_kernels(), &buf);
+	run_attention(emb_kernels(), &buf, 16, 32, peak);
+	run_attention(emb_kernels(), &buf, 128, 32, peak);
+	run_attention(emb_kernels(), &buf, 512, 32, peak);
+	run_attention(emb_kernels(), &buf, 512, 64, peak);
 	return 0;
 }

@@ -3,20 +3,17 @@
  *		softmax(Q K^T / sqrt d) V for one head of one text.
  *
  * K is turned into panels of 16 keys and V into panels of 16 columns; then
- * blocks of a few dozen queries make their scores against all keys, so memory
- * grows with the length, not its square. A query's result depends on its own
- * row, K and V only.
+ * blocks of queries make their scores against all keys, so memory grows with
+ * the length, not its square. A query's result depends on its own row, K and V
+ * only.
  *
- * In int8, queries and keys are quantized per token, values per column over
- * the tokens of the text, probabilities to 255 steps of the largest.
+ * In int8 everything comes quantized per token and head; the arithmetic is
+ * that of pack_head_i8 and attend_i8.
  */
 #ifndef EMB_ENCODER_ATTENTION_H
 #define EMB_ENCODER_ATTENTION_H
 
 #include "encoder/work.h"
-
-/* The zero point of quantize_i8's rows. */
-#define EMB_I8_ZERO 128
 
 typedef struct EmbAttention
 {
@@ -31,12 +28,29 @@ typedef struct EmbAttention
 	void	   *scratch;		/* 64-byte aligned, as many bytes as the function below says */
 } EmbAttention;
 
+typedef struct EmbAttentionI8
+{
+	int32_t		head_size;		/* d */
+	const uint8_t *q;			/* [n_queries, d4], d rounded up to 4, zero 128 */
+	const float *q_scales;		/* [n_queries] */
+	int32_t		n_queries;
+	const int8_t *k;			/* [n_tokens, d4] */
+	const int8_t *v;			/* [n_tokens, d4] */
+	const float *k_scales;		/* [n_tokens] */
+	const float *v_scales;		/* [n_tokens] */
+	int32_t		n_tokens;
+	size_t		stride;			/* bytes, of q, k, v; a multiple of 4 */
+	float	   *out;			/* [n_queries, d] */
+	size_t		out_stride;		/* floats */
+	void	   *scratch;		/* as above */
+} EmbAttentionI8;
+
 /* Bytes of scratch for texts of up to n_tokens tokens; a multiple of 64. */
 extern size_t emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens);
 extern size_t emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens);
 
 /* False: stopped. */
 extern bool emb_attention_f32(EmbWork *work, const EmbAttention *attention);
-extern bool emb_attention_i8(EmbWork *work, const EmbAttention *attention);
+extern bool emb_attention_i8(EmbWork *work, const EmbAttentionI8 *attention);
 
 #endif

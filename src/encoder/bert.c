@@ -16,6 +16,10 @@
 /* A chunk smaller than this is not worth handing to another thread. */
 #define CHUNK_ROWS_MIN 16
 
+/* Heads of texts are handed out so many to a worker, or their queries in parts: each packs the keys anew. */
+#define PIECES_PER_WORKER	4
+#define PART_QUERIES_MIN	128
+
 /* -------------------------------------------------------------- layout */
 
 static size_t
@@ -55,6 +59,13 @@ lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_long
 						: emb_attention_f32_scratch_bytes(head_size, n_longest));
 }
 
+static void
+lay_out_heads(const EmbBertPass *pass, int32_t n_tokens, EmbBertHeads *heads, char *base, size_t *at)
+{
+	heads->codes = take(base, at, n_tokens * pass->heads_stride);
+	heads->scales = take(base, at, (size_t) n_tokens * pass->bert->n_heads * sizeof(float));
+}
+
 /* Places the buffers from base on, or only counts where base is NULL; returns their bytes. */
 static size_t
 lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_longest, int32_t n_workers, char *base)
@@ -63,16 +74,28 @@ lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_long
 	size_t		at = 0;
 
 	pass->bert = bert;
+	pass->n_longest = n_longest;
 	pass->chunk_rows = n_tokens < EMB_BERT_CHUNK_ROWS ? n_tokens : EMB_BERT_CHUNK_ROWS;
 	pass->stride = round_up(bert->hidden, EMB_PANEL);
 	pass->wide_stride = round_up(bert->intermediate, EMB_PANEL);
 	pass->q_stride = round_up(bert->hidden, EMB_PACK_I8_K);
 	pass->q_wide_stride = round_up(bert->intermediate, EMB_PACK_I8_K);
+	pass->heads_stride = bert->n_heads * round_up(bert->hidden / bert->n_heads, EMB_GROUP);
 	rows = (size_t) n_tokens * pass->stride * sizeof(float);
 	pass->x = take(base, &at, rows);
-	pass->q = take(base, &at, rows);
-	pass->k = take(base, &at, rows);
-	pass->v = take(base, &at, rows);
+	pass->context = take(base, &at, rows);
+	if (bert->layers_i8 != NULL)
+	{
+		lay_out_heads(pass, n_tokens, &pass->q_heads, base, &at);
+		lay_out_heads(pass, n_tokens, &pass->k_heads, base, &at);
+		lay_out_heads(pass, n_tokens, &pass->v_heads, base, &at);
+	}
+	else
+	{
+		pass->q = pass->context;
+		pass->k = take(base, &at, rows);
+		pass->v = take(base, &at, rows);
+	}
 	for (int32_t i = 0; i < n_workers; i++)
 		lay_out_worker(pass, &pass->workers[i], pass->chunk_rows, n_longest, base, &at);
 	return at;
@@ -243,32 +266,22 @@ piece_queries(void *ctx, int32_t chunk, int32_t worker)
 		pass->steps->project(pass, w, pass->layer, first, chunk_start(pass, chunk + 1) - first, false, true);
 }
 
+/* A part of the queries of one head of one text; parts only where heads are too few for the workers. */
 static void
 piece_attend(void *ctx, int32_t piece, int32_t worker)
 {
 	EmbBertPass *pass = ctx;
 	EmbBertWorker *w = &pass->workers[worker];
-	const EmbBert *bert = pass->bert;
-	int32_t		seq = piece / bert->n_heads;
-	int32_t		head_size = bert->hidden / bert->n_heads;
-	bool		one_query = pass->compact && pass->layer == bert->n_layers - 1;
-	size_t		column = (size_t) (piece % bert->n_heads) * head_size;
-	size_t		rows = pass->batch->offsets[seq] * pass->stride + column;
-	float	   *q = pass->q + (one_query ? seq * pass->stride + column : rows);
-	EmbAttention a = {
-		.head_size = head_size,
-		.stride = pass->stride,
-		.q = q,
-		.n_queries = one_query ? 1 : seq_length(pass->batch, seq),
-		.k = pass->k + rows,
-		.v = pass->v + rows,
-		.n_tokens = seq_length(pass->batch, seq),
-		.out = q,
-		.scratch = w->attention
-	};
+	int32_t		part = piece % pass->n_parts;
+	int32_t		head = piece / pass->n_parts % pass->bert->n_heads;
+	int32_t		seq = piece / pass->n_parts / pass->bert->n_heads;
+	bool		one_query = pass->compact && pass->layer == pass->bert->n_layers - 1;
+	int64_t		n_queries = one_query ? 1 : seq_length(pass->batch, seq);
+	int32_t		first = (int32_t) (n_queries * part / pass->n_parts);
+	int32_t		end = (int32_t) (n_queries * (part + 1) / pass->n_parts);
 
-	if (emb_work_spend(&w->work, 0))
-		pass->steps->attend(&w->work, &a);
+	if (first < end && emb_work_spend(&w->work, 0))
+		pass->steps->attend(pass, w, seq, head, first, end - first);
 }
 
 /* Runs piece over n_rows rows in chunks. False: stopped. */
@@ -288,6 +301,19 @@ run_chunks(EmbBertPass *pass, int32_t n_rows, EmbPiece piece)
 			pass->n_chunks = even;
 	}
 	emb_crew_run(&pass->crew, pass->n_chunks, piece, pass);
+	return !atomic_load_explicit(&pass->stopped, memory_order_relaxed);
+}
+
+/* False: stopped. */
+static bool
+run_attention(EmbBertPass *pass)
+{
+	int64_t		n_heads = (int64_t) pass->batch->n_seqs * pass->bert->n_heads;
+	int64_t		n_wanted = PIECES_PER_WORKER * pass->crew.n_workers / n_heads + 1;
+	int64_t		n_most = pass->n_longest / PART_QUERIES_MIN + 1;
+
+	pass->n_parts = (int32_t) (pass->crew.n_workers == 1 ? 1 : n_wanted < n_most ? n_wanted : n_most);
+	emb_crew_run(&pass->crew, (int32_t) n_heads * pass->n_parts, piece_attend, pass);
 	return !atomic_load_explicit(&pass->stopped, memory_order_relaxed);
 }
 
@@ -327,8 +353,7 @@ run_layers(EmbBertPass *pass)
 				return false;
 			n_rows = pass->batch->n_seqs;
 		}
-		emb_crew_run(&pass->crew, pass->batch->n_seqs * bert->n_heads, piece_attend, pass);
-		if (!run_chunks(pass, n_rows, piece_finish))
+		if (!run_attention(pass) || !run_chunks(pass, n_rows, piece_finish))
 			return false;
 	}
 	return true;

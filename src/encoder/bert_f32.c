@@ -45,7 +45,7 @@ finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_
 {
 	const EmbBertLayer *l = &pass->bert->layers[layer];
 	float	   *x = pass->x + first * pass->stride;
-	const float *context = pass->q + first * pass->stride;
+	const float *context = pass->context + first * pass->stride;
 
 	emb_bert_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, context, pass->stride);
 	if (!project(&w->work, &l->attn_out, n_rows, context, pass->stride, NULL, w->sum, pass->stride) ||
@@ -59,4 +59,27 @@ finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_
 		emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows);
 }
 
-const EmbBertSteps emb_bert_steps_f32 = {project_qkv, finish, emb_attention_f32};
+static bool
+attend(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries)
+{
+	int32_t		head_size = pass->bert->hidden / pass->bert->n_heads;
+	const int32_t *offsets = pass->batch->offsets;
+	size_t		column = (size_t) head * head_size;
+	size_t		rows = offsets[seq] * pass->stride + column;
+	float	   *q = pass->q + emb_bert_query_row(pass, seq, first) * pass->stride + column;
+	EmbAttention a = {
+		.head_size = head_size,
+		.stride = pass->stride,
+		.q = q,
+		.n_queries = n_queries,
+		.k = pass->k + rows,
+		.v = pass->v + rows,
+		.n_tokens = offsets[seq + 1] - offsets[seq],
+		.out = q,
+		.scratch = w->attention
+	};
+
+	return emb_attention_f32(&w->work, &a);
+}
+
+const EmbBertSteps emb_bert_steps_f32 = {project_qkv, finish, attend};

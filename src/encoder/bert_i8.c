@@ -11,6 +11,9 @@
 
 #include "encoder/bert_pass.h"
 
+/* The zero point of quantized queries, as attend_i8 wants it. */
+#define EMB_I8_ZERO 128
+
 /*
  * n columns of rows of x, times factor (or NULL), each row with its own scale
  * and zero point: an activation is mostly above 0, and outliers of the others
@@ -80,19 +83,62 @@ act_kind(EmbActivation activation)
 	return EMB_ACT_KIND_NONE;
 }
 
+/* One of query, key, value: the product of quantized rows, and at once its codes for attention. */
+static bool
+project_heads(EmbBertPass *pass, EmbBertWorker *w, const EmbLinearI8 *linear, int32_t zero,
+			  int32_t first, int32_t n_rows, const EmbBertHeads *heads)
+{
+	const EmbBert *bert = pass->bert;
+	int32_t		n_tokens = pass->batch->offsets[pass->batch->n_seqs];
+
+	if (!project(w, linear, n_rows, w->q_in, pass->q_stride, w->sum, pass->stride))
+		return false;
+	for (int32_t i = 0; i < n_rows; i++)
+		pass->kernels->quantize_heads(w->sum + i * pass->stride, bert->n_heads, bert->hidden / bert->n_heads, zero,
+									  heads->codes + (first + i) * pass->heads_stride, heads->scales + first + i,
+									  n_tokens);
+	return emb_work_spend(&w->work, 4 * (int64_t) n_rows * bert->hidden);
+}
+
 static bool
 project_qkv(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows,
 			bool keys_values, bool queries)
 {
 	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
-	size_t		at = first * pass->stride;
 
-	return quantize_hidden(pass, w, pass->x + at, l->attn_in_factor, n_rows) &&
+	return quantize_hidden(pass, w, pass->x + first * pass->stride, l->attn_in_factor, n_rows) &&
 		(!keys_values ||
-		 (project(w, &l->key, n_rows, w->q_in, pass->q_stride, pass->k + at, pass->stride) &&
-		  project(w, &l->value, n_rows, w->q_in, pass->q_stride, pass->v + at, pass->stride))) &&
-		(!queries ||
-		 project(w, &l->query, n_rows, w->q_in, pass->q_stride, pass->q + at, pass->stride));
+		 (project_heads(pass, w, &l->key, 0, first, n_rows, &pass->k_heads) &&
+		  project_heads(pass, w, &l->value, 0, first, n_rows, &pass->v_heads))) &&
+		(!queries || project_heads(pass, w, &l->query, EMB_I8_ZERO, first, n_rows, &pass->q_heads));
+}
+
+static bool
+attend(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries)
+{
+	const int32_t *offsets = pass->batch->offsets;
+	int32_t		head_size = pass->bert->hidden / pass->bert->n_heads;
+	size_t		column = head * (pass->heads_stride / pass->bert->n_heads);
+	size_t		query = emb_bert_query_row(pass, seq, first);
+	size_t		codes = offsets[seq] * pass->heads_stride + column;
+	size_t		scales = (size_t) head * offsets[pass->batch->n_seqs];
+	EmbAttentionI8 a = {
+		.head_size = head_size,
+		.q = pass->q_heads.codes + query * pass->heads_stride + column,
+		.q_scales = pass->q_heads.scales + scales + query,
+		.n_queries = n_queries,
+		.k = (const int8_t *) pass->k_heads.codes + codes,
+		.v = (const int8_t *) pass->v_heads.codes + codes,
+		.k_scales = pass->k_heads.scales + scales + offsets[seq],
+		.v_scales = pass->v_heads.scales + scales + offsets[seq],
+		.n_tokens = offsets[seq + 1] - offsets[seq],
+		.stride = pass->heads_stride,
+		.out = pass->context + query * pass->stride + (size_t) head * head_size,
+		.out_stride = pass->stride,
+		.scratch = w->attention
+	};
+
+	return emb_attention_i8(&w->work, &a);
 }
 
 /*
@@ -127,7 +173,7 @@ finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_
 {
 	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
 	const float *x = pass->x + first * pass->stride;
-	const float *context = pass->q + first * pass->stride;
+	const float *context = pass->context + first * pass->stride;
 
 	return quantize_hidden(pass, w, context, NULL, n_rows) &&
 		project(w, &l->attn_out, n_rows, w->q_in, pass->q_stride, w->sum, pass->stride) &&
@@ -138,4 +184,4 @@ finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_
 		emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows);
 }
 
-const EmbBertSteps emb_bert_steps_i8 = {project_qkv, finish, emb_attention_i8};
+const EmbBertSteps emb_bert_steps_i8 = {project_qkv, finish, attend};

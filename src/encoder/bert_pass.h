@@ -39,10 +39,19 @@ typedef struct EmbBertSteps
 	/* K and V of rows x, and Q if wanted */
 	bool		(*project) (EmbBertPass *pass, EmbBertWorker *w, int32_t layer,
 							int32_t first, int32_t n_rows, bool keys_values, bool queries);
-	/* x = the layer's output, from the attention's in q */
+	/* x = the layer's output, from the attention's in context */
 	bool		(*finish) (EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows);
-	bool		(*attend) (EmbWork *work, const EmbAttention *attention);
+	/* context of n_queries rows of a text's head: from its first'th row on, or row seq of a compact pass */
+	bool		(*attend) (EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head,
+						   int32_t first, int32_t n_queries);
 } EmbBertSteps;
+
+/* What attention reads of K, V or Q in int8: codes per token and head, with a scale each. */
+typedef struct EmbBertHeads
+{
+	uint8_t    *codes;			/* [n_tokens, n_heads, head_size rounded up to 4] */
+	float	   *scales;			/* [n_heads, n_tokens] */
+} EmbBertHeads;
 
 struct EmbBertPass
 {
@@ -51,16 +60,22 @@ struct EmbBertPass
 	const EmbKernels *kernels;
 	const EmbBertSteps *steps;
 	EmbActivate activate;
+	int32_t		n_longest;		/* tokens of the longest text */
 	int32_t		chunk_rows;		/* at most this many rows a chunk */
-	size_t		stride;			/* of x, q, k, v, sum: hidden rounded up to a panel */
+	size_t		stride;			/* of x, q, k, v, context, sum: hidden rounded up to a panel */
 	size_t		wide_stride;	/* of wide: intermediate rounded up to a panel */
 	size_t		q_stride;		/* bytes, of q_in: hidden rounded up to 64 */
 	size_t		q_wide_stride;	/* bytes, of q_wide: intermediate rounded up to 64 */
+	size_t		heads_stride;	/* bytes, of a row of the codes below */
 	float	   *x;				/* [n_tokens, hidden] */
-	float	   *q;				/* [n_tokens, hidden], then what attention makes of it */
-	float	   *k;				/* [n_tokens, hidden] */
-	float	   *v;				/* [n_tokens, hidden] */
-	bool		compact;		/* x, q hold only the first row of each text */
+	float	   *context;		/* [n_tokens, hidden], what attention makes; in fp32 q's place */
+	float	   *q;				/* [n_tokens, hidden] each, fp32 only */
+	float	   *k;
+	float	   *v;
+	EmbBertHeads q_heads;		/* int8 only */
+	EmbBertHeads k_heads;
+	EmbBertHeads v_heads;
+	bool		compact;		/* x, q, context hold only the first row of each text */
 	EmbObserve	observe;		/* or NULL */
 	void	   *observe_ctx;
 
@@ -72,6 +87,7 @@ struct EmbBertPass
 	int32_t		layer;
 	int32_t		n_rows;
 	int32_t		n_chunks;
+	int32_t		n_parts;		/* of a text's queries */
 };
 
 extern const EmbBertSteps emb_bert_steps_f32;
@@ -83,6 +99,15 @@ emb_bert_observe(const EmbBertPass *pass, EmbObservePoint point, int32_t layer,
 {
 	if (pass->observe != NULL)
 		pass->observe(pass->observe_ctx, point, layer, first, n_rows, rows, stride);
+}
+
+/* The row of q and context that holds the first'th query of a text. */
+static inline size_t
+emb_bert_query_row(const EmbBertPass *pass, int32_t seq, int32_t first)
+{
+	bool		one_query = pass->compact && pass->layer == pass->bert->n_layers - 1;
+
+	return one_query ? seq : pass->batch->offsets[seq] + first;
 }
 
 /* x = norm(sum + x) for rows first .. first + n_rows - 1, with sum the worker's. */

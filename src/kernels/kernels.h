@@ -55,26 +55,14 @@
  *					beyond +-4; relu. NaN becomes 0 unless act is none.
  * quantize_range_u8	quantize_u8 of x without a factor and in one pass, for lo = -max(range[0 .. 15]),
  *					hi = max(range[16 .. 31]). q is cut, so a wrong range does no harm.
- * quantize_i8		y = x * factor (x alone if factor is NULL);
- *					m = min(max(max |y|, 1e-30), 1e38); q = 128 + rint(y * (127 / m)), cut to
- *					1 .. 255; returns m / 127. y is about (q - 128) times it.
- *					q[i] = 0 for n <= i < n_padded.
- * quantize_u8		y likewise; lo = max(min(0, min y), -1e38), hi = min(max(0, max y), 1e38),
+ * quantize_u8		y = x * factor (x alone if factor is NULL); lo = max(min(0, min y), -1e38), hi = min(max(0, max y), 1e38),
  *					r = max(hi - lo, 1e-30); zero = rint(-lo * (255 / r));
  *					q = rint(y * (255 / r) + zero), cut to 0 .. 255, the product and sum unrounded;
- *					returns r / 255. Padding as above.
- * softmax_u8		p = rint(255 * 2^max((x - max(x)) * c, -10)), c = scale * log2(e); returns their
- *					sum, at least 255 (1 if x is not finite). scale > 0, n <= 65,536. 2^t is good
- *					to 3e-6 relative: p is off by one only that near to a tie. Padding as above.
- * pack_keys_i8		one panel of B: column t is row t of k (n_tokens of them, 1..16, row stride
- *					stride), d its K. scale[t] = m / 127, m as in quantize_i8 over row t;
- *					panel[i / 4][t][i mod 4] = rint(k[t][i] * (127 / m)); sums[t] = their sum.
- *					Columns without a token get zeros in all three, K from d on zeros.
- *					Writes [ceil(d / 4)][16][4]. d <= 65,536.
- * pack_values_i8	one panel of B: column c is column c of v (n_columns of them, 1..16), a
- *					token a row of stride stride. scale[c] = m / 127, m over column c;
- *					panel[t / 4][c][t mod 4] = rint(v[t][c] * (127 / m)). Missing columns get
- *					zeros in both, tokens from n_tokens on zeros. Writes [ceil(n_tokens / 4)][16][4].
+ *					returns r / 255. y is about (q - zero) times it. q[i] = 0 for n <= i < n_padded.
+ * quantize_heads	a row of n_heads heads of d elements. For each: m = min(max(max |x|, 1e-12), 1e12);
+ *					q[i] = the low byte of zero + rint(x[i] * (127 / m)), rint cut to -127 .. 127;
+ *					scales[head * scale_stride] = m / 127. q holds d rounded up to 4 bytes a head,
+ *					0 for those behind d.
  */
 #ifndef EMB_KERNELS_KERNELS_H
 #define EMB_KERNELS_KERNELS_H
@@ -163,6 +151,87 @@ typedef struct EmbGemmI8
 	const float *factor;		/* [16 n_panels], or NULL */
 	float	   *range;			/* [n_rows][EMB_RANGE], with factor */
 } EmbGemmI8;
+
+/*
+ * Attention in int8 for one head of one text, in two steps.
+ *
+ * pack_head_i8 turns rows of keys and values, codes of quantize_heads with zero
+ * 0, into an EmbHeadI8. With L = n_tokens rounded up to 16, d4 and d16 =
+ * head_size rounded up, and what is missing filled with zeros unless said:
+ *
+ *		keys			[L / 16][d4 / 4][16][4]: key[t][i] is byte [t / 16][i / 4][t mod 16][i mod 4]
+ *		key_starts		[L], -128 * sum over i of key[t][i]
+ *		key_scales		[L], as given
+ *		value_logs		[L], 2^23 log2 of the values' scales, log2 good to 2.2e-6; -1e38 behind the last
+ *		value_inverses	[L], 1 / the values' scales
+ *		values			[L / 4][d16][4]: value[t][c] is byte [t / 4][c][t mod 4]
+ *
+ * attend_i8: for each query i, over the L keys t,
+ *
+ *		S_t = key_starts[t] + sum over i of q[i] key[t][i]					exact: q has the zero 128
+ *		u_t = fma((float) S_t, (q_scale * scale) * key_scales[t], value_logs[t])
+ *		e_t = 255 * 2^(max(rint(u_t - max u), -100 * 2^23) / 2^23)			good to 7.6e-5 relative
+ *		p_t = rint(e_t), 0 .. 255
+ *		share = 1 / sum(fma: e_t value_inverses[t])							16 lanes and the tree
+ *		out[c] = (float) (sum over t of p_t value[t][c]) * share			exact before the product
+ *
+ * which is softmax(scale' Q K^T) V with scale = scale' * log2 e * 2^23: a value's
+ * scale is folded into its weight, so that the integers of all tokens add up.
+ * The sum behind the share takes the weights before they are rounded: a key
+ * that draws all attention to tiny values keeps the others small.
+ *
+ * Scales are quantize_heads', 0 < scale <= 2^24: then |u| < 1e37 and everything
+ * is finite. head_size, n_tokens <= 65,536: then |S|, sum p value < 2^31.
+ */
+typedef struct EmbHeadI8
+{
+	int32_t		n_tokens;		/* >= 1 */
+	int32_t		head_size;		/* d, >= 1 */
+	int8_t	   *keys;
+	int32_t    *key_starts;
+	float	   *key_scales;
+	float	   *value_logs;
+	float	   *value_inverses;
+	int8_t	   *values;
+} EmbHeadI8;
+
+/* L and d16. */
+static inline size_t
+emb_head_i8_tokens(int32_t n_tokens)
+{
+	return ((size_t) n_tokens + EMB_PANEL - 1) / EMB_PANEL * EMB_PANEL;
+}
+
+static inline size_t
+emb_head_i8_columns(int32_t head_size)
+{
+	return ((size_t) head_size + EMB_PANEL - 1) / EMB_PANEL * EMB_PANEL;
+}
+
+typedef struct EmbHeadRowsI8
+{
+	const int8_t *k;			/* [n_tokens, d4], a multiple of 4 as the stride is */
+	const int8_t *v;			/* [n_tokens, d] */
+	size_t		stride;			/* bytes, of both */
+	const float *k_scales;		/* [n_tokens] */
+	const float *v_scales;		/* [n_tokens] */
+} EmbHeadRowsI8;
+
+#define EMB_ATTEND_ROWS 6		/* queries that a level takes at a time, at most */
+
+typedef struct EmbAttendI8
+{
+	int32_t		n_queries;		/* >= 1 */
+	const uint8_t *q;			/* [n_queries, d4]: codes of quantize_heads with zero 128 */
+	size_t		q_stride;		/* bytes */
+	const float *q_scales;		/* [n_queries] */
+	float		scale;
+	EmbHeadI8	head;
+	float	   *scores;			/* scratch, [EMB_ATTEND_ROWS, L] */
+	uint8_t    *codes;			/* scratch, [EMB_ATTEND_ROWS, L] */
+	float	   *out;			/* [n_queries, d] */
+	size_t		out_stride;		/* floats */
+} EmbAttendI8;
 
 typedef struct EmbKernels
 {

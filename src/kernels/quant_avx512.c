@@ -15,8 +15,8 @@ EMB_TARGET_BEGIN(EMB_TARGET_AVX512)
 #include "kernels/v16_avx512.h"
 
 #define EMB_ISA avx512
-#define transpose_dwords emb_transpose_f32_avx2
 #include "kernels/quant_impl.h"
+#include "kernels/quant_heads_impl.h"
 
 EMB_TARGET_END
 

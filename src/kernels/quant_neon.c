@@ -13,7 +13,7 @@
 #include "kernels/v16_neon.h"
 
 #define EMB_ISA neon
-#define transpose_dwords emb_transpose_f32_neon
 #include "kernels/quant_impl.h"
+#include "kernels/quant_heads_impl.h"
 
 #endif

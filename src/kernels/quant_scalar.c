@@ -11,5 +11,5 @@
 #include "kernels/v16_scalar.h"
 
 #define EMB_ISA scalar
-#define transpose_dwords emb_transpose_f32_scalar
 #include "kernels/quant_impl.h"
+#include "kernels/quant_heads_impl.h"

@@ -21,6 +21,10 @@
 #define N_TILED_GROUPS	32		/* 2 tiles of K */
 #define N_TILED_PANELS	3		/* 2 + 1 */
 #define N_TILED_OUT		(N_TILED_PANELS * EMB_PANEL)
+#define N_HEAD		21			/* a panel and a part, five groups and a part */
+#define N_HEAD_BYTES 24
+#define N_TOKENS	19			/* a panel and a part */
+#define N_TOKENS_PADDED 32
 
 typedef struct Inputs
 {
@@ -60,18 +64,24 @@ typedef struct Outputs
 	{
 		uint8_t		codes[N_BYTES];
 		float		scale;
-		int32_t		zero;		/* or sum */
-	}			quantize_i8,
-				quantize_u8,
-				quantize_range_u8,
-				softmax_u8;
+		int32_t		zero;
+	}			quantize_u8,
+				quantize_range_u8;
 	struct
 	{
-		int8_t		panel[N_BYTES * EMB_PANEL];
-		float		scales[EMB_PANEL];
-		int32_t		sums[EMB_PANEL];
-	}			keys,
-				values;
+		uint8_t		codes[N_TOKENS * N_HEAD_BYTES];
+		float		scales[N_TOKENS];
+	}			heads;
+	struct
+	{
+		int8_t		keys[N_TOKENS_PADDED * N_HEAD_BYTES];
+		int32_t		key_starts[N_TOKENS_PADDED];
+		float		key_scales[N_TOKENS_PADDED];
+		float		value_logs[N_TOKENS_PADDED];
+		float		value_inverses[N_TOKENS_PADDED];
+		int8_t		values[N_TOKENS_PADDED * 2 * EMB_PANEL];
+	}			head;
+	float		attended[N_ROWS * N_HEAD];
 } Outputs;
 
 /* Deterministic values in -4 .. 4, none of them short in binary; any bytes. */
@@ -177,14 +187,37 @@ run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 		memcpy(x, in->a, sizeof(out->activate_rows[0]));
 		k->activate_rows((EmbActKind) act, x, EMB_PANEL, 2, 1, NULL, NULL);
 	}
-	out->quantize_i8.scale = k->quantize_i8(in->a, in->b, N_LONG, N_BYTES, out->quantize_i8.codes);
 	out->quantize_u8.scale = k->quantize_u8(in->a, in->b, N_LONG, N_BYTES, out->quantize_u8.codes,
 											&out->quantize_u8.zero);
 	out->quantize_range_u8.scale = k->quantize_range_u8(out->gemm_i8.c, out->gemm_i8.ranges, N_LONG, N_BYTES,
 														out->quantize_range_u8.codes, &out->quantize_range_u8.zero);
-	out->softmax_u8.zero = k->softmax_u8(in->a, N_LONG, N_BYTES, 0.3f, out->softmax_u8.codes);
-	k->pack_keys_i8(in->a, N_LONG, 13, N_LONG, out->keys.panel, out->keys.scales, out->keys.sums);
-	k->pack_values_i8(in->a, 17, N_LONG, EMB_PANEL, out->values.panel, out->values.scales);
+}
+
+/* Queries, keys and values are the same tokens. */
+static void
+run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
+{
+	uint8_t		q[N_TOKENS * N_HEAD_BYTES];
+	float		q_scales[N_TOKENS];
+	float		scores[EMB_ATTEND_ROWS * N_TOKENS_PADDED];
+	uint8_t		codes[EMB_ATTEND_ROWS * N_TOKENS_PADDED];
+	EmbHeadRowsI8 rows = {
+		.k = (const int8_t *) out->heads.codes, .v = (const int8_t *) out->heads.codes, .stride = N_HEAD_BYTES,
+		.k_scales = out->heads.scales, .v_scales = out->heads.scales
+	};
+	EmbAttendI8 a = {
+		.n_queries = N_ROWS, .q = q, .q_stride = N_HEAD_BYTES, .q_scales = q_scales, .scale = 0x1.5p+21f,
+		.head = {
+			N_TOKENS, N_HEAD, out->head.keys, out->head.key_starts, out->head.key_scales, out->head.value_logs,
+			out->head.value_inverses, out->head.values
+		},
+		.scores = scores, .codes = codes, .out = out->attended, .out_stride = N_HEAD
+	};
+
+	k->quantize_heads(in->a, N_TOKENS, N_HEAD, 0, out->heads.codes, out->heads.scales, 1);
+	k->quantize_heads(in->a, N_TOKENS, N_HEAD, 128, q, q_scales, 1);
+	k->pack_head_i8(&rows, &a.head);
+	k->attend_i8(&a);
 }
 
 const char *
@@ -201,9 +234,9 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
 		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
-		FIELD(activate_rows, activate_rows), FIELD(quantize_i8, quantize_i8), FIELD(quantize_u8, quantize_u8),
-		FIELD(quantize_range_u8, quantize_range_u8), FIELD(softmax_u8, softmax_u8), FIELD(pack_keys_i8, keys),
-		FIELD(pack_values_i8, values)
+		FIELD(activate_rows, activate_rows), FIELD(quantize_u8, quantize_u8),
+		FIELD(quantize_range_u8, quantize_range_u8), FIELD(quantize_heads, heads),
+		FIELD(pack_head_i8, head), FIELD(attend_i8, attended)
 	};
 	Inputs		in;
 	Outputs		mine,
@@ -216,9 +249,11 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 	run_gemm(kernels, &in, &mine);
 	run_rows(kernels, &in, &mine);
 	run_i8(kernels, &in, &mine);
+	run_attention(kernels, &in, &mine);
 	run_gemm(scalar, &in, &theirs);
 	run_rows(scalar, &in, &theirs);
 	run_i8(scalar, &in, &theirs);
+	run_attention(scalar, &in, &theirs);
 	emb_fp_leave(fp);
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		if (memcmp((char *) &mine + fields[i].offset, (char *) &theirs + fields[i].offset, fields[i].size) != 0)

@@ -166,22 +166,3 @@ v16_store_bytes(uint8_t *p, v16 z)
 	/* quarters of the row: 0 2 in the lower half, 1 3 in the upper */
 	_mm_storeu_si128((__m128i *) p, _mm_unpacklo_epi32(_mm256_castsi256_si128(by4), _mm256_extracti128_si256(by4, 1)));
 }
-
-EMB_ALWAYS_INLINE __m256i
-v16_join_quads(__m256 z0, __m256 z1, __m256 z2, __m256 z3)
-{
-	const __m256i low = _mm256_set1_epi32(0xFF);
-	__m256i		b0 = _mm256_and_si256(_mm256_castps_si256(z0), low);
-	__m256i		b1 = _mm256_slli_epi32(_mm256_and_si256(_mm256_castps_si256(z1), low), 8);
-	__m256i		b2 = _mm256_slli_epi32(_mm256_and_si256(_mm256_castps_si256(z2), low), 16);
-	__m256i		b3 = _mm256_slli_epi32(_mm256_castps_si256(z3), 24);
-
-	return _mm256_or_si256(_mm256_or_si256(b0, b1), _mm256_or_si256(b2, b3));
-}
-
-EMB_ALWAYS_INLINE void
-v16_store_quads(uint8_t *p, const v16 z[4])
-{
-	_mm256_storeu_si256((__m256i *) p, v16_join_quads(z[0].lo, z[1].lo, z[2].lo, z[3].lo));
-	_mm256_storeu_si256((__m256i *) (p + 32), v16_join_quads(z[0].hi, z[1].hi, z[2].hi, z[3].hi));
-}

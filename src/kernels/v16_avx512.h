@@ -132,15 +132,3 @@ v16_store_bytes(uint8_t *p, v16 z)
 {
 	_mm_storeu_si128((__m128i *) p, _mm512_cvtepi32_epi8(_mm512_castps_si512(z)));
 }
-
-EMB_ALWAYS_INLINE void
-v16_store_quads(uint8_t *p, const v16 z[4])
-{
-	const __m512i low = _mm512_set1_epi32(0xFF);
-	__m512i		b0 = _mm512_and_si512(_mm512_castps_si512(z[0]), low);
-	__m512i		b1 = _mm512_slli_epi32(_mm512_and_si512(_mm512_castps_si512(z[1]), low), 8);
-	__m512i		b2 = _mm512_slli_epi32(_mm512_and_si512(_mm512_castps_si512(z[2]), low), 16);
-	__m512i		b3 = _mm512_slli_epi32(_mm512_castps_si512(z[3]), 24);
-
-	_mm512_storeu_si512(p, _mm512_or_si512(_mm512_or_si512(b0, b1), _mm512_or_si512(b2, b3)));
-}

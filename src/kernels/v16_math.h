@@ -1,6 +1,6 @@
 /*
  * v16_math.h
- *		What rowops_impl.h and quant_impl.h share.
+ *		What rowops_impl.h, quant_impl.h and attend_impl.h share.
  *
  * The includer defines EMB_ISA (the suffix of the kernels) and v16 with
  *
@@ -14,7 +14,6 @@
  *		v16_add_exponent(a, z)		bits of a + (bits of z << 23): a 2^n for z = ROUNDER + n
  *		v16_sum, v16_largest		over the lanes, in the tree of kernels.h
  *		v16_store_bytes(p, z)		the low byte of each lane's bits: of n for z = ROUNDER + n
- *		v16_store_quads(p, z)		of z[0 .. 3]: 16 groups of one lane's 4 bytes
  */
 #define EMB_JOIN_(op, isa) emb_##op##_##isa
 #define EMB_JOIN(op, isa) EMB_JOIN_(op, isa)

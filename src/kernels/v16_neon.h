@@ -159,19 +159,3 @@ v16_store_bytes(uint8_t *p, v16 z)
 		by2[i] = vuzp1q_u16(vreinterpretq_u16_f32(z.q[2 * i]), vreinterpretq_u16_f32(z.q[2 * i + 1]));
 	vst1q_u8(p, vuzp1q_u8(vreinterpretq_u8_u16(by2[0]), vreinterpretq_u8_u16(by2[1])));
 }
-
-EMB_ALWAYS_INLINE void
-v16_store_quads(uint8_t *p, const v16 z[4])
-{
-	EMB_UNROLL
-	for (int i = 0; i < 4; i++)
-	{
-		uint32x4_t	quads = vreinterpretq_u32_f32(z[0].q[i]);
-
-		/* each shift leaves the bytes below it alone and overwrites those above */
-		quads = vsliq_n_u32(quads, vreinterpretq_u32_f32(z[1].q[i]), 8);
-		quads = vsliq_n_u32(quads, vreinterpretq_u32_f32(z[2].q[i]), 16);
-		quads = vsliq_n_u32(quads, vreinterpretq_u32_f32(z[3].q[i]), 24);
-		vst1q_u8(p + 16 * i, vreinterpretq_u8_u32(quads));
-	}
-}

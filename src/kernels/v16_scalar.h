@@ -151,15 +151,3 @@ v16_store_bytes(uint8_t *p, v16 z)
 		p[i] = (uint8_t) bits;
 	}
 }
-
-EMB_ALWAYS_INLINE void
-v16_store_quads(uint8_t *p, const v16 z[4])
-{
-	uint8_t		bytes[4][16];
-
-	for (int j = 0; j < 4; j++)
-		v16_store_bytes(bytes[j], z[j]);
-	for (int i = 0; i < 16; i++)
-		for (int j = 0; j < 4; j++)
-			p[i * 4 + j] = bytes[j][i];
-}

@@ -367,12 +367,13 @@ test_muladd_f32(const EmbKernels *k, const EmbKernels *scalar)
 /* test_kernels_i8.c has these. */
 #define test_gemm_i8(k, scalar)
 #define test_activate_rows(k, scalar)
-#define test_quantize_i8(k, scalar)
 #define test_quantize_u8(k, scalar)
 #define test_quantize_range_u8(k, scalar)
-#define test_softmax_u8(k, scalar)
-#define test_pack_keys_i8(k, scalar)
-#define test_pack_values_i8(k, scalar)
+
+/* test_attend.c has these. */
+#define test_quantize_heads(k, scalar)
+#define test_pack_head_i8(k, scalar)
+#define test_attend_i8(k, scalar)
 
 /* An operation without a test does not link. */
 static void

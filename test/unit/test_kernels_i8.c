@@ -7,9 +7,7 @@
 #include <float.h>
 #include <math.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "kernels/cpu.h"
 #include "kernels/registry.h"
 #include "unit.h"
 
@@ -61,105 +59,7 @@ gemm_i8_amx_modelled(const EmbGemmI8 *g)
 }
 #endif
 
-#define BUFFER_BYTES	(1 << 20)
-
-/* A buffer whose end is the end of mapped memory. */
-typedef struct Guarded
-{
-	uint8_t    *end;
-} Guarded;
-
-static Guarded
-guarded(void)
-{
-	size_t		page = sysconf(_SC_PAGESIZE);
-	uint8_t    *p = mmap(NULL, BUFFER_BYTES + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED || mprotect(p + BUFFER_BYTES, page, PROT_NONE) != 0)
-	{
-		perror("mmap");
-		exit(1);
-	}
-	return (Guarded) {p + BUFFER_BYTES};
-}
-
-/* The last size bytes of the buffer. */
-static void *
-place(Guarded g, size_t size)
-{
-	if (size > BUFFER_BYTES)
-		abort();
-	return g.end - size;
-}
-
-static uint32_t seed = 20240607;
-
-static uint32_t
-next_random(void)
-{
-	seed = seed * 1664525u + 1013904223u;
-	return seed >> 8;
-}
-
-static void
-fill_bytes(void *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		((uint8_t *) p)[i] = (uint8_t) next_random();
-}
-
-/* -4 .. 4, or with wild also zeros, denormals, huge, infinite and NaN. */
-static void
-fill_floats(float *x, size_t n, int wild)
-{
-	static const float odd[] = {0.0f, -0.0f, 1e-40f, -1e-35f, 3e38f, -3e38f, INFINITY, -INFINITY, NAN, 1e-30f, -1e30f};
-
-	for (size_t i = 0; i < n; i++)
-	{
-		float		v = (float) ((int32_t) next_random() - (1 << 23)) * 0x1p-21f;
-
-		if (wild && next_random() % 5 == 0)
-			v = odd[next_random() % (sizeof(odd) / sizeof(odd[0]))];
-		memcpy((uint8_t *) x + i * sizeof(float), &v, sizeof(v));
-	}
-}
-
-/* What every level is run on: all sets of instructions this machine has. */
-#define EMB_OP(op, result, arguments) static struct { const char *isa; emb_op_##op *fn; } list_##op[8]; static int n_##op;
-#include "kernels/kernels.def"
-
-static bool
-has_scalar(void)
-{
-	return true;
-}
-
-#define has_avx2 emb_cpu_has_avx2
-#define has_avxvnni emb_cpu_has_avxvnni
-#define has_avx512 emb_cpu_has_avx512vnni
-#define has_avx512vnni emb_cpu_has_avx512vnni
-#define has_amx() (emb_cpu_has_amx() && emb_cpu_permit_amx())
-#define has_neon emb_cpu_has_neon
-#define has_neoni8mm emb_cpu_has_neoni8mm
-
-static void
-list_kernels(void)
-{
-#define ADD(isa_, op) \
-	if (has_##isa_()) \
-	{ \
-		list_##op[n_##op].isa = #isa_; \
-		list_##op[n_##op++].fn = emb_##op##_##isa_; \
-	}
-#define EMB_KERNEL(isa_, op) ADD(isa_, op)
-#if defined(__x86_64__)
-#define EMB_KERNEL_X86(isa_, op) ADD(isa_, op)
-#endif
-#if defined(__aarch64__)
-#define EMB_KERNEL_ARM64(isa_, op) ADD(isa_, op)
-#endif
-#include "kernels/kernels.def"
-}
+#include "kernel_util.h"
 
 /*
  * gemm_i8
@@ -184,8 +84,6 @@ typedef struct GemmCase
 	EmbActKind	act;
 	bool		has_factor;
 } GemmCase;
-
-static Guarded bufs[12];
 
 /* The columns' real sums, as kernels.h asks. */
 static void
@@ -363,14 +261,6 @@ static const int32_t lengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 53, 63, 64, 65, 
 #define N_LENGTHS ((int) (sizeof(lengths) / sizeof(lengths[0])))
 
 static int
-report(int differs, const char *op, const char *isa, int32_t n)
-{
-	if (differs)
-		printf("# %s %s differs at n = %d\n", op, isa, n);
-	return differs;
-}
-
-static int
 compare_quantize(int32_t n, int wild, bool has_factor, int pad)
 {
 	float	   *x = place(bufs[0], 4 * n);
@@ -386,15 +276,6 @@ compare_quantize(int32_t n, int wild, bool has_factor, int pad)
 		memset(x, 0, 4 * n);
 	if (has_factor)
 		fill_floats(factor, n, wild);
-	scale = emb_quantize_i8_scalar(x, factor, n, n + pad, expected);
-	for (int i = 0; i < n_quantize_i8; i++)
-	{
-		float		other = list_quantize_i8[i].fn(x, factor, n, n + pad, memset(got, 0x55, n + pad));
-
-		n_wrong += report(memcmp(&scale, &other, 4) != 0 || memcmp(expected, got, n + pad) != 0,
-						  "quantize_i8", list_quantize_i8[i].isa, n);
-	}
-	n_wrong += report(!isfinite(scale) || scale <= 0, "scale of quantize_i8", "scalar", n);
 	scale = emb_quantize_u8_scalar(x, factor, n, n + pad, expected, &zero);
 	for (int i = 0; i < n_quantize_u8; i++)
 	{
@@ -406,23 +287,6 @@ compare_quantize(int32_t n, int wild, bool has_factor, int pad)
 	}
 	n_wrong += report(!isfinite(scale) || scale <= 0 || zero < 0 || zero > 255, "scale of quantize_u8", "scalar", n);
 	return n_wrong;
-}
-
-static int
-compare_softmax(int32_t n, int wild, float scale, int pad)
-{
-	float	   *x = place(bufs[0], 4 * n);
-	uint8_t    *expected = place(bufs[2], n + pad),
-			   *got = place(bufs[3], n + pad);
-	int32_t		sum;
-	int			n_wrong = 0;
-
-	fill_floats(x, n, wild);
-	sum = emb_softmax_u8_scalar(x, n, n + pad, scale, expected);
-	for (int i = 0; i < n_softmax_u8; i++)
-		n_wrong += report(list_softmax_u8[i].fn(x, n, n + pad, scale, memset(got, 0x55, n + pad)) != sum ||
-						  memcmp(expected, got, n + pad) != 0, "softmax_u8", list_softmax_u8[i].isa, n);
-	return n_wrong + report(sum < (wild ? 1 : 255), "sum of softmax_u8", "scalar", n);
 }
 
 /* Rows with a gap of slack floats between them, activated, and their ranges quantized. */
@@ -478,54 +342,6 @@ compare_activate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, in
 	return n_wrong;
 }
 
-static int
-compare_pack_keys(int32_t n_tokens, int32_t d, int slack, int wild)
-{
-	size_t		stride = d + slack;
-	size_t		n_k = (n_tokens - 1) * stride + d;
-	size_t		n_panel = (size_t) (d + 3) / 4 * 64;
-	float	   *k = place(bufs[0], 4 * n_k);
-	int8_t	   *panels[2] = {place(bufs[2], n_panel), place(bufs[3], n_panel)};
-	float	   *scales[2] = {place(bufs[4], 64), place(bufs[5], 64)};
-	int32_t    *sums[2] = {place(bufs[6], 64), place(bufs[7], 64)};
-	int			n_wrong = 0;
-
-	fill_floats(k, n_k, wild);
-	emb_pack_keys_i8_scalar(k, stride, n_tokens, d, panels[0], scales[0], sums[0]);
-	for (int i = 0; i < n_pack_keys_i8; i++)
-	{
-		memset(panels[1], 0x55, n_panel);
-		list_pack_keys_i8[i].fn(k, stride, n_tokens, d, panels[1], scales[1], sums[1]);
-		n_wrong += report(memcmp(panels[0], panels[1], n_panel) != 0 || memcmp(scales[0], scales[1], 64) != 0 ||
-						  memcmp(sums[0], sums[1], 64) != 0, "pack_keys_i8", list_pack_keys_i8[i].isa, d);
-	}
-	sum_columns(panels[0], (d + 3) / 4, 1, sums[1]);
-	return n_wrong + report(memcmp(sums[0], sums[1], 64) != 0, "sums of pack_keys_i8", "scalar", d);
-}
-
-static int
-compare_pack_values(int32_t n_tokens, int32_t n_columns, int slack, int wild)
-{
-	size_t		stride = n_columns + slack;
-	size_t		n_v = (n_tokens - 1) * stride + n_columns;
-	size_t		n_panel = (size_t) (n_tokens + 3) / 4 * 64;
-	float	   *v = place(bufs[0], 4 * n_v);
-	int8_t	   *panels[2] = {place(bufs[2], n_panel), place(bufs[3], n_panel)};
-	float	   *scales[2] = {place(bufs[4], 64), place(bufs[5], 64)};
-	int			n_wrong = 0;
-
-	fill_floats(v, n_v, wild);
-	emb_pack_values_i8_scalar(v, stride, n_tokens, n_columns, panels[0], scales[0]);
-	for (int i = 0; i < n_pack_values_i8; i++)
-	{
-		memset(panels[1], 0x55, n_panel);
-		list_pack_values_i8[i].fn(v, stride, n_tokens, n_columns, panels[1], scales[1]);
-		n_wrong += report(memcmp(panels[0], panels[1], n_panel) != 0 || memcmp(scales[0], scales[1], 64) != 0,
-						  "pack_values_i8", list_pack_values_i8[i].isa, n_tokens);
-	}
-	return n_wrong;
-}
-
 static void
 test_rows(void)
 {
@@ -549,81 +365,26 @@ test_rows(void)
 					n_wrong += compare_activate((EmbActKind) act, n_rows, n_panels, n_rows - 1, wild, true);
 				}
 	CHECKF(n_wrong == 0, "%d rows activated differ", n_wrong);
-	n_wrong = 0;
-	for (int i = 0; i < N_LENGTHS; i++)
-		for (int wild = 0; wild < 2; wild++)
-		{
-			n_wrong += compare_softmax(lengths[i], wild, 0.177f, i % 4);
-			n_wrong += compare_softmax(lengths[i], wild, 30.0f, 0);
-		}
-	n_wrong += compare_softmax(65536, 0, 1e-6f, 0);
-	CHECKF(n_wrong == 0, "%d softmax rows differ", n_wrong);
-	n_wrong = 0;
-	for (int i = 0; i < N_LENGTHS; i++)
-		for (int n = 1; n <= 16; n += i % 2 ? 5 : 1)
-			for (int wild = 0; wild < 2; wild++)
-			{
-				n_wrong += compare_pack_keys(n, lengths[i], n % 3, wild);
-				n_wrong += compare_pack_values(lengths[i], n, n % 3, wild);
-			}
-	CHECKF(n_wrong == 0, "%d packed panels differ", n_wrong);
-}
-
-/* Not fmax: gcc 12 for arm64 fails to compile a loop of it. */
-static double
-larger(double a, double b)
-{
-	return a > b ? a : b;
 }
 
 /* Scalar against double arithmetic. */
 static void
 test_rows_meaning(void)
 {
-	float		x[100],
-				factor[100];
+	float		x[100];
 	uint8_t		q[128];
-	int32_t		zero,
-				sum,
-				expected_sum = 0;
-	double		worst_i8 = 0,
-				worst_u8 = 0,
-				worst_p = 0;
-	double		scale_i8,
-				scale_u8;
-	int			ends = 0;
+	int32_t		zero;
+	double		worst = 0;
+	double		scale;
 
 	fill_floats(x, 100, 0);
-	fill_floats(factor, 100, 0);
-	scale_i8 = emb_quantize_i8_scalar(x, factor, 100, 128, q);
-	for (int i = 0; i < 100; i++)
-	{
-		worst_i8 = larger(worst_i8, fabs((q[i] - 128) * scale_i8 - (double) (x[i] * factor[i])) / scale_i8);
-		ends += q[i] == 1 || q[i] == 255;
-	}
-	CHECKF(worst_i8 < 0.5001 && ends == 1, "%g steps, %d at the ends", worst_i8, ends);
 	for (int i = 0; i < 100; i++)
 		x[i] = x[i] < -0.2f ? -0.2f : x[i];
-	scale_u8 = emb_quantize_u8_scalar(x, NULL, 100, 100, q, &zero);
+	scale = emb_quantize_u8_scalar(x, NULL, 100, 100, q, &zero);
 	for (int i = 0; i < 100; i++)
-		worst_u8 = larger(worst_u8, fabs((q[i] - zero) * scale_u8 - x[i]) / scale_u8);
-	CHECKF(worst_u8 < 1.0, "%g steps, zero %d", worst_u8, zero);
-	fill_floats(x, 100, 0);
-	sum = emb_softmax_u8_scalar(x, 100, 104, 0.5f, q);
-	for (int i = 0; i < 100; i++)
-	{
-		double		largest = -1e9;
-
-		for (int j = 0; j < 100; j++)
-			largest = larger(largest, x[j]);
-		worst_p = larger(worst_p, fabs(q[i] - 255 * exp((x[i] - largest) * 0.5)));
-		expected_sum += q[i];
-	}
-	CHECKF(worst_p < 0.502, "%g", worst_p);
-	CHECK(sum == expected_sum && q[100] == 0 && q[103] == 0);
-	/* a row of zeros, then one below any number that counts */
+		worst = larger(worst, fabs((q[i] - zero) * scale - x[i]) / scale);
+	CHECKF(worst < 1.0, "%g steps, zero %d", worst, zero);
 	memset(x, 0, sizeof(x));
-	CHECK(emb_quantize_i8_scalar(x, NULL, 3, 4, q) < 1e-31f && q[0] == 128 && q[2] == 128 && q[3] == 0);
 	CHECK(emb_quantize_u8_scalar(x, NULL, 3, 4, q, &zero) < 1e-31f && q[0] == 0 && zero == 0);
 }
 
@@ -646,7 +407,7 @@ test_activations(void)
 			float		y[EMB_PANEL] = {(float) x};
 
 			emb_activate_rows_scalar((EmbActKind) act, y, EMB_PANEL, 1, 1, NULL, NULL);
-			worst[act] = fmax(worst[act], fabs(y[0] - exact[act]));
+			worst[act] = larger(worst[act], fabs(y[0] - exact[act]));
 			if (act != EMB_ACT_KIND_NONE && (fabs(x) >= 4 || x == 0))
 				n_inexact += y[0] != (x > 0 ? x : 0) || signbit(y[0]);
 		}
@@ -660,11 +421,12 @@ test_activations(void)
 static void
 test_ties(void)
 {
-	float		x[6] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f};
+	float		x[6] = {255.0f, 0.5f, 1.5f, 2.5f, 3.5f, 4.5f};
 	uint8_t		q[6];
+	int32_t		zero;
 
-	CHECK(emb_quantize_i8_scalar(x, NULL, 6, 6, q) == 1.0f);
-	CHECK(q[0] == 255 && q[1] == 128 && q[2] == 130 && q[3] == 130 && q[4] == 128 && q[5] == 126);
+	CHECK(emb_quantize_u8_scalar(x, NULL, 6, 6, q, &zero) == 1.0f && zero == 0);
+	CHECK(q[0] == 255 && q[1] == 0 && q[2] == 2 && q[3] == 2 && q[4] == 4 && q[5] == 4);
 }
 
 static void
@@ -689,9 +451,7 @@ main(void)
 {
 	EmbFpState	fp = emb_fp_enter();
 
-	for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
-		bufs[i] = guarded();
-	list_kernels();
+	prepare_kernels();
 #if defined(__x86_64__)
 	if (emb_cpu_has_avx512vnni())
 	{

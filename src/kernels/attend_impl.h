@@ -1,0 +1,397 @@
+/*
+ * attend_impl.h
+ *		Attention in int8, as kernels.h defines it, written once over vectors of
+ *		16 and compiled for each level.
+ *
+ * Besides what v16_math.h asks for, the includer defines
+ *
+ *		ATTEND_ROWS					queries of a tile, 1 .. 6
+ *		ATTEND_PANELS				panels of keys or of value columns of a tile: 1 or 4
+ *		i32x16						16 numbers of 32 bits, with
+ *		i32x16_zero, _load, _store, _sub
+ *		quads_u8, quads_s8			4 bytes for all lanes, 4 bytes for each
+ *		quads_u8_load(p), quads_s8_load(p)
+ *		i32x16_dot(sum, a, b)		sum + the products of 4 bytes a lane
+ *		v16_from_i32(i)				conversion, to nearest even
+ *		v16_exp2_split(x, lowest, &m)	i = max(rint(x), lowest); bits of m = (i & 0x7FFFFF) + bits of 1;
+ *									returns i - (i & 0x7FFFFF)
+ *		v16_add_bits(a, i)			bits of a + i
+ *		v16_log2_split(x, &m)		x = m 2^n, m in sqrt 1/2 .. sqrt 2 by its bits; returns n
+ *		interleave_rows(rows, to)	to[4 c + i] = rows[i][c] for c < 16, i < 4
+ *		transpose_dwords			transpose_f32 of any level
+ *
+ * The tile of queries is what stays: its scores against all keys (12 KB for 6
+ * queries of 512 keys) are in the first-level cache when they become codes, and
+ * these when they meet the values.
+ */
+#include "kernels/v16_math.h"
+
+#define GROUP_BYTES (EMB_PANEL * EMB_GROUP)
+
+/* The least exponent of 2^x, in steps of 2^-23. */
+#define EXP2_LOWEST (-100 * (1 << 23))
+
+/* A score so low that no key has it, and 0 for the sums: what stands behind the last token. */
+#define LOG_OF_NOTHING -1e38f
+
+/* -------------------------------------------------------------- packing */
+
+/* log2 for x > 0; absolute error 2.2e-6 (a minimax fit of our own), rounding included. */
+V16_INLINE v16
+log2_v16(v16 x)
+{
+	v16			m;
+	v16			n = v16_log2_split(x, &m);
+	v16			f = v16_sub(m, v16_set(1.0f));
+	v16			p = v16_set(-0x1.a71992p-3f);
+
+	p = v16_fma(p, f, v16_set(0x1.49e2f2p-2f));
+	p = v16_fma(p, f, v16_set(-0x1.784f4cp-2f));
+	p = v16_fma(p, f, v16_set(0x1.eada34p-2f));
+	p = v16_fma(p, f, v16_set(-0x1.713832p-1f));
+	p = v16_fma(p, f, v16_set(0x1.7155acp+0f));
+	return v16_fma(p, f, n);
+}
+
+/* One panel of keys and, from it, what their products start from. */
+V16_INLINE void
+pack_keys(const int8_t *k, size_t stride, int32_t n_tokens, int32_t n_groups, int8_t *panel, int32_t *starts)
+{
+	static const uint8_t zeros[EMB_GROUP] = {128, 128, 128, 128};
+	quads_u8	zero = quads_u8_load(zeros);
+	i32x16		sum = i32x16_zero();
+
+	/* a group is moved as a float: nothing is computed with it */
+	transpose_dwords((const float *) k, stride / EMB_GROUP, n_tokens, n_groups, (float *) panel);
+	for (int32_t i = 0; i < n_groups; i++)
+		sum = i32x16_dot(sum, zero, quads_s8_load(panel + (size_t) i * GROUP_BYTES));
+	i32x16_store(starts, i32x16_sub(i32x16_zero(), sum));
+}
+
+/* Scales of up to 16 tokens, and of the values what becomes of them. */
+V16_INLINE void
+pack_scales(const float *k_scales, const float *v_scales, int32_t n_tokens,
+			float *key_scales, float *value_logs, float *value_inverses)
+{
+	int			n = n_tokens < EMB_PANEL ? n_tokens : EMB_PANEL;
+	v16			v = v16_keep(v16_load_part(v_scales, n), n, 1.0f);
+
+	v16_store(key_scales, v16_load_part(k_scales, n));
+	v16_store(value_logs, v16_keep(v16_mul(log2_v16(v), v16_set(0x1p23f)), n, LOG_OF_NOTHING));
+	v16_store(value_inverses, v16_keep(v16_div(v16_set(1.0f), v), n, 0.0f));
+}
+
+/* Four tokens' values, n_columns of them, in groups; rows past the last token are zeros. */
+V16_INLINE void
+pack_values(const int8_t *v, size_t stride, int32_t n_tokens, int32_t n_columns, int8_t *to)
+{
+	static const int8_t nothing[EMB_PANEL];
+	int32_t		c = 0;
+
+	for (; n_columns - c >= EMB_PANEL; c += EMB_PANEL)
+	{
+		const int8_t *rows[EMB_GROUP];
+
+		for (int i = 0; i < EMB_GROUP; i++)
+			rows[i] = i < n_tokens ? v + i * stride + c : nothing;
+		interleave_rows(rows, to + c * EMB_GROUP);
+	}
+	if (c < n_columns)
+	{
+		int8_t		last[EMB_GROUP][EMB_PANEL] = {{0}};
+		const int8_t *rows[EMB_GROUP] = {last[0], last[1], last[2], last[3]};
+
+		for (int i = 0; i < EMB_GROUP && i < n_tokens; i++)
+			memcpy(last[i], v + i * stride + c, n_columns - c);
+		interleave_rows(rows, to + c * EMB_GROUP);
+	}
+}
+
+void
+EMB_NAME(pack_head_i8) (const EmbHeadRowsI8 *rows, const EmbHeadI8 *head)
+{
+	int32_t		n_groups = (head->head_size + EMB_GROUP - 1) / EMB_GROUP;
+	size_t		v_group = emb_head_i8_columns(head->head_size) * EMB_GROUP;
+	int32_t		n_padded = (int32_t) emb_head_i8_tokens(head->n_tokens);
+
+	for (int32_t t = 0; t < n_padded; t += EMB_PANEL)
+	{
+		int32_t		left = head->n_tokens - t;
+
+		pack_keys(rows->k + t * rows->stride, rows->stride, left < EMB_PANEL ? left : EMB_PANEL, n_groups,
+				  head->keys + (size_t) t * n_groups * EMB_GROUP, head->key_starts + t);
+		pack_scales(rows->k_scales + t, rows->v_scales + t, left, head->key_scales + t, head->value_logs + t,
+					head->value_inverses + t);
+	}
+	for (int32_t t = 0; t < n_padded; t += EMB_GROUP)
+		pack_values(rows->v + t * rows->stride, rows->stride, head->n_tokens - t, head->head_size,
+					head->values + t / EMB_GROUP * v_group);
+}
+
+/* --------------------------------------------------------------- scores */
+
+/* Queries that go together from the first key to the result. */
+typedef struct AttendTile
+{
+	const EmbAttendI8 *a;
+	const uint8_t *q;
+	float	   *out;
+	size_t		n_tokens;		/* with those that fill the last panel: what lies between rows of scores and codes */
+	float		factors[ATTEND_ROWS];	/* of the scores of each row */
+	v16			largest[ATTEND_ROWS];	/* of each row and lane */
+	float		shares[ATTEND_ROWS];
+} AttendTile;
+
+/* One step over n_rows rows and n_panels panels from a panel on. */
+typedef void (*AttendStep) (AttendTile *t, int32_t panel);
+
+/* n_rows and n_panels are constants of each instance below, here and in combine_panels. */
+EMB_ALWAYS_INLINE void
+score_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
+{
+	const EmbHeadI8 *head = &t->a->head;
+	size_t		stride = (size_t) (head->head_size + EMB_GROUP - 1) / EMB_GROUP * GROUP_BYTES;
+	size_t		q_stride = t->a->q_stride;
+	const int8_t *k = head->keys + panel * stride;
+	const int8_t *k_end = k + stride;
+	const uint8_t *q = t->q;
+	v16			largest[ATTEND_ROWS];
+	i32x16		sums[ATTEND_ROWS][ATTEND_PANELS];
+
+	EMB_UNROLL
+	for (int r = 0; r < n_rows; r++)
+	{
+		EMB_UNROLL
+		for (int p = 0; p < n_panels; p++)
+			sums[r][p] = i32x16_load(head->key_starts + (panel + p) * EMB_PANEL);
+	}
+	do
+	{
+		quads_s8	keys[ATTEND_PANELS];
+
+		EMB_UNROLL
+		for (int p = 0; p < n_panels; p++)
+			keys[p] = quads_s8_load(k + p * stride);
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+		{
+			quads_u8	query = quads_u8_load(q + r * q_stride);
+
+			EMB_UNROLL
+			for (int p = 0; p < n_panels; p++)
+				sums[r][p] = i32x16_dot(sums[r][p], query, keys[p]);
+		}
+		k += GROUP_BYTES;
+		q += EMB_GROUP;
+	} while (k < k_end);
+	EMB_UNROLL
+	for (int p = 0; p < n_panels; p++)
+	{
+		int32_t		column = (panel + p) * EMB_PANEL;
+		v16			scale = v16_load(head->key_scales + column);
+		v16			log = v16_load(head->value_logs + column);
+
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+		{
+			v16			factor = v16_mul(v16_set(t->factors[r]), scale);
+			v16			u = v16_fma(v16_from_i32(sums[r][p]), factor, log);
+
+			v16_store(t->a->scores + r * t->n_tokens + column, u);
+			largest[r] = v16_max(u, p == 0 ? t->largest[r] : largest[r]);
+		}
+	}
+	EMB_UNROLL
+	for (int r = 0; r < n_rows; r++)
+		t->largest[r] = largest[r];
+}
+
+/* -------------------------------------------------------------- softmax */
+
+/*
+ * 255 * 2^(x / 2^23) for x <= 0; what is below 2^-100 becomes that. P(m) = 255
+ * * 2^(m - 1) on [1, 2] is a minimax fit of our own: relative error 7.5e-5, a
+ * 50th of a code at most.
+ */
+V16_INLINE v16
+exp2_255_v16(v16 x)
+{
+	v16			m;
+	i32x16		n = v16_exp2_split(x, EXP2_LOWEST, &m);
+	v16			p = v16_set(0x1.3e570ep+4f);
+
+	p = v16_fma(p, m, v16_set(-0x1.055440p+1f));
+	p = v16_fma(p, m, v16_set(0x1.e75408p+6f));
+	p = v16_fma(p, m, v16_set(0x1.cd2d50p+6f));
+	return v16_add_bits(p, n);
+}
+
+/* Codes of one row; returns the sum behind its share. */
+V16_INLINE float
+weigh_row(const float *u, const float *inverses, float largest, int32_t n, uint8_t *p)
+{
+	v16			origin = v16_set(largest);
+	v16			sum = v16_set(0.0f);
+
+	for (int32_t i = 0; i < n; i += EMB_PANEL)
+	{
+		v16			e = exp2_255_v16(v16_sub(v16_load(u + i), origin));
+
+		v16_store_bytes(p + i, v16_add(e, v16_set(ROUNDER)));
+		sum = v16_fma(e, v16_load(inverses + i), sum);
+	}
+	return v16_sum(sum);
+}
+
+/* --------------------------------------------------------------- values */
+
+/* The codes of n_rows rows times n_panels panels of value columns. */
+EMB_ALWAYS_INLINE void
+combine_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
+{
+	const EmbHeadI8 *head = &t->a->head;
+	size_t		stride = emb_head_i8_columns(head->head_size) * EMB_GROUP;
+	size_t		p_stride = t->n_tokens;
+	const uint8_t *p = t->a->codes;
+	const uint8_t *p_end = p + head->n_tokens;
+	const int8_t *v = head->values + panel * GROUP_BYTES;
+	float	   *out = t->out + panel * EMB_PANEL;
+	int32_t		n_columns = head->head_size - panel * EMB_PANEL;
+	float		aside[ATTEND_ROWS * ATTEND_PANELS * EMB_PANEL];	/* where the last panel is a part */
+	float	   *to = n_columns < n_panels * EMB_PANEL ? aside : out;
+	size_t		to_stride = to == aside ? ATTEND_PANELS * EMB_PANEL : t->a->out_stride;
+	i32x16		sums[ATTEND_ROWS][ATTEND_PANELS];
+
+	EMB_UNROLL
+	for (int r = 0; r < n_rows; r++)
+	{
+		EMB_UNROLL
+		for (int c = 0; c < n_panels; c++)
+			sums[r][c] = i32x16_zero();
+	}
+	do
+	{
+		quads_s8	values[ATTEND_PANELS];
+
+		EMB_UNROLL
+		for (int c = 0; c < n_panels; c++)
+			values[c] = quads_s8_load(v + c * GROUP_BYTES);
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+		{
+			quads_u8	codes = quads_u8_load(p + r * p_stride);
+
+			EMB_UNROLL
+			for (int c = 0; c < n_panels; c++)
+				sums[r][c] = i32x16_dot(sums[r][c], codes, values[c]);
+		}
+		v += stride;
+		p += EMB_GROUP;
+	} while (p < p_end);
+	EMB_UNROLL
+	for (int r = 0; r < n_rows; r++)
+	{
+		v16			share = v16_set(t->shares[r]);
+
+		EMB_UNROLL
+		for (int c = 0; c < n_panels; c++)
+			v16_store(to + r * to_stride + c * EMB_PANEL, v16_mul(v16_from_i32(sums[r][c]), share));
+	}
+	for (int r = 0; to == aside && r < n_rows; r++)
+		memcpy(out + r * t->a->out_stride, aside + r * to_stride, n_columns * sizeof(float));
+}
+
+/* ---------------------------------------------------------------- tiles */
+
+#define STEP(step, rows, panels) \
+static void \
+step##_##rows##x##panels(AttendTile *t, int32_t panel) \
+{ \
+	step##_panels(t, panel, rows, panels); \
+}
+
+#if ATTEND_ROWS == 1
+#define STEPS(step, panels) STEP(step, 1, panels)
+#define STEP_NAMES(step, panels) {step##_1x##panels}
+#elif ATTEND_ROWS == 4
+#define STEPS(step, panels) STEP(step, 1, panels) STEP(step, 2, panels) STEP(step, 3, panels) STEP(step, 4, panels)
+#define STEP_NAMES(step, panels) {step##_1x##panels, step##_2x##panels, step##_3x##panels, step##_4x##panels}
+#else
+#define STEPS(step, panels) STEP(step, 1, panels) STEP(step, 2, panels) STEP(step, 3, panels) \
+	STEP(step, 4, panels) STEP(step, 5, panels) STEP(step, 6, panels)
+#define STEP_NAMES(step, panels) {step##_1x##panels, step##_2x##panels, step##_3x##panels, \
+	step##_4x##panels, step##_5x##panels, step##_6x##panels}
+#endif
+
+STEPS(score, 1)
+STEPS(combine, 1)
+#if ATTEND_PANELS == 4
+STEPS(score, 2)
+STEPS(score, 4)
+STEPS(combine, 2)
+STEPS(combine, 4)
+#endif
+
+/* All panels of n_panels, in steps of 4, 2 and 1 where the level has them. */
+static void
+run_steps(AttendTile *t, const AttendStep steps[][ATTEND_ROWS], int32_t n_rows, int32_t n_panels)
+{
+	int32_t		panel = 0;
+
+#if ATTEND_PANELS == 4
+	for (; n_panels - panel >= 4; panel += 4)
+		steps[2][n_rows - 1] (t, panel);
+	if (n_panels - panel >= 2)
+	{
+		steps[1][n_rows - 1] (t, panel);
+		panel += 2;
+	}
+#endif
+	for (; panel < n_panels; panel++)
+		steps[0][n_rows - 1] (t, panel);
+}
+
+#if ATTEND_PANELS == 4
+static const AttendStep score[][ATTEND_ROWS] = {STEP_NAMES(score, 1), STEP_NAMES(score, 2), STEP_NAMES(score, 4)};
+static const AttendStep combine[][ATTEND_ROWS] = {STEP_NAMES(combine, 1), STEP_NAMES(combine, 2), STEP_NAMES(combine, 4)};
+#else
+static const AttendStep score[][ATTEND_ROWS] = {STEP_NAMES(score, 1)};
+static const AttendStep combine[][ATTEND_ROWS] = {STEP_NAMES(combine, 1)};
+#endif
+
+/* n_rows queries from the first'th on */
+static void
+attend_rows(AttendTile *t, int32_t first, int32_t n_rows)
+{
+	const EmbAttendI8 *a = t->a;
+
+	t->q = a->q + first * a->q_stride;
+	t->out = a->out + first * a->out_stride;
+	for (int32_t r = 0; r < n_rows; r++)
+	{
+		t->factors[r] = a->q_scales[first + r] * a->scale;
+		t->largest[r] = v16_set(-FLT_MAX);
+	}
+	run_steps(t, score, n_rows, (int32_t) t->n_tokens / EMB_PANEL);
+	for (int32_t r = 0; r < n_rows; r++)
+		t->shares[r] = 1.0f / weigh_row(a->scores + r * t->n_tokens, a->head.value_inverses, v16_largest(t->largest[r]),
+										(int32_t) t->n_tokens, a->codes + r * t->n_tokens);
+	run_steps(t, combine, n_rows, (int32_t) emb_head_i8_columns(a->head.head_size) / EMB_PANEL);
+}
+
+void
+EMB_NAME(attend_i8) (const EmbAttendI8 *a)
+{
+	int32_t		n_tiles = (a->n_queries - 1) / ATTEND_ROWS + 1;
+	int32_t		first = 0;
+	AttendTile	t = {.a = a, .n_tokens = emb_head_i8_tokens(a->head.n_tokens)};
+
+	for (int32_t i = 0; i < n_tiles; i++)
+	{
+		/* evenly: 13 is 5 + 4 + 4, not 6 + 6 + 1 */
+		int32_t		n_rows = a->n_queries / n_tiles + (i < a->n_queries % n_tiles);
+
+		attend_rows(&t, first, n_rows);
+		first += n_rows;
+	}
+}

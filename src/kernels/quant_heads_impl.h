@@ -1,0 +1,76 @@
+/*
+ * quant_heads_impl.h
+ *		quantize_heads as kernels.h defines it, behind quant_impl.h.
+ */
+
+/* Heads whose largest elements are divided at a time. */
+#define HEADS_MAX 16
+
+/* Bounds of what is quantized for attention: products of scales stay far from the ends of float. */
+#define HEAD_MIN 1e-12f
+#define HEAD_MAX 1e12f
+
+/* q[i] = zero + rint(y inverse), zeros from d to its next multiple of 4 */
+EMB_ALWAYS_INLINE void
+store_head(const float *x, int32_t d, float inverse, float zero, uint8_t *q)
+{
+	v16			inv = v16_set(inverse);
+	v16			rounder = v16_set(ROUNDER + zero);
+	int			lo = (int) zero - 127;
+	int			hi = (int) zero + 127;
+	int32_t		i = 0;
+
+	for (; d - i >= 16; i += 16)
+		v16_store_bytes(q + i, code_v16(v16_load(x + i), inv, rounder, lo, hi));
+	if (i < d)
+	{
+		uint8_t		last[16];
+		v16			z = code_v16(v16_load_part(x + i, d - i), inv, rounder, lo, hi);
+
+		v16_store_bytes(last, v16_keep(z, d - i, ROUNDER));
+		memcpy(q + i, last, (d - i + EMB_GROUP - 1) / EMB_GROUP * EMB_GROUP);
+	}
+}
+
+/* The divisions of up to 16 heads are one. */
+EMB_ALWAYS_INLINE void
+quantize_some_heads(const float *x, int32_t n_heads, int32_t d, int32_t zero, uint8_t *q,
+					float *scales, size_t scale_stride)
+{
+	size_t		q_stride = (size_t) (d + EMB_GROUP - 1) / EMB_GROUP * EMB_GROUP;
+	float		m[HEADS_MAX] = {0};
+	float		inverse[HEADS_MAX];
+	v16			magnitudes;
+
+	for (int32_t head = 0; head < n_heads; head++)
+	{
+		v16			largest = v16_set(0.0f);
+
+		for (int32_t i = 0; i < d; i += 16)
+			largest = v16_max(v16_abs(load_scaled(x + (size_t) head * d, NULL, i, d)), largest);
+		m[head] = v16_largest(largest);
+	}
+	magnitudes = clamp_v16(v16_load(m), HEAD_MIN, HEAD_MAX);
+	v16_store(inverse, v16_div(v16_set(127.0f), magnitudes));
+	v16_store(m, v16_div(magnitudes, v16_set(127.0f)));
+	for (int32_t head = 0; head < n_heads; head++)
+	{
+		scales[head * scale_stride] = m[head];
+		store_head(x + (size_t) head * d, d, inverse[head], (float) zero, q + head * q_stride);
+	}
+}
+
+void
+EMB_NAME(quantize_heads) (const float *x, int32_t n_heads, int32_t d, int32_t zero, uint8_t *q,
+						  float *scales, size_t scale_stride)
+{
+	size_t		q_stride = (size_t) (d + EMB_GROUP - 1) / EMB_GROUP * EMB_GROUP;
+
+	for (int32_t head = 0; head < n_heads; head += HEADS_MAX)
+	{
+		int32_t		n = n_heads - head < HEADS_MAX ? n_heads - head : HEADS_MAX;
+
+		quantize_some_heads(x + (size_t) head * d, n, d, zero, q + head * q_stride, scales + head * scale_stride,
+							scale_stride);
+	}
+}

@@ -1,0 +1,377 @@
+/*
+ * test_attend.c
+ *		The kernels of int8 attention against scalar, bit for bit, and scalar
+ *		against softmax(Q K^T) V in double.
+ */
+#include <float.h>
+
+#include "kernel_util.h"
+
+/*
+ * The AVX-VNNI kernels once more, with vpdpbusd in the encoding of AVX-512: the
+ * machines that have one often lack the other.
+ */
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "kernels/target.h"
+
+#undef EMB_TARGET_AVXVNNI
+#define EMB_TARGET_AVXVNNI EMB_TARGET_AVX512VNNI
+#define _mm256_dpbusd_avx_epi32 _mm256_dpbusd_epi32
+#define emb_attend_i8_avxvnni emb_attend_i8_evex
+#define emb_pack_head_i8_avxvnni emb_pack_head_i8_evex
+extern emb_op_attend_i8 emb_attend_i8_evex;
+extern emb_op_pack_head_i8 emb_pack_head_i8_evex;
+#include "kernels/attend_avxvnni.c"
+#undef emb_attend_i8_avxvnni
+#undef emb_pack_head_i8_avxvnni
+#endif
+
+#define LOG2_E_STEPS 0x1.715476p+23f	/* of 2^-23 */
+
+static size_t
+padded(int32_t n, int32_t multiple)
+{
+	return ((size_t) n + multiple - 1) / multiple * multiple;
+}
+
+/* ------------------------------------------------------- quantize_heads */
+
+static int
+compare_heads(int32_t n_heads, int32_t d, int32_t zero, int wild)
+{
+	size_t		n = (size_t) n_heads * d;
+	size_t		n_q = n_heads * padded(d, 4);
+	size_t		scale_stride = d % 3 + 1;
+	size_t		n_scales = (n_heads - 1) * scale_stride + 1;
+	float	   *x = place(bufs[0], 4 * n);
+	uint8_t    *q[2] = {place(bufs[1], n_q), place(bufs[2], n_q)};
+	float	   *scales[2] = {place(bufs[3], 4 * n_scales), place(bufs[4], 4 * n_scales)};
+	int			n_wrong = 0;
+
+	fill_floats(x, n, wild);
+	if (wild == 2)
+		memset(x, 0, 4 * n);
+	for (int i = 0; i < n_quantize_heads; i++)
+	{
+		memset(q[i > 0], 0x55, n_q);
+		memset(scales[i > 0], 0x55, 4 * n_scales);
+		list_quantize_heads[i].fn(x, n_heads, d, zero, q[i > 0], scales[i > 0], scale_stride);
+		n_wrong += report(i > 0 && (memcmp(q[0], q[1], n_q) != 0 || memcmp(scales[0], scales[1], 4 * n_scales) != 0),
+						  "quantize_heads", list_quantize_heads[i].isa, d);
+	}
+	for (int32_t head = 0; head < n_heads; head++)
+		n_wrong += report(!(scales[0][head * scale_stride] >= 1e-12f / 127 && scales[0][head * scale_stride] <= 1e12f / 127),
+						  "a scale of quantize_heads", "scalar", d);
+	return n_wrong;
+}
+
+static void
+test_heads(void)
+{
+	static const int32_t sizes[] = {1, 2, 3, 4, 7, 12, 15, 16, 17, 31, 32, 33, 48, 64, 80, 127, 128};
+	int			n_wrong = 0;
+	float		x[6] = {127.0f, 0.5f, 1.5f, -2.5f, 126.5f, 1e-20f};
+	float		scale;
+	uint8_t		q[8];
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		for (int32_t n_heads = 1; n_heads <= 33; n_heads += n_heads < 4 ? 1 : n_heads < 14 ? 8 : 3)
+			for (int wild = 0; wild < 3; wild++)
+				n_wrong += compare_heads(n_heads, sizes[i], wild % 2 == 0 ? 128 : 0, wild) +
+					compare_heads(n_heads, sizes[i], wild % 2 == 0 ? 0 : 128, wild);
+	CHECKF(n_wrong == 0, "%d rows of heads differ", n_wrong);
+	/* ties go to even; what fills the last group is zero */
+	emb_quantize_heads_scalar(x, 1, 6, 128, q, &scale, 1);
+	CHECK(scale == 1 && q[0] == 255 && q[1] == 128 && q[2] == 130 && q[3] == 126 && q[4] == 254 && q[5] == 128 && q[6] == 0 && q[7] == 0);
+	emb_quantize_heads_scalar(x, 2, 3, 0, q, &scale, 0);
+	CHECK((int8_t) q[0] == 127 && q[1] == 0 && q[2] == 2 && q[3] == 0 && (int8_t) q[4] == -3 && (int8_t) q[5] == 127);
+}
+
+/* --------------------------------------------------------- pack, attend */
+
+typedef struct AttendCase
+{
+	int32_t		n_queries,
+				n_tokens,
+				d;
+	int			slack;			/* groups between rows, floats between rows of the result */
+	bool		extreme;		/* codes at their ends, scales from 1e-12 to 1e12 */
+} AttendCase;
+
+static void
+fill_codes(uint8_t *q, size_t n, bool extreme, bool is_query)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		int			code = (int) (next_random() % 255) - 127;
+
+		if (extreme)
+			code = next_random() % 8 ? 127 : -127;
+		q[i] = (uint8_t) (is_query ? code + 128 : code);
+	}
+}
+
+static void
+fill_scales(float *scales, size_t n, bool extreme)
+{
+	static const float odd[] = {1e-12f / 127, 1e12f / 127, 1, 3, 1e5f, 1e-5f};
+
+	for (size_t i = 0; i < n; i++)
+		scales[i] = extreme ? odd[next_random() % 6] : (float) (next_random() % 1000 + 1) * 0x1p-14f;
+}
+
+/* In buffers first .. first + 5. */
+static EmbHeadI8
+place_head(const AttendCase *c, int first)
+{
+	size_t		n_tokens = padded(c->n_tokens, 16);
+
+	return (EmbHeadI8) {
+		.n_tokens = c->n_tokens, .head_size = c->d,
+		.keys = place(bufs[first], n_tokens * padded(c->d, 4)),
+		.key_starts = place(bufs[first + 1], 4 * n_tokens),
+		.key_scales = place(bufs[first + 2], 4 * n_tokens),
+		.value_logs = place(bufs[first + 3], 4 * n_tokens),
+		.value_inverses = place(bufs[first + 4], 4 * n_tokens),
+		.values = place(bufs[first + 5], n_tokens * padded(c->d, 16))
+	};
+}
+
+static bool
+heads_differ(const EmbHeadI8 *a, const EmbHeadI8 *b)
+{
+	size_t		n_tokens = padded(a->n_tokens, 16);
+
+	return memcmp(a->keys, b->keys, n_tokens * padded(a->head_size, 4)) != 0 ||
+		memcmp(a->key_starts, b->key_starts, 4 * n_tokens) != 0 ||
+		memcmp(a->key_scales, b->key_scales, 4 * n_tokens) != 0 ||
+		memcmp(a->value_logs, b->value_logs, 4 * n_tokens) != 0 ||
+		memcmp(a->value_inverses, b->value_inverses, 4 * n_tokens) != 0 ||
+		memcmp(a->values, b->values, n_tokens * padded(a->head_size, 16)) != 0;
+}
+
+static void
+spoil_head(const EmbHeadI8 *head)
+{
+	size_t		n_tokens = padded(head->n_tokens, 16);
+
+	memset(head->keys, 0x55, n_tokens * padded(head->head_size, 4));
+	memset(head->key_starts, 0x55, 4 * n_tokens);
+	memset(head->key_scales, 0x55, 4 * n_tokens);
+	memset(head->value_logs, 0x55, 4 * n_tokens);
+	memset(head->value_inverses, 0x55, 4 * n_tokens);
+	memset(head->values, 0x55, n_tokens * padded(head->head_size, 16));
+}
+
+/* Keys and values in buffers of their own, then packed by every level into bufs[0 .. 5] and [6 .. 11]. */
+static int
+compare_pack(const AttendCase *c, EmbHeadI8 *head)
+{
+	size_t		stride = padded(c->d, 4) + 4 * c->slack;
+	size_t		n_k = (c->n_tokens - 1) * stride + padded(c->d, 4);
+	size_t		n_v = (c->n_tokens - 1) * stride + c->d;
+	static Guarded own[4];
+	EmbHeadRowsI8 rows = {.stride = stride};
+	EmbHeadI8	other = place_head(c, 6);
+	int			n_wrong = 0;
+
+	for (int i = 0; own[3].end == NULL && i < 4; i++)
+		own[i] = guarded();
+	rows.k = place(own[0], n_k);
+	rows.v = place(own[1], n_v);
+	rows.k_scales = place(own[2], 4 * c->n_tokens);
+	rows.v_scales = place(own[3], 4 * c->n_tokens);
+	fill_codes((uint8_t *) rows.k, n_k, c->extreme, false);
+	fill_codes((uint8_t *) rows.v, n_v, c->extreme, false);
+	fill_scales((float *) rows.k_scales, c->n_tokens, c->extreme);
+	fill_scales((float *) rows.v_scales, c->n_tokens, c->extreme);
+	*head = place_head(c, 0);
+	emb_pack_head_i8_scalar(&rows, head);
+	for (int i = 0; i < n_pack_head_i8; i++)
+	{
+		spoil_head(&other);
+		list_pack_head_i8[i].fn(&rows, &other);
+		n_wrong += report(heads_differ(head, &other), "pack_head_i8", list_pack_head_i8[i].isa, c->n_tokens);
+	}
+	return n_wrong;
+}
+
+static int
+compare_attend(const AttendCase *c)
+{
+	size_t		stride = padded(c->d, 4) + 4 * c->slack;
+	size_t		n_q = (c->n_queries - 1) * stride + padded(c->d, 4);
+	size_t		out_stride = c->d + c->slack;
+	size_t		n_out = (c->n_queries - 1) * out_stride + c->d;
+	size_t		n_scores = EMB_ATTEND_ROWS * padded(c->n_tokens, 16);
+	EmbAttendI8 a = {.n_queries = c->n_queries, .q_stride = stride, .out_stride = out_stride};
+	float	   *out[2] = {place(bufs[8], 4 * n_out), place(bufs[9], 4 * n_out)};
+	int			n_wrong = compare_pack(c, &a.head);
+
+	a.q = place(bufs[6], n_q);
+	a.q_scales = place(bufs[7], 4 * c->n_queries);
+	a.scores = place(bufs[10], 4 * n_scores);
+	a.codes = place(bufs[11], n_scores);
+	a.scale = c->extreme ? 0x1p+24f : LOG2_E_STEPS / sqrtf(c->d);
+	fill_codes((uint8_t *) a.q, n_q, c->extreme, true);
+	fill_scales((float *) a.q_scales, c->n_queries, c->extreme);
+	for (int i = 0; i < n_attend_i8; i++)
+	{
+		a.out = out[i > 0];
+		memset(a.out, 0x55, 4 * n_out);
+		list_attend_i8[i].fn(&a);
+		n_wrong += report(i > 0 && memcmp(out[0], out[1], 4 * n_out) != 0, "attend_i8", list_attend_i8[i].isa, c->n_tokens);
+	}
+	for (int32_t i = 0; i < c->n_queries; i++)
+		for (int32_t j = 0; j < c->d; j++)
+			n_wrong += report(!isfinite(out[0][i * out_stride + j]), "finite attend_i8", "scalar", c->n_tokens);
+	return n_wrong;
+}
+
+static void
+test_attend(void)
+{
+	static const int32_t tokens[] = {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 113, 128, 200};
+	static const int32_t sizes[] = {1, 3, 4, 8, 12, 16, 20, 32, 36, 48, 64, 80, 128};
+	static const AttendCase limits[] = {
+		{2, 8192, 32, 0, false}, {1, 8192, 64, 1, true}, {7, 17, 4096, 0, true}, {3, 1, 4096, 1, true}, {1, 5, 16384, 0, true}
+	};
+	int			n_wrong = 0;
+
+	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++)
+		for (size_t j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++)
+		{
+			uint32_t	r = next_random();
+			AttendCase	c = {1 + (int32_t) ((i + j * 5) % 19), tokens[i], sizes[j], (int) (r % 3), (r >> 4) % 4 == 0};
+
+			n_wrong += compare_attend(&c);
+		}
+	CHECKF(n_wrong == 0, "%d sizes of attention differ, seed 20240607", n_wrong);
+	n_wrong = 0;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+		n_wrong += compare_attend(&limits[i]);
+	CHECKF(n_wrong == 0, "%d limits of attention differ", n_wrong);
+}
+
+/* ------------------------------------------------------------- meaning */
+
+#define N_MEANT		50
+#define D_MEANT		36
+
+/* softmax(Q K^T / sqrt d) V in double, of what the codes stand for. */
+static void
+attend_exactly(const EmbHeadRowsI8 *rows, const uint8_t *q, const float *q_scales, double out[N_MEANT][D_MEANT])
+{
+	for (int i = 0; i < N_MEANT; i++)
+	{
+		double		weights[N_MEANT];
+		double		sum = 0;
+
+		for (int t = 0; t < N_MEANT; t++)
+		{
+			double		s = 0;
+
+			for (int j = 0; j < D_MEANT; j++)
+				s += (double) (q[i * D_MEANT + j] - 128) * rows->k[t * D_MEANT + j];
+			weights[t] = exp(s * q_scales[i] * rows->k_scales[t] / sqrt(D_MEANT));
+			sum += weights[t];
+		}
+		for (int j = 0; j < D_MEANT; j++)
+		{
+			out[i][j] = 0;
+			for (int t = 0; t < N_MEANT; t++)
+				out[i][j] += weights[t] / sum * rows->v_scales[t] * rows->v[t * D_MEANT + j];
+		}
+	}
+}
+
+/*
+ * The largest error, in parts of the largest element. With sink, token 7 draws
+ * all but 3e-6 of the attention, and its values are so small that its weights
+ * round to 0: only the sum behind the share knows of it.
+ */
+static double
+error_of_scalar(bool sink)
+{
+	static float q_in[N_MEANT * D_MEANT],
+				k_in[N_MEANT * D_MEANT],
+				v_in[N_MEANT * D_MEANT];
+	static uint8_t q[N_MEANT * D_MEANT],
+				k[N_MEANT * D_MEANT],
+				v[N_MEANT * D_MEANT];
+	static float out[N_MEANT * D_MEANT];
+	static double exact[N_MEANT][D_MEANT];
+	float		scales[3][N_MEANT];
+	EmbHeadRowsI8 rows = {(int8_t *) k, (int8_t *) v, D_MEANT, scales[1], scales[2]};
+	AttendCase	c = {N_MEANT, N_MEANT, D_MEANT, 0, false};
+	EmbAttendI8 a = {
+		.n_queries = N_MEANT, .q = q, .q_stride = D_MEANT, .q_scales = scales[0], .scale = LOG2_E_STEPS / sqrtf(D_MEANT),
+		.head = place_head(&c, 0), .scores = place(bufs[10], 4 * EMB_ATTEND_ROWS * 64), .codes = place(bufs[11], EMB_ATTEND_ROWS * 64),
+		.out = out, .out_stride = D_MEANT
+	};
+	double		worst = 0,
+				largest = 0;
+
+	fill_floats(q_in, N_MEANT * D_MEANT, 0);
+	fill_floats(k_in, N_MEANT * D_MEANT, 0);
+	fill_floats(v_in, N_MEANT * D_MEANT, 0);
+	for (int i = 0; sink && i < N_MEANT * D_MEANT; i++)
+	{
+		bool		first = i % D_MEANT == 0;
+		bool		sunk = i / D_MEANT == 7;
+
+		q_in[i] = first ? 4 : q_in[i] * 0.1f;
+		k_in[i] = first ? (sunk ? 19 : 0) : k_in[i] * 0.1f;
+		v_in[i] *= sunk ? 1e-9f : 1;
+	}
+	emb_quantize_heads_scalar(q_in, N_MEANT, D_MEANT, 128, q, scales[0], 1);
+	emb_quantize_heads_scalar(k_in, N_MEANT, D_MEANT, 0, k, scales[1], 1);
+	emb_quantize_heads_scalar(v_in, N_MEANT, D_MEANT, 0, v, scales[2], 1);
+	emb_pack_head_i8_scalar(&rows, &a.head);
+	emb_attend_i8_scalar(&a);
+	attend_exactly(&rows, q, scales[0], exact);
+	for (int i = 0; i < N_MEANT * D_MEANT; i++)
+	{
+		worst = larger(worst, fabs(out[i] - exact[i / D_MEANT][i % D_MEANT]));
+		largest = larger(largest, fabs(exact[i / D_MEANT][i % D_MEANT]));
+	}
+	printf("# %s: error %.2g of %.3g\n", sink ? "sink" : "plain", worst, largest);
+	return worst / largest;
+}
+
+/* Rounding a weight to a 255th of the largest costs at most half of that for each key; mostly they cancel. */
+static void
+test_meaning(void)
+{
+	double		plain = error_of_scalar(false);
+	double		sink = error_of_scalar(true);
+
+	CHECKF(plain < 0.008, "%g", plain);
+	CHECKF(sink < 0.008, "%g", sink);
+}
+
+int
+main(void)
+{
+	EmbFpState	fp = emb_fp_enter();
+
+	prepare_kernels();
+#if defined(__x86_64__)
+	if (emb_cpu_has_avx512vnni())
+	{
+		list_attend_i8[n_attend_i8].isa = "avxvnni in the encoding of AVX-512";
+		list_attend_i8[n_attend_i8++].fn = emb_attend_i8_evex;
+		list_pack_head_i8[n_pack_head_i8].isa = "avxvnni in the encoding of AVX-512";
+		list_pack_head_i8[n_pack_head_i8++].fn = emb_pack_head_i8_evex;
+	}
+	else if (!emb_cpu_has_avxvnni())
+		skip("this CPU cannot run attend_i8 of avxvnni in either encoding");
+#endif
+	test_heads();
+	test_attend();
+	test_meaning();
+	emb_fp_leave(fp);
+	return done_testing();
+}
