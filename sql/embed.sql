@@ -65,7 +65,7 @@ CREATE VIEW embed_models AS
 SELECT m.name,
 	i.kind,
 	i.family,
-	i.dim,
+	CASE WHEN i.kind OPERATOR(pg_catalog.=) 'embedding' THEN i.dim END AS dim,
 	i.max_tokens,
 	i."precision",
 	i.pooling,
@@ -252,6 +252,38 @@ AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COS
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[], pg_catalog.text)
 IS 'vectors of texts, computed together, as rows';
 
+-- Rerankers. Volatility as above; the setting here is embed.reranker.
+
+CREATE FUNCTION rerank(query pg_catalog.text, doc pg_catalog.text) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_rerank_support;
+COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text)
+IS 'score of a document for a query, 0 to 1, by the default reranker';
+
+CREATE FUNCTION rerank(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_rerank_support;
+COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'score of a document for a query, 0 to 1';
+
+CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[]) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_rerank_support;
+COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[])
+IS 'scores of documents for a query, computed together, in their order, by the default reranker';
+
+CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_rerank_support;
+COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[], pg_catalog.text)
+IS 'scores of documents for a query, computed together, in their order';
+
+CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT embed_rerank_support;
+COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4)
+IS 'the k best documents for a query, best first, with their place in the array, by the default reranker';
+
+CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4, model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT embed_rerank_support;
+COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.text)
+IS 'the k best documents for a query, best first, with their place in the array';
+
 CREATE FUNCTION embed_tokens(input pg_catalog.text) RETURNS pg_catalog.int4[]
 AS 'MODULE_PATHNAME', 'embed_tokens' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION embed_tokens(pg_catalog.text)
@@ -368,3 +400,40 @@ CREATE AGGREGATE embed_avg(input pg_catalog.text, model pg_catalog.text) (
 );
 COMMENT ON AGGREGATE embed_avg(pg_catalog.text, pg_catalog.text)
 IS 'normalized mean of the vectors of the texts of a group';
+
+CREATE FUNCTION rerank_agg_accum(state pg_catalog.internal, query pg_catalog.text, doc pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_rerank_agg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION rerank_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
+IS 'transition function of rerank_agg';
+
+CREATE FUNCTION rerank_agg_accum(state pg_catalog.internal, query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_rerank_agg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION rerank_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'transition function of rerank_agg';
+
+CREATE FUNCTION rerank_agg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_rerank_agg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION rerank_agg_final(pg_catalog.internal)
+IS 'final function of rerank_agg';
+
+CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text) (
+	SFUNC = rerank_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = rerank_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE rerank_agg(pg_catalog.text, pg_catalog.text)
+IS 'scores of the documents of a group for one query, in input order, by the default reranker';
+
+CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) (
+	SFUNC = rerank_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = rerank_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE rerank_agg(pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'scores of the documents of a group for one query, in input order';

@@ -45,7 +45,7 @@ embed_elements(EmbedSite *site, const EmbedModelRef *ref, AnyArrayType *input, i
 		if (isnull)
 			continue;
 		encoded = embed_site_read(site, ref, EMB_PROMPT_DOCUMENT, value);
-		embed_batch_add(&batch, ref, site->ids, encoded.n_ids);
+		embed_batch_add(&batch, ref, site->ids, NULL, encoded.n_ids);
 	}
 	embed_batch_run(&batch, ref);
 	embed_stat_call(ref->stat, begun);

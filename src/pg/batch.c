@@ -66,7 +66,10 @@ embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, f
 	CHECK_FOR_INTERRUPTS();
 	embed_isa_apply();
 	run.n_threads = start_clock(&clock);
-	status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
+	if (ref->info->kind == EMB_KIND_RERANKER)
+		status = emb_model_rerank(ref->model, seqs, n_seqs, &run, out, &err);
+	else
+		status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
 	stop_clock(&clock, ref->stat);
 	/* here rather than with its parent: in an aggregate that may be much later */
 	MemoryContextDelete(scratch);
@@ -101,13 +104,18 @@ make_room(MemoryContext cxt, int32 **array, int32 *room, int64 n, int32 first)
 }
 
 void
-embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, int32 n_ids)
+embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids)
 {
 	if (batch->n_texts > 0 && batch->n_ids + (int64) n_ids > embed_guc_batch_tokens)
 		embed_batch_run(batch, ref);
 	make_room(batch->cxt, &batch->ids, &batch->ids_room, batch->n_ids + (int64) n_ids, IDS_ROOM_FIRST);
 	make_room(batch->cxt, &batch->lengths, &batch->texts_room, batch->n_texts + (int64) 1, TEXTS_ROOM_FIRST);
 	memcpy(batch->ids + batch->n_ids, ids, n_ids * sizeof(int32));
+	if (type_ids != NULL)
+	{
+		make_room(batch->cxt, &batch->type_ids, &batch->types_room, batch->n_ids + (int64) n_ids, IDS_ROOM_FIRST);
+		memcpy(batch->type_ids + batch->n_ids, type_ids, n_ids * sizeof(int32));
+	}
 	batch->n_ids += n_ids;
 	batch->lengths[batch->n_texts++] = n_ids;
 }
@@ -117,7 +125,7 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 {
 	int32		n = batch->n_texts;
 	EmbSequence *seqs;
-	const int32 *ids = batch->ids;
+	int32		at = 0;
 	float	   *out;
 
 	if (n == 0)
@@ -126,8 +134,9 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 	seqs = palloc(n * sizeof(EmbSequence));
 	for (int32 i = 0; i < n; i++)
 	{
-		seqs[i] = (EmbSequence) {.ids = ids, .n_ids = batch->lengths[i]};
-		ids += batch->lengths[i];
+		seqs[i] = (EmbSequence) {.ids = batch->ids + at, .n_ids = batch->lengths[i],
+			.type_ids = batch->type_ids != NULL ? batch->type_ids + at : NULL};
+		at += batch->lengths[i];
 	}
 	embed_compute(ref, seqs, n, out);
 	pfree(seqs);

@@ -4,12 +4,12 @@
  *
  *		embed_batch_init(&batch, CurrentMemoryContext, &sink);
  *		for each text
- *			embed_batch_add(&batch, ref, ids, n_ids);
+ *			embed_batch_add(&batch, ref, ids, NULL, n_ids);
  *		embed_batch_run(&batch, ref);
  *
- * A batch holds ids only, of at most batch_tokens tokens or of one text. When
- * the next text does not fit, those waiting are computed and handed to the
- * sink in the order they came.
+ * A batch holds ids (and of pairs their types) only, of at most batch_tokens
+ * tokens or of one text. When the next text does not fit, those waiting are
+ * computed and handed to the sink in the order they came.
  */
 #ifndef EMBED_PG_BATCH_H
 #define EMBED_PG_BATCH_H
@@ -19,7 +19,7 @@
 typedef struct EmbedBatchSink
 {
 	void	   *ctx;
-	/* where n vectors go: [n, dim]; good until done returns */
+	/* where n vectors (logits: dim is 1) go: [n, dim]; good until done returns */
 	float	   *(*reserve) (void *ctx, int32 n);
 	void		(*done) (void *ctx, const float *vectors, int32 n);
 } EmbedBatchSink;
@@ -31,18 +31,21 @@ typedef struct EmbedBatch
 	int32	   *ids;			/* [n_ids], the texts' end to end */
 	int32		n_ids;
 	int32		ids_room;
+	int32	   *type_ids;		/* likewise, of pairs; NULL for single texts */
+	int32		types_room;
 	int32	   *lengths;		/* [n_texts] */
 	int32		n_texts;
 	int32		texts_room;
 } EmbedBatch;
 
 extern void embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBatchSink *sink);
-extern void embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, int32 n_ids);
+/* type_ids of pairs, for all of a batch; NULL for single texts. */
+extern void embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids);
 
 /* Computes what waits; nothing to do is no error. */
 extern void embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref);
 
-/* out: [n_seqs, dim]. The one place where pg/ computes. Raises what the core reports. */
+/* out: [n_seqs, dim]; logits of a reranker. The one place where pg/ computes. Raises what the core reports. */
 extern void embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out);
 
 #endif

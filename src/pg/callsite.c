@@ -27,6 +27,15 @@ embed_site(FunctionCallInfo fcinfo)
 	return site;
 }
 
+EmbedSite *
+embed_rerank_site(FunctionCallInfo fcinfo)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+
+	site->reranks = true;
+	return site;
+}
+
 /* Whether ref still stands for a name of len bytes (NULL: for no name). */
 static bool
 is_resolved(const EmbedSite *site, const char *name, size_t len)
@@ -52,7 +61,7 @@ resolve(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
 		copy = pnstrdup(name, len);
 	/* read first: what changes during the lookup must not pass for seen */
 	generation = embed_registry_generation();
-	site->ref = embed_registry_lookup(copy, EMB_KIND_EMBEDDING, use);
+	site->ref = embed_registry_lookup(copy, site->reranks ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING, use);
 	site->generation = generation;
 	site->has_name = name != NULL;
 	if (name != NULL)
@@ -84,33 +93,40 @@ embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno)
 	return embed_site_resolve(site, argno < PG_NARGS() ? PG_GETARG_TEXT_PP(argno) : NULL);
 }
 
+/* Room for the ids of one text or pair. */
+static void
+make_ids_room(EmbedSite *site, int32 n)
+{
+	Size		size = (Size) n * sizeof(int32);
+
+	if (site->ids_room >= n)
+		return;
+	if (site->ids != NULL)
+		pfree(site->ids);
+	site->ids = site->type_ids = NULL;
+	site->ids_room = 0;
+	/* one block: the types behind the ids */
+	site->ids = MemoryContextAlloc(site->cxt, site->reranks ? 2 * size : size);
+	site->type_ids = site->reranks ? site->ids + n : NULL;
+	site->ids_room = n;
+}
+
 EmbEncoded
 embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
 {
 	MemoryContext scratch;
 	EmbEncoded	result;
 
-	if (site->ids_room < ref->info->max_tokens)
-	{
-		if (site->ids != NULL)
-			pfree(site->ids);
-		site->ids = NULL;
-		site->ids_room = 0;
-		site->ids = MemoryContextAlloc(site->cxt, ref->info->max_tokens * sizeof(int32));
-		site->ids_room = ref->info->max_tokens;
-	}
+	make_ids_room(site, ref->info->max_tokens);
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
 	result = embed_text_encode(ref, prompt, value, site->ids, scratch);
 	MemoryContextDelete(scratch);
 	return result;
 }
 
-EmbEncoded
-embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
+static void
+count_reading(EmbedSite *site, const EmbedModelRef *ref, EmbEncoded encoded, uint64 begun)
 {
-	uint64		begun = embed_clock_ns();
-	EmbEncoded	encoded = embed_site_encode(site, ref, prompt, value);
-
 	embed_stat_add(ref->stat, EMBED_TOKENIZER_NS, embed_clock_ns() - begun);
 	embed_stat_add(ref->stat, EMBED_TEXTS, 1);
 	embed_stat_add(ref->stat, EMBED_TOKENS, encoded.n_ids);
@@ -119,6 +135,30 @@ embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Dat
 		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
 		embed_overflow_note(site->cxt, ref->info->max_tokens);
 	}
+}
+
+EmbEncoded
+embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
+{
+	uint64		begun = embed_clock_ns();
+	EmbEncoded	encoded = embed_site_encode(site, ref, prompt, value);
+
+	count_reading(site, ref, encoded, begun);
+	return encoded;
+}
+
+EmbEncoded
+embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc)
+{
+	uint64		begun = embed_clock_ns();
+	MemoryContext scratch;
+	EmbEncoded	encoded;
+
+	make_ids_room(site, ref->info->max_tokens);
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
+	encoded = embed_text_encode_pair(ref, query, doc, site->ids, site->type_ids, scratch);
+	MemoryContextDelete(scratch);
+	count_reading(site, ref, encoded, begun);
 	return encoded;
 }
 

@@ -31,6 +31,7 @@ typedef struct EmbedMemo
 typedef struct EmbedSite
 {
 	MemoryContext cxt;			/* the site's own memory: fn_mcxt */
+	bool		reranks;		/* its names stand for rerankers */
 
 	/* the name as last resolved; ref NULL: not yet */
 	const EmbedModelRef *ref;
@@ -38,13 +39,17 @@ typedef struct EmbedSite
 	bool		has_name;
 	char		name[EMB_NAME_MAX + 1];
 
-	int32	   *ids;			/* room for the ids of one text */
+	int32	   *ids;			/* room for the ids of one text or pair */
+	int32	   *type_ids;		/* as much for those of a pair; NULL where none came yet */
 	int32		ids_room;
 	EmbedMemo	memo;
 } EmbedSite;
 
 /* The site of this call, made at its first; flinfo NULL: one for this call only. */
 extern EmbedSite *embed_site(FunctionCallInfo fcinfo);
+
+/* The same, of a function that scores pairs. */
+extern EmbedSite *embed_rerank_site(FunctionCallInfo fcinfo);
 
 /* name: a text, or NULL where no model argument is given. */
 extern const EmbedModelRef *embed_site_resolve(EmbedSite *site, const text *name);
@@ -58,6 +63,9 @@ extern EmbEncoded embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, E
 
 /* The same for a computation: counted, and a text that was cut noted. */
 extern EmbEncoded embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);
+
+/* Of a query and a document: ids and type_ids of the site. */
+extern EmbEncoded embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc);
 
 /* out: [dim], the vector of value; from the memo if the last value was the same, from the cache if it came lately. */
 extern void embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out);

@@ -44,6 +44,7 @@ extern int	embed_sqlstate(EmbStatus status);
 
 /* guc.c */
 extern char *embed_guc_model;		/* embed.model: name or alias, "" = the database's default */
+extern char *embed_guc_reranker;	/* embed.reranker, likewise */
 extern int	embed_guc_on_overflow;	/* EmbedOverflow */
 extern int	embed_guc_batch_tokens;
 extern int	embed_guc_threads;		/* 0: as many as there are CPUs */

@@ -20,6 +20,7 @@
 #define CACHE_ENTRIES_MAX	100000
 
 char	   *embed_guc_model = NULL;
+char	   *embed_guc_reranker = NULL;
 int			embed_guc_on_overflow = EMBED_OVERFLOW_TRUNCATE;
 int			embed_guc_batch_tokens = EMB_BATCH_TOKENS_DEFAULT;
 int			embed_guc_threads = 0;
@@ -106,6 +107,11 @@ embed_guc_init(void)
 							   "Model or alias where no model argument is given.",
 							   "Empty: the database's default model.",
 							   &embed_guc_model, "", PGC_USERSET, 0,
+							   check_model, assign_model, NULL);
+	DefineCustomStringVariable("embed.reranker",
+							   "Reranker or alias of one where no model argument is given.",
+							   "Empty: the database's default reranker.",
+							   &embed_guc_reranker, "", PGC_USERSET, 0,
 							   check_model, assign_model, NULL);
 	DefineCustomEnumVariable("embed.on_overflow",
 							 "What to do with texts of more tokens than the model reads.",

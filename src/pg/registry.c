@@ -344,17 +344,28 @@ no_model_error(EmbKind kind)
 				 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory').")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("no default %s model in this database", embed_kind_name(kind)),
-			 errhint("Choose one of those in embed_models with SELECT embed_set_default('name') or the setting embed.model, "
-					 "or import one with embed_import.")));
+			 errmsg("no default %s in this database", kind == EMB_KIND_RERANKER ? "reranker" : "embedding model"),
+			 errhint("Choose one of those in embed_models with SELECT embed_set_default('name') or the setting %s, "
+					 "or import one with embed_import.", kind == EMB_KIND_RERANKER ? "embed.reranker" : "embed.model")));
+}
+
+/* What embed.model or embed.reranker chooses, or NULL. */
+static char *
+chosen_name(EmbKind kind)
+{
+	char	   *name = kind == EMB_KIND_RERANKER ? embed_guc_reranker : embed_guc_model;
+
+	return name != NULL && name[0] != '\0' ? name : NULL;
 }
 
 /* The name to look up where no model argument is given; palloc'd, or NULL. */
 static char *
 find_default_name(EmbKind kind, Snapshot snapshot)
 {
-	if (kind == EMB_KIND_EMBEDDING && embed_guc_model != NULL && embed_guc_model[0] != '\0')
-		return pstrdup(embed_guc_model);
+	char	   *name = chosen_name(kind);
+
+	if (name != NULL)
+		return pstrdup(name);
 	return embed_storage_find_default(embed_kind_name(kind), snapshot);
 }
 
@@ -410,9 +421,23 @@ resolve_name(const char *name, EmbedNameUse use, Snapshot snapshot, EmbedModelRo
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is an alias of model \"%s\" and cannot be a model argument", name, target),
 				 errdetail("A call with a model argument is immutable; an alias may change."),
-				 errhint("Use the model's name \"%s\", or the alias in the setting embed.model or in embed_trigger.", target)));
+				 errhint("Use the model's name \"%s\", or the alias in the settings embed.model and embed.reranker or in embed_trigger.", target)));
 	if (!embed_storage_find_model(target, snapshot, row) || row->dropped)
 		unknown_model_error(target, false);
+}
+
+pg_noreturn static void
+kind_error(const char *name, EmbKind kind)
+{
+	if (kind == EMB_KIND_RERANKER)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" is a reranker and gives no vectors", name),
+				 errhint("Use it with rerank(query, doc), or name an embedding model.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("model \"%s\" is an embedding model, not a reranker", name),
+			 errhint("Use it with embed(text), or name a reranker.")));
 }
 
 /* The row that a name, an alias or no name at all stands for; false where there is none. */
@@ -496,11 +521,8 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 				 errhint("Import the model again, or restore schema _embed from a backup.")));
 	entry = get_entry(row.fingerprint, size_bytes, snapshot);
 	embed_storage_end_read(snapshot);
-	if (entry->ref.info->kind != kind)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" is of kind %s, not %s", name,
-						embed_kind_name(entry->ref.info->kind), embed_kind_name(kind))));
+	if (kind != 0 && entry->ref.info->kind != kind)
+		kind_error(name, entry->ref.info->kind);
 	return &entry->ref;
 }
 

@@ -39,7 +39,10 @@ typedef enum EmbedNameUse
 	EMBED_NAME_ALIAS_TOO		/* embed_trigger, settings: models and aliases */
 } EmbedNameUse;
 
-/* name NULL: embed.model, else the database's default of that kind. */
+/*
+ * name NULL: embed.model or embed.reranker, else the database's default of
+ * that kind. kind 0: any, with a name.
+ */
 extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use);
 
 /*

@@ -122,6 +122,46 @@ embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 	}
 }
 
+/* value's first want bytes, in memory of scratch. */
+static EmbText
+pair_member(Datum value, Size want, MemoryContext scratch)
+{
+	Size		total = toast_raw_datum_size(value) - VARHDRSZ;
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	EmbText		member;
+
+	member.text = value_prefix_utf8(value, want, total, &member.len);
+	member.complete = want >= total;
+	MemoryContextSwitchTo(old);
+	return member;
+}
+
+EmbEncoded
+embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
+					   int32 *ids, int32 *type_ids, MemoryContext scratch)
+{
+	Size		want = Max((Size) ref->info->max_tokens * CUT_BYTES_PER_TOKEN, CUT_BYTES_MIN);
+	EmbStop		stop = embed_stop();
+
+	for (;;)
+	{
+		EmbText		first = pair_member(query, want, scratch);
+		EmbText		second = pair_member(doc, want, scratch);
+		EmbEncoded	result;
+		EmbError	err;
+		EmbStatus	status = emb_model_encode_pair(ref->model, &first, &second, ids, type_ids,
+												   ref->info->max_tokens, &stop, &result, &err);
+
+		if (status != EMB_OK)
+			embed_throw(status, &err);
+		MemoryContextReset(scratch);
+		if (!result.need_more)
+			return result;
+		CHECK_FOR_INTERRUPTS();
+		want *= CUT_GROWTH;
+	}
+}
+
 int64
 embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, MemoryContext scratch)
 {

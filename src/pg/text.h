@@ -19,6 +19,10 @@
 extern EmbEncoded embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 									int32 *ids, MemoryContext scratch);
 
+/* The same of a query and a document: either is detoasted only as far as the ids need. */
+extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
+										 int32 *ids, int32 *type_ids, MemoryContext scratch);
+
 /* Tokens before truncation: reads all of the value. scratch is reset. */
 extern int64 embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, MemoryContext scratch);
 

@@ -95,6 +95,22 @@ embed_matrix_new(int32 n_rows, int32 dim, const bool *null_rows, float **element
 	return a;
 }
 
+ArrayType *
+embed_vector_with_nulls(int32 n, const bool *nulls, float **elements)
+{
+	Size		overhead = ARR_OVERHEAD_WITHNULLS(1, n);
+	int32		n_present = 0;
+	ArrayType  *a;
+
+	for (int32 i = 0; i < n; i++)
+		n_present += !nulls[i];
+	a = new_array(overhead + n_present * sizeof(float4), 1, (int32) overhead);
+	ARR_DIMS(a)[0] = n;
+	set_null_bitmap(a, n, 1, nulls);
+	*elements = (float *) embed_array_data(a);
+	return a;
+}
+
 const float *
 embed_vector_values(const ArrayType *a, const char *what, int32 *n)
 {

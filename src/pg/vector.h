@@ -24,6 +24,9 @@ extern ArrayType *embed_vector_new(int32 n, float **elements);
 /* The same, filled. */
 extern ArrayType *embed_vector_copy(const float *values, int32 n);
 
+/* A new float4[n], those of nulls NULL; the values of the others lie end to end at *elements. */
+extern ArrayType *embed_vector_with_nulls(int32 n, const bool *nulls, float **elements);
+
 /* 54000 where n_rows rows of dim are more than an array can hold. */
 extern void embed_matrix_check_size(int64 n_rows, int32 dim);
 

@@ -166,7 +166,7 @@ Datum
 embed_verify(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	const EmbedModelRef *ref = embed_registry_lookup(name, EMB_KIND_EMBEDDING, EMBED_NAME_ARGUMENT);
+	const EmbedModelRef *ref = embed_registry_lookup(name, 0, EMBED_NAME_ARGUMENT);
 	EmbedRows	rows = embed_rows_begin(fcinfo);
 	Findings	f = {0};
 	bool		whole = image_is_whole(ref);

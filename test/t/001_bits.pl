@@ -1,5 +1,6 @@
 # Same text, same bits: whatever the instruction set, the batch, the order, the
-# threads, the process; in int8 and in fp32. One hash over all vectors of a model has to come out of every way.
+# threads, the process; in int8 and in fp32. One hash over all vectors (of a
+# reranker scores) of a model has to come out of every way.
 use strict;
 use warnings;
 use FindBin;
@@ -31,10 +32,21 @@ my %ways = (
 	  . ' FROM (SELECT embed_agg(t, M ORDER BY t, i) e, array_agg(i ORDER BY t, i) ids FROM T) a, generate_subscripts(ids, 1) j) s',
 );
 
+# Scores of a reranker likewise.
+my %score_ways = (
+	'alone' => "SELECT $hash FROM (SELECT i, rerank('some words', t, M)::text e FROM T) s",
+	'array' => "SELECT $hash FROM (SELECT a.ids[j] i, e::text FROM (SELECT array_agg(t ORDER BY i DESC) ts, array_agg(i ORDER BY i DESC) ids FROM T) a,"
+	  . " unnest(rerank('some words', ts, M)) WITH ORDINALITY r (e, j)) s",
+	'best' => "SELECT $hash FROM (SELECT a.ids[r.ordinality] i, r.score::text e FROM (SELECT array_agg(t ORDER BY i) ts, array_agg(i ORDER BY i) ids FROM T) a,"
+	  . " rerank_top('some words', a.ts, 1000, M) r) s",
+	'aggregate' => "SELECT $hash FROM (SELECT a.ids[j] i, e::text FROM (SELECT rerank_agg('some words', t, M ORDER BY t, i) es, array_agg(i ORDER BY t, i) ids FROM T) a,"
+	  . " unnest(es) WITH ORDINALITY r (e, j)) s",
+);
+
 sub vector_hash
 {
 	my ($way, $model, $table, $settings) = @_;
-	(my $sql = $ways{$way}) =~ s/\bM\b/'$model'/g;
+	(my $sql = ($model =~ /rerank/ ? \%score_ways : \%ways)->{$way}) =~ s/\bM\b/'$model'/g;
 	$sql =~ s/\bT\b/$table/g;
 	return query($node, $db, "LOAD 'embed'; SET embed.cache_entries = 0; $settings; $sql");
 }
@@ -106,12 +118,13 @@ sub check_parallel
 	my ($model, $table, $want) = @_;
 	my $settings = 'SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;'
 	  . ' SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off';
-	my $inner = "SELECT i, embed(t, '$model')::text e FROM $table";
+	my $function = $model =~ /rerank/ ? "rerank('some words', t, '$model')" : "embed(t, '$model')";
+	my $inner = "SELECT i, $function\::text e FROM $table";
 	my $plan = query($node, $db, "$settings; EXPLAIN (ANALYZE, VERBOSE, COSTS OFF, TIMING OFF, SUMMARY OFF) $inner");
 
 	like($plan, qr/Gather/, "$model: the plan gathers");
 	like($plan, qr/Workers Launched: [1-9]/, "$model: workers ran");
-	like($plan, qr/Parallel Seq Scan.*\n\s+Output: .*embed\(/, "$model: embed runs in the workers");
+	like($plan, qr/Parallel Seq Scan.*\n\s+Output: .*\b(?:embed|rerank)\(/, "$model: computed in the workers");
 	is(query($node, $db, "$settings; SELECT $hash FROM ($inner OFFSET 0) s"), $want, "$model: parallel workers");
 	return;
 }
@@ -126,6 +139,29 @@ for my $model (tiny_names())
 	isnt($int8, $fp32, "$model: int8 is the default");
 	check_parallel($model, 'texts', $int8);
 	check_parallel("$model-fp32", 'texts', $fp32);
+}
+
+# A reranker, over short texts and some long ones.
+query($node, $db, 'CREATE TABLE docs AS SELECT * FROM texts WHERE i % 4 = 0 OR length(t) > 2000; ALTER TABLE docs SET (parallel_workers = 2)');
+for my $precision (qw(int8 fp32))
+{
+	my $model = "rerank-$precision";
+	import_model($node, $db, $model, tiny_model('bert-rerank'), qq({"precision": "$precision"}));
+	my $want = vector_hash('alone', $model, 'docs', "SET embed.isa = 'auto'");
+
+	like($want, qr/^[0-9a-f]{32}$/, "$model: $want");
+	for my $level (@levels)
+	{
+		for my $way (sort keys %score_ways)
+		{
+			is(vector_hash($way, $model, 'docs', "SET embed.isa = '$level'"), $want, "$model, $level, $way");
+		}
+	}
+	for my $setting ('embed.batch_tokens = 1', 'embed.batch_tokens = 700', 'embed.batch_tokens = 100000', 'embed.threads = 1', 'embed.threads = 5')
+	{
+		is(vector_hash('array', $model, 'docs', "SET $setting"), $want, "$model, $setting");
+	}
+	check_parallel($model, 'docs', $want);
 }
 
 if (my $dir = real_model())

@@ -14,6 +14,7 @@ my $model = real_model() // tiny_model('bert-cls');
 
 skip_loudly('no all-MiniLM-L6-v2 (EMBED_MODEL_DIR): timeouts are tried on a tiny model') unless real_model();
 import_model($node, $db, 'm', $model, '{"max_tokens": 512}');
+import_model($node, $db, 'r', tiny_model('bert-rerank'));
 
 # 600 words a text, cut at 512 tokens; the number makes every text another one
 my %streams = (
@@ -24,6 +25,10 @@ my %streams = (
 	'aggregate' => q{SELECT cardinality(embed_agg(g || repeat(' word', 600), 'm')) FROM generate_series(1, 100000000) g},
 	'mean' => q{SELECT cardinality(embed_avg(g || repeat(' word', 600), 'm')) FROM generate_series(1, 100000000) g},
 	'tokenizer on long texts' => q{SELECT max((embed_info(t || g, 'm')).tokens) FROM huge, generate_series(1, 100000) g},
+	'pairs' => q{SELECT count(rerank('a question', g || repeat(' word', 600), 'r')) FROM generate_series(1, 100000000) g},
+	'pairs of an array' => q{SELECT cardinality(rerank('a question', a, 'r')) FROM long_array},
+	'best of an array' => q{SELECT count(*) FROM long_array, rerank_top('a question', a, 10, 'r')},
+	'pairs of a group' => q{SELECT cardinality(rerank_agg('a question', g || repeat(' word', 600), 'r')) FROM generate_series(1, 100000000) g},
 	'trigger' => q{INSERT INTO triggered (body) SELECT g || repeat(' word', 600) FROM generate_series(1, 100000000) g},
 );
 
@@ -82,7 +87,7 @@ for my $what (sort keys %streams)
 # A cancelled import leaves neither rows nor files.
 if (my $dir = real_model())
 {
-	query($node, $db, q{SELECT embed_drop('m', forget => true)});
+	query($node, $db, q{SELECT embed_drop(name, forget => true) FROM embed_models});
 	is(scalar(image_files($node)), 0, 'no file after the drop');
 	for my $ms (5, 50, 150, 300)
 	{
