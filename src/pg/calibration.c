@@ -4,12 +4,12 @@
  */
 #include "pg/calibration.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/portal.h"
 
@@ -88,24 +88,25 @@ fetch_texts(Portal portal, const char **texts, EmbImportOptions *options, Memory
 /*
  * SPI's read-only mode refuses commands that write; functions of the query
  * that would write are stopped by the transaction being read-only meanwhile.
+ * The variable is set itself: as a setting it cannot be set for a function's
+ * time since 16. After an error the end of the (sub)transaction sets it back.
  */
 void
 embed_calibration_read(const char *query, EmbImportOptions *options)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	const char **texts = palloc(EMBED_CALIBRATION_TEXTS_MAX * sizeof(char *));
-	int			nest_level = NewGUCNestLevel();
+	bool		was_read_only = XactReadOnly;
 	Portal		portal;
 
-	(void) set_config_option("transaction_read_only", "on", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	XactReadOnly = true;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	portal = open_query(query);
 	fetch_texts(portal, texts, options, cxt);
 	SPI_cursor_close(portal);
 	SPI_finish();
-	AtEOXact_GUC(true, nest_level);
+	XactReadOnly = was_read_only;
 	if (options->n_calibration_texts == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -30,6 +30,12 @@
 #define ROLE_PG_READ_ALL_STATS DEFAULT_ROLE_READ_ALL_STATS
 #endif
 
+/* What bounds an array's elements is public since 15. */
+#if PG_VERSION_NUM < 150000
+#include "utils/memutils.h"
+#define MaxArraySize ((Size) (MaxAllocSize / sizeof(Datum)))
+#endif
+
 /* Array elements of an expression, asking statistics since 17. */
 #if PG_VERSION_NUM >= 170000
 #define embed_estimate_array_length(root, node) estimate_array_length(root, node)
