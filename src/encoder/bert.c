@@ -22,19 +22,13 @@
 
 /* -------------------------------------------------------------- layout */
 
-static size_t
-round_up(size_t n, size_t multiple)
-{
-	return (n + multiple - 1) / multiple * multiple;
-}
-
 /* Reserves bytes behind *at; every part starts on a multiple of 64. */
 static void *
 take(char *base, size_t *at, size_t bytes)
 {
 	void	   *p = base == NULL ? NULL : base + *at;
 
-	*at += round_up(bytes, EMB_ALIGNMENT);
+	*at += emb_bert_round_up(bytes, EMB_ALIGNMENT);
 	return p;
 }
 
@@ -66,9 +60,9 @@ lay_out_heads(const EmbBertPass *pass, int32_t n_tokens, EmbBertHeads *heads, ch
 	heads->scales = take(base, at, (size_t) n_tokens * pass->bert->n_heads * sizeof(float));
 }
 
-/* Places the buffers from base on, or only counts where base is NULL; returns their bytes. */
-static size_t
-lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_longest, int32_t n_workers, char *base)
+size_t
+emb_bert_lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_longest, int32_t n_workers,
+				 char *base)
 {
 	size_t		rows;
 	size_t		at = 0;
@@ -76,11 +70,11 @@ lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_long
 	pass->bert = bert;
 	pass->n_longest = n_longest;
 	pass->chunk_rows = n_tokens < EMB_BERT_CHUNK_ROWS ? n_tokens : EMB_BERT_CHUNK_ROWS;
-	pass->stride = round_up(bert->hidden, EMB_PANEL);
-	pass->wide_stride = round_up(bert->intermediate, EMB_PANEL);
-	pass->q_stride = round_up(bert->hidden, EMB_PACK_I8_K);
-	pass->q_wide_stride = round_up(bert->intermediate, EMB_PACK_I8_K);
-	pass->heads_stride = bert->n_heads * round_up(bert->hidden / bert->n_heads, EMB_GROUP);
+	pass->stride = emb_bert_round_up(bert->hidden, EMB_PANEL);
+	pass->wide_stride = emb_bert_round_up(bert->intermediate, EMB_PANEL);
+	pass->q_stride = emb_bert_round_up(bert->hidden, EMB_PACK_I8_K);
+	pass->q_wide_stride = emb_bert_round_up(bert->intermediate, EMB_PACK_I8_K);
+	pass->heads_stride = bert->n_heads * emb_bert_round_up(bert->hidden / bert->n_heads, EMB_GROUP);
 	rows = (size_t) n_tokens * pass->stride * sizeof(float);
 	pass->x = take(base, &at, rows);
 	pass->context = take(base, &at, rows);
@@ -101,61 +95,13 @@ lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_long
 	return at;
 }
 
-size_t
-emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest, int32_t n_threads)
-{
-	EmbBertPass pass;
-
-	return lay_out(&pass, bert, n_tokens, n_longest,
-				   n_threads < 1 ? 1 : n_threads < EMB_CREW_MAX ? n_threads : EMB_CREW_MAX, NULL);
-}
-
-/* -------------------------------------------------------------- checks */
+/* --------------------------------------------------------------- steps */
 
 static int32_t
 seq_length(const EmbBatch *batch, int32_t seq)
 {
 	return batch->offsets[seq + 1] - batch->offsets[seq];
 }
-
-static EmbStatus
-check_lengths(const EmbBert *bert, const EmbBatch *batch, int32_t *n_longest, EmbError *err)
-{
-	*n_longest = 0;
-	if (batch->n_seqs < 0 || (batch->n_seqs > 0 && batch->offsets[0] != 0))
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "malformed batch of %d texts", (int) batch->n_seqs);
-	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
-	{
-		int64_t		n = (int64_t) batch->offsets[seq + 1] - batch->offsets[seq];
-
-		if (n < 1 || n > bert->n_positions)
-			return emb_error(err, EMB_ERR_INVALID_ARGUMENT,
-							 "text %d of the batch has %lld tokens, the model takes 1 to %d",
-							 (int) seq, (long long) n, (int) bert->n_positions);
-		if (n > *n_longest)
-			*n_longest = (int32_t) n;
-	}
-	return EMB_OK;
-}
-
-static EmbStatus
-check_ids(const EmbBert *bert, const EmbBatch *batch, EmbError *err)
-{
-	int32_t		n_tokens = batch->offsets[batch->n_seqs];
-
-	for (int32_t i = 0; i < n_tokens; i++)
-	{
-		if (batch->ids[i] < 0 || batch->ids[i] >= bert->n_vocab)
-			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %d",
-							 (int) batch->ids[i], (int) bert->n_vocab);
-		if (batch->type_ids != NULL && (batch->type_ids[i] < 0 || batch->type_ids[i] >= bert->n_types))
-			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "token type %d is outside the %d types of the model",
-							 (int) batch->type_ids[i], (int) bert->n_types);
-	}
-	return EMB_OK;
-}
-
-/* --------------------------------------------------------------- steps */
 
 /* Products only: the bits cannot depend on how the compiler vectorizes it. */
 static void
@@ -301,7 +247,7 @@ run_chunks(EmbBertPass *pass, int32_t n_rows, EmbPiece piece)
 			pass->n_chunks = even;
 	}
 	emb_crew_run(&pass->crew, pass->n_chunks, piece, pass);
-	return !atomic_load_explicit(&pass->stopped, memory_order_relaxed);
+	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
 }
 
 /* False: stopped. */
@@ -314,7 +260,7 @@ run_attention(EmbBertPass *pass)
 
 	pass->n_parts = (int32_t) (pass->crew.n_workers == 1 ? 1 : n_wanted < n_most ? n_wanted : n_most);
 	emb_crew_run(&pass->crew, (int32_t) n_heads * pass->n_parts, piece_attend, pass);
-	return !atomic_load_explicit(&pass->stopped, memory_order_relaxed);
+	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
 }
 
 /*
@@ -382,103 +328,21 @@ pool(const EmbBertPass *pass, float *out, EmbError *err)
 	return EMB_OK;
 }
 
-static EmbActivate
-activation_kernel(const EmbKernels *kernels, EmbActivation activation)
-{
-	switch (activation)
-	{
-		case EMB_ACT_GELU:
-			return kernels->gelu_f32;
-		case EMB_ACT_GELU_TANH:
-			return kernels->gelu_tanh_f32;
-		case EMB_ACT_RELU:
-			return kernels->relu_f32;
-	}
-	return NULL;
-}
-
 /* Helpers ask nobody: they see what the caller's thread was told. */
 static bool
 begin_work(EmbBertPass *pass, const EmbStop *stop)
 {
 	for (int32_t i = 0; i < pass->crew.n_workers; i++)
-		if (!emb_work_begin(&pass->workers[i].work, pass->kernels, i == 0 ? stop : NULL, &pass->stopped))
+		if (!emb_work_begin(&pass->workers[i].work, pass->kernels, i == 0 ? stop : NULL, pass->stopped))
 			return false;
 	return true;
 }
 
-static EmbStatus
-run_crew(EmbBertPass *pass, int32_t n_longest, const EmbAllocator *mem, const EmbStop *stop,
-		 float *out, EmbError *err)
+EmbStatus
+emb_bert_run_pass(EmbBertPass *pass, const EmbStop *stop, float *out, EmbError *err)
 {
-	int32_t		n_tokens = pass->batch->offsets[pass->batch->n_seqs];
-	size_t		bytes = lay_out(pass, pass->bert, n_tokens, n_longest, pass->crew.n_workers, NULL);
-	char	   *scratch = emb_alloc(mem, bytes);
-	EmbStatus	status;
-	EmbFpState	fp;
-
-	if (scratch == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for a batch of %d tokens",
-						 bytes, (int) n_tokens);
-	lay_out(pass, pass->bert, n_tokens, n_longest, pass->crew.n_workers, scratch);
-	fp = emb_fp_enter();
 	if (begin_work(pass, stop) && run_layers(pass))
-		status = pool(pass, out, err);
-	else
-		status = emb_error(err, EMB_ERR_CANCELLED, "stopped while embedding a batch of %d tokens", (int) n_tokens);
-	emb_fp_leave(fp);
-	emb_release(mem, scratch);
-	return status;
-}
-
-/* Observed or not, on as many threads as there are rows for. */
-static EmbStatus
-run(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch, int32_t n_threads,
-	const EmbAllocator *mem, const EmbStop *stop,
-	EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
-{
-	EmbBertPass pass;
-	int32_t		n_longest;
-	int32_t		n_useful;
-	EmbStatus	status = check_lengths(bert, batch, &n_longest, err);
-
-	if (status != EMB_OK || batch->n_seqs == 0)
-		return status;
-	if (activation_kernel(kernels, bert->activation) == NULL)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "unknown activation %d", (int) bert->activation);
-	status = check_ids(bert, batch, err);
-	if (status != EMB_OK)
-		return status;
-
-	memset(&pass, 0, sizeof(pass));
-	pass.bert = bert;
-	pass.batch = batch;
-	pass.kernels = kernels;
-	pass.steps = bert->layers_i8 != NULL ? &emb_bert_steps_i8 : &emb_bert_steps_f32;
-	pass.activate = activation_kernel(kernels, bert->activation);
-	pass.compact = bert->pooling == EMB_POOL_CLS && observe == NULL;
-	pass.observe = observe;
-	pass.observe_ctx = observe_ctx;
-	n_useful = batch->offsets[batch->n_seqs] / CHUNK_ROWS_MIN;
-	emb_crew_join(&pass.crew, n_threads < n_useful ? n_threads : n_useful);
-	status = run_crew(&pass, n_longest, mem, stop, out, err);
-	emb_crew_leave(&pass.crew);
-	return status;
-}
-
-EmbStatus
-emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
-						  const EmbAllocator *mem, const EmbStop *stop,
-						  EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
-{
-	if (bert->layers_i8 != NULL)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "only an fp32 model can be observed");
-	return run(bert, kernels, batch, 1, mem, stop, observe, observe_ctx, out, err);
-}
-
-EmbStatus
-emb_encoder_bert(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
-				 int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err)
-{
-	return run(bert, kernels, batch, n_threads, mem, stop, NULL, NULL, out, err);
+		return pool(pass, out, err);
+	return emb_error(err, EMB_ERR_CANCELLED, "stopped while embedding a batch of %d tokens",
+					 (int) pass->batch->offsets[pass->batch->n_seqs]);
 }

@@ -81,7 +81,7 @@ struct EmbBertPass
 
 	EmbCrew		crew;
 	EmbBertWorker workers[EMB_CREW_MAX];
-	_Atomic bool stopped;
+	_Atomic bool *stopped;		/* shared by all passes of a call */
 
 	/* of the region at work */
 	int32_t		layer;
@@ -90,8 +90,28 @@ struct EmbBertPass
 	int32_t		n_parts;		/* of a text's queries */
 };
 
+/*
+ * Places the buffers for a batch of n_tokens from base on, or only counts where
+ * base is NULL; returns their bytes.
+ */
+extern size_t emb_bert_lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_longest,
+							   int32_t n_workers, char *base);
+
+/*
+ * The vectors of pass->batch into out [n_seqs, hidden]. Everything up to crew
+ * and stopped is set, buffers are placed for the crew's workers, emb_fp_enter()
+ * was called. stop is asked by the calling thread: NULL where that is a helper.
+ */
+extern EmbStatus emb_bert_run_pass(EmbBertPass *pass, const EmbStop *stop, float *out, EmbError *err);
+
 extern const EmbBertSteps emb_bert_steps_f32;
 extern const EmbBertSteps emb_bert_steps_i8;
+
+static inline size_t
+emb_bert_round_up(size_t n, size_t multiple)
+{
+	return (n + multiple - 1) / multiple * multiple;
+}
 
 static inline void
 emb_bert_observe(const EmbBertPass *pass, EmbObservePoint point, int32_t layer,

@@ -24,6 +24,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernels/fpenv.h"
@@ -34,6 +35,9 @@
 
 /* About 20 us of looking for the next region, the time between two regions of a layer, before sleeping. */
 #define SPIN_LOOKS		1000
+
+/* Between two calls of while_waiting. */
+#define WAITING_MS		5
 
 /* Kernels and row operations need a few KB; the default of 8 MB counts against ulimit -v. */
 #define STACK_BYTES		(256 * 1024)
@@ -69,10 +73,11 @@ relax(void)
 #endif
 }
 
+/* Until the word changes, for at most so long unless NULL. */
 static void
-futex_wait(_Atomic uint32_t *word, uint32_t value)
+futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *longest)
 {
-	syscall(SYS_futex, (uint32_t *) word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+	syscall(SYS_futex, (uint32_t *) word, FUTEX_WAIT_PRIVATE, value, longest, NULL, 0);
 }
 
 static void
@@ -136,7 +141,7 @@ await_region(uint64_t last_serial)
 		relax();
 	}
 	atomic_fetch_add_explicit(&pool.n_asleep, 1, memory_order_seq_cst);
-	futex_wait(&pool.wake, wake);
+	futex_wait(&pool.wake, wake, NULL);
 	atomic_fetch_sub_explicit(&pool.n_asleep, 1, memory_order_seq_cst);
 }
 
@@ -211,6 +216,7 @@ void
 emb_crew_join(EmbCrew *crew, int32_t n_threads)
 {
 	crew->n_workers = 1;
+	crew->while_waiting = NULL;
 	if (n_threads <= 1 || pthread_mutex_trylock(&pool.in_use) != 0)
 		return;
 	forget_after_fork();
@@ -247,8 +253,9 @@ open_region(int32_t n_workers, int32_t n_pieces, EmbPiece piece, void *ctx)
 
 /* Nobody enters any more; waits for those inside. */
 static void
-close_region(void)
+close_region(const EmbCrew *crew)
 {
+	static const struct timespec interval = {.tv_nsec = WAITING_MS * 1000000};
 	uint64_t	state = atomic_fetch_and_explicit(&pool.state, ~STATE_OPEN, memory_order_acq_rel);
 
 	for (int i = 0; (state & STATE_INSIDE) != 0; i++)
@@ -261,7 +268,11 @@ close_region(void)
 		if (i < SPIN_LOOKS)
 			relax();
 		else
-			futex_wait(&pool.left, left);
+		{
+			futex_wait(&pool.left, left, crew->while_waiting == NULL ? NULL : &interval);
+			if (crew->while_waiting != NULL)
+				crew->while_waiting(crew->waiting_ctx);
+		}
 	}
 }
 
@@ -276,7 +287,7 @@ emb_crew_run(const EmbCrew *crew, int32_t n_pieces, EmbPiece piece, void *ctx)
 	}
 	open_region(crew->n_workers, n_pieces, piece, ctx);
 	take_pieces(0);
-	close_region();
+	close_region(crew);
 }
 
 void

@@ -24,6 +24,8 @@
 typedef struct EmbCrew
 {
 	int32_t		n_workers;		/* the caller is worker 0 */
+	void		(*while_waiting) (void *ctx);	/* or NULL; called every few ms while only helpers work */
+	void	   *waiting_ctx;
 } EmbCrew;
 
 typedef void (*EmbPiece) (void *ctx, int32_t piece, int32_t worker);

@@ -16,10 +16,11 @@
 static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512vnni"};
 #define N_LEVELS ((int) (sizeof(levels) / sizeof(levels[0])))
 
-/* malloc that counts what is out, and its peak. */
+/* malloc that counts what is out, and the most there was since nothing was. */
 typedef struct Counter
 {
 	int			n_live;
+	size_t		bytes;
 	size_t		bytes_max;
 	int			fail_at;		/* the allocation to refuse, from 1; 0: none */
 	int			n_calls;
@@ -34,8 +35,9 @@ counting_alloc(void *ctx, size_t size)
 	if (++c->n_calls == c->fail_at)
 		return NULL;
 	c->n_live++;
-	if (size > c->bytes_max)
-		c->bytes_max = size;
+	c->bytes += size;
+	if (c->bytes > c->bytes_max)
+		c->bytes_max = c->bytes;
 	return emb_alloc(&mem, size);
 }
 
@@ -44,7 +46,10 @@ counting_release(void *ctx, void *p)
 {
 	EmbAllocator mem = emb_malloc_allocator();
 
-	((Counter *) ctx)->n_live--;
+	Counter    *c = ctx;
+
+	if (p != NULL && --c->n_live == 0)
+		c->bytes = 0;
 	emb_release(&mem, p);
 }
 
@@ -69,7 +74,7 @@ static int32_t n_threads = 1;
 static EmbStatus
 run_batch(const Tiny *t, const int *order, int n, float *out, EmbStop *stop, Counter *counter, EmbError *err)
 {
-	int32_t		offsets[TINY_INPUTS_MAX + 1];
+	int32_t    *offsets = malloc((n + 1) * sizeof(int32_t));
 	int32_t    *ids;
 	int32_t		n_ids = 0;
 	EmbAllocator mem = {counter, counting_alloc, counting_release};
@@ -86,6 +91,7 @@ run_batch(const Tiny *t, const int *order, int n, float *out, EmbStop *stop, Cou
 	batch.ids = ids;
 	status = emb_encoder_bert(&t->bert, emb_kernels(), &batch, n_threads, &mem, stop, out, err);
 	free(ids);
+	free(offsets);
 	return status;
 }
 
@@ -270,6 +276,62 @@ check_levels(const Tiny *t)
 	emb_kernels_select("auto", NULL);
 }
 
+/* Many texts again and again: a batch of many parts, by threads that take whole parts and parts that they share. */
+static void
+check_parts(const Tiny *t)
+{
+	enum {N_TEXTS_MAX = 400};
+	size_t		row = t->bert.hidden;
+	float	   *all = run_all(t);
+	float	   *out = malloc(N_TEXTS_MAX * row * sizeof(float));
+	int			order[N_TEXTS_MAX];
+	Counter		counter = {0};
+	EmbError	err = {0};
+
+	for (int i = 0; i < N_TEXTS_MAX; i++)
+		order[i] = i * 7 % t->n_inputs;
+	for (int n = 20; n <= N_TEXTS_MAX; n += 95)
+		for (n_threads = 1; n_threads <= 4; n_threads++)
+		{
+			int32_t		n_tokens = 0;
+			int32_t		n_longest = 0;
+			int			n_same = 0;
+
+			counter = (Counter) {0};
+			CHECKF(run_batch(t, order, n, out, NULL, &counter, &err) == EMB_OK, "%s", err.message);
+			for (int i = 0; i < n; i++)
+			{
+				int32_t		n_ids = t->inputs[order[i]].n_ids;
+
+				n_tokens += n_ids;
+				n_longest = n_ids > n_longest ? n_ids : n_longest;
+				n_same += memcmp(out + i * row, all + order[i] * row, row * sizeof(float)) == 0;
+			}
+			CHECKF(n_same == n, "%d of %d texts on %d threads", n_same, n, (int) n_threads);
+			CHECK(counter.n_live == 0);
+			CHECKF(counter.bytes_max <= emb_encoder_bert_scratch_bytes(&t->bert, n_tokens, n_longest, n_threads),
+				   "%zu bytes for %d tokens", counter.bytes_max, (int) n_tokens);
+		}
+	for (n_threads = 1; n_threads <= 3; n_threads++)
+	{
+		for (int at = 1; at <= 6; at += 1 + at / 3)
+		{
+			StopAt		s = {.stop_at = at};
+			EmbStop		stop = {&s, stop_at};
+
+			CHECK(run_batch(t, order, N_TEXTS_MAX, out, &stop, &counter, &err) == EMB_ERR_CANCELLED && counter.n_live == 0);
+		}
+		for (int at = 1; at <= 2; at++)
+		{
+			counter = (Counter) {.fail_at = at};
+			CHECK(run_batch(t, order, N_TEXTS_MAX, out, NULL, &counter, &err) == EMB_ERR_NOMEM && counter.n_live == 0);
+		}
+	}
+	n_threads = 1;
+	free(out);
+	free(all);
+}
+
 /* Stopped at every question in turn, or refused its memory: all is given back. */
 static void
 check_stopping(const Tiny *t)
@@ -378,6 +440,7 @@ check_model(const char *dir)
 	check_goldens(&t);
 	check_hidden(&t);
 	check_levels(&t);
+	check_parts(&t);
 	check_stopping(&t);
 	check_arguments(&t);
 	check_overflow(&t);

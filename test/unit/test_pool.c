@@ -95,6 +95,50 @@ other_call(void *arg)
 	return NULL;
 }
 
+static _Atomic int n_waits;
+static _Atomic bool helper_works;
+
+static void
+while_waiting(void *ctx)
+{
+	(void) ctx;
+	n_waits++;
+}
+
+/* A helper that works until the caller, with nothing left to do, was called twice; gives up after 10 s. */
+static void
+patient_piece(void *ctx, int32_t i, int32_t worker)
+{
+	(void) ctx;
+	(void) i;
+	if (worker == 0)
+	{
+		for (int j = 0; !helper_works && j < 1000; j++)
+			usleep(10000);
+		return;
+	}
+	helper_works = true;
+	for (int j = 0; n_waits < 2 && j < 1000; j++)
+		usleep(10000);
+}
+
+static void
+check_waiting(void)
+{
+	EmbCrew		crew;
+
+	emb_crew_join(&crew, 2);
+	if (crew.n_workers < 2)
+	{
+		skip("no second thread here");
+		return;
+	}
+	crew.while_waiting = while_waiting;
+	emb_crew_run(&crew, 2, patient_piece, NULL);
+	emb_crew_leave(&crew);
+	CHECKF(n_waits >= 2, "%d calls", n_waits);
+}
+
 /* Two calls at once: one has the crew, the other works alone. */
 static void
 check_two_callers(void)
@@ -206,6 +250,7 @@ main(void)
 	emb_crew_stop();
 	emb_crew_stop();
 	check_regions(4, 100, 50);
+	check_waiting();
 	check_two_callers();
 	check_fork();
 	check_idle();
