@@ -3,7 +3,7 @@
  *		What the implementations of gemm_i8 share: the walk over tiles.
  *
  * Groups of panels outermost, then tiles of rows: B is read once from wherever
- * it lies, and stays in the first-level cache (24 KB for 4 panels of K = 384)
+ * it lies, and stays in the first-level cache (18 KB for 3 panels of K = 384)
  * or the second while all rows pass by; A comes again for every group, a few
  * KB a tile. While the first tile of rows is multiplied, the next group's
  * panels are fetched into the second level.
