@@ -35,6 +35,9 @@
 /* Left free on the disk beside the image, so that the server itself goes on. */
 #define FREE_RESERVE_BYTES	((int64) 16 * 1024 * 1024)
 
+/* Names tried for a temporary file; sweepers and crashes take one now and then. */
+#define TEMP_ATTEMPTS	1000
+
 /* Between two looks for a cancel, a few ms of hashing. */
 #define HASH_STEP_BYTES	((size_t) 1024 * 1024)
 
@@ -286,29 +289,49 @@ reserve_space(int fd, const char *path, int64 size_bytes)
 	}
 }
 
+/* Locks a new file of ours. False when a sweeper was faster: the name is gone. */
+static bool
+lock_temp(EmbedSpool *spool)
+{
+	struct stat st;
+	int			rc;
+
+	/* a sweeper holds the lock for a moment only */
+	while ((rc = flock(spool->fd, LOCK_EX)) != 0 && errno == EINTR)
+		;
+	if (rc != 0 || fstat(spool->fd, &st) != 0)
+	{
+		int			save_errno = errno;
+
+		(void) unlink(spool->path);
+		errno = save_errno;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not lock file \"%s\": %m", spool->path)));
+	}
+	return st.st_nlink > 0;
+}
+
 /*
  * Creates and locks the temporary file. A sweeper may lock it first, taking it
- * for a dead writer's; then it is unlinked, and we try another name.
+ * for a dead writer's; then it is unlinked, and we try another name. So we do
+ * where a crash left the name and the pid is ours now.
  */
 static void
 create_temp(EmbedSpool *spool)
 {
-	struct stat st;
-
-	for (;;)
+	for (int attempt = 0;; attempt++)
 	{
 		temp_path(spool->path);
 		spool->fd = OpenTransientFile(spool->path, O_RDWR | O_CREAT | O_EXCL | PG_BINARY);
 		if (spool->fd >= 0)
 		{
-			/* a sweeper holds the lock for a moment only */
-			while (flock(spool->fd, LOCK_EX) != 0 && errno == EINTR)
-				;
-			if (fstat(spool->fd, &st) == 0 && st.st_nlink > 0)
+			if (lock_temp(spool))
 				return;
 			CloseTransientFile(spool->fd);
+			errno = EEXIST;
 		}
-		else if (errno != EEXIST)	/* left by a crash, and the pid is ours now */
+		if (errno != EEXIST || attempt == TEMP_ATTEMPTS)
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not create file \"%s\": %m", spool->path)));
