@@ -286,6 +286,15 @@ ask_while_waiting(void *ctx)
 		atomic_store_explicit(job->stopped, true, memory_order_relaxed);
 }
 
+/* Hands a worker's error on; a caller may not want to know. */
+static EmbStatus
+failed(const Slice *slice, EmbError *err)
+{
+	if (err != NULL)
+		*err = slice->err;
+	return slice->status;
+}
+
 static EmbStatus
 run_parts(Job *job, EmbCrew *crew, EmbError *err)
 {
@@ -299,19 +308,14 @@ run_parts(Job *job, EmbCrew *crew, EmbError *err)
 	crew->while_waiting = NULL;
 	for (int32_t i = 0; i < job->n_workers; i++)
 		if (slice_of(job, i)->status != EMB_OK)
-		{
-			*err = slice_of(job, i)->err;
-			return slice_of(job, i)->status;
-		}
+			return failed(slice_of(job, i), err);
 	for (int32_t part = job->n_shared; part < job->n_parts && all->status == EMB_OK; part += job->n_workers)
 	{
 		int32_t		end = job->n_parts - part < job->n_workers ? job->n_parts : part + job->n_workers;
 
 		run_texts(job, all, job->starts[part], job->starts[end], job->n_workers, job->stop);
 	}
-	if (all->status != EMB_OK)
-		*err = all->err;
-	return all->status;
+	return all->status != EMB_OK ? failed(all, err) : EMB_OK;
 }
 
 /* ---------------------------------------------------------------- jobs */
