@@ -11,6 +11,9 @@
 #include "pg/registry.h"
 
 #include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -38,6 +41,8 @@ static uint64 generation = 1;
 static uint64 checked_generation = 0;
 static bool any_gone = false;
 static bool extension_gone = false;
+static bool drop_seen = false;
+static object_access_hook_type next_object_access_hook = NULL;
 
 /* _embed.model as of the last lookup; a change there makes names stale. */
 static Oid	watched_relid = InvalidOid;
@@ -232,24 +237,44 @@ check_entries(void)
 static void
 check_before_commit(void)
 {
-	Oid			relid;
-
-	if (registry == NULL || checked_generation == generation)
+	if (!drop_seen && (registry == NULL || checked_generation == generation))
 		return;
-	relid = embed_storage_model_relid();
-	if (!OidIsValid(relid))
+	if (!OidIsValid(embed_storage_model_relid()))
 	{
 		HASH_SEQ_STATUS seq;
 		RegistryEntry *entry;
 
-		hash_seq_init(&seq, registry);
-		while ((entry = hash_seq_search(&seq)) != NULL)
-			entry->gone = any_gone = true;
+		if (registry != NULL)
+		{
+			hash_seq_init(&seq, registry);
+			while ((entry = hash_seq_search(&seq)) != NULL)
+				entry->gone = any_gone = true;
+		}
 		checked_generation = generation;
 		extension_gone = true;
 	}
 	else if (embed_storage_try_lock_for_read())
 		check_entries();
+}
+
+/*
+ * DROP EXTENSION in a session that has the library but no model mapped, as all
+ * have where it is preloaded. A session without the library runs nothing of
+ * ours: what it leaves goes with the next one that embeds. (An event trigger of
+ * the extension would see it, and keep people from dropping any extension once
+ * the library is gone.)
+ */
+static void
+watch_drops(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (next_object_access_hook != NULL)
+		next_object_access_hook(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_DROP && class_id == ExtensionRelationId)
+	{
+		char	   *name = get_extension_name(object_id);
+
+		drop_seen |= name != NULL && strcmp(name, "embed") == 0;
+	}
 }
 
 void
@@ -291,7 +316,7 @@ unmap_gone(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT && extension_gone)
 		embed_materialize_discard_all();
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		extension_gone = false;
+		extension_gone = drop_seen = false;
 	if (!any_gone || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE
 					  && event != XACT_EVENT_PARALLEL_COMMIT && event != XACT_EVENT_PARALLEL_ABORT))
 		return;
@@ -531,5 +556,7 @@ embed_registry_init(void)
 {
 	CacheRegisterRelcacheCallback(relcache_changed, (Datum) 0);
 	RegisterXactCallback(unmap_gone, NULL);
+	next_object_access_hook = object_access_hook;
+	object_access_hook = watch_drops;
 	embed_materialize_init();
 }

@@ -182,6 +182,17 @@ is(query($c, 'copy', $one), $want, '... and the model');
 query($c, 'copy', 'DROP EXTENSION embed');
 is(query($c, $db, $docs), $want_docs, 'other databases go on');
 query($c, 'copy', 'CREATE EXTENSION embed');
+import_model($c, 'copy', 'm', $dir);
+is(scalar image_files($c), 2, 'an extension again');
+query($c, 'copy', q{LOAD 'embed'; BEGIN; DROP EXTENSION embed; ROLLBACK});
+is(scalar image_files($c), 2, '... its drop rolled back in a session that has the library, as all have where it is preloaded');
+query($c, 'copy', q{LOAD 'embed'; DROP EXTENSION embed});
+is(scalar image_files($c), 1, '... dropped there: gone at once');
+query($c, 'copy', q{LOAD 'embed'; CREATE EXTENSION embed});
+import_model($c, 'copy', 'm', $dir);
+query($c, 'copy', 'DROP EXTENSION embed');
+is(scalar image_files($c), 2, '... dropped by a session without the library: its file stays');
+query($c, 'copy', 'CREATE EXTENSION embed');
 import_model($c, 'copy', 'small', $tiny);
 is(scalar image_files($c), 2, 'what a session without the library left is swept by the next import there');
 
