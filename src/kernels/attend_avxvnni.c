@@ -3,14 +3,15 @@
  *		Attention in int8, AVX-VNNI (the VEX form): 6 rows of one panel take 12 of
  *		16 registers.
  */
-#if defined(__x86_64__)
+#include "kernels/target.h"
+
+#if EMB_COMPILER_HAS_AVXVNNI
 
 #include <float.h>
 #include <immintrin.h>
 #include <string.h>
 
 #include "kernels/registry.h"
-#include "kernels/target.h"
 
 #define ATTEND_ROWS		6
 #define ATTEND_PANELS	1

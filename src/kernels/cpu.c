@@ -5,6 +5,7 @@
  *		(Documentation/arm64/elf_hwcaps.rst).
  */
 #include "kernels/cpu.h"
+#include "kernels/target.h"
 
 #if defined(__x86_64__)
 
@@ -86,7 +87,7 @@ emb_cpu_has_avx2(void)
 bool
 emb_cpu_has_avxvnni(void)
 {
-	return emb_cpu_has_avx2() &&
+	return EMB_COMPILER_HAS_AVXVNNI && emb_cpu_has_avx2() &&
 		cpuid(7, 0).eax >= 1 &&
 		(cpuid(7, 1).eax & LEAF7_1_EAX_AVXVNNI) != 0;
 }
@@ -109,7 +110,7 @@ emb_cpu_has_amx(void)
 	const unsigned need = LEAF7_EDX_AMX_TILE | LEAF7_EDX_AMX_INT8;
 	CpuidLeaf	palette = cpuid(0x1D, 1);
 
-	return emb_cpu_has_avx512vnni() &&
+	return EMB_COMPILER_HAS_AMX && emb_cpu_has_avx512vnni() &&
 		(cpuid(7, 0).edx & need) == need &&
 		cpuid(0x1D, 0).eax >= 1 &&
 		palette.ebx == LEAF1D_1_EBX_PALETTE &&

@@ -18,14 +18,15 @@
  *
  * Few rows, and K that is no multiple of 64 (attention's), go to AVX-512 VNNI.
  */
-#if defined(__x86_64__)
+#include "kernels/target.h"
+
+#if EMB_COMPILER_HAS_AMX
 
 #include <immintrin.h>
 #include <string.h>
 
 #include "kernels/gemm_i8.h"
 #include "kernels/registry.h"
-#include "kernels/target.h"
 
 #define TILE_ROWS		16		/* at most, of a tile register */
 #define TILE_BYTES		64		/* of a row of it */

@@ -7,14 +7,15 @@
  * broadcast. One or two rows take more panels at a time, for at least 8 chains
  * in flight (latency 5, two units).
  */
-#if defined(__x86_64__)
+#include "kernels/target.h"
+
+#if EMB_COMPILER_HAS_AVXVNNI
 
 #include <immintrin.h>
 #include <string.h>
 
 #include "kernels/gemm_i8.h"
 #include "kernels/registry.h"
-#include "kernels/target.h"
 
 #define ROWS_MAX 6
 #define PANELS_MAX 4

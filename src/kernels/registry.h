@@ -6,6 +6,7 @@
 #define EMB_KERNELS_REGISTRY_H
 
 #include "kernels/kernels.h"
+#include "kernels/target.h"
 
 /* The type of each operation, as emb_op_gemm_f32. */
 #define EMB_OP(op, result, arguments) typedef result emb_op_##op arguments;

@@ -25,6 +25,15 @@
 #error "the kernels must not be compiled with -ffast-math"
 #endif
 
+/* Older compilers build all levels but those whose instructions they do not know. */
+#if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define EMB_COMPILER_HAS_AVXVNNI 1
+#define EMB_COMPILER_HAS_AMX 1
+#else
+#define EMB_COMPILER_HAS_AVXVNNI 0
+#define EMB_COMPILER_HAS_AMX 0
+#endif
+
 #define EMB_PRAGMA(text) _Pragma(#text)
 
 #if defined(__clang__)

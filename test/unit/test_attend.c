@@ -16,6 +16,8 @@
 
 #include "kernels/target.h"
 
+#undef EMB_COMPILER_HAS_AVXVNNI
+#define EMB_COMPILER_HAS_AVXVNNI 1
 #undef EMB_TARGET_AVXVNNI
 #define EMB_TARGET_AVXVNNI EMB_TARGET_AVX512VNNI
 #define _mm256_dpbusd_avx_epi32 _mm256_dpbusd_epi32

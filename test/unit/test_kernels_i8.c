@@ -20,6 +20,8 @@
 
 #include "kernels/target.h"
 
+#undef EMB_COMPILER_HAS_AVXVNNI
+#define EMB_COMPILER_HAS_AVXVNNI 1
 #undef EMB_TARGET_AVXVNNI
 #define EMB_TARGET_AVXVNNI EMB_TARGET_AVX512VNNI
 #define _mm256_dpbusd_avx_epi32 _mm256_dpbusd_epi32
@@ -33,6 +35,8 @@ extern emb_op_gemm_i8 emb_gemm_i8_evex;
 /* The AMX kernel once more, on a model of its tiles: it needs AVX-512 VNNI otherwise. */
 #include "amx_model.h"
 
+#undef EMB_COMPILER_HAS_AMX
+#define EMB_COMPILER_HAS_AMX 1
 #undef EMB_TARGET_AMX
 #define EMB_TARGET_AMX EMB_TARGET_AVX512VNNI
 #define emb_gemm_i8_amx emb_gemm_i8_amx_on_model
