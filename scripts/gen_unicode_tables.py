@@ -8,10 +8,12 @@ asks the library itself about every scalar value:
     python3 -m pip install tokenizers==0.23.3
     python3 scripts/gen_unicode_tables.py > src/tokenizer/unicode_tables.h
 
-It takes about half a minute. The canonical combining classes behind the
-library's NFD are found by watching which pairs it swaps.
+It takes about two minutes. The canonical combining classes behind the
+library's NFD are found by watching which pairs it swaps, its grapheme clusters
+by watching what a Precompiled normalizer of our own making replaces.
 """
 import json
+import struct
 import sys
 import unicodedata
 
@@ -25,6 +27,12 @@ N_CODES = 0x110000
 # Bits of EmbUniRecord.flags, as tokenizer/unicode.h names them (EMB_UNI_...).
 FLAGS = ["SPACE", "PUNCT", "CLEAN_DROP", "CLEAN_SPACE", "CJK", "MN", "WORD", "NONSTARTER", "LOWER_MULTI"]
 BIT = {name: 1 << i for i, name in enumerate(FLAGS)}
+
+# EmbUniRecord.cluster, as tokenizer/unicode.h names it (EMB_UNI_GC_...): a class and two bits.
+CLUSTER = ["OTHER", "CR", "LF", "CONTROL", "EXTEND", "ZWJ", "PREPEND", "SPACING", "L", "V", "T", "LV", "LVT",
+           "PICTURE", "CONSONANT"]
+GC = {name: i for i, name in enumerate(CLUSTER)}
+GC_CONJOINS, GC_LINKS = 0x10, 0x20
 
 
 def scalars():
@@ -180,6 +188,85 @@ def probe_classes(nfd_table):
     return {ord(c): i + 1 for i, cls in enumerate(classes) for c in cls}
 
 
+def charsmap(chars, to="Q"):
+    """A precompiled charsmap (Darts-clone) that replaces each of chars; one block of units for each inner node."""
+    tree = {}
+    for c in chars:
+        node = tree
+        for byte in c.encode():
+            node = node.setdefault(byte, {})
+        node[None] = None
+    units, queue, n_blocks = {}, [(0, tree, 0)], 0
+    while queue:
+        at, node, label = queue.pop()
+        base = n_blocks * 256 + (at & 255)
+        n_blocks += 1
+        units[at] = (at ^ base) << 2 | 1 << 9 | (None in node) << 8 | label
+        for byte, child in node.items():
+            if byte is None:
+                units[base] = 1 << 31	# the value: an offset into the replacements
+            else:
+                queue.append((base ^ byte, child, byte))
+    trie = [units.get(i, 0) for i in range(n_blocks * 256)]
+    return struct.pack("<I%dI" % len(trie), len(trie) * 4, *trie) + to.encode() + b"\0"
+
+
+def probe_clusters():
+    """The class of each code point in the rules of grapheme clusters.
+
+    Precompiled looks clusters of under 6 bytes up as a whole, by their first
+    mapped prefix, and longer ones by code point: "x" mapped to Q and followed
+    by an acute accent gives Q if x starts a cluster, and Q with the accent if
+    it goes on with one (which is then too long, or does not start with x).
+    Regional indicators need no class: clusters of two are looked up by code point.
+    """
+    norms = {x: normalizers.Precompiled(charsmap([x])).normalize_str
+             for x in "a\u00e9\u0300\u1100\u1161\u11a8\u2122\u0915"}
+
+    def joins(before, x, norm=None):
+        out = (norm or norms[x])(before + x + "\u0301")
+        assert out.endswith("Q") or out.endswith("Q\u0301"), (before, x, out)
+        return out.endswith("\u0301")
+
+    def klass(c):
+        if norms["a"]("a" + c) == "Q":
+            if c == "\u200d":
+                return "ZWJ"
+            return "EXTEND" if joins("\U0001F469" + c + "\u200d", "\u2122") else "SPACING"
+        if not joins(c, "\u0300"):
+            return {"\r": "CR", "\n": "LF"}.get(c, "CONTROL")
+        if joins(c, "\u00e9"):
+            return "PREPEND"
+        if joins(c, "\u1100"):
+            return "L"
+        if joins(c, "\u1161"):
+            return "LV"			# or V, sorted out below
+        if joins(c, "\u11a8"):
+            return "LVT"			# or T
+        if joins(c + "\u200d", "\u2122"):
+            return "PICTURE"
+        return "CONSONANT" if joins(c + "\u094d", "\u0915") else "OTHER"
+
+    clusters = [0] * N_CODES
+    hangul = []
+    for cp in scalars():
+        c = chr(cp)
+        name = klass(c)
+        if name in ("LV", "LVT"):
+            hangul.append(c)
+        clusters[cp] = GC[name]
+        if name not in ("PREPEND", "CONTROL", "CR", "LF") and joins("\u0915" + c, "\u0915"):
+            clusters[cp] |= GC_LINKS
+        elif name != "PREPEND" and joins("\u0915\u094d" + c, "\u0915"):
+            clusters[cp] |= GC_CONJOINS
+    norm = normalizers.Precompiled(charsmap(hangul)).normalize_str
+    for c in hangul:
+        if joins("\u1161", c, norm):
+            clusters[ord(c)] += GC["V"] - GC["LV"]	# and T - LVT
+    assert GC["V"] - GC["LV"] == GC["T"] - GC["LVT"]
+    return clusters
+
+
 def two_stage(values):
     blocks, stage1 = {}, []
     for start in range(0, N_CODES, BLOCK):
@@ -207,6 +294,7 @@ def main():
     nfd_table = probe_nfd(flags)
     delta, multi = probe_lower()
     classes = probe_classes(nfd_table)
+    clusters = probe_clusters()
     for cp in multi:
         flags[cp] |= BIT["LOWER_MULTI"]
     for cp in classes:
@@ -221,7 +309,7 @@ def main():
 
     records, record_of = {}, [0] * N_CODES
     for cp in range(N_CODES):
-        rec = (flags[cp], order.get(cp, 0), delta.get(cp, 0))
+        rec = (flags[cp], order.get(cp, 0), clusters[cp], delta.get(cp, 0))
         record_of[cp] = records.setdefault(rec, len(records))
     sequences, nfd_of = [0], [0] * N_CODES
     for cp, seq in sorted(nfd_table.items()):
@@ -252,7 +340,7 @@ def main():
     print("#define EMB_UNI_N_ORDERS %d\n" % len(kept))
     s1, s2 = two_stage(record_of)
     assert max(s1) < 65536 and len(records) < 65536
-    c_array("EmbUniRecord", "emb_uni_records", list(records), lambda r: "{%d, %d, %d}" % r)
+    c_array("EmbUniRecord", "emb_uni_records", list(records), lambda r: "{%d, %d, %d, %d}" % r)
     c_array("uint16_t", "emb_uni_stage1", s1)
     c_array("uint16_t", "emb_uni_stage2", s2)
     s1, s2 = two_stage(nfd_of)

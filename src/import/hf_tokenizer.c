@@ -2,8 +2,9 @@
  * hf_tokenizer.c
  *		tokenizer.json, the serialization of Hugging Face's tokenizers library.
  *
- * Only what BERT models use is accepted; any other component is refused by
- * name, because guessing would give other ids.
+ * Only what BERT models (here) and SentencePiece's unigram models
+ * (hf_unigram.c) use is accepted; any other component is refused by name,
+ * because guessing would give other ids.
  */
 #include "import/hf_tokenizer.h"
 
@@ -46,6 +47,8 @@ emb_tok_spec_free(EmbTokSpec *spec, const EmbAllocator *mem)
 		emb_release(mem, storage->pieces);
 		emb_release(mem, storage->added);
 		emb_release(mem, storage->sorted);
+		emb_release(mem, storage->scores);
+		emb_release(mem, storage->charsmap);
 		emb_release(mem, storage);
 	}
 	memset(spec, 0, sizeof(EmbTokSpec));
@@ -56,7 +59,7 @@ emb_tok_spec_find(const EmbTokSpec *spec, const char *text)
 {
 	const EmbTokStorage *storage = spec->storage;
 	int32_t		low = 0,
-				high = storage->sorted != NULL ? storage->n_distinct : 0;
+				high = storage->sorted != NULL ? storage->n_sorted : 0;
 	size_t		len = strlen(text);
 
 	if (storage->vocab != NULL)
@@ -149,8 +152,8 @@ emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id)
 
 /* ------------------------------------------------------------ components */
 
-static EmbStatus
-require(const EmbJson *doc, const json_t *obj, const char *where, const char *key, EmbError *err)
+EmbStatus
+emb_tok_require(const EmbJson *doc, const json_t *obj, const char *where, const char *key, EmbError *err)
 {
 	const json_t *v = json_object_get(obj, key);
 
@@ -159,25 +162,25 @@ require(const EmbJson *doc, const json_t *obj, const char *where, const char *ke
 	return EMB_OK;
 }
 
-static EmbStatus
-require_bool(const EmbJson *doc, const json_t *obj, const char *where, const char *key, bool *value, EmbError *err)
+EmbStatus
+emb_tok_require_bool(const EmbJson *doc, const json_t *obj, const char *where, const char *key, bool *value, EmbError *err)
 {
-	EmbStatus	status = require(doc, obj, where, key, err);
+	EmbStatus	status = emb_tok_require(doc, obj, where, key, err);
 
 	return status != EMB_OK ? status : emb_json_get_bool(doc, obj, key, value, err);
 }
 
-static EmbStatus
-require_string(const EmbJson *doc, const json_t *obj, const char *where, const char *key, const char **value, EmbError *err)
+EmbStatus
+emb_tok_require_string(const EmbJson *doc, const json_t *obj, const char *where, const char *key, const char **value, EmbError *err)
 {
-	EmbStatus	status = require(doc, obj, where, key, err);
+	EmbStatus	status = emb_tok_require(doc, obj, where, key, err);
 
 	return status != EMB_OK ? status : emb_json_get_string(doc, obj, key, value, err);
 }
 
 /* The component at key; *type is its type, NULL where it has none. */
-static EmbStatus
-get_component(const EmbJson *doc, const char *key, const char *wanted, const json_t **obj, const char **type, EmbError *err)
+EmbStatus
+emb_tok_get_component(const EmbJson *doc, const char *key, const char *wanted, const json_t **obj, const char **type, EmbError *err)
 {
 	*obj = json_object_get(doc->root, key);
 	*type = NULL;
@@ -188,8 +191,8 @@ get_component(const EmbJson *doc, const char *key, const char *wanted, const jso
 	return emb_json_get_string(doc, *obj, "type", type, err);
 }
 
-static EmbStatus
-refuse_component(const EmbJson *doc, const char *key, const char *type, const char *wanted, EmbError *err)
+EmbStatus
+emb_tok_refuse_component(const EmbJson *doc, const char *key, const char *type, const char *wanted, EmbError *err)
 {
 	if (type == NULL)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" has no type, only %s is supported", doc->file, key, wanted);
@@ -202,15 +205,15 @@ read_normalizer(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 {
 	const json_t *obj;
 	const char *type;
-	EmbStatus	status = get_component(doc, "normalizer", "BertNormalizer", &obj, &type, err);
+	EmbStatus	status = emb_tok_get_component(doc, "normalizer", "BertNormalizer", &obj, &type, err);
 
 	if (status != EMB_OK)
 		return status;
 	if (type == NULL || strcmp(type, "BertNormalizer") != 0)
-		return refuse_component(doc, "normalizer", type, "BertNormalizer", err);
-	if ((status = require_bool(doc, obj, "normalizer", "clean_text", &spec->clean_text, err)) != EMB_OK ||
-		(status = require_bool(doc, obj, "normalizer", "handle_chinese_chars", &spec->handle_chinese_chars, err)) != EMB_OK ||
-		(status = require_bool(doc, obj, "normalizer", "lowercase", &spec->lowercase, err)) != EMB_OK)
+		return emb_tok_refuse_component(doc, "normalizer", type, "BertNormalizer", err);
+	if ((status = emb_tok_require_bool(doc, obj, "normalizer", "clean_text", &spec->clean_text, err)) != EMB_OK ||
+		(status = emb_tok_require_bool(doc, obj, "normalizer", "handle_chinese_chars", &spec->handle_chinese_chars, err)) != EMB_OK ||
+		(status = emb_tok_require_bool(doc, obj, "normalizer", "lowercase", &spec->lowercase, err)) != EMB_OK)
 		return status;
 	/* null: accents go where case goes */
 	spec->strip_accents = spec->lowercase;
@@ -222,10 +225,10 @@ read_pre_tokenizer(const EmbJson *doc, EmbError *err)
 {
 	const json_t *obj;
 	const char *type;
-	EmbStatus	status = get_component(doc, "pre_tokenizer", "BertPreTokenizer", &obj, &type, err);
+	EmbStatus	status = emb_tok_get_component(doc, "pre_tokenizer", "BertPreTokenizer", &obj, &type, err);
 
 	if (status == EMB_OK && (type == NULL || strcmp(type, "BertPreTokenizer") != 0))
-		status = refuse_component(doc, "pre_tokenizer", type, "BertPreTokenizer", err);
+		status = emb_tok_refuse_component(doc, "pre_tokenizer", type, "BertPreTokenizer", err);
 	return status;
 }
 
@@ -274,27 +277,18 @@ read_vocab(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Emb
 }
 
 static EmbStatus
-read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+read_wordpiece(const EmbJson *doc, const json_t *obj, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	const json_t *obj;
-	const char *type;
 	const char *unk = NULL;
 	const char *prefix = NULL;
 	int64_t		max_chars = 0;
-	EmbStatus	status = get_component(doc, "model", "WordPiece", &obj, &type, err);
+	EmbStatus	status;
 
-	if (status != EMB_OK)
-		return status;
-	/* Files of before 2021 have no type; this key is WordPiece's own. */
-	if (type == NULL && json_object_get(obj, "max_input_chars_per_word") != NULL)
-		type = "WordPiece";
-	if (type == NULL || strcmp(type, "WordPiece") != 0)
-		return refuse_component(doc, "model", type, "WordPiece", err);
-	if ((status = require_string(doc, obj, "model", "unk_token", &unk, err)) != EMB_OK ||
-		(status = require_string(doc, obj, "model", "continuing_subword_prefix", &prefix, err)) != EMB_OK ||
-		(status = require(doc, obj, "model", "max_input_chars_per_word", err)) != EMB_OK ||
+	if ((status = emb_tok_require_string(doc, obj, "model", "unk_token", &unk, err)) != EMB_OK ||
+		(status = emb_tok_require_string(doc, obj, "model", "continuing_subword_prefix", &prefix, err)) != EMB_OK ||
+		(status = emb_tok_require(doc, obj, "model", "max_input_chars_per_word", err)) != EMB_OK ||
 		(status = emb_json_get_int(doc, obj, "max_input_chars_per_word", 0, INT32_MAX, &max_chars, err)) != EMB_OK ||
-		(status = require(doc, obj, "model", "vocab", err)) != EMB_OK ||
+		(status = emb_tok_require(doc, obj, "model", "vocab", err)) != EMB_OK ||
 		(status = read_vocab(doc, json_object_get(obj, "vocab"), mem, spec, err)) != EMB_OK)
 		return status;
 	spec->continuing_prefix = (EmbTokPiece) {prefix, (uint32_t) strlen(prefix)};
@@ -305,16 +299,42 @@ read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbErr
 	return EMB_OK;
 }
 
+/* The model with the splitting that belongs to it. */
+static EmbStatus
+read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	static const char wanted[] = "WordPiece or Unigram";
+	const json_t *obj;
+	const char *type;
+	EmbStatus	status = emb_tok_get_component(doc, "model", wanted, &obj, &type, err);
+
+	if (status != EMB_OK)
+		return status;
+	/* Files of before 2021 have no type; these keys are WordPiece's and Unigram's own. */
+	if (type == NULL && json_object_get(obj, "max_input_chars_per_word") != NULL)
+		type = "WordPiece";
+	if (type == NULL && json_object_get(obj, "unk_id") != NULL)
+		type = "Unigram";
+	if (type != NULL && strcmp(type, "Unigram") == 0)
+		return emb_tok_read_unigram(doc, obj, mem, spec, err);
+	if (type == NULL || strcmp(type, "WordPiece") != 0)
+		return emb_tok_refuse_component(doc, "model", type, wanted, err);
+	if ((status = read_wordpiece(doc, obj, mem, spec, err)) != EMB_OK ||
+		(status = read_normalizer(doc, spec, err)) != EMB_OK)
+		return status;
+	return read_pre_tokenizer(doc, err);
+}
+
 EmbStatus
 emb_tok_read_added(const EmbJson *doc, const json_t *obj, bool strict, EmbTokAdded *added, EmbError *err)
 {
 	static const char *const keys[5] = {"single_word", "lstrip", "rstrip", "normalized", "special"};
 	bool		flags[5] = {false, false, false, false, false};
 	const char *content = NULL;
-	EmbStatus	status = require_string(doc, obj, "added_tokens", "content", &content, err);
+	EmbStatus	status = emb_tok_require_string(doc, obj, "added_tokens", "content", &content, err);
 
 	for (int i = 0; i < 5 && status == EMB_OK; i++)
-		status = strict ? require_bool(doc, obj, "added_tokens", keys[i], &flags[i], err)
+		status = strict ? emb_tok_require_bool(doc, obj, "added_tokens", keys[i], &flags[i], err)
 			: emb_json_get_bool(doc, obj, keys[i], &flags[i], err);
 	if (status == EMB_OK)
 		*added = (EmbTokAdded) {{content, (uint32_t) strlen(content)}, -1,
@@ -341,7 +361,7 @@ read_added_tokens(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec,
 
 		if (!json_is_object(obj))
 			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens[%zu]\" is not an object", doc->file, i);
-		if ((status = require(doc, obj, "added_tokens", "id", err)) == EMB_OK &&
+		if ((status = emb_tok_require(doc, obj, "added_tokens", "id", err)) == EMB_OK &&
 			(status = emb_json_get_int(doc, obj, "id", 0, UINT32_MAX, &id, err)) == EMB_OK &&
 			(status = emb_tok_read_added(doc, obj, true, &added, err)) == EMB_OK)
 			status = emb_tok_spec_add(spec, doc->file, &added, mem, err);
@@ -399,8 +419,8 @@ read_template_item(const EmbJson *doc, const json_t *item, const json_t *special
 	if (!json_is_object(item) || json_object_size(item) != 1 || !json_is_object(obj))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: an item of a template of \"post_processor\" is neither "
 						 "a SpecialToken nor a Sequence", doc->file);
-	if ((status = require_string(doc, obj, "post_processor", "id", &id, err)) != EMB_OK ||
-		(status = require(doc, obj, "post_processor", "type_id", err)) != EMB_OK ||
+	if ((status = emb_tok_require_string(doc, obj, "post_processor", "id", &id, err)) != EMB_OK ||
+		(status = emb_tok_require(doc, obj, "post_processor", "type_id", err)) != EMB_OK ||
 		(status = emb_json_get_int(doc, obj, "type_id", 0, INT32_MAX, &type_id, err)) != EMB_OK)
 		return status;
 	if (special != NULL)
@@ -458,7 +478,7 @@ read_post_processor(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 	static const char wanted[] = "TemplateProcessing or BertProcessing";
 	const json_t *obj;
 	const char *type;
-	EmbStatus	status = get_component(doc, "post_processor", wanted, &obj, &type, err);
+	EmbStatus	status = emb_tok_get_component(doc, "post_processor", wanted, &obj, &type, err);
 
 	if (status != EMB_OK)
 		return status;
@@ -473,7 +493,7 @@ read_post_processor(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 		return status;
 	}
 	if (type == NULL || strcmp(type, "TemplateProcessing") != 0)
-		return refuse_component(doc, "post_processor", type, wanted, err);
+		return emb_tok_refuse_component(doc, "post_processor", type, wanted, err);
 	status = read_template(doc, obj, "single", 0, &spec->single, err);
 	if (status == EMB_OK)
 		status = read_template(doc, obj, "pair", 1, &spec->pair, err);
@@ -508,8 +528,6 @@ read_tokenizer(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, Em
 		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
 	/* The model first: its kind says most clearly what a foreign tokenizer is. */
 	if ((status = read_model(doc, mem, spec, err)) != EMB_OK ||
-		(status = read_normalizer(doc, spec, err)) != EMB_OK ||
-		(status = read_pre_tokenizer(doc, err)) != EMB_OK ||
 		(status = read_added_tokens(doc, mem, spec, err)) != EMB_OK ||
 		(status = read_post_processor(doc, spec, err)) != EMB_OK)
 		return status;
@@ -524,8 +542,11 @@ emb_import_tokenizer_json(const char *name, const char *data, size_t size, const
 
 	if (status == EMB_OK)
 	{
-		EmbJson    *doc = &((EmbTokStorage *) spec->storage)->docs[0];
+		EmbTokStorage *storage = spec->storage;
+		EmbJson    *doc = &storage->docs[0];
 
+		storage->source = data;
+		storage->source_size = size;
 		status = emb_json_parse(name, data, size, doc, err);
 		if (status == EMB_OK)
 			status = read_tokenizer(doc, mem, spec, err);

@@ -2,8 +2,8 @@
  * hf_tokenizer.h
  *		A model directory's tokenizer files -> EmbTokSpec.
  *
- * tokenizer.json where there is one (its truncation and padding are ignored:
- * the caller's max_tokens rules), else vocab.txt with tokenizer_config.json
+ * tokenizer.json where there is one (WordPiece or Unigram; its truncation and
+ * padding are ignored: the caller's max_tokens rules), else vocab.txt with tokenizer_config.json
  * (do_lower_case, strip_accents, tokenize_chinese_chars) as
  * transformers' BertTokenizerFast reads them. A tokenizer of another kind is
  * EMB_ERR_UNSUPPORTED with the file, the key and the value that say so.

@@ -1,6 +1,6 @@
 /*
  * hf_tokenizer_spec.h
- *		What hf_tokenizer.c and hf_vocab.c share: filling an EmbTokSpec.
+ *		What hf_tokenizer.c, hf_unigram.c and hf_vocab.c share: filling an EmbTokSpec.
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_SPEC_H
 #define EMB_IMPORT_HF_TOKENIZER_SPEC_H
@@ -23,8 +23,13 @@ typedef struct EmbTokStorage
 	EmbTokPiece *pieces;
 	EmbTokAdded *added;			/* [added_capacity] */
 	int			added_capacity;
-	int32_t    *sorted;			/* vocab.txt: [n_distinct] ids by text */
-	const json_t *vocab;		/* tokenizer.json: "model.vocab" */
+	int32_t    *sorted;			/* [n_sorted] ids by text, unless vocab is set */
+	int32_t		n_sorted;
+	const json_t *vocab;		/* tokenizer.json of WordPiece: "model.vocab" */
+	double	   *scores;			/* Unigram: [n_vocab] */
+	uint8_t    *charsmap;
+	const char *source;			/* the bytes of docs[0] while it is read */
+	size_t		source_size;
 	int32_t		n_distinct;		/* pieces, as the library counts its vocabulary */
 	int32_t		max_added_id;	/* -1: none yet */
 } EmbTokStorage;
@@ -46,6 +51,25 @@ extern EmbStatus emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdde
 /* An added token from a JSON object; strict: every key must be there, else absent flags are false. */
 extern EmbStatus emb_tok_read_added(const EmbJson *doc, const json_t *obj, bool strict,
 									EmbTokAdded *added, EmbError *err);
+
+/* Fills storage->sorted from the pieces. Of equal ones the last counts, the others become holes. */
+extern EmbStatus emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err);
+
+/* A key that must be there; where names the object in messages. */
+extern EmbStatus emb_tok_require(const EmbJson *doc, const json_t *obj, const char *where, const char *key, EmbError *err);
+extern EmbStatus emb_tok_require_bool(const EmbJson *doc, const json_t *obj, const char *where, const char *key,
+									  bool *value, EmbError *err);
+extern EmbStatus emb_tok_require_string(const EmbJson *doc, const json_t *obj, const char *where, const char *key,
+										const char **value, EmbError *err);
+
+/* The component at key; *type is its type, NULL where it has none. */
+extern EmbStatus emb_tok_get_component(const EmbJson *doc, const char *key, const char *wanted,
+									   const json_t **obj, const char **type, EmbError *err);
+extern EmbStatus emb_tok_refuse_component(const EmbJson *doc, const char *key, const char *type, const char *wanted, EmbError *err);
+
+/* model of type Unigram, the normalizer and the pre-tokenizer. */
+extern EmbStatus emb_tok_read_unigram(const EmbJson *doc, const json_t *model, const EmbAllocator *mem,
+									  EmbTokSpec *spec, EmbError *err);
 
 /* [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
 extern void emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id);

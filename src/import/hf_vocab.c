@@ -62,9 +62,8 @@ compare_pieces(const void *a, const void *b, void *arg)
 	return cmp != 0 ? cmp : (i > j) - (i < j);
 }
 
-/* Sorts the ids by text. Of equal lines the last one counts, the others become holes. */
-static EmbStatus
-sort_pieces(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err)
+EmbStatus
+emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err)
 {
 	EmbTokStorage *storage = spec->storage;
 	int32_t		n = 0,
@@ -89,7 +88,7 @@ sort_pieces(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbErro
 		}
 		storage->sorted[kept++] = storage->sorted[i];
 	}
-	storage->n_distinct = kept;
+	storage->n_sorted = storage->n_distinct = kept;
 	return EMB_OK;
 }
 
@@ -126,7 +125,7 @@ read_pieces(const char *file, const char *data, size_t size, const EmbAllocator 
 		if (line.len > 0)
 			spec->pieces[id] = line;
 	}
-	return sort_pieces(spec, file, mem, err);
+	return emb_tok_spec_sort(spec, file, mem, err);
 }
 
 /* -------------------------------------------------------- special tokens */

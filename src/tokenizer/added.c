@@ -263,12 +263,17 @@ emb_tok_next_raw(EmbTokEncoder *e, EmbTokRaw *at, uint32_t *cp)
 	}
 }
 
-/* Fills the window so that the longest token and the character after it are in it, or the segment's end. */
-static void
-fill_window(EmbTokEncoder *e)
+/* Bytes of the window in which a match can be told: the longest token and the character after it. */
+static inline uint32_t
+match_bytes(const EmbTokEncoder *e)
 {
-	uint32_t	want = e->tok->header->normalized_max + EMB_UTF8_MAX_BYTES;
+	return e->tok->header->normalized_max + EMB_UTF8_MAX_BYTES;
+}
 
+/* Fills the window to want bytes or the segment's end. */
+static void
+fill_window(EmbTokEncoder *e, uint32_t want)
+{
 	if (e->window_start + want + EMB_UTF8_MAX_BYTES > sizeof(e->window))
 	{
 		memmove(e->window, e->window + e->window_start, e->window_end - e->window_start);
@@ -291,21 +296,20 @@ fill_window(EmbTokEncoder *e)
 	}
 }
 
-/* What matches at the start of the window. */
+/* What matches at the start of text[0 .. n_text), normalized, after the character before (0: none). */
 static Found
-match_window(EmbTokEncoder *e, const EmbTokBlockAdded **added, uint32_t *n)
+match_normalized(EmbTokEncoder *e, const uint8_t *text, uint32_t n_text, uint32_t before,
+				 const EmbTokBlockAdded **added, uint32_t *n)
 {
 	const EmbTokenizer *tok = e->tok;
-	const uint8_t *window = e->window + e->window_start;
-	uint32_t	n_window = e->window_end - e->window_start;
-	uint32_t	n_search = n_window < tok->header->normalized_max ? n_window : tok->header->normalized_max;
+	uint32_t	n_search = n_text < tok->header->normalized_max ? n_text : tok->header->normalized_max;
 	uint32_t	node = 0;
 	uint32_t	cp;
 	bool		alive;
 	size_t		n_read;
 	uint32_t	index;
 
-	*n = (uint32_t) longest_match(&tok->normalized, window, n_search, &node, &alive, &n_read);
+	*n = (uint32_t) longest_match(&tok->normalized, text, n_search, &node, &alive, &n_read);
 	if (emb_tok_work(e, (int32_t) n_read))
 		return FOUND_FAIL;
 	if (*n == 0)
@@ -319,9 +323,9 @@ match_window(EmbTokEncoder *e, const EmbTokBlockAdded **added, uint32_t *n)
 	*added = &tok->added[index];
 	if (((*added)->flags & EMB_TOK_SINGLE_WORD) == 0)
 		return FOUND_TOKEN;
-	if (e->window_before != 0 && is_word(e->window_before))
+	if (before != 0 && is_word(before))
 		return FOUND_REJECTED;
-	if (*n < n_window && emb_utf8_decode(window + *n, n_window - *n, &cp) > 0 && is_word(cp))
+	if (*n < n_text && emb_utf8_decode(text + *n, n_text - *n, &cp) > 0 && is_word(cp))
 		return FOUND_REJECTED;
 	return FOUND_TOKEN;
 }
@@ -330,6 +334,9 @@ match_window(EmbTokEncoder *e, const EmbTokBlockAdded **added, uint32_t *n)
 static EmbTokEvent
 end_segment(EmbTokEncoder *e)
 {
+	if (e->window_event == EMB_TOK_FAIL || e->window_event == EMB_TOK_MORE)
+		return e->window_event;
+	e->window_verdict = 0;
 	e->window_ended = false;
 	e->window_before = 0;
 	e->window_no_match = 0;
@@ -355,7 +362,7 @@ is_all_spaces(const uint8_t *text, uint32_t n)
 }
 
 /*
- * Takes a match of n bytes out of the window. Eating spaces from the text
+ * Takes a match of n bytes out of the window. To BERT, eating spaces from the text
  * changes nothing here, since the next stage drops them; but among spaces that
  * an rstrip has eaten, the library drops a token of spaces that has lstrip.
  */
@@ -369,8 +376,85 @@ take_window(EmbTokEncoder *e, const EmbTokBlockAdded *added, uint32_t n)
 		return emb_tok_corrupt(e);
 	e->window_start += n;
 	e->window_eaten = (added->flags & EMB_TOK_RSTRIP) != 0;
+	e->window_verdict = 0;
 	e->token_id = added->id;
 	return dropped ? EMB_TOK_CHAR : EMB_TOK_TOKEN;
+}
+
+/*
+ * At white space, where it counts (SentencePiece) and some token has lstrip:
+ * whether such a token follows this run of it and eats it. The run may be
+ * longer than the window; it is read ahead once.
+ */
+static EmbTokEvent
+judge_spaces(EmbTokEncoder *e)
+{
+	const EmbTokenizer *tok = e->tok;
+	EmbTokPlace ahead = e->place;
+	EmbTokEvent event = e->window_event;
+	bool		ended = e->window_ended;
+	uint32_t	at = e->window_start;
+	uint32_t	n = 0;
+	uint32_t	cp;
+	uint8_t		text[EMB_TOK_MAX_ADDED_BYTES + 2 * EMB_UTF8_MAX_BYTES];
+	const EmbTokBlockAdded *added = NULL;
+
+	e->window_verdict = 1;
+	for (; at < e->window_end; at += emb_utf8_decode(e->window + at, e->window_end - at, &cp))
+		if (emb_utf8_decode(e->window + at, e->window_end - at, &cp) == 0 || !is_space(cp))
+			break;
+	n = e->window_end - at < match_bytes(e) ? e->window_end - at : match_bytes(e);
+	memcpy(text, e->window + at, n);
+	while (!ended && n < match_bytes(e) && (n == 0 || tok->normalized_first[text[0]]))
+	{
+		event = emb_tok_next_step(e, &ahead, (int) tok->header->n_steps - 1, &cp);
+		if (event != EMB_TOK_CHAR)
+			ended = true;
+		else if (n > 0 || !is_space(cp))
+			n += (uint32_t) emb_utf8_encode(cp, text + n);
+	}
+	if (n > 0 && !tok->normalized_first[text[0]])
+		return EMB_TOK_CHAR;
+	if (ended && (event == EMB_TOK_MORE || event == EMB_TOK_FAIL))
+		return event;
+	if (n > 0)
+		switch (match_normalized(e, text, n, ' ', &added, &n))
+		{
+			case FOUND_FAIL:
+				return EMB_TOK_FAIL;
+			case FOUND_TOKEN:
+				if (added->flags & EMB_TOK_LSTRIP)
+					e->window_verdict = 2;
+				break;
+			default:
+				break;
+		}
+	return EMB_TOK_CHAR;
+}
+
+/* Whether white space at the start of the window belongs to a token beside it. EMB_TOK_CHAR: *eaten is set. */
+static EmbTokEvent
+eat_space(EmbTokEncoder *e, uint32_t cp, bool *eaten)
+{
+	uint32_t	flags = e->tok->header->flags;
+
+	*eaten = false;
+	if (e->tok->header->model != EMB_TOK_UNIGRAM)
+		return EMB_TOK_CHAR;
+	if (!is_space(cp))
+	{
+		e->window_verdict = 0;
+		return EMB_TOK_CHAR;
+	}
+	*eaten = e->window_eaten;
+	if (!*eaten && (flags & EMB_TOK_NORMALIZED_LSTRIP) != 0)
+	{
+		EmbTokEvent event = e->window_verdict == 0 ? judge_spaces(e) : EMB_TOK_CHAR;
+
+		*eaten = e->window_verdict == 2;
+		return event;
+	}
+	return EMB_TOK_CHAR;
 }
 
 EmbTokEvent
@@ -382,15 +466,20 @@ emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp)
 		uint32_t	n_match = 0;
 		Found		found = FOUND_NOTHING;
 		EmbTokEvent event;
+		bool		eaten;
 		int			n;
 
-		fill_window(e);
-		if (e->window_ended && (e->window_event == EMB_TOK_FAIL || e->window_event == EMB_TOK_MORE))
-			return e->window_event;
+		fill_window(e, 1);
 		if (e->window_start == e->window_end)
 			return end_segment(e);
 		if (e->window_no_match == 0 && e->tok->normalized_first[e->window[e->window_start]])
-			found = match_window(e, &added, &n_match);
+		{
+			fill_window(e, match_bytes(e));
+			if (e->window_ended && (e->window_event == EMB_TOK_FAIL || e->window_event == EMB_TOK_MORE))
+				return e->window_event;
+			found = match_normalized(e, e->window + e->window_start, e->window_end - e->window_start,
+									 e->window_before, &added, &n_match);
+		}
 		if (found == FOUND_FAIL)
 			return EMB_TOK_FAIL;
 		if (found == FOUND_TOKEN)
@@ -405,10 +494,14 @@ emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp)
 		n = emb_utf8_decode(e->window + e->window_start, e->window_end - e->window_start, cp);
 		if (n == 0)
 			return emb_tok_corrupt(e);
+		event = eat_space(e, *cp, &eaten);
+		if (event != EMB_TOK_CHAR)
+			return event;
 		e->window_start += n;
 		e->window_no_match -= e->window_no_match < (uint32_t) n ? e->window_no_match : (uint32_t) n;
 		e->window_before = *cp;
 		e->window_eaten = e->window_eaten && is_space(*cp);
-		return EMB_TOK_CHAR;
+		if (!eaten)
+			return EMB_TOK_CHAR;
 	}
 }

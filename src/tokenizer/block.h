@@ -9,6 +9,9 @@
  *	raw			... of added tokens matched in the raw text; value = index in added
  *	normalized	... of added tokens matched after normalization, likewise
  *	added		EmbTokBlockAdded[n_added]
+ *	scores		f64[n_scores], of Unigram: by token id
+ *	map			units of the double array (Darts-clone's u32) of a precompiled_charsmap
+ *	map_text	its replacements, each ended by a zero byte
  *
  * Continuing pieces ("##ing") need no trie of their own: prefix_node is where
  * the prefix leads in the trie of the vocabulary.
@@ -20,7 +23,7 @@
 #include "tokenizer/trie.h"
 
 #define EMB_TOK_MAGIC			"EMBTOKEN"
-#define EMB_TOK_BLOCK_VERSION	1
+#define EMB_TOK_BLOCK_VERSION	2
 #define EMB_TOK_BLOCK_ALIGNMENT	64
 
 #define EMB_TOK_MAX_PIECES		4000000
@@ -30,6 +33,11 @@
 #define EMB_TOK_MAX_WORD_CHARS	4096
 /* Bounds the look-ahead in the text; in bytes, before and after normalization. */
 #define EMB_TOK_MAX_ADDED_BYTES	1024
+/* Unigram: what is kept of a word while its cut is open, and the longest piece. */
+#define EMB_TOK_OPEN_BYTES		2048
+#define EMB_TOK_MAX_UNIGRAM_BYTES	512
+/* Units of a character map come in blocks of so many. */
+#define EMB_TOK_MAP_BLOCK		256
 
 /* EmbTokBlockHeader.flags */
 #define EMB_TOK_CLEAN_TEXT		0x01
@@ -37,7 +45,10 @@
 #define EMB_TOK_STRIP_ACCENTS	0x04
 #define EMB_TOK_LOWERCASE		0x08
 #define EMB_TOK_HAS_LSTRIP		0x10	/* some token of the raw trie has lstrip */
-#define EMB_TOK_FLAGS_ALL		0x1F
+#define EMB_TOK_SPLIT_SPACES	0x20
+#define EMB_TOK_SPLIT_META		0x40
+#define EMB_TOK_NORMALIZED_LSTRIP	0x80	/* some token of the normalized trie has lstrip, and spaces count */
+#define EMB_TOK_FLAGS_ALL		0xFF
 
 /* EmbTokBlockAdded.flags */
 #define EMB_TOK_SINGLE_WORD		0x01
@@ -79,7 +90,10 @@ static_assert(sizeof(EmbTokBlockTrie) == 24, "EmbTokBlockTrie is an on-disk stru
  *	 20	flags			 24	size_bytes		 32	n_vocab			 36	unk_id
  *	 40	max_word_chars	 44	prefix_node		 48	n_added			 52	normalized_max
  *	 56	n_slots[2]		 64	slots[2][16]	448	tries[3]		520	added_offset
- *	528	reserved
+ *	528	unk_score		536	scores_offset	544	map_offset		552	map_text_offset
+ *	560	n_scores		564	n_map_units		568	n_map_text		572	max_piece
+ *	576	meta			580	prepend			584	n_steps			588	steps[6]
+ *	636	reserved
  */
 typedef struct EmbTokBlockHeader
 {
@@ -99,10 +113,28 @@ typedef struct EmbTokBlockHeader
 	EmbTokBlockSlot slots[2][EMB_TOK_MAX_SLOTS];
 	EmbTokBlockTrie tries[3];	/* pieces, raw, normalized */
 	uint64_t	added_offset;
-	uint8_t		reserved[48];
+
+	/* Unigram; zero otherwise */
+	double		unk_score;
+	uint64_t	scores_offset;
+	uint64_t	map_offset;
+	uint64_t	map_text_offset;
+	uint32_t	n_scores;
+	uint32_t	n_map_units;
+	uint32_t	n_map_text;		/* bytes */
+	uint32_t	max_piece;		/* bytes of the longest piece */
+	uint32_t	meta;			/* code point */
+	uint32_t	prepend;		/* EmbTokPrepend */
+	uint32_t	n_steps;
+	EmbTokStep	steps[EMB_TOK_MAX_STEPS];
+	uint8_t		reserved[68];
 } EmbTokBlockHeader;
 
-static_assert(sizeof(EmbTokBlockHeader) == 576, "EmbTokBlockHeader is an on-disk structure");
+static_assert(sizeof(EmbTokStep) == 8, "EmbTokStep is an on-disk structure");
+static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk structure");
+
+/* What an unknown character scores below the worst piece. */
+#define EMB_TOK_UNK_PENALTY		10.0
 
 /* How the fast path of the encoder treats a byte of text. A value above FAST_SPACE is the byte to append to the word. */
 #define EMB_TOK_FAST_SLOW		0	/* whatever needs a closer look */
@@ -118,6 +150,9 @@ struct EmbTokenizer
 	EmbTrie		raw;
 	EmbTrie		normalized;
 	const EmbTokBlockAdded *added;	/* [n_added] */
+	const double *scores;		/* [n_scores] */
+	const uint32_t *map;		/* [n_map_units] */
+	const uint8_t *map_text;	/* [n_map_text] */
 	int			n_special[2];	/* special slots of the templates */
 	uint8_t		fast[256];
 	bool		raw_first[256]; /* whether a raw added token starts with the byte */

@@ -2,6 +2,7 @@
  * build.c
  *		From what a model's files say to a block of an image.
  */
+#include <math.h>
 #include <string.h>
 
 #include "tokenizer/encode.h"
@@ -15,6 +16,10 @@ typedef struct Build
 	EmbTrieBuilt tries[3];		/* pieces, raw, normalized */
 	EmbTokBlockAdded *added;	/* [spec->n_added] */
 	uint8_t    *normalized;		/* [spec->n_added, EMB_TOK_MAX_ADDED_BYTES] contents after normalization */
+	uint32_t   *map;			/* [header.n_map_units] of spec->charsmap */
+	const uint8_t *map_text;	/* [header.n_map_text] in spec->charsmap */
+	bool		normalized_strips;	/* some token matched after normalization has lstrip or rstrip */
+	bool		normalized_spaces;	/* some such token has white space in it */
 } Build;
 
 static EmbStatus
@@ -43,13 +48,64 @@ copy_template(EmbTokBlockHeader *h, int pair, const EmbTokTemplate *t)
 	}
 }
 
+/* [u32 bytes of the units][units][replacements] */
+static EmbStatus
+split_charsmap(Build *b)
+{
+	const EmbTokPiece *map = &b->spec->charsmap;
+	EmbTokBlockHeader *h = &b->header;
+	uint32_t	n_bytes = 0;
+
+	if (map->len >= sizeof(uint32_t))
+		memcpy(&n_bytes, map->text, sizeof(uint32_t));
+	if (n_bytes == 0 || n_bytes % (EMB_TOK_MAP_BLOCK * sizeof(uint32_t)) != 0 || n_bytes > map->len - sizeof(uint32_t))
+		return emb_error(b->err, EMB_ERR_FORMAT, "the precompiled charsmap of %u bytes is corrupt: it has %u bytes of units",
+						 map->len, n_bytes);
+	h->n_map_units = n_bytes / sizeof(uint32_t);
+	h->n_map_text = map->len - (uint32_t) sizeof(uint32_t) - n_bytes;
+	b->map_text = (const uint8_t *) map->text + sizeof(uint32_t) + n_bytes;
+	b->map = emb_alloc(b->mem, n_bytes);
+	if (b->map == NULL)
+		return emb_error(b->err, EMB_ERR_NOMEM, "out of memory copying a charsmap of %u bytes", map->len);
+	memcpy(b->map, map->text + sizeof(uint32_t), n_bytes);
+	return EMB_OK;
+}
+
+static EmbStatus
+fill_unigram(Build *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	EmbTokBlockHeader *h = &b->header;
+	double		min = INFINITY;
+
+	if (spec->n_steps < 0 || spec->n_steps > EMB_TOK_MAX_STEPS)
+		return emb_error(b->err, EMB_ERR_LIMIT, "the normalizer has %d steps, more than %d", spec->n_steps, EMB_TOK_MAX_STEPS);
+	h->n_steps = (uint32_t) spec->n_steps;
+	memcpy(h->steps, spec->steps, h->n_steps * sizeof(EmbTokStep));
+	h->flags |= (spec->split_spaces ? EMB_TOK_SPLIT_SPACES : 0) | (spec->split_meta ? EMB_TOK_SPLIT_META : 0);
+	h->meta = spec->meta;
+	h->prepend = spec->prepend;
+	h->n_scores = (uint32_t) spec->n_vocab;
+	for (int32_t id = 0; id < spec->n_vocab; id++)
+	{
+		min = spec->scores[id] < min ? spec->scores[id] : min;
+		if (spec->pieces[id].len > EMB_TOK_MAX_UNIGRAM_BYTES)
+			return emb_error(b->err, EMB_ERR_LIMIT, "vocabulary entry %d has %u bytes, more than %d", id,
+							 spec->pieces[id].len, EMB_TOK_MAX_UNIGRAM_BYTES);
+		if (spec->pieces[id].text != NULL && spec->pieces[id].len > h->max_piece)
+			h->max_piece = spec->pieces[id].len;
+	}
+	h->unk_score = min - EMB_TOK_UNK_PENALTY;
+	return spec->charsmap.len > 0 ? split_charsmap(b) : EMB_OK;
+}
+
 static EmbStatus
 fill_header(Build *b)
 {
 	const EmbTokSpec *spec = b->spec;
 	EmbTokBlockHeader *h = &b->header;
 
-	if (spec->model != EMB_TOK_WORDPIECE)
+	if (spec->model != EMB_TOK_WORDPIECE && spec->model != EMB_TOK_UNIGRAM)
 		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "tokenizer kind %d is not supported", spec->model);
 	if (spec->n_vocab < 1 || spec->n_vocab > EMB_TOK_MAX_PIECES)
 		return emb_error(b->err, EMB_ERR_LIMIT, "the vocabulary has %d pieces, outside 1..%d",
@@ -77,7 +133,7 @@ fill_header(Build *b)
 	h->n_added = (uint32_t) spec->n_added;
 	copy_template(h, 0, &spec->single);
 	copy_template(h, 1, &spec->pair);
-	return EMB_OK;
+	return spec->model == EMB_TOK_UNIGRAM ? fill_unigram(b) : EMB_OK;
 }
 
 static EmbStatus
@@ -107,7 +163,7 @@ build_pieces(Build *b)
 	{
 		EmbTrie		trie = {b->tries[0].units, b->tries[0].values, b->tries[0].n_units};
 
-		b->header.prefix_node = emb_trie_find(&trie, (const uint8_t *) spec->continuing_prefix.text,
+		b->header.prefix_node = spec->model != EMB_TOK_WORDPIECE ? EMB_TRIE_NONE : emb_trie_find(&trie, (const uint8_t *) spec->continuing_prefix.text,
 											  spec->continuing_prefix.len);
 	}
 	emb_release(b->mem, keys);
@@ -122,12 +178,13 @@ static EmbStatus
 normalize_content(Build *b, int32_t i, uint8_t *out, uint32_t *n_out)
 {
 	const EmbTokPiece *piece = &b->spec->added[i].piece;
-	EmbTokenizer tok = {.header = &b->header};	/* no added tokens: none is matched */
+	EmbTokenizer tok = {.mem = *b->mem, .header = &b->header, .map = b->map, .map_text = b->map_text};
 	EmbTokEncoder e;
 	uint32_t	cp;
 	uint32_t	n = 0;
 	EmbTokEvent event;
 
+	/* No tries: no added token is matched. */
 	emb_tok_encoder_init(&e, &tok, piece->text, piece->len, true, NULL, 0, NULL, b->err);
 	while ((event = emb_tok_next_normalized(&e, &cp)) == EMB_TOK_CHAR)
 	{
@@ -138,6 +195,21 @@ normalize_content(Build *b, int32_t i, uint8_t *out, uint32_t *n_out)
 	}
 	*n_out = n;
 	return event == EMB_TOK_END ? EMB_OK : e.status;
+}
+
+static bool
+has_space(const uint8_t *text, uint32_t len)
+{
+	uint32_t	cp;
+	int			n;
+
+	for (uint32_t i = 0; i < len; i += (uint32_t) n)
+	{
+		n = emb_utf8_decode(text + i, len - i, &cp);
+		if (n == 0 || (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -178,6 +250,13 @@ add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *n
 	/* The library then finds it between any two characters, and words fall apart. */
 	if (key.len == 0)
 		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "added token %d (id %d) is empty after normalization", i, added->id);
+	if (b->spec->model == EMB_TOK_UNIGRAM)
+	{
+		if (added->lstrip)
+			b->header.flags |= EMB_TOK_NORMALIZED_LSTRIP;
+		b->normalized_strips |= added->lstrip || added->rstrip;
+		b->normalized_spaces |= has_space(key.text, key.len);
+	}
 	if (key.len > b->header.normalized_max)
 		b->header.normalized_max = key.len;
 	normalized[(*n_normalized)++] = key;
@@ -200,6 +279,9 @@ build_added(Build *b)
 		status = emb_error(b->err, EMB_ERR_NOMEM, "out of memory building %zu added tokens", n);
 	for (size_t i = 0; status == EMB_OK && i < n; i++)
 		status = add_added_key(b, (int32_t) i, raw, &n_raw, normalized, &n_normalized);
+	if (status == EMB_OK && b->normalized_strips && b->normalized_spaces)
+		status = emb_error(b->err, EMB_ERR_UNSUPPORTED, "an added token has white space in it and one has lstrip or rstrip, "
+						   "and both are matched after normalization");
 	if (status == EMB_OK)
 		status = emb_trie_build(raw, n_raw, b->mem, &b->tries[1], b->err);
 	if (status == EMB_OK)
@@ -241,6 +323,12 @@ write_block(Build *b, void **block, size_t *size)
 		h->tries[i].values_offset = reserve(&at, (uint64_t) b->tries[i].n_units * sizeof(int32_t));
 	}
 	h->added_offset = reserve(&at, (uint64_t) h->n_added * sizeof(EmbTokBlockAdded));
+	if (h->model == EMB_TOK_UNIGRAM)
+	{
+		h->scores_offset = reserve(&at, (uint64_t) h->n_scores * sizeof(double));
+		h->map_offset = reserve(&at, (uint64_t) h->n_map_units * sizeof(uint32_t));
+		h->map_text_offset = reserve(&at, h->n_map_text);
+	}
 	h->size_bytes = at;
 	out = emb_alloc_zero(b->mem, 1, at);
 	if (out == NULL)
@@ -253,6 +341,12 @@ write_block(Build *b, void **block, size_t *size)
 		copy_table(out, h->tries[i].values_offset, b->tries[i].values, b->tries[i].n_units * sizeof(int32_t));
 	}
 	copy_table(out, h->added_offset, b->added, h->n_added * sizeof(EmbTokBlockAdded));
+	if (h->model == EMB_TOK_UNIGRAM)
+	{
+		copy_table(out, h->scores_offset, b->spec->scores, h->n_scores * sizeof(double));
+		copy_table(out, h->map_offset, b->map, h->n_map_units * sizeof(uint32_t));
+		copy_table(out, h->map_text_offset, b->map_text, h->n_map_text);
+	}
 	*block = out;
 	*size = at;
 	return EMB_OK;
@@ -291,5 +385,6 @@ emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem, void **block, siz
 	}
 	emb_release(mem, b.added);
 	emb_release(mem, b.normalized);
+	emb_release(mem, b.map);
 	return status;
 }

@@ -3,14 +3,16 @@
  *		The stages between text and ids, each pulling from the one before:
  *
  *		raw			characters of the text, cut where an added token matches (added.c)
- *		normalized	cleaned, spaced, decomposed, stripped, lowercased (normalize.c)
+ *		normalized	of BERT: cleaned, spaced, decomposed, stripped, lowercased (normalize.c);
+ *					of SentencePiece: a list of steps (steps.c, precompiled.c)
  *		matched		cut again where an added token matches the normalized text (added.c)
- *		words		split at spaces and punctuation (pretokenize.c)
- *		ids			longest pieces first (wordpiece.c)
+ *		words		split at spaces and punctuation (pretokenize.c) or where a
+ *					word begins (metaspace.c)
+ *		ids			longest pieces first (wordpiece.c) or likeliest pieces (unigram.c)
  *
- * Nothing is allocated; what must be kept of the text is bounded by the longest
- * word and the longest added token. Every position of the text is read a
- * bounded number of times.
+ * Nothing is allocated but what unigram.c says; what must be kept of the text
+ * is bounded by the longest word and the longest added token. Every position
+ * of the text is read a bounded number of times.
  */
 #ifndef EMB_TOKENIZER_ENCODE_H
 #define EMB_TOKENIZER_ENCODE_H
@@ -40,14 +42,59 @@ typedef struct EmbTokRaw
 	size_t		looked_before;		/* no lstrip token follows the spaces up to here */
 } EmbTokRaw;
 
-/* A place in the decomposed text: the raw place after a character, and what is left of that character. */
+/* Where a step of steps.c stands. Zero: at the start of a segment. */
+typedef struct EmbTokStepPlace
+{
+	uint32_t	map_at;			/* PRECOMPILED: what is left of a replacement in the map's text */
+	uint32_t	map_end;
+	EmbUniCluster cluster;		/* ... the cluster that is read by code point */
+	uint8_t		n_lower;		/* LOWERCASE: code points still to give */
+	uint8_t		next_lower;
+	bool		inside;			/* STRIP: something other than white space was read */
+	uint8_t		verdict;		/* ... on this run of white space: 0 none yet, 1 keep, 2 drop */
+	uint32_t	lower[EMB_UNI_LOWER_MAX];
+} EmbTokStepPlace;
+
+/*
+ * A place in the normalized text, but for BERT's ordering and lowercase. BERT:
+ * the raw place after a character, and what is left of that character.
+ */
 typedef struct EmbTokPlace
 {
 	EmbTokRaw	raw;
-	uint8_t		next;
-	uint8_t		n_codes;
-	uint32_t	codes[EMB_UNI_DECOMPOSED_MAX + 2];	/* with the two spaces around an ideograph */
+	union
+	{
+		struct
+		{
+			uint8_t		next;
+			uint8_t		n_codes;
+			uint32_t	codes[EMB_UNI_DECOMPOSED_MAX + 2];	/* with the two spaces around an ideograph */
+		};
+		EmbTokStepPlace steps[EMB_TOK_MAX_STEPS];
+	};
 } EmbTokPlace;
+
+/* Unigram: the best way to a place of the word. */
+typedef struct EmbTokNode
+{
+	double		score;
+	int32_t		id;				/* of the last piece; at the entry, the way behind it */
+	uint16_t	start;			/* of the last piece, or one of EMB_TOK_NODE_ */
+	uint16_t	next;
+} EmbTokNode;
+
+#define EMB_TOK_NODE_UNSET	0xFFFF
+#define EMB_TOK_NODE_ENTRY	0xFFFE
+
+/* Unigram: one of several ways through text that is no longer kept. */
+typedef struct EmbTokWay
+{
+	int64_t		count;			/* ids on it */
+	int32_t	   *ids;			/* [capacity], the first n_ids of them */
+	int32_t		n_ids;
+	int32_t		capacity;
+	bool		unknown;		/* its last id is the unknown token */
+} EmbTokWay;
 
 typedef struct EmbTokEncoder
 {
@@ -79,6 +126,7 @@ typedef struct EmbTokEncoder
 	int32_t		window_token_id;	/* token_id of that event */
 	uint32_t	window_no_match;	/* bytes at the start of the window where no token may match */
 	bool		window_eaten;	/* only spaces lie between the window and a token with rstrip */
+	uint8_t		window_verdict; /* on the white space it starts with: 0 none yet, 1 keep, 2 drop */
 	uint32_t	window_before;	/* the character before the window; 0 at the start of a segment */
 
 	/* wordpiece.c: where ids go */
@@ -90,9 +138,32 @@ typedef struct EmbTokEncoder
 	/* pretokenize.c: the word being read */
 	int32_t		n_word_chars;
 	uint32_t	n_word_bytes;
-	uint8_t		word[EMB_TOK_MAX_WORD_CHARS * EMB_UTF8_MAX_BYTES];
+
+	/* metaspace.c */
+	bool		in_segment;		/* something of this segment was read */
+	bool		first_segment;	/* it starts where the text starts */
+
+	/* unigram.c: the word as far as its cut is open */
+	uint32_t	n_nodes;		/* nodes[0 .. n_nodes) hold */
+	uint32_t	next_start;		/* pieces from here on are not yet looked for */
+	bool		unknown;		/* the last id of this word is the unknown token */
+	int			n_ways;			/* 0: one way led to the entry, and its ids are given */
+	EmbTokWay  *ways;			/* [n_ways] */
+
+	union
+	{
+		uint8_t		word[EMB_TOK_MAX_WORD_CHARS * EMB_UTF8_MAX_BYTES];
+		struct
+		{
+			uint8_t		open[EMB_TOK_OPEN_BYTES];	/* [n_word_bytes] */
+			EmbTokNode	nodes[EMB_TOK_OPEN_BYTES + 1];
+			uint16_t	path[EMB_TOK_OPEN_BYTES + 1];
+		};
+	};
 	uint8_t		window[2 * (EMB_TOK_MAX_ADDED_BYTES + EMB_UTF8_MAX_BYTES)];
 } EmbTokEncoder;
+
+extern void emb_tok_forget_ways(EmbTokEncoder *e);
 
 extern void emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text, size_t len,
 								 bool complete, int32_t *ids, int32_t max_ids,
@@ -105,9 +176,49 @@ extern void emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, cons
  */
 extern EmbTokEvent emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit);
 
+/* After the last run, whatever it gave. */
+static inline void
+emb_tok_encoder_finish(EmbTokEncoder *e)
+{
+	if (e->ways != NULL)
+		emb_tok_forget_ways(e);
+}
+
 extern EmbTokEvent emb_tok_next_raw(EmbTokEncoder *e, EmbTokRaw *at, uint32_t *cp);
 extern EmbTokEvent emb_tok_next_normalized(EmbTokEncoder *e, uint32_t *cp);
 extern EmbTokEvent emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp);
+
+/* steps.c, precompiled.c */
+extern EmbTokEvent emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp);
+extern EmbTokEvent emb_tok_next_precompiled(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp);
+
+/* What the steps make of printable ASCII that a character of its own follows; 0: see the steps. */
+extern uint8_t emb_tok_steps_fast(const EmbTokenizer *tok, uint8_t c);
+
+typedef enum EmbTokMapped
+{
+	EMB_TOK_MAP_NONE,
+	EMB_TOK_MAP_FOUND,
+	EMB_TOK_MAP_CORRUPT
+} EmbTokMapped;
+
+/* What the charsmap has for the first prefix of text[0 .. n) that it knows: a range of map_text. */
+extern EmbTokMapped emb_tok_map_find(const EmbTokenizer *tok, const uint8_t *text, uint32_t n, uint32_t *at, uint32_t *end);
+extern EmbStatus emb_tok_map_check(const EmbTokenizer *tok, EmbError *err);
+
+/* Whether no step holds anything back: what comes next depends on the text alone. */
+extern bool emb_tok_steps_idle(const EmbTokEncoder *e);
+/* After text was read past the steps that none of them would have changed. */
+extern void emb_tok_steps_passed(EmbTokEncoder *e);
+
+extern EmbTokEvent emb_tok_run_metaspace(EmbTokEncoder *e, int64_t limit);
+
+/*
+ * unigram.c: more of the word in e->open, n_word_bytes so far (there is room for
+ * a character again afterwards), and its end. False: e->status is set.
+ */
+extern bool emb_tok_open_word(EmbTokEncoder *e);
+extern bool emb_tok_end_open_word(EmbTokEncoder *e);
 
 /* The word e->word, or e->token_id, to ids. False: e->status is set. */
 extern bool emb_tok_emit_word(EmbTokEncoder *e);

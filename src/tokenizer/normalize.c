@@ -131,6 +131,8 @@ emb_tok_next_normalized(EmbTokEncoder *e, uint32_t *cp)
 	uint32_t	flags = e->tok->header->flags;
 	EmbTokEvent event;
 
+	if (e->tok->header->model == EMB_TOK_UNIGRAM)
+		return emb_tok_next_step(e, &e->place, (int) e->tok->header->n_steps - 1, cp);
 	if (e->next_lower < e->n_lower)
 	{
 		*cp = e->lower[e->next_lower++];

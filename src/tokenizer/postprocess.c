@@ -61,6 +61,7 @@ emb_tok_encode(const EmbTokenizer *tok, const char *text, size_t len, bool compl
 {
 	const EmbTokBlockHeader *h = tok->header;
 	EmbTokEncoder e;
+	EmbTokEvent event;
 	int32_t		room = max_ids - tok->n_special[0];
 	int32_t		n_ids[2] = {0, 0};
 	int32_t		offsets[2] = {0, 0};
@@ -71,7 +72,9 @@ emb_tok_encode(const EmbTokenizer *tok, const char *text, size_t len, bool compl
 		return status;
 	text_offsets(h, false, n_ids, offsets);
 	emb_tok_encoder_init(&e, tok, text, len, complete, ids + offsets[0], room, stop, err);
-	switch (emb_tok_encoder_run(&e, room))
+	event = emb_tok_encoder_run(&e, room);
+	emb_tok_encoder_finish(&e);
+	switch (event)
 	{
 		case EMB_TOK_FAIL:
 			return e.status;
@@ -91,9 +94,12 @@ EmbStatus
 emb_tok_count(const EmbTokenizer *tok, const char *text, size_t len, const EmbStop *stop, int64_t *n_tokens, EmbError *err)
 {
 	EmbTokEncoder e;
+	EmbTokEvent event;
 
 	emb_tok_encoder_init(&e, tok, text, len, true, NULL, 0, stop, err);
-	if (emb_tok_encoder_run(&e, INT64_MAX - 1) != EMB_TOK_END)
+	event = emb_tok_encoder_run(&e, INT64_MAX - 1);
+	emb_tok_encoder_finish(&e);
+	if (event != EMB_TOK_END)
 		return e.status;
 	*n_tokens = e.n_ids + tok->n_special[0];
 	return EMB_OK;
@@ -237,6 +243,8 @@ emb_tok_encode_pair(const EmbTokenizer *tok, const EmbTokText *a, const EmbTokTe
 	status = run_both(&first, room, &second, room, &result->need_more);
 	if (status == EMB_OK && !result->need_more)
 		status = truncate_pair(&first, &second, truncation, room, n_ids, result, err);
+	emb_tok_encoder_finish(&first);
+	emb_tok_encoder_finish(&second);
 	if (status != EMB_OK || result->need_more)
 		return status;
 

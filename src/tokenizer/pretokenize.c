@@ -5,6 +5,8 @@
  */
 #include "tokenizer/encode.h"
 
+#include <string.h>
+
 void
 emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text, size_t len,
 					 bool complete, int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbError *err)
@@ -18,14 +20,14 @@ emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text
 	e->status = EMB_OK;
 	e->work_left = EMB_TOK_STOP_WORK;
 	e->token_id = 0;
-	e->place.raw = (EmbTokRaw) {0, 0, 0, 0};
-	e->place.next = e->place.n_codes = 0;
+	memset(&e->place, 0, sizeof(e->place));
 	e->ordering = false;
 	e->n_lower = e->next_lower = 0;
 	e->window_start = e->window_end = 0;
 	e->window_ended = false;
 	e->window_no_match = 0;
 	e->window_eaten = false;
+	e->window_verdict = 0;
 	e->window_before = 0;
 	e->ids = ids;
 	e->max_ids = max_ids;
@@ -33,6 +35,13 @@ emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text
 	e->done = false;
 	e->n_word_chars = 0;
 	e->n_word_bytes = 0;
+	e->in_segment = false;
+	e->first_segment = true;
+	e->n_nodes = 0;
+	e->next_start = 0;
+	e->unknown = false;
+	e->n_ways = 0;
+	e->ways = NULL;
 }
 
 EmbTokEvent
@@ -155,6 +164,8 @@ emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit)
 {
 	bool		has_normalized = e->tok->normalized.n_units > 0;
 
+	if (e->tok->header->model == EMB_TOK_UNIGRAM)
+		return emb_tok_run_metaspace(e, limit);
 	while (e->n_ids <= limit)
 	{
 		uint32_t	cp = 0;

@@ -2,10 +2,10 @@
  * tokenizer.c
  *		Opening a block and the checks that make it safe to read.
  */
+#include <math.h>
 #include <string.h>
 
-#include "tokenizer/block.h"
-#include "tokenizer/unicode.h"
+#include "tokenizer/encode.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "images are little endian and read in place"
@@ -35,7 +35,7 @@ check_identity(const EmbTokBlockHeader *h, size_t size, EmbError *err)
 	if (h->version != EMB_TOK_BLOCK_VERSION)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "tokenizer section has version %u, this build reads version %d",
 						 h->version, EMB_TOK_BLOCK_VERSION);
-	if (h->model != EMB_TOK_WORDPIECE)
+	if (h->model != EMB_TOK_WORDPIECE && h->model != EMB_TOK_UNIGRAM)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "tokenizer section has a tokenizer of kind %u, unknown to this build",
 						 h->model);
 	if (h->unicode_version != EMB_UNI_VERSION)
@@ -45,6 +45,12 @@ check_identity(const EmbTokBlockHeader *h, size_t size, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "tokenizer section has %zu bytes, its header says %llu",
 						 size, (unsigned long long) h->size_bytes);
 	return EMB_OK;
+}
+
+static inline bool
+is_scalar(uint32_t cp)
+{
+	return cp > 0 && cp <= 0x10FFFF && cp - 0xD800 >= 0x800;
 }
 
 static EmbStatus
@@ -79,6 +85,63 @@ check_numbers(const EmbTokBlockHeader *h, EmbError *err)
 	if (h->prefix_node != EMB_TRIE_NONE && h->prefix_node >= h->tries[0].n_units)
 		return corrupt(err, "prefix_node", h->prefix_node);
 	return EMB_OK;
+}
+
+/* The steps; those that look into the character map need one. */
+static EmbStatus
+check_steps(const EmbTokBlockHeader *h, EmbError *err)
+{
+	if (h->n_steps > EMB_TOK_MAX_STEPS)
+		return corrupt(err, "n_steps", h->n_steps);
+	for (uint32_t i = 0; i < h->n_steps; i++)
+	{
+		const EmbTokStep *step = &h->steps[i];
+
+		switch (step->kind)
+		{
+			case EMB_TOK_STEP_PRECOMPILED:
+				if (h->n_map_units == 0)
+					return corrupt(err, "n_map_units", 0);
+				break;
+			case EMB_TOK_STEP_STRIP:
+				if ((step->arg & ~(EMB_TOK_STRIP_LEFT | EMB_TOK_STRIP_RIGHT)) != 0)
+					return corrupt(err, "argument of a step", step->arg);
+				break;
+			case EMB_TOK_STEP_COLLAPSE:
+				if (!is_scalar(step->arg))
+					return corrupt(err, "argument of a step", step->arg);
+				break;
+			case EMB_TOK_STEP_LOWERCASE:
+				break;
+			default:
+				return corrupt(err, "kind of a step", step->kind);
+		}
+	}
+	return EMB_OK;
+}
+
+/* What only Unigram has. */
+static EmbStatus
+check_unigram(const EmbTokBlockHeader *h, EmbError *err)
+{
+	if (h->model != EMB_TOK_UNIGRAM)
+		return h->n_steps + h->n_scores + h->n_map_units + h->n_map_text == 0 ? EMB_OK
+			: corrupt(err, "size of tables of another tokenizer", h->n_scores);
+	if (h->max_piece < 1 || h->max_piece > EMB_TOK_MAX_UNIGRAM_BYTES)
+		return corrupt(err, "max_piece", h->max_piece);
+	if (!isfinite(h->unk_score))
+		return corrupt(err, "unk_score", 0);
+	if (!is_scalar(h->meta))
+		return corrupt(err, "meta", h->meta);
+	if (h->prepend > EMB_TOK_PREPEND_FIRST)
+		return corrupt(err, "prepend", h->prepend);
+	if (h->n_scores > (uint32_t) h->n_vocab || !table_fits(h, h->scores_offset, h->n_scores, sizeof(double)))
+		return corrupt(err, "n_scores", h->n_scores);
+	if (h->n_map_units % EMB_TOK_MAP_BLOCK != 0 || !table_fits(h, h->map_offset, h->n_map_units, sizeof(uint32_t)))
+		return corrupt(err, "n_map_units", h->n_map_units);
+	if (!table_fits(h, h->map_text_offset, h->n_map_text, 1))
+		return corrupt(err, "n_map_text", h->n_map_text);
+	return check_steps(h, err);
 }
 
 /* Each text exactly once: A alone in the single template, A and B in the pair's (if there is one). */
@@ -126,6 +189,13 @@ check_tables(const EmbTokenizer *tok, EmbError *err)
 	for (uint32_t i = 0; status == EMB_OK && i < h->n_added; i++)
 		if (tok->added[i].id < 0 || tok->added[i].id >= h->n_vocab)
 			status = corrupt(err, "id of an added token", tok->added[i].id);
+	for (uint32_t i = 0; status == EMB_OK && i < h->n_scores; i++)
+		if (!isfinite(tok->scores[i]))
+			status = corrupt(err, "number of a score that is not finite", i);
+	if (status == EMB_OK && h->model == EMB_TOK_UNIGRAM)
+		status = emb_trie_check(&tok->pieces, trie_names[0], (int32_t) h->n_scores, err);
+	if (status == EMB_OK && h->n_map_units > 0)
+		status = emb_tok_map_check(tok, err);
 	return status;
 }
 
@@ -137,6 +207,21 @@ fill_first(const EmbTrie *trie, bool first[256])
 	if (trie->n_units > 0)
 		for (int c = 0; c < 256; c++)
 			first[c] = emb_trie_step(trie, 0, (uint8_t) c) != EMB_TRIE_NONE;
+}
+
+/* What the steps and Metaspace do to an ASCII character that ASCII follows. */
+static uint8_t
+fast_kind_unigram(const EmbTokenizer *tok, uint8_t c)
+{
+	const EmbTokBlockHeader *h = tok->header;
+	uint8_t		to;
+
+	if (c < ' ' || c > '~' || tok->raw_first[c])
+		return EMB_TOK_FAST_SLOW;
+	to = emb_tok_steps_fast(tok, c);
+	if (to == 0 || to == h->meta || tok->normalized_first[to] || (to == ' ' && c != ' '))
+		return EMB_TOK_FAST_SLOW;
+	return to == ' ' ? EMB_TOK_FAST_SPACE : to;
 }
 
 /* What the normalizer and the pre-tokenizer together do to an ASCII character. */
@@ -188,6 +273,7 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 		return emb_error(err, EMB_ERR_FORMAT, "tokenizer section has %zu bytes, less than its header", size);
 	if ((status = check_identity(h, size, err)) != EMB_OK ||
 		(status = check_numbers(h, err)) != EMB_OK ||
+		(status = check_unigram(h, err)) != EMB_OK ||
 		(status = check_templates(h, err)) != EMB_OK)
 		return status;
 
@@ -200,13 +286,19 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 	tok->raw = trie_at(block, &h->tries[1]);
 	tok->normalized = trie_at(block, &h->tries[2]);
 	tok->added = (const EmbTokBlockAdded *) ((const char *) block + h->added_offset);
+	if (h->model == EMB_TOK_UNIGRAM)
+	{
+		tok->scores = (const double *) ((const char *) block + h->scores_offset);
+		tok->map = (const uint32_t *) ((const char *) block + h->map_offset);
+		tok->map_text = (const uint8_t *) block + h->map_text_offset;
+	}
 	for (int pair = 0; pair < 2; pair++)
 		for (uint32_t i = 0; i < h->n_slots[pair]; i++)
 			tok->n_special[pair] += h->slots[pair][i].kind == EMB_TOK_SLOT_SPECIAL;
 	fill_first(&tok->raw, tok->raw_first);
 	fill_first(&tok->normalized, tok->normalized_first);
 	for (int c = 0; c < 128; c++)
-		tok->fast[c] = fast_kind(tok, (uint8_t) c);
+		tok->fast[c] = h->model == EMB_TOK_UNIGRAM ? fast_kind_unigram(tok, (uint8_t) c) : fast_kind(tok, (uint8_t) c);
 
 	if (check_all && (status = check_tables(tok, err)) != EMB_OK)
 	{

@@ -14,7 +14,10 @@
  *		... ids[0 .. r.n_ids)
  *		emb_tok_close(tok);
  *
- * An open tokenizer is read-only and may be used from many threads.
+ * An open tokenizer is read-only and may be used from many threads, if its
+ * allocator may: encoding takes memory from it, and gives it back before it
+ * returns, for a run of text without spaces where two ways to cut it stay open
+ * for over a thousand bytes. It is bounded by the ids asked for.
  * Texts are UTF-8 without U+0000; anything else is EMB_ERR_TEXT.
  */
 #ifndef EMB_TOKENIZER_TOKENIZER_H
@@ -25,8 +28,36 @@
 
 typedef enum EmbTokModel
 {
-	EMB_TOK_WORDPIECE = 1		/* others follow: Unigram, byte-level BPE */
+	EMB_TOK_WORDPIECE = 1,		/* BertNormalizer, BertPreTokenizer */
+	EMB_TOK_UNIGRAM = 2			/* steps of EmbTokStep, Metaspace; SentencePiece's kind */
 } EmbTokModel;
+
+/* What is done to a text before it is split, in the order of EmbTokSpec.steps. */
+typedef enum EmbTokStepKind
+{
+	EMB_TOK_STEP_PRECOMPILED = 1,	/* grapheme clusters and characters replaced by the charsmap */
+	EMB_TOK_STEP_STRIP,			/* white space at the ends of a segment dropped */
+	EMB_TOK_STEP_COLLAPSE,		/* two or more U+0020 become one character */
+	EMB_TOK_STEP_LOWERCASE
+} EmbTokStepKind;
+
+typedef struct EmbTokStep
+{
+	uint32_t	kind;			/* EmbTokStepKind */
+	uint32_t	arg;			/* of STRIP: EMB_TOK_STRIP_ bits; of COLLAPSE: the character */
+} EmbTokStep;
+
+#define EMB_TOK_STRIP_LEFT	1u
+#define EMB_TOK_STRIP_RIGHT	2u
+#define EMB_TOK_MAX_STEPS	6
+
+/* When Metaspace puts its character in front of a segment. */
+typedef enum EmbTokPrepend
+{
+	EMB_TOK_PREPEND_NEVER,
+	EMB_TOK_PREPEND_ALWAYS,
+	EMB_TOK_PREPEND_FIRST		/* where the segment is the start of the text */
+} EmbTokPrepend;
 
 /* A vocabulary entry or added token: bytes of UTF-8, not zero-terminated. */
 typedef struct EmbTokPiece
@@ -82,6 +113,17 @@ typedef struct EmbTokSpec
 	/* WordPiece */
 	EmbTokPiece continuing_prefix;	/* "##" */
 	int32_t		max_chars_per_word; /* code points, 100 */
+
+	/* Unigram */
+	int			n_steps;
+	EmbTokStep	steps[EMB_TOK_MAX_STEPS];
+	EmbTokPiece charsmap;		/* SentencePiece's precompiled_charsmap, for EMB_TOK_STEP_PRECOMPILED */
+	bool		split_spaces;	/* WhitespaceSplit in front of Metaspace */
+	bool		split_meta;		/* Metaspace splits */
+	EmbTokPrepend prepend;
+	uint32_t	meta;			/* Metaspace's replacement character, U+2581 */
+	double	   *scores;			/* [n_vocab] log probabilities */
+
 	int32_t		unk_id;
 
 	int32_t		n_vocab;		/* pieces[id]; ids run 0 .. n_vocab - 1 */
@@ -99,7 +141,7 @@ typedef struct EmbTokSpec
 /*
  * Builds the image section. *block is allocated from mem (64-byte aligned),
  * the caller releases it. EMB_ERR_FORMAT, EMB_ERR_LIMIT (over 4,000,000
- * pieces, a piece over 65,535 bytes) or EMB_ERR_NOMEM.
+ * pieces, a piece over 65,535 bytes, of Unigram 512) or EMB_ERR_NOMEM.
  */
 extern EmbStatus emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem,
 							   void **block, size_t *size, EmbError *err);

@@ -71,3 +71,60 @@ emb_uni_lower(uint32_t cp, uint32_t out[EMB_UNI_LOWER_MAX])
 	out[0] = cp + record->lower_delta;
 	return 1;
 }
+
+/* Whether a code point of class b goes on with the cluster whose last one has class a. */
+static bool
+classes_join(const EmbUniCluster *state, uint8_t a, uint8_t b)
+{
+	if (a == EMB_UNI_GC_CR && b == EMB_UNI_GC_LF)
+		return true;
+	if ((a >= EMB_UNI_GC_CR && a <= EMB_UNI_GC_CONTROL) || (b >= EMB_UNI_GC_CR && b <= EMB_UNI_GC_CONTROL))
+		return false;
+	if (a == EMB_UNI_GC_PREPEND)
+		return true;
+	switch (b)
+	{
+		case EMB_UNI_GC_EXTEND:
+		case EMB_UNI_GC_ZWJ:
+		case EMB_UNI_GC_SPACING:
+			return true;
+		case EMB_UNI_GC_L:
+		case EMB_UNI_GC_LV:
+		case EMB_UNI_GC_LVT:
+			return a == EMB_UNI_GC_L;
+		case EMB_UNI_GC_V:
+			return a == EMB_UNI_GC_L || a == EMB_UNI_GC_V || a == EMB_UNI_GC_LV;
+		case EMB_UNI_GC_T:
+			return a == EMB_UNI_GC_V || a == EMB_UNI_GC_LV || a == EMB_UNI_GC_LVT || a == EMB_UNI_GC_T;
+		case EMB_UNI_GC_PICTURE:
+			return state->picture == 2;
+		case EMB_UNI_GC_CONSONANT:
+			return state->conjunct == 2;
+		default:
+			return false;
+	}
+}
+
+bool
+emb_uni_cluster_take(EmbUniCluster *state, uint32_t cp)
+{
+	uint8_t		cluster = emb_uni_record(cp)->cluster;
+	uint8_t		b = cluster & EMB_UNI_GC_CLASS;
+	bool		joins = state->open && classes_join(state, state->before & EMB_UNI_GC_CLASS, b);
+
+	if (b == EMB_UNI_GC_PICTURE)
+		state->picture = 1;
+	else if (b == EMB_UNI_GC_ZWJ)
+		state->picture = state->picture == 1 ? 2 : 0;
+	else if (b != EMB_UNI_GC_EXTEND || state->picture == 2)
+		state->picture = 0;
+	if (b == EMB_UNI_GC_CONSONANT)
+		state->conjunct = 1;
+	else if (cluster & EMB_UNI_GC_LINKS)
+		state->conjunct = state->conjunct > 0 ? 2 : 0;
+	else if ((cluster & EMB_UNI_GC_CONJOINS) == 0)
+		state->conjunct = 0;
+	state->before = cluster;
+	state->open = true;
+	return joins;
+}

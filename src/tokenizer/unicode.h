@@ -9,6 +9,7 @@
 #ifndef EMB_TOKENIZER_UNICODE_H
 #define EMB_TOKENIZER_UNICODE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Goes into every tokenizer block: other tables, other ids. */
@@ -24,10 +25,31 @@
 #define EMB_UNI_NONSTARTER	0x080	/* canonical combining class is not 0 */
 #define EMB_UNI_LOWER_MULTI	0x100	/* lowercases to several code points */
 
+/* EmbUniRecord.cluster: the class in the rules of grapheme clusters, and two bits */
+#define EMB_UNI_GC_OTHER		0
+#define EMB_UNI_GC_CR			1
+#define EMB_UNI_GC_LF			2
+#define EMB_UNI_GC_CONTROL		3
+#define EMB_UNI_GC_EXTEND		4
+#define EMB_UNI_GC_ZWJ			5
+#define EMB_UNI_GC_PREPEND		6
+#define EMB_UNI_GC_SPACING		7
+#define EMB_UNI_GC_L			8	/* Hangul: leading, vowel, trailing jamo and syllables of them */
+#define EMB_UNI_GC_V			9
+#define EMB_UNI_GC_T			10
+#define EMB_UNI_GC_LV			11
+#define EMB_UNI_GC_LVT			12
+#define EMB_UNI_GC_PICTURE		13	/* Extended_Pictographic */
+#define EMB_UNI_GC_CONSONANT	14	/* Indic_Conjunct_Break=Consonant */
+#define EMB_UNI_GC_CLASS		0x0F
+#define EMB_UNI_GC_CONJOINS		0x10	/* Indic_Conjunct_Break=Extend */
+#define EMB_UNI_GC_LINKS		0x20	/* Indic_Conjunct_Break=Linker */
+
 typedef struct EmbUniRecord
 {
 	uint16_t	flags;
-	uint16_t	order;			/* rank of the combining class of a non-starter that strip_accents keeps, from 1 */
+	uint8_t		order;			/* rank of the combining class of a non-starter that strip_accents keeps, from 1 */
+	uint8_t		cluster;
 	int32_t		lower_delta;	/* lowercase is cp + lower_delta, unless EMB_UNI_LOWER_MULTI */
 } EmbUniRecord;
 
@@ -45,6 +67,22 @@ extern const EmbUniRecord *emb_uni_record(uint32_t cp);
 
 /* Full canonical decomposition, not reordered; 1 code point where there is none. */
 extern int	emb_uni_decompose(uint32_t cp, uint32_t out[EMB_UNI_DECOMPOSED_MAX]);
+
+/* What matters of the text of a cluster so far; zero: none was read yet. */
+typedef struct EmbUniCluster
+{
+	uint8_t		before;			/* cluster of the last code point */
+	uint8_t		picture;		/* 1: a picture and what extends it, 2: and a joiner behind */
+	uint8_t		conjunct;		/* 1: a consonant and what extends it, 2: a linker among that */
+	bool		open;			/* a code point was read */
+} EmbUniCluster;
+
+/*
+ * Takes the next code point. Whether it belongs to the cluster so far: extended
+ * grapheme clusters (UAX #29, GB3 to GB11); pairs of regional indicators count
+ * as two clusters.
+ */
+extern bool emb_uni_cluster_take(EmbUniCluster *state, uint32_t cp);
 
 extern int	emb_uni_lower(uint32_t cp, uint32_t out[EMB_UNI_LOWER_MAX]);
 

@@ -3,9 +3,10 @@
  *		Any text against fixed tokenizers, and fixed text against damaged blocks.
  *
  * The first byte says which. Text: low bits choose the normalizer, bit 4 the
- * added tokens; the second byte where the text is cut for the check that a
- * prefix gives the ids of the whole or asks for more. Bit 7: the rest are
- * patches of a good block, 4 bytes each (offset, new byte).
+ * added tokens, bit 5 Unigram in place of WordPiece; the second byte where the
+ * text is cut for the check that a prefix gives the ids of the whole or asks
+ * for more. Bit 7: the rest are patches of a good block, 4 bytes each (offset,
+ * new byte).
  */
 #include "tok_fuzz.h"
 
@@ -16,6 +17,49 @@ static const char *const words[] = {
 	"\xC3\xA9", "\xE4\xB8\xAD", "##\xE4\xB8\xAD", ".", ",", "#", "i", "##\xCC\x87", "\xE1\x84\x92", "##\xE1\x85\xA1",
 	"ab", "aba", "##ba", "##aba", "\xF0\x9F\x98\x80", "##\xE1\xAD\x84", "##\xF0\x9D\x85\xA5"
 };
+
+/* Of Unigram: ways of equal score among them. */
+static const struct
+{
+	const char *text;
+	double		score;
+}			likely[] = {
+	{"<pad>", 0}, {"<unk>", 0}, {"<s>", 0}, {"</s>", 0}, {"\xE2\x96\x81", -3}, {"a", -4}, {"aa", -8}, {"aaa", -12}, {"ab", -5}, {"b", -5.5},
+	{"\xE2\x96\x81" "a", -5}, {"\xE2\x96\x81\xE2\x96\x81", -5}, {"fi", -6}, {"i", -7}, {"\xC3\xA9", -7}, {"\xE4\xB8\xAD", -6},
+	{"\xE4\xB8\xAD\xE4\xB8\xAD", -6}, {"\xCC\x81", -8}, {"\xF0\x9F\x98\x80", -8}, {"_", -3}, {"_a", -5}, {" ", -9}, {"foo", -4}
+};
+
+/*
+ * A character map: U+FB01 to "fi", e U+0301 to U+00E9, U+00A0 to " ", U+200B to
+ * nothing, U+0958 to U+0915 U+093C; test/data/tokenizer/generate.py, charsmap.
+ */
+/* The units of the map that are not zero, and the replacements behind them. */
+static const struct
+{
+	uint32_t	index;
+	uint32_t	unit;
+}			map_units[] = {
+	{0, 0x00000200}, {101, 0x00002265}, {194, 0x00001ec2}, {224, 0x000016e0}, {226, 0x00000ee2}, {239,
+	0x000006ef}, {323, 0x00000eac}, {706, 0x00230981}, {866, 0x00001e80}, {1257, 0x003ba18b}, {1349, 0x00000ea5},
+	{1757, 0x00337d98}, {1890, 0x003585a0}, {2217, 0x000006cc}, {2344, 0x000cb181}, {2560, 0x8000000d}, {2561,
+	0x8000000c}, {2562, 0x80000005}, {2563, 0x80000003}, {2564, 0x80000000}
+};
+static const char map_text[] = "\xC3" "\xA9" "\x00" " \x00" "\xE0" "\xA4" "\x95" "\xE0" "\xA4" "\xBC" "\x00" "\x00" "fi";
+
+#define MAP_UNITS	2816
+
+static uint8_t charsmap[sizeof(uint32_t) * (1 + MAP_UNITS) + sizeof(map_text)];
+
+static void
+fill_charsmap(void)
+{
+	uint32_t	n_bytes = MAP_UNITS * sizeof(uint32_t);
+
+	memcpy(charsmap, &n_bytes, sizeof(n_bytes));
+	for (int i = 0; i < N(map_units); i++)
+		memcpy(charsmap + sizeof(uint32_t) * (1 + map_units[i].index), &map_units[i].unit, sizeof(uint32_t));
+	memcpy(charsmap + sizeof(uint32_t) + n_bytes, map_text, sizeof(map_text));
+}
 
 typedef struct Added
 {
@@ -28,15 +72,55 @@ static const Added added[] = {
 	{"un", "ns"}, {" b", "nlr"}, {"\xE4\xB8\xAD ", "n"}, {"aba", "ns"}
 };
 
-static void *blocks[2];
-static size_t sizes[2];
-static EmbTokenizer *toks[2][16];
+static void *blocks[4];
+static size_t sizes[4];
+static EmbTokenizer *toks[4][16];
 
+/* Makes the spec one of Unigram; normalizer chooses steps and splitting. */
 static void
-build(int with_added, int normalizer, void **block, size_t *size)
+make_unigram(EmbTokSpec *spec, int normalizer, EmbTokPiece *pieces, double *scores)
 {
+	static const EmbTokStep steps[4][3] = {
+		{{EMB_TOK_STEP_PRECOMPILED, 0}, {EMB_TOK_STEP_COLLAPSE, ' '}},
+		{{EMB_TOK_STEP_PRECOMPILED, 0}, {EMB_TOK_STEP_STRIP, EMB_TOK_STRIP_RIGHT}, {EMB_TOK_STEP_COLLAPSE, 0x2581}},
+		{{EMB_TOK_STEP_STRIP, EMB_TOK_STRIP_LEFT | EMB_TOK_STRIP_RIGHT}, {EMB_TOK_STEP_LOWERCASE, 0}, {EMB_TOK_STEP_PRECOMPILED, 0}},
+		{{0, 0}}
+	};
+
+	fill_charsmap();
+	spec->model = EMB_TOK_UNIGRAM;
+	spec->clean_text = spec->handle_chinese_chars = spec->strip_accents = spec->lowercase = false;
+	spec->n_steps = normalizer % 4 == 3 ? 0 : normalizer % 4 == 0 ? 2 : 3;
+	memcpy(spec->steps, steps[normalizer % 4], sizeof(steps[0]));
+	if (normalizer % 4 != 3)
+		spec->charsmap = (EmbTokPiece) {(const char *) charsmap, sizeof(charsmap)};
+	spec->split_spaces = normalizer / 4 == 1;
+	spec->split_meta = normalizer / 4 < 2;
+	spec->prepend = normalizer / 4 == 3 ? EMB_TOK_PREPEND_FIRST : normalizer / 4 == 2 ? EMB_TOK_PREPEND_NEVER : EMB_TOK_PREPEND_ALWAYS;
+	spec->meta = normalizer / 4 == 2 ? '_' : 0x2581;
+	spec->scores = scores;
+	spec->n_vocab = N(likely);
+	for (int i = 0; i < N(likely); i++)
+	{
+		pieces[i] = (EmbTokPiece) {likely[i].text, (uint32_t) strlen(likely[i].text)};
+		scores[i] = likely[i].score;
+	}
+	/* " b" among them: white space in a token that eats white space is refused. */
+	for (int i = 0; i < spec->n_added; i++)
+		if (spec->added[i].normalized && memchr(spec->added[i].piece.text, ' ', spec->added[i].piece.len) != NULL)
+			spec->added[i].normalized = false;
+		else if (spec->added[i].normalized)
+			spec->added[i].lstrip = i % 2 == 0;
+}
+
+/* kind: bit 0 added tokens, bit 1 Unigram. */
+static void
+build(int kind, int normalizer, void **block, size_t *size)
+{
+	int			with_added = kind & 1;
+	double		scores[N(likely)];
 	EmbAllocator mem = emb_malloc_allocator();
-	EmbTokPiece pieces[N(words)];
+	EmbTokPiece pieces[N(words) > N(likely) ? N(words) : N(likely)];
 	EmbTokAdded tokens[N(added)];
 	EmbTokSpec	spec = {
 		.model = EMB_TOK_WORDPIECE,
@@ -56,22 +140,24 @@ build(int with_added, int normalizer, void **block, size_t *size)
 			.single_word = strchr(added[i].flags, 's') != NULL, .lstrip = strchr(added[i].flags, 'l') != NULL,
 			.rstrip = strchr(added[i].flags, 'r') != NULL, .normalized = strchr(added[i].flags, 'n') != NULL
 		};
+	if (kind & 2)
+		make_unigram(&spec, normalizer, pieces, scores);
 	if (emb_tok_build(&spec, &mem, block, size, NULL) != EMB_OK)
 		abort();
 }
 
 static const EmbTokenizer *
-get_tokenizer(int with_added, int normalizer)
+get_tokenizer(int kind, int normalizer)
 {
 	EmbAllocator mem = emb_malloc_allocator();
-	EmbTokenizer **tok = &toks[with_added][normalizer];
+	EmbTokenizer **tok = &toks[kind][normalizer];
 
 	if (*tok == NULL)
 	{
 		void	   *block;
 		size_t		size;
 
-		build(with_added, normalizer, &block, &size);
+		build(kind, normalizer, &block, &size);
 		if (emb_tok_open(block, size, true, &mem, tok, NULL) != EMB_OK)
 			abort();
 	}
@@ -107,21 +193,21 @@ check_prefix(const EmbTokenizer *tok, const char *text, size_t len, size_t cut, 
 }
 
 static void
-damage_block(int with_added, const uint8_t *data, size_t size)
+damage_block(int kind, const uint8_t *data, size_t size)
 {
-	static const char text[] = "The caf\xC3\xA9 [MASK] unable, \xE4\xB8\xAD \xE4\xB8\xAD\xE6\x96\x87 <x>  aba a\xCC\x81\xE1\xAD\x84\xF0\x9D\x85\xA5 foo  foobar!";
+	static const char text[] = "The caf\xC3\xA9 \xEF\xAC\x81" "e\xCC\x81 [MASK] unable, \xE4\xB8\xAD \xE4\xB8\xAD\xE6\x96\x87 <x>  aba a\xCC\x81\xE1\xAD\x84\xF0\x9D\x85\xA5 foo  foobar!";
 	EmbAllocator mem = emb_malloc_allocator();
 	EmbTokenizer *tok;
 	uint8_t    *copy;
 
-	if (blocks[with_added] == NULL)
-		build(with_added, 15, &blocks[with_added], &sizes[with_added]);
-	copy = emb_alloc(&mem, sizes[with_added]);
-	memcpy(copy, blocks[with_added], sizes[with_added]);
+	if (blocks[kind] == NULL)
+		build(kind, kind & 2 ? 1 : 15, &blocks[kind], &sizes[kind]);
+	copy = emb_alloc(&mem, sizes[kind]);
+	memcpy(copy, blocks[kind], sizes[kind]);
 	for (size_t i = 0; i + 4 <= size; i += 4)
-		copy[((size_t) data[i] | (size_t) data[i + 1] << 8 | (size_t) data[i + 2] << 16) % sizes[with_added]] = data[i + 3];
+		copy[((size_t) data[i] | (size_t) data[i + 1] << 8 | (size_t) data[i + 2] << 16) % sizes[kind]] = data[i + 3];
 	for (int check_all = 0; check_all < 2; check_all++)
-		if (emb_tok_open(copy, sizes[with_added], check_all, &mem, &tok, NULL) == EMB_OK)
+		if (emb_tok_open(copy, sizes[kind], check_all, &mem, &tok, NULL) == EMB_OK)
 		{
 			fuzz_encode_text(tok, text, sizeof(text) - 1);
 			emb_tok_close(tok);
@@ -135,10 +221,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2)
 		return 0;
 	if (data[0] & 0x80)
-		damage_block((data[0] & 0x10) != 0, data + 1, size - 1);
+		damage_block((data[0] >> 4 & 1) | (data[0] >> 4 & 2), data + 1, size - 1);
 	else
 	{
-		const EmbTokenizer *tok = get_tokenizer((data[0] & 0x10) != 0, data[0] & 15);
+		const EmbTokenizer *tok = get_tokenizer((data[0] >> 4 & 1) | (data[0] >> 4 & 2), data[0] & 15);
 		const char *text = (const char *) data + 2;
 
 		fuzz_encode_text(tok, text, size - 2);

@@ -177,7 +177,7 @@ test_shared(const char *name, const char *base, bool variant)
 		snprintf(command, sizeof(command), "%s/tokenizers/%s/variants/%s.json", shared, base, name);
 		changes = json_load_file(command, 0, NULL);
 		if (CHECKF(changes != NULL, "%s", command))
-			json_object_update(json, changes);
+			apply_changes(json, changes);
 		json_decref(changes);
 	}
 	if (CHECKF(tok_from_json(json, &tok, &err) == EMB_OK, "%s: %s", name, err.message))
@@ -199,6 +199,9 @@ main(void)
 		test_shared("bert-uncased", "bert-uncased", false);
 		test_shared("bert-chinese", "bert-chinese", false);
 		test_shared("bert-chinese-lower", "bert-chinese", true);
+		test_shared("xlm-roberta", "xlm-roberta", false);
+		test_shared("xlm-roberta-base", "xlm-roberta", true);
+		test_shared("xlm-roberta-new", "xlm-roberta", true);
 	}
 	else
 		skip("no shared goldens beside the checkout: only the extract in test/data was compared");

@@ -29,6 +29,18 @@
 #define X100 X10 X10 X10 X10 X10 X10 X10 X10 X10 X10
 #define X1100 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100 X100
 
+/* Unigram */
+#define UNI_MODEL(vocab, more) "\"model\": {\"type\": \"Unigram\", \"vocab\": " vocab more "}"
+#define UNI_VOCAB "[[\"<unk>\", 0.0], [\"a\", -1.5], [\"\xE2\x96\x81\", -2]]"
+#define UNK_ID ", \"unk_id\": 0"
+#define META "{\"type\": \"Metaspace\", \"replacement\": \"\xE2\x96\x81\"}"
+#define UNI_POST TEMPLATE(A, A ", " B)
+#define UNI(vocab, more, normalizer, pre) "{" UNI_MODEL(vocab, more) ", \"normalizer\": " normalizer ", \"pre_tokenizer\": " pre ", " UNI_POST "}"
+#define UNI_STEPS(normalizer) UNI(UNI_VOCAB, UNK_ID, normalizer, META)
+#define UNI_PRE(pre) UNI(UNI_VOCAB, UNK_ID, "null", pre)
+#define UNI_ADDED(list) "{" UNI_MODEL(UNI_VOCAB, UNK_ID) ", \"pre_tokenizer\": " META ", " UNI_POST ", \"added_tokens\": " list "}"
+#define X512 X100 X100 X100 X100 X100 X10 "xx"
+
 typedef struct Case
 {
 	const char *what;
@@ -50,7 +62,7 @@ static const Case json_cases[] = {
 	{"lone surrogate", VOCAB("{\"[UNK]\": 0, \"\\ud800\": 3}"), EMB_ERR_FORMAT, "not valid JSON"},
 	{"duplicate key", VOCAB("{\"[UNK]\": 0, \"a\": 1, \"a\": 2}"), EMB_ERR_FORMAT, "duplicate"},
 	{"model is a string", "{\"model\": \"WordPiece\"}", EMB_ERR_FORMAT, "\"model\" is not an object"},
-	{"another model", "{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", EMB_ERR_UNSUPPORTED, "\"model.type\" is \"Unigram\""},
+	{"another model", "{\"model\": {\"type\": \"BPE\", \"vocab\": []}}", EMB_ERR_UNSUPPORTED, "\"model.type\" is \"BPE\""},
 	{"model without type", "{\"model\": {\"vocab\": {}, \"merges\": []}}", EMB_ERR_UNSUPPORTED, "\"model\" has no type"},
 	{"model type is a number", "{\"model\": {\"type\": 5}}", EMB_ERR_FORMAT, "\"type\" is not a string"},
 	{"no unk_token", "{\"model\": {\"type\": \"WordPiece\"}}", EMB_ERR_FORMAT, "no \"unk_token\""},
@@ -100,12 +112,115 @@ static const Case json_cases[] = {
 		"\"rstrip\": false, \"normalized\": true, \"special\": true}]"), EMB_ERR_UNSUPPORTED, "empty after normalization"},
 };
 
-static void
-test_json_cases(void)
+static const Case unigram_cases[] = {
+	{"the smallest", UNI_PRE(META), EMB_OK, NULL},
+	{"without model type", "{\"model\": {\"unk_id\": 0, \"vocab\": " UNI_VOCAB "}, \"pre_tokenizer\": " META ", " UNI_POST "}", EMB_OK, NULL},
+	{"byte_fallback", UNI(UNI_VOCAB, UNK_ID ", \"byte_fallback\": true", "null", META), EMB_ERR_UNSUPPORTED, "\"model.byte_fallback\" is true"},
+	{"no unk_id", UNI(UNI_VOCAB, "", "null", META), EMB_ERR_FORMAT, "no \"unk_id\""},
+	{"null unk_id", UNI(UNI_VOCAB, ", \"unk_id\": null", "null", META), EMB_ERR_FORMAT, "no \"unk_id\""},
+	{"unk_id beyond", UNI(UNI_VOCAB, ", \"unk_id\": 3", "null", META), EMB_ERR_FORMAT, "\"unk_id\" is 3"},
+	{"vocab is an object", UNI("{\"a\": 0}", UNK_ID, "null", META), EMB_ERR_FORMAT, "\"model.vocab\" is not an array"},
+	{"empty vocab", UNI("[]", UNK_ID, "null", META), EMB_ERR_FORMAT, "\"model.vocab\" is not an array"},
+	{"entry without score", UNI("[[\"a\"]]", UNK_ID, "null", META), EMB_ERR_FORMAT, "entry 0 of \"model.vocab\""},
+	{"entry with three members", UNI("[[\"a\", 0, 0]]", UNK_ID, "null", META), EMB_ERR_FORMAT, "entry 0 of \"model.vocab\""},
+	{"score is a string", UNI("[[\"a\", \"0\"]]", UNK_ID, "null", META), EMB_ERR_FORMAT, "entry 0 of \"model.vocab\""},
+	{"huge score", UNI("[[\"a\", 0], [\"b\", -1e999]]", UNK_ID, "null", META), EMB_ERR_FORMAT, ""},
+	{"strange spacing and keys", "{\"x\": {\"model\": [\"}\", \"\\\"\"]}, \"model\" : { \"y\":[{\"vocab\":1}] ,\"vocab\" :[ [ \"a\\\"]\" , 0 ] , [\"b\",-1.25e0]\n] "
+		UNK_ID ", \"type\": \"Unigram\"}, \"pre_tokenizer\": " META ", " UNI_POST "}", EMB_OK, NULL},
+	{"escaped key", "{\"mod\\u0065l\": {\"type\": \"Unigram\", \"vocab\": " UNI_VOCAB UNK_ID "}, \"pre_tokenizer\": " META ", " UNI_POST "}", EMB_ERR_FORMAT, "cannot be read"},
+	{"long piece", UNI("[[\"" X512 "\", 0], [\"b\", -1]]", UNK_ID, "null", META), EMB_OK, NULL},
+	{"too long a piece", UNI("[[\"" X512 "x\", 0], [\"b\", -1]]", UNK_ID, "null", META), EMB_ERR_LIMIT, "vocabulary entry 0 has 513 bytes"},
+	{"positive scores", UNI("[[\"a\", 1], [\"b\", 2]]", ", \"unk_id\": 0", "null", META), EMB_ERR_UNSUPPORTED, "the unknown token has score 1"},
+	{"two unknown texts", UNI("[[\"u\", 0], [\"uuv\", -2]]", UNK_ID, "null", META), EMB_ERR_UNSUPPORTED, "\"uuv\" starts with two"},
+	{"null pre-tokenizer", UNI_PRE("null"), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer\" is null"},
+	{"another pre-tokenizer", UNI_PRE("{\"type\": \"ByteLevel\"}"), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.type\" is \"ByteLevel\""},
+	{"another in a sequence", UNI_PRE("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\"}, " META "]}"), EMB_ERR_UNSUPPORTED, "\"Digits\""},
+	{"Metaspace first", UNI_PRE("{\"type\": \"Sequence\", \"pretokenizers\": [" META ", {\"type\": \"WhitespaceSplit\"}]}"), EMB_ERR_UNSUPPORTED, "\"Metaspace\""},
+	{"empty sequence", UNI_PRE("{\"type\": \"Sequence\", \"pretokenizers\": []}"), EMB_ERR_UNSUPPORTED, "\"Sequence\""},
+	{"sequence", UNI_PRE("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}, " META "]}"), EMB_OK, NULL},
+	{"first behind a split", UNI_PRE("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}, {\"type\": \"Metaspace\", \"replacement\": \"_\", "
+		"\"prepend_scheme\": \"first\"}]}"), EMB_ERR_UNSUPPORTED, "\"first\" behind WhitespaceSplit"},
+	{"no replacement", UNI_PRE("{\"type\": \"Metaspace\"}"), EMB_ERR_FORMAT, "no \"replacement\""},
+	{"two characters", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"ab\"}"), EMB_ERR_FORMAT, "\"ab\", not one character"},
+	{"unknown scheme", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"x\"}"), EMB_ERR_UNSUPPORTED, "\"x\", not always"},
+	{"contradiction", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"_\", \"add_prefix_space\": false}"), EMB_ERR_FORMAT, "add_prefix_space"},
+	{"no prefix", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"_\", \"add_prefix_space\": false, \"prepend_scheme\": \"never\"}"), EMB_OK, NULL},
+	{"another normalizer", UNI_STEPS("{\"type\": \"NFKC\"}"), EMB_ERR_UNSUPPORTED, "\"normalizer.type\" is \"NFKC\""},
+	{"another in a sequence of normalizers", UNI_STEPS("{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}, {\"type\": \"Nmt\"}]}"), EMB_ERR_UNSUPPORTED, "\"Nmt\""},
+	{"normalizer is a string", UNI_STEPS("\"NFKC\""), EMB_ERR_FORMAT, "not an object"},
+	{"sequence without list", UNI_STEPS("{\"type\": \"Sequence\"}"), EMB_ERR_FORMAT, "no list"},
+	{"seven steps", UNI_STEPS("{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}, {\"type\": \"Lowercase\"}, {\"type\": \"Lowercase\"}, "
+		"{\"type\": \"Lowercase\"}, {\"type\": \"Lowercase\"}, {\"type\": \"Lowercase\"}, {\"type\": \"Lowercase\"}]}"), EMB_ERR_LIMIT, "more than 6 steps"},
+	{"strip lacks a key", UNI_STEPS("{\"type\": \"Strip\", \"strip_left\": true}"), EMB_ERR_FORMAT, "no \"strip_right\""},
+	{"another pattern", UNI_STEPS("{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"\\\\s+\"}, \"content\": \" \"}"), EMB_ERR_UNSUPPORTED, "only the Regex \" {2,}\""},
+	{"string pattern", UNI_STEPS("{\"type\": \"Replace\", \"pattern\": {\"String\": \" {2,}\"}, \"content\": \" \"}"), EMB_ERR_UNSUPPORTED, "\"normalizer.pattern.String\""},
+	{"no pattern", UNI_STEPS("{\"type\": \"Replace\", \"content\": \" \"}"), EMB_ERR_FORMAT, "neither a Regex"},
+	{"long content", UNI_STEPS("{\"type\": \"Replace\", \"pattern\": {\"Regex\": \" {2,}\"}, \"content\": \"  \"}"), EMB_ERR_UNSUPPORTED, "only one character"},
+	{"no charsmap", UNI_STEPS("{\"type\": \"Precompiled\"}"), EMB_ERR_FORMAT, "no \"precompiled_charsmap\""},
+	{"empty charsmap", UNI_STEPS("{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"\"}"), EMB_ERR_FORMAT, "not base64"},
+	{"not base64", UNI_STEPS("{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAA!\"}"), EMB_ERR_FORMAT, "not base64"},
+	{"bad padding", UNI_STEPS("{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"A===\"}"), EMB_ERR_FORMAT, "not base64"},
+	{"padding within", UNI_STEPS("{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AA==AAAA\"}"), EMB_ERR_FORMAT, "not base64"},
+	{"bits in the padding", UNI_STEPS("{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AB==\"}"), EMB_ERR_FORMAT, "not base64"},
+	{"short charsmap", UNI_STEPS("{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAQ=\"}"), EMB_ERR_FORMAT, "charsmap of 2 bytes is corrupt"},
+	{"charsmap beyond its end", UNI_STEPS("{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAQAAAAA\"}"), EMB_ERR_FORMAT, "it has 1024 bytes of units"},
+	{"token of spaces", UNI_ADDED("[{\"id\": 3, \"content\": \"x y\", \"single_word\": false, \"lstrip\": true, \"rstrip\": false, \"normalized\": true, \"special\": true}]"),
+		EMB_ERR_UNSUPPORTED, "white space in it"},
+};
+
+/* Scores are read as the library reads them, rounding errors included: its values, asked for by to_str(). */
+static const struct
 {
-	for (size_t i = 0; i < sizeof(json_cases) / sizeof(json_cases[0]); i++)
+	const char *text;
+	double		value;
+}			scores[] = {
+	{"-7.4715776443481445", -0x1.de2e53fffffffp+2},
+	{"-7.7206902503967285", -0x1.ee1fc9fffffffp+2},
+	{"-7.7708048820495605", -0x1.f154ddfffffffp+2},
+	{"-0.1", -0x1.999999999999ap-4},
+	{"-20.3647518157959", -0x1.45d6060000000p+4},
+	{"-1234567890123456789012345678.9", -0x1.fe9af5b6bcbd4p+89},
+	{"-0.000000000000000000000001234567890123456789", -0x1.7e148ba18936fp-80},
+	{"-1e-400", -0x0.0p+0},
+	{"-12345678901234567890.5e-30", -0x1.b25ffd636ec11p-37},
+	{"-18446744073709551616", -0x1.0000000000000p+64},
+	{"-18446744073709551615.57", -0x1.0000000000000p+64},
+	{"-1844674407370955161.54321e-3", -0x1.a36e2eb1c432dp+50},
+	{"-1.7976931348623157e308", -0x1.fffffffffffffp+1023},
+	{"-4.9e-324", -0x0.0000000000001p-1022},
+	{"-2.2250738585072011e-308", -0x1.0000000000000p-1022},
+	{"-123e5", -0x1.775dc00000000p+23},
+	{"-1E+2", -0x1.9000000000000p+6},
+	{"-0", -0x0.0p+0},
+	{"-9007199254740993", -0x1.0000000000000p+53}
+};
+
+static void
+test_scores(void)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+
+	for (size_t i = 0; i < sizeof(scores) / sizeof(scores[0]); i++)
 	{
-		const Case *c = &json_cases[i];
+		char		json[2000];
+		EmbTokSpec	spec;
+		EmbError	err = {0};
+
+		snprintf(json, sizeof(json), UNI("[[\"<unk>\", 0], [\"a\", %s]]", UNK_ID, "null", META), scores[i].text);
+		if (!CHECKF(emb_import_tokenizer_json("x", json, strlen(json), &mem, &spec, &err) == EMB_OK, "%s: %s", scores[i].text, err.message))
+			continue;
+		CHECKF(memcmp(&spec.scores[1], &scores[i].value, sizeof(double)) == 0, "%s: %a, not %a", scores[i].text,
+			   spec.scores[1], scores[i].value);
+		emb_tok_spec_free(&spec, &mem);
+	}
+}
+
+static void
+test_json_cases(const Case *cases, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		const Case *c = &cases[i];
 		/* An exact copy: the parser must not count on a zero byte behind. */
 		size_t		size = strlen(c->json);
 		char	   *exact = malloc(size > 0 ? size : 1);
@@ -139,9 +254,9 @@ test_deep_json(void)
 
 /* Every prefix of a real file is an error, never more. */
 static void
-test_cut_json(void)
+test_cut_json(const char *name)
 {
-	json_t	   *json = json_from_data("cls.json");
+	json_t	   *json = json_from_data(name);
 	char	   *text = json_dumps(json, JSON_COMPACT);
 	size_t		size = strlen(text);
 	bool		refused = true;
@@ -188,16 +303,15 @@ meter_release(void *ctx, void *p)
 }
 
 static void
-test_out_of_memory(void)
+test_out_of_memory(const char *base, const char *variant)
 {
 	json_t	   *variants = json_from_data("variants.json");
-	json_t	   *json = json_from_data("cls.json");
+	json_t	   *json = json_from_data(base);
 	char	   *text;
 	EmbStatus	status = EMB_ERR_NOMEM;
 	int			n;
 
-	json_object_update(json, json_object_get(variants, "late_added"));
-	json_object_del(json, "base");
+	apply_changes(json, json_object_get(variants, variant));
 	text = json_dumps(json, 0);
 	for (n = 0; status != EMB_OK && n < 200; n++)
 	{
@@ -409,10 +523,14 @@ test_special_files(void)
 int
 main(void)
 {
-	test_json_cases();
+	test_json_cases(json_cases, sizeof(json_cases) / sizeof(json_cases[0]));
+	test_json_cases(unigram_cases, sizeof(unigram_cases) / sizeof(unigram_cases[0]));
+	test_scores();
 	test_deep_json();
-	test_cut_json();
-	test_out_of_memory();
+	test_cut_json("cls.json");
+	test_cut_json("unigram.json");
+	test_out_of_memory("cls.json", "late_added");
+	test_out_of_memory("unigram.json", "uni_late");
 	if (!CHECK(mkdtemp(folder) != NULL))
 		return done_testing();
 	test_vocab_cases();

@@ -85,6 +85,31 @@ json_from_data(const char *name)
 	return json_load_file(path, 0, NULL);
 }
 
+/* Puts charsmap in place of "@charsmap". */
+__attribute__((unused)) static void
+fill_charsmap(json_t *normalizer, const json_t *charsmap)
+{
+	json_t	   *list = json_object_get(normalizer, "normalizers");
+
+	if (json_object_get(normalizer, "precompiled_charsmap") != NULL)
+		json_object_set(normalizer, "precompiled_charsmap", (json_t *) charsmap);
+	for (size_t i = 0; i < json_array_size(list); i++)
+		fill_charsmap(json_array_get(list, i), charsmap);
+}
+
+/* Puts the members of changes in place of those of base; they may name base's charsmap instead of repeating it. */
+__attribute__((unused)) static void
+apply_changes(json_t *base, const json_t *changes)
+{
+	const json_t *steps = json_object_get(json_object_get(base, "normalizer"), "normalizers");
+	json_t	   *copy = json_deep_copy(changes);
+
+	fill_charsmap(json_object_get(copy, "normalizer"), json_object_get(json_array_get(steps, 0), "precompiled_charsmap"));
+	json_object_del(copy, "base");
+	json_object_update(base, copy);
+	json_decref(copy);
+}
+
 /* The tokenizer of an entry of variants.json. */
 __attribute__((unused)) static EmbStatus
 tok_from_variant(const json_t *variants, const char *name, Tok *t, EmbError *err)
@@ -93,8 +118,7 @@ tok_from_variant(const json_t *variants, const char *name, Tok *t, EmbError *err
 	json_t	   *base = json_from_data(json_string_value(json_object_get(variant, "base")));
 	EmbStatus	status;
 
-	json_object_update(base, (json_t *) variant);
-	json_object_del(base, "base");
+	apply_changes(base, variant);
 	status = tok_from_json(base, t, err);
 	json_decref(base);
 	return status;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes variants.json and golden.jsonl beside it: ids from the Python package
-tokenizers 0.23.3 for two small BERT vocabularies (cls.json, cased.json, trained
-on public text for the tests) under many settings.
+"""Writes unigram.json, variants.json and golden.jsonl beside it: ids from the
+Python package tokenizers 0.23.3 for two small BERT vocabularies (cls.json,
+cased.json, trained on public text for the tests) and one made-up unigram
+vocabulary under many settings.
 
     python3 -m pip install tokenizers==0.23.3 && python3 test/data/tokenizer/generate.py
 
@@ -9,11 +10,14 @@ A line of golden.jsonl is one of
     {"tok", "text", "ids"}
     {"tok", "text", "max_length", "ids"}
     {"tok", "a", "b", "max_length", "strategy", "ids", "type_ids"}, or "error" for the last two
-"tok" names an entry of variants.json: a base file and the keys that replace its own.
+"tok" names an entry of variants.json: a base file and the keys that replace its
+own; "@charsmap" stands for the base's precompiled_charsmap.
 """
+import base64
 import json
 import os
 import random
+import struct
 
 import tokenizers
 from tokenizers import Tokenizer
@@ -71,6 +75,137 @@ def bert_normalizer(clean, chinese, strip, lower):
     return {"type": "BertNormalizer", "clean_text": clean, "handle_chinese_chars": chinese, "strip_accents": strip, "lowercase": lower}
 
 
+# What the charsmap of unigram.json replaces.
+MAPPED = {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}
+MAPPED.update({c: " " for c in "\t\n\r\u00a0\u3000\u2028"})
+MAPPED.update({c: "" for c in "\x01\x1f\x7f\u00ad\u200b"})
+MAPPED.update({"e\u0301": "\u00e9", "\u00bd": "1\u20442", "\ufb01": "fi", "\u2122": "TM", "\u0958": "\u0915\u093c", "\u0340": "\u0300",
+               "\u304b\u3099": "\u304c", "\ufdfa": "a b c", "\uff76": "\u30ab", "\u00e9": "\u00e9", "\U0001d400": "A", "\u0915": "\u0916"})
+WORDS = """the a an and of to in is it that for on was with as be at by he she they this from have not are or his her we you will would
+there their what about which when make like time just him know take into year your good some could them see other than then now look only
+come its over think also back after use two how our work first well way even new want because any these give day most us hello world
+quick brown fox jumps lazy dog foo bar un able ing ed er ly ness tion""".split()
+
+
+def charsmap(mapping):
+    """A precompiled charsmap (Darts-clone): a block of units for each inner node, values in free units behind."""
+    texts, tree = b"", {}
+    for text, to in sorted(mapping.items()):
+        node = tree
+        for byte in text.encode():
+            node = node.setdefault(byte, {})
+        node[None] = len(texts)
+        texts += to.encode() + b"\0"
+    units, values, queue, n_blocks = {}, [], [(0, tree, 0)], 0
+    while queue:
+        at, node, label = queue.pop()
+        if len(node) == 1 and None in node:
+            values.append((at, node[None], label))
+            continue
+        base = n_blocks * 256 + (at & 255)
+        n_blocks += 1
+        units[at] = (at ^ base) << 2 | 1 << 9 | (None in node) << 8 | label
+        for byte, child in node.items():
+            if byte is None:
+                units[base] = 1 << 31 | child
+            else:
+                queue.append((base ^ byte, child, byte))
+    for i, (at, value, label) in enumerate(values):
+        base = n_blocks * 256 + i
+        units[at] = (at ^ base) << 10 | 1 << 8 | label
+        units[base] = 1 << 31 | value
+    n_units = (n_blocks * 256 + len(values) + 255) // 256 * 256
+    trie = [units.get(i, 0) for i in range(n_units)]
+    return base64.b64encode(struct.pack("<I%dI" % n_units, n_units * 4, *trie) + texts).decode()
+
+
+def make_unigram():
+    r = random.Random(5)
+
+    def score(low, high):
+        while True:			# 17 digits: not every parser agrees on the last bit
+            x = -r.uniform(low, high)
+            if len(repr(x).replace(".", "").replace("-", "").lstrip("0")) == 17:
+                return x
+
+    pieces = {"<s>": 0.0, "<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, "\u2581": score(3, 4)}
+    for c in [chr(c) for c in range(0x21, 0x7F)] + list("\u00e9\u00e8\u00fc\u00df\u0430\u0431\u0432\u0438\u0439\u03b1\u03c3\u4e2d\u6587\u65e5\u672c\u304b\u304c\ud55c\u0916\u093f\u094d\u0301\u3099\u200d\u2764\U0001f600"):
+        pieces[c] = score(6, 11)
+    for w in WORDS:
+        pieces["\u2581" + w] = score(4, 9)
+        if len(w) < 4:
+            pieces[w] = score(5, 10)
+    for w in ["\u4e2d\u6587", "\u65e5\u672c\u8a9e", "he", "ll", "lo", "or", "th", "qu", "ick", "...", "....", "--", "\u2581\u2581", "1\u2044", "\u2581<", "<x",
+              "\u0438\u0439", "e\u0301", "\u0930\u0940", "tm", "TM"]:
+        pieces.setdefault(w, score(4, 9))
+    # Ways that differ in their last bits only, or not at all.
+    for i, w in enumerate(["z", "zz", "zzz", "zzzzz"]):
+        pieces[w] = -2.5 * len(w)
+    for w in ["y", "yy", "yyy", "xy", "yx", "xyx"]:
+        pieces[w] = score(3, 3.0000001)
+    pieces["<mask>"] = 0.0
+    vocab = [[p, s] for p, s in pieces.items()]
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [dict(added(c, special=True), id=i) for i, c in enumerate(["<s>", "<pad>", "</s>", "<unk>"])] +
+                        [dict(added("<mask>", special=True, lstrip=True), id=len(vocab) - 1)],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": charsmap(MAPPED)},
+                                                           {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]},
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
+        "post_processor": {"type": "TemplateProcessing",
+                           "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                                      {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+                           "pair": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                                    {"SpecialToken": {"id": "</s>", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}},
+                                    {"Sequence": {"id": "B", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+                           "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]},
+                                              "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}}},
+        "decoder": None,
+        "model": {"type": "Unigram", "unk_id": 3, "vocab": vocab, "byte_fallback": False}}
+
+
+HAND_UNIGRAM = [
+    "\uff1cs\uff1e \uff1cunk\uff1e\uff1cunk\uff1eq \uff1cmask\uff1e", "a <mask> b", "<mask>", "  <mask>  ", "a<mask>\u2003\n<mask>b <mask", "\u2028<mask>\u00a0x",
+    "zzzzzzzz zzzzzzzzzzzzzzzzzzzzzzz", "yyyyy xyxyxyx yxxyxyyx", "\u2581\u2581a \u2581 \u2581\u2581\u2581b\u2581", "a\u2581b \u2581c", "   ", " a ", "a  b   c    ",
+    "e\u0301e\u0301\u0302 \u00bd\u0301 \uff45\u0301 \u0600e\u0301", "\u2122\u0301 \U0001f469\u200d\u2122\u0301 \u2122\u200d\u2122\u0301 \u00a9\ufe0f\u200d\u2122\u0301",
+    "\u0915\u0301 \u0915\u094d\u0915\u0301 \u0915\u094d\u200d\u0915\u0301 \u0915\u200c\u094d\u0915\u0301 \u0958\u093f\u0301", "\u304b\u3099 \u304b\u3099\u3099 \uff76\uff9e",
+    "\r\n a\rb\nc\r\r\nd\t\te", "\ufdfax\ufdfa\ufdfa", "\u200b \u200b  \u200b", "\uac00\u11a8\u1161\u1100\u1161 \u0e33\u0e01\u0e33", "\ufb01x\uff06\uff41\uff42", "QQ \u5b57\u5b57 a\u5b57\u5b57b",
+    "...... ....... ........", "<x <s>y</s> <pad> <unk>", "\U0001d400\U0001d400\u0301", "a\u0340 \u0340\u0301",
+]
+
+
+def make_unigram_variants(own):
+    def meta(scheme, split=True, **more):
+        return dict({"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": split}, **more)
+
+    map_step = {"type": "Precompiled", "precompiled_charsmap": "@charsmap"}
+    strip = {"type": "Strip", "strip_left": False, "strip_right": True}
+    both = {"type": "Strip", "strip_left": True, "strip_right": True}
+    fold = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u2581"}
+    lower = {"type": "Lowercase"}
+    late = own[:4] + [added("<mask>", normalized=True, lstrip=True), added("<x>", normalized=True, rstrip=True, lstrip=True),
+                      added("foo", normalized=True, single_word=True), added("Un", normalized=True)]
+    return {
+        "uni": {"base": "unigram.json"},
+        "uni_words": {"base": "unigram.json", "normalizer": map_step,
+                      "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, meta("always")]}},
+        "uni_new": {"base": "unigram.json", "normalizer": {"type": "Sequence", "normalizers": [map_step, strip, fold]}},
+        "uni_first": {"base": "unigram.json", "pre_tokenizer": meta("first", False)},
+        "uni_never": {"base": "unigram.json", "normalizer": {"type": "Sequence", "normalizers": [both, lower]},
+                      "pre_tokenizer": {"type": "Metaspace", "replacement": "_", "add_prefix_space": False, "prepend_scheme": "never"}},
+        "uni_plain": {"base": "unigram.json", "normalizer": None, "added_tokens": late},
+        "uni_late": {"base": "unigram.json", "added_tokens": late},
+    }
+
+
+def fill_charsmap(value, charsmap):
+    if isinstance(value, dict):
+        return {k: fill_charsmap(v, charsmap) for k, v in value.items()}
+    if isinstance(value, list):
+        return [fill_charsmap(v, charsmap) for v in value]
+    return charsmap if value == "@charsmap" else value
+
+
 def make_variants(cls):
     own = cls["added_tokens"]
     raw = [added("<x>", lstrip=True, rstrip=True), added("foo"), added("foobar", single_word=True), added("hello world", special=True)]
@@ -97,14 +232,23 @@ def make_variants(cls):
 
 
 def main():
-    bases = {name: json.load(open(os.path.join(HERE, name), encoding="utf-8")) for name in ("cls.json", "cased.json")}
+    unigram = make_unigram()
+    with open(os.path.join(HERE, "unigram.json"), "w") as f:
+        json.dump(unigram, f, separators=(",", ":"))
+        f.write("\n")
+    bases = {name: json.load(open(os.path.join(HERE, name), encoding="utf-8")) for name in ("cls.json", "cased.json", "unigram.json")}
+    map_text = unigram["normalizer"]["normalizers"][0]["precompiled_charsmap"]
     variants = make_variants(bases["cls.json"])
+    variants.update(make_unigram_variants(unigram["added_tokens"]))
     r = random.Random(20240607)
     lines = []
     for name, variant in variants.items():
-        changes = {k: v for k, v in variant.items() if k != "base"}
+        changes = {k: fill_charsmap(v, map_text) for k, v in variant.items() if k != "base"}
         tok = Tokenizer.from_str(json.dumps({**bases[variant["base"]], **changes}))
-        texts = HAND + [random_text(r) for _ in range(60)]
+        if variant["base"] == "unigram.json":
+            texts = HAND_UNIGRAM + (HAND if name == "uni" else HAND[4:30:3]) + [random_text(r) for _ in range(60 if name == "uni" else 25)]
+        else:
+            texts = HAND + [random_text(r) for _ in range(60)]
         for text in texts:
             tok.no_truncation()
             lines.append({"tok": name, "text": text, "ids": tok.encode(text).ids})

@@ -1,0 +1,153 @@
+/*
+ * metaspace.c
+ *		Metaspace, alone or behind WhitespaceSplit, and the loop that drives an
+ *		encoder of SentencePiece's kind. U+0020 becomes the meta character
+ *		(U+2581); each one starts a word, and so does a segment, which gets one
+ *		in front.
+ */
+#include "tokenizer/encode.h"
+
+/* Room for a character is always kept. */
+#define WORD_BYTES_MAX	(EMB_TOK_OPEN_BYTES - EMB_UTF8_MAX_BYTES)
+
+static inline bool
+push_char(EmbTokEncoder *e, uint32_t cp)
+{
+	e->n_word_bytes += (uint32_t) emb_utf8_encode(cp, e->open + e->n_word_bytes);
+	return e->n_word_bytes <= WORD_BYTES_MAX || emb_tok_open_word(e);
+}
+
+/* The word may have been given up to its last characters, which are then still there. */
+static inline bool
+end_word(EmbTokEncoder *e)
+{
+	return e->n_word_bytes == 0 || emb_tok_end_open_word(e);
+}
+
+static bool
+take_char(EmbTokEncoder *e, uint32_t cp)
+{
+	const EmbTokBlockHeader *h = e->tok->header;
+
+	if ((h->flags & EMB_TOK_SPLIT_SPACES) != 0 && (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0)
+	{
+		/* What is split off is gone, and what follows no longer starts the text. */
+		e->in_segment = false;
+		return end_word(e);
+	}
+	if (cp == ' ')
+		cp = h->meta;
+	if (!e->in_segment)
+	{
+		e->in_segment = true;
+		if (cp != h->meta &&
+			(h->prepend == EMB_TOK_PREPEND_ALWAYS || (h->prepend == EMB_TOK_PREPEND_FIRST && e->first_segment)) &&
+			!push_char(e, h->meta))
+			return false;
+	}
+	if (cp == h->meta && (h->flags & EMB_TOK_SPLIT_META) != 0 && !end_word(e))
+		return false;
+	return push_char(e, cp);
+}
+
+static bool
+end_segment(EmbTokEncoder *e)
+{
+	e->in_segment = false;
+	e->first_segment = false;
+	return end_word(e);
+}
+
+static inline bool
+is_at_plain_text(const EmbTokEncoder *e)
+{
+	return e->place.raw.pos >= e->place.raw.skip_before && e->window_start == e->window_end && !e->window_ended &&
+		!e->window_eaten && e->window_no_match == 0 && e->window_verdict == 0 && emb_tok_steps_idle(e);
+}
+
+/*
+ * ASCII that no step changes but one for one, as long as ASCII follows (what
+ * else follows may belong to the same cluster), and single spaces between.
+ * False: e->status is set.
+ */
+static bool
+read_fast(EmbTokEncoder *e, int64_t limit)
+{
+	const uint8_t *fast = e->tok->fast;
+	const uint8_t *text = e->text;
+	const size_t start = e->place.raw.pos;
+	const size_t end = e->len - start > EMB_TOK_STOP_WORK ? start + EMB_TOK_STOP_WORK : e->len;
+	size_t		pos = start;
+	bool		ok = true;
+
+	while (ok && pos + 1 < end && e->n_ids <= limit)
+	{
+		uint8_t		kind = fast[text[pos]];
+
+		if (kind > EMB_TOK_FAST_SPACE && text[pos + 1] < 0x80)
+		{
+			if (!e->in_segment)
+				ok = take_char(e, kind);
+			else
+			{
+				e->open[e->n_word_bytes++] = kind;
+				ok = e->n_word_bytes <= WORD_BYTES_MAX || emb_tok_open_word(e);
+			}
+		}
+		else if (kind == EMB_TOK_FAST_SPACE && fast[text[pos + 1]] > EMB_TOK_FAST_SPACE)
+			ok = take_char(e, ' ');
+		else
+			break;
+		pos++;
+	}
+	if (pos > start)
+	{
+		e->place.raw.pos = pos;
+		e->window_before = fast[text[pos - 1]] > EMB_TOK_FAST_SPACE ? fast[text[pos - 1]] : ' ';
+		emb_tok_steps_passed(e);
+	}
+	return ok && !emb_tok_work(e, (int32_t) (pos - start));
+}
+
+EmbTokEvent
+emb_tok_run_metaspace(EmbTokEncoder *e, int64_t limit)
+{
+	bool		has_normalized = e->tok->normalized.n_units > 0;
+
+	while (e->n_ids <= limit)
+	{
+		uint32_t	cp = 0;
+		EmbTokEvent event;
+		bool		ok = true;
+
+		if (e->done)
+			return EMB_TOK_END;
+		if (is_at_plain_text(e))
+		{
+			if (!read_fast(e, limit))
+				return EMB_TOK_FAIL;
+			if (e->n_ids > limit)
+				break;
+		}
+		event = has_normalized ? emb_tok_next_matched(e, &cp) : emb_tok_next_normalized(e, &cp);
+		switch (event)
+		{
+			case EMB_TOK_CHAR:
+				ok = take_char(e, cp);
+				break;
+			case EMB_TOK_TOKEN:
+				ok = end_segment(e) && emb_tok_emit_id(e, e->token_id);
+				break;
+			case EMB_TOK_END:
+				ok = end_segment(e);
+				e->done = true;
+				break;
+			case EMB_TOK_MORE:
+			case EMB_TOK_FAIL:
+				return event;
+		}
+		if (!ok)
+			return EMB_TOK_FAIL;
+	}
+	return e->done ? EMB_TOK_END : EMB_TOK_CHAR;
+}

@@ -1,0 +1,195 @@
+/*
+ * steps.c
+ *		Normalization as SentencePiece models ask for it: a list of steps, each
+ *		of which pulls code points from the one before. What a step must know
+ *		of the text ahead it reads from a copy of the place.
+ */
+#include "tokenizer/encode.h"
+
+#include <string.h>
+
+static inline bool
+is_space(uint32_t cp)
+{
+	return (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
+}
+
+enum
+{
+	VERDICT_NONE, VERDICT_KEEP, VERDICT_DROP
+};
+
+/* At white space: whether something else follows in this segment. */
+static EmbTokEvent
+judge_spaces(EmbTokEncoder *e, const EmbTokPlace *at, int step, uint8_t *verdict)
+{
+	EmbTokPlace ahead = *at;
+	EmbTokEvent event;
+	uint32_t	cp;
+
+	do
+		event = emb_tok_next_step(e, &ahead, step - 1, &cp);
+	while (event == EMB_TOK_CHAR && is_space(cp));
+	if (event == EMB_TOK_MORE || event == EMB_TOK_FAIL)
+		return event;
+	*verdict = event == EMB_TOK_CHAR ? VERDICT_KEEP : VERDICT_DROP;
+	return EMB_TOK_CHAR;
+}
+
+static EmbTokEvent
+next_stripped(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t arg, uint32_t *cp)
+{
+	EmbTokStepPlace *s = &at->steps[step];
+
+	for (;;)
+	{
+		EmbTokEvent event = emb_tok_next_step(e, at, step - 1, cp);
+
+		if (event != EMB_TOK_CHAR)
+		{
+			memset(s, 0, sizeof(*s));
+			return event;
+		}
+		if (!is_space(*cp))
+		{
+			s->inside = true;
+			s->verdict = VERDICT_NONE;
+			return EMB_TOK_CHAR;
+		}
+		if ((arg & EMB_TOK_STRIP_LEFT) != 0 && !s->inside)
+			continue;
+		if ((arg & EMB_TOK_STRIP_RIGHT) == 0)
+			return EMB_TOK_CHAR;
+		/* Judged once a run: the verdict holds until something else comes. */
+		if (s->verdict == VERDICT_NONE && (event = judge_spaces(e, at, step, &s->verdict)) != EMB_TOK_CHAR)
+			return event;
+		if (s->verdict == VERDICT_KEEP)
+			return EMB_TOK_CHAR;
+	}
+}
+
+/* Replace of " {2,}" by one character. */
+static EmbTokEvent
+next_collapsed(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t content, uint32_t *cp)
+{
+	EmbTokEvent event = emb_tok_next_step(e, at, step - 1, cp);
+
+	if (event != EMB_TOK_CHAR || *cp != ' ')
+		return event;
+	for (;;)
+	{
+		EmbTokPlace before = *at;
+		uint32_t	next;
+
+		event = emb_tok_next_step(e, at, step - 1, &next);
+		if (event == EMB_TOK_MORE || event == EMB_TOK_FAIL)
+			return event;
+		if (event != EMB_TOK_CHAR || next != ' ')
+		{
+			*at = before;
+			return EMB_TOK_CHAR;
+		}
+		*cp = content;
+	}
+}
+
+static EmbTokEvent
+next_lowered(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
+{
+	EmbTokStepPlace *s = &at->steps[step];
+
+	if (s->next_lower == s->n_lower)
+	{
+		EmbTokEvent event = emb_tok_next_step(e, at, step - 1, cp);
+
+		if (event != EMB_TOK_CHAR)
+			return event;
+		s->n_lower = (uint8_t) emb_uni_lower(*cp, s->lower);
+		s->next_lower = 0;
+	}
+	*cp = s->lower[s->next_lower++];
+	return EMB_TOK_CHAR;
+}
+
+EmbTokEvent
+emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
+{
+	const EmbTokStep *s;
+
+	if (step < 0)
+		return emb_tok_next_raw(e, &at->raw, cp);
+	s = &e->tok->header->steps[step];
+	switch (s->kind)
+	{
+		case EMB_TOK_STEP_PRECOMPILED:
+			return emb_tok_next_precompiled(e, at, step, cp);
+		case EMB_TOK_STEP_STRIP:
+			return next_stripped(e, at, step, s->arg, cp);
+		case EMB_TOK_STEP_COLLAPSE:
+			return next_collapsed(e, at, step, s->arg, cp);
+		case EMB_TOK_STEP_LOWERCASE:
+			return next_lowered(e, at, step, cp);
+		default:
+			return emb_tok_corrupt(e);
+	}
+}
+
+bool
+emb_tok_steps_idle(const EmbTokEncoder *e)
+{
+	const EmbTokBlockHeader *h = e->tok->header;
+
+	for (uint32_t i = 0; i < h->n_steps; i++)
+	{
+		const EmbTokStepPlace *s = &e->place.steps[i];
+
+		if (s->map_at < s->map_end || s->next_lower < s->n_lower || s->verdict == VERDICT_DROP ||
+			(s->cluster.before & EMB_UNI_GC_CLASS) == EMB_UNI_GC_PREPEND ||
+			(h->steps[i].kind == EMB_TOK_STEP_STRIP && !s->inside))
+			return false;
+	}
+	return true;
+}
+
+void
+emb_tok_steps_passed(EmbTokEncoder *e)
+{
+	for (uint32_t i = 0; i < e->tok->header->n_steps; i++)
+	{
+		e->place.steps[i].cluster = (EmbUniCluster) {0};
+		e->place.steps[i].verdict = VERDICT_NONE;
+	}
+}
+
+uint8_t
+emb_tok_steps_fast(const EmbTokenizer *tok, uint8_t c)
+{
+	const EmbTokBlockHeader *h = tok->header;
+	uint32_t	lower[EMB_UNI_LOWER_MAX];
+
+	for (uint32_t i = 0; i < h->n_steps; i++)
+	{
+		uint32_t	at = 0,
+					end = 0;
+		EmbTokMapped mapped;
+
+		switch (h->steps[i].kind)
+		{
+			case EMB_TOK_STEP_PRECOMPILED:
+				mapped = emb_tok_map_find(tok, &c, 1, &at, &end);
+				if (mapped == EMB_TOK_MAP_CORRUPT || (mapped == EMB_TOK_MAP_FOUND && end - at != 1))
+					return 0;
+				c = mapped == EMB_TOK_MAP_FOUND ? tok->map_text[at] : c;
+				break;
+			case EMB_TOK_STEP_LOWERCASE:
+				emb_uni_lower(c, lower);
+				c = (uint8_t) lower[0];
+				break;
+			default:
+				break;
+		}
+		if (c <= ' ' || c >= 0x7F)
+			return c == ' ' ? ' ' : 0;
+	}
+	return c;
+}
