@@ -8,7 +8,7 @@ use EmbedTest;
 use Test::More;
 
 my $publisher = new_node('publisher', allows_streaming => 'logical');
-my $subscriber = new_node('subscriber');
+my $subscriber = new_node('subscriber', conf => "wal_retrieve_retry_interval = 100ms\n");
 my $db = 'postgres';
 
 for my $node ($publisher, $subscriber)
