@@ -322,6 +322,22 @@ stop_cluster()
 
 # ----------------------------------------------------------------- server
 
+# Debian's pg_config of 13 tells where its package is, wherever it lies itself:
+# a front of the copy puts the copy's folders for DIRs.
+wrap_pg_config()
+{
+	local pg_config=$1 dir script=
+
+	shift
+	for dir in "$@"
+	do
+		script+="s,^$dir,$WORK/server$dir,;"
+	done
+	mv "$pg_config" "$pg_config.real" || return 1
+	printf '#!/bin/sh\n"%s" "$@" | sed "%s"\n' "$pg_config.real" "$script" >"$pg_config"
+	chmod 755 "$pg_config"
+}
+
 # A server of our own in $WORK/server: binaries copied, the rest linked. PostgreSQL finds its
 # folders relative to its binary, so "make install" goes to the copy as well.
 copy_server()
@@ -343,6 +359,10 @@ copy_server()
 		mkdir -p "$(dirname "$WORK/server$include")"
 		[ -e "$WORK/server$include" ] || ln -s "$include" "$WORK/server$include"
 	done
+	if [ "$("$WORK/server$bin/pg_config" --bindir)" = "$bin" ]
+	then
+		wrap_pg_config "$WORK/server$bin/pg_config" "$bin" "$lib" "$share" || return 1
+	fi
 	rm -f "$WORK/server$lib/embed.so" "$WORK/server$share"/extension/embed.control "$WORK/server$share"/extension/embed--*.sql
 	PG_CONFIG=$WORK/server$bin/pg_config
 	BINDIR=$WORK/server$bin
