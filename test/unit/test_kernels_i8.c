@@ -211,12 +211,14 @@ test_gemm(void)
 		}
 	CHECKF(n_wrong == 0, "%d extremes of gemm_i8 differ", n_wrong);
 	n_wrong = 0;
-	for (int32_t k = 509; k <= 515; k++)	/* around the block of avx2, and two of them */
+	for (int32_t k = 125; k <= 131; k++)	/* around the blocks of avx2, of groups and of rows, and two of them */
 	{
 		GemmCase	one = {13, k, 5, 1, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU, true};
-		GemmCase	two = {5, 512 + k, 3, 3, FILL_RANDOM, true, false, EMB_ACT_KIND_NONE, false};
+		GemmCase	two = {5, 128 + k, 3, 3, FILL_RANDOM, true, false, EMB_ACT_KIND_NONE, false};
+		GemmCase	rows = {k, 19, 3, 2, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU, true};
+		GemmCase	both = {128 + k, k, 2, 1, FILL_RANDOM, false, true, EMB_ACT_KIND_NONE, true};
 
-		n_wrong += compare_gemm(&one) + compare_gemm(&two);
+		n_wrong += compare_gemm(&one) + compare_gemm(&two) + compare_gemm(&rows) + compare_gemm(&both);
 	}
 	CHECKF(n_wrong == 0, "%d block sizes of gemm_i8 differ", n_wrong);
 	n_wrong = 0;
