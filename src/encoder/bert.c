@@ -114,6 +114,21 @@ load_row(const EmbTable *table, size_t row, size_t n, float *x)
 			x[i] = (float) table->rows_i8[row * n + i] * table->scales[row] * table->factors[i];
 }
 
+/* The row of the positions that the next token takes which counts: token first of the batch or one behind it. */
+static size_t
+next_position(const EmbBertPass *pass, int32_t seq, int32_t first)
+{
+	int32_t		pad = pass->bert->position_base - 1;
+	int32_t		start = pass->batch->offsets[seq];
+	size_t		position = first - start;
+
+	if (pad < 0)
+		return position;
+	for (int32_t i = start; i < first; i++)
+		position -= pass->batch->ids[i] == pad;
+	return position + 1;
+}
+
 /* x = norm((word + type) + position) */
 static bool
 embed_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t first, int32_t end)
@@ -122,6 +137,7 @@ embed_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t first, in
 	const EmbBatch *batch = pass->batch;
 	const EmbKernels *kernels = pass->kernels;
 	size_t		hidden = bert->hidden;
+	size_t		next = next_position(pass, seq, first);
 
 	for (int32_t i = first; i < end; i++)
 	{
@@ -130,9 +146,9 @@ embed_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t first, in
 		size_t		position;
 		float	   *x = pass->x + i * pass->stride;
 
-		while (i >= batch->offsets[seq + 1])
-			seq++;
-		position = i - batch->offsets[seq];
+		if (i >= batch->offsets[seq + 1])
+			next = next_position(pass, ++seq, i);
+		position = batch->ids[i] == bert->position_base - 1 ? 0 : next++;
 		load_row(&bert->word_embedding, id, hidden, x);
 		kernels->add_f32(x, bert->type_embedding + type * hidden, bert->hidden);
 		kernels->add_norm_f32(x, bert->position_embedding + position * hidden,

@@ -1,8 +1,9 @@
 /*
  * hf_config.c
- *		A model directory's configuration files, checked.
+ *		A model directory's configuration files, checked; config.json's own part
+ *		is hf_family.c.
  */
-#include "import/hf_config.h"
+#include "import/hf_family.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,231 +17,6 @@
 #define SENTENCE_BERT_FILE	"sentence_bert_config.json"
 #define TOKENIZER_FILE		"tokenizer_config.json"
 #define PROMPTS_FILE		"config_sentence_transformers.json"
-
-/* "file: key is "value", which ..." */
-static EmbStatus
-unsupported(const EmbJson *doc, const char *key, const char *value, const char *want, EmbError *err)
-{
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\"; %s", doc->file, key,
-					 emb_json_clip(value, 80), value, want);
-}
-
-static EmbStatus
-check_object(const EmbJson *doc, EmbError *err)
-{
-	if (!json_is_object(doc->root))
-		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
-	return EMB_OK;
-}
-
-/* ------------------------------------------------------------ config.json */
-
-#define RERANKER_CLASS		"BertForSequenceClassification"
-
-/* Classes whose encoder is BertModel; heads that are neither the encoder's nor a reranker's are dropped. */
-static EmbStatus
-check_architectures(const EmbJson *doc, bool *is_reranker, EmbError *err)
-{
-	static const char *const known[] = {"BertModel", "BertForMaskedLM", "BertForPreTraining", RERANKER_CLASS};
-	const json_t *list = json_object_get(doc->root, "architectures");
-	size_t		i;
-	json_t	   *item;
-
-	if (list == NULL || json_is_null(list))
-		return EMB_OK;
-	if (!json_is_array(list))
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" is not a list", doc->file);
-	json_array_foreach((json_t *) list, i, item)
-	{
-		const char *name = json_string_value(item);
-		size_t		k = 0;
-
-		if (name == NULL)
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" holds something else than strings", doc->file);
-		while (k < sizeof(known) / sizeof(known[0]) && strcmp(known[k], name) != 0)
-			k++;
-		if (k == sizeof(known) / sizeof(known[0]))
-			return unsupported(doc, "architectures", name,
-							   "only BertModel, BertForMaskedLM, BertForPreTraining and " RERANKER_CLASS " can be imported", err);
-		*is_reranker |= strcmp(name, RERANKER_CLASS) == 0;
-	}
-	return EMB_OK;
-}
-
-/* Labels of a classifier, as transformers counts them: 2 unless something says otherwise. */
-static EmbStatus
-check_labels(const EmbJson *doc, EmbError *err)
-{
-	const json_t *labels = json_object_get(doc->root, "id2label");
-	int64_t		n = 2;
-	EmbStatus	status = emb_json_get_int(doc, doc->root, "num_labels", 0, INT32_MAX, &n, err);
-
-	if (status != EMB_OK)
-		return status;
-	if (labels != NULL && !json_is_null(labels))
-	{
-		if (!json_is_object(labels))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"id2label\" is not an object", doc->file);
-		n = (int64_t) json_object_size(labels);
-	}
-	if (n == 1)
-		return EMB_OK;
-	emb_error(err, EMB_ERR_UNSUPPORTED, "%s: the classifier has %lld labels; only rerankers, which have one, can be imported",
-			  doc->file, (long long) n);
-	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "A reranker's \"id2label\" has one entry.");
-}
-
-/*
- * What CrossEncoder does to the logit. Both keep its order, and the score of
- * rerank() is the sigmoid in any case.
- */
-static EmbStatus
-check_score_activation(const EmbJson *doc, const json_t *object, const char *key, EmbError *err)
-{
-	const char *name = NULL;
-	const char *class;
-	EmbStatus	status = emb_json_get_string(doc, object, key, &name, err);
-
-	if (status != EMB_OK || name == NULL)
-		return status;
-	class = strrchr(name, '.');
-	class = class != NULL ? class + 1 : name;
-	if (strncmp(name, "torch.nn.", 9) == 0 && (strcmp(class, "Identity") == 0 || strcmp(class, "Sigmoid") == 0))
-		return EMB_OK;
-	return unsupported(doc, key, name, "only torch.nn's Identity and Sigmoid are known", err);
-}
-
-static EmbStatus
-check_reranker(const EmbJson *doc, EmbError *err)
-{
-	const json_t *own = json_object_get(doc->root, "sentence_transformers");
-	EmbStatus	status = check_labels(doc, err);
-
-	if (status == EMB_OK)
-		status = check_score_activation(doc, doc->root, "sbert_ce_default_activation_function", err);
-	if (status == EMB_OK && own != NULL && !json_is_null(own))
-	{
-		if (!json_is_object(own))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"sentence_transformers\" is not an object", doc->file);
-		status = check_score_activation(doc, own, "activation_fn", err);
-	}
-	return status;
-}
-
-static EmbStatus
-check_family(const EmbJson *doc, bool *is_reranker, EmbError *err)
-{
-	const char *type = NULL;
-	const char *position = "absolute";
-	bool		is_decoder = false;
-	bool		cross_attention = false;
-	EmbStatus	status;
-
-	if ((status = emb_json_get_string(doc, doc->root, "model_type", &type, err)) != EMB_OK ||
-		(status = emb_json_get_string(doc, doc->root, "position_embedding_type", &position, err)) != EMB_OK ||
-		(status = emb_json_get_bool(doc, doc->root, "is_decoder", &is_decoder, err)) != EMB_OK ||
-		(status = emb_json_get_bool(doc, doc->root, "add_cross_attention", &cross_attention, err)) != EMB_OK)
-		return status;
-	if (type == NULL)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"model_type\" is missing", doc->file);
-	if (strcmp(type, "bert") != 0)
-		return unsupported(doc, "model_type", type, "only \"bert\" can be imported", err);
-	if ((status = check_architectures(doc, is_reranker, err)) != EMB_OK)
-		return status;
-	if (*is_reranker && (status = check_reranker(doc, err)) != EMB_OK)
-		return status;
-	if (strcmp(position, "absolute") != 0)
-		return unsupported(doc, "position_embedding_type", position, "only \"absolute\" can be imported", err);
-	if (is_decoder)
-		return unsupported(doc, "is_decoder", "true", "only encoders can be imported", err);
-	if (cross_attention)
-		return unsupported(doc, "add_cross_attention", "true", "only encoders can be imported", err);
-	if (json_is_object(json_object_get(doc->root, "quantization_config")))
-		return emb_error(err, EMB_ERR_UNSUPPORTED,
-						 "%s: \"quantization_config\" says that the weights are quantized; only F32, F16 and BF16 can be imported",
-						 doc->file);
-	return EMB_OK;
-}
-
-static EmbStatus
-parse_activation(const EmbJson *doc, EmbActivation *activation, EmbError *err)
-{
-	static const struct
-	{
-		const char *name;
-		EmbActivation activation;
-	}			known[] =
-	{
-		{"gelu", EMB_ACT_GELU},
-		{"gelu_python", EMB_ACT_GELU},
-		/* one formula, written in four ways */
-		{"gelu_new", EMB_ACT_GELU_TANH},
-		{"gelu_pytorch_tanh", EMB_ACT_GELU_TANH},
-		{"gelu_fast", EMB_ACT_GELU_TANH},
-		{"gelu_accurate", EMB_ACT_GELU_TANH},
-		{"relu", EMB_ACT_RELU},
-	};
-	const char *name = "gelu";
-	EmbStatus	status = emb_json_get_string(doc, doc->root, "hidden_act", &name, err);
-
-	if (status != EMB_OK)
-		return status;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-	{
-		if (strcmp(known[i].name, name) == 0)
-		{
-			*activation = known[i].activation;
-			return EMB_OK;
-		}
-	}
-	return unsupported(doc, "hidden_act", name, "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast and relu are known", err);
-}
-
-EmbStatus
-emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
-{
-	/* what transformers' BertConfig takes for an absent key */
-	const struct
-	{
-		const char *key;
-		int64_t		absent,
-					max;
-		int32_t    *value;
-	}			sizes[] =
-	{
-		{"hidden_size", 768, EMB_HF_MAX_HIDDEN, &config->hidden},
-		{"num_hidden_layers", 12, EMB_HF_MAX_LAYERS, &config->n_layers},
-		{"num_attention_heads", 12, EMB_HF_MAX_HIDDEN, &config->n_heads},
-		{"intermediate_size", 3072, EMB_HF_MAX_INTERMEDIATE, &config->intermediate},
-		{"vocab_size", 30522, EMB_HF_MAX_VOCAB, &config->n_vocab},
-		{"max_position_embeddings", 512, EMB_HF_MAX_POSITIONS, &config->n_positions},
-		{"type_vocab_size", 2, EMB_HF_MAX_TYPES, &config->n_types},
-	};
-	double		ln_eps = 1e-12;
-	EmbStatus	status = check_object(doc, err);
-
-	config->is_reranker = false;
-	if (status == EMB_OK)
-		status = check_family(doc, &config->is_reranker, err);
-	for (size_t i = 0; status == EMB_OK && i < sizeof(sizes) / sizeof(sizes[0]); i++)
-	{
-		int64_t		n = sizes[i].absent;
-
-		status = emb_json_get_int(doc, doc->root, sizes[i].key, 1, sizes[i].max, &n, err);
-		*sizes[i].value = (int32_t) n;
-	}
-	if (status == EMB_OK)
-		status = emb_json_get_double(doc, doc->root, "layer_norm_eps", 1e-30, 1.0, &ln_eps, err);
-	if (status == EMB_OK)
-		status = parse_activation(doc, &config->activation, err);
-	if (status != EMB_OK)
-		return status;
-	if (config->hidden % config->n_heads != 0)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"hidden_size\" %d is not a multiple of \"num_attention_heads\" %d",
-						 doc->file, config->hidden, config->n_heads);
-	config->ln_eps = (float) ln_eps;
-	return EMB_OK;
-}
 
 /* ----------------------------------------------------------- modules.json */
 
@@ -311,7 +87,7 @@ emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu has no \"type\"", doc->file, i);
 		class = module_class(type);
 		if (i >= 3 || class == NULL || strcmp(class, order[i]) != 0)
-			return unsupported(doc, "type", type, "the modules must be Transformer, Pooling and at most Normalize, in this order", err);
+			return emb_hf_unsupported(doc, "type", type, "the modules must be Transformer, Pooling and at most Normalize, in this order", err);
 		if (i == 0)
 			strcpy(modules->transformer_path, path);
 		else if (i == 1)
@@ -334,7 +110,7 @@ set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *
 	else if (strcmp(mode, "mean") == 0)
 		config->pooling = EMB_POOL_MEAN;
 	else
-		return unsupported(doc, key, mode, "only cls and mean pooling can be imported", err);
+		return emb_hf_unsupported(doc, key, mode, "only cls and mean pooling can be imported", err);
 	return EMB_OK;
 }
 
@@ -384,7 +160,7 @@ emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
 	const char *mode = NULL;
 	int64_t		dim = config->hidden;
-	EmbStatus	status = check_object(doc, err);
+	EmbStatus	status = emb_hf_check_object(doc, err);
 
 	if (status != EMB_OK ||
 		(status = emb_json_get_int(doc, doc->root, "word_embedding_dimension", 1, INT32_MAX, &dim, err)) != EMB_OK ||
@@ -404,7 +180,7 @@ emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 EmbStatus
 emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length, EmbHfConfig *config, EmbError *err)
 {
-	EmbStatus	status = check_object(doc, err);
+	EmbStatus	status = emb_hf_check_object(doc, err);
 
 	if (status == EMB_OK)
 		status = emb_json_get_int(doc, doc->root, "max_seq_length", 1, INT32_MAX, max_seq_length, err);
@@ -463,7 +239,7 @@ emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *c
 	EmbStatus	status = EMB_OK;
 
 	if (doc->root != NULL)
-		status = check_object(doc, err);
+		status = emb_hf_check_object(doc, err);
 	if (status == EMB_OK)
 		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
 	if (status != EMB_OK)
@@ -485,14 +261,14 @@ EmbStatus
 emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err)
 {
 	const char *default_name = NULL;
-	EmbStatus	status = check_object(doc, err);
+	EmbStatus	status = emb_hf_check_object(doc, err);
 
 	if (status == EMB_OK)
-		status = check_score_activation(doc, doc->root, "activation_fn", err);
+		status = emb_hf_check_score_activation(doc, doc->root, "activation_fn", err);
 	if (status == EMB_OK)
 		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
 	if (status == EMB_OK && default_name != NULL)
-		return unsupported(doc, "default_prompt_name", default_name, "rerankers are imported without prompts", err);
+		return emb_hf_unsupported(doc, "default_prompt_name", default_name, "rerankers are imported without prompts", err);
 	return status;
 }
 
@@ -611,8 +387,8 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 	if (config->is_reranker)
 	{
 		if (has_modules && !modules->transformer_only)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a Pooling, but %s is of class %s", MODULES_FILE,
-							 CONFIG_FILE, RERANKER_CLASS);
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a Pooling, but %s says that the model is a reranker",
+							 MODULES_FILE, CONFIG_FILE);
 		config->pooling = EMB_POOL_CLS;
 		return EMB_OK;
 	}

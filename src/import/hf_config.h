@@ -11,7 +11,7 @@
  *
  * All but config.json (and what modules.json names) may be missing. Without
  * modules.json the model is what SentenceTransformer(dir) makes of a bare
- * checkpoint: mean pooling, not normalized. A BertForSequenceClassification
+ * checkpoint: mean pooling, not normalized. A class ForSequenceClassification
  * with one label is a reranker, as CrossEncoder(dir) takes it: no prompts, no
  * pooling but its own. What we do not implement is
  * EMB_ERR_UNSUPPORTED with file, key and value, never guessed at.
@@ -34,16 +34,35 @@
 #define EMB_HF_MAX_PROMPT_BYTES		8192
 #define EMB_HF_MAX_PATH				1024
 
+/* Architectures, by "model_type"; the numbers are in images. */
+typedef enum EmbFamily
+{
+	EMB_FAMILY_BERT = 1,
+	EMB_FAMILY_ROBERTA = 2,
+	EMB_FAMILY_XLM_ROBERTA = 3,
+	EMB_FAMILY_CAMEMBERT = 4
+} EmbFamily;
+
+#define EMB_N_FAMILIES	EMB_FAMILY_CAMEMBERT
+
 typedef struct EmbHfConfig
 {
+	EmbFamily	family;
 	char		transformer_dir[EMB_HF_MAX_PATH];	/* of config.json, weights and tokenizer */
 	int32_t		hidden,
 				n_layers,
 				n_heads,		/* divides hidden */
 				intermediate,
 				n_vocab,
-				n_positions,
+				n_positions,	/* longest sequence */
 				n_types;
+
+	/*
+	 * 0: the first token of a text has row 0 of the positions. Else 1 + the
+	 * padding's id: padding has row base - 1 and does not count, the first
+	 * token has row base.
+	 */
+	int32_t		position_base;
 	bool		is_reranker;
 	EmbActivation activation;
 	float		ln_eps;
@@ -71,6 +90,9 @@ typedef struct EmbHfModules
 	bool		normalize;
 	bool		transformer_only;
 } EmbHfModules;
+
+/* "bert"; NULL: no family has this number. */
+extern const char *emb_hf_family_name(uint32_t family);
 
 extern EmbStatus emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 /* Of a CrossEncoder the list may end behind the Transformer. */

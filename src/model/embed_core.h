@@ -94,7 +94,7 @@ typedef enum EmbKind
 typedef struct EmbModelInfo
 {
 	EmbKind		kind;
-	const char *family;			/* "bert" */
+	const char *family;			/* "bert": the "model_type" of its config.json */
 	const char *precision;		/* "int8", "fp32" */
 	const char *pooling;		/* "cls", "mean" */
 	bool		normalize;

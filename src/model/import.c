@@ -21,6 +21,7 @@
 #include "model/packed.h"
 #include "model/quantize.h"
 #include "model/references.h"
+#include "model/sources.h"
 #include "tokenizer/tokenizer.h"
 
 /* Floats of a block of embedding rows: 256 KiB, well under 10 ms to read. */
@@ -28,9 +29,6 @@
 
 /* Bytes the sink gets at once. */
 #define WRITE_BYTES		1048576
-
-/* Longest name looked up: prefix, "encoder.layer.255.", the role. */
-#define NAME_BYTES		(EMB_TENSORS_MAX_NAME + 128)
 
 typedef struct Import
 {
@@ -41,8 +39,7 @@ typedef struct Import
 	char	   *strings;		/* both prompts, each with its zero byte */
 	void	   *tok_block;
 	EmbTensorSet tensors;
-	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* "bert." or the like before every name */
-	const EmbTensor **sources;	/* [n_tensors] in image order */
+	EmbSource  *sources;		/* [n_tensors] in image order */
 	float	   *rows;			/* of a panel, as read */
 	int64_t		done_bytes;		/* of the weights */
 	uint8_t    *exact;			/* the fp32 image */
@@ -137,7 +134,7 @@ fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
 						 options->max_tokens, hf->n_positions);
 	im->parts.kind = hf->is_reranker ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING;
 	im->parts.config.head = hf->is_reranker ? EMB_HEAD_SCORE : EMB_HEAD_NONE;
-	im->parts.config.family = EMB_FAMILY_BERT;
+	im->parts.config.family = hf->family;
 	im->parts.config.activation = hf->activation;
 	im->parts.config.pooling = hf->pooling;
 	im->parts.config.normalize = hf->normalize;
@@ -147,6 +144,7 @@ fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
 	im->parts.config.intermediate = (uint32_t) hf->intermediate;
 	im->parts.config.n_vocab = (uint32_t) hf->n_vocab;
 	im->parts.config.n_positions = (uint32_t) hf->n_positions;
+	im->parts.config.position_base = (uint32_t) hf->position_base;
 	im->parts.config.n_types = (uint32_t) hf->n_types;
 	im->parts.config.max_tokens = (uint32_t) (options->max_tokens > 0 ? options->max_tokens : hf->max_tokens);
 	im->parts.config.ln_eps = hf->ln_eps;
@@ -223,140 +221,19 @@ import_tokenizer(Import *im, EmbError *err)
 	return check_tokenizer(im, err);
 }
 
-/* -------------------------------------------------------------- sources */
-
-/*
- * What stands before "embeddings.word_embeddings.weight": nothing in a bare
- * BertModel, "bert." behind a head, sometimes another wrapper's name.
- */
-static EmbStatus
-find_prefix(Import *im, EmbError *err)
-{
-	static const char suffix[] = "embeddings.word_embeddings.weight";
-	static const char *const usual[] = {"", "bert."};
-	const char *found = NULL;
-	char		name[NAME_BYTES];
-
-	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
-	{
-		snprintf(name, sizeof(name), "%s%s", usual[i], suffix);
-		if (emb_tensors_find(&im->tensors, name) != NULL)
-		{
-			strcpy(im->prefix, usual[i]);
-			return EMB_OK;
-		}
-	}
-	for (int s = 0; s < im->tensors.n_shards; s++)
-	{
-		const EmbTensorShard *shard = &im->tensors.shards[s];
-
-		for (int i = 0; i < shard->n_tensors; i++)
-		{
-			const char *tensor = shard->tensors[i].name;
-			size_t		len = strlen(tensor);
-
-			if (len < sizeof(suffix) || strcmp(tensor + len - (sizeof(suffix) - 1), suffix) != 0 ||
-				tensor[len - sizeof(suffix)] != '.')
-				continue;
-			if (found != NULL)
-				return emb_error(err, EMB_ERR_UNSUPPORTED, "the weights hold two models: \"%s\" and \"%s\"", found, tensor);
-			found = tensor;
-		}
-	}
-	if (found == NULL)
-		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", suffix);
-	snprintf(im->prefix, sizeof(im->prefix), "%.*s", (int) (strlen(found) - (sizeof(suffix) - 1)), found);
-	return EMB_OK;
-}
-
-/* Old checkpoints call a layer norm's weight gamma and its bias beta. */
-static const EmbTensor *
-find_old_name(const Import *im, const char *name)
-{
-	static const struct
-	{
-		const char *now,
-				   *then;
-	}			pairs[] =
-	{
-		{"LayerNorm.weight", "LayerNorm.gamma"},
-		{"LayerNorm.bias", "LayerNorm.beta"},
-	};
-	char		old[NAME_BYTES];
-	size_t		len = strlen(name);
-
-	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
-	{
-		size_t		n = strlen(pairs[i].now);
-
-		if (len < n || strcmp(name + len - n, pairs[i].now) != 0)
-			continue;
-		snprintf(old, sizeof(old), "%.*s%s", (int) (len - n), name, pairs[i].then);
-		return emb_tensors_find(&im->tensors, old);
-	}
-	return NULL;
-}
-
-static EmbStatus
-check_shape(const EmbTensor *source, const EmbImageTensor *t, EmbError *err)
-{
-	bool		is_vector = t->form == EMB_FORM_VECTOR_F32;
-	char		shape[EMB_TENSORS_MAX_RANK * 22] = "";
-	size_t		at = 0;
-
-	if (is_vector ? source->rank == 1 && source->shape[0] == t->n_cols
-		: source->rank == 2 && source->shape[0] == t->n_rows && source->shape[1] == t->n_cols)
-		return EMB_OK;
-	for (int i = 0; i < source->rank; i++)
-		at += snprintf(shape + at, sizeof(shape) - at, "%s%lld", i > 0 ? ", " : "", (long long) source->shape[i]);
-	return is_vector
-		? emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%u]",
-					source->name, shape, t->n_cols)
-		: emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%u, %u]",
-					source->name, shape, t->n_rows, t->n_cols);
-}
-
-static EmbStatus
-find_source(Import *im, const EmbImageTensor *t, const EmbTensor **source, EmbError *err)
-{
-	char		base[128];
-	char		name[NAME_BYTES];
-	EmbStatus	status;
-
-	/* the classifier stands beside the encoder with its pooler, not in it */
-	snprintf(name, sizeof(name), "%s%s", t->role >= EMB_ROLE_CLASSIFIER ? "" : im->prefix,
-			 emb_image_tensor_name(t, base, sizeof(base)));
-	*source = emb_tensors_find(&im->tensors, name);
-	if (*source == NULL)
-		*source = find_old_name(im, name);
-	if (*source == NULL)
-		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", name);
-	status = check_shape(*source, t, err);
-	if (status == EMB_OK)
-		status = emb_tensors_check_dtype(&im->tensors, *source, err);
-	return status;
-}
+/* -------------------------------------------------------------- reading */
 
 /* Before there is an image: what it takes is then bounded by the files' size, not by what config.json says. */
 static EmbStatus
 resolve_sources(Import *im, const EmbImageConfig *config, EmbError *err)
 {
 	uint32_t	n = emb_image_n_tensors(config);
-	EmbImageTensor *plan = emb_alloc_array(im->steps.mem, n, sizeof(*plan));
-	EmbStatus	status = find_prefix(im, err);
 
 	im->sources = emb_alloc_array(im->steps.mem, n, sizeof(*im->sources));
-	if (status == EMB_OK && (plan == NULL || im->sources == NULL))
-		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %u tensors", n);
-	if (status == EMB_OK)
-		emb_image_plan_tensors(config, plan);
-	for (uint32_t i = 0; status == EMB_OK && i < n; i++)
-		status = find_source(im, &plan[i], &im->sources[i], err);
-	emb_release(im->steps.mem, plan);
-	return status;
+	if (im->sources == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %u tensors", n);
+	return emb_sources_find(&im->tensors, config, im->steps.mem, im->sources, err);
 }
-
-/* -------------------------------------------------------------- reading */
 
 /* Rows a block: those of a panel, or what makes BLOCK_FLOATS. */
 static int64_t
@@ -369,7 +246,7 @@ block_rows(const EmbImageTensor *t)
 
 /* A tensor's rows into their place in the image. */
 static EmbStatus
-read_tensor(Import *im, const EmbImageTensor *t, const EmbTensor *source, EmbError *err)
+read_tensor(Import *im, const EmbImageTensor *t, const EmbSource *source, EmbError *err)
 {
 	int64_t		step = block_rows(t);
 	float	   *to = (float *) (im->exact + t->offset);
@@ -382,7 +259,7 @@ read_tensor(Import *im, const EmbImageTensor *t, const EmbTensor *source, EmbErr
 
 		if (emb_should_stop(im->steps.stop))
 			return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-		status = emb_tensors_read_f32(&im->tensors, source, row * t->n_cols, n * t->n_cols,
+		status = emb_tensors_read_f32(&im->tensors, source->tensor, (source->first_row + row) * t->n_cols, n * t->n_cols,
 									  packed ? im->rows : to + row * t->n_cols, err);
 		if (status != EMB_OK)
 			return status;
@@ -414,7 +291,7 @@ read_tensors(Import *im, EmbError *err)
 	for (uint32_t i = 0; status == EMB_OK && i < n_tensors; i++)
 	{
 		emb_import_progress(&im->steps, "read", im->done_bytes, total_bytes);
-		status = read_tensor(im, &im->exact_view.tensors[i], im->sources[i], err);
+		status = read_tensor(im, &im->exact_view.tensors[i], &im->sources[i], err);
 	}
 	if (status == EMB_OK)
 		emb_import_progress(&im->steps, "read", total_bytes, total_bytes);
@@ -529,7 +406,7 @@ emb_import_dir(const char *path, const EmbImportOptions *options, const EmbAlloc
 	emb_model_close(im.model);
 	emb_release(mem, im.strings);
 	emb_release(mem, im.tok_block);
-	emb_release(mem, (void *) im.sources);
+	emb_release(mem, im.sources);
 	emb_release(mem, im.rows);
 	emb_release(mem, im.exact);
 	emb_release(mem, im.image);

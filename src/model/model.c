@@ -43,7 +43,7 @@ fill_info(EmbModel *model)
 	model->document_prompt_bytes = config->document_prompt_bytes;
 	model->info = (EmbModelInfo) {
 		.kind = (EmbKind) model->view.header->kind,
-		.family = "bert",
+		.family = emb_hf_family_name(config->family),
 		.precision = config->precision == EMB_PRECISION_INT8 ? "int8" : "fp32",
 		.pooling = pooling_name(config->pooling),
 		.normalize = config->normalize != 0,
@@ -181,6 +181,7 @@ fill_bert(EmbModel *model, EmbError *err)
 		.intermediate = (int32_t) config->intermediate,
 		.n_vocab = (int32_t) config->n_vocab,
 		.n_positions = (int32_t) config->n_positions,
+		.position_base = (int32_t) config->position_base,
 		.n_types = (int32_t) config->n_types,
 		.activation = (EmbActivation) config->activation,
 		.pooling = (EmbPooling) config->pooling,

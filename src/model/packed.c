@@ -24,7 +24,7 @@ typedef enum Dim
 	DIM_HIDDEN,
 	DIM_INTERMEDIATE,
 	DIM_VOCAB,
-	DIM_POSITIONS,
+	DIM_POSITION_ROWS,
 	DIM_TYPES
 } Dim;
 
@@ -47,7 +47,7 @@ static const struct
 	[EMB_ROLE_WORD_EMBEDDING] = {{ROWS_F32, ROWS_I8}, DIM_VOCAB, DIM_HIDDEN, "embeddings.word_embeddings.weight"},
 	[EMB_ROLE_WORD_EMBEDDING_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_VOCAB, "embeddings.word_embeddings.scale"},
 	[EMB_ROLE_WORD_EMBEDDING_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.word_embeddings.factor"},
-	[EMB_ROLE_POSITION_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HIDDEN, "embeddings.position_embeddings.weight"},
+	[EMB_ROLE_POSITION_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_POSITION_ROWS, DIM_HIDDEN, "embeddings.position_embeddings.weight"},
 	[EMB_ROLE_TYPE_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_TYPES, DIM_HIDDEN, "embeddings.token_type_embeddings.weight"},
 	[EMB_ROLE_EMBEDDING_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.weight"},
 	[EMB_ROLE_EMBEDDING_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.bias"},
@@ -142,8 +142,8 @@ dim_size(const EmbImageConfig *config, Dim dim)
 			return config->intermediate;
 		case DIM_VOCAB:
 			return config->n_vocab;
-		case DIM_POSITIONS:
-			return config->n_positions;
+		case DIM_POSITION_ROWS:
+			return config->n_positions + (config->position_base > 0);
 		case DIM_TYPES:
 			return config->n_types;
 	}
@@ -306,7 +306,7 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 					max;
 	}			fields[] =
 	{
-		{"family", config->family, EMB_FAMILY_BERT, EMB_FAMILY_BERT},
+		{"family", config->family, EMB_FAMILY_BERT, EMB_N_FAMILIES},
 		{"precision", config->precision, EMB_PRECISION_FP32, EMB_PRECISION_INT8},
 		{"activation", config->activation, EMB_ACT_GELU, EMB_ACT_RELU},
 		{"pooling", config->pooling, EMB_POOL_CLS, EMB_POOL_MEAN},
@@ -322,6 +322,7 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"head", config->head, EMB_HEAD_NONE, EMB_HEAD_SCORE},
+		{"position base", config->position_base, 0, config->n_vocab},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -335,6 +336,9 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 						 config->hidden, config->n_heads);
 	if (!(config->ln_eps >= 1e-31f && config->ln_eps <= 1.0f))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's layer norm epsilon is %g", config->ln_eps);
+	if ((config->position_base > 0) != (config->family != EMB_FAMILY_BERT))
+		return emb_error(err, EMB_ERR_FORMAT, "the image's position base %u is not one of family %s",
+						 config->position_base, emb_hf_family_name(config->family));
 	if (config->head == EMB_HEAD_SCORE &&
 		(config->pooling != EMB_POOL_CLS || config->normalize != 0 ||
 		 config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))

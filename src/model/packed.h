@@ -24,6 +24,7 @@
 
 #include "common/error.h"
 #include "common/mem.h"
+#include "import/hf_config.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "images are used in place and need a little-endian machine"
@@ -89,7 +90,7 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
 
 /*
  *	offset	size
- *		0	   4	family: EmbImageFamily
+ *		0	   4	family: EmbFamily
  *		4	   4	precision: EmbImagePrecision
  *		8	   4	activation: EmbActivation
  *	   12	   4	pooling: EmbPooling
@@ -108,7 +109,8 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
  *	   64	   4	document_prompt
  *	   68	   4	document_prompt_bytes
  *	   72	   4	head: EmbImageHead
- *	   76	  52	zero
+ *	   76	   4	position_base: what EmbHfConfig says of it; the position table begins with row base - 1 of the hub's
+ *	   80	  48	zero
  */
 typedef struct EmbImageConfig
 {
@@ -131,15 +133,11 @@ typedef struct EmbImageConfig
 	uint32_t	document_prompt;
 	uint32_t	document_prompt_bytes;
 	uint32_t	head;
-	uint8_t		reserved[52];
+	uint32_t	position_base;
+	uint8_t		reserved[48];
 } EmbImageConfig;
 
 _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
-
-typedef enum EmbImageFamily
-{
-	EMB_FAMILY_BERT = 1
-} EmbImageFamily;
 
 /* What stands behind the encoder; EMB_HEAD_SCORE in images of rerankers, and in these only. */
 typedef enum EmbImageHead

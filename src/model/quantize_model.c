@@ -484,6 +484,16 @@ column_factors(Quantizer *q, const float *rows, int32_t n_rows, int32_t n, doubl
 	return true;
 }
 
+/* A tensor of the model that is the same in both images; none, where they have none. */
+static void
+copy_tensor(Quantizer *q, EmbTensorRole role)
+{
+	const EmbImageTensor *from = emb_image_find(&q->model->view, 0, role);
+
+	if (from != NULL)
+		memcpy(place(q, 0, role), q->model->view.base + from->offset, from->size_bytes);
+}
+
 static EmbStatus
 quantize_embeddings(Quantizer *q, EmbError *err)
 {
@@ -504,23 +514,18 @@ quantize_embeddings(Quantizer *q, EmbError *err)
 		if (!emb_work_spend(&q->work, 32 * (int64_t) hidden))
 			return cancelled(err);
 	}
-	memcpy(place(q, 0, EMB_ROLE_POSITION_EMBEDDING), bert->position_embedding, bert->n_positions * hidden * sizeof(float));
-	memcpy(place(q, 0, EMB_ROLE_TYPE_EMBEDDING), bert->type_embedding, bert->n_types * hidden * sizeof(float));
+	copy_tensor(q, EMB_ROLE_POSITION_EMBEDDING);
+	copy_tensor(q, EMB_ROLE_TYPE_EMBEDDING);
 	copy_norm(q, 0, EMB_ROLE_EMBEDDING_GAMMA, &bert->embedding_norm);
 	return EMB_OK;
 }
 
-/* A reranker's head stays in fp32. */
+/* What stands behind the layers, a reranker's head, stays in fp32. */
 static void
 copy_head(Quantizer *q)
 {
-	for (uint32_t role = EMB_ROLE_POOLER; role < EMB_N_ROLES; role++)
-	{
-		const EmbImageTensor *from = emb_image_find(&q->model->view, 0, role);
-
-		if (from != NULL)
-			memcpy(place(q, 0, role), q->model->view.base + from->offset, from->size_bytes);
-	}
+	for (uint32_t role = EMB_N_LAYER_ROLES; role < EMB_N_ROLES; role++)
+		copy_tensor(q, role);
 }
 
 static EmbStatus

@@ -424,6 +424,53 @@ check_overflow(const Tiny *t)
 	free(gamma);
 }
 
+/*
+ * Positions that skip padding: the same bits as with a table that has, for
+ * each token, the row it must take.
+ */
+static void
+check_padding(const Tiny *t)
+{
+	enum {PAD = 5, N = 110};
+	EmbBert		skips = t->bert;
+	EmbBert		plain = t->bert;
+	size_t		row = t->bert.hidden * sizeof(float);
+	float	   *rows = malloc(N * row);
+	EmbAllocator mem = emb_malloc_allocator();
+	int32_t		ids[N];
+	int32_t		offsets[2] = {0, N};
+	int32_t		two[N + 4];
+	int32_t		next = 1;
+	EmbBatch	batch = {.n_seqs = 1, .offsets = offsets, .ids = ids};
+	float		expected[256],
+				out[2 * 256];
+	EmbError	err;
+
+	skips.position_base = PAD + 1;
+	skips.n_positions--;
+	for (int i = 0; i < N; i++)
+	{
+		/* some alone, in front, and around the end of a chunk */
+		ids[i] = i % 37 == 0 || (i > 90 && i < 100) ? PAD : 10 + i;
+		memcpy(rows + i * t->bert.hidden, t->bert.position_embedding + (ids[i] == PAD ? 0 : next++) * t->bert.hidden, row);
+	}
+	plain.position_embedding = rows;
+	CHECK(emb_encoder_bert(&plain, emb_kernels(), &batch, 1, &mem, NULL, expected, &err) == EMB_OK);
+	CHECK(emb_encoder_bert(&skips, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
+	CHECK(memcmp(out, expected, row) == 0);
+
+	/* as the second text of a batch too, on several threads */
+	memcpy(two, (int32_t[]) {9, PAD, 8, 7}, 4 * sizeof(int32_t));
+	memcpy(two + 4, ids, sizeof(ids));
+	batch = (EmbBatch) {.n_seqs = 2, .offsets = (int32_t[]) {0, 4, N + 4}, .ids = two};
+	for (int threads = 1; threads <= 3; threads++)
+	{
+		CHECK(emb_encoder_bert(&skips, emb_kernels(), &batch, threads, &mem, NULL, out, &err) == EMB_OK);
+		CHECK(memcmp(out + t->bert.hidden, expected, row) == 0);
+	}
+	free(rows);
+}
+
 static void
 check_model(const char *dir)
 {
@@ -444,6 +491,7 @@ check_model(const char *dir)
 	check_stopping(&t);
 	check_arguments(&t);
 	check_overflow(&t);
+	check_padding(&t);
 	tiny_close(&t);
 }
 

@@ -30,7 +30,7 @@ CHANGE(config_a_list, m->config = "[]";)
 CHANGE(config_nul, m->config = CONFIG(BERT ", \"x\": \"\\u0000\"");)
 CHANGE(config_deep, static char deep[8192]; memset(deep, '[', 8191); m->config = deep;)
 CHANGE(no_type, m->config = CONFIG("\"hidden_act\": \"gelu\"");)
-CHANGE(roberta, m->config = CONFIG("\"model_type\": \"roberta\"");)
+CHANGE(electra, m->config = CONFIG("\"model_type\": \"electra\"");)
 CHANGE(type_number, m->config = CONFIG("\"model_type\": 5");)
 CHANGE(token_classifier, m->config = CONFIG(BERT ", \"architectures\": [\"BertForTokenClassification\"]");)
 #define RERANKER(more) *m = small_reranker(); m->config = SMALL_RERANKER_CONFIG(more)
@@ -59,6 +59,18 @@ CHANGE(length_three, *m = small_reranker(); m->sentence_bert = "{\"max_seq_lengt
 CHANGE(xlmr_class, m->config = CONFIG(BERT ", \"architectures\": [\"XLMRobertaModel\"]");)
 CHANGE(masked_lm, m->config = CONFIG(BERT ", \"architectures\": [\"BertForMaskedLM\"]"); m->prefix = "bert.";)
 CHANGE(no_architectures, m->config = CONFIG(BERT);)
+#define ROBERTA "\"model_type\": \"roberta\""
+#define ROBERTA_HEAD "\"architectures\": [\"RobertaForSequenceClassification\"], \"id2label\": {\"0\": \"x\"}"
+CHANGE(roberta, m->config = CONFIG(ROBERTA);)
+CHANGE(xlm_roberta, m->config = CONFIG("\"model_type\": \"xlm-roberta\", \"pad_token_id\": 3"); m->prefix = "roberta.";)
+CHANGE(roberta_of_bert, m->config = CONFIG(ROBERTA ", \"architectures\": [\"BertModel\"]");)
+CHANGE(bert_of_roberta, m->config = CONFIG(BERT ", \"architectures\": [\"RobertaModel\"]");)
+CHANGE(pad_last, m->config = CONFIG(ROBERTA ", \"pad_token_id\": 15");)
+CHANGE(pad_beyond, m->config = CONFIG(ROBERTA ", \"pad_token_id\": 24");)
+CHANGE(pad_negative, m->config = CONFIG(ROBERTA ", \"pad_token_id\": -1");)
+CHANGE(roberta_positions, m->config = "{" ROBERTA ", \"hidden_size\": 8, \"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
+	   " \"intermediate_size\": 20, \"vocab_size\": 24, \"max_position_embeddings\": 17}";)
+CHANGE(roberta_head, *m = small_reranker(); m->config = CONFIG(ROBERTA ", " ROBERTA_HEAD);)
 CHANGE(silu, m->config = CONFIG(BERT ", \"hidden_act\": \"silu\"");)
 CHANGE(relu, m->config = CONFIG(BERT ", \"hidden_act\": \"relu\"");)
 CHANGE(gelu_new, m->config = CONFIG(BERT ", \"hidden_act\": \"gelu_new\"");)
@@ -139,7 +151,7 @@ static const Case cases[] = {
 	{"U+0000", config_nul, EMB_ERR_FORMAT, "config.json", NULL},
 	{"nested deeply", config_deep, EMB_ERR_FORMAT, "config.json", NULL},
 	{"no model_type", no_type, EMB_ERR_FORMAT, "model_type", NULL},
-	{"another family", roberta, EMB_ERR_UNSUPPORTED, "model_type", "roberta"},
+	{"another family", electra, EMB_ERR_UNSUPPORTED, "model_type", "electra"},
 	{"model_type a number", type_number, EMB_ERR_FORMAT, "model_type", NULL},
 	{"a classifier of tokens", token_classifier, EMB_ERR_UNSUPPORTED, "architectures", "BertForTokenClassification"},
 	{"a reranker", reranker, EMB_OK, NULL, NULL},
@@ -159,12 +171,21 @@ static const Case cases[] = {
 	{"a default prompt of a reranker", encoder_prompt, EMB_ERR_UNSUPPORTED, "default_prompt_name", NULL},
 	{"prompts that nobody asks for", encoder_prompts, EMB_OK, NULL, NULL},
 	{"a CrossEncoder's modules.json", encoder_module, EMB_OK, NULL, NULL},
-	{"a reranker with a Pooling", pooled_reranker, EMB_ERR_UNSUPPORTED, "modules.json", "BertForSequenceClassification"},
+	{"a reranker with a Pooling", pooled_reranker, EMB_ERR_UNSUPPORTED, "modules.json", "reranker"},
 	{"an embedding model without Pooling", embedding_module, EMB_ERR_UNSUPPORTED, "modules.json", "Pooling"},
 	{"a reranker with one token type", one_type, EMB_ERR_FORMAT, "type", NULL},
 	{"no room beside three special tokens", length_three, EMB_ERR_INVALID_ARGUMENT, "max_tokens", "3"},
 	{"another class", xlmr_class, EMB_ERR_UNSUPPORTED, "architectures", "XLMRobertaModel"},
 	{"a language model", masked_lm, EMB_OK, NULL, NULL},
+	{"RoBERTa", roberta, EMB_OK, NULL, NULL},
+	{"XLM-RoBERTa", xlm_roberta, EMB_OK, NULL, NULL},
+	{"a RoBERTa of a BERT's class", roberta_of_bert, EMB_ERR_UNSUPPORTED, "architectures", "BertModel"},
+	{"a BERT of a RoBERTa's class", bert_of_roberta, EMB_ERR_UNSUPPORTED, "architectures", "RobertaModel"},
+	{"no position behind the padding's", pad_last, EMB_ERR_FORMAT, "max_position_embeddings", "pad_token_id\" 15"},
+	{"padding beyond the vocabulary", pad_beyond, EMB_ERR_FORMAT, "pad_token_id", "24"},
+	{"padding below 0", pad_negative, EMB_ERR_FORMAT, "pad_token_id", "-1"},
+	{"too few positions", roberta_positions, EMB_ERR_FORMAT, "position_embeddings.weight", "[17, 8]"},
+	{"a RoBERTa's head by BERT's names", roberta_head, EMB_ERR_NOT_FOUND, "\"classifier.dense.weight\"", NULL},
 	{"no architectures", no_architectures, EMB_OK, NULL, NULL},
 	{"another activation", silu, EMB_ERR_UNSUPPORTED, "hidden_act", "silu"},
 	{"relu", relu, EMB_OK, NULL, NULL},
@@ -294,6 +315,7 @@ CHANGE(mean_normalized, m->pooling = "{}";)
 
 static const Reading readings[] = {
 	{"as it is", as_it_is, {0}, "cls", true, 16, "", ""},
+	{"positions above the padding's", roberta, {0}, "cls", true, 14, "", ""},
 	{"mean is the default", mean_normalized, {0}, "mean", true, 16, "", ""},
 	{"no Normalize", without_normalize, {0}, "cls", false, 16, "", ""},
 	{"a bare checkpoint", bare, {0}, "mean", false, 16, "", ""},

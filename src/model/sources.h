@@ -1,0 +1,27 @@
+/*
+ * sources.h
+ *		Where the tensors of an image come from: the names that each family's
+ *		checkpoints have for them.
+ */
+#ifndef EMB_MODEL_SOURCES_H
+#define EMB_MODEL_SOURCES_H
+
+#include "import/tensors.h"
+#include "model/packed.h"
+
+/* What an image tensor takes: its rows from first_row on. */
+typedef struct EmbSource
+{
+	const EmbTensor *tensor;
+	int64_t		first_row;
+} EmbSource;
+
+/*
+ * sources: [emb_image_n_tensors(config)] of an fp32 image, in its order. Each is there, has the
+ * shape that config wants, and a type that can be read; else EMB_ERR_NOT_FOUND,
+ * EMB_ERR_FORMAT or EMB_ERR_UNSUPPORTED with the tensor's name.
+ */
+extern EmbStatus emb_sources_find(const EmbTensorSet *tensors, const EmbImageConfig *config,
+								  const EmbAllocator *mem, EmbSource *sources, EmbError *err);
+
+#endif
