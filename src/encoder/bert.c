@@ -150,7 +150,8 @@ embed_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t first, in
 			next = next_position(pass, ++seq, i);
 		position = batch->ids[i] == bert->position_base - 1 ? 0 : next++;
 		load_row(&bert->word_embedding, id, hidden, x);
-		kernels->add_f32(x, bert->type_embedding + type * hidden, bert->hidden);
+		if (bert->n_types > 0)
+			kernels->add_f32(x, bert->type_embedding + type * hidden, bert->hidden);
 		kernels->add_norm_f32(x, bert->position_embedding + position * hidden,
 							  bert->embedding_norm.gamma, bert->embedding_norm.beta,
 							  bert->ln_eps, bert->hidden, x);

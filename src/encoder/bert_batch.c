@@ -85,7 +85,7 @@ check_ids(const EmbBert *bert, const EmbBatch *batch, EmbError *err)
 		if (batch->ids[i] < 0 || batch->ids[i] >= bert->n_vocab)
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %d",
 							 (int) batch->ids[i], (int) bert->n_vocab);
-		if (batch->type_ids != NULL && (batch->type_ids[i] < 0 || batch->type_ids[i] >= bert->n_types))
+		if (batch->type_ids != NULL && bert->n_types > 0 && (batch->type_ids[i] < 0 || batch->type_ids[i] >= bert->n_types))
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "token type %d is outside the %d types of the model",
 							 (int) batch->type_ids[i], (int) bert->n_types);
 	}

@@ -109,14 +109,14 @@ typedef struct EmbBert
 				n_vocab,
 				n_positions,	/* longest sequence */
 				position_base,	/* 0: the first token has row 0 of the positions. Else 1 + the padding's id, which has row 0 and does not count; the first token has row 1 */
-				n_types;
+				n_types;		/* 0: types do not matter */
 	EmbActivation activation;
 	EmbPooling	pooling;
 	bool		normalize;		/* L2, x / max(|x|, 1e-12) as torch's F.normalize */
 	float		ln_eps;
 	EmbTable	word_embedding;	/* [n_vocab, hidden] */
 	const float *position_embedding;	/* [n_positions, hidden], a row more with a position_base */
-	const float *type_embedding;	/* [n_types, hidden] */
+	const float *type_embedding;	/* [n_types, hidden], or NULL */
 	EmbLayerNorm embedding_norm;
 	const EmbBertLayer *layers; /* [n_layers] in fp32, or NULL */
 	const EmbBertLayerI8 *layers_i8;	/* [n_layers] in int8, or NULL */

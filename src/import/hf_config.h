@@ -40,10 +40,11 @@ typedef enum EmbFamily
 	EMB_FAMILY_BERT = 1,
 	EMB_FAMILY_ROBERTA = 2,
 	EMB_FAMILY_XLM_ROBERTA = 3,
-	EMB_FAMILY_CAMEMBERT = 4
+	EMB_FAMILY_CAMEMBERT = 4,
+	EMB_FAMILY_DISTILBERT = 5
 } EmbFamily;
 
-#define EMB_N_FAMILIES	EMB_FAMILY_CAMEMBERT
+#define EMB_N_FAMILIES	EMB_FAMILY_DISTILBERT
 
 typedef struct EmbHfConfig
 {
@@ -55,7 +56,7 @@ typedef struct EmbHfConfig
 				intermediate,
 				n_vocab,
 				n_positions,	/* longest sequence */
-				n_types;
+				n_types;		/* 0: the family has no token types */
 
 	/*
 	 * 0: the first token of a text has row 0 of the positions. Else 1 + the
@@ -93,6 +94,10 @@ typedef struct EmbHfModules
 
 /* "bert"; NULL: no family has this number. */
 extern const char *emb_hf_family_name(uint32_t family);
+
+/* Whether positions have a base, whether tokens have types: of a family that is there. */
+extern bool emb_hf_skips_padding(uint32_t family);
+extern bool emb_hf_has_types(uint32_t family);
 
 extern EmbStatus emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 /* Of a CrossEncoder the list may end behind the Transformer. */

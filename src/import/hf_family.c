@@ -18,13 +18,16 @@ typedef struct Family
 			   *n_heads,
 			   *intermediate,
 			   *activation,
-			   *ln_eps;
-	int64_t		absent_vocab;	/* of "vocab_size" */
-	bool		skips_padding;	/* positions count from "pad_token_id" + 1 */
+			   *ln_eps;			/* NULL: always 1e-12 */
+	int64_t		absent_layers,	/* of n_layers */
+				absent_vocab;	/* of "vocab_size" */
+	bool		skips_padding,	/* positions count from "pad_token_id" + 1 */
+				no_types,
+				no_reranker;
 } Family;
 
 #define BERT_KEYS \
-	.hidden = "hidden_size", .n_layers = "num_hidden_layers", .n_heads = "num_attention_heads", \
+	.absent_layers = 12, .hidden = "hidden_size", .n_layers = "num_hidden_layers", .n_heads = "num_attention_heads", \
 	.intermediate = "intermediate_size", .activation = "hidden_act", .ln_eps = "layer_norm_eps"
 
 static const Family families[] =
@@ -33,6 +36,9 @@ static const Family families[] =
 	{EMB_FAMILY_ROBERTA, "roberta", "Roberta", BERT_KEYS, .absent_vocab = 50265, .skips_padding = true},
 	{EMB_FAMILY_XLM_ROBERTA, "xlm-roberta", "XLMRoberta", BERT_KEYS, .absent_vocab = 30522, .skips_padding = true},
 	{EMB_FAMILY_CAMEMBERT, "camembert", "Camembert", BERT_KEYS, .absent_vocab = 30522, .skips_padding = true},
+	{EMB_FAMILY_DISTILBERT, "distilbert", "DistilBert", .absent_layers = 6, .absent_vocab = 30522,
+		.hidden = "dim", .n_layers = "n_layers", .n_heads = "n_heads", .intermediate = "hidden_dim", .activation = "activation",
+		.no_types = true, .no_reranker = true},
 };
 
 #define N_FAMILIES	(sizeof(families) / sizeof(families[0]))
@@ -52,15 +58,39 @@ emb_hf_check_object(const EmbJson *doc, EmbError *err)
 	return EMB_OK;
 }
 
-const char *
-emb_hf_family_name(uint32_t family)
+static const Family *
+family_of(uint32_t number)
 {
 	for (size_t i = 0; i < N_FAMILIES; i++)
 	{
-		if ((uint32_t) families[i].family == family)
-			return families[i].model_type;
+		if ((uint32_t) families[i].family == number)
+			return &families[i];
 	}
 	return NULL;
+}
+
+const char *
+emb_hf_family_name(uint32_t family)
+{
+	const Family *f = family_of(family);
+
+	return f != NULL ? f->model_type : NULL;
+}
+
+bool
+emb_hf_skips_padding(uint32_t family)
+{
+	const Family *f = family_of(family);
+
+	return f != NULL && f->skips_padding;
+}
+
+bool
+emb_hf_has_types(uint32_t family)
+{
+	const Family *f = family_of(family);
+
+	return f != NULL && !f->no_types;
 }
 
 /* ---------------------------------------------------------------- classes */
@@ -88,12 +118,13 @@ check_class(const EmbJson *doc, const Family *family, const char *class, bool *i
 		if (strcmp(kind, encoders[i]) == 0)
 			return EMB_OK;
 	}
-	if (kind != NULL && strcmp(kind, "ForSequenceClassification") == 0)
+	if (kind != NULL && strcmp(kind, "ForSequenceClassification") == 0 && !family->no_reranker)
 	{
 		*is_reranker = true;
 		return EMB_OK;
 	}
-	snprintf(want, sizeof(want), "of \"%s\" only %sModel, %sForMaskedLM, %sForPreTraining and %sForSequenceClassification can be imported",
+	snprintf(want, sizeof(want), family->no_reranker ? "of \"%s\" only %sModel, %sForMaskedLM and %sForPreTraining can be imported"
+			 : "of \"%s\" only %sModel, %sForMaskedLM, %sForPreTraining and %sForSequenceClassification can be imported",
 			 family->model_type, stem, stem, stem, stem);
 	return emb_hf_unsupported(doc, "architectures", class, want, err);
 }
@@ -276,16 +307,19 @@ parse_sizes(const EmbJson *doc, const Family *family, EmbHfConfig *config, EmbEr
 	}			sizes[] =
 	{
 		{family->hidden, 768, EMB_HF_MAX_HIDDEN, &config->hidden},
-		{family->n_layers, 12, EMB_HF_MAX_LAYERS, &config->n_layers},
+		{family->n_layers, family->absent_layers, EMB_HF_MAX_LAYERS, &config->n_layers},
 		{family->n_heads, 12, EMB_HF_MAX_HIDDEN, &config->n_heads},
 		{family->intermediate, 3072, EMB_HF_MAX_INTERMEDIATE, &config->intermediate},
 		{"vocab_size", family->absent_vocab, EMB_HF_MAX_VOCAB, &config->n_vocab},
 		{"max_position_embeddings", 512, EMB_HF_MAX_POSITIONS, &config->n_positions},
+		/* last: not every family has it */
 		{"type_vocab_size", 2, EMB_HF_MAX_TYPES, &config->n_types},
 	};
+	size_t		n_sizes = sizeof(sizes) / sizeof(sizes[0]) - family->no_types;
 	EmbStatus	status = EMB_OK;
 
-	for (size_t i = 0; status == EMB_OK && i < sizeof(sizes) / sizeof(sizes[0]); i++)
+	config->n_types = 0;
+	for (size_t i = 0; status == EMB_OK && i < n_sizes; i++)
 	{
 		int64_t		n = sizes[i].absent;
 
@@ -329,7 +363,8 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		(status = check_architectures(doc, family, &config->is_reranker, err)) != EMB_OK ||
 		(status = check_encoder(doc, err)) != EMB_OK ||
 		(status = parse_sizes(doc, family, config, err)) != EMB_OK ||
-		(status = emb_json_get_double(doc, doc->root, family->ln_eps, 1e-30, 1.0, &ln_eps, err)) != EMB_OK ||
+		(family->ln_eps != NULL &&
+		 (status = emb_json_get_double(doc, doc->root, family->ln_eps, 1e-30, 1.0, &ln_eps, err)) != EMB_OK) ||
 		(status = parse_activation(doc, family->activation, &config->activation, err)) != EMB_OK)
 		return status;
 	config->family = family->family;

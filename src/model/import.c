@@ -183,7 +183,7 @@ check_tokenizer(const Import *im, EmbError *err)
 						   emb_tok_n_vocab(tok), im->parts.config.n_vocab);
 	else if (is_pair && !emb_tok_has_pair(tok))
 		status = emb_error(err, EMB_ERR_UNSUPPORTED, "the model is a reranker, but its tokenizer has no template for pairs of texts");
-	else if (is_pair && emb_tok_n_types(tok, true) > (int32_t) im->parts.config.n_types)
+	else if (is_pair && im->parts.config.n_types > 0 && emb_tok_n_types(tok, true) > (int32_t) im->parts.config.n_types)
 		status = emb_error(err, EMB_ERR_FORMAT, "the tokenizer has %d token types, but config.json's \"type_vocab_size\" is %u",
 						   emb_tok_n_types(tok, true), im->parts.config.n_types);
 	else if (emb_tok_n_special(tok, is_pair) >= (int32_t) im->parts.config.max_tokens)

@@ -221,7 +221,7 @@ open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 	if (emb_tok_n_vocab(model->tok) > (int32_t) config->n_vocab)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's tokenizer has %d ids, its vocabulary %u",
 						 emb_tok_n_vocab(model->tok), config->n_vocab);
-	if (is_pair && (!emb_tok_has_pair(model->tok) || emb_tok_n_types(model->tok, true) > (int32_t) config->n_types))
+	if (is_pair && (!emb_tok_has_pair(model->tok) || (config->n_types > 0 && emb_tok_n_types(model->tok, true) > (int32_t) config->n_types)))
 		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but its tokenizer takes no pairs of %u types", config->n_types);
 	if (emb_tok_n_special(model->tok, is_pair) >= (int32_t) config->max_tokens)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's max_tokens %u leaves no room for text", config->max_tokens);

@@ -93,6 +93,8 @@ role_form(const EmbImageConfig *config, uint32_t role)
 {
 	if (role >= EMB_N_LAYER_ROLES && config->head == EMB_HEAD_NONE)
 		return NONE;
+	if (role == EMB_ROLE_TYPE_EMBEDDING && config->n_types == 0)
+		return NONE;
 	return roles[role].forms[config->precision - 1];
 }
 
@@ -317,7 +319,7 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"intermediate size", config->intermediate, 1, EMB_HF_MAX_INTERMEDIATE},
 		{"vocabulary size", config->n_vocab, 1, EMB_HF_MAX_VOCAB},
 		{"position count", config->n_positions, 1, EMB_HF_MAX_POSITIONS},
-		{"type count", config->n_types, 1, EMB_HF_MAX_TYPES},
+		{"type count", config->n_types, 0, EMB_HF_MAX_TYPES},
 		{"max_tokens", config->max_tokens, 1, config->n_positions},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
@@ -336,9 +338,12 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 						 config->hidden, config->n_heads);
 	if (!(config->ln_eps >= 1e-31f && config->ln_eps <= 1.0f))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's layer norm epsilon is %g", config->ln_eps);
-	if ((config->position_base > 0) != (config->family != EMB_FAMILY_BERT))
+	if ((config->position_base > 0) != emb_hf_skips_padding(config->family))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's position base %u is not one of family %s",
 						 config->position_base, emb_hf_family_name(config->family));
+	if ((config->n_types > 0) != emb_hf_has_types(config->family))
+		return emb_error(err, EMB_ERR_FORMAT, "the image's type count %u is not one of family %s",
+						 config->n_types, emb_hf_family_name(config->family));
 	if (config->head == EMB_HEAD_SCORE &&
 		(config->pooling != EMB_POOL_CLS || config->normalize != 0 ||
 		 config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))

@@ -26,15 +26,20 @@ typedef struct Name
 typedef struct Naming
 {
 	const char *prefix;			/* the usual wrapper */
+	const char *layer;			/* what stands before a layer's names; NULL: as in BERT */
 	Name		names[MAX_NAMES];
 } Naming;
 
 static const Naming namings[EMB_N_FAMILIES + 1] =
 {
 	[EMB_FAMILY_BERT] = {"bert."},
-	[EMB_FAMILY_ROBERTA] = {"roberta.", {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
-	[EMB_FAMILY_XLM_ROBERTA] = {"roberta.", {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
-	[EMB_FAMILY_CAMEMBERT] = {"roberta.", {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
+	[EMB_FAMILY_ROBERTA] = {"roberta.", NULL, {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
+	[EMB_FAMILY_XLM_ROBERTA] = {"roberta.", NULL, {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
+	[EMB_FAMILY_CAMEMBERT] = {"roberta.", NULL, {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
+	[EMB_FAMILY_DISTILBERT] = {"distilbert.", "transformer.layer.%u.", {
+		{EMB_ROLE_QUERY, "attention.q_lin"}, {EMB_ROLE_KEY, "attention.k_lin"}, {EMB_ROLE_VALUE, "attention.v_lin"},
+		{EMB_ROLE_ATTN_OUT, "attention.out_lin"}, {EMB_ROLE_ATTN_GAMMA, "sa_layer_norm"},
+		{EMB_ROLE_FFN_UP, "ffn.lin1"}, {EMB_ROLE_FFN_DOWN, "ffn.lin2"}, {EMB_ROLE_FFN_GAMMA, "output_layer_norm"}}},
 };
 
 typedef struct Search
@@ -83,12 +88,15 @@ static const char *
 own_name(const Search *s, const EmbImageTensor *t, char *buf, size_t size)
 {
 	EmbTensorRole role = named_role(t->role);
+	int			at = 0;
 
 	for (const Name *n = s->naming->names; n->name != NULL; n++)
 	{
 		if (n->role != role)
 			continue;
-		snprintf(buf, size, "%s.%s", n->name, role == t->role ? "weight" : "bias");
+		if (role >= EMB_N_MODEL_ROLES && role < EMB_N_LAYER_ROLES)
+			at = snprintf(buf, size, s->naming->layer != NULL ? s->naming->layer : "encoder.layer.%u.", t->layer);
+		snprintf(buf + at, size - at, "%s.%s", n->name, role == t->role ? "weight" : "bias");
 		return buf;
 	}
 	return emb_image_tensor_name(t, buf, size);

@@ -153,6 +153,7 @@ test_fields(void)
 		{1000 + offsetof(EmbImageConfig, family), 99, EMB_ERR_FORMAT, "family"},
 		{1000 + offsetof(EmbImageConfig, position_base), 2, EMB_ERR_FORMAT, "position base"},
 		{1000 + offsetof(EmbImageConfig, position_base), 99, EMB_ERR_FORMAT, "position base"},
+		{1000 + offsetof(EmbImageConfig, n_types), 0, EMB_ERR_FORMAT, "type count"},
 		{1000 + offsetof(EmbImageConfig, precision), 0, EMB_ERR_FORMAT, "precision"},
 		{1000 + offsetof(EmbImageConfig, precision), 3, EMB_ERR_FORMAT, "precision"},
 		{1000 + offsetof(EmbImageConfig, activation), 4, EMB_ERR_FORMAT, "activation"},

@@ -71,6 +71,10 @@ CHANGE(pad_negative, m->config = CONFIG(ROBERTA ", \"pad_token_id\": -1");)
 CHANGE(roberta_positions, m->config = "{" ROBERTA ", \"hidden_size\": 8, \"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
 	   " \"intermediate_size\": 20, \"vocab_size\": 24, \"max_position_embeddings\": 17}";)
 CHANGE(roberta_head, *m = small_reranker(); m->config = CONFIG(ROBERTA ", " ROBERTA_HEAD);)
+CHANGE(distilbert_class, m->config = "{\"model_type\": \"distilbert\", \"architectures\": [\"DistilBertForSequenceClassification\"]}";)
+CHANGE(distilbert_names, m->config = "{\"model_type\": \"distilbert\", \"dim\": 8, \"n_layers\": 2, \"n_heads\": 2, \"hidden_dim\": 20,"
+	   " \"vocab_size\": 24, \"max_position_embeddings\": 16}";)
+CHANGE(distilbert_heads, m->config = "{\"model_type\": \"distilbert\", \"dim\": 8, \"n_heads\": 3}";)
 CHANGE(silu, m->config = CONFIG(BERT ", \"hidden_act\": \"silu\"");)
 CHANGE(relu, m->config = CONFIG(BERT ", \"hidden_act\": \"relu\"");)
 CHANGE(gelu_new, m->config = CONFIG(BERT ", \"hidden_act\": \"gelu_new\"");)
@@ -186,6 +190,9 @@ static const Case cases[] = {
 	{"padding below 0", pad_negative, EMB_ERR_FORMAT, "pad_token_id", "-1"},
 	{"too few positions", roberta_positions, EMB_ERR_FORMAT, "position_embeddings.weight", "[17, 8]"},
 	{"a RoBERTa's head by BERT's names", roberta_head, EMB_ERR_NOT_FOUND, "\"classifier.dense.weight\"", NULL},
+	{"a DistilBERT's classifier", distilbert_class, EMB_ERR_UNSUPPORTED, "architectures", "DistilBertForSequenceClassification"},
+	{"a DistilBERT by BERT's names", distilbert_names, EMB_ERR_NOT_FOUND, "\"transformer.layer.0.attention.q_lin.weight\"", NULL},
+	{"a DistilBERT's heads", distilbert_heads, EMB_ERR_FORMAT, "\"dim\"", "\"n_heads\" 3"},
 	{"no architectures", no_architectures, EMB_OK, NULL, NULL},
 	{"another activation", silu, EMB_ERR_UNSUPPORTED, "hidden_act", "silu"},
 	{"relu", relu, EMB_OK, NULL, NULL},
