@@ -563,6 +563,8 @@ emb_import_tokenizer(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec,
 	size_t		size;
 	EmbStatus	status;
 
+	if (!emb_file_exists(dir, "tokenizer.json") && !emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_FILE))
+		return emb_import_sentencepiece_dir(dir, mem, spec, err);
 	if (!emb_file_exists(dir, "tokenizer.json"))
 		return emb_import_vocab_dir(dir, mem, spec, err);
 	memset(spec, 0, sizeof(EmbTokSpec));

@@ -5,7 +5,8 @@
  * tokenizer.json where there is one (WordPiece or Unigram; its truncation and
  * padding are ignored: the caller's max_tokens rules), else vocab.txt with tokenizer_config.json
  * (do_lower_case, strip_accents, tokenize_chinese_chars) as
- * transformers' BertTokenizerFast reads them. A tokenizer of another kind is
+ * transformers' BertTokenizerFast reads them, else sentencepiece.bpe.model as
+ * transformers converts XLM-RoBERTa's. A tokenizer of another kind is
  * EMB_ERR_UNSUPPORTED with the file, the key and the value that say so.
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_H
@@ -16,11 +17,14 @@
 /* *spec's strings are owned by spec->storage; free with emb_tok_spec_free. */
 extern EmbStatus emb_import_tokenizer(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 
-/* The two parsers behind it, on bytes; what the fuzz targets call. */
+/* The parsers behind it, on bytes; what the fuzz targets call. */
 extern EmbStatus emb_import_tokenizer_json(const char *name, const char *data, size_t size,
 										   const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_vocab_txt(const char *name, const char *data, size_t size,
 									  const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
+
+extern EmbStatus emb_import_sentencepiece(const char *name, const char *data, size_t size,
+										  const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 
 extern void emb_tok_spec_free(EmbTokSpec *spec, const EmbAllocator *mem);
 

@@ -1,6 +1,7 @@
 /*
  * hf_tokenizer_spec.h
- *		What hf_tokenizer.c, hf_unigram.c and hf_vocab.c share: filling an EmbTokSpec.
+ *		What hf_tokenizer.c, hf_unigram.c, hf_vocab.c and sentencepiece.c share:
+ *		filling an EmbTokSpec.
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_SPEC_H
 #define EMB_IMPORT_HF_TOKENIZER_SPEC_H
@@ -52,6 +53,39 @@ extern EmbStatus emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdde
 extern EmbStatus emb_tok_read_added(const EmbJson *doc, const json_t *obj, bool strict,
 									EmbTokAdded *added, EmbError *err);
 
+#define EMB_TOK_SPM_FILE		"sentencepiece.bpe.model"
+#define EMB_TOK_META			0x2581	/* what SentencePiece writes for a space */
+
+/* The special tokens that a tokenizer has by name. */
+enum
+{
+	EMB_TOK_ROLE_UNK, EMB_TOK_ROLE_SEP, EMB_TOK_ROLE_PAD, EMB_TOK_ROLE_CLS, EMB_TOK_ROLE_MASK, EMB_TOK_N_ROLES
+};
+
+typedef struct EmbTokRole
+{
+	const char *key;			/* in tokenizer_config.json and special_tokens_map.json */
+	const char *token;			/* where they say nothing */
+	bool		needed;
+	bool		lstrip;			/* where they give a string only */
+} EmbTokRole;
+
+/* tokenizer_config.json, special_tokens_map.json, added_tokens.json into storage->docs, where they exist. */
+extern EmbStatus emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocator *mem, EmbError *err);
+
+/* Refuses a "tokenizer_class" that is not among classes (NULL at the end). */
+extern EmbStatus emb_tok_spec_check_class(const EmbTokSpec *spec, const char *const *classes, EmbError *err);
+
+/* Adds the tokens that those files name; ids of roles that the vocabulary lacks are -1. file: of the vocabulary. */
+extern EmbStatus emb_tok_spec_add_companions(EmbTokSpec *spec, const char *file, const EmbTokRole roles[EMB_TOK_N_ROLES],
+											 int32_t ids[EMB_TOK_N_ROLES], const EmbAllocator *mem, EmbError *err);
+
+/* Unigram in place of the BERT defaults. */
+extern void emb_tok_spec_make_unigram(EmbTokSpec *spec);
+
+/* That no run of unknown characters is in the vocabulary, and what the library makes of it does not matter. */
+extern EmbStatus emb_tok_spec_check_unknown(const char *file, const EmbTokSpec *spec, EmbError *err);
+
 /* Fills storage->sorted from the pieces. Of equal ones the last counts, the others become holes. */
 extern EmbStatus emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err);
 
@@ -74,7 +108,8 @@ extern EmbStatus emb_tok_read_unigram(const EmbJson *doc, const json_t *model, c
 /* [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
 extern void emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id);
 
-/* vocab.txt and the configuration beside it. */
+/* sentencepiece.bpe.model or vocab.txt, and the configuration beside it. */
+extern EmbStatus emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 
 #endif

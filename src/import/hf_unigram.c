@@ -263,8 +263,8 @@ read_pieces(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Em
  * could only be there where a cut into unknown tokens beats the piece itself,
  * which takes positive scores or a piece of several unknown tokens' texts.
  */
-static EmbStatus
-check_unknown(const EmbJson *doc, const EmbTokSpec *spec, EmbError *err)
+EmbStatus
+emb_tok_spec_check_unknown(const char *file, const EmbTokSpec *spec, EmbError *err)
 {
 	const EmbTokPiece *unk = &spec->pieces[spec->unk_id];
 
@@ -273,16 +273,16 @@ check_unknown(const EmbJson *doc, const EmbTokSpec *spec, EmbError *err)
 		const EmbTokPiece *piece = &spec->pieces[id];
 
 		if (spec->scores[id] > 0 && id == spec->unk_id)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: the unknown token has score %g, above 0", doc->file, spec->scores[id]);
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: the unknown token has score %g, above 0", file, spec->scores[id]);
 		if (unk->text != NULL && piece->len >= 2 * (uint64_t) unk->len && memcmp(piece->text, unk->text, unk->len) == 0 &&
 			memcmp(piece->text + unk->len, unk->text, unk->len) == 0)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: vocabulary entry \"%.*s\" starts with two unknown tokens", doc->file,
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: vocabulary entry \"%.*s\" starts with two unknown tokens", file,
 							 EMB_TOK_SHOW(piece->text));
 	}
 	for (int32_t id = 0; id < spec->n_vocab; id++)
 		if (spec->scores[id] <= 0)
 			return EMB_OK;
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: all scores of \"model.vocab\" are above 0", doc->file);
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: all scores are above 0", file);
 }
 
 static EmbStatus
@@ -302,7 +302,7 @@ read_unigram_model(const EmbJson *doc, const json_t *obj, const EmbAllocator *me
 		(status = emb_json_get_int(doc, obj, "unk_id", 0, spec->n_vocab - 1, &unk_id, err)) != EMB_OK)
 		return status;
 	spec->unk_id = (int32_t) unk_id;
-	return check_unknown(doc, spec, err);
+	return emb_tok_spec_check_unknown(doc->file, spec, err);
 }
 
 /* ------------------------------------------------------------ normalizer */
@@ -536,16 +536,22 @@ read_splitting(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 	return EMB_OK;
 }
 
+void
+emb_tok_spec_make_unigram(EmbTokSpec *spec)
+{
+	spec->model = EMB_TOK_UNIGRAM;
+	spec->clean_text = spec->handle_chinese_chars = spec->strip_accents = spec->lowercase = false;
+	spec->continuing_prefix = (EmbTokPiece) {"", 0};
+	spec->max_chars_per_word = 0;
+}
+
 EmbStatus
 emb_tok_read_unigram(const EmbJson *doc, const json_t *model, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
 	const json_t *normalizer = json_object_get(doc->root, "normalizer");
 	EmbStatus	status = read_unigram_model(doc, model, mem, spec, err);
 
-	spec->model = EMB_TOK_UNIGRAM;
-	spec->clean_text = spec->handle_chinese_chars = spec->strip_accents = spec->lowercase = false;
-	spec->continuing_prefix = (EmbTokPiece) {"", 0};
-	spec->max_chars_per_word = 0;
+	emb_tok_spec_make_unigram(spec);
 	if (status == EMB_OK && normalizer != NULL && !json_is_null(normalizer))
 		status = read_step(doc, normalizer, 0, mem, spec, err);
 	return status != EMB_OK ? status : read_splitting(doc, spec, err);

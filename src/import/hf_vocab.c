@@ -146,21 +146,35 @@ read_special(const EmbJson *doc, const char *key, const json_t *value, EmbTokAdd
 	return status;
 }
 
-/* The token of a role ("unk_token"): from the map, else from the configuration, else BERT's own. */
+/*
+ * The token of a role ("unk_token"): from the map, else from the configuration,
+ * else the family's own. A string means the added token of that name, if
+ * there is one (*known), with its flags.
+ */
 static EmbStatus
-get_role(const EmbTokStorage *storage, const char *key, const char *bert_token, EmbTokAdded *added, EmbError *err)
+get_role(const EmbTokSpec *spec, const EmbTokRole *role, EmbTokAdded *added, bool *known, EmbError *err)
 {
 	static const int order[2] = {DOC_MAP, DOC_CONFIG};
+	const EmbTokStorage *storage = spec->storage;
+	const char *token = role->token;
 
+	*known = false;
 	for (int i = 0; i < 2; i++)
 	{
 		const EmbJson *doc = &storage->docs[order[i]];
-		const json_t *value = json_object_get(doc->root, key);
+		const json_t *value = json_object_get(doc->root, role->key);
 
-		if (value != NULL && !json_is_null(value))
-			return read_special(doc, key, value, added, err);
+		if (value == NULL || json_is_null(value))
+			continue;
+		if (!json_is_string(value))
+			return read_special(doc, role->key, value, added, err);
+		token = json_string_value(value);
+		break;
 	}
-	*added = (EmbTokAdded) {.piece = {bert_token, (uint32_t) strlen(bert_token)}, .special = true};
+	*added = (EmbTokAdded) {.piece = {token, (uint32_t) strlen(token)}, .special = true, .lstrip = role->lstrip};
+	for (int i = 0; i < spec->n_added && !*known; i++)
+		*known = spec->added[i].piece.len == added->piece.len &&
+			memcmp(spec->added[i].piece.text, token, added->piece.len) == 0;
 	return EMB_OK;
 }
 
@@ -257,26 +271,14 @@ add_added_file(EmbTokSpec *spec, const EmbJson *doc, const EmbAllocator *mem, Em
  * out: no text of a user means it, and the model has no row for it.
  */
 static EmbStatus
-add_roles(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err)
+add_roles(EmbTokSpec *spec, const char *file, const EmbTokRole roles[EMB_TOK_N_ROLES], int32_t ids[EMB_TOK_N_ROLES],
+		  const EmbAllocator *mem, EmbError *err)
 {
-	static const struct
-	{
-		const char *key;
-		const char *token;
-		bool		needed;
-	}			roles[5] = {
-		{"unk_token", "[UNK]", true},
-		{"sep_token", "[SEP]", true},
-		{"pad_token", "[PAD]", false},
-		{"cls_token", "[CLS]", true},
-		{"mask_token", "[MASK]", false}
-	};
-	int32_t		ids[5];
-
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < EMB_TOK_N_ROLES; i++)
 	{
 		EmbTokAdded added;
-		EmbStatus	status = get_role(spec->storage, roles[i].key, roles[i].token, &added, err);
+		bool		known;
+		EmbStatus	status = get_role(spec, &roles[i], &added, &known, err);
 
 		if (status != EMB_OK)
 			return status;
@@ -284,16 +286,15 @@ add_roles(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError 
 		if (ids[i] < 0 && roles[i].needed)
 			return emb_error(err, EMB_ERR_FORMAT, "%s has no line \"%.*s\", the tokenizer's %s",
 							 file, EMB_TOK_SHOW(added.piece.text), roles[i].key);
-		if (ids[i] >= 0 && (status = emb_tok_spec_add(spec, file, &added, mem, err)) != EMB_OK)
+		if (ids[i] >= 0 && !known && (status = emb_tok_spec_add(spec, file, &added, mem, err)) != EMB_OK)
 			return status;
 	}
-	spec->unk_id = ids[0];
-	emb_tok_spec_bert_templates(spec, ids[3], ids[1]);
 	return EMB_OK;
 }
 
-static EmbStatus
-add_tokens(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err)
+EmbStatus
+emb_tok_spec_add_companions(EmbTokSpec *spec, const char *file, const EmbTokRole roles[EMB_TOK_N_ROLES],
+							int32_t ids[EMB_TOK_N_ROLES], const EmbAllocator *mem, EmbError *err)
 {
 	EmbTokStorage *storage = spec->storage;
 	const EmbJson *config = &storage->docs[DOC_CONFIG];
@@ -309,7 +310,7 @@ add_tokens(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError
 	}
 	else if ((status = add_added_file(spec, &storage->docs[DOC_ADDED], mem, err)) != EMB_OK)
 		return status;
-	if ((status = add_roles(spec, file, mem, err)) != EMB_OK)
+	if ((status = add_roles(spec, file, roles, ids, mem, err)) != EMB_OK)
 		return status;
 	if (storage->docs[DOC_MAP].root != NULL)
 		return add_special_list(spec, &storage->docs[DOC_MAP], "additional_special_tokens", mem, err);
@@ -318,42 +319,80 @@ add_tokens(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError
 
 /* -------------------------------------------------------------- settings */
 
-/* Tokenizers whose vocab.txt means something else must not pass for BERT's. */
-static EmbStatus
-check_class(const EmbJson *doc, EmbError *err)
-{
-	static const char *const known[] = {
-		"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
-		"ElectraTokenizer", "ElectraTokenizerFast", "MobileBertTokenizer", "MobileBertTokenizerFast"
-	};
-	const char *name = NULL;
-	EmbStatus	status = emb_json_get_string(doc, doc->root, "tokenizer_class", &name, err);
-
-	if (status != EMB_OK || name == NULL)
-		return status;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (strcmp(name, known[i]) == 0)
-			return EMB_OK;
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"tokenizer_class\" is \"%.*s\", only BertTokenizer is supported "
-					 "without a tokenizer.json", doc->file, EMB_TOK_SHOW(name));
-}
-
-static EmbStatus
-read_settings(EmbTokSpec *spec, EmbError *err)
+EmbStatus
+emb_tok_spec_check_class(const EmbTokSpec *spec, const char *const *classes, EmbError *err)
 {
 	const EmbJson *doc = &((EmbTokStorage *) spec->storage)->docs[DOC_CONFIG];
+	const char *name = NULL;
 	EmbStatus	status;
 
 	if (doc->root == NULL)
 		return EMB_OK;
 	if (!json_is_object(doc->root))
 		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
-	if ((status = check_class(doc, err)) != EMB_OK ||
-		(status = emb_json_get_bool(doc, doc->root, "do_lower_case", &spec->lowercase, err)) != EMB_OK ||
+	status = emb_json_get_string(doc, doc->root, "tokenizer_class", &name, err);
+	if (status != EMB_OK || name == NULL)
+		return status;
+	for (int i = 0; classes[i] != NULL; i++)
+		if (strcmp(name, classes[i]) == 0)
+			return EMB_OK;
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"tokenizer_class\" is \"%.*s\", only %s is supported "
+					 "without a tokenizer.json", doc->file, EMB_TOK_SHOW(name), classes[0]);
+}
+
+static EmbStatus
+read_settings(EmbTokSpec *spec, EmbError *err)
+{
+	/* Tokenizers whose vocab.txt means something else must not pass for BERT's. */
+	static const char *const classes[] = {
+		"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
+		"ElectraTokenizer", "ElectraTokenizerFast", "MobileBertTokenizer", "MobileBertTokenizerFast", NULL
+	};
+	const EmbJson *doc = &((EmbTokStorage *) spec->storage)->docs[DOC_CONFIG];
+	EmbStatus	status = emb_tok_spec_check_class(spec, classes, err);
+
+	if (status != EMB_OK || doc->root == NULL)
+		return status;
+	if ((status = emb_json_get_bool(doc, doc->root, "do_lower_case", &spec->lowercase, err)) != EMB_OK ||
 		(status = emb_json_get_bool(doc, doc->root, "tokenize_chinese_chars", &spec->handle_chinese_chars, err)) != EMB_OK)
 		return status;
 	spec->strip_accents = spec->lowercase;
 	return emb_json_get_bool(doc, doc->root, "strip_accents", &spec->strip_accents, err);
+}
+
+EmbStatus
+emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocator *mem, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+	EmbStatus	status;
+
+	if ((status = emb_json_load_optional(dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_CONFIG], err)) != EMB_OK ||
+		(status = emb_json_load_optional(dir, MAP_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_MAP], err)) != EMB_OK)
+		return status;
+	return emb_json_load_optional(dir, ADDED_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_ADDED], err);
+}
+
+/* Pieces out of a vocab.txt, and the tokens of BERT. */
+static EmbStatus
+read_vocab(const char *file, const char *data, size_t size, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	static const EmbTokRole roles[EMB_TOK_N_ROLES] = {
+		{"unk_token", "[UNK]", true, false},
+		{"sep_token", "[SEP]", true, false},
+		{"pad_token", "[PAD]", false, false},
+		{"cls_token", "[CLS]", true, false},
+		{"mask_token", "[MASK]", false, false}
+	};
+	int32_t		ids[EMB_TOK_N_ROLES];
+	EmbStatus	status = read_pieces(file, data, size, mem, spec, err);
+
+	if (status == EMB_OK)
+		status = emb_tok_spec_add_companions(spec, file, roles, ids, mem, err);
+	if (status != EMB_OK)
+		return status;
+	spec->unk_id = ids[EMB_TOK_ROLE_UNK];
+	emb_tok_spec_bert_templates(spec, ids[EMB_TOK_ROLE_CLS], ids[EMB_TOK_ROLE_SEP]);
+	return EMB_OK;
 }
 
 EmbStatus
@@ -363,9 +402,7 @@ emb_import_vocab_txt(const char *name, const char *data, size_t size, const EmbA
 	EmbStatus	status = emb_tok_spec_begin(spec, mem, err);
 
 	if (status == EMB_OK)
-		status = read_pieces(name, data, size, mem, spec, err);
-	if (status == EMB_OK)
-		status = add_tokens(spec, name, mem, err);
+		status = read_vocab(name, data, size, mem, spec, err);
 	if (status != EMB_OK)
 		emb_tok_spec_free(spec, mem);
 	return status;
@@ -374,7 +411,6 @@ emb_import_vocab_txt(const char *name, const char *data, size_t size, const EmbA
 EmbStatus
 emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	EmbTokStorage *storage;
 	char	   *data = NULL;
 	size_t		size;
 	EmbStatus	status;
@@ -382,24 +418,17 @@ emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec,
 	memset(spec, 0, sizeof(EmbTokSpec));
 	if (!emb_file_exists(dir, VOCAB_FILE))
 	{
-		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt",
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt nor " EMB_TOK_SPM_FILE,
 				  emb_json_clip(dir, 300), dir);
 		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Put the model's tokenizer.json beside its config.json");
 	}
 	status = emb_file_read_all(dir, VOCAB_FILE, EMB_JSON_TOKENIZER_MAX, mem, &data, &size, err);
 	if (status != EMB_OK)
 		return status;
-	status = emb_tok_spec_begin(spec, mem, err);
-	if (status == EMB_OK)
-	{
-		storage = spec->storage;
-		if ((status = emb_json_load_optional(dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_CONFIG], err)) == EMB_OK &&
-			(status = emb_json_load_optional(dir, MAP_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_MAP], err)) == EMB_OK &&
-			(status = emb_json_load_optional(dir, ADDED_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_ADDED], err)) == EMB_OK &&
-			(status = read_settings(spec, err)) == EMB_OK &&
-			(status = read_pieces(VOCAB_FILE, data, size, mem, spec, err)) == EMB_OK)
-			status = add_tokens(spec, VOCAB_FILE, mem, err);
-	}
+	if ((status = emb_tok_spec_begin(spec, mem, err)) == EMB_OK &&
+		(status = emb_tok_spec_load_companions(spec, dir, mem, err)) == EMB_OK &&
+		(status = read_settings(spec, err)) == EMB_OK)
+		status = read_vocab(VOCAB_FILE, data, size, mem, spec, err);
 	emb_release(mem, data);
 	if (status != EMB_OK)
 		emb_tok_spec_free(spec, mem);

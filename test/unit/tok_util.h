@@ -115,8 +115,22 @@ __attribute__((unused)) static EmbStatus
 tok_from_variant(const json_t *variants, const char *name, Tok *t, EmbError *err)
 {
 	const json_t *variant = json_object_get(variants, name);
-	json_t	   *base = json_from_data(json_string_value(json_object_get(variant, "base")));
+	const char *dir = json_string_value(json_object_get(variant, "dir"));
+	json_t	   *base;
 	EmbStatus	status;
+
+	if (dir != NULL)
+	{
+		EmbAllocator mem = emb_malloc_allocator();
+		char		path[512];
+		EmbTokSpec	spec;
+
+		snprintf(path, sizeof(path), "%s/tokenizer/%s", data_dir(), dir);
+		memset(t, 0, sizeof(*t));
+		status = emb_import_tokenizer(path, &mem, &spec, err);
+		return status == EMB_OK ? tok_from_spec(&spec, t, err) : status;
+	}
+	base = json_from_data(json_string_value(json_object_get(variant, "base")));
 
 	apply_changes(base, variant);
 	status = tok_from_json(base, t, err);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes unigram.json, variants.json and golden.jsonl beside it: ids from the
+"""Writes unigram.json, spm/, variants.json and golden.jsonl beside it: ids from the
 Python package tokenizers 0.23.3 for two small BERT vocabularies (cls.json,
 cased.json, trained on public text for the tests) and one made-up unigram
 vocabulary under many settings.
@@ -11,7 +11,8 @@ A line of golden.jsonl is one of
     {"tok", "text", "max_length", "ids"}
     {"tok", "a", "b", "max_length", "strategy", "ids", "type_ids"}, or "error" for the last two
 "tok" names an entry of variants.json: a base file and the keys that replace its
-own; "@charsmap" stands for the base's precompiled_charsmap.
+own; "@charsmap" stands for the base's precompiled_charsmap. "dir" is a folder of
+tokenizer files in place of them.
 """
 import base64
 import json
@@ -20,7 +21,7 @@ import random
 import struct
 
 import tokenizers
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 assert tokenizers.__version__ == "0.23.3"
@@ -198,6 +199,51 @@ def make_unigram_variants(own):
     }
 
 
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, content):
+    """A field of a protocol buffer: an int as varint, a float as fixed32, bytes."""
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    if isinstance(content, float):
+        return varint(number << 3 | 5) + struct.pack("<f", content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def make_spm(unigram):
+    """sentencepiece.bpe.model of the same pieces, and what transformers' XLMRobertaConverter makes of it."""
+    vocab = unigram["model"]["vocab"][4:-1]
+    types = [("<unk>", 2), ("<s>", 3), ("</s>", 3)]
+    model = b"".join(field(1, field(1, p.encode()) + field(2, 0.0) + field(3, t)) for p, t in types)
+    model += b"".join(field(1, field(1, p.encode()) + field(2, s)) for p, s in vocab)
+    blob = base64.b64decode(unigram["normalizer"]["normalizers"][0]["precompiled_charsmap"])
+    model += field(2, field(3, 1) + field(4, len(vocab) + 3)) + field(3, field(1, b"nmt_nfkc") + field(2, blob) + field(3, 1))
+    os.makedirs(os.path.join(HERE, "spm"), exist_ok=True)
+    with open(os.path.join(HERE, "spm", "sentencepiece.bpe.model"), "wb") as f:
+        f.write(model)
+    with open(os.path.join(HERE, "spm", "tokenizer_config.json"), "w") as f:
+        json.dump({"tokenizer_class": "XLMRobertaTokenizer", "mask_token": "<mask>", "model_max_length": 512}, f)
+        f.write("\n")
+
+    single = [struct.unpack("<f", struct.pack("<f", s))[0] for _, s in vocab]
+    pieces = [(p, 0.0) for p in ("<s>", "<pad>", "</s>", "<unk>")] + [(p, s) for (p, _), s in zip(vocab, single)] + [("<mask>", 0.0)]
+    tok = Tokenizer(models.Unigram(pieces, 3, False))
+    tok.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>")] +
+                           [AddedToken("<mask>", normalized=False, lstrip=True)])
+    tok.normalizer = normalizers.Sequence([normalizers.Precompiled(blob), normalizers.Strip(left=False, right=True),
+                                           normalizers.Replace(Regex(" {2,}"), "\u2581")])
+    tok.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    tok.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>",
+                                                       special_tokens=[("<s>", 0), ("</s>", 2)])
+    return tok
+
+
 def fill_charsmap(value, charsmap):
     if isinstance(value, dict):
         return {k: fill_charsmap(v, charsmap) for k, v in value.items()}
@@ -240,12 +286,16 @@ def main():
     map_text = unigram["normalizer"]["normalizers"][0]["precompiled_charsmap"]
     variants = make_variants(bases["cls.json"])
     variants.update(make_unigram_variants(unigram["added_tokens"]))
+    variants["uni_spm"] = {"dir": "spm"}
     r = random.Random(20240607)
     lines = []
     for name, variant in variants.items():
-        changes = {k: fill_charsmap(v, map_text) for k, v in variant.items() if k != "base"}
-        tok = Tokenizer.from_str(json.dumps({**bases[variant["base"]], **changes}))
-        if variant["base"] == "unigram.json":
+        if "dir" in variant:
+            tok = make_spm(unigram)
+        else:
+            changes = {k: fill_charsmap(v, map_text) for k, v in variant.items() if k != "base"}
+            tok = Tokenizer.from_str(json.dumps({**bases[variant["base"]], **changes}))
+        if variant.get("base", "unigram.json") == "unigram.json":
             texts = HAND_UNIGRAM + (HAND if name == "uni" else HAND[4:30:3]) + [random_text(r) for _ in range(60 if name == "uni" else 25)]
         else:
             texts = HAND + [random_text(r) for _ in range(60)]
