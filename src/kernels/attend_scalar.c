@@ -28,13 +28,13 @@ typedef struct quads_s8
 	int8_t		byte[16][EMB_GROUP];
 } quads_s8;
 
-static inline i32x16
+V16_INLINE i32x16
 i32x16_zero(void)
 {
 	return (i32x16) {{0}};
 }
 
-static inline i32x16
+V16_INLINE i32x16
 i32x16_load(const int32_t *p)
 {
 	i32x16		a;
@@ -43,13 +43,13 @@ i32x16_load(const int32_t *p)
 	return a;
 }
 
-static inline void
+V16_INLINE void
 i32x16_store(int32_t *p, i32x16 a)
 {
 	memcpy(p, &a, sizeof(a));
 }
 
-static inline i32x16
+V16_INLINE i32x16
 i32x16_sub(i32x16 a, i32x16 b)
 {
 	for (int i = 0; i < 16; i++)
@@ -57,7 +57,7 @@ i32x16_sub(i32x16 a, i32x16 b)
 	return a;
 }
 
-static inline quads_u8
+V16_INLINE quads_u8
 quads_u8_load(const uint8_t *p)
 {
 	quads_u8	a;
@@ -66,7 +66,7 @@ quads_u8_load(const uint8_t *p)
 	return a;
 }
 
-static inline quads_s8
+V16_INLINE quads_s8
 quads_s8_load(const int8_t *p)
 {
 	quads_s8	a;
@@ -75,7 +75,7 @@ quads_s8_load(const int8_t *p)
 	return a;
 }
 
-static inline i32x16
+V16_INLINE i32x16
 i32x16_dot(i32x16 sum, quads_u8 a, quads_s8 b)
 {
 	for (int i = 0; i < 16; i++)
@@ -84,13 +84,13 @@ i32x16_dot(i32x16 sum, quads_u8 a, quads_s8 b)
 	return sum;
 }
 
-static inline v16
+V16_INLINE v16
 v16_from_i32(i32x16 a)
 {
 	V16_LANES((float) a.lane[i]);
 }
 
-static inline uint32_t
+V16_INLINE uint32_t
 bits_of(float x)
 {
 	uint32_t	bits;
@@ -99,7 +99,7 @@ bits_of(float x)
 	return bits;
 }
 
-static inline float
+V16_INLINE float
 float_of(uint32_t bits)
 {
 	float		x;
@@ -108,7 +108,7 @@ float_of(uint32_t bits)
 	return x;
 }
 
-static inline i32x16
+V16_INLINE i32x16
 v16_exp2_split(v16 x, int32_t lowest, v16 *m)
 {
 	i32x16		n;
@@ -123,14 +123,14 @@ v16_exp2_split(v16 x, int32_t lowest, v16 *m)
 	return n;
 }
 
-static inline v16
+V16_INLINE v16
 v16_add_bits(v16 a, i32x16 n)
 {
 	V16_LANES(float_of(bits_of(a.lane[i]) + (uint32_t) n.lane[i]));
 }
 
 /* Shifting right keeps the sign, as every compiler we know does it. */
-static inline v16
+V16_INLINE v16
 v16_log2_split(v16 x, v16 *m)
 {
 	v16			n;
@@ -146,7 +146,7 @@ v16_log2_split(v16 x, v16 *m)
 	return n;
 }
 
-static inline void
+V16_INLINE void
 interleave_rows(const int8_t *const rows[EMB_GROUP], int8_t *to)
 {
 	for (int c = 0; c < EMB_PANEL; c++)

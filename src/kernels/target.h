@@ -55,10 +55,28 @@
 #define EMB_TARGET_AVX512VNNI "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
 #define EMB_TARGET_AMX EMB_TARGET_AVX512VNNI ",amx-tile,amx-int8"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EMB_SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define EMB_SANITIZED
+#endif
+
+/*
+ * Under the address sanitizer calls and loops stay: gcc 12 took a minute and
+ * half a GB for one file of unrolled tiles that it watches every access of.
+ */
+#if defined(EMB_SANITIZED)
+#define EMB_ALWAYS_INLINE __attribute__((unused)) static inline
+#else
 #define EMB_ALWAYS_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* GCC and clang spell full unrolling of a loop of constant length differently. */
-#if defined(__clang__)
+#if defined(EMB_SANITIZED)
+#define EMB_UNROLL
+#elif defined(__clang__)
 #define EMB_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define EMB_UNROLL _Pragma("GCC unroll 16")
