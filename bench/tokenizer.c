@@ -1,11 +1,11 @@
 /*
  * tokenizer.c
  *		A tokenizer.json (or the tokenizer of a model directory) against texts:
- *		for bench/tokenizers.py, which compares throughput with the reference
+ *		for bench/tokenizer_speed.py, which compares throughput with the reference
  *		library, and test/tools/fuzz_tokenizer.py, which compares ids.
  *
  *		tokenizer FILE serve			[u32 bytes][text] ... -> [i32 n][ids] ..., -1: refused
- *		tokenizer FILE time SECONDS		[u32 bytes][text] ... -> bytes, best seconds a pass, tokens
+ *		tokenizer FILE time SECONDS		[u32 bytes][text] ... -> bytes, best CPU seconds a pass, tokens
  *
  * Little endian, standard input to standard output.
  */
@@ -118,7 +118,7 @@ now(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
