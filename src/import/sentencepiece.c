@@ -183,13 +183,15 @@ read_model(const char *file, EmbTokSpec *spec, size_t size, EmbError *err)
 
 	while (status == EMB_OK && emb_proto_next(&m, &f))
 	{
-		EmbProto	inner = {f.data, f.data + f.size, false};
+		EmbProto	inner = {0};
 		EmbTokPiece piece;
 		double		score;
 		uint64_t	type;
 
 		if (f.wire != EMB_PROTO_BYTES)
 			continue;
+		inner.p = f.data;
+		inner.end = f.data + f.size;
 		if (f.number == FIELD_TRAINER)
 			status = read_trainer(file, data, inner, err);
 		else if (f.number == FIELD_NORMALIZER)
