@@ -1,6 +1,6 @@
 /*
  * attention.h
- *		softmax(Q K^T / sqrt d) V for one head of one text.
+ *		softmax(Q K^T / sqrt d + bias) V for one head of one text.
  *
  * K is turned into panels of 16 keys and V into panels of 16 columns; then
  * blocks of queries make their scores against all keys, so memory grows with
@@ -13,6 +13,7 @@
 #ifndef EMB_ENCODER_ATTENTION_H
 #define EMB_ENCODER_ATTENTION_H
 
+#include "encoder/encoder.h"
 #include "encoder/work.h"
 
 typedef struct EmbAttention
@@ -24,6 +25,8 @@ typedef struct EmbAttention
 	const float *k;				/* [n_tokens, d] */
 	const float *v;				/* [n_tokens, d] */
 	int32_t		n_tokens;
+	const float *bias;			/* [EMB_DISTANCES] by key - query, or NULL */
+	int32_t		first;			/* the token that the first query is of: for bias only */
 	float	   *out;			/* [n_queries, d]; may be q */
 	void	   *scratch;		/* 64-byte aligned, as many bytes as the function below says */
 } EmbAttention;

@@ -113,11 +113,33 @@ pack_values(EmbWork *work, const float *v, size_t stride, int32_t head_size, int
 	return true;
 }
 
-/* Some queries of one head against all keys; the division comes last, where rows are short. */
+/*
+ * scores of token i's query += bias sqrt d: the softmax divides by that. The
+ * sums do not depend on how the compiler vectorizes them.
+ */
+static void
+add_bias(const EmbAttention *a, int32_t i, float *scores)
+{
+	float		root = sqrtf((float) a->head_size);
+	int32_t		near = i < EMB_DISTANCE_MAX ? 0 : i - EMB_DISTANCE_MAX;
+	int32_t		far = a->n_tokens - 1 - i < EMB_DISTANCE_MAX ? a->n_tokens : i + EMB_DISTANCE_MAX;
+	float		before = a->bias[0] * root;
+	float		behind = a->bias[EMB_DISTANCES - 1] * root;
+
+	for (int32_t t = 0; t < near; t++)
+		scores[t] += before;
+	for (int32_t t = near; t < far; t++)
+		scores[t] += a->bias[t - i + EMB_DISTANCE_MAX] * root;
+	for (int32_t t = far; t < a->n_tokens; t++)
+		scores[t] += behind;
+}
+
+/* Some queries of one head, of token first on, against all keys; the division comes last, where rows are short. */
 static bool
 attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s,
-			 const float *q, int32_t n_queries, int32_t n_tokens, float *out)
+			 const float *q, int32_t first, int32_t n_queries, float *out)
 {
+	int32_t		n_tokens = a->n_tokens;
 	size_t		n_scores = round_up(n_tokens);
 	size_t		n_out = round_up(a->head_size);
 	float		scale = 1.0f / sqrtf((float) a->head_size);
@@ -131,6 +153,8 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s,
 		return false;
 	for (int32_t i = 0; i < n_queries; i++)
 	{
+		if (a->bias != NULL)
+			add_bias(a, first + i, s->scores + i * n_scores);
 		sums[i] = work->kernels->softmax_f32(s->scores + i * n_scores, n_tokens, scale);
 		if (!emb_work_spend(work, (int64_t) n_tokens * MACS_PER_EXP))
 			return false;
@@ -163,7 +187,7 @@ emb_attention_f32(EmbWork *work, const EmbAttention *a)
 	{
 		int32_t		n = a->n_queries - i < block ? a->n_queries - i : block;
 
-		if (!attend_block(work, a, &s, a->q + i * a->stride, n, a->n_tokens, a->out + i * a->stride))
+		if (!attend_block(work, a, &s, a->q + i * a->stride, a->first + i, n, a->out + i * a->stride))
 			return false;
 	}
 	return true;

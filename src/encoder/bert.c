@@ -49,8 +49,8 @@ lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_long
 		w->zeros = take(base, at, chunk * sizeof(int32_t));
 		w->ranges = take(base, at, chunk * EMB_RANGE * sizeof(float));
 	}
-	w->attention = take(base, at, i8 ? emb_attention_i8_scratch_bytes(head_size, n_longest)
-						: emb_attention_f32_scratch_bytes(head_size, n_longest));
+	w->attention = take(base, at, emb_bert_attends_exactly(bert) ? emb_attention_f32_scratch_bytes(head_size, n_longest)
+						: emb_attention_i8_scratch_bytes(head_size, n_longest));
 }
 
 static void
@@ -78,7 +78,7 @@ emb_bert_lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32
 	rows = (size_t) n_tokens * pass->stride * sizeof(float);
 	pass->x = take(base, &at, rows);
 	pass->context = take(base, &at, rows);
-	if (bert->layers_i8 != NULL)
+	if (!emb_bert_attends_exactly(bert))
 	{
 		lay_out_heads(pass, n_tokens, &pass->q_heads, base, &at);
 		lay_out_heads(pass, n_tokens, &pass->k_heads, base, &at);

@@ -59,8 +59,8 @@ finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_
 		emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows);
 }
 
-static bool
-attend(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries)
+bool
+emb_bert_attend_f32(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries)
 {
 	int32_t		head_size = pass->bert->hidden / pass->bert->n_heads;
 	const int32_t *offsets = pass->batch->offsets;
@@ -75,6 +75,8 @@ attend(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head, int32_t f
 		.k = pass->k + rows,
 		.v = pass->v + rows,
 		.n_tokens = offsets[seq + 1] - offsets[seq],
+		.bias = pass->bert->distance_bias == NULL ? NULL : pass->bert->distance_bias + (size_t) head * EMB_DISTANCES,
+		.first = first,
 		.out = q,
 		.scratch = w->attention
 	};
@@ -82,4 +84,4 @@ attend(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head, int32_t f
 	return emb_attention_f32(&w->work, &a);
 }
 
-const EmbBertSteps emb_bert_steps_f32 = {project_qkv, finish, attend};
+const EmbBertSteps emb_bert_steps_f32 = {project_qkv, finish, emb_bert_attend_f32};

@@ -114,6 +114,20 @@ project_qkv(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, i
 }
 
 static bool
+project_qkv_exact(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows,
+				  bool keys_values, bool queries)
+{
+	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
+	size_t		at = first * pass->stride;
+
+	return quantize_hidden(pass, w, pass->x + at, l->attn_in_factor, n_rows) &&
+		(!keys_values ||
+		 (project(w, &l->key, n_rows, w->q_in, pass->q_stride, pass->k + at, pass->stride) &&
+		  project(w, &l->value, n_rows, w->q_in, pass->q_stride, pass->v + at, pass->stride))) &&
+		(!queries || project(w, &l->query, n_rows, w->q_in, pass->q_stride, pass->q + at, pass->stride));
+}
+
+static bool
 attend(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries)
 {
 	const int32_t *offsets = pass->batch->offsets;
@@ -185,3 +199,4 @@ finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_
 }
 
 const EmbBertSteps emb_bert_steps_i8 = {project_qkv, finish, attend};
+const EmbBertSteps emb_bert_steps_i8_exact = {project_qkv_exact, finish, emb_bert_attend_f32};

@@ -69,10 +69,10 @@ struct EmbBertPass
 	size_t		heads_stride;	/* bytes, of a row of the codes below */
 	float	   *x;				/* [n_tokens, hidden] */
 	float	   *context;		/* [n_tokens, hidden], what attention makes; in fp32 q's place */
-	float	   *q;				/* [n_tokens, hidden] each, fp32 only */
+	float	   *q;				/* [n_tokens, hidden] each, where attention is in fp32 */
 	float	   *k;
 	float	   *v;
-	EmbBertHeads q_heads;		/* int8 only */
+	EmbBertHeads q_heads;		/* where it is in int8 */
 	EmbBertHeads k_heads;
 	EmbBertHeads v_heads;
 	bool		compact;		/* x, q, context hold only the first row of each text */
@@ -106,6 +106,16 @@ extern EmbStatus emb_bert_run_pass(EmbBertPass *pass, const EmbStop *stop, float
 
 extern const EmbBertSteps emb_bert_steps_f32;
 extern const EmbBertSteps emb_bert_steps_i8;
+extern const EmbBertSteps emb_bert_steps_i8_exact;	/* with attention in fp32 */
+extern bool emb_bert_attend_f32(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head,
+								int32_t first, int32_t n_queries);
+
+/* Whether attention is in fp32: the integer kernels know no bias. */
+static inline bool
+emb_bert_attends_exactly(const EmbBert *bert)
+{
+	return bert->layers_i8 == NULL || bert->distance_bias != NULL;
+}
 
 static inline size_t
 emb_bert_round_up(size_t n, size_t multiple)

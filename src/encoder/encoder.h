@@ -16,6 +16,10 @@
 #include "common/mem.h"
 #include "kernels/kernels.h"
 
+/* Distances, key - query, from -EMB_DISTANCE_MAX on; further ones are as those. */
+#define EMB_DISTANCE_MAX	128
+#define EMB_DISTANCES		(2 * EMB_DISTANCE_MAX + 1)
+
 typedef enum EmbActivation
 {
 	EMB_ACT_GELU = 1,			/* x/2 (1 + erf(x / sqrt 2)) */
@@ -117,6 +121,7 @@ typedef struct EmbBert
 	EmbTable	word_embedding;	/* [n_vocab, hidden] */
 	const float *position_embedding;	/* [n_positions, hidden], a row more with a position_base */
 	const float *type_embedding;	/* [n_types, hidden], or NULL */
+	const float *distance_bias; /* [n_heads, EMB_DISTANCES] what attention adds to scores, or NULL */
 	EmbLayerNorm embedding_norm;
 	const EmbBertLayer *layers; /* [n_layers] in fp32, or NULL */
 	const EmbBertLayerI8 *layers_i8;	/* [n_layers] in int8, or NULL */

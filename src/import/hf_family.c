@@ -24,11 +24,35 @@ typedef struct Family
 	bool		skips_padding,	/* positions count from "pad_token_id" + 1 */
 				no_types,
 				no_reranker;
+	EmbStatus	(*check) (const EmbJson *doc, EmbError *err);	/* what only this family has, or NULL */
 } Family;
 
 #define BERT_KEYS \
 	.absent_layers = 12, .hidden = "hidden_size", .n_layers = "num_hidden_layers", .n_heads = "num_attention_heads", \
 	.intermediate = "intermediate_size", .activation = "hidden_act", .ln_eps = "layer_norm_eps"
+
+/* transformers' MPNet has these two whatever its configuration says. */
+#define MPNET_BUCKETS	32
+#define MPNET_PADDING	1
+
+static EmbStatus
+check_mpnet(const EmbJson *doc, EmbError *err)
+{
+	int64_t		buckets = MPNET_BUCKETS;
+	int64_t		pad = MPNET_PADDING;
+	EmbStatus	status;
+
+	if ((status = emb_json_get_int(doc, doc->root, "relative_attention_num_buckets", 0, INT32_MAX, &buckets, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "pad_token_id", 0, INT32_MAX, &pad, err)) != EMB_OK)
+		return status;
+	if (buckets != MPNET_BUCKETS)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"relative_attention_num_buckets\" is %lld; only %d can be imported",
+						 doc->file, (long long) buckets, MPNET_BUCKETS);
+	if (pad != MPNET_PADDING)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pad_token_id\" is %lld; of \"mpnet\" only %d can be imported",
+						 doc->file, (long long) pad, MPNET_PADDING);
+	return EMB_OK;
+}
 
 static const Family families[] =
 {
@@ -39,6 +63,8 @@ static const Family families[] =
 	{EMB_FAMILY_DISTILBERT, "distilbert", "DistilBert", .absent_layers = 6, .absent_vocab = 30522,
 		.hidden = "dim", .n_layers = "n_layers", .n_heads = "n_heads", .intermediate = "hidden_dim", .activation = "activation",
 		.no_types = true, .no_reranker = true},
+	{EMB_FAMILY_MPNET, "mpnet", "MPNet", BERT_KEYS, .absent_vocab = 30527, .skips_padding = true, .no_types = true,
+		.check = check_mpnet},
 };
 
 #define N_FAMILIES	(sizeof(families) / sizeof(families[0]))
@@ -369,6 +395,8 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		return status;
 	config->family = family->family;
 	config->ln_eps = (float) ln_eps;
+	if (family->check != NULL && (status = family->check(doc, err)) != EMB_OK)
+		return status;
 	if (config->is_reranker && (status = check_reranker(doc, err)) != EMB_OK)
 		return status;
 	return family->skips_padding ? parse_position_base(doc, config, err) : EMB_OK;

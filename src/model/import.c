@@ -244,6 +244,24 @@ block_rows(const EmbImageTensor *t)
 	return t->n_cols < BLOCK_FLOATS ? BLOCK_FLOATS / t->n_cols : 1;
 }
 
+/* A few thousand floats: one for each head and bucket. */
+static EmbStatus
+read_distances(Import *im, const EmbImageTensor *t, const EmbSource *source, EmbError *err)
+{
+	int64_t		n = (int64_t) EMB_DISTANCE_BUCKETS * t->n_rows;
+	float	   *buckets = emb_alloc_array(im->steps.mem, n, sizeof(float));
+	EmbStatus	status;
+
+	if (buckets == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the biases of %u heads", t->n_rows);
+	status = emb_tensors_read_f32(&im->tensors, source->tensor, 0, n, buckets, err);
+	if (status == EMB_OK)
+		emb_sources_spread_distances(buckets, (int32_t) t->n_rows, (float *) (im->exact + t->offset));
+	emb_release(im->steps.mem, buckets);
+	im->done_bytes += (int64_t) t->n_rows * t->n_cols * (int64_t) sizeof(float);
+	return status;
+}
+
 /* A tensor's rows into their place in the image. */
 static EmbStatus
 read_tensor(Import *im, const EmbImageTensor *t, const EmbSource *source, EmbError *err)
@@ -251,6 +269,8 @@ read_tensor(Import *im, const EmbImageTensor *t, const EmbSource *source, EmbErr
 	int64_t		step = block_rows(t);
 	float	   *to = (float *) (im->exact + t->offset);
 
+	if (t->role == EMB_ROLE_DISTANCE_BIAS)
+		return read_distances(im, t, source, err);
 	for (int64_t row = 0; row < t->n_rows; row += step)
 	{
 		int64_t		n = t->n_rows - row < step ? t->n_rows - row : step;

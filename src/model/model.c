@@ -190,6 +190,7 @@ fill_bert(EmbModel *model, EmbError *err)
 		.word_embedding = word_table(model),
 		.position_embedding = data(model, 0, EMB_ROLE_POSITION_EMBEDDING),
 		.type_embedding = data(model, 0, EMB_ROLE_TYPE_EMBEDDING),
+		.distance_bias = data(model, 0, EMB_ROLE_DISTANCE_BIAS),
 		.embedding_norm = layer_norm(model, 0, EMB_ROLE_EMBEDDING_GAMMA),
 		.layers = model->layers,
 		.layers_i8 = model->layers_i8,

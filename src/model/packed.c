@@ -25,7 +25,9 @@ typedef enum Dim
 	DIM_INTERMEDIATE,
 	DIM_VOCAB,
 	DIM_POSITION_ROWS,
-	DIM_TYPES
+	DIM_TYPES,
+	DIM_HEADS,
+	DIM_DISTANCES
 } Dim;
 
 #define NONE		0
@@ -86,12 +88,15 @@ static const struct
 	[EMB_ROLE_POOLER_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "pooler.dense.bias"},
 	[EMB_ROLE_CLASSIFIER] = {{ROWS_F32, ROWS_F32}, DIM_ONE, DIM_HIDDEN, "classifier.weight"},
 	[EMB_ROLE_CLASSIFIER_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_ONE, "classifier.bias"},
+	[EMB_ROLE_DISTANCE_BIAS] = {{ROWS_F32, ROWS_F32}, DIM_HEADS, DIM_DISTANCES, "encoder.distance_bias.weight"},
 };
 
 static uint32_t
 role_form(const EmbImageConfig *config, uint32_t role)
 {
-	if (role >= EMB_N_LAYER_ROLES && config->head == EMB_HEAD_NONE)
+	if (role >= EMB_ROLE_POOLER && role <= EMB_ROLE_CLASSIFIER_BIAS && config->head == EMB_HEAD_NONE)
+		return NONE;
+	if (role == EMB_ROLE_DISTANCE_BIAS && config->family != EMB_FAMILY_MPNET)
 		return NONE;
 	if (role == EMB_ROLE_TYPE_EMBEDDING && config->n_types == 0)
 		return NONE;
@@ -148,6 +153,10 @@ dim_size(const EmbImageConfig *config, Dim dim)
 			return config->n_positions + (config->position_base > 0);
 		case DIM_TYPES:
 			return config->n_types;
+		case DIM_HEADS:
+			return config->n_heads;
+		case DIM_DISTANCES:
+			return EMB_DISTANCES;
 	}
 	return 0;
 }

@@ -201,10 +201,11 @@ typedef enum EmbTensorRole
 	EMB_ROLE_POOLER,			/* of a head: fp32 in every image */
 	EMB_ROLE_POOLER_BIAS,
 	EMB_ROLE_CLASSIFIER,
-	EMB_ROLE_CLASSIFIER_BIAS
+	EMB_ROLE_CLASSIFIER_BIAS,
+	EMB_ROLE_DISTANCE_BIAS		/* fp32 in every image, of families that have it */
 } EmbTensorRole;
 
-#define EMB_N_ROLES			(EMB_ROLE_CLASSIFIER_BIAS + 1)
+#define EMB_N_ROLES			(EMB_ROLE_DISTANCE_BIAS + 1)
 #define EMB_N_MODEL_ROLES	EMB_ROLE_ATTN_IN_FACTOR	/* once in a model, before the layers */
 #define EMB_N_LAYER_ROLES	EMB_ROLE_POOLER	/* where those of a layer end; once in a model, behind the layers */
 

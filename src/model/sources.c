@@ -40,6 +40,11 @@ static const Naming namings[EMB_N_FAMILIES + 1] =
 		{EMB_ROLE_QUERY, "attention.q_lin"}, {EMB_ROLE_KEY, "attention.k_lin"}, {EMB_ROLE_VALUE, "attention.v_lin"},
 		{EMB_ROLE_ATTN_OUT, "attention.out_lin"}, {EMB_ROLE_ATTN_GAMMA, "sa_layer_norm"},
 		{EMB_ROLE_FFN_UP, "ffn.lin1"}, {EMB_ROLE_FFN_DOWN, "ffn.lin2"}, {EMB_ROLE_FFN_GAMMA, "output_layer_norm"}}},
+	[EMB_FAMILY_MPNET] = {"mpnet.", NULL, {
+		{EMB_ROLE_QUERY, "attention.attn.q"}, {EMB_ROLE_KEY, "attention.attn.k"}, {EMB_ROLE_VALUE, "attention.attn.v"},
+		{EMB_ROLE_ATTN_OUT, "attention.attn.o"}, {EMB_ROLE_ATTN_GAMMA, "attention.LayerNorm"},
+		{EMB_ROLE_DISTANCE_BIAS, "encoder.relative_attention_bias"},
+		{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
 };
 
 typedef struct Search
@@ -207,6 +212,7 @@ find_source(const Search *s, const EmbImageTensor *t, EmbSource *source, EmbErro
 {
 	char		base[128];
 	char		name[NAME_BYTES];
+	EmbImageTensor stored;
 	EmbStatus	status;
 
 	snprintf(name, sizeof(name), "%s%s", has_prefix(s, t->role) ? s->prefix : "", own_name(s, t, base, sizeof(base)));
@@ -217,7 +223,13 @@ find_source(const Search *s, const EmbImageTensor *t, EmbSource *source, EmbErro
 		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", name);
 	/* the image begins with the padding's row */
 	source->first_row = t->role == EMB_ROLE_POSITION_EMBEDDING && s->config->position_base > 0 ? s->config->position_base - 1 : 0;
-	status = check_shape(source->tensor, t, source->first_row, err);
+	stored = *t;
+	if (t->role == EMB_ROLE_DISTANCE_BIAS)
+	{
+		stored.n_rows = EMB_DISTANCE_BUCKETS;
+		stored.n_cols = s->config->n_heads;
+	}
+	status = check_shape(source->tensor, &stored, source->first_row, err);
 	if (status == EMB_OK)
 		status = emb_tensors_check_dtype(s->tensors, source->tensor, err);
 	return status;
@@ -240,4 +252,39 @@ emb_sources_find(const EmbTensorSet *tensors, const EmbImageConfig *config, cons
 		status = find_source(&s, &plan[i], &sources[i], err);
 	emb_release(mem, plan);
 	return status;
+}
+
+/*
+ * The bucket of a distance, key - query: half of them for keys ahead; of each
+ * half the first 8 for one distance each, the others at 8 * 2^(i / 2), the last
+ * from 8 * 2^3.5 on. transformers takes logarithms; 2 log2(n / 8) cut to an
+ * integer is that of n n / 64.
+ */
+static int
+distance_bucket(int distance)
+{
+	int			half = EMB_DISTANCE_BUCKETS / 2;
+	int			exact = half / 2;
+	int			n = distance < 0 ? -distance : distance;
+	int			bucket = n;
+
+	if (n >= exact)
+	{
+		bucket = exact;
+		for (int square = n * n / (exact * exact); square > 1; square /= 2)
+			bucket++;
+		if (bucket > half - 1)
+			bucket = half - 1;
+	}
+	return bucket + (distance > 0 ? half : 0);
+}
+
+void
+emb_sources_spread_distances(const float *buckets, int32_t n_heads, float *bias)
+{
+	for (int32_t head = 0; head < n_heads; head++)
+	{
+		for (int i = 0; i < EMB_DISTANCES; i++)
+			bias[(size_t) head * EMB_DISTANCES + i] = buckets[(size_t) distance_bucket(i - EMB_DISTANCE_MAX) * n_heads + head];
+	}
 }

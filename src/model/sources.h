@@ -24,4 +24,12 @@ typedef struct EmbSource
 extern EmbStatus emb_sources_find(const EmbTensorSet *tensors, const EmbImageConfig *config,
 								  const EmbAllocator *mem, EmbSource *sources, EmbError *err);
 
+/*
+ * MPNet's bias of scores by buckets of distances, [EMB_DISTANCE_BUCKETS, n_heads],
+ * as the image has it: [n_heads, EMB_DISTANCES].
+ */
+#define EMB_DISTANCE_BUCKETS	32
+
+extern void emb_sources_spread_distances(const float *buckets, int32_t n_heads, float *bias);
+
 #endif

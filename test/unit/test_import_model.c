@@ -75,6 +75,10 @@ CHANGE(distilbert_class, m->config = "{\"model_type\": \"distilbert\", \"archite
 CHANGE(distilbert_names, m->config = "{\"model_type\": \"distilbert\", \"dim\": 8, \"n_layers\": 2, \"n_heads\": 2, \"hidden_dim\": 20,"
 	   " \"vocab_size\": 24, \"max_position_embeddings\": 16}";)
 CHANGE(distilbert_heads, m->config = "{\"model_type\": \"distilbert\", \"dim\": 8, \"n_heads\": 3}";)
+#define MPNET "\"model_type\": \"mpnet\""
+CHANGE(mpnet_buckets, m->config = CONFIG(MPNET ", \"relative_attention_num_buckets\": 64");)
+CHANGE(mpnet_padding, m->config = CONFIG(MPNET ", \"pad_token_id\": 0");)
+CHANGE(mpnet_names, m->config = CONFIG(MPNET);)
 CHANGE(silu, m->config = CONFIG(BERT ", \"hidden_act\": \"silu\"");)
 CHANGE(relu, m->config = CONFIG(BERT ", \"hidden_act\": \"relu\"");)
 CHANGE(gelu_new, m->config = CONFIG(BERT ", \"hidden_act\": \"gelu_new\"");)
@@ -193,6 +197,9 @@ static const Case cases[] = {
 	{"a DistilBERT's classifier", distilbert_class, EMB_ERR_UNSUPPORTED, "architectures", "DistilBertForSequenceClassification"},
 	{"a DistilBERT by BERT's names", distilbert_names, EMB_ERR_NOT_FOUND, "\"transformer.layer.0.attention.q_lin.weight\"", NULL},
 	{"a DistilBERT's heads", distilbert_heads, EMB_ERR_FORMAT, "\"dim\"", "\"n_heads\" 3"},
+	{"an MPNet with other buckets", mpnet_buckets, EMB_ERR_UNSUPPORTED, "relative_attention_num_buckets", "64"},
+	{"an MPNet with other padding", mpnet_padding, EMB_ERR_UNSUPPORTED, "pad_token_id", "0"},
+	{"an MPNet by BERT's names", mpnet_names, EMB_ERR_NOT_FOUND, "\"encoder.layer.0.attention.attn.q.weight\"", NULL},
 	{"no architectures", no_architectures, EMB_OK, NULL, NULL},
 	{"another activation", silu, EMB_ERR_UNSUPPORTED, "hidden_act", "silu"},
 	{"relu", relu, EMB_OK, NULL, NULL},
