@@ -11,6 +11,7 @@
 
 #include <immintrin.h>
 
+#define EMB_ALWAYS_UNROLL
 #include "kernels/gemm_f32.h"
 #include "kernels/registry.h"
 #include "kernels/target.h"

@@ -62,10 +62,14 @@
 #elif defined(__SANITIZE_ADDRESS__)
 #define EMB_SANITIZED
 #endif
+#if defined(EMB_ALWAYS_UNROLL)
+#undef EMB_SANITIZED
+#endif
 
 /*
  * Under the address sanitizer calls and loops stay: gcc 12 took a minute and
- * half a GB for one file of unrolled tiles that it watches every access of.
+ * half a GB for one file of unrolled tiles that it watches every access of. A
+ * file that is no trouble, and slow without, defines EMB_ALWAYS_UNROLL.
  */
 #if defined(EMB_SANITIZED)
 #define EMB_ALWAYS_INLINE __attribute__((unused)) static inline

@@ -280,7 +280,7 @@ check_levels(const Tiny *t)
 static void
 check_parts(const Tiny *t)
 {
-	enum {N_TEXTS_MAX = 400};
+	enum {N_TEXTS_MAX = 200};
 	size_t		row = t->bert.hidden;
 	float	   *all = run_all(t);
 	float	   *out = malloc(N_TEXTS_MAX * row * sizeof(float));
@@ -290,7 +290,7 @@ check_parts(const Tiny *t)
 
 	for (int i = 0; i < N_TEXTS_MAX; i++)
 		order[i] = i * 7 % t->n_inputs;
-	for (int n = 20; n <= N_TEXTS_MAX; n += 95)
+	for (int n = 20; n <= N_TEXTS_MAX; n += 90)
 		for (n_threads = 1; n_threads <= 4; n_threads++)
 		{
 			int32_t		n_tokens = 0;
