@@ -176,6 +176,43 @@ extern EmbStatus emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt,
 										const EmbAllocator *mem, const EmbStop *stop,
 										int64_t *n_tokens, EmbError *err);
 
+/* ---------------------------------------------------------------- chunks */
+
+typedef struct EmbChunking
+{
+	EmbPrompt	prompt;			/* that the chunks will be embedded with */
+	int32_t		max_tokens;		/* of a chunk, prompt and special tokens included; at most the model's */
+	int32_t		overlap;		/* tokens that a chunk may repeat of the one before */
+} EmbChunking;
+
+/* A part of a text: from start up to, not including, end. */
+typedef struct EmbChunk
+{
+	size_t		start;			/* bytes */
+	size_t		end;
+	int64_t		start_char;		/* code points */
+	int64_t		end_char;
+	int32_t		n_tokens;		/* as emb_model_count_tokens counts the chunk alone; 0: there is none */
+} EmbChunk;
+
+/*
+ * The chunk of a text behind *chunk, in its place; the first, where *chunk is
+ * all zero. Ends with n_tokens 0.
+ *
+ *		EmbChunk chunk = {0};
+ *		do
+ *			status = emb_model_next_chunk(model, &how, text, len, &mem, &stop, &chunk, err);
+ *		while (status == EMB_OK && chunk.n_tokens > 0);
+ *
+ * No chunk has more than max_tokens tokens. They start and end with other than
+ * spaces, and at words where a word fits at all, else between characters. What
+ * lies between two of them has no tokens. Start and end grow from chunk to
+ * chunk. Time: that of some tokenizations of the chunk. EMB_ERR_INVALID_ARGUMENT:
+ * max_tokens or overlap leave no room, also for a single character.
+ */
+extern EmbStatus emb_model_next_chunk(const EmbModel *model, const EmbChunking *how, const char *text, size_t len,
+									  const EmbAllocator *mem, const EmbStop *stop, EmbChunk *chunk, EmbError *err);
+
 /* ------------------------------------------------------------- embedding */
 
 typedef struct EmbSequence

@@ -10,8 +10,8 @@
 #define BYTES_PER_TOKEN		8
 #define BYTES_AT_LEAST		4096
 
-static const char *
-prompt_text(const EmbModel *model, EmbPrompt prompt, size_t *bytes)
+const char *
+emb_model_prompt(const EmbModel *model, EmbPrompt prompt, size_t *bytes)
 {
 	*bytes = prompt == EMB_PROMPT_QUERY ? model->query_prompt_bytes
 		: prompt == EMB_PROMPT_DOCUMENT ? model->document_prompt_bytes : 0;
@@ -94,7 +94,7 @@ emb_model_encode(const EmbModel *model, EmbPrompt prompt, const char *text, size
 				 EmbEncoded *result, EmbError *err)
 {
 	size_t		prompt_bytes;
-	const char *prefix = prompt_text(model, prompt, &prompt_bytes);
+	const char *prefix = emb_model_prompt(model, prompt, &prompt_bytes);
 	EmbStatus	status = clamp_ids(model, false, &max_ids, err);
 
 	if (status != EMB_OK)
@@ -130,7 +130,7 @@ emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt, const char *text
 					   const EmbAllocator *mem, const EmbStop *stop, int64_t *n_tokens, EmbError *err)
 {
 	size_t		prompt_bytes;
-	const char *prefix = prompt_text(model, prompt, &prompt_bytes);
+	const char *prefix = emb_model_prompt(model, prompt, &prompt_bytes);
 	char	   *joined;
 	EmbStatus	status;
 

@@ -91,18 +91,29 @@ emb_tok_encode(const EmbTokenizer *tok, const char *text, size_t len, bool compl
 }
 
 EmbStatus
-emb_tok_count(const EmbTokenizer *tok, const char *text, size_t len, const EmbStop *stop, int64_t *n_tokens, EmbError *err)
+emb_tok_count_up_to(const EmbTokenizer *tok, const char *text, size_t len, int64_t max, const EmbStop *stop,
+					int64_t *n_tokens, size_t *n_read, EmbError *err)
 {
 	EmbTokEncoder e;
+	int64_t		limit = max - tok->n_special[0];
 	EmbTokEvent event;
 
 	emb_tok_encoder_init(&e, tok, text, len, true, NULL, 0, stop, err);
-	event = emb_tok_encoder_run(&e, INT64_MAX - 1);
+	event = emb_tok_encoder_run(&e, limit < -1 ? -1 : limit);
 	emb_tok_encoder_finish(&e);
-	if (event != EMB_TOK_END)
+	if (event == EMB_TOK_FAIL)
 		return e.status;
 	*n_tokens = e.n_ids + tok->n_special[0];
+	*n_read = e.done ? len : e.place.raw.pos;
 	return EMB_OK;
+}
+
+EmbStatus
+emb_tok_count(const EmbTokenizer *tok, const char *text, size_t len, const EmbStop *stop, int64_t *n_tokens, EmbError *err)
+{
+	size_t		n_read;
+
+	return emb_tok_count_up_to(tok, text, len, INT64_MAX - 1, stop, n_tokens, &n_read, err);
 }
 
 static EmbStatus

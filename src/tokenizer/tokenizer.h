@@ -193,6 +193,14 @@ extern EmbStatus emb_tok_encode(const EmbTokenizer *tok, const char *text, size_
 extern EmbStatus emb_tok_count(const EmbTokenizer *tok, const char *text, size_t len,
 							   const EmbStop *stop, int64_t *n_tokens, EmbError *err);
 
+/*
+ * The same, reading no further than it takes to know that there are more than
+ * max: then *n_tokens is some number above max. *n_read: bytes read by then; any
+ * longer prefix of the text has more than max tokens, too.
+ */
+extern EmbStatus emb_tok_count_up_to(const EmbTokenizer *tok, const char *text, size_t len, int64_t max,
+									 const EmbStop *stop, int64_t *n_tokens, size_t *n_read, EmbError *err);
+
 typedef enum EmbTokTruncation
 {
 	EMB_TOK_LONGEST_FIRST,

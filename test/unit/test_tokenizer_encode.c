@@ -17,6 +17,37 @@ encode(const char *text, size_t len, bool complete, int32_t max_ids, EmbTokResul
 	return emb_tok_encode(cls.tok, text, len, complete, ids, max_ids, NULL, r, err);
 }
 
+/* A text of n tokens: counted to the end, or as far as it takes to see that there are more. */
+static bool
+counts_up_to(const char *text, int32_t n)
+{
+	size_t		len = strlen(text);
+
+	for (int64_t max = -1; max < n + 3; max++)
+	{
+		int64_t		n_tokens,
+					n_longer;
+		size_t		n_read,
+					ignored;
+
+		if (emb_tok_count_up_to(cls.tok, text, len, max, NULL, &n_tokens, &n_read, NULL) != EMB_OK)
+			return false;
+		if (n <= max && (n_tokens != n || n_read != len))
+			return false;
+		if (n > max && (n_tokens <= max || n_read > len))
+			return false;
+		for (size_t longer = n_read; n > max && longer <= len; longer++)
+		{
+			if (longer < len && (text[longer] & 0xC0) == 0x80)
+				continue;
+			emb_tok_count_up_to(cls.tok, text, longer, max, NULL, &n_longer, &ignored, NULL);
+			if (n_longer <= max)
+				return false;
+		}
+	}
+	return true;
+}
+
 static void
 test_every_length(void)
 {
@@ -47,6 +78,7 @@ test_every_length(void)
 		}
 		CHECKF(right, "text %zu", i);
 		CHECK(encode(texts[i], strlen(texts[i]), true, 1, &r, NULL) == EMB_ERR_INVALID_ARGUMENT);
+		CHECKF(counts_up_to(texts[i], n), "text %zu", i);
 	}
 }
 

@@ -1,0 +1,563 @@
+/*
+ * chunk.c
+ *		Cuts a text into pieces of so many tokens.
+ *
+ * Where to cut is seen in the text itself, how much fits is asked of the
+ * tokenizer: nothing here knows how it works, and a piece is given only after
+ * the tokenizer has counted it alone, as embed() will read it. What a piece
+ * costs is its own tokenization some times over: once to see how far so many
+ * tokens reach, once or twice to verify, and a few times its overlap.
+ */
+#include "model/model.h"
+
+#include <string.h>
+
+#include "common/utf8.h"
+#include "tokenizer/unicode.h"
+
+/* How good a place between two characters is to cut at. */
+typedef enum CutGrade
+{
+	CUT_ANYWHERE,				/* between a character and a mark on it */
+	CUT_CHARACTER,				/* inside a word */
+	CUT_BEHIND_PUNCT,			/* "this-|and|that" */
+	CUT_WORD					/* beside a space or an ideograph; but not before punctuation */
+} CutGrade;
+
+/* Candidates are tried one after the other so often, then by bisection. */
+#define TRIES_IN_ORDER	3
+
+/* Text that is looked at first to see how far so many tokens reach. */
+#define BYTES_PER_TOKEN	8
+#define BYTES_AT_LEAST	1024
+
+/* A stretch without a word's end: what follows it does not say where so many tokens end. */
+#define WORD_BYTES_MAX	1024
+
+#define STOP_CHARS		65536
+
+typedef struct Cutter
+{
+	const EmbModel *model;
+	const uint8_t *text;
+	size_t		len;
+	const char *prompt;
+	size_t		prompt_bytes;
+	int32_t		n_max;			/* tokens of a piece, with all that is put around it */
+	int32_t		n_around;		/* tokens of that alone */
+	int32_t		overlap;
+	const EmbAllocator *mem;
+	const EmbStop *stop;
+	EmbError   *err;
+	int32_t		chars_left;		/* until stop is asked */
+} Cutter;
+
+/* ----------------------------------------------------------------- text */
+
+/* What is no UTF-8 passes for a character here: the tokenizer refuses it later. */
+static size_t
+char_at(const Cutter *c, size_t pos, uint32_t *cp)
+{
+	int			n = emb_utf8_decode(c->text + pos, c->len - pos, cp);
+
+	if (n == 0)
+		*cp = 0xFFFD;
+	return n > 0 ? (size_t) n : 1;
+}
+
+static size_t
+char_before(const Cutter *c, size_t pos, uint32_t *cp)
+{
+	int			n = emb_utf8_decode_before(c->text, pos, cp);
+
+	if (n == 0)
+		*cp = 0xFFFD;
+	return n > 0 ? (size_t) n : 1;
+}
+
+/* pos, or the start of the character that it is in. */
+static size_t
+align_back(const Cutter *c, size_t pos)
+{
+	for (int i = 0; i < EMB_UTF8_MAX_BYTES - 1 && pos > 0 && pos < c->len && (c->text[pos] & 0xC0) == 0x80; i++)
+		pos--;
+	return pos;
+}
+
+static bool
+is_space(uint32_t cp)
+{
+	return (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
+}
+
+/* Belongs to the character before it: marks, joiners, variants, skin tones. */
+static bool
+is_attached(uint32_t cp)
+{
+	return (emb_uni_record(cp)->flags & (EMB_UNI_MN | EMB_UNI_NONSTARTER)) != 0 ||
+		cp == 0x200C || cp == 0x200D || (cp >= 0x1F3FB && cp <= 0x1F3FF);
+}
+
+/* Of the place before the character at pos. */
+static CutGrade
+grade_at(const Cutter *c, size_t pos)
+{
+	uint32_t	before,
+				after;
+	uint32_t	flags_before,
+				flags_after;
+
+	if (pos == 0 || pos >= c->len)
+		return CUT_WORD;
+	(void) char_before(c, pos, &before);
+	(void) char_at(c, pos, &after);
+	flags_before = emb_uni_record(before)->flags;
+	flags_after = emb_uni_record(after)->flags;
+	if (((flags_before | flags_after) & EMB_UNI_SPACE) != 0)
+		return CUT_WORD;
+	if (is_attached(after) || before == 0x200D)
+		return CUT_ANYWHERE;
+	if ((flags_after & EMB_UNI_PUNCT) != 0)
+		return CUT_CHARACTER;
+	if (((flags_before | flags_after) & EMB_UNI_CJK) != 0)
+		return CUT_WORD;
+	return (flags_before & EMB_UNI_PUNCT) != 0 ? CUT_BEHIND_PUNCT : CUT_CHARACTER;
+}
+
+static EmbStatus
+ask_stop(Cutter *c)
+{
+	c->chars_left = STOP_CHARS;
+	if (emb_should_stop(c->stop))
+		return emb_error(c->err, EMB_ERR_CANCELLED, "cutting a text was cancelled");
+	return EMB_OK;
+}
+
+static inline EmbStatus
+count_work(Cutter *c)
+{
+	return --c->chars_left > 0 ? EMB_OK : ask_stop(c);
+}
+
+/* Adds the characters of text[from .. to) to *n. */
+static EmbStatus
+add_chars(Cutter *c, size_t from, size_t to, int64_t *n)
+{
+	while (from < to)
+	{
+		size_t		end = to - from > STOP_CHARS ? from + STOP_CHARS : to;
+		EmbStatus	status = end < to ? ask_stop(c) : EMB_OK;
+
+		if (status != EMB_OK)
+			return status;
+		for (; from < end; from++)
+			*n += (c->text[from] & 0xC0) != 0x80;
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+skip_spaces(Cutter *c, size_t *pos)
+{
+	uint32_t	cp;
+
+	while (*pos < c->len)
+	{
+		size_t		n = char_at(c, *pos, &cp);
+		EmbStatus	status = count_work(c);
+
+		if (status != EMB_OK)
+			return status;
+		if (!is_space(cp))
+			break;
+		*pos += n;
+	}
+	return EMB_OK;
+}
+
+/* Whether a piece may end (or else start) at pos: never at a space of its own. */
+static bool
+is_cut(const Cutter *c, size_t pos, CutGrade grade, bool is_end)
+{
+	uint32_t	cp;
+
+	if (is_end)
+		(void) char_before(c, pos, &cp);
+	else
+		(void) char_at(c, pos, &cp);
+	return !is_space(cp) && grade_at(c, pos) >= grade;
+}
+
+/* The last place of from < *pos <= to, or from where there is none. from is the start of a character. */
+static EmbStatus
+last_cut(Cutter *c, size_t from, size_t to, CutGrade grade, bool is_end, size_t *pos)
+{
+	uint32_t	cp;
+
+	*pos = align_back(c, to);
+	while (*pos > from)
+	{
+		EmbStatus	status = count_work(c);
+
+		if (status != EMB_OK)
+			return status;
+		if ((is_end || *pos < c->len) && is_cut(c, *pos, grade, is_end))
+			return EMB_OK;
+		*pos -= char_before(c, *pos, &cp);
+	}
+	*pos = from;
+	return EMB_OK;
+}
+
+/* The first place of from < *pos < to, or to where there is none. */
+static EmbStatus
+first_cut(Cutter *c, size_t from, size_t to, CutGrade grade, bool is_end, size_t *pos)
+{
+	uint32_t	cp;
+
+	*pos = align_back(c, from);
+	for (;;)
+	{
+		EmbStatus	status = count_work(c);
+
+		if (status != EMB_OK)
+			return status;
+		*pos += char_at(c, *pos, &cp);
+		if (*pos >= to)
+			break;
+		if (is_cut(c, *pos, grade, is_end))
+			return EMB_OK;
+	}
+	*pos = to;
+	return EMB_OK;
+}
+
+/* --------------------------------------------------------------- counts */
+
+/* Tokens of the piece alone, as the model will read it; beyond max some number above it. */
+static EmbStatus
+count_piece(Cutter *c, size_t start, size_t end, int64_t max, int64_t *n_tokens)
+{
+	size_t		len = end - start;
+	size_t		n_read;
+	char	   *joined;
+	EmbStatus	status;
+
+	if (c->prompt_bytes == 0)
+		return emb_tok_count_up_to(c->model->tok, (const char *) c->text + start, len, max, c->stop, n_tokens, &n_read, c->err);
+	if (len > SIZE_MAX - c->prompt_bytes || (joined = emb_alloc(c->mem, c->prompt_bytes + len)) == NULL)
+		return emb_error(c->err, EMB_ERR_NOMEM, "out of memory for a prompt and %zu bytes of text", len);
+	memcpy(joined, c->prompt, c->prompt_bytes);
+	memcpy(joined + c->prompt_bytes, c->text + start, len);
+	status = emb_tok_count_up_to(c->model->tok, joined, c->prompt_bytes + len, max, c->stop, n_tokens, &n_read, c->err);
+	emb_release(c->mem, joined);
+	return status;
+}
+
+/* Tokens of a stretch of text without anything around it. */
+static EmbStatus
+count_bare(Cutter *c, size_t start, size_t end, int64_t max, int64_t *n_tokens, size_t *n_read)
+{
+	int			n_special = emb_tok_n_special(c->model->tok, false);
+	EmbStatus	status = emb_tok_count_up_to(c->model->tok, (const char *) c->text + start, end - start, max + n_special,
+											 c->stop, n_tokens, n_read, c->err);
+
+	if (status == EMB_OK)
+		*n_tokens -= n_special;
+	return status;
+}
+
+/* ------------------------------------------------------------------ ends */
+
+typedef struct Piece
+{
+	size_t		start;
+	size_t		end;			/* == start: none was found */
+	int64_t		n_tokens;
+} Piece;
+
+/*
+ * The longest piece from start that ends at a cut of that grade, at most at
+ * reach. fails: what ends there has too many tokens; SIZE_MAX: not known of any
+ * end. in_order: the last cuts are the likeliest.
+ */
+static EmbStatus
+find_longest(Cutter *c, size_t reach, size_t fails, CutGrade grade, bool in_order, Piece *piece)
+{
+	size_t		start = piece->start;
+	size_t		fits = start;
+	int64_t		n_fails = 0;	/* tokens up to fails; 0: not counted */
+
+	for (int n_tries = 0;; n_tries++)
+	{
+		size_t		highest = fails <= reach ? fails - 1 : reach;
+		size_t		to = fits + (highest - fits + 1) / 2;
+		size_t		end;
+		int64_t		n_tokens;
+		EmbStatus	status;
+
+		in_order = in_order && n_tries < TRIES_IN_ORDER;
+		if (in_order)
+			to = highest;
+		else if (n_fails > 0 && n_tries % 2 == 0)
+			to = start + (size_t) ((double) (fails - start) * c->n_max / (double) n_fails);
+		to = to < fits ? fits : to > highest ? highest : to;
+		status = last_cut(c, fits, to, grade, true, &end);
+		if (status == EMB_OK && end == fits && to < highest)
+		{
+			status = first_cut(c, to, highest + 1, grade, true, &end);
+			if (end > highest)
+				end = fits;
+		}
+		if (status != EMB_OK)
+			return status;
+		if (end == fits)
+			break;
+		if ((status = count_piece(c, start, end, c->n_max, &n_tokens)) != EMB_OK)
+			return status;
+		if (n_tokens <= c->n_max)
+		{
+			fits = end;
+			piece->n_tokens = n_tokens;
+			if (in_order)
+				break;
+		}
+		else
+		{
+			fails = end;
+			n_fails = n_tokens;
+		}
+	}
+	piece->end = fits;
+	return EMB_OK;
+}
+
+/*
+ * How far from start more than room tokens reach (then *is_beyond), or the end
+ * of the text where there are not so many. Words without end may be read as a whole
+ * before one of their tokens is certain (of "aaaa..." by a unigram tokenizer), so
+ * the text is read in growing windows, and inside such a word the window's
+ * tokens tell about how far (*is_about), rather too far.
+ */
+static EmbStatus
+find_reach(Cutter *c, size_t start, int32_t room, size_t *reach, bool *is_beyond, bool *is_about)
+{
+	size_t		rest = c->len - start;
+	size_t		window = (size_t) room * BYTES_PER_TOKEN + BYTES_AT_LEAST;
+
+	*is_about = false;
+	for (;; window *= 4)
+	{
+		size_t		end = window < rest ? align_back(c, start + window) : c->len;
+		size_t		last_word = align_back(c, end > start + WORD_BYTES_MAX ? end - WORD_BYTES_MAX : start);
+		size_t		n_read,
+					word_end;
+		int64_t		n_tokens;
+		EmbStatus	status = count_bare(c, start, end, room, &n_tokens, &n_read);
+
+		if (status != EMB_OK)
+			return status;
+		*reach = start + n_read;
+		*is_beyond = n_tokens > room;
+		if (!*is_beyond && end < c->len)
+			continue;
+		if (*reach < end || end == c->len)
+			return EMB_OK;
+		status = last_cut(c, last_word, end - 1, CUT_WORD, true, &word_end);
+		if (status != EMB_OK || word_end == last_word)
+		{
+			size_t		about = (size_t) ((double) (end - start) / (double) n_tokens * room) * 2 + BYTES_PER_TOKEN;
+
+			*reach = about < end - start ? align_back(c, start + about) : end;
+			*is_beyond = false;
+			*is_about = true;
+			return status;
+		}
+	}
+}
+
+/* The piece that starts at piece->start: as long as fits, cut as well as it goes. */
+static EmbStatus
+find_end(Cutter *c, Piece *piece)
+{
+	int32_t		room = c->n_max - c->n_around;
+	size_t		start = piece->start;
+	size_t		fails = SIZE_MAX;
+	size_t		reach;
+	bool		is_beyond,
+				is_about;
+	EmbStatus	status = find_reach(c, start, room, &reach, &is_beyond, &is_about);
+
+	/* what ends before spaces at reach has as many tokens */
+	if (status == EMB_OK && is_beyond)
+		status = last_cut(c, start, reach, CUT_ANYWHERE, true, &fails);
+	if (fails == start)
+		fails = SIZE_MAX;
+	piece->end = start;
+	for (int grade = CUT_WORD; status == EMB_OK && piece->end == start && grade >= CUT_ANYWHERE; grade--)
+		status = find_longest(c, reach, fails, (CutGrade) grade, !is_about, piece);
+	if (status == EMB_OK && piece->end == start)
+		return emb_error(c->err, EMB_ERR_INVALID_ARGUMENT, "the character at byte %zu of the text has more tokens than the %d that a chunk has for text",
+						 start, room);
+	return status;
+}
+
+/* ---------------------------------------------------------------- starts */
+
+/*
+ * Where the next piece starts so that it repeats at most c->overlap tokens of
+ * the last one: at the first such cut behind its start. Words stay whole,
+ * unless the last piece ended inside one.
+ */
+static EmbStatus
+find_overlap(Cutter *c, const Piece *last, size_t *start)
+{
+	CutGrade	grade = grade_at(c, last->end);
+	size_t		fails = last->start;
+	size_t		fits = last->end;
+	bool		failed = false,
+				fitted = false;
+	int64_t		n_text = last->n_tokens > c->n_around ? last->n_tokens - c->n_around : 1;
+	size_t		token_bytes = (last->end - last->start) / (size_t) n_text + 1;
+	size_t		step = 4 * token_bytes;
+	size_t		guess = c->overlap < (int64_t) ((last->end - last->start) / token_bytes)
+		? last->end - c->overlap * token_bytes : last->start + 1;
+
+	/* Counts lie near each other around the guess: from there in growing steps, then by bisection. */
+	while (c->overlap > 0)
+	{
+		size_t		n_read;
+		size_t		at;
+		int64_t		n_tokens;
+		EmbStatus	status = first_cut(c, guess - 1, fits, grade, false, &at);
+
+		if (status == EMB_OK && (at == fits || at <= fails))
+		{
+			status = last_cut(c, fails, guess, grade, false, &at);
+			if (at == fails || at >= fits)
+				break;
+		}
+		if (status == EMB_OK)
+			status = count_bare(c, at, last->end, c->overlap, &n_tokens, &n_read);
+		if (status != EMB_OK)
+			return status;
+		if (n_tokens <= c->overlap)
+		{
+			fits = at;
+			fitted = true;
+			guess = failed || fits - fails <= step ? fails + (fits - fails + 1) / 2 : fits - step;
+		}
+		else
+		{
+			fails = at;
+			failed = true;
+			guess = fitted || fits - fails <= step ? fails + (fits - fails + 1) / 2 : fails + step;
+		}
+		step *= 2;
+	}
+	*start = fits;
+	return skip_spaces(c, start);
+}
+
+/* ---------------------------------------------------------------- chunks */
+
+static EmbStatus
+open_cutter(Cutter *c, const EmbModel *model, const EmbChunking *how, const char *text, size_t len,
+			const EmbAllocator *mem, const EmbStop *stop, EmbError *err)
+{
+	int64_t		n_around;
+	EmbStatus	status = emb_model_count_tokens(model, how->prompt, "", 0, mem, stop, &n_around, err);
+
+	if (status != EMB_OK)
+		return status;
+	*c = (Cutter) {.model = model, .text = (const uint8_t *) text, .len = len, .overlap = how->overlap,
+		.mem = mem, .stop = stop, .err = err, .chars_left = STOP_CHARS};
+	c->prompt = emb_model_prompt(model, how->prompt, &c->prompt_bytes);
+	c->n_max = how->max_tokens < model->info.max_tokens ? how->max_tokens : model->info.max_tokens;
+	if (c->n_max <= n_around)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "chunks of %d tokens have no room beside the model's %lld tokens of prompt and special tokens",
+						 c->n_max, (long long) n_around);
+	c->n_around = (int32_t) n_around;
+	if (how->overlap < 0 || how->overlap >= c->n_max - c->n_around)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "an overlap of %d tokens is not from 0 to %d: chunks of %d tokens have %d of text",
+						 how->overlap, c->n_max - c->n_around - 1, c->n_max, c->n_max - c->n_around);
+	return EMB_OK;
+}
+
+/* The piece behind last (of no tokens: nothing to repeat); empty where nothing but spaces is left. */
+static EmbStatus
+next_piece(Cutter *c, const Piece *last, Piece *piece)
+{
+	EmbStatus	status;
+
+	piece->start = last->end;
+	piece->n_tokens = 0;
+	status = skip_spaces(c, &piece->start);
+	piece->end = piece->start;
+	if (status != EMB_OK || piece->start == c->len)
+		return status;
+	if (c->overlap > 0 && last->n_tokens > 0)
+	{
+		size_t		behind = piece->start;
+
+		status = find_overlap(c, last, &piece->start);
+		if (status == EMB_OK)
+			status = find_end(c, piece);
+		if (status != EMB_OK || piece->end > last->end)
+			return status;
+		/* the next word has no room beside what is repeated */
+		piece->start = behind;
+	}
+	return find_end(c, piece);
+}
+
+/* Whether the piece is nothing but characters that the tokenizer drops. */
+static EmbStatus
+is_void(Cutter *c, const Piece *piece, bool *result)
+{
+	int64_t		n_tokens = 1;
+	size_t		n_read;
+	EmbStatus	status = EMB_OK;
+
+	/* a prompt may grow together with the text, so that this says little */
+	if (piece->n_tokens <= c->n_around)
+		status = count_bare(c, piece->start, piece->end, 0, &n_tokens, &n_read);
+	*result = n_tokens == 0;
+	return status;
+}
+
+EmbStatus
+emb_model_next_chunk(const EmbModel *model, const EmbChunking *how, const char *text, size_t len,
+					 const EmbAllocator *mem, const EmbStop *stop, EmbChunk *chunk, EmbError *err)
+{
+	Piece		last = {chunk->start, chunk->end, chunk->n_tokens};
+	Piece		piece;
+	bool		is_dropped;
+	Cutter		c;
+	EmbStatus	status = open_cutter(&c, model, how, text, len, mem, stop, err);
+
+	if (status != EMB_OK)
+		return status;
+	do
+	{
+		status = next_piece(&c, &last, &piece);
+		if (status == EMB_OK && piece.end == piece.start)
+		{
+			chunk->n_tokens = 0;
+			return EMB_OK;
+		}
+		if (status == EMB_OK)
+			status = is_void(&c, &piece, &is_dropped);
+		if (status != EMB_OK)
+			return status;
+		last = (Piece) {piece.start, piece.end, 0};
+	} while (is_dropped);
+	status = add_chars(&c, chunk->start, piece.start, &chunk->start_char);
+	chunk->end_char = chunk->start_char;
+	if (status == EMB_OK)
+		status = add_chars(&c, piece.start, piece.end, &chunk->end_char);
+	chunk->start = piece.start;
+	chunk->end = piece.end;
+	chunk->n_tokens = (int32_t) piece.n_tokens;
+	return status;
+}
