@@ -304,6 +304,16 @@ AS 'MODULE_PATHNAME', 'embed_info' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COS
 COMMENT ON FUNCTION embed_info(pg_catalog.text, pg_catalog.text)
 IS 'tokens of a text, how many the model reads, and whether embed() would cut it';
 
+CREATE FUNCTION embed_chunks(input pg_catalog.text, max_tokens pg_catalog.int4, overlap pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, start_char pg_catalog.int4, end_char pg_catalog.int4, tokens pg_catalog.int4, chunk pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_chunks' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 ROWS 20;
+COMMENT ON FUNCTION embed_chunks(pg_catalog.text, pg_catalog.int4, pg_catalog.int4)
+IS 'a text cut into chunks of at most so many tokens, by the default model';
+
+CREATE FUNCTION embed_chunks(input pg_catalog.text, max_tokens pg_catalog.int4, overlap pg_catalog.int4, model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, start_char pg_catalog.int4, end_char pg_catalog.int4, tokens pg_catalog.int4, chunk pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_chunks' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1000 ROWS 20;
+COMMENT ON FUNCTION embed_chunks(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text)
+IS 'a text cut into chunks of at most so many tokens';
+
 CREATE FUNCTION embed_cosine(a pg_catalog.float4[], b pg_catalog.float4[]) RETURNS pg_catalog.float4
 AS 'MODULE_PATHNAME', 'embed_cosine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 COMMENT ON FUNCTION embed_cosine(pg_catalog.float4[], pg_catalog.float4[])

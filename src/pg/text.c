@@ -89,6 +89,14 @@ value_prefix_utf8(Datum value, Size want, Size total, size_t *len)
 	return utf8;
 }
 
+const char *
+embed_text_utf8(Datum value, size_t *len)
+{
+	Size		total = toast_raw_datum_size(value) - VARHDRSZ;
+
+	return value_prefix_utf8(value, total, total, len);
+}
+
 EmbEncoded
 embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 				  int32 *ids, MemoryContext scratch)
