@@ -79,17 +79,6 @@ my $state_sql = q{
 		WHERE NOT EXISTS (SELECT FROM _embed.model m WHERE m.name = a.name)};
 my $hash_sql = q{SELECT name || ' ' || md5(embed('a text', name)::text) FROM embed_models ORDER BY name};
 
-sub wait_for_server
-{
-	for (1 .. 600)
-	{
-		my $status = $node->psql($db, 'SELECT 1', timeout => 20);
-		return if $status == 0;
-		usleep(50_000);
-	}
-	die "the server does not come back (seed $seed)";
-}
-
 # Runs the operation, ends it after $delay_s; whether it was ended.
 sub run_round
 {
@@ -115,7 +104,7 @@ sub run_round
 	$node->stop('immediate') if $end eq 'immediate stop';
 	my ($status) = finish_psql($psql);
 	$node->start if $end =~ /server|stop/;
-	wait_for_server() if $end eq 'kill -9 of the backend';
+	wait_for_server($node, $db) if $end eq 'kill -9 of the backend';
 	return $status != 0;
 }
 

@@ -1,6 +1,7 @@
 # A disk that is full or bad, a directory that cannot be written, no memory: each
 # system call on our files fails in turn, at each place where it is made
-# (test/tools/faulty.c). Then the real things: a full file system, a read-only
+# (test/tools/faulty.c); a cancel at each of them, kill -9 at some of them
+# (EMBED_KILLS: at how many, 1000 for all). Then the real things: a full file system, a read-only
 # directory, limits on memory, errors in the middle of aggregates.
 use strict;
 use warnings;
@@ -20,7 +21,7 @@ my $can_inject = system("gcc -O1 -shared -fPIC -o $library $tools/faulty.c -ldl 
 # fsync on: it shall be called, and fail
 $ENV{FAULTY_CONTROL} = $control;
 $ENV{LD_PRELOAD} = $library if $can_inject;
-my $node = new_node('faults', conf => "fsync = on\nmax_connections = 30\n");
+my $node = new_node('faults', conf => "fsync = on\nrestart_after_crash = on\nmax_connections = 30\n");
 delete $ENV{LD_PRELOAD};
 
 import_model($node, $db, 'm', tiny_model('bert-mean-36'));
@@ -68,7 +69,7 @@ my %faults = (
 	short => [ENOSPC], statvfs => [ENOSPC], fallocate => [ ENOSPC, EINTR ], fsync => [ EIO, ENOSPC ], rename => [ EACCES, ENOSPC ],
 	link => [ EACCES, ENOSPC ], unlink => [EACCES], flock => [ EINTR, EIO ], fstat => [EIO], futimens => [EROFS], pread => [ EIO, EINTR ],
 	mmap => [ENOMEM], ftruncate => [ENOSPC]);
-my %states = map { $_ => 1 } qw(53100 53000 53200 58030 42501);
+my %states = map { $_ => 1 } qw(53100 53000 53200 58030 42501 57014);
 
 # One try of each [ call, n, errno ], in one psql; for each [ whether it was met, SQLSTATE, complaints ].
 sub try_faults
@@ -104,6 +105,22 @@ sub try_faults
 	return @results;
 }
 
+# The backend dies at the n-th call and takes the others with it; complaints once the server is back.
+sub kill_at
+{
+	my ($name, $n) = @_;
+	my ($before, $database, $sql, $after) = @{ $operation{$name} };
+
+	unlink "$control.hit";
+	finish_psql(start_psql($node, $db, "$before\n\\c $database\n\\o $control\n\\qecho any $n -9\n\\o\n$sql\n"));
+	spit($control, "none\n");
+	wait_for_server($node, $db);
+	my @complaints = -e "$control.hit" ? () : ('not met');
+	push @complaints, grep { $_ ne '' } split /\n/, query($node, $db, $complaints_sql);
+	$node->psql($db, $after, on_error_stop => 0) if $after ne '';
+	return (@complaints, grep { $_ ne '' } split /\n/, query($node, $db, $left_sql));
+}
+
 if ($can_inject)
 {
 	for my $name (sort keys %operation)
@@ -134,7 +151,38 @@ if ($can_inject)
 		is_deeply(\@bad, [], "$name: $n_tried faults, $n_errors errors, each with its SQLSTATE, nothing left, and it works again");
 		cmp_ok($n_tried, '>=', 10, '... faults were met');
 	}
+	# Cancel at each of these calls in turn, then kill -9 at some: each costs a restart.
+	my @kills;
+	for my $name (sort keys %operation)
+	{
+		my ($n, $n_cancelled, $all_hit, @bad) = (0, 0, 1);
+
+		while ($all_hit)
+		{
+			my @results = try_faults($name, map { [ 'any', $_, -2 ] } $n + 1 .. $n + 25);
+
+			for (@results)
+			{
+				my ($hit, $state, @complaints) = @$_;
+				push @bad, @complaints;
+				$hit ? $n++ : ($all_hit = 0);
+				$n_cancelled++ if defined $state;
+			}
+		}
+		is_deeply(\@bad, [], "$name: cancelled at each of $n calls, $n_cancelled times before the end: nothing left, and it works again");
+		push @kills, map { [ $name, $_ ] } 1 .. $n;
+	}
+	my $n_kills = $ENV{EMBED_KILLS} || 12;
+	my @killed_bad;
+	$n_kills = @kills if $n_kills > @kills;
+	for my $i (1 .. $n_kills)
+	{
+		my ($name, $n) = @{ $kills[ int(($i - rand) * @kills / $n_kills) ] };
+		push @killed_bad, map { "$name, kill -9 at call $n: $_" } kill_at($name, $n);
+	}
+	is_deeply(\@killed_bad, [], "kill -9 at $n_kills of " . @kills . ' calls: whole or not there, nothing left, the same vectors');
 	is_deeply([ complaints() ], [], 'everything is whole');
+	$postmaster = query($node, $db, 'SELECT pg_postmaster_start_time()');
 }
 else
 {
@@ -295,5 +343,5 @@ else
 }
 
 is(query($node, $db, 'SELECT pg_postmaster_start_time()'), $postmaster, 'nothing crashed');
-unlike(slurp($node->logfile), qr/PANIC|TRAP|was terminated by signal/, 'nothing crashed, says the log');
+unlike(slurp($node->logfile), qr/PANIC|TRAP|was terminated by signal (?!9:)/, 'nothing crashed but what was killed, says the log');
 done_testing();

@@ -20,7 +20,7 @@ use Test::More;
 
 our @EXPORT = qw(new_node test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
   import_model query error_of image_files read_jsonl read_npy load_table quote
-  skip_loudly start_psql finish_psql kill_server max_difference installed_rows);
+  skip_loudly start_psql finish_psql kill_server wait_for_server max_difference installed_rows);
 
 # Servers 13 and 14 ship these modules under older names.
 our $cluster_class;
@@ -262,6 +262,20 @@ sub kill_server
 	unlink $pid_file, "$socket_dir/.s.PGSQL.$port.lock";
 	$node->{_pid} = undef;
 	return;
+}
+
+# Until it answers again behind a crash. Not by ->psql: IPC::Run dies when it writes to a psql that cannot connect.
+sub wait_for_server
+{
+	my ($node, $db) = @_;
+
+	for (1 .. 1200)
+	{
+		my ($out, $err) = ('', '');
+		return if IPC::Run::run([ 'psql', '-X', '-A', '-t', '-d', $node->connstr($db), '-c', 'SELECT 1' ], '<' => \undef, '>' => \$out, '2>' => \$err);
+		select undef, undef, undef, 0.05;
+	}
+	die 'the server does not come back';
 }
 
 # A psql that runs beside the test; finish_psql waits and gives (status, stdout, stderr).

@@ -10,13 +10,15 @@
  * The control file holds "CALL N ERRNO": in each process the N-th such call,
  * counted from 1, fails; N = 0: all of them. "short" instead of "write" writes
  * half of the bytes first and then fails; "statvfs" succeeds and says that the
- * disk is full. When a call fails, the line is added to "CONTROL.hit". No control
+ * disk is full. CALL "any" counts all of them. A negative ERRNO is a signal that
+ * the process sends itself before the call. When a call fails, the line is added to "CONTROL.hit". No control
  * file or another text in it, no faults.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -58,7 +60,7 @@ fd_is_ours(int fd)
 	return is_ours(path);
 }
 
-/* The errno this call shall fail with, or 0. System calls are made directly: ours must not count. */
+/* The errno this call shall fail with, or 0; a signal is sent here. System calls are made directly: ours must not count. */
 static int
 fault(const char *call)
 {
@@ -86,7 +88,7 @@ fault(const char *call)
 		strcpy(seen, text);
 		count = 0;
 	}
-	if (sscanf(text, "%31s %d %d", name, &n, &error) != 3 || strcmp(name, call) != 0)
+	if (sscanf(text, "%31s %d %d", name, &n, &error) != 3 || (strcmp(name, "any") != 0 && strcmp(name, call) != 0))
 		return 0;
 	count++;
 	if (n != 0 && count != n)
@@ -97,6 +99,11 @@ fault(const char *call)
 	{
 		(void) !syscall(SYS_write, fd, text, strlen(text));
 		syscall(SYS_close, fd);
+	}
+	if (error < 0)
+	{
+		(void) kill(getpid(), -error);
+		return 0;
 	}
 	return error;
 }
