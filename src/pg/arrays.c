@@ -18,6 +18,7 @@
 
 #include "pg/batch.h"
 #include "pg/callsite.h"
+#include "pg/restore.h"
 #include "pg/rows.h"
 #include "pg/vector.h"
 
@@ -91,11 +92,14 @@ embed_array(PG_FUNCTION_ARGS)
 	AnyArrayType *input = PG_GETARG_ANY_ARRAY_P(0);
 	int32		n = embed_array_length(input);
 	EmbedSite  *site = embed_site(fcinfo);
-	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	const EmbedModelRef *ref;
 	MatrixSink	matrix;
 	EmbedBatchSink sink = {&matrix, matrix_reserve, matrix_done};
 	ArrayType  *result;
 
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 1);
 	if (n == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(FLOAT4OID));
 	matrix.dim = ref->info->dim;

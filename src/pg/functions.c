@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 
 #include "pg/callsite.h"
+#include "pg/restore.h"
 #include "pg/text.h"
 #include "pg/vector.h"
 
@@ -27,10 +28,14 @@ static Datum
 vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
 {
 	EmbedSite  *site = embed_site(fcinfo);
-	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	const EmbedModelRef *ref;
 	float	   *elements;
-	ArrayType  *result = embed_vector_new(ref->info->dim, &elements);
+	ArrayType  *result;
 
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 1);
+	result = embed_vector_new(ref->info->dim, &elements);
 	embed_site_embed(site, ref, prompt, PG_GETARG_DATUM(0), elements);
 	PG_RETURN_ARRAYTYPE_P(result);
 }
@@ -54,10 +59,15 @@ Datum
 embed_tokens(PG_FUNCTION_ARGS)
 {
 	EmbedSite  *site = embed_site(fcinfo);
-	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
-	EmbEncoded	encoded = embed_site_encode(site, ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0));
-	Datum	   *ids = palloc(Max(encoded.n_ids, 1) * sizeof(Datum));
+	const EmbedModelRef *ref;
+	EmbEncoded	encoded;
+	Datum	   *ids;
 
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 1);
+	encoded = embed_site_encode(site, ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0));
+	ids = palloc(Max(encoded.n_ids, 1) * sizeof(Datum));
 	for (int32 i = 0; i < encoded.n_ids; i++)
 		ids[i] = Int32GetDatum(site->ids[i]);
 	PG_RETURN_ARRAYTYPE_P(construct_array(ids, encoded.n_ids, INT4OID, sizeof(int32), true, TYPALIGN_INT));
@@ -68,13 +78,16 @@ Datum
 embed_info(PG_FUNCTION_ARGS)
 {
 	EmbedSite  *site = embed_site(fcinfo);
-	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	const EmbedModelRef *ref;
 	MemoryContext scratch;
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
 	int64		n_tokens;
 
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 1);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);

@@ -20,6 +20,7 @@
 
 #include "pg/batch.h"
 #include "pg/callsite.h"
+#include "pg/restore.h"
 #include "pg/rows.h"
 #include "pg/vector.h"
 
@@ -34,12 +35,18 @@ Datum
 embed_rerank_pair(PG_FUNCTION_ARGS)
 {
 	EmbedSite  *site = embed_rerank_site(fcinfo);
-	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 2);
-	uint64		begun = embed_stat_begin(ref->stat);
-	EmbEncoded	encoded = embed_site_read_pair(site, ref, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
-	EmbSequence seq = {site->ids, encoded.n_ids, site->type_ids};
+	const EmbedModelRef *ref;
+	uint64		begun;
+	EmbEncoded	encoded;
+	EmbSequence seq;
 	float		logit;
 
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 2);
+	begun = embed_stat_begin(ref->stat);
+	encoded = embed_site_read_pair(site, ref, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
+	seq = (EmbSequence) {site->ids, encoded.n_ids, site->type_ids};
 	embed_compute(ref, &seq, 1, &logit);
 	embed_stat_call(ref->stat, begun);
 	PG_RETURN_FLOAT4(emb_score(logit));
@@ -166,9 +173,12 @@ Datum
 embed_rerank_array(PG_FUNCTION_ARGS)
 {
 	EmbedSite  *site = embed_rerank_site(fcinfo);
-	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 2);
+	const EmbedModelRef *ref;
 	Documents	docs = {0};
 
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 2);
 	read_documents(PG_GETARG_ANY_ARRAY_P(1), &docs);
 	check_array_size(docs.n);
 	score_documents(site, ref, PG_GETARG_DATUM(0), &docs);

@@ -17,11 +17,24 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "miscadmin.h"
 
 typedef struct EmbedRestoreWait
 {
 	TimestampTz helped_at;		/* when another session was last seen at work */
 } EmbedRestoreWait;
+
+/*
+ * Whether this is pg_upgrade, which makes the schema while tables are empty. No
+ * data is computed then, but defining an index or a partition key folds calls of
+ * constants, and their model is not there yet: they give NULL, which is
+ * forgotten as soon as the definition is checked.
+ */
+static inline bool
+embed_in_upgrade(void)
+{
+	return IsBinaryUpgrade;
+}
 
 /* Whether this session loads a dump, by the settings that every dump begins with. */
 extern bool embed_in_restore(void);
