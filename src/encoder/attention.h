@@ -26,7 +26,8 @@ typedef struct EmbAttention
 	const float *v;				/* [n_tokens, d] */
 	int32_t		n_tokens;
 	const float *bias;			/* [EMB_DISTANCES] by key - query, or NULL */
-	int32_t		first;			/* the token that the first query is of: for bias only */
+	int32_t		first;			/* the token that the first query is of: for bias and window */
+	int32_t		window;			/* a query sees keys so far to each side; 0: all */
 	float	   *out;			/* [n_queries, d]; may be q */
 	void	   *scratch;		/* 64-byte aligned, as many bytes as the function below says */
 } EmbAttention;

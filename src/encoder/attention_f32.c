@@ -173,6 +173,83 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s,
 	return true;
 }
 
+/*
+ * A window's queries go in blocks of WINDOW_QUERIES, counted from the text's
+ * start: which keys a block reads, and with them the order of a query's sums,
+ * does not depend on the part of a text that a thread has.
+ */
+#define WINDOW_QUERIES	QUERIES_MIN
+
+/* Softmax of a query's scores of keys start, start + 1, .. over those in its window; the others become 0. */
+static float
+weigh_window(EmbWork *work, const EmbAttention *a, int32_t query, int32_t start, int32_t end, float *scores)
+{
+	int32_t		lo = query - a->window > start ? query - a->window - start : 0;
+	int32_t		hi = (query + a->window < end - 1 ? query + a->window + 1 : end) - start;
+
+	memset(scores, 0, lo * sizeof(float));
+	memset(scores + hi, 0, (end - start - hi) * sizeof(float));
+	return work->kernels->softmax_f32(scores + lo, hi - lo, 1.0f / sqrtf((float) a->head_size));
+}
+
+/* n_queries queries, of token first on, that are in one block, which begins at token block. */
+static bool
+attend_window(EmbWork *work, const EmbAttention *a, const Scratch *s,
+			  const float *q, int32_t block, int32_t first, int32_t n_queries, float *out)
+{
+	int32_t		start = block > a->window ? (block - a->window) / EMB_PANEL * EMB_PANEL : 0;
+	int64_t		beyond = (int64_t) block + WINDOW_QUERIES + a->window;
+	int32_t		end = beyond < a->n_tokens ? (int32_t) beyond : a->n_tokens;
+	size_t		n_scores = round_up(end - start);
+	size_t		n_out = round_up(a->head_size);
+	float		sums[WINDOW_QUERIES];
+	EmbGemmF32	g = {
+		.n_rows = n_queries, .n_in = a->head_size, .n_panels = (int32_t) (n_scores / EMB_PANEL),
+		.a = q, .a_stride = a->stride, .b = s->keys + (size_t) start * a->head_size, .c = s->scores, .c_stride = n_scores
+	};
+
+	if (!emb_work_multiply(work, &g, NULL))
+		return false;
+	for (int32_t i = 0; i < n_queries; i++)
+		sums[i] = weigh_window(work, a, first + i, start, end, s->scores + i * n_scores);
+	if (!emb_work_spend(work, (int64_t) n_queries * (end - start) * MACS_PER_EXP))
+		return false;
+	for (size_t c = 0; c < n_out; c += EMB_PANEL)
+	{
+		g = (EmbGemmF32) {
+			.n_rows = n_queries, .n_in = end - start, .n_panels = 1,
+			.a = s->scores, .a_stride = n_scores, .b = s->values + c * a->n_tokens + (size_t) start * EMB_PANEL,
+			.c = s->out + c, .c_stride = n_out
+		};
+		if (!emb_work_multiply(work, &g, NULL))
+			return false;
+	}
+	for (int32_t i = 0; i < n_queries; i++)
+	{
+		work->kernels->div_f32(s->out + i * n_out, a->head_size, sums[i]);
+		memcpy(out + i * a->stride, s->out + i * n_out, a->head_size * sizeof(float));
+	}
+	return true;
+}
+
+static bool
+attend_windows(EmbWork *work, const EmbAttention *a, const Scratch *s)
+{
+	int32_t		end = a->first + a->n_queries;
+
+	for (int32_t i = a->first; i < end;)
+	{
+		int32_t		block = i / WINDOW_QUERIES * WINDOW_QUERIES;
+		int32_t		n = (block + WINDOW_QUERIES < end ? block + WINDOW_QUERIES : end) - i;
+		size_t		at = (i - a->first) * a->stride;
+
+		if (!attend_window(work, a, s, a->q + at, block, i, n, a->out + at))
+			return false;
+		i += n;
+	}
+	return true;
+}
+
 bool
 emb_attention_f32(EmbWork *work, const EmbAttention *a)
 {
@@ -183,6 +260,8 @@ emb_attention_f32(EmbWork *work, const EmbAttention *a)
 	if (!pack_keys(work, a->k, a->stride, a->head_size, a->n_tokens, s.keys) ||
 		!pack_values(work, a->v, a->stride, a->head_size, a->n_tokens, s.values))
 		return false;
+	if (a->window > 0 && a->window < a->n_tokens)
+		return attend_windows(work, a, &s);
 	for (int32_t i = 0; i < a->n_queries; i += block)
 	{
 		int32_t		n = a->n_queries - i < block ? a->n_queries - i : block;

@@ -7,6 +7,10 @@
  *			c = attention(x Wq, x Wk, x Wv)
  *			x = norm(c Wo + x)
  *			x = norm(act(x Wu) Wd + x)
+ *
+ *		and what later families make of it: positions that rotate queries and
+ *		keys, norms before and not behind a half of the layer, act(x Wg) * (x Wu),
+ *		layers that see a window.
  */
 #include <string.h>
 
@@ -41,6 +45,8 @@ lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_long
 
 	w->sum = take(base, at, chunk * pass->stride * sizeof(float));
 	w->wide = take(base, at, chunk * pass->wide_stride * sizeof(float));
+	if (bert->norms_first)
+		w->normed = take(base, at, chunk * pass->stride * sizeof(float));
 	if (i8)
 	{
 		w->q_in = take(base, at, chunk * pass->q_stride);
@@ -71,7 +77,7 @@ emb_bert_lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32
 	pass->n_longest = n_longest;
 	pass->chunk_rows = n_tokens < EMB_BERT_CHUNK_ROWS ? n_tokens : EMB_BERT_CHUNK_ROWS;
 	pass->stride = emb_bert_round_up(bert->hidden, EMB_PANEL);
-	pass->wide_stride = emb_bert_round_up(bert->intermediate, EMB_PANEL);
+	pass->wide_stride = emb_bert_round_up(emb_bert_wide(bert), EMB_PANEL);
 	pass->q_stride = emb_bert_round_up(bert->hidden, EMB_PACK_I8_K);
 	pass->q_wide_stride = emb_bert_round_up(bert->intermediate, EMB_PACK_I8_K);
 	pass->heads_stride = bert->n_heads * emb_bert_round_up(bert->hidden / bert->n_heads, EMB_GROUP);
@@ -152,7 +158,7 @@ embed_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t first, in
 		load_row(&bert->word_embedding, id, hidden, x);
 		if (bert->n_types > 0)
 			kernels->add_f32(x, bert->type_embedding + type * hidden, bert->hidden);
-		kernels->add_norm_f32(x, bert->position_embedding + position * hidden,
+		kernels->add_norm_f32(x, bert->position_embedding == NULL ? NULL : bert->position_embedding + position * hidden,
 							  bert->embedding_norm.gamma, bert->embedding_norm.beta,
 							  bert->ln_eps, bert->hidden, x);
 		if (!emb_work_spend(&w->work, 8 * (int64_t) hidden))
@@ -185,6 +191,117 @@ seq_of_row(const EmbBatch *batch, int32_t i)
 			hi = mid - 1;
 	}
 	return lo;
+}
+
+/* ------------------------------------------- what later families changed */
+
+bool
+emb_bert_norm_rows(EmbBertPass *pass, EmbBertWorker *w, const EmbLayerNorm *norm, int32_t first, int32_t n_rows,
+				   const float **rows)
+{
+	const EmbBert *bert = pass->bert;
+
+	*rows = pass->x + first * pass->stride;
+	if (!bert->norms_first)
+		return true;
+	for (int32_t i = 0; i < n_rows; i++)
+		pass->kernels->add_norm_f32(*rows + i * pass->stride, NULL, norm->gamma, norm->beta, bert->ln_eps, bert->hidden,
+									w->normed + i * pass->stride);
+	*rows = w->normed;
+	return emb_work_spend(&w->work, 8 * (int64_t) n_rows * bert->hidden);
+}
+
+bool
+emb_bert_layer_input(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows, const float **rows)
+{
+	const EmbBert *bert = pass->bert;
+
+	if (layer > 0)
+		return emb_bert_norm_rows(pass, w, bert->layers_i8 != NULL ? &bert->layers_i8[layer].attn_norm
+								  : &bert->layers[layer].attn_norm, first, n_rows, rows);
+	/* the norm of the embeddings comes right before it */
+	*rows = pass->x + first * pass->stride;
+	return true;
+}
+
+bool
+emb_bert_add(EmbBertPass *pass, EmbBertWorker *w, bool is_end, int32_t first, int32_t n_rows)
+{
+	const EmbBert *bert = pass->bert;
+
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		float	   *x = pass->x + (first + i) * pass->stride;
+
+		if (is_end)
+			pass->kernels->add_norm_f32(w->sum + i * pass->stride, x, bert->final_norm.gamma, bert->final_norm.beta,
+										bert->ln_eps, bert->hidden, x);
+		else
+			pass->kernels->add_f32(x, w->sum + i * pass->stride, bert->hidden);
+	}
+	return emb_work_spend(&w->work, 8 * (int64_t) n_rows * bert->hidden);
+}
+
+bool
+emb_bert_gate(EmbBertPass *pass, EmbBertWorker *w, int32_t n_rows)
+{
+	int32_t		n = pass->bert->intermediate;
+
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		float	   *gate = w->wide + i * pass->wide_stride;
+		const float *up = gate + n;
+
+		pass->activate(gate, n);
+		/* products only: any vectorizing gives these bits */
+		for (int32_t k = 0; k < n; k++)
+			gate[k] *= up[k];
+		if (!emb_work_spend(&w->work, 16 * (int64_t) n))
+			return false;
+	}
+	return true;
+}
+
+/* One row: each head's first half with its second. -ffp-contract=off: nothing is fused. */
+static void
+rotate_row(const float *angles, int32_t n_heads, int32_t head_size, float *row)
+{
+	int32_t		half = head_size / 2;
+	const float *cosines = angles;
+	const float *sines = angles + half;
+
+	for (int32_t head = 0; head < n_heads; head++, row += head_size)
+	{
+		for (int32_t i = 0; i < half; i++)
+		{
+			float		a = row[i];
+			float		b = row[half + i];
+
+			row[i] = a * cosines[i] - b * sines[i];
+			row[half + i] = b * cosines[i] + a * sines[i];
+		}
+	}
+}
+
+bool
+emb_bert_rotate(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows, float *rows)
+{
+	const EmbBert *bert = pass->bert;
+	const EmbBatch *batch = pass->batch;
+	int32_t		head_size = bert->hidden / bert->n_heads;
+	const float *table = emb_bert_is_local(bert, layer) ? bert->rotary_local : bert->rotary;
+	int32_t		seq = seq_of_row(batch, first);
+
+	if (bert->rotary == NULL)
+		return true;
+	for (int32_t i = first; i < first + n_rows; i++)
+	{
+		while (i >= batch->offsets[seq + 1])
+			seq++;
+		rotate_row(table + (size_t) (i - batch->offsets[seq]) * head_size, bert->n_heads, head_size,
+				   rows + (i - first) * pass->stride);
+	}
+	return emb_work_spend(&w->work, 4 * (int64_t) n_rows * bert->hidden);
 }
 
 static void

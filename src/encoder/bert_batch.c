@@ -103,6 +103,8 @@ activation_kernel(const EmbKernels *kernels, EmbActivation activation)
 			return kernels->gelu_tanh_f32;
 		case EMB_ACT_RELU:
 			return kernels->relu_f32;
+		case EMB_ACT_SILU:
+			return kernels->silu_f32;
 	}
 	return NULL;
 }

@@ -30,33 +30,44 @@ project_qkv(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, i
 {
 	const EmbBertLayer *l = &pass->bert->layers[layer];
 	size_t		at = first * pass->stride;
-	const float *x = pass->x + at;
+	const float *x;
 
+	if (!emb_bert_layer_input(pass, w, layer, first, n_rows, &x))
+		return false;
 	if (keys_values)
 		emb_bert_observe(pass, EMB_OBSERVE_ATTN_IN, layer, first, n_rows, x, pass->stride);
 	return (!keys_values ||
 			(project(&w->work, &l->key, n_rows, x, pass->stride, NULL, pass->k + at, pass->stride) &&
+			 emb_bert_rotate(pass, w, layer, first, n_rows, pass->k + at) &&
 			 project(&w->work, &l->value, n_rows, x, pass->stride, NULL, pass->v + at, pass->stride))) &&
-		(!queries || project(&w->work, &l->query, n_rows, x, pass->stride, NULL, pass->q + at, pass->stride));
+		(!queries ||
+		 (project(&w->work, &l->query, n_rows, x, pass->stride, NULL, pass->q + at, pass->stride) &&
+		  /* queries alone are those of first tokens, which no rotation turns */
+		  (!keys_values || emb_bert_rotate(pass, w, layer, first, n_rows, pass->q + at))));
 }
 
 static bool
 finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows)
 {
 	const EmbBertLayer *l = &pass->bert->layers[layer];
-	float	   *x = pass->x + first * pass->stride;
+	const EmbBert *bert = pass->bert;
+	const float *x;
 	const float *context = pass->context + first * pass->stride;
 
 	emb_bert_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, context, pass->stride);
 	if (!project(&w->work, &l->attn_out, n_rows, context, pass->stride, NULL, w->sum, pass->stride) ||
-		!emb_bert_add_norm(pass, w, &l->attn_norm, first, n_rows))
+		!(bert->norms_first ? emb_bert_add(pass, w, false, first, n_rows)
+		  : emb_bert_add_norm(pass, w, &l->attn_norm, first, n_rows)) ||
+		!emb_bert_norm_rows(pass, w, &l->ffn_norm, first, n_rows, &x))
 		return false;
 	emb_bert_observe(pass, EMB_OBSERVE_FFN_IN, layer, first, n_rows, x, pass->stride);
-	if (!project(&w->work, &l->ffn_up, n_rows, x, pass->stride, pass->activate, w->wide, pass->wide_stride))
+	if (!project(&w->work, &l->ffn_up, n_rows, x, pass->stride, bert->gated ? NULL : pass->activate, w->wide, pass->wide_stride) ||
+		(bert->gated && !emb_bert_gate(pass, w, n_rows)))
 		return false;
 	emb_bert_observe(pass, EMB_OBSERVE_FFN_MID, layer, first, n_rows, w->wide, pass->wide_stride);
 	return project(&w->work, &l->ffn_down, n_rows, w->wide, pass->wide_stride, NULL, w->sum, pass->stride) &&
-		emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows);
+		(bert->norms_first ? emb_bert_add(pass, w, layer == bert->n_layers - 1, first, n_rows)
+		 : emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows));
 }
 
 bool
@@ -77,6 +88,7 @@ emb_bert_attend_f32(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t he
 		.n_tokens = offsets[seq + 1] - offsets[seq],
 		.bias = pass->bert->distance_bias == NULL ? NULL : pass->bert->distance_bias + (size_t) head * EMB_DISTANCES,
 		.first = first,
+		.window = emb_bert_is_local(pass->bert, pass->layer) ? pass->bert->window : 0,
 		.out = q,
 		.scratch = w->attention
 	};

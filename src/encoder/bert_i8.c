@@ -79,19 +79,25 @@ act_kind(EmbActivation activation)
 			return EMB_ACT_KIND_GELU_TANH;
 		case EMB_ACT_RELU:
 			return EMB_ACT_KIND_RELU;
+		case EMB_ACT_SILU:		/* behind gates, which are activated apart */
+			break;
 	}
 	return EMB_ACT_KIND_NONE;
 }
 
-/* One of query, key, value: the product of quantized rows, and at once its codes for attention. */
+/*
+ * One of query, key, value: the product of quantized rows, and at once its
+ * codes for attention; rotated as of this layer, or with -1 not.
+ */
 static bool
-project_heads(EmbBertPass *pass, EmbBertWorker *w, const EmbLinearI8 *linear, int32_t zero,
+project_heads(EmbBertPass *pass, EmbBertWorker *w, const EmbLinearI8 *linear, int32_t zero, int32_t rotated_layer,
 			  int32_t first, int32_t n_rows, const EmbBertHeads *heads)
 {
 	const EmbBert *bert = pass->bert;
 	int32_t		n_tokens = pass->batch->offsets[pass->batch->n_seqs];
 
-	if (!project(w, linear, n_rows, w->q_in, pass->q_stride, w->sum, pass->stride))
+	if (!project(w, linear, n_rows, w->q_in, pass->q_stride, w->sum, pass->stride) ||
+		(rotated_layer >= 0 && !emb_bert_rotate(pass, w, rotated_layer, first, n_rows, w->sum)))
 		return false;
 	for (int32_t i = 0; i < n_rows; i++)
 		pass->kernels->quantize_heads(w->sum + i * pass->stride, bert->n_heads, bert->hidden / bert->n_heads, zero,
@@ -106,11 +112,15 @@ project_qkv(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, i
 {
 	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
 
-	return quantize_hidden(pass, w, pass->x + first * pass->stride, l->attn_in_factor, n_rows) &&
+	const float *x;
+
+	/* queries alone are those of first tokens, which no rotation turns */
+	return emb_bert_layer_input(pass, w, layer, first, n_rows, &x) &&
+		quantize_hidden(pass, w, x, l->attn_in_factor, n_rows) &&
 		(!keys_values ||
-		 (project_heads(pass, w, &l->key, 0, first, n_rows, &pass->k_heads) &&
-		  project_heads(pass, w, &l->value, 0, first, n_rows, &pass->v_heads))) &&
-		(!queries || project_heads(pass, w, &l->query, EMB_I8_ZERO, first, n_rows, &pass->q_heads));
+		 (project_heads(pass, w, &l->key, 0, layer, first, n_rows, &pass->k_heads) &&
+		  project_heads(pass, w, &l->value, 0, -1, first, n_rows, &pass->v_heads))) &&
+		(!queries || project_heads(pass, w, &l->query, EMB_I8_ZERO, keys_values ? layer : -1, first, n_rows, &pass->q_heads));
 }
 
 static bool
@@ -120,11 +130,17 @@ project_qkv_exact(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t fi
 	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
 	size_t		at = first * pass->stride;
 
-	return quantize_hidden(pass, w, pass->x + at, l->attn_in_factor, n_rows) &&
+	const float *x;
+
+	return emb_bert_layer_input(pass, w, layer, first, n_rows, &x) &&
+		quantize_hidden(pass, w, x, l->attn_in_factor, n_rows) &&
 		(!keys_values ||
 		 (project(w, &l->key, n_rows, w->q_in, pass->q_stride, pass->k + at, pass->stride) &&
+		  emb_bert_rotate(pass, w, layer, first, n_rows, pass->k + at) &&
 		  project(w, &l->value, n_rows, w->q_in, pass->q_stride, pass->v + at, pass->stride))) &&
-		(!queries || project(w, &l->query, n_rows, w->q_in, pass->q_stride, pass->q + at, pass->stride));
+		(!queries ||
+		 (project(w, &l->query, n_rows, w->q_in, pass->q_stride, pass->q + at, pass->stride) &&
+		  (!keys_values || emb_bert_rotate(pass, w, layer, first, n_rows, pass->q + at))));
 }
 
 static bool
@@ -165,6 +181,9 @@ widen(EmbBertPass *pass, EmbBertWorker *w, const EmbBertLayerI8 *l, int32_t n_ro
 	int32_t		n = pass->bert->intermediate;
 	EmbGemmI8	g = product(w, &l->ffn_up, n_rows, w->q_in, pass->q_stride, w->wide, pass->wide_stride);
 
+	if (pass->bert->gated)
+		return emb_work_multiply_i8(&w->work, &g) && emb_bert_gate(pass, w, n_rows) &&
+			quantize_rows(pass, w, w->wide, pass->wide_stride, l->ffn_mid_factor, n, n_rows, w->q_wide, pass->q_wide_stride);
 	g.act = act_kind(pass->bert->activation);
 	if (n % EMB_PANEL != 0)
 		/* the factors do not reach to the end of the last panel */
@@ -186,16 +205,20 @@ static bool
 finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows)
 {
 	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
-	const float *x = pass->x + first * pass->stride;
+	const EmbBert *bert = pass->bert;
+	const float *x;
 	const float *context = pass->context + first * pass->stride;
 
 	return quantize_hidden(pass, w, context, NULL, n_rows) &&
 		project(w, &l->attn_out, n_rows, w->q_in, pass->q_stride, w->sum, pass->stride) &&
-		emb_bert_add_norm(pass, w, &l->attn_norm, first, n_rows) &&
+		(bert->norms_first ? emb_bert_add(pass, w, false, first, n_rows)
+		 : emb_bert_add_norm(pass, w, &l->attn_norm, first, n_rows)) &&
+		emb_bert_norm_rows(pass, w, &l->ffn_norm, first, n_rows, &x) &&
 		quantize_hidden(pass, w, x, l->ffn_in_factor, n_rows) &&
 		widen(pass, w, l, n_rows) &&
 		project(w, &l->ffn_down, n_rows, w->q_wide, pass->q_wide_stride, w->sum, pass->stride) &&
-		emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows);
+		(bert->norms_first ? emb_bert_add(pass, w, layer == bert->n_layers - 1, first, n_rows)
+		 : emb_bert_add_norm(pass, w, &l->ffn_norm, first, n_rows));
 }
 
 const EmbBertSteps emb_bert_steps_i8 = {project_qkv, finish, attend};

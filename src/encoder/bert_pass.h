@@ -22,7 +22,8 @@ typedef struct EmbBertWorker
 {
 	EmbWork		work;
 	float	   *sum;			/* [chunk, hidden] */
-	float	   *wide;			/* [chunk, intermediate] */
+	float	   *wide;			/* [chunk, intermediate], gated twice as wide */
+	float	   *normed;			/* [chunk, hidden], with norms first: what a linear layer reads */
 	uint8_t    *q_in;			/* [chunk, hidden]: int8 only, as all below */
 	uint8_t    *q_wide;			/* [chunk, intermediate] */
 	float	   *scales;			/* [chunk] of q_in or q_wide */
@@ -114,7 +115,20 @@ extern bool emb_bert_attend_f32(EmbBertPass *pass, EmbBertWorker *w, int32_t seq
 static inline bool
 emb_bert_attends_exactly(const EmbBert *bert)
 {
-	return bert->layers_i8 == NULL || bert->distance_bias != NULL;
+	return bert->layers_i8 == NULL || bert->distance_bias != NULL || bert->window > 0;
+}
+
+static inline bool
+emb_bert_is_local(const EmbBert *bert, int32_t layer)
+{
+	return bert->global_every > 0 && layer % bert->global_every != 0;
+}
+
+/* Of the FFN's inner rows, gates included. */
+static inline int32_t
+emb_bert_wide(const EmbBert *bert)
+{
+	return bert->gated ? 2 * bert->intermediate : bert->intermediate;
 }
 
 static inline size_t
@@ -139,6 +153,23 @@ emb_bert_query_row(const EmbBertPass *pass, int32_t seq, int32_t first)
 
 	return one_query ? seq : pass->batch->offsets[seq] + first;
 }
+
+/* What a linear layer behind norm reads of rows x: they themselves, but for norms first. False: stopped. */
+extern bool emb_bert_norm_rows(EmbBertPass *pass, EmbBertWorker *w, const EmbLayerNorm *norm,
+							   int32_t first, int32_t n_rows, const float **rows);
+
+/* Likewise for query, key and value of a layer. */
+extern bool emb_bert_layer_input(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows,
+								 const float **rows);
+
+/* x += sum, and the last norm behind the last layer: a layer's halves with norms first. */
+extern bool emb_bert_add(EmbBertPass *pass, EmbBertWorker *w, bool is_end, int32_t first, int32_t n_rows);
+
+/* wide = act(gate) * up, in place of the gates. */
+extern bool emb_bert_gate(EmbBertPass *pass, EmbBertWorker *w, int32_t n_rows);
+
+/* Rotates queries or keys by their tokens' places, rows as wide as x of tokens first .. first + n_rows - 1. */
+extern bool emb_bert_rotate(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows, float *rows);
 
 /* x = norm(sum + x) for rows first .. first + n_rows - 1, with sum the worker's. */
 static inline bool

@@ -24,7 +24,8 @@ typedef enum EmbActivation
 {
 	EMB_ACT_GELU = 1,			/* x/2 (1 + erf(x / sqrt 2)) */
 	EMB_ACT_GELU_TANH = 2,		/* "gelu_new", "gelu_pytorch_tanh" */
-	EMB_ACT_RELU = 3
+	EMB_ACT_RELU = 3,
+	EMB_ACT_SILU = 4			/* x / (1 + e^-x), behind a gate only */
 } EmbActivation;
 
 typedef enum EmbPooling
@@ -69,10 +70,10 @@ typedef struct EmbBertLayer
 				key,
 				value,
 				attn_out,
-				ffn_up,			/* [intermediate, hidden] */
+				ffn_up,			/* [intermediate, hidden]; gated twice as many rows, the gates first */
 				ffn_down;		/* [hidden, intermediate] */
-	EmbLayerNorm attn_norm,		/* after attention + residual */
-				ffn_norm;		/* after FFN + residual */
+	EmbLayerNorm attn_norm,		/* after attention + residual; before it in a model with norms first, none in layer 0 */
+				ffn_norm;		/* after FFN + residual; before it likewise */
 } EmbBertLayer;
 
 /*
@@ -115,11 +116,18 @@ typedef struct EmbBert
 				position_base,	/* 0: the first token has row 0 of the positions. Else 1 + the padding's id, which has row 0 and does not count; the first token has row 1 */
 				n_types;		/* 0: types do not matter */
 	EmbActivation activation;
+	bool		gated;			/* ffn_down reads act(gate) * up */
+	bool		norms_first;	/* x + f(norm(x)) in place of norm(x + f(x)), and a norm behind the last layer */
+	int32_t		window;			/* 0, or how far to each side a layer sees that is not global */
+	int32_t		global_every;	/* layers 0, n, 2 n, .. are global; 0: all */
 	EmbPooling	pooling;
 	bool		normalize;		/* L2, x / max(|x|, 1e-12) as torch's F.normalize */
 	float		ln_eps;
 	EmbTable	word_embedding;	/* [n_vocab, hidden] */
-	const float *position_embedding;	/* [n_positions, hidden], a row more with a position_base */
+	const float *rotary;		/* [n_positions, head size], cosines before sines: of the rotation of queries and keys; or NULL */
+	const float *rotary_local;	/* likewise, of layers that are not global */
+	EmbLayerNorm final_norm;	/* with norms_first */
+	const float *position_embedding;	/* NULL with rotary; [n_positions, hidden], a row more with a position_base */
 	const float *type_embedding;	/* [n_types, hidden], or NULL */
 	const float *distance_bias; /* [n_heads, EMB_DISTANCES] what attention adds to scores, or NULL */
 	EmbLayerNorm embedding_norm;

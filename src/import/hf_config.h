@@ -42,10 +42,13 @@ typedef enum EmbFamily
 	EMB_FAMILY_XLM_ROBERTA = 3,
 	EMB_FAMILY_CAMEMBERT = 4,
 	EMB_FAMILY_DISTILBERT = 5,
-	EMB_FAMILY_MPNET = 6
+	EMB_FAMILY_MPNET = 6,
+	EMB_FAMILY_NOMIC_BERT = 7,
+	EMB_FAMILY_GTE = 8,
+	EMB_FAMILY_MODERNBERT = 9
 } EmbFamily;
 
-#define EMB_N_FAMILIES	EMB_FAMILY_MPNET
+#define EMB_N_FAMILIES	EMB_FAMILY_MODERNBERT
 
 typedef struct EmbHfConfig
 {
@@ -65,6 +68,11 @@ typedef struct EmbHfConfig
 	 * token has row base.
 	 */
 	int32_t		position_base;
+	double		rotary_base,	/* of families with rotation; what frequencies are powers of */
+				rotary_local_base,	/* in layers that are not global */
+				rotary_scale;	/* 1; else of fixed NTK scaling: base and positions stretched */
+	int32_t		window,			/* tokens to each side that those layers see; 0: all are global */
+				global_every;	/* layers 0, n, 2 n, .. are global */
 	bool		is_reranker;
 	EmbActivation activation;
 	float		ln_eps;
@@ -96,9 +104,18 @@ typedef struct EmbHfModules
 /* "bert"; NULL: no family has this number. */
 extern const char *emb_hf_family_name(uint32_t family);
 
-/* Whether positions have a base, whether tokens have types: of a family that is there. */
-extern bool emb_hf_skips_padding(uint32_t family);
-extern bool emb_hf_has_types(uint32_t family);
+/* What makes a family another one than BERT. */
+#define EMB_TRAIT_TYPES				1U	/* tokens have types: BERT's too */
+#define EMB_TRAIT_TYPES_OPTIONAL	2U	/* or not, by its configuration */
+#define EMB_TRAIT_SKIPS_PADDING		4U	/* position_base */
+#define EMB_TRAIT_DISTANCES			8U	/* a bias of scores by distance */
+#define EMB_TRAIT_ROTARY			16U /* no positions but those that rotate queries and keys */
+#define EMB_TRAIT_GATED				32U /* act(gate) * up */
+#define EMB_TRAIT_NORMS_FIRST		64U /* before, not behind a half of a layer; one behind the last */
+#define EMB_TRAIT_WINDOW			128U	/* layers that are not global */
+
+/* 0: no family has this number. */
+extern uint32_t emb_hf_family_traits(uint32_t family);
 
 extern EmbStatus emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 /* Of a CrossEncoder the list may end behind the Transformer. */

@@ -38,6 +38,7 @@
  * gelu_f32			x = x/2 (1 + erf(x / sqrt 2)); absolute error below 2e-7 max(1, |x|).
  * gelu_tanh_f32	x = x / (1 + 2^(-2 u log2 e)), u = sqrt(2/pi) (x + 0.044715 x^3), which is
  *					x/2 (1 + tanh u); absolute error below 3e-7 max(1, |x|).
+ * silu_f32			x = x / (1 + 2^(-x log2 e)); absolute error below 3e-7 max(1, |x|)
  * tanh_f32			x = tanh(x); error below 4e-7 |x|
  * relu_f32			x = max(0, x)
  * add_f32			y = y + x

@@ -47,6 +47,7 @@ typedef struct Outputs
 	float		softmax[N_LONG + 1];
 	float		gelu[N_LONG];
 	float		gelu_tanh[N_LONG];
+	float		silu[N_LONG];
 	float		tanh[N_LONG];
 	float		relu[N_LONG];
 	float		add[N_LONG];
@@ -141,6 +142,8 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->gelu_f32(out->gelu, N_LONG);
 	memcpy(out->gelu_tanh, in->a, sizeof(out->gelu_tanh));
 	k->gelu_tanh_f32(out->gelu_tanh, N_LONG);
+	memcpy(out->silu, in->a, sizeof(out->silu));
+	k->silu_f32(out->silu, N_LONG);
 	memcpy(out->tanh, in->a, sizeof(out->tanh));
 	k->tanh_f32(out->tanh, N_LONG);
 	memcpy(out->relu, in->a, sizeof(out->relu));
@@ -231,7 +234,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 	}			fields[] = {
 #define FIELD(op, field) {#op, offsetof(Outputs, field), sizeof(((Outputs *) 0)->field)}
 		FIELD(gemm_f32, gemm), FIELD(transpose_f32, panel), FIELD(add_norm_f32, norm),
-		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh),
+		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh), FIELD(silu_f32, silu),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
 		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
 		FIELD(activate_rows, activate_rows), FIELD(quantize_u8, quantize_u8),

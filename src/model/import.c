@@ -21,6 +21,7 @@
 #include "model/packed.h"
 #include "model/quantize.h"
 #include "model/references.h"
+#include "model/rotary.h"
 #include "model/sources.h"
 #include "tokenizer/tokenizer.h"
 
@@ -145,6 +146,8 @@ fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
 	im->parts.config.n_vocab = (uint32_t) hf->n_vocab;
 	im->parts.config.n_positions = (uint32_t) hf->n_positions;
 	im->parts.config.position_base = (uint32_t) hf->position_base;
+	im->parts.config.window = (uint32_t) hf->window;
+	im->parts.config.global_every = (uint32_t) hf->global_every;
 	im->parts.config.n_types = (uint32_t) hf->n_types;
 	im->parts.config.max_tokens = (uint32_t) (options->max_tokens > 0 ? options->max_tokens : hf->max_tokens);
 	im->parts.config.ln_eps = hf->ln_eps;
@@ -254,12 +257,21 @@ read_distances(Import *im, const EmbImageTensor *t, const EmbSource *source, Emb
 
 	if (buckets == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the biases of %u heads", t->n_rows);
-	status = emb_tensors_read_f32(&im->tensors, source->tensor, 0, n, buckets, err);
+	status = emb_tensors_read_f32(&im->tensors, source->first.tensor, 0, n, buckets, err);
 	if (status == EMB_OK)
 		emb_sources_spread_distances(buckets, (int32_t) t->n_rows, (float *) (im->exact + t->offset));
 	emb_release(im->steps.mem, buckets);
 	im->done_bytes += (int64_t) t->n_rows * t->n_cols * (int64_t) sizeof(float);
 	return status;
+}
+
+/* Sines of 8,192 positions by 32 angles take 25 ms. */
+static void
+compute_rotation(Import *im, const EmbImageTensor *t)
+{
+	emb_rotary_fill(t->role == EMB_ROLE_ROTARY_LOCAL ? im->hf.rotary_local_base : im->hf.rotary_base, im->hf.rotary_scale,
+					(int32_t) t->n_rows, (int32_t) t->n_cols, (float *) (im->exact + t->offset));
+	im->done_bytes += (int64_t) t->n_rows * t->n_cols * (int64_t) sizeof(float);
 }
 
 /* A tensor's rows into their place in the image. */
@@ -271,6 +283,11 @@ read_tensor(Import *im, const EmbImageTensor *t, const EmbSource *source, EmbErr
 
 	if (t->role == EMB_ROLE_DISTANCE_BIAS)
 		return read_distances(im, t, source, err);
+	if (emb_source_is_computed(t->role))
+	{
+		compute_rotation(im, t);
+		return EMB_OK;
+	}
 	for (int64_t row = 0; row < t->n_rows; row += step)
 	{
 		int64_t		n = t->n_rows - row < step ? t->n_rows - row : step;
@@ -279,7 +296,7 @@ read_tensor(Import *im, const EmbImageTensor *t, const EmbSource *source, EmbErr
 
 		if (emb_should_stop(im->steps.stop))
 			return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-		status = emb_tensors_read_f32(&im->tensors, source->tensor, (source->first_row + row) * t->n_cols, n * t->n_cols,
+		status = emb_source_read(&im->tensors, source, t, row, n,
 									  packed ? im->rows : to + row * t->n_cols, err);
 		if (status != EMB_OK)
 			return status;

@@ -167,6 +167,7 @@ fill_bert(EmbModel *model, EmbError *err)
 {
 	const EmbImageConfig *config = model->view.config;
 	bool		is_i8 = config->precision == EMB_PRECISION_INT8;
+	uint32_t	traits = emb_hf_family_traits(config->family);
 
 	if (is_i8)
 		model->layers_i8 = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbBertLayerI8));
@@ -190,6 +191,13 @@ fill_bert(EmbModel *model, EmbError *err)
 		.word_embedding = word_table(model),
 		.position_embedding = data(model, 0, EMB_ROLE_POSITION_EMBEDDING),
 		.type_embedding = data(model, 0, EMB_ROLE_TYPE_EMBEDDING),
+		.gated = (traits & EMB_TRAIT_GATED) != 0,
+		.norms_first = (traits & EMB_TRAIT_NORMS_FIRST) != 0,
+		.window = (int32_t) config->window,
+		.global_every = (int32_t) config->global_every,
+		.rotary = data(model, 0, EMB_ROLE_ROTARY),
+		.rotary_local = data(model, 0, EMB_ROLE_ROTARY_LOCAL),
+		.final_norm = layer_norm(model, 0, EMB_ROLE_FINAL_GAMMA),
 		.distance_bias = data(model, 0, EMB_ROLE_DISTANCE_BIAS),
 		.embedding_norm = layer_norm(model, 0, EMB_ROLE_EMBEDDING_GAMMA),
 		.layers = model->layers,

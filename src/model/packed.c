@@ -27,7 +27,10 @@ typedef enum Dim
 	DIM_POSITION_ROWS,
 	DIM_TYPES,
 	DIM_HEADS,
-	DIM_DISTANCES
+	DIM_DISTANCES,
+	DIM_POSITIONS,
+	DIM_HEAD_SIZE,
+	DIM_WIDE
 } Dim;
 
 #define NONE		0
@@ -73,10 +76,10 @@ static const struct
 	[EMB_ROLE_ATTN_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.LayerNorm.weight"},
 	[EMB_ROLE_ATTN_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.LayerNorm.bias"},
 	[EMB_ROLE_FFN_IN_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "intermediate.factor"},
-	[EMB_ROLE_FFN_UP] = {{PANELS_F32, TILES_I8}, DIM_INTERMEDIATE, DIM_HIDDEN, "intermediate.dense.weight"},
-	[EMB_ROLE_FFN_UP_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_INTERMEDIATE, "intermediate.dense.scale"},
-	[EMB_ROLE_FFN_UP_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_INTERMEDIATE, "intermediate.dense.sums"},
-	[EMB_ROLE_FFN_UP_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_INTERMEDIATE, "intermediate.dense.bias"},
+	[EMB_ROLE_FFN_UP] = {{PANELS_F32, TILES_I8}, DIM_WIDE, DIM_HIDDEN, "intermediate.dense.weight"},
+	[EMB_ROLE_FFN_UP_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_WIDE, "intermediate.dense.scale"},
+	[EMB_ROLE_FFN_UP_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_WIDE, "intermediate.dense.sums"},
+	[EMB_ROLE_FFN_UP_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_WIDE, "intermediate.dense.bias"},
 	[EMB_ROLE_FFN_MID_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_INTERMEDIATE, "output.factor"},
 	[EMB_ROLE_FFN_DOWN] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_INTERMEDIATE, "output.dense.weight"},
 	[EMB_ROLE_FFN_DOWN_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.dense.scale"},
@@ -89,18 +92,51 @@ static const struct
 	[EMB_ROLE_CLASSIFIER] = {{ROWS_F32, ROWS_F32}, DIM_ONE, DIM_HIDDEN, "classifier.weight"},
 	[EMB_ROLE_CLASSIFIER_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_ONE, "classifier.bias"},
 	[EMB_ROLE_DISTANCE_BIAS] = {{ROWS_F32, ROWS_F32}, DIM_HEADS, DIM_DISTANCES, "encoder.distance_bias.weight"},
+	[EMB_ROLE_FINAL_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "final_norm.weight"},
+	[EMB_ROLE_FINAL_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "final_norm.bias"},
+	[EMB_ROLE_ROTARY] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HEAD_SIZE, "rotary.table"},
+	[EMB_ROLE_ROTARY_LOCAL] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HEAD_SIZE, "rotary.local_table"},
 };
+
+static bool
+has_trait(const EmbImageConfig *config, uint32_t trait)
+{
+	return (emb_hf_family_traits(config->family) & trait) != 0;
+}
+
+/* Whether images with this configuration have tensors of a role that not all have. */
+static bool
+has_role(const EmbImageConfig *config, uint32_t role)
+{
+	switch (role)
+	{
+		case EMB_ROLE_TYPE_EMBEDDING:
+			return config->n_types > 0;
+		case EMB_ROLE_POSITION_EMBEDDING:
+			return !has_trait(config, EMB_TRAIT_ROTARY);
+		case EMB_ROLE_POOLER:
+		case EMB_ROLE_POOLER_BIAS:
+		case EMB_ROLE_CLASSIFIER:
+		case EMB_ROLE_CLASSIFIER_BIAS:
+			return config->head != EMB_HEAD_NONE;
+		case EMB_ROLE_DISTANCE_BIAS:
+			return has_trait(config, EMB_TRAIT_DISTANCES);
+		case EMB_ROLE_FINAL_GAMMA:
+		case EMB_ROLE_FINAL_BETA:
+			return has_trait(config, EMB_TRAIT_NORMS_FIRST);
+		case EMB_ROLE_ROTARY:
+			return has_trait(config, EMB_TRAIT_ROTARY);
+		case EMB_ROLE_ROTARY_LOCAL:
+			return has_trait(config, EMB_TRAIT_WINDOW);
+		default:
+			return true;
+	}
+}
 
 static uint32_t
 role_form(const EmbImageConfig *config, uint32_t role)
 {
-	if (role >= EMB_ROLE_POOLER && role <= EMB_ROLE_CLASSIFIER_BIAS && config->head == EMB_HEAD_NONE)
-		return NONE;
-	if (role == EMB_ROLE_DISTANCE_BIAS && config->family != EMB_FAMILY_MPNET)
-		return NONE;
-	if (role == EMB_ROLE_TYPE_EMBEDDING && config->n_types == 0)
-		return NONE;
-	return roles[role].forms[config->precision - 1];
+	return has_role(config, role) ? roles[role].forms[config->precision - 1] : NONE;
 }
 
 /* How many of the roles first .. end - 1 this precision and head have. */
@@ -157,6 +193,12 @@ dim_size(const EmbImageConfig *config, Dim dim)
 			return config->n_heads;
 		case DIM_DISTANCES:
 			return EMB_DISTANCES;
+		case DIM_POSITIONS:
+			return config->n_positions;
+		case DIM_HEAD_SIZE:
+			return config->hidden / config->n_heads;
+		case DIM_WIDE:
+			return has_trait(config, EMB_TRAIT_GATED) ? 2 * config->intermediate : config->intermediate;
 	}
 	return 0;
 }
@@ -306,9 +348,40 @@ is_zero(const uint8_t *p, uint64_t n)
 	return true;
 }
 
+/* What only some families have, and these always; the family itself is known to exist. */
+static EmbStatus
+check_traits(const EmbImageConfig *config, EmbError *err)
+{
+	const struct
+	{
+		const char *name;
+		uint32_t	value,
+					trait;
+	}			fields[] =
+	{
+		{"position base", config->position_base, EMB_TRAIT_SKIPS_PADDING},
+		{"window", config->window, EMB_TRAIT_WINDOW},
+		{"global_every", config->global_every, EMB_TRAIT_WINDOW},
+		{"type count", config->n_types, EMB_TRAIT_TYPES},
+	};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+	{
+		bool		optional = fields[i].trait == EMB_TRAIT_TYPES && has_trait(config, EMB_TRAIT_TYPES_OPTIONAL);
+
+		if ((fields[i].value > 0) != has_trait(config, fields[i].trait) && !optional)
+			return emb_error(err, EMB_ERR_FORMAT, "the image's %s %u is not one of family %s", fields[i].name, fields[i].value,
+							 emb_hf_family_name(config->family));
+	}
+	if (has_trait(config, EMB_TRAIT_ROTARY) && config->hidden / config->n_heads % 2 != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's head size %u is odd: nothing to rotate", config->hidden / config->n_heads);
+	return EMB_OK;
+}
+
 EmbStatus
 emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
 {
+	EmbStatus	status;
 	const struct
 	{
 		const char *name;
@@ -319,7 +392,7 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 	{
 		{"family", config->family, EMB_FAMILY_BERT, EMB_N_FAMILIES},
 		{"precision", config->precision, EMB_PRECISION_FP32, EMB_PRECISION_INT8},
-		{"activation", config->activation, EMB_ACT_GELU, EMB_ACT_RELU},
+		{"activation", config->activation, EMB_ACT_GELU, has_trait(config, EMB_TRAIT_GATED) ? EMB_ACT_SILU : EMB_ACT_RELU},
 		{"pooling", config->pooling, EMB_POOL_CLS, EMB_POOL_MEAN},
 		{"normalize", config->normalize, 0, 1},
 		{"hidden size", config->hidden, 1, EMB_HF_MAX_HIDDEN},
@@ -334,6 +407,8 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"head", config->head, EMB_HEAD_NONE, EMB_HEAD_SCORE},
 		{"position base", config->position_base, 0, config->n_vocab},
+		{"window", config->window, 0, EMB_HF_MAX_POSITIONS},
+		{"count of layers from one that is global to the next", config->global_every, 0, EMB_HF_MAX_LAYERS},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -347,12 +422,9 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 						 config->hidden, config->n_heads);
 	if (!(config->ln_eps >= 1e-31f && config->ln_eps <= 1.0f))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's layer norm epsilon is %g", config->ln_eps);
-	if ((config->position_base > 0) != emb_hf_skips_padding(config->family))
-		return emb_error(err, EMB_ERR_FORMAT, "the image's position base %u is not one of family %s",
-						 config->position_base, emb_hf_family_name(config->family));
-	if ((config->n_types > 0) != emb_hf_has_types(config->family))
-		return emb_error(err, EMB_ERR_FORMAT, "the image's type count %u is not one of family %s",
-						 config->n_types, emb_hf_family_name(config->family));
+	status = check_traits(config, err);
+	if (status != EMB_OK)
+		return status;
 	if (config->head == EMB_HEAD_SCORE &&
 		(config->pooling != EMB_POOL_CLS || config->normalize != 0 ||
 		 config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))

@@ -110,7 +110,9 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
  *	   68	   4	document_prompt_bytes
  *	   72	   4	head: EmbImageHead
  *	   76	   4	position_base: what EmbHfConfig says of it; the position table begins with row base - 1 of the hub's
- *	   80	  48	zero
+ *	   80	   4	window: tokens to each side that layers see which are not global; 0: all are
+ *	   84	   4	global_every: layers 0, n, 2 n, .. are global, of a model with a window
+ *	   88	  40	zero
  */
 typedef struct EmbImageConfig
 {
@@ -134,7 +136,9 @@ typedef struct EmbImageConfig
 	uint32_t	document_prompt_bytes;
 	uint32_t	head;
 	uint32_t	position_base;
-	uint8_t		reserved[48];
+	uint32_t	window;
+	uint32_t	global_every;
+	uint8_t		reserved[40];
 } EmbImageConfig;
 
 _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
@@ -202,10 +206,14 @@ typedef enum EmbTensorRole
 	EMB_ROLE_POOLER_BIAS,
 	EMB_ROLE_CLASSIFIER,
 	EMB_ROLE_CLASSIFIER_BIAS,
-	EMB_ROLE_DISTANCE_BIAS		/* fp32 in every image, of families that have it */
+	EMB_ROLE_DISTANCE_BIAS,		/* these fp32 in every image, of families that have them */
+	EMB_ROLE_FINAL_GAMMA,
+	EMB_ROLE_FINAL_BETA,
+	EMB_ROLE_ROTARY,
+	EMB_ROLE_ROTARY_LOCAL
 } EmbTensorRole;
 
-#define EMB_N_ROLES			(EMB_ROLE_DISTANCE_BIAS + 1)
+#define EMB_N_ROLES			(EMB_ROLE_ROTARY_LOCAL + 1)
 #define EMB_N_MODEL_ROLES	EMB_ROLE_ATTN_IN_FACTOR	/* once in a model, before the layers */
 #define EMB_N_LAYER_ROLES	EMB_ROLE_POOLER	/* where those of a layer end; once in a model, behind the layers */
 

@@ -430,7 +430,7 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 		.n_linears = 1,
 		.linears = {&layer->ffn_up},
 		.roles = {EMB_ROLE_FFN_UP},
-		.act = act_kind(q->model->bert.activation),
+		.act = q->model->bert.gated ? EMB_ACT_KIND_NONE : act_kind(q->model->bert.activation),
 	};
 	EmbStatus	status = quantize_input(q, &in, &chosen, err);
 

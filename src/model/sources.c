@@ -16,11 +16,18 @@
 
 #define MAX_NAMES		16
 
-/* A linear layer or a norm, by its first role; the name without ".weight" and ".bias". */
+/*
+ * A linear layer or a norm, by its first role; the name without ".weight" and
+ * ".bias". Some checkpoints have several in one tensor, rows of one after
+ * those of the other.
+ */
 typedef struct Name
 {
 	EmbTensorRole role;
 	const char *name;			/* NULL: ends a table */
+	int			part,			/* which of n_parts */
+				n_parts;		/* 0: one */
+	bool		no_bias;		/* zeros */
 } Name;
 
 typedef struct Naming
@@ -28,23 +35,44 @@ typedef struct Naming
 	const char *prefix;			/* the usual wrapper */
 	const char *layer;			/* what stands before a layer's names; NULL: as in BERT */
 	Name		names[MAX_NAMES];
+	Name		up;				/* gated: the second half of EMB_ROLE_FFN_UP, whose name is the gates' */
+	bool		no_first_norm;	/* layer 0 has none before its attention */
 } Naming;
+
+#define ROBERTA_HEAD	{EMB_ROLE_POOLER, "classifier.dense", 0, 0, false}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj", 0, 0, false}
+#define NAME(role, name)	{EMB_ROLE_##role, name, 0, 0, false}
+#define BARE(role, name)	{EMB_ROLE_##role, name, 0, 0, true}
+#define FUSED(name, no_bias) \
+	{EMB_ROLE_QUERY, name, 0, 3, no_bias}, {EMB_ROLE_KEY, name, 1, 3, no_bias}, {EMB_ROLE_VALUE, name, 2, 3, no_bias}
 
 static const Naming namings[EMB_N_FAMILIES + 1] =
 {
-	[EMB_FAMILY_BERT] = {"bert."},
-	[EMB_FAMILY_ROBERTA] = {"roberta.", NULL, {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
-	[EMB_FAMILY_XLM_ROBERTA] = {"roberta.", NULL, {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
-	[EMB_FAMILY_CAMEMBERT] = {"roberta.", NULL, {{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
-	[EMB_FAMILY_DISTILBERT] = {"distilbert.", "transformer.layer.%u.", {
-		{EMB_ROLE_QUERY, "attention.q_lin"}, {EMB_ROLE_KEY, "attention.k_lin"}, {EMB_ROLE_VALUE, "attention.v_lin"},
-		{EMB_ROLE_ATTN_OUT, "attention.out_lin"}, {EMB_ROLE_ATTN_GAMMA, "sa_layer_norm"},
-		{EMB_ROLE_FFN_UP, "ffn.lin1"}, {EMB_ROLE_FFN_DOWN, "ffn.lin2"}, {EMB_ROLE_FFN_GAMMA, "output_layer_norm"}}},
-	[EMB_FAMILY_MPNET] = {"mpnet.", NULL, {
-		{EMB_ROLE_QUERY, "attention.attn.q"}, {EMB_ROLE_KEY, "attention.attn.k"}, {EMB_ROLE_VALUE, "attention.attn.v"},
-		{EMB_ROLE_ATTN_OUT, "attention.attn.o"}, {EMB_ROLE_ATTN_GAMMA, "attention.LayerNorm"},
-		{EMB_ROLE_DISTANCE_BIAS, "encoder.relative_attention_bias"},
-		{EMB_ROLE_POOLER, "classifier.dense"}, {EMB_ROLE_CLASSIFIER, "classifier.out_proj"}}},
+	[EMB_FAMILY_BERT] = {.prefix = "bert."},
+	[EMB_FAMILY_ROBERTA] = {.prefix = "roberta.", .names = {ROBERTA_HEAD}},
+	[EMB_FAMILY_XLM_ROBERTA] = {.prefix = "roberta.", .names = {ROBERTA_HEAD}},
+	[EMB_FAMILY_CAMEMBERT] = {.prefix = "roberta.", .names = {ROBERTA_HEAD}},
+	[EMB_FAMILY_DISTILBERT] = {.prefix = "distilbert.", .layer = "transformer.layer.%u.", .names = {
+		NAME(QUERY, "attention.q_lin"), NAME(KEY, "attention.k_lin"), NAME(VALUE, "attention.v_lin"),
+		NAME(ATTN_OUT, "attention.out_lin"), NAME(ATTN_GAMMA, "sa_layer_norm"),
+		NAME(FFN_UP, "ffn.lin1"), NAME(FFN_DOWN, "ffn.lin2"), NAME(FFN_GAMMA, "output_layer_norm")}},
+	[EMB_FAMILY_MPNET] = {.prefix = "mpnet.", .names = {
+		NAME(QUERY, "attention.attn.q"), NAME(KEY, "attention.attn.k"), NAME(VALUE, "attention.attn.v"),
+		NAME(ATTN_OUT, "attention.attn.o"), NAME(ATTN_GAMMA, "attention.LayerNorm"),
+		NAME(DISTANCE_BIAS, "encoder.relative_attention_bias"), ROBERTA_HEAD}},
+	[EMB_FAMILY_NOMIC_BERT] = {.prefix = "bert.", .layer = "encoder.layers.%u.", .names = {
+		NAME(EMBEDDING_GAMMA, "emb_ln"), FUSED("attn.Wqkv", true), BARE(ATTN_OUT, "attn.out_proj"), NAME(ATTN_GAMMA, "norm1"),
+		BARE(FFN_UP, "mlp.fc12"), BARE(FFN_DOWN, "mlp.fc2"), NAME(FFN_GAMMA, "norm2")},
+		.up = BARE(FFN_UP, "mlp.fc11")},
+	[EMB_FAMILY_GTE] = {.prefix = "new.", .names = {
+		FUSED("attention.qkv_proj", false), NAME(ATTN_OUT, "attention.o_proj"), NAME(ATTN_GAMMA, "attn_ln"),
+		{EMB_ROLE_FFN_UP, "mlp.up_gate_proj", 1, 2, true}, NAME(FFN_DOWN, "mlp.down_proj"), NAME(FFN_GAMMA, "mlp_ln")},
+		.up = {EMB_ROLE_FFN_UP, "mlp.up_gate_proj", 0, 2, true}},
+	[EMB_FAMILY_MODERNBERT] = {.prefix = "model.", .layer = "layers.%u.", .names = {
+		NAME(WORD_EMBEDDING, "embeddings.tok_embeddings"), BARE(EMBEDDING_GAMMA, "embeddings.norm"),
+		FUSED("attn.Wqkv", true), BARE(ATTN_OUT, "attn.Wo"), BARE(ATTN_GAMMA, "attn_norm"),
+		{EMB_ROLE_FFN_UP, "mlp.Wi", 0, 2, true}, BARE(FFN_DOWN, "mlp.Wo"), BARE(FFN_GAMMA, "mlp_norm"),
+		BARE(FINAL_GAMMA, "final_norm")},
+		.up = {EMB_ROLE_FFN_UP, "mlp.Wi", 1, 2, true}, .no_first_norm = true},
 };
 
 typedef struct Search
@@ -66,6 +94,7 @@ named_role(EmbTensorRole role)
 		case EMB_ROLE_FFN_BETA:
 		case EMB_ROLE_POOLER_BIAS:
 		case EMB_ROLE_CLASSIFIER_BIAS:
+		case EMB_ROLE_FINAL_BETA:
 			return role - 1;
 		case EMB_ROLE_QUERY_BIAS:
 		case EMB_ROLE_KEY_BIAS:
@@ -88,23 +117,31 @@ has_prefix(const Search *s, uint32_t role)
 	return role != EMB_ROLE_CLASSIFIER && role != EMB_ROLE_CLASSIFIER_BIAS;
 }
 
+/* What the family's table says of a tensor; NULL: called as in BERT. */
+static const Name *
+find_name(const Naming *naming, EmbTensorRole role)
+{
+	for (const Name *n = naming->names; n->name != NULL; n++)
+	{
+		if (n->role == named_role(role))
+			return n;
+	}
+	return NULL;
+}
+
 /* The tensor's name behind the prefix, in buf. */
 static const char *
-own_name(const Search *s, const EmbImageTensor *t, char *buf, size_t size)
+own_name(const Search *s, const EmbImageTensor *t, const Name *name, char *buf, size_t size)
 {
-	EmbTensorRole role = named_role(t->role);
+	const char *layer = s->naming->layer != NULL ? s->naming->layer : "encoder.layer.%u.";
 	int			at = 0;
 
-	for (const Name *n = s->naming->names; n->name != NULL; n++)
-	{
-		if (n->role != role)
-			continue;
-		if (role >= EMB_N_MODEL_ROLES && role < EMB_N_LAYER_ROLES)
-			at = snprintf(buf, size, s->naming->layer != NULL ? s->naming->layer : "encoder.layer.%u.", t->layer);
-		snprintf(buf + at, size - at, "%s.%s", n->name, role == t->role ? "weight" : "bias");
-		return buf;
-	}
-	return emb_image_tensor_name(t, buf, size);
+	if (name == NULL)
+		return emb_image_tensor_name(t, buf, size);
+	if (t->role >= EMB_N_MODEL_ROLES && t->role < EMB_N_LAYER_ROLES)
+		at = snprintf(buf, size, layer, t->layer);
+	snprintf(buf + at, size - at, "%s.%s", name->name, name->role == t->role ? "weight" : "bias");
+	return buf;
 }
 
 /* ----------------------------------------------------------------- prefix */
@@ -130,7 +167,7 @@ find_prefix(Search *s, EmbError *err)
 	char		suffix[128];
 	size_t		suffix_bytes;
 
-	own_name(s, &words, suffix, sizeof(suffix));
+	own_name(s, &words, find_name(s->naming, EMB_ROLE_WORD_EMBEDDING), suffix, sizeof(suffix));
 	suffix_bytes = strlen(suffix);
 	if (try_prefix(s, "", suffix) || try_prefix(s, s->naming->prefix, suffix))
 		return EMB_OK;
@@ -187,51 +224,108 @@ find_old_name(const Search *s, const char *name)
 	return NULL;
 }
 
+/* [n_rows, n_cols], a vector [n_cols] */
 static EmbStatus
-check_shape(const EmbTensor *source, const EmbImageTensor *t, int64_t first_row, EmbError *err)
+check_shape(const EmbTensor *source, bool is_vector, int64_t n_rows, int64_t n_cols, EmbError *err)
 {
-	bool		is_vector = t->form == EMB_FORM_VECTOR_F32;
-	long long	n_rows = (long long) first_row + t->n_rows;
 	char		shape[EMB_TENSORS_MAX_RANK * 22] = "";
 	size_t		at = 0;
 
-	if (is_vector ? source->rank == 1 && source->shape[0] == t->n_cols
-		: source->rank == 2 && source->shape[0] == n_rows && source->shape[1] == t->n_cols)
+	if (is_vector ? source->rank == 1 && source->shape[0] == n_cols
+		: source->rank == 2 && source->shape[0] == n_rows && source->shape[1] == n_cols)
 		return EMB_OK;
 	for (int i = 0; i < source->rank; i++)
 		at += snprintf(shape + at, sizeof(shape) - at, "%s%lld", i > 0 ? ", " : "", (long long) source->shape[i]);
 	return is_vector
-		? emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%u]",
-					source->name, shape, t->n_cols)
-		: emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%lld, %u]",
-					source->name, shape, n_rows, t->n_cols);
+		? emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%lld]",
+					source->name, shape, (long long) n_cols)
+		: emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%lld, %lld]",
+					source->name, shape, (long long) n_rows, (long long) n_cols);
+}
+
+/* What the tensor that name says has for n_rows of t's rows, all but where t is one of several parts. */
+static EmbStatus
+find_rows(const Search *s, const EmbImageTensor *t, const Name *name, int64_t n_rows, EmbSourceRows *rows, EmbError *err)
+{
+	bool		is_vector = t->form == EMB_FORM_VECTOR_F32;
+	int64_t		n_parts = name != NULL && name->n_parts > 0 ? name->n_parts : 1;
+	int64_t		n_cols = t->n_cols;
+	char		base[128];
+	char		full[NAME_BYTES];
+	EmbStatus	status;
+
+	snprintf(full, sizeof(full), "%s%s", has_prefix(s, t->role) ? s->prefix : "", own_name(s, t, name, base, sizeof(base)));
+	rows->tensor = emb_tensors_find(s->tensors, full);
+	if (rows->tensor == NULL)
+		rows->tensor = find_old_name(s, full);
+	if (rows->tensor == NULL)
+		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", full);
+	rows->first_row = n_parts > 1 ? name->part * n_rows : 0;
+	if (t->role == EMB_ROLE_DISTANCE_BIAS)
+	{
+		n_rows = EMB_DISTANCE_BUCKETS;
+		n_cols = s->config->n_heads;
+	}
+	/* the image begins with the padding's row */
+	else if (t->role == EMB_ROLE_POSITION_EMBEDDING && s->config->position_base > 0)
+	{
+		rows->first_row = s->config->position_base - 1;
+		n_rows += rows->first_row;
+	}
+	status = check_shape(rows->tensor, is_vector, n_parts * n_rows, is_vector ? n_parts * n_cols : n_cols, err);
+	if (status == EMB_OK)
+		status = emb_tensors_check_dtype(s->tensors, rows->tensor, err);
+	return status;
 }
 
 static EmbStatus
 find_source(const Search *s, const EmbImageTensor *t, EmbSource *source, EmbError *err)
 {
-	char		base[128];
-	char		name[NAME_BYTES];
-	EmbImageTensor stored;
+	const Name *name = find_name(s->naming, t->role);
+	bool		is_gated = s->naming->up.name != NULL;
+	bool		is_norm = t->role == EMB_ROLE_ATTN_GAMMA || t->role == EMB_ROLE_ATTN_BETA;
 	EmbStatus	status;
 
-	snprintf(name, sizeof(name), "%s%s", has_prefix(s, t->role) ? s->prefix : "", own_name(s, t, base, sizeof(base)));
-	source->tensor = emb_tensors_find(s->tensors, name);
-	if (source->tensor == NULL)
-		source->tensor = find_old_name(s, name);
-	if (source->tensor == NULL)
-		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", name);
-	/* the image begins with the padding's row */
-	source->first_row = t->role == EMB_ROLE_POSITION_EMBEDDING && s->config->position_base > 0 ? s->config->position_base - 1 : 0;
-	stored = *t;
-	if (t->role == EMB_ROLE_DISTANCE_BIAS)
-	{
-		stored.n_rows = EMB_DISTANCE_BUCKETS;
-		stored.n_cols = s->config->n_heads;
-	}
-	status = check_shape(source->tensor, &stored, source->first_row, err);
-	if (status == EMB_OK)
-		status = emb_tensors_check_dtype(s->tensors, source->tensor, err);
+	*source = (EmbSource) {.n_first = t->n_rows};
+	if (emb_source_is_computed(t->role) || (name != NULL && name->no_bias && name->role != t->role) ||
+		(is_norm && t->layer == 0 && s->naming->no_first_norm))
+		return EMB_OK;
+	if (t->role != EMB_ROLE_FFN_UP || !is_gated)
+		return find_rows(s, t, name, t->n_rows, &source->first, err);
+	source->n_first = t->n_rows / 2;
+	status = find_rows(s, t, name, t->n_rows / 2, &source->first, err);
+	return status == EMB_OK ? find_rows(s, t, &s->naming->up, t->n_rows / 2, &source->second, err) : status;
+}
+
+bool
+emb_source_is_computed(EmbTensorRole role)
+{
+	return role == EMB_ROLE_ROTARY || role == EMB_ROLE_ROTARY_LOCAL;
+}
+
+static EmbStatus
+read_rows(EmbTensorSet *tensors, const EmbSourceRows *source, int64_t row, int64_t n, int64_t n_cols,
+		  float *rows, EmbError *err)
+{
+	if (source->tensor != NULL)
+		return emb_tensors_read_f32(tensors, source->tensor, (source->first_row + row) * n_cols, n * n_cols, rows, err);
+	memset(rows, 0, n * n_cols * sizeof(float));
+	return EMB_OK;
+}
+
+EmbStatus
+emb_source_read(EmbTensorSet *tensors, const EmbSource *source, const EmbImageTensor *t,
+				int64_t row, int64_t n, float *rows, EmbError *err)
+{
+	int64_t		left = source->n_first - row;
+	int64_t		n_first = left < 0 ? 0 : left < n ? left : n;
+	EmbStatus	status = EMB_OK;
+
+	if (n_first > 0)
+		status = read_rows(tensors, &source->first, row, n_first, t->n_cols, rows, err);
+	if (status == EMB_OK && n_first < n)
+		status = read_rows(tensors, &source->second, row + n_first - source->n_first, n - n_first, t->n_cols,
+						   rows + n_first * t->n_cols, err);
 	return status;
 }
 

@@ -9,11 +9,19 @@
 #include "import/tensors.h"
 #include "model/packed.h"
 
-/* What an image tensor takes: its rows from first_row on. */
-typedef struct EmbSource
+/* Rows of a tensor from first_row on (of a vector: its parts, each as long as the image's); NULL: zeros. */
+typedef struct EmbSourceRows
 {
 	const EmbTensor *tensor;
 	int64_t		first_row;
+} EmbSourceRows;
+
+/* What an image tensor takes: n_first rows of one place, the others of another. */
+typedef struct EmbSource
+{
+	EmbSourceRows first;
+	int64_t		n_first;
+	EmbSourceRows second;
 } EmbSource;
 
 /*
@@ -23,6 +31,13 @@ typedef struct EmbSource
  */
 extern EmbStatus emb_sources_find(const EmbTensorSet *tensors, const EmbImageConfig *config,
 								  const EmbAllocator *mem, EmbSource *sources, EmbError *err);
+
+/* Rows row .. row + n - 1 of image tensor t as floats, [n, n_cols]. */
+extern EmbStatus emb_source_read(EmbTensorSet *tensors, const EmbSource *source, const EmbImageTensor *t,
+								 int64_t row, int64_t n, float *rows, EmbError *err);
+
+/* Whether an import computes the tensor, and the weights have none. */
+extern bool emb_source_is_computed(EmbTensorRole role);
 
 /*
  * MPNet's bias of scores by buckets of distances, [EMB_DISTANCE_BUCKETS, n_heads],

@@ -15,7 +15,7 @@ check_sizes(const EmbHfConfig *config)
 {
 	if (config->hidden < 1 || config->hidden > EMB_HF_MAX_HIDDEN || config->n_heads < 1 ||
 		config->hidden % config->n_heads != 0 || config->n_layers < 1 || config->n_layers > EMB_HF_MAX_LAYERS ||
-		config->intermediate < 1 || config->n_vocab < 1 || config->n_positions < 1 || config->n_types < emb_hf_has_types(config->family) ||
+		config->intermediate < 1 || config->n_vocab < 1 || config->n_positions < 1 || config->n_types < ((emb_hf_family_traits(config->family) & (EMB_TRAIT_TYPES | EMB_TRAIT_TYPES_OPTIONAL)) == EMB_TRAIT_TYPES) ||
 		config->position_base < 0 || config->position_base > config->n_vocab || emb_hf_family_name(config->family) == NULL ||
 		!(config->ln_eps > 0))
 		abort();

@@ -79,6 +79,32 @@ CHANGE(distilbert_heads, m->config = "{\"model_type\": \"distilbert\", \"dim\": 
 CHANGE(mpnet_buckets, m->config = CONFIG(MPNET ", \"relative_attention_num_buckets\": 64");)
 CHANGE(mpnet_padding, m->config = CONFIG(MPNET ", \"pad_token_id\": 0");)
 CHANGE(mpnet_names, m->config = CONFIG(MPNET);)
+#define NOMIC(more) m->config = "{\"model_type\": \"nomic_bert\", \"n_embd\": 8, \"n_layer\": 2, \"n_head\": 2, \"n_inner\": 20," \
+	" \"vocab_size\": 24, \"n_positions\": 16, \"activation_function\": \"swiglu\", \"qkv_proj_bias\": false, \"mlp_fc1_bias\": false," \
+	" \"mlp_fc2_bias\": false" more "}"
+CHANGE(nomic_names, NOMIC(", \"rotary_emb_fraction\": 1.0");)
+CHANGE(nomic_no_fraction, NOMIC("");)
+CHANGE(nomic_half, NOMIC(", \"rotary_emb_fraction\": 0.5");)
+CHANGE(nomic_prenorm, NOMIC(", \"rotary_emb_fraction\": 1, \"prenorm\": true");)
+CHANGE(nomic_experts, NOMIC(", \"rotary_emb_fraction\": 1, \"num_experts\": 8");)
+CHANGE(nomic_scaled, NOMIC(", \"rotary_emb_fraction\": 1, \"rotary_scaling_factor\": 2.0");)
+CHANGE(nomic_base, NOMIC(", \"rotary_emb_fraction\": 1, \"rotary_emb_base\": 0");)
+CHANGE(nomic_biases, m->config = "{\"model_type\": \"nomic_bert\", \"n_embd\": 8, \"n_head\": 2}";)
+CHANGE(nomic_relu, m->config = CONFIG("\"model_type\": \"nomic_bert\", \"hidden_act\": \"mish\"");)
+CHANGE(odd_heads, m->config = "{\"model_type\": \"gte\", \"hidden_size\": 9, \"num_attention_heads\": 3}";)
+CHANGE(gte_absolute, m->config = CONFIG("\"model_type\": \"new\", \"position_embedding_type\": \"absolute\"");)
+CHANGE(gte_linear, m->config = CONFIG("\"model_type\": \"new\", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}");)
+CHANGE(gte_factor, m->config = CONFIG("\"model_type\": \"new\", \"rope_scaling\": {\"type\": \"ntk\", \"factor\": 1e30}");)
+CHANGE(gte_norm, m->config = CONFIG("\"model_type\": \"new\", \"layer_norm_type\": \"rms_norm\"");)
+CHANGE(gte_rope, m->config = CONFIG("\"model_type\": \"gte\", \"rope_parameters\": {\"rope_type\": \"yarn\"}");)
+CHANGE(gte_head, m->config = CONFIG("\"model_type\": \"new\", \"architectures\": [\"NewForSequenceClassification\"]");)
+#define MODERN "\"model_type\": \"modernbert\""
+CHANGE(modern_names, m->config = CONFIG(MODERN);)
+CHANGE(modern_bias, m->config = CONFIG(MODERN ", \"norm_bias\": true");)
+CHANGE(modern_window, m->config = CONFIG(MODERN ", \"local_attention\": 1");)
+CHANGE(modern_every, m->config = CONFIG(MODERN ", \"global_attn_every_n_layers\": 0");)
+CHANGE(modern_types, m->config = CONFIG(MODERN ", \"layer_types\": [\"full_attention\", \"full_attention\"]");)
+CHANGE(modern_few, m->config = CONFIG(MODERN ", \"layer_types\": [\"full_attention\"]");)
 CHANGE(silu, m->config = CONFIG(BERT ", \"hidden_act\": \"silu\"");)
 CHANGE(relu, m->config = CONFIG(BERT ", \"hidden_act\": \"relu\"");)
 CHANGE(gelu_new, m->config = CONFIG(BERT ", \"hidden_act\": \"gelu_new\"");)
@@ -200,6 +226,28 @@ static const Case cases[] = {
 	{"an MPNet with other buckets", mpnet_buckets, EMB_ERR_UNSUPPORTED, "relative_attention_num_buckets", "64"},
 	{"an MPNet with other padding", mpnet_padding, EMB_ERR_UNSUPPORTED, "pad_token_id", "0"},
 	{"an MPNet by BERT's names", mpnet_names, EMB_ERR_NOT_FOUND, "\"encoder.layer.0.attention.attn.q.weight\"", NULL},
+	{"a NomicBert by BERT's names", nomic_names, EMB_ERR_NOT_FOUND, "\"emb_ln.weight\"", NULL},
+	{"a NomicBert that rotates nothing", nomic_no_fraction, EMB_ERR_UNSUPPORTED, "rotary_emb_fraction", "0"},
+	{"a NomicBert that rotates a half", nomic_half, EMB_ERR_UNSUPPORTED, "rotary_emb_fraction", "0.5"},
+	{"a NomicBert with norms first", nomic_prenorm, EMB_ERR_UNSUPPORTED, "prenorm", "true"},
+	{"a NomicBert of experts", nomic_experts, EMB_ERR_UNSUPPORTED, "num_experts", NULL},
+	{"a NomicBert with scaled rotation", nomic_scaled, EMB_ERR_UNSUPPORTED, "rotary_scaling_factor", NULL},
+	{"a base of 0", nomic_base, EMB_ERR_FORMAT, "rotary_emb_base", "0"},
+	{"a NomicBert with biases", nomic_biases, EMB_ERR_UNSUPPORTED, "qkv_proj_bias", NULL},
+	{"an activation behind gates", nomic_relu, EMB_ERR_UNSUPPORTED, "hidden_act", "mish"},
+	{"heads of an odd size", odd_heads, EMB_ERR_FORMAT, "3 elements", NULL},
+	{"a GTE with absolute positions", gte_absolute, EMB_ERR_UNSUPPORTED, "position_embedding_type", "absolute"},
+	{"a GTE with linear scaling", gte_linear, EMB_ERR_UNSUPPORTED, "rope_scaling", "linear"},
+	{"a GTE scaled too far", gte_factor, EMB_ERR_FORMAT, "factor", NULL},
+	{"a GTE with another norm", gte_norm, EMB_ERR_UNSUPPORTED, "layer_norm_type", "rms_norm"},
+	{"a GTE with another rotation", gte_rope, EMB_ERR_UNSUPPORTED, "rope_type", "yarn"},
+	{"a GTE's classifier", gte_head, EMB_ERR_UNSUPPORTED, "architectures", "NewForSequenceClassification"},
+	{"a ModernBERT by BERT's names", modern_names, EMB_ERR_NOT_FOUND, "embeddings.tok_embeddings.weight", NULL},
+	{"a ModernBERT with biases", modern_bias, EMB_ERR_UNSUPPORTED, "norm_bias", NULL},
+	{"a window of nothing", modern_window, EMB_ERR_FORMAT, "local_attention", "1"},
+	{"no global layer", modern_every, EMB_ERR_FORMAT, "global_attn_every_n_layers", "0"},
+	{"global layers out of order", modern_types, EMB_ERR_UNSUPPORTED, "layer_types", "full_attention"},
+	{"too few layer types", modern_few, EMB_ERR_FORMAT, "layer_types", NULL},
 	{"no architectures", no_architectures, EMB_OK, NULL, NULL},
 	{"another activation", silu, EMB_ERR_UNSUPPORTED, "hidden_act", "silu"},
 	{"relu", relu, EMB_OK, NULL, NULL},

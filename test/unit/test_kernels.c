@@ -283,6 +283,13 @@ test_gelu_tanh_f32(const EmbKernels *k, const EmbKernels *scalar)
 }
 
 static void
+test_silu_f32(const EmbKernels *k, const EmbKernels *scalar)
+{
+	test_in_place("silu_f32", k->name, k->silu_f32, scalar->silu_f32);
+	test_all_exponents("silu_f32", k->name, k->silu_f32, scalar->silu_f32);
+}
+
+static void
 test_tanh_f32(const EmbKernels *k, const EmbKernels *scalar)
 {
 	test_in_place("tanh_f32", k->name, k->tanh_f32, scalar->tanh_f32);

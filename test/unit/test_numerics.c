@@ -105,6 +105,12 @@ gelu_tanh_exact(double x)
 	return x / (1 + exp(-2 * u));
 }
 
+static double
+silu_exact(double x)
+{
+	return x / (1 + exp(-x));
+}
+
 static void
 test_activation(const EmbKernels *k, const char *name, void (*f) (float *, int32_t), double (*exact) (double), double bound)
 {
@@ -416,6 +422,7 @@ main(void)
 		test_softmax_extremes(k);
 		test_activation(k, "gelu", k->gelu_f32, gelu_exact, GELU_BOUND);
 		test_activation(k, "gelu_tanh", k->gelu_tanh_f32, gelu_tanh_exact, GELU_TANH_BOUND);
+		test_activation(k, "silu", k->silu_f32, silu_exact, GELU_TANH_BOUND);
 		test_tanh(k);
 		test_tails(k);
 		test_gemm_error(k);
