@@ -24,7 +24,7 @@ typedef struct Family
 				absent_vocab,	/* of "vocab_size" */
 				absent_positions;
 	double		absent_eps;
-	const char *position_type;	/* of "position_embedding_type" */
+	const char *position_type;	/* of "position_embedding_type"; NULL: its class does not read that */
 	uint32_t	traits;			/* EMB_TRAIT_* */
 	bool		no_reranker;
 	EmbStatus	(*parse) (const EmbJson *doc, EmbHfConfig *config, EmbError *err);	/* what only this family has, or NULL */
@@ -66,15 +66,15 @@ static const Family families[] =
 	/* as its authors wrote it, then as transformers does */
 	{EMB_FAMILY_NOMIC_BERT, "nomic_bert", "NomicBert", .hidden = "n_embd", .n_layers = "n_layer", .n_heads = "n_head",
 		.intermediate = "n_inner", .positions = "n_positions", .activation = "activation_function", .ln_eps = "layer_norm_epsilon",
-		.absent_layers = 12, .absent_vocab = 30522, .absent_positions = 2048, .absent_eps = 1e-5, .position_type = "rope",
+		.absent_layers = 12, .absent_vocab = 30522, .absent_positions = 2048, .absent_eps = 1e-5,
 		.no_reranker = true, .traits = NOMIC_TRAITS, .parse = parse_nomic_own},
 	{EMB_FAMILY_NOMIC_BERT, "nomic_bert", "NomicBert", SIZE_KEYS, .activation = "hidden_act", .ln_eps = "layer_norm_eps",
-		.absent_layers = 12, .absent_vocab = 30528, .absent_positions = 2048, .absent_eps = 1e-12, .position_type = "rope",
+		.absent_layers = 12, .absent_vocab = 30528, .absent_positions = 2048, .absent_eps = 1e-12,
 		.no_reranker = true, .traits = NOMIC_TRAITS, .parse = parse_nomic},
 	{EMB_FAMILY_GTE, "gte", "Gte", GTE_KEYS, .absent_vocab = 30528},
 	{EMB_FAMILY_GTE, "new", "New", GTE_KEYS, .absent_vocab = 30528},
 	{EMB_FAMILY_MODERNBERT, "modernbert", "ModernBert", SIZE_KEYS, .activation = "hidden_activation", .ln_eps = "norm_eps",
-		.absent_layers = 22, .absent_vocab = 50368, .absent_positions = 8192, .absent_eps = 1e-5, .position_type = "rope",
+		.absent_layers = 22, .absent_vocab = 50368, .absent_positions = 8192, .absent_eps = 1e-5,
 		.no_reranker = true, .traits = EMB_TRAIT_ROTARY | EMB_TRAIT_GATED | EMB_TRAIT_NORMS_FIRST | EMB_TRAIT_WINDOW,
 		.parse = parse_modernbert},
 };
@@ -159,6 +159,21 @@ check_class(const EmbJson *doc, const Family *family, const char *class, bool *i
 	return emb_hf_unsupported(doc, "architectures", class, want, err);
 }
 
+/* Whether the list has the plain encoder: then it is one whatever other classes there are for its weights. */
+static bool
+has_encoder(const Family *family, const json_t *list)
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+	{
+		const char *name = json_string_value(json_array_get(list, i));
+		const char *kind = name != NULL ? class_kind(family, name) : NULL;
+
+		if (kind != NULL && strcmp(kind, "Model") == 0)
+			return true;
+	}
+	return false;
+}
+
 static EmbStatus
 check_architectures(const EmbJson *doc, const Family *family, bool *is_reranker, EmbError *err)
 {
@@ -175,7 +190,8 @@ check_architectures(const EmbJson *doc, const Family *family, bool *is_reranker,
 
 		if (name == NULL)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" holds something else than strings", doc->file);
-		status = check_class(doc, family, name, is_reranker, err);
+		if (class_kind(family, name) == NULL || !has_encoder(family, list))
+			status = check_class(doc, family, name, is_reranker, err);
 	}
 	return status;
 }
@@ -274,7 +290,7 @@ find_family(const EmbJson *doc, const Family **family, EmbError *err)
 static EmbStatus
 check_encoder(const EmbJson *doc, const Family *family, EmbError *err)
 {
-	const char *position = family->position_type;
+	const char *position = family->position_type != NULL ? family->position_type : "";
 	char		want[64];
 	bool		is_decoder = false;
 	bool		cross_attention = false;
@@ -284,7 +300,7 @@ check_encoder(const EmbJson *doc, const Family *family, EmbError *err)
 		(status = emb_json_get_bool(doc, doc->root, "is_decoder", &is_decoder, err)) != EMB_OK ||
 		(status = emb_json_get_bool(doc, doc->root, "add_cross_attention", &cross_attention, err)) != EMB_OK)
 		return status;
-	if (strcmp(position, family->position_type) != 0)
+	if (family->position_type != NULL && strcmp(position, family->position_type) != 0)
 	{
 		snprintf(want, sizeof(want), "only \"%s\" can be imported", family->position_type);
 		return emb_hf_unsupported(doc, "position_embedding_type", position, want, err);

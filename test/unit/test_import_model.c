@@ -99,7 +99,9 @@ CHANGE(gte_norm, m->config = CONFIG("\"model_type\": \"new\", \"layer_norm_type\
 CHANGE(gte_rope, m->config = CONFIG("\"model_type\": \"gte\", \"rope_parameters\": {\"rope_type\": \"yarn\"}");)
 CHANGE(gte_head, m->config = CONFIG("\"model_type\": \"new\", \"architectures\": [\"NewForSequenceClassification\"]");)
 #define MODERN "\"model_type\": \"modernbert\""
-CHANGE(modern_names, m->config = CONFIG(MODERN);)
+CHANGE(modern_names, m->config = CONFIG(MODERN ", \"position_embedding_type\": \"absolute\"");)
+CHANGE(two_classes, m->config = CONFIG(BERT ", \"architectures\": [\"BertModel\", \"BertForTokenClassification\"]");)
+CHANGE(two_families, m->config = CONFIG(BERT ", \"architectures\": [\"BertModel\", \"RobertaModel\"]");)
 CHANGE(modern_bias, m->config = CONFIG(MODERN ", \"norm_bias\": true");)
 CHANGE(modern_window, m->config = CONFIG(MODERN ", \"local_attention\": 1");)
 CHANGE(modern_every, m->config = CONFIG(MODERN ", \"global_attn_every_n_layers\": 0");)
@@ -248,6 +250,8 @@ static const Case cases[] = {
 	{"no global layer", modern_every, EMB_ERR_FORMAT, "global_attn_every_n_layers", "0"},
 	{"global layers out of order", modern_types, EMB_ERR_UNSUPPORTED, "layer_types", "full_attention"},
 	{"too few layer types", modern_few, EMB_ERR_FORMAT, "layer_types", NULL},
+	{"an encoder with a class for tokens", two_classes, EMB_OK, NULL, NULL},
+	{"classes of two families", two_families, EMB_ERR_UNSUPPORTED, "architectures", "RobertaModel"},
 	{"no architectures", no_architectures, EMB_OK, NULL, NULL},
 	{"another activation", silu, EMB_ERR_UNSUPPORTED, "hidden_act", "silu"},
 	{"relu", relu, EMB_OK, NULL, NULL},
