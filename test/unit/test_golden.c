@@ -370,7 +370,7 @@ static void
 test_real(const char *models, const char *shared)
 {
 	static const char *const names[] = {
-		"all-MiniLM-L6-v2", "bge-small-en-v1.5", "bge-small-zh-v1.5", "e5-small-v2", "paraphrase-MiniLM-L3-v2"
+		"all-MiniLM-L6-v2", "bge-small-en-v1.5", "bge-small-zh-v1.5", "e5-small-v2", "multilingual-e5-small", "paraphrase-MiniLM-L3-v2"
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
