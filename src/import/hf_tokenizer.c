@@ -534,9 +534,9 @@ read_tokenizer(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, Em
 	return check_template_ids(doc->file, spec, err);
 }
 
-EmbStatus
-emb_import_tokenizer_json(const char *name, const char *data, size_t size, const EmbAllocator *mem,
-						  EmbTokSpec *spec, EmbError *err)
+static EmbStatus
+import_json(const char *name, const char *data, size_t size, const EmbAllocator *mem, const EmbStop *stop,
+			EmbTokSpec *spec, EmbError *err)
 {
 	EmbStatus	status = emb_tok_spec_begin(spec, mem, err);
 
@@ -545,9 +545,10 @@ emb_import_tokenizer_json(const char *name, const char *data, size_t size, const
 		EmbTokStorage *storage = spec->storage;
 		EmbJson    *doc = &storage->docs[0];
 
+		storage->stop = stop;
 		storage->source = data;
 		storage->source_size = size;
-		status = emb_json_parse(name, data, size, doc, err);
+		status = emb_json_parse_stoppable(name, data, size, stop, doc, err);
 		if (status == EMB_OK)
 			status = read_tokenizer(doc, mem, spec, err);
 	}
@@ -557,21 +558,41 @@ emb_import_tokenizer_json(const char *name, const char *data, size_t size, const
 }
 
 EmbStatus
-emb_import_tokenizer(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+emb_import_tokenizer_json(const char *name, const char *data, size_t size, const EmbAllocator *mem,
+						  EmbTokSpec *spec, EmbError *err)
+{
+	return import_json(name, data, size, mem, NULL, spec, err);
+}
+
+/* A folder's tokenizer.json. */
+static EmbStatus
+import_json_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
 {
 	char	   *data;
 	size_t		size;
 	EmbStatus	status;
 
-	if (!emb_file_exists(dir, "tokenizer.json") && !emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_FILE))
-		return emb_import_sentencepiece_dir(dir, mem, spec, err);
-	if (!emb_file_exists(dir, "tokenizer.json"))
-		return emb_import_vocab_dir(dir, mem, spec, err);
 	memset(spec, 0, sizeof(EmbTokSpec));
 	status = emb_file_read_all(dir, "tokenizer.json", EMB_JSON_TOKENIZER_MAX, mem, &data, &size, err);
 	if (status != EMB_OK)
 		return status;
-	status = emb_import_tokenizer_json("tokenizer.json", data, size, mem, spec, err);
+	status = import_json("tokenizer.json", data, size, mem, stop, spec, err);
 	emb_release(mem, data);
+	return status;
+}
+
+EmbStatus
+emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
+{
+	EmbStatus	status;
+
+	if (emb_file_exists(dir, "tokenizer.json"))
+		status = import_json_dir(dir, mem, stop, spec, err);
+	else if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_FILE))
+		status = emb_import_sentencepiece_dir(dir, mem, spec, err);
+	else
+		status = emb_import_vocab_dir(dir, mem, spec, err);
+	if (status == EMB_OK)
+		spec->stop = stop;
 	return status;
 }

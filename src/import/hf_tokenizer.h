@@ -14,8 +14,13 @@
 
 #include "tokenizer/tokenizer.h"
 
-/* *spec's strings are owned by spec->storage; free with emb_tok_spec_free. */
-extern EmbStatus emb_import_tokenizer(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
+/*
+ * *spec's strings are owned by spec->storage; free with emb_tok_spec_free. stop
+ * is asked while a tokenizer.json is read, and again while spec becomes a block:
+ * it must live as long.
+ */
+extern EmbStatus emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop,
+									  EmbTokSpec *spec, EmbError *err);
 
 /* The parsers behind it, on bytes; what the fuzz targets call. */
 extern EmbStatus emb_import_tokenizer_json(const char *name, const char *data, size_t size,

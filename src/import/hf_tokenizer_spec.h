@@ -29,6 +29,7 @@ typedef struct EmbTokStorage
 	const json_t *vocab;		/* tokenizer.json of WordPiece: "model.vocab" */
 	double	   *scores;			/* Unigram: [n_vocab] */
 	uint8_t    *charsmap;
+	const EmbStop *stop;
 	const char *source;			/* the bytes of docs[0] while it is read */
 	size_t		source_size;
 	int32_t		n_distinct;		/* pieces, as the library counts its vocabulary */

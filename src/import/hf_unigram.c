@@ -12,6 +12,7 @@
 #include "import/hf_tokenizer_spec.h"
 
 #define SEQUENCE_DEPTH_MAX	8
+#define ENTRIES_PER_ASK		16384
 
 /* ---------------------------------------------------------------- scores */
 
@@ -206,6 +207,8 @@ read_scores(const EmbJson *doc, const EmbTokStorage *storage, double *scores, si
 		ok = skip_char(&s, '[') && skip_string(&s) && skip_char(&s, ',');
 		if (ok)
 			scores[i++] = read_number(&s);
+		if (i % ENTRIES_PER_ASK == 0 && emb_should_stop(storage->stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "reading %s was cancelled", doc->file);
 		ok = ok && skip_char(&s, ']') && skip_char(&s, i < n ? ',' : ']');
 	}
 	if (!ok)
@@ -242,6 +245,8 @@ read_pieces(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Em
 		const json_t *entry = json_array_get(vocab, i);
 		const json_t *piece = json_array_get(entry, 0);
 
+		if (i % ENTRIES_PER_ASK == ENTRIES_PER_ASK - 1 && emb_should_stop(storage->stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "reading %s was cancelled", doc->file);
 		if (json_array_size(entry) != 2 || !json_is_string(piece) || !json_is_number(json_array_get(entry, 1)))
 			return emb_error(err, EMB_ERR_FORMAT, "%s: entry %zu of \"model.vocab\" is not a piece with its score", doc->file, i);
 		if (json_string_length(piece) > UINT32_MAX)

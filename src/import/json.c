@@ -13,19 +13,73 @@
 /* Reals below it hold every integer. */
 #define MAX_EXACT	9007199254740992.0
 
+/* What is left to hand to the parser, in pieces of its own choice. */
+typedef struct Feed
+{
+	const char *data;
+	size_t		left;
+	size_t		until_asked;
+	const EmbStop *stop;
+	bool		stopped;
+} Feed;
+
+#define ASK_BYTES	65536
+
+static size_t
+feed(void *buffer, size_t size, void *ctx)
+{
+	Feed	   *f = ctx;
+	size_t		n = f->left < size ? f->left : size;
+
+	if (f->until_asked < n)
+	{
+		f->until_asked = ASK_BYTES;
+		f->stopped = emb_should_stop(f->stop);
+		if (f->stopped)
+			return (size_t) -1;
+	}
+	f->until_asked -= n < f->until_asked ? n : f->until_asked;
+	memcpy(buffer, f->data, n);
+	f->data += n;
+	f->left -= n;
+	return n;
+}
+
+static json_t *
+parse(const char *data, size_t size, const EmbStop *stop, size_t flags, bool *stopped, json_error_t *jerr)
+{
+	Feed		f = {data, size, ASK_BYTES, stop, false};
+	json_t	   *root;
+
+	if (stop == NULL)
+		return json_loadb(data, size, flags, jerr);
+	root = json_load_callback(feed, &f, flags, jerr);
+	*stopped = f.stopped;
+	return root;
+}
+
 EmbStatus
 emb_json_parse(const char *name, const char *data, size_t size, EmbJson *doc, EmbError *err)
 {
+	return emb_json_parse_stoppable(name, data, size, NULL, doc, err);
+}
+
+EmbStatus
+emb_json_parse_stoppable(const char *name, const char *data, size_t size, const EmbStop *stop, EmbJson *doc, EmbError *err)
+{
 	json_error_t jerr;
+	bool		stopped = false;
 
 	snprintf(doc->file, sizeof(doc->file), "%.*s", emb_json_clip(name, sizeof(doc->file) - 1), name);
 	doc->ints_are_reals = false;
-	doc->root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &jerr);
-	if (doc->root == NULL && json_error_code(&jerr) == json_error_numeric_overflow)
+	doc->root = parse(data, size, stop, JSON_REJECT_DUPLICATES, &stopped, &jerr);
+	if (doc->root == NULL && !stopped && json_error_code(&jerr) == json_error_numeric_overflow)
 	{
 		doc->ints_are_reals = true;
-		doc->root = json_loadb(data, size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &jerr);
+		doc->root = parse(data, size, stop, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &stopped, &jerr);
 	}
+	if (doc->root == NULL && stopped)
+		return emb_error(err, EMB_ERR_CANCELLED, "reading %s was cancelled", name);
 	if (doc->root == NULL && json_error_code(&jerr) == json_error_out_of_memory)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory parsing %s (%zu bytes)", name, size);
 	if (doc->root == NULL)

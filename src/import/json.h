@@ -34,6 +34,10 @@ typedef struct EmbJson
  * 1000000000000000019884624838656 for "none").
  */
 extern EmbStatus emb_json_parse(const char *name, const char *data, size_t size, EmbJson *doc, EmbError *err);
+
+/* The same, asking stop every 64 KiB. */
+extern EmbStatus emb_json_parse_stoppable(const char *name, const char *data, size_t size, const EmbStop *stop,
+										  EmbJson *doc, EmbError *err);
 extern EmbStatus emb_json_load(const char *dir, const char *name, size_t max_bytes,
 							   const EmbAllocator *mem, EmbJson *doc, EmbError *err);
 

@@ -204,7 +204,7 @@ static EmbStatus
 import_tokenizer(Import *im, EmbError *err)
 {
 	EmbTokSpec	spec;
-	EmbStatus	status = emb_import_tokenizer(im->hf.transformer_dir, im->steps.mem, &spec, err);
+	EmbStatus	status = emb_import_tokenizer(im->hf.transformer_dir, im->steps.mem, im->steps.stop, &spec, err);
 
 	if (status != EMB_OK)
 		return status;

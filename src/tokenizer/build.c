@@ -78,10 +78,13 @@ fill_unigram(Build *b)
 	EmbTokBlockHeader *h = &b->header;
 	double		min = INFINITY;
 
-	if (spec->n_steps < 0 || spec->n_steps > EMB_TOK_MAX_STEPS)
-		return emb_error(b->err, EMB_ERR_LIMIT, "the normalizer has %d steps, more than %d", spec->n_steps, EMB_TOK_MAX_STEPS);
-	h->n_steps = (uint32_t) spec->n_steps;
-	memcpy(h->steps, spec->steps, h->n_steps * sizeof(EmbTokStep));
+	if (spec->n_steps < 0 || spec->n_steps + spec->lowercase > EMB_TOK_MAX_STEPS)
+		return emb_error(b->err, EMB_ERR_LIMIT, "the normalizer has %d steps, more than %d",
+						 spec->n_steps + spec->lowercase, EMB_TOK_MAX_STEPS);
+	if (spec->lowercase)
+		h->steps[h->n_steps++].kind = EMB_TOK_STEP_LOWERCASE;
+	memcpy(h->steps + h->n_steps, spec->steps, (size_t) spec->n_steps * sizeof(EmbTokStep));
+	h->n_steps += (uint32_t) spec->n_steps;
 	h->flags |= (spec->split_spaces ? EMB_TOK_SPLIT_SPACES : 0) | (spec->split_meta ? EMB_TOK_SPLIT_META : 0);
 	h->meta = spec->meta;
 	h->prepend = spec->prepend;
@@ -158,7 +161,7 @@ build_pieces(Build *b)
 	if (status == EMB_OK && n_keys == 0)
 		status = emb_error(b->err, EMB_ERR_FORMAT, "the vocabulary is empty");
 	if (status == EMB_OK)
-		status = emb_trie_build(keys, n_keys, b->mem, &b->tries[0], b->err);
+		status = emb_trie_build(keys, n_keys, b->mem, b->spec->stop, &b->tries[0], b->err);
 	if (status == EMB_OK)
 	{
 		EmbTrie		trie = {b->tries[0].units, b->tries[0].values, b->tries[0].n_units};
@@ -283,9 +286,9 @@ build_added(Build *b)
 		status = emb_error(b->err, EMB_ERR_UNSUPPORTED, "an added token has white space in it and one has lstrip or rstrip, "
 						   "and both are matched after normalization");
 	if (status == EMB_OK)
-		status = emb_trie_build(raw, n_raw, b->mem, &b->tries[1], b->err);
+		status = emb_trie_build(raw, n_raw, b->mem, b->spec->stop, &b->tries[1], b->err);
 	if (status == EMB_OK)
-		status = emb_trie_build(normalized, n_normalized, b->mem, &b->tries[2], b->err);
+		status = emb_trie_build(normalized, n_normalized, b->mem, b->spec->stop, &b->tries[2], b->err);
 	emb_release(b->mem, raw);
 	emb_release(b->mem, normalized);
 	return status;

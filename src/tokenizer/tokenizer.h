@@ -104,7 +104,9 @@ typedef struct EmbTokSpec
 {
 	EmbTokModel model;
 
-	/* BertNormalizer */
+	const EmbStop *stop;		/* asked while the block is built; NULL: never */
+
+	/* BertNormalizer; of Unigram, lowercase is a step in front of the others */
 	bool		clean_text,
 				handle_chinese_chars,
 				strip_accents,	/* resolved: null means lowercase */

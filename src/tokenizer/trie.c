@@ -13,6 +13,7 @@
 
 #define OPEN_BLOCKS_MAX	16
 #define TRIES_MAX		256
+#define NODES_PER_ASK	16384
 
 typedef struct Pending
 {
@@ -253,11 +254,13 @@ place_children(Builder *b, const EmbTrieKey *keys, Pending at, Pending *stack, s
 }
 
 EmbStatus
-emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem, EmbTrieBuilt *built, EmbError *err)
+emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem, const EmbStop *stop,
+			   EmbTrieBuilt *built, EmbError *err)
 {
 	Builder		b = {.mem = mem, .free_head = EMB_TRIE_NONE};
 	Pending    *stack;
 	size_t		n_stack = 0;
+	size_t		n_placed = 0;
 	EmbStatus	status;
 
 	*built = (EmbTrieBuilt) {0};
@@ -281,7 +284,10 @@ emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem, EmbTrie
 	{
 		Pending		at = stack[--n_stack];
 
-		status = place_children(&b, keys, at, stack, &n_stack, err);
+		if (++n_placed % NODES_PER_ASK == 0 && emb_should_stop(stop))
+			status = emb_error(err, EMB_ERR_CANCELLED, "building the tokenizer was cancelled");
+		else
+			status = place_children(&b, keys, at, stack, &n_stack, err);
 	}
 	emb_release(mem, stack);
 	emb_release(mem, b.next_free);

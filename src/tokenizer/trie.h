@@ -80,8 +80,8 @@ typedef struct EmbTrieBuilt
 	uint32_t	n_units;
 } EmbTrieBuilt;
 
-/* Sorts keys in place. Equal keys give equal bytes. No keys: n_units 0, NULL pointers. */
-extern EmbStatus emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem,
+/* Sorts keys in place. Equal keys give equal bytes. No keys: n_units 0, NULL pointers. Asks stop every few milliseconds. */
+extern EmbStatus emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem, const EmbStop *stop,
 								EmbTrieBuilt *built, EmbError *err);
 
 #endif

@@ -187,7 +187,7 @@ test_folders(void)
 		EmbStatus	status;
 
 		put("tokenizer_config.json", c->config, c->config != NULL ? strlen(c->config) : 0);
-		status = emb_import_tokenizer(folder, &mem, &spec, &err);
+		status = emb_import_tokenizer(folder, &mem, NULL, &spec, &err);
 		if (status == EMB_OK)
 			status = tok_from_spec(&spec, &t, &err);
 		CHECKF(status == c->status, "%s: status %d, %s", c->what, status, err.message);
@@ -213,7 +213,7 @@ test_folders(void)
 		EmbTokSpec	spec;
 		EmbError	err;
 
-		CHECK(emb_import_tokenizer(folder, &mem, &spec, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "tokenizer.json") != NULL);
+		CHECK(emb_import_tokenizer(folder, &mem, NULL, &spec, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "tokenizer.json") != NULL);
 	}
 	put("tokenizer.json", NULL, 0);
 	put("sentencepiece.bpe.model", NULL, 0);

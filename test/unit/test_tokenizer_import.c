@@ -341,6 +341,61 @@ test_out_of_memory(const char *base, const char *variant)
 	json_decref(variants);
 }
 
+/* --------------------------------------------------------------- stops */
+
+static bool
+ask(void *ctx)
+{
+	int		   *left = ctx;
+
+	return --*left < 0;
+}
+
+/* A vocabulary of some 40,000 pieces, in a folder: each place that asks may end the import, and leaves nothing. */
+static void
+test_stops(void)
+{
+	char		dir[] = "/tmp/embed_tokenizer_XXXXXX";
+	char		path[64];
+	EmbStatus	status = EMB_ERR_CANCELLED;
+	FILE	   *file;
+	int			n;
+
+	if (!CHECK(mkdtemp(dir) != NULL))
+		return;
+	snprintf(path, sizeof(path), "%s/tokenizer.json", dir);
+	file = fopen(path, "w");
+	fprintf(file, "{\"model\": {\"type\": \"Unigram\", \"unk_id\": 0, \"vocab\": [[\"<unk>\", 0]");
+	for (int i = 0; i < 40000; i++)
+		fprintf(file, ", [\"%x\", %.8f]", i * 7919, -5 - i * 1e-4);
+	fprintf(file, "]}, \"pre_tokenizer\": " META ", " UNI_POST "}");
+	fclose(file);
+	for (n = 0; status == EMB_ERR_CANCELLED && n < 1000; n++)
+	{
+		Meter		meter = {emb_malloc_allocator(), 1000000, 0};
+		EmbAllocator mem = {&meter, meter_alloc, meter_release};
+		int			left = n;
+		EmbStop		stop = {&left, ask};
+		EmbTokSpec	spec;
+		EmbError	err;
+		void	   *block = NULL;
+		size_t		size;
+
+		status = emb_import_tokenizer(dir, &mem, &stop, &spec, &err);
+		if (status == EMB_OK)
+		{
+			status = emb_tok_build(&spec, &mem, &block, &size, &err);
+			emb_tok_spec_free(&spec, &mem);
+		}
+		emb_release(&mem, block);
+		CHECKF((status == EMB_OK || status == EMB_ERR_CANCELLED) && meter.n_live == 0, "stop %d: status %d, %s, %d blocks left",
+			   n, status, err.message, meter.n_live);
+	}
+	CHECKF(status == EMB_OK && n > 15, "asked %d times", n);
+	unlink(path);
+	rmdir(dir);
+}
+
 /* ------------------------------------------------------------- vocab.txt */
 
 static char folder[] = "/tmp/embed_tokenizer_XXXXXX";
@@ -365,7 +420,7 @@ open_folder(Tok *t, EmbError *err)
 {
 	EmbAllocator mem = emb_malloc_allocator();
 	EmbTokSpec	spec;
-	EmbStatus	status = emb_import_tokenizer(folder, &mem, &spec, err);
+	EmbStatus	status = emb_import_tokenizer(folder, &mem, NULL, &spec, err);
 
 	memset(t, 0, sizeof(*t));
 	return status == EMB_OK ? tok_from_spec(&spec, t, err) : status;
@@ -526,6 +581,7 @@ main(void)
 	test_json_cases(json_cases, sizeof(json_cases) / sizeof(json_cases[0]));
 	test_json_cases(unigram_cases, sizeof(unigram_cases) / sizeof(unigram_cases[0]));
 	test_scores();
+	test_stops();
 	test_deep_json();
 	test_cut_json("cls.json");
 	test_cut_json("unigram.json");

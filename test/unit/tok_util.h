@@ -127,7 +127,7 @@ tok_from_variant(const json_t *variants, const char *name, Tok *t, EmbError *err
 
 		snprintf(path, sizeof(path), "%s/tokenizer/%s", data_dir(), dir);
 		memset(t, 0, sizeof(*t));
-		status = emb_import_tokenizer(path, &mem, &spec, err);
+		status = emb_import_tokenizer(path, &mem, NULL, &spec, err);
 		return status == EMB_OK ? tok_from_spec(&spec, t, err) : status;
 	}
 	base = json_from_data(json_string_value(json_object_get(variant, "base")));
