@@ -48,18 +48,56 @@ next_line(const char *text, size_t size, size_t *at, EmbTokPiece *line)
 	return true;
 }
 
+/* A piece to sort, with its first bytes as a number that sorts like them. */
+typedef struct Sorted
+{
+	uint64_t	start;
+	int32_t		id;
+} Sorted;
+
+static uint64_t
+start_of(const EmbTokPiece *piece)
+{
+	uint64_t	start = 0;
+
+	for (uint32_t k = 0; k < sizeof(uint64_t); k++)
+		start = start << 8 | (k < piece->len ? (uint8_t) piece->text[k] : 0);
+	return start;
+}
+
 static int
 compare_pieces(const void *a, const void *b, void *arg)
 {
-	const EmbTokPiece *pieces = arg;
-	int32_t		i = *(const int32_t *) a;
-	int32_t		j = *(const int32_t *) b;
-	uint32_t	n = pieces[i].len < pieces[j].len ? pieces[i].len : pieces[j].len;
-	int			cmp = memcmp(pieces[i].text, pieces[j].text, n);
+	const Sorted *i = a;
+	const Sorted *j = b;
+	const EmbTokPiece *x = (const EmbTokPiece *) arg + i->id;
+	const EmbTokPiece *y = (const EmbTokPiece *) arg + j->id;
+	int			cmp = (i->start > j->start) - (i->start < j->start);
 
 	if (cmp == 0)
-		cmp = (pieces[i].len > pieces[j].len) - (pieces[i].len < pieces[j].len);
-	return cmp != 0 ? cmp : (i > j) - (i < j);
+		cmp = memcmp(x->text, y->text, x->len < y->len ? x->len : y->len);
+	if (cmp == 0)
+		cmp = (x->len > y->len) - (x->len < y->len);
+	return cmp != 0 ? cmp : (i->id > j->id) - (i->id < j->id);
+}
+
+/* Sorts the ids of all pieces by text, equal ones by id; returns how many, -1 without memory. */
+static int32_t
+sort_ids(const EmbTokSpec *spec, const EmbAllocator *mem, int32_t *ids)
+{
+	Sorted	   *sorted = emb_alloc_array(mem, (size_t) spec->n_vocab, sizeof(Sorted));
+	int32_t		n = 0;
+
+	if (sorted == NULL)
+		return -1;
+	for (int32_t id = 0; id < spec->n_vocab; id++)
+		if (spec->pieces[id].text != NULL)
+			sorted[n++] = (Sorted) {start_of(&spec->pieces[id]), id};
+	qsort_r(sorted, (size_t) n, sizeof(Sorted), compare_pieces, spec->pieces);
+	for (int32_t i = 0; i < n; i++)
+		ids[i] = sorted[i].id;
+	emb_release(mem, sorted);
+	return n;
 }
 
 EmbStatus
@@ -70,12 +108,9 @@ emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, E
 				kept = 0;
 
 	storage->sorted = emb_alloc_array(mem, (size_t) spec->n_vocab, sizeof(int32_t));
-	if (storage->sorted == NULL)
+	n = storage->sorted != NULL ? sort_ids(spec, mem, storage->sorted) : -1;
+	if (n < 0)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", file);
-	for (int32_t id = 0; id < spec->n_vocab; id++)
-		if (spec->pieces[id].text != NULL)
-			storage->sorted[n++] = id;
-	qsort_r(storage->sorted, (size_t) n, sizeof(int32_t), compare_pieces, spec->pieces);
 	for (int32_t i = 0; i < n; i++)
 	{
 		const EmbTokPiece *piece = &spec->pieces[storage->sorted[i]];

@@ -156,7 +156,7 @@ build_pieces(Build *b)
 		if (piece->text == NULL)
 			continue;
 		status = check_piece(b, "vocabulary entry", id, piece);
-		keys[n_keys++] = (EmbTrieKey) {(const uint8_t *) piece->text, piece->len, id, id};
+		keys[n_keys++] = (EmbTrieKey) {(const uint8_t *) piece->text, piece->len, id, id, 0};
 	}
 	if (status == EMB_OK && n_keys == 0)
 		status = emb_error(b->err, EMB_ERR_FORMAT, "the vocabulary is empty");
@@ -224,7 +224,7 @@ static EmbStatus
 add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *normalized, size_t *n_normalized)
 {
 	const EmbTokAdded *added = &b->spec->added[i];
-	EmbTrieKey	key = {(const uint8_t *) added->piece.text, added->piece.len, i, i};
+	EmbTrieKey	key = {(const uint8_t *) added->piece.text, added->piece.len, i, i, 0};
 	EmbStatus	status = check_piece(b, "added token", i, &added->piece);
 
 	if (status != EMB_OK)

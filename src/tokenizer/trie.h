@@ -71,6 +71,7 @@ typedef struct EmbTrieKey
 	uint32_t	len;			/* >= 1 */
 	int32_t		value;
 	int32_t		rank;			/* of equal texts the one with the highest rank wins */
+	uint64_t	start;			/* set by emb_trie_build: the first bytes, as a number that sorts like them */
 } EmbTrieKey;
 
 typedef struct EmbTrieBuilt
