@@ -80,7 +80,9 @@ sub run_ok
 run_ok('pg_dump, plain', 'pg_dump', '-f', "$dump.sql", @from);
 run_ok('pg_dump -Fc', 'pg_dump', '-Fc', '-f', "$dump.custom", @from);
 run_ok('pg_dump -Fd -j2', 'pg_dump', '-Fd', '-j2', '-f', "$dump.dir", @from);
-run_ok('pg_dump --inserts', 'pg_dump', '--inserts', '--rows-per-insert=100', '-f', "$dump.inserts", @from);
+# before 14 a VALUES of several rows may not say DEFAULT for a generated column
+my $rows_per_insert = query($primary, $db, 'SHOW server_version_num') >= 140000 ? 100 : 1;
+run_ok('pg_dump --inserts', 'pg_dump', '--inserts', "--rows-per-insert=$rows_per_insert", '-f', "$dump.inserts", @from);
 run_ok('pg_dump -t', 'pg_dump', '-t', 'docs', '-t', 'triggered', '-t', 'a_view', '-f', "$dump.table", @from);
 
 my %restore = (
