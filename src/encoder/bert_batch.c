@@ -92,23 +92,6 @@ check_ids(const EmbBert *bert, const EmbBatch *batch, EmbError *err)
 	return EMB_OK;
 }
 
-static EmbActivate
-activation_kernel(const EmbKernels *kernels, EmbActivation activation)
-{
-	switch (activation)
-	{
-		case EMB_ACT_GELU:
-			return kernels->gelu_f32;
-		case EMB_ACT_GELU_TANH:
-			return kernels->gelu_tanh_f32;
-		case EMB_ACT_RELU:
-			return kernels->relu_f32;
-		case EMB_ACT_SILU:
-			return kernels->silu_f32;
-	}
-	return NULL;
-}
-
 /* --------------------------------------------------------------- parts */
 
 static int32_t
@@ -382,7 +365,7 @@ begin(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch, Emb
 	common->kernels = kernels;
 	common->steps = bert->layers_i8 == NULL ? &emb_bert_steps_f32
 		: emb_bert_attends_exactly(bert) ? &emb_bert_steps_i8_exact : &emb_bert_steps_i8;
-	common->activate = activation_kernel(kernels, bert->activation);
+	common->activate = emb_work_activation(kernels, bert->activation);
 	if (common->activate == NULL)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "unknown activation %d", (int) bert->activation);
 	return batch->n_seqs == 0 ? EMB_OK : check_ids(bert, batch, err);

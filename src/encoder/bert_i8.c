@@ -80,6 +80,7 @@ act_kind(EmbActivation activation)
 		case EMB_ACT_RELU:
 			return EMB_ACT_KIND_RELU;
 		case EMB_ACT_SILU:		/* behind gates, which are activated apart */
+		case EMB_ACT_TANH:		/* of heads */
 			break;
 	}
 	return EMB_ACT_KIND_NONE;

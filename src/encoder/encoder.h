@@ -25,7 +25,8 @@ typedef enum EmbActivation
 	EMB_ACT_GELU = 1,			/* x/2 (1 + erf(x / sqrt 2)) */
 	EMB_ACT_GELU_TANH = 2,		/* "gelu_new", "gelu_pytorch_tanh" */
 	EMB_ACT_RELU = 3,
-	EMB_ACT_SILU = 4			/* x / (1 + e^-x), behind a gate only */
+	EMB_ACT_SILU = 4,			/* x / (1 + e^-x), behind a gate only */
+	EMB_ACT_TANH = 5			/* of a reranker's head only */
 } EmbActivation;
 
 typedef enum EmbPooling
@@ -40,7 +41,7 @@ typedef struct EmbLinear
 	int32_t		n_out,
 				n_in;
 	const float *weight;
-	const float *bias;			/* [n_out rounded up to 16], zero-filled */
+	const float *bias;			/* [n_out rounded up to 16], zero-filled; of a reranker's head also NULL: none */
 } EmbLinear;
 
 typedef struct EmbLayerNorm

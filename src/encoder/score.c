@@ -21,12 +21,18 @@ emb_encoder_score_scratch_bytes(const EmbBert *bert, int32_t n_seqs)
 }
 
 static EmbStatus
-classify(const EmbScoreHead *head, const EmbKernels *kernels, const float *pooled, size_t stride,
+classify(const EmbScoreHead *head, const EmbKernels *kernels, float *pooled, size_t stride,
 		 int32_t n_rows, float *logits, EmbError *err)
 {
+	int32_t		hidden = head->pooler.n_out;
+
 	for (int32_t i = 0; i < n_rows; i++)
 	{
-		logits[i] = kernels->dot_f32(pooled + i * stride, head->classifier, head->pooler.n_in) + head->classifier_bias[0];
+		float	   *row = pooled + i * stride;
+
+		if (head->norm.gamma != NULL)
+			kernels->add_norm_f32(row, NULL, head->norm.gamma, head->norm.beta, head->ln_eps, hidden, row);
+		logits[i] = kernels->dot_f32(row, head->classifier, hidden) + head->classifier_bias[0];
 		if (!isfinite(logits[i]))
 			return emb_error(err, EMB_ERR_LIMIT, "the model's weights overflow single precision: a score is not finite");
 	}
@@ -51,8 +57,11 @@ run_head(const EmbScoreHead *head, const EmbKernels *kernels, const float *rows,
 		.c = pooled,
 		.c_stride = stride
 	};
+	EmbActivate activate = emb_work_activation(kernels, head->activation);
 
-	if (!emb_work_begin(&work, kernels, stop, &stopped) || !emb_work_multiply(&work, &g, kernels->tanh_f32))
+	if (activate == NULL)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "unknown activation %d", (int) head->activation);
+	if (!emb_work_begin(&work, kernels, stop, &stopped) || !emb_work_multiply(&work, &g, activate))
 		return emb_error(err, EMB_ERR_CANCELLED, "stopped while scoring a batch of %d pairs", (int) n_rows);
 	return classify(head, kernels, pooled, stride, n_rows, logits, err);
 }
@@ -67,8 +76,8 @@ emb_encoder_score(const EmbBert *bert, const EmbScoreHead *head, const EmbKernel
 	EmbStatus	status;
 	EmbFpState	fp;
 
-	if (bert->pooling != EMB_POOL_CLS || bert->normalize)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker needs the first row as it is");
+	if (bert->normalize)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker needs its rows as they are");
 	if (batch->n_seqs <= 0)
 		return EMB_OK;
 	rows = emb_alloc(mem, bytes);

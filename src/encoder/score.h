@@ -1,13 +1,13 @@
 /*
  * score.h
- *		The head of a reranker: from the first row of a pair of texts to one
- *		logit.
+ *		The head of a reranker: from a pair of texts, pooled, to one logit.
  *
- *		logit = classifier . tanh(pooler x + b) + c,	x the first row behind the last layer
+ *		logit = classifier . norm(act(pooler x + b)) + c,	x pooled behind the last layer
  *
- * This is transformers' BertPooler and the classifier of
- * BertForSequenceClassification with one label; in fp32 whatever the layers
- * are in, for it sees one row of a text.
+ * With the first row, tanh and no norm this is transformers' BertPooler and
+ * the classifier of BertForSequenceClassification with one label; what other
+ * families' classes have is the same with other parts. In fp32 whatever the
+ * layers are in, for it sees one row of a text.
  */
 #ifndef EMB_ENCODER_SCORE_H
 #define EMB_ENCODER_SCORE_H
@@ -17,12 +17,15 @@
 typedef struct EmbScoreHead
 {
 	EmbLinear	pooler;			/* [hidden, hidden] */
+	EmbActivation activation;
+	EmbLayerNorm norm;			/* gamma NULL: none */
+	float		ln_eps;			/* of norm */
 	const float *classifier;	/* [hidden] */
 	const float *classifier_bias;	/* [1] */
 } EmbScoreHead;
 
 /*
- * logits: [n_seqs]. bert has CLS pooling and does not normalize. All else as
+ * logits: [n_seqs]. bert does not normalize. All else as
  * emb_encoder_bert; EMB_ERR_LIMIT too where a logit is not finite.
  */
 extern EmbStatus emb_encoder_score(const EmbBert *bert, const EmbScoreHead *head, const EmbKernels *kernels,

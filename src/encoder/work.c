@@ -13,6 +13,25 @@
 /* A multiply-add of int8 costs a half of one of fp32 on AVX2, a quarter with VNNI. */
 #define MACS_I8_PER_MAC 2
 
+EmbActivate
+emb_work_activation(const EmbKernels *kernels, EmbActivation activation)
+{
+	switch (activation)
+	{
+		case EMB_ACT_GELU:
+			return kernels->gelu_f32;
+		case EMB_ACT_GELU_TANH:
+			return kernels->gelu_tanh_f32;
+		case EMB_ACT_RELU:
+			return kernels->relu_f32;
+		case EMB_ACT_SILU:
+			return kernels->silu_f32;
+		case EMB_ACT_TANH:
+			return kernels->tanh_f32;
+	}
+	return NULL;
+}
+
 static bool
 may_go_on(EmbWork *work)
 {

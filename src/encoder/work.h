@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 #include "common/mem.h"
+#include "encoder/encoder.h"
 #include "kernels/kernels.h"
 
 /* One thread's account. The caller's own asks the callback, its helpers' read what it said. */
@@ -30,6 +31,9 @@ typedef struct EmbWork
 
 /* An activation of the kernels, in place over n elements. */
 typedef void (*EmbActivate) (float *x, int32_t n);
+
+/* NULL: there is no such activation. */
+extern EmbActivate emb_work_activation(const EmbKernels *kernels, EmbActivation activation);
 
 /* Asks once. False: stop now. */
 extern bool emb_work_begin(EmbWork *work, const EmbKernels *kernels, const EmbStop *stop, _Atomic bool *stopped);

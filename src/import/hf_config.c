@@ -389,7 +389,7 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 		if (has_modules && !modules->transformer_only)
 			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a Pooling, but %s says that the model is a reranker",
 							 MODULES_FILE, CONFIG_FILE);
-		config->pooling = EMB_POOL_CLS;
+		config->pooling = config->head_pooling;
 		return EMB_OK;
 	}
 	if (has_modules && modules->transformer_only)

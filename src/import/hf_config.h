@@ -74,6 +74,10 @@ typedef struct EmbHfConfig
 	int32_t		window,			/* tokens to each side that those layers see; 0: all are global */
 				global_every;	/* layers 0, n, 2 n, .. are global */
 	bool		is_reranker;
+	EmbPooling	head_pooling;	/* of a reranker's head, as all these; see encoder/score.h */
+	EmbActivation head_activation;
+	bool		head_norm;
+	bool		head_unbiased;	/* its dense layer */
 	EmbActivation activation;
 	float		ln_eps;
 	EmbPooling	pooling;

@@ -26,12 +26,12 @@ typedef struct Family
 	double		absent_eps;
 	const char *position_type;	/* of "position_embedding_type"; NULL: its class does not read that */
 	uint32_t	traits;			/* EMB_TRAIT_* */
-	bool		no_reranker;
 	EmbStatus	(*parse) (const EmbJson *doc, EmbHfConfig *config, EmbError *err);	/* what only this family has, or NULL */
 } Family;
 
 /* Each fills what its traits ask for, and refuses what we do not compute. */
 static EmbStatus parse_position_base(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
+static EmbStatus parse_distilbert(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 static EmbStatus parse_mpnet(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 static EmbStatus parse_nomic(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 static EmbStatus parse_nomic_own(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
@@ -49,7 +49,7 @@ static EmbStatus parse_modernbert(const EmbJson *doc, EmbHfConfig *config, EmbEr
 #define NOMIC_TRAITS	(EMB_TRAIT_TYPES | EMB_TRAIT_ROTARY | EMB_TRAIT_GATED)
 #define GTE_KEYS \
 	SIZE_KEYS, .activation = "hidden_act", .ln_eps = "layer_norm_eps", .absent_layers = 12, .absent_positions = 8192, \
-	.absent_eps = 1e-12, .position_type = "rope", .no_reranker = true, .parse = parse_gte, \
+	.absent_eps = 1e-12, .position_type = "rope", .parse = parse_gte, \
 	.traits = EMB_TRAIT_TYPES | EMB_TRAIT_TYPES_OPTIONAL | EMB_TRAIT_ROTARY | EMB_TRAIT_GATED
 
 static const Family families[] =
@@ -60,22 +60,23 @@ static const Family families[] =
 	{EMB_FAMILY_CAMEMBERT, "camembert", "Camembert", ROBERTA_KEYS, .absent_vocab = 30522},
 	{EMB_FAMILY_DISTILBERT, "distilbert", "DistilBert", .absent_layers = 6, .absent_vocab = 30522, .absent_positions = 512,
 		.hidden = "dim", .n_layers = "n_layers", .n_heads = "n_heads", .intermediate = "hidden_dim",
-		.positions = "max_position_embeddings", .activation = "activation", .position_type = "absolute", .no_reranker = true},
+		.positions = "max_position_embeddings", .activation = "activation", .position_type = "absolute",
+		.parse = parse_distilbert},
 	{EMB_FAMILY_MPNET, "mpnet", "MPNet", BERT_KEYS, .absent_vocab = 30527,
 		.traits = EMB_TRAIT_SKIPS_PADDING | EMB_TRAIT_DISTANCES, .parse = parse_mpnet},
 	/* as its authors wrote it, then as transformers does */
 	{EMB_FAMILY_NOMIC_BERT, "nomic_bert", "NomicBert", .hidden = "n_embd", .n_layers = "n_layer", .n_heads = "n_head",
 		.intermediate = "n_inner", .positions = "n_positions", .activation = "activation_function", .ln_eps = "layer_norm_epsilon",
 		.absent_layers = 12, .absent_vocab = 30522, .absent_positions = 2048, .absent_eps = 1e-5,
-		.no_reranker = true, .traits = NOMIC_TRAITS, .parse = parse_nomic_own},
+		.traits = NOMIC_TRAITS, .parse = parse_nomic_own},
 	{EMB_FAMILY_NOMIC_BERT, "nomic_bert", "NomicBert", SIZE_KEYS, .activation = "hidden_act", .ln_eps = "layer_norm_eps",
 		.absent_layers = 12, .absent_vocab = 30528, .absent_positions = 2048, .absent_eps = 1e-12,
-		.no_reranker = true, .traits = NOMIC_TRAITS, .parse = parse_nomic},
+		.traits = NOMIC_TRAITS, .parse = parse_nomic},
 	{EMB_FAMILY_GTE, "gte", "Gte", GTE_KEYS, .absent_vocab = 30528},
 	{EMB_FAMILY_GTE, "new", "New", GTE_KEYS, .absent_vocab = 30528},
 	{EMB_FAMILY_MODERNBERT, "modernbert", "ModernBert", SIZE_KEYS, .activation = "hidden_activation", .ln_eps = "norm_eps",
 		.absent_layers = 22, .absent_vocab = 50368, .absent_positions = 8192, .absent_eps = 1e-5,
-		.no_reranker = true, .traits = EMB_TRAIT_ROTARY | EMB_TRAIT_GATED | EMB_TRAIT_NORMS_FIRST | EMB_TRAIT_WINDOW,
+		.traits = EMB_TRAIT_ROTARY | EMB_TRAIT_GATED | EMB_TRAIT_NORMS_FIRST | EMB_TRAIT_WINDOW,
 		.parse = parse_modernbert},
 };
 
@@ -148,13 +149,12 @@ check_class(const EmbJson *doc, const Family *family, const char *class, bool *i
 		if (strcmp(kind, encoders[i]) == 0)
 			return EMB_OK;
 	}
-	if (kind != NULL && strcmp(kind, "ForSequenceClassification") == 0 && !family->no_reranker)
+	if (kind != NULL && strcmp(kind, "ForSequenceClassification") == 0)
 	{
 		*is_reranker = true;
 		return EMB_OK;
 	}
-	snprintf(want, sizeof(want), family->no_reranker ? "of \"%s\" only %sModel, %sForMaskedLM and %sForPreTraining can be imported"
-			 : "of \"%s\" only %sModel, %sForMaskedLM, %sForPreTraining and %sForSequenceClassification can be imported",
+	snprintf(want, sizeof(want), "of \"%s\" only %sModel, %sForMaskedLM, %sForPreTraining and %sForSequenceClassification can be imported",
 			 family->model_type, stem, stem, stem, stem);
 	return emb_hf_unsupported(doc, "architectures", class, want, err);
 }
@@ -316,8 +316,8 @@ check_encoder(const EmbJson *doc, const Family *family, EmbError *err)
 	return EMB_OK;
 }
 
-static EmbStatus
-parse_activation(const EmbJson *doc, const Family *family, EmbActivation *activation, EmbError *err)
+static bool
+find_activation(const char *name, bool gated, EmbActivation *activation)
 {
 	static const struct
 	{
@@ -337,22 +337,30 @@ parse_activation(const EmbJson *doc, const Family *family, EmbActivation *activa
 		{"silu", EMB_ACT_SILU},
 		{"swiglu", EMB_ACT_SILU},
 	};
-	size_t		n_known = sizeof(known) / sizeof(known[0]) - (family->traits & EMB_TRAIT_GATED ? 0 : 2);
-	const char *key = family->activation;
-	const char *name = family->family == EMB_FAMILY_NOMIC_BERT ? "silu" : "gelu";
-	EmbStatus	status = emb_json_get_string(doc, doc->root, key, &name, err);
+	size_t		n_known = sizeof(known) / sizeof(known[0]) - (gated ? 0 : 2);
 
-	if (status != EMB_OK)
-		return status;
 	for (size_t i = 0; i < n_known; i++)
 	{
 		if (strcmp(known[i].name, name) == 0)
 		{
 			*activation = known[i].activation;
-			return EMB_OK;
+			return true;
 		}
 	}
-	return emb_hf_unsupported(doc, key, name, family->traits & EMB_TRAIT_GATED ? "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu and silu are known"
+	return false;
+}
+
+static EmbStatus
+parse_activation(const EmbJson *doc, const Family *family, EmbActivation *activation, EmbError *err)
+{
+	bool		gated = (family->traits & EMB_TRAIT_GATED) != 0;
+	const char *key = family->activation;
+	const char *name = family->family == EMB_FAMILY_NOMIC_BERT ? "silu" : "gelu";
+	EmbStatus	status = emb_json_get_string(doc, doc->root, key, &name, err);
+
+	if (status != EMB_OK || find_activation(name, gated, activation))
+		return status;
+	return emb_hf_unsupported(doc, key, name, gated ? "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu and silu are known"
 							  : "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast and relu are known", err);
 }
 
@@ -409,6 +417,15 @@ parse_position_base(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 						 doc->file, config->n_positions, (long long) pad);
 	config->position_base = (int32_t) pad + 1;
 	config->n_positions -= config->position_base;
+	return EMB_OK;
+}
+
+static EmbStatus
+parse_distilbert(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	(void) doc;
+	(void) err;
+	config->head_activation = EMB_ACT_RELU;
 	return EMB_OK;
 }
 
@@ -601,6 +618,32 @@ check_layer_types(const EmbJson *doc, const EmbHfConfig *config, EmbError *err)
 	return EMB_OK;
 }
 
+/* ModernBertForSequenceClassification's: pooled rows, a dense layer, activation, norm, classifier. */
+static EmbStatus
+parse_modernbert_head(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	const char *pooling = "cls";
+	const char *activation = "gelu";
+	bool		has_bias = false;
+	EmbStatus	status;
+
+	if (!config->is_reranker)
+		return EMB_OK;
+	if ((status = emb_json_get_string(doc, doc->root, "classifier_pooling", &pooling, err)) != EMB_OK ||
+		(status = emb_json_get_string(doc, doc->root, "classifier_activation", &activation, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "classifier_bias", &has_bias, err)) != EMB_OK)
+		return status;
+	if (strcmp(pooling, "cls") != 0 && strcmp(pooling, "mean") != 0)
+		return emb_hf_unsupported(doc, "classifier_pooling", pooling, "cls and mean are known", err);
+	config->head_pooling = strcmp(pooling, "cls") == 0 ? EMB_POOL_CLS : EMB_POOL_MEAN;
+	config->head_norm = true;
+	config->head_unbiased = !has_bias;
+	if (strcmp(activation, "tanh") != 0 && !find_activation(activation, false, &config->head_activation))
+		return emb_hf_unsupported(doc, "classifier_activation", activation,
+								  "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu and tanh are known", err);
+	return EMB_OK;
+}
+
 static EmbStatus
 parse_modernbert(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
@@ -620,7 +663,7 @@ parse_modernbert(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		return status;
 	config->global_every = (int32_t) every;
 	config->window = (int32_t) width / 2;
-	if ((status = check_layer_types(doc, config, err)) != EMB_OK)
+	if ((status = check_layer_types(doc, config, err)) != EMB_OK || (status = parse_modernbert_head(doc, config, err)) != EMB_OK)
 		return status;
 	status = parse_rope_object(doc, json_object_get(rope, "full_attention"), "full_attention", &config->rotary_base, err);
 	return status == EMB_OK ? parse_rope_object(doc, json_object_get(rope, "sliding_attention"), "sliding_attention",
@@ -634,7 +677,9 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	double		ln_eps = 1e-12;
 	EmbStatus	status;
 
-	config->is_reranker = false;
+	config->is_reranker = config->head_norm = config->head_unbiased = false;
+	config->head_pooling = EMB_POOL_CLS;
+	config->head_activation = EMB_ACT_TANH;
 	config->position_base = config->window = config->global_every = 0;
 	config->rotary_base = config->rotary_local_base = 0;
 	config->rotary_scale = 1;

@@ -122,6 +122,14 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 	return EMB_OK;
 }
 
+static void
+fill_head(EmbImageConfig *config, const EmbHfConfig *hf)
+{
+	config->head = EMB_HEAD_SCORE;
+	config->head_activation = hf->head_activation == EMB_ACT_TANH ? 0 : hf->head_activation;
+	config->head_parts = (hf->head_norm ? EMB_HEAD_NORM : 0) | (hf->head_unbiased ? EMB_HEAD_UNBIASED : 0);
+}
+
 static EmbStatus
 fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
 {
@@ -134,7 +142,8 @@ fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %d is outside 1..%d, the model's positions",
 						 options->max_tokens, hf->n_positions);
 	im->parts.kind = hf->is_reranker ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING;
-	im->parts.config.head = hf->is_reranker ? EMB_HEAD_SCORE : EMB_HEAD_NONE;
+	if (hf->is_reranker)
+		fill_head(&im->parts.config, hf);
 	im->parts.config.family = hf->family;
 	im->parts.config.activation = hf->activation;
 	im->parts.config.pooling = hf->pooling;

@@ -141,11 +141,15 @@ layer_i8(const EmbModel *model, uint32_t i)
 static EmbScoreHead
 score_head(const EmbModel *model)
 {
-	int32_t		hidden = (int32_t) model->view.config->hidden;
+	const EmbImageConfig *config = model->view.config;
+	int32_t		hidden = (int32_t) config->hidden;
 
 	return (EmbScoreHead) {
 		.pooler = {.n_out = hidden, .n_in = hidden,
 			.weight = data(model, 0, EMB_ROLE_POOLER), .bias = data(model, 0, EMB_ROLE_POOLER_BIAS)},
+		.activation = config->head_activation == 0 ? EMB_ACT_TANH : (EmbActivation) config->head_activation,
+		.norm = layer_norm(model, 0, EMB_ROLE_HEAD_GAMMA),
+		.ln_eps = config->ln_eps,
 		.classifier = data(model, 0, EMB_ROLE_CLASSIFIER),
 		.classifier_bias = data(model, 0, EMB_ROLE_CLASSIFIER_BIAS),
 	};

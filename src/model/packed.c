@@ -96,6 +96,8 @@ static const struct
 	[EMB_ROLE_FINAL_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "final_norm.bias"},
 	[EMB_ROLE_ROTARY] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HEAD_SIZE, "rotary.table"},
 	[EMB_ROLE_ROTARY_LOCAL] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HEAD_SIZE, "rotary.local_table"},
+	[EMB_ROLE_HEAD_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "head.norm.weight"},
+	[EMB_ROLE_HEAD_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "head.norm.bias"},
 };
 
 static bool
@@ -115,10 +117,14 @@ has_role(const EmbImageConfig *config, uint32_t role)
 		case EMB_ROLE_POSITION_EMBEDDING:
 			return !has_trait(config, EMB_TRAIT_ROTARY);
 		case EMB_ROLE_POOLER:
-		case EMB_ROLE_POOLER_BIAS:
 		case EMB_ROLE_CLASSIFIER:
 		case EMB_ROLE_CLASSIFIER_BIAS:
 			return config->head != EMB_HEAD_NONE;
+		case EMB_ROLE_POOLER_BIAS:
+			return config->head != EMB_HEAD_NONE && !(config->head_parts & EMB_HEAD_UNBIASED);
+		case EMB_ROLE_HEAD_GAMMA:
+		case EMB_ROLE_HEAD_BETA:
+			return (config->head_parts & EMB_HEAD_NORM) != 0;
 		case EMB_ROLE_DISTANCE_BIAS:
 			return has_trait(config, EMB_TRAIT_DISTANCES);
 		case EMB_ROLE_FINAL_GAMMA:
@@ -406,6 +412,8 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"head", config->head, EMB_HEAD_NONE, EMB_HEAD_SCORE},
+		{"head's activation", config->head_activation, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_ACT_RELU},
+		{"head's parts", config->head_parts, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_HEAD_NORM | EMB_HEAD_UNBIASED},
 		{"position base", config->position_base, 0, config->n_vocab},
 		{"window", config->window, 0, EMB_HF_MAX_POSITIONS},
 		{"count of layers from one that is global to the next", config->global_every, 0, EMB_HF_MAX_LAYERS},
@@ -426,9 +434,8 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 	if (status != EMB_OK)
 		return status;
 	if (config->head == EMB_HEAD_SCORE &&
-		(config->pooling != EMB_POOL_CLS || config->normalize != 0 ||
-		 config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))
-		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the pooling or prompts of an embedding model");
+		(config->normalize != 0 || config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))
+		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the norm or prompts of an embedding model");
 	if (!is_zero(config->reserved, sizeof(config->reserved)))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's configuration has bytes that must be zero");
 	if (config->query_prompt != 0 ||

@@ -112,7 +112,9 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
  *	   76	   4	position_base: what EmbHfConfig says of it; the position table begins with row base - 1 of the hub's
  *	   80	   4	window: tokens to each side that layers see which are not global; 0: all are
  *	   84	   4	global_every: layers 0, n, 2 n, .. are global, of a model with a window
- *	   88	  40	zero
+ *	   88	   4	head_activation: EmbActivation behind the head's dense layer; 0: tanh
+ *	   92	   4	head_parts: EmbImageHeadParts
+ *	   96	  32	zero
  */
 typedef struct EmbImageConfig
 {
@@ -138,7 +140,9 @@ typedef struct EmbImageConfig
 	uint32_t	position_base;
 	uint32_t	window;
 	uint32_t	global_every;
-	uint8_t		reserved[40];
+	uint32_t	head_activation;
+	uint32_t	head_parts;
+	uint8_t		reserved[32];
 } EmbImageConfig;
 
 _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
@@ -147,8 +151,15 @@ _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
 typedef enum EmbImageHead
 {
 	EMB_HEAD_NONE = 0,
-	EMB_HEAD_SCORE = 1			/* classifier(tanh(pooler(first row))), one logit */
+	EMB_HEAD_SCORE = 1			/* classifier(norm(act(pooler(pooled rows)))), one logit; see encoder/score.h */
 } EmbImageHead;
+
+/* How such a head differs from BERT's. */
+typedef enum EmbImageHeadParts
+{
+	EMB_HEAD_NORM = 1,			/* it has a norm */
+	EMB_HEAD_UNBIASED = 2		/* its pooler has no bias */
+} EmbImageHeadParts;
 
 typedef enum EmbImagePrecision
 {
@@ -210,10 +221,12 @@ typedef enum EmbTensorRole
 	EMB_ROLE_FINAL_GAMMA,
 	EMB_ROLE_FINAL_BETA,
 	EMB_ROLE_ROTARY,
-	EMB_ROLE_ROTARY_LOCAL
+	EMB_ROLE_ROTARY_LOCAL,
+	EMB_ROLE_HEAD_GAMMA,		/* of a head with a norm */
+	EMB_ROLE_HEAD_BETA
 } EmbTensorRole;
 
-#define EMB_N_ROLES			(EMB_ROLE_ROTARY_LOCAL + 1)
+#define EMB_N_ROLES			(EMB_ROLE_HEAD_BETA + 1)
 #define EMB_N_MODEL_ROLES	EMB_ROLE_ATTN_IN_FACTOR	/* once in a model, before the layers */
 #define EMB_N_LAYER_ROLES	EMB_ROLE_POOLER	/* where those of a layer end; once in a model, behind the layers */
 

@@ -54,7 +54,8 @@ static const Naming namings[EMB_N_FAMILIES + 1] =
 	[EMB_FAMILY_DISTILBERT] = {.prefix = "distilbert.", .layer = "transformer.layer.%u.", .names = {
 		NAME(QUERY, "attention.q_lin"), NAME(KEY, "attention.k_lin"), NAME(VALUE, "attention.v_lin"),
 		NAME(ATTN_OUT, "attention.out_lin"), NAME(ATTN_GAMMA, "sa_layer_norm"),
-		NAME(FFN_UP, "ffn.lin1"), NAME(FFN_DOWN, "ffn.lin2"), NAME(FFN_GAMMA, "output_layer_norm")}},
+		NAME(FFN_UP, "ffn.lin1"), NAME(FFN_DOWN, "ffn.lin2"), NAME(FFN_GAMMA, "output_layer_norm"),
+		NAME(POOLER, "pre_classifier")}},
 	[EMB_FAMILY_MPNET] = {.prefix = "mpnet.", .names = {
 		NAME(QUERY, "attention.attn.q"), NAME(KEY, "attention.attn.k"), NAME(VALUE, "attention.attn.v"),
 		NAME(ATTN_OUT, "attention.attn.o"), NAME(ATTN_GAMMA, "attention.LayerNorm"),
@@ -71,7 +72,7 @@ static const Naming namings[EMB_N_FAMILIES + 1] =
 		NAME(WORD_EMBEDDING, "embeddings.tok_embeddings"), BARE(EMBEDDING_GAMMA, "embeddings.norm"),
 		FUSED("attn.Wqkv", true), BARE(ATTN_OUT, "attn.Wo"), BARE(ATTN_GAMMA, "attn_norm"),
 		{EMB_ROLE_FFN_UP, "mlp.Wi", 0, 2, true}, BARE(FFN_DOWN, "mlp.Wo"), BARE(FFN_GAMMA, "mlp_norm"),
-		BARE(FINAL_GAMMA, "final_norm")},
+		BARE(FINAL_GAMMA, "final_norm"), NAME(POOLER, "head.dense"), BARE(HEAD_GAMMA, "head.norm")},
 		.up = {EMB_ROLE_FFN_UP, "mlp.Wi", 1, 2, true}, .no_first_norm = true},
 };
 
@@ -95,6 +96,7 @@ named_role(EmbTensorRole role)
 		case EMB_ROLE_POOLER_BIAS:
 		case EMB_ROLE_CLASSIFIER_BIAS:
 		case EMB_ROLE_FINAL_BETA:
+		case EMB_ROLE_HEAD_BETA:
 			return role - 1;
 		case EMB_ROLE_QUERY_BIAS:
 		case EMB_ROLE_KEY_BIAS:
@@ -108,13 +110,23 @@ named_role(EmbTensorRole role)
 	}
 }
 
-/* A head stands beside the encoder, but BERT's pooler, which is part of it. */
+/* A head stands beside the encoder, but a pooler called as BERT's, which is part of it. */
 static bool
-has_prefix(const Search *s, uint32_t role)
+has_prefix(uint32_t role, const Name *name)
 {
-	if (role == EMB_ROLE_POOLER || role == EMB_ROLE_POOLER_BIAS)
-		return s->config->family == EMB_FAMILY_BERT;
-	return role != EMB_ROLE_CLASSIFIER && role != EMB_ROLE_CLASSIFIER_BIAS;
+	switch (role)
+	{
+		case EMB_ROLE_POOLER:
+		case EMB_ROLE_POOLER_BIAS:
+			return name == NULL;
+		case EMB_ROLE_CLASSIFIER:
+		case EMB_ROLE_CLASSIFIER_BIAS:
+		case EMB_ROLE_HEAD_GAMMA:
+		case EMB_ROLE_HEAD_BETA:
+			return false;
+		default:
+			return true;
+	}
 }
 
 /* What the family's table says of a tensor; NULL: called as in BERT. */
@@ -254,7 +266,7 @@ find_rows(const Search *s, const EmbImageTensor *t, const Name *name, int64_t n_
 	char		full[NAME_BYTES];
 	EmbStatus	status;
 
-	snprintf(full, sizeof(full), "%s%s", has_prefix(s, t->role) ? s->prefix : "", own_name(s, t, name, base, sizeof(base)));
+	snprintf(full, sizeof(full), "%s%s", has_prefix(t->role, name) ? s->prefix : "", own_name(s, t, name, base, sizeof(base)));
 	rows->tensor = emb_tensors_find(s->tensors, full);
 	if (rows->tensor == NULL)
 		rows->tensor = find_old_name(s, full);

@@ -71,7 +71,7 @@ CHANGE(pad_negative, m->config = CONFIG(ROBERTA ", \"pad_token_id\": -1");)
 CHANGE(roberta_positions, m->config = "{" ROBERTA ", \"hidden_size\": 8, \"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
 	   " \"intermediate_size\": 20, \"vocab_size\": 24, \"max_position_embeddings\": 17}";)
 CHANGE(roberta_head, *m = small_reranker(); m->config = CONFIG(ROBERTA ", " ROBERTA_HEAD);)
-CHANGE(distilbert_class, m->config = "{\"model_type\": \"distilbert\", \"architectures\": [\"DistilBertForSequenceClassification\"]}";)
+CHANGE(distilbert_class, m->config = "{\"model_type\": \"distilbert\", \"architectures\": [\"DistilBertForTokenClassification\"]}";)
 CHANGE(distilbert_names, m->config = "{\"model_type\": \"distilbert\", \"dim\": 8, \"n_layers\": 2, \"n_heads\": 2, \"hidden_dim\": 20,"
 	   " \"vocab_size\": 24, \"max_position_embeddings\": 16}";)
 CHANGE(distilbert_heads, m->config = "{\"model_type\": \"distilbert\", \"dim\": 8, \"n_heads\": 3}";)
@@ -97,8 +97,13 @@ CHANGE(gte_linear, m->config = CONFIG("\"model_type\": \"new\", \"rope_scaling\"
 CHANGE(gte_factor, m->config = CONFIG("\"model_type\": \"new\", \"rope_scaling\": {\"type\": \"ntk\", \"factor\": 1e30}");)
 CHANGE(gte_norm, m->config = CONFIG("\"model_type\": \"new\", \"layer_norm_type\": \"rms_norm\"");)
 CHANGE(gte_rope, m->config = CONFIG("\"model_type\": \"gte\", \"rope_parameters\": {\"rope_type\": \"yarn\"}");)
-CHANGE(gte_head, m->config = CONFIG("\"model_type\": \"new\", \"architectures\": [\"NewForSequenceClassification\"]");)
+CHANGE(gte_head, m->config = CONFIG("\"model_type\": \"new\", \"architectures\": [\"NewForTokenClassification\"]");)
 #define MODERN "\"model_type\": \"modernbert\""
+#define MODERN_HEAD MODERN ", \"architectures\": [\"ModernBertForSequenceClassification\"], \"id2label\": {\"0\": \"x\"}"
+CHANGE(modern_pooling, m->config = CONFIG(MODERN_HEAD ", \"classifier_pooling\": \"max\"");)
+CHANGE(modern_activation, m->config = CONFIG(MODERN_HEAD ", \"classifier_activation\": \"silu\"");)
+CHANGE(modern_head_bias, m->config = CONFIG(MODERN_HEAD ", \"classifier_bias\": 1");)
+CHANGE(modern_labels, m->config = CONFIG(MODERN ", \"architectures\": [\"ModernBertForSequenceClassification\"]");)
 CHANGE(modern_names, m->config = CONFIG(MODERN ", \"position_embedding_type\": \"absolute\"");)
 CHANGE(two_classes, m->config = CONFIG(BERT ", \"architectures\": [\"BertModel\", \"BertForTokenClassification\"]");)
 CHANGE(two_families, m->config = CONFIG(BERT ", \"architectures\": [\"BertModel\", \"RobertaModel\"]");)
@@ -222,7 +227,7 @@ static const Case cases[] = {
 	{"padding below 0", pad_negative, EMB_ERR_FORMAT, "pad_token_id", "-1"},
 	{"too few positions", roberta_positions, EMB_ERR_FORMAT, "position_embeddings.weight", "[17, 8]"},
 	{"a RoBERTa's head by BERT's names", roberta_head, EMB_ERR_NOT_FOUND, "\"classifier.dense.weight\"", NULL},
-	{"a DistilBERT's classifier", distilbert_class, EMB_ERR_UNSUPPORTED, "architectures", "DistilBertForSequenceClassification"},
+	{"a DistilBERT's classifier of tokens", distilbert_class, EMB_ERR_UNSUPPORTED, "architectures", "DistilBertForTokenClassification"},
 	{"a DistilBERT by BERT's names", distilbert_names, EMB_ERR_NOT_FOUND, "\"transformer.layer.0.attention.q_lin.weight\"", NULL},
 	{"a DistilBERT's heads", distilbert_heads, EMB_ERR_FORMAT, "\"dim\"", "\"n_heads\" 3"},
 	{"an MPNet with other buckets", mpnet_buckets, EMB_ERR_UNSUPPORTED, "relative_attention_num_buckets", "64"},
@@ -243,9 +248,13 @@ static const Case cases[] = {
 	{"a GTE scaled too far", gte_factor, EMB_ERR_FORMAT, "factor", NULL},
 	{"a GTE with another norm", gte_norm, EMB_ERR_UNSUPPORTED, "layer_norm_type", "rms_norm"},
 	{"a GTE with another rotation", gte_rope, EMB_ERR_UNSUPPORTED, "rope_type", "yarn"},
-	{"a GTE's classifier", gte_head, EMB_ERR_UNSUPPORTED, "architectures", "NewForSequenceClassification"},
+	{"a GTE's classifier of tokens", gte_head, EMB_ERR_UNSUPPORTED, "architectures", "NewForTokenClassification"},
 	{"a ModernBERT by BERT's names", modern_names, EMB_ERR_NOT_FOUND, "embeddings.tok_embeddings.weight", NULL},
 	{"a ModernBERT with biases", modern_bias, EMB_ERR_UNSUPPORTED, "norm_bias", NULL},
+	{"a ModernBERT's head that pools otherwise", modern_pooling, EMB_ERR_UNSUPPORTED, "classifier_pooling", "max"},
+	{"a ModernBERT's head with a gate's activation", modern_activation, EMB_ERR_UNSUPPORTED, "classifier_activation", "silu"},
+	{"a ModernBERT's head with a number for a switch", modern_head_bias, EMB_ERR_FORMAT, "classifier_bias", NULL},
+	{"a ModernBERT's head of two labels", modern_labels, EMB_ERR_UNSUPPORTED, "2 labels", NULL},
 	{"a window of nothing", modern_window, EMB_ERR_FORMAT, "local_attention", "1"},
 	{"no global layer", modern_every, EMB_ERR_FORMAT, "global_attn_every_n_layers", "0"},
 	{"global layers out of order", modern_types, EMB_ERR_UNSUPPORTED, "layer_types", "full_attention"},
