@@ -22,6 +22,14 @@ cli_error(const char *what, const EmbError *err)
 	return CLI_FAILED;
 }
 
+static void
+print_note(void *ctx, const char *message, const char *hint)
+{
+	(void) ctx;
+	(void) hint;				/* speaks of options by their SQL names */
+	fprintf(stderr, "embed-cli: note: %s\n", message);
+}
+
 /* An image growing in memory; its header says how large it will be. */
 typedef struct Buffer
 {
@@ -56,7 +64,7 @@ static int
 pack_in_memory(const char *path, const EmbImportOptions *options, CliModel *m)
 {
 	Buffer		buf = {.mem = m->mem};
-	EmbSink		sink = {.ctx = &buf, .write = write_buffer};
+	EmbSink		sink = {.ctx = &buf, .write = write_buffer, .note = print_note};
 	EmbError	err;
 
 	if (emb_import_dir(path, options, &m->mem, NULL, &sink, &err) != EMB_OK)
@@ -158,7 +166,7 @@ cli_pack(const CliArgs *args)
 {
 	EmbAllocator mem = emb_malloc_allocator();
 	Shown		shown = {NULL, -1};
-	EmbSink		sink = {.ctx = &shown, .write = write_stdout};
+	EmbSink		sink = {.ctx = &shown, .write = write_stdout, .note = print_note};
 	EmbError	err;
 
 	if (isatty(STDOUT_FILENO))

@@ -17,6 +17,7 @@ static const char usage_text[] =
 "      --max-tokens N                     tokens per text, special ones included\n"
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"
+"      --name NAME                        what it will be called: tells prompts where files and directory do not\n"
 "      --precision NAME                   int8 (default), fp32\n"
 "  embed-cli inspect MODEL                what is in it, and its fingerprint\n"
 "  embed-cli tokenize MODEL [TEXT...]     token ids, one line a text\n"
@@ -61,7 +62,7 @@ static const struct
 
 enum
 {
-	OPT_MAX_TOKENS = 256, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_PRECISION,
+	OPT_MAX_TOKENS = 256, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_PRECISION,
 	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
 };
@@ -70,6 +71,7 @@ static const struct option options[] = {
 	{"max-tokens", required_argument, NULL, OPT_MAX_TOKENS},
 	{"query-prompt", required_argument, NULL, OPT_QUERY_PROMPT},
 	{"document-prompt", required_argument, NULL, OPT_DOCUMENT_PROMPT},
+	{"name", required_argument, NULL, OPT_NAME},
 	{"precision", required_argument, NULL, OPT_PRECISION},
 	{"query", no_argument, NULL, OPT_QUERY},
 	{"document", no_argument, NULL, OPT_DOCUMENT},
@@ -128,6 +130,9 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_DOCUMENT_PROMPT:
 			args->import.document_prompt = value;
+			break;
+		case OPT_NAME:
+			args->import.name = value;
 			break;
 		case OPT_PRECISION:
 			args->import.precision = value;

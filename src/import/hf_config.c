@@ -175,7 +175,7 @@ emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	return parse_pooling_flags(doc, config, err);
 }
 
-/* ------------------------------------------------------ lengths and prompts */
+/* ---------------------------------------------------------------- lengths */
 
 EmbStatus
 emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length, EmbHfConfig *config, EmbError *err)
@@ -197,79 +197,6 @@ tokenizer_max_length(const EmbJson *doc)
 	double		n = json_is_number(v) ? json_number_value(v) : 0;
 
 	return n >= 1 && n <= INT32_MAX ? (int64_t) n : INT32_MAX;
-}
-
-/* The first of the names that is there, else the default's; NULL: none of them. */
-static const json_t *
-find_prompt(const json_t *prompts, const char *const *names, const char *default_name)
-{
-	for (; *names != NULL; names++)
-	{
-		if (json_object_get(prompts, *names) != NULL)
-			return json_object_get(prompts, *names);
-	}
-	return default_name != NULL ? json_object_get(prompts, default_name) : NULL;
-}
-
-static EmbStatus
-copy_prompt(const EmbJson *doc, const json_t *value, const EmbAllocator *mem, char **prompt, EmbError *err)
-{
-	const char *text = value == NULL || json_is_null(value) ? "" : json_string_value(value);
-
-	if (text == NULL)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: a prompt is not a string", doc->file);
-	if (strlen(text) > EMB_HF_MAX_PROMPT_BYTES)
-		return emb_error(err, EMB_ERR_LIMIT, "%s: a prompt has %zu bytes, more than %d", doc->file,
-						 strlen(text), EMB_HF_MAX_PROMPT_BYTES);
-	*prompt = emb_alloc(mem, strlen(text) + 1);
-	if (*prompt == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", doc->file);
-	strcpy(*prompt, text);
-	return EMB_OK;
-}
-
-/* As SentenceTransformer.encode_query and encode_document choose them. */
-EmbStatus
-emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
-{
-	static const char *const query_names[] = {"query", NULL};
-	static const char *const document_names[] = {"document", "passage", "corpus", NULL};
-	const json_t *prompts = json_object_get(doc->root, "prompts");
-	const char *default_name = NULL;
-	EmbStatus	status = EMB_OK;
-
-	if (doc->root != NULL)
-		status = emb_hf_check_object(doc, err);
-	if (status == EMB_OK)
-		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
-	if (status != EMB_OK)
-		return status;
-	if (prompts != NULL && !json_is_null(prompts) && !json_is_object(prompts))
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"prompts\" is not an object", doc->file);
-	if (default_name != NULL && json_object_get(prompts, default_name) == NULL)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"default_prompt_name\" is \"%.*s\", which is not among the prompts",
-						 doc->file, emb_json_clip(default_name, 80), default_name);
-	status = copy_prompt(doc, find_prompt(prompts, query_names, default_name), mem, &config->query_prompt, err);
-	if (status == EMB_OK)
-		status = copy_prompt(doc, find_prompt(prompts, document_names, default_name), mem,
-							 &config->document_prompt, err);
-	return status;
-}
-
-/* A prompt that nobody asks for is not used; a default one would be part of every pair. */
-EmbStatus
-emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err)
-{
-	const char *default_name = NULL;
-	EmbStatus	status = emb_hf_check_object(doc, err);
-
-	if (status == EMB_OK)
-		status = emb_hf_check_score_activation(doc, doc->root, "activation_fn", err);
-	if (status == EMB_OK)
-		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
-	if (status == EMB_OK && default_name != NULL)
-		return emb_hf_unsupported(doc, "default_prompt_name", default_name, "rerankers are imported without prompts", err);
-	return status;
 }
 
 /* ---------------------------------------------------------- the directory */

@@ -87,6 +87,8 @@ typedef struct EmbHfConfig
 	int32_t		max_tokens;		/* 1 .. n_positions */
 	char	   *query_prompt;	/* never NULL; owned */
 	char	   *document_prompt;
+	bool		has_prompts;	/* the files say which, be it none; else hf_prompts.h may know */
+	char		name_or_path[256];	/* "_name_or_path" of config.json, or "" */
 } EmbHfConfig;
 
 /* On success free with emb_hf_config_free, same allocator. */

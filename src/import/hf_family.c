@@ -670,6 +670,18 @@ parse_modernbert(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 												&config->rotary_local_base, err) : status;
 }
 
+/* Anything may stand there; what cannot be a known model's name is none. */
+static void
+parse_name(const EmbJson *doc, EmbHfConfig *config)
+{
+	const char *name = json_string_value(json_object_get(doc->root, "_name_or_path"));
+
+	if (name != NULL && strlen(name) < sizeof(config->name_or_path))
+		strcpy(config->name_or_path, name);
+	else
+		config->name_or_path[0] = '\0';
+}
+
 EmbStatus
 emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
@@ -699,5 +711,6 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	config->ln_eps = (float) ln_eps;
 	if (family->parse != NULL && (status = family->parse(doc, config, err)) != EMB_OK)
 		return status;
+	parse_name(doc, config);
 	return config->is_reranker ? check_reranker(doc, err) : EMB_OK;
 }

@@ -48,8 +48,9 @@ extern bool emb_name_is_valid(const char *name, size_t len);
 typedef struct EmbImportOptions
 {
 	const char *precision;		/* "int8", "fp32"; NULL: int8 */
-	const char *query_prompt;	/* NULL: the model's own; "": none */
+	const char *query_prompt;	/* NULL: the model's own, or a known family's (import/hf_prompts.h); "": none */
 	const char *document_prompt;
+	const char *name;			/* what the model will be called, or NULL: the last thing to know a family by */
 	int32_t		max_tokens;		/* 0: the model's own */
 
 	/*
@@ -70,6 +71,9 @@ typedef struct EmbSink
 
 	/* May be NULL. stage is a constant: "read", "calibrate", "quantize", "verify", "write". */
 	void		(*progress) (void *ctx, const char *stage, int64_t done, int64_t total);
+
+	/* What the user should know of what was chosen for him; UTF-8. May be NULL. */
+	void		(*note) (void *ctx, const char *message, const char *hint);
 } EmbSink;
 
 /*

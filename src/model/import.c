@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "import/hf_config.h"
+#include "import/hf_prompts.h"
 #include "import/hf_tokenizer.h"
 #include "import/tensors.h"
 #include "kernels/kernels.h"
@@ -76,6 +77,47 @@ check_calibration(const EmbImportOptions *options, EmbError *err)
 	return EMB_OK;
 }
 
+/* Says which prompts, on one line. */
+static void
+note_prompts(const Import *im, const EmbKnownPrompts *known, bool query, bool document)
+{
+	char		message[512];
+	size_t		at = 0;
+
+	if (im->steps.sink->note == NULL)
+		return;
+	at = snprintf(message, sizeof(message), "the model's files name no prompts; it gets those of %s (the name of %s):",
+				  known->name, known->found_in);
+	if (query)
+		at += snprintf(message + at, sizeof(message) - at, " \"%s\" before queries", known->query);
+	if (document)
+		snprintf(message + at, sizeof(message) - at, "%s \"%s\" before documents", query ? "," : "", known->document);
+	for (char *p = message; (p = strchr(p, '\n')) != NULL;)
+		*p = ' ';
+	im->steps.sink->note(im->steps.sink->ctx, message,
+						 "The options query_prompt and document_prompt set others; \"\" is none.");
+}
+
+/* Where neither the caller nor the files say. One that is not pooled over would be computed wrongly: no guess then. */
+static void
+use_known_prompts(Import *im, const char *path, const EmbImportOptions *options, const char **query, const char **document)
+{
+	EmbKnownPrompts known;
+	bool		wants_query = options->query_prompt == NULL;
+	bool		wants_document = options->document_prompt == NULL;
+
+	if (im->hf.has_prompts || im->hf.is_reranker || !im->hf.pool_prompt || !emb_hf_find_prompts(&im->hf, path, options->name, &known))
+		return;
+	wants_query = wants_query && known.query[0] != '\0';
+	wants_document = wants_document && known.document[0] != '\0';
+	if (wants_query)
+		*query = known.query;
+	if (wants_document)
+		*document = known.document;
+	if (wants_query || wants_document)
+		note_prompts(im, &known, wants_query, wants_document);
+}
+
 /* The prompt the caller gave, or the model's own. */
 static EmbStatus
 choose_prompt(const char *option, const char *own, const char *what, const char **prompt, EmbError *err)
@@ -88,7 +130,7 @@ choose_prompt(const char *option, const char *own, const char *what, const char 
 }
 
 static EmbStatus
-choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
+choose_prompts(Import *im, const char *path, const EmbImportOptions *options, EmbError *err)
 {
 	const char *query;
 	const char *document;
@@ -103,6 +145,7 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 		status = choose_prompt(options->document_prompt, im->hf.document_prompt, "document", &document, err);
 	if (status != EMB_OK)
 		return status;
+	use_known_prompts(im, path, options, &query, &document);
 	if (!im->hf.pool_prompt && (query[0] != '\0' || document[0] != '\0'))
 	{
 		emb_error(err, EMB_ERR_UNSUPPORTED, "the model leaves its prompt out of the pooling "
@@ -131,10 +174,10 @@ fill_head(EmbImageConfig *config, const EmbHfConfig *hf)
 }
 
 static EmbStatus
-fill_config(Import *im, const EmbImportOptions *options, EmbError *err)
+fill_config(Import *im, const char *path, const EmbImportOptions *options, EmbError *err)
 {
 	const EmbHfConfig *hf = &im->hf;
-	EmbStatus	status = choose_prompts(im, options, err);
+	EmbStatus	status = choose_prompts(im, path, options, err);
 
 	if (status != EMB_OK)
 		return status;
@@ -431,7 +474,7 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 		return status;
 	im->parts.config.precision = precision;
 	if ((status = emb_hf_read_config(path, im->steps.mem, &im->hf, err)) != EMB_OK ||
-		(status = fill_config(im, options, err)) != EMB_OK ||
+		(status = fill_config(im, path, options, err)) != EMB_OK ||
 		(status = emb_tensors_open_dir(im->hf.transformer_dir, im->steps.mem, &im->tensors, err)) != EMB_OK ||
 		(status = import_tokenizer(im, err)) != EMB_OK)
 		return status;

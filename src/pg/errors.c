@@ -44,12 +44,9 @@ embed_sqlstate(EmbStatus status)
 	return ERRCODE_INTERNAL_ERROR;
 }
 
-/*
- * Core messages are UTF-8 and may quote names from foreign files. What this
- * database's encoding might not hold is shown as question marks.
- */
-static const char *
-message_for_server(const char *message)
+/* Core messages may quote names from foreign files. */
+const char *
+embed_message_for_server(const char *message)
 {
 	char	   *copy = pstrdup(message);
 
@@ -81,8 +78,8 @@ embed_throw(EmbStatus status, const EmbError *err)
 				 errmsg("canceling statement due to user request")));
 	}
 
-	message = message_for_server(err->message);
-	hint = message_for_server(err->hint);
+	message = embed_message_for_server(err->message);
+	hint = embed_message_for_server(err->hint);
 	ereport(ERROR,
 			(errcode(embed_sqlstate(status)),
 			 errmsg_internal("%s", message),

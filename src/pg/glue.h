@@ -42,6 +42,9 @@ pg_noreturn extern void embed_throw(EmbStatus status, const EmbError *err);
 /* errors.c: status -> SQLSTATE. */
 extern int	embed_sqlstate(EmbStatus status);
 
+/* A copy of the core's UTF-8 for an errmsg: question marks for what the database's encoding might not hold. */
+extern const char *embed_message_for_server(const char *message);
+
 /* guc.c */
 extern char *embed_guc_model;		/* embed.model: name or alias, "" = the database's default */
 extern char *embed_guc_reranker;	/* embed.reranker, likewise */

@@ -277,6 +277,12 @@ sink_progress(void *ctx, const char *stage, int64_t done, int64_t total)
 	embed_progress_show(&((ImportSink *) ctx)->progress, stage, done, total);
 }
 
+static void
+sink_note(void *ctx, const char *message, const char *hint)
+{
+	embed_progress_note(&((ImportSink *) ctx)->progress, message, hint);
+}
+
 static bool
 import_shall_stop(void *ctx)
 {
@@ -293,7 +299,7 @@ import_into(EmbedSpool *spool, const char *path, const EmbImportOptions *options
 	EmbAllocator mem = embed_allocator(cxt);
 	ImportSink	ctx = {.spool = spool};
 	EmbStop		stop = {&ctx, import_shall_stop};
-	EmbSink		sink = {&ctx, sink_write, sink_progress};
+	EmbSink		sink = {&ctx, sink_write, sink_progress, sink_note};
 	EmbError	err;
 	EmbStatus	status;
 
@@ -326,6 +332,7 @@ embed_import(PG_FUNCTION_ARGS)
 				 errmsg("path \"%s\" is not absolute", path)));
 	parse_options(PG_GETARG_JSONB_P(2), &options);
 	check_not_alias(name);
+	options.import.name = name;
 	if (options.calibration != NULL)
 		embed_calibration_read(options.calibration, &options.import);
 

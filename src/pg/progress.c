@@ -33,15 +33,16 @@ embed_progress_begin(EmbedProgress *progress)
  * are held, and what is raised is caught and remembered.
  */
 static void
-say(EmbedProgress *progress, const char *stage, double percent)
+say(EmbedProgress *progress, const char *message, const char *hint)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 
 	HOLD_INTERRUPTS();
 	PG_TRY();
 	{
-		ereport(NOTICE, (errmsg("importing: %s, %.0f %% after %.0f s", stage, percent,
-								ms_since(progress->begin) / 1000)));
+		ereport(NOTICE,
+				(errmsg_internal("%s", embed_message_for_server(message)),
+				 hint != NULL ? errhint("%s", hint) : 0));
 	}
 	PG_CATCH();
 	{
@@ -56,11 +57,22 @@ say(EmbedProgress *progress, const char *stage, double percent)
 void
 embed_progress_show(EmbedProgress *progress, const char *stage, int64 done, int64 total)
 {
+	char		message[128];
+
 	if (progress->failed || ms_since(progress->begin) < SILENT_MS)
 		return;
 	if (progress->stage != NULL && strcmp(progress->stage, stage) == 0 && ms_since(progress->said) < SAY_EVERY_MS)
 		return;
 	progress->stage = stage;
 	INSTR_TIME_SET_CURRENT(progress->said);
-	say(progress, stage, total > 0 ? 100.0 * done / total : 0);
+	snprintf(message, sizeof(message), "importing: %s, %.0f %% after %.0f s", stage,
+			 total > 0 ? 100.0 * done / total : 0, ms_since(progress->begin) / 1000);
+	say(progress, message, NULL);
+}
+
+void
+embed_progress_note(EmbedProgress *progress, const char *message, const char *hint)
+{
+	if (!progress->failed)
+		say(progress, message, hint);
 }

@@ -28,4 +28,7 @@ extern void embed_progress_begin(EmbedProgress *progress);
  */
 extern void embed_progress_show(EmbedProgress *progress, const char *stage, int64 done, int64 total);
 
+/* A NOTICE in the importer's words, UTF-8; likewise. */
+extern void embed_progress_note(EmbedProgress *progress, const char *message, const char *hint);
+
 #endif

@@ -56,6 +56,15 @@ FROM embed_models m WHERE name = 'tiny-mean-48';
 SELECT embed('x', 'models/test_1.0') = embed('x', 'tiny-mean-48') AS same;
 SELECT embed_drop('models/test_1.0', true);
 
+-- prompts of a well-known model whose files name none; what is asked for wins
+SELECT embed_import('regress/e5-small-v2', :'cls', '{"precision": "fp32"}') IS NOT NULL AS imported;
+SELECT prompts FROM embed_models WHERE name = 'regress/e5-small-v2';
+SELECT embed_import('tiny-cls-fp32', :'cls', '{"precision": "fp32"}') IS NOT NULL AS imported;
+SELECT embed('fox', 'regress/e5-small-v2') = embed('passage: fox', 'tiny-cls-fp32') AS document,
+	embed_query('fox', 'regress/e5-small-v2') = embed('query: fox', 'tiny-cls-fp32') AS query;
+SELECT embed_import('bge-small-zh', :'cls', '{"query_prompt": "", "precision": "fp32"}') = fingerprint AS same FROM embed_models WHERE name = 'tiny-cls-fp32';
+SELECT embed_drop('regress/e5-small-v2', true), embed_drop('tiny-cls-fp32', true), embed_drop('bge-small-zh', true);
+
 -- nothing is left half-done
 \set VERBOSITY sqlstate
 SELECT embed_load('models-bad', '');

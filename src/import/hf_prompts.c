@@ -1,0 +1,228 @@
+/*
+ * hf_prompts.c
+ *		Prompts: config_sentence_transformers.json, and the table of those whose
+ *		files have none.
+ */
+#include "import/hf_prompts.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "import/hf_family.h"
+
+/* ---------------------------------------------------------- the model's own */
+
+/* The first of the names that is there, else the default's; NULL: none of them. */
+static const json_t *
+find_prompt(const json_t *prompts, const char *const *names, const char *default_name)
+{
+	for (; *names != NULL; names++)
+	{
+		if (json_object_get(prompts, *names) != NULL)
+			return json_object_get(prompts, *names);
+	}
+	return default_name != NULL ? json_object_get(prompts, default_name) : NULL;
+}
+
+static EmbStatus
+copy_prompt(const EmbJson *doc, const json_t *value, const EmbAllocator *mem, char **prompt, EmbError *err)
+{
+	const char *text = value == NULL || json_is_null(value) ? "" : json_string_value(value);
+
+	if (text == NULL)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: a prompt is not a string", doc->file);
+	if (strlen(text) > EMB_HF_MAX_PROMPT_BYTES)
+		return emb_error(err, EMB_ERR_LIMIT, "%s: a prompt has %zu bytes, more than %d", doc->file,
+						 strlen(text), EMB_HF_MAX_PROMPT_BYTES);
+	*prompt = emb_alloc(mem, strlen(text) + 1);
+	if (*prompt == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", doc->file);
+	strcpy(*prompt, text);
+	return EMB_OK;
+}
+
+/*
+ * As SentenceTransformer.encode_query and encode_document choose them. Two empty
+ * prompts and no others say nothing: sentence-transformers 5 writes them for
+ * every model it saves.
+ */
+EmbStatus
+emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	static const char *const query_names[] = {"query", NULL};
+	static const char *const document_names[] = {"document", "passage", "corpus", NULL};
+	const json_t *prompts = json_object_get(doc->root, "prompts");
+	const json_t *query;
+	const json_t *document;
+	const char *default_name = NULL;
+	EmbStatus	status = EMB_OK;
+
+	if (doc->root != NULL)
+		status = emb_hf_check_object(doc, err);
+	if (status == EMB_OK)
+		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
+	if (status != EMB_OK)
+		return status;
+	if (prompts != NULL && !json_is_null(prompts) && !json_is_object(prompts))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"prompts\" is not an object", doc->file);
+	if (default_name != NULL && json_object_get(prompts, default_name) == NULL)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"default_prompt_name\" is \"%.*s\", which is not among the prompts",
+						 doc->file, emb_json_clip(default_name, 80), default_name);
+	query = find_prompt(prompts, query_names, default_name);
+	document = find_prompt(prompts, document_names, default_name);
+	status = copy_prompt(doc, query, mem, &config->query_prompt, err);
+	if (status == EMB_OK)
+		status = copy_prompt(doc, document, mem, &config->document_prompt, err);
+	if (status == EMB_OK)
+		config->has_prompts = config->query_prompt[0] != '\0' || config->document_prompt[0] != '\0' ||
+			((query != NULL || document != NULL) && json_object_size(prompts) != 2);
+	return status;
+}
+
+/* A prompt that nobody asks for is not used; a default one would be part of every pair. */
+EmbStatus
+emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err)
+{
+	const char *default_name = NULL;
+	EmbStatus	status = emb_hf_check_object(doc, err);
+
+	if (status == EMB_OK)
+		status = emb_hf_check_score_activation(doc, doc->root, "activation_fn", err);
+	if (status == EMB_OK)
+		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
+	if (status == EMB_OK && default_name != NULL)
+		return emb_hf_unsupported(doc, "default_prompt_name", default_name, "rerankers are imported without prompts", err);
+	return status;
+}
+
+/* ------------------------------------------------------------ the well-known */
+
+#define SEARCH_QUERY	"Given a web search query, retrieve relevant passages that answer the query"
+
+/*
+ * From the models' cards. Names as wholes: "my-e5-small-v2" was trained by
+ * somebody who may have done otherwise. Models that take no prompt stand here
+ * so that another name does not give them one. Models that others are often
+ * made from and nobody uses (e5-large-unsupervised) do not.
+ */
+static const struct
+{
+	const char *names;			/* between spaces */
+	const char *query;
+	const char *document;
+}			families[] =
+{
+	{" bge-small-en bge-base-en bge-large-en bge-small-en-v1.5 bge-base-en-v1.5 bge-large-en-v1.5"
+		" snowflake-arctic-embed-xs snowflake-arctic-embed-s snowflake-arctic-embed-m snowflake-arctic-embed-m-long"
+		" snowflake-arctic-embed-l snowflake-arctic-embed-m-v1.5 mxbai-embed-large-v1 mxbai-embed-2d-large-v1 UAE-Large-V1 ",
+	"Represent this sentence for searching relevant passages: ", ""},
+	{" bge-small-zh bge-base-zh bge-large-zh bge-small-zh-v1.5 bge-base-zh-v1.5 bge-large-zh-v1.5 ",
+	"为这个句子生成表示以用于检索相关文章：", ""},
+	{" e5-small e5-base e5-large e5-small-v2 e5-base-v2 e5-large-v2 multilingual-e5-small multilingual-e5-base multilingual-e5-large ",
+	"query: ", "passage: "},
+	{" multilingual-e5-large-instruct e5-mistral-7b-instruct gte-Qwen1.5-7B-instruct gte-Qwen2-1.5B-instruct gte-Qwen2-7B-instruct ",
+	"Instruct: " SEARCH_QUERY "\nQuery: ", ""},
+	{" Qwen3-Embedding-0.6B Qwen3-Embedding-4B Qwen3-Embedding-8B ",
+	"Instruct: " SEARCH_QUERY "\nQuery:", ""},
+	{" nomic-embed-text-v1 nomic-embed-text-v1.5 nomic-embed-text-v2-moe modernbert-embed-base ",
+	"search_query: ", "search_document: "},
+	{" snowflake-arctic-embed-m-v2.0 snowflake-arctic-embed-l-v2.0 ", "query: ", ""},
+	{" bge-m3 bge-m3-unsupervised bge-m3-retromae bge-small-zh-noinstruct bge-large-zh-noinstruct gte-small gte-base gte-large"
+		" gte-small-zh gte-base-zh gte-large-zh gte-base-en-v1.5 gte-large-en-v1.5 gte-multilingual-base gte-modernbert-base"
+		" all-MiniLM-L6-v2 all-MiniLM-L12-v2 all-mpnet-base-v2 LaBSE ",
+	"", ""},
+};
+
+/* The entry with this name, whatever the case of its letters; -1: none. */
+static int
+find_family(const char *name, size_t len)
+{
+	if (len == 0 || memchr(name, ' ', len) != NULL)
+		return -1;
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+	{
+		for (const char *at = families[i].names; (at = strchr(at, ' ')) != NULL; at++)
+		{
+			if (strncasecmp(at + 1, name, len) == 0 && at[1 + len] == ' ')
+				return (int) i;
+		}
+	}
+	return -1;
+}
+
+/* The last part of a path and its size, slashes behind it left out. */
+static const char *
+last_part(const char *path, size_t path_bytes, size_t *len)
+{
+	size_t		end = path_bytes;
+	size_t		begin;
+
+	while (end > 0 && path[end - 1] == '/')
+		end--;
+	for (begin = end; begin > 0 && path[begin - 1] != '/'; begin--)
+		;
+	*len = end - begin;
+	return path + begin;
+}
+
+/* The directory's name; in the hub's cache that of the model whose snapshot it is. */
+static const char *
+directory_name(const char *dir, size_t *len)
+{
+	size_t		n;
+	const char *last = last_part(dir, strlen(dir), &n);
+	const char *above = last_part(dir, last - dir, len);
+
+	if (*len == 9 && strncmp(above, "snapshots", 9) == 0)
+		return last_part(dir, above - dir, len);
+	*len = n;
+	return last;
+}
+
+/*
+ * Is it a known model's, as a whole or behind its owner's, written as the hub's
+ * cache does (models--BAAI--bge-small-en) or the older one (BAAI_bge-small-en)?
+ */
+static bool
+try_name(const char *name, size_t len, const char *found_in, EmbKnownPrompts *known)
+{
+	int			i = find_family(name, len);
+
+	for (size_t at = 1; i < 0 && at < len; at++)
+	{
+		if (name[at - 1] == '_' || (at > 1 && name[at - 1] == '-' && name[at - 2] == '-'))
+		{
+			i = find_family(name + at, len - at);
+			if (i >= 0)
+			{
+				name += at;
+				len -= at;
+			}
+		}
+	}
+	if (i < 0 || len >= sizeof(known->name))
+		return false;
+	known->query = families[i].query;
+	known->document = families[i].document;
+	memcpy(known->name, name, len);
+	known->name[len] = '\0';
+	known->found_in = found_in;
+	return true;
+}
+
+bool
+emb_hf_find_prompts(const EmbHfConfig *config, const char *dir, const char *name, EmbKnownPrompts *known)
+{
+	size_t		len;
+	const char *part = directory_name(dir, &len);
+
+	if (try_name(part, len, "the directory", known))
+		return true;
+	part = last_part(config->name_or_path, strlen(config->name_or_path), &len);
+	if (try_name(part, len, "\"_name_or_path\" of config.json", known))
+		return true;
+	if (name == NULL)
+		return false;
+	part = last_part(name, strlen(name), &len);
+	return try_name(part, len, "the model", known);
+}

@@ -1,0 +1,171 @@
+/*
+ * test_prompts.c
+ *		Prompts of models whose files name none: by which names models are
+ *		known, what goes before what, what the user is told.
+ */
+#include "import/hf_prompts.h"
+#include "model_util.h"
+
+#define BGE_QUERY	"Represent this sentence for searching relevant passages: "
+
+static void
+test_names(void)
+{
+	static const struct
+	{
+		const char *dir;
+		const char *config;		/* "_name_or_path" */
+		const char *name;
+		const char *query;		/* NULL: not known */
+		const char *document;
+		const char *found_in;
+	}			names[] =
+	{
+		{"/m/bge-small-en-v1.5", "", NULL, BGE_QUERY, "", "directory"},
+		{"/m/BGE-Small-EN-v1.5///", "", NULL, BGE_QUERY, "", "directory"},
+		{"bge-large-zh", "", NULL, "为这个句子生成表示以用于检索相关文章：", "", "directory"},
+		{"/m/e5-small-v2", "", NULL, "query: ", "passage: ", "directory"},
+		{"/m/multilingual-e5-base", "", NULL, "query: ", "passage: ", "directory"},
+		{"/m/multilingual-e5-large-instruct", "", NULL,
+		"Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: ", "", "directory"},
+		{"/m/Qwen3-Embedding-0.6B", "", NULL,
+		"Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:", "", "directory"},
+		{"/m/nomic-embed-text-v1.5", "", NULL, "search_query: ", "search_document: ", "directory"},
+		{"/m/snowflake-arctic-embed-m-v1.5", "", NULL, BGE_QUERY, "", "directory"},
+		{"/m/snowflake-arctic-embed-l-v2.0", "", NULL, "query: ", "", "directory"},
+		{"/m/mxbai-embed-large-v1", "", NULL, BGE_QUERY, "", "directory"},
+		{"/m/bge-m3", "", NULL, "", "", "directory"},
+		{"/m/gte-base", "", NULL, "", "", "directory"},
+		/* the hub's cache, the older one, an owner in front */
+		{"/c/models--BAAI--bge-base-en/snapshots/a5beb1e3e68b9ab74eb54cfd186867f64f240e1a", "", NULL, BGE_QUERY, "", "directory"},
+		{"/c/models--BAAI--bge-base-en/snapshots/a5beb1e3/", "", NULL, BGE_QUERY, "", "directory"},
+		{"/m/x", "/root/.cache/torch/sentence_transformers/BAAI_bge-small-en/", NULL, BGE_QUERY, "", "_name_or_path"},
+		{"/m/x", "intfloat/e5-base", NULL, "query: ", "passage: ", "_name_or_path"},
+		{"/m/x", "", "intfloat/e5-base-v2", "query: ", "passage: ", "the model"},
+		{"/m/x", "tmp/", "e5-base-v2", "query: ", "passage: ", "the model"},
+		/* the directory, what it was made from, the name */
+		{"/m/snowflake-arctic-embed-l", "intfloat/e5-large", "e5-large", BGE_QUERY, "", "directory"},
+		{"/m/x", "BAAI/bge-m3", "e5-large", "", "", "_name_or_path"},
+		/* as wholes */
+		{"/m/my-e5-small-v2", "", NULL, NULL, NULL, NULL},
+		{"/m/e5-small-v2-tuned", "", NULL, NULL, NULL, NULL},
+		{"/m/e5", "", "bge-small", NULL, NULL, NULL},
+		{"/m/e5-small-v2/onnx", "", NULL, NULL, NULL, NULL},
+		{"/m/bge-small-en bge-base-en", "", NULL, NULL, NULL, NULL},
+		{"/m/-small-v2", "", NULL, NULL, NULL, NULL},
+		{"", "", "", NULL, NULL, NULL},
+		{"/", "///", NULL, NULL, NULL, NULL},
+		{".", "..", " ", NULL, NULL, NULL},
+		{"snapshots/x", "", NULL, NULL, NULL, NULL},
+		{"/snapshots/", "_--_", "--", NULL, NULL, NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		EmbHfConfig config = {0};
+		EmbKnownPrompts known;
+		bool		found;
+
+		strcpy(config.name_or_path, names[i].config);
+		found = emb_hf_find_prompts(&config, names[i].dir, names[i].name, &known);
+		if (!CHECKF(found == (names[i].query != NULL), "%s, %s: %d", names[i].dir, names[i].config, found) || !found)
+			continue;
+		CHECKF(strcmp(known.query, names[i].query) == 0 && strcmp(known.document, names[i].document) == 0 &&
+			   strstr(known.found_in, names[i].found_in) != NULL,
+			   "%s, %s: \"%s\", \"%s\" by %s", names[i].dir, names[i].config, known.query, known.document, known.found_in);
+	}
+}
+
+static char noted[1024];
+static int	n_notes;
+
+static void
+keep_note(void *ctx, const char *message, const char *hint)
+{
+	(void) ctx;
+	snprintf(noted, sizeof(noted), "%s %s", message, hint);
+	n_notes++;
+}
+
+/* Imports the small model, in a directory of that name, with that prompts file; what it got. */
+static void
+check_import(const char *what, SmallModel small, const char *dir_name, const EmbImportOptions *options,
+			 const char *query, const char *document, const char *note)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	Image		image = {0};
+	EmbSink		sink = {.ctx = &image, .write = image_write, .note = keep_note};
+	EmbModel   *model;
+	EmbError	err;
+	char		dir[PATH_MAX - 256];
+
+	snprintf(dir, sizeof(dir), "%.3000s/%s", fresh_dir(), dir_name);
+	mkdir(dir, 0700);
+	write_small_model(dir, &small);
+	n_notes = 0;
+	if (!CHECKF(emb_import_dir(dir, options, &mem, NULL, &sink, &err) == EMB_OK, "%s: %s", what, err.message) ||
+		!CHECK(emb_model_open(image.data, image.size_bytes, EMB_OPEN_CHECK_ALL, &mem, NULL, &model, &err) == EMB_OK))
+		return;
+	CHECKF(strcmp(emb_model_info(model)->query_prompt, query) == 0 && strcmp(emb_model_info(model)->document_prompt, document) == 0,
+		   "%s: \"%s\", \"%s\"", what, emb_model_info(model)->query_prompt, emb_model_info(model)->document_prompt);
+	CHECKF(n_notes == (note != NULL) && (note == NULL || strstr(noted, note) != NULL), "%s: %d, %s", what, n_notes, noted);
+	emb_model_close(model);
+	free(image.data);
+}
+
+static SmallModel
+with_prompts(const char *prompts)
+{
+	SmallModel	m = small_model();
+
+	m.prompts = prompts;
+	return m;
+}
+
+static void
+test_import(void)
+{
+	SmallModel	m = small_model();
+	EmbImportOptions fp32 = {.precision = "fp32"};
+	EmbImportOptions named = {.precision = "fp32", .name = "intfloat/e5-small"};
+	EmbImportOptions none = {.precision = "fp32", .query_prompt = "", .document_prompt = ""};
+	EmbImportOptions one = {.precision = "fp32", .query_prompt = "search: "};
+
+	check_import("no name", m, "model", &fp32, "", "", NULL);
+	check_import("a directory's name", m, "e5-small-v2", &fp32, "query: ", "passage: ", "\"query: \" before queries, \"passage: \" before documents");
+	check_import("the hint", m, "e5-small-v2", &fp32, "query: ", "passage: ", "document_prompt");
+	check_import("the model's name", m, "model", &named, "query: ", "passage: ", "e5-small (the name of the model)");
+	check_import("one of two", m, "bge-small-en", &fp32, BGE_QUERY, "", "before queries The");
+	check_import("none wanted", m, "e5-small-v2", &none, "", "", NULL);
+	check_import("another wanted", m, "e5-small-v2", &one, "search: ", "passage: ", ": \"passage: \" before documents");
+	check_import("known to have none", m, "bge-m3", &named, "", "", NULL);
+	check_import("int8", m, "e5-small-v2", NULL, "query: ", "passage: ", "passage");
+
+	m.config = "{\"_name_or_path\": \"/root/BAAI_bge-small-en/\", \"model_type\": \"bert\", \"hidden_size\": 8, \"num_hidden_layers\": 2,"
+		" \"num_attention_heads\": 2, \"intermediate_size\": 20, \"vocab_size\": 24, \"max_position_embeddings\": 16}";
+	check_import("config.json's name", m, "model", &fp32, BGE_QUERY, "", "bge-small-en (the name of \"_name_or_path\"");
+
+	/* what the files say wins */
+	check_import("own prompts", with_prompts("{\"prompts\": {\"query\": \"of \"}}"), "e5-small-v2", &fp32, "of ", "", NULL);
+	check_import("own default", with_prompts("{\"prompts\": {\"a\": \"of \"}, \"default_prompt_name\": \"a\"}"), "e5-small-v2", &fp32, "of ", "of ", NULL);
+	check_import("own and empty", with_prompts("{\"prompts\": {\"query\": \"\"}}"), "e5-small-v2", &fp32, "", "", NULL);
+	check_import("as saved by sentence-transformers 5", with_prompts("{\"prompts\": {\"query\": \"\", \"document\": \"\"}}"), "e5-small-v2",
+				 &fp32, "query: ", "passage: ", "passage");
+	check_import("no prompts", with_prompts("{\"prompts\": {}}"), "e5-small-v2", &fp32, "query: ", "passage: ", "passage");
+	check_import("for other tasks", with_prompts("{\"prompts\": {\"sts\": \"a\"}}"), "e5-small-v2", &fp32, "query: ", "passage: ", "passage");
+
+	/* no prompt where it would be pooled wrongly, or read by a reranker */
+	m = small_model();
+	m.pooling = "{\"include_prompt\": false}";
+	check_import("prompts not pooled", m, "e5-small-v2", &fp32, "", "", NULL);
+	check_import("a reranker", small_reranker(), "e5-small-v2", &fp32, "", "", NULL);
+}
+
+int
+main(void)
+{
+	test_names();
+	test_import();
+	emb_threads_stop();
+	return done_testing();
+}
