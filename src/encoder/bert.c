@@ -333,6 +333,8 @@ piece_finish(void *ctx, int32_t chunk, int32_t worker)
 	emb_bert_observe(pass, EMB_OBSERVE_HIDDEN, next, first, n_rows, pass->x + first * pass->stride, pass->stride);
 	if (next < pass->bert->n_layers)
 		pass->steps->project(pass, w, next, first, n_rows, true, !(last_is_next && pass->compact));
+	else if (pass->tokens != NULL)
+		emb_bert_tokens(pass, w, first, n_rows);
 }
 
 static void
@@ -439,6 +441,12 @@ run_layers(EmbBertPass *pass)
 	return true;
 }
 
+static EmbStatus
+not_finite(EmbError *err)
+{
+	return emb_error(err, EMB_ERR_LIMIT, "the model's weights overflow single precision: the result is not finite");
+}
+
 /* Finite weights can still overflow: then there is no vector, on any level. */
 static EmbStatus
 pool(const EmbBertPass *pass, float *out, EmbError *err)
@@ -456,10 +464,9 @@ pool(const EmbBertPass *pass, float *out, EmbError *err)
 					  seq_length(batch, seq), bert->hidden, vector);
 		if (!emb_pool_is_finite(vector, bert->hidden) ||
 			(bert->normalize && !emb_pool_normalize(kernels, vector, bert->hidden)))
-			return emb_error(err, EMB_ERR_LIMIT,
-							 "the model's weights overflow single precision: the result is not finite");
+			return not_finite(err);
 	}
-	return EMB_OK;
+	return pass->tokens == NULL || emb_bert_tokens_are_finite(pass) ? EMB_OK : not_finite(err);
 }
 
 /* Helpers ask nobody: they see what the caller's thread was told. */

@@ -237,6 +237,7 @@ run_texts(const Job *job, Slice *slice, int32_t first, int32_t end, int32_t n_wo
 	};
 	slice->pass = *job->common;
 	slice->pass.batch = &slice->part;
+	slice->pass.first_token = origin;
 	slice->pass.stopped = job->stopped;
 	slice->pass.crew.n_workers = n_workers;
 	emb_bert_lay_out(&slice->pass, bert, extent.n_tokens, extent.n_longest, n_workers,
@@ -375,6 +376,14 @@ EmbStatus
 emb_encoder_bert(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
 				 int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err)
 {
+	return emb_encoder_bert_tokens(bert, kernels, batch, n_threads, mem, stop, out, NULL, err);
+}
+
+EmbStatus
+emb_encoder_bert_tokens(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch, int32_t n_threads,
+						const EmbAllocator *mem, const EmbStop *stop, float *out, const EmbTokenOutputs *tokens,
+						EmbError *err)
+{
 	EmbBertPass common;
 	_Atomic bool stopped = false;
 	Job			job = {.common = &common, .batch = batch, .stop = stop, .stopped = &stopped, .out = out};
@@ -385,7 +394,8 @@ emb_encoder_bert(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch 
 
 	if (status != EMB_OK || batch->n_seqs == 0)
 		return status;
-	common.compact = bert->pooling == EMB_POOL_CLS;
+	common.compact = bert->pooling == EMB_POOL_CLS && tokens == NULL;
+	common.tokens = tokens;
 	job.n_parts = cut(bert, batch, NULL);
 	job.starts = emb_alloc_array(mem, (size_t) job.n_parts + 1, sizeof(int32_t));
 	if (job.starts == NULL)

@@ -14,6 +14,7 @@
 #include "encoder/attention.h"
 #include "encoder/encoder.h"
 #include "encoder/pool.h"
+#include "encoder/tokens.h"
 
 #define EMB_BERT_CHUNK_ROWS 96
 
@@ -76,7 +77,9 @@ struct EmbBertPass
 	EmbBertHeads q_heads;		/* where it is in int8 */
 	EmbBertHeads k_heads;
 	EmbBertHeads v_heads;
-	bool		compact;		/* x, q, context hold only the first row of each text */
+	bool		compact;		/* x, q, context hold only the first row of each text; never with tokens */
+	const EmbTokenOutputs *tokens;	/* or NULL */
+	int32_t		first_token;	/* of the batch that tokens is about: what the pass begins with */
 	EmbObserve	observe;		/* or NULL */
 	void	   *observe_ctx;
 
@@ -170,6 +173,10 @@ extern bool emb_bert_gate(EmbBertPass *pass, EmbBertWorker *w, int32_t n_rows);
 
 /* Rotates queries or keys by their tokens' places, rows as wide as x of tokens first .. first + n_rows - 1. */
 extern bool emb_bert_rotate(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows, float *rows);
+
+/* What pass->tokens wants of rows of x behind the last layer. False: stopped. */
+extern bool emb_bert_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t first, int32_t n_rows);
+extern bool emb_bert_tokens_are_finite(const EmbBertPass *pass);
 
 /* x = norm(sum + x) for rows first .. first + n_rows - 1, with sum the worker's. */
 static inline bool

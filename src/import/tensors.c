@@ -28,6 +28,14 @@ compare_by_name(const void *a, const void *b)
 	return strcmp(((const EmbTensor *) a)->name, ((const EmbTensor *) b)->name);
 }
 
+static const EmbTensor *
+find_in_shard(const EmbTensorShard *shard, const char *name)
+{
+	EmbTensor	key = {.name = name};
+
+	return bsearch(&key, shard->tensors, shard->n_tensors, sizeof(EmbTensor), compare_by_name);
+}
+
 static bool
 ends_with(const char *s, const char *end)
 {
@@ -81,6 +89,53 @@ emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem
 	return status;
 }
 
+/* Puts prefix before the names of a shard that has a tensor "weight"; their order stays. */
+static EmbStatus
+prefix_names(EmbTensorSet *set, EmbTensorShard *shard, const char *prefix, EmbError *err)
+{
+	size_t		prefix_bytes = strlen(prefix);
+	size_t		bytes = 1;
+	char	   *names;
+	char	   *to;
+
+	if (find_in_shard(shard, "weight") == NULL)
+		return EMB_OK;
+	for (int i = 0; i < shard->n_tensors; i++)
+		bytes += prefix_bytes + strlen(shard->tensors[i].name) + 1;
+	names = to = emb_alloc(set->mem, bytes);
+	if (names == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %d tensors", shard->n_tensors);
+	for (int i = 0; i < shard->n_tensors; i++)
+	{
+		size_t		n = strlen(shard->tensors[i].name) + 1;
+
+		memcpy(to, prefix, prefix_bytes);
+		memcpy(to + prefix_bytes, shard->tensors[i].name, n);
+		shard->tensors[i].name = to;
+		to += prefix_bytes + n;
+	}
+	emb_release(set->mem, shard->names);
+	shard->names = names;
+	return EMB_OK;
+}
+
+EmbStatus
+emb_tensors_add_file(EmbTensorSet *set, const char *dir, const char *name, const char *prefix, EmbError *err)
+{
+	EmbTensorShard *shards = emb_alloc_zero(set->mem, (size_t) set->n_shards + 1, sizeof(EmbTensorShard));
+	EmbStatus	status;
+
+	if (shards == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model's weights");
+	memcpy(shards, set->shards, set->n_shards * sizeof(EmbTensorShard));
+	emb_release(set->mem, set->shards);
+	set->shards = shards;
+	status = open_shard(set, dir, name, err);
+	if (status == EMB_OK && prefix != NULL)
+		status = prefix_names(set, &shards[set->n_shards - 1], prefix, err);
+	return status;
+}
+
 /* A shard lies beside the index: a plain file name, no way out of the directory. */
 static bool
 is_plain_file_name(const char *name)
@@ -119,14 +174,6 @@ open_shards(EmbTensorSet *set, const char *dir, const char *index, const json_t 
 			return status;
 	}
 	return EMB_OK;
-}
-
-static const EmbTensor *
-find_in_shard(const EmbTensorShard *shard, const char *name)
-{
-	EmbTensor	key = {.name = name};
-
-	return bsearch(&key, shard->tensors, shard->n_tensors, sizeof(EmbTensor), compare_by_name);
 }
 
 /* What the index says must be there; what it does not say is dropped. */

@@ -77,6 +77,15 @@ extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const 
 									   EmbTensorSet *set, EmbError *err);
 extern void emb_tensors_close(EmbTensorSet *set);
 
+/*
+ * Adds the tensors of one file more, read as emb_tensors_open_file does. One
+ * that is saved on its own may call its tensors "weight" and "bias": with
+ * prefix, not NULL, those of such a file are found as prefix + name. Pointers
+ * to the set's tensors stay good; of equal names the first added is found.
+ */
+extern EmbStatus emb_tensors_add_file(EmbTensorSet *set, const char *dir, const char *name, const char *prefix,
+									  EmbError *err);
+
 /* NULL: there is none. */
 extern const EmbTensor *emb_tensors_find(const EmbTensorSet *set, const char *name);
 

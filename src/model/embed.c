@@ -4,6 +4,7 @@
  *		they belong.
  */
 #include "model/model.h"
+#include "model/outputs.h"
 
 #include <string.h>
 
@@ -18,7 +19,9 @@ typedef struct Job
 	int32_t		n_seqs;
 	const EmbRun *run;
 	int32_t		batch_tokens;
-	float	   *out;			/* [n_seqs, dim]; dim is 1 of a reranker */
+	float	   *out;			/* [n_seqs, dim]; dim is 1 of a reranker; or NULL */
+	const EmbOutputs *outputs;	/* what else is wanted, or NULL */
+	EmbOutputPlan plan;			/* of outputs */
 	bool		has_types;		/* some sequence has type ids */
 	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
 
@@ -164,7 +167,29 @@ allocate_batch(Job *job, EmbError *err)
 	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->model->info.dim, sizeof(float));
 	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || job->offsets == NULL || job->members == NULL || job->rows == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
-	return EMB_OK;
+	if (job->outputs == NULL)
+		return EMB_OK;
+	return emb_outputs_begin(&job->plan, job->model, job->seqs, job->n_seqs, job->outputs, max_tokens, mem, err);
+}
+
+static EmbStatus
+run_encoder(Job *job, const EmbBatch *batch, EmbError *err)
+{
+	const EmbModel *model = job->model;
+	const EmbRun *run = job->run;
+	EmbStatus	status;
+
+	if (model->info.kind == EMB_KIND_RERANKER)
+		return emb_encoder_score(&model->bert, &model->head, emb_kernels(), batch, run->n_threads,
+								 run->mem, run->stop, job->rows, err);
+	if (job->outputs == NULL)
+		return emb_encoder_bert(&model->bert, emb_kernels(), batch, run->n_threads, run->mem, run->stop, job->rows, err);
+	emb_outputs_place(&job->plan, job->members, batch->n_seqs, job->offsets);
+	status = emb_encoder_bert_tokens(&model->bert, emb_kernels(), batch, run->n_threads, run->mem, run->stop,
+									 job->rows, &job->plan.tokens, err);
+	if (status == EMB_OK)
+		emb_outputs_collect(&job->plan, job->members, batch->n_seqs, job->offsets);
+	return status;
 }
 
 static EmbStatus
@@ -172,8 +197,6 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 {
 	size_t		row_bytes = (size_t) job->model->info.dim * sizeof(float);
 	EmbBatch	batch = {.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids, .type_ids = job->type_ids};
-	const EmbModel *model = job->model;
-	const EmbRun *run = job->run;
 	int32_t		n = 0;
 	EmbStatus	status;
 
@@ -191,15 +214,10 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 		job->offsets[n + 1] = job->offsets[n] + job->seqs[i].n_ids;
 		n++;
 	}
-	if (model->info.kind == EMB_KIND_RERANKER)
-		status = emb_encoder_score(&model->bert, &model->head, emb_kernels(), &batch, run->n_threads,
-								   run->mem, run->stop, job->rows, err);
-	else
-		status = emb_encoder_bert(&model->bert, emb_kernels(), &batch, run->n_threads,
-								  run->mem, run->stop, job->rows, err);
+	status = run_encoder(job, &batch, err);
 	if (status != EMB_OK)
 		return status;
-	for (int32_t i = 0; i < n; i++)
+	for (int32_t i = 0; job->out != NULL && i < n; i++)
 		memcpy(job->out + (size_t) job->members[i] * job->model->info.dim,
 			   job->rows + (size_t) i * job->model->info.dim, row_bytes);
 	return EMB_OK;
@@ -225,17 +243,21 @@ run_job(Job *job, EmbError *err)
 	}
 	for (int32_t i = 0; status == EMB_OK && i < job->n_seqs; i++)
 	{
-		if (job->first[i] != i)
+		if (job->first[i] == i)
+			continue;
+		if (job->out != NULL)
 			memcpy(job->out + i * dim, job->out + job->first[i] * dim, dim * sizeof(float));
+		if (job->outputs != NULL)
+			emb_outputs_copy(&job->plan, job->first[i], i);
 	}
 	return status;
 }
 
 static EmbStatus
 run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
-		  const EmbRun *run, float *out, EmbError *err)
+		  const EmbRun *run, float *out, const EmbOutputs *outputs, EmbError *err)
 {
-	Job			job = {.model = model, .seqs = seqs, .n_seqs = n_seqs, .run = run, .out = out};
+	Job			job = {.model = model, .seqs = seqs, .n_seqs = n_seqs, .run = run, .out = out, .outputs = outputs};
 	EmbStatus	status;
 
 	if (n_seqs < 0 || run->batch_tokens < 0)
@@ -253,6 +275,7 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", n_seqs);
 	else
 		status = run_job(&job, err);
+	emb_outputs_end(&job.plan, run->mem);
 	emb_release(run->mem, job.first);
 	emb_release(run->mem, job.ids);
 	emb_release(run->mem, job.type_ids);
@@ -268,7 +291,22 @@ emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 {
 	if (model->info.kind != EMB_KIND_EMBEDDING)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker gives scores of pairs, no vectors");
-	return run_model(model, seqs, n_seqs, run, out, err);
+	return run_model(model, seqs, n_seqs, run, out, NULL, err);
+}
+
+EmbStatus
+emb_model_embed_all(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+					const EmbRun *run, const EmbOutputs *outputs, EmbError *err)
+{
+	bool		needs_tokens = outputs->n_sparse != NULL || outputs->multi != NULL;
+
+	if (model->info.kind != EMB_KIND_EMBEDDING)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker gives scores of pairs, no vectors");
+	if (outputs->n_sparse != NULL && !model->info.has_sparse)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model gives no sparse weights");
+	if (outputs->multi != NULL && model->info.multi_dim == 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model gives no vectors of tokens");
+	return run_model(model, seqs, n_seqs, run, outputs->dense, needs_tokens ? outputs : NULL, err);
 }
 
 EmbStatus
@@ -277,7 +315,7 @@ emb_model_rerank(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 {
 	if (model->info.kind != EMB_KIND_RERANKER)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "an embedding model gives vectors, no scores");
-	return run_model(model, seqs, n_seqs, run, logits, err);
+	return run_model(model, seqs, n_seqs, run, logits, NULL, err);
 }
 
 size_t

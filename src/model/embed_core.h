@@ -109,6 +109,8 @@ typedef struct EmbModelInfo
 	int32_t		intermediate;
 	int32_t		n_vocab;
 	int32_t		max_tokens;		/* special tokens included */
+	bool		has_sparse;		/* it gives weights of tokens */
+	int32_t		multi_dim;		/* elements of the vectors that it gives of tokens; 0: it gives none */
 	const char *query_prompt;	/* never NULL; UTF-8, zero-terminated */
 	const char *document_prompt;
 	int64_t		size_bytes;
@@ -247,6 +249,31 @@ extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs,
 								 const EmbRun *run, float *out, EmbError *err);
 
 /*
+ * What a sequence can have beside its vector. Arrays of tokens hold the
+ * sequences one behind the other. Pointers are NULL for what is not wanted.
+ *
+ * sparse	weights of token ids, as BGE-M3 learns them: of each id the largest
+ *			over its places, ids ascending, no special tokens, all above 0
+ * multi	a normalized vector of every token but the first
+ */
+typedef struct EmbOutputs
+{
+	float	   *dense;			/* [n_seqs, dim], bit for bit emb_model_embed's */
+	int32_t    *n_sparse;		/* [n_seqs] ids of each */
+	int32_t    *sparse_ids;		/* [tokens of all]: those of a sequence begin where its tokens would */
+	float	   *sparse_weights; /* likewise; both with n_sparse */
+	float	   *multi;			/* [tokens of all - n_seqs, multi_dim] */
+} EmbOutputs;
+
+/*
+ * In one pass what outputs asks for. All else as emb_model_embed; the bits of
+ * a result depend on its sequence's ids only. EMB_ERR_INVALID_ARGUMENT: the
+ * model has no such output (has_sparse, multi_dim).
+ */
+extern EmbStatus emb_model_embed_all(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+									 const EmbRun *run, const EmbOutputs *outputs, EmbError *err);
+
+/*
  * logits: [n_seqs], of pairs from emb_model_encode_pair; all else as
  * emb_model_embed. The bits of a logit depend on its ids and type ids only.
  * Either function refuses a model of the other's kind: EMB_ERR_INVALID_ARGUMENT.
@@ -303,6 +330,16 @@ extern EmbStatus emb_model_check_reference(const EmbModel *model, int32_t i, con
 
 /* Cosine similarity of a and b, both [n], n >= 1; 0 where either has norm 0. Clamped to -1..1. */
 extern float emb_cosine(const float *a, const float *b, int32_t n);
+
+/*
+ * Late interaction of two texts' token vectors, query [n_query, n] and document
+ * [n_document, n], all of them finite: the mean over the query's rows of the
+ * largest dot product with a row of the document. n_query, n_document and n are
+ * at least 1. Time n_query * n_document * n; scratch 64 rows. EMB_ERR_LIMIT:
+ * beyond single precision.
+ */
+extern EmbStatus emb_maxsim(const float *query, int32_t n_query, const float *document, int32_t n_document, int32_t n,
+							const EmbAllocator *mem, const EmbStop *stop, float *score, EmbError *err);
 
 /* x /= max(|x|, 1e-12) in place, in the numerics of the encoder. */
 extern void emb_normalize(float *x, int32_t n);

@@ -278,6 +278,16 @@ import_tokenizer(Import *im, EmbError *err)
 
 /* -------------------------------------------------------------- reading */
 
+static EmbStatus
+open_tensors(Import *im, EmbError *err)
+{
+	EmbStatus	status = emb_tensors_open_dir(im->hf.transformer_dir, im->steps.mem, &im->tensors, err);
+
+	if (status == EMB_OK && !im->hf.is_reranker)
+		status = emb_sources_add_heads(&im->tensors, im->hf.transformer_dir, &im->parts.config, err);
+	return status;
+}
+
 /* Before there is an image: what it takes is then bounded by the files' size, not by what config.json says. */
 static EmbStatus
 resolve_sources(Import *im, const EmbImageConfig *config, EmbError *err)
@@ -475,7 +485,7 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 	im->parts.config.precision = precision;
 	if ((status = emb_hf_read_config(path, im->steps.mem, &im->hf, err)) != EMB_OK ||
 		(status = fill_config(im, path, options, err)) != EMB_OK ||
-		(status = emb_tensors_open_dir(im->hf.transformer_dir, im->steps.mem, &im->tensors, err)) != EMB_OK ||
+		(status = open_tensors(im, err)) != EMB_OK ||
 		(status = import_tokenizer(im, err)) != EMB_OK)
 		return status;
 	return make_image(im, options, err);

@@ -54,6 +54,8 @@ fill_info(EmbModel *model)
 		.intermediate = (int32_t) config->intermediate,
 		.n_vocab = (int32_t) config->n_vocab,
 		.max_tokens = (int32_t) config->max_tokens,
+		.has_sparse = config->sparse != 0,
+		.multi_dim = (int32_t) config->multi_dim,
 		.query_prompt = model->view.strings + config->query_prompt,
 		.document_prompt = model->view.strings + config->document_prompt,
 		.size_bytes = (int64_t) model->view.size_bytes,
@@ -155,6 +157,19 @@ score_head(const EmbModel *model)
 	};
 }
 
+static EmbTokenHeads
+token_heads(const EmbModel *model)
+{
+	const EmbImageConfig *config = model->view.config;
+
+	return (EmbTokenHeads) {
+		.sparse = data(model, 0, EMB_ROLE_SPARSE),
+		.sparse_bias = data(model, 0, EMB_ROLE_SPARSE_BIAS),
+		.multi = {.n_out = (int32_t) config->multi_dim, .n_in = (int32_t) config->hidden,
+			.weight = data(model, 0, EMB_ROLE_MULTI), .bias = data(model, 0, EMB_ROLE_MULTI_BIAS)},
+	};
+}
+
 static EmbTable
 word_table(const EmbModel *model)
 {
@@ -209,6 +224,7 @@ fill_bert(EmbModel *model, EmbError *err)
 	};
 	if (config->head == EMB_HEAD_SCORE)
 		model->head = score_head(model);
+	model->token_heads = token_heads(model);
 	for (uint32_t i = 0; i < config->n_layers; i++)
 	{
 		if (is_i8)

@@ -7,6 +7,7 @@
 
 #include "encoder/encoder.h"
 #include "encoder/score.h"
+#include "encoder/tokens.h"
 #include "model/embed_core.h"
 #include "model/packed.h"
 #include "tokenizer/tokenizer.h"
@@ -19,6 +20,7 @@ struct EmbModel
 	EmbTokenizer *tok;
 	EmbBert		bert;			/* its weights lie in the image */
 	EmbScoreHead head;			/* of a reranker, likewise */
+	EmbTokenHeads token_heads;	/* likewise, where it has them */
 	EmbBertLayer *layers;		/* [n_layers] of an fp32 model, owned */
 	EmbBertLayerI8 *layers_i8;	/* [n_layers] of an int8 model, owned */
 	size_t		query_prompt_bytes;

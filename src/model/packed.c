@@ -30,7 +30,8 @@ typedef enum Dim
 	DIM_DISTANCES,
 	DIM_POSITIONS,
 	DIM_HEAD_SIZE,
-	DIM_WIDE
+	DIM_WIDE,
+	DIM_MULTI
 } Dim;
 
 #define NONE		0
@@ -98,6 +99,10 @@ static const struct
 	[EMB_ROLE_ROTARY_LOCAL] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HEAD_SIZE, "rotary.local_table"},
 	[EMB_ROLE_HEAD_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "head.norm.weight"},
 	[EMB_ROLE_HEAD_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "head.norm.bias"},
+	[EMB_ROLE_SPARSE] = {{ROWS_F32, ROWS_F32}, DIM_ONE, DIM_HIDDEN, "sparse_linear.weight"},
+	[EMB_ROLE_SPARSE_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_ONE, "sparse_linear.bias"},
+	[EMB_ROLE_MULTI] = {{PANELS_F32, PANELS_F32}, DIM_MULTI, DIM_HIDDEN, "colbert_linear.weight"},
+	[EMB_ROLE_MULTI_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_MULTI, "colbert_linear.bias"},
 };
 
 static bool
@@ -134,6 +139,12 @@ has_role(const EmbImageConfig *config, uint32_t role)
 			return has_trait(config, EMB_TRAIT_ROTARY);
 		case EMB_ROLE_ROTARY_LOCAL:
 			return has_trait(config, EMB_TRAIT_WINDOW);
+		case EMB_ROLE_SPARSE:
+		case EMB_ROLE_SPARSE_BIAS:
+			return config->sparse > 0;
+		case EMB_ROLE_MULTI:
+		case EMB_ROLE_MULTI_BIAS:
+			return config->multi_dim > 0;
 		default:
 			return true;
 	}
@@ -205,6 +216,8 @@ dim_size(const EmbImageConfig *config, Dim dim)
 			return config->hidden / config->n_heads;
 		case DIM_WIDE:
 			return has_trait(config, EMB_TRAIT_GATED) ? 2 * config->intermediate : config->intermediate;
+		case DIM_MULTI:
+			return config->multi_dim;
 	}
 	return 0;
 }
@@ -417,6 +430,8 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"position base", config->position_base, 0, config->n_vocab},
 		{"window", config->window, 0, EMB_HF_MAX_POSITIONS},
 		{"count of layers from one that is global to the next", config->global_every, 0, EMB_HF_MAX_LAYERS},
+		{"sparse head", config->sparse, 0, 1},
+		{"token vectors' size", config->multi_dim, 0, EMB_HF_MAX_HIDDEN},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -434,8 +449,9 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 	if (status != EMB_OK)
 		return status;
 	if (config->head == EMB_HEAD_SCORE &&
-		(config->normalize != 0 || config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))
-		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the norm or prompts of an embedding model");
+		(config->normalize != 0 || config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0 ||
+		 config->sparse != 0 || config->multi_dim != 0))
+		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the norm, prompts or token heads of an embedding model");
 	if (!is_zero(config->reserved, sizeof(config->reserved)))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's configuration has bytes that must be zero");
 	if (config->query_prompt != 0 ||

@@ -114,7 +114,9 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
  *	   84	   4	global_every: layers 0, n, 2 n, .. are global, of a model with a window
  *	   88	   4	head_activation: EmbActivation behind the head's dense layer; 0: tanh
  *	   92	   4	head_parts: EmbImageHeadParts
- *	   96	  32	zero
+ *	   96	   4	sparse: 1 with the head that weighs tokens, else 0
+ *	  100	   4	multi_dim: elements of a token's vector; 0: no head makes them
+ *	  104	  24	zero
  */
 typedef struct EmbImageConfig
 {
@@ -142,7 +144,9 @@ typedef struct EmbImageConfig
 	uint32_t	global_every;
 	uint32_t	head_activation;
 	uint32_t	head_parts;
-	uint8_t		reserved[32];
+	uint32_t	sparse;
+	uint32_t	multi_dim;
+	uint8_t		reserved[24];
 } EmbImageConfig;
 
 _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
@@ -223,10 +227,14 @@ typedef enum EmbTensorRole
 	EMB_ROLE_ROTARY,
 	EMB_ROLE_ROTARY_LOCAL,
 	EMB_ROLE_HEAD_GAMMA,		/* of a head with a norm */
-	EMB_ROLE_HEAD_BETA
+	EMB_ROLE_HEAD_BETA,
+	EMB_ROLE_SPARSE,			/* what EmbTokenHeads says of these four */
+	EMB_ROLE_SPARSE_BIAS,
+	EMB_ROLE_MULTI,
+	EMB_ROLE_MULTI_BIAS
 } EmbTensorRole;
 
-#define EMB_N_ROLES			(EMB_ROLE_HEAD_BETA + 1)
+#define EMB_N_ROLES			(EMB_ROLE_MULTI_BIAS + 1)
 #define EMB_N_MODEL_ROLES	EMB_ROLE_ATTN_IN_FACTOR	/* once in a model, before the layers */
 #define EMB_N_LAYER_ROLES	EMB_ROLE_POOLER	/* where those of a layer end; once in a model, behind the layers */
 

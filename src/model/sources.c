@@ -97,6 +97,8 @@ named_role(EmbTensorRole role)
 		case EMB_ROLE_CLASSIFIER_BIAS:
 		case EMB_ROLE_FINAL_BETA:
 		case EMB_ROLE_HEAD_BETA:
+		case EMB_ROLE_SPARSE_BIAS:
+		case EMB_ROLE_MULTI_BIAS:
 			return role - 1;
 		case EMB_ROLE_QUERY_BIAS:
 		case EMB_ROLE_KEY_BIAS:
@@ -123,6 +125,10 @@ has_prefix(uint32_t role, const Name *name)
 		case EMB_ROLE_CLASSIFIER_BIAS:
 		case EMB_ROLE_HEAD_GAMMA:
 		case EMB_ROLE_HEAD_BETA:
+		case EMB_ROLE_SPARSE:
+		case EMB_ROLE_SPARSE_BIAS:
+		case EMB_ROLE_MULTI:
+		case EMB_ROLE_MULTI_BIAS:
 			return false;
 		default:
 			return true;
@@ -307,6 +313,69 @@ find_source(const Search *s, const EmbImageTensor *t, EmbSource *source, EmbErro
 	source->n_first = t->n_rows / 2;
 	status = find_rows(s, t, name, t->n_rows / 2, &source->first, err);
 	return status == EMB_OK ? find_rows(s, t, &s->naming->up, t->n_rows / 2, &source->second, err) : status;
+}
+
+/* ------------------------------------------------------------------ heads */
+
+/* Where FlagEmbedding saves a head: in its own file, as "weight" and "bias". */
+static EmbStatus
+add_head(EmbTensorSet *tensors, const char *dir, const char *head, const EmbTensor **weight, EmbError *err)
+{
+	static const char *const endings[] = {"safetensors", "pt"};
+	char		name[64];
+	char		prefix[64];
+
+	snprintf(prefix, sizeof(prefix), "%s.", head);
+	snprintf(name, sizeof(name), "%s.weight", head);
+	*weight = emb_tensors_find(tensors, name);
+	for (size_t i = 0; *weight == NULL && i < sizeof(endings) / sizeof(endings[0]); i++)
+	{
+		char		file[64];
+		EmbStatus	status;
+
+		snprintf(file, sizeof(file), "%s.%s", head, endings[i]);
+		if (!emb_file_exists(dir, file))
+			continue;
+		status = emb_tensors_add_file(tensors, dir, file, prefix, err);
+		if (status != EMB_OK)
+			return emb_error_hint(err, status, "Without %s the model is imported as one that lacks this head.", file);
+		*weight = emb_tensors_find(tensors, name);
+		if (*weight == NULL)
+			return emb_error(err, EMB_ERR_FORMAT, "%s has no tensor \"weight\"", file);
+	}
+	return EMB_OK;
+}
+
+/* Shapes are checked with all others, by emb_sources_find; but the number of outputs is the tensor's own to say. */
+EmbStatus
+emb_sources_add_heads(EmbTensorSet *tensors, const char *dir, EmbImageConfig *config, EmbError *err)
+{
+	static const char both[] = "bge_m3_heads.safetensors";
+	const EmbTensor *sparse;
+	const EmbTensor *multi;
+	EmbStatus	status = add_head(tensors, dir, "sparse_linear", &sparse, err);
+
+	if (status == EMB_OK)
+		status = add_head(tensors, dir, "colbert_linear", &multi, err);
+	if (status == EMB_OK && (sparse == NULL || multi == NULL) && emb_file_exists(dir, both))
+	{
+		status = emb_tensors_add_file(tensors, dir, both, NULL, err);
+		if (status == EMB_OK)
+		{
+			sparse = emb_tensors_find(tensors, "sparse_linear.weight");
+			multi = emb_tensors_find(tensors, "colbert_linear.weight");
+		}
+	}
+	if (status != EMB_OK)
+		return status;
+	config->sparse = sparse != NULL;
+	config->multi_dim = 0;
+	if (multi == NULL)
+		return EMB_OK;
+	if (multi->rank != 2 || multi->shape[0] < 1 || multi->shape[0] > EMB_HF_MAX_HIDDEN)
+		return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" is not a matrix of 1 to %d rows", multi->name, EMB_HF_MAX_HIDDEN);
+	config->multi_dim = (uint32_t) multi->shape[0];
+	return EMB_OK;
 }
 
 bool

@@ -36,6 +36,12 @@ extern EmbStatus emb_sources_find(const EmbTensorSet *tensors, const EmbImageCon
 extern EmbStatus emb_source_read(EmbTensorSet *tensors, const EmbSource *source, const EmbImageTensor *t,
 								 int64_t row, int64_t n, float *rows, EmbError *err);
 
+/*
+ * BGE-M3's heads, which lie in files of their own: adds those of dir to tensors
+ * where it has them, and notes in config which there are. A head may be missing.
+ */
+extern EmbStatus emb_sources_add_heads(EmbTensorSet *tensors, const char *dir, EmbImageConfig *config, EmbError *err);
+
 /* Whether an import computes the tensor, and the weights have none. */
 extern bool emb_source_is_computed(EmbTensorRole role);
 

@@ -333,6 +333,19 @@ emb_tok_n_special(const EmbTokenizer *tok, bool pair)
 }
 
 bool
+emb_tok_is_special(const EmbTokenizer *tok, int32_t id)
+{
+	const EmbTokBlockHeader *h = tok->header;
+
+	for (uint32_t i = 0; i < h->n_slots[0]; i++)
+	{
+		if (h->slots[0][i].kind == EMB_TOK_SLOT_SPECIAL && h->slots[0][i].id == id)
+			return true;
+	}
+	return id == h->unk_id;
+}
+
+bool
 emb_tok_has_pair(const EmbTokenizer *tok)
 {
 	return tok->header->n_slots[1] > 0;

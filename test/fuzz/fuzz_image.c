@@ -20,6 +20,37 @@ stop_after(void *ctx)
 	return --*(int *) ctx < 0;
 }
 
+/* What the model gives of each token, if anything: in order, above zero, finite. */
+static void
+use_tokens(const EmbModel *model, const EmbSequence *seq, const EmbRun *run)
+{
+	static float multi[MAX_IDS * MAX_FLOATS];
+	static float dense[MAX_FLOATS];
+	const EmbModelInfo *info = emb_model_info(model);
+	int32_t		n_sparse = 0;
+	int32_t		ids[MAX_IDS];
+	float		weights[MAX_IDS];
+	EmbOutputs	outputs = {.dense = dense, .sparse_ids = ids, .sparse_weights = weights};
+
+	if (info->has_sparse)
+		outputs.n_sparse = &n_sparse;
+	if (info->multi_dim > 0)
+		outputs.multi = multi;
+	if (emb_model_embed_all(model, seq, 1, run, &outputs, NULL) != EMB_OK)
+		return;
+	for (int32_t i = 0; i < n_sparse; i++)
+	{
+		if (n_sparse > seq->n_ids || ids[i] < 0 || ids[i] >= info->n_vocab || (i > 0 && ids[i] <= ids[i - 1]) ||
+			!(weights[i] > 0))
+			abort();
+	}
+	for (int32_t i = 0; i < (seq->n_ids - 1) * info->multi_dim; i++)
+	{
+		if (!(multi[i] >= -1.001f && multi[i] <= 1.001f))
+			abort();
+	}
+}
+
 static void
 use(const EmbModel *model, const EmbAllocator *mem)
 {
@@ -45,6 +76,8 @@ use(const EmbModel *model, const EmbAllocator *mem)
 			abort();
 		seq.n_ids = r.n_ids;
 		(void) emb_model_embed(model, &seq, 1, &run, out, NULL);
+		if (info->kind == EMB_KIND_EMBEDDING)
+			use_tokens(model, &seq, &run);
 	}
 	if (info->kind == EMB_KIND_RERANKER)
 	{
