@@ -49,6 +49,7 @@ help:
 	@echo 'make unit                   unit tests under sanitizers, no server'
 	@echo 'make installcheck           SQL regression tests on a running server'
 	@echo 'make test                   everything, on a throwaway server'
+	@echo 'make quality                what int8 costs in retrieval and reranking (EMBED_MODELS, EMBED_SHARED)'
 	@echo 'make demo                   builds, installs, imports a model, shows the main job'
 	@echo 'make fuzz                   libFuzzer targets (clang)'
 	@echo 'make bench                  beside OpenVINO, ONNX Runtime, torch, llama.cpp on the same weights'
@@ -70,6 +71,8 @@ check-layers:
 	sh scripts/check-layers
 test:
 	scripts/test
+quality:
+	scripts/test quality
 demo:
 	scripts/demo
 bench:
@@ -89,4 +92,4 @@ bench-pressure:
 bench-busy:
 	bench/busy_backends
 
-.PHONY: help cli unit fuzz check-layers test demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy
+.PHONY: help cli unit fuzz check-layers test quality demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy
