@@ -1,80 +1,133 @@
-"""random_model.py SHAPE FROM OUT: a BERT model directory of random weights (fp16), with the vocabulary of the directory FROM.
+"""random_model.py SHAPE FROM OUT [F16|F32]: a model directory of random weights with the tokenizer of the directory FROM.
 
-What a shape costs does not depend on what its weights are; vectors of such a model mean nothing."""
+SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions, as bge-m3), modernbert (ModernBERT-base). Weights are as
+transformers initializes them: normal, deviation 0.02. What a shape costs does not depend on what its weights are; vectors of such
+a model mean nothing. Tensors are written one after the other, so that 2.3 GB take no memory."""
 import json
 import os
 import shutil
+import struct
 import sys
 
 import numpy as np
-from safetensors.numpy import save_file
 
-SHAPES = {"base": (768, 12, 12, 3072), "large": (1024, 24, 16, 4096)}  # hidden, layers, heads, intermediate
-DEVIATION = 0.04
+SHAPES = {  # hidden, layers, heads, intermediate, positions, token types
+    "base": (768, 12, 12, 3072, 512, 2),
+    "large": (1024, 24, 16, 4096, 512, 2),
+    "m3": (1024, 24, 16, 4096, 8194, 1),
+    "modernbert": (768, 22, 12, 1152, 8192, 0),
+}
+DEVIATION = 0.02
+TYPES = {"F16": np.float16, "F32": np.float32}
+COPIED = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "sentencepiece.bpe.model")
 
-if len(sys.argv) != 4 or sys.argv[1] not in SHAPES:
+if len(sys.argv) not in (4, 5) or sys.argv[1] not in SHAPES or sys.argv[-1] not in TYPES and len(sys.argv) == 5:
     raise SystemExit(__doc__)
-hidden, layers, heads, wide = SHAPES[sys.argv[1]]
-source, out = sys.argv[2:]
-vocabulary = json.load(open(os.path.join(source, "config.json")))["vocab_size"]
-generator = np.random.default_rng(1)
+shape, source, out = sys.argv[1:4]
+hidden, layers, heads, wide, positions, types = SHAPES[shape]
+dtype = sys.argv[4] if len(sys.argv) == 5 else "F16"
 
 
-def random(*shape):
-    return (generator.standard_normal(shape, dtype=np.float32) * DEVIATION).astype(np.float16)
+def vocabulary_size():
+    """Of the tokenizer: its model's pieces and the tokens added behind them."""
+    tokenizer = json.load(open(os.path.join(source, "tokenizer.json")))
+    return max([len(tokenizer["model"]["vocab"])] + [t["id"] + 1 for t in tokenizer["added_tokens"]])
 
 
-def norm(name):
-    return {name + ".weight": np.ones(hidden, np.float16), name + ".bias": np.zeros(hidden, np.float16)}
+def norm(name, bias=True):
+    return [(name + ".weight", (hidden,), "ones")] + ([(name + ".bias", (hidden,), "zeros")] if bias else [])
 
 
-def linear(name, n_out, n_in):
-    return {name + ".weight": random(n_out, n_in), name + ".bias": random(n_out)}
+def linear(name, n_out, n_in, bias=True):
+    return [(name + ".weight", (n_out, n_in), "random")] + ([(name + ".bias", (n_out,), "random")] if bias else [])
 
 
-def layer(prefix):
-    weights = {}
-    for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
-        weights.update(linear(prefix + name, hidden, hidden))
-    weights.update(linear(prefix + "intermediate.dense", wide, hidden))
-    weights.update(linear(prefix + "output.dense", hidden, wide))
-    weights.update(norm(prefix + "attention.output.LayerNorm"))
-    weights.update(norm(prefix + "output.LayerNorm"))
-    return weights
+def bert_tensors(vocabulary):
+    tensors = [("embeddings.word_embeddings.weight", (vocabulary, hidden), "random")]
+    tensors += [("embeddings.position_embeddings.weight", (positions, hidden), "random")]
+    tensors += [("embeddings.token_type_embeddings.weight", (types, hidden), "random")]
+    tensors += norm("embeddings.LayerNorm")
+    for i in range(layers):
+        prefix = "encoder.layer.%d." % i
+        for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+            tensors += linear(prefix + name, hidden, hidden)
+        tensors += norm(prefix + "attention.output.LayerNorm")
+        tensors += linear(prefix + "intermediate.dense", wide, hidden) + linear(prefix + "output.dense", hidden, wide)
+        tensors += norm(prefix + "output.LayerNorm")
+    return tensors
+
+
+def modernbert_tensors(vocabulary):
+    tensors = [("embeddings.tok_embeddings.weight", (vocabulary, hidden), "random")] + norm("embeddings.norm", False)
+    for i in range(layers):
+        prefix = "layers.%d." % i
+        tensors += norm(prefix + "attn_norm", False) if i > 0 else []
+        tensors += linear(prefix + "attn.Wqkv", 3 * hidden, hidden, False) + linear(prefix + "attn.Wo", hidden, hidden, False)
+        tensors += norm(prefix + "mlp_norm", False)
+        tensors += linear(prefix + "mlp.Wi", 2 * wide, hidden, False) + linear(prefix + "mlp.Wo", hidden, wide, False)
+    return tensors + norm("final_norm", False)
+
+
+def write_weights(path, tensors):
+    """A safetensors file: the length of the header, the header, the tensors in its order."""
+    generator = np.random.default_rng(1)
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape, _ in tensors:
+        size = int(np.prod(shape)) * np.dtype(TYPES[dtype]).itemsize
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for _, shape, kind in tensors:
+            if kind == "random":
+                for row in range(0, shape[0], 16384):
+                    part = generator.standard_normal((min(16384, shape[0] - row),) + shape[1:], dtype=np.float32)
+                    file.write((part * np.float32(DEVIATION)).astype(TYPES[dtype]).tobytes())
+            else:
+                file.write(np.full(shape, kind == "ones", TYPES[dtype]).tobytes())
+
+
+def bert_config(vocabulary):
+    kind = {"architectures": ["BertModel"], "model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}
+    if shape == "m3":
+        kind = {"architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta", "layer_norm_eps": 1e-05, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    return dict(kind, intermediate_size=wide, hidden_act="gelu", type_vocab_size=types)
+
+
+def modernbert_config(vocabulary):
+    return {
+        "architectures": ["ModernBertModel"],
+        "model_type": "modernbert",
+        "intermediate_size": wide,
+        "hidden_activation": "gelu",
+        "norm_eps": 1e-05,
+        "norm_bias": False,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "local_attention": 128,
+        "global_attn_every_n_layers": 3,
+        "global_rope_theta": 160000.0,
+        "local_rope_theta": 10000.0,
+        "pad_token_id": 0,
+    }
+
+
+def dump(value, *path):
+    json.dump(value, open(os.path.join(out, *path), "w"))
 
 
 os.makedirs(os.path.join(out, "1_Pooling"), exist_ok=True)
-weights = {
-    "embeddings.word_embeddings.weight": random(vocabulary, hidden),
-    "embeddings.position_embeddings.weight": random(512, hidden),
-    "embeddings.token_type_embeddings.weight": random(2, hidden),
-}
-weights.update(norm("embeddings.LayerNorm"))
-for i in range(layers):
-    weights.update(layer("encoder.layer.%d." % i))
-save_file(weights, os.path.join(out, "model.safetensors"), metadata={"format": "pt"})
-config = {
-    "architectures": ["BertModel"],
-    "model_type": "bert",
-    "hidden_size": hidden,
-    "num_hidden_layers": layers,
-    "num_attention_heads": heads,
-    "intermediate_size": wide,
-    "hidden_act": "gelu",
-    "vocab_size": vocabulary,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
-}
-json.dump(config, open(os.path.join(out, "config.json"), "w"))
-json.dump({"word_embedding_dimension": hidden, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, open(os.path.join(out, "1_Pooling", "config.json"), "w"))
-json.dump({"max_seq_length": 512, "do_lower_case": True}, open(os.path.join(out, "sentence_bert_config.json"), "w"))
-for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+vocabulary = vocabulary_size()
+config = modernbert_config(vocabulary) if shape == "modernbert" else bert_config(vocabulary)
+config.update(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=vocabulary, max_position_embeddings=positions)
+write_weights(os.path.join(out, "model.safetensors"), modernbert_tensors(vocabulary) if shape == "modernbert" else bert_tensors(vocabulary))
+dump(config, "config.json")
+dump({"word_embedding_dimension": hidden, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "1_Pooling", "config.json")
+dump({"max_seq_length": 8192 if positions > 8192 else positions, "do_lower_case": False}, "sentence_bert_config.json")
+for name in COPIED:
     if os.path.exists(os.path.join(source, name)):
         shutil.copy(os.path.join(source, name), out)
 modules = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling"), ("2", "2_Normalize", "Normalize")]
-json.dump(
-    [{"idx": int(i), "name": i, "path": path, "type": "sentence_transformers.models." + kind} for i, path, kind in modules],
-    open(os.path.join(out, "modules.json"), "w"),
-)
+dump([{"idx": int(i), "name": i, "path": path, "type": "sentence_transformers.models." + kind} for i, path, kind in modules], "modules.json")
