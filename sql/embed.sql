@@ -222,6 +222,11 @@ AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COS
 COMMENT ON FUNCTION embed(pg_catalog.text, pg_catalog.text)
 IS 'vector of a text';
 
+CREATE FUNCTION embed(input pg_catalog.text, model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed(pg_catalog.text, pg_catalog.text, pg_catalog.int4)
+IS 'vector of a text; cut to so many dimensions and normalized again';
+
 CREATE FUNCTION embed_query(input pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text)
@@ -231,6 +236,11 @@ CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text) RETURN
 AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text)
 IS 'vector of a query, with the query prompt of the model';
+
+CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text, pg_catalog.int4)
+IS 'vector of a query, with the query prompt of the model; cut to so many dimensions and normalized again';
 
 CREATE FUNCTION embed(input pg_catalog.text[]) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
@@ -242,6 +252,11 @@ AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE CO
 COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text)
 IS 'vectors of texts, computed together: one row each';
 
+CREATE FUNCTION embed(input pg_catalog.text[], model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
+IS 'vectors of texts, computed together: one row each; cut to so many dimensions and normalized again';
+
 CREATE FUNCTION embed_rows(input pg_catalog.text[]) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
 AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT embed_support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[])
@@ -251,6 +266,11 @@ CREATE FUNCTION embed_rows(input pg_catalog.text[], model pg_catalog.text) RETUR
 AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT embed_support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[], pg_catalog.text)
 IS 'vectors of texts, computed together, as rows';
+
+CREATE FUNCTION embed_rows(input pg_catalog.text[], model pg_catalog.text, dimensions pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
+AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT embed_support;
+COMMENT ON FUNCTION embed_rows(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
+IS 'vectors of texts, computed together, as rows; cut to so many dimensions and normalized again';
 
 -- Rerankers. Volatility as above; the setting here is embed.reranker.
 

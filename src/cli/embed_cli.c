@@ -18,6 +18,7 @@ static const char usage_text[] =
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"
 "      --name NAME                        what it will be called: tells prompts where files and directory do not\n"
+"      --dimensions N                     of a vector: the first ones, normalized again\n"
 "      --precision NAME                   int8 (default), fp32\n"
 "  embed-cli inspect MODEL                what is in it, and its fingerprint\n"
 "  embed-cli tokenize MODEL [TEXT...]     token ids, one line a text\n"
@@ -62,7 +63,7 @@ static const struct
 
 enum
 {
-	OPT_MAX_TOKENS = 256, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_PRECISION,
+	OPT_MAX_TOKENS = 256, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
 	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
 };
@@ -72,6 +73,7 @@ static const struct option options[] = {
 	{"query-prompt", required_argument, NULL, OPT_QUERY_PROMPT},
 	{"document-prompt", required_argument, NULL, OPT_DOCUMENT_PROMPT},
 	{"name", required_argument, NULL, OPT_NAME},
+	{"dimensions", required_argument, NULL, OPT_DIMENSIONS},
 	{"precision", required_argument, NULL, OPT_PRECISION},
 	{"query", no_argument, NULL, OPT_QUERY},
 	{"document", no_argument, NULL, OPT_DOCUMENT},
@@ -133,6 +135,10 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_NAME:
 			args->import.name = value;
+			break;
+		case OPT_DIMENSIONS:
+			ok = parse_count(value, &n);
+			args->import.dimensions = ok ? n : 0;
 			break;
 		case OPT_PRECISION:
 			args->import.precision = value;

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "encoder/pooling.h"
+
 /* More would gain nothing and could overflow 32-bit counts of elements in a batch. */
 #define BATCH_TOKENS_MAX	(1 << 20)
 
@@ -22,6 +24,7 @@ typedef struct Job
 	float	   *out;			/* [n_seqs, dim]; dim is 1 of a reranker; or NULL */
 	const EmbOutputs *outputs;	/* what else is wanted, or NULL */
 	EmbOutputPlan plan;			/* of outputs */
+	int32_t		row_width;		/* of what the encoder gives: dim, or more where vectors are cut */
 	bool		has_types;		/* some sequence has type ids */
 	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
 
@@ -30,7 +33,7 @@ typedef struct Job
 	int32_t    *type_ids;		/* or NULL */
 	int32_t    *offsets;
 	int32_t    *members;		/* the sequences of the batch */
-	float	   *rows;			/* [members, dim] */
+	float	   *rows;			/* [members, row_width] */
 } Job;
 
 /* The cut of all sequences into batches, in input order. */
@@ -164,7 +167,7 @@ allocate_batch(Job *job, EmbError *err)
 	job->type_ids = job->has_types ? emb_alloc_array(mem, max_tokens, sizeof(int32_t)) : NULL;
 	job->offsets = emb_alloc_array(mem, (size_t) max_seqs + 1, sizeof(int32_t));
 	job->members = emb_alloc_array(mem, max_seqs, sizeof(int32_t));
-	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->model->info.dim, sizeof(float));
+	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->row_width, sizeof(float));
 	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || job->offsets == NULL || job->members == NULL || job->rows == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
 	if (job->outputs == NULL)
@@ -193,9 +196,46 @@ run_encoder(Job *job, const EmbBatch *batch, EmbError *err)
 }
 
 static EmbStatus
+cut_vector(const float *vector, int32_t n, float *out, EmbError *err)
+{
+	EmbFpState	fp = emb_fp_enter();
+	bool		is_finite;
+
+	memmove(out, vector, n * sizeof(float));
+	is_finite = emb_pool_normalize(emb_kernels(), out, n);
+	emb_fp_leave(fp);
+	return is_finite ? EMB_OK
+		: emb_error(err, EMB_ERR_LIMIT, "the norm of a vector's first %d elements is not finite", n);
+}
+
+EmbStatus
+emb_model_cut(const EmbModel *model, const float *vector, int32_t n, float *out, EmbError *err)
+{
+	int32_t		dim = model->info.dim;
+
+	if (model->info.kind != EMB_KIND_EMBEDDING || n < 1 || n > dim)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "dimensions %d is outside 1..%d, the model's", n, dim);
+	if (n < dim || !model->info.normalize)
+		return cut_vector(vector, n, out, err);
+	memmove(out, vector, n * sizeof(float));
+	return EMB_OK;
+}
+
+/* A row of the encoder's as the model gives it. */
+static EmbStatus
+finish_row(const Job *job, const float *row, float *out, EmbError *err)
+{
+	int32_t		dim = job->model->info.dim;
+
+	if (job->model->view.config->dimensions > 0)
+		return cut_vector(row, dim, out, err);
+	memcpy(out, row, dim * sizeof(float));
+	return EMB_OK;
+}
+
+static EmbStatus
 run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 {
-	size_t		row_bytes = (size_t) job->model->info.dim * sizeof(float);
 	EmbBatch	batch = {.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids, .type_ids = job->type_ids};
 	int32_t		n = 0;
 	EmbStatus	status;
@@ -215,12 +255,10 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 		n++;
 	}
 	status = run_encoder(job, &batch, err);
-	if (status != EMB_OK)
-		return status;
-	for (int32_t i = 0; job->out != NULL && i < n; i++)
-		memcpy(job->out + (size_t) job->members[i] * job->model->info.dim,
-			   job->rows + (size_t) i * job->model->info.dim, row_bytes);
-	return EMB_OK;
+	for (int32_t i = 0; status == EMB_OK && job->out != NULL && i < n; i++)
+		status = finish_row(job, job->rows + (size_t) i * job->row_width,
+							job->out + (size_t) job->members[i] * job->model->info.dim, err);
+	return status;
 }
 
 static EmbStatus
@@ -264,6 +302,7 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d sequences in batches of %d tokens", n_seqs, run->batch_tokens);
 	if (n_seqs == 0)
 		return EMB_OK;
+	job.row_width = (int32_t) emb_image_full_width(model->view.config);
 	job.batch_tokens = effective_batch_tokens(run->batch_tokens);
 	status = check_sequences(model, seqs, n_seqs, err);
 	if (status != EMB_OK)
@@ -338,5 +377,5 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 	return emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest, n_threads)
 		+ (is_reranker ? emb_encoder_score_scratch_bytes(&model->bert, (int32_t) n_seqs) : 0)
 		+ n_tokens * (is_reranker ? 2 : 1) * sizeof(int32_t)
-		+ n_seqs * (2 * sizeof(int32_t) + (size_t) model->info.dim * sizeof(float));
+		+ n_seqs * (2 * sizeof(int32_t) + (size_t) emb_image_full_width(model->view.config) * sizeof(float));
 }

@@ -52,6 +52,7 @@ typedef struct EmbImportOptions
 	const char *document_prompt;
 	const char *name;			/* what the model will be called, or NULL: the last thing to know a family by */
 	int32_t		max_tokens;		/* 0: the model's own */
+	int32_t		dimensions;		/* 0: all; else what emb_model_cut leaves of every vector, 1 to the model's own */
 
 	/*
 	 * Texts the quantizer measures activations on, UTF-8; NULL: those that come
@@ -272,6 +273,14 @@ typedef struct EmbOutputs
  */
 extern EmbStatus emb_model_embed_all(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 									 const EmbRun *run, const EmbOutputs *outputs, EmbError *err);
+
+/*
+ * The first n elements of a vector that emb_model_embed gave, normalized: what
+ * Matryoshka models are trained for. All of a normalized vector stay as they
+ * are. out: [n], may be the vector itself. EMB_ERR_INVALID_ARGUMENT: n is not
+ * 1..dim; EMB_ERR_LIMIT: their norm is not finite.
+ */
+extern EmbStatus emb_model_cut(const EmbModel *model, const float *vector, int32_t n, float *out, EmbError *err);
 
 /*
  * logits: [n_seqs], of pairs from emb_model_encode_pair; all else as

@@ -173,6 +173,21 @@ fill_head(EmbImageConfig *config, const EmbHfConfig *hf)
 	config->head_parts = (hf->head_norm ? EMB_HEAD_NORM : 0) | (hf->head_unbiased ? EMB_HEAD_UNBIASED : 0);
 }
 
+/* All of a normalized vector are no cut: the image is the same as without the option. */
+static EmbStatus
+choose_dimensions(Import *im, int32_t dimensions, EmbError *err)
+{
+	EmbImageConfig *config = &im->parts.config;
+	int32_t		width = (int32_t) emb_image_full_width(config);
+
+	if (dimensions != 0 && im->hf.is_reranker)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which gives no vectors to cut to %d dimensions", dimensions);
+	if (dimensions < 0 || dimensions > width)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "dimensions %d is outside 1..%d, the model's", dimensions, width);
+	config->dimensions = dimensions == width && config->normalize ? 0 : (uint32_t) dimensions;
+	return EMB_OK;
+}
+
 static EmbStatus
 fill_config(Import *im, const char *path, const EmbImportOptions *options, EmbError *err)
 {
@@ -203,6 +218,9 @@ fill_config(Import *im, const char *path, const EmbImportOptions *options, EmbEr
 	im->parts.config.n_types = (uint32_t) hf->n_types;
 	im->parts.config.max_tokens = (uint32_t) (options->max_tokens > 0 ? options->max_tokens : hf->max_tokens);
 	im->parts.config.ln_eps = hf->ln_eps;
+	status = choose_dimensions(im, options->dimensions, err);
+	if (status != EMB_OK)
+		return status;
 	im->parts.reference_bytes = emb_references_bytes(&im->parts.config);
 	return emb_image_check_config(&im->parts.config, im->parts.strings_bytes, err);
 }

@@ -46,7 +46,7 @@ fill_info(EmbModel *model)
 		.family = emb_hf_family_name(config->family),
 		.precision = config->precision == EMB_PRECISION_INT8 ? "int8" : "fp32",
 		.pooling = pooling_name(config->pooling),
-		.normalize = config->normalize != 0,
+		.normalize = config->normalize != 0 || config->dimensions > 0,
 		.dim = (int32_t) emb_image_width(config),
 		.hidden = (int32_t) config->hidden,
 		.n_layers = (int32_t) config->n_layers,

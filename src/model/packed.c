@@ -427,6 +427,7 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"head", config->head, EMB_HEAD_NONE, EMB_HEAD_SCORE},
 		{"head's activation", config->head_activation, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_ACT_RELU},
 		{"head's parts", config->head_parts, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_HEAD_NORM | EMB_HEAD_UNBIASED},
+		{"dimensions", config->dimensions, 0, config->head == EMB_HEAD_NONE ? emb_image_full_width(config) : 0},
 		{"position base", config->position_base, 0, config->n_vocab},
 		{"window", config->window, 0, EMB_HF_MAX_POSITIONS},
 		{"count of layers from one that is global to the next", config->global_every, 0, EMB_HF_MAX_LAYERS},

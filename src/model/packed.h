@@ -116,7 +116,8 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
  *	   92	   4	head_parts: EmbImageHeadParts
  *	   96	   4	sparse: 1 with the head that weighs tokens, else 0
  *	  100	   4	multi_dim: elements of a token's vector; 0: no head makes them
- *	  104	  24	zero
+ *	  104	   4	dimensions: of a vector, cut to them and normalized again; 0: all
+ *	  108	  20	zero
  */
 typedef struct EmbImageConfig
 {
@@ -146,7 +147,8 @@ typedef struct EmbImageConfig
 	uint32_t	head_parts;
 	uint32_t	sparse;
 	uint32_t	multi_dim;
-	uint8_t		reserved[24];
+	uint32_t	dimensions;
+	uint8_t		reserved[20];
 } EmbImageConfig;
 
 _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
@@ -330,11 +332,18 @@ typedef struct EmbImageReference
 
 _Static_assert(sizeof(EmbImageReference) == 80, "EmbImageReference");
 
+/* Elements of what the model gives for a sequence before any cut. */
+static inline uint32_t
+emb_image_full_width(const EmbImageConfig *config)
+{
+	return config->head == EMB_HEAD_SCORE ? 1 : config->hidden;
+}
+
 /* Elements of what the model gives for a sequence. */
 static inline uint32_t
 emb_image_width(const EmbImageConfig *config)
 {
-	return config->head == EMB_HEAD_SCORE ? 1 : config->hidden;
+	return config->dimensions > 0 ? config->dimensions : emb_image_full_width(config);
 }
 
 /* Bytes of such a section, and where its vectors and texts begin. */

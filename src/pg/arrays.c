@@ -64,28 +64,43 @@ null_elements(AnyArrayType *input, int32 n)
 	return nulls;
 }
 
-/* The batches' vectors go straight to where the array has them. */
+/* The batches' vectors go straight to where the array has them, if they are not to be cut. */
 typedef struct MatrixSink
 {
 	float	   *next;
-	int32		dim;
+	EmbedSite  *site;
+	int32		dim;			/* of the model's vectors */
+	int32		n_kept;			/* of the array's */
+	float	   *vectors;		/* the batch's, where they are cut */
 } MatrixSink;
 
 static float *
-matrix_reserve(void *ctx, pg_attribute_unused() int32 n)
-{
-	return ((MatrixSink *) ctx)->next;
-}
-
-static void
-matrix_done(void *ctx, pg_attribute_unused() const float *vectors, int32 n)
+matrix_reserve(void *ctx, int32 n)
 {
 	MatrixSink *matrix = ctx;
 
-	matrix->next += (Size) n * matrix->dim;
+	if (matrix->n_kept == 0)
+		return matrix->next;
+	matrix->vectors = MemoryContextAllocHuge(CurrentMemoryContext, (Size) n * matrix->dim * sizeof(float));
+	return matrix->vectors;
 }
 
-/* embed(input text[] [, model text]) returns float4[][] */
+static void
+matrix_done(void *ctx, const float *vectors, int32 n)
+{
+	MatrixSink *matrix = ctx;
+
+	if (matrix->n_kept == 0)
+	{
+		matrix->next += (Size) n * matrix->dim;
+		return;
+	}
+	for (int32 i = 0; i < n; i++, matrix->next += matrix->n_kept)
+		embed_site_cut(matrix->site, vectors + (Size) i * matrix->dim, matrix->n_kept, matrix->next);
+	pfree(matrix->vectors);
+}
+
+/* embed(input text[] [, model text [, dimensions int]]) returns float4[][] */
 Datum
 embed_array(PG_FUNCTION_ARGS)
 {
@@ -93,17 +108,18 @@ embed_array(PG_FUNCTION_ARGS)
 	int32		n = embed_array_length(input);
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref;
-	MatrixSink	matrix;
+	MatrixSink	matrix = {.site = site};
 	EmbedBatchSink sink = {&matrix, matrix_reserve, matrix_done};
 	ArrayType  *result;
 
 	if (embed_in_upgrade())
 		PG_RETURN_NULL();
 	ref = embed_site_resolve_arg(site, fcinfo, 1);
+	matrix.n_kept = embed_site_dimensions(site, fcinfo, 2);
 	if (n == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(FLOAT4OID));
 	matrix.dim = ref->info->dim;
-	result = embed_matrix_new(n, matrix.dim, null_elements(input, n), &matrix.next);
+	result = embed_matrix_new(n, matrix.n_kept > 0 ? matrix.n_kept : matrix.dim, null_elements(input, n), &matrix.next);
 	embed_elements(site, ref, input, n, &sink);
 	PG_RETURN_ARRAYTYPE_P(result);
 }
@@ -115,7 +131,9 @@ typedef struct RowSink
 	const bool *nulls;			/* [n] */
 	int32		n;
 	int32		n_put;
-	int32		dim;
+	EmbedSite  *site;
+	int32		dim;			/* of the model's vectors */
+	int32		n_kept;			/* of the rows', where they are cut */
 	float	   *vectors;		/* the batch's, or NULL */
 } RowSink;
 
@@ -128,7 +146,15 @@ put_row(RowSink *rows, const float *vector)
 
 	if (vector != NULL)
 	{
-		embedding = embed_vector_copy(vector, rows->dim);
+		float	   *elements;
+
+		if (rows->n_kept == 0)
+			embedding = embed_vector_copy(vector, rows->dim);
+		else
+		{
+			embedding = embed_vector_new(rows->n_kept, &elements);
+			embed_site_cut(rows->site, vector, rows->n_kept, elements);
+		}
 		values[1] = PointerGetDatum(embedding);
 	}
 	tuplestore_putvalues(rows->out.store, rows->out.desc, values, nulls);
@@ -167,7 +193,7 @@ rows_done(void *ctx, const float *vectors, int32 n)
 	rows->vectors = NULL;
 }
 
-/* embed_rows(input text[] [, model text]) returns table (ordinality int, embedding float4[]) */
+/* embed_rows(input text[] [, model text [, dimensions int]]) returns table (ordinality int, embedding float4[]) */
 Datum
 embed_rows(PG_FUNCTION_ARGS)
 {
@@ -175,11 +201,12 @@ embed_rows(PG_FUNCTION_ARGS)
 	int32		n = embed_array_length(input);
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
-	RowSink		rows = {0};
+	RowSink		rows = {.site = site};
 	EmbedBatchSink sink = {&rows, rows_reserve, rows_done};
 
 	rows.out = embed_rows_begin(fcinfo);
 	rows.dim = ref->info->dim;
+	rows.n_kept = embed_site_dimensions(site, fcinfo, 2);
 	rows.n = n;
 	rows.nulls = null_elements(input, n);
 	embed_elements(site, ref, input, n, &sink);

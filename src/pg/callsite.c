@@ -93,6 +93,28 @@ embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno)
 	return embed_site_resolve(site, argno < PG_NARGS() ? PG_GETARG_TEXT_PP(argno) : NULL);
 }
 
+int32
+embed_site_dimensions(const EmbedSite *site, FunctionCallInfo fcinfo, int argno)
+{
+	int32		n = argno < PG_NARGS() ? PG_GETARG_INT32(argno) : 0;
+
+	if (argno < PG_NARGS() && (n < 1 || n > site->ref->info->dim))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dimensions %d is outside 1..%d, those of model \"%s\"", n, site->ref->info->dim, site->name)));
+	return n;
+}
+
+void
+embed_site_cut(const EmbedSite *site, const float *vector, int32 n, float *out)
+{
+	EmbError	err;
+	EmbStatus	status = emb_model_cut(site->ref->model, vector, n, out, &err);
+
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+}
+
 /* Room for the ids of one text or pair. */
 static void
 make_ids_room(EmbedSite *site, int32 n)

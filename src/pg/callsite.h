@@ -55,6 +55,15 @@ extern EmbedSite *embed_rerank_site(FunctionCallInfo fcinfo);
 extern const EmbedModelRef *embed_site_resolve(EmbedSite *site, const text *name);
 extern const EmbedModelRef *embed_site_resolve_name(EmbedSite *site, const char *name, EmbedNameUse use);
 
+/*
+ * The dimensions argument at position argno, 22023 if the model has not so
+ * many; 0 where the call has none.
+ */
+extern int32 embed_site_dimensions(const EmbedSite *site, FunctionCallInfo fcinfo, int argno);
+
+/* out: [n], what a dimensions argument of n leaves of a vector [dim]. */
+extern void embed_site_cut(const EmbedSite *site, const float *vector, int32 n, float *out);
+
 /* The model argument at position argno, if the call has one; resolved. */
 extern const EmbedModelRef *embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno);
 

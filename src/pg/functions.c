@@ -29,25 +29,35 @@ vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
 {
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref;
+	int32		n;
+	float	   *vector;
 	float	   *elements;
 	ArrayType  *result;
 
 	if (embed_in_upgrade())
 		PG_RETURN_NULL();
 	ref = embed_site_resolve_arg(site, fcinfo, 1);
-	result = embed_vector_new(ref->info->dim, &elements);
-	embed_site_embed(site, ref, prompt, PG_GETARG_DATUM(0), elements);
+	n = embed_site_dimensions(site, fcinfo, 2);
+	result = embed_vector_new(n > 0 ? n : ref->info->dim, &elements);
+	/* memo and cache have whole vectors: a text cut in two ways is computed once */
+	vector = n > 0 ? palloc(ref->info->dim * sizeof(float)) : elements;
+	embed_site_embed(site, ref, prompt, PG_GETARG_DATUM(0), vector);
+	if (n > 0)
+	{
+		embed_site_cut(site, vector, n, elements);
+		pfree(vector);
+	}
 	PG_RETURN_ARRAYTYPE_P(result);
 }
 
-/* embed(input text [, model text]) returns float4[] */
+/* embed(input text [, model text [, dimensions int]]) returns float4[] */
 Datum
 embed_text(PG_FUNCTION_ARGS)
 {
 	return vector_of_text(fcinfo, EMB_PROMPT_DOCUMENT);
 }
 
-/* embed_query(input text [, model text]) returns float4[] */
+/* embed_query(input text [, model text [, dimensions int]]) returns float4[] */
 Datum
 embed_query_text(PG_FUNCTION_ARGS)
 {

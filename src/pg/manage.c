@@ -133,6 +133,14 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"max_tokens\" is %d, but must be positive", options->import.max_tokens)));
 	}
+	else if (strcmp(key, "dimensions") == 0)
+	{
+		options->import.dimensions = option_int(key, v);
+		if (options->import.dimensions <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"dimensions\" is %d, but must be positive", options->import.dimensions)));
+	}
 	else
 	{
 		import_only = false;
@@ -147,7 +155,7 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", key),
-					 errhint("The options are precision, calibration, query_prompt, document_prompt, max_tokens, default and alias.")));
+					 errhint("The options are precision, calibration, query_prompt, document_prompt, max_tokens, dimensions, default and alias.")));
 	}
 	options->has_import |= import_only;
 }
@@ -382,7 +390,7 @@ embed_load(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("embed_load takes only the options default and alias"),
-				 errhint("Prompts, max_tokens, precision and calibration are part of the image: give them to embed-cli pack.")));
+				 errhint("Prompts, max_tokens, dimensions, precision and calibration are part of the image: give them to embed-cli pack.")));
 	check_not_alias(name);
 
 	embed_spool_begin(&spool);

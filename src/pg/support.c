@@ -273,13 +273,16 @@ call_arguments(Node *node)
 	return node != NULL && IsA(node, FuncExpr) ? ((FuncExpr *) node)->args : NIL;
 }
 
-/* The last argument if it is the model's: a text behind those that every form has. */
+/* The model's, if it is there: a text behind those that every form has, with a number before or behind it in some. */
 static Node *
 model_argument(List *args, int n_inputs)
 {
-	Node	   *last = llast(args);
-
-	return list_length(args) > n_inputs && exprType(last) == TEXTOID ? strip_relabel(last) : NULL;
+	for (int i = n_inputs; i < list_length(args); i++)
+	{
+		if (exprType(list_nth(args, i)) == TEXTOID)
+			return strip_relabel(list_nth(args, i));
+	}
+	return NULL;
 }
 
 /* n_texts texts of n_tokens each. once: later calls with the same arguments are answered from memory. */
@@ -294,7 +297,7 @@ answer_cost(SupportRequestCost *request, const ModelCost *model, double n_texts,
 	return (Node *) request;
 }
 
-/* embed and its kin: (input text or text[] [, model]) */
+/* embed and its kin: (input text or text[] [, model [, dimensions]]) */
 static Node *
 embed_cost(SupportRequestCost *request)
 {

@@ -87,4 +87,4 @@ SELECT p.oid::regprocedure AS function, p.provolatile AS volatility, p.proisstri
 FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
 JOIN pg_extension e ON d.refobjid = e.oid AND d.deptype = 'e'
 WHERE e.extname = 'embed' AND p.prokind = 'f' AND p.proparallel = 's'
-ORDER BY p.proname COLLATE "C", p.pronargs, 1::text COLLATE "C";
+ORDER BY p.proname COLLATE "C", p.pronargs, p.oid::regprocedure::text COLLATE "C";

@@ -185,6 +185,7 @@ test_fields(void)
 		{1000 + offsetof(EmbImageConfig, query_prompt_bytes), 1, EMB_ERR_FORMAT, "prompts"},
 		{1000 + offsetof(EmbImageConfig, document_prompt_bytes), 0xFFFF, EMB_ERR_FORMAT, "prompt"},
 		{1000 + offsetof(EmbImageConfig, head), 2, EMB_ERR_FORMAT, "head"},
+		{1000 + offsetof(EmbImageConfig, dimensions), 9, EMB_ERR_FORMAT, "dimensions"},
 		{1000 + offsetof(EmbImageConfig, reserved), 1, EMB_ERR_FORMAT, "zero"},
 	};
 	EmbImageView view;
