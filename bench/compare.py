@@ -20,6 +20,8 @@ from workers import Sql, Worker
 HERE = os.path.dirname(os.path.abspath(__file__))
 AGREE = 0.95  # a mean cosine to fp32 below this is another model, not another precision
 SHAPE_ENGINES = ("ort-int8", "ov-int8", "ov-int8-bf16")
+SHAPE_CELLS = {"m3": "512x1,2048x1,8192x1"}
+LONG_ROUNDS = 2  # of cells whose calls take half a minute
 ACCURACY_LENGTHS = (8, 16, 24, 48, 64, 100, 128, 200, 256, 400)
 SQL_TOKENS = 128
 
@@ -57,7 +59,7 @@ def start(name, threads, shape="small"):
         command = [args.worker, os.path.join(args.work, shape, name[6:] + ".img"), str(threads)]
     else:
         command = [sys.executable, os.path.join(HERE, "peer_worker.py"), name, str(threads), os.path.join(args.work, shape, "peers")]
-    return Worker(name, command, cpus, args.work)
+    return Worker(name, command, cpus, args.work, args.realtime)
 
 
 def wanted(names, skipped, clock):
@@ -136,7 +138,7 @@ def measure_cell(workers, corpus, tokens, batch, threads, result, shape="small")
     for w in workers:
         w.documents(docs)
         w.bench(batch, 0)  # peers choose their setting here
-    for _ in range(args.rounds):
+    for _ in range(args.rounds if tokens <= 4096 else LONG_ROUNDS):
         for w in workers:
             cpu_s, begin = w.cpu_s(), time.perf_counter()
             rounds[w.name].append(w.bench(batch, args.seconds))
@@ -284,7 +286,7 @@ def measure_shape(shape, corpus, names, threads, result):
     names = [n for n in names if n in SHAPE_ENGINES + ("embed-int8",)]
     result["shapes"][shape] = json.load(open(os.path.join(args.work, shape, "peers", "model.json")))
     workers = start_all(names, threads, result, shape)
-    for cell in args.shape_cells.split(","):
+    for cell in (args.shape_cells or SHAPE_CELLS.get(shape, "128x1,512x1,128x32")).split(","):
         measure_cell(workers, corpus, *map(int, cell.split("x")), threads, result, shape)
     quit_all(workers)
 
@@ -318,7 +320,8 @@ def parse():
     p.add_argument("--quick", action="store_true", help="few cells, one thread, few engines")
     p.add_argument("--engines", help="in this order; without it all, with --quick the fast ones")
     p.add_argument("--cells", help="tokens x texts a call, 128x1,128x32,...")
-    p.add_argument("--shape-cells", default="128x1,512x1,128x32")
+    p.add_argument("--shape-cells", help="of the larger shapes; without it 128x1,512x1,128x32, or 512x1,2048x1,8192x1 for m3")
+    p.add_argument("--realtime", action="store_true", help="run engines with real-time priority, on a machine that others use; needs root")
     p.add_argument("--threads", help="1,2: a run of all cells with each")
     p.add_argument("--phases", default="cells,mixed,shapes,sql,memory,first")
     p.add_argument("--rounds", type=int, help="of each engine in a cell")

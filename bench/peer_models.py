@@ -1,4 +1,4 @@
-"""peer_models.py PART MODEL_DIR CALIBRATION_IDS OUT: the peers' files from one BERT model directory of the hub. PART:
+"""peer_models.py PART MODEL_DIR CALIBRATION_IDS OUT: the peers' files from one BERT or XLM-RoBERTa model directory of the hub. PART:
 
 onnxruntime  fp32.onnx   the graph as an eager export has it (plain operators, opset 17)
              int8.onnx   ONNX Runtime's dynamic quantization of it: signed weights per channel, as fastembed and others ship
@@ -24,6 +24,8 @@ part, source, calibration, out = sys.argv[1:]
 config = json.load(open(os.path.join(source, "config.json")))
 HIDDEN, LAYERS, HEADS = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
 EPS = config.get("layer_norm_eps", 1e-12)
+# XLM-RoBERTa's tokens have the rows of positions behind that of padding
+FIRST_POSITION = config["pad_token_id"] + 1 if config["model_type"] == "xlm-roberta" else 0
 
 
 def read_safetensors(path):
@@ -93,7 +95,7 @@ class Graph:
         e = "embeddings."
         words = self.op("Gather", self.const(self.w[e + "word_embeddings.weight"]), "input_ids")
         types = self.op("Gather", self.const(self.w[e + "token_type_embeddings.weight"]), "token_type_ids")
-        positions = self.op("Slice", self.const(self.w[e + "position_embeddings.weight"]), self.i64(0), length, self.i64(0))
+        positions = self.op("Slice", self.const(self.w[e + "position_embeddings.weight"][FIRST_POSITION:]), self.i64(0), length, self.i64(0))
         return self.norm(self.op("Add", self.op("Add", words, types), positions), e + "LayerNorm")
 
     def heads(self, x):

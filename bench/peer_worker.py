@@ -23,6 +23,8 @@ from peer_engines import clock
 
 STAND_FOR = 8  # documents of 128 tokens and more, given in small batches anyway, stand for a larger batch
 TRY_SECONDS = 0.3
+LONG_SECONDS = 10
+LONG_TOKENS = 2048  # a document of so many is warm-up enough for those behind it
 
 
 class Worker:
@@ -45,8 +47,11 @@ class Worker:
     def tried(self, setting, batch, tokens):
         """ms a document: the best of a few calls"""
         docs = self.docs[: batch if setting["micro"] > STAND_FOR or tokens < 64 else min(batch, STAND_FOR)]
-        self.embed(docs, setting)
         best, begin = 1e9, clock()
+        self.embed(docs, setting)
+        if clock() - begin > LONG_SECONDS:
+            return (clock() - begin) / len(docs)
+        begin = clock()
         for i in range(3):
             start = clock()
             self.embed(docs, setting)
@@ -59,7 +64,8 @@ class Worker:
         """The fastest for this batch of documents of this length."""
         key = (batch, len(self.docs[0]))
         if key not in self.chosen:
-            times = [(self.tried(s, *key), str(s), s) for s in self.engine.settings(*key)]
+            settings = self.engine.settings(*key)
+            times = [(self.tried(s, *key), str(s), s) for s in settings] if len(settings) > 1 else [(0, "", settings[0])]
             self.chosen[key] = min(times)[2]
         return self.chosen[key]
 
@@ -68,7 +74,8 @@ class Worker:
         n = batch
         if setting["micro"] <= STAND_FOR and len(self.docs[0]) >= 128:
             n = min(batch, STAND_FOR)
-        self.embed(self.docs[:n], setting)
+        if len(self.docs[0]) < LONG_TOKENS:
+            self.embed(self.docs[:n], setting)
         times, at, begin = [], 0, clock()
         while len(times) < at_most and (len(times) < at_least or clock() - begin < seconds):
             start = clock()

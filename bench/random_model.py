@@ -29,7 +29,9 @@ dtype = sys.argv[4] if len(sys.argv) == 5 else "F16"
 
 
 def vocabulary_size():
-    """Of the tokenizer: its model's pieces and the tokens added behind them."""
+    """Of the model it comes with, else of the tokenizer: its model's pieces and the tokens added behind them."""
+    if os.path.exists(os.path.join(source, "config.json")):
+        return json.load(open(os.path.join(source, "config.json")))["vocab_size"]
     tokenizer = json.load(open(os.path.join(source, "tokenizer.json")))
     return max([len(tokenizer["model"]["vocab"])] + [t["id"] + 1 for t in tokenizer["added_tokens"]])
 

@@ -24,6 +24,7 @@ ENGINES = {
     "llama-q8_0": "llama.cpp Q8_0",
 }
 NAMES = {**ENGINES, "ov-bf16": "OpenVINO bf16", "ov-fp32": "OpenVINO fp32", "nothing": "the harness alone"}
+SHAPES = {"base": "a base BERT", "large": "a large BERT (bge-large)", "m3": "bge-m3 (but for its vocabulary, of which a text takes a few rows)"}
 YARDSTICK = "ov-int8"
 SAME = 0.0002  # of the mean cosine; the bf16 hint moves it that little either way
 WITHOUT_YARDSTICK = 0.9985  # where OpenVINO is not there: what it has on the models we know
@@ -255,7 +256,7 @@ def markdown(result):
             parts += ["%d thread%s:" % (threads, "s" if threads > 1 else ""), found]
     for shape in [s for s in result["shapes"] if s != "small"]:
         h = result["shapes"][shape]
-        parts += ["The shape of a %s model (hidden %d, %d layers, %d heads, %d), random weights, one thread:" % (shape, h["hidden"], h["layers"], h["heads"], h["intermediate"]), cells_table(result, 1, shape)]
+        parts += ["The shape of %s (hidden %d, %d layers, %d heads, %d), random weights, one thread:" % (SHAPES.get(shape, shape), h["hidden"], h["layers"], h["heads"], h["intermediate"]), cells_table(result, 1, shape)]
     parts += [fp32_table(result), accuracy_table(result)] if result["accuracy"] else []
     for mixed in result["mixed"]:
         parts += ["Mixed lengths, %d texts of %.0f tokens in the mean, at most %d, tokenizer included, %d thread%s:" % (mixed["texts"], mixed["tokens_mean"], mixed["tokens_max"], mixed["threads"], "s" if mixed["threads"] > 1 else ""), mixed_table(mixed)]

@@ -8,12 +8,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class Worker:
-    def __init__(self, name, command, cpus, work):
+    def __init__(self, name, command, cpus, work, realtime=False):
         self.name = name
+        priority = ["chrt", "-f", "10"] if realtime else []
         self.log = open(os.path.join(work, "log." + name), "w+")
         begin = time.perf_counter()
         self.process = subprocess.Popen(
-            ["taskset", "-c", cpus] + command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, bufsize=1
+            priority + ["taskset", "-c", cpus] + command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, bufsize=1
         )
         self.pid = self.process.pid
         self.version = self.line().split(" ", 1)[1]
