@@ -28,6 +28,7 @@ CREATE TABLE _embed.image (
 	pooling pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	query_prompt pg_catalog.text NOT NULL,
 	document_prompt pg_catalog.text NOT NULL,
+	outputs pg_catalog.text[] COLLATE pg_catalog."C" NOT NULL,
 	CONSTRAINT image_pkey PRIMARY KEY (fingerprint)
 );
 COMMENT ON TABLE _embed.image IS 'what is known of an image; several names may share one';
@@ -75,7 +76,8 @@ SELECT m.name,
 	EXISTS (SELECT FROM _embed.default_model d
 			WHERE d.kind OPERATOR(pg_catalog.=) i.kind AND d.name OPERATOR(pg_catalog.=) m.name) AS "default",
 	ARRAY(SELECT a.alias FROM _embed.alias a
-		  WHERE a.name OPERATOR(pg_catalog.=) m.name ORDER BY a.alias) AS aliases
+		  WHERE a.name OPERATOR(pg_catalog.=) m.name ORDER BY a.alias) AS aliases,
+	i.outputs
 FROM _embed.model m
 JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 WHERE NOT m.dropped;
@@ -303,6 +305,48 @@ CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_c
 AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT embed_rerank_support;
 COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.text)
 IS 'the k best documents for a query, best first, with their place in the array';
+
+-- Models that give something for every token, as BGE-M3 does.
+
+CREATE FUNCTION embed_sparse(input pg_catalog.text) RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed_sparse(pg_catalog.text)
+IS 'weights of a text''s tokens, in the form of pgvector''s sparsevec, by the default model';
+
+CREATE FUNCTION embed_sparse(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed_sparse(pg_catalog.text, pg_catalog.text)
+IS 'weights of a text''s tokens, in the form of pgvector''s sparsevec';
+
+CREATE FUNCTION embed_multi(input pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed_multi(pg_catalog.text)
+IS 'vectors of a text''s tokens, one row each, for maxsim(), by the default model';
+
+CREATE FUNCTION embed_multi(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed_multi(pg_catalog.text, pg_catalog.text)
+IS 'vectors of a text''s tokens, one row each, for maxsim()';
+
+CREATE FUNCTION embed_all(input pg_catalog.text, OUT dense pg_catalog.float4[], OUT sparse pg_catalog.text, OUT multi pg_catalog.float4[])
+AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed_all(pg_catalog.text)
+IS 'what embed(), embed_sparse() and embed_multi() give, in one pass, by the default model';
+
+CREATE FUNCTION embed_all(input pg_catalog.text, model pg_catalog.text, OUT dense pg_catalog.float4[], OUT sparse pg_catalog.text, OUT multi pg_catalog.float4[])
+AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+COMMENT ON FUNCTION embed_all(pg_catalog.text, pg_catalog.text)
+IS 'what embed(), embed_sparse() and embed_multi() give, in one pass';
+
+CREATE FUNCTION maxsim(query pg_catalog.float4[], doc pg_catalog.float4[]) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_maxsim' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 500;
+COMMENT ON FUNCTION maxsim(pg_catalog.float4[], pg_catalog.float4[])
+IS 'late interaction of two results of embed_multi(): the mean over the query''s vectors of the best dot product with one of the document''s';
+
+CREATE FUNCTION embed_sparse_dot(a pg_catalog.text, b pg_catalog.text) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_sparse_dot' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 20;
+COMMENT ON FUNCTION embed_sparse_dot(pg_catalog.text, pg_catalog.text)
+IS 'dot product of two results of embed_sparse(), without pgvector';
 
 CREATE FUNCTION embed_tokens(input pg_catalog.text) RETURNS pg_catalog.int4[]
 AS 'MODULE_PATHNAME', 'embed_tokens' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;

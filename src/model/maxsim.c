@@ -12,6 +12,9 @@
 /* Of the query: packed once, and their best dot products kept, while the document passes. */
 #define QUERY_ROWS		64
 
+/* Elements checked between two questions whether to stop. */
+#define FINITE_BLOCK	16384
+
 /* Of the document: their products with QUERY_ROWS stay in the first-level cache. */
 #define DOCUMENT_ROWS	64
 
@@ -25,6 +28,39 @@ typedef struct Maxsim
 	float	   *products;		/* [DOCUMENT_ROWS, QUERY_ROWS] */
 	float		best[QUERY_ROWS];
 } Maxsim;
+
+/* Index of the first element that is not finite, or -1. False: stopped. */
+static bool
+find_not_finite(EmbWork *work, const float *x, int64_t n, int64_t *at)
+{
+	*at = -1;
+	for (int64_t i = 0; i < n && *at < 0; i += FINITE_BLOCK)
+	{
+		int64_t		end = n - i < FINITE_BLOCK ? n : i + FINITE_BLOCK;
+		bool		all = true;
+
+		for (int64_t k = i; k < end; k++)
+			all &= x[k] - x[k] == 0;
+		for (int64_t k = i; !all && *at < 0; k++)
+			*at = isfinite(x[k]) ? -1 : k;
+		if (!emb_work_spend(work, FINITE_BLOCK))
+			return false;
+	}
+	return true;
+}
+
+static EmbStatus
+check_finite(Maxsim *m, const char *what, const float *x, int32_t n_rows, EmbError *err)
+{
+	int64_t		at;
+
+	if (!find_not_finite(&m->work, x, (int64_t) n_rows * m->n, &at))
+		return emb_error(err, EMB_ERR_CANCELLED, "cancelled");
+	if (at >= 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "element %d of vector %d of the %s is not finite",
+						 (int) (at % m->n) + 1, (int) (at / m->n) + 1, what);
+	return EMB_OK;
+}
 
 /* The best of up to QUERY_ROWS rows of the query. False: stopped. */
 static bool
@@ -73,9 +109,13 @@ run(Maxsim *m, const float *query, int32_t n_query, const EmbStop *stop, float *
 {
 	_Atomic bool stopped = false;
 	double		sum = 0;
+	EmbStatus	status;
 
 	if (!emb_work_begin(&m->work, emb_kernels(), stop, &stopped))
 		return emb_error(err, EMB_ERR_CANCELLED, "cancelled");
+	if ((status = check_finite(m, "query", query, n_query, err)) != EMB_OK ||
+		(status = check_finite(m, "document", m->document, m->n_document, err)) != EMB_OK)
+		return status;
 	for (int32_t first = 0; first < n_query; first += QUERY_ROWS)
 	{
 		int32_t		n_rows = n_query - first < QUERY_ROWS ? n_query - first : QUERY_ROWS;

@@ -51,8 +51,9 @@ stop_clock(const ComputeClock *clock, EmbedStat *stat)
 	embed_stat_add(stat, EMBED_WAIT_NS, wall - cpu);
 }
 
-void
-embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out)
+/* The one place where pg/ computes. out, or outputs that are wanted of an embedding model. */
+static void
+compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out, const EmbOutputs *outputs)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed scratch",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -66,7 +67,9 @@ embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, f
 	CHECK_FOR_INTERRUPTS();
 	embed_isa_apply();
 	run.n_threads = start_clock(&clock);
-	if (ref->info->kind == EMB_KIND_RERANKER)
+	if (outputs != NULL)
+		status = emb_model_embed_all(ref->model, seqs, n_seqs, &run, outputs, &err);
+	else if (ref->info->kind == EMB_KIND_RERANKER)
 		status = emb_model_rerank(ref->model, seqs, n_seqs, &run, out, &err);
 	else
 		status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
@@ -76,6 +79,18 @@ embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, f
 	if (status != EMB_OK)
 		embed_throw(status, &err);
 	embed_check_mappings();
+}
+
+void
+embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out)
+{
+	compute(ref, seqs, n_seqs, out, NULL);
+}
+
+void
+embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs)
+{
+	compute(ref, seq, 1, NULL, outputs);
 }
 
 void

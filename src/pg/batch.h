@@ -45,7 +45,10 @@ extern void embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const i
 /* Computes what waits; nothing to do is no error. */
 extern void embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref);
 
-/* out: [n_seqs, dim]; logits of a reranker. The one place where pg/ computes. Raises what the core reports. */
+/* out: [n_seqs, dim]; logits of a reranker. Raises what the core reports. */
 extern void embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out);
+
+/* The same, of one sequence, with what it has beside its vector. */
+extern void embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs);
 
 #endif

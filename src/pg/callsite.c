@@ -203,7 +203,7 @@ memo_has(const EmbedMemo *memo, const EmbedModelRef *ref, Datum value)
 }
 
 static void
-memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const float *vector, bool truncated)
+memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void *result, Size result_size, bool truncated)
 {
 	EmbedMemo  *memo = &site->memo;
 	Size		size = VARSIZE_ANY(DatumGetPointer(value));
@@ -218,17 +218,18 @@ memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const floa
 		memo->input = MemoryContextAlloc(site->cxt, size);
 		memo->input_room = size;
 	}
-	if (memo->vector_room < ref->info->dim)
+	if (memo->result_room < result_size)
 	{
-		if (memo->vector != NULL)
-			pfree(memo->vector);
-		memo->vector = NULL;
-		memo->vector_room = 0;
-		memo->vector = MemoryContextAlloc(site->cxt, ref->info->dim * sizeof(float));
-		memo->vector_room = ref->info->dim;
+		if (memo->result != NULL)
+			pfree(memo->result);
+		memo->result = NULL;
+		memo->result_room = 0;
+		memo->result = MemoryContextAlloc(site->cxt, result_size);
+		memo->result_room = result_size;
 	}
 	memcpy(memo->input, DatumGetPointer(value), size);
-	memcpy(memo->vector, vector, ref->info->dim * sizeof(float));
+	memcpy(memo->result, result, result_size);
+	memo->result_size = result_size;
 	memcpy(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
 	memo->truncated = truncated;
 	memo->input_size = size;
@@ -297,10 +298,32 @@ embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Da
 	if (use_memo && memo_has(&site->memo, ref, value))
 	{
 		answered_again(site, ref, site->memo.truncated);
-		memcpy(out, site->memo.vector, ref->info->dim * sizeof(float));
+		memcpy(out, site->memo.result, ref->info->dim * sizeof(float));
 		return;
 	}
 	embed_cached(site, ref, prompt, value, out, &truncated);
 	if (use_memo)
-		memo_remember(site, ref, value, out, truncated);
+		memo_remember(site, ref, value, out, ref->info->dim * sizeof(float), truncated);
+}
+
+void *
+embed_site_recall(EmbedSite *site, const EmbedModelRef *ref, Datum value)
+{
+	void	   *result;
+
+	if (!memo_serves(value) || !memo_has(&site->memo, ref, value))
+		return NULL;
+	answered_again(site, ref, site->memo.truncated);
+	result = palloc(site->memo.result_size);
+	memcpy(result, site->memo.result, site->memo.result_size);
+	return result;
+}
+
+void
+embed_site_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void *result, bool truncated)
+{
+	Size		size = VARSIZE_ANY(result);
+
+	if (memo_serves(value) && size <= EMBED_MEMO_RESULT_MAX)
+		memo_remember(site, ref, value, result, size, truncated);
 }

@@ -1,7 +1,7 @@
 /*
  * callsite.h
  *		What one place in a query remembers between its calls: the model its
- *		name resolved to, and the last text with its vector.
+ *		name resolved to, and the last text with its result.
  *
  *		EmbedSite  *site = embed_site(fcinfo);
  *		const EmbedModelRef *ref = embed_site_resolve(site, name);
@@ -17,14 +17,18 @@
 /* Longer inputs are not remembered. */
 #define EMBED_MEMO_INPUT_MAX (64 * 1024)
 
+/* Nor are longer results: those of some thousand tokens. */
+#define EMBED_MEMO_RESULT_MAX (8 * 1024 * 1024)
+
 typedef struct EmbedMemo
 {
 	uint8		fingerprint[EMB_HASH_SIZE];
 	char	   *input;			/* the varlena as it came, header included */
 	Size		input_size;		/* 0: nothing is remembered */
 	Size		input_room;
-	float	   *vector;			/* [dim] */
-	int32		vector_room;	/* elements */
+	char	   *result;			/* a vector's elements; of embed_site_remember what it was given */
+	Size		result_size;
+	Size		result_room;
 	bool		truncated;
 } EmbedMemo;
 
@@ -75,6 +79,13 @@ extern EmbEncoded embed_site_read(EmbedSite *site, const EmbedModelRef *ref, Emb
 
 /* Of a query and a document: ids and type_ids of the site. */
 extern EmbEncoded embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc);
+
+/*
+ * For results that are datums of their own, varlenas: what embed_site_remember
+ * was given for the same value, a copy, counted as a call; or NULL.
+ */
+extern void *embed_site_recall(EmbedSite *site, const EmbedModelRef *ref, Datum value);
+extern void embed_site_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void *result, bool truncated);
 
 /* out: [dim], the vector of value; from the memo if the last value was the same, from the cache if it came lately. */
 extern void embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out);

@@ -14,6 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -42,7 +43,8 @@ enum
 	Anum_image_pooling,
 	Anum_image_query_prompt,
 	Anum_image_document_prompt,
-	Natts_image = Anum_image_document_prompt
+	Anum_image_outputs,
+	Natts_image = Anum_image_outputs
 };
 enum
 {
@@ -532,6 +534,20 @@ embed_storage_put_model(const char *name, const EmbedModelRow *row)
 	embed_storage_changed();
 }
 
+static Datum
+outputs_datum(const EmbModelInfo *info)
+{
+	Datum		names[3];
+	int			n = 0;
+
+	names[n++] = CStringGetTextDatum(info->kind == EMB_KIND_RERANKER ? "score" : "dense");
+	if (info->has_sparse)
+		names[n++] = CStringGetTextDatum("sparse");
+	if (info->multi_dim > 0)
+		names[n++] = CStringGetTextDatum("multi");
+	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
 static void
 insert_chunks(const uint8 *fingerprint, const char *image, int64 size_bytes)
 {
@@ -594,6 +610,7 @@ embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, c
 	values[Anum_image_pooling - 1] = CStringGetTextDatum(info->pooling);
 	values[Anum_image_query_prompt - 1] = prompt_datum(info->query_prompt);
 	values[Anum_image_document_prompt - 1] = prompt_datum(info->document_prompt);
+	values[Anum_image_outputs - 1] = outputs_datum(info);
 	insert_row(rel, values);
 	table_close(rel, RowExclusiveLock);
 	insert_chunks(fingerprint, image, info->size_bytes);

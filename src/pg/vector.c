@@ -111,6 +111,31 @@ embed_vector_with_nulls(int32 n, const bool *nulls, float **elements)
 	return a;
 }
 
+static void
+check_no_nulls(const ArrayType *a, const char *what)
+{
+	if (ARR_HASNULL(a) && array_contains_nulls((ArrayType *) a))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("vector \"%s\" must not contain NULL", what)));
+}
+
+const float *
+embed_matrix_values(const ArrayType *a, const char *what, int32 *n_rows, int32 *n)
+{
+	if (ARR_NDIM(a) != 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 ARR_NDIM(a) == 0 ?
+				 errmsg("array \"%s\" of vectors is empty", what) :
+				 errmsg("array \"%s\" of vectors must have two dimensions, not %d", what, ARR_NDIM(a)),
+				 errhint("embed_multi() gives such arrays.")));
+	check_no_nulls(a, what);
+	*n_rows = ARR_DIMS(a)[0];
+	*n = ARR_DIMS(a)[1];
+	return (const float *) embed_array_data(a);
+}
+
 const float *
 embed_vector_values(const ArrayType *a, const char *what, int32 *n)
 {
@@ -120,10 +145,7 @@ embed_vector_values(const ArrayType *a, const char *what, int32 *n)
 				 ARR_NDIM(a) == 0 ?
 				 errmsg("vector \"%s\" is empty", what) :
 				 errmsg("vector \"%s\" must have one dimension, not %d", what, ARR_NDIM(a))));
-	if (ARR_HASNULL(a) && array_contains_nulls((ArrayType *) a))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("vector \"%s\" must not contain NULL", what)));
+	check_no_nulls(a, what);
 	*n = ARR_DIMS(a)[0];
 	return (const float *) embed_array_data(a);
 }

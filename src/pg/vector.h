@@ -39,6 +39,9 @@ extern ArrayType *embed_matrix_new(int32 n_rows, int32 dim, const bool *null_row
 /* The n values of a one-dimensional float4[] without NULLs; raises 2202E, 22004. */
 extern const float *embed_vector_values(const ArrayType *a, const char *what, int32 *n);
 
+/* The values of a float4[n_rows][n] without NULLs; raises 2202E, 22004. */
+extern const float *embed_matrix_values(const ArrayType *a, const char *what, int32 *n_rows, int32 *n);
+
 /* Elements of a one-dimensional or empty array; raises 2202E with hint for two dimensions. */
 extern int32 embed_array_length(const AnyArrayType *a);
 

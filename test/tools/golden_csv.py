@@ -5,13 +5,34 @@
 
 Reads test/data/tiny/NAME/{inputs.jsonl,embeddings.npy}, writes
 test/data/sql/NAME.csv with columns text, ids, embedding; of a reranker query,
-doc, tokens, logit, score.
+doc, tokens, logit, score. Of a model with BGE-M3's heads also NAME-tokens.csv:
+text, sparse weights by id, number of token vectors, the first and the last; and
+NAME-pairs.csv: query, doc, scores dense, sparse, multi-vector.
 """
 import csv
 import json
 import pathlib
 
 import numpy
+
+
+def array_text(values):
+    return "{%s}" % ",".join("%.9g" % x for x in values)
+
+
+def write_tokens(folder, inputs):
+    """NAME-tokens.csv and NAME-pairs.csv"""
+    texts = {row["i"]: row["text"] for row in inputs}
+    with open(ROOT / "sql" / (folder.name + "-tokens.csv"), "w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for row in inputs:
+            multi = numpy.load(folder / ("colbert_%d.npy" % row["i"]))
+            writer.writerow([row["text"], json.dumps(row["sparse"]), len(multi), array_text(multi[0]), array_text(multi[-1])])
+    with open(ROOT / "sql" / (folder.name + "-pairs.csv"), "w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for pair in json.loads((folder / "pair_scores.json").read_text()):
+            writer.writerow([texts[pair["q"]], texts[pair["d"]], pair["dense"], pair["sparse"], pair["colbert"]])
+
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "data"
 
@@ -29,10 +50,11 @@ for vectors_file in sorted((ROOT / "tiny").glob("*/embeddings.npy")):
     with open(folder / "inputs.jsonl", encoding="utf-8") as lines:
         inputs = [json.loads(line) for line in lines]
     assert len(inputs) == len(vectors)
+    if (folder / "pair_scores.json").exists():
+        write_tokens(folder, inputs)
     with open(ROOT / "sql" / (folder.name + ".csv"), "w", encoding="utf-8", newline="") as out:
         # the empty text is quoted: unquoted it would be NULL
         writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for row, vector in zip(inputs, vectors):
             ids = "{%s}" % ",".join(map(str, row["ids"]))
-            values = "{%s}" % ",".join("%.9g" % x for x in vector)
-            writer.writerow([row["text"], ids, values])
+            writer.writerow([row["text"], ids, array_text(vector)])
