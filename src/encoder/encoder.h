@@ -25,14 +25,16 @@ typedef enum EmbActivation
 	EMB_ACT_GELU = 1,			/* x/2 (1 + erf(x / sqrt 2)) */
 	EMB_ACT_GELU_TANH = 2,		/* "gelu_new", "gelu_pytorch_tanh" */
 	EMB_ACT_RELU = 3,
-	EMB_ACT_SILU = 4,			/* x / (1 + e^-x), behind a gate only */
-	EMB_ACT_TANH = 5			/* of a reranker's head only */
+	EMB_ACT_SILU = 4,			/* x / (1 + e^-x), behind gates and dense layers only */
+	EMB_ACT_TANH = 5			/* of a reranker's head and dense layers only */
 } EmbActivation;
 
 typedef enum EmbPooling
 {
 	EMB_POOL_CLS = 1,			/* the first row */
-	EMB_POOL_MEAN = 2			/* the mean of all rows, special tokens included */
+	EMB_POOL_MEAN = 2,			/* the mean of all rows, special tokens included */
+	EMB_POOL_MAX = 3,			/* the largest of each element */
+	EMB_POOL_MEAN_SQRT_LEN = 4	/* their sum by the square root of their number */
 } EmbPooling;
 
 /* y = x W^T + b. weight: emb_pack_f32's layout, [n_out/16 rounded up][n_in][16]. */
@@ -41,7 +43,7 @@ typedef struct EmbLinear
 	int32_t		n_out,
 				n_in;
 	const float *weight;
-	const float *bias;			/* [n_out rounded up to 16], zero-filled; of a reranker's head also NULL: none */
+	const float *bias;			/* [n_out rounded up to 16], zero-filled; of a reranker's head or a dense layer also NULL: none */
 } EmbLinear;
 
 typedef struct EmbLayerNorm

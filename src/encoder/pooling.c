@@ -7,6 +7,14 @@
 #include <math.h>
 #include <string.h>
 
+/* Written to vectorize: the same on every level. */
+static void
+keep_largest(float *y, const float *x, int32_t n)
+{
+	for (int32_t i = 0; i < n; i++)
+		y[i] = x[i] > y[i] ? x[i] : y[i];
+}
+
 void
 emb_pool_rows(const EmbKernels *kernels, EmbPooling pooling,
 			  const float *rows, size_t stride, int32_t n_rows, int32_t n, float *out)
@@ -15,8 +23,14 @@ emb_pool_rows(const EmbKernels *kernels, EmbPooling pooling,
 	if (pooling == EMB_POOL_CLS)
 		return;
 	for (int32_t i = 1; i < n_rows; i++)
-		kernels->add_f32(out, rows + i * stride, n);
-	kernels->div_f32(out, n, (float) n_rows);
+	{
+		if (pooling == EMB_POOL_MAX)
+			keep_largest(out, rows + i * stride, n);
+		else
+			kernels->add_f32(out, rows + i * stride, n);
+	}
+	if (pooling != EMB_POOL_MAX)
+		kernels->div_f32(out, n, pooling == EMB_POOL_MEAN ? (float) n_rows : sqrtf((float) n_rows));
 }
 
 bool

@@ -9,7 +9,8 @@
 
 /*
  * rows: [n_rows, n], row stride stride; EMB_POOL_CLS reads the first only.
- * out: [n]. Rows are added in order, then divided by their number.
+ * out: [n]. Rows are added in order, then divided by their number, or by its
+ * square root.
  */
 extern void emb_pool_rows(const EmbKernels *kernels, EmbPooling pooling,
 						  const float *rows, size_t stride, int32_t n_rows, int32_t n, float *out);

@@ -18,163 +18,6 @@
 #define TOKENIZER_FILE		"tokenizer_config.json"
 #define PROMPTS_FILE		"config_sentence_transformers.json"
 
-/* ----------------------------------------------------------- modules.json */
-
-/* A relative path of plain components: no way out of the model's directory. */
-static bool
-is_inside(const char *path)
-{
-	for (const char *p = path; *p != '\0';)
-	{
-		size_t		len = strcspn(p, "/");
-
-		if (len == 0 || (len == 1 && p[0] == '.') || (len == 2 && p[0] == '.' && p[1] == '.'))
-			return false;
-		p += len;
-		if (*p == '/')
-			p++;
-	}
-	return strchr(path, '\\') == NULL;
-}
-
-static EmbStatus
-parse_module_path(const EmbJson *doc, const json_t *module, size_t i, char path[256], EmbError *err)
-{
-	const char *value = "";
-	EmbStatus	status = emb_json_get_string(doc, module, "path", &value, err);
-
-	if (status != EMB_OK)
-		return status;
-	if (strlen(value) > 255 || !is_inside(value))
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"path\" of module %zu is \"%.*s\", which is not a path inside the directory",
-						 doc->file, i, emb_json_clip(value, 100), value);
-	strcpy(path, value);
-	return EMB_OK;
-}
-
-/* The class behind "sentence_transformers.models.Pooling" and its later homes; NULL: somebody's own code. */
-static const char *
-module_class(const char *type)
-{
-	const char *dot = strrchr(type, '.');
-
-	return dot != NULL && strncmp(type, "sentence_transformers.", 22) == 0 ? dot + 1 : NULL;
-}
-
-EmbStatus
-emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
-{
-	static const char *const order[] = {"Transformer", "Pooling", "Normalize"};
-	size_t		n = json_array_size(doc->root);
-	EmbStatus	status = EMB_OK;
-
-	memset(modules, 0, sizeof(*modules));
-	if (!json_is_array(doc->root))
-		return emb_error(err, EMB_ERR_FORMAT, "%s is not a list", doc->file);
-	for (size_t i = 0; i < n; i++)
-	{
-		const json_t *module = json_array_get(doc->root, i);
-		const char *type = NULL;
-		const char *class;
-		char		path[256];
-
-		if (!json_is_object(module))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu is not an object", doc->file, i);
-		if ((status = emb_json_get_string(doc, module, "type", &type, err)) != EMB_OK ||
-			(status = parse_module_path(doc, module, i, path, err)) != EMB_OK)
-			return status;
-		if (type == NULL)
-			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu has no \"type\"", doc->file, i);
-		class = module_class(type);
-		if (i >= 3 || class == NULL || strcmp(class, order[i]) != 0)
-			return emb_hf_unsupported(doc, "type", type, "the modules must be Transformer, Pooling and at most Normalize, in this order", err);
-		if (i == 0)
-			strcpy(modules->transformer_path, path);
-		else if (i == 1)
-			strcpy(modules->pooling_path, path);
-	}
-	modules->transformer_only = n == 1;
-	if (n < 1)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists %zu modules; a Transformer is needed", doc->file, n);
-	modules->normalize = n == 3;
-	return EMB_OK;
-}
-
-/* --------------------------------------------------- 1_Pooling/config.json */
-
-static EmbStatus
-set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err)
-{
-	if (strcmp(mode, "cls") == 0)
-		config->pooling = EMB_POOL_CLS;
-	else if (strcmp(mode, "mean") == 0)
-		config->pooling = EMB_POOL_MEAN;
-	else
-		return emb_hf_unsupported(doc, key, mode, "only cls and mean pooling can be imported", err);
-	return EMB_OK;
-}
-
-/* One boolean per mode; several true ones are concatenated by sentence-transformers. */
-static EmbStatus
-parse_pooling_flags(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
-{
-	static const struct
-	{
-		const char *key;
-		const char *mode;
-	}			flags[] =
-	{
-		{"pooling_mode_cls_token", "cls"},
-		{"pooling_mode_mean_tokens", "mean"},
-		{"pooling_mode_max_tokens", "max"},
-		{"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"},
-		{"pooling_mode_weightedmean_tokens", "weightedmean"},
-		{"pooling_mode_lasttoken", "lasttoken"},
-	};
-	const char *chosen = NULL;
-
-	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
-	{
-		/* mean is on unless switched off */
-		bool		on = strcmp(flags[i].mode, "mean") == 0;
-		EmbStatus	status = emb_json_get_bool(doc, doc->root, flags[i].key, &on, err);
-
-		if (status == EMB_OK && on && chosen != NULL)
-			return emb_error(err, EMB_ERR_UNSUPPORTED,
-							 "%s asks for several poolings, %s and %s; only one of cls and mean can be imported",
-							 doc->file, chosen, flags[i].mode);
-		if (status == EMB_OK && on)
-			status = set_pooling(doc, flags[i].key, flags[i].mode, config, err);
-		if (status != EMB_OK)
-			return status;
-		if (on)
-			chosen = flags[i].mode;
-	}
-	if (chosen == NULL)
-		return emb_error(err, EMB_ERR_FORMAT, "%s chooses no pooling", doc->file);
-	return EMB_OK;
-}
-
-EmbStatus
-emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
-{
-	const char *mode = NULL;
-	int64_t		dim = config->hidden;
-	EmbStatus	status = emb_hf_check_object(doc, err);
-
-	if (status != EMB_OK ||
-		(status = emb_json_get_int(doc, doc->root, "word_embedding_dimension", 1, INT32_MAX, &dim, err)) != EMB_OK ||
-		(status = emb_json_get_bool(doc, doc->root, "include_prompt", &config->pool_prompt, err)) != EMB_OK ||
-		(status = emb_json_get_string(doc, doc->root, "pooling_mode", &mode, err)) != EMB_OK)
-		return status;
-	if (dim != config->hidden)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"word_embedding_dimension\" is %lld, but \"hidden_size\" is %d",
-						 doc->file, (long long) dim, config->hidden);
-	if (mode != NULL)
-		return set_pooling(doc, "pooling_mode", mode, config, err);
-	return parse_pooling_flags(doc, config, err);
-}
-
 /* ---------------------------------------------------------------- lengths */
 
 EmbStatus
@@ -270,6 +113,28 @@ read_pooling(const char *dir, const EmbHfModules *modules, const EmbAllocator *m
 }
 
 static EmbStatus
+read_dense(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	int32_t		width = config->hidden;
+	EmbStatus	status = EMB_OK;
+
+	for (int i = 0; status == EMB_OK && i < config->n_dense; i++)
+	{
+		EmbHfDense *dense = &config->dense[i];
+		char		name[sizeof(dense->path) + sizeof(CONFIG_FILE) + 1];
+		EmbJson		doc;
+
+		snprintf(name, sizeof(name), "%s%s%s", dense->path, dense->path[0] != '\0' ? "/" : "", CONFIG_FILE);
+		status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+		if (status == EMB_OK)
+			status = emb_hf_parse_dense(&doc, width, dense, err);
+		emb_json_free(&doc);
+		width = dense->n_out;
+	}
+	return status;
+}
+
+static EmbStatus
 read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
 	EmbJson		doc;
@@ -311,6 +176,8 @@ static EmbStatus
 choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, const EmbAllocator *mem,
 			   EmbHfConfig *config, EmbError *err)
 {
+	EmbStatus	status;
+
 	if (config->is_reranker)
 	{
 		if (has_modules && !modules->transformer_only)
@@ -322,7 +189,10 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 	if (has_modules && modules->transformer_only)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists 1 module; a Transformer and a Pooling are needed", MODULES_FILE);
 	config->normalize = modules->normalize;
-	return has_modules ? read_pooling(dir, modules, mem, config, err) : EMB_OK;
+	config->n_dense = modules->n_dense;
+	memcpy(config->dense, modules->dense, sizeof(config->dense));
+	status = has_modules ? read_pooling(dir, modules, mem, config, err) : EMB_OK;
+	return status == EMB_OK ? read_dense(dir, mem, config, err) : status;
 }
 
 EmbStatus

@@ -5,6 +5,7 @@
  *		config.json							the transformer: sizes, activation
  *		modules.json						sentence-transformers' pipeline
  *		1_Pooling/config.json				(the path is modules.json's)
+ *		2_Dense/config.json					likewise: a linear layer behind it
  *		sentence_bert_config.json			max_seq_length, do_lower_case
  *		tokenizer_config.json				model_max_length
  *		config_sentence_transformers.json	prompts; of a CrossEncoder the activation
@@ -50,6 +51,18 @@ typedef enum EmbFamily
 
 #define EMB_N_FAMILIES	EMB_FAMILY_MODERNBERT
 
+/* A module Dense of sentence-transformers: activation(weight x + bias). */
+#define EMB_HF_MAX_DENSE	2
+
+typedef struct EmbHfDense
+{
+	char		path[256];		/* of its files, relative, inside the directory */
+	int32_t		n_out;
+	bool		has_bias;
+	bool		normalize;		/* a Normalize stands before it */
+	EmbActivation activation;	/* 0: none */
+} EmbHfDense;
+
 typedef struct EmbHfConfig
 {
 	EmbFamily	family;
@@ -81,7 +94,9 @@ typedef struct EmbHfConfig
 	EmbActivation activation;
 	float		ln_eps;
 	EmbPooling	pooling;
-	bool		normalize;
+	int			n_dense;
+	EmbHfDense	dense[EMB_HF_MAX_DENSE];
+	bool		normalize;		/* at the end */
 	bool		pool_prompt;	/* false: sentence-transformers leaves the prompt's tokens out */
 	bool		lowercase_text; /* the text is lowercased before the tokenizer sees it */
 	int32_t		max_tokens;		/* 1 .. n_positions */
@@ -103,7 +118,10 @@ typedef struct EmbHfModules
 {
 	char		transformer_path[256];	/* relative, inside the directory; "" is the directory itself */
 	char		pooling_path[256];
-	bool		normalize;
+	int			n_modules;
+	int			n_dense;
+	EmbHfDense	dense[EMB_HF_MAX_DENSE];	/* path and normalize */
+	bool		normalize;		/* at the end */
 	bool		transformer_only;
 } EmbHfModules;
 
@@ -127,6 +145,9 @@ extern EmbStatus emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, Em
 /* Of a CrossEncoder the list may end behind the Transformer. */
 extern EmbStatus emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err);
 extern EmbStatus emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
+
+/* n_in: the width of what comes before. Keeps path and normalize. */
+extern EmbStatus emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError *err);
 extern EmbStatus emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length,
 											EmbHfConfig *config, EmbError *err);
 extern EmbStatus emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem,

@@ -89,7 +89,7 @@ emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem
 	return status;
 }
 
-/* Puts prefix before the names of a shard that has a tensor "weight"; their order stays. */
+/* Puts prefix before the names of a shard; their order stays. */
 static EmbStatus
 prefix_names(EmbTensorSet *set, EmbTensorShard *shard, const char *prefix, EmbError *err)
 {
@@ -98,8 +98,6 @@ prefix_names(EmbTensorSet *set, EmbTensorShard *shard, const char *prefix, EmbEr
 	char	   *names;
 	char	   *to;
 
-	if (find_in_shard(shard, "weight") == NULL)
-		return EMB_OK;
 	for (int i = 0; i < shard->n_tensors; i++)
 		bytes += prefix_bytes + strlen(shard->tensors[i].name) + 1;
 	names = to = emb_alloc(set->mem, bytes);
@@ -119,20 +117,36 @@ prefix_names(EmbTensorSet *set, EmbTensorShard *shard, const char *prefix, EmbEr
 	return EMB_OK;
 }
 
-EmbStatus
-emb_tensors_add_file(EmbTensorSet *set, const char *dir, const char *name, const char *prefix, EmbError *err)
+static EmbStatus
+add_shard(EmbTensorSet *set, const char *dir, const char *name, EmbError *err)
 {
 	EmbTensorShard *shards = emb_alloc_zero(set->mem, (size_t) set->n_shards + 1, sizeof(EmbTensorShard));
-	EmbStatus	status;
 
 	if (shards == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model's weights");
 	memcpy(shards, set->shards, set->n_shards * sizeof(EmbTensorShard));
 	emb_release(set->mem, set->shards);
 	set->shards = shards;
-	status = open_shard(set, dir, name, err);
-	if (status == EMB_OK && prefix != NULL)
-		status = prefix_names(set, &shards[set->n_shards - 1], prefix, err);
+	return open_shard(set, dir, name, err);
+}
+
+EmbStatus
+emb_tensors_add_file(EmbTensorSet *set, const char *dir, const char *name, const char *prefix, EmbError *err)
+{
+	EmbStatus	status = add_shard(set, dir, name, err);
+
+	if (status == EMB_OK && prefix != NULL && find_in_shard(&set->shards[set->n_shards - 1], "weight") != NULL)
+		status = prefix_names(set, &set->shards[set->n_shards - 1], prefix, err);
+	return status;
+}
+
+EmbStatus
+emb_tensors_add_file_under(EmbTensorSet *set, const char *dir, const char *name, const char *prefix, EmbError *err)
+{
+	EmbStatus	status = add_shard(set, dir, name, err);
+
+	if (status == EMB_OK)
+		status = prefix_names(set, &set->shards[set->n_shards - 1], prefix, err);
 	return status;
 }
 

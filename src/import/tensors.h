@@ -86,6 +86,10 @@ extern void emb_tensors_close(EmbTensorSet *set);
 extern EmbStatus emb_tensors_add_file(EmbTensorSet *set, const char *dir, const char *name, const char *prefix,
 									  EmbError *err);
 
+/* The same of a file whose tensors are all found as prefix + name. */
+extern EmbStatus emb_tensors_add_file_under(EmbTensorSet *set, const char *dir, const char *name, const char *prefix,
+											EmbError *err);
+
 /* NULL: there is none. */
 extern const EmbTensor *emb_tensors_find(const EmbTensorSet *set, const char *name);
 

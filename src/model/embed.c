@@ -24,7 +24,8 @@ typedef struct Job
 	float	   *out;			/* [n_seqs, dim]; dim is 1 of a reranker; or NULL */
 	const EmbOutputs *outputs;	/* what else is wanted, or NULL */
 	EmbOutputPlan plan;			/* of outputs */
-	int32_t		row_width;		/* of what the encoder gives: dim, or more where vectors are cut */
+	int32_t		row_width;		/* of what the encoder gives */
+	int32_t		full_width;		/* of what dense layers make of it, if there are any; cut, where the model says so, to dim */
 	bool		has_types;		/* some sequence has type ids */
 	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
 
@@ -34,6 +35,7 @@ typedef struct Job
 	int32_t    *offsets;
 	int32_t    *members;		/* the sequences of the batch */
 	float	   *rows;			/* [members, row_width] */
+	float	   *projected;		/* [members, full_width], or NULL: no dense layers */
 } Job;
 
 /* The cut of all sequences into batches, in input order. */
@@ -168,7 +170,10 @@ allocate_batch(Job *job, EmbError *err)
 	job->offsets = emb_alloc_array(mem, (size_t) max_seqs + 1, sizeof(int32_t));
 	job->members = emb_alloc_array(mem, max_seqs, sizeof(int32_t));
 	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->row_width, sizeof(float));
-	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || job->offsets == NULL || job->members == NULL || job->rows == NULL)
+	if (job->model->dense.n_layers > 0)
+		job->projected = emb_alloc_array(mem, (size_t) max_seqs * job->full_width, sizeof(float));
+	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || job->offsets == NULL || job->members == NULL ||
+		job->rows == NULL || (job->model->dense.n_layers > 0 && job->projected == NULL))
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
 	if (job->outputs == NULL)
 		return EMB_OK;
@@ -221,16 +226,27 @@ emb_model_cut(const EmbModel *model, const float *vector, int32_t n, float *out,
 	return EMB_OK;
 }
 
-/* A row of the encoder's as the model gives it. */
+/* The encoder's n rows as the model gives them, where they belong. */
 static EmbStatus
-finish_row(const Job *job, const float *row, float *out, EmbError *err)
+finish_rows(const Job *job, int32_t n, EmbError *err)
 {
-	int32_t		dim = job->model->info.dim;
+	const EmbModel *model = job->model;
+	size_t		dim = model->info.dim;
+	const float *rows = job->projected != NULL ? job->projected : job->rows;
+	EmbStatus	status = EMB_OK;
 
-	if (job->model->view.config->dimensions > 0)
-		return cut_vector(row, dim, out, err);
-	memcpy(out, row, dim * sizeof(float));
-	return EMB_OK;
+	if (job->projected != NULL)
+		status = emb_encoder_dense(&model->dense, emb_kernels(), job->rows, n, job->run->mem, job->run->stop, job->projected, err);
+	for (int32_t i = 0; status == EMB_OK && i < n; i++, rows += job->full_width)
+	{
+		float	   *out = job->out + job->members[i] * dim;
+
+		if (model->view.config->dimensions > 0)
+			status = cut_vector(rows, (int32_t) dim, out, err);
+		else
+			memcpy(out, rows, dim * sizeof(float));
+	}
+	return status;
 }
 
 static EmbStatus
@@ -255,10 +271,7 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 		n++;
 	}
 	status = run_encoder(job, &batch, err);
-	for (int32_t i = 0; status == EMB_OK && job->out != NULL && i < n; i++)
-		status = finish_row(job, job->rows + (size_t) i * job->row_width,
-							job->out + (size_t) job->members[i] * job->model->info.dim, err);
-	return status;
+	return status == EMB_OK && job->out != NULL ? finish_rows(job, n, err) : status;
 }
 
 static EmbStatus
@@ -302,7 +315,8 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d sequences in batches of %d tokens", n_seqs, run->batch_tokens);
 	if (n_seqs == 0)
 		return EMB_OK;
-	job.row_width = (int32_t) emb_image_full_width(model->view.config);
+	job.full_width = (int32_t) emb_image_full_width(model->view.config);
+	job.row_width = model->info.kind == EMB_KIND_RERANKER ? 1 : model->bert.hidden;
 	job.batch_tokens = effective_batch_tokens(run->batch_tokens);
 	status = check_sequences(model, seqs, n_seqs, err);
 	if (status != EMB_OK)
@@ -321,6 +335,7 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 	emb_release(run->mem, job.offsets);
 	emb_release(run->mem, job.members);
 	emb_release(run->mem, job.rows);
+	emb_release(run->mem, job.projected);
 	return status;
 }
 
@@ -363,6 +378,8 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 	size_t		n_tokens = effective_batch_tokens(batch_tokens < 0 ? 0 : batch_tokens);
 	bool		is_reranker = model->info.kind == EMB_KIND_RERANKER;
 	int			n_special = emb_tok_n_special(model->tok, is_reranker);
+	size_t		full_width = emb_image_full_width(model->view.config);
+	size_t		row_width = is_reranker ? 1 : model->bert.hidden;
 	size_t		n_seqs;
 
 	if (n_longest > model->info.max_tokens)
@@ -377,5 +394,6 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 	return emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest, n_threads)
 		+ (is_reranker ? emb_encoder_score_scratch_bytes(&model->bert, (int32_t) n_seqs) : 0)
 		+ n_tokens * (is_reranker ? 2 : 1) * sizeof(int32_t)
-		+ n_seqs * (2 * sizeof(int32_t) + (size_t) emb_image_full_width(model->view.config) * sizeof(float));
+		+ (model->dense.n_layers > 0 ? emb_encoder_dense_scratch_bytes(&model->dense) + n_seqs * full_width * sizeof(float) : 0)
+		+ n_seqs * (2 * sizeof(int32_t) + row_width * sizeof(float));
 }

@@ -35,6 +35,7 @@
 typedef struct Import
 {
 	EmbImportSteps steps;
+	const char *path;			/* the directory */
 
 	EmbHfConfig hf;
 	EmbImageParts parts;
@@ -173,6 +174,23 @@ fill_head(EmbImageConfig *config, const EmbHfConfig *hf)
 	config->head_parts = (hf->head_norm ? EMB_HEAD_NORM : 0) | (hf->head_unbiased ? EMB_HEAD_UNBIASED : 0);
 }
 
+static void
+fill_dense(Import *im)
+{
+	EmbImageConfig *config = &im->parts.config;
+	const EmbHfConfig *hf = &im->hf;
+
+	for (int i = 0; i < hf->n_dense; i++)
+	{
+		config->dense_outputs[i] = (uint32_t) hf->dense[i].n_out;
+		config->dense_steps |= (uint32_t) hf->dense[i].activation << (8 * i);
+		if (hf->dense[i].normalize)
+			config->dense_steps |= i == 0 ? EMB_DENSE_NORMALIZE_POOLED : EMB_DENSE_NORMALIZE_BETWEEN;
+		if (!hf->dense[i].has_bias)
+			config->dense_steps |= i == 0 ? EMB_DENSE_UNBIASED : EMB_DENSE_UNBIASED_2;
+	}
+}
+
 /* All of a normalized vector are no cut: the image is the same as without the option. */
 static EmbStatus
 choose_dimensions(Import *im, int32_t dimensions, EmbError *err)
@@ -218,6 +236,7 @@ fill_config(Import *im, const char *path, const EmbImportOptions *options, EmbEr
 	im->parts.config.n_types = (uint32_t) hf->n_types;
 	im->parts.config.max_tokens = (uint32_t) (options->max_tokens > 0 ? options->max_tokens : hf->max_tokens);
 	im->parts.config.ln_eps = hf->ln_eps;
+	fill_dense(im);
 	status = choose_dimensions(im, options->dimensions, err);
 	if (status != EMB_OK)
 		return status;
@@ -301,6 +320,8 @@ open_tensors(Import *im, EmbError *err)
 {
 	EmbStatus	status = emb_tensors_open_dir(im->hf.transformer_dir, im->steps.mem, &im->tensors, err);
 
+	if (status == EMB_OK)
+		status = emb_sources_add_dense(&im->tensors, im->path, &im->hf, err);
 	if (status == EMB_OK && !im->hf.is_reranker)
 		status = emb_sources_add_heads(&im->tensors, im->hf.transformer_dir, &im->parts.config, err);
 	return status;
@@ -514,7 +535,7 @@ emb_import_dir(const char *path, const EmbImportOptions *options, const EmbAlloc
 			   const EmbStop *stop, const EmbSink *sink, EmbError *err)
 {
 	static const EmbImportOptions defaults;
-	Import		im = {.steps = {.mem = mem, .stop = stop, .sink = sink}};
+	Import		im = {.steps = {.mem = mem, .stop = stop, .sink = sink}, .path = path};
 	EmbStatus	status = run_import(&im, path, options != NULL ? options : &defaults, err);
 
 	emb_hf_config_free(&im.hf, mem);

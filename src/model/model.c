@@ -31,7 +31,11 @@ emb_name_is_valid(const char *name, size_t len)
 static const char *
 pooling_name(uint32_t pooling)
 {
-	return pooling == EMB_POOL_CLS ? "cls" : "mean";
+	static const char *const names[] = {
+		[EMB_POOL_CLS] = "cls", [EMB_POOL_MEAN] = "mean", [EMB_POOL_MAX] = "max", [EMB_POOL_MEAN_SQRT_LEN] = "mean_sqrt_len_tokens"
+	};
+
+	return names[pooling];
 }
 
 static void
@@ -170,6 +174,32 @@ token_heads(const EmbModel *model)
 	};
 }
 
+_Static_assert(EMB_DENSE_MAX == EMB_HF_MAX_DENSE, "dense layers");
+
+/* What stands behind the pooling. A Normalize between it and the first layer is the encoder's own. */
+static EmbDense
+dense_layers(const EmbModel *model)
+{
+	static const EmbTensorRole weights[EMB_DENSE_MAX] = {EMB_ROLE_DENSE, EMB_ROLE_DENSE_2};
+	const EmbImageConfig *config = model->view.config;
+	EmbDense	dense = {0};
+
+	for (int i = 0; i < EMB_DENSE_MAX && config->dense_outputs[i] > 0; i++)
+	{
+		bool		is_last = i == EMB_DENSE_MAX - 1 || config->dense_outputs[i + 1] == 0;
+
+		dense.layers[i] = (EmbDenseLayer) {
+			.linear = {.n_out = (int32_t) config->dense_outputs[i],
+				.n_in = (int32_t) (i == 0 ? config->hidden : config->dense_outputs[i - 1]),
+				.weight = data(model, 0, weights[i]), .bias = data(model, 0, weights[i] + 1)},
+			.activation = (EmbActivation) emb_image_dense_activation(config, i),
+			.normalize = is_last ? config->normalize != 0 : (config->dense_steps & EMB_DENSE_NORMALIZE_BETWEEN) != 0,
+		};
+		dense.n_layers++;
+	}
+	return dense;
+}
+
 static EmbTable
 word_table(const EmbModel *model)
 {
@@ -205,7 +235,7 @@ fill_bert(EmbModel *model, EmbError *err)
 		.n_types = (int32_t) config->n_types,
 		.activation = (EmbActivation) config->activation,
 		.pooling = (EmbPooling) config->pooling,
-		.normalize = config->normalize != 0,
+		.normalize = config->dense_outputs[0] == 0 ? config->normalize != 0 : (config->dense_steps & EMB_DENSE_NORMALIZE_POOLED) != 0,
 		.ln_eps = config->ln_eps,
 		.word_embedding = word_table(model),
 		.position_embedding = data(model, 0, EMB_ROLE_POSITION_EMBEDDING),
@@ -225,6 +255,7 @@ fill_bert(EmbModel *model, EmbError *err)
 	if (config->head == EMB_HEAD_SCORE)
 		model->head = score_head(model);
 	model->token_heads = token_heads(model);
+	model->dense = dense_layers(model);
 	for (uint32_t i = 0; i < config->n_layers; i++)
 	{
 		if (is_i8)

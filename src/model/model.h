@@ -5,6 +5,7 @@
 #ifndef EMB_MODEL_MODEL_H
 #define EMB_MODEL_MODEL_H
 
+#include "encoder/dense.h"
 #include "encoder/encoder.h"
 #include "encoder/score.h"
 #include "encoder/tokens.h"
@@ -19,6 +20,7 @@ struct EmbModel
 	EmbModelInfo info;			/* its strings lie in the image */
 	EmbTokenizer *tok;
 	EmbBert		bert;			/* its weights lie in the image */
+	EmbDense	dense;			/* behind the pooling, likewise; n_layers 0: nothing */
 	EmbScoreHead head;			/* of a reranker, likewise */
 	EmbTokenHeads token_heads;	/* likewise, where it has them */
 	EmbBertLayer *layers;		/* [n_layers] of an fp32 model, owned */

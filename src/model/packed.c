@@ -31,7 +31,9 @@ typedef enum Dim
 	DIM_POSITIONS,
 	DIM_HEAD_SIZE,
 	DIM_WIDE,
-	DIM_MULTI
+	DIM_MULTI,
+	DIM_DENSE,
+	DIM_DENSE_2
 } Dim;
 
 #define NONE		0
@@ -103,6 +105,10 @@ static const struct
 	[EMB_ROLE_SPARSE_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_ONE, "sparse_linear.bias"},
 	[EMB_ROLE_MULTI] = {{PANELS_F32, PANELS_F32}, DIM_MULTI, DIM_HIDDEN, "colbert_linear.weight"},
 	[EMB_ROLE_MULTI_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_MULTI, "colbert_linear.bias"},
+	[EMB_ROLE_DENSE] = {{PANELS_F32, PANELS_F32}, DIM_DENSE, DIM_HIDDEN, "dense.0.linear.weight"},
+	[EMB_ROLE_DENSE_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_DENSE, "dense.0.linear.bias"},
+	[EMB_ROLE_DENSE_2] = {{PANELS_F32, PANELS_F32}, DIM_DENSE_2, DIM_DENSE, "dense.1.linear.weight"},
+	[EMB_ROLE_DENSE_2_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_DENSE_2, "dense.1.linear.bias"},
 };
 
 static bool
@@ -145,6 +151,14 @@ has_role(const EmbImageConfig *config, uint32_t role)
 		case EMB_ROLE_MULTI:
 		case EMB_ROLE_MULTI_BIAS:
 			return config->multi_dim > 0;
+		case EMB_ROLE_DENSE:
+			return config->dense_outputs[0] > 0;
+		case EMB_ROLE_DENSE_BIAS:
+			return config->dense_outputs[0] > 0 && !(config->dense_steps & EMB_DENSE_UNBIASED);
+		case EMB_ROLE_DENSE_2:
+			return config->dense_outputs[1] > 0;
+		case EMB_ROLE_DENSE_2_BIAS:
+			return config->dense_outputs[1] > 0 && !(config->dense_steps & EMB_DENSE_UNBIASED_2);
 		default:
 			return true;
 	}
@@ -218,6 +232,10 @@ dim_size(const EmbImageConfig *config, Dim dim)
 			return has_trait(config, EMB_TRAIT_GATED) ? 2 * config->intermediate : config->intermediate;
 		case DIM_MULTI:
 			return config->multi_dim;
+		case DIM_DENSE:
+			return config->dense_outputs[0];
+		case DIM_DENSE_2:
+			return config->dense_outputs[1];
 	}
 	return 0;
 }
@@ -397,6 +415,15 @@ check_traits(const EmbImageConfig *config, EmbError *err)
 	return EMB_OK;
 }
 
+/* Those that its dense layers may have. */
+static uint32_t
+dense_flags(const EmbImageConfig *config)
+{
+	return config->dense_outputs[0] == 0 ? 0
+		: EMB_DENSE_NORMALIZE_POOLED | EMB_DENSE_UNBIASED |
+		(config->dense_outputs[1] > 0 ? EMB_DENSE_NORMALIZE_BETWEEN | EMB_DENSE_UNBIASED_2 : 0);
+}
+
 EmbStatus
 emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
 {
@@ -412,7 +439,7 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"family", config->family, EMB_FAMILY_BERT, EMB_N_FAMILIES},
 		{"precision", config->precision, EMB_PRECISION_FP32, EMB_PRECISION_INT8},
 		{"activation", config->activation, EMB_ACT_GELU, has_trait(config, EMB_TRAIT_GATED) ? EMB_ACT_SILU : EMB_ACT_RELU},
-		{"pooling", config->pooling, EMB_POOL_CLS, EMB_POOL_MEAN},
+		{"pooling", config->pooling, EMB_POOL_CLS, EMB_POOL_MEAN_SQRT_LEN},
 		{"normalize", config->normalize, 0, 1},
 		{"hidden size", config->hidden, 1, EMB_HF_MAX_HIDDEN},
 		{"layer count", config->n_layers, 1, EMB_HF_MAX_LAYERS},
@@ -427,6 +454,11 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"head", config->head, EMB_HEAD_NONE, EMB_HEAD_SCORE},
 		{"head's activation", config->head_activation, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_ACT_RELU},
 		{"head's parts", config->head_parts, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_HEAD_NORM | EMB_HEAD_UNBIASED},
+		{"dense layer's size", config->dense_outputs[0], 0, config->head == EMB_HEAD_NONE ? EMB_HF_MAX_HIDDEN : 0},
+		{"second dense layer's size", config->dense_outputs[1], 0, config->dense_outputs[0] > 0 ? EMB_HF_MAX_HIDDEN : 0},
+		{"dense layers' steps", config->dense_steps & ~(0xFFFFU | dense_flags(config)), 0, 0},
+		{"dense layer's activation", emb_image_dense_activation(config, 0), 0, config->dense_outputs[0] > 0 ? EMB_ACT_TANH : 0},
+		{"second dense layer's activation", emb_image_dense_activation(config, 1), 0, config->dense_outputs[1] > 0 ? EMB_ACT_TANH : 0},
 		{"dimensions", config->dimensions, 0, config->head == EMB_HEAD_NONE ? emb_image_full_width(config) : 0},
 		{"position base", config->position_base, 0, config->n_vocab},
 		{"window", config->window, 0, EMB_HF_MAX_POSITIONS},

@@ -117,7 +117,9 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
  *	   96	   4	sparse: 1 with the head that weighs tokens, else 0
  *	  100	   4	multi_dim: elements of a token's vector; 0: no head makes them
  *	  104	   4	dimensions: of a vector, cut to them and normalized again; 0: all
- *	  108	  20	zero
+ *	  108	   8	dense_outputs: of the dense layers behind the pooling; 0: no such layer
+ *	  116	   4	dense_steps: EmbImageDenseSteps
+ *	  120	   8	zero
  */
 typedef struct EmbImageConfig
 {
@@ -148,7 +150,9 @@ typedef struct EmbImageConfig
 	uint32_t	sparse;
 	uint32_t	multi_dim;
 	uint32_t	dimensions;
-	uint8_t		reserved[20];
+	uint32_t	dense_outputs[EMB_HF_MAX_DENSE];
+	uint32_t	dense_steps;
+	uint8_t		reserved[8];
 } EmbImageConfig;
 
 _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
@@ -166,6 +170,15 @@ typedef enum EmbImageHeadParts
 	EMB_HEAD_NORM = 1,			/* it has a norm */
 	EMB_HEAD_UNBIASED = 2		/* its pooler has no bias */
 } EmbImageHeadParts;
+
+/* What is done with dense layers: bits 0 to 7 and 8 to 15 their EmbActivations, 0 for none; and these. */
+typedef enum EmbImageDenseSteps
+{
+	EMB_DENSE_NORMALIZE_POOLED = 1 << 16,	/* before the first */
+	EMB_DENSE_NORMALIZE_BETWEEN = 1 << 17,	/* before the second; normalize is behind the last */
+	EMB_DENSE_UNBIASED = 1 << 18,	/* the first has no bias */
+	EMB_DENSE_UNBIASED_2 = 1 << 19
+} EmbImageDenseSteps;
 
 typedef enum EmbImagePrecision
 {
@@ -233,10 +246,14 @@ typedef enum EmbTensorRole
 	EMB_ROLE_SPARSE,			/* what EmbTokenHeads says of these four */
 	EMB_ROLE_SPARSE_BIAS,
 	EMB_ROLE_MULTI,
-	EMB_ROLE_MULTI_BIAS
+	EMB_ROLE_MULTI_BIAS,
+	EMB_ROLE_DENSE,				/* fp32 in every image */
+	EMB_ROLE_DENSE_BIAS,
+	EMB_ROLE_DENSE_2,
+	EMB_ROLE_DENSE_2_BIAS
 } EmbTensorRole;
 
-#define EMB_N_ROLES			(EMB_ROLE_MULTI_BIAS + 1)
+#define EMB_N_ROLES			(EMB_ROLE_DENSE_2_BIAS + 1)
 #define EMB_N_MODEL_ROLES	EMB_ROLE_ATTN_IN_FACTOR	/* once in a model, before the layers */
 #define EMB_N_LAYER_ROLES	EMB_ROLE_POOLER	/* where those of a layer end; once in a model, behind the layers */
 
@@ -336,7 +353,16 @@ _Static_assert(sizeof(EmbImageReference) == 80, "EmbImageReference");
 static inline uint32_t
 emb_image_full_width(const EmbImageConfig *config)
 {
-	return config->head == EMB_HEAD_SCORE ? 1 : config->hidden;
+	if (config->head == EMB_HEAD_SCORE)
+		return 1;
+	return config->dense_outputs[1] > 0 ? config->dense_outputs[1] : config->dense_outputs[0] > 0 ? config->dense_outputs[0] : config->hidden;
+}
+
+/* The EmbActivation of dense layer i, 0 for none. */
+static inline uint32_t
+emb_image_dense_activation(const EmbImageConfig *config, int i)
+{
+	return config->dense_steps >> (8 * i) & 0xFF;
 }
 
 /* Elements of what the model gives for a sequence. */

@@ -99,6 +99,8 @@ named_role(EmbTensorRole role)
 		case EMB_ROLE_HEAD_BETA:
 		case EMB_ROLE_SPARSE_BIAS:
 		case EMB_ROLE_MULTI_BIAS:
+		case EMB_ROLE_DENSE_BIAS:
+		case EMB_ROLE_DENSE_2_BIAS:
 			return role - 1;
 		case EMB_ROLE_QUERY_BIAS:
 		case EMB_ROLE_KEY_BIAS:
@@ -129,6 +131,10 @@ has_prefix(uint32_t role, const Name *name)
 		case EMB_ROLE_SPARSE_BIAS:
 		case EMB_ROLE_MULTI:
 		case EMB_ROLE_MULTI_BIAS:
+		case EMB_ROLE_DENSE:
+		case EMB_ROLE_DENSE_BIAS:
+		case EMB_ROLE_DENSE_2:
+		case EMB_ROLE_DENSE_2_BIAS:
 			return false;
 		default:
 			return true;
@@ -375,6 +381,34 @@ emb_sources_add_heads(EmbTensorSet *tensors, const char *dir, EmbImageConfig *co
 	if (multi->rank != 2 || multi->shape[0] < 1 || multi->shape[0] > EMB_HF_MAX_HIDDEN)
 		return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" is not a matrix of 1 to %d rows", multi->name, EMB_HF_MAX_HIDDEN);
 	config->multi_dim = (uint32_t) multi->shape[0];
+	return EMB_OK;
+}
+
+/* Each in files of its own, as "linear.weight" and "linear.bias": here behind "dense.I.". */
+EmbStatus
+emb_sources_add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, EmbError *err)
+{
+	static const char *const files[] = {"model.safetensors", "pytorch_model.bin"};
+
+	for (int i = 0; i < config->n_dense; i++)
+	{
+		const char *path = config->dense[i].path;
+		char		name[sizeof(config->dense[i].path) + 32];
+		char		prefix[32];
+		size_t		k = 0;
+		EmbStatus	status;
+
+		do
+			snprintf(name, sizeof(name), "%s%s%s", path, path[0] != '\0' ? "/" : "", files[k]);
+		while (!emb_file_exists(dir, name) && ++k < sizeof(files) / sizeof(files[0]));
+		if (k == sizeof(files) / sizeof(files[0]))
+			return emb_error(err, EMB_ERR_NOT_FOUND, "there is neither %s nor %s in \"%s\", the place of a module Dense",
+							 files[0], files[1], path);
+		snprintf(prefix, sizeof(prefix), "dense.%d.", i);
+		status = emb_tensors_add_file_under(tensors, dir, name, prefix, err);
+		if (status != EMB_OK)
+			return status;
+	}
 	return EMB_OK;
 }
 

@@ -42,6 +42,9 @@ extern EmbStatus emb_source_read(EmbTensorSet *tensors, const EmbSource *source,
  */
 extern EmbStatus emb_sources_add_heads(EmbTensorSet *tensors, const char *dir, EmbImageConfig *config, EmbError *err);
 
+/* Adds the weights of the modules Dense that config names, in dir and below. */
+extern EmbStatus emb_sources_add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, EmbError *err);
+
 /* Whether an import computes the tensor, and the weights have none. */
 extern bool emb_source_is_computed(EmbTensorRole role);
 

@@ -34,6 +34,7 @@ parse(char which, const EmbJson *doc, const EmbAllocator *mem, EmbError *err)
 {
 	EmbHfConfig config = {.hidden = 8};
 	EmbHfModules modules;
+	EmbHfDense	dense = {.n_out = 0};
 	int64_t		length = 0;
 	EmbStatus	status;
 
@@ -50,11 +51,18 @@ parse(char which, const EmbJson *doc, const EmbAllocator *mem, EmbError *err)
 			{
 				check_path(modules.transformer_path);
 				check_path(modules.pooling_path);
+				for (int i = 0; i < modules.n_dense; i++)
+					check_path(modules.dense[i].path);
 			}
 			return status;
 		case 'p':
 			status = emb_hf_parse_pooling(doc, &config, err);
-			if (status == EMB_OK && config.pooling != EMB_POOL_CLS && config.pooling != EMB_POOL_MEAN)
+			if (status == EMB_OK && (config.pooling < EMB_POOL_CLS || config.pooling > EMB_POOL_MEAN_SQRT_LEN))
+				abort();
+			return status;
+		case 'd':
+			status = emb_hf_parse_dense(doc, 8, &dense, err);
+			if (status == EMB_OK && (dense.n_out < 1 || dense.n_out > EMB_HF_MAX_HIDDEN || dense.activation > EMB_ACT_TANH))
 				abort();
 			return status;
 		case 's':

@@ -62,3 +62,13 @@ SELECT embed_import('tiny-bad', :'cls', '{"dimensions": 0}');
 SELECT embed_import('tiny-bad', :'cls', '{"dimensions": "16"}');
 \set rerank :data_dir '/tiny/bert-rerank/model'
 SELECT embed_import('tiny-bad', :'rerank', '{"dimensions": 1}');
+
+-- dense layers behind the pooling: what they give counts
+\set dense :data_dir '/tiny/bert-dense/model'
+SELECT embed_import('tiny-dense', :'dense', '{"precision": "fp32"}') IS NOT NULL AS imported;
+SELECT dim, pooling, cardinality(embed('the text of a query', 'tiny-dense')) AS n, cardinality(embed('the text of a query', 'tiny-dense', 3)) AS cut
+FROM embed_models WHERE name = 'tiny-dense';
+SELECT embed(ARRAY['text', 'table of text'], 'tiny-dense') = ARRAY[embed('text', 'tiny-dense'), embed('table of text', 'tiny-dense')] AS same;
+SELECT bool_and(ok) AS ok FROM embed_verify('tiny-dense');
+SELECT embed('text', 'tiny-dense', 15);
+SELECT embed_drop('tiny-dense', true);

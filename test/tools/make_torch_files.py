@@ -144,4 +144,5 @@ def main():
         json.dump({"metadata": {}, "weight_map": index}, f)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -165,7 +165,7 @@ test_fields(void)
 		{1000 + offsetof(EmbImageConfig, precision), 0, EMB_ERR_FORMAT, "precision"},
 		{1000 + offsetof(EmbImageConfig, precision), 3, EMB_ERR_FORMAT, "precision"},
 		{1000 + offsetof(EmbImageConfig, activation), 4, EMB_ERR_FORMAT, "activation"},
-		{1000 + offsetof(EmbImageConfig, pooling), 3, EMB_ERR_FORMAT, "pooling"},
+		{1000 + offsetof(EmbImageConfig, pooling), 5, EMB_ERR_FORMAT, "pooling"},
 		{1000 + offsetof(EmbImageConfig, normalize), 2, EMB_ERR_FORMAT, "normalize"},
 		{1000 + offsetof(EmbImageConfig, hidden), 0, EMB_ERR_FORMAT, "hidden"},
 		{1000 + offsetof(EmbImageConfig, hidden), 0xFFFFFFFF, EMB_ERR_FORMAT, "hidden"},
@@ -186,6 +186,12 @@ test_fields(void)
 		{1000 + offsetof(EmbImageConfig, document_prompt_bytes), 0xFFFF, EMB_ERR_FORMAT, "prompt"},
 		{1000 + offsetof(EmbImageConfig, head), 2, EMB_ERR_FORMAT, "head"},
 		{1000 + offsetof(EmbImageConfig, dimensions), 9, EMB_ERR_FORMAT, "dimensions"},
+		{1000 + offsetof(EmbImageConfig, dense_outputs), 0x7FFFFFFF, EMB_ERR_FORMAT, "dense layer's size"},
+		{1000 + offsetof(EmbImageConfig, dense_outputs) + 4, 4, EMB_ERR_FORMAT, "second dense layer's size"},
+		{1000 + offsetof(EmbImageConfig, dense_steps), 1, EMB_ERR_FORMAT, "dense layer's activation"},
+		{1000 + offsetof(EmbImageConfig, dense_steps), 1 << 8, EMB_ERR_FORMAT, "second dense layer's activation"},
+		{1000 + offsetof(EmbImageConfig, dense_steps), 1 << 16, EMB_ERR_FORMAT, "dense layers' steps"},
+		{1000 + offsetof(EmbImageConfig, dense_steps), 1 << 20, EMB_ERR_FORMAT, "dense layers' steps"},
 		{1000 + offsetof(EmbImageConfig, reserved), 1, EMB_ERR_FORMAT, "zero"},
 	};
 	EmbImageView view;

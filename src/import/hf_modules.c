@@ -1,0 +1,264 @@
+/*
+ * hf_modules.c
+ *		sentence-transformers' pipeline: modules.json, and the configurations of
+ *		the modules behind the transformer.
+ */
+#include "import/hf_family.h"
+
+#include <string.h>
+
+/* ----------------------------------------------------------- modules.json */
+
+/* A relative path of plain components: no way out of the model's directory. */
+static bool
+is_inside(const char *path)
+{
+	for (const char *p = path; *p != '\0';)
+	{
+		size_t		len = strcspn(p, "/");
+
+		if (len == 0 || (len == 1 && p[0] == '.') || (len == 2 && p[0] == '.' && p[1] == '.'))
+			return false;
+		p += len;
+		if (*p == '/')
+			p++;
+	}
+	return strchr(path, '\\') == NULL;
+}
+
+static EmbStatus
+parse_module_path(const EmbJson *doc, const json_t *module, size_t i, char path[256], EmbError *err)
+{
+	const char *value = "";
+	EmbStatus	status = emb_json_get_string(doc, module, "path", &value, err);
+
+	if (status != EMB_OK)
+		return status;
+	if (strlen(value) > 255 || !is_inside(value))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"path\" of module %zu is \"%.*s\", which is not a path inside the directory",
+						 doc->file, i, emb_json_clip(value, 100), value);
+	strcpy(path, value);
+	return EMB_OK;
+}
+
+/* The class behind "sentence_transformers.models.Pooling" and its later homes; NULL: somebody's own code. */
+static const char *
+module_class(const char *type)
+{
+	const char *dot = strrchr(type, '.');
+
+	return dot != NULL && strncmp(type, "sentence_transformers.", 22) == 0 ? dot + 1 : NULL;
+}
+
+/* What a module is, by its place among those before it. Dropout does nothing but in training. */
+static EmbStatus
+take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules *modules, bool *is_normalized, EmbError *err)
+{
+	const char *class = module_class(type);
+
+	if (class != NULL && strcmp(class, "Transformer") == 0 && modules->n_modules == 0)
+		strcpy(modules->transformer_path, path);
+	else if (class != NULL && strcmp(class, "Pooling") == 0 && modules->n_modules == 1)
+		strcpy(modules->pooling_path, path);
+	else if (class != NULL && strcmp(class, "Normalize") == 0 && modules->n_modules >= 2)
+		*is_normalized = true;
+	else if (class != NULL && strcmp(class, "Dense") == 0 && modules->n_modules >= 2)
+	{
+		if (modules->n_dense == EMB_HF_MAX_DENSE)
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists more than %d modules Dense", doc->file, EMB_HF_MAX_DENSE);
+		strcpy(modules->dense[modules->n_dense].path, path);
+		modules->dense[modules->n_dense++].normalize = *is_normalized;
+		*is_normalized = false;
+	}
+	else if (class == NULL || strcmp(class, "Dropout") != 0 || modules->n_modules < 2)
+		return emb_hf_unsupported(doc, "type", type,
+								  "the modules must be Transformer and Pooling, then Dense and Normalize if any, in this order", err);
+	modules->n_modules++;
+	return EMB_OK;
+}
+
+EmbStatus
+emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
+{
+	size_t		n = json_array_size(doc->root);
+	EmbStatus	status = EMB_OK;
+
+	memset(modules, 0, sizeof(*modules));
+	if (!json_is_array(doc->root))
+		return emb_error(err, EMB_ERR_FORMAT, "%s is not a list", doc->file);
+	for (size_t i = 0; i < n; i++)
+	{
+		const json_t *module = json_array_get(doc->root, i);
+		const char *type = NULL;
+		char		path[256];
+
+		if (!json_is_object(module))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu is not an object", doc->file, i);
+		if ((status = emb_json_get_string(doc, module, "type", &type, err)) != EMB_OK ||
+			(status = parse_module_path(doc, module, i, path, err)) != EMB_OK)
+			return status;
+		if (type == NULL)
+			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu has no \"type\"", doc->file, i);
+		status = take_module(doc, type, path, modules, &modules->normalize, err);
+		if (status != EMB_OK)
+			return status;
+	}
+	modules->transformer_only = n == 1;
+	if (n < 1)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists %zu modules; a Transformer is needed", doc->file, n);
+	return EMB_OK;
+}
+
+/* --------------------------------------------------- 1_Pooling/config.json */
+
+static EmbStatus
+set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err)
+{
+	if (strcmp(mode, "cls") == 0)
+		config->pooling = EMB_POOL_CLS;
+	else if (strcmp(mode, "mean") == 0)
+		config->pooling = EMB_POOL_MEAN;
+	else if (strcmp(mode, "max") == 0)
+		config->pooling = EMB_POOL_MAX;
+	else if (strcmp(mode, "mean_sqrt_len_tokens") == 0)
+		config->pooling = EMB_POOL_MEAN_SQRT_LEN;
+	else
+		return emb_hf_unsupported(doc, key, mode, "only cls, mean, max and mean_sqrt_len_tokens pooling can be imported", err);
+	return EMB_OK;
+}
+
+/* One boolean per mode; several true ones are concatenated by sentence-transformers. */
+static EmbStatus
+parse_pooling_flags(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	static const struct
+	{
+		const char *key;
+		const char *mode;
+	}			flags[] =
+	{
+		{"pooling_mode_cls_token", "cls"},
+		{"pooling_mode_mean_tokens", "mean"},
+		{"pooling_mode_max_tokens", "max"},
+		{"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"},
+		{"pooling_mode_weightedmean_tokens", "weightedmean"},
+		{"pooling_mode_lasttoken", "lasttoken"},
+	};
+	const char *chosen = NULL;
+
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+	{
+		/* mean is on unless switched off */
+		bool		on = strcmp(flags[i].mode, "mean") == 0;
+		EmbStatus	status = emb_json_get_bool(doc, doc->root, flags[i].key, &on, err);
+
+		if (status == EMB_OK && on && chosen != NULL)
+			return emb_error(err, EMB_ERR_UNSUPPORTED,
+							 "%s asks for several poolings, %s and %s; only one can be imported",
+							 doc->file, chosen, flags[i].mode);
+		if (status == EMB_OK && on)
+			status = set_pooling(doc, flags[i].key, flags[i].mode, config, err);
+		if (status != EMB_OK)
+			return status;
+		if (on)
+			chosen = flags[i].mode;
+	}
+	if (chosen == NULL)
+		return emb_error(err, EMB_ERR_FORMAT, "%s chooses no pooling", doc->file);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	const char *mode = NULL;
+	int64_t		dim = config->hidden;
+	EmbStatus	status = emb_hf_check_object(doc, err);
+
+	if (status != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "word_embedding_dimension", 1, INT32_MAX, &dim, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "include_prompt", &config->pool_prompt, err)) != EMB_OK ||
+		(status = emb_json_get_string(doc, doc->root, "pooling_mode", &mode, err)) != EMB_OK)
+		return status;
+	if (dim != config->hidden)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"word_embedding_dimension\" is %lld, but \"hidden_size\" is %d",
+						 doc->file, (long long) dim, config->hidden);
+	if (mode != NULL)
+		return set_pooling(doc, "pooling_mode", mode, config, err);
+	return parse_pooling_flags(doc, config, err);
+}
+
+/* ---------------------------------------------------- 2_Dense/config.json */
+
+/* torch's, by class: "torch.nn.modules.activation.Tanh" */
+static EmbStatus
+parse_dense_activation(const EmbJson *doc, EmbHfDense *dense, EmbError *err)
+{
+	static const struct
+	{
+		const char *class;
+		EmbActivation activation;
+	}			known[] =
+	{
+		{"Identity", 0}, {"Tanh", EMB_ACT_TANH}, {"GELU", EMB_ACT_GELU}, {"ReLU", EMB_ACT_RELU}, {"SiLU", EMB_ACT_SILU},
+	};
+	const char *name = "torch.nn.modules.activation.Tanh";
+	const char *class;
+	EmbStatus	status = emb_json_get_string(doc, doc->root, "activation_function", &name, err);
+
+	if (status != EMB_OK)
+		return status;
+	class = strncmp(name, "torch.nn.", 9) == 0 ? strrchr(name, '.') + 1 : "";
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	{
+		if (strcmp(class, known[i].class) == 0)
+		{
+			dense->activation = known[i].activation;
+			return EMB_OK;
+		}
+	}
+	return emb_hf_unsupported(doc, "activation_function", name, "torch's Identity, Tanh, GELU, ReLU and SiLU can be imported", err);
+}
+
+/* Newer configurations say which of a pipeline's values a module reads and writes. */
+static EmbStatus
+check_dense_names(const EmbJson *doc, EmbError *err)
+{
+	static const char *const keys[] = {"module_input_name", "module_output_name"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+	{
+		const char *name = NULL;
+		EmbStatus	status = emb_json_get_string(doc, doc->root, keys[i], &name, err);
+
+		if (status != EMB_OK)
+			return status;
+		if (name != NULL && strcmp(name, "sentence_embedding") != 0)
+			return emb_hf_unsupported(doc, keys[i], name, "only a Dense of the \"sentence_embedding\" can be imported", err);
+	}
+	return EMB_OK;
+}
+
+EmbStatus
+emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError *err)
+{
+	int64_t		in = 0;
+	int64_t		out = 0;
+	EmbStatus	status = emb_hf_check_object(doc, err);
+
+	dense->has_bias = true;
+	if (status != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "in_features", 1, EMB_HF_MAX_HIDDEN, &in, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "out_features", 1, EMB_HF_MAX_HIDDEN, &out, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "bias", &dense->has_bias, err)) != EMB_OK ||
+		(status = parse_dense_activation(doc, dense, err)) != EMB_OK ||
+		(status = check_dense_names(doc, err)) != EMB_OK)
+		return status;
+	if (in == 0 || out == 0)
+		return emb_error(err, EMB_ERR_FORMAT, "%s has no \"%s\"", doc->file, in == 0 ? "in_features" : "out_features");
+	if (in != n_in)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"in_features\" is %lld, but what comes before gives %d",
+						 doc->file, (long long) in, n_in);
+	dense->n_out = (int32_t) out;
+	return EMB_OK;
+}
