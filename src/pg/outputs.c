@@ -9,8 +9,9 @@
  */
 #include "pg/glue.h"
 
+#include <common/shortest_dec.h>	/* the server's common, not ours */
+
 #include "access/htup_details.h"
-#include "common/shortest_dec.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
