@@ -25,7 +25,8 @@ BLOCK = 128
 N_CODES = 0x110000
 
 # Bits of EmbUniRecord.flags, as tokenizer/unicode.h names them (EMB_UNI_...).
-FLAGS = ["SPACE", "PUNCT", "CLEAN_DROP", "CLEAN_SPACE", "CJK", "MN", "WORD", "NONSTARTER", "LOWER_MULTI"]
+FLAGS = ["SPACE", "PUNCT", "CLEAN_DROP", "CLEAN_SPACE", "CJK", "MN", "WORD", "NONSTARTER", "LOWER_MULTI", "LETTER", "NUMBER",
+         "COMPOSES"]
 BIT = {name: 1 << i for i, name in enumerate(FLAGS)}
 
 # EmbUniRecord.cluster, as tokenizer/unicode.h names it (EMB_UNI_GC_...): a class and two bits.
@@ -80,6 +81,7 @@ def probe_flags():
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
     ends_word, starts_word = word_tester()
     stripped = strip_tester()
+    regex = {p: pre_tokenizers.Split(tokenizers.Regex(p), "removed").pre_tokenize_str for p in (r"\p{L}", r"\p{N}", r"\s")}
     flags = [0] * N_CODES
     for cp in scalars():
         c = chr(cp)
@@ -108,6 +110,11 @@ def probe_flags():
         if ends_word(c):
             f |= BIT["WORD"]
         assert stripped(c) == bool(f & BIT["SPACE"]), hex(cp)
+        assert (not regex[r"\s"](c)) == bool(f & BIT["SPACE"]), hex(cp)
+        if not regex[r"\p{L}"](c):
+            f |= BIT["LETTER"]
+        if not regex[r"\p{N}"](c):
+            f |= BIT["NUMBER"]
         flags[cp] = f
     return flags
 
@@ -186,6 +193,33 @@ def probe_classes(nfd_table):
                 r = other[0]
                 assert greater(c, r) == (i > j) and greater(r, c) == (j > i), (hex(ord(c)), hex(ord(r)))
     return {ord(c): i + 1 for i, cls in enumerate(classes) for c in cls}
+
+
+def probe_compositions(nfd_table, classes):
+    """NFC: the pairs that compose, but for Hangul, and what cannot be taken alone.
+
+    The latter are the code points that NFC changes and those that may compose
+    with, or be reordered behind, what comes before. Everything else stands for
+    itself unless one of them follows.
+    """
+    nfc = normalizers.NFC().normalize_str
+    pairs, alone = {}, set()
+    for cp, seq in nfd_table.items():
+        if nfc(chr(cp)) != chr(cp):
+            alone.add(cp)
+        elif len(seq) > 1:
+            first = nfc("".join(map(chr, seq[:-1])))
+            assert len(first) == 1 and nfc(first + chr(seq[-1])) == chr(cp), hex(cp)
+            assert (ord(first), seq[-1]) not in pairs
+            pairs[ord(first), seq[-1]] = cp
+    alone |= set(classes) | {second for _, second in pairs} | set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))
+    alone |= {cp for cp, seq in nfd_table.items() if seq[0] in alone}
+    for cp in scalars():
+        assert cp in alone or nfc(chr(cp)) == chr(cp), hex(cp)
+    # Of syllables only those without a trailing consonant take one.
+    assert nfc("\uac00\u11a8") == "\uac01" and nfc("\uac01\u11a8") == "\uac01\u11a8" and nfc("\u1100\u1161\u11c2") == "\uac1b"
+    assert nfc("\uac00\u11a7") == "\uac00\u11a7" and nfc("\u1112\u1175") == "\ud788"
+    return pairs, alone
 
 
 def charsmap(chars, to="Q"):
@@ -295,6 +329,9 @@ def main():
     delta, multi = probe_lower()
     classes = probe_classes(nfd_table)
     clusters = probe_clusters()
+    pairs, alone = probe_compositions(nfd_table, classes)
+    for cp in alone:
+        flags[cp] |= BIT["COMPOSES"]
     for cp in multi:
         flags[cp] |= BIT["LOWER_MULTI"]
     for cp in classes:
@@ -328,7 +365,9 @@ def main():
  * A code point's record is emb_uni_records[emb_uni_stage2[emb_uni_stage1[cp >>
  * %d] * %d + (cp & %d)]]. Its canonical decomposition, where emb_nfd_stage2
  * (same shape) is not 0, has (v & 3) + 1 code points from emb_nfd_codes[v >> 2]
- * on; Hangul syllables are decomposed by arithmetic.
+ * on; Hangul syllables are decomposed by arithmetic. emb_class_stage2 has the
+ * rank of a code point's canonical combining class, 0 of starters; emb_pairs is
+ * sorted.
  */
 #ifndef EMB_TOKENIZER_UNICODE_TABLES_H
 #define EMB_TOKENIZER_UNICODE_TABLES_H
@@ -347,6 +386,12 @@ def main():
     c_array("uint16_t", "emb_nfd_stage1", s1)
     c_array("uint16_t", "emb_nfd_stage2", s2)
     c_array("uint32_t", "emb_nfd_codes", sequences)
+    assert max(classes.values()) < 64
+    s1, s2 = two_stage([classes.get(cp, 0) for cp in range(N_CODES)])
+    c_array("uint16_t", "emb_class_stage1", s1)
+    c_array("uint8_t", "emb_class_stage2", s2)
+    c_array("EmbUniPair", "emb_pairs", sorted((a, b, c) for (a, b), c in pairs.items()), lambda p: "{%d, %d, %d}" % p)
+    print("#define EMB_UNI_N_PAIRS %d\n" % len(pairs))
     c_array("EmbUniMulti", "emb_lower_multi", sorted(multi.items()),
             lambda m: "{%d, %d, {%s}}" % (m[0], len(m[1]), ", ".join(str(v) for v in m[1])))
     print("#define EMB_LOWER_N_MULTI %d\n\n#endif" % len(multi))

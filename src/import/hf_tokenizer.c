@@ -2,8 +2,8 @@
  * hf_tokenizer.c
  *		tokenizer.json, the serialization of Hugging Face's tokenizers library.
  *
- * Only what BERT models (here) and SentencePiece's unigram models
- * (hf_unigram.c) use is accepted; any other component is refused by name,
+ * Only what BERT models (here), SentencePiece's unigram models (hf_unigram.c)
+ * and byte-level BPE (hf_bpe.c) use is accepted; any other component is refused by name,
  * because guessing would give other ids.
  */
 #include "import/hf_tokenizer.h"
@@ -48,6 +48,7 @@ emb_tok_spec_free(EmbTokSpec *spec, const EmbAllocator *mem)
 		emb_release(mem, storage->added);
 		emb_release(mem, storage->sorted);
 		emb_release(mem, storage->scores);
+		emb_release(mem, storage->merges);
 		emb_release(mem, storage->charsmap);
 		emb_release(mem, storage);
 	}
@@ -150,6 +151,18 @@ emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id)
 	spec->pair = (EmbTokTemplate) {5, {cls, a, sep, b, sep_b}};
 }
 
+void
+emb_tok_spec_roberta_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id)
+{
+	EmbTokSlot	cls = {EMB_TOK_SLOT_SPECIAL, cls_id, 0};
+	EmbTokSlot	sep = {EMB_TOK_SLOT_SPECIAL, sep_id, 0};
+	EmbTokSlot	a = {EMB_TOK_SLOT_A, 0, 0};
+	EmbTokSlot	b = {EMB_TOK_SLOT_B, 0, 0};
+
+	spec->single = (EmbTokTemplate) {3, {cls, a, sep}};
+	spec->pair = (EmbTokTemplate) {6, {cls, a, sep, sep, b, sep}};
+}
+
 /* ------------------------------------------------------------ components */
 
 EmbStatus
@@ -232,9 +245,8 @@ read_pre_tokenizer(const EmbJson *doc, EmbError *err)
 	return status;
 }
 
-/* "model.vocab", an object of piece -> id. */
-static EmbStatus
-read_vocab(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+EmbStatus
+emb_tok_read_vocab(const char *file, const char *name, const json_t *vocab, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
 	EmbTokStorage *storage = spec->storage;
 	json_int_t	max_id = -1;
@@ -242,21 +254,21 @@ read_vocab(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Emb
 	json_t	   *value;
 
 	if (!json_is_object(vocab))
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"model.vocab\" is not an object", doc->file);
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not an object", file, name);
 	if (json_object_size(vocab) > EMB_TOK_MAX_VOCAB)
-		return emb_error(err, EMB_ERR_LIMIT, "%s: \"model.vocab\" has %zu entries, more than %d",
-						 doc->file, json_object_size(vocab), EMB_TOK_MAX_VOCAB);
+		return emb_error(err, EMB_ERR_LIMIT, "%s: \"%s\" has %zu entries, more than %d",
+						 file, name, json_object_size(vocab), EMB_TOK_MAX_VOCAB);
 	json_object_foreach((json_t *) vocab, key, value)
 	{
 		if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= EMB_TOK_MAX_VOCAB)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of vocabulary entry \"%.*s\" is not an integer in 0..%d",
-							 doc->file, EMB_TOK_SHOW(key), EMB_TOK_MAX_VOCAB - 1);
+							 file, EMB_TOK_SHOW(key), EMB_TOK_MAX_VOCAB - 1);
 		if (json_integer_value(value) > max_id)
 			max_id = json_integer_value(value);
 	}
 	storage->pieces = emb_alloc_zero(mem, (size_t) (max_id + 1), sizeof(EmbTokPiece));
 	if (storage->pieces == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s (%lld pieces)", doc->file, (long long) max_id + 1);
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s (%lld pieces)", file, (long long) max_id + 1);
 	spec->pieces = storage->pieces;
 	spec->n_vocab = (int32_t) (max_id + 1);
 	json_object_foreach((json_t *) vocab, key, value)
@@ -268,7 +280,7 @@ read_vocab(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Emb
 			continue;
 		if (piece->text != NULL)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: vocabulary entries \"%.*s\" and \"%.*s\" share id %lld",
-							 doc->file, EMB_TOK_SHOW(piece->text), EMB_TOK_SHOW(key), (long long) json_integer_value(value));
+							 file, EMB_TOK_SHOW(piece->text), EMB_TOK_SHOW(key), (long long) json_integer_value(value));
 		*piece = (EmbTokPiece) {key, (uint32_t) strlen(key)};
 	}
 	storage->vocab = vocab;
@@ -289,7 +301,7 @@ read_wordpiece(const EmbJson *doc, const json_t *obj, const EmbAllocator *mem, E
 		(status = emb_tok_require(doc, obj, "model", "max_input_chars_per_word", err)) != EMB_OK ||
 		(status = emb_json_get_int(doc, obj, "max_input_chars_per_word", 0, INT32_MAX, &max_chars, err)) != EMB_OK ||
 		(status = emb_tok_require(doc, obj, "model", "vocab", err)) != EMB_OK ||
-		(status = read_vocab(doc, json_object_get(obj, "vocab"), mem, spec, err)) != EMB_OK)
+		(status = emb_tok_read_vocab(doc->file, "model.vocab", json_object_get(obj, "vocab"), mem, spec, err)) != EMB_OK)
 		return status;
 	spec->continuing_prefix = (EmbTokPiece) {prefix, (uint32_t) strlen(prefix)};
 	spec->max_chars_per_word = (int32_t) max_chars;
@@ -303,18 +315,22 @@ read_wordpiece(const EmbJson *doc, const json_t *obj, const EmbAllocator *mem, E
 static EmbStatus
 read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	static const char wanted[] = "WordPiece or Unigram";
+	static const char wanted[] = "WordPiece, Unigram or BPE";
 	const json_t *obj;
 	const char *type;
 	EmbStatus	status = emb_tok_get_component(doc, "model", wanted, &obj, &type, err);
 
 	if (status != EMB_OK)
 		return status;
-	/* Files of before 2021 have no type; these keys are WordPiece's and Unigram's own. */
+	/* Files of before 2021 have no type; these keys are each model's own. */
 	if (type == NULL && json_object_get(obj, "max_input_chars_per_word") != NULL)
 		type = "WordPiece";
 	if (type == NULL && json_object_get(obj, "unk_id") != NULL)
 		type = "Unigram";
+	if (type == NULL && json_object_get(obj, "merges") != NULL)
+		type = "BPE";
+	if (type != NULL && strcmp(type, "BPE") == 0)
+		return emb_tok_read_bpe(doc, obj, mem, spec, err);
 	if (type != NULL && strcmp(type, "Unigram") == 0)
 		return emb_tok_read_unigram(doc, obj, mem, spec, err);
 	if (type == NULL || strcmp(type, "WordPiece") != 0)
@@ -472,31 +488,77 @@ read_token_pair(const EmbJson *doc, const json_t *obj, const char *key, int32_t 
 	return EMB_OK;
 }
 
-static EmbStatus
-read_post_processor(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
+/* What adds nothing to the texts, in the library's way with pairs. */
+static void
+plain_templates(EmbTokSpec *spec)
 {
-	static const char wanted[] = "TemplateProcessing or BertProcessing";
-	const json_t *obj;
-	const char *type;
-	EmbStatus	status = emb_tok_get_component(doc, "post_processor", wanted, &obj, &type, err);
+	EmbTokSlot	a = {EMB_TOK_SLOT_A, 0, 0};
+	EmbTokSlot	b = {EMB_TOK_SLOT_B, 0, 1};
 
-	if (status != EMB_OK)
-		return status;
-	if (type != NULL && strcmp(type, "BertProcessing") == 0)
+	spec->single = (EmbTokTemplate) {1, {a}};
+	spec->pair = (EmbTokTemplate) {2, {a, b}};
+}
+
+/* One post-processor; *n counts those that add tokens. */
+static EmbStatus
+read_processor(const EmbJson *doc, const json_t *obj, const char *type, int *n, EmbTokSpec *spec, EmbError *err)
+{
+	static const char wanted[] = "TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel and a Sequence of them";
+	int32_t		cls_id = 0,
+				sep_id = 0;
+	EmbStatus	status;
+
+	/* It moves offsets only. */
+	if (type != NULL && strcmp(type, "ByteLevel") == 0)
+		return EMB_OK;
+	if ((*n)++ > 0)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"post_processor\" has several processors that add tokens, only one is supported",
+						 doc->file);
+	if (type != NULL && (strcmp(type, "BertProcessing") == 0 || strcmp(type, "RobertaProcessing") == 0))
 	{
-		int32_t		cls_id = 0,
-					sep_id = 0;
-
-		if ((status = read_token_pair(doc, obj, "cls", &cls_id, err)) == EMB_OK &&
-			(status = read_token_pair(doc, obj, "sep", &sep_id, err)) == EMB_OK)
+		if ((status = read_token_pair(doc, obj, "cls", &cls_id, err)) != EMB_OK ||
+			(status = read_token_pair(doc, obj, "sep", &sep_id, err)) != EMB_OK)
+			return status;
+		if (type[0] == 'B')
 			emb_tok_spec_bert_templates(spec, cls_id, sep_id);
-		return status;
+		else
+			emb_tok_spec_roberta_templates(spec, cls_id, sep_id);
+		return EMB_OK;
 	}
 	if (type == NULL || strcmp(type, "TemplateProcessing") != 0)
 		return emb_tok_refuse_component(doc, "post_processor", type, wanted, err);
+	spec->single = spec->pair = (EmbTokTemplate) {0};
 	status = read_template(doc, obj, "single", 0, &spec->single, err);
-	if (status == EMB_OK)
-		status = read_template(doc, obj, "pair", 1, &spec->pair, err);
+	return status != EMB_OK ? status : read_template(doc, obj, "pair", 1, &spec->pair, err);
+}
+
+static EmbStatus
+read_post_processor(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
+{
+	const json_t *obj = json_object_get(doc->root, "post_processor");
+	const json_t *list = json_object_get(obj, "processors");
+	const char *type = NULL;
+	int			n = 0;
+	EmbStatus	status;
+
+	plain_templates(spec);
+	if (obj == NULL || json_is_null(obj))
+		return EMB_OK;
+	if ((status = emb_tok_get_component(doc, "post_processor", "an object", &obj, &type, err)) != EMB_OK)
+		return status;
+	if (type == NULL || strcmp(type, "Sequence") != 0)
+		return read_processor(doc, obj, type, &n, spec, err);
+	if (!json_is_array(list))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: a Sequence of \"post_processor\" has no list of processors", doc->file);
+	for (size_t i = 0; i < json_array_size(list) && status == EMB_OK; i++)
+	{
+		obj = json_array_get(list, i);
+		type = NULL;
+		if (!json_is_object(obj))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: a processor of \"post_processor\" is not an object", doc->file);
+		if ((status = emb_json_get_string(doc, obj, "type", &type, err)) == EMB_OK)
+			status = read_processor(doc, obj, type, &n, spec, err);
+	}
 	return status;
 }
 
@@ -590,6 +652,8 @@ emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *st
 		status = import_json_dir(dir, mem, stop, spec, err);
 	else if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_FILE))
 		status = emb_import_sentencepiece_dir(dir, mem, spec, err);
+	else if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_BPE_VOCAB_FILE))
+		status = emb_import_bpe_dir(dir, mem, spec, err);
 	else
 		status = emb_import_vocab_dir(dir, mem, spec, err);
 	if (status == EMB_OK)

@@ -1,6 +1,6 @@
 /*
  * hf_tokenizer_spec.h
- *		What hf_tokenizer.c, hf_unigram.c, hf_vocab.c and sentencepiece.c share:
+ *		What hf_tokenizer.c, hf_unigram.c, hf_bpe.c, hf_vocab.c and sentencepiece.c share:
  *		filling an EmbTokSpec.
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_SPEC_H
@@ -22,11 +22,12 @@ typedef struct EmbTokStorage
 	EmbJson		docs[EMB_TOK_STORAGE_DOCS]; /* strings are borrowed from them */
 	char	   *text;			/* vocab.txt, and pieces point into it */
 	EmbTokPiece *pieces;
+	EmbTokMerge *merges;
 	EmbTokAdded *added;			/* [added_capacity] */
 	int			added_capacity;
 	int32_t    *sorted;			/* [n_sorted] ids by text, unless vocab is set */
 	int32_t		n_sorted;
-	const json_t *vocab;		/* tokenizer.json of WordPiece: "model.vocab" */
+	const json_t *vocab;		/* tokenizer.json of WordPiece and BPE: "model.vocab"; vocab.json */
 	double	   *scores;			/* Unigram: [n_vocab] */
 	uint8_t    *charsmap;
 	const EmbStop *stop;
@@ -81,8 +82,13 @@ extern EmbStatus emb_tok_spec_check_class(const EmbTokSpec *spec, const char *co
 extern EmbStatus emb_tok_spec_add_companions(EmbTokSpec *spec, const char *file, const EmbTokRole roles[EMB_TOK_N_ROLES],
 											 int32_t ids[EMB_TOK_N_ROLES], const EmbAllocator *mem, EmbError *err);
 
-/* Unigram in place of the BERT defaults. */
+/* An object of piece -> id becomes the vocabulary; it must live as long as spec. key: for messages. */
+extern EmbStatus emb_tok_read_vocab(const char *file, const char *key, const json_t *vocab, const EmbAllocator *mem,
+									EmbTokSpec *spec, EmbError *err);
+
+/* Unigram or BPE in place of the BERT defaults. */
 extern void emb_tok_spec_make_unigram(EmbTokSpec *spec);
+extern void emb_tok_spec_make_bpe(EmbTokSpec *spec);
 
 /* That no run of unknown characters is in the vocabulary, and what the library makes of it does not matter. */
 extern EmbStatus emb_tok_spec_check_unknown(const char *file, const EmbTokSpec *spec, EmbError *err);
@@ -106,10 +112,26 @@ extern EmbStatus emb_tok_refuse_component(const EmbJson *doc, const char *key, c
 extern EmbStatus emb_tok_read_unigram(const EmbJson *doc, const json_t *model, const EmbAllocator *mem,
 									  EmbTokSpec *spec, EmbError *err);
 
+/* The normalizer of Unigram or BPE: steps. */
+extern EmbStatus emb_tok_read_steps(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
+
+/* model of type BPE, the normalizer and the pre-tokenizer. */
+extern EmbStatus emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const EmbAllocator *mem,
+								  EmbTokSpec *spec, EmbError *err);
+
+/* <s> A </s> and <s> A </s> </s> B </s>, all of type 0. */
+extern void emb_tok_spec_roberta_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id);
+
 /* [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
 extern void emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id);
 
-/* sentencepiece.bpe.model or vocab.txt, and the configuration beside it. */
+/* vocab.json and merges.txt, as RoBERTa has them. */
+#define EMB_TOK_BPE_VOCAB_FILE	"vocab.json"
+#define EMB_TOK_BPE_MERGES_FILE	"merges.txt"
+#define EMB_TOK_BPE_VOCAB_DOC	3	/* of EmbTokStorage.docs */
+
+/* What of it a directory has, sentencepiece.bpe.model, or vocab.txt, and the configuration beside it. */
+extern EmbStatus emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 

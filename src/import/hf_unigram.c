@@ -421,7 +421,7 @@ add_step(const EmbJson *doc, EmbTokSpec *spec, EmbTokStepKind kind, uint32_t arg
 static EmbStatus
 read_step(const EmbJson *doc, const json_t *obj, int depth, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	static const char wanted[] = "Precompiled, Strip, Replace, Lowercase and a Sequence of them";
+	static const char wanted[] = "Precompiled, NFC, Strip, Replace, Lowercase and a Sequence of them";
 	const json_t *list = json_object_get(obj, "normalizers");
 	const char *type = NULL;
 	bool		left = false,
@@ -460,7 +460,22 @@ read_step(const EmbJson *doc, const json_t *obj, int depth, const EmbAllocator *
 	}
 	if (type != NULL && strcmp(type, "Lowercase") == 0)
 		return add_step(doc, spec, EMB_TOK_STEP_LOWERCASE, 0, err);
+	if (type != NULL && strcmp(type, "NFC") == 0)
+	{
+		if (spec->n_steps > 0)
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: NFC is step %d of \"normalizer\", only the first step may be NFC",
+							 doc->file, spec->n_steps + 1);
+		return add_step(doc, spec, EMB_TOK_STEP_NFC, 0, err);
+	}
 	return emb_tok_refuse_component(doc, "normalizer", type, wanted, err);
+}
+
+EmbStatus
+emb_tok_read_steps(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	const json_t *normalizer = json_object_get(doc->root, "normalizer");
+
+	return normalizer == NULL || json_is_null(normalizer) ? EMB_OK : read_step(doc, normalizer, 0, mem, spec, err);
 }
 
 /* --------------------------------------------------------- pre-tokenizer */
@@ -553,11 +568,10 @@ emb_tok_spec_make_unigram(EmbTokSpec *spec)
 EmbStatus
 emb_tok_read_unigram(const EmbJson *doc, const json_t *model, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	const json_t *normalizer = json_object_get(doc->root, "normalizer");
 	EmbStatus	status = read_unigram_model(doc, model, mem, spec, err);
 
 	emb_tok_spec_make_unigram(spec);
-	if (status == EMB_OK && normalizer != NULL && !json_is_null(normalizer))
-		status = read_step(doc, normalizer, 0, mem, spec, err);
+	if (status == EMB_OK)
+		status = emb_tok_read_steps(doc, mem, spec, err);
 	return status != EMB_OK ? status : read_splitting(doc, spec, err);
 }

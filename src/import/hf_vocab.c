@@ -453,7 +453,7 @@ emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec,
 	memset(spec, 0, sizeof(EmbTokSpec));
 	if (!emb_file_exists(dir, VOCAB_FILE))
 	{
-		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt nor " EMB_TOK_SPM_FILE,
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt nor " EMB_TOK_SPM_FILE " nor " EMB_TOK_BPE_VOCAB_FILE,
 				  emb_json_clip(dir, 300), dir);
 		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Put the model's tokenizer.json beside its config.json");
 	}

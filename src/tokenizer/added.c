@@ -382,7 +382,7 @@ take_window(EmbTokEncoder *e, const EmbTokBlockAdded *added, uint32_t n)
 }
 
 /*
- * At white space, where it counts (SentencePiece) and some token has lstrip:
+ * At white space, where it counts (all but BERT) and some token has lstrip:
  * whether such a token follows this run of it and eats it. The run may be
  * longer than the window; it is read ahead once.
  */
@@ -439,7 +439,7 @@ eat_space(EmbTokEncoder *e, uint32_t cp, bool *eaten)
 	uint32_t	flags = e->tok->header->flags;
 
 	*eaten = false;
-	if (e->tok->header->model != EMB_TOK_UNIGRAM)
+	if (e->tok->header->model == EMB_TOK_WORDPIECE)
 		return EMB_TOK_CHAR;
 	if (!is_space(cp))
 	{

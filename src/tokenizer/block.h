@@ -5,13 +5,18 @@
  * A block is a header and tables behind it, little endian, position
  * independent, each table aligned to 64 bytes from the start of the block:
  *
- *	pieces		units and values of the trie of the vocabulary; value = token id
+ *	pieces		units and values of the trie of the vocabulary; value = token id;
+ *				of BPE: by bytes, those that the merges lead to
  *	raw			... of added tokens matched in the raw text; value = index in added
  *	normalized	... of added tokens matched after normalization, likewise
  *	added		EmbTokBlockAdded[n_added]
  *	scores		f64[n_scores], of Unigram: by token id
  *	map			units of the double array (Darts-clone's u32) of a precompiled_charsmap
  *	map_text	its replacements, each ended by a zero byte
+ *	bytes		i32[256], of BPE: the id of each byte, -1 where it is dropped
+ *	pairs		EmbTokBlockPair[1 << pairs_bits], a hash table: what becomes of two ids
+ *	words		two hash tables, of words that are one id: EmbTokBlockWord[1 <<
+ *				words_bits[0]], EmbTokBlockLongWord[1 << words_bits[1]]
  *
  * Continuing pieces ("##ing") need no trie of their own: prefix_node is where
  * the prefix leads in the trie of the vocabulary.
@@ -36,6 +41,9 @@
 /* Unigram: what is kept of a word while its cut is open, and the longest piece. */
 #define EMB_TOK_OPEN_BYTES		2048
 #define EMB_TOK_MAX_UNIGRAM_BYTES	512
+/* BPE: the longest piece in bytes, on the stack of the encoder several times. */
+#define EMB_TOK_MAX_BPE_BYTES	1024
+#define EMB_TOK_MAX_HASH_BITS	24
 /* Units of a character map come in blocks of so many. */
 #define EMB_TOK_MAP_BLOCK		256
 
@@ -48,7 +56,8 @@
 #define EMB_TOK_SPLIT_SPACES	0x20
 #define EMB_TOK_SPLIT_META		0x40
 #define EMB_TOK_NORMALIZED_LSTRIP	0x80	/* some token of the normalized trie has lstrip, and spaces count */
-#define EMB_TOK_FLAGS_ALL		0xFF
+#define EMB_TOK_PREFIX_SPACE	0x100
+#define EMB_TOK_FLAGS_ALL		0x1FF
 
 /* EmbTokBlockAdded.flags */
 #define EMB_TOK_SINGLE_WORD		0x01
@@ -86,6 +95,41 @@ typedef struct EmbTokBlockTrie
 static_assert(sizeof(EmbTokBlockTrie) == 24, "EmbTokBlockTrie is an on-disk structure");
 
 /*
+ * 0 u32 left, 4 u32 right, 8 u32 rank (EMB_TOK_NO_RANK: a free slot), 12 i32 id.
+ * Slots are probed upwards, from emb_tok_hash_pair (encode.h) on, around the end.
+ */
+typedef struct EmbTokBlockPair
+{
+	uint32_t	left;
+	uint32_t	right;
+	uint32_t	rank;
+	int32_t		id;
+} EmbTokBlockPair;
+
+static_assert(sizeof(EmbTokBlockPair) == 16, "EmbTokBlockPair is an on-disk structure");
+
+#define EMB_TOK_NO_RANK			0xFFFFFFFFu
+
+/* Words of 1 to 12 and of 13 to 28 bytes, zeros behind; id -1: a free slot. Found as pairs are. */
+#define EMB_TOK_WORD_BYTES		12
+#define EMB_TOK_LONG_WORD_BYTES	28
+
+typedef struct EmbTokBlockWord
+{
+	uint8_t		text[EMB_TOK_WORD_BYTES];
+	int32_t		id;
+} EmbTokBlockWord;
+
+typedef struct EmbTokBlockLongWord
+{
+	uint8_t		text[EMB_TOK_LONG_WORD_BYTES];
+	int32_t		id;
+} EmbTokBlockLongWord;
+
+static_assert(sizeof(EmbTokBlockWord) == 16, "EmbTokBlockWord is an on-disk structure");
+static_assert(sizeof(EmbTokBlockLongWord) == 32, "EmbTokBlockLongWord is an on-disk structure");
+
+/*
  *	  0	magic			  8	version			 12	model			 16	unicode_version
  *	 20	flags			 24	size_bytes		 32	n_vocab			 36	unk_id
  *	 40	max_word_chars	 44	prefix_node		 48	n_added			 52	normalized_max
@@ -93,7 +137,8 @@ static_assert(sizeof(EmbTokBlockTrie) == 24, "EmbTokBlockTrie is an on-disk stru
  *	528	unk_score		536	scores_offset	544	map_offset		552	map_text_offset
  *	560	n_scores		564	n_map_units		568	n_map_text		572	max_piece
  *	576	meta			580	prepend			584	n_steps			588	steps[6]
- *	636	reserved
+ *	636	pattern			640	pairs_offset	648	words_offset[2]	664	bytes_offset
+ *	672	pairs_bits		676	words_bits[2]	684	reserved
  */
 typedef struct EmbTokBlockHeader
 {
@@ -127,7 +172,15 @@ typedef struct EmbTokBlockHeader
 	uint32_t	prepend;		/* EmbTokPrepend */
 	uint32_t	n_steps;
 	EmbTokStep	steps[EMB_TOK_MAX_STEPS];
-	uint8_t		reserved[68];
+
+	/* BPE, which has steps and max_piece, too; zero otherwise */
+	uint32_t	pattern;		/* EmbTokPattern */
+	uint64_t	pairs_offset;
+	uint64_t	words_offset[2];
+	uint64_t	bytes_offset;
+	uint32_t	pairs_bits;
+	uint32_t	words_bits[2];
+	uint8_t		reserved[20];
 } EmbTokBlockHeader;
 
 static_assert(sizeof(EmbTokStep) == 8, "EmbTokStep is an on-disk structure");
@@ -142,6 +195,16 @@ static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk
 #define EMB_TOK_FAST_PUNCT		2
 #define EMB_TOK_FAST_SPACE		3
 
+/* What a byte of text is to BPE's pattern; characters of several bytes are looked up. */
+#define EMB_TOK_IS_LETTER		1
+#define EMB_TOK_IS_NUMBER		2
+#define EMB_TOK_IS_SPACE		3
+#define EMB_TOK_IS_OTHER		4
+#define EMB_TOK_IS_MULTIBYTE	5
+#define EMB_TOK_IS_END			6
+#define EMB_TOK_IS_KIND			0x0F
+#define EMB_TOK_IS_SLOW			0x80	/* an added token may start here */
+
 struct EmbTokenizer
 {
 	EmbAllocator mem;
@@ -153,6 +216,13 @@ struct EmbTokenizer
 	const double *scores;		/* [n_scores] */
 	const uint32_t *map;		/* [n_map_units] */
 	const uint8_t *map_text;	/* [n_map_text] */
+	const EmbTokBlockPair *pairs;	/* [1 << pairs_bits] */
+	const EmbTokBlockWord *words;	/* [1 << words_bits[0]] */
+	const EmbTokBlockLongWord *long_words;	/* [1 << words_bits[1]] */
+	const int32_t *bytes;		/* [256] */
+	bool		drops;			/* some byte is dropped */
+	bool		composes;		/* the first step is NFC */
+	bool		plain;			/* no other step */
 	int			n_special[2];	/* special slots of the templates */
 	uint8_t		fast[256];
 	bool		raw_first[256]; /* whether a raw added token starts with the byte */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "tokenizer/build_bpe.h"
 #include "tokenizer/encode.h"
 
 typedef struct Build
@@ -16,6 +17,7 @@ typedef struct Build
 	EmbTrieBuilt tries[3];		/* pieces, raw, normalized */
 	EmbTokBlockAdded *added;	/* [spec->n_added] */
 	uint8_t    *normalized;		/* [spec->n_added, EMB_TOK_MAX_ADDED_BYTES] contents after normalization */
+	EmbTokBuiltBpe bpe;
 	uint32_t   *map;			/* [header.n_map_units] of spec->charsmap */
 	const uint8_t *map_text;	/* [header.n_map_text] in spec->charsmap */
 	bool		normalized_strips;	/* some token matched after normalization has lstrip or rstrip */
@@ -71,12 +73,12 @@ split_charsmap(Build *b)
 	return EMB_OK;
 }
 
+/* Of Unigram and BPE. */
 static EmbStatus
-fill_unigram(Build *b)
+fill_steps(Build *b)
 {
 	const EmbTokSpec *spec = b->spec;
 	EmbTokBlockHeader *h = &b->header;
-	double		min = INFINITY;
 
 	if (spec->n_steps < 0 || spec->n_steps + spec->lowercase > EMB_TOK_MAX_STEPS)
 		return emb_error(b->err, EMB_ERR_LIMIT, "the normalizer has %d steps, more than %d",
@@ -85,6 +87,32 @@ fill_unigram(Build *b)
 		h->steps[h->n_steps++].kind = EMB_TOK_STEP_LOWERCASE;
 	memcpy(h->steps + h->n_steps, spec->steps, (size_t) spec->n_steps * sizeof(EmbTokStep));
 	h->n_steps += (uint32_t) spec->n_steps;
+	return spec->charsmap.len > 0 ? split_charsmap(b) : EMB_OK;
+}
+
+static void
+fill_bpe(Build *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	EmbTokBlockHeader *h = &b->header;
+
+	h->flags |= spec->prefix_space ? EMB_TOK_PREFIX_SPACE : 0;
+	h->prefix_node = EMB_TRIE_NONE;
+	h->pattern = spec->pattern;
+	h->unk_id = spec->unk_id >= 0 ? spec->unk_id : 0;
+	h->max_piece = b->bpe.max_piece;
+	h->pairs_bits = b->bpe.pairs_bits;
+	h->words_bits[0] = b->bpe.words_bits[0];
+	h->words_bits[1] = b->bpe.words_bits[1];
+}
+
+static EmbStatus
+fill_unigram(Build *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	EmbTokBlockHeader *h = &b->header;
+	double		min = INFINITY;
+
 	h->flags |= (spec->split_spaces ? EMB_TOK_SPLIT_SPACES : 0) | (spec->split_meta ? EMB_TOK_SPLIT_META : 0);
 	h->meta = spec->meta;
 	h->prepend = spec->prepend;
@@ -99,7 +127,7 @@ fill_unigram(Build *b)
 			h->max_piece = spec->pieces[id].len;
 	}
 	h->unk_score = min - EMB_TOK_UNK_PENALTY;
-	return spec->charsmap.len > 0 ? split_charsmap(b) : EMB_OK;
+	return fill_steps(b);
 }
 
 static EmbStatus
@@ -108,7 +136,7 @@ fill_header(Build *b)
 	const EmbTokSpec *spec = b->spec;
 	EmbTokBlockHeader *h = &b->header;
 
-	if (spec->model != EMB_TOK_WORDPIECE && spec->model != EMB_TOK_UNIGRAM)
+	if (spec->model < EMB_TOK_WORDPIECE || spec->model > EMB_TOK_BPE)
 		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "tokenizer kind %d is not supported", spec->model);
 	if (spec->n_vocab < 1 || spec->n_vocab > EMB_TOK_MAX_PIECES)
 		return emb_error(b->err, EMB_ERR_LIMIT, "the vocabulary has %d pieces, outside 1..%d",
@@ -136,7 +164,7 @@ fill_header(Build *b)
 	h->n_added = (uint32_t) spec->n_added;
 	copy_template(h, 0, &spec->single);
 	copy_template(h, 1, &spec->pair);
-	return spec->model == EMB_TOK_UNIGRAM ? fill_unigram(b) : EMB_OK;
+	return spec->model == EMB_TOK_UNIGRAM ? fill_unigram(b) : spec->model == EMB_TOK_BPE ? fill_steps(b) : EMB_OK;
 }
 
 static EmbStatus
@@ -160,6 +188,15 @@ build_pieces(Build *b)
 	}
 	if (status == EMB_OK && n_keys == 0)
 		status = emb_error(b->err, EMB_ERR_FORMAT, "the vocabulary is empty");
+	if (spec->model == EMB_TOK_BPE)
+	{
+		if (status == EMB_OK)
+			status = emb_tok_build_bpe(spec, b->mem, &b->bpe, b->err);
+		b->tries[0] = b->bpe.pieces;
+		fill_bpe(b);
+		emb_release(b->mem, keys);
+		return status;
+	}
 	if (status == EMB_OK)
 		status = emb_trie_build(keys, n_keys, b->mem, b->spec->stop, &b->tries[0], b->err);
 	if (status == EMB_OK)
@@ -253,7 +290,7 @@ add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *n
 	/* The library then finds it between any two characters, and words fall apart. */
 	if (key.len == 0)
 		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "added token %d (id %d) is empty after normalization", i, added->id);
-	if (b->spec->model == EMB_TOK_UNIGRAM)
+	if (b->spec->model != EMB_TOK_WORDPIECE)
 	{
 		if (added->lstrip)
 			b->header.flags |= EMB_TOK_NORMALIZED_LSTRIP;
@@ -332,6 +369,13 @@ write_block(Build *b, void **block, size_t *size)
 		h->map_offset = reserve(&at, (uint64_t) h->n_map_units * sizeof(uint32_t));
 		h->map_text_offset = reserve(&at, h->n_map_text);
 	}
+	if (h->model == EMB_TOK_BPE)
+	{
+		h->bytes_offset = reserve(&at, sizeof(b->bpe.bytes));
+		h->pairs_offset = reserve(&at, sizeof(EmbTokBlockPair) << h->pairs_bits);
+		h->words_offset[0] = reserve(&at, sizeof(EmbTokBlockWord) << h->words_bits[0]);
+		h->words_offset[1] = reserve(&at, sizeof(EmbTokBlockLongWord) << h->words_bits[1]);
+	}
 	h->size_bytes = at;
 	out = emb_alloc_zero(b->mem, 1, at);
 	if (out == NULL)
@@ -349,6 +393,13 @@ write_block(Build *b, void **block, size_t *size)
 		copy_table(out, h->scores_offset, b->spec->scores, h->n_scores * sizeof(double));
 		copy_table(out, h->map_offset, b->map, h->n_map_units * sizeof(uint32_t));
 		copy_table(out, h->map_text_offset, b->map_text, h->n_map_text);
+	}
+	if (h->model == EMB_TOK_BPE)
+	{
+		copy_table(out, h->bytes_offset, b->bpe.bytes, sizeof(b->bpe.bytes));
+		copy_table(out, h->pairs_offset, b->bpe.pairs, sizeof(EmbTokBlockPair) << h->pairs_bits);
+		copy_table(out, h->words_offset[0], b->bpe.words, sizeof(EmbTokBlockWord) << h->words_bits[0]);
+		copy_table(out, h->words_offset[1], b->bpe.long_words, sizeof(EmbTokBlockLongWord) << h->words_bits[1]);
 	}
 	*block = out;
 	*size = at;
@@ -389,5 +440,6 @@ emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem, void **block, siz
 	emb_release(mem, b.added);
 	emb_release(mem, b.normalized);
 	emb_release(mem, b.map);
+	emb_tok_free_bpe(&b.bpe, mem);
 	return status;
 }

@@ -4,13 +4,14 @@
  *
  *		raw			characters of the text, cut where an added token matches (added.c)
  *		normalized	of BERT: cleaned, spaced, decomposed, stripped, lowercased (normalize.c);
- *					of SentencePiece: a list of steps (steps.c, precompiled.c)
+ *					of the others: a list of steps (steps.c, precompiled.c, compose.c)
  *		matched		cut again where an added token matches the normalized text (added.c)
- *		words		split at spaces and punctuation (pretokenize.c) or where a
- *					word begins (metaspace.c)
- *		ids			longest pieces first (wordpiece.c) or likeliest pieces (unigram.c)
+ *		words		split at spaces and punctuation (pretokenize.c), where a
+ *					word begins (metaspace.c) or by a pattern (bytelevel.c)
+ *		ids			longest pieces first (wordpiece.c), likeliest pieces (unigram.c)
+ *					or pieces merged in the order of training (bpe.c)
  *
- * Nothing is allocated but what unigram.c says; what must be kept of the text
+ * Nothing is allocated but what unigram.c and bpe.c say; what must be kept of the text
  * is bounded by the longest word and the longest added token. Every position
  * of the text is read a bounded number of times.
  */
@@ -55,6 +56,36 @@ typedef struct EmbTokStepPlace
 	uint32_t	lower[EMB_UNI_LOWER_MAX];
 } EmbTokStepPlace;
 
+#define EMB_TOK_MARKS_MAX	32	/* a longer run of them is read once per class */
+
+/* The text decomposed: what is left of the character before raw. */
+typedef struct EmbTokForm
+{
+	EmbTokRaw	raw;
+	uint8_t		next;
+	uint8_t		n_codes;
+	uint32_t	codes[EMB_UNI_DECOMPOSED_MAX];
+} EmbTokForm;
+
+/* Where NFC stands; the raw place itself is EmbTokPlace.raw. Zero: between two characters. */
+typedef struct EmbTokCompose
+{
+	uint8_t		next_out;		/* of what is composed: still to give */
+	uint8_t		n_out;
+	uint8_t		next;			/* of the character before raw, decomposed: still to compose */
+	uint8_t		n_codes;
+	uint32_t	codes[EMB_UNI_DECOMPOSED_MAX];
+	uint32_t	out[1 + EMB_TOK_MARKS_MAX];
+
+	bool		ordering;		/* a long run of marks is read once per class */
+	uint8_t		order_now;
+	uint8_t		n_removed;		/* ... without the first marks of these classes, which are composed */
+	uint8_t		skip;			/* ... of this class */
+	uint8_t		removed[EMB_UNI_DECOMPOSED_MAX];
+	uint64_t	orders_left;
+	EmbTokForm	run_start;
+} EmbTokCompose;
+
 /*
  * A place in the normalized text, but for BERT's ordering and lowercase. BERT:
  * the raw place after a character, and what is left of that character.
@@ -70,7 +101,11 @@ typedef struct EmbTokPlace
 			uint8_t		n_codes;
 			uint32_t	codes[EMB_UNI_DECOMPOSED_MAX + 2];	/* with the two spaces around an ideograph */
 		};
-		EmbTokStepPlace steps[EMB_TOK_MAX_STEPS];
+		struct
+		{
+			EmbTokStepPlace steps[EMB_TOK_MAX_STEPS];
+			EmbTokCompose compose;
+		};
 	};
 } EmbTokPlace;
 
@@ -95,6 +130,23 @@ typedef struct EmbTokWay
 	int32_t		capacity;
 	bool		unknown;		/* its last id is the unknown token */
 } EmbTokWay;
+
+/* BPE: symbols of a long word, linked, and a heap of the pairs that may merge; bpe.c. */
+typedef struct EmbTokSymbols EmbTokSymbols;
+
+/* Where bytelevel.c stands in the pattern: what the bytes in run are. */
+typedef enum EmbTokRun
+{
+	EMB_TOK_RUN_NONE,			/* there are none */
+	EMB_TOK_RUN_LETTERS,
+	EMB_TOK_RUN_NUMBERS,
+	EMB_TOK_RUN_OTHERS,
+	EMB_TOK_RUN_LINE_ENDS,		/* others, and line ends behind */
+	EMB_TOK_RUN_SPACES,
+	EMB_TOK_RUN_OTHER,			/* one that may belong to the letters behind it */
+	EMB_TOK_RUN_QUOTE,			/* an apostrophe at the start of a word */
+	EMB_TOK_RUN_QUOTED			/* and r, v or l */
+} EmbTokRun;
 
 typedef struct EmbTokEncoder
 {
@@ -150,6 +202,19 @@ typedef struct EmbTokEncoder
 	int			n_ways;			/* 0: one way led to the entry, and its ids are given */
 	EmbTokWay  *ways;			/* [n_ways] */
 
+	/* bytelevel.c, bpe.c: n_word_bytes of a word, or of spaces, as far as no ids are given for them */
+	uint8_t    *run;			/* [run_size]; word until it is too short */
+	size_t		run_size;
+	EmbTokRun	run_kind;
+	int64_t		n_run;			/* characters; of spaces: behind the last line end */
+	size_t		run_held;		/* of spaces: where the last one starts */
+	bool		run_blank;		/* ... and that it is U+0020 */
+	size_t		run_line_end;	/* of spaces: behind the last line end, 0: there is none */
+	bool		run_parted;		/* ids were given for the start of this word */
+	size_t		part_at;		/* try to give ids again when so many bytes are kept */
+	size_t		read_to;		/* how far text was looked at */
+	EmbTokSymbols *symbols;		/* NULL until a word is long */
+
 	union
 	{
 		uint8_t		word[EMB_TOK_MAX_WORD_CHARS * EMB_UTF8_MAX_BYTES];
@@ -176,12 +241,16 @@ extern void emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, cons
  */
 extern EmbTokEvent emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit);
 
+extern void emb_tok_forget_run(EmbTokEncoder *e);
+
 /* After the last run, whatever it gave. */
 static inline void
 emb_tok_encoder_finish(EmbTokEncoder *e)
 {
 	if (e->ways != NULL)
 		emb_tok_forget_ways(e);
+	if (e->symbols != NULL || e->run != e->word)
+		emb_tok_forget_run(e);
 }
 
 extern EmbTokEvent emb_tok_next_raw(EmbTokEncoder *e, EmbTokRaw *at, uint32_t *cp);
@@ -211,7 +280,51 @@ extern bool emb_tok_steps_idle(const EmbTokEncoder *e);
 /* After text was read past the steps that none of them would have changed. */
 extern void emb_tok_steps_passed(EmbTokEncoder *e);
 
+/* compose.c: NFC of the raw text. */
+extern EmbTokEvent emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp);
+extern bool emb_tok_compose_idle(const EmbTokCompose *c);
+
 extern EmbTokEvent emb_tok_run_metaspace(EmbTokEncoder *e, int64_t limit);
+extern EmbTokEvent emb_tok_run_bytelevel(EmbTokEncoder *e, int64_t limit);
+
+/*
+ * bpe.c: a word of n > 0 bytes, to ids. part: e->run[0 .. n) and whatever may
+ * follow; gives the ids that are certain, if any, and forgets their text. rest:
+ * the last part. False: e->status is set.
+ */
+extern bool emb_tok_give_word(EmbTokEncoder *e, const uint8_t *word, size_t n);
+extern bool emb_tok_give_part(EmbTokEncoder *e, size_t n);
+extern bool emb_tok_give_rest(EmbTokEncoder *e, const uint8_t *word, size_t n);
+
+/* More than twice EMB_TOK_MAX_BPE_BYTES, several times to be worth it. */
+#define EMB_TOK_PART_BYTES	8192
+
+/* Building: the ids of the word; returns how many. ids has n places. n <= EMB_TOK_MAX_BPE_BYTES. */
+extern uint32_t emb_tok_merge_word(const EmbTokenizer *tok, const uint8_t *word, uint32_t n, uint32_t *ids);
+
+/* Where the look-up of a pair or word starts. */
+static inline uint32_t
+emb_tok_hash(uint64_t key, uint32_t bits)
+{
+	return (uint32_t) ((key * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - bits));
+}
+
+static inline uint32_t
+emb_tok_hash_pair(uint32_t left, uint32_t right, uint32_t bits)
+{
+	return emb_tok_hash((uint64_t) left << 32 | right, bits);
+}
+
+/* text: words of the table, zeros behind. */
+static inline uint32_t
+emb_tok_hash_word(const uint64_t *text, int n_words, uint32_t bits)
+{
+	uint64_t	key = text[0];
+
+	for (int i = 1; i < n_words; i++)
+		key = (key ^ key >> 29) * UINT64_C(0xBF58476D1CE4E5B9) + text[i];
+	return emb_tok_hash(key ^ key >> 32, bits);
+}
 
 /*
  * unigram.c: more of the word in e->open, n_word_bytes so far (there is room for

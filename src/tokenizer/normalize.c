@@ -131,7 +131,7 @@ emb_tok_next_normalized(EmbTokEncoder *e, uint32_t *cp)
 	uint32_t	flags = e->tok->header->flags;
 	EmbTokEvent event;
 
-	if (e->tok->header->model == EMB_TOK_UNIGRAM)
+	if (e->tok->header->model != EMB_TOK_WORDPIECE)
 		return emb_tok_next_step(e, &e->place, (int) e->tok->header->n_steps - 1, cp);
 	if (e->next_lower < e->n_lower)
 	{

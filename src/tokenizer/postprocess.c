@@ -104,7 +104,7 @@ emb_tok_count_up_to(const EmbTokenizer *tok, const char *text, size_t len, int64
 	if (event == EMB_TOK_FAIL)
 		return e.status;
 	*n_tokens = e.n_ids + tok->n_special[0];
-	*n_read = e.done ? len : e.place.raw.pos;
+	*n_read = e.done ? len : e.place.raw.pos > e.read_to ? e.place.raw.pos : e.read_to;
 	return EMB_OK;
 }
 

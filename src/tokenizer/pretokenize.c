@@ -42,6 +42,16 @@ emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text
 	e->unknown = false;
 	e->n_ways = 0;
 	e->ways = NULL;
+	e->run = e->word;
+	e->run_size = sizeof(e->word);
+	e->run_kind = EMB_TOK_RUN_NONE;
+	e->n_run = 0;
+	e->run_held = e->run_line_end = 0;
+	e->run_blank = false;
+	e->run_parted = false;
+	e->part_at = EMB_TOK_PART_BYTES;
+	e->read_to = 0;
+	e->symbols = NULL;
 }
 
 EmbTokEvent
@@ -166,6 +176,8 @@ emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit)
 
 	if (e->tok->header->model == EMB_TOK_UNIGRAM)
 		return emb_tok_run_metaspace(e, limit);
+	if (e->tok->header->model == EMB_TOK_BPE)
+		return emb_tok_run_bytelevel(e, limit);
 	while (e->n_ids <= limit)
 	{
 		uint32_t	cp = 0;

@@ -1,6 +1,6 @@
 /*
  * steps.c
- *		Normalization as SentencePiece models ask for it: a list of steps, each
+ *		Normalization as a list of steps (all but BERT's), each
  *		of which pulls code points from the one before. What a step must know
  *		of the text ahead it reads from a copy of the place.
  */
@@ -129,6 +129,8 @@ emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
 			return next_collapsed(e, at, step, s->arg, cp);
 		case EMB_TOK_STEP_LOWERCASE:
 			return next_lowered(e, at, step, cp);
+		case EMB_TOK_STEP_NFC:
+			return emb_tok_next_composed(e, at, cp);
 		default:
 			return emb_tok_corrupt(e);
 	}
@@ -148,7 +150,7 @@ emb_tok_steps_idle(const EmbTokEncoder *e)
 			(h->steps[i].kind == EMB_TOK_STEP_STRIP && !s->inside))
 			return false;
 	}
-	return true;
+	return emb_tok_compose_idle(&e->place.compose);
 }
 
 void

@@ -35,7 +35,7 @@ check_identity(const EmbTokBlockHeader *h, size_t size, EmbError *err)
 	if (h->version != EMB_TOK_BLOCK_VERSION)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "tokenizer section has version %u, this build reads version %d",
 						 h->version, EMB_TOK_BLOCK_VERSION);
-	if (h->model != EMB_TOK_WORDPIECE && h->model != EMB_TOK_UNIGRAM)
+	if (h->model < EMB_TOK_WORDPIECE || h->model > EMB_TOK_BPE)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "tokenizer section has a tokenizer of kind %u, unknown to this build",
 						 h->model);
 	if (h->unicode_version != EMB_UNI_VERSION)
@@ -113,6 +113,10 @@ check_steps(const EmbTokBlockHeader *h, EmbError *err)
 				break;
 			case EMB_TOK_STEP_LOWERCASE:
 				break;
+			case EMB_TOK_STEP_NFC:
+				if (i > 0)
+					return corrupt(err, "number of a step that must come first", i);
+				break;
 			default:
 				return corrupt(err, "kind of a step", step->kind);
 		}
@@ -120,10 +124,39 @@ check_steps(const EmbTokBlockHeader *h, EmbError *err)
 	return EMB_OK;
 }
 
+/* What only BPE has. */
+static EmbStatus
+check_bpe(const EmbTokBlockHeader *h, EmbError *err)
+{
+	static const size_t sizes[2] = {sizeof(EmbTokBlockWord), sizeof(EmbTokBlockLongWord)};
+
+	if (h->model != EMB_TOK_BPE)
+		return (h->pattern | h->pairs_bits | h->words_bits[0] | h->words_bits[1]) == 0 ? EMB_OK
+			: corrupt(err, "pattern of another tokenizer", h->pattern);
+	if (h->max_piece < 1 || h->max_piece > EMB_TOK_MAX_BPE_BYTES)
+		return corrupt(err, "max_piece", h->max_piece);
+	if (h->pattern >= EMB_TOK_N_PATTERNS)
+		return corrupt(err, "pattern", h->pattern);
+	if (h->pairs_bits < 1 || h->pairs_bits > EMB_TOK_MAX_HASH_BITS ||
+		!table_fits(h, h->pairs_offset, UINT64_C(1) << h->pairs_bits, sizeof(EmbTokBlockPair)))
+		return corrupt(err, "pairs_bits", h->pairs_bits);
+	for (int i = 0; i < 2; i++)
+		if (h->words_bits[i] < 1 || h->words_bits[i] > EMB_TOK_MAX_HASH_BITS ||
+			!table_fits(h, h->words_offset[i], UINT64_C(1) << h->words_bits[i], sizes[i]))
+			return corrupt(err, "words_bits", h->words_bits[i]);
+	if (!table_fits(h, h->bytes_offset, 256, sizeof(int32_t)))
+		return corrupt(err, "bytes_offset", (int64_t) h->bytes_offset);
+	if (h->n_scores + h->n_map_units + h->n_map_text > 0)
+		return corrupt(err, "size of tables of another tokenizer", h->n_scores);
+	return check_steps(h, err);
+}
+
 /* What only Unigram has. */
 static EmbStatus
 check_unigram(const EmbTokBlockHeader *h, EmbError *err)
 {
+	if (h->model == EMB_TOK_BPE)
+		return EMB_OK;
 	if (h->model != EMB_TOK_UNIGRAM)
 		return h->n_steps + h->n_scores + h->n_map_units + h->n_map_text == 0 ? EMB_OK
 			: corrupt(err, "size of tables of another tokenizer", h->n_scores);
@@ -176,6 +209,42 @@ check_templates(const EmbTokBlockHeader *h, EmbError *err)
 	return EMB_OK;
 }
 
+/* That all ids lie in the vocabulary, and that a look-up ends at a free slot. */
+static EmbStatus
+check_bpe_tables(const EmbTokenizer *tok, EmbError *err)
+{
+	const EmbTokBlockHeader *h = tok->header;
+	uint32_t	n_free[3] = {0, 0, 0};
+
+	for (int i = 0; i < 256; i++)
+		if (tok->bytes[i] < -1 || tok->bytes[i] >= h->n_vocab)
+			return corrupt(err, "id of a byte", tok->bytes[i]);
+	for (uint32_t i = 0; i < 1u << h->pairs_bits; i++)
+	{
+		const EmbTokBlockPair *pair = &tok->pairs[i];
+
+		n_free[0] += pair->rank == EMB_TOK_NO_RANK;
+		if (pair->rank != EMB_TOK_NO_RANK && (pair->id < 0 || pair->id >= h->n_vocab))
+			return corrupt(err, "id of a pair", pair->id);
+	}
+	for (uint32_t i = 0; i < 1u << h->words_bits[0]; i++)
+	{
+		n_free[1] += tok->words[i].id == -1;
+		if (tok->words[i].id < -1 || tok->words[i].id >= h->n_vocab)
+			return corrupt(err, "id of a word", tok->words[i].id);
+	}
+	for (uint32_t i = 0; i < 1u << h->words_bits[1]; i++)
+	{
+		n_free[2] += tok->long_words[i].id == -1;
+		if (tok->long_words[i].id < -1 || tok->long_words[i].id >= h->n_vocab)
+			return corrupt(err, "id of a long word", tok->long_words[i].id);
+	}
+	for (int i = 0; i < 3; i++)
+		if (n_free[i] == 0)
+			return corrupt(err, "number of a table without a free slot", i);
+	return EMB_OK;
+}
+
 static EmbStatus
 check_tables(const EmbTokenizer *tok, EmbError *err)
 {
@@ -196,6 +265,8 @@ check_tables(const EmbTokenizer *tok, EmbError *err)
 		status = emb_trie_check(&tok->pieces, trie_names[0], (int32_t) h->n_scores, err);
 	if (status == EMB_OK && h->n_map_units > 0)
 		status = emb_tok_map_check(tok, err);
+	if (status == EMB_OK && h->model == EMB_TOK_BPE)
+		status = check_bpe_tables(tok, err);
 	return status;
 }
 
@@ -248,6 +319,37 @@ fast_kind(const EmbTokenizer *tok, uint8_t c)
 	return lower[0] > EMB_TOK_FAST_SPACE && lower[0] < 0x80 ? (uint8_t) lower[0] : EMB_TOK_FAST_SLOW;
 }
 
+/* What a byte is to the pattern of BPE. */
+static uint8_t
+fast_kind_bpe(const EmbTokenizer *tok, int c)
+{
+	uint32_t	flags = emb_uni_record((uint32_t) c)->flags;
+	uint8_t		kind = c >= 0x80 ? EMB_TOK_IS_MULTIBYTE : flags & EMB_UNI_LETTER ? EMB_TOK_IS_LETTER
+		: flags & EMB_UNI_NUMBER ? EMB_TOK_IS_NUMBER : flags & EMB_UNI_SPACE ? EMB_TOK_IS_SPACE : EMB_TOK_IS_OTHER;
+
+	/* Many tokens of ModernBERT start with a space; bytelevel.c looks one further. */
+	return c == 0 || tok->raw_first[c] || (tok->normalized_first[c] && c != ' ') ? kind | EMB_TOK_IS_SLOW : kind;
+}
+
+/* Lays the tables of BPE over the block. */
+static void
+open_bpe(const char *block, EmbTokenizer *tok)
+{
+	const EmbTokBlockHeader *h = tok->header;
+
+	tok->bytes = (const int32_t *) (block + h->bytes_offset);
+	tok->pairs = (const EmbTokBlockPair *) (block + h->pairs_offset);
+	tok->words = (const EmbTokBlockWord *) (block + h->words_offset[0]);
+	tok->long_words = (const EmbTokBlockLongWord *) (block + h->words_offset[1]);
+	for (int c = 0; c < 256; c++)
+	{
+		tok->fast[c] = fast_kind_bpe(tok, c);
+		tok->drops |= tok->bytes[c] < 0;
+	}
+	tok->composes = h->n_steps > 0 && h->steps[0].kind == EMB_TOK_STEP_NFC;
+	tok->plain = h->n_steps == (tok->composes ? 1u : 0u) && !tok->drops && h->pattern != EMB_TOK_PATTERN_NONE;
+}
+
 static EmbTrie
 trie_at(const char *block, const EmbTokBlockTrie *t)
 {
@@ -274,6 +376,7 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 	if ((status = check_identity(h, size, err)) != EMB_OK ||
 		(status = check_numbers(h, err)) != EMB_OK ||
 		(status = check_unigram(h, err)) != EMB_OK ||
+		(status = check_bpe(h, err)) != EMB_OK ||
 		(status = check_templates(h, err)) != EMB_OK)
 		return status;
 
@@ -297,7 +400,9 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 			tok->n_special[pair] += h->slots[pair][i].kind == EMB_TOK_SLOT_SPECIAL;
 	fill_first(&tok->raw, tok->raw_first);
 	fill_first(&tok->normalized, tok->normalized_first);
-	for (int c = 0; c < 128; c++)
+	if (h->model == EMB_TOK_BPE)
+		open_bpe(block, tok);
+	for (int c = 0; c < 128 && h->model != EMB_TOK_BPE; c++)
 		tok->fast[c] = h->model == EMB_TOK_UNIGRAM ? fast_kind_unigram(tok, (uint8_t) c) : fast_kind(tok, (uint8_t) c);
 
 	if (check_all && (status = check_tables(tok, err)) != EMB_OK)

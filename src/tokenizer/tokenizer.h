@@ -17,7 +17,8 @@
  * An open tokenizer is read-only and may be used from many threads, if its
  * allocator may: encoding takes memory from it, and gives it back before it
  * returns, for a run of text without spaces where two ways to cut it stay open
- * for over a thousand bytes. It is bounded by the ids asked for.
+ * for over a thousand bytes (Unigram; bounded by the ids asked for), or for a
+ * word of over 64 bytes (BPE; under 1 MB, unless a run of white space is longer).
  * Texts are UTF-8 without U+0000; anything else is EMB_ERR_TEXT.
  */
 #ifndef EMB_TOKENIZER_TOKENIZER_H
@@ -29,7 +30,8 @@
 typedef enum EmbTokModel
 {
 	EMB_TOK_WORDPIECE = 1,		/* BertNormalizer, BertPreTokenizer */
-	EMB_TOK_UNIGRAM = 2			/* steps of EmbTokStep, Metaspace; SentencePiece's kind */
+	EMB_TOK_UNIGRAM = 2,		/* steps of EmbTokStep, Metaspace; SentencePiece's kind */
+	EMB_TOK_BPE = 3				/* steps of EmbTokStep, a pattern, ByteLevel; GPT-2's kind */
 } EmbTokModel;
 
 /* What is done to a text before it is split, in the order of EmbTokSpec.steps. */
@@ -38,7 +40,8 @@ typedef enum EmbTokStepKind
 	EMB_TOK_STEP_PRECOMPILED = 1,	/* grapheme clusters and characters replaced by the charsmap */
 	EMB_TOK_STEP_STRIP,			/* white space at the ends of a segment dropped */
 	EMB_TOK_STEP_COLLAPSE,		/* two or more U+0020 become one character */
-	EMB_TOK_STEP_LOWERCASE
+	EMB_TOK_STEP_LOWERCASE,
+	EMB_TOK_STEP_NFC			/* first step only */
 } EmbTokStepKind;
 
 typedef struct EmbTokStep
@@ -58,6 +61,27 @@ typedef enum EmbTokPrepend
 	EMB_TOK_PREPEND_ALWAYS,
 	EMB_TOK_PREPEND_FIRST		/* where the segment is the start of the text */
 } EmbTokPrepend;
+
+/*
+ * How a segment is split into words for byte-level BPE: by one of the patterns
+ * that tokenizer.json files have (import/hf_bpe.c knows their texts).
+ */
+typedef enum EmbTokPattern
+{
+	EMB_TOK_PATTERN_NONE,		/* a segment is a word */
+	EMB_TOK_PATTERN_GPT2,		/* RoBERTa, ModernBERT */
+	EMB_TOK_PATTERN_QWEN2,		/* Qwen2, Qwen3: digits one by one, line ends */
+	EMB_TOK_PATTERN_LLAMA3,		/* the same with up to three digits */
+	EMB_TOK_N_PATTERNS
+} EmbTokPattern;
+
+/* Two pieces that BPE makes one, by id; the earlier in the list, the sooner. */
+typedef struct EmbTokMerge
+{
+	int32_t		left;
+	int32_t		right;
+	int32_t		id;
+} EmbTokMerge;
 
 /* A vocabulary entry or added token: bytes of UTF-8, not zero-terminated. */
 typedef struct EmbTokPiece
@@ -126,7 +150,14 @@ typedef struct EmbTokSpec
 	uint32_t	meta;			/* Metaspace's replacement character, U+2581 */
 	double	   *scores;			/* [n_vocab] log probabilities */
 
-	int32_t		unk_id;
+	/* BPE; pieces are spelled in ByteLevel's alphabet */
+	EmbTokPattern pattern;
+	bool		prefix_space;	/* a segment that starts with no space gets one */
+	bool		ignore_merges;	/* a word that is a piece is that piece, whatever the merges make of it */
+	int32_t		n_merges;
+	EmbTokMerge *merges;
+
+	int32_t		unk_id;			/* BPE: of bytes that are no piece; -1: such bytes are dropped */
 
 	int32_t		n_vocab;		/* pieces[id]; ids run 0 .. n_vocab - 1 */
 	EmbTokPiece *pieces;
@@ -143,7 +174,7 @@ typedef struct EmbTokSpec
 /*
  * Builds the image section. *block is allocated from mem (64-byte aligned),
  * the caller releases it. EMB_ERR_FORMAT, EMB_ERR_LIMIT (over 4,000,000
- * pieces, a piece over 65,535 bytes, of Unigram 512) or EMB_ERR_NOMEM.
+ * pieces, a piece over 65,535 bytes, of Unigram 512, of BPE 1,024) or EMB_ERR_NOMEM.
  */
 extern EmbStatus emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem,
 							   void **block, size_t *size, EmbError *err);

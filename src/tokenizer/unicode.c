@@ -11,6 +11,7 @@
 #define HANGUL_L_FIRST	0x1100
 #define HANGUL_V_FIRST	0x1161
 #define HANGUL_T_FIRST	0x11A7	/* T index 0: no trailing consonant */
+#define HANGUL_L_COUNT	19
 #define HANGUL_V_COUNT	21
 #define HANGUL_T_COUNT	28
 
@@ -53,6 +54,40 @@ emb_uni_decompose(uint32_t cp, uint32_t out[EMB_UNI_DECOMPOSED_MAX])
 	for (int i = 0; i < n; i++)
 		out[i] = emb_nfd_codes[(entry >> 2) + i];
 	return n;
+}
+
+uint8_t
+emb_uni_class(uint32_t cp)
+{
+	uint32_t	block = emb_class_stage1[cp >> EMB_UNI_BLOCK_BITS];
+
+	return emb_class_stage2[(block << EMB_UNI_BLOCK_BITS) + (cp & ((1 << EMB_UNI_BLOCK_BITS) - 1))];
+}
+
+uint32_t
+emb_uni_compose(uint32_t first, uint32_t second)
+{
+	int			low = 0,
+				high = EMB_UNI_N_PAIRS;
+
+	if (first - HANGUL_L_FIRST < HANGUL_L_COUNT && second - HANGUL_V_FIRST < HANGUL_V_COUNT)
+		return HANGUL_FIRST + ((first - HANGUL_L_FIRST) * HANGUL_V_COUNT + (second - HANGUL_V_FIRST)) * HANGUL_T_COUNT;
+	if (first - HANGUL_FIRST < HANGUL_COUNT && (first - HANGUL_FIRST) % HANGUL_T_COUNT == 0 &&
+		second - HANGUL_T_FIRST - 1 < HANGUL_T_COUNT - 1)
+		return first + (second - HANGUL_T_FIRST);
+	while (low < high)
+	{
+		int			mid = low + (high - low) / 2;
+		const EmbUniPair *pair = &emb_pairs[mid];
+
+		if (pair->first == first && pair->second == second)
+			return pair->composed;
+		if (pair->first < first || (pair->first == first && pair->second < second))
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return 0;
 }
 
 int

@@ -24,6 +24,9 @@
 #define EMB_UNI_WORD		0x040	/* \w to single_word */
 #define EMB_UNI_NONSTARTER	0x080	/* canonical combining class is not 0 */
 #define EMB_UNI_LOWER_MULTI	0x100	/* lowercases to several code points */
+#define EMB_UNI_LETTER		0x200	/* \p{L} and \p{N} of the patterns that split for byte-level BPE; \s is EMB_UNI_SPACE */
+#define EMB_UNI_NUMBER		0x400
+#define EMB_UNI_COMPOSES	0x800	/* NFC changes it, or it may compose with what comes before or move behind it */
 
 /* EmbUniRecord.cluster: the class in the rules of grapheme clusters, and two bits */
 #define EMB_UNI_GC_OTHER		0
@@ -60,13 +63,28 @@ typedef struct EmbUniMulti
 	uint32_t	codes[3];
 } EmbUniMulti;
 
+/* emb_uni_compose's pairs */
+typedef struct EmbUniPair
+{
+	uint32_t	first;
+	uint32_t	second;
+	uint32_t	composed;
+} EmbUniPair;
+
 #define EMB_UNI_DECOMPOSED_MAX	4
+#define EMB_UNI_CLASSES_MAX	64
 #define EMB_UNI_LOWER_MAX		3
 
 extern const EmbUniRecord *emb_uni_record(uint32_t cp);
 
 /* Full canonical decomposition, not reordered; 1 code point where there is none. */
 extern int	emb_uni_decompose(uint32_t cp, uint32_t out[EMB_UNI_DECOMPOSED_MAX]);
+
+/* Rank of the canonical combining class of a code point that does not decompose, below EMB_UNI_CLASSES_MAX; 0: a starter. */
+extern uint8_t emb_uni_class(uint32_t cp);
+
+/* What NFC makes of a pair of code points, or 0. */
+extern uint32_t emb_uni_compose(uint32_t first, uint32_t second);
 
 /* What matters of the text of a cluster so far; zero: none was read yet. */
 typedef struct EmbUniCluster

@@ -41,7 +41,6 @@ typedef struct Golden
 	bool		real;			/* weights */
 	bool		gated;
 	bool		sensitive;
-	bool		ids_given;		/* the model's own tokenizer cannot be imported: it reads the reference's ids */
 } Golden;
 
 static bool
@@ -136,15 +135,6 @@ encode_input(const EmbModel *model, const Golden *g, int i, EmbSequence *seq)
 	EmbError	err;
 
 	seq->ids = out;
-	if (g->ids_given)
-	{
-		const json_t *ids = json_object_get(g->inputs[i], "ids");
-
-		seq->n_ids = (int32_t) json_array_size(ids);
-		for (int32_t k = 0; k < seq->n_ids && k < max; k++)
-			out[k] = (int32_t) json_integer_value(json_array_get(ids, k));
-		return seq->n_ids <= max;
-	}
 	if (emb_model_encode(model, EMB_PROMPT_NONE, json_string_value(text), json_string_length(text), true,
 						 out, max, &mem, NULL, &r, &err) != EMB_OK)
 	{
@@ -281,31 +271,6 @@ test_precision(const char *name, const char *model_dir, const char *precision, c
 	free(image.data);
 }
 
-/* A copy of a model's directory, by links, with the tokenizer of another tiny model. */
-static const char *
-with_tokenizer_of(const char *other, const char *model_dir)
-{
-	static const char *const files[] = {"config.json", "model.safetensors", "modules.json", "sentence_bert_config.json", "1_Pooling"};
-	const char *dir = fresh_dir();
-	char		absolute[PATH_MAX],
-				from[2 * PATH_MAX],
-				to[PATH_MAX];
-
-	if (!CHECK(realpath(model_dir, absolute) != NULL))
-		return model_dir;
-
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-	{
-		snprintf(from, sizeof(from), "%s/%s", absolute, files[i]);
-		snprintf(to, sizeof(to), "%s/%s", dir, files[i]);
-		CHECK(symlink(from, to) == 0);
-	}
-	snprintf(from, sizeof(from), "%s/../../%s/model/tokenizer.json", absolute, other);
-	snprintf(to, sizeof(to), "%s/tokenizer.json", dir);
-	CHECK(symlink(from, to) == 0);
-	return dir;
-}
-
 static void
 test_model(const char *name, const char *model_dir, const char *golden_dir, const char *inputs, bool real)
 {
@@ -316,9 +281,6 @@ test_model(const char *name, const char *model_dir, const char *golden_dir, cons
 	g.real = real;
 	g.gated = strstr(name, "gte") != NULL || strstr(name, "nomic") != NULL || strstr(name, "modernbert") != NULL;
 	g.sensitive = strcmp(name, "modernbert-cls") == 0;
-	g.ids_given = strncmp(name, "modernbert", 10) == 0;
-	if (g.ids_given)
-		model_dir = with_tokenizer_of("distilbert", model_dir);
 	test_precision(name, model_dir, "fp32", &g);
 	test_precision(name, model_dir, "int8", &g);
 	free_golden(&g);

@@ -202,6 +202,8 @@ main(void)
 		test_shared("xlm-roberta", "xlm-roberta", false);
 		test_shared("xlm-roberta-base", "xlm-roberta", true);
 		test_shared("xlm-roberta-new", "xlm-roberta", true);
+		test_shared("qwen3", "qwen3", false);
+		test_shared("qwen3-embedding", "qwen3", true);
 	}
 	else
 		skip("no shared goldens beside the checkout: only the extract in test/data was compared");

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes unigram.json, spm/, variants.json and golden.jsonl beside it: ids from the
-Python package tokenizers 0.23.3 for two small BERT vocabularies (cls.json,
-cased.json, trained on public text for the tests) and one made-up unigram
-vocabulary under many settings.
+"""Writes unigram.json, spm/, roberta/, variants.json and golden.jsonl beside it: ids
+from the Python package tokenizers 0.23.3 for two small BERT vocabularies (cls.json,
+cased.json), one of byte-level BPE (bpe.json), all trained on public text for the
+tests, and one made-up unigram vocabulary under many settings.
 
     python3 -m pip install tokenizers==0.23.3 && python3 test/data/tokenizer/generate.py
 
@@ -244,6 +244,78 @@ def make_spm(unigram):
     return tok
 
 
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|")
+HAND_BPE = [
+    "it's I'M we'll They'RE you'd 've 'tis o'clock don\u2019t 'r 'l 'v 'le 'lll 're''s ' '' '\u017f '\u017e 's\u030c 'S\u030c",
+    " 's\t's\n's 12's a'b 'a '1 '  ' \u00a0's", "'r", "a 'v", "x'l\u0301 'ls 'REx 'd1 'D", "\u2003'm \u3000don't",
+    "  two   three    four ", "a\n\nb \n c  \n  \n   d\r\ne\t\tf \t g\u00a0\u00a0h\u3000\u3000 i\u2028\n\u2028j", "\n", " \n", "\n ", "\n  ", "  \n \n", "\r\n\r\n x",
+    "!\n!\r\n\r!?\n \n... \n--\n a-\n\n-b", "\t\ta \tb \u00a0c \t1 \t! \n1 \n! \na", "1 12 123 1234 12345 a1b22c333 x1234567 \u0661\u0662\u0663\u0664 \u00bd\u00b2\u2460 1\u0661", " 1 \t1 -1 (12) 3.14",
+    "a\u0301\u0301b e\u0323\u0302 \u1112\u1161\u11ab \u1100\u1161 \uac00\u11a8 \uac01\u11a8 \u09c7\u09be \u0b47\u0b56 \u212b\u2126 \u0958 \u2adc \ufb1d",
+    "a" + "\u0301\u0323" * 20 + "b", "\u0323" + "\u0301" * 40 + "\u0316" * 3 + "c", "o" + "\u0302" * 33 + "\u0301\u0327\u031b" * 3, "e\u0334\u0301 e\u0345\u0301 \u03b1\u0345\u0314\u0301 =\u0338 \u226e",
+    "\u0939\u093f\u0928\u094d\u0926\u0940 \u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22 \u4e2d\u6587\u5206\u8bcd\uff0c\u6d4b\u8bd5\u3002", "x<mask>y  <mask> z <mask", "<s></s>  <pad>", "a  b   c    d     e\n    f", " " * 40 + "x" + " " * 30, "\t" * 50,
+    "abc" * 200, "=" * 300, "0" * 257, "\u4e2d\u6587" * 150, "the" + "'s" * 60, "\n \n" * 40 + "\t", "\U0001f600" * 40, "word|||EMAIL||| |||EMAIL||| ||EMAIL",
+]
+
+
+def split(regex, behavior="Isolated", invert=False):
+    return {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": invert},
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}]}
+
+
+def make_bpe_variants(bpe):
+    own, model = bpe["added_tokens"], bpe["model"]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    spaces = [added(" " * n, normalized=True) for n in (5, 4, 3, 2)]
+    late = own + spaces + [added("|||EMAIL|||", normalized=True), added("Caf\u00e9", normalized=True), added("un", normalized=True, single_word=True)]
+    eaters = own + [added("|||EMAIL|||", normalized=True, lstrip=True, rstrip=True), added("foo", rstrip=True), added("bar", normalized=True, lstrip=True)]
+    no_template = {"type": "Sequence", "processors": [{"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True},
+                                                      {"type": "BertProcessing", "sep": bpe["post_processor"]["sep"], "cls": bpe["post_processor"]["cls"]}]}
+    # Merges in another order, and pieces that no merge leads to.
+    turned = dict(model, merges=[" ".join(m) for m in model["merges"][::-1]], ignore_merges=True, continuing_subword_prefix="", end_of_word_suffix="")
+    # Bytes without a character of their own are dropped, or unknown.
+    missing = {p for p in "QZqz\u0120\u00a6\u00c3\u0141" if p in model["vocab"]}
+    vocab = {p: i for p, i in model["vocab"].items() if p not in missing}
+    merges = [m for m in model["merges"] if not missing & set("".join(m))]
+    vocab = {p: i for p, i in vocab.items() if len(p) == 1 or p[0] == "<" or not missing & set(p)}
+    return {
+        "bpe": {"base": "bpe.json"},
+        "bpe_prefix": {"base": "bpe.json", "pre_tokenizer": byte_level},
+        "bpe_modern": {"base": "bpe.json", "normalizer": {"type": "NFC"}, "added_tokens": late, "post_processor": no_template},
+        "bpe_eaters": {"base": "bpe.json", "normalizer": {"type": "NFC"}, "added_tokens": eaters, "pre_tokenizer": split(QWEN2)},
+        "bpe_qwen2": {"base": "bpe.json", "normalizer": {"type": "NFC"}, "pre_tokenizer": split(QWEN2),
+                      "post_processor": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}},
+        "bpe_llama3": {"base": "bpe.json", "normalizer": None, "pre_tokenizer": split(LLAMA3, "Removed", True), "model": turned, "post_processor": None},
+        "bpe_lower": {"base": "bpe.json", "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]},
+                      "pre_tokenizer": dict(byte_level, use_regex=False)},
+        "bpe_dropped": {"base": "bpe.json", "model": dict(model, vocab=vocab, merges=merges), "pre_tokenizer": split(GPT2)},
+        "bpe_unknown": {"base": "bpe.json", "model": dict(model, vocab=vocab, merges=merges, unk_token="<unk>"), "pre_tokenizer": split(GPT2)},
+    }
+
+
+def make_roberta(bpe):
+    """vocab.json and merges.txt of the same pieces, and what transformers' RobertaConverter makes of them."""
+    folder = os.path.join(HERE, "roberta")
+    os.makedirs(folder, exist_ok=True)
+    vocab = dict(bpe["model"]["vocab"])
+    vocab["<mask>"] = len(vocab)
+    merges = [tuple(m) for m in bpe["model"]["merges"]]
+    with open(os.path.join(folder, "vocab.json"), "w") as f:
+        json.dump(vocab, f)
+    with open(os.path.join(folder, "merges.txt"), "w", encoding="utf-8") as f:
+        f.write("#version: 0.2\n" + "".join("%s %s\n" % m for m in merges))
+    with open(os.path.join(folder, "tokenizer_config.json"), "w") as f:
+        json.dump({"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True, "model_max_length": 512}, f)
+        f.write("\n")
+    tok = Tokenizer(models.BPE(vocab=vocab, merges=merges, dropout=None, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False))
+    tok.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>")] + [AddedToken("<mask>", normalized=False, lstrip=True)])
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tok.post_processor = processors.RobertaProcessing(("</s>", vocab["</s>"]), ("<s>", vocab["<s>"]), True, True)
+    return tok
+
+
 def fill_charsmap(value, charsmap):
     if isinstance(value, dict):
         return {k: fill_charsmap(v, charsmap) for k, v in value.items()}
@@ -282,20 +354,25 @@ def main():
     with open(os.path.join(HERE, "unigram.json"), "w") as f:
         json.dump(unigram, f, separators=(",", ":"))
         f.write("\n")
-    bases = {name: json.load(open(os.path.join(HERE, name), encoding="utf-8")) for name in ("cls.json", "cased.json", "unigram.json")}
+    bases = {name: json.load(open(os.path.join(HERE, name), encoding="utf-8")) for name in ("cls.json", "cased.json", "unigram.json", "bpe.json")}
     map_text = unigram["normalizer"]["normalizers"][0]["precompiled_charsmap"]
     variants = make_variants(bases["cls.json"])
     variants.update(make_unigram_variants(unigram["added_tokens"]))
     variants["uni_spm"] = {"dir": "spm"}
+    variants.update(make_bpe_variants(bases["bpe.json"]))
+    variants["bpe_roberta"] = {"dir": "roberta"}
     r = random.Random(20240607)
     lines = []
     for name, variant in variants.items():
         if "dir" in variant:
-            tok = make_spm(unigram)
+            tok = make_spm(unigram) if variant["dir"] == "spm" else make_roberta(bases["bpe.json"])
         else:
             changes = {k: fill_charsmap(v, map_text) for k, v in variant.items() if k != "base"}
             tok = Tokenizer.from_str(json.dumps({**bases[variant["base"]], **changes}))
-        if variant.get("base", "unigram.json") == "unigram.json":
+        if name.startswith("bpe"):
+            whole = name in ("bpe", "bpe_modern", "bpe_qwen2")
+            texts = HAND_BPE[::1 if whole else 3] + (HAND if name == "bpe_modern" else HAND[4:30:3]) + [random_text(r) for _ in range(20)]
+        elif variant.get("base", "unigram.json") == "unigram.json":
             texts = HAND_UNIGRAM + (HAND if name == "uni" else HAND[4:30:3]) + [random_text(r) for _ in range(60 if name == "uni" else 25)]
         else:
             texts = HAND + [random_text(r) for _ in range(60)]
@@ -317,8 +394,7 @@ def main():
                 line["error"] = str(exc)
             lines.append(line)
     with open(os.path.join(HERE, "variants.json"), "w") as f:
-        json.dump(variants, f, indent=1)
-        f.write("\n")
+        f.write("{\n" + ",\n".join("%s: %s" % (json.dumps(k), json.dumps(v)) for k, v in variants.items()) + "\n}\n")
     with open(os.path.join(HERE, "golden.jsonl"), "w") as f:
         for line in lines:
             f.write(json.dumps(line, separators=(",", ":")) + "\n")

@@ -1,0 +1,522 @@
+/*
+ * bpe.c
+ *		A word to ids: its bytes, of which again and again the pair that was
+ *		merged earliest in training becomes one, of equal pairs the leftmost
+ *		(Sennrich et al., 2016; bytes as in GPT-2, 2019).
+ *
+ * A word that is a piece, and that the merges lead to, is looked up as a whole.
+ * Short words merge in an array, longer ones in a list with a heap.
+ *
+ * A word may be as long as the text. The start of one that goes on beyond what
+ * is kept is given by this argument, which holds for any merges: what the
+ * merges make of a text they also make of each run of its tokens alone (A), and
+ * a row of tokens that they leave alone pair by pair they leave alone as a whole
+ * (B): the first merge across a border would also happen in the pair beside it.
+ * So a border between tokens of the kept text is a border whatever follows if
+ * it is one in every start of that text after which a token may go on beyond
+ * it; the trie of pieces tells which these are. They are merged anew from the
+ * border on, and the first token against the one before the border; by (B) that
+ * is as good as all of it.
+ */
+#include "tokenizer/encode.h"
+
+#include <string.h>
+
+#define SHORT_BYTES_MAX		64
+#define NO_SLOT				UINT32_MAX
+#define END					UINT32_MAX
+
+/* One byte of the word or, from there on, what it was merged to. */
+typedef struct Symbol
+{
+	uint32_t	id;
+	uint32_t	prev;			/* END: none */
+	uint32_t	next;
+	uint32_t	slot;			/* of pairs: this one and the next; NO_SLOT: they do not merge */
+} Symbol;
+
+struct EmbTokSymbols
+{
+	size_t		capacity;
+	Symbol	   *symbols;		/* [capacity] by place in the word */
+	uint64_t   *heap;			/* [2 * capacity] rank << 32 | place, the least first */
+};
+
+static inline uint32_t
+find_pair(const EmbTokenizer *tok, uint32_t left, uint32_t right)
+{
+	const EmbTokBlockPair *pairs = tok->pairs;
+	uint32_t	bits = tok->header->pairs_bits;
+	uint32_t	mask = (1u << bits) - 1;
+	uint32_t	slot = emb_tok_hash_pair(left, right, bits);
+
+	/* A good table has free slots; a bad one ends, too. */
+	for (uint32_t n = 0; n <= mask && pairs[slot].rank != EMB_TOK_NO_RANK; n++)
+	{
+		if (pairs[slot].left == left && pairs[slot].right == right)
+			return slot;
+		slot = (slot + 1) & mask;
+	}
+	return NO_SLOT;
+}
+
+/* ---------------------------------------------------------- whole words */
+
+static inline uint64_t
+load(const uint8_t *p, int n)
+{
+	uint64_t	v = 0;
+
+	memcpy(&v, p, (size_t) n);
+	return v;
+}
+
+/* The bytes of a word of 1 to 12 bytes, zeros behind; reads nothing else. */
+static inline void
+load_word(const uint8_t *word, size_t n, uint64_t text[2])
+{
+	text[1] = 0;
+	if (n >= 8)
+	{
+		text[0] = load(word, 8);
+		if (n > 8)
+			text[1] = load(word + n - 8, 8) >> (8 * (16 - n));
+	}
+	else if (n >= 4)
+		text[0] = load(word, 4) | load(word + n - 4, 4) >> (8 * (8 - n)) << 32;
+	else
+		text[0] = (uint64_t) word[0] | (uint64_t) word[n / 2] << (8 * (n / 2)) | (uint64_t) word[n - 1] << (8 * (n - 1));
+}
+
+/* The id of a word that is one, or -1. */
+static inline int32_t
+find_word(const EmbTokenizer *tok, const uint8_t *word, size_t n)
+{
+	uint64_t	text[4] = {0, 0, 0, 0};
+	uint32_t	bits = tok->header->words_bits[n > EMB_TOK_WORD_BYTES];
+	uint32_t	mask = (1u << bits) - 1;
+	uint32_t	slot;
+
+	if (n <= EMB_TOK_WORD_BYTES)
+	{
+		load_word(word, n, text);
+		slot = emb_tok_hash_word(text, 2, bits);
+		for (uint32_t i = 0; i <= mask && tok->words[slot].id >= 0; i++)
+		{
+			if (load(tok->words[slot].text, 8) == text[0] && load(tok->words[slot].text + 8, 4) == text[1])
+				return tok->words[slot].id;
+			slot = (slot + 1) & mask;
+		}
+		return -1;
+	}
+	if (n > EMB_TOK_LONG_WORD_BYTES)
+		return -1;
+	memcpy(text, word, n);
+	slot = emb_tok_hash_word(text, 4, bits);
+	for (uint32_t i = 0; i <= mask && tok->long_words[slot].id >= 0; i++)
+	{
+		if (memcmp(tok->long_words[slot].text, text, EMB_TOK_LONG_WORD_BYTES) == 0)
+			return tok->long_words[slot].id;
+		slot = (slot + 1) & mask;
+	}
+	return -1;
+}
+
+/* ---------------------------------------------------------- short words */
+
+/* A row of symbols, with the pair that each makes with the next. */
+typedef struct Row
+{
+	uint32_t	n;
+	uint32_t   *ids;			/* [n] */
+	uint32_t   *ranks;			/* [n - 1] EMB_TOK_NO_RANK: no merge */
+	uint32_t   *slots;			/* [n - 1] */
+} Row;
+
+static inline void
+set_pair(const EmbTokenizer *tok, const Row *row, uint32_t i)
+{
+	uint32_t	slot = find_pair(tok, row->ids[i], row->ids[i + 1]);
+
+	row->slots[i] = slot;
+	row->ranks[i] = slot == NO_SLOT ? EMB_TOK_NO_RANK : tok->pairs[slot].rank;
+}
+
+static inline void
+remove_at(uint32_t *array, uint32_t i, uint32_t n)
+{
+	for (; i + 1 < n; i++)
+		array[i] = array[i + 1];
+}
+
+/* Merges until nothing merges; quadratic. */
+static void
+merge_row(const EmbTokenizer *tok, Row *row)
+{
+	for (uint32_t i = 0; i + 1 < row->n; i++)
+		set_pair(tok, row, i);
+	while (row->n > 1)
+	{
+		uint32_t	best = 0;
+
+		for (uint32_t i = 1; i + 1 < row->n; i++)
+			if (row->ranks[i] < row->ranks[best])
+				best = i;
+		if (row->ranks[best] == EMB_TOK_NO_RANK)
+			break;
+		row->ids[best] = (uint32_t) tok->pairs[row->slots[best]].id;
+		remove_at(row->ids, best + 1, row->n);
+		remove_at(row->ranks, best, row->n - 1);
+		remove_at(row->slots, best, row->n - 1);
+		row->n--;
+		if (best + 1 < row->n)
+			set_pair(tok, row, best);
+		if (best > 0)
+			set_pair(tok, row, best - 1);
+	}
+}
+
+uint32_t
+emb_tok_merge_word(const EmbTokenizer *tok, const uint8_t *word, uint32_t n, uint32_t *ids)
+{
+	uint32_t	ranks[EMB_TOK_MAX_BPE_BYTES];
+	uint32_t	slots[EMB_TOK_MAX_BPE_BYTES];
+	Row			row = {0, ids, ranks, slots};
+
+	for (uint32_t i = 0; i < n; i++)
+		if (tok->bytes[word[i]] >= 0)
+			ids[row.n++] = (uint32_t) tok->bytes[word[i]];
+	merge_row(tok, &row);
+	return row.n;
+}
+
+/* ---------------------------------------------------------- long words */
+
+void
+emb_tok_forget_run(EmbTokEncoder *e)
+{
+	const EmbAllocator *mem = &e->tok->mem;
+
+	if (e->symbols != NULL)
+	{
+		emb_release(mem, e->symbols->symbols);
+		emb_release(mem, e->symbols->heap);
+		emb_release(mem, e->symbols);
+	}
+	if (e->run != e->word)
+		emb_release(mem, e->run);
+	e->symbols = NULL;
+	e->run = e->word;
+	e->run_size = sizeof(e->word);
+}
+
+/* Room for words of n bytes. */
+static bool
+reserve_symbols(EmbTokEncoder *e, size_t n)
+{
+	const EmbAllocator *mem = &e->tok->mem;
+	EmbTokSymbols *s = e->symbols;
+	size_t		capacity = 1024;
+
+	if (s != NULL && s->capacity >= n)
+		return true;
+	while (capacity < n)
+		capacity *= 2;
+	if (s == NULL)
+		s = e->symbols = emb_alloc_zero(mem, 1, sizeof(EmbTokSymbols));
+	if (s != NULL)
+	{
+		emb_release(mem, s->symbols);
+		emb_release(mem, s->heap);
+		s->symbols = emb_alloc_array(mem, capacity, sizeof(Symbol));
+		s->heap = emb_alloc_array(mem, capacity, 2 * sizeof(uint64_t));
+		s->capacity = s->symbols != NULL && s->heap != NULL ? capacity : 0;
+	}
+	if (s != NULL && s->capacity > 0)
+		return true;
+	e->status = n > UINT32_MAX / 2 ? emb_error(e->err, EMB_ERR_LIMIT, "a word has %zu bytes, more than %u", n, UINT32_MAX / 2)
+		: emb_error(e->err, EMB_ERR_NOMEM, "out of memory tokenizing a word of %zu bytes", n);
+	return false;
+}
+
+static void
+sift_down(uint64_t *heap, size_t n, size_t i)
+{
+	uint64_t	moved = heap[i];
+
+	for (;;)
+	{
+		size_t		child = 2 * i + 1;
+
+		if (child >= n)
+			break;
+		if (child + 1 < n && heap[child + 1] < heap[child])
+			child++;
+		if (moved <= heap[child])
+			break;
+		heap[i] = heap[child];
+		i = child;
+	}
+	heap[i] = moved;
+}
+
+static void
+push(uint64_t *heap, size_t *n, uint64_t key)
+{
+	size_t		i = (*n)++;
+
+	while (i > 0 && key < heap[(i - 1) / 2])
+	{
+		heap[i] = heap[(i - 1) / 2];
+		i = (i - 1) / 2;
+	}
+	heap[i] = key;
+}
+
+static inline uint64_t
+heap_key(const EmbTokenizer *tok, uint32_t slot, uint32_t place)
+{
+	return (uint64_t) tok->pairs[slot].rank << 32 | place;
+}
+
+/* Looks up what place makes with the next symbol, and offers it. */
+static inline void
+offer(const EmbTokenizer *tok, EmbTokSymbols *s, uint32_t place, size_t *n_heap)
+{
+	Symbol	   *symbol = &s->symbols[place];
+
+	symbol->slot = symbol->next == END ? NO_SLOT : find_pair(tok, symbol->id, s->symbols[symbol->next].id);
+	if (symbol->slot != NO_SLOT)
+		push(s->heap, n_heap, heap_key(tok, symbol->slot, place));
+}
+
+/* One symbol for each byte of word[from .. to); to > from. */
+static size_t
+link_symbols(const EmbTokenizer *tok, EmbTokSymbols *s, const uint8_t *word, uint32_t from, uint32_t to)
+{
+	Symbol	   *symbols = s->symbols;
+	size_t		n_heap = 0;
+
+	symbols[from] = (Symbol) {(uint32_t) tok->bytes[word[from]], END, END, NO_SLOT};
+	for (uint32_t i = from + 1; i < to; i++)
+	{
+		uint32_t	slot;
+
+		symbols[i] = (Symbol) {(uint32_t) tok->bytes[word[i]], i - 1, END, NO_SLOT};
+		symbols[i - 1].next = i;
+		symbols[i - 1].slot = slot = find_pair(tok, symbols[i - 1].id, symbols[i].id);
+		if (slot != NO_SLOT)
+			s->heap[n_heap++] = heap_key(tok, slot, i - 1);
+	}
+	for (size_t i = n_heap / 2; i-- > 0;)
+		sift_down(s->heap, n_heap, i);
+	return n_heap;
+}
+
+/*
+ * Merges word[from .. to) until nothing merges; what remains is linked from from
+ * on. Each merge takes one pair off the heap and adds two at most, and there are
+ * fewer of them than bytes: 2 * (to - from) places are enough.
+ */
+static bool
+merge_symbols(EmbTokEncoder *e, const uint8_t *word, uint32_t from, uint32_t to)
+{
+	const EmbTokenizer *tok = e->tok;
+	EmbTokSymbols *s = e->symbols;
+	Symbol	   *symbols = s->symbols;
+	size_t		n_heap = link_symbols(tok, s, word, from, to);
+
+	while (n_heap > 0)
+	{
+		uint64_t	top = s->heap[0];
+		uint32_t	place = (uint32_t) top;
+		Symbol	   *symbol = &symbols[place];
+		uint32_t	gone = symbol->next;
+
+		s->heap[0] = s->heap[--n_heap];
+		if (n_heap > 0)
+			sift_down(s->heap, n_heap, 0);
+		/* The pair may have been merged otherwise since. */
+		if (symbol->slot == NO_SLOT || heap_key(tok, symbol->slot, place) != top)
+			continue;
+		symbol->id = (uint32_t) tok->pairs[symbol->slot].id;
+		symbol->next = symbols[gone].next;
+		symbols[gone].slot = NO_SLOT;
+		if (symbol->next != END)
+			symbols[symbol->next].prev = place;
+		offer(tok, s, place, &n_heap);
+		if (symbol->prev != END)
+			offer(tok, s, symbol->prev, &n_heap);
+	}
+	return !emb_tok_work(e, to - from < INT32_MAX / 2 ? (int32_t) (to - from) : INT32_MAX / 2);
+}
+
+/* Gives the tokens linked from symbol 0 on that start before end. */
+static bool
+give_symbols(EmbTokEncoder *e, uint32_t end)
+{
+	for (uint32_t i = 0; i != END && i < end; i = e->symbols->symbols[i].next)
+		if (!emb_tok_emit_id(e, (int32_t) e->symbols->symbols[i].id))
+			return false;
+	return true;
+}
+
+bool
+emb_tok_give_rest(EmbTokEncoder *e, const uint8_t *word, size_t n)
+{
+	const EmbTokenizer *tok = e->tok;
+
+	if (n <= SHORT_BYTES_MAX)
+	{
+		uint32_t	ids[SHORT_BYTES_MAX];
+		uint32_t	ranks[SHORT_BYTES_MAX];
+		uint32_t	slots[SHORT_BYTES_MAX];
+		Row			row = {(uint32_t) n, ids, ranks, slots};
+
+		for (uint32_t i = 0; i < n; i++)
+			ids[i] = (uint32_t) tok->bytes[word[i]];
+		merge_row(tok, &row);
+		for (uint32_t i = 0; i < row.n; i++)
+			if (!emb_tok_emit_id(e, (int32_t) ids[i]))
+				return false;
+		return n <= 16 || !emb_tok_work(e, (int32_t) n);
+	}
+	return reserve_symbols(e, n) && merge_symbols(e, word, 0, (uint32_t) n) && give_symbols(e, (uint32_t) n);
+}
+
+bool
+emb_tok_give_word(EmbTokEncoder *e, const uint8_t *word, size_t n)
+{
+	int32_t		id = find_word(e->tok, word, n);
+
+	return id >= 0 ? emb_tok_emit_id(e, id) : emb_tok_give_rest(e, word, n);
+}
+
+/* ---------------------------------------------------------- open words */
+
+/* Whether the merges leave the border between two tokens: word[left .. border), word[border .. right). */
+static bool
+border_holds(const EmbTokenizer *tok, const uint8_t *word, uint32_t left, uint32_t border, uint32_t right)
+{
+	uint32_t	ids[2 * EMB_TOK_MAX_BPE_BYTES];
+	uint32_t	ranks[2 * EMB_TOK_MAX_BPE_BYTES];
+	uint32_t	slots[2 * EMB_TOK_MAX_BPE_BYTES];
+	uint32_t	first[EMB_TOK_MAX_BPE_BYTES];
+	Row			row = {right - left, ids, ranks, slots};
+
+	if (border - left > EMB_TOK_MAX_BPE_BYTES || right - border > EMB_TOK_MAX_BPE_BYTES ||
+		emb_tok_merge_word(tok, word + left, border - left, first) != 1)
+		return false;
+	for (uint32_t i = left; i < right; i++)
+		ids[i - left] = (uint32_t) tok->bytes[word[i]];
+	merge_row(tok, &row);
+	return row.n == 2 && ids[0] == first[0];
+}
+
+typedef enum Certain
+{
+	CERTAIN_NO,
+	CERTAIN_YES,
+	CERTAIN_FAIL
+} Certain;
+
+/* Whether a token may start at start and go on beyond the n bytes that are kept. */
+static bool
+may_go_on(const EmbTokEncoder *e, uint32_t start, uint32_t n)
+{
+	const EmbTrie *pieces = &e->tok->pieces;
+	uint32_t	node = 0;
+
+	for (uint32_t i = start; i < n && node != EMB_TRIE_NONE; i++)
+		node = emb_trie_step(pieces, node, e->run[i]);
+	return node != EMB_TRIE_NONE;
+}
+
+/*
+ * Whether there is a border at border, with a token from before on in front of
+ * it, whatever follows the n bytes; first is the first place where may_go_on.
+ */
+static Certain
+is_certain(EmbTokEncoder *e, uint32_t before, uint32_t border, uint32_t first, uint32_t n)
+{
+	uint32_t	known = border;	/* end of the token behind the border that was last found to stay apart */
+
+	for (uint32_t end = first; end <= n; end++)
+	{
+		uint32_t	next;
+
+		if (end < n && !may_go_on(e, end, n))
+			continue;
+		if (!merge_symbols(e, e->run, border, end))
+			return CERTAIN_FAIL;
+		next = e->symbols->symbols[border].next;
+		if (next == END)
+			next = end;
+		if (next == known)
+			continue;
+		if (!border_holds(e->tok, e->run, before, border, next))
+			return CERTAIN_NO;
+		known = next;
+	}
+	return CERTAIN_YES;
+}
+
+/* Gives the tokens before border and forgets their text. */
+static bool
+give_before(EmbTokEncoder *e, uint32_t border)
+{
+	if (!give_symbols(e, border))
+		return false;
+	e->n_word_bytes -= border;
+	memmove(e->run, e->run + border, e->n_word_bytes);
+	e->run_held -= border;
+	if (e->run_line_end > 0)
+		e->run_line_end -= border;
+	e->run_parted = true;
+	e->part_at = EMB_TOK_PART_BYTES;
+	return true;
+}
+
+bool
+emb_tok_give_part(EmbTokEncoder *e, size_t n)
+{
+	uint32_t	max = e->tok->header->max_piece;
+	uint32_t	first = (uint32_t) n - max;
+	uint32_t	limit;
+
+	/* Where nothing is certain, not again until twice as much is kept. */
+	e->part_at = 2 * (size_t) e->n_word_bytes;
+	if (n < EMB_TOK_PART_BYTES / 2)
+		return true;
+	if (!reserve_symbols(e, n) || !merge_symbols(e, e->run, 0, (uint32_t) n))
+		return false;
+	while (first < n && !may_go_on(e, first, (uint32_t) n))
+		first++;
+	/* The last border, or one further left. */
+	limit = first - 1;
+	for (int tries = 0; tries < 4 && limit > 0; tries++)
+	{
+		const Symbol *symbols = e->symbols->symbols;
+		uint32_t	before = 0;
+		uint32_t	border;
+
+		while (symbols[before].next != END && symbols[before].next <= limit)
+			before = symbols[before].next;
+		border = before;
+		before = symbols[border].prev;
+		if (border == 0)
+			break;
+		/* What is merged anew lies behind the border. */
+		switch (is_certain(e, before, border, first, (uint32_t) n))
+		{
+			case CERTAIN_FAIL:
+				return false;
+			case CERTAIN_YES:
+				return give_before(e, border);
+			case CERTAIN_NO:
+				break;
+		}
+		limit = border > max << tries ? border - (max << tries) : 0;
+	}
+	return true;
+}

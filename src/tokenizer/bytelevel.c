@@ -1,0 +1,677 @@
+/*
+ * bytelevel.c
+ *		Splitting by the patterns of byte-level BPE, and the loop that drives an
+ *		encoder of that kind.
+ *
+ * The patterns are regular expressions in the files. Here they are one machine:
+ * a run of letters, of numbers, of white space, of other characters, with what
+ * may stand before and behind each. They differ in few things:
+ *
+ *		's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+ *		(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
+ *			 ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ *
+ * Of white space before something else the last character stands apart (it
+ * starts the next word if that may begin so), and of white space with line ends
+ * in it what lies behind the last of them.
+ */
+#include "tokenizer/encode.h"
+
+#include <string.h>
+
+typedef struct Pattern
+{
+	bool		splits;
+	bool		folds_case;		/* of contractions */
+	bool		any_before;		/* letters may have any one other character before them, not only U+0020 */
+	bool		line_ends;		/* behind other characters, and between white space */
+	int64_t		numbers_max;	/* 0: any, and U+0020 may come before them */
+} Pattern;
+
+static const Pattern patterns[EMB_TOK_N_PATTERNS] = {
+	[EMB_TOK_PATTERN_NONE] = {false, false, false, false, 0},
+	[EMB_TOK_PATTERN_GPT2] = {true, false, false, false, 0},
+	[EMB_TOK_PATTERN_QWEN2] = {true, true, true, true, 1},
+	[EMB_TOK_PATTERN_LLAMA3] = {true, true, true, true, 3}
+};
+
+#define LONG_S				0x17F
+/* A longer word is copied, so that its start can be given. */
+#define WORD_IN_PLACE_MAX	4096
+
+static inline const Pattern *
+pattern_of(const EmbTokEncoder *e)
+{
+	return &patterns[e->tok->header->pattern];
+}
+
+static inline uint8_t
+kind_of(uint32_t cp)
+{
+	uint32_t	flags = emb_uni_record(cp)->flags;
+
+	return flags & EMB_UNI_LETTER ? EMB_TOK_IS_LETTER : flags & EMB_UNI_NUMBER ? EMB_TOK_IS_NUMBER
+		: flags & EMB_UNI_SPACE ? EMB_TOK_IS_SPACE : EMB_TOK_IS_OTHER;
+}
+
+static inline bool
+is_line_end(uint32_t cp)
+{
+	return cp == '\r' || cp == '\n';
+}
+
+/* What a contraction has behind its apostrophe: 1: this is all, 2: there is one more letter, 0: nothing of the kind. */
+static int
+contraction_letters(const Pattern *p, uint32_t cp)
+{
+	if (p->folds_case)
+		cp = cp == LONG_S ? 's' : cp < 0x80 ? cp | 0x20 : 0;
+	return cp == 's' || cp == 't' || cp == 'm' || cp == 'd' ? 1 : cp == 'r' || cp == 'v' || cp == 'l' ? 2 : 0;
+}
+
+static bool
+ends_contraction(const Pattern *p, uint8_t first, uint32_t cp)
+{
+	if (p->folds_case)
+	{
+		first |= 0x20;
+		cp = cp < 0x80 ? cp | 0x20 : 0;
+	}
+	return cp == (first == 'l' ? 'l' : 'e');
+}
+
+/* ------------------------------------------------------- what is kept */
+
+static bool
+grow_run(EmbTokEncoder *e, size_t n)
+{
+	const EmbAllocator *mem = &e->tok->mem;
+	size_t		size = 2 * e->run_size > n ? 2 * e->run_size : 2 * n;
+	uint8_t    *bigger = size < UINT32_MAX ? emb_alloc(mem, size) : NULL;
+
+	if (bigger == NULL)
+	{
+		e->status = emb_error(e->err, EMB_ERR_NOMEM, "out of memory tokenizing a run of %u bytes", e->n_word_bytes);
+		return false;
+	}
+	memcpy(bigger, e->run, e->n_word_bytes);
+	if (e->run != e->word)
+		emb_release(mem, e->run);
+	e->run = bigger;
+	e->run_size = size;
+	return true;
+}
+
+/* How much of what is kept certainly belongs to the word it starts. */
+static inline size_t
+certain_bytes(const EmbTokEncoder *e)
+{
+	if (e->run_kind != EMB_TOK_RUN_SPACES)
+		return e->n_word_bytes;
+	return e->run_line_end > 0 ? e->run_line_end : e->run_held;
+}
+
+static bool
+push_bytes(EmbTokEncoder *e, const uint8_t *bytes, size_t n)
+{
+	if (e->n_word_bytes + n > e->run_size && !grow_run(e, e->n_word_bytes + n))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!e->tok->drops || e->tok->bytes[bytes[i]] >= 0)
+			e->run[e->n_word_bytes++] = bytes[i];
+	return true;
+}
+
+static inline bool
+push_char(EmbTokEncoder *e, uint32_t cp)
+{
+	uint8_t		bytes[EMB_UTF8_MAX_BYTES];
+
+	return push_bytes(e, bytes, (size_t) emb_utf8_encode(cp, bytes));
+}
+
+/* Gives ids for the start of a word that is long already. */
+static inline bool
+part_run(EmbTokEncoder *e)
+{
+	return e->n_word_bytes < e->part_at || emb_tok_give_part(e, certain_bytes(e));
+}
+
+/* The first n bytes kept are a word, or the last part of one. */
+static bool
+end_word_at(EmbTokEncoder *e, size_t n)
+{
+	bool		ok = n == 0 || (e->run_parted ? emb_tok_give_rest(e, e->run, n) : emb_tok_give_word(e, e->run, n));
+
+	e->run_parted = false;
+	e->part_at = EMB_TOK_PART_BYTES;
+	e->n_word_bytes -= (uint32_t) n;
+	memmove(e->run, e->run + n, e->n_word_bytes);
+	return ok;
+}
+
+static bool
+end_word(EmbTokEncoder *e)
+{
+	e->run_kind = EMB_TOK_RUN_NONE;
+	return end_word_at(e, e->n_word_bytes);
+}
+
+/* --------------------------------------------------- one by one */
+
+static bool
+start_run(EmbTokEncoder *e, uint32_t cp, uint8_t kind)
+{
+	const Pattern *p = pattern_of(e);
+
+	e->n_run = 1;
+	e->run_blank = cp == ' ';
+	e->run_held = 0;
+	e->run_line_end = 0;
+	if (!push_char(e, cp))
+		return false;
+	switch (kind)
+	{
+		case EMB_TOK_IS_LETTER:
+			e->run_kind = EMB_TOK_RUN_LETTERS;
+			break;
+		case EMB_TOK_IS_NUMBER:
+			e->run_kind = EMB_TOK_RUN_NUMBERS;
+			break;
+		case EMB_TOK_IS_SPACE:
+			e->run_kind = EMB_TOK_RUN_SPACES;
+			if (p->line_ends && is_line_end(cp))
+			{
+				e->run_line_end = e->n_word_bytes;
+				e->n_run = 0;
+			}
+			break;
+		default:
+			e->run_kind = cp == '\'' ? EMB_TOK_RUN_QUOTE : EMB_TOK_RUN_OTHER;
+			break;
+	}
+	return true;
+}
+
+static bool
+more_spaces(EmbTokEncoder *e, uint32_t cp)
+{
+	size_t		start = e->n_word_bytes;
+
+	if (!push_char(e, cp))
+		return false;
+	e->run_held = start;
+	e->run_blank = cp == ' ';
+	e->n_run++;
+	if (pattern_of(e)->line_ends && is_line_end(cp))
+	{
+		e->run_line_end = e->n_word_bytes;
+		e->n_run = 0;
+	}
+	return part_run(e);
+}
+
+/*
+ * Something else follows white space. The last character stands apart; joins: it
+ * starts the word of what follows, which stays to be read.
+ */
+static bool
+end_spaces(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *joins)
+{
+	const Pattern *p = pattern_of(e);
+	size_t		end = e->run_line_end;
+
+	*joins = false;
+	e->run_kind = EMB_TOK_RUN_NONE;
+	if (end > 0 && !end_word_at(e, end))
+		return false;
+	if (e->n_run == 0)
+		return true;
+	if (e->n_run > 1 && !end_word_at(e, e->run_held - end))
+		return false;
+	if (kind == EMB_TOK_IS_LETTER ? e->run_blank || p->any_before
+		: e->run_blank && (kind == EMB_TOK_IS_OTHER || p->numbers_max == 0))
+	{
+		*joins = true;
+		e->run_kind = kind == EMB_TOK_IS_LETTER ? EMB_TOK_RUN_LETTERS : kind == EMB_TOK_IS_NUMBER ? EMB_TOK_RUN_NUMBERS
+			: EMB_TOK_RUN_OTHERS;
+		return push_char(e, cp);
+	}
+	return end_word(e);
+}
+
+/* An apostrophe with r, v or l behind it is no contraction. */
+static bool
+end_quoted(EmbTokEncoder *e)
+{
+	e->run_kind = EMB_TOK_RUN_LETTERS;
+	return pattern_of(e)->any_before || end_word_at(e, e->n_word_bytes - 1);
+}
+
+/* Whether cp goes on with the run; it is then taken. False and run_kind NONE: the word ended before it. */
+static bool
+goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
+{
+	const Pattern *p = pattern_of(e);
+	bool		more = false;
+
+	switch (e->run_kind)
+	{
+		case EMB_TOK_RUN_NONE:
+			return false;
+		case EMB_TOK_RUN_LETTERS:
+			more = kind == EMB_TOK_IS_LETTER;
+			break;
+		case EMB_TOK_RUN_NUMBERS:
+			more = kind == EMB_TOK_IS_NUMBER && (p->numbers_max == 0 || e->n_run < p->numbers_max);
+			break;
+		case EMB_TOK_RUN_QUOTE:
+			if (contraction_letters(p, cp) == 1)
+			{
+				*ok = push_char(e, cp) && end_word(e);
+				return true;
+			}
+			if (contraction_letters(p, cp) == 2)
+			{
+				e->run_kind = EMB_TOK_RUN_QUOTED;
+				*ok = push_char(e, cp);
+				return true;
+			}
+			/* FALLTHROUGH */
+		case EMB_TOK_RUN_OTHER:
+			more = kind == EMB_TOK_IS_LETTER && p->any_before;
+			if (more)
+				e->run_kind = EMB_TOK_RUN_LETTERS;
+			/* FALLTHROUGH */
+		case EMB_TOK_RUN_OTHERS:
+			if (kind == EMB_TOK_IS_OTHER)
+				e->run_kind = EMB_TOK_RUN_OTHERS;
+			else if (is_line_end(cp) && p->line_ends)
+				e->run_kind = EMB_TOK_RUN_LINE_ENDS;
+			more |= kind == EMB_TOK_IS_OTHER || e->run_kind == EMB_TOK_RUN_LINE_ENDS;
+			break;
+		case EMB_TOK_RUN_LINE_ENDS:
+			more = is_line_end(cp);
+			break;
+		case EMB_TOK_RUN_SPACES:
+			if (kind == EMB_TOK_IS_SPACE)
+				*ok = more_spaces(e, cp);
+			else
+				*ok = end_spaces(e, cp, kind, &more);
+			return more || kind == EMB_TOK_IS_SPACE;
+		case EMB_TOK_RUN_QUOTED:
+			if (ends_contraction(p, e->run[e->n_word_bytes - 1], cp))
+			{
+				*ok = push_char(e, cp) && end_word(e);
+				return true;
+			}
+			*ok = end_quoted(e);
+			more = kind == EMB_TOK_IS_LETTER;
+			break;
+	}
+	if (*ok && more)
+	{
+		e->n_run++;
+		*ok = push_char(e, cp) && part_run(e);
+	}
+	else if (*ok)
+		*ok = end_word(e);
+	return more;
+}
+
+static bool
+take_char(EmbTokEncoder *e, uint32_t cp)
+{
+	bool		ok = true;
+	uint8_t		kind = pattern_of(e)->splits ? kind_of(cp) : EMB_TOK_IS_LETTER;
+
+	if (!e->in_segment)
+	{
+		e->in_segment = true;
+		if ((e->tok->header->flags & EMB_TOK_PREFIX_SPACE) != 0 && cp != ' ' &&
+			!start_run(e, ' ', pattern_of(e)->splits ? EMB_TOK_IS_SPACE : EMB_TOK_IS_LETTER))
+			return false;
+	}
+	if (goes_on(e, cp, kind, &ok) || !ok)
+		return ok;
+	return start_run(e, cp, kind);
+}
+
+static bool
+end_segment(EmbTokEncoder *e)
+{
+	e->in_segment = false;
+	if (e->run_kind == EMB_TOK_RUN_QUOTED && !end_quoted(e))
+		return false;
+	if (e->run_kind == EMB_TOK_RUN_SPACES && e->run_line_end > 0 && !end_word_at(e, e->run_line_end))
+		return false;
+	return end_word(e);
+}
+
+/* --------------------------------------------------- in place */
+
+/*
+ * The kind of the character at pos, of *n bytes; 0 where it cannot be told from
+ * here what becomes of the one before: at the end of a prefix, or where they may
+ * compose. The end of the text is one of 0 bytes that ends any run.
+ */
+static inline uint8_t
+look(const EmbTokEncoder *e, size_t pos, int *n)
+{
+	const EmbTokenizer *tok = e->tok;
+	uint32_t	cp;
+	uint32_t	flags;
+	uint8_t		kind;
+
+	*n = 0;
+	if (pos >= e->len)
+		return e->complete ? EMB_TOK_IS_END : 0;
+	kind = tok->fast[e->text[pos]];
+	*n = 1;
+	if ((kind & EMB_TOK_IS_KIND) != EMB_TOK_IS_MULTIBYTE)
+		return kind;
+	*n = emb_utf8_decode_multibyte(e->text + pos, e->len - pos, &cp);
+	if (*n == 0)
+		return 0;
+	flags = emb_uni_record(cp)->flags;
+	if (tok->composes && (flags & EMB_UNI_COMPOSES) != 0)
+		return 0;
+	kind &= EMB_TOK_IS_SLOW;
+	return kind | (flags & EMB_UNI_LETTER ? EMB_TOK_IS_LETTER : flags & EMB_UNI_NUMBER ? EMB_TOK_IS_NUMBER
+				   : flags & EMB_UNI_SPACE ? EMB_TOK_IS_SPACE : EMB_TOK_IS_OTHER);
+}
+
+/*
+ * The end of the run of kind from pos on, of at most max characters and to about
+ * end. *stop: what comes there, kind: the run goes on, 0: see look; SLOW only of
+ * the same kind. *read_to: how far was looked.
+ */
+static size_t
+run_end(const EmbTokEncoder *e, size_t pos, size_t end, uint8_t kind, int64_t max, uint8_t *stop, size_t *read_to)
+{
+	const uint8_t *fast = e->tok->fast;
+	const uint8_t *text = e->text;
+	uint8_t		next;
+	int			n;
+
+	for (;;)
+	{
+		size_t		start = pos;
+
+		while (pos < end && pos - start < (size_t) max && fast[text[pos]] == kind)
+			pos++;
+		max -= (int64_t) (pos - start);
+		next = look(e, pos, &n);
+		if (next != kind || pos >= end || max == 0)
+			break;
+		pos += (size_t) n;
+		max--;
+	}
+	*read_to = pos + (size_t) n;
+	*stop = (next & EMB_TOK_IS_KIND) == kind ? next : next & EMB_TOK_IS_KIND;
+	return pos;
+}
+
+/* Bytes of a contraction at an apostrophe; 0: there is none; -1: not ASCII. */
+static int
+contraction_bytes(const EmbTokEncoder *e, size_t pos)
+{
+	const Pattern *p = pattern_of(e);
+	int			n;
+
+	if (pos + 2 >= e->len || (e->text[pos + 1] | e->text[pos + 2]) >= 0x80 ||
+		(e->tok->fast[e->text[pos + 1]] & EMB_TOK_IS_SLOW) != 0 || (e->tok->fast[e->text[pos + 2]] & EMB_TOK_IS_SLOW) != 0)
+		return -1;
+	n = contraction_letters(p, e->text[pos + 1]);
+	if (n == 2 && (pos + 3 >= e->len || e->text[pos + 3] >= 0x80))
+		return -1;
+	return n == 2 ? (ends_contraction(p, e->text[pos + 1], e->text[pos + 2]) ? 3 : 0) : n == 1 ? 2 : 0;
+}
+
+/* Whether a token that is matched after normalization may start with the space at pos, which is not the last byte. */
+static inline bool
+space_may_match(const EmbTokEncoder *e, size_t pos)
+{
+	const EmbTrie *trie = &e->tok->normalized;
+	uint32_t	node = e->tok->normalized_first[' '] ? emb_trie_step(trie, 0, ' ') : EMB_TRIE_NONE;
+
+	return node != EMB_TRIE_NONE && (emb_trie_has_value(trie, node) || emb_trie_step(trie, node, e->text[pos + 1]) != EMB_TRIE_NONE);
+}
+
+/* The end of the word that white space at pos is or starts with; 0: see the machine. */
+static size_t
+spaces_end(const EmbTokEncoder *e, size_t pos, size_t end, size_t *read_to)
+{
+	size_t		line_end = 0;
+	size_t		at = pos;
+	uint8_t		stop;
+	int			n;
+
+	for (; at < end && e->tok->fast[e->text[at]] == EMB_TOK_IS_SPACE; at++)
+	{
+		if (e->text[at] == ' ' && e->tok->normalized_first[' '])
+			return 0;
+		if (is_line_end(e->text[at]))
+			line_end = at + 1;
+	}
+	stop = look(e, at, &n);
+	if (n == 0 || stop == 0 || stop == EMB_TOK_IS_SPACE || (stop & EMB_TOK_IS_SLOW) != 0 || at - pos > WORD_IN_PLACE_MAX)
+		return 0;
+	*read_to = at + (size_t) n;
+	if (line_end > 0 && pattern_of(e)->line_ends)
+		return line_end;
+	return at - pos > 1 ? at - 1 : at;
+}
+
+/*
+ * The end of the word that starts at pos; 0: see the machine. Of a long one, and
+ * then of as much as was read, *kind is the run that goes on.
+ */
+static size_t
+word_end(const EmbTokEncoder *e, size_t pos, size_t end, EmbTokRun *kind, size_t *read_to)
+{
+	const Pattern *p = pattern_of(e);
+	const uint8_t byte = e->text[pos];
+	uint8_t		next,
+				stop;
+	size_t		at = pos;
+	int			n;
+	uint8_t		first = look(e, pos, &n);
+
+	if (n == 0 || first == 0 || (first & EMB_TOK_IS_SLOW) != 0)
+		return 0;
+	if (first == EMB_TOK_IS_SPACE || first == EMB_TOK_IS_OTHER)
+	{
+		int			n_next;
+
+		if (byte == '\'' && (n_next = contraction_bytes(e, pos)) != 0)
+		{
+			*read_to = pos + (size_t) n_next + 1;
+			return n_next > 0 ? pos + (size_t) n_next : 0;
+		}
+		next = look(e, pos + (size_t) n, &n_next);
+		if (n_next == 0 || next == 0 || (next & EMB_TOK_IS_SLOW) != 0 || (byte == ' ' && space_may_match(e, pos)))
+			return 0;
+		if (next == EMB_TOK_IS_LETTER ? byte == ' ' || (p->any_before && !is_line_end(byte))
+			: byte == ' ' && (next == EMB_TOK_IS_OTHER || (next == EMB_TOK_IS_NUMBER && p->numbers_max == 0)))
+		{
+			at += (size_t) n;
+			first = next;
+		}
+		else if (first == EMB_TOK_IS_SPACE)
+			return spaces_end(e, pos, end, read_to);
+	}
+	*kind = first == EMB_TOK_IS_LETTER ? EMB_TOK_RUN_LETTERS : first == EMB_TOK_IS_NUMBER ? EMB_TOK_RUN_NUMBERS : EMB_TOK_RUN_OTHERS;
+	if (first == EMB_TOK_IS_NUMBER && p->numbers_max > 0)
+	{
+		at = run_end(e, at, e->len, first, p->numbers_max, &stop, read_to);
+		return stop == 0 || stop == (EMB_TOK_IS_NUMBER | EMB_TOK_IS_SLOW) ? 0 : at;
+	}
+	at = run_end(e, at, end, first, INT64_MAX, &stop, read_to);
+	if (first == EMB_TOK_IS_OTHER && p->line_ends && stop == EMB_TOK_IS_SPACE)
+		for (; at < end && is_line_end(e->text[at]); *read_to = at + (size_t) n)
+		{
+			*kind = EMB_TOK_RUN_LINE_ENDS;
+			stop = look(e, ++at, &n);
+			if (stop == 0 || (stop & EMB_TOK_IS_SLOW) != 0)
+				return 0;
+		}
+	if (at - pos > WORD_IN_PLACE_MAX)
+		return at;
+	/* At end the run may go on, in whatever way. */
+	return stop != 0 && stop != first && (stop & EMB_TOK_IS_SLOW) == 0 && (at < end || at == e->len) ? at : 0;
+}
+
+static inline bool
+is_at_plain_text(const EmbTokEncoder *e)
+{
+	return e->tok->plain && e->place.raw.pos >= e->place.raw.skip_before && e->place.raw.pos >= e->place.raw.no_match_before &&
+		e->window_start == e->window_end && !e->window_ended &&
+		!e->window_eaten && e->window_no_match == 0 && e->window_verdict == 0 && emb_tok_steps_idle(e);
+}
+
+/* The kind that the run goes on with, 0: see the machine. */
+static uint8_t
+run_goes_on_with(const EmbTokEncoder *e)
+{
+	switch (e->run_kind)
+	{
+		case EMB_TOK_RUN_LETTERS:
+			return EMB_TOK_IS_LETTER;
+		case EMB_TOK_RUN_NUMBERS:
+			return pattern_of(e)->numbers_max == 0 ? EMB_TOK_IS_NUMBER : 0;
+		case EMB_TOK_RUN_OTHERS:
+			return EMB_TOK_IS_OTHER;
+		default:
+			return 0;
+	}
+}
+
+/* Goes on with the run that is kept, in place; *pos moves. False: e->status is set. */
+static bool
+read_run(EmbTokEncoder *e, size_t *pos, size_t end)
+{
+	uint8_t		kind = run_goes_on_with(e);
+	uint8_t		stop;
+	size_t		at,
+				read_to;
+
+	if (kind == 0)
+		return true;
+	at = run_end(e, *pos, end, kind, EMB_TOK_PART_BYTES, &stop, &read_to);
+	/* The last character stays where it may compose with what follows. */
+	if (stop == 0)
+	{
+		uint32_t	cp;
+
+		if (at > *pos)
+			at -= (size_t) emb_utf8_decode_before(e->text, at, &cp);
+	}
+	if (at > *pos && (!push_bytes(e, e->text + *pos, at - *pos) || !part_run(e)))
+		return false;
+	*pos = at;
+	if (stop == 0 || (stop & EMB_TOK_IS_KIND) == kind ||
+		(stop == EMB_TOK_IS_SPACE && kind == EMB_TOK_IS_OTHER && pattern_of(e)->line_ends && is_line_end(e->text[at])))
+		return true;
+	e->read_to = read_to;
+	return end_word(e);
+}
+
+/* Words in place, without added tokens in sight and with nothing to normalize. False: e->status is set. */
+static bool
+read_fast(EmbTokEncoder *e, int64_t limit)
+{
+	const size_t start = e->place.raw.pos;
+	const size_t end = e->len - start > EMB_TOK_STOP_WORK ? start + EMB_TOK_STOP_WORK : e->len;
+	size_t		pos = start;
+	bool		ok = true;
+
+	if (!e->in_segment && (e->tok->header->flags & EMB_TOK_PREFIX_SPACE) != 0)
+		return true;
+	while (ok && pos < end && e->n_ids <= limit)
+	{
+		EmbTokRun	kind = EMB_TOK_RUN_NONE;
+		size_t		read_to = 0;
+		size_t		at;
+
+		if (e->run_kind != EMB_TOK_RUN_NONE)
+		{
+			size_t		before = pos;
+
+			ok = read_run(e, &pos, end);
+			if (!ok || (e->run_kind != EMB_TOK_RUN_NONE && pos == before))
+				break;
+			continue;
+		}
+		at = word_end(e, pos, end, &kind, &read_to);
+		if (at == 0)
+			break;
+		e->in_segment = true;
+		if (at - pos > WORD_IN_PLACE_MAX && kind != EMB_TOK_RUN_NONE)
+		{
+			/* All but the last character, which may not be the word's. */
+			uint32_t	cp;
+
+			at -= (size_t) emb_utf8_decode_before(e->text, at, &cp);
+			e->run_kind = kind;
+			e->n_run = 1;
+			ok = push_bytes(e, e->text + pos, at - pos) && part_run(e);
+		}
+		else
+		{
+			e->read_to = read_to;
+			ok = emb_tok_give_word(e, e->text + pos, at - pos);
+		}
+		pos = at;
+	}
+	if (pos > start)
+	{
+		e->place.raw.pos = pos;
+		if (emb_utf8_decode_before(e->text, pos, &e->window_before) == 0)
+			return emb_tok_corrupt(e) != EMB_TOK_FAIL;
+	}
+	return ok && !emb_tok_work(e, (int32_t) (pos - start));
+}
+
+EmbTokEvent
+emb_tok_run_bytelevel(EmbTokEncoder *e, int64_t limit)
+{
+	bool		has_normalized = e->tok->normalized.n_units > 0;
+
+	while (e->n_ids <= limit)
+	{
+		uint32_t	cp = 0;
+		EmbTokEvent event;
+		bool		ok = true;
+
+		if (e->done)
+			return EMB_TOK_END;
+		if (is_at_plain_text(e))
+		{
+			if (!read_fast(e, limit))
+				return EMB_TOK_FAIL;
+			if (e->n_ids > limit)
+				break;
+		}
+		event = has_normalized ? emb_tok_next_matched(e, &cp) : emb_tok_next_normalized(e, &cp);
+		switch (event)
+		{
+			case EMB_TOK_CHAR:
+				ok = take_char(e, cp);
+				break;
+			case EMB_TOK_TOKEN:
+				ok = end_segment(e) && emb_tok_emit_id(e, e->token_id);
+				break;
+			case EMB_TOK_END:
+				ok = end_segment(e);
+				e->done = true;
+				break;
+			case EMB_TOK_MORE:
+			case EMB_TOK_FAIL:
+				return event;
+		}
+		if (!ok)
+			return EMB_TOK_FAIL;
+	}
+	return e->done ? EMB_TOK_END : EMB_TOK_CHAR;
+}

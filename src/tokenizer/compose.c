@@ -1,0 +1,334 @@
+/*
+ * compose.c
+ *		NFC, a code point at a time, as the library composes (Unicode Standard,
+ *		3.11): decomposed, each run of marks (non-starters) sorted by combining
+ *		class, starter and marks composed.
+ *
+ * A code point that neither composes nor changes (EMB_UNI_COMPOSES) and is not
+ * followed by one that does stands for itself. Everything else is composed in a
+ * small buffer. A run of more marks than fit is read once to see what composes,
+ * which no more than the first few of each class can, and then once for each
+ * class: no memory, and linear in the text for runs of any length.
+ */
+#include "tokenizer/encode.h"
+
+#include <string.h>
+
+/* A starter takes at most so many marks: the longest decomposition less the starter itself. */
+#define COMPOSED_MAX	(EMB_UNI_DECOMPOSED_MAX - 1)
+
+bool
+emb_tok_compose_idle(const EmbTokCompose *c)
+{
+	return c->next_out == c->n_out && c->next == c->n_codes && !c->ordering;
+}
+
+static void
+save_form(const EmbTokPlace *at, EmbTokForm *form)
+{
+	form->raw = at->raw;
+	form->next = at->compose.next;
+	form->n_codes = at->compose.n_codes;
+	memcpy(form->codes, at->compose.codes, sizeof(form->codes));
+}
+
+static void
+restore_form(EmbTokPlace *at, const EmbTokForm *form)
+{
+	at->raw = form->raw;
+	at->compose.next = form->next;
+	at->compose.n_codes = form->n_codes;
+	memcpy(at->compose.codes, form->codes, sizeof(form->codes));
+}
+
+/* The next code point of the text decomposed, not reordered. */
+static EmbTokEvent
+next_decomposed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp)
+{
+	EmbTokCompose *c = &at->compose;
+
+	if (c->next == c->n_codes)
+	{
+		EmbTokEvent event = emb_tok_next_raw(e, &at->raw, cp);
+
+		if (event != EMB_TOK_CHAR)
+			return event;
+		c->n_codes = (uint8_t) emb_uni_decompose(*cp, c->codes);
+		c->next = 0;
+	}
+	*cp = c->codes[c->next++];
+	return EMB_TOK_CHAR;
+}
+
+/* ---------------------------------------------------------- long runs */
+
+/* At the end of a pass over a long run: true if another one follows. */
+static bool
+next_pass(EmbTokPlace *at)
+{
+	EmbTokCompose *c = &at->compose;
+
+	if (c->orders_left == 0)
+	{
+		c->ordering = false;
+		return false;
+	}
+	c->order_now = (uint8_t) __builtin_ctzll(c->orders_left);
+	c->orders_left &= c->orders_left - 1;
+	c->skip = 0;
+	for (int i = 0; i < c->n_removed; i++)
+		c->skip += c->removed[i] == c->order_now;
+	restore_form(at, &c->run_start);
+	return true;
+}
+
+/* The next mark of the pass, EMB_TOK_CHAR; EMB_TOK_END: the passes are over. */
+static EmbTokEvent
+next_ordered(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp)
+{
+	for (;;)
+	{
+		EmbTokForm	before;
+		EmbTokEvent event;
+		uint8_t		order;
+
+		save_form(at, &before);
+		event = next_decomposed(e, at, cp);
+		if (event == EMB_TOK_MORE || event == EMB_TOK_FAIL)
+			return event;
+		order = event == EMB_TOK_CHAR ? emb_uni_class(*cp) : 0;
+		if (order == 0)
+		{
+			restore_form(at, &before);
+			if (!next_pass(at))
+				return EMB_TOK_END;
+		}
+		else if (order == at->compose.order_now)
+		{
+			if (at->compose.skip == 0)
+				return EMB_TOK_CHAR;
+			at->compose.skip--;
+		}
+	}
+}
+
+/* The first few marks of each class. */
+typedef struct Marks
+{
+	uint64_t	classes;
+	uint8_t		n[EMB_UNI_CLASSES_MAX];
+	uint32_t	codes[EMB_UNI_CLASSES_MAX][COMPOSED_MAX];
+} Marks;
+
+/* Reads a run of marks to its end. */
+static EmbTokEvent
+read_marks(EmbTokEncoder *e, EmbTokPlace *at, Marks *marks)
+{
+	EmbTokEvent event;
+	uint32_t	cp;
+
+	memset(marks, 0, sizeof(*marks));
+	while ((event = next_decomposed(e, at, &cp)) == EMB_TOK_CHAR)
+	{
+		uint8_t		order = emb_uni_class(cp);
+
+		if (order == 0)
+			break;
+		marks->classes |= UINT64_C(1) << order;
+		if (marks->n[order] < COMPOSED_MAX)
+			marks->codes[order][marks->n[order]++] = cp;
+	}
+	return event;
+}
+
+/* At the first mark of a long run behind starter (0: none): composes, and goes back to read the run class by class. */
+static EmbTokEvent
+begin_long_run(EmbTokEncoder *e, EmbTokPlace *at, uint32_t starter)
+{
+	EmbTokCompose *c = &at->compose;
+	EmbTokForm	start;
+	Marks		marks;
+	EmbTokEvent event;
+
+	save_form(at, &start);
+	event = read_marks(e, at, &marks);
+	if (event == EMB_TOK_MORE || event == EMB_TOK_FAIL)
+		return event;
+	c->n_removed = 0;
+	for (int order = 1; order < EMB_UNI_CLASSES_MAX && starter != 0; order++)
+		for (int i = 0; i < marks.n[order] && c->n_removed < COMPOSED_MAX; i++)
+		{
+			uint32_t	composed = emb_uni_compose(starter, marks.codes[order][i]);
+
+			if (composed == 0)
+				break;
+			starter = composed;
+			c->removed[c->n_removed++] = (uint8_t) order;
+		}
+	c->run_start = start;
+	c->orders_left = marks.classes;
+	c->ordering = true;
+	c->next_out = c->n_out = 0;
+	if (starter != 0)
+		c->out[c->n_out++] = starter;
+	next_pass(at);
+	return EMB_TOK_CHAR;
+}
+
+/* ---------------------------------------------------------- short runs */
+
+/*
+ * Sorts n marks by class, equal ones as they come, and composes what is not
+ * blocked with *starter (0: there is none). Returns how many are left.
+ */
+static int
+compose_marks(uint32_t *starter, uint32_t *marks, int n)
+{
+	int			n_kept = 0;
+	uint8_t		last = 0;
+
+	for (int i = 1; i < n; i++)
+	{
+		uint32_t	moved = marks[i];
+		int			k = i;
+
+		for (; k > 0 && emb_uni_class(marks[k - 1]) > emb_uni_class(moved); k--)
+			marks[k] = marks[k - 1];
+		marks[k] = moved;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		uint8_t		order = emb_uni_class(marks[i]);
+		uint32_t	composed = *starter != 0 && last < order ? emb_uni_compose(*starter, marks[i]) : 0;
+
+		if (composed != 0)
+			*starter = composed;
+		else
+		{
+			marks[n_kept++] = marks[i];
+			last = order;
+		}
+	}
+	return n_kept;
+}
+
+/* Fills out with the next starter, what composes with it, and the marks behind. */
+static EmbTokEvent
+compose_next(EmbTokEncoder *e, EmbTokPlace *at)
+{
+	EmbTokCompose *c = &at->compose;
+	EmbTokForm	before;
+	uint32_t	starter = 0;
+	uint32_t	cp = 0;
+	int			n_marks = 0;
+	EmbTokEvent event;
+
+	for (;;)
+	{
+		EmbTokForm	run_start;
+
+		save_form(at, &run_start);
+		for (n_marks = 0;; n_marks++)
+		{
+			save_form(at, &before);
+			event = next_decomposed(e, at, &cp);
+			if (event == EMB_TOK_MORE || event == EMB_TOK_FAIL)
+				return event;
+			if (event != EMB_TOK_CHAR || emb_uni_class(cp) == 0)
+				break;
+			if (n_marks == EMB_TOK_MARKS_MAX)
+			{
+				restore_form(at, &run_start);
+				return begin_long_run(e, at, starter);
+			}
+			c->out[1 + n_marks] = cp;
+		}
+		n_marks = compose_marks(&starter, c->out + 1, n_marks);
+		/* Only a starter that nothing lies before composes with the one before it. */
+		if (event == EMB_TOK_CHAR && n_marks == 0)
+		{
+			uint32_t	composed = starter == 0 ? cp : emb_uni_compose(starter, cp);
+
+			if (composed != 0)
+			{
+				starter = composed;
+				continue;
+			}
+		}
+		break;
+	}
+	restore_form(at, &before);
+	c->out[0] = starter;
+	c->next_out = starter == 0;
+	c->n_out = (uint8_t) (1 + n_marks);
+	return EMB_TOK_CHAR;
+}
+
+/*
+ * A character that stands for itself: EMB_TOK_CHAR. EMB_TOK_END: it may not,
+ * nothing was read, or there is none, and *event says what there is.
+ */
+static EmbTokEvent
+next_alone(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp, EmbTokEvent *event)
+{
+	EmbTokRaw	before = at->raw;
+	EmbTokRaw	ahead;
+	uint32_t	next = 0;
+
+	*event = emb_tok_next_raw(e, &at->raw, cp);
+	if (*event != EMB_TOK_CHAR)
+		return EMB_TOK_END;
+	if ((emb_uni_record(*cp)->flags & EMB_UNI_COMPOSES) == 0)
+	{
+		EmbTokEvent next_event = EMB_TOK_CHAR;
+
+		/* No need to look closer at ASCII. */
+		if (at->raw.pos >= e->len || e->text[at->raw.pos] >= 0x80)
+		{
+			ahead = at->raw;
+			next_event = emb_tok_next_raw(e, &ahead, &next);
+		}
+		if (next_event == EMB_TOK_MORE || next_event == EMB_TOK_FAIL)
+			return next_event;
+		if (next_event != EMB_TOK_CHAR || (emb_uni_record(next)->flags & EMB_UNI_COMPOSES) == 0)
+			return EMB_TOK_CHAR;
+	}
+	at->raw = before;
+	return EMB_TOK_END;
+}
+
+EmbTokEvent
+emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp)
+{
+	EmbTokCompose *c = &at->compose;
+	EmbTokEvent event = EMB_TOK_CHAR;
+
+	for (;;)
+	{
+		EmbTokEvent status;
+
+		if (c->next_out < c->n_out)
+		{
+			*cp = c->out[c->next_out++];
+			return EMB_TOK_CHAR;
+		}
+		if (c->ordering)
+		{
+			status = next_ordered(e, at, cp);
+			if (status != EMB_TOK_END)
+				return status;
+			continue;
+		}
+		if (c->next == c->n_codes)
+		{
+			status = next_alone(e, at, cp, &event);
+			if (status != EMB_TOK_END)
+				return status;
+			if (event != EMB_TOK_CHAR)
+				return event;
+		}
+		status = compose_next(e, at);
+		if (status != EMB_TOK_CHAR)
+			return status;
+	}
+}
