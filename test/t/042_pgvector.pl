@@ -126,4 +126,36 @@ else
 	skip_loudly("pgvector $major.$minor has no halfvec", 7);
 }
 
+# ----------------------------------------------------------- sparsevec
+
+if ($has_halfvec)
+{
+	import_model($node, $db, 'm3', tiny_model('bge-m3'));
+	query($node, $db, q{CREATE TABLE notes (id int PRIMARY KEY, body text, embedding vector(64) GENERATED ALWAYS AS (embed(body, 'm3')::vector(64)) STORED,
+		words sparsevec(996) GENERATED ALWAYS AS (embed_sparse(body, 'm3')::sparsevec(996)) STORED);
+		INSERT INTO notes SELECT id, body FROM docs; INSERT INTO notes VALUES (0, '')});
+	all_right(q{SELECT words::text = embed_sparse(body, 'm3') FROM notes}, 'weights in sparsevec and back');
+	all_right(q{SELECT abs(-(a.words <#> b.words) - embed_sparse_dot(a.words::text, b.words::text)) < 1e-3 FROM notes a, notes b WHERE b.id < 10}, 'products of pgvector and of embed_sparse_dot');
+	is((error_of($node, $db, q{SELECT embed_sparse('x', 'm3')::sparsevec(995)}))[0], '22000', 'a sparsevec of another vocabulary');
+	query($node, $db, q{CREATE INDEX by_meaning ON notes USING hnsw (embedding vector_cosine_ops); CREATE INDEX by_words ON notes USING hnsw (words sparsevec_ip_ops)});
+
+	# the README's hybrid search
+	my $hybrid = q{WITH q AS MATERIALIZED (SELECT * FROM embed_all('document 42 about ' || md5('42'), 'm3')),
+		candidates AS (
+			(SELECT id FROM notes ORDER BY embedding <=> (SELECT dense FROM q)::vector(64) LIMIT 50)
+			UNION
+			(SELECT id FROM notes ORDER BY words <#> (SELECT sparse FROM q)::sparsevec(996) LIMIT 50))
+		SELECT id, body, maxsim(q.multi, embed_multi(body, 'm3')) AS score
+		FROM candidates JOIN notes USING (id), q ORDER BY score DESC LIMIT 10};
+	my $plan = query($node, $db, "SET enable_seqscan = off; SET enable_sort = off; EXPLAIN (COSTS OFF) $hybrid");
+	like($plan, qr/Index Scan using by_meaning/, 'hybrid search uses the index of vectors');
+	like($plan, qr/Index Scan using by_words/, '... and that of weights');
+	is(query($node, $db, "SET enable_seqscan = off; SET enable_sort = off; SET hnsw.ef_search = 400; SELECT id, round(score::numeric, 3), count(*) OVER () FROM ($hybrid) h ORDER BY score DESC LIMIT 1"),
+		'42|1.000|10', '... and finds the text itself first');
+}
+else
+{
+	skip_loudly("pgvector $major.$minor has no sparsevec", 6);
+}
+
 done_testing();
