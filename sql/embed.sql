@@ -211,6 +211,11 @@ AS 'MODULE_PATHNAME', 'embed_rerank_support' LANGUAGE C STRICT VOLATILE PARALLEL
 COMMENT ON FUNCTION embed_rerank_support(pg_catalog.internal)
 IS 'planner support of functions of a query and documents';
 
+CREATE FUNCTION embed_maxsim_support(request pg_catalog.internal) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_maxsim_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION embed_maxsim_support(pg_catalog.internal)
+IS 'planner support of maxsim';
+
 -- Embedding functions. With a model argument they are immutable: a name stands
 -- for one content for ever. Without one they follow embed.model and the default.
 
@@ -339,7 +344,7 @@ COMMENT ON FUNCTION embed_all(pg_catalog.text, pg_catalog.text)
 IS 'what embed(), embed_sparse() and embed_multi() give, in one pass';
 
 CREATE FUNCTION maxsim(query pg_catalog.float4[], doc pg_catalog.float4[]) RETURNS pg_catalog.float4
-AS 'MODULE_PATHNAME', 'embed_maxsim' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 500;
+AS 'MODULE_PATHNAME', 'embed_maxsim' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 500 SUPPORT embed_maxsim_support;
 COMMENT ON FUNCTION maxsim(pg_catalog.float4[], pg_catalog.float4[])
 IS 'late interaction of two results of embed_multi(): the mean over the query''s vectors of the best dot product with one of the document''s';
 

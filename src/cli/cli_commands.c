@@ -40,6 +40,10 @@ print_info(const EmbModelInfo *info)
 	printf("family          %s\n", info->family);
 	printf("precision       %s\n", info->precision);
 	printf("dimensions      %d\n", info->dim);
+	if (info->has_sparse)
+		printf("sparse weights  of token ids\n");
+	if (info->multi_dim > 0)
+		printf("token vectors   of %d dimensions\n", info->multi_dim);
 	printf("pooling         %s%s\n", info->pooling, info->normalize ? ", normalized" : "");
 	printf("layers          %d of hidden size %d, %d heads, intermediate size %d\n",
 		   info->n_layers, info->hidden, info->n_heads, info->intermediate);

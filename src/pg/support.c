@@ -37,6 +37,7 @@
 
 EMBED_FUNCTION(embed_support);
 EMBED_FUNCTION(embed_rerank_support);
+EMBED_FUNCTION(embed_maxsim_support);
 
 #define OPERATORS_PER_CALL		400.0
 #define OPERATORS_PER_TOKEN		80.0	/* of a model of MODEL_BYTES */
@@ -49,10 +50,16 @@ EMBED_FUNCTION(embed_rerank_support);
 #define BYTES_PER_TOKEN			4.0
 #define SPECIAL_TOKENS			2.0
 
+/* Multiply-adds of maxsim in the time of an operator as above; the width of token vectors, which no statistics tell. */
+#define MACS_PER_OPERATOR		22000.0
+#define MULTI_DIM				1024.0
+
 /* Where nothing is known. */
 #define TEXT_BYTES_DEFAULT		512.0
 #define ARRAY_LENGTH_DEFAULT	100.0
 #define MAX_TOKENS_DEFAULT		512
+#define QUERY_ROWS_DEFAULT		32.0
+#define DOCUMENT_ROWS_DEFAULT	512.0
 
 typedef struct ModelCost
 {
@@ -335,6 +342,34 @@ rerank_cost(SupportRequestCost *request)
 	return answer_cost(request, &model, n_documents, n_tokens, false);
 }
 
+/* Floats of an array of token vectors; what a function will give has no width yet. */
+static double
+count_floats(PlannerInfo *root, Node *argument, double default_rows)
+{
+	ArgumentSize size = {0};
+
+	argument = strip_relabel(argument);
+	if (IsA(argument, Var) || IsA(argument, Const))
+		size = argument_size(root, argument);
+	return size.n_bytes > 0 ? size.n_bytes / sizeof(float4) : default_rows * MULTI_DIM;
+}
+
+/* maxsim(query float4[][], doc float4[][]) */
+static Node *
+maxsim_cost(SupportRequestCost *request)
+{
+	List	   *args = call_arguments(request->node);
+	double		n_macs;
+
+	if (list_length(args) != 2)
+		return NULL;
+	n_macs = count_floats(request->root, linitial(args), QUERY_ROWS_DEFAULT) *
+		count_floats(request->root, lsecond(args), DOCUMENT_ROWS_DEFAULT) / MULTI_DIM;
+	request->startup = 0;
+	request->per_tuple = (OPERATORS_PER_REPEAT + n_macs / MACS_PER_OPERATOR) * cpu_operator_cost;
+	return (Node *) request;
+}
+
 /* A row for each element of array argument i, but not more than the int4 constant behind it, if there is one. */
 static Node *
 answer_rows(SupportRequestRows *request, int i)
@@ -381,5 +416,17 @@ embed_rerank_support(PG_FUNCTION_ARGS)
 		answer = rerank_cost((SupportRequestCost *) request);
 	else if (IsA(request, SupportRequestRows))
 		answer = answer_rows((SupportRequestRows *) request, 1);
+	PG_RETURN_POINTER(answer);
+}
+
+/* embed_maxsim_support(internal) returns internal */
+Datum
+embed_maxsim_support(PG_FUNCTION_ARGS)
+{
+	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+	Node	   *answer = NULL;
+
+	if (IsA(request, SupportRequestCost))
+		answer = maxsim_cost((SupportRequestCost *) request);
 	PG_RETURN_POINTER(answer);
 }

@@ -148,7 +148,23 @@ SELECT embed_sparse_dot('{}/9x', '{}/9');
 SELECT embed_sparse_dot('', '{}/9');
 SELECT embed_sparse_dot('{1:3e38}/9', '{1:3e38}/9');
 
--- how the planner sees them
+-- how the planner sees them: maxsim costs what its vectors make it
+CREATE TABLE outputs_multi (id int, short float4[], long float4[]);
+ALTER TABLE outputs_multi ALTER short SET STORAGE PLAIN, ALTER long SET STORAGE PLAIN;
+INSERT INTO outputs_multi SELECT i, array_fill(1::float4, ARRAY[i % 10 + 1, 8]), array_fill(1::float4, ARRAY[200, 8]) FROM generate_series(1, 1000) i;
+ANALYZE outputs_multi;
+CREATE FUNCTION pg_temp.total(query text) RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (FORMAT json) ' || query INTO plan;
+	RETURN plan->0->'Plan'->>'Total Cost';
+END $$;
+SELECT pg_temp.total('SELECT maxsim(long, long) FROM outputs_multi') > pg_temp.total('SELECT maxsim(short, short) FROM outputs_multi') AS by_width,
+	pg_temp.total('SELECT maxsim(array_cat(long, long), long) FROM outputs_multi') > pg_temp.total('SELECT maxsim(long, long) FROM outputs_multi') AS unknown,
+	pg_temp.total('SELECT maxsim(short, NULL) FROM outputs_multi') > 0 AS never_called;
+EXPLAIN (COSTS OFF) SELECT id FROM outputs_multi WHERE maxsim(long, long) > 0 AND maxsim(short, short) > 0 AND id % 2 = 0;
+DROP TABLE outputs_multi;
 SELECT p.oid::regprocedure AS function, p.provolatile AS volatility, p.proparallel AS parallel, p.proisstrict AS strict,
 	p.procost AS cost, obj_description(p.oid, 'pg_proc') IS NULL AS lacks_comment
 FROM pg_proc p WHERE p.proname IN ('embed_sparse', 'embed_multi', 'embed_all', 'maxsim', 'embed_sparse_dot')
