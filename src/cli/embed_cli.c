@@ -39,7 +39,7 @@ static const char usage_text[] =
 "MODEL is an image or a directory (packed in memory first; pack's options apply).\n"
 "Without TEXT, or with -, texts are the lines of standard input.\n"
 "  --isa LEVEL   auto, scalar, avx2, ...: the level to compute with\n"
-"  --threads N   to compute vectors with (1)\n"
+"  --threads N   to pack and to compute vectors with (1)\n"
 "Exit code: 0, 1 after an error, 2 for wrong usage.\n";
 
 static const struct
@@ -169,6 +169,7 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_THREADS:
 			ok = parse_count(value, &args->threads);
+			args->import.n_threads = args->threads;
 			break;
 		case OPT_ISA:
 			if (emb_isa_select(value, &err) != EMB_OK)

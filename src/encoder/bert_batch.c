@@ -412,11 +412,13 @@ emb_encoder_bert_tokens(const EmbBert *bert, const EmbKernels *kernels, const Em
 /* In one pass: rows are counted over the batch. */
 EmbStatus
 emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
-						  const EmbAllocator *mem, const EmbStop *stop,
+						  int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
 						  EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
 {
 	EmbBertPass pass;
+	EmbCrew		crew;
 	_Atomic bool stopped = false;
+	Job			job = {.stop = stop, .stopped = &stopped};
 	int32_t		n_longest;
 	size_t		bytes;
 	char	   *scratch;
@@ -431,16 +433,21 @@ emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const 
 	pass.observe = observe;
 	pass.observe_ctx = observe_ctx;
 	pass.stopped = &stopped;
-	pass.crew.n_workers = 1;
-	bytes = emb_bert_lay_out(&pass, bert, batch->offsets[batch->n_seqs], n_longest, 1, NULL);
+	emb_crew_join(&crew, n_threads);
+	pass.crew = (EmbCrew) {.n_workers = crew.n_workers, .while_waiting = ask_while_waiting, .waiting_ctx = &job};
+	bytes = emb_bert_lay_out(&pass, bert, batch->offsets[batch->n_seqs], n_longest, crew.n_workers, NULL);
 	scratch = emb_alloc(mem, bytes);
 	if (scratch == NULL)
+	{
+		emb_crew_leave(&crew);
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for a batch of %d tokens",
 						 bytes, (int) batch->offsets[batch->n_seqs]);
-	emb_bert_lay_out(&pass, bert, batch->offsets[batch->n_seqs], n_longest, 1, scratch);
+	}
+	emb_bert_lay_out(&pass, bert, batch->offsets[batch->n_seqs], n_longest, crew.n_workers, scratch);
 	fp = emb_fp_enter();
 	status = emb_bert_run_pass(&pass, stop, out, err);
 	emb_fp_leave(fp);
+	emb_crew_leave(&crew);
 	emb_release(mem, scratch);
 	return status;
 }

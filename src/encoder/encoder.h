@@ -163,9 +163,10 @@ extern size_t emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_toke
 											 int32_t n_threads);
 
 /*
- * As emb_encoder_bert on one thread, of an fp32 model, showing what passes.
- * Rows come in ascending ranges, each row of each point once: rows points at
- * the range's first row. For tests and calibration.
+ * As emb_encoder_bert, of an fp32 model, showing what passes. Rows come in
+ * ranges, each row of each point once: rows points at the range's first row.
+ * On one thread the ranges ascend; on several, they come from all of them at
+ * once, in any order. For tests and calibration.
  */
 typedef enum EmbObservePoint
 {
@@ -179,7 +180,7 @@ typedef enum EmbObservePoint
 typedef void (*EmbObserve) (void *ctx, EmbObservePoint point, int32_t layer, int32_t first_row,
 							int32_t n_rows, const float *rows, size_t stride_elems);
 extern EmbStatus emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
-										   const EmbAllocator *mem, const EmbStop *stop,
+										   int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
 										   EmbObserve observe, void *observe_ctx, float *out, EmbError *err);
 
 #endif

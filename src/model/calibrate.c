@@ -44,22 +44,27 @@ emb_calibration_at(const EmbCalibration *c, int32_t layer, EmbObservePoint point
 /* ---------------------------------------------------------------- inputs */
 
 /*
- * Rows are kept at a stride that doubles whenever the room is used up: an even
- * choice over all texts that needs neither their number nor chance.
+ * Rows are kept at a stride, the least power of two that leaves room: an even
+ * choice over all texts that needs no chance, and no order either.
  */
 static void
-keep_row(EmbObserved *o, const float *row)
+choose_step(EmbCalibration *c)
 {
-	if (o->n_rows == EMB_CALIBRATION_ROWS)
-	{
-		for (int32_t i = 1; i < EMB_CALIBRATION_ROWS / 2; i++)
-			memcpy(o->rows + (size_t) i * o->n, o->rows + (size_t) 2 * i * o->n, o->n * sizeof(float));
-		o->n_rows = EMB_CALIBRATION_ROWS / 2;
-		o->step *= 2;
-	}
-	if (o->n_seen % o->step == 0)
-		memcpy(o->rows + (size_t) o->n_rows++ * o->n, row, o->n * sizeof(float));
-	o->n_seen++;
+	int32_t		n_kept;
+
+	c->step = 1;
+	while (c->n_tokens > (int64_t) (EMB_CALIBRATION_ROWS - 1) * c->step + 1)
+		c->step *= 2;
+	n_kept = (c->n_tokens - 1) / c->step + 1;
+	for (int32_t i = 0; i < c->n_layers * N_POINTS; i++)
+		c->points[i].n_rows = n_kept;
+}
+
+static void
+keep_row(const EmbCalibration *c, EmbObserved *o, int32_t token, const float *row)
+{
+	if (token % c->step == 0)
+		memcpy(o->rows + (size_t) (token / c->step) * o->n, row, o->n * sizeof(float));
 }
 
 /* NaN comes out as infinity: neither is a magnitude to quantize by. */
@@ -74,6 +79,7 @@ note_largest(EmbObserved *o, const float *row)
 	}
 }
 
+/* Called by several threads at once, each with rows of its own. */
 static void
 observe(void *ctx, EmbObservePoint point, int32_t layer, int32_t first_row,
 		int32_t n_rows, const float *rows, size_t stride)
@@ -81,15 +87,15 @@ observe(void *ctx, EmbObservePoint point, int32_t layer, int32_t first_row,
 	EmbCalibration *c = ctx;
 	EmbObserved *o;
 
-	(void) first_row;
 	if (point == EMB_OBSERVE_HIDDEN)
 		return;
 	o = &c->points[layer * N_POINTS + point_index(point)];
 	for (int32_t i = 0; i < n_rows; i++)
-	{
+		keep_row(c, o, c->first_token + first_row + i, rows + i * stride);
+	pthread_mutex_lock(&c->lock);
+	for (int32_t i = 0; i < n_rows; i++)
 		note_largest(o, rows + i * stride);
-		keep_row(o, rows + i * stride);
-	}
+	pthread_mutex_unlock(&c->lock);
 }
 
 static EmbStatus
@@ -110,7 +116,6 @@ allocate_points(const EmbBert *bert, EmbCalibration *c, EmbError *err)
 		EmbObserved *o = &c->points[i];
 
 		o->n = i % N_POINTS == point_index(EMB_OBSERVE_FFN_MID) ? bert->intermediate : bert->hidden;
-		o->step = 1;
 		o->largest = at;
 		o->rows = at + o->n;
 		at += (size_t) o->n * (EMB_CALIBRATION_ROWS + 1);
@@ -221,6 +226,8 @@ run_batches(const EmbModel *model, const Texts *texts, const EmbImportSteps *ste
 	int32_t		n_tokens = texts->offsets[texts->n];
 	EmbStatus	status = EMB_OK;
 
+	c->n_tokens = n_tokens;
+	choose_step(c);
 	for (int32_t i = 0; status == EMB_OK && i < texts->n;)
 	{
 		int32_t		first = texts->offsets[i];
@@ -229,9 +236,10 @@ run_batches(const EmbModel *model, const Texts *texts, const EmbImportSteps *ste
 
 		emb_import_progress(steps, "calibrate", first, n_tokens);
 		offsets[0] = 0;
+		c->first_token = first;
 		while (i < texts->n && (batch.n_seqs == 0 || texts->offsets[i + 1] - first <= BATCH_TOKENS))
 			offsets[++batch.n_seqs] = texts->offsets[++i] - first;
-		status = emb_encoder_bert_observed(&model->bert, emb_kernels(), &batch, steps->mem, steps->stop,
+		status = emb_encoder_bert_observed(&model->bert, emb_kernels(), &batch, steps->n_threads, steps->mem, steps->stop,
 										   observe, c, out, err);
 	}
 	if (status == EMB_OK)
@@ -277,6 +285,7 @@ emb_calibrate(const EmbModel *model, const char *const *texts, int32_t n_texts,
 
 	memset(c, 0, sizeof(*c));
 	c->mem = *steps->mem;
+	pthread_mutex_init(&c->lock, NULL);
 	if (source.n < 1)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker is calibrated with pairs of texts, not with %d text", n_texts);
 	status = allocate_points(&model->bert, c, err);
@@ -294,6 +303,7 @@ emb_calibration_free(EmbCalibration *c)
 {
 	emb_release(&c->mem, c->points);
 	emb_release(&c->mem, c->floats);
+	pthread_mutex_destroy(&c->lock);
 	c->points = NULL;
 	c->floats = NULL;
 }

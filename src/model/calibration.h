@@ -11,6 +11,8 @@
 #ifndef EMB_MODEL_CALIBRATION_H
 #define EMB_MODEL_CALIBRATION_H
 
+#include <pthread.h>
+
 #include "model/model.h"
 
 /* Texts that come with the code (calibration_text.c). */
@@ -39,9 +41,7 @@ extern const int emb_n_calibration_pairs;
 typedef struct EmbObserved
 {
 	int32_t		n;				/* channels */
-	int32_t		n_rows;			/* kept, in their order */
-	int64_t		n_seen;
-	int64_t		step;			/* every step-th row is kept, a power of two */
+	int32_t		n_rows;			/* kept, in the order of the texts */
 	float	   *largest;		/* [n] max |x| over all rows seen */
 	float	   *rows;			/* [n_rows, n] */
 } EmbObserved;
@@ -50,6 +50,10 @@ typedef struct EmbCalibration
 {
 	EmbAllocator mem;
 	int32_t		n_layers;
+	int32_t		n_tokens;		/* of all texts: each input has a row of each */
+	int32_t		first_token;	/* of the batch at work */
+	int32_t		step;			/* every step-th row is kept, a power of two */
+	pthread_mutex_t lock;		/* of largest */
 	EmbObserved *points;		/* [n_layers, 4] */
 	float	   *floats;			/* what they point into */
 } EmbCalibration;
@@ -60,6 +64,7 @@ typedef struct EmbImportSteps
 	const EmbAllocator *mem;
 	const EmbStop *stop;
 	const EmbSink *sink;
+	int32_t		n_threads;
 } EmbImportSteps;
 
 static inline void

@@ -62,6 +62,7 @@ typedef struct EmbImportOptions
 	 */
 	const char *const *calibration_texts;
 	int32_t		n_calibration_texts;
+	int32_t		n_threads;		/* to calibrate and quantize with, this one included; 0 and 1: no other. The image is the same */
 } EmbImportOptions;
 
 /* Receives the image front to back. A status other than EMB_OK ends the import with it. */

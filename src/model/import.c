@@ -535,7 +535,8 @@ emb_import_dir(const char *path, const EmbImportOptions *options, const EmbAlloc
 			   const EmbStop *stop, const EmbSink *sink, EmbError *err)
 {
 	static const EmbImportOptions defaults;
-	Import		im = {.steps = {.mem = mem, .stop = stop, .sink = sink}, .path = path};
+	Import		im = {.steps = {.mem = mem, .stop = stop, .sink = sink, .n_threads = options != NULL ? options->n_threads : 1},
+		.path = path};
 	EmbStatus	status = run_import(&im, path, options != NULL ? options : &defaults, err);
 
 	emb_hf_config_free(&im.hf, mem);

@@ -6,12 +6,17 @@
  * few: the one whose quantized outputs, computed by the kernels on the rows
  * that calibration kept, are nearest to those in fp32. Query, key and value
  * share an input and so an exponent.
+ *
+ * A linear layer's panels of 16 outputs are handed to the threads one by one:
+ * none depends on another, and what is summed over them is summed in their
+ * order, so the image is the same on any number of threads.
  */
 #include "model/quantize.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "encoder/pool.h"
 #include "model/rounding.h"
 
 #define N_EXPONENTS		5
@@ -40,6 +45,23 @@ typedef struct Candidate
 	int32_t    *zeros;			/* [n_rows] */
 } Candidate;
 
+/* What a thread has for itself, for the widest input. */
+typedef struct Hand
+{
+	EmbWork		work;
+	int8_t	   *bytes;			/* [16, n] */
+	int8_t	   *tiles;			/* a panel */
+	float	   *exact;			/* [n_rows, 16] */
+	float	   *rounded;		/* [n_rows, 16] */
+} Hand;
+
+/* How far the outputs of a panel are off under each exponent. */
+typedef struct PanelErrors
+{
+	double		own[N_EXPONENTS];
+	double		energy;
+} PanelErrors;
+
 typedef struct Quantizer
 {
 	const EmbImportSteps *steps;
@@ -47,8 +69,10 @@ typedef struct Quantizer
 	const EmbCalibration *calibration;
 	uint8_t    *image;
 	const EmbImageView *view;
-	EmbWork		work;
 	_Atomic bool stopped;
+	_Atomic bool overflown;
+	EmbCrew		crew;
+	Hand		hands[EMB_CREW_MAX];
 	EmbRounding rounding;
 	void	   *owned[16];
 	int			n_owned;
@@ -57,11 +81,17 @@ typedef struct Quantizer
 	Candidate	candidates[N_EXPONENTS];
 	float	   *largest;		/* [n] of the weights of all linears */
 	double	   *sums;			/* [n] */
-	int8_t	   *bytes;			/* [16, n] */
-	int8_t	   *tiles;			/* a panel */
-	float	   *exact;			/* [n_rows, 16] */
-	float	   *rounded;		/* [n_rows, 16] */
+	PanelErrors *errors;		/* [panels] of the widest linear layer */
 } Quantizer;
+
+/* A linear layer of an input, panel by panel; no candidate while all are compared. */
+typedef struct LinearJob
+{
+	Quantizer  *q;
+	const Input *in;
+	int32_t		which;
+	const Candidate *c;
+} LinearJob;
 
 static EmbStatus
 cancelled(EmbError *err)
@@ -105,7 +135,7 @@ note_weights(Quantizer *q, const EmbLinear *linear)
 				q->largest[i] = w > q->largest[i] ? w : q->largest[i];
 			}
 		}
-		if (!emb_work_spend(&q->work, 4 * EMB_PANEL * (int64_t) linear->n_in))
+		if (!emb_work_spend(&q->hands[0].work, 4 * EMB_PANEL * (int64_t) linear->n_in))
 			return false;
 	}
 	return true;
@@ -119,9 +149,9 @@ quantize_rows(Quantizer *q, const Input *in, Candidate *c)
 
 	for (int32_t i = 0; i < seen->n_rows; i++)
 	{
-		c->scales[i] = q->work.kernels->quantize_u8(seen->rows + (size_t) i * seen->n, c->factor, seen->n, padded,
+		c->scales[i] = q->hands[0].work.kernels->quantize_u8(seen->rows + (size_t) i * seen->n, c->factor, seen->n, padded,
 													c->rows + (size_t) i * padded, &c->zeros[i]);
-		if (!emb_work_spend(&q->work, 8 * (int64_t) seen->n))
+		if (!emb_work_spend(&q->hands[0].work, 8 * (int64_t) seen->n))
 			return false;
 	}
 	return true;
@@ -143,7 +173,7 @@ prepare_candidates(Quantizer *q, const Input *in)
 		emb_quantize_smoothing(in->seen->largest, q->largest, in->seen->n, exponents[e], c->smooth);
 		for (int32_t i = 0; i < in->seen->n; i++)
 			c->factor[i] = 1.0f / c->smooth[i];
-		if (!emb_work_spend(&q->work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c))
+		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c))
 			return false;
 	}
 	return true;
@@ -168,9 +198,9 @@ activation(const EmbKernels *kernels, EmbActKind act)
 	return NULL;
 }
 
-/* q->exact: panel p of a linear layer over the kept rows, in fp32. */
+/* hand->exact: panel p of a linear layer over the kept rows, in fp32. */
 static bool
-multiply_exactly(Quantizer *q, const Input *in, const EmbLinear *linear, size_t p)
+multiply_exactly(Hand *hand, const Input *in, const EmbLinear *linear, size_t p)
 {
 	EmbGemmF32	g = {
 		.n_rows = in->seen->n_rows,
@@ -180,16 +210,16 @@ multiply_exactly(Quantizer *q, const Input *in, const EmbLinear *linear, size_t 
 		.a_stride = linear->n_in,
 		.b = linear->weight + p * linear->n_in * EMB_PANEL,
 		.bias = linear->bias + p * EMB_PANEL,
-		.c = q->exact,
+		.c = hand->exact,
 		.c_stride = EMB_PANEL
 	};
 
-	return emb_work_multiply(&q->work, &g, activation(q->work.kernels, in->act));
+	return emb_work_multiply(&hand->work, &g, activation(hand->work.kernels, in->act));
 }
 
-/* q->rounded: the same by quantized weights on a candidate's rows. */
+/* hand->rounded: the same by quantized weights on a candidate's rows. */
 static bool
-multiply_rounded(Quantizer *q, const Input *in, const Candidate *c, const int8_t *tiles,
+multiply_rounded(Hand *hand, const Input *in, const Candidate *c, const int8_t *tiles,
 				 const float *scale, const int32_t *sums, const float *bias, EmbActKind act)
 {
 	size_t		padded = emb_pack_i8_padded(in->seen->n);
@@ -205,12 +235,12 @@ multiply_rounded(Quantizer *q, const Input *in, const Candidate *c, const int8_t
 		.b_scale = scale,
 		.b_sums = sums,
 		.bias = bias,
-		.c = q->rounded,
+		.c = hand->rounded,
 		.c_stride = EMB_PANEL,
 		.act = act
 	};
 
-	return emb_work_multiply_i8(&q->work, &g);
+	return emb_work_multiply_i8(&hand->work, &g);
 }
 
 /* Over n_rows rows of 16, of which n_columns count. */
@@ -239,38 +269,86 @@ panel_rows(const EmbLinear *linear, size_t p)
 	return left < EMB_PANEL ? left : EMB_PANEL;
 }
 
+/* Whether an earlier panel ended the work. */
+static bool
+is_over(const Quantizer *q)
+{
+	return atomic_load_explicit(&q->stopped, memory_order_relaxed) || atomic_load_explicit(&q->overflown, memory_order_relaxed);
+}
+
+static void
+ask_while_waiting(void *ctx)
+{
+	Quantizer  *q = ctx;
+
+	if (emb_should_stop(q->steps->stop))
+		atomic_store_explicit(&q->stopped, true, memory_order_relaxed);
+}
+
+static EmbStatus
+run_linear(LinearJob *job, EmbPiece piece, EmbError *err)
+{
+	Quantizer  *q = job->q;
+
+	emb_crew_run(&q->crew, (int32_t) emb_pack_f32_panels(job->in->linears[job->which]->n_out), piece, job);
+	if (atomic_load_explicit(&q->stopped, memory_order_relaxed))
+		return cancelled(err);
+	if (atomic_load_explicit(&q->overflown, memory_order_relaxed))
+		return overflow(q, job->in->layer, job->in->roles[job->which], err);
+	return EMB_OK;
+}
+
+static void
+measure_panel(void *ctx, int32_t p, int32_t worker)
+{
+	LinearJob  *job = ctx;
+	Quantizer  *q = job->q;
+	const Input *in = job->in;
+	const EmbLinear *linear = in->linears[job->which];
+	Hand	   *hand = &q->hands[worker];
+	PanelErrors *errors = &q->errors[p];
+	int32_t		n_columns = panel_rows(linear, p);
+
+	if (is_over(q) || !multiply_exactly(hand, in, linear, p))
+		return;
+	errors->energy = squared_difference(hand->exact, NULL, in->seen->n_rows, n_columns);
+	for (int e = 0; e < N_EXPONENTS; e++)
+	{
+		const Candidate *c = &q->candidates[e];
+		float		scale[EMB_PANEL];
+		int32_t		sums[EMB_PANEL];
+
+		if (!emb_quantize_panel(linear->weight + (size_t) p * linear->n_in * EMB_PANEL, n_columns, linear->n_in,
+								c->smooth, hand->bytes, hand->tiles, scale, sums))
+		{
+			atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
+			return;
+		}
+		if (!emb_work_spend(&hand->work, 16 * EMB_PANEL * (int64_t) linear->n_in) ||
+			!multiply_rounded(hand, in, c, hand->tiles, scale, sums, linear->bias + p * EMB_PANEL, in->act))
+			return;
+		errors->own[e] = squared_difference(hand->exact, hand->rounded, in->seen->n_rows, n_columns);
+	}
+}
+
 /* errors[e] += squared error of the linear layer's outputs under exponent e, over the squared outputs. */
 static EmbStatus
 measure_linear(Quantizer *q, const Input *in, int32_t which, double errors[N_EXPONENTS], EmbError *err)
 {
-	const EmbLinear *linear = in->linears[which];
-	double		own[N_EXPONENTS] = {0};
-	double		energy = 0;
+	LinearJob	job = {.q = q, .in = in, .which = which};
+	PanelErrors all = {0};
+	EmbStatus	status = run_linear(&job, measure_panel, err);
 
-	for (size_t p = 0; p < emb_pack_f32_panels(linear->n_out); p++)
+	if (status != EMB_OK)
+		return status;
+	for (size_t p = 0; p < emb_pack_f32_panels(in->linears[which]->n_out); p++)
 	{
-		int32_t		n_columns = panel_rows(linear, p);
-
-		if (!multiply_exactly(q, in, linear, p))
-			return cancelled(err);
-		energy += squared_difference(q->exact, NULL, in->seen->n_rows, n_columns);
+		all.energy += q->errors[p].energy;
 		for (int e = 0; e < N_EXPONENTS; e++)
-		{
-			const Candidate *c = &q->candidates[e];
-			float		scale[EMB_PANEL];
-			int32_t		sums[EMB_PANEL];
-
-			if (!emb_quantize_panel(linear->weight + p * linear->n_in * EMB_PANEL, n_columns, linear->n_in,
-									c->smooth, q->bytes, q->tiles, scale, sums))
-				return overflow(q, in->layer, in->roles[which], err);
-			if (!emb_work_spend(&q->work, 16 * EMB_PANEL * (int64_t) linear->n_in) ||
-				!multiply_rounded(q, in, c, q->tiles, scale, sums, linear->bias + p * EMB_PANEL, in->act))
-				return cancelled(err);
-			own[e] += squared_difference(q->exact, q->rounded, in->seen->n_rows, n_columns);
-		}
+			all.own[e] += q->errors[p].own[e];
 	}
-	for (int e = 0; e < N_EXPONENTS && energy > 0; e++)
-		errors[e] += own[e] / energy;
+	for (int e = 0; e < N_EXPONENTS && all.energy > 0; e++)
+		errors[e] += all.own[e] / all.energy;
 	return EMB_OK;
 }
 
@@ -295,52 +373,61 @@ choose_exponent(Quantizer *q, const Input *in, int *best, EmbError *err)
 
 /* bias += what the outputs of a panel miss on average. */
 static bool
-correct_bias(Quantizer *q, const Input *in, const Candidate *c, const EmbLinear *linear, size_t p,
+correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *linear, size_t p,
 			 const int8_t *tiles, const float *scale, const int32_t *sums, float *bias)
 {
 	Input		plain = *in;
 	int32_t		n_rows = in->seen->n_rows;
 
 	plain.act = EMB_ACT_KIND_NONE;
-	if (!multiply_exactly(q, &plain, linear, p) ||
-		!multiply_rounded(q, in, c, tiles, scale, sums, bias, EMB_ACT_KIND_NONE))
+	if (!multiply_exactly(hand, &plain, linear, p) ||
+		!multiply_rounded(hand, in, c, tiles, scale, sums, bias, EMB_ACT_KIND_NONE))
 		return false;
 	for (int32_t k = 0; k < panel_rows(linear, p); k++)
 	{
 		double		missing = 0;
 
 		for (int32_t i = 0; i < n_rows; i++)
-			missing += (double) q->exact[i * EMB_PANEL + k] - q->rounded[i * EMB_PANEL + k];
+			missing += (double) hand->exact[i * EMB_PANEL + k] - hand->rounded[i * EMB_PANEL + k];
 		bias[k] = (float) (bias[k] + missing / n_rows);
 	}
 	return true;
 }
 
+static void
+write_panel(void *ctx, int32_t p, int32_t worker)
+{
+	LinearJob  *job = ctx;
+	Quantizer  *q = job->q;
+	const EmbLinear *linear = job->in->linears[job->which];
+	EmbTensorRole role = job->in->roles[job->which];
+	int32_t		layer = job->in->layer;
+	const float *smooth = job->c->smooth;
+	Hand	   *hand = &q->hands[worker];
+	size_t		at = (size_t) p * EMB_PANEL;
+	const float *panel = linear->weight + at * linear->n_in;
+	int8_t	   *tiles = (int8_t *) place(q, layer, role) + p * emb_pack_i8_bytes(EMB_PANEL, linear->n_in);
+	float	   *scale = (float *) place(q, layer, EMB_ROLE_SCALE(role)) + at;
+	int32_t    *sums = (int32_t *) place(q, layer, EMB_ROLE_SUMS(role)) + at;
+	float	   *bias = (float *) place(q, layer, EMB_ROLE_BIAS(role)) + at;
+
+	if (is_over(q))
+		return;
+	if (!emb_quantize_panel(panel, panel_rows(linear, p), linear->n_in, smooth, hand->bytes, tiles, scale, sums))
+		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
+	/* stopped where it is not true, which run_linear sees */
+	else if (emb_round_panel(&q->rounding, worker, &hand->work, panel, panel_rows(linear, p), smooth, scale, hand->bytes, tiles, sums))
+		(void) correct_bias(hand, job->in, job->c, linear, p, tiles, scale, sums, bias);
+}
+
 static EmbStatus
 write_linear(Quantizer *q, const Input *in, int32_t which, const Candidate *c, EmbError *err)
 {
+	LinearJob	job = {.q = q, .in = in, .which = which, .c = c};
 	const EmbLinear *linear = in->linears[which];
-	EmbTensorRole role = in->roles[which];
-	size_t		panel_bytes = emb_pack_i8_bytes(EMB_PANEL, linear->n_in);
-	int8_t	   *tiles = place(q, in->layer, role);
-	float	   *scale = place(q, in->layer, EMB_ROLE_SCALE(role));
-	int32_t    *sums = place(q, in->layer, EMB_ROLE_SUMS(role));
-	float	   *bias = place(q, in->layer, EMB_ROLE_BIAS(role));
 
-	memcpy(bias, linear->bias, linear->n_out * sizeof(float));
-	for (size_t p = 0; p < emb_pack_f32_panels(linear->n_out); p++)
-	{
-		size_t		at = p * EMB_PANEL;
-		const float *panel = linear->weight + at * linear->n_in;
-		int8_t	   *to = tiles + p * panel_bytes;
-
-		if (!emb_quantize_panel(panel, panel_rows(linear, p), linear->n_in, c->smooth, q->bytes, to, scale + at, sums + at))
-			return overflow(q, in->layer, role, err);
-		if (!emb_round_panel(&q->rounding, &q->work, panel, panel_rows(linear, p), c->smooth, scale + at, q->bytes, to, sums + at) ||
-			!correct_bias(q, in, c, linear, p, to, scale + at, sums + at, bias + at))
-			return cancelled(err);
-	}
-	return EMB_OK;
+	memcpy(place(q, in->layer, EMB_ROLE_BIAS(in->roles[which])), linear->bias, linear->n_out * sizeof(float));
+	return run_linear(&job, write_panel, err);
 }
 
 /* Smooths and quantizes what reads one input; *chosen is good until the next input. */
@@ -353,7 +440,7 @@ quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError
 	if (!prepare_candidates(q, in))
 		return cancelled(err);
 	status = choose_exponent(q, in, &best, err);
-	if (status == EMB_OK && !emb_rounding_set_input(&q->rounding, &q->work, in->seen->rows, in->seen->n,
+	if (status == EMB_OK && !emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n,
 													in->seen->n_rows, q->candidates[best].factor))
 		status = cancelled(err);
 	for (int32_t i = 0; status == EMB_OK && i < in->n_linears; i++)
@@ -467,7 +554,7 @@ column_factors(Quantizer *q, const float *rows, int32_t n_rows, int32_t n, doubl
 
 		for (int32_t k = 0; k < n; k++)
 			sums[k] += (double) row[k] * row[k];
-		if (!emb_work_spend(&q->work, 16 * (int64_t) n))
+		if (!emb_work_spend(&q->hands[0].work, 16 * (int64_t) n))
 			return false;
 	}
 	for (int32_t k = 0; k < n; k++)
@@ -511,7 +598,7 @@ quantize_embeddings(Quantizer *q, EmbError *err)
 		scale[i] = emb_quantize_row(words + i * hidden, factor, bert->hidden, rows + i * hidden);
 		if (!isfinite(scale[i]))
 			return overflow(q, 0, EMB_ROLE_WORD_EMBEDDING, err);
-		if (!emb_work_spend(&q->work, 32 * (int64_t) hidden))
+		if (!emb_work_spend(&q->hands[0].work, 32 * (int64_t) hidden))
 			return cancelled(err);
 	}
 	copy_tensor(q, EMB_ROLE_POSITION_EMBEDDING);
@@ -558,9 +645,29 @@ own(Quantizer *q, size_t n, size_t size)
 	return q->owned[q->n_owned++] = p;
 }
 
+static void
+allocate_hands(Quantizer *q, size_t n, size_t n_rows)
+{
+	size_t		n_hands = q->crew.n_workers;
+	size_t		padded = emb_pack_i8_padded((int32_t) n);
+	int8_t	   *bytes = own(q, n_hands * EMB_PANEL, n);
+	int8_t	   *tiles = own(q, n_hands * EMB_PANEL, padded);
+	float	   *exact = own(q, n_hands * n_rows * EMB_PANEL, sizeof(float));
+	float	   *rounded = own(q, n_hands * n_rows * EMB_PANEL, sizeof(float));
+
+	for (size_t i = 0; i < n_hands && bytes != NULL && tiles != NULL && exact != NULL && rounded != NULL; i++)
+		q->hands[i] = (Hand) {
+			.bytes = bytes + i * EMB_PANEL * n,
+			.tiles = tiles + i * EMB_PANEL * padded,
+			.exact = exact + i * n_rows * EMB_PANEL,
+			.rounded = rounded + i * n_rows * EMB_PANEL
+		};
+}
+
 static bool
 allocate(Quantizer *q, const EmbBert *bert)
 {
+	int32_t		wide = bert->gated ? 2 * bert->intermediate : bert->intermediate;
 	size_t		n = bert->hidden > bert->intermediate ? bert->hidden : bert->intermediate;
 	size_t		padded = emb_pack_i8_padded((int32_t) n);
 	size_t		n_rows = EMB_CALIBRATION_ROWS;
@@ -571,11 +678,9 @@ allocate(Quantizer *q, const EmbBert *bert)
 
 	q->largest = own(q, n, sizeof(float));
 	q->sums = own(q, n, sizeof(double));
-	q->bytes = own(q, EMB_PANEL, n);
-	q->tiles = own(q, EMB_PANEL, padded);
-	q->exact = own(q, n_rows * EMB_PANEL, sizeof(float));
-	q->rounded = own(q, n_rows * EMB_PANEL, sizeof(float));
-	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->steps->mem))
+	q->errors = own(q, emb_pack_f32_panels(wide > bert->hidden ? wide : bert->hidden), sizeof(PanelErrors));
+	allocate_hands(q, n, n_rows);
+	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->crew.n_workers, q->steps->mem))
 		return false;
 	for (int i = 0; i < q->n_owned; i++)
 	{
@@ -593,6 +698,17 @@ allocate(Quantizer *q, const EmbBert *bert)
 	return true;
 }
 
+/* False: stopped. */
+static bool
+begin_work(Quantizer *q)
+{
+	bool		may_go_on = emb_work_begin(&q->hands[0].work, emb_kernels(), q->steps->stop, &q->stopped);
+
+	for (int32_t i = 1; i < q->crew.n_workers; i++)
+		may_go_on = emb_work_begin(&q->hands[i].work, emb_kernels(), NULL, &q->stopped) && may_go_on;
+	return may_go_on;
+}
+
 EmbStatus
 emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
 				   const EmbImportSteps *steps, uint8_t *image, const EmbImageView *view, EmbError *err)
@@ -601,17 +717,21 @@ emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
 	EmbFpState	fp;
 	EmbStatus	status;
 
+	emb_crew_join(&q.crew, steps->n_threads);
+	q.crew.while_waiting = ask_while_waiting;
+	q.crew.waiting_ctx = &q;
 	if (!allocate(&q, &model->bert))
 		status = emb_error(err, EMB_ERR_NOMEM, "out of memory quantizing a model");
 	else
 	{
 		fp = emb_fp_enter();
-		if (!emb_work_begin(&q.work, emb_kernels(), steps->stop, &q.stopped))
+		if (!begin_work(&q))
 			status = cancelled(err);
 		else
 			status = quantize_layers(&q, err);
 		emb_fp_leave(fp);
 	}
+	emb_crew_leave(&q.crew);
 	for (int i = 0; i < q.n_owned; i++)
 		emb_release(steps->mem, q.owned[i]);
 	emb_rounding_end(&q.rounding);

@@ -206,7 +206,7 @@ EmbStatus
 emb_references_fill(const EmbModel *exact, const EmbModel *model, const EmbImportSteps *steps,
 					uint8_t *image, const EmbImageView *view, EmbError *err)
 {
-	EmbRun		run = {.mem = steps->mem, .stop = steps->stop};
+	EmbRun		run = {.mem = steps->mem, .stop = steps->stop, .n_threads = steps->n_threads};
 	Replay		r = {0};
 	int			n = n_references(view->config);
 	EmbStatus	status = replay_begin(&r, model, steps->mem, err);

@@ -18,7 +18,8 @@
 #define CODE_MAX	127
 
 bool
-emb_rounding_begin(EmbRounding *r, const EmbKernels *kernels, int32_t n_max, int32_t n_rows_max, const EmbAllocator *mem)
+emb_rounding_begin(EmbRounding *r, const EmbKernels *kernels, int32_t n_max, int32_t n_rows_max,
+				   int32_t n_workers, const EmbAllocator *mem)
 {
 	*r = (EmbRounding) {
 		.mem = *mem,
@@ -26,7 +27,8 @@ emb_rounding_begin(EmbRounding *r, const EmbKernels *kernels, int32_t n_max, int
 		.columns = emb_alloc_array(mem, (size_t) n_max * n_rows_max, sizeof(float)),
 		.gain = emb_alloc_array(mem, n_max, sizeof(float)),
 		.order = emb_alloc_array(mem, n_max, sizeof(int32_t)),
-		.missing = emb_alloc_array(mem, (size_t) EMB_PANEL * n_rows_max, sizeof(float)),
+		.missing = emb_alloc_array(mem, (size_t) n_workers * EMB_PANEL * n_rows_max, sizeof(float)),
+		.n_missing = (size_t) EMB_PANEL * n_rows_max,
 	};
 	return r->columns != NULL && r->gain != NULL && r->order != NULL && r->missing != NULL;
 }
@@ -89,10 +91,12 @@ to_code(float x)
 }
 
 bool
-emb_round_panel(EmbRounding *r, EmbWork *work, const float *panel, int32_t n_outputs, const float *smooth,
+emb_round_panel(const EmbRounding *r, int32_t worker, EmbWork *work, const float *panel, int32_t n_outputs, const float *smooth,
 				const float *scale, int8_t *codes, int8_t *tiles, int32_t *sums)
 {
-	memset(r->missing, 0, (size_t) n_outputs * r->n_rows * sizeof(float));
+	float	   *all_missing = r->missing + worker * r->n_missing;
+
+	memset(all_missing, 0, (size_t) n_outputs * r->n_rows * sizeof(float));
 	memset(codes, 0, (size_t) n_outputs * r->n);
 	memset(sums, 0, EMB_PANEL * sizeof(int32_t));
 	for (int32_t i = 0; i < r->n; i++)
@@ -102,7 +106,7 @@ emb_round_panel(EmbRounding *r, EmbWork *work, const float *panel, int32_t n_out
 
 		for (int32_t o = 0; o < n_outputs; o++)
 		{
-			float	   *missing = r->missing + (size_t) o * r->n_rows;
+			float	   *missing = all_missing + (size_t) o * r->n_rows;
 			float		w = panel[(size_t) k * EMB_PANEL + o] * smooth[k];
 			int			q;
 

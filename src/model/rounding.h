@@ -6,9 +6,9 @@
  *		damping term).
  *
  *		EmbRounding	r;
- *		emb_rounding_begin(&r, kernels, n_max, n_rows_max, mem);	false: no memory
+ *		emb_rounding_begin(&r, kernels, n_max, n_rows_max, n_workers, mem);	false: no memory
  *		emb_rounding_set_input(&r, &work, rows, n, n_rows, factor);
- *		emb_round_panel(&r, &work, panel, n_outputs, smooth, scale, codes, tiles, sums);
+ *		emb_round_panel(&r, worker, &work, panel, n_outputs, smooth, scale, codes, tiles, sums);
  *		emb_rounding_end(&r);
  *
  * Measured on the golden texts: a fifth of the vectors' squared error gone.
@@ -28,11 +28,12 @@ typedef struct EmbRounding
 	float	   *columns;		/* [n, n_rows] the smoothed input, channel by channel */
 	float	   *gain;			/* [n] */
 	int32_t    *order;			/* [n] channels, the strongest first */
-	float	   *missing;		/* [16, n_rows] what each output lacks so far */
+	float	   *missing;		/* [n_workers][16, n_rows_max] what each output lacks so far */
+	size_t		n_missing;		/* floats of a worker's */
 } EmbRounding;
 
 extern bool emb_rounding_begin(EmbRounding *r, const EmbKernels *kernels, int32_t n_max, int32_t n_rows_max,
-							   const EmbAllocator *mem);
+							   int32_t n_workers, const EmbAllocator *mem);
 extern void emb_rounding_end(EmbRounding *r);
 
 /* rows: [n_rows, n], times factor [n] on the way to the layer; finite. False: stopped. */
@@ -41,9 +42,9 @@ extern bool emb_rounding_set_input(EmbRounding *r, EmbWork *work, const float *r
 
 /*
  * As emb_quantize_panel for its scale, which is given: other codes, and their
- * sums. False: stopped.
+ * sums. Workers, numbered from 0, may round at once. False: stopped.
  */
-extern bool emb_round_panel(EmbRounding *r, EmbWork *work, const float *panel, int32_t n_outputs, const float *smooth,
-							const float *scale, int8_t *codes, int8_t *tiles, int32_t *sums);
+extern bool emb_round_panel(const EmbRounding *r, int32_t worker, EmbWork *work, const float *panel, int32_t n_outputs,
+							const float *smooth, const float *scale, int8_t *codes, int8_t *tiles, int32_t *sums);
 
 #endif

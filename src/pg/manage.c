@@ -301,7 +301,7 @@ import_shall_stop(void *ctx)
 
 /* Runs the importer into the spool; raises what it reports. */
 static void
-import_into(EmbedSpool *spool, const char *path, const EmbImportOptions *options)
+import_into(EmbedSpool *spool, const char *path, EmbImportOptions *options)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed import", ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(cxt);
@@ -313,7 +313,9 @@ import_into(EmbedSpool *spool, const char *path, const EmbImportOptions *options
 
 	embed_progress_begin(&ctx.progress);
 	embed_isa_apply();
+	options->n_threads = embed_threads_begin(embed_clock_ns());
 	status = emb_import_dir(path, options, &mem, &stop, &sink, &err);
+	embed_threads_end(embed_clock_ns());
 	if (status != EMB_OK)
 		embed_throw(status, &err);
 	MemoryContextDelete(cxt);

@@ -189,7 +189,7 @@ check_hidden(Tiny *t)
 			continue;
 		n_files++;
 		CHECK(n == (size_t) (t->bert.n_layers + 1) * in->n_ids * t->bert.hidden && t->bert.hidden <= 256);
-		CHECK(emb_encoder_bert_observed(&t->bert, emb_kernels(), &batch, &mem, NULL, observe, &o, seen, &err) == EMB_OK);
+		CHECK(emb_encoder_bert_observed(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, observe, &o, seen, &err) == EMB_OK);
 		CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, unseen, &err) == EMB_OK);
 		CHECK(memcmp(seen, unseen, t->bert.hidden * sizeof(float)) == 0);
 		CHECK(o.n_rows[EMB_OBSERVE_HIDDEN] == (t->bert.n_layers + 1) * in->n_ids);

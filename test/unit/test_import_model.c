@@ -666,6 +666,49 @@ test_ways_out(void)
 	free(image.data);
 }
 
+/* On several threads: the same image; cancelled, out of memory, nothing is left behind. */
+static void
+test_threads(void)
+{
+	EmbImportOptions several = {.n_threads = 3};
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	Image		images[2];
+	EmbSink		sink = {.ctx = &images[1], .write = image_write};
+	EmbStatus	status = EMB_ERR_NOMEM;
+	int			n_left;
+	EmbStop		stop = {.ctx = &n_left, .should_stop = stop_after};
+	EmbError	err;
+	char		dir[PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s/tiny/bert-cls/model", data_dir());
+	CHECKF(import_image(dir, NULL, &mem, &images[0], &err) == EMB_OK, "%s", err.message);
+	CHECKF(import_image(dir, &several, &mem, &images[1], &err) == EMB_OK, "%s", err.message);
+	CHECK(images[0].size_bytes == images[1].size_bytes && memcmp(images[0].data, images[1].data, images[0].size_bytes) == 0);
+	CHECK(count.n_live == 0);
+	for (int i = 0; i < 400; i = 2 * i + 1)
+	{
+		images[1].size_bytes = 0;
+		n_left = i;
+		status = emb_import_dir(dir, &several, &mem, &stop, &sink, &err);
+		CHECKF(status == EMB_ERR_CANCELLED || (status == EMB_OK && n_left >= 0), "status %d after %d questions", status, i);
+		CHECK(count.n_live == 0);
+	}
+	status = EMB_ERR_NOMEM;
+	for (int i = 0; status != EMB_OK && i < 5000; i += 1 + i / 4)
+	{
+		images[1].size_bytes = 0;
+		count.fail_after = i;
+		status = emb_import_dir(dir, &several, &mem, NULL, &sink, &err);
+		if ((status != EMB_OK && status != EMB_ERR_NOMEM) || count.n_live != 0)
+			CHECKF(false, "allocation %d failing: status %d, %ld blocks left", i, status, count.n_live);
+	}
+	CHECK(status == EMB_OK);
+	free(images[0].data);
+	free(images[1].data);
+	emb_threads_stop();
+}
+
 /* A Transformer in a directory of its own; weights in shards. */
 static void
 test_layouts(void)
@@ -714,6 +757,7 @@ main(void)
 	test_extremes();
 	test_special_files();
 	test_ways_out();
+	test_threads();
 	test_layouts();
 	return done_testing();
 }

@@ -370,13 +370,13 @@ test_rounding(void)
 			p.weights[o][i] = o == 4 ? 0 : random_value(&state);
 	}
 	CHECK(emb_work_begin(&work, emb_kernels(), NULL, &stopped));
-	CHECK(emb_rounding_begin(&r, emb_kernels(), MAX_IN, N_OBSERVED, &mem));
+	CHECK(emb_rounding_begin(&r, emb_kernels(), MAX_IN, N_OBSERVED, 2, &mem));
 	CHECK(quantize(smooth));
 	nearest[0] = output_error(smooth, factor, 0, 200);
 	nearest[1] = output_error(smooth, factor, 200, N_OBSERVED);
 	/* learned on the first 200 rows, judged on the others as well */
 	CHECK(emb_rounding_set_input(&r, &work, observed, p.n_in, 200, factor));
-	CHECK(emb_round_panel(&r, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
+	CHECK(emb_round_panel(&r, 1, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
 	rounded[0] = output_error(smooth, factor, 0, 200);
 	rounded[1] = output_error(smooth, factor, 200, N_OBSERVED);
 	CHECKF(rounded[0] < 0.5 * nearest[0] && rounded[1] < 0.6 * nearest[1], "%g to %g, %g to %g",
@@ -397,17 +397,17 @@ test_rounding(void)
 	/* no input at all, one row, what overflows: codes all the same */
 	memset(observed, 0, sizeof(observed));
 	CHECK(emb_rounding_set_input(&r, &work, observed, p.n_in, 200, factor));
-	CHECK(emb_round_panel(&r, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
+	CHECK(emb_round_panel(&r, 1, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
 	check_panel(smooth, "rounded for no input");
 	for (int i = 0; i < p.n_in; i++)
 		observed[i] = 1e38f;
 	CHECK(emb_rounding_set_input(&r, &work, observed, p.n_in, 1, factor));
-	CHECK(emb_round_panel(&r, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
+	CHECK(emb_round_panel(&r, 1, &work, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
 
 	stopped = false;
 	CHECK(!emb_work_begin(&stopping, emb_kernels(), &stop, &stopped));
 	stopping.macs_left = 0;
-	CHECK(!emb_round_panel(&r, &stopping, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
+	CHECK(!emb_round_panel(&r, 0, &stopping, p.packed, p.n_rows, smooth, p.scale, p.rows, p.tiles, p.sums));
 	emb_rounding_end(&r);
 }
 
