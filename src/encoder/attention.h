@@ -8,7 +8,10 @@
  * only.
  *
  * In int8 everything comes quantized per token and head; the arithmetic is
- * that of pack_head_i8 and attend_i8.
+ * that of pack_head_i8 and attend_i8. A window's queries go in blocks of 16,
+ * counted from the text's start, over the panels of keys that any of the block
+ * sees: the cost is linear in the text's length, and which keys those are does
+ * not depend on the part of a text that a thread has.
  */
 #ifndef EMB_ENCODER_ATTENTION_H
 #define EMB_ENCODER_ATTENTION_H
@@ -43,6 +46,9 @@ typedef struct EmbAttentionI8
 	const float *k_scales;		/* [n_tokens] */
 	const float *v_scales;		/* [n_tokens] */
 	int32_t		n_tokens;
+	const float *bias;			/* as above */
+	int32_t		first;
+	int32_t		window;
 	size_t		stride;			/* bytes, of q, k, v; a multiple of 4 */
 	float	   *out;			/* [n_queries, d] */
 	size_t		out_stride;		/* floats */
@@ -51,7 +57,7 @@ typedef struct EmbAttentionI8
 
 /* Bytes of scratch for texts of up to n_tokens tokens; a multiple of 64. */
 extern size_t emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens);
-extern size_t emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens);
+extern size_t emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens, bool biased);	/* or with a window */
 
 /* False: stopped. */
 extern bool emb_attention_f32(EmbWork *work, const EmbAttention *attention);

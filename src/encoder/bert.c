@@ -36,11 +36,22 @@ take(char *base, size_t *at, size_t bytes)
 	return p;
 }
 
+static size_t
+attention_scratch_bytes(const EmbBert *bert, int32_t n_longest)
+{
+	int32_t		head_size = bert->hidden / bert->n_heads;
+	size_t		f32 = bert->layers_i8 == NULL || emb_bert_attends_exactly(bert, 0)
+		? emb_attention_f32_scratch_bytes(head_size, n_longest) : 0;
+	size_t		i8 = bert->layers_i8 == NULL ? 0
+		: emb_attention_i8_scratch_bytes(head_size, n_longest, bert->distance_bias != NULL || bert->window > 0);
+
+	return f32 > i8 ? f32 : i8;
+}
+
 static void
 lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_longest, char *base, size_t *at)
 {
 	const EmbBert *bert = pass->bert;
-	int32_t		head_size = bert->hidden / bert->n_heads;
 	bool		i8 = bert->layers_i8 != NULL;
 
 	w->sum = take(base, at, chunk * pass->stride * sizeof(float));
@@ -55,8 +66,7 @@ lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_long
 		w->zeros = take(base, at, chunk * sizeof(int32_t));
 		w->ranges = take(base, at, chunk * EMB_RANGE * sizeof(float));
 	}
-	w->attention = take(base, at, emb_bert_attends_exactly(bert) ? emb_attention_f32_scratch_bytes(head_size, n_longest)
-						: emb_attention_i8_scratch_bytes(head_size, n_longest));
+	w->attention = take(base, at, attention_scratch_bytes(bert, n_longest));
 }
 
 static void
@@ -72,6 +82,7 @@ emb_bert_lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32
 {
 	size_t		rows;
 	size_t		at = 0;
+	size_t		start;
 
 	pass->bert = bert;
 	pass->n_longest = n_longest;
@@ -84,18 +95,21 @@ emb_bert_lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32
 	rows = (size_t) n_tokens * pass->stride * sizeof(float);
 	pass->x = take(base, &at, rows);
 	pass->context = take(base, &at, rows);
-	if (!emb_bert_attends_exactly(bert))
+	/* what one layer's attention reads is gone when the next one's is written: codes and floats share their place */
+	start = at;
+	if (bert->layers_i8 != NULL)
 	{
 		lay_out_heads(pass, n_tokens, &pass->q_heads, base, &at);
 		lay_out_heads(pass, n_tokens, &pass->k_heads, base, &at);
 		lay_out_heads(pass, n_tokens, &pass->v_heads, base, &at);
 	}
-	else
+	if (bert->layers_i8 == NULL || emb_bert_attends_exactly(bert, 0))
 	{
 		pass->q = pass->context;
-		pass->k = take(base, &at, rows);
-		pass->v = take(base, &at, rows);
+		pass->k = take(base, &start, rows);
+		pass->v = take(base, &start, rows);
 	}
+	at = start > at ? start : at;
 	for (int32_t i = 0; i < n_workers; i++)
 		lay_out_worker(pass, &pass->workers[i], pass->chunk_rows, n_longest, base, &at);
 	return at;

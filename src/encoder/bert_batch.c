@@ -364,8 +364,7 @@ begin(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch, Emb
 	common->bert = bert;
 	common->batch = batch;
 	common->kernels = kernels;
-	common->steps = bert->layers_i8 == NULL ? &emb_bert_steps_f32
-		: emb_bert_attends_exactly(bert) ? &emb_bert_steps_i8_exact : &emb_bert_steps_i8;
+	common->steps = bert->layers_i8 == NULL ? &emb_bert_steps_f32 : &emb_bert_steps_i8;
 	common->activate = emb_work_activation(kernels, bert->activation);
 	if (common->activate == NULL)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "unknown activation %d", (int) bert->activation);

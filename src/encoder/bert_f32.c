@@ -86,9 +86,9 @@ emb_bert_attend_f32(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t he
 		.k = pass->k + rows,
 		.v = pass->v + rows,
 		.n_tokens = offsets[seq + 1] - offsets[seq],
-		.bias = pass->bert->distance_bias == NULL ? NULL : pass->bert->distance_bias + (size_t) head * EMB_DISTANCES,
+		.bias = emb_bert_head_bias(pass, head),
 		.first = first,
-		.window = emb_bert_is_local(pass->bert, pass->layer) ? pass->bert->window : 0,
+		.window = emb_bert_window(pass),
 		.out = q,
 		.scratch = w->attention
 	};

@@ -107,30 +107,13 @@ project_heads(EmbBertPass *pass, EmbBertWorker *w, const EmbLinearI8 *linear, in
 	return emb_work_spend(&w->work, 4 * (int64_t) n_rows * bert->hidden);
 }
 
-static bool
-project_qkv(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows,
-			bool keys_values, bool queries)
-{
-	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
-
-	const float *x;
-
-	/* queries alone are those of first tokens, which no rotation turns */
-	return emb_bert_layer_input(pass, w, layer, first, n_rows, &x) &&
-		quantize_hidden(pass, w, x, l->attn_in_factor, n_rows) &&
-		(!keys_values ||
-		 (project_heads(pass, w, &l->key, 0, layer, first, n_rows, &pass->k_heads) &&
-		  project_heads(pass, w, &l->value, 0, -1, first, n_rows, &pass->v_heads))) &&
-		(!queries || project_heads(pass, w, &l->query, EMB_I8_ZERO, keys_values ? layer : -1, first, n_rows, &pass->q_heads));
-}
-
+/* For attention in fp32. */
 static bool
 project_qkv_exact(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows,
 				  bool keys_values, bool queries)
 {
 	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
 	size_t		at = first * pass->stride;
-
 	const float *x;
 
 	return emb_bert_layer_input(pass, w, layer, first, n_rows, &x) &&
@@ -142,6 +125,24 @@ project_qkv_exact(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t fi
 		(!queries ||
 		 (project(w, &l->query, n_rows, w->q_in, pass->q_stride, pass->q + at, pass->stride) &&
 		  (!keys_values || emb_bert_rotate(pass, w, layer, first, n_rows, pass->q + at))));
+}
+
+static bool
+project_qkv(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows,
+			bool keys_values, bool queries)
+{
+	const EmbBertLayerI8 *l = &pass->bert->layers_i8[layer];
+	const float *x;
+
+	if (emb_bert_attends_exactly(pass->bert, layer))
+		return project_qkv_exact(pass, w, layer, first, n_rows, keys_values, queries);
+	/* queries alone are those of first tokens, which no rotation turns */
+	return emb_bert_layer_input(pass, w, layer, first, n_rows, &x) &&
+		quantize_hidden(pass, w, x, l->attn_in_factor, n_rows) &&
+		(!keys_values ||
+		 (project_heads(pass, w, &l->key, 0, layer, first, n_rows, &pass->k_heads) &&
+		  project_heads(pass, w, &l->value, 0, -1, first, n_rows, &pass->v_heads))) &&
+		(!queries || project_heads(pass, w, &l->query, EMB_I8_ZERO, keys_values ? layer : -1, first, n_rows, &pass->q_heads));
 }
 
 static bool
@@ -163,12 +164,17 @@ attend(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t head, int32_t f
 		.k_scales = pass->k_heads.scales + scales + offsets[seq],
 		.v_scales = pass->v_heads.scales + scales + offsets[seq],
 		.n_tokens = offsets[seq + 1] - offsets[seq],
+		.bias = emb_bert_head_bias(pass, head),
+		.first = first,
+		.window = emb_bert_window(pass),
 		.stride = pass->heads_stride,
 		.out = pass->context + query * pass->stride + (size_t) head * head_size,
 		.out_stride = pass->stride,
 		.scratch = w->attention
 	};
 
+	if (emb_bert_attends_exactly(pass->bert, pass->layer))
+		return emb_bert_attend_f32(pass, w, seq, head, first, n_queries);
 	return emb_attention_i8(&w->work, &a);
 }
 
@@ -223,4 +229,3 @@ finish(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_
 }
 
 const EmbBertSteps emb_bert_steps_i8 = {project_qkv, finish, attend};
-const EmbBertSteps emb_bert_steps_i8_exact = {project_qkv_exact, finish, emb_bert_attend_f32};

@@ -206,6 +206,30 @@ score_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
 		t->largest[r] = largest[r];
 }
 
+/*
+ * The bias of n_rows queries from the first'th on, and the maximum anew. A pass
+ * of its own, which leaves the scores of models without a bias as they were.
+ */
+static void
+add_bias(AttendTile *t, int32_t first, int32_t n_rows)
+{
+	for (int32_t r = 0; r < n_rows; r++)
+	{
+		const float *bias = t->a->bias - first - r;
+		float	   *u = t->a->scores + r * t->n_tokens;
+		v16			largest = v16_set(-FLT_MAX);
+
+		for (size_t i = 0; i < t->n_tokens; i += EMB_PANEL)
+		{
+			v16			sum = v16_add(v16_load(u + i), v16_load(bias + i));
+
+			v16_store(u + i, sum);
+			largest = v16_max(sum, largest);
+		}
+		t->largest[r] = largest;
+	}
+}
+
 /* -------------------------------------------------------------- softmax */
 
 /*
@@ -514,6 +538,8 @@ attend_rows(AttendTile *t, int32_t first, int32_t n_rows)
 	}
 	while (panel < n_key_panels)
 		panel = run_step(t, score, n_rows, panel, n_key_panels);
+	if (a->bias != NULL)
+		add_bias(t, first, n_rows);
 #if ATTEND_PANELS > 1
 	panel = run_step(t, weigh, n_rows, 0, n_value_panels);
 #else

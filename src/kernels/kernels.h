@@ -171,6 +171,7 @@ typedef struct EmbGemmI8
  *
  *		S_t = key_starts[t] + sum over i of q[i] key[t][i]					exact: q has the zero 128
  *		u_t = fma((float) S_t, (q_scale * scale) * key_scales[t], value_logs[t])
+ *		u_t = u_t + bias[t - i]												if there is a bias
  *		e_t = 255 * 2^(max(rint(u_t - max u), -100 * 2^23) / 2^23)			good to 7.6e-5 relative
  *		p_t = rint(e_t), 0 .. 255
  *		share = 1 / sum(fma: e_t value_inverses[t])							16 lanes and the tree
@@ -181,8 +182,10 @@ typedef struct EmbGemmI8
  * The sum behind the share takes the weights before they are rounded: a key
  * that draws all attention to tiny values keeps the others small.
  *
- * Scales are quantize_heads', 0 < scale <= 2^24: then |u| < 1e37 and everything
- * is finite. head_size, n_tokens <= 65,536: then |S|, sum p value < 2^31.
+ * Scales are quantize_heads', 0 < scale <= 2^24: then |u| < 1e37 before the
+ * bias. A bias is within +-1e37, or EMB_BIAS_OF_NOTHING for what a query does
+ * not see; of each query at least one key has another. So everything is
+ * finite, and what is not seen has e_t = 255 * 2^-100. head_size, n_tokens <= 65,536: then |S|, sum p value < 2^31.
  */
 typedef struct EmbHeadI8
 {
@@ -220,6 +223,9 @@ typedef struct EmbHeadRowsI8
 
 #define EMB_ATTEND_ROWS 6		/* queries that a level takes at a time, at most */
 
+#define EMB_BIAS_MAX 1e37f
+#define EMB_BIAS_OF_NOTHING -1e38f
+
 typedef struct EmbAttendI8
 {
 	int32_t		n_queries;		/* >= 1 */
@@ -227,6 +233,7 @@ typedef struct EmbAttendI8
 	size_t		q_stride;		/* bytes */
 	const float *q_scales;		/* [n_queries] */
 	float		scale;
+	const float *bias;			/* NULL, or for key 0 and query 0; elements -(n_queries - 1) .. L - 1 are read */
 	EmbHeadI8	head;
 	float	   *scores;			/* scratch, [EMB_ATTEND_ROWS, L] */
 	uint8_t    *codes;			/* scratch, [EMB_ATTEND_ROWS, L] */

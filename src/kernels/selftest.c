@@ -25,6 +25,7 @@
 #define N_HEAD_BYTES 24
 #define N_TOKENS	19			/* a panel and a part */
 #define N_TOKENS_PADDED 32
+#define N_BIASES	(N_ROWS - 1 + N_TOKENS_PADDED)
 
 typedef struct Inputs
 {
@@ -83,6 +84,7 @@ typedef struct Outputs
 		int8_t		values[N_TOKENS_PADDED * 2 * EMB_PANEL];
 	}			head;
 	float		attended[N_ROWS * N_HEAD];
+	float		attended_biased[N_ROWS * N_HEAD];
 } Outputs;
 
 /* Deterministic values in -4 .. 4, none of them short in binary; any bytes. */
@@ -204,6 +206,7 @@ run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
 	float		q_scales[N_TOKENS];
 	float		scores[EMB_ATTEND_ROWS * N_TOKENS_PADDED];
 	uint8_t		codes[EMB_ATTEND_ROWS * N_TOKENS_PADDED];
+	float		bias[N_BIASES];
 	EmbHeadRowsI8 rows = {
 		.k = (const int8_t *) out->heads.codes, .v = (const int8_t *) out->heads.codes, .stride = N_HEAD_BYTES,
 		.k_scales = out->heads.scales, .v_scales = out->heads.scales
@@ -220,6 +223,12 @@ run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->quantize_heads(in->a, N_TOKENS, N_HEAD, 0, out->heads.codes, out->heads.scales, 1);
 	k->quantize_heads(in->a, N_TOKENS, N_HEAD, 128, q, q_scales, 1);
 	k->pack_head_i8(&rows, &a.head);
+	k->attend_i8(&a);
+	/* any numbers of a size to matter; a query of three does not see its own token */
+	for (int i = 0; i < N_BIASES; i++)
+		bias[i] = i % 3 == N_ROWS % 3 ? EMB_BIAS_OF_NOTHING : in->a[i] * 0x1p+22f;
+	a.bias = bias + N_ROWS - 1;
+	a.out = out->attended_biased;
 	k->attend_i8(&a);
 }
 
@@ -239,7 +248,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
 		FIELD(activate_rows, activate_rows), FIELD(quantize_u8, quantize_u8),
 		FIELD(quantize_range_u8, quantize_range_u8), FIELD(quantize_heads, heads),
-		FIELD(pack_head_i8, head), FIELD(attend_i8, attended)
+		FIELD(pack_head_i8, head), FIELD(attend_i8, attended), FIELD(attend_i8, attended_biased)
 	};
 	Inputs		in;
 	Outputs		mine,

@@ -32,7 +32,7 @@
 
 #define EMB_IMAGE_MAGIC				"\x93" "EMBIMG\n"
 #define EMB_IMAGE_LAYOUT_VERSION	2
-#define EMB_IMAGE_NUMERICS_VERSION	2
+#define EMB_IMAGE_NUMERICS_VERSION	3
 
 typedef enum EmbSectionType
 {

@@ -5,6 +5,7 @@
  */
 #include <float.h>
 
+#include "encoder/attention.h"
 #include "kernel_util.h"
 
 /*
@@ -100,6 +101,7 @@ typedef struct AttendCase
 				d;
 	int			slack;			/* groups between rows, floats between rows of the result */
 	bool		extreme;		/* codes at their ends, scales from 1e-12 to 1e12 */
+	int			bias;			/* 0: none, 1: random, else a window of bias - 2 to each side */
 } AttendCase;
 
 static void
@@ -200,6 +202,33 @@ compare_pack(const AttendCase *c, EmbHeadI8 *head)
 	return n_wrong;
 }
 
+/* For every distance that attend_i8 may read, no more; gives that of distance 0. */
+static const float *
+place_bias(const AttendCase *c)
+{
+	static Guarded own;
+	int32_t		lowest = 1 - c->n_queries;
+	int32_t		n = (int32_t) padded(c->n_tokens, 16) - lowest;
+	float	   *bias;
+
+	if (own.end == NULL)
+		own = guarded();
+	bias = place(own, 4 * n);
+	fill_floats(bias, n, 0);
+	for (int32_t i = 0; i < n; i++)
+	{
+		int32_t		distance = i + lowest;
+
+		if (c->bias > 1)
+			bias[i] = distance < 2 - c->bias || distance > c->bias - 2 ? EMB_BIAS_OF_NOTHING : 0;
+		else if (c->extreme)
+			bias[i] = next_random() % 2 ? EMB_BIAS_MAX : -EMB_BIAS_MAX;
+		else
+			bias[i] *= 0x1p+22f;
+	}
+	return bias - lowest;
+}
+
 static int
 compare_attend(const AttendCase *c)
 {
@@ -216,6 +245,7 @@ compare_attend(const AttendCase *c)
 	a.q_scales = place(bufs[7], 4 * c->n_queries);
 	a.scores = place(bufs[10], 4 * n_scores);
 	a.codes = place(bufs[11], n_scores);
+	a.bias = c->bias == 0 ? NULL : place_bias(c);
 	a.scale = c->extreme ? 0x1p+24f : LOG2_E_STEPS / sqrtf(c->d);
 	fill_codes((uint8_t *) a.q, n_q, c->extreme, true);
 	fill_scales((float *) a.q_scales, c->n_queries, c->extreme);
@@ -238,7 +268,8 @@ test_attend(void)
 	static const int32_t tokens[] = {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 113, 128, 200};
 	static const int32_t sizes[] = {1, 3, 4, 8, 12, 16, 20, 32, 36, 48, 64, 80, 128};
 	static const AttendCase limits[] = {
-		{2, 8192, 32, 0, false}, {1, 8192, 64, 1, true}, {7, 17, 4096, 0, true}, {3, 1, 4096, 1, true}, {1, 5, 16384, 0, true}
+		{2, 8192, 32, 0, false, 0}, {1, 8192, 64, 1, true, 0}, {7, 17, 4096, 0, true, 0}, {3, 1, 4096, 1, true, 0},
+		{1, 5, 16384, 0, true, 0}, {13, 8192, 32, 0, false, 1}, {13, 8192, 32, 0, false, 66}
 	};
 	int			n_wrong = 0;
 
@@ -246,8 +277,14 @@ test_attend(void)
 		for (size_t j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++)
 		{
 			uint32_t	r = next_random();
-			AttendCase	c = {1 + (int32_t) ((i + j * 5) % 19), tokens[i], sizes[j], (int) (r % 3), (r >> 4) % 4 == 0};
+			AttendCase	c = {1 + (int32_t) ((i + j * 5) % 19), tokens[i], sizes[j], (int) (r % 3), (r >> 4) % 4 == 0, 0};
 
+			n_wrong += compare_attend(&c);
+			/* each query sees a key at least */
+			c.n_queries = c.n_queries < c.n_tokens ? c.n_queries : c.n_tokens;
+			c.bias = 1;
+			n_wrong += compare_attend(&c);
+			c.bias = 2 + (int) (r >> 8) % 20;
 			n_wrong += compare_attend(&c);
 		}
 	CHECKF(n_wrong == 0, "%d sizes of attention differ, seed 20240607", n_wrong);
@@ -307,7 +344,7 @@ error_of_scalar(bool sink)
 	static double exact[N_MEANT][D_MEANT];
 	float		scales[3][N_MEANT];
 	EmbHeadRowsI8 rows = {(int8_t *) k, (int8_t *) v, D_MEANT, scales[1], scales[2]};
-	AttendCase	c = {N_MEANT, N_MEANT, D_MEANT, 0, false};
+	AttendCase	c = {N_MEANT, N_MEANT, D_MEANT, 0, false, 0};
 	EmbAttendI8 a = {
 		.n_queries = N_MEANT, .q = q, .q_stride = D_MEANT, .q_scales = scales[0], .scale = LOG2_E_STEPS / sqrtf(D_MEANT),
 		.head = place_head(&c, 0), .scores = place(bufs[10], 4 * EMB_ATTEND_ROWS * 64), .codes = place(bufs[11], EMB_ATTEND_ROWS * 64),
@@ -354,6 +391,125 @@ test_meaning(void)
 	CHECKF(sink < 0.008, "%g", sink);
 }
 
+/* ------------------------------------------------- windows and biases */
+
+#define N_LONG		333
+#define D_LONG		20
+
+typedef struct LongText
+{
+	uint8_t		q[N_LONG * D_LONG],
+				k[N_LONG * D_LONG],
+				v[N_LONG * D_LONG];
+	float		scales[3][N_LONG];
+	float		bias[EMB_DISTANCES];
+	float		out[N_LONG * D_LONG];
+} LongText;
+
+/* One query in double, of what the codes stand for. */
+static void
+attend_query(const LongText *x, int i, int n_tokens, int window, bool biased, double out[D_LONG])
+{
+	double		sum = 0;
+
+	memset(out, 0, D_LONG * sizeof(double));
+	for (int t = 0; t < n_tokens; t++)
+	{
+		int			near = t - i < -EMB_DISTANCE_MAX ? -EMB_DISTANCE_MAX : t - i > EMB_DISTANCE_MAX ? EMB_DISTANCE_MAX : t - i;
+		double		s = 0;
+
+		if (window > 0 && abs(t - i) > window)
+			continue;
+		for (int j = 0; j < D_LONG; j++)
+			s += (double) (x->q[i * D_LONG + j] - 128) * (int8_t) x->k[t * D_LONG + j];
+		s = exp(s * x->scales[0][i] * x->scales[1][t] / sqrt(D_LONG) + (biased ? x->bias[near + EMB_DISTANCE_MAX] : 0));
+		sum += s;
+		for (int j = 0; j < D_LONG; j++)
+			out[j] += s * x->scales[2][t] * (int8_t) x->v[t * D_LONG + j];
+	}
+	for (int j = 0; j < D_LONG; j++)
+		out[j] /= sum;
+}
+
+/* Queries from first on, n_queries of them. */
+static void
+attend_part(const LongText *x, int n_tokens, int first, int n_queries, int window, bool biased, float *out)
+{
+	_Atomic bool stopped = false;
+	EmbWork		work;
+	EmbAttentionI8 a = {
+		.head_size = D_LONG, .q = x->q + first * D_LONG, .q_scales = x->scales[0] + first, .n_queries = n_queries,
+		.k = (const int8_t *) x->k, .v = (const int8_t *) x->v, .k_scales = x->scales[1], .v_scales = x->scales[2],
+		.n_tokens = n_tokens, .bias = biased ? x->bias : NULL, .first = first, .window = window, .stride = D_LONG,
+		.out = out + first * D_LONG, .out_stride = D_LONG,
+		.scratch = aligned_alloc(64, emb_attention_i8_scratch_bytes(D_LONG, n_tokens, biased || window > 0))
+	};
+
+	CHECK(emb_work_begin(&work, emb_kernels(), NULL, &stopped) && emb_attention_i8(&work, &a));
+	free(a.scratch);
+}
+
+static void
+compare_long(LongText *x, int n_tokens, int window, bool biased)
+{
+	static float parts[N_LONG * D_LONG];
+	double		worst = 0,
+				largest = 0;
+
+	attend_part(x, n_tokens, 0, n_tokens, window, biased, x->out);
+	for (int i = 0; i < n_tokens; i++)
+	{
+		double		exact[D_LONG];
+
+		attend_query(x, i, n_tokens, window, biased, exact);
+		for (int j = 0; j < D_LONG; j++)
+		{
+			worst = larger(worst, fabs(x->out[i * D_LONG + j] - exact[j]));
+			largest = larger(largest, fabs(exact[j]));
+		}
+	}
+	CHECKF(worst < 0.015 * largest, "%d tokens, window %d: error %g of %g", n_tokens, window, worst, largest);
+	for (int first = 0, n; first < n_tokens; first += n)
+	{
+		n = 1 + (int) (next_random() % 40);
+		n = n < n_tokens - first ? n : n_tokens - first;
+		attend_part(x, n_tokens, first, n, window, biased, parts);
+	}
+	CHECKF(memcmp(parts, x->out, n_tokens * D_LONG * sizeof(float)) == 0, "%d tokens, window %d: other bits in parts", n_tokens, window);
+}
+
+/* Against the definition, at lengths around those at which a window begins to matter; the same bits in any parts. */
+static void
+test_windows(void)
+{
+	static const int windows[] = {0, 1, 7, 16, 64, 128};
+	static LongText x;
+	static float in[N_LONG * D_LONG];
+	int			n_tokens;
+
+	for (int i = 0; i < 3; i++)
+	{
+		fill_floats(in, N_LONG * D_LONG, 0);
+		emb_quantize_heads_scalar(in, N_LONG, D_LONG, i == 0 ? 128 : 0, i == 0 ? x.q : i == 1 ? x.k : x.v, x.scales[i], 1);
+	}
+	for (int i = 0; i < EMB_DISTANCES; i++)
+		x.bias[i] = (float) (next_random() % 1000) * 0.004f - 2;
+	for (size_t w = 0; w < sizeof(windows) / sizeof(windows[0]); w++)
+		for (int i = -1; i <= 7; i++)
+		{
+			n_tokens = i == 7 ? N_LONG : windows[w] + 16 * (i / 3) + i % 3;
+			if (n_tokens > 0)
+				compare_long(&x, n_tokens, windows[w], windows[w] == 0);
+		}
+	/* a bias so large that it overflows counts as the largest */
+	x.bias[EMB_DISTANCE_MAX + 1] = FLT_MAX;
+	x.bias[EMB_DISTANCE_MAX - 1] = -FLT_MAX;
+	attend_part(&x, N_LONG, 0, N_LONG, 0, true, x.out);
+	for (int i = 0; i < N_LONG * D_LONG; i++)
+		if (!isfinite(x.out[i]))
+			CHECKF(false, "element %d is not finite", i);
+}
+
 int
 main(void)
 {
@@ -374,6 +530,7 @@ main(void)
 	test_heads();
 	test_attend();
 	test_meaning();
+	test_windows();
 	emb_fp_leave(fp);
 	return done_testing();
 }
