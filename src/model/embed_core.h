@@ -346,7 +346,8 @@ extern float emb_cosine(const float *a, const float *b, int32_t n);
  * [n_document, n]: the mean over the query's rows of the largest dot product
  * with a row of the document. n_query, n_document and n are at least 1. Time
  * n_query * n_document * n; scratch 64 rows. EMB_ERR_INVALID_ARGUMENT: an element
- * is not finite. EMB_ERR_LIMIT: a product is beyond single precision.
+ * is not finite. EMB_ERR_LIMIT: n is above 16,384; a product is beyond single
+ * precision.
  */
 extern EmbStatus emb_maxsim(const float *query, int32_t n_query, const float *document, int32_t n_document, int32_t n,
 							const EmbAllocator *mem, const EmbStop *stop, float *score, EmbError *err);

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "encoder/work.h"
+#include "model/packed.h"
 
 /* Of the query: packed once, and their best dot products kept, while the document passes. */
 #define QUERY_ROWS		64
@@ -24,7 +25,7 @@ typedef struct Maxsim
 	const float *document;
 	int32_t		n_document;
 	int32_t		n;
-	float	   *packed;			/* [QUERY_ROWS / 16][n][16] */
+	float	   *packed;			/* [QUERY_ROWS / 16, fewer of a short query][n][16] */
 	float	   *products;		/* [DOCUMENT_ROWS, QUERY_ROWS] */
 	float		best[QUERY_ROWS];
 } Maxsim;
@@ -136,10 +137,14 @@ emb_maxsim(const float *query, int32_t n_query, const float *document, int32_t n
 		   const EmbAllocator *mem, const EmbStop *stop, float *score, EmbError *err)
 {
 	Maxsim		m = {.document = document, .n_document = n_document, .n = n};
+	size_t		n_panels = emb_pack_f32_panels(n_query < QUERY_ROWS ? n_query : QUERY_ROWS);
 	EmbStatus	status;
 	EmbFpState	fp;
 
-	m.packed = emb_alloc_array(mem, (size_t) QUERY_ROWS * n, sizeof(float));
+	/* wider ones no model gives; the scratch is a multiple of the width, and so is the time between two questions whether to stop */
+	if (n > EMB_HF_MAX_HIDDEN)
+		return emb_error(err, EMB_ERR_LIMIT, "vectors of %d elements are more than %d wide", n, EMB_HF_MAX_HIDDEN);
+	m.packed = emb_alloc_array(mem, n_panels * EMB_PANEL * n, sizeof(float));
 	m.products = emb_alloc_array(mem, (size_t) DOCUMENT_ROWS * QUERY_ROWS, sizeof(float));
 	if (m.packed == NULL || m.products == NULL)
 		status = emb_error(err, EMB_ERR_NOMEM, "out of memory comparing vectors of %d elements", n);

@@ -128,6 +128,8 @@ SELECT maxsim('{{1,NULL}}', '{{1,2}}');
 SELECT maxsim('{{1,2},{3,NaN}}', '{{1,2}}');
 SELECT maxsim('{{1,2}}', '{{Infinity,2}}');
 SELECT maxsim('{{3e38,2}}', '{{3e38,2}}');
+SELECT maxsim(a, a) AS widest FROM array_fill(1::float4, ARRAY[1, 16384]) a;
+SELECT maxsim(a, a) AS wider FROM array_fill(1::float4, ARRAY[1, 16385]) a;
 
 -- embed_sparse_dot
 SELECT embed_sparse_dot('{1:2,5:0.5}/9', '{1:3,4:7,5:-2e0}/9') AS five, embed_sparse_dot('{}/9', '{1:3}/9') AS nothing_shared,
