@@ -7,12 +7,12 @@
 #include <math.h>
 #include <string.h>
 
-/* Written to vectorize: the same on every level. */
+/* Written to vectorize: the same on every level. A NaN stays: what overflowed must not be passed over. */
 static void
 keep_largest(float *y, const float *x, int32_t n)
 {
 	for (int32_t i = 0; i < n; i++)
-		y[i] = x[i] > y[i] ? x[i] : y[i];
+		y[i] = x[i] <= y[i] || y[i] != y[i] ? y[i] : x[i];
 }
 
 void

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "encoder/dense.h"
+#include "encoder/pooling.h"
 #include "import/json.h"
 #include "model_util.h"
 
@@ -421,10 +422,29 @@ test_rows(void)
 	CHECK(emb_isa_select("auto", &err) == EMB_OK);
 }
 
+/* Rows that overflowed show in every pooling that reads them, wherever they stand: no vector is made of the others. */
+static void
+test_overflow(void)
+{
+	for (int row = 0; row < 3; row++)
+	{
+		for (int pooling = EMB_POOL_MEAN; pooling <= EMB_POOL_MEAN_SQRT_LEN; pooling++)
+		{
+			float		rows[3 * HIDDEN] = {0};
+			float		out[HIDDEN];
+
+			rows[row * HIDDEN + 5] = NAN;
+			emb_pool_rows(emb_kernels(), (EmbPooling) pooling, rows, HIDDEN, 3, HIDDEN, out);
+			CHECKF(!emb_pool_is_finite(out, HIDDEN), "row %d, pooling %d", row, pooling);
+		}
+	}
+}
+
 int
 main(void)
 {
 	heap = emb_malloc_allocator();
+	test_overflow();
 	test_one("fp32");
 	test_one("int8");
 	test_two();
