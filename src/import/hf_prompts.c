@@ -6,7 +6,6 @@
 #include "import/hf_prompts.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "import/hf_family.h"
 
@@ -133,6 +132,21 @@ static const struct
 	"", ""},
 };
 
+/* In every locale alike: strncasecmp's Turkish I would make another image of the same files. */
+static bool
+is_same_name(const char *a, const char *b, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		char		x = a[i] >= 'A' && a[i] <= 'Z' ? a[i] + ('a' - 'A') : a[i];
+		char		y = b[i] >= 'A' && b[i] <= 'Z' ? b[i] + ('a' - 'A') : b[i];
+
+		if (x != y || x == '\0')
+			return false;
+	}
+	return true;
+}
+
 /* The entry with this name, whatever the case of its letters; -1: none. */
 static int
 find_family(const char *name, size_t len)
@@ -143,7 +157,7 @@ find_family(const char *name, size_t len)
 	{
 		for (const char *at = families[i].names; (at = strchr(at, ' ')) != NULL; at++)
 		{
-			if (strncasecmp(at + 1, name, len) == 0 && at[1 + len] == ' ')
+			if (is_same_name(at + 1, name, len) && at[1 + len] == ' ')
 				return (int) i;
 		}
 	}
