@@ -484,6 +484,9 @@ test_goldens(const char *dir)
 
 /* ------------------------------------------------------------------ files */
 
+/* If above 0, how large all values of a head are. */
+static float head_size;
+
 /* A head of the small model: rows by 8 values, a bias. */
 static void
 write_head(const char *dir, const char *file, const char *prefix, int n_rows, int n_cols, int n_bias)
@@ -493,7 +496,11 @@ write_head(const char *dir, const char *file, const char *prefix, int n_rows, in
 	int			n = n_rows * n_cols;
 
 	for (int i = 0; i < n + n_bias; i++)
+	{
 		values[i] = (float) (i * 37 % 64 - 30) / 64;
+		if (head_size > 0)
+			values[i] = copysignf(head_size, values[i]);
+	}
 	snprintf(header, sizeof(header),
 			 "{\"%sweight\": {\"dtype\": \"F32\", \"shape\": [%d, %d], \"data_offsets\": [0, %d]},"
 			 " \"%sbias\": {\"dtype\": \"F32\", \"shape\": [%d], \"data_offsets\": [%d, %d]}}",
@@ -642,6 +649,42 @@ test_special_tokens(void)
 	close_model();
 }
 
+/* Finite weights whose sums are not: an error, never an infinity or a NaN, and the vector alone is as before. */
+static void
+test_overflow(void)
+{
+	static const char *const files[] = {"sparse_linear.safetensors", "colbert_linear.safetensors"};
+
+	for (int i = 0; i < 2; i++)
+	{
+		SmallModel	m = small_model();
+		const char *dir = fresh_dir();
+		EmbSequence seq = {.ids = (int32_t[]) {2, 5, 9, 13, 6, 3}, .n_ids = 6};
+		EmbRun		run = {.mem = &heap};
+		EmbError	err = {0};
+		Results		r;
+		EmbOutputs	outputs;
+
+		head_size = 3e38f;
+		write_small_model(dir, &m);
+		write_head(dir, files[i], "", i == 0 ? 1 : 4, 8, i == 0 ? 1 : 4);
+		head_size = 0;
+		if (!CHECKF(import_small(dir, &err) == EMB_OK, "%s", err.message))
+			continue;
+		r = make_results(1, 6);
+		outputs = outputs_of(&r);
+		if (i == 0)
+			outputs.multi = NULL;
+		else
+			outputs.n_sparse = NULL;
+		CHECK(emb_model_embed_all(model, &seq, 1, &run, &outputs, &err) == EMB_ERR_LIMIT);
+		CHECK(strstr(err.message, "not finite") != NULL);
+		CHECK(emb_model_embed(model, &seq, 1, &run, r.dense, &err) == EMB_OK);
+		free_results(&r);
+		close_model();
+	}
+}
+
 /* Nothing stays allocated, whichever allocation fails; and a stop stops. */
 static bool
 stop_at_once(void *ctx)
@@ -697,6 +740,7 @@ main(void)
 	test_bad_files();
 	test_missing_heads();
 	test_special_tokens();
+	test_overflow();
 	test_failures();
 	snprintf(dir, sizeof(dir), "%s/tiny/bge-m3", data_dir());
 	test_goldens(dir);
