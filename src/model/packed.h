@@ -452,6 +452,10 @@ extern EmbStatus emb_image_view(const void *base, size_t size, EmbImageView *vie
  */
 extern EmbStatus emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError *err);
 
+/* Of these two files: whether all n bytes are zero; whether a tensor holds scales or factors, none of which is below zero. */
+extern bool emb_image_is_zero(const uint8_t *p, uint64_t n);
+extern bool emb_image_is_scale(const EmbImageTensor *t);
+
 /* "encoder.layer.3.output.dense.weight": the tensor's name on the hub (or one like it), in buf; for messages and import. */
 extern const char *emb_image_tensor_name(const EmbImageTensor *tensor, char *buf, size_t size);
 
