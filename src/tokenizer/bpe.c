@@ -239,36 +239,46 @@ reserve_symbols(EmbTokEncoder *e, size_t n)
 	return false;
 }
 
-static void
+/* Four children a place: half the levels of a binary heap. */
+static inline void
 sift_down(uint64_t *heap, size_t n, size_t i)
 {
 	uint64_t	moved = heap[i];
 
 	for (;;)
 	{
-		size_t		child = 2 * i + 1;
+		size_t		first = 4 * i + 1;
+		size_t		least = first;
 
-		if (child >= n)
+		if (first + 4 <= n)
+		{
+			size_t		a = heap[first + 1] < heap[first] ? first + 1 : first;
+			size_t		b = heap[first + 3] < heap[first + 2] ? first + 3 : first + 2;
+
+			least = heap[b] < heap[a] ? b : a;
+		}
+		else if (first >= n)
 			break;
-		if (child + 1 < n && heap[child + 1] < heap[child])
-			child++;
-		if (moved <= heap[child])
+		else
+			for (size_t k = first + 1; k < n; k++)
+				least = heap[k] < heap[least] ? k : least;
+		if (moved <= heap[least])
 			break;
-		heap[i] = heap[child];
-		i = child;
+		heap[i] = heap[least];
+		i = least;
 	}
 	heap[i] = moved;
 }
 
-static void
+static inline void
 push(uint64_t *heap, size_t *n, uint64_t key)
 {
 	size_t		i = (*n)++;
 
-	while (i > 0 && key < heap[(i - 1) / 2])
+	while (i > 0 && key < heap[(i - 1) / 4])
 	{
-		heap[i] = heap[(i - 1) / 2];
-		i = (i - 1) / 2;
+		heap[i] = heap[(i - 1) / 4];
+		i = (i - 1) / 4;
 	}
 	heap[i] = key;
 }
@@ -308,7 +318,7 @@ link_symbols(const EmbTokenizer *tok, EmbTokSymbols *s, const uint8_t *word, uin
 		if (slot != NO_SLOT)
 			s->heap[n_heap++] = heap_key(tok, slot, i - 1);
 	}
-	for (size_t i = n_heap / 2; i-- > 0;)
+	for (size_t i = (n_heap + 2) / 4; i-- > 0;)
 		sift_down(s->heap, n_heap, i);
 	return n_heap;
 }
@@ -461,10 +471,16 @@ is_certain(EmbTokEncoder *e, uint32_t before, uint32_t border, uint32_t first, u
 	return CERTAIN_YES;
 }
 
-/* Gives the tokens before border and forgets their text. */
+/*
+ * Gives the tokens before border and forgets their text. span: how far from the
+ * end tokens may go on; its square is about what it takes to be certain, and
+ * that is to be worth it.
+ */
 static bool
-give_before(EmbTokEncoder *e, uint32_t border)
+give_before(EmbTokEncoder *e, uint32_t border, uint32_t span)
 {
+	size_t		worth = (size_t) span * span;
+
 	if (!give_symbols(e, border))
 		return false;
 	e->n_word_bytes -= border;
@@ -473,7 +489,7 @@ give_before(EmbTokEncoder *e, uint32_t border)
 	if (e->run_line_end > 0)
 		e->run_line_end -= border;
 	e->run_parted = true;
-	e->part_at = EMB_TOK_PART_BYTES;
+	e->part_at = worth < EMB_TOK_PART_BYTES ? EMB_TOK_PART_BYTES : worth > EMB_TOK_PART_BYTES_MAX ? EMB_TOK_PART_BYTES_MAX : worth;
 	return true;
 }
 
@@ -482,6 +498,7 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 {
 	uint32_t	max = e->tok->header->max_piece;
 	uint32_t	first = (uint32_t) n - max;
+	uint32_t	span;
 	uint32_t	limit;
 
 	/* Where nothing is certain, not again until twice as much is kept. */
@@ -492,6 +509,7 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 		return false;
 	while (first < n && !may_go_on(e, first, (uint32_t) n))
 		first++;
+	span = (uint32_t) n - first + 16;
 	/* The last border, or one further left. */
 	limit = first - 1;
 	for (int tries = 0; tries < 4 && limit > 0; tries++)
@@ -512,11 +530,11 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 			case CERTAIN_FAIL:
 				return false;
 			case CERTAIN_YES:
-				return give_before(e, border);
+				return give_before(e, border, span);
 			case CERTAIN_NO:
 				break;
 		}
-		limit = border > max << tries ? border - (max << tries) : 0;
+		limit = border > span << tries ? border - (span << tries) : 0;
 	}
 	return true;
 }

@@ -245,7 +245,7 @@ static bool
 end_quoted(EmbTokEncoder *e)
 {
 	e->run_kind = EMB_TOK_RUN_LETTERS;
-	return pattern_of(e)->any_before || end_word_at(e, e->n_word_bytes - 1);
+	return pattern_of(e)->any_before || end_word_at(e, e->run_held);
 }
 
 /* Whether cp goes on with the run; it is then taken. False and run_kind NONE: the word ended before it. */
@@ -274,6 +274,8 @@ goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 			if (contraction_letters(p, cp) == 2)
 			{
 				e->run_kind = EMB_TOK_RUN_QUOTED;
+				e->run_letter = (uint8_t) cp;
+				e->run_held = e->n_word_bytes;
 				*ok = push_char(e, cp);
 				return true;
 			}
@@ -300,7 +302,7 @@ goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 				*ok = end_spaces(e, cp, kind, &more);
 			return more || kind == EMB_TOK_IS_SPACE;
 		case EMB_TOK_RUN_QUOTED:
-			if (ends_contraction(p, e->run[e->n_word_bytes - 1], cp))
+			if (ends_contraction(p, e->run_letter, cp))
 			{
 				*ok = push_char(e, cp) && end_word(e);
 				return true;

@@ -207,8 +207,9 @@ typedef struct EmbTokEncoder
 	size_t		run_size;
 	EmbTokRun	run_kind;
 	int64_t		n_run;			/* characters; of spaces: behind the last line end */
-	size_t		run_held;		/* of spaces: where the last one starts */
-	bool		run_blank;		/* ... and that it is U+0020 */
+	size_t		run_held;		/* of spaces, and behind an apostrophe: where the last character starts */
+	bool		run_blank;		/* of spaces: the last one is U+0020 */
+	uint8_t		run_letter;		/* behind an apostrophe */
 	size_t		run_line_end;	/* of spaces: behind the last line end, 0: there is none */
 	bool		run_parted;		/* ids were given for the start of this word */
 	size_t		part_at;		/* try to give ids again when so many bytes are kept */
@@ -298,6 +299,7 @@ extern bool emb_tok_give_rest(EmbTokEncoder *e, const uint8_t *word, size_t n);
 
 /* More than twice EMB_TOK_MAX_BPE_BYTES, several times to be worth it. */
 #define EMB_TOK_PART_BYTES	8192
+#define EMB_TOK_PART_BYTES_MAX	65536
 
 /* Building: the ids of the word; returns how many. ids has n places. n <= EMB_TOK_MAX_BPE_BYTES. */
 extern uint32_t emb_tok_merge_word(const EmbTokenizer *tok, const uint8_t *word, uint32_t n, uint32_t *ids);

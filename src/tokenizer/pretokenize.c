@@ -48,6 +48,7 @@ emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text
 	e->n_run = 0;
 	e->run_held = e->run_line_end = 0;
 	e->run_blank = false;
+	e->run_letter = 0;
 	e->run_parted = false;
 	e->part_at = EMB_TOK_PART_BYTES;
 	e->read_to = 0;

@@ -3,11 +3,13 @@
  *		Any text against fixed tokenizers, and fixed text against damaged blocks.
  *
  * The first byte says which. Text: low bits choose the normalizer, bit 4 the
- * added tokens, bit 5 Unigram in place of WordPiece; the second byte where the
- * text is cut for the check that a prefix gives the ids of the whole or asks
- * for more. Bit 7: the rest are patches of a good block, 4 bytes each (offset,
+ * added tokens, bit 5 Unigram in place of WordPiece, bit 6 BPE (bit 5: with few
+ * bytes in the vocabulary); the second byte where the text is cut for the check
+ * that a prefix gives the ids of the whole or asks for more. Bit 7: the rest are patches of a good block, 4 bytes each (offset,
  * new byte).
  */
+#include <stdio.h>
+
 #include "tok_fuzz.h"
 
 #define N(a) ((int) (sizeof(a) / sizeof((a)[0])))
@@ -72,9 +74,30 @@ static const Added added[] = {
 	{"un", "ns"}, {" b", "nlr"}, {"\xE4\xB8\xAD ", "n"}, {"aba", "ns"}
 };
 
-static void *blocks[4];
-static size_t sizes[4];
-static EmbTokenizer *toks[4][16];
+/* Of BPE, as ByteLevel spells them; merges of them, not all in an order that training gives. */
+static const char *const merged[][2] = {
+	{"a", "a"}, {"aa", "aa"}, {"aa", "a"}, {"aaaa", "aaaa"}, {"a", "b"}, {"\xC4\xA0", "\xC4\xA0"}, {"\xC4\xA0\xC4\xA0", "\xC4\xA0"},
+	{"\xC4\xA0", "a"}, {"\xC4\x8A", "\xC4\x8A"}, {"'", "s"}, {"l", "l"}, {"'", "ll"}, {"\xC3\x83", "\xC2\xA9"}, {"\xC3\xA4", "\xC2\xB8"},
+	{"\xC3\xA4\xC2\xB8", "\xC5\x83"}, {"b", "aa"}, {"b", "a"}, {"ba", "b"}, {"ab", "ab"}, {"b", "ab"}, {"1", "1"}, {"11", "1"}, {".", "."}, {"..", ".."},
+	{"\xC4\xA0", "."}, {"i", "f"}, {"\xC3\x8C", "\xC4\xA3"}, {"aaa", "b"}, {"a", "ba"}
+};
+
+#define BPE_PIECES_MAX	(256 + N(merged))
+
+static void *blocks[8];
+static size_t sizes[8];
+static EmbTokenizer *toks[8][16];
+
+/* " b" among them: white space in a token that eats white space is refused but for BERT. */
+static void
+refine_added(EmbTokSpec *spec)
+{
+	for (int i = 0; i < spec->n_added; i++)
+		if (spec->added[i].normalized && memchr(spec->added[i].piece.text, ' ', spec->added[i].piece.len) != NULL)
+			spec->added[i].normalized = false;
+		else if (spec->added[i].normalized)
+			spec->added[i].lstrip = i % 2 == 0;
+}
 
 /* Makes the spec one of Unigram; normalizer chooses steps and splitting. */
 static void
@@ -105,22 +128,80 @@ make_unigram(EmbTokSpec *spec, int normalizer, EmbTokPiece *pieces, double *scor
 		pieces[i] = (EmbTokPiece) {likely[i].text, (uint32_t) strlen(likely[i].text)};
 		scores[i] = likely[i].score;
 	}
-	/* " b" among them: white space in a token that eats white space is refused. */
-	for (int i = 0; i < spec->n_added; i++)
-		if (spec->added[i].normalized && memchr(spec->added[i].piece.text, ' ', spec->added[i].piece.len) != NULL)
-			spec->added[i].normalized = false;
-		else if (spec->added[i].normalized)
-			spec->added[i].lstrip = i % 2 == 0;
 }
 
-/* kind: bit 0 added tokens, bit 1 Unigram. */
+static int32_t
+find_piece(const EmbTokSpec *spec, const char *text)
+{
+	for (int32_t id = 0; id < spec->n_vocab; id++)
+		if (spec->pieces[id].len == strlen(text) && memcmp(spec->pieces[id].text, text, strlen(text)) == 0)
+			return id;
+	return -1;
+}
+
+static char bpe_text[BPE_PIECES_MAX][16];
+
+static void
+add_piece(EmbTokSpec *spec, const char *left, const char *right)
+{
+	char	   *text = bpe_text[spec->n_vocab];
+
+	snprintf(text, sizeof(bpe_text[0]), "%s%s", left, right);
+	if (find_piece(spec, text) >= 0)
+		return;
+	spec->pieces[spec->n_vocab] = (EmbTokPiece) {text, (uint32_t) strlen(text)};
+	spec->n_vocab++;
+}
+
+/* Makes the spec one of BPE; normalizer chooses pattern, NFC, and the space in front. */
+static void
+make_bpe(EmbTokSpec *spec, int normalizer, bool few, EmbTokPiece *pieces, EmbTokMerge *merges)
+{
+	spec->model = EMB_TOK_BPE;
+	spec->clean_text = spec->handle_chinese_chars = spec->strip_accents = spec->lowercase = false;
+	spec->pattern = (EmbTokPattern) (normalizer % 4);
+	spec->n_steps = (normalizer & 4) != 0;
+	spec->steps[0] = (EmbTokStep) {EMB_TOK_STEP_NFC, 0};
+	spec->prefix_space = (normalizer & 8) != 0;
+	spec->ignore_merges = !few && normalizer % 4 == 3;
+	spec->unk_id = few && normalizer % 2 == 0 ? 1 : -1;
+	spec->pieces = pieces;
+	spec->n_vocab = 0;
+	for (uint32_t c = 0x21; c < 0x144; c++)
+	{
+		char		text[3] = {(char) c, '\0', '\0'};
+
+		if ((c > 0x7E && c < 0xA1) || c == 0xAD || (few && c % 3 == 0 && c != 'a'))
+			continue;
+		if (c >= 0x80)
+		{
+			text[0] = (char) (0xC0 | c >> 6);
+			text[1] = (char) (0x80 | (c & 0x3F));
+		}
+		add_piece(spec, text, "");
+	}
+	spec->merges = merges;
+	spec->n_merges = 0;
+	for (int i = 0; i < N(merged); i++)
+		if (find_piece(spec, merged[i][0]) >= 0 && find_piece(spec, merged[i][1]) >= 0)
+		{
+			char		text[32];
+
+			add_piece(spec, merged[i][0], merged[i][1]);
+			snprintf(text, sizeof(text), "%s%s", merged[i][0], merged[i][1]);
+			merges[spec->n_merges++] = (EmbTokMerge) {find_piece(spec, merged[i][0]), find_piece(spec, merged[i][1]), find_piece(spec, text)};
+		}
+}
+
+/* kind: bit 0 added tokens, bit 1 Unigram, bit 2 BPE. */
 static void
 build(int kind, int normalizer, void **block, size_t *size)
 {
 	int			with_added = kind & 1;
 	double		scores[N(likely)];
 	EmbAllocator mem = emb_malloc_allocator();
-	EmbTokPiece pieces[N(words) > N(likely) ? N(words) : N(likely)];
+	EmbTokPiece pieces[BPE_PIECES_MAX];
+	EmbTokMerge merges[N(merged)];
 	EmbTokAdded tokens[N(added)];
 	EmbTokSpec	spec = {
 		.model = EMB_TOK_WORDPIECE,
@@ -136,12 +217,16 @@ build(int kind, int normalizer, void **block, size_t *size)
 		pieces[i] = (EmbTokPiece) {words[i], (uint32_t) strlen(words[i])};
 	for (int i = 0; i < N(added); i++)
 		tokens[i] = (EmbTokAdded) {
-			.piece = {added[i].text, (uint32_t) strlen(added[i].text)}, .id = N(words) + i,
+			.piece = {added[i].text, (uint32_t) strlen(added[i].text)}, .id = BPE_PIECES_MAX + i,
 			.single_word = strchr(added[i].flags, 's') != NULL, .lstrip = strchr(added[i].flags, 'l') != NULL,
 			.rstrip = strchr(added[i].flags, 'r') != NULL, .normalized = strchr(added[i].flags, 'n') != NULL
 		};
-	if (kind & 2)
+	if (kind & 4)
+		make_bpe(&spec, normalizer, (kind & 2) != 0, pieces, merges);
+	else if (kind & 2)
 		make_unigram(&spec, normalizer, pieces, scores);
+	if (kind & 6)
+		refine_added(&spec);
 	if (emb_tok_build(&spec, &mem, block, size, NULL) != EMB_OK)
 		abort();
 }
@@ -201,7 +286,7 @@ damage_block(int kind, const uint8_t *data, size_t size)
 	uint8_t    *copy;
 
 	if (blocks[kind] == NULL)
-		build(kind, kind & 2 ? 1 : 15, &blocks[kind], &sizes[kind]);
+		build(kind, kind & 4 ? 6 : kind & 2 ? 1 : 15, &blocks[kind], &sizes[kind]);
 	copy = emb_alloc(&mem, sizes[kind]);
 	memcpy(copy, blocks[kind], sizes[kind]);
 	for (size_t i = 0; i + 4 <= size; i += 4)
@@ -221,10 +306,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2)
 		return 0;
 	if (data[0] & 0x80)
-		damage_block((data[0] >> 4 & 1) | (data[0] >> 4 & 2), data + 1, size - 1);
+		damage_block(data[0] >> 4 & 7, data + 1, size - 1);
 	else
 	{
-		const EmbTokenizer *tok = get_tokenizer((data[0] >> 4 & 1) | (data[0] >> 4 & 2), data[0] & 15);
+		const EmbTokenizer *tok = get_tokenizer(data[0] >> 4 & 7, data[0] & 15);
 		const char *text = (const char *) data + 2;
 
 		fuzz_encode_text(tok, text, size - 2);

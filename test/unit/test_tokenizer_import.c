@@ -41,6 +41,19 @@
 #define UNI_ADDED(list) "{" UNI_MODEL(UNI_VOCAB, UNK_ID) ", \"pre_tokenizer\": " META ", " UNI_POST ", \"added_tokens\": " list "}"
 #define X512 X100 X100 X100 X100 X100 X10 "xx"
 
+/* BPE */
+#define BPE_VOCAB "{\"<unk>\": 0, \"a\": 1, \"b\": 2, \"ab\": 3, \"\xC4\xA0\": 4}"
+#define BPE_MERGES "[\"a b\"]"
+#define BPE_MODEL(vocab, merges, more) "\"model\": {\"type\": \"BPE\", \"vocab\": " vocab ", \"merges\": " merges more "}"
+#define BYTES(prefix, more) "{\"type\": \"ByteLevel\", \"add_prefix_space\": " prefix more "}"
+#define SPLIT(pattern, behavior) "{\"type\": \"Split\", \"pattern\": " pattern ", \"behavior\": \"" behavior "\", \"invert\": false}"
+#define SEQUENCE(list) "{\"type\": \"Sequence\", \"pretokenizers\": [" list "]}"
+#define QWEN2 "{\"Regex\": \"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}"
+#define BPE(vocab, merges, more, normalizer, pre) "{" BPE_MODEL(vocab, merges, more) ", \"normalizer\": " normalizer ", \"pre_tokenizer\": " pre "}"
+#define BPE_MORE(more) BPE(BPE_VOCAB, BPE_MERGES, more, "null", BYTES("false", ""))
+#define BPE_PRE(pre) BPE(BPE_VOCAB, BPE_MERGES, "", "null", pre)
+#define BPE_LIST(merges) BPE(BPE_VOCAB, merges, "", "null", BYTES("true", ""))
+
 typedef struct Case
 {
 	const char *what;
@@ -174,6 +187,91 @@ static const Case unigram_cases[] = {
 	{"token of spaces", UNI_ADDED("[{\"id\": 3, \"content\": \"x y\", \"single_word\": false, \"lstrip\": true, \"rstrip\": false, \"normalized\": true, \"special\": true}]"),
 		EMB_ERR_UNSUPPORTED, "white space in it"},
 };
+
+static const Case bpe_cases[] = {
+	{"the smallest", BPE_MORE(""), EMB_OK, NULL},
+	{"without model type", "{\"model\": {\"vocab\": " BPE_VOCAB ", \"merges\": []}, \"pre_tokenizer\": " BYTES("false", "") "}", EMB_OK, NULL},
+	{"arrays", BPE_LIST("[[\"a\", \"b\"], [\"a\", \"b\"]]"), EMB_OK, NULL},
+	{"version line", BPE_LIST("[\"#version: 0.2\", \"a b\"]"), EMB_OK, NULL},
+	{"no merges", "{\"model\": {\"type\": \"BPE\", \"vocab\": " BPE_VOCAB "}, \"pre_tokenizer\": " BYTES("false", "") "}", EMB_ERR_FORMAT, "no \"merges\""},
+	{"merges is an object", BPE_LIST("{}"), EMB_ERR_FORMAT, "\"model.merges\" is not an array"},
+	{"merge of three", BPE_LIST("[\"a b b\"]"), EMB_ERR_FORMAT, "entry 0 of \"model.merges\""},
+	{"merge of one", BPE_LIST("[\"ab\"]"), EMB_ERR_FORMAT, "entry 0 of \"model.merges\""},
+	{"merge of numbers", BPE_LIST("[[1, 2]]"), EMB_ERR_FORMAT, "entry 0 of \"model.merges\""},
+	{"merge is a number", BPE_LIST("[5]"), EMB_ERR_FORMAT, "entry 0 of \"model.merges\""},
+	{"strings and arrays", BPE_LIST("[\"a b\", [\"a\", \"b\"]]"), EMB_ERR_FORMAT, "strings and arrays"},
+	{"merge of an unknown piece", BPE_LIST("[\"a c\"]"), EMB_ERR_FORMAT, "has \"c\", which is not in the vocabulary"},
+	{"merge to an unknown piece", BPE_LIST("[\"b a\"]"), EMB_ERR_FORMAT, "has \"ba\", which is not in the vocabulary"},
+	{"vocab is an array", BPE("[]", BPE_MERGES, "", "null", BYTES("false", "")), EMB_ERR_FORMAT, "\"model.vocab\" is not an object"},
+	{"empty vocab", BPE("{}", "[]", "", "null", BYTES("false", "")), EMB_ERR_LIMIT, "0 pieces"},
+	{"no bytes", BPE("{\"\xE4\xB8\xAD\": 0}", "[]", "", "null", BYTES("false", "")), EMB_ERR_FORMAT, "no character of a byte"},
+	{"dropout", BPE_MORE(", \"dropout\": 0.1"), EMB_ERR_UNSUPPORTED, "\"model.dropout\" is 0.1"},
+	{"null dropout", BPE_MORE(", \"dropout\": null"), EMB_OK, NULL},
+	{"prefix", BPE_MORE(", \"continuing_subword_prefix\": \"##\""), EMB_ERR_UNSUPPORTED, "\"model.continuing_subword_prefix\" is \"##\""},
+	{"suffix", BPE_MORE(", \"end_of_word_suffix\": \"</w>\""), EMB_ERR_UNSUPPORTED, "\"model.end_of_word_suffix\" is \"</w>\""},
+	{"empty affixes", BPE_MORE(", \"end_of_word_suffix\": \"\", \"continuing_subword_prefix\": \"\""), EMB_OK, NULL},
+	{"byte_fallback", BPE_MORE(", \"byte_fallback\": true"), EMB_ERR_UNSUPPORTED, "\"model.byte_fallback\" is true"},
+	{"fuse_unk", BPE_MORE(", \"fuse_unk\": true, \"unk_token\": \"<unk>\""), EMB_ERR_UNSUPPORTED, "\"model.fuse_unk\" is true"},
+	{"fuse_unk of nothing", BPE_MORE(", \"fuse_unk\": true"), EMB_OK, NULL},
+	{"ignore_merges", BPE_MORE(", \"ignore_merges\": true"), EMB_ERR_UNSUPPORTED, "lacks the character of byte 0x01"},
+	{"unknown token", BPE_MORE(", \"unk_token\": \"<unk>\""), EMB_OK, NULL},
+	{"no unknown token", BPE_MORE(", \"unk_token\": \"?\""), EMB_ERR_FORMAT, "unknown token \"?\" is not in the vocabulary"},
+	{"merges of the unknown token", BPE(BPE_VOCAB, BPE_MERGES, ", \"unk_token\": \"a\"", "null", BYTES("false", "")), EMB_ERR_UNSUPPORTED, "unknown token is merged"},
+	{"null pre-tokenizer", BPE_PRE("null"), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer\" is null"},
+	{"another pre-tokenizer", BPE_PRE("{\"type\": \"Metaspace\"}"), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.type\" is \"Metaspace\""},
+	{"no prefix space", BPE_PRE("{\"type\": \"ByteLevel\"}"), EMB_ERR_FORMAT, "no \"add_prefix_space\""},
+	{"one in a sequence", BPE_PRE(SEQUENCE(BYTES("true", ", \"use_regex\": false"))), EMB_OK, NULL},
+	{"Digits", BPE_PRE(SEQUENCE("{\"type\": \"Digits\", \"individual_digits\": true}, " BYTES("true", ""))), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.type\" is \"Digits\""},
+	{"number in a sequence", BPE_PRE(SEQUENCE("5, 6")), EMB_ERR_FORMAT, "not an object"},
+	{"empty sequence", BPE_PRE(SEQUENCE("")), EMB_ERR_UNSUPPORTED, "\"Sequence\""},
+	{"split", BPE_PRE(SEQUENCE(SPLIT(QWEN2, "Isolated") ", " BYTES("false", ", \"use_regex\": false"))), EMB_OK, NULL},
+	{"split and its regex", BPE_PRE(SEQUENCE(SPLIT(QWEN2, "Isolated") ", " BYTES("false", ""))), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.use_regex\""},
+	{"split and a space", BPE_PRE(SEQUENCE(SPLIT(QWEN2, "Isolated") ", " BYTES("true", ", \"use_regex\": false"))), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.add_prefix_space\""},
+	{"another behavior", BPE_PRE(SEQUENCE(SPLIT(QWEN2, "Removed") ", " BYTES("false", ", \"use_regex\": false"))), EMB_ERR_UNSUPPORTED, "\"Removed\""},
+	{"split by a string", BPE_PRE(SEQUENCE(SPLIT("{\"String\": \" \"}", "Isolated") ", " BYTES("false", ""))), EMB_ERR_UNSUPPORTED, "not a Regex"},
+	{"another regex", BPE_PRE(SEQUENCE(SPLIT("{\"Regex\": \"\\\\w+\"}", "Isolated") ", " BYTES("false", ""))), EMB_ERR_UNSUPPORTED, "is \"\\w+\", only those of GPT-2"},
+	{"NFC", BPE(BPE_VOCAB, BPE_MERGES, "", "{\"type\": \"NFC\"}", BYTES("false", "")), EMB_OK, NULL},
+	{"late NFC", BPE(BPE_VOCAB, BPE_MERGES, "", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}, {\"type\": \"NFC\"}]}", BYTES("false", "")),
+		EMB_ERR_UNSUPPORTED, "NFC is step 2"},
+	{"another normalizer", BPE(BPE_VOCAB, BPE_MERGES, "", "{\"type\": \"NFKC\"}", BYTES("false", "")), EMB_ERR_UNSUPPORTED, "\"normalizer.type\" is \"NFKC\""},
+};
+
+/* merges.txt beside the vocabulary BPE_VOCAB with RoBERTa's tokens. */
+static const Case merges_cases[] = {
+	{"the smallest", "#version: 0.2\na b\n", EMB_OK, NULL},
+	{"no last line end", "#version: 0.2\na b\na c", EMB_OK, NULL},
+	{"first line", "a c\na b\n", EMB_OK, NULL},
+	{"blanks", "\n \ta\r b\r\n", EMB_OK, NULL},
+	{"empty", "", EMB_OK, NULL},
+	{"empty line", "#\n\na b\n", EMB_ERR_FORMAT, "line 2 of merges.txt"},
+	{"one piece", "#\na b\nab\n", EMB_ERR_FORMAT, "line 3 of merges.txt"},
+	{"three pieces", "#\na b b\n", EMB_ERR_FORMAT, "line 2 of merges.txt"},
+	{"unknown piece", "#\na c\n", EMB_ERR_FORMAT, "line 2 has \"c\""},
+};
+
+static void
+test_merges_txt(void)
+{
+	static const char vocab[] = "{\"<s>\": 0, \"</s>\": 2, \"a\": 1, \"b\": 5, \"ab\": 3, \"\xC4\xA0\": 4}";
+	EmbAllocator mem = emb_malloc_allocator();
+
+	for (size_t i = 0; i < sizeof(merges_cases) / sizeof(merges_cases[0]); i++)
+	{
+		const Case *c = &merges_cases[i];
+		EmbTokSpec	spec;
+		EmbError	err = {0};
+		Tok			t;
+		EmbStatus	status = emb_import_bpe(vocab, sizeof(vocab) - 1, c->json, strlen(c->json), &mem, &spec, &err);
+
+		if (status == EMB_OK)
+			status = tok_from_spec(&spec, &t, &err);
+		CHECKF(status == c->status, "%s: status %d, %s", c->what, status, err.message);
+		if (c->message != NULL)
+			CHECKF(strstr(err.message, c->message) != NULL, "%s: \"%s\"", c->what, err.message);
+		if (status == EMB_OK)
+			tok_close(&t);
+	}
+}
 
 /* Scores are read as the library reads them, rounding errors included: its values, asked for by to_str(). */
 static const struct
@@ -573,6 +671,9 @@ test_special_files(void)
 	put("vocab.txt", NULL, 0);
 	put("tokenizer.json", NULL, 0);
 	CHECK(open_folder(&t, &err) == EMB_ERR_NOT_FOUND && strstr(err.message, "neither tokenizer.json nor vocab.txt") && err.hint[0]);
+	put_text("vocab.json", "{}");
+	CHECK(open_folder(&t, &err) == EMB_ERR_NOT_FOUND && strstr(err.message, "but no merges.txt") && err.hint[0]);
+	put_text("vocab.json", NULL);
 	snprintf(path, sizeof(path), "%s/tokenizer.json", folder);
 	mkfifo(path, 0600);
 	CHECK(open_folder(&t, &err) == EMB_ERR_NOT_REGULAR);
@@ -587,13 +688,17 @@ main(void)
 {
 	test_json_cases(json_cases, sizeof(json_cases) / sizeof(json_cases[0]));
 	test_json_cases(unigram_cases, sizeof(unigram_cases) / sizeof(unigram_cases[0]));
+	test_json_cases(bpe_cases, sizeof(bpe_cases) / sizeof(bpe_cases[0]));
+	test_merges_txt();
 	test_scores();
 	test_stops();
 	test_deep_json();
 	test_cut_json("cls.json");
 	test_cut_json("unigram.json");
 	test_out_of_memory("cls.json", "late_added");
+	test_cut_json("bpe.json");
 	test_out_of_memory("unigram.json", "uni_late");
+	test_out_of_memory("bpe.json", "bpe_eaters");
 	if (!CHECK(mkdtemp(folder) != NULL))
 		return done_testing();
 	test_vocab_cases();
