@@ -5,7 +5,6 @@
  */
 #include "model/packed.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
