@@ -17,8 +17,12 @@
 /* Longer inputs are not remembered. */
 #define EMBED_MEMO_INPUT_MAX (64 * 1024)
 
-/* Nor are longer results: those of some thousand tokens. */
-#define EMBED_MEMO_RESULT_MAX (8 * 1024 * 1024)
+/*
+ * Nor are longer results: those of queries are to be, at 4 kB a token of bge-m3,
+ * not those of documents. A query over a thousand partitions has a thousand
+ * sites, all of them until its end.
+ */
+#define EMBED_MEMO_RESULT_MAX (512 * 1024)
 
 typedef struct EmbedMemo
 {
