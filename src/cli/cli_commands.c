@@ -45,8 +45,11 @@ print_info(const EmbModelInfo *info)
 	if (info->multi_dim > 0)
 		printf("token vectors   of %d dimensions\n", info->multi_dim);
 	printf("pooling         %s%s\n", info->pooling, info->normalize ? ", normalized" : "");
-	printf("layers          %d of hidden size %d, %d heads, intermediate size %d\n",
-		   info->n_layers, info->hidden, info->n_heads, info->intermediate);
+	if (info->n_layers == 0)
+		printf("layers          none, tokens of size %d\n", info->hidden);
+	else
+		printf("layers          %d of hidden size %d, %d heads, intermediate size %d\n",
+			   info->n_layers, info->hidden, info->n_heads, info->intermediate);
 	printf("vocabulary      %d\n", info->n_vocab);
 	printf("max_tokens      %d\n", info->max_tokens);
 	cli_print_quoted("query_prompt    ", info->query_prompt, strlen(info->query_prompt), SIZE_MAX);

@@ -87,6 +87,11 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 
 	if (n < 0 || (size_t) n >= sizeof(config->transformer_dir))
 		return emb_error(err, EMB_ERR_LIMIT, "the path of the model's directory is longer than %d bytes", EMB_HF_MAX_PATH - 1);
+	if (modules->is_static && !emb_file_exists(config->transformer_dir, CONFIG_FILE))
+	{
+		emb_hf_static_embedding(config);
+		return EMB_OK;
+	}
 	status = emb_json_load(config->transformer_dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
 	if (status == EMB_ERR_NOT_FOUND)
 		emb_error_hint(err, status, "A model directory needs config.json, model.safetensors and tokenizer.json or vocab.txt.");
@@ -186,12 +191,16 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 		config->pooling = config->head_pooling;
 		return EMB_OK;
 	}
+	if (has_modules && modules->is_static != config->is_static)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a %s, but %s says that the model is of type %s", MODULES_FILE,
+						 modules->is_static ? "StaticEmbedding" : "Transformer", CONFIG_FILE, emb_hf_family_name(config->family));
 	if (has_modules && modules->transformer_only)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists 1 module; a Transformer and a Pooling are needed", MODULES_FILE);
-	config->normalize = modules->normalize;
+	if (!config->has_normalize)
+		config->normalize = modules->normalize;
 	config->n_dense = modules->n_dense;
 	memcpy(config->dense, modules->dense, sizeof(config->dense));
-	status = has_modules ? read_pooling(dir, modules, mem, config, err) : EMB_OK;
+	status = has_modules && !config->is_static ? read_pooling(dir, modules, mem, config, err) : EMB_OK;
 	return status == EMB_OK ? read_dense(dir, mem, config, err) : status;
 }
 
@@ -209,8 +218,10 @@ emb_hf_read_config(const char *dir, const EmbAllocator *mem, EmbHfConfig *config
 		(status = read_pipeline(dir, mem, &modules, &has_modules, err)) != EMB_OK ||
 		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK)
 		return status;
-	status = choose_pooling(dir, &modules, has_modules, mem, config, err);
+	status = config->is_static ? emb_hf_read_static(mem, config, err) : EMB_OK;
 	if (status == EMB_OK)
+		status = choose_pooling(dir, &modules, has_modules, mem, config, err);
+	if (status == EMB_OK && !config->is_static)
 		status = read_length(mem, config, err);
 	if (status == EMB_OK)
 		status = read_prompts(dir, mem, config, err);

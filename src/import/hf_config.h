@@ -46,10 +46,11 @@ typedef enum EmbFamily
 	EMB_FAMILY_MPNET = 6,
 	EMB_FAMILY_NOMIC_BERT = 7,
 	EMB_FAMILY_GTE = 8,
-	EMB_FAMILY_MODERNBERT = 9
+	EMB_FAMILY_MODERNBERT = 9,
+	EMB_FAMILY_MODEL2VEC = 10	/* static: a table, no layers */
 } EmbFamily;
 
-#define EMB_N_FAMILIES	EMB_FAMILY_MODERNBERT
+#define EMB_N_FAMILIES	EMB_FAMILY_MODEL2VEC
 
 /* A module Dense of sentence-transformers: activation(weight x + bias). */
 #define EMB_HF_MAX_DENSE	2
@@ -86,6 +87,10 @@ typedef struct EmbHfConfig
 				rotary_scale;	/* 1; else of fixed NTK scaling: base and positions stretched */
 	int32_t		window,			/* tokens to each side that those layers see; 0: all are global */
 				global_every;	/* layers 0, n, 2 n, .. are global */
+	bool		is_static;		/* no layers, heads, positions; the table says the other sizes */
+	bool		drops_unknown;	/* static: the unknown token is left out of a text */
+	bool		cuts_chars;		/* static: a text is cut to max_tokens tokens of median length first */
+	bool		has_normalize;	/* static: config.json says whether */
 	bool		is_reranker;
 	EmbPooling	head_pooling;	/* of a reranker's head, as all these; see encoder/score.h */
 	EmbActivation head_activation;
@@ -123,6 +128,7 @@ typedef struct EmbHfModules
 	EmbHfDense	dense[EMB_HF_MAX_DENSE];	/* path and normalize */
 	bool		normalize;		/* at the end */
 	bool		transformer_only;
+	bool		is_static;		/* a StaticEmbedding in place of Transformer and Pooling */
 } EmbHfModules;
 
 /* "bert"; NULL: no family has this number. */
@@ -137,6 +143,7 @@ extern const char *emb_hf_family_name(uint32_t family);
 #define EMB_TRAIT_GATED				32U /* act(gate) * up */
 #define EMB_TRAIT_NORMS_FIRST		64U /* before, not behind a half of a layer; one behind the last */
 #define EMB_TRAIT_WINDOW			128U	/* layers that are not global */
+#define EMB_TRAIT_STATIC			256U	/* no layers: the mean of the words' vectors */
 
 /* 0: no family has this number. */
 extern uint32_t emb_hf_family_traits(uint32_t family);

@@ -78,6 +78,7 @@ static const Family families[] =
 		.absent_layers = 22, .absent_vocab = 50368, .absent_positions = 8192, .absent_eps = 1e-5,
 		.traits = EMB_TRAIT_ROTARY | EMB_TRAIT_GATED | EMB_TRAIT_NORMS_FIRST | EMB_TRAIT_WINDOW,
 		.parse = parse_modernbert},
+	{EMB_FAMILY_MODEL2VEC, "model2vec", "Static", .hidden = "hidden_dim", .traits = EMB_TRAIT_STATIC},
 };
 
 #define N_FAMILIES	(sizeof(families) / sizeof(families[0]))
@@ -682,6 +683,17 @@ parse_name(const EmbJson *doc, EmbHfConfig *config)
 		config->name_or_path[0] = '\0';
 }
 
+static EmbStatus
+parse_static(const EmbJson *doc, const Family *family, EmbHfConfig *config, EmbError *err)
+{
+	EmbStatus	status = check_architectures(doc, family, &config->is_reranker, err);
+
+	if (status == EMB_OK && config->is_reranker)
+		return emb_hf_unsupported(doc, "model_type", family->model_type, "its classifiers cannot be imported", err);
+	config->family = family->family;
+	return status == EMB_OK ? emb_hf_parse_model2vec(doc, config, err) : status;
+}
+
 EmbStatus
 emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
@@ -689,7 +701,7 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	double		ln_eps = 1e-12;
 	EmbStatus	status;
 
-	config->is_reranker = config->head_norm = config->head_unbiased = false;
+	config->is_static = config->is_reranker = config->head_norm = config->head_unbiased = false;
 	config->head_pooling = EMB_POOL_CLS;
 	config->head_activation = EMB_ACT_TANH;
 	config->position_base = config->window = config->global_every = 0;
@@ -698,6 +710,9 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	if ((status = emb_hf_check_object(doc, err)) != EMB_OK ||
 		(status = find_family(doc, &family, err)) != EMB_OK)
 		return status;
+	parse_name(doc, config);
+	if (family->traits & EMB_TRAIT_STATIC)
+		return parse_static(doc, family, config, err);
 	if (family->ln_eps != NULL)
 		ln_eps = family->absent_eps;
 	if ((status = check_architectures(doc, family, &config->is_reranker, err)) != EMB_OK ||
@@ -711,6 +726,5 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	config->ln_eps = (float) ln_eps;
 	if (family->parse != NULL && (status = family->parse(doc, config, err)) != EMB_OK)
 		return status;
-	parse_name(doc, config);
 	return config->is_reranker ? check_reranker(doc, err) : EMB_OK;
 }

@@ -18,4 +18,12 @@ extern EmbStatus emb_hf_check_object(const EmbJson *doc, EmbError *err);
  */
 extern EmbStatus emb_hf_check_score_activation(const EmbJson *doc, const json_t *object, const char *key, EmbError *err);
 
+/*
+ * hf_static.c: config.json of a model2vec model; what stands for it where
+ * modules.json lists a StaticEmbedding only; the sizes, which the table has.
+ */
+extern EmbStatus emb_hf_parse_model2vec(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
+extern void emb_hf_static_embedding(EmbHfConfig *config);
+extern EmbStatus emb_hf_read_static(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err);
+
 #endif

@@ -34,6 +34,9 @@ parse_module_path(const EmbJson *doc, const json_t *module, size_t i, char path[
 
 	if (status != EMB_OK)
 		return status;
+	/* the directory itself, as model2vec writes it */
+	if (strcmp(value, ".") == 0)
+		value = "";
 	if (strlen(value) > 255 || !is_inside(value))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"path\" of module %zu is \"%.*s\", which is not a path inside the directory",
 						 doc->file, i, emb_json_clip(value, 100), value);
@@ -58,6 +61,12 @@ take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules
 
 	if (class != NULL && strcmp(class, "Transformer") == 0 && modules->n_modules == 0)
 		strcpy(modules->transformer_path, path);
+	else if (class != NULL && strcmp(class, "StaticEmbedding") == 0 && modules->n_modules == 0)
+	{
+		strcpy(modules->transformer_path, path);
+		modules->is_static = true;
+		modules->n_modules = 1; /* it pools */
+	}
 	else if (class != NULL && strcmp(class, "Pooling") == 0 && modules->n_modules == 1)
 		strcpy(modules->pooling_path, path);
 	else if (class != NULL && strcmp(class, "Normalize") == 0 && modules->n_modules >= 2)
@@ -72,7 +81,7 @@ take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules
 	}
 	else if (class == NULL || strcmp(class, "Dropout") != 0 || modules->n_modules < 2)
 		return emb_hf_unsupported(doc, "type", type,
-								  "the modules must be Transformer and Pooling, then Dense and Normalize if any, in this order", err);
+								  "the modules must be Transformer and Pooling, or StaticEmbedding, then Dense and Normalize if any, in this order", err);
 	modules->n_modules++;
 	return EMB_OK;
 }
@@ -103,7 +112,7 @@ emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
 		if (status != EMB_OK)
 			return status;
 	}
-	modules->transformer_only = n == 1;
+	modules->transformer_only = n == 1 && !modules->is_static;
 	if (n < 1)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists %zu modules; a Transformer is needed", doc->file, n);
 	return EMB_OK;

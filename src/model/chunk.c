@@ -376,6 +376,35 @@ find_reach(Cutter *c, size_t start, int32_t room, size_t *reach, bool *is_beyond
 	}
 }
 
+/* Of a model that reads so many characters, prompt included: where they end, if that is before reach. */
+static EmbStatus
+cap_chars(Cutter *c, size_t start, size_t *reach, bool *is_beyond)
+{
+	int32_t		n_left = c->model->info.max_chars;
+	size_t		pos = start;
+	uint32_t	cp;
+
+	if (n_left == 0)
+		return EMB_OK;
+	for (size_t i = 0; i < c->prompt_bytes; i++)
+		n_left -= ((uint8_t) c->prompt[i] & 0xC0) != 0x80;
+	while (pos < *reach && n_left > 0)
+	{
+		EmbStatus	status = count_work(c);
+
+		if (status != EMB_OK)
+			return status;
+		pos += char_at(c, pos, &cp);
+		n_left--;
+	}
+	if (pos < *reach)
+	{
+		*reach = pos;
+		*is_beyond = false;
+	}
+	return EMB_OK;
+}
+
 /* The piece that starts at piece->start: as long as fits, cut as well as it goes. */
 static EmbStatus
 find_end(Cutter *c, Piece *piece)
@@ -388,6 +417,8 @@ find_end(Cutter *c, Piece *piece)
 				is_about;
 	EmbStatus	status = find_reach(c, start, room, &reach, &is_beyond, &is_about);
 
+	if (status == EMB_OK)
+		status = cap_chars(c, start, &reach, &is_beyond);
 	/* what ends before spaces at reach has as many tokens */
 	if (status == EMB_OK && is_beyond)
 		status = last_cut(c, start, reach, CUT_ANYWHERE, true, &fails);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "encoder/pooling.h"
+#include "encoder/static.h"
 
 /* More would gain nothing and could overflow 32-bit counts of elements in a batch. */
 #define BATCH_TOKENS_MAX	(1 << 20)
@@ -59,7 +60,7 @@ check_sequences(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs, 
 {
 	for (int32_t i = 0; i < n_seqs; i++)
 	{
-		if (seqs[i].n_ids < 1 || seqs[i].n_ids > model->info.max_tokens)
+		if (seqs[i].n_ids < (model->is_static ? 0 : 1) || seqs[i].n_ids > model->info.max_tokens)
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "sequence %d has %d tokens, not 1 to %d",
 							 i, seqs[i].n_ids, model->info.max_tokens);
 	}
@@ -85,8 +86,10 @@ sequences_equal(const EmbSequence *a, const EmbSequence *b)
 {
 	size_t		size = a->n_ids * sizeof(int32_t);
 
-	if (a->n_ids != b->n_ids || memcmp(a->ids, b->ids, size) != 0)
+	if (a->n_ids != b->n_ids || (size > 0 && memcmp(a->ids, b->ids, size) != 0))
 		return false;
+	if (size == 0)
+		return true;
 	if (a->type_ids == NULL || b->type_ids == NULL)
 		return a->type_ids == b->type_ids;
 	return memcmp(a->type_ids, b->type_ids, size) == 0;
@@ -165,7 +168,7 @@ allocate_batch(Job *job, EmbError *err)
 		max_seqs = cut.n_seqs > max_seqs ? cut.n_seqs : max_seqs;
 		i = cut.end;
 	}
-	job->ids = emb_alloc_array(mem, max_tokens, sizeof(int32_t));
+	job->ids = emb_alloc_array(mem, (size_t) max_tokens + 1, sizeof(int32_t));
 	job->type_ids = job->has_types ? emb_alloc_array(mem, max_tokens, sizeof(int32_t)) : NULL;
 	job->offsets = emb_alloc_array(mem, (size_t) max_seqs + 1, sizeof(int32_t));
 	job->members = emb_alloc_array(mem, max_seqs, sizeof(int32_t));
@@ -190,6 +193,8 @@ run_encoder(Job *job, const EmbBatch *batch, EmbError *err)
 	if (model->info.kind == EMB_KIND_RERANKER)
 		return emb_encoder_score(&model->bert, &model->head, emb_kernels(), batch, run->n_threads,
 								 run->mem, run->stop, job->rows, err);
+	if (model->is_static)
+		return emb_encoder_static(&model->bert, emb_kernels(), batch, run->stop, job->rows, err);
 	if (job->outputs == NULL)
 		return emb_encoder_bert(&model->bert, emb_kernels(), batch, run->n_threads, run->mem, run->stop, job->rows, err);
 	emb_outputs_place(&job->plan, job->members, batch->n_seqs, job->offsets);
@@ -261,7 +266,8 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 	{
 		if (job->first[i] != i)
 			continue;
-		memcpy(job->ids + job->offsets[n], job->seqs[i].ids, job->seqs[i].n_ids * sizeof(int32_t));
+		if (job->seqs[i].n_ids > 0)
+			memcpy(job->ids + job->offsets[n], job->seqs[i].ids, job->seqs[i].n_ids * sizeof(int32_t));
 		if (job->seqs[i].type_ids != NULL)
 			memcpy(job->type_ids + job->offsets[n], job->seqs[i].type_ids, job->seqs[i].n_ids * sizeof(int32_t));
 		else if (job->has_types)
@@ -391,7 +397,7 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 
 	/* ids and their types; then, for as many texts as the batch can have: offset, member, row */
 	n_seqs = n_tokens / (n_special > 1 ? n_special : 1) + 1;
-	return emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest, n_threads)
+	return (model->is_static ? 0 : emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest, n_threads))
 		+ (is_reranker ? emb_encoder_score_scratch_bytes(&model->bert, (int32_t) n_seqs) : 0)
 		+ n_tokens * (is_reranker ? 2 : 1) * sizeof(int32_t)
 		+ (model->dense.n_layers > 0 ? emb_encoder_dense_scratch_bytes(&model->dense) + n_seqs * full_width * sizeof(float) : 0)

@@ -111,6 +111,7 @@ typedef struct EmbModelInfo
 	int32_t		intermediate;
 	int32_t		n_vocab;
 	int32_t		max_tokens;		/* special tokens included */
+	int32_t		max_chars;		/* that are read of a text, prompt included; 0: as many as those tokens have */
 	bool		has_sparse;		/* it gives weights of tokens */
 	int32_t		multi_dim;		/* elements of the vectors that it gives of tokens; 0: it gives none */
 	const char *query_prompt;	/* never NULL; UTF-8, zero-terminated */
@@ -179,10 +180,16 @@ extern EmbStatus emb_model_encode_pair(const EmbModel *model, const EmbText *a, 
 									   int32_t *ids, int32_t *type_ids, int32_t max_ids,
 									   const EmbStop *stop, EmbEncoded *result, EmbError *err);
 
-/* Tokens of prompt + text before truncation; reads all of it. */
+/*
+ * Tokens of prompt + text before truncation, of a static model (static.h)
+ * with the unknown ones that it leaves out; reads all of it.
+ */
 extern EmbStatus emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len,
 										const EmbAllocator *mem, const EmbStop *stop,
 										int64_t *n_tokens, EmbError *err);
+
+/* Whether a text with so many tokens is read whole. */
+extern bool emb_model_reads_all(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len, int64_t n_tokens);
 
 /* ---------------------------------------------------------------- chunks */
 
@@ -226,7 +233,7 @@ extern EmbStatus emb_model_next_chunk(const EmbModel *model, const EmbChunking *
 typedef struct EmbSequence
 {
 	const int32_t *ids;
-	int32_t		n_ids;			/* 1 .. max_tokens */
+	int32_t		n_ids;			/* 1 .. max_tokens; of a model without layers also 0: its vector is zeros */
 	const int32_t *type_ids;	/* as many, or NULL: all 0 */
 } EmbSequence;
 

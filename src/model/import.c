@@ -11,11 +11,13 @@
 #include "model/embed_core.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "import/hf_config.h"
 #include "import/hf_prompts.h"
 #include "import/hf_tokenizer.h"
+#include "import/static_table.h"
 #include "import/tensors.h"
 #include "kernels/kernels.h"
 #include "model/calibration.h"
@@ -42,6 +44,7 @@ typedef struct Import
 	char	   *strings;		/* both prompts, each with its zero byte */
 	void	   *tok_block;
 	EmbTensorSet tensors;
+	EmbStaticTable table;		/* of a static model */
 	EmbSource  *sources;		/* [n_tensors] in image order */
 	float	   *rows;			/* of a panel, as read */
 	int64_t		done_bytes;		/* of the weights */
@@ -117,6 +120,15 @@ use_known_prompts(Import *im, const char *path, const EmbImportOptions *options,
 		*document = known.document;
 	if (wants_query || wants_document)
 		note_prompts(im, &known, wants_query, wants_document);
+}
+
+/* Rows of a table are quantized as they are. */
+static EmbStatus
+check_layers(const Import *im, const EmbImportOptions *options, EmbError *err)
+{
+	if (im->hf.is_static && options->calibration_texts != NULL)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model has no layers that calibration texts could be read for");
+	return EMB_OK;
 }
 
 /* The prompt the caller gave, or the model's own. */
@@ -289,6 +301,62 @@ check_tokenizer(const Import *im, EmbError *err)
 	return status;
 }
 
+static int
+compare_lengths(const void *a, const void *b)
+{
+	int32_t		x = *(const int32_t *) a;
+	int32_t		y = *(const int32_t *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Characters of the median token, as numpy's median cut to an integer; added tokens count, each once. */
+static int32_t
+median_token(const EmbTokSpec *spec, int32_t *lengths)
+{
+	int32_t		n = 0;
+
+	for (int32_t i = 0; i < spec->n_vocab + spec->n_added; i++)
+	{
+		const EmbTokAdded *added = i < spec->n_vocab ? NULL : &spec->added[i - spec->n_vocab];
+		const EmbTokPiece *piece = added == NULL ? &spec->pieces[i] : &added->piece;
+
+		if (piece->text == NULL || (added != NULL && added->id < spec->n_vocab && spec->pieces[added->id].text != NULL))
+			continue;
+		lengths[n] = 0;
+		for (uint32_t k = 0; k < piece->len; k++)
+			lengths[n] += ((unsigned char) piece->text[k] & 0xC0) != 0x80;
+		n++;
+	}
+	if (n == 0)
+		return 1;
+	qsort(lengths, n, sizeof(int32_t), compare_lengths);
+	return n % 2 == 1 ? lengths[n / 2] : (lengths[n / 2 - 1] + lengths[n / 2]) / 2;
+}
+
+/* A static model's texts have no special tokens around them; what is dropped and where they are cut. */
+static EmbStatus
+make_static(Import *im, EmbTokSpec *spec, EmbError *err)
+{
+	EmbImageConfig *config = &im->parts.config;
+	int64_t		max_chars;
+	int32_t    *lengths;
+
+	spec->single = (EmbTokTemplate) {.n_slots = 1, .slots[0] = {.kind = EMB_TOK_SLOT_A}};
+	spec->pair.n_slots = 0;
+	config->position_base = im->hf.drops_unknown && spec->unk_id >= 0 ? (uint32_t) spec->unk_id + 1 : 0;
+	config->window = 0;
+	if (!im->hf.cuts_chars)
+		return EMB_OK;
+	lengths = emb_alloc_array(im->steps.mem, (size_t) spec->n_vocab + spec->n_added + 1, sizeof(int32_t));
+	if (lengths == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the lengths of %d tokens", spec->n_vocab);
+	max_chars = (int64_t) config->max_tokens * median_token(spec, lengths);
+	emb_release(im->steps.mem, lengths);
+	config->window = max_chars < 1 ? 1 : max_chars < INT32_MAX ? (uint32_t) max_chars : INT32_MAX;
+	return EMB_OK;
+}
+
 static EmbStatus
 import_tokenizer(Import *im, EmbError *err)
 {
@@ -305,7 +373,10 @@ import_tokenizer(Import *im, EmbError *err)
 	 */
 	if (im->hf.lowercase_text)
 		spec.lowercase = true;
-	status = emb_tok_build(&spec, im->steps.mem, &im->tok_block, &im->parts.tokenizer_bytes, err);
+	if (im->hf.is_static)
+		status = make_static(im, &spec, err);
+	if (status == EMB_OK)
+		status = emb_tok_build(&spec, im->steps.mem, &im->tok_block, &im->parts.tokenizer_bytes, err);
 	emb_tok_spec_free(&spec, im->steps.mem);
 	if (status != EMB_OK)
 		return status;
@@ -322,7 +393,9 @@ open_tensors(Import *im, EmbError *err)
 
 	if (status == EMB_OK)
 		status = emb_sources_add_dense(&im->tensors, im->path, &im->hf, err);
-	if (status == EMB_OK && !im->hf.is_reranker)
+	if (status == EMB_OK && im->hf.is_static)
+		status = emb_static_open(&im->tensors, im->steps.mem, &im->table, err);
+	if (status == EMB_OK && !im->hf.is_reranker && !im->hf.is_static)
 		status = emb_sources_add_heads(&im->tensors, im->hf.transformer_dir, &im->parts.config, err);
 	return status;
 }
@@ -375,6 +448,14 @@ compute_rotation(Import *im, const EmbImageTensor *t)
 	im->done_bytes += (int64_t) t->n_rows * t->n_cols * (int64_t) sizeof(float);
 }
 
+static EmbStatus
+read_rows(Import *im, const EmbImageTensor *t, const EmbSource *source, int64_t row, int64_t n, float *rows, EmbError *err)
+{
+	if (im->hf.is_static && t->role == EMB_ROLE_WORD_EMBEDDING)
+		return emb_static_read(&im->tensors, &im->table, row, n, rows, err);
+	return emb_source_read(&im->tensors, source, t, row, n, rows, err);
+}
+
 /* A tensor's rows into their place in the image. */
 static EmbStatus
 read_tensor(Import *im, const EmbImageTensor *t, const EmbSource *source, EmbError *err)
@@ -397,8 +478,7 @@ read_tensor(Import *im, const EmbImageTensor *t, const EmbSource *source, EmbErr
 
 		if (emb_should_stop(im->steps.stop))
 			return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-		status = emb_source_read(&im->tensors, source, t, row, n,
-									  packed ? im->rows : to + row * t->n_cols, err);
+		status = read_rows(im, t, source, row, n, packed ? im->rows : to + row * t->n_cols, err);
 		if (status != EMB_OK)
 			return status;
 		if (packed)
@@ -456,8 +536,8 @@ build_exact(Import *im, EmbError *err)
 static EmbStatus
 quantize(Import *im, const EmbImportOptions *options, EmbError *err)
 {
-	EmbCalibration calibration;
-	EmbStatus	status = emb_calibrate(im->exact_model, options->calibration_texts, options->n_calibration_texts,
+	EmbCalibration calibration = {.mem = *im->steps.mem};
+	EmbStatus	status = im->hf.is_static ? EMB_OK : emb_calibrate(im->exact_model, options->calibration_texts, options->n_calibration_texts,
 									   &im->steps, &calibration, err);
 
 	if (status != EMB_OK)
@@ -523,6 +603,7 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 		return status;
 	im->parts.config.precision = precision;
 	if ((status = emb_hf_read_config(path, im->steps.mem, &im->hf, err)) != EMB_OK ||
+		(status = check_layers(im, options, err)) != EMB_OK ||
 		(status = fill_config(im, path, options, err)) != EMB_OK ||
 		(status = open_tensors(im, err)) != EMB_OK ||
 		(status = import_tokenizer(im, err)) != EMB_OK)
@@ -540,6 +621,7 @@ emb_import_dir(const char *path, const EmbImportOptions *options, const EmbAlloc
 	EmbStatus	status = run_import(&im, path, options != NULL ? options : &defaults, err);
 
 	emb_hf_config_free(&im.hf, mem);
+	emb_static_close(&im.table, mem);
 	emb_tensors_close(&im.tensors);
 	emb_model_close(im.exact_model);
 	emb_model_close(im.model);

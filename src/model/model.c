@@ -43,6 +43,8 @@ fill_info(EmbModel *model)
 {
 	const EmbImageConfig *config = model->view.config;
 
+	model->is_static = (emb_hf_family_traits(config->family) & EMB_TRAIT_STATIC) != 0;
+	model->dropped_id = model->is_static ? (int32_t) config->position_base - 1 : -1;
 	model->query_prompt_bytes = config->query_prompt_bytes;
 	model->document_prompt_bytes = config->document_prompt_bytes;
 	model->info = (EmbModelInfo) {
@@ -58,6 +60,7 @@ fill_info(EmbModel *model)
 		.intermediate = (int32_t) config->intermediate,
 		.n_vocab = (int32_t) config->n_vocab,
 		.max_tokens = (int32_t) config->max_tokens,
+		.max_chars = model->is_static ? (int32_t) config->window : 0,
 		.has_sparse = config->sparse != 0,
 		.multi_dim = (int32_t) config->multi_dim,
 		.query_prompt = model->view.strings + config->query_prompt,
@@ -222,7 +225,7 @@ fill_bert(EmbModel *model, EmbError *err)
 		model->layers_i8 = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbBertLayerI8));
 	else
 		model->layers = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbBertLayer));
-	if (model->layers == NULL && model->layers_i8 == NULL)
+	if (config->n_layers > 0 && model->layers == NULL && model->layers_i8 == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	model->bert = (EmbBert) {
 		.hidden = (int32_t) config->hidden,

@@ -25,6 +25,8 @@ struct EmbModel
 	EmbTokenHeads token_heads;	/* likewise, where it has them */
 	EmbBertLayer *layers;		/* [n_layers] of an fp32 model, owned */
 	EmbBertLayerI8 *layers_i8;	/* [n_layers] of an int8 model, owned */
+	bool		is_static;		/* no layers: bert has the table */
+	int32_t		dropped_id;		/* left out of texts; -1: none */
 	size_t		query_prompt_bytes;
 	size_t		document_prompt_bytes;
 };

@@ -112,10 +112,18 @@ has_trait(const EmbImageConfig *config, uint32_t trait)
 	return (emb_hf_family_traits(config->family) & trait) != 0;
 }
 
+static bool
+is_static(const EmbImageConfig *config)
+{
+	return has_trait(config, EMB_TRAIT_STATIC);
+}
+
 /* Whether images with this configuration have tensors of a role that not all have. */
 static bool
 has_role(const EmbImageConfig *config, uint32_t role)
 {
+	if (is_static(config) && role > EMB_ROLE_WORD_EMBEDDING_FACTOR && role < EMB_ROLE_DENSE)
+		return false;
 	switch (role)
 	{
 		case EMB_ROLE_TYPE_EMBEDDING:
@@ -199,7 +207,7 @@ emb_image_find(const EmbImageView *view, uint32_t layer, EmbTensorRole role)
 
 	if (role_form(config, role) == NONE)
 		return NULL;
-	/* behind the layers, the count has one of them in it already */
+	/* behind the layers, the count has one of them in it already; where there are none, the product wraps around */
 	if (role >= EMB_N_LAYER_ROLES)
 		layer = config->n_layers - 1;
 	return &view->tensors[i + count_roles(config, EMB_N_MODEL_ROLES, EMB_N_LAYER_ROLES) * layer];
@@ -396,17 +404,19 @@ check_traits(const EmbImageConfig *config, EmbError *err)
 		const char *name;
 		uint32_t	value,
 					trait;
+		bool		has_static; /* static models may have it, too */
 	}			fields[] =
 	{
-		{"position base", config->position_base, EMB_TRAIT_SKIPS_PADDING},
-		{"window", config->window, EMB_TRAIT_WINDOW},
-		{"global_every", config->global_every, EMB_TRAIT_WINDOW},
-		{"type count", config->n_types, EMB_TRAIT_TYPES},
+		{"position base", config->position_base, EMB_TRAIT_SKIPS_PADDING, true},
+		{"window", config->window, EMB_TRAIT_WINDOW, true},
+		{"global_every", config->global_every, EMB_TRAIT_WINDOW, false},
+		{"type count", config->n_types, EMB_TRAIT_TYPES, false},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 	{
-		bool		optional = fields[i].trait == EMB_TRAIT_TYPES && has_trait(config, EMB_TRAIT_TYPES_OPTIONAL);
+		bool		optional = (fields[i].trait == EMB_TRAIT_TYPES && has_trait(config, EMB_TRAIT_TYPES_OPTIONAL)) ||
+			(fields[i].has_static && is_static(config));
 
 		if ((fields[i].value > 0) != has_trait(config, fields[i].trait) && !optional)
 			return emb_error(err, EMB_ERR_FORMAT, "the image's %s %u is not one of family %s", fields[i].name, fields[i].value,
@@ -429,6 +439,8 @@ dense_flags(const EmbImageConfig *config)
 EmbStatus
 emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
 {
+	/* of what comes with layers; without them all of it is 0 */
+	const uint32_t n_min = is_static(config) ? 0 : 1;
 	EmbStatus	status;
 	const struct
 	{
@@ -440,20 +452,20 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 	{
 		{"family", config->family, EMB_FAMILY_BERT, EMB_N_FAMILIES},
 		{"precision", config->precision, EMB_PRECISION_FP32, EMB_PRECISION_INT8},
-		{"activation", config->activation, EMB_ACT_GELU, has_trait(config, EMB_TRAIT_GATED) ? EMB_ACT_SILU : EMB_ACT_RELU},
+		{"activation", config->activation, n_min, n_min * (has_trait(config, EMB_TRAIT_GATED) ? EMB_ACT_SILU : EMB_ACT_RELU)},
 		{"pooling", config->pooling, EMB_POOL_CLS, EMB_POOL_MEAN_SQRT_LEN},
 		{"normalize", config->normalize, 0, 1},
 		{"hidden size", config->hidden, 1, EMB_HF_MAX_HIDDEN},
-		{"layer count", config->n_layers, 1, EMB_HF_MAX_LAYERS},
-		{"head count", config->n_heads, 1, EMB_HF_MAX_HIDDEN},
-		{"intermediate size", config->intermediate, 1, EMB_HF_MAX_INTERMEDIATE},
+		{"layer count", config->n_layers, n_min, n_min * EMB_HF_MAX_LAYERS},
+		{"head count", config->n_heads, n_min, n_min * EMB_HF_MAX_HIDDEN},
+		{"intermediate size", config->intermediate, n_min, n_min * EMB_HF_MAX_INTERMEDIATE},
 		{"vocabulary size", config->n_vocab, 1, EMB_HF_MAX_VOCAB},
 		{"position count", config->n_positions, 1, EMB_HF_MAX_POSITIONS},
 		{"type count", config->n_types, 0, EMB_HF_MAX_TYPES},
 		{"max_tokens", config->max_tokens, 1, config->n_positions},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
-		{"head", config->head, EMB_HEAD_NONE, EMB_HEAD_SCORE},
+		{"head", config->head, EMB_HEAD_NONE, n_min * EMB_HEAD_SCORE},
 		{"head's activation", config->head_activation, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_ACT_RELU},
 		{"head's parts", config->head_parts, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_HEAD_NORM | EMB_HEAD_UNBIASED},
 		{"dense layer's size", config->dense_outputs[0], 0, config->head == EMB_HEAD_NONE ? EMB_HF_MAX_HIDDEN : 0},
@@ -463,10 +475,10 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"second dense layer's activation", emb_image_dense_activation(config, 1), 0, config->dense_outputs[1] > 0 ? EMB_ACT_TANH : 0},
 		{"dimensions", config->dimensions, 0, config->head == EMB_HEAD_NONE ? emb_image_full_width(config) : 0},
 		{"position base", config->position_base, 0, config->n_vocab},
-		{"window", config->window, 0, EMB_HF_MAX_POSITIONS},
+		{"window", config->window, 0, n_min == 0 ? INT32_MAX : EMB_HF_MAX_POSITIONS},
 		{"count of layers from one that is global to the next", config->global_every, 0, EMB_HF_MAX_LAYERS},
-		{"sparse head", config->sparse, 0, 1},
-		{"token vectors' size", config->multi_dim, 0, EMB_HF_MAX_HIDDEN},
+		{"sparse head", config->sparse, 0, n_min},
+		{"token vectors' size", config->multi_dim, 0, n_min * EMB_HF_MAX_HIDDEN},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -475,10 +487,10 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 			return emb_error(err, EMB_ERR_FORMAT, "the image's %s is %u, outside %u..%u", fields[i].name,
 							 fields[i].value, fields[i].min, fields[i].max);
 	}
-	if (config->hidden % config->n_heads != 0)
+	if (n_min > 0 && config->hidden % config->n_heads != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's hidden size %u is not a multiple of its head count %u",
 						 config->hidden, config->n_heads);
-	if (!(config->ln_eps >= 1e-31f && config->ln_eps <= 1.0f))
+	if (n_min > 0 ? !(config->ln_eps >= 1e-31f && config->ln_eps <= 1.0f) : config->ln_eps != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's layer norm epsilon is %g", config->ln_eps);
 	status = check_traits(config, err);
 	if (status != EMB_OK)

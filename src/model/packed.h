@@ -109,8 +109,10 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
  *	   64	   4	document_prompt
  *	   68	   4	document_prompt_bytes
  *	   72	   4	head: EmbImageHead
- *	   76	   4	position_base: what EmbHfConfig says of it; the position table begins with row base - 1 of the hub's
- *	   80	   4	window: tokens to each side that layers see which are not global; 0: all are
+ *	   76	   4	position_base: what EmbHfConfig says of it; the position table begins with row base - 1 of the hub's.
+ *					Of a static model: 1 + the id that is left out of texts; 0: none is
+ *	   80	   4	window: tokens to each side that layers see which are not global; 0: all are.
+ *					Of a static model: characters that are read of a text; 0: all
  *	   84	   4	global_every: layers 0, n, 2 n, .. are global, of a model with a window
  *	   88	   4	head_activation: EmbActivation behind the head's dense layer; 0: tanh
  *	   92	   4	head_parts: EmbImageHeadParts

@@ -603,7 +603,8 @@ quantize_embeddings(Quantizer *q, EmbError *err)
 	}
 	copy_tensor(q, EMB_ROLE_POSITION_EMBEDDING);
 	copy_tensor(q, EMB_ROLE_TYPE_EMBEDDING);
-	copy_norm(q, 0, EMB_ROLE_EMBEDDING_GAMMA, &bert->embedding_norm);
+	if (bert->embedding_norm.gamma != NULL)
+		copy_norm(q, 0, EMB_ROLE_EMBEDDING_GAMMA, &bert->embedding_norm);
 	return EMB_OK;
 }
 

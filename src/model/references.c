@@ -171,11 +171,22 @@ replay(Replay *r, const EmbModel *model, const char *text, const EmbImageReferen
 	return status;
 }
 
+static bool
+is_zero(const float *x, int32_t n)
+{
+	while (n > 0 && x[n - 1] == 0)
+		n--;
+	return n == 0;
+}
+
 static float
 closeness(const EmbModel *model, const float *exact, const float *vector)
 {
 	if (model->info.kind == EMB_KIND_RERANKER)
 		return 1 - __builtin_fabsf(emb_score(exact[0]) - emb_score(vector[0]));
+	/* both zeros, of a text without tokens: as near as can be */
+	if (is_zero(exact, model->info.dim) && is_zero(vector, model->info.dim))
+		return 1;
 	return emb_cosine(exact, vector, model->info.dim);
 }
 

@@ -48,6 +48,7 @@ typedef struct Naming
 static const Naming namings[EMB_N_FAMILIES + 1] =
 {
 	[EMB_FAMILY_BERT] = {.prefix = "bert."},
+	[EMB_FAMILY_MODEL2VEC] = {.prefix = ""},
 	[EMB_FAMILY_ROBERTA] = {.prefix = "roberta.", .names = {ROBERTA_HEAD}},
 	[EMB_FAMILY_XLM_ROBERTA] = {.prefix = "roberta.", .names = {ROBERTA_HEAD}},
 	[EMB_FAMILY_CAMEMBERT] = {.prefix = "roberta.", .names = {ROBERTA_HEAD}},
@@ -302,6 +303,13 @@ find_rows(const Search *s, const EmbImageTensor *t, const Name *name, int64_t n_
 	return status;
 }
 
+/* What import/static_table.h reads. */
+static bool
+is_static_table(const Search *s, uint32_t role)
+{
+	return role == EMB_ROLE_WORD_EMBEDDING && (emb_hf_family_traits(s->config->family) & EMB_TRAIT_STATIC) != 0;
+}
+
 static EmbStatus
 find_source(const Search *s, const EmbImageTensor *t, EmbSource *source, EmbError *err)
 {
@@ -311,7 +319,7 @@ find_source(const Search *s, const EmbImageTensor *t, EmbSource *source, EmbErro
 	EmbStatus	status;
 
 	*source = (EmbSource) {.n_first = t->n_rows};
-	if (emb_source_is_computed(t->role) || (name != NULL && name->no_bias && name->role != t->role) ||
+	if (emb_source_is_computed(t->role) || is_static_table(s, t->role) || (name != NULL && name->no_bias && name->role != t->role) ||
 		(is_norm && t->layer == 0 && s->naming->no_first_norm))
 		return EMB_OK;
 	if (t->role != EMB_ROLE_FFN_UP || !is_gated)
@@ -456,7 +464,7 @@ emb_sources_find(const EmbTensorSet *tensors, const EmbImageConfig *config, cons
 	if (plan == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %u tensors", n);
 	emb_image_plan_tensors(config, plan);
-	status = find_prefix(&s, err);
+	status = is_static_table(&s, EMB_ROLE_WORD_EMBEDDING) ? EMB_OK : find_prefix(&s, err);
 	for (uint32_t i = 0; status == EMB_OK && i < n; i++)
 		status = find_source(&s, &plan[i], &sources[i], err);
 	emb_release(mem, plan);

@@ -18,16 +18,46 @@ emb_model_prompt(const EmbModel *model, EmbPrompt prompt, size_t *bytes)
 	return prompt == EMB_PROMPT_QUERY ? model->info.query_prompt : model->info.document_prompt;
 }
 
+/* Bytes of the text's first n_chars characters; all of them where there are no more. */
+static size_t
+char_bytes(const char *text, size_t len, int32_t n_chars)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if (((unsigned char) text[i] & 0xC0) != 0x80 && n_chars-- == 0)
+			return i;
+	}
+	return len;
+}
+
+static int32_t
+drop_id(int32_t *ids, int32_t n_ids, int32_t id)
+{
+	int32_t		n = 0;
+
+	for (int32_t i = 0; i < n_ids; i++)
+	{
+		ids[n] = ids[i];
+		n += ids[i] != id;
+	}
+	return n;
+}
+
+/* A static model's text is cut before it is tokenized, what the unknown token stands for left out behind: as model2vec does. */
 static EmbStatus
 encode(const EmbModel *model, const char *text, size_t len, bool complete, int32_t *ids, int32_t max_ids,
 	   const EmbStop *stop, EmbEncoded *result, EmbError *err)
 {
+	size_t		n = model->info.max_chars > 0 ? char_bytes(text, len, model->info.max_chars) : len;
 	EmbTokResult r;
-	EmbStatus	status = emb_tok_encode(model->tok, text, len, complete, ids, max_ids, stop, &r, err);
+	EmbStatus	status = emb_tok_encode(model->tok, text, n, complete || n < len, ids, max_ids, stop, &r, err);
 
-	if (status == EMB_OK)
-		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated, .need_more = r.need_more};
-	return status;
+	if (status != EMB_OK)
+		return status;
+	if (model->dropped_id >= 0 && !r.need_more)
+		r.n_ids = drop_id(ids, r.n_ids, model->dropped_id);
+	*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated || n < len, .need_more = r.need_more};
+	return EMB_OK;
 }
 
 /* At most len bytes of text, not ending inside a character. */
@@ -123,6 +153,22 @@ emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
 	if (status == EMB_OK)
 		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated, .need_more = r.need_more};
 	return status;
+}
+
+bool
+emb_model_reads_all(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len, int64_t n_tokens)
+{
+	size_t		prompt_bytes;
+	const char *prefix = emb_model_prompt(model, prompt, &prompt_bytes);
+	int32_t		n_chars = model->info.max_chars;
+
+	if (n_tokens > model->info.max_tokens)
+		return false;
+	if (n_chars == 0)
+		return true;
+	for (size_t i = 0; i < prompt_bytes; i++)
+		n_chars -= ((unsigned char) prefix[i] & 0xC0) != 0x80;
+	return n_chars >= 0 && char_bytes(text, len, n_chars) == len;
 }
 
 EmbStatus

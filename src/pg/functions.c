@@ -94,6 +94,7 @@ embed_info(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
 	int64		n_tokens;
+	bool		truncated;
 
 	if (embed_in_upgrade())
 		PG_RETURN_NULL();
@@ -101,13 +102,13 @@ embed_info(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
-	n_tokens = embed_text_count(ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0), scratch);
+	n_tokens = embed_text_count(ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0), scratch, &truncated);
 	MemoryContextDelete(scratch);
 
 	/* a text of at most 1 GB and a prompt give fewer than 2^31 tokens */
 	values[0] = Int32GetDatum((int32) Min(n_tokens, PG_INT32_MAX));
 	values[1] = Int32GetDatum(ref->info->max_tokens);
-	values[2] = BoolGetDatum(n_tokens > ref->info->max_tokens);
+	values[2] = BoolGetDatum(truncated);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

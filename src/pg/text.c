@@ -171,7 +171,7 @@ embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
 }
 
 int64
-embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, MemoryContext scratch)
+embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, MemoryContext scratch, bool *truncated)
 {
 	Size		total = toast_raw_datum_size(value) - VARHDRSZ;
 	EmbAllocator mem = embed_allocator(scratch);
@@ -188,6 +188,7 @@ embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, Memory
 	status = emb_model_count_tokens(ref->model, prompt, s, len, &mem, &stop, &n_tokens, &err);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
+	*truncated = !emb_model_reads_all(ref->model, prompt, s, len, n_tokens);
 	embed_check_mappings();
 	MemoryContextReset(scratch);
 	return n_tokens;

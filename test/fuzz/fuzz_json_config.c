@@ -13,6 +13,9 @@
 static void
 check_sizes(const EmbHfConfig *config)
 {
+	/* the table has its sizes */
+	if (config->is_static && config->family == EMB_FAMILY_MODEL2VEC && config->max_tokens >= 1)
+		return;
 	if (config->hidden < 1 || config->hidden > EMB_HF_MAX_HIDDEN || config->n_heads < 1 ||
 		config->hidden % config->n_heads != 0 || config->n_layers < 1 || config->n_layers > EMB_HF_MAX_LAYERS ||
 		config->intermediate < 1 || config->n_vocab < 1 || config->n_positions < 1 || config->n_types < ((emb_hf_family_traits(config->family) & (EMB_TRAIT_TYPES | EMB_TRAIT_TYPES_OPTIONAL)) == EMB_TRAIT_TYPES) ||

@@ -75,7 +75,7 @@ sub tiny_model
 # Those that embed.
 sub tiny_names
 {
-	return map { basename($_) } grep { -f "$_/embeddings.npy" } sort glob(test_data() . '/tiny/bert-*');
+	return map { basename($_) } grep { -f "$_/embeddings.npy" } sort glob(test_data() . '/tiny/{bert-*,model2vec}');
 }
 
 # One skipped test, said on the terminal as well.

@@ -1,0 +1,63 @@
+/*
+ * hf_static.c
+ *		Static models: what their configuration says, what their table does.
+ */
+#include "import/hf_family.h"
+
+#include <string.h>
+
+#include "import/static_table.h"
+
+/* Tokens of a text that are read where nothing says how many: model2vec's own, and of models that would read all. */
+#define MODEL2VEC_TOKENS	512
+#define UNLIMITED_TOKENS	65536
+
+/* config.json of model_type model2vec. A "max_length" of null is no limit, as none in the code that reads it. */
+EmbStatus
+emb_hf_parse_model2vec(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	const json_t *length = json_object_get(doc->root, "max_length");
+	int64_t		max_tokens = MODEL2VEC_TOKENS;
+	EmbStatus	status;
+
+	config->is_static = true;
+	config->drops_unknown = true;
+	config->cuts_chars = length == NULL || !json_is_null(length);
+	config->has_normalize = json_object_get(doc->root, "normalize") != NULL;
+	if ((status = emb_json_get_bool(doc, doc->root, "normalize", &config->normalize, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "max_length", 1, EMB_HF_MAX_POSITIONS, &max_tokens, err)) != EMB_OK)
+		return status;
+	config->max_tokens = config->cuts_chars ? (int32_t) max_tokens : UNLIMITED_TOKENS;
+	return EMB_OK;
+}
+
+void
+emb_hf_static_embedding(EmbHfConfig *config)
+{
+	config->family = EMB_FAMILY_MODEL2VEC;
+	config->is_static = true;
+	config->max_tokens = UNLIMITED_TOKENS;
+}
+
+EmbStatus
+emb_hf_read_static(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	EmbTensorSet tensors = {.n_shards = 0};
+	EmbStaticTable table;
+	EmbStatus	status = emb_tensors_open_dir(config->transformer_dir, mem, &tensors, err);
+
+	if (status == EMB_OK)
+	{
+		status = emb_static_open(&tensors, mem, &table, err);
+		if (status == EMB_OK)
+		{
+			config->hidden = table.hidden;
+			config->n_vocab = table.n_vocab;
+			config->n_positions = EMB_HF_MAX_POSITIONS;
+			config->pooling = EMB_POOL_MEAN;
+			emb_static_close(&table, mem);
+		}
+		emb_tensors_close(&tensors);
+	}
+	return status;
+}

@@ -1,0 +1,38 @@
+/*
+ * static_table.h
+ *		The table of a static model: a vector for every token, and no layers.
+ *
+ *		embeddings, or embedding.weight		[rows, hidden]
+ *		weights								[ids], what each id's row counts; may be missing
+ *		mapping								[ids], which row an id has; may be missing: its own
+ *
+ * as model2vec saves it (the first name, the latter two of vocabularies that
+ * share rows), or sentence-transformers' StaticEmbedding (the second).
+ *
+ *		emb_static_open(&tensors, mem, &table, err);
+ *		emb_static_read(&tensors, &table, 0, table.n_vocab, rows, err);
+ *		emb_static_close(&table, mem);
+ */
+#ifndef EMB_IMPORT_STATIC_TABLE_H
+#define EMB_IMPORT_STATIC_TABLE_H
+
+#include "import/tensors.h"
+
+typedef struct EmbStaticTable
+{
+	const EmbTensor *rows;		/* in the set that it was opened with */
+	int32_t		hidden;
+	int32_t		n_vocab;		/* ids */
+	int32_t    *mapping;		/* [n_vocab], or NULL */
+	double	   *weights;		/* [n_vocab], or NULL */
+} EmbStaticTable;
+
+/* Shapes and every entry of the mapping are checked. On an error nothing is left to close. */
+extern EmbStatus emb_static_open(const EmbTensorSet *tensors, const EmbAllocator *mem, EmbStaticTable *table, EmbError *err);
+extern void emb_static_close(EmbStaticTable *table, const EmbAllocator *mem);
+
+/* out: [n, hidden], the vectors of ids first .. first + n - 1. */
+extern EmbStatus emb_static_read(const EmbTensorSet *tensors, const EmbStaticTable *table, int64_t first, int64_t n,
+								 float *out, EmbError *err);
+
+#endif
