@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,81 @@ join_path(const char *dir, const char *name, char *path, size_t size, EmbError *
 
 	if (n < 0 || (size_t) n >= size)
 		return emb_error(err, EMB_ERR_LIMIT, "path \"%.100s...\" is longer than %zu bytes", dir, size - 1);
+	return EMB_OK;
+}
+
+bool
+emb_file_is_dangling(const char *dir, const char *name)
+{
+	char		path[1024];
+	struct stat st;
+
+	return join_path(dir, name, path, sizeof(path), NULL) == EMB_OK && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) != 0;
+}
+
+static EmbStatus
+not_found(const EmbFile *file, EmbError *err)
+{
+	char		target[256];
+	ssize_t		n = readlink(file->path, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return emb_error(err, EMB_ERR_NOT_FOUND, "file \"%s\" does not exist", file->path);
+	target[n] = '\0';
+	emb_error(err, EMB_ERR_NOT_FOUND, "file \"%s\" is a link to \"%s\", which does not exist", file->path, target);
+	return emb_error_hint(err, EMB_ERR_NOT_FOUND,
+						  "The hub's cache is made of links: copy a model's directory with what they stand for (cp -rL), once its download is complete.");
+}
+
+static EmbStatus
+not_readable(const EmbFile *file, int error, EmbError *err)
+{
+	emb_error(err, EMB_ERR_IO, "could not open file \"%s\": %s", file->path, strerror(error));
+	if (error == EACCES || error == EPERM)
+		return emb_error_hint(err, EMB_ERR_IO, "The operating system user that this runs as must be able to read it.");
+	return EMB_ERR_IO;
+}
+
+/* The first bytes, without white space and a byte order mark in front; zero-terminated. */
+static void
+read_beginning(const EmbFile *file, char *buf, size_t size)
+{
+	ssize_t		n = pread(file->fd, buf, size - 1, 0);
+	size_t		skip = 0;
+
+	buf[n > 0 ? n : 0] = '\0';
+	if (strncmp(buf, "\xEF\xBB\xBF", 3) == 0)
+		skip = 3;
+	skip += strspn(buf + skip, " \t\r\n");
+	memmove(buf, buf + skip, strlen(buf + skip) + 1);
+}
+
+/* What is in place of the file that was meant to be downloaded. */
+static EmbStatus
+check_beginning(const EmbFile *file, EmbError *err)
+{
+	static const char *const answers[] = {"Entry not found", "Repository not found", "Invalid username or password", "Access to model ", "Invalid rev id"};
+	char		buf[64];
+
+	read_beginning(file, buf, sizeof(buf));
+	if (strncmp(buf, "version https://git-lfs.github.com/spec/", 40) == 0)
+	{
+		emb_error(err, EMB_ERR_FORMAT, "file \"%s\" is a pointer of git-lfs, not the file itself", file->path);
+		return emb_error_hint(err, EMB_ERR_FORMAT, "Run \"git lfs install\" and \"git lfs pull\" in the directory, or download the file.");
+	}
+	if (strncasecmp(buf, "<!DOCTYPE html", 14) == 0 || strncasecmp(buf, "<html", 5) == 0)
+	{
+		emb_error(err, EMB_ERR_FORMAT, "file \"%s\" is a web page, not the file itself", file->path);
+		return emb_error_hint(err, EMB_ERR_FORMAT, "The hub gives files at addresses with /resolve/ in them, not /blob/.");
+	}
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++)
+	{
+		if (file->size_bytes < 1024 && strncmp(buf, answers[i], strlen(answers[i])) == 0)
+		{
+			emb_error(err, EMB_ERR_FORMAT, "file \"%s\" holds the hub's answer \"%s...\", not the file itself", file->path, answers[i]);
+			return emb_error_hint(err, EMB_ERR_FORMAT, "The download failed: check the address, and whether the model wants you to log in.");
+		}
+	}
 	return EMB_OK;
 }
 
@@ -41,19 +117,22 @@ emb_file_open(const char *dir, const char *name, EmbFile *file, EmbError *err)
 	if (file->fd < 0)
 	{
 		if (errno == ENOENT || errno == ENOTDIR)
-			return emb_error(err, EMB_ERR_NOT_FOUND, "file \"%s\" does not exist", file->path);
+			return not_found(file, err);
 		if (errno == ENXIO || errno == ELOOP)
 			return emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a regular file", file->path);
-		return emb_error(err, EMB_ERR_IO, "could not open file \"%s\": %s", file->path, strerror(errno));
+		return not_readable(file, errno, err);
 	}
 	if (fstat(file->fd, &st) != 0)
 		status = emb_error(err, EMB_ERR_IO, "could not stat file \"%s\": %s", file->path, strerror(errno));
 	else if (!S_ISREG(st.st_mode))
 		status = emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a regular file", file->path);
+	if (status == EMB_OK)
+	{
+		file->size_bytes = st.st_size;
+		status = check_beginning(file, err);
+	}
 	if (status != EMB_OK)
 		emb_file_close(file);
-	else
-		file->size_bytes = st.st_size;
 	return status;
 }
 

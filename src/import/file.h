@@ -4,6 +4,8 @@
  *
  * Symbolic links are followed (the hub's cache is made of them); FIFOs,
  * devices, sockets and directories are EMB_ERR_NOT_REGULAR and never block.
+ * What downloads leave in place of a file is known by its first bytes and
+ * refused on opening: git-lfs pointers, web pages, the hub's error messages.
  */
 #ifndef EMB_IMPORT_FILE_H
 #define EMB_IMPORT_FILE_H
@@ -31,6 +33,9 @@ extern EmbStatus emb_file_read(const EmbFile *file, int64_t offset, void *buf, s
  */
 extern EmbStatus emb_file_read_all(const char *dir, const char *name, size_t max_bytes,
 								   const EmbAllocator *mem, char **data, size_t *size, EmbError *err);
+
+/* Whether dir/name is a symbolic link to nothing. */
+extern bool emb_file_is_dangling(const char *dir, const char *name);
 
 /* Whether dir/name exists in any form (a dangling link does not). */
 extern bool emb_file_exists(const char *dir, const char *name);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "import/diagnose.h"
 #include "import/file.h"
 
 #define CONFIG_FILE			"config.json"
@@ -54,11 +55,7 @@ check_directory(const char *dir, EmbError *err)
 			? emb_error(err, EMB_ERR_NOT_FOUND, "directory \"%s\" does not exist", dir)
 			: emb_error(err, EMB_ERR_IO, "could not stat \"%s\": %s", dir, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
-	{
-		emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a directory", dir);
-		return emb_error_hint(err, EMB_ERR_NOT_REGULAR,
-							  "Name the directory that holds config.json, model.safetensors and the tokenizer's files.");
-	}
+		return emb_diagnose_not_directory(dir, err);
 	return EMB_OK;
 }
 
@@ -94,7 +91,7 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 	}
 	status = emb_json_load(config->transformer_dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
 	if (status == EMB_ERR_NOT_FOUND)
-		emb_error_hint(err, status, "A model directory needs config.json, model.safetensors and tokenizer.json or vocab.txt.");
+		status = emb_diagnose_no_config(config->transformer_dir, err);
 	if (status == EMB_OK)
 		status = emb_hf_parse_config(&doc, config, err);
 	emb_json_free(&doc);

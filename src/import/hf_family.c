@@ -284,7 +284,10 @@ find_family(const EmbJson *doc, const Family **family, EmbError *err)
 	}
 	if (*family != NULL)
 		return EMB_OK;
-	return emb_hf_unsupported(doc, "model_type", type, want, err);
+	status = emb_hf_unsupported(doc, "model_type", type, want, err);
+	if (json_object_get(doc->root, "auto_map") != NULL)
+		return emb_error_hint(err, status, "The model comes with code of its own (\"auto_map\"), which is not run here.");
+	return emb_error_hint(err, status, "Of other models, decoders and those of images among them, none can be imported by this version.");
 }
 
 /* What an encoder of BERT's kind has to be, and what nothing here reads. */
@@ -311,9 +314,11 @@ check_encoder(const EmbJson *doc, const Family *family, EmbError *err)
 	if (cross_attention)
 		return emb_hf_unsupported(doc, "add_cross_attention", "true", "only encoders can be imported", err);
 	if (json_is_object(json_object_get(doc->root, "quantization_config")))
-		return emb_error(err, EMB_ERR_UNSUPPORTED,
-						 "%s: \"quantization_config\" says that the weights are quantized; only F32, F16 and BF16 can be imported",
-						 doc->file);
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED,
+				  "%s: \"quantization_config\" says that the weights are quantized; only F32, F16 and BF16 can be imported", doc->file);
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import the model that it was made from: it is quantized here.");
+	}
 	return EMB_OK;
 }
 

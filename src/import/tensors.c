@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "import/diagnose.h"
 #include "import/json.h"
 #include "import/tensor_files.h"
 
@@ -60,6 +61,8 @@ open_shard(EmbTensorSet *set, const char *dir, const char *name, EmbError *err)
 		return status;
 	status = (is_torch_name(name) ? emb_torch_read_shard : emb_safetensors_read_shard)
 		(name, set->n_shards++, set->mem, shard, err);
+	if (status == EMB_ERR_FORMAT && (err == NULL || err->hint[0] == '\0'))
+		return emb_error_hint(err, status, "Compare the file's size with the hub's: a download may have been cut off.");
 	if (status == EMB_OK)
 		qsort(shard->tensors, shard->n_tensors, sizeof(EmbTensor), compare_by_name);
 	return status;
@@ -184,6 +187,8 @@ open_shards(EmbTensorSet *set, const char *dir, const char *index, const json_t 
 			return emb_error(err, EMB_ERR_LIMIT, "%s names more than %d files", index, EMB_TENSORS_MAX_SHARDS);
 		names[i] = file;
 		status = open_shard(set, dir, file, err);
+		if (status == EMB_ERR_NOT_FOUND && !emb_file_is_dangling(dir, file))
+			return emb_error_hint(err, status, "%s names it: download all the files that it lists.", index);
 		if (status != EMB_OK)
 			return status;
 	}
@@ -247,27 +252,6 @@ open_index(EmbTensorSet *set, const char *dir, const char *index, const EmbAlloc
 }
 
 static EmbStatus
-no_weights(const char *dir, EmbError *err)
-{
-	static const char *const others[] = {
-		"tf_model.h5", "flax_model.msgpack", "rust_model.ot", "model.onnx", "onnx/model.onnx", "openvino/openvino_model.bin"
-	};
-
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-	{
-		if (emb_file_exists(dir, others[i]))
-		{
-			emb_error(err, EMB_ERR_UNSUPPORTED, "\"%s\" holds its weights as %s only, which cannot be imported", dir, others[i]);
-			return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
-								  "Download the model's model.safetensors or pytorch_model.bin, or convert the weights "
-								  "(in Python: model.save_pretrained(dir)).");
-		}
-	}
-	emb_error(err, EMB_ERR_NOT_FOUND, "\"%s\" has neither model.safetensors nor pytorch_model.bin, nor the .index.json of either", dir);
-	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Download the model's model.safetensors into the directory.");
-}
-
-static EmbStatus
 open_sharded(const char *dir, const char *index, const EmbAllocator *mem, EmbTensorSet *set, EmbError *err)
 {
 	EmbStatus	status = begin_set(set, mem, EMB_TENSORS_MAX_SHARDS, err);
@@ -289,7 +273,7 @@ emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, EmbTensorSet *set
 		if (emb_file_exists(dir, layouts[i].index))
 			return open_sharded(dir, layouts[i].index, mem, set, err);
 	}
-	return no_weights(dir, err);
+	return emb_diagnose_no_weights(dir, err);
 }
 
 void

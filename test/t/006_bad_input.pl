@@ -84,6 +84,20 @@ for my $file (qw(config.json model.safetensors tokenizer.json modules.json 1_Poo
 		'22P03|54000', qr/\Q$file\E/);
 }
 
+# What people have in place of a model, and what they are told.
+my $pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" . '5' x 64 . "\nsize 90868376\n";
+for my $file (qw(config.json model.safetensors tokenizer.json))
+{
+	check_refused("a git-lfs pointer as $file", spoiled(sub { spit("$_[0]/$file", $pointer) }), '22P03', qr/\Q$file\E" is a pointer of git-lfs.*git lfs pull/s);
+	check_refused("a web page as $file", spoiled(sub { spit("$_[0]/$file", "<!DOCTYPE html>\n<html>") }), '22P03', qr{\Q$file\E" is a web page.*/resolve/}s);
+	check_refused("a link to nothing as $file", spoiled(sub { unlink "$_[0]/$file"; symlink '../blobs/1', "$_[0]/$file" or die }), '58P01', qr/\Q$file\E/);
+}
+check_refused('an adapter', spoiled(sub { unlink "$_[0]/config.json"; spit("$_[0]/adapter_config.json", '{}') }), '0A000', qr/adapter_config\.json.*merge_and_unload/s);
+check_refused('a GGUF file', spoiled(sub { unlink "$_[0]/config.json"; spit("$_[0]/a.gguf", 'GGUF') }), '0A000', qr/a\.gguf: GGUF files cannot be imported/);
+check_refused('ONNX only', spoiled(sub { unlink "$_[0]/model.safetensors"; spit("$_[0]/model.onnx", 'x') }), '0A000', qr/model\.onnx only/);
+check_refused('the directory above', spoiled(sub { mkdir "$_[0]/m" or die; rename "$_[0]/$_", "$_[0]/m/$_" or die for qw(config.json tokenizer.json) }), '58P01', qr/config\.json.*"m" below it/s);
+check_refused('an unfinished download', spoiled(sub { rename "$_[0]/model.safetensors", "$_[0]/model.safetensors.incomplete" or die }), '58P01', qr/model\.safetensors\.incomplete.*not finished/s);
+
 # Weights.
 check_refused('a header longer than the file', spoiled(sub { my $p = "$_[0]/model.safetensors"; spit($p, pack('Q<', 1 << 62) . substr slurp($p), 8) }), '22P03|54000', qr/model\.safetensors/);
 check_refused('a header of 4 GB', spoiled(sub { my $p = "$_[0]/model.safetensors"; spit($p, pack('Q<', 1 << 32) . substr slurp($p), 8) }), '22P03|54000', qr/model\.safetensors/);
@@ -129,8 +143,8 @@ for my $what (sort keys %configs)
 	check_refused("config: $what", spoiled(sub { change_json("$_[0]/config.json", $change) }), $state, $message);
 }
 check_refused('pooling of a kind not built', spoiled(sub { change_json("$_[0]/1_Pooling/config.json", sub {
-	$_[0]{$_} = JSON::PP::false for grep { /^pooling_mode_/ } keys %{ $_[0] }; $_[0]{pooling_mode_max_tokens} = JSON::PP::true; delete $_[0]{pooling_mode} }) }),
-	'0A000', qr/pooling|max_tokens/);
+	$_[0]{$_} = JSON::PP::false for grep { /^pooling_mode_/ } keys %{ $_[0] }; $_[0]{pooling_mode_weightedmean_tokens} = JSON::PP::true; delete $_[0]{pooling_mode} }) }),
+	'0A000', qr/weightedmean/);
 check_refused('a tokenizer of a kind not built', spoiled(sub { change_json("$_[0]/tokenizer.json", sub { $_[0]{model}{type} = 'WordLevel' }) }), '0A000', qr/WordLevel/);
 check_refused('a tokenizer of another kind than its vocabulary', spoiled(sub { change_json("$_[0]/tokenizer.json", sub { $_[0]{model}{type} = 'Unigram' }) }), '22P03', qr/model\.vocab/);
 check_refused('an id outside the vocabulary', spoiled(sub { change_json("$_[0]/tokenizer.json", sub { $_[0]{model}{vocab}{'[UNK]'} = 2_000_000_000 }) }), '22P03|54000', qr/tokenizer\.json|vocab/);

@@ -1,0 +1,229 @@
+/*
+ * test_diagnose.c
+ *		Directories as people have them that cannot be imported: what is said of
+ *		each, and what to do.
+ */
+#include "model_util.h"
+
+#define POINTER "version https://git-lfs.github.com/spec/v1\n" \
+	"oid sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db\nsize 90868376\n"
+
+static char dir[PATH_MAX - 512];	/* the directory that is spoiled */
+
+static void
+drop(const char *name)
+{
+	char		path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	unlink(path);
+}
+
+static void
+make_dir(const char *name)
+{
+	char		path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	mkdir(path, 0700);
+}
+
+static void
+put(const char *name, const char *text)
+{
+	drop(name);
+	write_text(dir, name, text);
+}
+
+static void
+link_to(const char *name, const char *target)
+{
+	char		path[PATH_MAX];
+
+	drop(name);
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (symlink(target, path) != 0)
+		abort();
+}
+
+static void
+set_type(const char *type, const char *more)
+{
+	char		config[1024];
+
+	snprintf(config, sizeof(config), "{\"model_type\": \"%s\", \"hidden_size\": 8, \"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
+			 " \"intermediate_size\": 20, \"vocab_size\": 24, \"max_position_embeddings\": 16%s}", type, more);
+	put("config.json", config);
+}
+
+/* A whole model at dir/name/. */
+static void
+put_model(const char *name)
+{
+	SmallModel	m = small_model();
+	char		path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	mkdir(path, 0700);
+	write_small_model(path, &m);
+}
+
+static void
+cut(const char *name, size_t size)
+{
+	char		path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (truncate(path, (off_t) size) != 0)
+		abort();
+}
+
+#define SPOIL(name, body) static void name(void) { body }
+
+SPOIL(nothing, drop("config.json");)
+SPOIL(weights_gone, drop("model.safetensors");)
+SPOIL(onnx_only, drop("model.safetensors"); make_dir("onnx"); put("onnx/model.onnx", "x");)
+SPOIL(onnx_named, drop("model.safetensors"); put("model_quantized.onnx", "x");)
+SPOIL(tf_only, drop("model.safetensors"); put("tf_model.h5", "x");)
+SPOIL(gguf_only, drop("model.safetensors"); put("model-Q4_K_M.gguf", "GGUF");)
+SPOIL(gguf_alone, drop("config.json"); put("a.Q8_0.GGUF", "GGUF");)
+SPOIL(odd_name, drop("model.safetensors"); put("\xC3\xA9\n.onnx", "x");)
+SPOIL(adapter, drop("config.json"); put("adapter_config.json", "{}"); put("adapter_model.safetensors", "x");)
+SPOIL(adapter_weights, drop("model.safetensors"); put("adapter_model.safetensors", "x");)
+SPOIL(sub_directory, drop("config.json"); put_model("bge-small"); put_model("zzz");)
+SPOIL(pipeline_below, drop("config.json"); make_dir("st"); put("st/modules.json", "[]");)
+SPOIL(pipeline_here, drop("config.json"); make_dir("1_Pooling"); put("1_Pooling/config.json", "{}");)
+SPOIL(cache, drop("config.json"); make_dir("snapshots"); put_model("snapshots/a5beb1e3");)
+SPOIL(pointer, put("model.safetensors", POINTER);)
+SPOIL(pointer_tokenizer, put("tokenizer.json", POINTER);)
+SPOIL(pointer_vocab, put("vocab.txt", POINTER);)
+SPOIL(pointer_torch, drop("model.safetensors"); put("pytorch_model.bin", POINTER);)
+SPOIL(pointer_config, put("config.json", POINTER);)
+SPOIL(pointer_shard, drop("model.safetensors"); put("model-1.safetensors", POINTER);
+	put("model.safetensors.index.json", "{\"weight_map\": {\"embeddings.word_embeddings.weight\": \"model-1.safetensors\"}}");)
+SPOIL(shard_gone, drop("model.safetensors");
+	put("model.safetensors.index.json", "{\"weight_map\": {\"embeddings.word_embeddings.weight\": \"model-00001-of-00002.safetensors\"}}");)
+SPOIL(page, put("model.safetensors", "\n\n<!doctype HTML>\n<html class=\"\">");)
+SPOIL(page_config, put("config.json", "\xEF\xBB\xBF<html>");)
+SPOIL(answer, put("tokenizer.json", "Entry not found");)
+SPOIL(answer_login, put("model.safetensors", "Invalid username or password.");)
+SPOIL(empty_weights, put("model.safetensors", "");)
+SPOIL(half, cut("model.safetensors", 6000);)
+SPOIL(half_header, cut("model.safetensors", 500);)
+SPOIL(half_torch, drop("model.safetensors"); put("pytorch_model.bin", "PK\3\4 and so on");)
+SPOIL(unfinished, drop("model.safetensors"); put("model.safetensors.crdownload", "x");)
+SPOIL(dangling, link_to("model.safetensors", "../../blobs/53aa5117");)
+SPOIL(dangling_config, link_to("config.json", "../../blobs/53aa5117");)
+SPOIL(t5, set_type("t5", "");)
+SPOIL(qwen, set_type("qwen3", "");)
+SPOIL(own_code, set_type("my_bert", ", \"auto_map\": {\"AutoModel\": \"modeling.MyBert\"}");)
+SPOIL(no_type, put("config.json", "{\"hidden_size\": 8}");)
+SPOIL(quantized, set_type("bert", ", \"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4}");)
+SPOIL(no_tokenizer, drop("vocab.txt");)
+
+static const struct
+{
+	const char *what;
+	void		(*spoil) (void);
+	EmbStatus	status;
+	const char *message,
+			   *also,
+			   *hint;
+}			cases[] =
+{
+	{"no config.json", nothing, EMB_ERR_NOT_FOUND, "config.json", "does not exist", "model.safetensors and tokenizer.json"},
+	{"no weights", weights_gone, EMB_ERR_NOT_FOUND, "neither model.safetensors nor pytorch_model.bin", "", "Download"},
+	{"ONNX only", onnx_only, EMB_ERR_UNSUPPORTED, "onnx/model.onnx only", "", "save_pretrained"},
+	{"ONNX by another name", onnx_named, EMB_ERR_UNSUPPORTED, "model_quantized.onnx only", "", "save_pretrained"},
+	{"TensorFlow only", tf_only, EMB_ERR_UNSUPPORTED, "tf_model.h5 only", "", "save_pretrained"},
+	{"GGUF only", gguf_only, EMB_ERR_UNSUPPORTED, "model-Q4_K_M.gguf only", "", "Download"},
+	{"a GGUF alone", gguf_alone, EMB_ERR_UNSUPPORTED, "a.Q8_0.GGUF", "GGUF files cannot be imported", "config.json"},
+	{"an odd name", odd_name, EMB_ERR_UNSUPPORTED, "???.onnx only", "", ""},
+	{"an adapter", adapter, EMB_ERR_UNSUPPORTED, "adapter_config.json", "not a model", "merge_and_unload"},
+	{"an adapter's weights", adapter_weights, EMB_ERR_UNSUPPORTED, "adapter_model", "not a model's", "merge_and_unload"},
+	{"the directory above", sub_directory, EMB_ERR_NOT_FOUND, "config.json", "does not exist", "\"bge-small\" below it"},
+	{"above a pipeline", pipeline_below, EMB_ERR_NOT_FOUND, "config.json", "", "\"st\" below it"},
+	{"a pipeline without its transformer", pipeline_here, EMB_ERR_NOT_FOUND, "config.json", "", "model.safetensors and tokenizer.json"},
+	{"the hub's cache", cache, EMB_ERR_NOT_FOUND, "config.json", "", "\"snapshots/a5beb1e3\" below it"},
+	{"a pointer", pointer, EMB_ERR_FORMAT, "model.safetensors", "pointer of git-lfs", "git lfs pull"},
+	{"a pointer for a tokenizer", pointer_tokenizer, EMB_ERR_FORMAT, "tokenizer.json", "pointer of git-lfs", "git lfs pull"},
+	{"a pointer for a vocabulary", pointer_vocab, EMB_ERR_FORMAT, "vocab.txt", "pointer of git-lfs", "git lfs pull"},
+	{"a pointer for torch's", pointer_torch, EMB_ERR_FORMAT, "pytorch_model.bin", "pointer of git-lfs", "git lfs pull"},
+	{"a pointer for a configuration", pointer_config, EMB_ERR_FORMAT, "config.json", "pointer of git-lfs", "git lfs pull"},
+	{"a pointer for a shard", pointer_shard, EMB_ERR_FORMAT, "model-1.safetensors", "pointer of git-lfs", "git lfs pull"},
+	{"a shard that is not there", shard_gone, EMB_ERR_NOT_FOUND, "model-00001-of-00002.safetensors", "does not exist", "model.safetensors.index.json names it"},
+	{"a web page", page, EMB_ERR_FORMAT, "model.safetensors", "web page", "/resolve/"},
+	{"a web page for a configuration", page_config, EMB_ERR_FORMAT, "config.json", "web page", "/resolve/"},
+	{"the hub's answer", answer, EMB_ERR_FORMAT, "tokenizer.json", "Entry not found", "failed"},
+	{"another answer", answer_login, EMB_ERR_FORMAT, "model.safetensors", "Invalid username", "log in"},
+	{"an empty file", empty_weights, EMB_ERR_FORMAT, "model.safetensors", "0 bytes", "cut off"},
+	{"half a file", half, EMB_ERR_FORMAT, "model.safetensors", "bytes", "cut off"},
+	{"half a header", half_header, EMB_ERR_FORMAT, "model.safetensors", "header", "cut off"},
+	{"half of torch's", half_torch, EMB_ERR_FORMAT, "pytorch_model.bin", "", "cut off"},
+	{"an unfinished download", unfinished, EMB_ERR_NOT_FOUND, "model.safetensors.crdownload", "not finished", "again"},
+	{"a link to nothing", dangling, EMB_ERR_NOT_FOUND, "model.safetensors", "a link to \"../../blobs/53aa5117\"", "cp -rL"},
+	{"a configuration that is one", dangling_config, EMB_ERR_NOT_FOUND, "config.json", "a link to", "cp -rL"},
+	{"t5", t5, EMB_ERR_UNSUPPORTED, "config.json: \"model_type\" is \"t5\"", "modernbert", "none can be imported"},
+	{"a decoder", qwen, EMB_ERR_UNSUPPORTED, "qwen3", "bert, roberta", "decoders"},
+	{"code of its own", own_code, EMB_ERR_UNSUPPORTED, "my_bert", "", "auto_map"},
+	{"no model_type", no_type, EMB_ERR_FORMAT, "config.json", "model_type", ""},
+	{"quantized weights", quantized, EMB_ERR_UNSUPPORTED, "config.json", "quantization_config", "made from"},
+	{"no tokenizer", no_tokenizer, EMB_ERR_NOT_FOUND, "tokenizer.json", "vocab.txt", "tokenizer.json"},
+};
+
+static void
+test_cases(void)
+{
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		SmallModel	m = small_model();
+		Count		count;
+		EmbAllocator mem = counting_allocator(&count);
+		Image		image;
+		EmbError	err;
+		EmbStatus	status;
+
+		m.modules = m.pooling = m.sentence_bert = NULL;
+		snprintf(dir, sizeof(dir), "%.3000s", fresh_dir());
+		write_small_model(dir, &m);
+		cases[i].spoil();
+		status = import_image(dir, NULL, &mem, &image, &err);
+		CHECKF(status == cases[i].status && strstr(err.message, cases[i].message) != NULL && strstr(err.message, cases[i].also) != NULL,
+			   "%s: status %d, \"%s\"", cases[i].what, status, err.message);
+		CHECKF(strstr(err.hint, cases[i].hint) != NULL && (cases[i].hint[0] == '\0' || err.hint[strlen(err.hint) - 1] == '.' ||
+														  err.hint[strlen(err.hint) - 1] == 'n'),
+			   "%s: \"%s\"", cases[i].what, err.hint);
+		CHECKF(count.n_live == 0 && image.size_bytes == 0, "%s: %ld blocks leaked", cases[i].what, count.n_live);
+	}
+}
+
+/* A path that is a file; files that only look like what downloads leave. */
+static void
+test_paths(void)
+{
+	SmallModel	m = small_model();
+	EmbAllocator mem = emb_malloc_allocator();
+	char		path[PATH_MAX];
+	Image		image;
+	EmbError	err;
+
+	snprintf(dir, sizeof(dir), "%.3000s", fresh_dir());
+	m.vocab = SMALL_VOCAB "version https://git-lfs.github.com/spec/v1\n";
+	m.config = SMALL_RERANKER_CONFIG("\"x\": 1");
+	write_small_model(dir, &m);
+	put("model-q4.gguf", "GGUF");
+	snprintf(path, sizeof(path), "%s/model-q4.gguf", dir);
+	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "GGUF file") != NULL, "%s", err.message);
+	snprintf(path, sizeof(path), "%s/model.safetensors", dir);
+	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR && strstr(err.hint, "directory that holds") != NULL, "%s", err.message);
+	/* not at the beginning: the reranker's head is what is missed */
+	CHECKF(import_image(dir, NULL, &mem, &image, &err) != EMB_OK && strstr(err.message, "git-lfs") == NULL, "%s", err.message);
+}
+
+int
+main(void)
+{
+	test_cases();
+	test_paths();
+	return done_testing();
+}
