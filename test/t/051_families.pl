@@ -1,0 +1,220 @@
+# Every family through SQL: vectors and scores of tiny models as transformers
+# gives them, in fp32 and int8; what embed_models and embed_verify say of them;
+# the same bits on every level, alone and in arrays, with any number of threads,
+# at lengths around powers of two; and what is no such family refused by name.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EmbedTest;
+use JSON::PP;
+use Test::More;
+
+my $db = 'postgres';
+my $node = new_node('families');
+my $shared = shared_dir();
+
+# Largest difference of an fp32 vector's element and of a score.
+my ($VECTOR, $SCORE) = (2e-6, 2e-5);
+
+# int8, mean and least cosine of an encoder, or largest difference of a score: the bounds of test_golden.c and test_rerank.c.
+my %int8 = (
+	'gte' => [ 0.999, 0.9975 ], 'nomic-bert' => [ 0.999, 0.9975 ], 'modernbert-mean' => [ 0.999, 0.9975 ],
+	'modernbert-cls' => [ 0.997, 0.992 ], 'bert-rerank' => 0.01);
+my @int8_encoder = (0.9995, 0.999);
+my $int8_reranker = 0.05;
+
+sub table_name
+{
+	my ($name) = @_;
+	return lc $name =~ s/[^a-z0-9]/_/gir;
+}
+
+# "ok" or what embed_verify finds wrong.
+sub verdict
+{
+	my ($name) = @_;
+	return query($node, $db, "SELECT coalesce(string_agg(\"check\" || ': ' || detail, '; ') FILTER (WHERE NOT ok), 'ok') FROM embed_verify('$name')");
+}
+
+# The row of embed_models against the model's own config.json.
+sub check_row
+{
+	my ($name, $dir, $kind, $precision) = @_;
+	my $config = decode_json(slurp("$dir/config.json"));
+	my $hidden = $config->{hidden_size} // $config->{dim} // $config->{n_embd};
+	my ($got_kind, $family, $dim, $max_tokens, $got_precision) = split /\|/,
+	  query($node, $db, "SELECT kind, family, coalesce(dim, 0), max_tokens, \"precision\" FROM embed_models WHERE name = '$name'");
+
+	is($got_kind, $kind, "$name: kind");
+	is($family, $config->{model_type} eq 'new' ? 'gte' : $config->{model_type}, "$name: family");
+	is($dim, $kind eq 'embedding' ? $hidden : 0, "$name: dim");
+	cmp_ok($max_tokens, '<=', $config->{max_position_embeddings} // $config->{n_positions}, "$name: max_tokens $max_tokens");
+	is($got_precision, $precision, "$name: precision");
+	return;
+}
+
+# (mean, least) cosine and the largest difference to the rows of embeddings.npy; alone as in the array.
+sub check_vectors
+{
+	my ($model, $table, @want) = @_;
+	my @got = map { [ split /,/ ] } split /\n/,
+	  query($node, $db, "SELECT trim(both '{}' from r.embedding::text) FROM (SELECT array_agg(text ORDER BY i) a FROM $table) s, embed_rows(a, '$model') r ORDER BY r.ordinality");
+	my ($worst, $sum, $least) = (0, 0, 1);
+
+	for my $k (0 .. $#want)
+	{
+		my $d = max_difference($want[$k], $got[$k] // []);
+		my $cosine = 0;
+
+		return (0, 0, $d) if $d !~ /^[\d.e-]+$/;
+		$worst = $d if $d > $worst;
+		$cosine += $want[$k][$_] * $got[$k][$_] for 0 .. $#{ $want[$k] };
+		$sum += $cosine;
+		$least = $cosine if $cosine < $least;
+	}
+	is(query($node, $db, "SELECT count(*) FROM (SELECT array_agg(text ORDER BY i) a FROM $table) s, embed_rows(a, '$model') r JOIN $table t ON t.i = r.ordinality - 1"
+			. " WHERE r.embedding IS DISTINCT FROM embed(t.text, '$model')"), 0, "$model: alone as in the array");
+	return ($sum / @want, $least, $worst);
+}
+
+sub check_encoder
+{
+	my ($name, $root) = @_;
+	my $dir = "$root/$name/model";
+	my @rows = read_jsonl("$root/$name/inputs.jsonl");
+	my @want = read_npy("$root/$name/embeddings.npy");
+	my $table = 't_' . table_name($name);
+	my ($min_mean, $min_least) = @{ $int8{$name} // \@int8_encoder };
+	my $i = 0;
+
+	load_table($node, $db, $table, 'i int, text text, ids int[]', map { [ $i++, $_->{text}, $_->{ids} // [] ] } @rows);
+	for my $precision (qw(fp32 int8))
+	{
+		my $model = "$precision/$name";
+
+		import_model($node, $db, $model, $dir, "{\"precision\": \"$precision\", \"query_prompt\": \"\", \"document_prompt\": \"\"}");
+		check_row($model, $dir, 'embedding', $precision);
+		is(query($node, $db, "SELECT count(*) FROM $table WHERE ids <> '{}' AND embed_tokens(text, '$model') IS DISTINCT FROM ids"), 0, "$model: token ids");
+		my ($mean, $least, $worst) = check_vectors($model, $table, @want);
+		if ($precision eq 'fp32')
+		{
+			cmp_ok($worst, '<=', $VECTOR, sprintf('%s: %d vectors, largest difference %s', $model, scalar @want, $worst));
+		}
+		else
+		{
+			cmp_ok($mean, '>=', $min_mean, "$model: mean cosine $mean");
+			cmp_ok($least, '>=', $min_least, "$model: least cosine $least");
+		}
+		is(verdict($model), 'ok', "$model: embed_verify");
+	}
+	return;
+}
+
+sub check_reranker
+{
+	my ($name, $root) = @_;
+	my $dir = "$root/$name/model";
+	my @rows = read_jsonl("$root/$name/inputs.jsonl");
+	my $table = 't_' . table_name($name);
+	my $i = 0;
+
+	load_table($node, $db, $table, 'i int, query text, doc text, score float8', map { [ $i++, $_->{query}, $_->{doc}, $_->{score} ] } @rows);
+	for my $precision (qw(fp32 int8))
+	{
+		my $model = "$precision/$name";
+
+		import_model($node, $db, $model, $dir, "{\"precision\": \"$precision\"}");
+		check_row($model, $dir, 'reranker', $precision);
+		my $worst = query($node, $db, "SELECT max(abs(rerank(query, doc, '$model') - score)) FROM $table");
+		cmp_ok($worst, '<=', $precision eq 'fp32' ? $SCORE : $int8{$name} // $int8_reranker, "$model: @{[scalar @rows]} scores, largest difference $worst");
+		is(query($node, $db, "SELECT count(*) FROM (SELECT DISTINCT query FROM $table) q, LATERAL (SELECT array_agg(doc ORDER BY i) d, array_agg(rerank(q.query, doc, '$model') ORDER BY i) s FROM $table) a"
+				. " WHERE rerank(q.query, a.d, '$model') IS DISTINCT FROM a.s"), 0, "$model: alone as in the array");
+		is(verdict($model), 'ok', "$model: embed_verify");
+	}
+	my ($state, $message) = error_of($node, $db, "SELECT embed('a', 'int8/$name')");
+	is($state, '22023', "$name gives no vectors") or diag($message);
+	return;
+}
+
+# Levels of instructions that this machine has.
+my @levels = grep { (error_of($node, $db, "LOAD 'embed'; SET embed.isa = '$_'; SELECT embed_isa();"))[0] eq '' }
+  qw(scalar avx2 avxvnni avx512vnni amx neon);
+
+# Texts of so many tokens, of letters that are a token each, into a table.
+sub make_lengths
+{
+	my ($model, $table, @lengths) = @_;
+
+	query($node, $db, <<"SQL");
+CREATE TABLE $table AS
+WITH letters AS (SELECT array_agg(l ORDER BY l) a FROM (SELECT chr(c) l FROM generate_series(97, 122) c) s
+	WHERE (embed_info(l || ' ' || l || ' ' || l, '$model')).tokens = 3 + (embed_info('', '$model')).tokens)
+SELECT n AS i, coalesce((SELECT string_agg(a[1 + (7 * k * k + 13 * k) % cardinality(a)], ' ' ORDER BY k)
+	FROM letters, generate_series(1, n - (embed_info('', '$model')).tokens) k), '') AS text
+FROM unnest(ARRAY[@{[join ',', @lengths]}]) n
+SQL
+	is(query($node, $db, "SELECT count(*) FROM $table WHERE (embed_info(text, '$model')).tokens <> i"), 0, "$model: texts of these lengths");
+	return;
+}
+
+my $alone = "SELECT md5(string_agg(embed(text, '%s')::text, ' ' ORDER BY i)) FROM %s";
+my $array = "SELECT md5(string_agg(embedding::text, ' ' ORDER BY ordinality)) FROM (SELECT array_agg(text ORDER BY i) a FROM %s) s, embed_rows(a, '%s')";
+my $backwards = "SELECT md5(string_agg(embedding::text, ' ' ORDER BY ordinality DESC)) FROM (SELECT array_agg(text ORDER BY i DESC) a FROM %s) s, embed_rows(a, '%s')";
+
+# Plain C takes a second for 2,048 tokens: it has the shorter texts.
+sub check_lengths
+{
+	my ($name, @lengths) = @_;
+	my $table = 'l_' . table_name($name);
+	my $short = "(SELECT * FROM $table WHERE i <= 514) s";
+
+	make_lengths("int8/$name", $table, @lengths);
+	for my $model ("int8/$name", "fp32/$name")
+	{
+		my $want = query($node, $db, sprintf($alone, $model, $table));
+		my $want_short = query($node, $db, sprintf($alone, $model, $short));
+
+		is(query($node, $db, "SELECT count(DISTINCT embed(text, '$model')) FROM $table"), scalar @lengths, "$model: each length has its own vector");
+		for my $level (@levels)
+		{
+			my $set = "LOAD 'embed'; SET embed.isa = '$level'; SET embed.cache_entries = 0";
+
+			is(query($node, $db, "$set; " . sprintf($alone, $model, $short)), $want_short, "$model, $level: to 514 tokens");
+			next if $level eq 'scalar';
+			is(query($node, $db, "$set; SET embed.threads = 1; " . sprintf($alone, $model, $table)), $want, "$model, $level: one thread");
+			is(query($node, $db, "$set; SET embed.threads = 2; " . sprintf($array, $table, $model)), $want, "$model, $level: an array, two threads");
+			is(query($node, $db, "$set; SET embed.batch_tokens = 3000; " . sprintf($backwards, $table, $model)), $want, "$model, $level: backwards");
+		}
+	}
+	return;
+}
+
+for my $name (map { m{([^/]+)/inputs\.jsonl$} } sort glob(test_data() . '/tiny/*-rerank*/inputs.jsonl'))
+{
+	check_reranker($name, test_data() . '/tiny');
+}
+
+if (defined $shared)
+{
+	my $tiny = "$shared/goldens/tiny";
+	my @lengths = (2, 3, 16, 17, 129, 130, 145, 511 .. 514, 1023 .. 1026, 2047, 2048);
+
+	check_encoder($_, $tiny) for qw(distilbert mpnet nomic-bert gte modernbert-cls modernbert-mean bge-m3);
+	check_reranker('xlmr-rerank', $tiny);
+	check_lengths($_, @lengths) for qw(nomic-bert gte modernbert-cls modernbert-mean);
+	check_lengths('mpnet', 2, 3, 16, 17, 129, 130, 257, 511, 512);
+	for my $refused ([ 'qwen3-embed-k', 'qwen3' ], [ 'qwen3-rerank', 'qwen3' ], [ 'gptq-bert', 'quantization_config' ])
+	{
+		my ($state, $message) = error_of($node, $db, "SELECT embed_import('refused', " . quote("$tiny/$refused->[0]/model") . ')');
+
+		is($state, '0A000', "$refused->[0] is refused");
+		like($message, qr/\Q$refused->[1]\E/, "$refused->[0]: the message says what it is");
+	}
+}
+else
+{
+	skip_loudly('no reference data (EMBED_SHARED): encoders of the families, their lengths, what is refused');
+}
+
+done_testing();
