@@ -155,7 +155,7 @@ count_reading(EmbedSite *site, const EmbedModelRef *ref, EmbEncoded encoded, uin
 	if (encoded.truncated)
 	{
 		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
-		embed_overflow_note(site->cxt, ref->info->max_tokens);
+		embed_overflow_note(site->cxt, ref->info);
 	}
 }
 
@@ -257,7 +257,7 @@ answered_again(EmbedSite *site, const EmbedModelRef *ref, bool truncated)
 	{
 		(void) embed_stat_begin(ref->stat);
 		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
-		embed_overflow_note(site->cxt, ref->info->max_tokens);
+		embed_overflow_note(site->cxt, ref->info);
 		(void) embed_stat_end(ref->stat);
 	}
 	embed_stat_hit(ref->stat);

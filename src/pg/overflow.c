@@ -23,10 +23,18 @@ typedef struct CutCounter
 	TimestampTz statement;		/* start of the client's command that was cut last */
 	uint64		n_cut;
 	int32		max_tokens;
+	int32		max_chars;
 } CutCounter;
 
 /* One for each living context that saw a cut: as many as nested statements. */
 static dlist_head counters = DLIST_STATIC_INIT(counters);
+
+/* Of a model that counts characters as well. */
+static int
+detail_chars(int32 max_chars)
+{
+	return max_chars > 0 ? errdetail("Of this model's texts no more than %d characters are read, either.", max_chars) : 0;
+}
 
 static void
 tell(CutCounter *counter)
@@ -41,6 +49,7 @@ tell(CutCounter *counter)
 			 errmsg_plural("%llu text has more tokens than the model reads (%d) and was cut",
 						   "%llu texts have more tokens than the model reads (%d) and were cut",
 						   n_cut, (unsigned long long) n_cut, counter->max_tokens),
+			 detail_chars(counter->max_chars),
 			 errhint("embed_info() gives the number of tokens of a text.")));
 }
 
@@ -79,7 +88,7 @@ counter_of_statement(MemoryContext query_cxt)
 }
 
 void
-embed_overflow_note(MemoryContext query_cxt, int32 max_tokens)
+embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info)
 {
 	CutCounter *counter;
 
@@ -90,7 +99,8 @@ embed_overflow_note(MemoryContext query_cxt, int32 max_tokens)
 		case EMBED_OVERFLOW_ERROR:
 			ereport(ERROR,
 					(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
-					 errmsg("text has more tokens than the model reads (%d)", max_tokens),
+					 errmsg("text has more tokens than the model reads (%d)", info->max_tokens),
+					 detail_chars(info->max_chars),
 					 errhint("Shorten the text, or set embed.on_overflow to \"truncate\" or \"warn\" to embed its beginning.")));
 			return;
 		case EMBED_OVERFLOW_WARN:
@@ -101,7 +111,8 @@ embed_overflow_note(MemoryContext query_cxt, int32 max_tokens)
 				counter->statement = GetCurrentStatementStartTimestamp();
 			}
 			counter->n_cut++;
-			counter->max_tokens = max_tokens;
+			counter->max_tokens = info->max_tokens;
+			counter->max_chars = info->max_chars;
 			return;
 	}
 }
