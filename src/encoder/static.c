@@ -9,20 +9,32 @@
 #include "encoder/pooling.h"
 #include "encoder/work.h"
 
-/* y += row. Two products and a sum, each rounded: the bits cannot depend on how the compiler vectorizes it. */
+/* Elements that the compiler makes vectors of: it wants to know how many. */
+#define BLOCK	16
+
+/* y += byte * scale, the product and the sum rounded: the bits cannot depend on how this is vectorized. */
+static void
+add_bytes(const int8_t *restrict bytes, float scale, int32_t n, float *restrict y)
+{
+	int32_t		i = 0;
+
+	for (; i + BLOCK <= n; i += BLOCK)
+	{
+		for (int32_t k = 0; k < BLOCK; k++)
+			y[i + k] += (float) bytes[i + k] * scale;
+	}
+	for (; i < n; i++)
+		y[i] += (float) bytes[i] * scale;
+}
+
+/* y += row; of s8 rows without the columns' factors, which all of them share. */
 static void
 add_row(const EmbTable *table, const EmbKernels *kernels, size_t row, int32_t n, float *y)
 {
 	if (table->rows_f32 != NULL)
 		kernels->add_f32(y, table->rows_f32 + row * n, n);
 	else
-	{
-		const int8_t *bytes = table->rows_i8 + row * n;
-		float		scale = table->scales[row];
-
-		for (int32_t i = 0; i < n; i++)
-			y[i] += (float) bytes[i] * scale * table->factors[i];
-	}
+		add_bytes(table->rows_i8 + row * n, table->scales[row], n, y);
 }
 
 static EmbStatus
@@ -39,6 +51,8 @@ embed_text(const EmbBert *bert, EmbWork *work, const int32_t *ids, int32_t n_ids
 		if (!emb_work_spend(work, 8 * (int64_t) n))
 			return emb_error(err, EMB_ERR_CANCELLED, "stopped in a text of %d tokens", (int) n_ids);
 	}
+	for (int32_t i = 0; bert->word_embedding.rows_i8 != NULL && i < n; i++)
+		vector[i] *= bert->word_embedding.factors[i];
 	if (n_ids > 0)
 		work->kernels->div_f32(vector, n, (float) n_ids);
 	if (!emb_pool_is_finite(vector, n) || (bert->normalize && !emb_pool_normalize(work->kernels, vector, n)))
