@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import (DistilBertConfig, DistilBertForSequenceClassification, GteConfig, GteForSequenceClassification,
                           ModernBertConfig, ModernBertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification,
-                          NomicBertConfig, NomicBertForSequenceClassification)
+                          NomicBertConfig, NomicBertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification)
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 WORDPIECE = os.path.join(DATA, "tokenizer", "cls.json")
 UNIGRAM = os.path.join(DATA, "tokenizer", "unigram.json")
+BYTE_LEVEL = os.path.join(DATA, "tokenizer", "bpe.json")
 
 LABELS = {"id2label": {0: "LABEL_0"}, "label2id": {"LABEL_0": 0}}
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
@@ -81,6 +82,9 @@ MODELS = {
     "modernbert-rerank-cls": (ModernBertForSequenceClassification,
                               ModernBertConfig(classifier_pooling="cls", classifier_bias=True, classifier_activation="relu",
                                                **MODERN, **LABELS), WORDPIECE, 300, None, None),
+    "roberta-rerank": (RobertaForSequenceClassification,
+                       RobertaConfig(vocab_size=1101, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, bos_token_id=0,
+                                     eos_token_id=2, **SIZES, **LABELS), BYTE_LEVEL, 512, None, None),
 }
 
 
