@@ -15,6 +15,10 @@
 #include <sys/stat.h>
 
 #include "import/file.h"
+#include "import/json.h"
+
+/* For "%.*s": as much of a path as leaves room for what is said of it. */
+#define SHOWN(path)	emb_json_clip(path, 240), path
 
 #define NAME_BYTES	256
 #define PATH_BYTES	1024
@@ -145,24 +149,48 @@ emb_diagnose_no_weights(const char *dir, EmbError *err)
 	}
 	if (find_entry(dir, is_unfinished, found))
 	{
-		emb_error(err, EMB_ERR_NOT_FOUND, "\"%s\" has no model.safetensors, but %s, a download that was not finished", dir, shown(found));
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has no model.safetensors, but %s, a download that was not finished", SHOWN(dir), shown(found));
 		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Download the model's model.safetensors into the directory again.");
 	}
 	if (emb_file_exists(dir, "adapter_model.safetensors") || emb_file_exists(dir, "adapter_model.bin"))
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%s\" holds an adapter's weights (adapter_model) only, not a model's", dir);
+		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" holds an adapter's weights (adapter_model) only, not a model's", SHOWN(dir));
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
 							  "Merge it into its model first (in Python, with peft: model.merge_and_unload().save_pretrained(dir)).");
 	}
 	if (find_foreign_weights(dir, found))
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%s\" holds its weights as %s only, which cannot be imported", dir, shown(found));
+		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" holds its weights as %s only, which cannot be imported", SHOWN(dir), shown(found));
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
 							  "Download the model's model.safetensors or pytorch_model.bin, or convert the weights "
 							  "(in Python: model.save_pretrained(dir)).");
 	}
-	emb_error(err, EMB_ERR_NOT_FOUND, "\"%s\" has neither model.safetensors nor pytorch_model.bin, nor the .index.json of either", dir);
+	emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither model.safetensors nor pytorch_model.bin, nor the .index.json of either", SHOWN(dir));
 	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Download the model's model.safetensors into the directory.");
+}
+
+EmbStatus
+emb_diagnose_no_tokenizer(const char *dir, EmbError *err)
+{
+	static const char *const ours[] = {"tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "vocab.json"};
+	static const char *const others[] = {"spiece.model", "sentencepiece.model", "tokenizer.model", "bpe.codes", "spm.model"};
+	EmbFile		file;
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+	{
+		if (emb_file_is_dangling(dir, ours[i]))
+			return emb_file_open(dir, ours[i], &file, err);
+	}
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+	{
+		if (!emb_file_exists(dir, others[i]))
+			continue;
+		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" has its tokenizer as %s only, which cannot be imported", SHOWN(dir), others[i]);
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
+							  "Download the model's tokenizer.json, or make it (in Python: AutoTokenizer.from_pretrained(dir).save_pretrained(dir)).");
+	}
+	emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt nor sentencepiece.bpe.model nor vocab.json", SHOWN(dir));
+	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Download the model's tokenizer.json into the directory, beside config.json.");
 }
 
 EmbStatus
@@ -176,16 +204,16 @@ emb_diagnose_no_config(const char *dir, EmbError *err)
 		return emb_file_open(dir, "config.json", &file, err);
 	if (emb_file_exists(dir, "adapter_config.json"))
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%s\" holds an adapter (adapter_config.json), not a model: it has no config.json", dir);
+		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" holds an adapter (adapter_config.json), not a model: it has no config.json", SHOWN(dir));
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
 							  "Merge it into its model first (in Python, with peft: model.merge_and_unload().save_pretrained(dir)).");
 	}
 	if (find_entry(dir, is_gguf, found))
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%s\" has no config.json, but %s: GGUF files cannot be imported", dir, shown(found));
+		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" has no config.json, but %s: GGUF files cannot be imported", SHOWN(dir), shown(found));
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Download the model that it was made from: config.json, model.safetensors, tokenizer.json.");
 	}
-	emb_error(err, EMB_ERR_NOT_FOUND, "file \"%s/config.json\" does not exist", dir);
+	emb_error(err, EMB_ERR_NOT_FOUND, "file \"%.*s/config.json\" does not exist", SHOWN(dir));
 	if (find_entry(dir, is_model, found))
 		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "There is a model in \"%s\" below it: import that directory.", shown(found));
 	/* the hub's cache: a directory for each revision */
@@ -199,9 +227,9 @@ emb_diagnose_not_directory(const char *path, EmbError *err)
 {
 	if (ends_with(path, ".gguf"))
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%s\" is a GGUF file, which cannot be imported", path);
+		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" is a GGUF file, which cannot be imported", SHOWN(path));
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import the model that it was made from: a directory with config.json, model.safetensors and tokenizer.json.");
 	}
-	emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a directory", path);
+	emb_error(err, EMB_ERR_NOT_REGULAR, "\"%.*s\" is not a directory", SHOWN(path));
 	return emb_error_hint(err, EMB_ERR_NOT_REGULAR, "Name the directory that holds config.json, model.safetensors and the tokenizer's files.");
 }

@@ -14,6 +14,9 @@ extern EmbStatus emb_diagnose_no_config(const char *dir, EmbError *err);
 /* The error of a directory without weights that could be read. */
 extern EmbStatus emb_diagnose_no_weights(const char *dir, EmbError *err);
 
+/* The error of a directory without a tokenizer. */
+extern EmbStatus emb_diagnose_no_tokenizer(const char *dir, EmbError *err);
+
 /* The error of a path that is no directory. */
 extern EmbStatus emb_diagnose_not_directory(const char *path, EmbError *err);
 

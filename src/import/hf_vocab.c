@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/utf8.h"
+#include "import/diagnose.h"
 #include "import/file.h"
 #include "import/hf_tokenizer_spec.h"
 
@@ -452,11 +453,7 @@ emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec,
 
 	memset(spec, 0, sizeof(EmbTokSpec));
 	if (!emb_file_exists(dir, VOCAB_FILE))
-	{
-		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt nor " EMB_TOK_SPM_FILE " nor " EMB_TOK_BPE_VOCAB_FILE,
-				  emb_json_clip(dir, 300), dir);
-		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Put the model's tokenizer.json beside its config.json");
-	}
+		return emb_diagnose_no_tokenizer(dir, err);
 	status = emb_file_read_all(dir, VOCAB_FILE, EMB_JSON_TOKENIZER_MAX, mem, &data, &size, err);
 	if (status != EMB_OK)
 		return status;
