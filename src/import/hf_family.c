@@ -418,6 +418,10 @@ parse_position_base(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 
 	if (status != EMB_OK)
 		return status;
+	/* the one that goes without saying */
+	if (pad >= config->n_vocab)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"vocab_size\" is %d, which does not hold the padding's id %lld", doc->file,
+						 config->n_vocab, (long long) pad);
 	if (pad + 1 >= config->n_positions)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"max_position_embeddings\" is %d, which leaves no position above \"pad_token_id\" %lld",
 						 doc->file, config->n_positions, (long long) pad);
