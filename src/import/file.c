@@ -206,5 +206,5 @@ emb_file_exists(const char *dir, const char *name)
 	char		path[1024];
 	struct stat st;
 
-	return join_path(dir, name, path, sizeof(path), NULL) == EMB_OK && stat(path, &st) == 0;
+	return join_path(dir, name, path, sizeof(path), NULL) == EMB_OK && (lstat(path, &st) == 0 || errno == EIO || errno == ESTALE);
 }

@@ -37,7 +37,11 @@ extern EmbStatus emb_file_read_all(const char *dir, const char *name, size_t max
 /* Whether dir/name is a symbolic link to nothing. */
 extern bool emb_file_is_dangling(const char *dir, const char *name);
 
-/* Whether dir/name exists in any form (a dangling link does not). */
+/*
+ * Whether dir/name exists in any form. A link that leads nowhere does, and what
+ * the file system cannot tell of: a file that may be missing is not to be taken
+ * for missing when its download is not complete or a disk fails.
+ */
 extern bool emb_file_exists(const char *dir, const char *name);
 
 #endif

@@ -624,6 +624,41 @@ test_special_files(void)
 	CHECK(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR && strstr(err.message, "not a directory") != NULL);
 }
 
+/* A link to nothing is a file that could not be read: nothing else is read in its place, and nothing is done without. */
+static void
+test_dangling_links(void)
+{
+	static const char *const names[] = {
+		"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json",
+		"model.safetensors.index.json", "sparse_linear.pt", "bge_m3_heads.safetensors"
+	};
+	EmbAllocator mem = emb_malloc_allocator();
+	SmallModel	m = small_model();
+	char		path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		Image		image;
+		EmbError	err;
+		EmbStatus	status;
+
+		write_small_model(fresh_dir(), &m);
+		if (strcmp(names[i], "model.safetensors.index.json") == 0)
+		{
+			snprintf(path, sizeof(path), "%s/model.safetensors", temp_root);
+			unlink(path);
+		}
+		snprintf(path, sizeof(path), "%s/%s", temp_root, names[i]);
+		unlink(path);
+		if (symlink("../../blobs/0123abc", path) != 0)
+			abort();
+		status = import_image(temp_root, NULL, &mem, &image, &err);
+		CHECKF(status == EMB_ERR_NOT_FOUND && strstr(err.message, names[i]) != NULL && image.size_bytes == 0,
+			   "%s: status %d, \"%s\"", names[i], status, err.message);
+		free(image.data);
+	}
+}
+
 static bool
 stop_after(void *ctx)
 {
@@ -756,6 +791,7 @@ main(void)
 	test_stages();
 	test_extremes();
 	test_special_files();
+	test_dangling_links();
 	test_ways_out();
 	test_threads();
 	test_layouts();
