@@ -376,18 +376,27 @@ find_reach(Cutter *c, size_t start, int32_t room, size_t *reach, bool *is_beyond
 	}
 }
 
-/* Of a model that reads so many characters, prompt included: where they end, if that is before reach. */
+/* Characters of text, of a model that reads so many with the prompt. */
+static int32_t
+chars_room(const Cutter *c)
+{
+	int32_t		n_left = c->model->info.max_chars;
+
+	for (size_t i = 0; i < c->prompt_bytes; i++)
+		n_left -= ((uint8_t) c->prompt[i] & 0xC0) != 0x80;
+	return n_left;
+}
+
+/* Of such a model: where they end, if that is before reach. */
 static EmbStatus
 cap_chars(Cutter *c, size_t start, size_t *reach, bool *is_beyond)
 {
-	int32_t		n_left = c->model->info.max_chars;
+	int32_t		n_left = chars_room(c);
 	size_t		pos = start;
 	uint32_t	cp;
 
-	if (n_left == 0)
+	if (c->model->info.max_chars == 0)
 		return EMB_OK;
-	for (size_t i = 0; i < c->prompt_bytes; i++)
-		n_left -= ((uint8_t) c->prompt[i] & 0xC0) != 0x80;
 	while (pos < *reach && n_left > 0)
 	{
 		EmbStatus	status = count_work(c);
@@ -436,6 +445,26 @@ find_end(Cutter *c, Piece *piece)
 /* ---------------------------------------------------------------- starts */
 
 /*
+ * What is before all that the next piece may repeat: the last one's start. Of a
+ * model that reads so many characters, a piece may end where they do, with
+ * fewer tokens than the overlap: it repeats of them no greater a share than of
+ * the tokens that a piece has room for.
+ */
+static size_t
+find_repeatable(const Cutter *c, const Piece *last)
+{
+	int64_t		n_chars = (int64_t) chars_room(c) * c->overlap / (c->n_max - c->n_around);
+	size_t		pos = last->end;
+	uint32_t	cp;
+
+	if (c->model->info.max_chars == 0)
+		return last->start;
+	for (; pos > last->start && n_chars >= 0; n_chars--)
+		pos -= char_before(c, pos, &cp);
+	return pos;
+}
+
+/*
  * Where the next piece starts so that it repeats at most c->overlap tokens of
  * the last one: at the first such cut behind its start. Words stay whole,
  * unless the last piece ended inside one.
@@ -444,7 +473,7 @@ static EmbStatus
 find_overlap(Cutter *c, const Piece *last, size_t *start)
 {
 	CutGrade	grade = grade_at(c, last->end);
-	size_t		fails = last->start;
+	size_t		fails = find_repeatable(c, last);
 	size_t		fits = last->end;
 	bool		failed = false,
 				fitted = false;
@@ -454,6 +483,7 @@ find_overlap(Cutter *c, const Piece *last, size_t *start)
 	size_t		guess = c->overlap < (int64_t) ((last->end - last->start) / token_bytes)
 		? last->end - c->overlap * token_bytes : last->start + 1;
 
+	guess = guess > fails ? guess : fails + 1;
 	/* Counts lie near each other around the guess: from there in growing steps, then by bisection. */
 	while (c->overlap > 0)
 	{

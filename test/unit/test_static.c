@@ -393,6 +393,42 @@ test_chunks(void)
 	close_model(&o);
 }
 
+/* Chunks that end by characters may have fewer tokens than the overlap: they still move on by more than a character. */
+static void
+test_overlap(void)
+{
+	static char text[4000];
+	EmbImportOptions options = {.precision = "fp32", .max_tokens = 14};
+	EmbChunking how = {.prompt = EMB_PROMPT_DOCUMENT, .max_tokens = 14, .overlap = 7};
+	Opened		o;
+
+	if (!open_files(&model2vec, &options, &o))
+		return;
+	for (int kind = 0; kind < 3; kind++)
+	{
+		EmbChunk	chunk = {0};
+		size_t		end = 0;
+		int64_t		n_repeated = 0;
+		int			n_chunks = 0;
+		EmbError	err;
+
+		/* a word that is not known; many; some that are between them */
+		for (size_t i = 0; i < sizeof(text); i++)
+			text[i] = kind == 0 || i % 10 != 9 ? 'z' : kind == 2 && i % 40 == 39 ? 'a' : ' ';
+		while (n_chunks < 4000 && CHECKF(emb_model_next_chunk(o.model, &how, text, sizeof(text), &heap, NULL, &chunk, &err) == EMB_OK, "%s", err.message) &&
+			   chunk.n_tokens > 0)
+		{
+			CHECKF(chunk.start <= end + 1 && chunk.end > end, "kind %d, chunk %d from %zu to %zu, behind %zu", kind, n_chunks, chunk.start, chunk.end, end);
+			n_repeated += end > chunk.start ? end - chunk.start : 0;
+			end = chunk.end;
+			n_chunks++;
+		}
+		CHECKF(end >= sizeof(text) - 1 && n_repeated <= (int64_t) sizeof(text) * 3 / 2 && n_repeated > (int64_t) sizeof(text) / 4,
+			   "kind %d: %d chunks up to %zu, %lld characters twice", kind, n_chunks, end, (long long) n_repeated);
+	}
+	close_model(&o);
+}
+
 /* Behind a table a Dense may stand as well; vectors may be cut. */
 static void
 test_dense(void)
@@ -531,6 +567,7 @@ main(void)
 	test_vectors();
 	test_texts();
 	test_chunks();
+	test_overlap();
 	test_dense();
 	test_refused();
 	test_runs();
