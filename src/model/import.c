@@ -270,6 +270,16 @@ check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, cons
 	if (status == EMB_OK && n_tokens >= im->parts.config.max_tokens)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %u leaves no room behind the %lld tokens of the %s prompt",
 						 im->parts.config.max_tokens, (long long) n_tokens, what);
+	if (status == EMB_OK && im->hf.is_static && im->parts.config.window > 0)
+	{
+		uint32_t	n_chars = 0;
+
+		for (const char *p = prompt; *p != '\0'; p++)
+			n_chars += (*p & 0xC0) != 0x80;
+		if (n_chars >= im->parts.config.window)
+			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model reads %u characters of a text, which leaves no room behind the %u of the %s prompt",
+							 im->parts.config.window, n_chars, what);
+	}
 	return status;
 }
 

@@ -359,6 +359,28 @@ test_texts(void)
 	}
 }
 
+/* A prompt as long as what is read of a text would be all that is. */
+static void
+test_long_prompt(void)
+{
+	static const char long_word[] = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\xC3\xA9z";
+	EmbImportOptions options = {.precision = "fp32", .max_tokens = 14, .document_prompt = long_word};
+	Image		image;
+	EmbError	err;
+	Opened		o;
+
+	CHECKF(import_image(write_files(&model2vec), &options, &heap, &image, &err) == EMB_ERR_INVALID_ARGUMENT &&
+		   strstr(err.message, "42 characters") != NULL && strstr(err.message, "document prompt") != NULL, "%s", err.message);
+	free(image.data);
+	options.query_prompt = long_word;
+	options.document_prompt = long_word + 1;
+	CHECK(import_image(write_files(&model2vec), &options, &heap, &image, &err) == EMB_ERR_INVALID_ARGUMENT && strstr(err.message, "query prompt") != NULL);
+	free(image.data);
+	options.query_prompt = NULL;
+	if (open_files(&model2vec, &options, &o))
+		close_model(&o);
+}
+
 /* Chunks that the model reads whole, by characters too; nothing is lost between them. */
 static void
 test_chunks(void)
@@ -566,6 +588,7 @@ main(void)
 	heap = emb_malloc_allocator();
 	test_vectors();
 	test_texts();
+	test_long_prompt();
 	test_chunks();
 	test_overlap();
 	test_dense();
