@@ -102,7 +102,14 @@ prefix_names(EmbTensorSet *set, EmbTensorShard *shard, const char *prefix, EmbEr
 	char	   *to;
 
 	for (int i = 0; i < shard->n_tensors; i++)
-		bytes += prefix_bytes + strlen(shard->tensors[i].name) + 1;
+	{
+		size_t		n = prefix_bytes + strlen(shard->tensors[i].name);
+
+		if (n > EMB_TENSORS_MAX_NAME)
+			return emb_error(err, EMB_ERR_LIMIT, "file \"%s\" has a tensor name of more than %d bytes", shard->file.path,
+							 EMB_TENSORS_MAX_NAME - (int) prefix_bytes);
+		bytes += n + 1;
+	}
 	names = to = emb_alloc(set->mem, bytes);
 	if (names == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %d tensors", shard->n_tensors);

@@ -65,6 +65,28 @@ import_model($node, $db, 'm3', $long, '{"precision": "fp32"}');
 import_model($node, $db, 'm3-int8', $long);
 is(query($node, $db, q{SELECT outputs || max_tokens::text FROM embed_models WHERE name = 'm3'}), '{dense,sparse,multi,8192}', 'outputs of the model');
 
+# A head may be missing: then the other is there, and NULL for what is not given.
+my $words_only = $node->basedir . '/words-only';
+mkdir $words_only or die "$words_only: $!";
+symlink $_, "$words_only/" . ($_ =~ s/.*\///r) for grep { !/colbert/ } glob(tiny_model('bge-m3') . '/*');
+import_model($node, $db, 'words', $words_only);
+is(query($node, $db, q{SELECT outputs FROM embed_models WHERE name = 'words'}), '{dense,sparse}', 'a model with one head');
+is(query($node, $db, q{SELECT dense = embed('some text', 'words'), sparse = embed_sparse('some text', 'words'), multi IS NULL FROM embed_all('some text', 'words')}), 't|t|t', '... gives what it has');
+is((error_of($node, $db, q{SELECT embed_multi('some text', 'words')}))[0], '22023', '... and refuses the rest');
+my ($state, $message) = error_of($node, $db, 'SELECT embed_import(' . quote('broken') . ',' . quote(make_broken($node->basedir . '/broken')) . ')');
+is($state, '22P03', 'a head that is no file of torch.save');
+like($message, qr/sparse_linear\.pt.*Without sparse_linear\.pt/s, '... is named, with what to do');
+
+sub make_broken
+{
+	my ($dir) = @_;
+
+	mkdir $dir or die "$dir: $!";
+	symlink $_, "$dir/" . ($_ =~ s/.*\///r) for grep { !/sparse/ } glob(tiny_model('bge-m3') . '/*');
+	spit("$dir/sparse_linear.pt", 'no zip');
+	return $dir;
+}
+
 # ---------------------------------------------------------- every length
 
 my @lengths = @{ $goldens->{lengths} };
