@@ -6,12 +6,26 @@
 
 #include "miscadmin.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "pg/mapping.h"
 
-/* What stands right before an aligned block: where its chunk begins. */
+/*
+ * So large a block goes back to the operating system at once. The C library
+ * would keep up to twice the largest block it ever gave back, 64 MB at most,
+ * which a backend that once read a long text then has for ever. Smaller
+ * ones, the scratch of short texts, come again with the next call, and
+ * a call that needs this much takes a thousand times as long as giving it back.
+ */
+#define RETURNED_BYTES	(2 * 1024 * 1024)
+
+/* What stands right before an aligned block. */
 typedef struct BlockHeader
 {
-	void	   *chunk;
+	void	   *chunk;			/* where its chunk begins */
+	size_t		size;
 } BlockHeader;
 
 #define BLOCK_EXTRA (EMB_ALIGNMENT + sizeof(BlockHeader))
@@ -34,15 +48,25 @@ context_alloc(void *ctx, size_t size)
 	if (chunk == NULL)
 		return NULL;
 	block = (char *) TYPEALIGN(EMB_ALIGNMENT, chunk + sizeof(BlockHeader));
-	((BlockHeader *) block)[-1].chunk = chunk;
+	((BlockHeader *) block)[-1] = (BlockHeader) {chunk, size};
 	return block;
 }
 
 static void
 context_release(pg_attribute_unused() void *ctx, void *p)
 {
-	if (p != NULL)
-		pfree(((BlockHeader *) p)[-1].chunk);
+	size_t		size;
+
+	if (p == NULL)
+		return;
+	size = ((BlockHeader *) p)[-1].size;
+	pfree(((BlockHeader *) p)[-1].chunk);
+#ifdef __GLIBC__
+	if (size >= RETURNED_BYTES)
+		malloc_trim(0);
+#else
+	(void) size;
+#endif
 }
 
 EmbAllocator
