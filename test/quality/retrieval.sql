@@ -1,8 +1,8 @@
 -- One line: nDCG@10 of fp32 and int8, recall@10 of both, mean and least cosine
 -- of the documents' vectors in int8 to those in fp32, Spearman of the pairs'
 -- cosines in int8 to the data's (to fp32's where the data has none), that of
--- fp32 to the data's, and the prompts. Variables: model, dir, options (of the
--- import), file (the folder of the data).
+-- fp32 to the data's, and the prompts. Variables: model, dir, file (the folder of
+-- the data).
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE TEMP TABLE lines (no int GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP;
@@ -24,8 +24,8 @@ TRUNCATE lines;
 INSERT INTO texts SELECT 'a', no, line::json ->> 'a' FROM lines;
 INSERT INTO texts SELECT 'b', no, line::json ->> 'b' FROM lines;
 
-SELECT embed_import('quality-fp32', :'dir', :'options'::jsonb || '{"precision": "fp32"}') IS NULL AS unused \gset
-SELECT embed_import('quality-int8', :'dir', :'options'::jsonb) IS NULL AS unused \gset
+SELECT embed_import('quality-fp32', :'dir', '{"precision": "fp32"}') IS NULL AS unused \gset
+SELECT embed_import('quality-int8', :'dir') IS NULL AS unused \gset
 CREATE TEMP TABLE vectors ON COMMIT DROP AS
 	SELECT m.model, t.kind, t.id, embed_query(t.body, m.model) AS v
 	FROM texts t, (VALUES ('quality-fp32'), ('quality-int8')) m(model) WHERE t.kind = 'query';
