@@ -1,6 +1,6 @@
 """random_model.py SHAPE FROM OUT [F16|F32]: a model directory of random weights with the tokenizer of the directory FROM.
 
-SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions, as bge-m3), modernbert (ModernBERT-base). Weights are as
+SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions and bge-m3's two heads), modernbert (ModernBERT-base). Weights are as
 transformers initializes them: normal, deviation 0.02. What a shape costs does not depend on what its weights are; vectors of such
 a model mean nothing. Tensors are written one after the other, so that 2.3 GB take no memory."""
 import json
@@ -126,6 +126,9 @@ config = modernbert_config(vocabulary) if shape == "modernbert" else bert_config
 config.update(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=vocabulary, max_position_embeddings=positions)
 write_weights(os.path.join(out, "model.safetensors"), modernbert_tensors(vocabulary) if shape == "modernbert" else bert_tensors(vocabulary))
 dump(config, "config.json")
+if shape == "m3":
+    write_weights(os.path.join(out, "sparse_linear.safetensors"), linear("sparse_linear", 1, hidden))
+    write_weights(os.path.join(out, "colbert_linear.safetensors"), linear("colbert_linear", hidden, hidden))
 dump({"word_embedding_dimension": hidden, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "1_Pooling", "config.json")
 dump({"max_seq_length": 8192 if positions > 8192 else positions, "do_lower_case": False}, "sentence_bert_config.json")
 for name in COPIED:
