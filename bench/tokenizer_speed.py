@@ -22,11 +22,22 @@ from tokenizers import Tokenizer
 import corpus
 
 
+def bytes_of(piece):
+    """What a piece stands for in ByteLevel's alphabet, without the space in front"""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    alphabet = {chr(b): b for b in printable}
+    alphabet.update({chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in printable)})
+    return bytes(alphabet[c] for c in piece if c in alphabet).decode(errors="ignore").strip().replace("\0", "")
+
+
 def texts_of(path):
     """(name, texts) of each kind"""
     with open(path, encoding="utf-8") as f:
-        vocab = json.load(f)["model"]["vocab"]
+        model = json.load(f)["model"]
+    vocab = model["vocab"]
     pieces = [p.replace("\u2581", "").replace("##", "") for p in (sorted(vocab) if isinstance(vocab, dict) else (p for p, _ in vocab))]
+    if model.get("type") == "BPE":
+        pieces = [p for p in map(bytes_of, pieces) if p]
     r = random.Random(3)
 
     def mixed(between, n):

@@ -5,7 +5,8 @@
  *		(Sennrich et al., 2016; bytes as in GPT-2, 2019).
  *
  * A word that is a piece, and that the merges lead to, is looked up as a whole.
- * Short words merge in an array, longer ones in a list with a heap.
+ * Short words merge in an array, longer ones in a list, with a tree over the
+ * pairs whose root is the next one to merge.
  *
  * A word may be as long as the text. The start of one that goes on beyond what
  * is kept is given by this argument, which holds for any merges: what the
@@ -22,7 +23,8 @@
 
 #include <string.h>
 
-#define SHORT_BYTES_MAX		64
+#define SHORT_BYTES_MAX		16
+#define MEDIUM_BYTES_MAX	256		/* on the stack */
 #define NO_SLOT				UINT32_MAX
 #define END					UINT32_MAX
 
@@ -39,7 +41,7 @@ struct EmbTokSymbols
 {
 	size_t		capacity;
 	Symbol	   *symbols;		/* [capacity] by place in the word */
-	uint64_t   *heap;			/* [2 * capacity] rank << 32 | place, the least first */
+	uint64_t   *tree;			/* [2 * capacity] rank << 32 | place, each node the lesser of its two children */
 };
 
 static inline uint32_t
@@ -200,7 +202,7 @@ emb_tok_forget_run(EmbTokEncoder *e)
 	if (e->symbols != NULL)
 	{
 		emb_release(mem, e->symbols->symbols);
-		emb_release(mem, e->symbols->heap);
+		emb_release(mem, e->symbols->tree);
 		emb_release(mem, e->symbols);
 	}
 	if (e->run != e->word)
@@ -227,10 +229,10 @@ reserve_symbols(EmbTokEncoder *e, size_t n)
 	if (s != NULL)
 	{
 		emb_release(mem, s->symbols);
-		emb_release(mem, s->heap);
+		emb_release(mem, s->tree);
 		s->symbols = emb_alloc_array(mem, capacity, sizeof(Symbol));
-		s->heap = emb_alloc_array(mem, capacity, 2 * sizeof(uint64_t));
-		s->capacity = s->symbols != NULL && s->heap != NULL ? capacity : 0;
+		s->tree = emb_alloc_array(mem, capacity, 2 * sizeof(uint64_t));
+		s->capacity = s->symbols != NULL && s->tree != NULL ? capacity : 0;
 	}
 	if (s != NULL && s->capacity > 0)
 		return true;
@@ -239,136 +241,110 @@ reserve_symbols(EmbTokEncoder *e, size_t n)
 	return false;
 }
 
-/* Four children a place: half the levels of a binary heap. */
-static inline void
-sift_down(uint64_t *heap, size_t n, size_t i)
+static inline uint64_t
+pair_key(const EmbTokenizer *tok, uint32_t slot, uint32_t place)
 {
-	uint64_t	moved = heap[i];
-
-	for (;;)
-	{
-		size_t		first = 4 * i + 1;
-		size_t		least = first;
-
-		if (first + 4 <= n)
-		{
-			size_t		a = heap[first + 1] < heap[first] ? first + 1 : first;
-			size_t		b = heap[first + 3] < heap[first + 2] ? first + 3 : first + 2;
-
-			least = heap[b] < heap[a] ? b : a;
-		}
-		else if (first >= n)
-			break;
-		else
-			for (size_t k = first + 1; k < n; k++)
-				least = heap[k] < heap[least] ? k : least;
-		if (moved <= heap[least])
-			break;
-		heap[i] = heap[least];
-		i = least;
-	}
-	heap[i] = moved;
-}
-
-static inline void
-push(uint64_t *heap, size_t *n, uint64_t key)
-{
-	size_t		i = (*n)++;
-
-	while (i > 0 && key < heap[(i - 1) / 4])
-	{
-		heap[i] = heap[(i - 1) / 4];
-		i = (i - 1) / 4;
-	}
-	heap[i] = key;
+	return slot == NO_SLOT ? UINT64_MAX : (uint64_t) tok->pairs[slot].rank << 32 | place;
 }
 
 static inline uint64_t
-heap_key(const EmbTokenizer *tok, uint32_t slot, uint32_t place)
+lesser(uint64_t a, uint64_t b)
 {
-	return (uint64_t) tok->pairs[slot].rank << 32 | place;
+	return b < a ? b : a;
 }
 
-/* Looks up what place makes with the next symbol, and offers it. */
+/* Sets a leaf of a tree over n leaves. */
 static inline void
-offer(const EmbTokenizer *tok, EmbTokSymbols *s, uint32_t place, size_t *n_heap)
+set_leaf(uint64_t *tree, size_t n, size_t leaf, uint64_t key)
 {
-	Symbol	   *symbol = &s->symbols[place];
+	size_t		i = n + leaf;
 
-	symbol->slot = symbol->next == END ? NO_SLOT : find_pair(tok, symbol->id, s->symbols[symbol->next].id);
-	if (symbol->slot != NO_SLOT)
-		push(s->heap, n_heap, heap_key(tok, symbol->slot, place));
+	tree[i] = key;
+	for (i /= 2; i > 0; i /= 2)
+	{
+		uint64_t	least = lesser(tree[2 * i], tree[2 * i + 1]);
+
+		if (tree[i] == least)
+			break;
+		tree[i] = least;
+	}
 }
 
-/* One symbol for each byte of word[from .. to); to > from. */
-static size_t
+/* One symbol for each byte of word[from .. to), and a leaf for what it makes with the next one. */
+static void
 link_symbols(const EmbTokenizer *tok, EmbTokSymbols *s, const uint8_t *word, uint32_t from, uint32_t to)
 {
 	Symbol	   *symbols = s->symbols;
-	size_t		n_heap = 0;
+	size_t		n = to - from;
 
 	symbols[from] = (Symbol) {(uint32_t) tok->bytes[word[from]], END, END, NO_SLOT};
 	for (uint32_t i = from + 1; i < to; i++)
 	{
-		uint32_t	slot;
-
 		symbols[i] = (Symbol) {(uint32_t) tok->bytes[word[i]], i - 1, END, NO_SLOT};
 		symbols[i - 1].next = i;
-		symbols[i - 1].slot = slot = find_pair(tok, symbols[i - 1].id, symbols[i].id);
-		if (slot != NO_SLOT)
-			s->heap[n_heap++] = heap_key(tok, slot, i - 1);
+		symbols[i - 1].slot = find_pair(tok, symbols[i - 1].id, symbols[i].id);
+		s->tree[n + i - 1 - from] = pair_key(tok, symbols[i - 1].slot, i - 1);
 	}
-	for (size_t i = (n_heap + 2) / 4; i-- > 0;)
-		sift_down(s->heap, n_heap, i);
-	return n_heap;
+	s->tree[2 * n - 1] = UINT64_MAX;
+	for (size_t i = n - 1; i > 0; i--)
+		s->tree[i] = lesser(s->tree[2 * i], s->tree[2 * i + 1]);
 }
 
-/*
- * Merges word[from .. to) until nothing merges; what remains is linked from from
- * on. Each merge takes one pair off the heap and adds two at most, and there are
- * fewer of them than bytes: 2 * (to - from) places are enough.
- */
+/* Looks up what place makes with the next symbol. */
+static inline void
+update_pair(const EmbTokenizer *tok, EmbTokSymbols *s, uint32_t from, size_t n, uint32_t place)
+{
+	Symbol	   *symbol = &s->symbols[place];
+
+	symbol->slot = symbol->next == END ? NO_SLOT : find_pair(tok, symbol->id, s->symbols[symbol->next].id);
+	set_leaf(s->tree, n, place - from, pair_key(tok, symbol->slot, place));
+}
+
+/* Merges word[from .. to) until nothing merges; what remains is linked from from on. */
 static bool
-merge_symbols(EmbTokEncoder *e, const uint8_t *word, uint32_t from, uint32_t to)
+merge_symbols(EmbTokEncoder *e, EmbTokSymbols *s, const uint8_t *word, uint32_t from, uint32_t to)
 {
 	const EmbTokenizer *tok = e->tok;
-	EmbTokSymbols *s = e->symbols;
 	Symbol	   *symbols = s->symbols;
-	size_t		n_heap = link_symbols(tok, s, word, from, to);
+	size_t		n = to - from;
 
-	while (n_heap > 0)
+	link_symbols(tok, s, word, from, to);
+	while (n > 1 && s->tree[1] != UINT64_MAX)
 	{
-		uint64_t	top = s->heap[0];
-		uint32_t	place = (uint32_t) top;
+		uint32_t	place = (uint32_t) s->tree[1];
 		Symbol	   *symbol = &symbols[place];
 		uint32_t	gone = symbol->next;
 
-		s->heap[0] = s->heap[--n_heap];
-		if (n_heap > 0)
-			sift_down(s->heap, n_heap, 0);
-		/* The pair may have been merged otherwise since. */
-		if (symbol->slot == NO_SLOT || heap_key(tok, symbol->slot, place) != top)
-			continue;
 		symbol->id = (uint32_t) tok->pairs[symbol->slot].id;
 		symbol->next = symbols[gone].next;
-		symbols[gone].slot = NO_SLOT;
 		if (symbol->next != END)
 			symbols[symbol->next].prev = place;
-		offer(tok, s, place, &n_heap);
+		set_leaf(s->tree, n, gone - from, UINT64_MAX);
+		update_pair(tok, s, from, n, place);
 		if (symbol->prev != END)
-			offer(tok, s, symbol->prev, &n_heap);
+			update_pair(tok, s, from, n, symbol->prev);
 	}
-	return !emb_tok_work(e, to - from < INT32_MAX / 2 ? (int32_t) (to - from) : INT32_MAX / 2);
+	return !emb_tok_work(e, n < INT32_MAX / 2 ? (int32_t) n : INT32_MAX / 2);
 }
 
 /* Gives the tokens linked from symbol 0 on that start before end. */
 static bool
-give_symbols(EmbTokEncoder *e, uint32_t end)
+give_symbols(EmbTokEncoder *e, const Symbol *symbols, uint32_t end)
 {
-	for (uint32_t i = 0; i != END && i < end; i = e->symbols->symbols[i].next)
-		if (!emb_tok_emit_id(e, (int32_t) e->symbols->symbols[i].id))
+	for (uint32_t i = 0; i != END && i < end; i = symbols[i].next)
+		if (!emb_tok_emit_id(e, (int32_t) symbols[i].id))
 			return false;
 	return true;
+}
+
+static bool
+give_medium(EmbTokEncoder *e, const uint8_t *word, uint32_t n)
+{
+	Symbol		symbols[MEDIUM_BYTES_MAX];
+	uint64_t	tree[2 * MEDIUM_BYTES_MAX];
+	EmbTokSymbols s = {MEDIUM_BYTES_MAX, symbols, tree};
+
+	return merge_symbols(e, &s, word, 0, n) && give_symbols(e, symbols, n);
 }
 
 bool
@@ -389,9 +365,11 @@ emb_tok_give_rest(EmbTokEncoder *e, const uint8_t *word, size_t n)
 		for (uint32_t i = 0; i < row.n; i++)
 			if (!emb_tok_emit_id(e, (int32_t) ids[i]))
 				return false;
-		return n <= 16 || !emb_tok_work(e, (int32_t) n);
+		return true;
 	}
-	return reserve_symbols(e, n) && merge_symbols(e, word, 0, (uint32_t) n) && give_symbols(e, (uint32_t) n);
+	if (n <= MEDIUM_BYTES_MAX)
+		return give_medium(e, word, (uint32_t) n);
+	return reserve_symbols(e, n) && merge_symbols(e, e->symbols, word, 0, (uint32_t) n) && give_symbols(e, e->symbols->symbols, (uint32_t) n);
 }
 
 bool
@@ -457,7 +435,7 @@ is_certain(EmbTokEncoder *e, uint32_t before, uint32_t border, uint32_t first, u
 
 		if (end < n && !may_go_on(e, end, n))
 			continue;
-		if (!merge_symbols(e, e->run, border, end))
+		if (!merge_symbols(e, e->symbols, e->run, border, end))
 			return CERTAIN_FAIL;
 		next = e->symbols->symbols[border].next;
 		if (next == END)
@@ -481,7 +459,7 @@ give_before(EmbTokEncoder *e, uint32_t border, uint32_t span)
 {
 	size_t		worth = (size_t) span * span;
 
-	if (!give_symbols(e, border))
+	if (!give_symbols(e, e->symbols->symbols, border))
 		return false;
 	e->n_word_bytes -= border;
 	memmove(e->run, e->run + border, e->n_word_bytes);
@@ -505,7 +483,7 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 	e->part_at = 2 * (size_t) e->n_word_bytes;
 	if (n < EMB_TOK_PART_BYTES / 2)
 		return true;
-	if (!reserve_symbols(e, n) || !merge_symbols(e, e->run, 0, (uint32_t) n))
+	if (!reserve_symbols(e, n) || !merge_symbols(e, e->symbols, e->run, 0, (uint32_t) n))
 		return false;
 	while (first < n && !may_go_on(e, first, (uint32_t) n))
 		first++;

@@ -131,7 +131,7 @@ typedef struct EmbTokWay
 	bool		unknown;		/* its last id is the unknown token */
 } EmbTokWay;
 
-/* BPE: symbols of a long word, linked, and a heap of the pairs that may merge; bpe.c. */
+/* BPE: symbols of a long word, linked, and what merges next; bpe.c. */
 typedef struct EmbTokSymbols EmbTokSymbols;
 
 /* Where bytelevel.c stands in the pattern: what the bytes in run are. */

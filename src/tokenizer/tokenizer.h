@@ -18,7 +18,7 @@
  * allocator may: encoding takes memory from it, and gives it back before it
  * returns, for a run of text without spaces where two ways to cut it stay open
  * for over a thousand bytes (Unigram; bounded by the ids asked for), or for a
- * word of over 64 bytes (BPE; a few MB at most, unless a run of white space is longer).
+ * word of over 256 bytes (BPE; a few MB at most, unless a run of white space is longer).
  * Texts are UTF-8 without U+0000; anything else is EMB_ERR_TEXT.
  */
 #ifndef EMB_TOKENIZER_TOKENIZER_H

@@ -5,8 +5,8 @@
     python3 test/tools/fuzz_tokenizer.py [-n 1000000] [-s SEED] build/core/bench/tokenizer tokenizer.json ...
 
 Strings of many scripts, of the vocabulary's own pieces, of what the normalizer
-replaces, with combining marks, joined emoji, controls, all white space, look-
-alikes of special tokens, and runs of one character. Prints the strings whose
+replaces, with combining marks, joined emoji, controls, all white space and line
+ends, contractions, look-alikes of special tokens, and runs of one character. Prints the strings whose
 ids differ and exits with 1 if there are any. Needs the package tokenizers.
 """
 import argparse
@@ -38,7 +38,16 @@ INDIC = list("\u0915\u0937\u0924\u0930\u094d\u094d\u093c\u0958\u0301\u200c\u200d
 JAMO = list("\u1100\u1112\u1161\u1175\u11a8\u11c2\uac00\uac01\ud7b0\ud7cb\u0301\u3131\uffa1")
 LOOKALIKES = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "<MASK>", "< mask>", "<mask",
               "mask>", "\uff1cs\uff1e", "\uff1cunk\uff1e", "\uff1c/s\uff1e", "\uff1cmask\uff1e", "<\u200bs>", "<unk><unk>",
-              "\u2581", "\u2581\u2581", "<0x0A>", "##a", "[mask]", "<<s>>"]
+              "\u2581", "\u2581\u2581", "<0x0A>", "##a", "[mask]", "<<s>>", "<|im_start|>", "<|endoftext|>", "|||IP_ADDRESS|||"]
+CONTRACTIONS = [q + c for q in "'\u2019" for c in ["s", "t", "re", "ve", "m", "ll", "d", "S", "RE", "vE", "\u017f", "r", "v", "l", "x", "s\u030c", ""]]
+LINES = [" ", " ", "\n", "\r\n", "\t", "\u00a0", "\n\n", "  ", "!\n", ".\r", "-", "1", "a", "\u3000", "\u2028"]
+
+
+def byte_alphabet():
+    """The characters that ByteLevel writes for bytes, and the bytes."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in printable]
+    return {**{chr(b): b for b in printable}, **{chr(256 + i): b for i, b in enumerate(others)}}
 
 
 class Strings:
@@ -59,7 +68,7 @@ class Strings:
     def part(self):
         r = self.r
         n = r.choice([1, 1, 2, 2, 3, 4, 6, 9])
-        kind = r.randrange(17)
+        kind = r.randrange(19)
         if kind == 0:
             return "".join(self.char() for _ in range(n))
         if kind == 1:
@@ -87,6 +96,10 @@ class Strings:
             return str(r.randint(0, 10 ** n))
         if kind == 12:
             return " " * r.choice([1, 1, 1, 2, 3])
+        if kind == 13:
+            return r.choice(["it", "", "12", " ", "\n", "\u4e2d", "!"]) + r.choice(CONTRACTIONS)
+        if kind == 14:
+            return "".join(r.choice(LINES) for _ in range(n))
         return r.choice(self.vocabulary).replace("\u2581", r.choice([" ", " ", "", "\u2581"]))
 
     def string(self):
@@ -115,7 +128,10 @@ def compare(program, path, n, seed):
     reference = Tokenizer.from_str(json.dumps(doc) if doc["model"].get("type") != "Unigram" else open(path, encoding="utf-8").read())
     reference.no_truncation()
     reference.no_padding()
-    strings = Strings(seed, pieces)
+    if doc["model"].get("type") == "BPE":
+        alphabet = byte_alphabet()
+        pieces = [bytes(alphabet[c] for c in p).decode(errors="ignore") for p in pieces if all(c in alphabet for c in p)]
+    strings = Strings(seed, [p for p in pieces if p])
     wrong = []
     for done in range(0, n, 20000):
         batch = [strings.string() for _ in range(min(20000, n - done))]
