@@ -517,6 +517,10 @@ word_end(const EmbTokEncoder *e, size_t pos, size_t end, EmbTokRun *kind, size_t
 			stop = look(e, ++at, &n);
 			if (stop == 0 || (stop & EMB_TOK_IS_SLOW) != 0)
 				return 0;
+			/* A token behind the white space may eat all of it. */
+			if (stop == EMB_TOK_IS_SPACE && !is_line_end(e->text[at]) &&
+				(e->tok->header->flags & (EMB_TOK_HAS_LSTRIP | EMB_TOK_NORMALIZED_LSTRIP)) != 0)
+				return 0;
 		}
 	if (at - pos > WORD_IN_PLACE_MAX)
 		return at;
