@@ -5,7 +5,7 @@
  * tokenizer.json where there is one (WordPiece, Unigram or BPE; its truncation and
  * padding are ignored: the caller's max_tokens rules), else vocab.txt with tokenizer_config.json
  * (do_lower_case, strip_accents, tokenize_chinese_chars) as
- * transformers' BertTokenizerFast reads them, else sentencepiece.bpe.model as
+ * transformers' BertTokenizerFast or MPNetTokenizerFast reads them, else sentencepiece.bpe.model as
  * transformers converts XLM-RoBERTa's, else vocab.json with merges.txt as it
  * converts RoBERTa's. A tokenizer of another kind is
  * EMB_ERR_UNSUPPORTED with the file, the key and the value that say so.

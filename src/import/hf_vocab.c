@@ -1,8 +1,8 @@
 /*
  * hf_vocab.c
  *		vocab.txt with tokenizer_config.json, special_tokens_map.json and
- *		added_tokens.json beside it, as transformers' BertTokenizerFast reads
- *		them where there is no tokenizer.json.
+ *		added_tokens.json beside it, as transformers' BertTokenizerFast and
+ *		MPNetTokenizerFast read them where there is no tokenizer.json.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -376,22 +376,28 @@ emb_tok_spec_check_class(const EmbTokSpec *spec, const char *const *classes, Emb
 					 "without a tokenizer.json", doc->file, EMB_TOK_SHOW(name), classes[0]);
 }
 
+/* is_mpnet: the special tokens are RoBERTa's. */
 static EmbStatus
-read_settings(EmbTokSpec *spec, EmbError *err)
+read_settings(EmbTokSpec *spec, bool *is_mpnet, EmbError *err)
 {
 	/* Tokenizers whose vocab.txt means something else must not pass for BERT's. */
 	static const char *const classes[] = {
 		"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
-		"ElectraTokenizer", "ElectraTokenizerFast", "MobileBertTokenizer", "MobileBertTokenizerFast", NULL
+		"ElectraTokenizer", "ElectraTokenizerFast", "MobileBertTokenizer", "MobileBertTokenizerFast",
+		"MPNetTokenizer", "MPNetTokenizerFast", NULL
 	};
 	const EmbJson *doc = &((EmbTokStorage *) spec->storage)->docs[DOC_CONFIG];
+	const char *name = "";
 	EmbStatus	status = emb_tok_spec_check_class(spec, classes, err);
 
+	*is_mpnet = false;
 	if (status != EMB_OK || doc->root == NULL)
 		return status;
-	if ((status = emb_json_get_bool(doc, doc->root, "do_lower_case", &spec->lowercase, err)) != EMB_OK ||
+	if ((status = emb_json_get_string(doc, doc->root, "tokenizer_class", &name, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "do_lower_case", &spec->lowercase, err)) != EMB_OK ||
 		(status = emb_json_get_bool(doc, doc->root, "tokenize_chinese_chars", &spec->handle_chinese_chars, err)) != EMB_OK)
 		return status;
+	*is_mpnet = strncmp(name, "MPNet", 5) == 0;
 	spec->strip_accents = spec->lowercase;
 	return emb_json_get_bool(doc, doc->root, "strip_accents", &spec->strip_accents, err);
 }
@@ -408,26 +414,38 @@ emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocat
 	return emb_json_load_optional(dir, ADDED_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_ADDED], err);
 }
 
-/* Pieces out of a vocab.txt, and the tokens of BERT. */
+/* Pieces out of a vocab.txt, and the tokens of BERT or MPNet. */
 static EmbStatus
-read_vocab(const char *file, const char *data, size_t size, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+read_vocab(const char *file, const char *data, size_t size, bool is_mpnet, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	static const EmbTokRole roles[EMB_TOK_N_ROLES] = {
-		{"unk_token", "[UNK]", true, false},
-		{"sep_token", "[SEP]", true, false},
-		{"pad_token", "[PAD]", false, false},
-		{"cls_token", "[CLS]", true, false},
-		{"mask_token", "[MASK]", false, false}
+	static const EmbTokRole roles[2][EMB_TOK_N_ROLES] = {
+		{
+			{"unk_token", "[UNK]", true, false},
+			{"sep_token", "[SEP]", true, false},
+			{"pad_token", "[PAD]", false, false},
+			{"cls_token", "[CLS]", true, false},
+			{"mask_token", "[MASK]", false, false}
+		},
+		{
+			{"unk_token", "[UNK]", true, false},
+			{"sep_token", "</s>", true, false},
+			{"pad_token", "<pad>", false, false},
+			{"cls_token", "<s>", true, false},
+			{"mask_token", "<mask>", false, true}
+		}
 	};
 	int32_t		ids[EMB_TOK_N_ROLES];
 	EmbStatus	status = read_pieces(file, data, size, mem, spec, err);
 
 	if (status == EMB_OK)
-		status = emb_tok_spec_add_companions(spec, file, roles, ids, mem, err);
+		status = emb_tok_spec_add_companions(spec, file, roles[is_mpnet], ids, mem, err);
 	if (status != EMB_OK)
 		return status;
 	spec->unk_id = ids[EMB_TOK_ROLE_UNK];
-	emb_tok_spec_bert_templates(spec, ids[EMB_TOK_ROLE_CLS], ids[EMB_TOK_ROLE_SEP]);
+	if (is_mpnet)
+		emb_tok_spec_roberta_templates(spec, ids[EMB_TOK_ROLE_CLS], ids[EMB_TOK_ROLE_SEP]);
+	else
+		emb_tok_spec_bert_templates(spec, ids[EMB_TOK_ROLE_CLS], ids[EMB_TOK_ROLE_SEP]);
 	return EMB_OK;
 }
 
@@ -438,7 +456,7 @@ emb_import_vocab_txt(const char *name, const char *data, size_t size, const EmbA
 	EmbStatus	status = emb_tok_spec_begin(spec, mem, err);
 
 	if (status == EMB_OK)
-		status = read_vocab(name, data, size, mem, spec, err);
+		status = read_vocab(name, data, size, false, mem, spec, err);
 	if (status != EMB_OK)
 		emb_tok_spec_free(spec, mem);
 	return status;
@@ -449,6 +467,7 @@ emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec,
 {
 	char	   *data = NULL;
 	size_t		size;
+	bool		is_mpnet = false;
 	EmbStatus	status;
 
 	memset(spec, 0, sizeof(EmbTokSpec));
@@ -459,8 +478,8 @@ emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec,
 		return status;
 	if ((status = emb_tok_spec_begin(spec, mem, err)) == EMB_OK &&
 		(status = emb_tok_spec_load_companions(spec, dir, mem, err)) == EMB_OK &&
-		(status = read_settings(spec, err)) == EMB_OK)
-		status = read_vocab(VOCAB_FILE, data, size, mem, spec, err);
+		(status = read_settings(spec, &is_mpnet, err)) == EMB_OK)
+		status = read_vocab(VOCAB_FILE, data, size, is_mpnet, mem, spec, err);
 	emb_release(mem, data);
 	if (status != EMB_OK)
 		emb_tok_spec_free(spec, mem);

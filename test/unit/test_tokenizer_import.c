@@ -564,6 +564,8 @@ static const VocabCase vocab_cases[] = {
 		"\"lstrip\": true}}, \"cls_token\": \"e\"}", "{\"cls_token\": \"A\"}", EMB_OK, "xay <new>", "[8, 1, 5, 1, 13, 3]"},
 	{"more special tokens", V, NULL, "{\"additional_special_tokens\": [\"<x>\", {\"content\": \"<y>\", \"single_word\": true}]}",
 		EMB_OK, "a<x> z<y> <y>", "[2, 5, 13, 1, 1, 1, 1, 14, 3]"},
+	{"MPNet", "<s>\n<pad>\n</s>\n[UNK]\na\n<mask>\n", "{\"tokenizer_class\": \"MPNetTokenizer\"}", NULL, EMB_OK, "A x  <mask>a", "[0, 4, 3, 5, 4, 2]"},
+	{"MPNet without its tokens", V, "{\"tokenizer_class\": \"MPNetTokenizerFast\"}", NULL, EMB_ERR_FORMAT, "no line \"</s>\"", NULL},
 	{"empty", "", NULL, NULL, EMB_ERR_FORMAT, "0 lines", NULL},
 	{"no [UNK]", "[CLS]\n[SEP]\na\n", NULL, NULL, EMB_ERR_FORMAT, "no line \"[UNK]\", the tokenizer's unk_token", NULL},
 	{"no [CLS]", "[UNK]\n[SEP]\na\n", NULL, NULL, EMB_ERR_FORMAT, "no line \"[CLS]\"", NULL},
