@@ -1,7 +1,6 @@
 /*
  * bytelevel.c
- *		Splitting by the patterns of byte-level BPE, and the loop that drives an
- *		encoder of that kind.
+ *		Splitting by the patterns of byte-level BPE.
  *
  * The patterns are regular expressions in the files. Here they are one machine:
  * a run of letters, of numbers, of white space, of other characters, with what
@@ -16,6 +15,7 @@
  * in it what lies behind the last of them.
  */
 #include "tokenizer/encode.h"
+#include "tokenizer/splitter.h"
 
 #include <string.h>
 
@@ -642,42 +642,5 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 EmbTokEvent
 emb_tok_run_bytelevel(EmbTokEncoder *e, int64_t limit)
 {
-	bool		has_normalized = e->tok->normalized.n_units > 0;
-
-	while (e->n_ids <= limit)
-	{
-		uint32_t	cp = 0;
-		EmbTokEvent event;
-		bool		ok = true;
-
-		if (e->done)
-			return EMB_TOK_END;
-		if (is_at_plain_text(e))
-		{
-			if (!read_fast(e, limit))
-				return EMB_TOK_FAIL;
-			if (e->n_ids > limit)
-				break;
-		}
-		event = has_normalized ? emb_tok_next_matched(e, &cp) : emb_tok_next_normalized(e, &cp);
-		switch (event)
-		{
-			case EMB_TOK_CHAR:
-				ok = take_char(e, cp);
-				break;
-			case EMB_TOK_TOKEN:
-				ok = end_segment(e) && emb_tok_emit_id(e, e->token_id);
-				break;
-			case EMB_TOK_END:
-				ok = end_segment(e);
-				e->done = true;
-				break;
-			case EMB_TOK_MORE:
-			case EMB_TOK_FAIL:
-				return event;
-		}
-		if (!ok)
-			return EMB_TOK_FAIL;
-	}
-	return e->done ? EMB_TOK_END : EMB_TOK_CHAR;
+	return emb_tok_run_splitter(e, limit, is_at_plain_text, read_fast, take_char, end_segment);
 }

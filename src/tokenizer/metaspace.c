@@ -1,11 +1,11 @@
 /*
  * metaspace.c
- *		Metaspace, alone or behind WhitespaceSplit, and the loop that drives an
- *		encoder of SentencePiece's kind. U+0020 becomes the meta character
- *		(U+2581); each one starts a word, and so does a segment, which gets one
- *		in front.
+ *		Metaspace, alone or behind WhitespaceSplit. U+0020 becomes the meta
+ *		character (U+2581); each one starts a word, and so does a segment, which
+ *		gets one in front.
  */
 #include "tokenizer/encode.h"
+#include "tokenizer/splitter.h"
 
 /* Room for a character is always kept. */
 #define WORD_BYTES_MAX	(EMB_TOK_OPEN_BYTES - EMB_UTF8_MAX_BYTES)
@@ -112,42 +112,5 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 EmbTokEvent
 emb_tok_run_metaspace(EmbTokEncoder *e, int64_t limit)
 {
-	bool		has_normalized = e->tok->normalized.n_units > 0;
-
-	while (e->n_ids <= limit)
-	{
-		uint32_t	cp = 0;
-		EmbTokEvent event;
-		bool		ok = true;
-
-		if (e->done)
-			return EMB_TOK_END;
-		if (is_at_plain_text(e))
-		{
-			if (!read_fast(e, limit))
-				return EMB_TOK_FAIL;
-			if (e->n_ids > limit)
-				break;
-		}
-		event = has_normalized ? emb_tok_next_matched(e, &cp) : emb_tok_next_normalized(e, &cp);
-		switch (event)
-		{
-			case EMB_TOK_CHAR:
-				ok = take_char(e, cp);
-				break;
-			case EMB_TOK_TOKEN:
-				ok = end_segment(e) && emb_tok_emit_id(e, e->token_id);
-				break;
-			case EMB_TOK_END:
-				ok = end_segment(e);
-				e->done = true;
-				break;
-			case EMB_TOK_MORE:
-			case EMB_TOK_FAIL:
-				return event;
-		}
-		if (!ok)
-			return EMB_TOK_FAIL;
-	}
-	return e->done ? EMB_TOK_END : EMB_TOK_CHAR;
+	return emb_tok_run_splitter(e, limit, is_at_plain_text, read_fast, take_char, end_segment);
 }

@@ -1,9 +1,10 @@
 /*
  * pretokenize.c
- *		BertPreTokenizer and the loop that drives an encoder: words end at
- *		spaces, at added tokens, and around each punctuation character.
+ *		BertPreTokenizer and where an encoder starts: words end at spaces, at
+ *		added tokens, and around each punctuation character.
  */
 #include "tokenizer/encode.h"
+#include "tokenizer/splitter.h"
 
 #include <string.h>
 
@@ -173,46 +174,13 @@ take_char(EmbTokEncoder *e, uint32_t cp)
 EmbTokEvent
 emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit)
 {
-	bool		has_normalized = e->tok->normalized.n_units > 0;
-
-	if (e->tok->header->model == EMB_TOK_UNIGRAM)
-		return emb_tok_run_metaspace(e, limit);
-	if (e->tok->header->model == EMB_TOK_BPE)
-		return emb_tok_run_bytelevel(e, limit);
-	while (e->n_ids <= limit)
+	switch (e->tok->header->model)
 	{
-		uint32_t	cp = 0;
-		EmbTokEvent event;
-		bool		ok = true;
-
-		if (e->done)
-			return EMB_TOK_END;
-		if (is_at_plain_text(e))
-		{
-			if (!read_fast(e, limit))
-				return EMB_TOK_FAIL;
-			if (e->n_ids > limit)
-				break;
-		}
-		event = has_normalized ? emb_tok_next_matched(e, &cp) : emb_tok_next_normalized(e, &cp);
-		switch (event)
-		{
-			case EMB_TOK_CHAR:
-				ok = take_char(e, cp);
-				break;
-			case EMB_TOK_TOKEN:
-				ok = end_word(e) && emb_tok_emit_id(e, e->token_id);
-				break;
-			case EMB_TOK_END:
-				ok = end_word(e);
-				e->done = true;
-				break;
-			case EMB_TOK_MORE:
-			case EMB_TOK_FAIL:
-				return event;
-		}
-		if (!ok)
-			return EMB_TOK_FAIL;
+		case EMB_TOK_UNIGRAM:
+			return emb_tok_run_metaspace(e, limit);
+		case EMB_TOK_BPE:
+			return emb_tok_run_bytelevel(e, limit);
+		default:
+			return emb_tok_run_splitter(e, limit, is_at_plain_text, read_fast, take_char, end_word);
 	}
-	return e->done ? EMB_TOK_END : EMB_TOK_CHAR;
 }

@@ -1,0 +1,62 @@
+/*
+ * splitter.h
+ *		The loop that drives an encoder: characters and added tokens to words. Each
+ *		kind of splitting compiles it with its own functions: called through a table
+ *		of pointers it took up to a tenth longer.
+ */
+#ifndef EMB_TOKENIZER_SPLITTER_H
+#define EMB_TOKENIZER_SPLITTER_H
+
+#include "tokenizer/encode.h"
+
+/*
+ * read_fast is called where is_at_plain_text; it may take any part of the raw
+ * text that stands for itself, or nothing. end_segment: an added token or the end
+ * of the text follows. All but the first give false where e->status is set.
+ */
+static inline __attribute__((always_inline)) EmbTokEvent
+emb_tok_run_splitter(EmbTokEncoder *e, int64_t limit, bool (*is_at_plain_text) (const EmbTokEncoder *e),
+					 bool (*read_fast) (EmbTokEncoder *e, int64_t limit),
+					 bool (*take_char) (EmbTokEncoder *e, uint32_t cp), bool (*end_segment) (EmbTokEncoder *e))
+{
+	bool		has_normalized = e->tok->normalized.n_units > 0;
+
+	while (e->n_ids <= limit)
+	{
+		uint32_t	cp = 0;
+		EmbTokEvent event;
+		bool		ok = true;
+
+		if (e->done)
+			return EMB_TOK_END;
+		if (is_at_plain_text(e))
+		{
+			if (!read_fast(e, limit))
+				return EMB_TOK_FAIL;
+			if (e->n_ids > limit)
+				break;
+		}
+		event = has_normalized ? emb_tok_next_matched(e, &cp) : emb_tok_next_normalized(e, &cp);
+		switch (event)
+		{
+			case EMB_TOK_CHAR:
+				ok = take_char(e, cp);
+				break;
+			case EMB_TOK_TOKEN:
+				ok = end_segment(e) && emb_tok_emit_id(e, e->token_id);
+				break;
+			case EMB_TOK_END:
+				ok = end_segment(e);
+				e->done = true;
+				break;
+			case EMB_TOK_MORE:
+			case EMB_TOK_FAIL:
+				return event;
+		}
+		if (!ok)
+			return EMB_TOK_FAIL;
+	}
+	return e->done ? EMB_TOK_END : EMB_TOK_CHAR;
+}
+
+#endif
