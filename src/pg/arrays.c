@@ -35,11 +35,11 @@ embed_elements(EmbedSite *site, const EmbedModelRef *ref, AnyArrayType *input, i
 	array_iter	iter;
 
 	embed_batch_init(&batch, CurrentMemoryContext, sink);
-	array_iter_setup(&iter, input);
+	embed_text_iter_setup(&iter, input);
 	for (int32 i = 0; i < n; i++)
 	{
 		bool		isnull;
-		Datum		value = array_iter_next(&iter, &isnull, i, -1, false, TYPALIGN_INT);
+		Datum		value = embed_text_iter_next(&iter, &isnull, i);
 		EmbEncoded	encoded;
 
 		CHECK_FOR_INTERRUPTS();
@@ -58,9 +58,9 @@ null_elements(AnyArrayType *input, int32 n)
 	bool	   *nulls = palloc(n * sizeof(bool));
 	array_iter	iter;
 
-	array_iter_setup(&iter, input);
+	embed_text_iter_setup(&iter, input);
 	for (int32 i = 0; i < n; i++)
-		(void) array_iter_next(&iter, &nulls[i], i, -1, false, TYPALIGN_INT);
+		(void) embed_text_iter_next(&iter, &nulls[i], i);
 	return nulls;
 }
 

@@ -43,6 +43,15 @@
 #define embed_estimate_array_length(root, node) estimate_array_length(node)
 #endif
 
+/* Iterators through an array learn the type of its elements at the start since 19, before at each step. */
+#if PG_VERSION_NUM >= 190000
+#define embed_text_iter_setup(iter, array) array_iter_setup(iter, array, -1, false, TYPALIGN_INT)
+#define embed_text_iter_next(iter, isnull, i) array_iter_next(iter, isnull, i)
+#else
+#define embed_text_iter_setup(iter, array) array_iter_setup(iter, array)
+#define embed_text_iter_next(iter, isnull, i) array_iter_next(iter, isnull, i, -1, false, TYPALIGN_INT)
+#endif
+
 /*
  * What the server must find by name: we build with hidden visibility, and
  * servers before 16 neither mark the magic block and the finfo records nor

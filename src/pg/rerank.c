@@ -90,9 +90,9 @@ read_documents(AnyArrayType *input, Documents *docs)
 	docs->values = MemoryContextAllocHuge(CurrentMemoryContext, docs->n * sizeof(Datum));
 	docs->nulls = MemoryContextAllocHuge(CurrentMemoryContext, docs->n * sizeof(bool));
 	docs->logits = MemoryContextAllocHuge(CurrentMemoryContext, docs->n * sizeof(float));
-	array_iter_setup(&iter, input);
+	embed_text_iter_setup(&iter, input);
 	for (int32 i = 0; i < docs->n; i++)
-		docs->values[i] = array_iter_next(&iter, &docs->nulls[i], i, -1, false, TYPALIGN_INT);
+		docs->values[i] = embed_text_iter_next(&iter, &docs->nulls[i], i);
 }
 
 /* From the logits of those that are there, in order, to one a document. */

@@ -51,22 +51,25 @@ embed_matrix_check_size(int64 n_rows, int32 dim)
 				 errhint("embed_rows() gives one row for each text.")));
 }
 
-/* ndim and bounds must be set: the bitmap lies behind them. */
+/*
+ * ndim and bounds must be set: the bitmap follows them. The counts are unsigned,
+ * so that compilers see that the bitmap's size cannot be negative.
+ */
 static void
-set_null_bitmap(ArrayType *a, int32 n_rows, int32 dim, const bool *null_rows)
+set_null_bitmap(ArrayType *a, uint32 n_rows, uint32 dim, const bool *null_rows)
 {
-	bits8	   *bitmap = ARR_NULLBITMAP(a);
-	int64		bit = 0;
+	uint8	   *bitmap = ARR_NULLBITMAP(a);
+	uint64		bit = 0;
 
-	memset(bitmap, 0, ((int64) n_rows * dim + 7) / 8);
-	for (int32 row = 0; row < n_rows; row++)
+	memset(bitmap, 0, ((uint64) n_rows * dim + 7) / 8);
+	for (uint32 row = 0; row < n_rows; row++)
 	{
 		if (null_rows[row])
 		{
 			bit += dim;
 			continue;
 		}
-		for (int32 i = 0; i < dim; i++, bit++)
+		for (uint32 i = 0; i < dim; i++, bit++)
 			bitmap[bit / 8] |= 1 << (bit % 8);
 	}
 }

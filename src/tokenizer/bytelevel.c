@@ -248,6 +248,23 @@ end_quoted(EmbTokEncoder *e)
 	return pattern_of(e)->any_before || end_word_at(e, e->run_held);
 }
 
+/* Whether cp goes on with a run of other characters; run_kind then says what the run has become. */
+static bool
+others_go_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind)
+{
+	const Pattern *p = pattern_of(e);
+
+	if (kind == EMB_TOK_IS_LETTER && p->any_before && e->run_kind != EMB_TOK_RUN_OTHERS)
+		e->run_kind = EMB_TOK_RUN_LETTERS;
+	else if (kind == EMB_TOK_IS_OTHER)
+		e->run_kind = EMB_TOK_RUN_OTHERS;
+	else if (p->line_ends && is_line_end(cp))
+		e->run_kind = EMB_TOK_RUN_LINE_ENDS;
+	else
+		return false;
+	return true;
+}
+
 /* Whether cp goes on with the run; it is then taken. False and run_kind NONE: the word ended before it. */
 static bool
 goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
@@ -279,18 +296,11 @@ goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 				*ok = push_char(e, cp);
 				return true;
 			}
-			/* FALLTHROUGH */
+			more = others_go_on(e, cp, kind);
+			break;
 		case EMB_TOK_RUN_OTHER:
-			more = kind == EMB_TOK_IS_LETTER && p->any_before;
-			if (more)
-				e->run_kind = EMB_TOK_RUN_LETTERS;
-			/* FALLTHROUGH */
 		case EMB_TOK_RUN_OTHERS:
-			if (kind == EMB_TOK_IS_OTHER)
-				e->run_kind = EMB_TOK_RUN_OTHERS;
-			else if (is_line_end(cp) && p->line_ends)
-				e->run_kind = EMB_TOK_RUN_LINE_ENDS;
-			more |= kind == EMB_TOK_IS_OTHER || e->run_kind == EMB_TOK_RUN_LINE_ENDS;
+			more = others_go_on(e, cp, kind);
 			break;
 		case EMB_TOK_RUN_LINE_ENDS:
 			more = is_line_end(cp);
