@@ -64,7 +64,13 @@ CREATE TABLE functions_docs (body text, embedding float4[] GENERATED ALWAYS AS (
 CREATE INDEX ON functions_docs (embed(body, 'tiny-mean-36'));
 INSERT INTO functions_docs VALUES ('a'), (NULL);
 SELECT body, embedding = embed(body) AS generated FROM functions_docs ORDER BY body;
-CREATE INDEX ON functions_docs (embed(body));
+-- 19 has a cursor line for this error, older servers have none
+DO $$
+BEGIN
+	CREATE INDEX ON functions_docs (embed(body));
+EXCEPTION WHEN invalid_object_definition THEN
+	RAISE NOTICE '%: %', SQLSTATE, SQLERRM;
+END $$;
 DROP TABLE functions_docs;
 
 -- parallel workers
