@@ -201,150 +201,150 @@ REVOKE ALL ON FUNCTION embed_set_default(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
 
 -- For the planner: what calls cost, how many rows they give.
-CREATE FUNCTION embed_support(request pg_catalog.internal) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.support(request pg_catalog.internal) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION embed_support(pg_catalog.internal)
-IS 'planner support of embed, embed_query and embed_rows';
+COMMENT ON FUNCTION _embed.support(pg_catalog.internal)
+IS 'planner support of functions of texts';
 
-CREATE FUNCTION embed_rerank_support(request pg_catalog.internal) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.rerank_support(request pg_catalog.internal) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_rerank_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION embed_rerank_support(pg_catalog.internal)
+COMMENT ON FUNCTION _embed.rerank_support(pg_catalog.internal)
 IS 'planner support of functions of a query and documents';
 
-CREATE FUNCTION embed_maxsim_support(request pg_catalog.internal) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.maxsim_support(request pg_catalog.internal) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_maxsim_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
-COMMENT ON FUNCTION embed_maxsim_support(pg_catalog.internal)
+COMMENT ON FUNCTION _embed.maxsim_support(pg_catalog.internal)
 IS 'planner support of maxsim';
 
 -- Embedding functions. With a model argument they are immutable: a name stands
 -- for one content for ever. Without one they follow embed.model and the default.
 
 CREATE FUNCTION embed(input pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text)
 IS 'vector of a text, by the default model';
 
 CREATE FUNCTION embed(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text, pg_catalog.text)
 IS 'vector of a text';
 
 CREATE FUNCTION embed(input pg_catalog.text, model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text, pg_catalog.text, pg_catalog.int4)
 IS 'vector of a text; cut to so many dimensions and normalized again';
 
 CREATE FUNCTION embed_query(input pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text)
 IS 'vector of a query, with the query prompt of the model, by the default model';
 
 CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text)
 IS 'vector of a query, with the query prompt of the model';
 
 CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text, pg_catalog.int4)
 IS 'vector of a query, with the query prompt of the model; cut to so many dimensions and normalized again';
 
 CREATE FUNCTION embed(input pg_catalog.text[]) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text[])
 IS 'vectors of texts, computed together: one row each, by the default model';
 
 CREATE FUNCTION embed(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text)
 IS 'vectors of texts, computed together: one row each';
 
 CREATE FUNCTION embed(input pg_catalog.text[], model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
 IS 'vectors of texts, computed together: one row each; cut to so many dimensions and normalized again';
 
 CREATE FUNCTION embed_rows(input pg_catalog.text[]) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
-AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[])
 IS 'vectors of texts, computed together, as rows, by the default model';
 
 CREATE FUNCTION embed_rows(input pg_catalog.text[], model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
-AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[], pg_catalog.text)
 IS 'vectors of texts, computed together, as rows';
 
 CREATE FUNCTION embed_rows(input pg_catalog.text[], model pg_catalog.text, dimensions pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
-AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
 IS 'vectors of texts, computed together, as rows; cut to so many dimensions and normalized again';
 
 -- Rerankers. Volatility as above; the setting here is embed.reranker.
 
 CREATE FUNCTION rerank(query pg_catalog.text, doc pg_catalog.text) RETURNS pg_catalog.float4
-AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_rerank_support;
+AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text)
 IS 'score of a document for a query, 0 to 1, by the default reranker';
 
 CREATE FUNCTION rerank(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4
-AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_rerank_support;
+AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text, pg_catalog.text)
 IS 'score of a document for a query, 0 to 1';
 
 CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[]) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_rerank_support;
+AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[])
 IS 'scores of documents for a query, computed together, in their order, by the default reranker';
 
 CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_rerank_support;
+AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[], pg_catalog.text)
 IS 'scores of documents for a query, computed together, in their order';
 
 CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)
-AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT embed_rerank_support;
+AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4)
 IS 'the k best documents for a query, best first, with their place in the array, by the default reranker';
 
 CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4, model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)
-AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT embed_rerank_support;
+AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.text)
 IS 'the k best documents for a query, best first, with their place in the array';
 
 -- Models that give something for every token, as BGE-M3 does.
 
 CREATE FUNCTION embed_sparse(input pg_catalog.text) RETURNS pg_catalog.text
-AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_sparse(pg_catalog.text)
 IS 'weights of a text''s tokens, in the form of pgvector''s sparsevec, by the default model';
 
 CREATE FUNCTION embed_sparse(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.text
-AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_sparse(pg_catalog.text, pg_catalog.text)
 IS 'weights of a text''s tokens, in the form of pgvector''s sparsevec';
 
 CREATE FUNCTION embed_multi(input pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_multi(pg_catalog.text)
 IS 'vectors of a text''s tokens, one row each, for maxsim(), by the default model';
 
 CREATE FUNCTION embed_multi(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
-AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_multi(pg_catalog.text, pg_catalog.text)
 IS 'vectors of a text''s tokens, one row each, for maxsim()';
 
 CREATE FUNCTION embed_all(input pg_catalog.text, OUT dense pg_catalog.float4[], OUT sparse pg_catalog.text, OUT multi pg_catalog.float4[])
-AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_all(pg_catalog.text)
 IS 'what embed(), embed_sparse() and embed_multi() give, in one pass, by the default model';
 
 CREATE FUNCTION embed_all(input pg_catalog.text, model pg_catalog.text, OUT dense pg_catalog.float4[], OUT sparse pg_catalog.text, OUT multi pg_catalog.float4[])
-AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT embed_support;
+AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_all(pg_catalog.text, pg_catalog.text)
 IS 'what embed(), embed_sparse() and embed_multi() give, in one pass';
 
 CREATE FUNCTION maxsim(query pg_catalog.float4[], doc pg_catalog.float4[]) RETURNS pg_catalog.float4
-AS 'MODULE_PATHNAME', 'embed_maxsim' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 500 SUPPORT embed_maxsim_support;
+AS 'MODULE_PATHNAME', 'embed_maxsim' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 500 SUPPORT _embed.maxsim_support;
 COMMENT ON FUNCTION maxsim(pg_catalog.float4[], pg_catalog.float4[])
 IS 'late interaction of two results of embed_multi(): the mean over the query''s vectors of the best dot product with one of the document''s';
 
@@ -406,26 +406,26 @@ IS 'row trigger: embed_trigger(vector column, text column [, model or alias])';
 -- Aggregates. Their states hold pointers, so there is nothing to combine or
 -- send; the final functions leave the group's value as it is.
 
-CREATE FUNCTION embed_agg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.agg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_agg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION embed_agg_accum(pg_catalog.internal, pg_catalog.text)
+COMMENT ON FUNCTION _embed.agg_accum(pg_catalog.internal, pg_catalog.text)
 IS 'transition function of embed_agg';
 
-CREATE FUNCTION embed_agg_accum(state pg_catalog.internal, input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.agg_accum(state pg_catalog.internal, input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_agg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION embed_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
+COMMENT ON FUNCTION _embed.agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
 IS 'transition function of embed_agg';
 
-CREATE FUNCTION embed_agg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
+CREATE FUNCTION _embed.agg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_agg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION embed_agg_final(pg_catalog.internal)
+COMMENT ON FUNCTION _embed.agg_final(pg_catalog.internal)
 IS 'final function of embed_agg';
 
 CREATE AGGREGATE embed_agg(input pg_catalog.text) (
-	SFUNC = embed_agg_accum,
+	SFUNC = _embed.agg_accum,
 	STYPE = pg_catalog.internal,
 	SSPACE = 8192,
-	FINALFUNC = embed_agg_final,
+	FINALFUNC = _embed.agg_final,
 	FINALFUNC_MODIFY = READ_ONLY,
 	PARALLEL = SAFE
 );
@@ -433,36 +433,36 @@ COMMENT ON AGGREGATE embed_agg(pg_catalog.text)
 IS 'vectors of the texts of a group, in input order, by the default model';
 
 CREATE AGGREGATE embed_agg(input pg_catalog.text, model pg_catalog.text) (
-	SFUNC = embed_agg_accum,
+	SFUNC = _embed.agg_accum,
 	STYPE = pg_catalog.internal,
 	SSPACE = 8192,
-	FINALFUNC = embed_agg_final,
+	FINALFUNC = _embed.agg_final,
 	FINALFUNC_MODIFY = READ_ONLY,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE embed_agg(pg_catalog.text, pg_catalog.text)
 IS 'vectors of the texts of a group, in input order';
 
-CREATE FUNCTION embed_avg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.avg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_avg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION embed_avg_accum(pg_catalog.internal, pg_catalog.text)
+COMMENT ON FUNCTION _embed.avg_accum(pg_catalog.internal, pg_catalog.text)
 IS 'transition function of embed_avg';
 
-CREATE FUNCTION embed_avg_accum(state pg_catalog.internal, input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.avg_accum(state pg_catalog.internal, input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_avg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION embed_avg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
+COMMENT ON FUNCTION _embed.avg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
 IS 'transition function of embed_avg';
 
-CREATE FUNCTION embed_avg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
+CREATE FUNCTION _embed.avg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_avg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION embed_avg_final(pg_catalog.internal)
+COMMENT ON FUNCTION _embed.avg_final(pg_catalog.internal)
 IS 'final function of embed_avg';
 
 CREATE AGGREGATE embed_avg(input pg_catalog.text) (
-	SFUNC = embed_avg_accum,
+	SFUNC = _embed.avg_accum,
 	STYPE = pg_catalog.internal,
 	SSPACE = 8192,
-	FINALFUNC = embed_avg_final,
+	FINALFUNC = _embed.avg_final,
 	FINALFUNC_MODIFY = READ_ONLY,
 	PARALLEL = SAFE
 );
@@ -470,36 +470,36 @@ COMMENT ON AGGREGATE embed_avg(pg_catalog.text)
 IS 'normalized mean of the vectors of the texts of a group, by the default model';
 
 CREATE AGGREGATE embed_avg(input pg_catalog.text, model pg_catalog.text) (
-	SFUNC = embed_avg_accum,
+	SFUNC = _embed.avg_accum,
 	STYPE = pg_catalog.internal,
 	SSPACE = 8192,
-	FINALFUNC = embed_avg_final,
+	FINALFUNC = _embed.avg_final,
 	FINALFUNC_MODIFY = READ_ONLY,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE embed_avg(pg_catalog.text, pg_catalog.text)
 IS 'normalized mean of the vectors of the texts of a group';
 
-CREATE FUNCTION rerank_agg_accum(state pg_catalog.internal, query pg_catalog.text, doc pg_catalog.text) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.rerank_agg_accum(state pg_catalog.internal, query pg_catalog.text, doc pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_rerank_agg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION rerank_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
+COMMENT ON FUNCTION _embed.rerank_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
 IS 'transition function of rerank_agg';
 
-CREATE FUNCTION rerank_agg_accum(state pg_catalog.internal, query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
+CREATE FUNCTION _embed.rerank_agg_accum(state pg_catalog.internal, query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_rerank_agg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION rerank_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text, pg_catalog.text)
+COMMENT ON FUNCTION _embed.rerank_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text, pg_catalog.text)
 IS 'transition function of rerank_agg';
 
-CREATE FUNCTION rerank_agg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
+CREATE FUNCTION _embed.rerank_agg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_rerank_agg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
-COMMENT ON FUNCTION rerank_agg_final(pg_catalog.internal)
+COMMENT ON FUNCTION _embed.rerank_agg_final(pg_catalog.internal)
 IS 'final function of rerank_agg';
 
 CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text) (
-	SFUNC = rerank_agg_accum,
+	SFUNC = _embed.rerank_agg_accum,
 	STYPE = pg_catalog.internal,
 	SSPACE = 8192,
-	FINALFUNC = rerank_agg_final,
+	FINALFUNC = _embed.rerank_agg_final,
 	FINALFUNC_MODIFY = READ_ONLY,
 	PARALLEL = SAFE
 );
@@ -507,10 +507,10 @@ COMMENT ON AGGREGATE rerank_agg(pg_catalog.text, pg_catalog.text)
 IS 'scores of the documents of a group for one query, in input order, by the default reranker';
 
 CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) (
-	SFUNC = rerank_agg_accum,
+	SFUNC = _embed.rerank_agg_accum,
 	STYPE = pg_catalog.internal,
 	SSPACE = 8192,
-	FINALFUNC = rerank_agg_final,
+	FINALFUNC = _embed.rerank_agg_final,
 	FINALFUNC_MODIFY = READ_ONLY,
 	PARALLEL = SAFE
 );
