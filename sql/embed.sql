@@ -264,6 +264,23 @@ AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE CO
 COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
 IS 'vectors of texts, computed together: one row each; cut to so many dimensions and normalized again';
 
+-- embed_many takes arrays only, so that a parameter without a type, as clients send it, is an array.
+
+CREATE FUNCTION embed_many(input pg_catalog.text[]) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_many(pg_catalog.text[])
+IS 'vectors of texts, computed together: one row each, by the default model';
+
+CREATE FUNCTION embed_many(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_many(pg_catalog.text[], pg_catalog.text)
+IS 'vectors of texts, computed together: one row each';
+
+CREATE FUNCTION embed_many(input pg_catalog.text[], model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_many(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
+IS 'vectors of texts, computed together: one row each; cut to so many dimensions and normalized again';
+
 CREATE FUNCTION embed_rows(input pg_catalog.text[]) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
 AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[])
@@ -299,6 +316,18 @@ IS 'scores of documents for a query, computed together, in their order, by the d
 CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[], pg_catalog.text)
+IS 'scores of documents for a query, computed together, in their order';
+
+-- As embed_many: arrays only.
+
+CREATE FUNCTION rerank_many(query pg_catalog.text, docs pg_catalog.text[]) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank_many(pg_catalog.text, pg_catalog.text[])
+IS 'scores of documents for a query, computed together, in their order, by the default reranker';
+
+CREATE FUNCTION rerank_many(query pg_catalog.text, docs pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank_many(pg_catalog.text, pg_catalog.text[], pg_catalog.text)
 IS 'scores of documents for a query, computed together, in their order';
 
 CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)

@@ -1,8 +1,11 @@
 /*
  * arrays.c
- *		Arrays of texts: embed(text[]) and embed_rows(text[]).
+ *		Arrays of texts: embed(text[]), embed_many(text[]) and embed_rows(text[]).
  *
- * Both feed the texts into packed batches. Beside the input and the result
+ * embed_many is embed under a name that no other function has: there a
+ * parameter without a type, as clients send it, becomes an array.
+ *
+ * All feed the texts into packed batches. Beside the input and the result
  * they hold one batch, however long the array is.
  */
 #include "pg/glue.h"
@@ -100,7 +103,7 @@ matrix_done(void *ctx, const float *vectors, int32 n)
 	pfree(matrix->vectors);
 }
 
-/* embed(input text[] [, model text [, dimensions int]]) returns float4[][] */
+/* embed, embed_many (input text[] [, model text [, dimensions int]]) return float4[][] */
 Datum
 embed_array(PG_FUNCTION_ARGS)
 {

@@ -1,6 +1,6 @@
 /*
  * rerank.c
- *		rerank(), rerank_top() and the aggregate rerank_agg: scores of pairs of a
+ *		rerank(), rerank_many(), rerank_top() and the aggregate rerank_agg: scores of pairs of a
  *		query and a document.
  *
  * As with vectors, pairs go into packed batches, and beside the input and the
@@ -168,7 +168,7 @@ score_array(const float *scores, const bool *nulls, int32 n)
 	return result;
 }
 
-/* rerank(query text, docs text[] [, model text]) returns float4[] */
+/* rerank, rerank_many (query text, docs text[] [, model text]) return float4[] */
 Datum
 embed_rerank_array(PG_FUNCTION_ARGS)
 {
