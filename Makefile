@@ -23,7 +23,9 @@ EXTRA_CLEAN = build results
 PG_CPPFLAGS = -Isrc -D_GNU_SOURCE
 # hidden: two libraries in one backend must not see each other's symbols
 # -Wno-unused-parameter: the server's own headers
-PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-declaration-after-statement -fvisibility=hidden
+# WERROR=1 turns warnings into errors, as scripts/test does
+PG_CFLAGS = -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wno-declaration-after-statement -fvisibility=hidden \
+	$(if $(filter-out 0,$(WERROR)),-Werror)
 SHLIB_LINK = -ljansson -lcrypto -lm
 
 # clang would compile the kernels again with other flags, and other bits
