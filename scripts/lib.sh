@@ -148,8 +148,8 @@ end_jobs()
 	done
 }
 
-# Processes that left their job's group, as servers do: their program lies in DIR,
-# or they run a server in it, or the script that works in DIR started them.
+# Processes that left their job's group, as servers do: their program lies in DIR, or they run a
+# server in it, or DIR is the root of their file system, or the script that works in DIR started them.
 strays_of()
 (
 	dir=$1
@@ -157,6 +157,7 @@ strays_of()
 	unset EMBED_RUN_DIR
 	{
 		find /proc/[0-9]*/exe -maxdepth 0 -lname "$dir/*"
+		find /proc/[0-9]*/root -maxdepth 0 -lname "$dir"
 		find /proc/[0-9]*/cwd -maxdepth 0 -lname "$dir/*" |
 			while IFS= read -r process
 			do

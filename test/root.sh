@@ -73,15 +73,17 @@ mount_root()
 	mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
 }
 
+# Everything mounted there goes, what a test mounted as well.
 unmount_root()
 {
-	local mounted
+	local mounted root
 
-	for mounted in dev/shm proc
+	root=$(cd "$1" 2>/dev/null && pwd -P) || return 0
+	for mounted in $(awk -v root="$root/" 'index($2, root) == 1 { print $2 }' /proc/mounts | sort -r)
 	do
-		! mountpoint -q "$1/$mounted" || umount "$1/$mounted" || umount -l "$1/$mounted"
+		umount "$mounted" 2>/dev/null || umount -l "$mounted"
 	done
-	! mountpoint -q "$1/proc"
+	! mountpoint -q "$root/proc"
 }
 
 clone_into()
