@@ -76,11 +76,17 @@ typedef struct EmbSink
 
 	/* What the user should know of what was chosen for him; UTF-8. May be NULL. */
 	void		(*note) (void *ctx, const char *message, const char *hint);
+
+	/*
+	 * The exact size of the image, told once before any weight is read. May be
+	 * NULL. A status other than EMB_OK ends the import with it: no room.
+	 */
+	EmbStatus	(*begin) (void *ctx, int64_t size_bytes, EmbError *err);
 } EmbSink;
 
 /*
- * Reads the model directory at path and writes its image to sink, which sees
- * nothing before the whole image is made. Memory: the fp32 image, for int8 that
+ * Reads the model directory at path and writes its image to sink, which gets
+ * no byte before the whole image is made, but its size before the work. Memory: the fp32 image, for int8 that
  * image too and a few hundred rows of activations a layer.
  */
 extern EmbStatus emb_import_dir(const char *path, const EmbImportOptions *options,

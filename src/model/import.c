@@ -526,6 +526,17 @@ read_tensors(Import *im, EmbError *err)
 	return status;
 }
 
+/* Whether there is room is known before the work. */
+static EmbStatus
+announce_size(const Import *im, EmbError *err)
+{
+	const EmbSink *sink = im->steps.sink;
+
+	if (sink->begin == NULL)
+		return EMB_OK;
+	return sink->begin(sink->ctx, (int64_t) emb_image_planned_bytes(&im->parts), err);
+}
+
 static EmbStatus
 build_exact(Import *im, EmbError *err)
 {
@@ -534,6 +545,7 @@ build_exact(Import *im, EmbError *err)
 
 	parts.config.precision = EMB_PRECISION_FP32;
 	if ((status = resolve_sources(im, &parts.config, err)) != EMB_OK ||
+		(status = announce_size(im, err)) != EMB_OK ||
 		(status = emb_image_build(&parts, im->steps.mem, &im->exact, &im->exact_view, err)) != EMB_OK ||
 		(status = read_tensors(im, err)) != EMB_OK)
 		return status;

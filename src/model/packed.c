@@ -522,6 +522,14 @@ point_view(EmbImageView *view, const uint8_t *base, uint64_t size)
 	view->references = (const EmbImageReferences *) (base + emb_image_section(view, EMB_SECTION_REFERENCES)->offset);
 }
 
+uint64_t
+emb_image_planned_bytes(const EmbImageParts *parts)
+{
+	EmbImageSection sections[EMB_IMAGE_N_SECTIONS];
+
+	return plan_sections(&parts->config, parts->strings_bytes, parts->tokenizer_bytes, parts->reference_bytes, sections);
+}
+
 EmbStatus
 emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
 				uint8_t **image, EmbImageView *view, EmbError *err)

@@ -425,6 +425,9 @@ typedef struct EmbImageView
 	const EmbImageReferences *references;
 } EmbImageView;
 
+/* How many bytes emb_image_build makes of these parts. */
+extern uint64_t emb_image_planned_bytes(const EmbImageParts *parts);
+
 /*
  * The whole image as one block of mem, all of it but weights and references in
  * place, and a view of it. The caller fills these in and releases the block.

@@ -701,6 +701,61 @@ test_ways_out(void)
 	free(image.data);
 }
 
+/* What a sink was told, and what it answers. */
+typedef struct Announced
+{
+	Image		image;
+	int			n_told;
+	int64_t		size_bytes;
+	EmbStatus	answer;
+} Announced;
+
+static EmbStatus
+announced_begin(void *ctx, int64_t size_bytes, EmbError *err)
+{
+	Announced  *announced = ctx;
+
+	CHECK(announced->image.size_bytes == 0);
+	announced->n_told++;
+	announced->size_bytes = size_bytes;
+	return announced->answer == EMB_OK ? EMB_OK : emb_error(err, announced->answer, "no room for %lld", (long long) size_bytes);
+}
+
+static void
+announced_progress(void *ctx, const char *stage, int64_t done, int64_t total)
+{
+	(void) done;
+	(void) total;
+	CHECKF(((Announced *) ctx)->n_told == 1, "stage %s began before the size was told", stage);
+}
+
+/* The exact size is told once, before any weight is read; a refusal ends the import. */
+static void
+test_size_is_told_first(void)
+{
+	static const char *const precisions[] = {"int8", "fp32"};
+
+	for (int i = 0; i < 2; i++)
+	{
+		EmbImportOptions options = {.precision = precisions[i]};
+		Count		count;
+		EmbAllocator mem = counting_allocator(&count);
+		Announced	announced = {.answer = EMB_OK};
+		EmbSink		sink = {.ctx = &announced, .write = image_write, .progress = announced_progress, .begin = announced_begin};
+		EmbError	err;
+		char		dir[PATH_MAX];
+
+		snprintf(dir, sizeof(dir), "%s/tiny/bert-cls/model", data_dir());
+		CHECKF(emb_import_dir(dir, &options, &mem, NULL, &sink, &err) == EMB_OK, "%s", err.message);
+		CHECK(announced.n_told == 1 && announced.size_bytes == (int64_t) announced.image.size_bytes);
+		free(announced.image.data);
+
+		announced = (Announced) {.answer = EMB_ERR_DISK_FULL};
+		CHECK(emb_import_dir(dir, &options, &mem, NULL, &sink, &err) == EMB_ERR_DISK_FULL);
+		CHECK(announced.image.size_bytes == 0 && count.n_live == 0);
+	}
+}
+
 /* On several threads: the same image; cancelled, out of memory, nothing is left behind. */
 static void
 test_threads(void)
@@ -793,6 +848,7 @@ main(void)
 	test_special_files();
 	test_dangling_links();
 	test_ways_out();
+	test_size_is_told_first();
 	test_threads();
 	test_layouts();
 	return done_testing();
