@@ -11,6 +11,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
+#include <common/relpath.h>			/* the server's, not ours */
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -86,17 +87,30 @@ embed_storage_model_relid(void)
 	return storage_relid("model");
 }
 
+/*
+ * Name to relation. The extension may have been dropped a moment ago, and even
+ * created again: what the caches say is certain only under a lock, which reads
+ * the messages of other backends.
+ */
 static Relation
 storage_open(const char *table, LOCKMODE lock)
 {
-	Oid			relid = storage_relid(table);
+	for (;;)
+	{
+		Oid			relid = storage_relid(table);
 
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"_embed.%s\" does not exist", table),
-				 errhint("Run CREATE EXTENSION embed in this database.")));
-	return table_open(relid, lock);
+		if (!OidIsValid(relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table \"_embed.%s\" does not exist", table),
+					 errhint("Run CREATE EXTENSION embed in this database.")));
+		if (lock == NoLock)
+			return table_open(relid, NoLock);
+		LockRelationOid(relid, lock);
+		if (storage_relid(table) == relid)
+			return table_open(relid, NoLock);
+		UnlockRelationOid(relid, lock);
+	}
 }
 
 /* A scan by the leading columns of the primary key, which must exist. */
@@ -107,6 +121,15 @@ storage_scan(Relation rel, const char *table, Snapshot snapshot, int nkeys, Scan
 
 	snprintf(index, sizeof(index), "%s_pkey", table);
 	return systable_beginscan(rel, storage_relid(index), true, snapshot, nkeys, keys);
+}
+
+char *
+embed_storage_path(void)
+{
+	Oid			relid = storage_relid("chunk");
+	Oid			tablespace = OidIsValid(relid) ? get_rel_tablespace(relid) : InvalidOid;
+
+	return GetDatabasePath(MyDatabaseId, OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace);
 }
 
 static void
@@ -380,7 +403,10 @@ embed_storage_lock_for_read(void)
 bool
 embed_storage_try_lock_for_read(void)
 {
-	return ConditionalLockRelationOid(storage_relid("image"), AccessShareLock);
+	Oid			relid = storage_relid("image");
+
+	/* once more behind the lock: the extension may have been dropped */
+	return OidIsValid(relid) && ConditionalLockRelationOid(relid, AccessShareLock) && storage_relid("image") == relid;
 }
 
 /* ------------------------------------------------------------- writing */

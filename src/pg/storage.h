@@ -32,6 +32,9 @@ typedef struct EmbedModelRow
 /* OID of _embed.model: changes of any row of ours invalidate its relcache entry. 0: no extension here. */
 extern Oid	embed_storage_model_relid(void);
 
+/* The directory that holds the rows of images, relative to the data directory; palloc'd. */
+extern char *embed_storage_path(void);
+
 /*
  * What is committed now, for several reads that must agree: a transaction that
  * moves the default and drops a model is seen as a whole. NULL wherever a
