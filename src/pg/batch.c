@@ -8,8 +8,6 @@
 
 #include "miscadmin.h"
 
-#include "pg/mapping.h"
-
 #define IDS_ROOM_FIRST		256
 #define TEXTS_ROOM_FIRST	16
 
@@ -76,9 +74,7 @@ compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *
 	stop_clock(&clock, ref->stat);
 	/* here rather than with its parent: in an aggregate that may be much later */
 	MemoryContextDelete(scratch);
-	if (status != EMB_OK)
-		embed_throw(status, &err);
-	embed_check_mappings();
+	embed_registry_check(ref, status, &err);
 }
 
 void
@@ -147,6 +143,8 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 
 	if (n == 0)
 		return;
+	/* since the texts were read, rows may have come and gone */
+	embed_registry_check(ref, EMB_OK, NULL);
 	out = batch->sink.reserve(batch->sink.ctx, n);
 	seqs = palloc(n * sizeof(EmbSequence));
 	for (int32 i = 0; i < n; i++)

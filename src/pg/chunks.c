@@ -13,7 +13,6 @@
 #include "utils/builtins.h"
 
 #include "pg/callsite.h"
-#include "pg/mapping.h"
 #include "pg/rows.h"
 #include "pg/text.h"
 
@@ -127,6 +126,7 @@ embed_chunks(PG_FUNCTION_ARGS)
 	EmbStop		stop = embed_stop();
 	EmbChunk	chunk = {0};
 
+	embed_registry_check(ref, EMB_OK, NULL);
 	for (int32 ordinality = 1;; ordinality++)
 	{
 		EmbError	err;
@@ -134,9 +134,7 @@ embed_chunks(PG_FUNCTION_ARGS)
 
 		CHECK_FOR_INTERRUPTS();
 		status = emb_model_next_chunk(ref->model, &how, utf8, len, &mem, &stop, &chunk, &err);
-		if (status != EMB_OK)
-			embed_throw(status, &err);
-		embed_check_mappings();
+		embed_registry_check(ref, status, &err);
 		if (chunk.n_tokens == 0)
 			break;
 		put_chunk(&rows, &source, &chunk, ordinality);

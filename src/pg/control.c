@@ -86,7 +86,7 @@ static struct
 	char	   *addr;			/* NULL: not mapped */
 	dev_t		dev;
 	ino_t		ino;
-	int			guard;			/* of the mapping */
+	EmbedWatch *guard;			/* of the mapping */
 	uint64		number;			/* counts mappings */
 	uint64		checked_ms;		/* 0: never */
 } control;
@@ -149,8 +149,8 @@ map_control(bool *absent)
 	{
 		char	   *addr = mmap(NULL, CONTROL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-		control.guard = addr != MAP_FAILED ? embed_guard_begin(addr, CONTROL_BYTES, PROT_READ | PROT_WRITE) : -1;
-		if (control.guard >= 0)
+		control.guard = addr != MAP_FAILED ? embed_guard_begin(addr, CONTROL_BYTES, PROT_READ | PROT_WRITE) : NULL;
+		if (control.guard != NULL)
 		{
 			control.addr = addr;
 			control.dev = st.st_dev;

@@ -7,8 +7,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
-#include "pg/mapping.h"
-
 int
 embed_sqlstate(EmbStatus status)
 {
@@ -68,8 +66,6 @@ embed_throw(EmbStatus status, const EmbError *err)
 	const char *message;
 	const char *hint;
 
-	/* whatever the core made of the zeros */
-	embed_check_mappings();
 	if (status == EMB_ERR_CANCELLED)
 	{
 		CHECK_FOR_INTERRUPTS();

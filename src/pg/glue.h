@@ -14,7 +14,7 @@
  *		if (status != EMB_OK)
  *			embed_throw(status, &err);
  *
- * What computes on an image calls embed_check_mappings (mapping.h) behind it.
+ * What reads an image calls embed_registry_check (registry.h) instead, whatever the status.
  */
 #ifndef EMBED_PG_GLUE_H
 #define EMBED_PG_GLUE_H
@@ -35,7 +35,8 @@ extern EmbStop embed_stop(void);
 
 /*
  * errors.c: raises err with its SQLSTATE, message and hint. Cancelled:
- * CHECK_FOR_INTERRUPTS. Damage of an image comes before both.
+ * CHECK_FOR_INTERRUPTS. Knows nothing of images: embed_registry_check looks at
+ * these first.
  */
 pg_noreturn extern void embed_throw(EmbStatus status, const EmbError *err);
 

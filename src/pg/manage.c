@@ -256,7 +256,7 @@ install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 		embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
 	}
 	emb_model_close(model);
-	embed_check_mappings();
+	embed_spool_check(spool);
 	memcpy(row.fingerprint, spool->fingerprint, EMB_HASH_SIZE);
 	row.dropped = false;
 	embed_storage_put_model(name, &row);
@@ -270,8 +270,15 @@ install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 typedef struct ImportSink
 {
 	EmbedSpool *spool;
+	const char *tables_path;
 	EmbedProgress progress;
 } ImportSink;
+
+static EmbStatus
+sink_begin(void *ctx, int64_t size_bytes, EmbError *err)
+{
+	return embed_materialize_check_room(size_bytes, ((ImportSink *) ctx)->tables_path, err);
+}
 
 static EmbStatus
 sink_write(void *ctx, const void *data, size_t size, EmbError *err)
@@ -305,9 +312,9 @@ import_into(EmbedSpool *spool, const char *path, EmbImportOptions *options)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed import", ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(cxt);
-	ImportSink	ctx = {.spool = spool};
+	ImportSink	ctx = {.spool = spool, .tables_path = embed_storage_path()};
 	EmbStop		stop = {&ctx, import_shall_stop};
-	EmbSink		sink = {&ctx, sink_write, sink_progress, sink_note};
+	EmbSink		sink = {&ctx, sink_write, sink_progress, sink_note, sink_begin};
 	EmbError	err;
 	EmbStatus	status;
 
@@ -366,6 +373,11 @@ embed_import(PG_FUNCTION_ARGS)
 static void
 spool_bytes(EmbedSpool *spool, const char *data, size_t size)
 {
+	EmbError	no_room;
+	EmbStatus	room = embed_materialize_check_room(size, embed_storage_path(), &no_room);
+
+	if (room != EMB_OK)
+		embed_throw(room, &no_room);
 	for (size_t at = 0; at < size; at += EMBED_CHUNK_BYTES)
 	{
 		EmbError	err;

@@ -22,6 +22,8 @@
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "storage/fd.h"
@@ -105,13 +107,58 @@ has_suffix(const char *name, const char *suffix)
 
 /* --------------------------------------------------------------- files */
 
+/* Said with every error about our own folder. */
+static int
+cache_hint(void)
+{
+	return errhint("Folder \"%s\" in the data directory is a cache. Give it to the server's user, or remove it: "
+				   "the next call makes it again.", EMBED_IMAGE_ROOT);
+}
+
+/*
+ * Whatever stands at path goes away: a file that cannot be opened, a FIFO, a
+ * link, a folder. A folder with something in it is somebody's: it only gets
+ * another name. False with errno where that cannot be done.
+ */
+static bool
+clear_name(const char *path)
+{
+	char		aside[MAXPGPATH];
+	int			unlink_errno;
+
+	if (unlink(path) == 0 || errno == ENOENT)
+		return true;
+	unlink_errno = errno;
+	if (rmdir(path) == 0)
+		return true;
+	if (errno != ENOTEMPTY && errno != EEXIST)
+	{
+		errno = unlink_errno;
+		return false;
+	}
+	snprintf(aside, sizeof(aside), "%s.moved.%d.%u", path, MyProcPid, spool_counter++);
+	if (rename(path, aside) != 0)
+		return false;
+	ereport(LOG, (errmsg("moved directory \"%s\" to \"%s\": it stood in the place of a file of embed", path, aside)));
+	return true;
+}
+
 static void
 make_directory(const char *path)
 {
-	if (MakePGDirectory(path) != 0 && errno != EEXIST)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create directory \"%s\": %m", path)));
+	struct stat st;
+
+	if (MakePGDirectory(path) == 0)
+		return;
+	/* a file in its place goes; a link, also one that leads nowhere, is the administrator's */
+	if (errno == EEXIST &&
+		((lstat(path, &st) == 0 && (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))) ||
+		 (clear_name(path) && (MakePGDirectory(path) == 0 || errno == EEXIST))))
+		return;
+	ereport(ERROR,
+			(errcode_for_file_access(),
+			 errmsg("could not create directory \"%s\": %m", path),
+			 cache_hint()));
 }
 
 static void
@@ -124,18 +171,36 @@ make_directories(void)
 	make_directory(path);
 }
 
+/* Whether opening failed for what stands at the name, and not for want of descriptors or memory. */
+static bool
+name_is_to_blame(int error)
+{
+	return error != EMFILE && error != ENFILE && error != ENOMEM && error != EINTR && error != ENOSPC && error != EDQUOT;
+}
+
+/* One that cannot be opened is replaced: two who hold the locks of two files wait for each other's names only. */
 static int
 open_lock_file(void)
 {
+	const char *path = EMBED_IMAGE_ROOT "/lock";
+	struct stat st;
 	int			fd;
 
 	make_directories();
-	fd = OpenTransientFile(EMBED_IMAGE_ROOT "/lock", O_RDWR | O_CREAT | PG_BINARY);
-	if (fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", EMBED_IMAGE_ROOT "/lock")));
-	return fd;
+	for (int attempt = 0;; attempt++)
+	{
+		/* O_NONBLOCK: should somebody have put a FIFO there */
+		fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
+		if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+			return fd;
+		if (fd >= 0)
+			CloseTransientFile(fd);
+		if (attempt > 0 || !name_is_to_blame(errno) || !clear_name(path))
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not open file \"%s\": %m", path),
+					 cache_hint()));
+	}
 }
 
 /* Takes the cluster's writer lock; released by closing the descriptor, at abort too. */
@@ -217,16 +282,16 @@ has_hash(int fd, const uint8 *fingerprint)
 	return n == 0 && memcmp(digest, fingerprint, EMB_HASH_SIZE) == 0;
 }
 
-/* Whether fd is that image: by its seal, else by its hash, which seals it again. */
+/* Whether fd is that image: by its seal if that is trusted, else by its hash, which seals it again. */
 static bool
-is_intact(int fd, const uint8 *fingerprint, int64 size_bytes)
+is_intact(int fd, const uint8 *fingerprint, int64 size_bytes, bool trusted)
 {
 	struct timespec seal = seal_of(fingerprint);
 	struct stat st;
 
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != size_bytes)
 		return false;
-	if (st.st_mtim.tv_sec == seal.tv_sec && st.st_mtim.tv_nsec == seal.tv_nsec)
+	if (trusted && st.st_mtim.tv_sec == seal.tv_sec && st.st_mtim.tv_nsec == seal.tv_nsec)
 		return true;
 	if (!has_hash(fd, fingerprint))
 		return false;
@@ -234,27 +299,36 @@ is_intact(int fd, const uint8 *fingerprint, int64 size_bytes)
 	return true;
 }
 
-/* A transient file, or -1 where none stands or a damaged one. */
+/*
+ * A transient file, or -1 where none stands, a damaged one or something that
+ * cannot be opened: then the caller makes the file anew.
+ */
 static int
-open_image(const char *path, const uint8 *fingerprint, int64 size_bytes)
+open_image(const char *path, const uint8 *fingerprint, int64 size_bytes, bool trusted)
 {
 	/* O_NONBLOCK: should somebody have put a FIFO there */
 	int			fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 
-	if (fd < 0 && errno != ENOENT && errno != ELOOP)
-		ereport(ERROR,
+	if (fd < 0 && errno != ENOENT)
+	{
+		if (!name_is_to_blame(errno))
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not open file \"%s\": %m", path)));
+		ereport(LOG,
 				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", path)));
-	if (fd < 0 || is_intact(fd, fingerprint, size_bytes))
+				 errmsg("could not open file \"%s\" of a model image: %m", path)));
+	}
+	if (fd < 0 || is_intact(fd, fingerprint, size_bytes, trusted))
 		return fd;
 	CloseTransientFile(fd);
 	return -1;
 }
 
 static bool
-image_file_is_good(const char *path, const uint8 *fingerprint, int64 size_bytes)
+image_file_is_good(const char *path, const uint8 *fingerprint, int64 size_bytes, bool trusted)
 {
-	int			fd = open_image(path, fingerprint, size_bytes);
+	int			fd = open_image(path, fingerprint, size_bytes, trusted);
 
 	if (fd >= 0)
 		CloseTransientFile(fd);
@@ -263,6 +337,55 @@ image_file_is_good(const char *path, const uint8 *fingerprint, int64 size_bytes)
 
 /* ---------------------------------------------------- temporary files */
 
+static int64
+free_bytes(const struct statvfs *fs)
+{
+	double		bytes = (double) fs->f_bavail * fs->f_frsize;
+
+	return bytes < (double) PG_INT64_MAX / 2 ? (int64) bytes : PG_INT64_MAX / 2;
+}
+
+/* What an import adds to the file systems where a path lies. */
+typedef struct Room
+{
+	const char *path;
+	int64		bytes;
+} Room;
+
+EmbStatus
+embed_materialize_check_room(int64 size_bytes, const char *tables_path, EmbError *err)
+{
+	/* pages, tuples and the index of TOAST: 3 %; of the log no more is kept than a checkpoint leaves */
+	int64		rows_bytes = size_bytes + size_bytes / 16;
+	int64		log_bytes = Min(rows_bytes, (int64) max_wal_size_mb * 1024 * 1024);
+	Room		rooms[] = {{EMBED_IMAGE_ROOT, size_bytes + FREE_RESERVE_BYTES}, {tables_path, rows_bytes}, {XLOGDIR, log_bytes}};
+	int64		needed[lengthof(rooms)];
+	struct stat st[lengthof(rooms)];
+
+	for (int i = 0; i < (int) lengthof(rooms); i++)
+	{
+		struct statvfs fs;
+
+		if (stat(rooms[i].path, &st[i]) != 0)
+			memset(&st[i], 0, sizeof(st[i]));
+		/* with what comes to the same file system */
+		needed[i] = rooms[i].bytes;
+		for (int j = 0; j < i; j++)
+			needed[i] += st[j].st_dev == st[i].st_dev ? rooms[j].bytes : 0;
+		if (statvfs(rooms[i].path, &fs) == 0 && free_bytes(&fs) < needed[i])
+		{
+			emb_error(err, EMB_ERR_DISK_FULL,
+					  "not enough free space for a model image of %lld bytes: %lld bytes are needed in the file system "
+					  "of \"%s\", and %lld are free", (long long) size_bytes, (long long) needed[i], rooms[i].path,
+					  (long long) free_bytes(&fs));
+			return emb_error_hint(err, EMB_ERR_DISK_FULL,
+								  "A model needs room for its file in \"%s\", its rows and their write-ahead log. "
+								  "Free some space, or import it with a smaller precision.", EMBED_IMAGE_ROOT);
+		}
+	}
+	return EMB_OK;
+}
+
 /* ENOSPC is told before the disk is full: free space is checked, then reserved. */
 static void
 reserve_space(int fd, const char *path, int64 size_bytes)
@@ -270,13 +393,13 @@ reserve_space(int fd, const char *path, int64 size_bytes)
 	struct statvfs fs;
 	int			rc;
 
-	if (fstatvfs(fd, &fs) == 0 &&
-		(double) fs.f_bavail * fs.f_frsize < (double) size_bytes + FREE_RESERVE_BYTES)
+	if (fstatvfs(fd, &fs) == 0 && free_bytes(&fs) < size_bytes + FREE_RESERVE_BYTES)
 		ereport(ERROR,
 				(errcode(ERRCODE_DISK_FULL),
 				 errmsg("not enough free space for a model image of %lld bytes in \"%s\"",
 						(long long) size_bytes, EMBED_IMAGE_ROOT),
-				 errdetail("%lld bytes are free.", (long long) ((double) fs.f_bavail * fs.f_frsize)),
+				 errdetail("%lld bytes are needed and %lld are free.",
+						   (long long) (size_bytes + FREE_RESERVE_BYTES), (long long) free_bytes(&fs)),
 				 errhint("Free some space in the file system of the data directory.")));
 	while ((rc = posix_fallocate(fd, 0, size_bytes)) == EINTR)
 		CHECK_FOR_INTERRUPTS();
@@ -322,6 +445,8 @@ create_temp(EmbedSpool *spool)
 {
 	for (int attempt = 0;; attempt++)
 	{
+		bool		is_refused;
+
 		temp_path(spool->path);
 		spool->fd = OpenTransientFile(spool->path, O_RDWR | O_CREAT | O_EXCL | PG_BINARY);
 		if (spool->fd >= 0)
@@ -331,10 +456,12 @@ create_temp(EmbedSpool *spool)
 			CloseTransientFile(spool->fd);
 			errno = EEXIST;
 		}
+		is_refused = errno == EACCES || errno == EPERM || errno == EROFS;
 		if (errno != EEXIST || attempt == TEMP_ATTEMPTS)
 			ereport(ERROR,
 					(errcode_for_file_access(),
-					 errmsg("could not create file \"%s\": %m", spool->path)));
+					 errmsg("could not create file \"%s\": %m", spool->path),
+					 is_refused ? cache_hint() : 0));
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -420,15 +547,28 @@ embed_spool_open(EmbedSpool *spool, MemoryContext cxt)
 				 errhint("Make one with embed-cli pack.")));
 	embed_map(&spool->mapping, spool->fd, spool->size_bytes, spool->path);
 	status = emb_model_open(spool->mapping.addr, spool->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, &model, &err);
+	embed_spool_check(spool);
 	if (status != EMB_OK)
 		embed_throw(status, &err);
-	embed_check_mappings();
 	return model;
+}
+
+void
+embed_spool_check(EmbedSpool *spool)
+{
+	if (!embed_mapping_is_damaged(&spool->mapping))
+		return;
+	embed_mapping_note_damage(&spool->mapping);
+	ereport(ERROR,
+			(errcode(ERRCODE_IO_ERROR),
+			 errmsg("file \"%s\" was changed or could not be read while it was in use", spool->path),
+			 errdetail("The file was truncated or written to, or its disk failed."),
+			 errhint("Look at the disk of the data directory, then call again.")));
 }
 
 /* Links the image from another database's folder; false when none has it. */
 static bool
-link_from_other_database(const uint8 *fingerprint, int64 size_bytes, const char *path)
+link_from_other_database(const uint8 *fingerprint, int64 size_bytes, bool trusted, const char *path)
 {
 	DIR		   *dir = AllocateDir(EMBED_IMAGE_ROOT);
 	struct dirent *de;
@@ -444,7 +584,7 @@ link_from_other_database(const uint8 *fingerprint, int64 size_bytes, const char 
 		if (database == InvalidOid || database == MyDatabaseId)
 			continue;
 		image_path(other, database, fingerprint);
-		linked = image_file_is_good(other, fingerprint, size_bytes) && link(other, path) == 0;
+		linked = image_file_is_good(other, fingerprint, size_bytes, trusted) && link(other, path) == 0;
 	}
 	FreeDir(dir);
 	return linked;
@@ -465,27 +605,42 @@ sync_directory(void)
 	CloseTransientFile(fd);
 }
 
-/* Under the writer lock: spool becomes path, unless somebody's equal file does. */
-static void
+/* Under the writer lock: spool becomes path, unless somebody's equal file does. False with errno where it cannot. */
+static bool
 publish(EmbedSpool *spool)
 {
 	char		path[MAXPGPATH];
 
 	image_path(path, MyDatabaseId, spool->fingerprint);
-	if (image_file_is_good(path, spool->fingerprint, spool->size_bytes))
+	if (image_file_is_good(path, spool->fingerprint, spool->size_bytes, true))
 		(void) unlink(spool->path);
 	else
 	{
-		(void) unlink(path);	/* a damaged one */
-		if (link_from_other_database(spool->fingerprint, spool->size_bytes, path))
+		(void) clear_name(path);	/* a damaged one */
+		if (link_from_other_database(spool->fingerprint, spool->size_bytes, true, path))
 			(void) unlink(spool->path);
 		else if (rename(spool->path, path) != 0)
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not rename file \"%s\" to \"%s\": %m", spool->path, path)));
+			return false;
 	}
 	spool->path[0] = '\0';
 	sync_directory();
+	return true;
+}
+
+/* The name is taken by something that cannot be removed: calls work, each session with a file of its own. */
+static void
+warn_of_private_file(const uint8 *fingerprint)
+{
+	int			save_errno = errno;
+	char		path[MAXPGPATH];
+
+	image_path(path, MyDatabaseId, fingerprint);
+	errno = save_errno;
+	ereport(WARNING,
+			(errcode_for_file_access(),
+			 errmsg("could not replace file \"%s\": %m", path),
+			 errdetail("This session uses a file of its own instead, and does not share its memory."),
+			 errhint("Remove the file.")));
 }
 
 static int	sweep(bool remove);
@@ -497,7 +652,15 @@ embed_spool_publish(EmbedSpool *spool)
 
 	embed_unmap(&spool->mapping);
 	lock_fd = lock_root();
-	publish(spool);
+	/* the rows are what counts: whoever uses the model makes the file */
+	if (!publish(spool))
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not rename file \"%s\": %m", spool->path)));
+		(void) unlink(spool->path);
+		spool->path[0] = '\0';
+	}
 	(void) sweep(true);
 	CloseTransientFile(lock_fd);
 	CloseTransientFile(spool->fd);
@@ -533,18 +696,34 @@ write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, S
 
 /* Maps the file; addr NULL when it is not there or not that image. */
 static void
-map_file(const uint8 *fingerprint, int64 size_bytes, EmbedMapping *mapping)
+map_file(const uint8 *fingerprint, int64 size_bytes, bool trusted, EmbedMapping *mapping)
 {
 	char		path[MAXPGPATH];
 	int			fd;
 
 	mapping->addr = NULL;
 	image_path(path, MyDatabaseId, fingerprint);
-	fd = open_image(path, fingerprint, size_bytes);
+	fd = open_image(path, fingerprint, size_bytes, trusted);
 	if (fd < 0)
 		return;
 	embed_map(mapping, fd, size_bytes, path);
 	CloseTransientFile(fd);
+}
+
+/* Gives the finished file its name and maps it; one that cannot have its name is mapped without. */
+static void
+publish_and_map(EmbedSpool *spool, EmbedMapping *mapping)
+{
+	if (publish(spool))
+	{
+		map_file(spool->fingerprint, spool->size_bytes, true, mapping);
+		return;
+	}
+	warn_of_private_file(spool->fingerprint);
+	embed_map(mapping, spool->fd, spool->size_bytes, spool->path);
+	mapping->is_private = true;
+	(void) unlink(spool->path);
+	spool->path[0] = '\0';
 }
 
 /*
@@ -552,7 +731,7 @@ map_file(const uint8 *fingerprint, int64 size_bytes, EmbedMapping *mapping)
  * it, before a sweep that may no longer see its row.
  */
 static void
-materialize_file(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping)
+materialize_file(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot, EmbedMapping *mapping)
 {
 	char		path[MAXPGPATH];
 	int			lock_fd;
@@ -560,8 +739,8 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, 
 	embed_storage_lock_for_read();
 	lock_fd = lock_root();
 	image_path(path, MyDatabaseId, fingerprint);
-	if (!image_file_is_good(path, fingerprint, size_bytes) &&
-		!((void) unlink(path), link_from_other_database(fingerprint, size_bytes, path)))
+	if (!image_file_is_good(path, fingerprint, size_bytes, trusted) &&
+		!((void) clear_name(path), link_from_other_database(fingerprint, size_bytes, trusted, path)))
 	{
 		EmbedSpool	spool;
 
@@ -569,7 +748,7 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, 
 		PG_TRY();
 		{
 			write_from_rows(&spool, fingerprint, size_bytes, snapshot);
-			publish(&spool);
+			publish_and_map(&spool, mapping);
 		}
 		PG_CATCH();
 		{
@@ -578,18 +757,17 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, 
 		}
 		PG_END_TRY();
 		CloseTransientFile(spool.fd);
-		map_file(fingerprint, size_bytes, mapping);
 		(void) sweep(true);
 	}
 	else
-		map_file(fingerprint, size_bytes, mapping);
+		map_file(fingerprint, size_bytes, true, mapping);
 	CloseTransientFile(lock_fd);
 }
 
 void
-embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping)
+embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot, EmbedMapping *mapping)
 {
-	map_file(fingerprint, size_bytes, mapping);
+	map_file(fingerprint, size_bytes, trusted, mapping);
 	/* whoever commits a drop or finds damage unlinks without the lock */
 	for (int attempt = 0; mapping->addr == NULL; attempt++)
 	{
@@ -598,7 +776,7 @@ embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("the file of a model image keeps disappearing from \"%s\"", EMBED_IMAGE_ROOT)));
 		CHECK_FOR_INTERRUPTS();
-		materialize_file(fingerprint, size_bytes, snapshot, mapping);
+		materialize_file(fingerprint, size_bytes, trusted, snapshot, mapping);
 	}
 }
 
@@ -609,27 +787,6 @@ embed_materialize_discard(const uint8 *fingerprint)
 
 	image_path(path, MyDatabaseId, fingerprint);
 	(void) unlink(path);
-}
-
-void
-embed_materialize_discard_damaged(const uint8 *fingerprint)
-{
-	DIR		   *dir = AllocateDir(EMBED_IMAGE_ROOT);
-	struct dirent *de;
-
-	if (dir == NULL)
-		return;
-	while ((de = ReadDirExtended(dir, EMBED_IMAGE_ROOT, LOG)) != NULL)
-	{
-		Oid			database = (Oid) strtoul(de->d_name, NULL, 10);
-		char		path[MAXPGPATH];
-
-		if (database == InvalidOid)
-			continue;
-		image_path(path, database, fingerprint);
-		(void) unlink(path);
-	}
-	FreeDir(dir);
 }
 
 /* -------------------------------------------------------------- sweep */

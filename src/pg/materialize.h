@@ -27,9 +27,12 @@
 
 /*
  * Maps the image with that fingerprint, from its file or else from its rows as
- * of snapshot. Raises; what *mapping holds then is the caller's to unmap.
+ * of snapshot. trusted: the seal of a file that is there is enough, as long as
+ * it has not been mapped and found damaged. Raises; what *mapping holds then is
+ * the caller's to unmap.
  */
-extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot, EmbedMapping *mapping);
+extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot,
+							  EmbedMapping *mapping);
 
 /* Unlinks this database's file. */
 extern void embed_materialize_discard(const uint8 *fingerprint);
@@ -39,12 +42,6 @@ extern void embed_materialize_discard_all(void);
 
 /* Where this database's file of that image is, or would be: relative to the data directory, MAXPGPATH. */
 extern void embed_materialize_path(char *path, const uint8 *fingerprint);
-
-/*
- * The file turned out damaged: unlinks it in every database, for their names
- * may be links to it. The next call makes it again from the rows.
- */
-extern void embed_materialize_discard_damaged(const uint8 *fingerprint);
 
 /*
  * A temporary file beside the images that embed_import writes to; its final
@@ -66,6 +63,14 @@ typedef struct EmbedSpool
 } EmbedSpool;
 
 extern void embed_spool_begin(EmbedSpool *spool);
+
+/*
+ * Whether the file systems of the folder, the tables (embed_storage_path) and
+ * the write-ahead log have room for a new image. Raises nothing: the core may
+ * call it.
+ */
+extern EmbStatus embed_materialize_check_room(int64 size_bytes, const char *tables_path, EmbError *err);
+
 extern EmbStatus embed_spool_write(EmbedSpool *spool, const void *data, size_t size, EmbError *err);
 
 /* The last byte is written: computes the fingerprint and syncs the file. Raises. */
@@ -77,6 +82,9 @@ extern void embed_spool_finish(EmbedSpool *spool);
  * embed_spool_publish.
  */
 extern EmbModel *embed_spool_open(EmbedSpool *spool, MemoryContext cxt);
+
+/* 58030 if the mapped file was damaged since; after reading it. */
+extern void embed_spool_check(EmbedSpool *spool);
 
 /* Unmaps the file and gives it its final name, or removes it if that is there. Raises. */
 extern void embed_spool_publish(EmbedSpool *spool);

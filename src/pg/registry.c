@@ -17,7 +17,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
@@ -25,18 +24,28 @@
 #include "pg/restore.h"
 #include "pg/storage.h"
 
-/* One mapped image of this backend; the fingerprint is the hash key. */
+/*
+ * One mapped image of this backend. An entry is born dead, so that whatever
+ * raises while it is being opened leaves it to close_dead_entries, lives once
+ * it is open, and is retired by whoever finds something wrong with it. A dead
+ * entry is never handed out again; of one image several may wait for their end,
+ * but one lives at most.
+ */
 typedef struct RegistryEntry
 {
-	EmbedModelRef ref;			/* ref.fingerprint must come first */
+	EmbedModelRef ref;			/* first: a ref is its entry's address */
 	EmbedMapping mapping;
 	MemoryContext cxt;			/* what emb_model_open allocated */
-	bool		gone;			/* no row any more: unmapped when the transaction ends */
+	bool		live;
+	bool		damaged;		/* retired for that: its file is not to be trusted */
+	bool		gone;			/* no row any more: retired when the transaction ends */
+	struct RegistryEntry *next;
 } RegistryEntry;
 
-StaticAssertDecl(offsetof(RegistryEntry, ref.fingerprint) == 0, "the hash key leads the entry");
+StaticAssertDecl(offsetof(RegistryEntry, ref) == 0, "a ref is its entry's address");
 
-static HTAB *registry = NULL;
+static RegistryEntry *entries = NULL;	/* few: models that one session uses */
+static bool has_swept = false;
 static uint64 generation = 1;
 static uint64 checked_generation = 0;
 static bool any_gone = false;
@@ -68,27 +77,82 @@ relcache_changed(Datum arg, Oid relid)
 
 /* ------------------------------------------------------------ mappings */
 
-static void
-create_registry(void)
+static RegistryEntry *
+find_live(const uint8 *fingerprint)
 {
-	HASHCTL		ctl;
+	for (RegistryEntry *entry = entries; entry != NULL; entry = entry->next)
+	{
+		if (entry->live && memcmp(entry->ref.fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
+			return entry;
+	}
+	return NULL;
+}
 
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = EMB_HASH_SIZE;
-	ctl.entrysize = sizeof(RegistryEntry);
-	ctl.hcxt = TopMemoryContext;
-	registry = hash_create("embed models", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+/*
+ * The one place that closes models. Called where nobody computes and no error
+ * is being handled: before a lookup, when refs of earlier ones are compared by
+ * generation before they are used, and when a transaction has ended. So what is
+ * lost again and again in one transaction does not pile up.
+ */
+static void
+close_dead_entries(void)
+{
+	RegistryEntry **link = &entries;
+
+	while (*link != NULL)
+	{
+		RegistryEntry *entry = *link;
+
+		if (entry->live)
+		{
+			link = &entry->next;
+			continue;
+		}
+		*link = entry->next;
+		if (entry->ref.model != NULL)
+			emb_model_close(entry->ref.model);
+		if (entry->cxt != NULL)
+			MemoryContextDelete(entry->cxt);
+		embed_unmap(&entry->mapping);
+		pfree(entry);
+	}
+}
+
+/* Nobody gets the entry any more, and who has it finds the generation changed. Raises nothing. */
+static void
+retire(RegistryEntry *entry)
+{
+	entry->live = false;
+	generation++;
 }
 
 static void
-close_entry(RegistryEntry *entry)
+retire_damaged(RegistryEntry *entry)
 {
-	if (entry->ref.model != NULL)
-		emb_model_close(entry->ref.model);
-	if (entry->cxt != NULL)
-		MemoryContextDelete(entry->cxt);
-	embed_unmap(&entry->mapping);
-	(void) hash_search(registry, entry->ref.fingerprint, HASH_REMOVE, NULL);
+	entry->damaged = true;
+	embed_mapping_note_damage(&entry->mapping);
+	retire(entry);
+}
+
+static RegistryEntry *
+new_entry(const uint8 *fingerprint)
+{
+	RegistryEntry *entry = MemoryContextAllocZero(TopMemoryContext, sizeof(RegistryEntry));
+
+	memcpy(entry->ref.fingerprint, fingerprint, EMB_HASH_SIZE);
+	entry->next = entries;
+	entries = entry;
+	return entry;
+}
+
+pg_noreturn static void
+damage_error(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_IO_ERROR),
+			 errmsg("the file of a model image was changed or could not be read while it was in use"),
+			 errdetail("The file was truncated or written to, or its disk failed."),
+			 errhint("The next call makes the file again.")));
 }
 
 /* Opens the mapped image in place. */
@@ -113,48 +177,56 @@ open_mapping(RegistryEntry *entry, EmbError *err)
 	return EMB_OK;
 }
 
-/* Maps and opens the image. A file that does not open is thrown away and made again, once. */
-static void
-open_entry(RegistryEntry *entry, int64 size_bytes, Snapshot snapshot)
+/* What an intact image of this version gives at no time. */
+static bool
+tells_damage(EmbStatus status)
+{
+	return status == EMB_ERR_FORMAT || status == EMB_ERR_UNSUPPORTED;
+}
+
+/*
+ * Maps and opens the image. A file that does not open is distrusted, hashed and
+ * where needed made again, once.
+ */
+static RegistryEntry *
+open_entry(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot)
 {
 	for (bool retried = false;; retried = true)
 	{
+		RegistryEntry *entry = new_entry(fingerprint);
 		EmbError	err;
 		EmbStatus	status;
-
 		bool		damaged;
 
-		embed_materialize(entry->ref.fingerprint, size_bytes, snapshot, &entry->mapping);
+		entry->ref.stat = embed_stat_of(fingerprint);
+		embed_materialize(fingerprint, size_bytes, trusted, snapshot, &entry->mapping);
 		status = open_mapping(entry, &err);
-		damaged = status == EMB_ERR_FORMAT || embed_mapping_is_lost(&entry->mapping);
+		damaged = embed_mapping_is_damaged(&entry->mapping);
 		if (status == EMB_OK && !damaged)
-			return;
-		if (damaged)
-			embed_materialize_discard_damaged(entry->ref.fingerprint);
-		if (!damaged || retried)
+		{
+			entry->live = true;
+			return entry;
+		}
+		if (damaged || (tells_damage(status) && !retried))
+			retire_damaged(entry);
+		if (damaged && retried)
+			damage_error();
+		if ((!damaged && !tells_damage(status)) || retried)
 			embed_throw(status, &err);
-		if (entry->ref.model != NULL)
-			emb_model_close(entry->ref.model);
-		entry->ref.model = NULL;
-		MemoryContextDelete(entry->cxt);
-		entry->cxt = NULL;
-		embed_unmap(&entry->mapping);
+		trusted = false;
 	}
 }
 
-/* Whether what is mapped still is the file: a look at the inode. */
+/* Whether this image's file was found damaged a moment ago, whoever it was that had it. */
 static bool
-is_usable(const RegistryEntry *entry)
+was_damaged(const uint8 *fingerprint)
 {
-	char		path[MAXPGPATH];
-
-	if (embed_mapping_is_lost(&entry->mapping))
+	for (RegistryEntry *entry = entries; entry != NULL; entry = entry->next)
 	{
-		embed_materialize_discard_damaged(entry->ref.fingerprint);
-		return false;
+		if (entry->damaged && memcmp(entry->ref.fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
+			return true;
 	}
-	embed_materialize_path(path, entry->ref.fingerprint);
-	return embed_mapping_is_current(&entry->mapping, path);
+	return false;
 }
 
 /*
@@ -164,46 +236,30 @@ is_usable(const RegistryEntry *entry)
 static RegistryEntry *
 get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 {
-	RegistryEntry *entry;
-	bool		found;
+	RegistryEntry *entry = find_live(fingerprint);
+	uint64		begun;
+	bool		trusted;
 
-	if (registry == NULL)
-	{
-		/* on a standby nobody drops and hardly anybody materializes: new backends look */
-		embed_materialize_sweep_if_idle();
-		create_registry();
-	}
-	entry = hash_search(registry, fingerprint, HASH_ENTER, &found);
-	if (found && is_usable(entry))
+	if (entry != NULL && embed_mapping_is_damaged(&entry->mapping))
+		retire_damaged(entry);
+	else if (entry != NULL && !embed_mapping_is_current(&entry->mapping))
+		retire(entry);
+	else if (entry != NULL)
 	{
 		entry->gone = false;
 		return entry;
 	}
-	if (found)
+	if (!has_swept)
 	{
-		close_entry(entry);
-		generation++;
-		entry = hash_search(registry, fingerprint, HASH_ENTER, &found);
+		/* on a standby nobody drops and hardly anybody materializes: new backends look */
+		embed_materialize_sweep_if_idle();
+		has_swept = true;
 	}
-	entry->ref.model = NULL;
-	entry->ref.info = NULL;
-	entry->mapping.addr = NULL;
-	entry->cxt = NULL;
-	entry->gone = false;
-	PG_TRY();
-	{
-		uint64		begun = embed_clock_ns();
-
-		entry->ref.stat = embed_stat_of(fingerprint);
-		open_entry(entry, size_bytes, snapshot);
-		embed_stat_add(entry->ref.stat, EMBED_WAIT_NS, embed_clock_ns() - begun);
-	}
-	PG_CATCH();
-	{
-		close_entry(entry);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	trusted = !was_damaged(fingerprint);
+	close_dead_entries();
+	begun = embed_clock_ns();
+	entry = open_entry(fingerprint, size_bytes, trusted, snapshot);
+	embed_stat_add(entry->ref.stat, EMBED_WAIT_NS, embed_clock_ns() - begun);
 	return entry;
 }
 
@@ -211,17 +267,16 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 static void
 check_entries(void)
 {
-	HASH_SEQ_STATUS seq;
-	RegistryEntry *entry;
 	uint64		now = generation;
 
-	if (registry == NULL || checked_generation == now)
+	if (entries == NULL || checked_generation == now)
 		return;
-	hash_seq_init(&seq, registry);
-	while ((entry = hash_seq_search(&seq)) != NULL)
+	for (RegistryEntry *entry = entries; entry != NULL; entry = entry->next)
 	{
 		int64		size_bytes;
 
+		if (!entry->live)
+			continue;
 		entry->gone = !embed_storage_find_image(entry->ref.fingerprint, NULL, &size_bytes);
 		any_gone |= entry->gone;
 	}
@@ -237,19 +292,12 @@ check_entries(void)
 static void
 check_before_commit(void)
 {
-	if (!drop_seen && (registry == NULL || checked_generation == generation))
+	if (!drop_seen && (entries == NULL || checked_generation == generation))
 		return;
 	if (!OidIsValid(embed_storage_model_relid()))
 	{
-		HASH_SEQ_STATUS seq;
-		RegistryEntry *entry;
-
-		if (registry != NULL)
-		{
-			hash_seq_init(&seq, registry);
-			while ((entry = hash_seq_search(&seq)) != NULL)
-				entry->gone = any_gone = true;
-		}
+		for (RegistryEntry *entry = entries; entry != NULL; entry = entry->next)
+			entry->gone = any_gone = true;
 		checked_generation = generation;
 		extension_gone = true;
 	}
@@ -277,81 +325,84 @@ watch_drops(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 	}
 }
 
-void
-embed_check_mappings(void)
+/* Of several mappings one may be lost that nobody asked about yet. */
+static bool
+retire_lost_entries(void)
 {
-	HASH_SEQ_STATUS seq;
-	RegistryEntry *entry;
+	bool		any = false;
 
 	if (!embed_mappings_lost())
-		return;
-	if (registry != NULL)
+		return false;
+	for (RegistryEntry *entry = entries; entry != NULL; entry = entry->next)
 	{
-		hash_seq_init(&seq, registry);
-		while ((entry = hash_seq_search(&seq)) != NULL)
-		{
-			if (!embed_mapping_is_lost(&entry->mapping))
-				continue;
-			embed_materialize_discard_damaged(entry->ref.fingerprint);
-			/* dynahash allows removing the entry just returned */
-			close_entry(entry);
-		}
+		if (!embed_mapping_is_lost(&entry->mapping))
+			continue;
+		retire_damaged(entry);
+		any = true;
 	}
-	generation++;
-	ereport(ERROR,
-			(errcode(ERRCODE_IO_ERROR),
-			 errmsg("could not read the file of a model image while it was in use"),
-			 errdetail("The file was truncated, or its disk failed."),
-			 errhint("The next call makes the file again.")));
+	return any;
 }
 
-static void
-unmap_gone(XactEvent event, void *arg)
+void
+embed_registry_check(const EmbedModelRef *ref, EmbStatus status, const EmbError *err)
 {
-	HASH_SEQ_STATUS seq;
-	RegistryEntry *entry;
+	RegistryEntry *entry = (RegistryEntry *) ref;
 
+	/* pages that were lost stop every computation */
+	if (retire_lost_entries() || embed_mapping_is_damaged(&entry->mapping) || status == EMB_ERR_FORMAT)
+	{
+		retire_damaged(entry);
+		damage_error();
+	}
+	if (status != EMB_OK)
+		embed_throw(status, err);
+}
+
+void
+embed_registry_damaged(const EmbedModelRef *ref)
+{
+	retire_damaged((RegistryEntry *) ref);
+}
+
+/* Those whose row is gone go with the transaction, as do all that died in the meantime. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
 	if (event == XACT_EVENT_PRE_COMMIT)
 		check_before_commit();
 	if (event == XACT_EVENT_COMMIT && extension_gone)
 		embed_materialize_discard_all();
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		extension_gone = drop_seen = false;
-	if (!any_gone || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE
-					  && event != XACT_EVENT_PARALLEL_COMMIT && event != XACT_EVENT_PARALLEL_ABORT))
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE
+		&& event != XACT_EVENT_PARALLEL_COMMIT && event != XACT_EVENT_PARALLEL_ABORT)
 		return;
-	any_gone = false;
-	hash_seq_init(&seq, registry);
-	while ((entry = hash_seq_search(&seq)) != NULL)
+	for (RegistryEntry *entry = any_gone ? entries : NULL; entry != NULL; entry = entry->next)
 	{
-		/* dynahash allows removing the entry just returned */
-		if (!entry->gone)
+		if (!entry->live || !entry->gone)
 			continue;
 		/* dropped elsewhere, or on the primary: nobody else may come to sweep */
 		if (event == XACT_EVENT_COMMIT)
 			embed_materialize_discard(entry->ref.fingerprint);
-		close_entry(entry);
+		retire(entry);
 	}
-	generation++;
+	any_gone = false;
+	close_dead_entries();
 }
 
 const EmbedModelRef *
 embed_registry_find(const uint8 *fingerprint)
 {
-	RegistryEntry *entry = NULL;
+	RegistryEntry *entry = find_live(fingerprint);
 
-	if (registry != NULL)
-		entry = hash_search(registry, fingerprint, HASH_FIND, NULL);
 	return entry != NULL ? &entry->ref : NULL;
 }
 
 void
 embed_registry_dropped(const uint8 *fingerprint)
 {
-	RegistryEntry *entry = NULL;
+	RegistryEntry *entry = find_live(fingerprint);
 
-	if (registry != NULL)
-		entry = hash_search(registry, fingerprint, HASH_FIND, NULL);
 	if (entry != NULL)
 		entry->gone = any_gone = true;
 }
@@ -555,7 +606,7 @@ void
 embed_registry_init(void)
 {
 	CacheRegisterRelcacheCallback(relcache_changed, (Datum) 0);
-	RegisterXactCallback(unmap_gone, NULL);
+	RegisterXactCallback(at_transaction_end, NULL);
 	next_object_access_hook = object_access_hook;
 	object_access_hook = watch_drops;
 	embed_materialize_init();

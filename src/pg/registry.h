@@ -11,10 +11,16 @@
  *			site->generation = embed_registry_generation();
  *		}
  *
- * A ref stays valid until the end of the transaction; whoever keeps one
- * compares generations before each use. A file that was damaged since it was
- * mapped is noticed at the next lookup, so at least once a statement, and made
- * again. The lookup raises: no model installed
+ * A ref stays valid until the next lookup, whoever makes it, or the end of the
+ * transaction; whoever keeps one compares generations before each use, after
+ * anything that may have run SQL. What was read through a ref is a result only
+ * once embed_registry_check let it pass:
+ *
+ *		status = emb_model_embed(site->ref->model, ..., &err);
+ *		embed_registry_check(site->ref, status, &err);
+ *
+ * A file that was damaged since it was mapped is noticed there and at the next
+ * lookup, and made again. The lookup raises: no model installed
  * or none the default (42704 with a hint), unknown name (42704), alias as a model argument
  * (22023), another kind (22023), and whatever materializing meets.
  */
@@ -54,8 +60,20 @@ extern bool embed_registry_peek(const char *name, EmbKind kind, int64 *size_byte
 /* The model of an image that this backend has mapped, or NULL. */
 extern const EmbedModelRef *embed_registry_find(const uint8 *fingerprint);
 
-/* The image's row was deleted by this transaction, or its file is damaged: unmap it when that ends. */
+/* The image's row was deleted by this transaction: unmap it when that ends. */
 extern void embed_registry_dropped(const uint8 *fingerprint);
+
+/*
+ * To be called after everything that read the image, before its result is
+ * used, and where time has passed since the last look before it is read. Raises 58030 if the file was changed or lost meanwhile, or if status is
+ * EMB_ERR_FORMAT, which an intact image never gives; else what status says.
+ * Only marks what it finds; the next lookup makes the file again. err may be
+ * NULL where status is EMB_OK.
+ */
+extern void embed_registry_check(const EmbedModelRef *ref, EmbStatus status, const EmbError *err);
+
+/* The bytes behind ref are not those of the import: the next lookup makes the file again. */
+extern void embed_registry_damaged(const EmbedModelRef *ref);
 
 /* Changes whenever a resolved name may stand for something else or a ref died. */
 extern uint64 embed_registry_generation(void);

@@ -8,8 +8,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
-#include "pg/mapping.h"
-
 /*
  * The first cut: most texts hold fewer bytes a token than this, so one cut
  * usually serves. Each further cut is CUT_GROWTH times as long, which bounds
@@ -106,6 +104,8 @@ embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
 
+	/* before as well: on other bytes than those of the import nothing is safe */
+	embed_registry_check(ref, EMB_OK, NULL);
 	for (;;)
 	{
 		EmbEncoded	result;
@@ -119,9 +119,7 @@ embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 		MemoryContextSwitchTo(old);
 		status = emb_model_encode(ref->model, prompt, s, len, want >= total,
 								  ids, ref->info->max_tokens, &mem, &stop, &result, &err);
-		if (status != EMB_OK)
-			embed_throw(status, &err);
-		embed_check_mappings();
+		embed_registry_check(ref, status, &err);
 		MemoryContextReset(scratch);
 		if (want >= total || !result.need_more)
 			return result;
@@ -151,6 +149,7 @@ embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
 	Size		want = Max((Size) ref->info->max_tokens * CUT_BYTES_PER_TOKEN, CUT_BYTES_MIN);
 	EmbStop		stop = embed_stop();
 
+	embed_registry_check(ref, EMB_OK, NULL);
 	for (;;)
 	{
 		EmbText		first = pair_member(query, want, scratch);
@@ -160,8 +159,7 @@ embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
 		EmbStatus	status = emb_model_encode_pair(ref->model, &first, &second, ids, type_ids,
 												   ref->info->max_tokens, &stop, &result, &err);
 
-		if (status != EMB_OK)
-			embed_throw(status, &err);
+		embed_registry_check(ref, status, &err);
 		MemoryContextReset(scratch);
 		if (!result.need_more)
 			return result;
@@ -185,11 +183,10 @@ embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, Memory
 
 	s = value_prefix_utf8(value, total, total, &len);
 	MemoryContextSwitchTo(old);
+	embed_registry_check(ref, EMB_OK, NULL);
 	status = emb_model_count_tokens(ref->model, prompt, s, len, &mem, &stop, &n_tokens, &err);
-	if (status != EMB_OK)
-		embed_throw(status, &err);
-	*truncated = !emb_model_reads_all(ref->model, prompt, s, len, n_tokens);
-	embed_check_mappings();
+	*truncated = status == EMB_OK && !emb_model_reads_all(ref->model, prompt, s, len, n_tokens);
+	embed_registry_check(ref, status, &err);
 	MemoryContextReset(scratch);
 	return n_tokens;
 }

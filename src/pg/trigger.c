@@ -244,13 +244,15 @@ compute_vector(TriggerSite *trigger, TriggerData *data, Datum source, bool *isnu
 {
 	Trigger    *definition = data->tg_trigger;
 	const char *name = definition->tgnargs > 2 ? definition->tgargs[2] : NULL;
-	const EmbedModelRef *ref = embed_site_resolve_name(&trigger->site, name, EMBED_NAME_ALIAS_TOO);
+	const EmbedModelRef *ref;
 	ArrayType  *vector;
 	float	   *elements;
 	Datum		value;
 
 	*isnull = false;
 	value = convert(trigger, &trigger->to_text, source, isnull);
+	/* not before: a conversion may run SQL, and a ref is good until then only */
+	ref = embed_site_resolve_name(&trigger->site, name, EMBED_NAME_ALIAS_TOO);
 	vector = embed_vector_new(ref->info->dim, &elements);
 	embed_site_embed(&trigger->site, ref, EMB_PROMPT_DOCUMENT, value, elements);
 	return convert(trigger, &trigger->from_vector, PointerGetDatum(vector), isnull);

@@ -8,8 +8,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-#include "pg/mapping.h"
-#include "pg/materialize.h"
 #include "pg/registry.h"
 #include "pg/rows.h"
 
@@ -74,7 +72,7 @@ image_is_whole(const EmbedModelRef *ref)
 	}
 	if (hash != NULL)
 		ok &= emb_hash_end(hash, digest);
-	embed_check_mappings();
+	embed_registry_check(ref, EMB_OK, NULL);
 	if (cancelled)
 		CHECK_FOR_INTERRUPTS();
 	if (!ok)
@@ -97,9 +95,7 @@ check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
 	status = emb_model_check_reference(ref->model, i, &run, &check, &err);
 	embed_threads_end(embed_clock_ns());
 	MemoryContextReset(scratch);
-	if (status != EMB_OK)
-		embed_throw(status, &err);
-	embed_check_mappings();
+	embed_registry_check(ref, status, &err);
 	return check;
 }
 
@@ -171,14 +167,14 @@ embed_verify(PG_FUNCTION_ARGS)
 	Findings	f = {0};
 	bool		whole = image_is_whole(ref);
 
-	if (!whole)
-	{
-		/* bytes that changed behind the file system's back: from the rows again, after this transaction */
-		embed_materialize_discard_damaged(ref->fingerprint);
-		embed_registry_dropped(ref->fingerprint);
-	}
 	put_check(&rows, "image", whole, "%lld bytes, %s, %s", (long long) ref->info->size_bytes, ref->info->precision,
 			  whole ? "with the hash of the import" : "not those of the import: the next call makes the file again");
+	if (!whole)
+	{
+		/* changed unseen by the file system. Nobody computes on such bytes; the next lookup has others */
+		embed_registry_damaged(ref);
+		return (Datum) 0;
+	}
 	embed_isa_apply();
 	/* a level that failed its self-test is not in use */
 	put_check(&rows, "kernels", true, "%s, equal to plain C in the self-test", emb_isa_name());

@@ -112,9 +112,124 @@ for my $model (qw(m f))
 }
 is(query($node, $db, 'SELECT pg_postmaster_start_time()'), $postmaster, 'no backend crashed');
 
-# embed_verify reads everything, and says so.
+# The file is written to or cut at row 3, in ways of which no page tells: every
+# function that reads an image has 58030, nothing that was computed leaves, and
+# the next statement has the right bits. CREATE TABLE keeps what does leave.
+import_model($node, $db, 'k', tiny_model('bge-m3'));
+import_model($node, $db, 'r', tiny_model('bert-rerank'));
+import_model($node, $db, 's', tiny_model('model2vec'));
+query(
+	$node, $db, q{
+	CREATE FUNCTION run(i int, command text, words int) RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN
+		IF i = 3 AND command <> '' THEN
+			EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'cat >/dev/null; ' || command);
+		END IF;
+		RETURN i || repeat(' words', words);
+	END $$});
+my %reads = (
+	'embed' => [ 'embed(%s, %s)', qw(m k s) ],
+	'embed, few dimensions' => [ 'embed(%s, %s, 8)', 'm' ],
+	'embed_query' => [ 'embed_query(%s, %s)', 'm' ],
+	'embed of an array' => [ q{embed(ARRAY[%s, 'b', 'c'], %s)}, 'm' ],
+	'embed_rows' => [ q{(SELECT array_agg(e::text) FROM embed_rows(ARRAY[%s, 'b', 'c'], %s) e)}, 'm' ],
+	'embed_tokens' => [ 'embed_tokens(%s, %s)', qw(m k s) ],
+	'embed_info' => [ 'embed_info(%s, %s)', qw(m s) ],
+	'embed_chunks' => [ '(SELECT array_agg(c::text) FROM embed_chunks(%s, 8, 2, %s) c)', qw(m k) ],
+	'embed_agg' => [ q{(SELECT embed_agg(x, y) FROM (VALUES (%s, %s), ('b', %2$s)) v(x, y))}, 'm' ],
+	'embed_avg' => [ q{(SELECT embed_avg(x, y) FROM (VALUES (%s, %s), ('b', %2$s)) v(x, y))}, 'm' ],
+	'embed_sparse' => [ 'embed_sparse(%s, %s)', 'k' ],
+	'embed_multi' => [ 'embed_multi(%s, %s)', 'k' ],
+	'embed_all' => [ 'embed_all(%s, %s)', 'k' ],
+	'rerank' => [ q{rerank('a query', %s, %s)}, 'r' ],
+	'rerank of an array' => [ q{rerank('a query', ARRAY['b', %s], %s)}, 'r' ],
+	'rerank_top' => [ q{(SELECT array_agg(t::text) FROM rerank_top('a query', ARRAY['b', %s], 2, %s) t)}, 'r' ],
+	'rerank_agg' => [ q{(SELECT rerank_agg('a query', x, y) FROM (VALUES (%s, %s), ('b', %2$s)) v(x, y))}, 'r' ]);
+my %changes = (
+	'zeros over its second half' => sub { my ($f, $n) = @_; 'dd if=/dev/zero of=' . $f . ' bs=1 seek=' . int($n / 2) . ' count=' . int($n / 2) . ' conv=notrunc status=none' },
+	'one byte changed' => sub { my ($f, $n) = @_; "printf x | dd of=$f bs=1 seek=" . int($n * 0.6) . ' conv=notrunc status=none' },
+	'zeros over all but the first page' => sub { my ($f, $n) = @_; "dd if=/dev/zero of=$f bs=1 seek=4096 count=" . ($n - 4096) . ' conv=notrunc status=none' },
+	'cut by one byte' => sub { my ($f, $n) = @_; "truncate -s -1 $f" },
+	'cut inside its last page' => sub { my ($f, $n) = @_; 'truncate -s ' . ($n - $n % 4096 + 1) . " $f" },
+	'cut inside its first page' => sub { my ($f, $n) = @_; "truncate -s 1147 $f" },
+	'longer' => sub { my ($f, $n) = @_; "truncate -s +1 $f" });
+my $n_changes = 0;
+for my $change (sort keys %changes)
+{
+	my ($n_statements, @bad) = (0);
+
+	for my $what (sort keys %reads)
+	{
+		my ($format, @models) = @{ $reads{$what} };
+		for my $model (@models)
+		{
+			my $file = file_of($model);
+			my $words = $n_changes++ % 2 ? 60 : 3;
+			my $select = sub { 'SELECT i, md5((' . sprintf($format, 'run(i, ' . quote($_[0]) . ", $words)", "'$model'") . ')::text) v FROM generate_series(1, 6) i' };
+			my $disturbed = $select->("chmod u+w $file && " . $changes{$change}->($file, -s $file));
+			my $calm = $select->('');
+			my ($out, $state, $err) = session("SET embed.cache_entries = 0;\nCREATE TEMP TABLE good AS $calm;\nCREATE TEMP TABLE bad AS $disturbed;\n"
+				  . "CREATE TEMP TABLE again AS $calm;\nSELECT to_regclass('bad') IS NULL, (SELECT count(*) FROM (TABLE good INTERSECT TABLE again) s);");
+			$n_statements++;
+			push @bad, "$what of $model: $state $out $err" if $state ne '58030' || $out ne 't|6';
+		}
+	}
+	is_deeply(\@bad, [], "a file under a running statement, $change: $n_statements statements end with 58030, the next ones are right");
+}
+
+# Between two rows that a cursor fetches, and in a loop that catches errors: one transaction, each time healed.
 my $file = file_of('m');
-my ($out, $state) = session("SELECT $hash;\n\\! chmod u+w $file; truncate -s 4096 $file\nSELECT bool_and(ok) FROM embed_verify('m');\nSELECT $hash;");
+my ($out, $state) = session("SET embed.cache_entries = 0;\nBEGIN;\nDECLARE c CURSOR FOR SELECT md5(embed('a text' || repeat(' ', i), 'm')::text) FROM generate_series(0, 9) i;\nFETCH c;\n"
+	  . "\\! chmod u+w $file; truncate -s -1 $file\nFETCH c;\nROLLBACK;\nSELECT $hash;");
+is($out, "$want{m}\n$want{m}", 'a change between two FETCHes');
+is($state, '58030', '... is told at the second one');
+query(
+	$node, $db, q{
+	CREATE FUNCTION damaged_again_and_again(command text, n int) RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE n_errors int := 0; n_right int := 0; good text := md5(embed('a text', 'm')::text); n_maps int;
+	BEGIN
+		FOR i IN 1 .. n LOOP
+			BEGIN
+				PERFORM count(embed(run(j, command, i), 'm')) FROM generate_series(1, 3) j;
+			EXCEPTION WHEN io_error THEN
+				n_errors := n_errors + 1;
+			END;
+			n_right := n_right + (md5(embed('a text' || repeat(' ', i), 'm')::text) = good)::int;
+		END LOOP;
+		SELECT count(*) INTO n_maps FROM regexp_matches(pg_read_file('/proc/self/maps', 0, 10000000), 'pgsql_tmp_embed/[0-9]+/', 'g');
+		RETURN n_errors || ' ' || n_right || ' ' || (n_maps <= 3);
+	END $$});
+$file = file_of('m');
+is(query($node, $db, 'SET embed.cache_entries = 0; SELECT damaged_again_and_again(' . quote("f=\$(ls -t $file); chmod u+w \$f; truncate -s -1 \$f") . ', 40)'),
+	'40 40 true', 'forty times in one transaction: an error each, right bits behind each, no mappings pile up');
+
+# Damage that keeps size and time, met as nonsense rather than as zeros: the session itself has the file made again.
+for my $skip (1147, 4096, 8192)
+{
+	my $file = file_of('s');
+	my $n = (-s $file) - $skip;
+	my $good = query($node, $db, q{SELECT md5(embed('some words', 's')::text)});
+	my ($out, $state, $err) = session("SET embed.cache_entries = 0;\nSELECT 1 FROM embed('x', 's');\n\\! chmod u+w $file; touch -r $file $file.time; head -c $n /dev/urandom | dd of=$file bs=$skip seek=1 conv=notrunc status=none; touch -r $file.time $file; rm $file.time\n"
+		  . "SELECT 1 FROM (SELECT embed('some words ' || i, 's') FROM generate_series(1, 50) i OFFSET 49) s;\nSELECT bool_and(ok) IS NULL FROM embed_verify('s');\nSELECT md5(embed('some words', 's')::text);");
+	like($state, qr/^(?:58030)?(?: 58030)?$/, "random bytes from $skip on, with the old time: damage of the file or nothing is told");
+	like($out, qr/\n$good$/, '... and the same session has the right bits soon');
+}
+
+# More images in one session than a segment of the table of mappings has places.
+query($node, $db, 'SELECT embed_import(\'n\' || i, ' . quote(tiny_model('model2vec')) . ', jsonb_build_object(\'max_tokens\', i)) FROM generate_series(10, 149) i');
+for my $model (qw(n10 n72 n73 n74 n149))
+{
+	my $n_file = file_of($model);
+	my ($out, $state, $err) = session("SET embed.cache_entries = 0;\nSELECT count(embed('word', 'n' || i)) FROM generate_series(10, 149) i;\n"
+		  . "SELECT count(embed(cut(i, '$n_file', '0', 3), '$model')) FROM generate_series(1, 30) i;\nSELECT count(embed('word', 'n' || i)) FROM generate_series(10, 149) i;");
+	is("$out $state", "140\n140 58030", "140 images in one session, the file of $model is lost: 58030, and the session goes on");
+}
+query($node, $db, q{SELECT embed_drop('n' || i, forget => true) FROM generate_series(10, 149) i});
+is(query($node, $db, 'SELECT pg_postmaster_start_time()'), $postmaster, 'no backend crashed');
+
+# embed_verify reads everything, and says so.
+$file = file_of('m');
+($out, $state) = session("SELECT $hash;\n\\! chmod u+w $file; truncate -s 4096 $file\nSELECT bool_and(ok) FROM embed_verify('m');\nSELECT $hash;");
 is($out, "$want{m}\nt\n$want{m}", 'embed_verify behind a cut file: made again at the next statement');
 
 # An ERROR within a block: the outer statement goes on with the file made again.
