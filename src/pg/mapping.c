@@ -185,7 +185,9 @@ embed_map(EmbedMapping *mapping, int fd, size_t size_bytes, const char *path)
 	void	   *addr;
 
 	if (!install_handler())
-		elog(ERROR, "sigaction(SIGBUS) failed: %m");
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not install a handler of lost pages (SIGBUS): %m")));
 	if (fstat(fd, &st) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),

@@ -150,11 +150,14 @@ make_directory(const char *path)
 
 	if (MakePGDirectory(path) == 0)
 		return;
-	/* a file in its place goes; a link, also one that leads nowhere, is the administrator's */
-	if (errno == EEXIST &&
-		((lstat(path, &st) == 0 && (S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))) ||
-		 (clear_name(path) && (MakePGDirectory(path) == 0 || errno == EEXIST))))
-		return;
+	if (errno == EEXIST)
+	{
+		/* a link, also one that leads nowhere, is the administrator's; what cannot be looked at may be a directory */
+		if (lstat(path, &st) != 0 || S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
+			return;
+		if (clear_name(path) && (MakePGDirectory(path) == 0 || errno == EEXIST))
+			return;
+	}
 	ereport(ERROR,
 			(errcode_for_file_access(),
 			 errmsg("could not create directory \"%s\": %m", path),
@@ -605,37 +608,42 @@ sync_directory(void)
 	CloseTransientFile(fd);
 }
 
-/* Under the writer lock: spool becomes path, unless somebody's equal file does. False with errno where it cannot. */
-static bool
+typedef enum Published
+{
+	PUBLISH_FAILED,				/* errno says why; the temporary file is still there */
+	PUBLISHED_OURS,
+	PUBLISHED_OTHERS			/* somebody's equal file has the name, ours is removed */
+} Published;
+
+/* Under the writer lock: spool becomes path, unless somebody's equal file does. */
+static Published
 publish(EmbedSpool *spool)
 {
 	char		path[MAXPGPATH];
+	Published	result = PUBLISHED_OTHERS;
 
 	image_path(path, MyDatabaseId, spool->fingerprint);
-	if (image_file_is_good(path, spool->fingerprint, spool->size_bytes, true))
-		(void) unlink(spool->path);
-	else
+	if (!image_file_is_good(path, spool->fingerprint, spool->size_bytes, true))
 	{
 		(void) clear_name(path);	/* a damaged one */
-		if (link_from_other_database(spool->fingerprint, spool->size_bytes, true, path))
-			(void) unlink(spool->path);
-		else if (rename(spool->path, path) != 0)
-			return false;
+		if (!link_from_other_database(spool->fingerprint, spool->size_bytes, true, path))
+		{
+			if (rename(spool->path, path) != 0)
+				return PUBLISH_FAILED;
+			result = PUBLISHED_OURS;
+		}
 	}
+	if (result == PUBLISHED_OTHERS)
+		(void) unlink(spool->path);
 	spool->path[0] = '\0';
 	sync_directory();
-	return true;
+	return result;
 }
 
 /* The name is taken by something that cannot be removed: calls work, each session with a file of its own. */
 static void
-warn_of_private_file(const uint8 *fingerprint)
+warn_of_private_file(const char *path)
 {
-	int			save_errno = errno;
-	char		path[MAXPGPATH];
-
-	image_path(path, MyDatabaseId, fingerprint);
-	errno = save_errno;
 	ereport(WARNING,
 			(errcode_for_file_access(),
 			 errmsg("could not replace file \"%s\": %m", path),
@@ -653,7 +661,7 @@ embed_spool_publish(EmbedSpool *spool)
 	embed_unmap(&spool->mapping);
 	lock_fd = lock_root();
 	/* the rows are what counts: whoever uses the model makes the file */
-	if (!publish(spool))
+	if (publish(spool) == PUBLISH_FAILED)
 	{
 		ereport(LOG,
 				(errcode_for_file_access(),
@@ -710,20 +718,32 @@ map_file(const uint8 *fingerprint, int64 size_bytes, bool trusted, EmbedMapping 
 	CloseTransientFile(fd);
 }
 
-/* Gives the finished file its name and maps it; one that cannot have its name is mapped without. */
+/*
+ * Gives the finished file its name and maps it; one that cannot have its name
+ * is mapped without. Not by opening it once more: that may fail.
+ */
 static void
 publish_and_map(EmbedSpool *spool, EmbedMapping *mapping)
 {
-	if (publish(spool))
+	char		path[MAXPGPATH];
+
+	image_path(path, MyDatabaseId, spool->fingerprint);
+	switch (publish(spool))
 	{
-		map_file(spool->fingerprint, spool->size_bytes, true, mapping);
-		return;
+		case PUBLISHED_OTHERS:
+			map_file(spool->fingerprint, spool->size_bytes, true, mapping);
+			break;
+		case PUBLISHED_OURS:
+			embed_map(mapping, spool->fd, spool->size_bytes, path);
+			break;
+		case PUBLISH_FAILED:
+			warn_of_private_file(path);
+			embed_map(mapping, spool->fd, spool->size_bytes, path);
+			mapping->is_private = true;
+			(void) unlink(spool->path);
+			spool->path[0] = '\0';
+			break;
 	}
-	warn_of_private_file(spool->fingerprint);
-	embed_map(mapping, spool->fd, spool->size_bytes, spool->path);
-	mapping->is_private = true;
-	(void) unlink(spool->path);
-	spool->path[0] = '\0';
 }
 
 /*

@@ -1,14 +1,17 @@
 # A disk that is full or bad, a directory that cannot be written, no memory: each
 # system call on our files fails in turn, at each place where it is made
-# (test/tools/faulty.c); a cancel at each of them, kill -9 at some of them
-# (EMBED_KILLS: at how many, 1000 for all). Then the real things: a full file system, a read-only
+# (test/tools/faulty.c); then several of them in a row: the first ones, all from
+# one on, each pair (EMBED_PAIRS=all; by default some, others every day); a
+# cancel at each of them, kill -9 at some of them (EMBED_KILLS: at how many, 1000
+# for all). After each the same backend answers for its memory and its catalog
+# caches. Then the real things: a full file system, a read-only
 # directory, limits on memory, errors in the middle of aggregates.
 use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use EmbedTest;
-use Errno qw(EACCES EIO EINTR EMFILE ENOMEM ENOSPC EROFS);
+use Errno qw(EACCES EINVAL EIO EINTR EMFILE ENOMEM ENOSPC EROFS);
 use Test::More;
 
 my $db = 'postgres';
@@ -68,10 +71,38 @@ my %faults = (
 	mkdir => [ EACCES, ENOSPC ], create => [ EACCES, ENOSPC, EMFILE ], open => [ EIO, EMFILE ], write => [ ENOSPC, EIO, EINTR ],
 	short => [ENOSPC], statvfs => [ENOSPC], fallocate => [ ENOSPC, EINTR ], fsync => [ EIO, ENOSPC ], rename => [ EACCES, ENOSPC ],
 	link => [ EACCES, ENOSPC ], unlink => [EACCES], flock => [ EINTR, EIO ], fstat => [EIO], futimens => [EROFS], pread => [ EIO, EINTR ],
-	mmap => [ENOMEM], ftruncate => [ENOSPC]);
-my %states = map { $_ => 1 } qw(53100 53000 53200 58030 42501 57014);
+	mmap => [ENOMEM], ftruncate => [ENOSPC], read => [EIO], lstat => [ EIO, EACCES ], opendir => [ EACCES, EMFILE ], rmdir => [EACCES],
+	sigaction => [EINVAL], lose => [EIO]);
+my %states = map { $_ => 1 } qw(53100 53000 53200 58000 58030 42501 57014);
 
-# One try of each [ call, n, errno ], in one psql; for each [ whether it was met, SQLSTATE, complaints ].
+# What a backend is asked after a fault: memory contexts that have one owner, catalog caches, and plans that are right.
+my $has_contexts = query($node, $db, 'SELECT current_setting(\'server_version_num\')::int') >= 140000;
+my $contexts = $has_contexts ? '(SELECT count(*) FROM pg_backend_memory_contexts)' : '100';
+for my $database ($db, 'other')
+{
+	query(
+		$node, $database, q{
+		CREATE FUNCTION health() RETURNS text LANGUAGE plpgsql AS $$
+		DECLARE n int; m int;
+		BEGIN
+			CREATE TEMP TABLE p (a int, b text) PARTITION BY LIST (a);
+			CREATE TEMP TABLE p1 PARTITION OF p FOR VALUES IN (1);
+			CREATE TEMP TABLE p2 PARTITION OF p FOR VALUES IN (2);
+			INSERT INTO p SELECT 1 + i % 2, 'x' || i FROM generate_series(1, 20) i;
+			CREATE INDEX ON p1 (b);
+			ANALYZE p;
+			SELECT count(*) INTO n FROM p JOIN p1 USING (b) LEFT JOIN pg_class c ON c.relname = p.b WHERE p.a = 1;
+			SELECT count(*) INTO m FROM pg_proc WHERE proname = 'abs' AND pronamespace = 'pg_catalog'::regnamespace;
+			DROP TABLE p;
+			IF n <> 10 OR m < 6 OR } . $contexts . q{ < 20 OR to_regclass('pg_class') IS NULL THEN
+				RETURN format('sick: %s %s', n, m);
+			END IF;
+			RETURN '';
+		END $$});
+}
+my $health_sql = q{SELECT h FROM health() h WHERE h <> '';};
+
+# One try of each [ call, which, errno ], in one psql; for each [ how often it was met, SQLSTATE, complaints ].
 sub try_faults
 {
 	my ($name, @tries) = @_;
@@ -82,11 +113,14 @@ sub try_faults
 	{
 		my ($call, $n, $errno) = @{ $tries[$i] };
 		$script .= "\\echo TRY $i\n\\warn TRY $i\n\\c $db\n$before\n\\c $database\n"
-		  . "\\o $control\n\\qecho $call $n $errno\n\\o\n$sql\n\\o $control\n\\qecho none\n\\o\n\\c $db\n\\warn CHECK\n$complaints_sql;\n$after\n$left_sql;\n";
+		  . "\\o $control\n\\qecho $call $n $errno\n\\o\n$sql\n\\o $control\n\\qecho none\n\\o\n\\warn HEALTH\n$health_sql\n"
+		  . ($database eq $db ? "SELECT 'other vectors' WHERE md5(embed('a text', 'm')::text) <> '$want';\n" : '')
+		  . "\\c $db\n\\warn CHECK\n$complaints_sql;\n$after\n$left_sql;\n";
 	}
 	unlink "$control.hit";
 	$node->psql($db, $script, stdout => \$out, stderr => \$err, on_error_stop => 0);
-	my %hit = map { $_ => 1 } split /\n/, (-e "$control.hit" ? slurp("$control.hit") : '');
+	my %hit;
+	$hit{$_}++ for map { s/ \@.*//r } split /\n/, (-e "$control.hit" ? slurp("$control.hit") : '');
 	my @out = split /^TRY \d+(?:\n|$)/m, $out, -1;
 	my @err = split /^(?:psql:.*?: )?TRY \d+(?:\n|$)/m, $err, -1;
 	my @results;
@@ -94,8 +128,14 @@ sub try_faults
 	{
 		my ($call, $n, $errno) = @{ $tries[$i] };
 		my ($during, $behind) = split /^(?:psql:.*?: )?CHECK(?:\n|$)/m, $err[ $i + 1 ] // '', 2;
+		my $unhealthy;
+		($during, $unhealthy) = split /^(?:psql:.*?: )?HEALTH(?:\n|$)/m, $during // '', 2;
 		my ($state) = ($during // '') =~ /(?:ERROR|FATAL|PANIC):\s+(\w{5}):/;
-		my @complaints = ($out[ $i + 1 ] // 'no answer') =~ /^(other vectors|.* without .*|left: .*|no answer)$/mg;
+		my @complaints = ($out[ $i + 1 ] // 'no answer') =~ /^(other vectors|sick.*|.* without .*|left: .*|no answer)$/mg;
+
+		# a name that cannot be replaced: the call works, and says so
+		$during =~ s/^(?:psql:.*?: )?WARNING:  \w+: could not replace file .*\n(?:DETAIL|HINT|LOCATION):.*\n(?:(?:DETAIL|HINT|LOCATION):.*\n)*//mg if defined $during;
+		push @complaints, "not healthy after it: $unhealthy" if ($unhealthy // 'no answer') =~ /\S/;
 
 		push @complaints, $during if defined $state ? !$states{$state} : ($during // '?') =~ /\S/;
 		push @complaints, "an interrupted call is no error: $during" if defined $state && $errno == EINTR;
@@ -152,7 +192,7 @@ if ($can_inject)
 		cmp_ok($n_tried, '>=', 10, '... faults were met');
 	}
 	# Cancel at each of these calls in turn, then kill -9 at some: each costs a restart.
-	my @kills;
+	my (@kills, %n_calls);
 	for my $name (sort keys %operation)
 	{
 		my ($n, $n_cancelled, $all_hit, @bad) = (0, 0, 1);
@@ -171,7 +211,41 @@ if ($can_inject)
 		}
 		is_deeply(\@bad, [], "$name: cancelled at each of $n calls, $n_cancelled times before the end: nothing left, and it works again");
 		push @kills, map { [ $name, $_ ] } 1 .. $n;
+		$n_calls{$name} = $n;
 	}
+
+	# Faults in a row, each call with an error that it may have: the first k, all from the n-th on, pairs. One
+	# may change what follows, so pairs go some calls further than an undisturbed operation.
+	my $all_pairs = ($ENV{EMBED_PAIRS} // '') eq 'all';
+	my $stride = 97;
+	my ($n_pairs, $n_both, $at) = (0, 0, (localtime)[7]);
+	for my $name (sort keys %operation)
+	{
+		my $n = $n_calls{$name} + 6;
+		my @tries = ((map { [ 'any', "1-$_", 0 ] } 1 .. $n), (map { [ 'any', "$_-", 0 ] } 1 .. $n),
+			(map { my $call = $_; map { [ $call, $_, $faults{$call}[0] ] } '1-2', '1-3', '2-', '3-' } grep { $_ ne 'flock' } sort keys %faults));
+		@tries = @tries[ grep { ($_ + $at) % 3 == 0 || $all_pairs } 0 .. $#tries ];
+		my $n_rows = @tries;
+		for my $i (1 .. $n)
+		{
+			push @tries, map { [ 'any', "$i,$_", 0 ] } grep { $all_pairs || $at++ % $stride == 0 } $i + 1 .. $n + 6;
+		}
+		my ($n_errors, @bad) = (0);
+		while (my @part = splice @tries, 0, 50)
+		{
+			for (try_faults($name, @part))
+			{
+				my ($hit, $state, @complaints) = @$_;
+				push @bad, @complaints;
+				$n_errors++ if defined $state;
+				$n_both++ if ($hit // 0) > 1;
+				$n_pairs++;
+			}
+		}
+		is_deeply(\@bad, [], "$name: faults in a row, $n_errors errors, each with its SQLSTATE, a healthy backend, nothing left");
+	}
+	cmp_ok($n_both, '>=', $n_pairs / 4, "... $n_pairs rows and pairs of faults, $n_both of them met twice or more");
+	diag("$n_pairs rows and pairs of faults, $n_both of them met twice or more") if $all_pairs;
 	my $n_kills = $ENV{EMBED_KILLS} || 12;
 	my @killed_bad;
 	$n_kills = @kills if $n_kills > @kills;
@@ -277,7 +351,6 @@ else
 
 my $private = q{(split_part(pg_read_file('/proc/self/statm', 0, 100), ' ', 2)::int - split_part(pg_read_file('/proc/self/statm', 0, 100), ' ', 3)::int) * 4};
 my $in_contexts = q{(SELECT sum(total_bytes) FROM pg_backend_memory_contexts)};
-my $has_contexts = query($node, $db, 'SELECT current_setting(\'server_version_num\')::int') >= 140000;
 
 # An ERROR in the middle of a group, two hundred times: what the group held is given back.
 query(

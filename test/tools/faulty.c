@@ -7,14 +7,18 @@
  *		gcc -shared -fPIC -o faulty.so faulty.c -ldl
  *		FAULTY_CONTROL=/path/to/file LD_PRELOAD=faulty.so postgres ...
  *
- * The control file holds "CALL N ERRNO": in each process the N-th such call,
- * counted from 1, fails; N = 0: all of them. "short" instead of "write" writes
- * half of the bytes first and then fails; "statvfs" succeeds and says that the
- * disk is full. CALL "any" counts all of them. A negative ERRNO is a signal that
- * the process sends itself before the call. When a call fails, the line is added to "CONTROL.hit". No control
- * file or another text in it, no faults.
+ * The control file holds "CALL WHICH ERRNO": in each process these calls of that
+ * kind fail. WHICH counts from 1: "3" the third, "2,7" two of them, "1-3" the
+ * first three, "4-" all from the fourth on, "0" all. "short" instead of "write"
+ * writes half of the bytes first and then fails; "statvfs" succeeds and says
+ * that the disk is full; "lose" lets a mapping lose its pages at once, as the
+ * file is cut. CALL "any" counts all of them; with ERRNO 0 each fails with an error
+ * that it may have. A negative ERRNO is a signal that the process sends itself
+ * before the call. When a call fails, the line and " @N" are added to
+ * "CONTROL.hit". No control file or another text in it, no faults.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -60,6 +64,44 @@ fd_is_ours(int fd)
 	return is_ours(path);
 }
 
+/* Whether WHICH of the control file has the n-th call. */
+static bool
+is_chosen(const char *which, int n)
+{
+	int			a,
+				b;
+	char		comma;
+
+	if (strcmp(which, "0") == 0)
+		return true;
+	if (sscanf(which, "%d%c%d", &a, &comma, &b) == 3)
+		return comma == ',' ? n == a || n == b : n >= a && n <= b;
+	a = atoi(which);
+	return strchr(which, '-') != NULL ? n >= a : n == a;
+}
+
+/* What a call fails with where the control file leaves it open. */
+static int
+usual_error(const char *call)
+{
+	static const struct
+	{
+		const char *call;
+		int			error;
+	}			usual[] = {
+		{"create", EACCES}, {"mkdir", EACCES}, {"rename", EACCES}, {"link", EACCES}, {"unlink", EACCES}, {"rmdir", EACCES},
+		{"opendir", EACCES}, {"write", ENOSPC}, {"short", ENOSPC}, {"fallocate", ENOSPC}, {"mmap", ENOMEM}, {"futimens", EROFS},
+		{"sigaction", EINVAL}
+	};
+
+	for (size_t i = 0; i < sizeof(usual) / sizeof(*usual); i++)
+	{
+		if (strcmp(usual[i].call, call) == 0)
+			return usual[i].error;
+	}
+	return EIO;
+}
+
 /* The errno this call shall fail with, or 0; a signal is sent here. System calls are made directly: ours must not count. */
 static int
 fault(const char *call)
@@ -69,9 +111,9 @@ fault(const char *call)
 	const char *control = getenv("FAULTY_CONTROL");
 	char		text[128];
 	char		name[32];
+	char		which[32];
 	char		hit[4096];
-	int			n,
-				error;
+	int			error;
 	ssize_t		size;
 	int			fd;
 
@@ -83,21 +125,25 @@ fault(const char *call)
 	size = syscall(SYS_read, fd, text, sizeof(text) - 1);
 	syscall(SYS_close, fd);
 	text[size > 0 ? size : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
 	if (strcmp(text, seen) != 0)
 	{
 		strcpy(seen, text);
 		count = 0;
 	}
-	if (sscanf(text, "%31s %d %d", name, &n, &error) != 3 || (strcmp(name, "any") != 0 && strcmp(name, call) != 0))
+	if (sscanf(text, "%31s %31s %d", name, which, &error) != 3 || (strcmp(name, "any") != 0 && strcmp(name, call) != 0))
 		return 0;
 	count++;
-	if (n != 0 && count != n)
+	if (!is_chosen(which, count))
 		return 0;
 	snprintf(hit, sizeof(hit), "%s.hit", control);
 	fd = syscall(SYS_openat, AT_FDCWD, hit, O_WRONLY | O_CREAT | O_APPEND, 0644);
 	if (fd >= 0)
 	{
-		(void) !syscall(SYS_write, fd, text, strlen(text));
+		char		line[256];
+		int			n = snprintf(line, sizeof(line), "%s @%d %s\n", text, count, call);
+
+		(void) !syscall(SYS_write, fd, line, n);
 		syscall(SYS_close, fd);
 	}
 	if (error < 0)
@@ -105,7 +151,7 @@ fault(const char *call)
 		(void) kill(getpid(), -error);
 		return 0;
 	}
-	return error;
+	return error == 0 ? usual_error(call) : error;
 }
 
 static int
@@ -277,7 +323,62 @@ fstat(int fd, struct stat *st)
 	FAIL_OR_CALL(fd_is_ours(fd), "fstat", fstat, (fd, st));
 }
 
-/* Does not fail: the disk has no free block. */
+int
+lstat(const char *path, struct stat *st)
+{
+	FAIL_OR_CALL(is_ours(path), "lstat", lstat, (path, st));
+}
+
+ssize_t
+read(int fd, void *data, size_t size)
+{
+	int			error = fd_is_ours(fd) ? fault("read") : 0;
+
+	if (error != 0)
+	{
+		errno = error;
+		return -1;
+	}
+	return syscall(SYS_read, fd, data, size);
+}
+
+int
+rmdir(const char *path)
+{
+	FAIL_OR_CALL(is_ours(path), "rmdir", rmdir, (path));
+}
+
+DIR *
+opendir(const char *path)
+{
+	int			error = is_ours(path) ? fault("opendir") : 0;
+
+	if (error != 0)
+	{
+		errno = error;
+		return NULL;
+	}
+	return REAL(opendir) (path);
+}
+
+/* Of the signal that tells of lost pages. */
+int
+sigaction(int signo, const struct sigaction *action, struct sigaction *old)
+{
+	FAIL_OR_CALL(signo == SIGBUS && action != NULL, "sigaction", sigaction, (signo, action, old));
+}
+
+/* These do not fail: the disk has no free block. */
+int
+statvfs(const char *path, struct statvfs *fs)
+{
+	int			rc = REAL(statvfs) (path, fs);
+
+	if (rc == 0 && is_ours(path) && fault("statvfs") != 0)
+		fs->f_bavail = 0;
+	return rc;
+}
+
 int
 fstatvfs(int fd, struct statvfs *fs)
 {
@@ -312,17 +413,36 @@ mkdir(const char *path, mode_t mode)
 	FAIL_OR_CALL(is_ours(path), "mkdir", mkdir, (path, mode));
 }
 
+/* The file of the mapping is cut: a disk that fails each time. */
+static void
+lose_pages(int fd)
+{
+	char		link[64];
+	char		path[4096];
+	ssize_t		n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	(void) !syscall(SYS_truncate, path, 0);
+}
+
 void *
 mmap(void *addr, size_t size, int prot, int flags, int fd, off_t at)
 {
-	int			error = (flags & MAP_ANONYMOUS) == 0 && fd_is_ours(fd) ? fault("mmap") : 0;
+	bool		ours = (flags & MAP_ANONYMOUS) == 0 && fd_is_ours(fd);
+	int			error = ours ? fault("mmap") : 0;
+	void	   *result;
 
 	if (error != 0)
 	{
 		errno = error;
 		return MAP_FAILED;
 	}
-	return (void *) syscall(SYS_mmap, addr, size, prot, flags, fd, at);
+	result = (void *) syscall(SYS_mmap, addr, size, prot, flags, fd, at);
+	if (ours && result != MAP_FAILED && fault("lose") > 0)
+		lose_pages(fd);
+	return result;
 }
 
 void *
