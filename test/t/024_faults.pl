@@ -314,6 +314,7 @@ if (my $small = $ENV{EMBED_SMALL_DISK})
 		is($state, '53100', "$left_kb kB are free: the disk is full") or diag($message);
 		($state, $message) = error_of($node, $db, "$import_x;");
 		like($state, qr/^(?:53100)?$/, '... an import says so as well, or it fits') or diag($message);
+		like($message, qr/ \d+ bytes are needed in the file system of "[^"]+", and \d+ are free/, '... before the work, with what it needs') if $state ne '';
 		query($node, $db, $drop_x) if $state eq '';
 		is_deeply([ glob("$small/*/*.tmp") ], [], '... nothing left');
 	}
@@ -334,6 +335,7 @@ if (my $small = $ENV{EMBED_SMALL_DISK})
 		$leave->($left_kb);
 		my ($state, $message) = error_of($node, 'small', "$import_x;");
 		is($state, '53100', "$left_kb kB are free for tables: an import fails") or diag($message);
+		like($message, qr/ \d+ bytes are needed in the file system of "pg_tblspc[^"]*", and \d+ are free/, '... before the work, with what its rows need');
 		is(installed_rows($node, 'small'), 0, '... nothing half-installed');
 		is_deeply([ glob("$root/*/*.tmp") ], [], '... nothing left');
 	}
