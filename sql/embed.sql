@@ -172,15 +172,17 @@ AS 'MODULE_PATHNAME', 'embed_load' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE CO
 COMMENT ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb)
 IS 'install an image made by embed-cli pack; gives its fingerprint';
 
-CREATE FUNCTION embed_drop(name pg_catalog.text) RETURNS pg_catalog.void
+CREATE FUNCTION embed_drop(name pg_catalog.text, forget pg_catalog.bool DEFAULT false,
+						   force pg_catalog.bool DEFAULT false) RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_drop' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
-COMMENT ON FUNCTION embed_drop(pg_catalog.text)
-IS 'drop a model; its name stays bound to its content';
+COMMENT ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool, pg_catalog.bool)
+IS 'drop a model on which nothing depends; forget: free its name for other content, force: whatever depends on it';
 
-CREATE FUNCTION embed_drop(name pg_catalog.text, forget pg_catalog.bool) RETURNS pg_catalog.void
-AS 'MODULE_PATHNAME', 'embed_drop_forget' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
-COMMENT ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool)
-IS 'drop a model and, with forget, free its name for other content';
+CREATE FUNCTION embed_dependents(name pg_catalog.text) RETURNS TABLE (kind pg_catalog.text, object pg_catalog.text,
+	identity pg_catalog.text, detail pg_catalog.text, refuses pg_catalog.bool)
+AS 'MODULE_PATHNAME', 'embed_dependents' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10;
+COMMENT ON FUNCTION embed_dependents(pg_catalog.text)
+IS 'what a drop of a model would break or change; refuses: keeps embed_drop without force from dropping it';
 
 CREATE FUNCTION embed_set_default(name pg_catalog.text) RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_set_default' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
@@ -195,8 +197,8 @@ IS 'let an alias stand for a model; NULL removes it';
 
 REVOKE ALL ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION embed_drop(pg_catalog.text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool, pg_catalog.bool) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_dependents(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_default(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
 

@@ -52,6 +52,31 @@
 #define embed_text_iter_next(iter, isnull, i) array_iter_next(iter, isnull, i, -1, false, TYPALIGN_INT)
 #endif
 
+/* Extended statistics on expressions, bodies of functions in standard SQL: since 14. Row filters of publications: since 15. */
+#if PG_VERSION_NUM >= 140000
+#define EMBED_HAS_STATISTICS_EXPRESSIONS
+#define EMBED_HAS_SQL_BODIES
+#endif
+#if PG_VERSION_NUM >= 150000
+#define EMBED_HAS_ROW_FILTERS
+#endif
+
+/* NULL for an object that was dropped meanwhile; an error before 14. */
+#if PG_VERSION_NUM >= 140000
+#define embed_object_description(address) getObjectDescription(address, true)
+#define embed_object_identity(address) getObjectIdentity(address, true)
+#else
+#define embed_object_description(address) getObjectDescription(address)
+#define embed_object_identity(address) getObjectIdentity(address)
+#endif
+
+/* All settings, and their number. */
+#if PG_VERSION_NUM >= 160000
+#define embed_get_guc_variables(n) get_guc_variables(n)
+#else
+#define embed_get_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /*
  * What the server must find by name: we build with hidden visibility, and
  * servers before 16 neither mark the magic block and the finfo records nor

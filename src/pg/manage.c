@@ -15,6 +15,7 @@
 #include "utils/numeric.h"
 
 #include "pg/calibration.h"
+#include "pg/dependents.h"
 #include "pg/materialize.h"
 #include "pg/progress.h"
 #include "pg/registry.h"
@@ -23,7 +24,6 @@
 EMBED_FUNCTION(embed_import);
 EMBED_FUNCTION(embed_load);
 EMBED_FUNCTION(embed_drop);
-EMBED_FUNCTION(embed_drop_forget);
 EMBED_FUNCTION(embed_set_default);
 EMBED_FUNCTION(embed_set_alias);
 
@@ -452,10 +452,115 @@ check_not_dropped(const char *name, const EmbedModelRow *row)
 						 "SELECT embed_drop('%s', forget => true) frees the name.", name)));
 }
 
+/* As many as the server shows of what depends on an object it drops. */
+#define DEPENDENTS_SHOWN 100
+
+/* A line of an error's detail. */
 static void
-drop_model(const char *name, bool forget)
+append_dependent(StringInfo detail, const EmbedDependent *dependent)
+{
+	appendStringInfo(detail, "%s%s %s: %s", detail->len > 0 ? "\n" : "",
+					 embed_dependent_kind_name(dependent->kind), dependent->identity, dependent->detail);
+}
+
+/* What moves a default, an alias and the rest out of the way, and the way to go ahead. */
+static char *
+drop_hint(const char *name, bool forget, bool has_default, bool has_alias, bool has_more)
+{
+	StringInfoData hint;
+
+	initStringInfo(&hint);
+	if (has_default)
+		appendStringInfoString(&hint, "Choose another default with SELECT embed_set_default(name). ");
+	if (has_alias)
+		appendStringInfoString(&hint, "Let aliases stand for another model with SELECT embed_set_alias(alias, name), "
+							   "or remove them with NULL for the name. ");
+	if (has_more)
+		appendStringInfo(&hint, "Change or drop what SELECT * FROM embed_dependents('%s') lists. ", name);
+	appendStringInfo(&hint, "SELECT embed_drop('%s', %sforce => true) goes ahead all the same.", name,
+					 forget ? "forget => true, " : "");
+	return hint.data;
+}
+
+/* RESTRICT: an ERROR that lists what refuses. */
+static void
+check_no_dependents(const char *name, const EmbedModelRow *row, bool forget, const List *dependents)
+{
+	StringInfoData shown;
+	StringInfoData all;
+	int			n = 0;
+	int			n_defaults = 0;
+	int			n_aliases = 0;
+	ListCell   *cell;
+
+	initStringInfo(&shown);
+	initStringInfo(&all);
+	foreach(cell, dependents)
+	{
+		const EmbedDependent *dependent = lfirst(cell);
+
+		if (!dependent->refuses)
+			continue;
+		if (n++ < DEPENDENTS_SHOWN)
+			append_dependent(&shown, dependent);
+		append_dependent(&all, dependent);
+		n_defaults += dependent->kind == EMBED_DEPENDENT_DEFAULT;
+		n_aliases += dependent->kind == EMBED_DEPENDENT_ALIAS;
+	}
+	if (n == 0)
+		return;
+	if (n > DEPENDENTS_SHOWN)
+		appendStringInfo(&shown, "\nand %d more (see server log for list)", n - DEPENDENTS_SHOWN);
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 row->dropped ? errmsg("cannot free the name of dropped model \"%s\" because other objects depend on it", name)
+			 : errmsg("cannot drop model \"%s\" because other objects depend on it", name),
+			 errdetail_internal("%s", shown.data),
+			 errdetail_log("%s", all.data),
+			 errhint("%s", drop_hint(name, forget, n_defaults > 0, n_aliases > 0, n > n_defaults + n_aliases))));
+}
+
+static void
+notice_dependent(const char *name, const EmbedDependent *dependent)
+{
+	const char *kind = embed_dependent_kind_name(dependent->kind);
+
+	if (dependent->kind == EMBED_DEPENDENT_ALIAS)
+		ereport(NOTICE,
+				(errmsg("alias \"%s\" goes with model \"%s\"", dependent->identity, name)));
+	else if (dependent->kind == EMBED_DEPENDENT_DEFAULT)
+		ereport(NOTICE,
+				(errmsg("model \"%s\" was the default %s model; there is none now", name, dependent->identity)));
+	else
+		ereport(NOTICE,
+				(errmsg("%s %s %s on model \"%s\"", kind, dependent->identity,
+						dependent->refuses ? "depends" : "may depend", name),
+				 errdetail_internal("%s", dependent->detail)));
+}
+
+static void
+notice_dependents(const char *name, const List *dependents)
+{
+	ListCell   *cell;
+	int			n = 0;
+
+	foreach(cell, dependents)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (n++ < DEPENDENTS_SHOWN)
+			notice_dependent(name, lfirst(cell));
+	}
+	if (n > DEPENDENTS_SHOWN)
+		ereport(NOTICE,
+				(errmsg("%d more objects depend on model \"%s\"", n - DEPENDENTS_SHOWN, name),
+				 errhint("SELECT * FROM embed_dependents('%s') lists them.", name)));
+}
+
+static void
+drop_model(const char *name, bool forget, bool force)
 {
 	EmbedModelRow row;
+	List	   *dependents;
 	int64		size_bytes;
 
 	check_may_write("embed_drop()");
@@ -463,6 +568,10 @@ drop_model(const char *name, bool forget)
 	get_installed(name, &row);
 	if (!forget)
 		check_not_dropped(name, &row);
+	dependents = embed_dependents_of(name);
+	if (!force)
+		check_no_dependents(name, &row, forget, dependents);
+	notice_dependents(name, dependents);
 	embed_materialize_sweep();
 	embed_storage_delete_aliases_of(name);
 	embed_storage_delete_defaults_of(name);
@@ -480,17 +589,11 @@ drop_model(const char *name, bool forget)
 	}
 }
 
+/* embed_drop(name text, forget bool, force bool) */
 Datum
 embed_drop(PG_FUNCTION_ARGS)
 {
-	drop_model(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	PG_RETURN_VOID();
-}
-
-Datum
-embed_drop_forget(PG_FUNCTION_ARGS)
-{
-	drop_model(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1));
+	drop_model(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1), PG_GETARG_BOOL(2));
 	PG_RETURN_VOID();
 }
 

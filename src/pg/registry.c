@@ -466,7 +466,8 @@ unknown_model_error(const char *name, bool tombstone)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("model \"%s\" was dropped", name),
-				 errhint("Importing the same content under that name brings it back.")));
+				 errhint("Import the same content under that name to bring it back, or drop what names the model: "
+						 "SELECT * FROM embed_dependents('%s') lists that.", name)));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%.*s%s\" does not exist", len, name, dots),

@@ -393,6 +393,47 @@ embed_storage_image_is_used(const uint8 *fingerprint)
 	return any_model(fingerprint);
 }
 
+List *
+embed_storage_aliases_of(const char *name)
+{
+	Relation	rel = storage_open("alias", AccessShareLock);
+	SysScanDesc scan = storage_scan(rel, "alias", NULL, 0, NULL);
+	HeapTuple	tuple;
+	List	   *aliases = NIL;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (strcmp(TextDatumGetCString(get_attr(rel, tuple, Anum_alias_name)), name) == 0)
+			aliases = lappend(aliases, TextDatumGetCString(get_attr(rel, tuple, Anum_alias_alias)));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return aliases;
+}
+
+bool
+embed_storage_has_other_model(const char *kind, const char *name)
+{
+	Relation	rel = storage_open("model", AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	bool		found = false;
+
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		uint8		fingerprint[EMB_HASH_SIZE];
+
+		if (DatumGetBool(get_attr(rel, tuple, Anum_model_dropped)) ||
+			strcmp(TextDatumGetCString(get_attr(rel, tuple, Anum_model_name)), name) == 0)
+			continue;
+		copy_fingerprint(fingerprint, get_attr(rel, tuple, Anum_model_fingerprint));
+		found = strcmp(embed_storage_image_kind(fingerprint), kind) == 0;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 void
 embed_storage_lock_for_read(void)
 {

@@ -19,6 +19,7 @@
 
 #include "pg/glue.h"
 
+#include "nodes/pg_list.h"
 #include "utils/snapshot.h"
 
 #define EMBED_CHUNK_BYTES	(1024 * 1024)
@@ -87,6 +88,12 @@ extern void embed_storage_put_alias(const char *alias, const char *name);
 extern void embed_storage_put_default(const char *kind, const char *name);
 extern void embed_storage_delete_aliases_of(const char *name);
 extern void embed_storage_delete_defaults_of(const char *name);
+
+/* The aliases of a model, palloc'd strings in their order. */
+extern List *embed_storage_aliases_of(const char *name);
+
+/* Whether a model of that kind is installed under another name. */
+extern bool embed_storage_has_other_model(const char *kind, const char *name);
 
 /* Whether a model that is not dropped uses the image. */
 extern bool embed_storage_image_is_used(const uint8 *fingerprint);

@@ -118,7 +118,10 @@ BEGIN
 		PERFORM embed_drop('life-d', true);
 	END LOOP;
 END $$;
+-- its own text names the model: said, no reason to refuse, and the schema's name is another in each session
+SET client_min_messages = warning;
 SELECT * FROM pg_temp.all_in_one(:'cls');
+RESET client_min_messages;
 
 -- defaults inside one function and one prepared statement
 CREATE FUNCTION pg_temp.dims() RETURNS int[] LANGUAGE plpgsql AS $$

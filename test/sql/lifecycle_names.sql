@@ -60,8 +60,9 @@ SELECT embed('x', 'a');
 SELECT embed_set_alias('d', NULL);
 SELECT count(*) FROM embed_models;
 
--- a drop takes aliases and default along
+-- a drop refuses while aliases and the default stand for the model; by force it takes them along
 SELECT embed_drop('three');
+SELECT embed_drop('three', force => true);
 SELECT name, "default", aliases FROM embed_models ORDER BY name;
 SELECT embed('x');
 SET embed.model = 'a';
@@ -74,6 +75,7 @@ SELECT embed_set_alias('three', 'one');
 SELECT embed_import('three', :'mean36');
 SELECT embed_import('three', :'mean48') IS NOT NULL AS brought_back;
 SELECT name, "default", aliases FROM embed_models ORDER BY name;
+SELECT embed_set_default('two');
 SELECT embed_drop('three');
 SELECT embed_drop('three', forget => false);
 SELECT embed_drop('three', forget => true);
@@ -83,7 +85,7 @@ SELECT embed_set_alias('three', NULL);
 SELECT array_length(embed('x', 'two'), 1);
 
 -- all of them dropped: only tombstones
-SELECT embed_drop('one'), embed_drop('two');
+SELECT embed_set_alias('c', NULL), embed_drop('one'), embed_drop('two');
 SELECT embed('x');
 SELECT count(*) FROM embed_models;
 SELECT (SELECT count(*) FROM _embed.model) AS tombstones, (SELECT count(*) FROM _embed.image) AS images, (SELECT count(*) FROM _embed.chunk) AS chunks,
@@ -113,7 +115,7 @@ ROLLBACK;
 SELECT array_length(other.embed('x', 'one'), 1) AS dim;
 BEGIN;
 SELECT other.embed_import('two', :'mean48') IS NOT NULL AS imported;
-SELECT other.embed_drop('one');
+SELECT other.embed_drop('one', force => true);
 DROP EXTENSION embed;
 COMMIT;
 CREATE EXTENSION embed;

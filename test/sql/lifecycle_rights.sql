@@ -6,7 +6,7 @@
 
 CREATE ROLE regress_embed_plain;
 CREATE ROLE regress_embed_admin;
-GRANT EXECUTE ON FUNCTION embed_import(text, text, jsonb), embed_load(text, bytea, jsonb), embed_drop(text), embed_drop(text, bool),
+GRANT EXECUTE ON FUNCTION embed_import(text, text, jsonb), embed_load(text, bytea, jsonb), embed_drop(text, bool, bool),
 	embed_set_default(text), embed_set_alias(text, text) TO regress_embed_admin;
 CREATE TEMP TABLE image AS SELECT string_agg(data, '' ORDER BY no) AS bytes
 FROM _embed.chunk c JOIN embed_models m ON encode(c.fingerprint, 'hex') = m.fingerprint WHERE name = 'tiny-cls';
@@ -36,7 +36,7 @@ SELECT embed_import('rights', :'cls');
 SELECT embed_import('rights', '/etc/passwd');
 SELECT embed_load('rights', bytes) IS NOT NULL AS loaded FROM image;
 SELECT embed_set_alias('rights-alias', 'rights'), embed_set_default('rights'), embed_set_default('tiny-cls');
-SELECT embed_drop('rights'), embed_drop('rights', forget => true);
+SELECT embed_set_alias('rights-alias', NULL), embed_drop('rights'), embed_drop('rights', forget => true);
 RESET ROLE;
 GRANT pg_read_server_files TO regress_embed_admin;
 SET ROLE regress_embed_admin;
@@ -89,7 +89,7 @@ SELECT embed_import('rights', '/');
 SELECT embed_import('rights', '/nonexistent/model');
 \set VERBOSITY default
 SELECT count(*) FROM embed_models WHERE name = 'rights';
-REVOKE ALL ON FUNCTION embed_import(text, text, jsonb), embed_load(text, bytea, jsonb), embed_drop(text), embed_drop(text, bool),
+REVOKE ALL ON FUNCTION embed_import(text, text, jsonb), embed_load(text, bytea, jsonb), embed_drop(text, bool, bool),
 	embed_set_default(text), embed_set_alias(text, text) FROM regress_embed_admin;
 DROP TABLE image;
 DROP ROLE regress_embed_plain;

@@ -86,7 +86,7 @@ SELECT embed('a', 'tiny-rerank');
 SELECT embed_agg('a', 'tiny-rerank');
 SELECT embed_set_default('tiny-rerank-fp32');
 SELECT rerank('a', 'b') = rerank('a', 'b', 'tiny-rerank-fp32') AS other_default, embed('a') = embed('a', 'tiny-cls') AS embedding_default_kept;
-SELECT embed_drop('tiny-rerank-fp32', true);
+SELECT embed_drop('tiny-rerank-fp32', true, force => true);
 SELECT rerank('a', 'b');
 SELECT embed_set_default('tiny-rerank');
 
@@ -116,4 +116,8 @@ CREATE INDEX ON judged (rerank('a', doc, 'tiny-rerank'));
 SELECT bool_and(score = rerank('北京', doc)) AS generated FROM judged;
 PREPARE pair AS SELECT rerank($1, $2);
 EXECUTE pair('a', NULL);
+\set VERBOSITY terse
+SELECT embed_drop('tiny-rerank', true);
+\set VERBOSITY default
+DROP TABLE judged;
 SELECT embed_drop('tiny-rerank', true);

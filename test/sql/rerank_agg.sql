@@ -49,4 +49,4 @@ SELECT p.oid::regprocedure AS aggregate, p.proparallel AS parallel, a.aggfinalmo
 	obj_description(p.oid, 'pg_proc') IS NULL AS lacks_comment
 FROM pg_aggregate a JOIN pg_proc p ON p.oid = a.aggfnoid
 WHERE p.proname ~ '^rerank' ORDER BY p.proname COLLATE "C", p.pronargs;
-SELECT embed_drop(name, true) IS NOT NULL AS dropped FROM embed_models WHERE kind = 'reranker';
+SELECT embed_drop(name, true, true) IS NOT NULL AS dropped FROM embed_models WHERE kind = 'reranker';

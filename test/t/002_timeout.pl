@@ -89,7 +89,7 @@ for my $what (sort keys %streams)
 # A cancelled import leaves neither rows nor files.
 if (my $dir = real_model())
 {
-	query($node, $db, q{SELECT embed_drop(name, forget => true) FROM embed_models});
+	query($node, $db, q{SELECT embed_drop(name, forget => true, force => true) FROM embed_models});
 	is(scalar(image_files($node)), 0, 'no file after the drop');
 	for my $ms (5, 50, 150, 300)
 	{

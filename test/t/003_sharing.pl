@@ -67,7 +67,7 @@ is(scalar image_files($one), $n_files, '... and no file');
 # Drop in one database.
 query($one, 'a', q{SELECT embed_drop('again')});
 is(query($one, 'a', $sql), $want, 'a name of two dropped: the other works');
-query($one, 'a', q{SELECT embed_drop('m')});
+query($one, 'a', q{SELECT embed_drop('m', force => true)});
 is((error_of($one, 'a', "$sql;"))[0], '42704', 'dropped here');
 is(query($one, 'b', $sql), $want, '... and there in the other database');
 is(query($one, 'a', q{SELECT count(*) FROM _embed.chunk WHERE fingerprint = decode('} . $fingerprint . q{', 'hex')}), 0, 'the rows are gone');

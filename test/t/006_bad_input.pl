@@ -200,7 +200,7 @@ is((error_of($node, $db, q{LOAD 'embed'; SET embed.model = '/etc/passwd; x';}))[
 # Images of unknown origin.
 my $image_file = (image_files($node))[0];
 my $image = slurp($image_file);
-query($node, $db, q{SELECT embed_drop('m', forget => true)});
+query($node, $db, q{SELECT embed_drop('m', forget => true, force => true)});
 sub load_error
 {
 	my ($bytes) = @_;

@@ -137,7 +137,7 @@ query($node, $db, q{SELECT embed_drop('m', forget => true)});
 my @churn = map {
 	my $name = "churn$_";
 	join ';', ('SELECT length(embed_import(\'' . $name . '\',' . quote(tiny_model('bert-cls')) . ')) > 0',
-		"SELECT cardinality(embed('x', '$name'))", "SELECT embed_drop('$name', forget => true) IS NULL") x 3;
+		"SELECT cardinality(embed('x', '$name'))", "SELECT embed_drop('$name', forget => true, force => true) IS NULL") x 3;
 } 1 .. 4;
 my @churned = run_together(@churn);
 is(scalar(grep { $_->[0] == 0 } @churned), 4, 'four sessions import, use and drop the same content') or diag(map { $_->[2] } @churned);

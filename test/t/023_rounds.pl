@@ -33,7 +33,7 @@ my %operation = (
 	'import rolled back' => "BEGIN; $import_x; SELECT embed('x', 'x'); ROLLBACK",
 	'import in a subtransaction' => "BEGIN; SAVEPOINT s; $import_x; ROLLBACK TO s; $import_y; COMMIT",
 	'import and drop' => "$import_x; SELECT embed_drop('x', forget => true)",
-	'drop and import in a transaction' => "BEGIN; SELECT embed_drop('m', forget => true); SELECT embed_import('m'," . quote(tiny_model('bert-mean-36')) . '); COMMIT',
+	'drop and import in a transaction' => "BEGIN; SELECT embed_drop('m', forget => true, force => true); SELECT embed_import('m'," . quote(tiny_model('bert-mean-36')) . '); COMMIT',
 	'materialization' => "SELECT embed('x', 'm')",
 	'materializations' => "$import_x; DO \$\$ BEGIN PERFORM embed('x', 'x'); END \$\$",
 	'use' => q{SELECT count(embed(g::text, 'm')), cardinality(embed_agg(g::text, 'm')) FROM generate_series(1, 3000) g},
@@ -47,7 +47,7 @@ query($node, $db, 'SELECT 1') for 1 .. 5;
 my $psql_s = (time - $start_s) / 5;
 sub tidy
 {
-	query($node, $db, q{SELECT embed_drop(name, forget => true) FROM (SELECT name FROM embed_models WHERE name <> 'm' ORDER BY name) s});
+	query($node, $db, q{SELECT embed_drop(name, forget => true, force => true) FROM (SELECT name FROM embed_models WHERE name <> 'm' ORDER BY name) s});
 	return;
 }
 for my $what (sort keys %operation)

@@ -56,14 +56,14 @@ sub complaints
 
 my $data_dir = $node->data_dir;
 my $root = "$data_dir/pgsql_tmp_embed";
-my $drop_x = q{SELECT embed_drop('x', true) FROM embed_models WHERE name = 'x';};
-my $drop_m = q{SELECT embed_drop('m', true) FROM embed_models WHERE name = 'm';};
+my $drop_x = q{SELECT embed_drop('x', true, true) FROM embed_models WHERE name = 'x';};
+my $drop_m = q{SELECT embed_drop('m', true, true) FROM embed_models WHERE name = 'm';};
 # name => [ what happens before, database, statements, what happens after ], in psql's language
 my %operation = (
 	'import' => [ '', $db, "$import_x;", $drop_x ],
 	'materialize' => [ "\\! rm -f $root/*/*.img", $db, "$m_hash;", '' ],
 	'first file of the cluster' => [ "\\! rm -rf $root", $db, "$m_hash;", '' ],
-	'link' => [ "$m_hash;", 'other', "$import_m;\n$m_hash;\nSELECT embed_drop('m', true);", "\\c other\n$drop_m\nSELECT embed('x', 'k') IS NULL;" ],
+	'link' => [ "$m_hash;", 'other', "$import_m;\n$m_hash;\nSELECT embed_drop('m', true, true);", "\\c other\n$drop_m\nSELECT embed('x', 'k') IS NULL;" ],
 	'map' => [ "$m_hash;", $db, "$m_hash;", '' ],
 	'map, unsealed' => [ "$m_hash;\n\\! touch $root/*/*.img", $db, "$m_hash;", '' ]);
 # call => errors

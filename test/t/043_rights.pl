@@ -28,7 +28,7 @@ is(query($node, $db, "$as_stranger SELECT (SELECT count(*) FROM embed_models), (
 	'2|t|t|t|t|t', '... and looks at the models');
 for my $forbidden (
 	q{SELECT * FROM _embed.model}, q{SELECT * FROM _embed.chunk}, q{DELETE FROM _embed.default_model}, qq{SELECT embed_import('x', $cls)},
-	q{SELECT embed_drop('m')}, q{SELECT embed_drop('m', true)}, q{SELECT embed_set_default('m')}, q{SELECT embed_set_alias('a', 'm')},
+	q{SELECT embed_drop('m')}, q{SELECT embed_drop('m', true)}, q{SELECT * FROM embed_dependents('m')}, q{SELECT embed_set_default('m')}, q{SELECT embed_set_alias('a', 'm')},
 	q{SELECT embed_load('x', '\\x00', '{}')}, q{SELECT embed_stat_reset()}, q{DO $$ BEGIN LOCK TABLE _embed.model; END $$})
 {
 	is((error_of($node, $db, "$as_stranger $forbidden"))[0], '42501', '... and may not: ' . $forbidden =~ s/ E'.*'/ 'path'/r);
@@ -100,7 +100,8 @@ query($node, $db, "$path INSERT INTO public.phased VALUES ('one')");
 all_quiet("SELECT public.embed_import('under-attack', $mean48, '{\"alias\": \"besieged\"}')", 'import');
 all_quiet(q{SELECT public.embed_set_alias('trap', 'm')}, 'alias');
 all_quiet(q{SELECT public.embed_set_default('other'); SELECT public.embed_set_default('m')}, 'default');
-all_quiet(q{SELECT public.embed_drop('under-attack', true)}, 'drop');
+all_quiet(q{SELECT count(*) FROM public.embed_dependents('under-attack')}, 'dependents');
+all_quiet(q{SELECT public.embed_drop('under-attack', true, true)}, 'drop');
 all_quiet(q{CREATE INDEX ON public.docs ((public.embed(body, 'm')))}, 'index');
 all_quiet(q{ANALYZE public.docs; REINDEX TABLE public.docs; VACUUM ANALYZE public.docs}, 'maintenance');
 is(query($node, $db, q{SELECT count(*) FROM phased WHERE e = embed(body, 'm')}), 1, '... nor the trigger');
