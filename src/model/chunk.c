@@ -414,31 +414,41 @@ cap_chars(Cutter *c, size_t start, size_t *reach, bool *is_beyond)
 	return EMB_OK;
 }
 
-/* The piece that starts at piece->start: as long as fits, cut as well as it goes. */
+/*
+ * How far the piece from start may reach, at most: *is_beyond, a piece that ends
+ * there has too many tokens. A prompt's last token and the text's first one may
+ * be one together, so that more text fits than there is room for.
+ */
+static EmbStatus
+find_limit(Cutter *c, size_t start, size_t *reach, bool *is_beyond, bool *is_about)
+{
+	int32_t		room = c->n_max - c->n_around + (c->prompt_bytes > 0);
+	uint32_t	cp;
+	size_t		first = start + char_at(c, start, &cp);
+	EmbStatus	status = find_reach(c, start, room, reach, is_beyond, is_about);
+
+	if (*reach < first)			/* whatever was estimated, the first character is tried */
+		*reach = first;
+	return status == EMB_OK ? cap_chars(c, start, reach, is_beyond) : status;
+}
+
+/*
+ * The piece that starts at piece->start: as long as fits, cut as well as it
+ * goes; none where the first character does not fit. No end fails that was not
+ * counted: what ends before spaces at reach may have fewer tokens than reach.
+ */
 static EmbStatus
 find_end(Cutter *c, Piece *piece)
 {
-	int32_t		room = c->n_max - c->n_around;
 	size_t		start = piece->start;
-	size_t		fails = SIZE_MAX;
 	size_t		reach;
 	bool		is_beyond,
 				is_about;
-	EmbStatus	status = find_reach(c, start, room, &reach, &is_beyond, &is_about);
+	EmbStatus	status = find_limit(c, start, &reach, &is_beyond, &is_about);
 
-	if (status == EMB_OK)
-		status = cap_chars(c, start, &reach, &is_beyond);
-	/* what ends before spaces at reach has as many tokens */
-	if (status == EMB_OK && is_beyond)
-		status = last_cut(c, start, reach, CUT_ANYWHERE, true, &fails);
-	if (fails == start)
-		fails = SIZE_MAX;
 	piece->end = start;
 	for (int grade = CUT_WORD; status == EMB_OK && piece->end == start && grade >= CUT_ANYWHERE; grade--)
-		status = find_longest(c, reach, fails, (CutGrade) grade, !is_about, piece);
-	if (status == EMB_OK && piece->end == start)
-		return emb_error(c->err, EMB_ERR_INVALID_ARGUMENT, "the character at byte %zu of the text has more tokens than the %d that a chunk has for text",
-						 start, room);
+		status = find_longest(c, reach, is_beyond && c->prompt_bytes == 0 ? reach : SIZE_MAX, (CutGrade) grade, !is_about, piece);
 	return status;
 }
 
@@ -539,6 +549,9 @@ open_cutter(Cutter *c, const EmbModel *model, const EmbChunking *how, const char
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "chunks of %d tokens have no room beside the model's %lld tokens of prompt and special tokens",
 						 c->n_max, (long long) n_around);
 	c->n_around = (int32_t) n_around;
+	if (model->info.max_chars > 0 && chars_room(c) <= 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "chunks have no room beside the prompt: the model reads %d characters, and the prompt has %d",
+						 model->info.max_chars, model->info.max_chars - chars_room(c));
 	if (how->overlap < 0 || how->overlap >= c->n_max - c->n_around)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "an overlap of %d tokens is not from 0 to %d: chunks of %d tokens have %d of text",
 						 how->overlap, c->n_max - c->n_around - 1, c->n_max, c->n_max - c->n_around);
@@ -564,12 +577,16 @@ next_piece(Cutter *c, const Piece *last, Piece *piece)
 		status = find_overlap(c, last, &piece->start);
 		if (status == EMB_OK)
 			status = find_end(c, piece);
-		if (status != EMB_OK || piece->end > last->end)
+		if (status != EMB_OK || (piece->end > piece->start && piece->end > last->end))
 			return status;
 		/* the next word has no room beside what is repeated */
 		piece->start = behind;
 	}
-	return find_end(c, piece);
+	status = find_end(c, piece);
+	if (status == EMB_OK && piece->end == piece->start)
+		return emb_error(c->err, EMB_ERR_INVALID_ARGUMENT, "the character at byte %zu of the text has more tokens than the %d that a chunk has for text",
+						 piece->start, c->n_max - c->n_around);
+	return status;
 }
 
 /* Whether the piece is nothing but characters that the tokenizer drops. */

@@ -81,6 +81,22 @@ is(query($node, 'postgres', q{SELECT count(*) FROM embed_chunks(repeat('q', 3000
 is(query($node, 'postgres', q{SELECT count(*) FROM embed_chunks(repeat(' ', 30000000), 256, 32, 'm')}), 0, '30 MB of spaces');
 is(query($node, 'postgres', q{SELECT count(*) > 10000 FROM embed_chunks(repeat('a-', 10000000), 256, 32, 'm')}), 't', '20 MB without a space');
 
+# Byte-level BPE, to which white space is tokens: the encoder of a tiny RoBERTa, without the head that makes it a reranker.
+my $encoder = $node->basedir . '/encoder';
+system('cp', '-r', tiny_model('roberta-rerank'), $encoder) == 0 or die 'cp';
+system('chmod', '-R', 'u+w,a+rX', $encoder);
+my $config = slurp("$encoder/config.json");
+$config =~ s/RobertaForSequenceClassification/RobertaModel/;
+spit("$encoder/config.json", $config);
+import_model($node, 'postgres', 'bytes', $encoder);
+my @spaces = (q{' '}, q{E'\n'}, q{E'\t'}, q{E'\r\n'}, q{U&'\00A0'}, q{U&'\3000'});
+for my $space (@spaces)
+{
+	is(query($node, 'postgres', qq{SELECT count(*) FROM generate_series(0, 80) n, embed_chunks('The end.' || repeat($space, n), 64, 0, 'bytes') c WHERE c.chunk = 'The end.'}),
+		81, "a sentence and up to 80 times $space");
+	is(query($node, 'postgres', qq{SELECT count(*) = 2 AND min(c.chunk) = 'a' FROM embed_chunks('a' || repeat($space, 1000000) || 'b', 64, 10, 'bytes') c}), 't', "a million times $space in the middle");
+}
+
 # Without any right but EXECUTE
 query($node, 'postgres', 'CREATE ROLE nobody_special');
 is(query($node, 'postgres', q{SET ROLE nobody_special; SELECT count(*) FROM embed_chunks('a b', 3, 0, 'm')}), 2, 'for everyone');

@@ -5,10 +5,8 @@
  */
 #include "model_util.h"
 
-#include <jansson.h>
-
-#include "common/utf8.h"
-#include "tokenizer/unicode.h"
+#include "chunk_util.h"
+#include "tok_util.h"
 
 static EmbAllocator heap;
 static Image image;
@@ -42,115 +40,16 @@ close_model(void)
 	free(image.data);
 }
 
-static int64_t
-count(EmbPrompt prompt, const char *text, size_t len)
-{
-	int64_t		n = -1;
-
-	emb_model_count_tokens(model, prompt, text, len, &heap, NULL, &n, NULL);
-	return n;
-}
-
-static bool
-is_space_at(const char *text, size_t pos)
-{
-	uint32_t	cp;
-
-	return emb_utf8_decode((const uint8_t *) text + pos, 4, &cp) > 0 && (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
-}
-
-static bool
-is_space_before(const char *text, size_t pos)
-{
-	uint32_t	cp;
-
-	return emb_utf8_decode_before((const uint8_t *) text, pos, &cp) > 0 && (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
-}
-
-static int64_t
-n_chars(const char *text, size_t n)
-{
-	int64_t		chars = 0;
-
-	for (size_t i = 0; i < n; i++)
-		chars += ((uint8_t) text[i] & 0xC0) != 0x80;
-	return chars;
-}
-
-/* Whether there is something between chunks: neither spaces nor what the tokenizer drops. */
-static bool
-is_lost(const char *text, size_t from, size_t to)
-{
-	uint32_t	cp;
-
-	while (from < to && is_space_at(text, from))
-		from += emb_utf8_decode((const uint8_t *) text + from, to - from, &cp);
-	while (from < to && is_space_before(text, to))
-		to -= emb_utf8_decode_before((const uint8_t *) text, to, &cp);
-	return from < to && count(EMB_PROMPT_NONE, text + from, to - from) > 2;
-}
-
-/* What is wrong with a chunk behind another one, or NULL. */
-static const char *
-fault(const EmbChunking *how, const char *text, size_t len, const EmbChunk *last, const EmbChunk *chunk)
-{
-	if (chunk->start >= chunk->end || chunk->end > len)
-		return "no part of the text";
-	if (chunk->n_tokens > how->max_tokens)
-		return "too long";
-	if (chunk->n_tokens != count(how->prompt, text + chunk->start, chunk->end - chunk->start))
-		return "other number of tokens";
-	if (count(EMB_PROMPT_NONE, text + chunk->start, chunk->end - chunk->start) <= 2)
-		return "empty";
-	if (chunk->start_char != n_chars(text, chunk->start) || chunk->end_char != n_chars(text, chunk->end))
-		return "characters";
-	if (((uint8_t) text[chunk->start] & 0xC0) == 0x80 || ((uint8_t) text[chunk->end] & 0xC0) == 0x80)
-		return "cut inside a character";
-	if (is_space_at(text, chunk->start) || is_space_before(text, chunk->end))
-		return "space at an end";
-	if (last->n_tokens == 0)
-		return is_lost(text, 0, chunk->start) ? "lost its beginning" : NULL;
-	if (chunk->start <= last->start || chunk->end <= last->end)
-		return "no progress";
-	if (chunk->start > last->end)
-		return is_lost(text, last->end, chunk->start) ? "lost something" : NULL;
-	if (count(EMB_PROMPT_NONE, text + chunk->start, last->end - chunk->start) - 2 > how->overlap)
-		return "overlaps too far";
-	return NULL;
-}
-
 /* Gives the number of chunks, or -1. */
 static int
 check_chunks(EmbChunking how, const char *text, size_t len)
 {
-	EmbChunk	chunk = {0};
-	EmbChunk	last = {0};
-	EmbError	err;
-	int			n = 0;
+	ChunkFault	fault;
+	int			n = chunk_check(model, how, text, len, &fault);
 
-	for (;;)
-	{
-		EmbStatus	status = emb_model_next_chunk(model, &how, text, len, &heap, NULL, &chunk, &err);
-		const char *what = status != EMB_OK ? err.message : chunk.n_tokens == 0 ? NULL : fault(&how, text, len, &last, &chunk);
-
-		/* a character of several tokens may have no room */
-		if (status == EMB_ERR_INVALID_ARGUMENT && how.max_tokens < n_around + 8 && strstr(err.message, "the character at byte") != NULL)
-			return n;
-		if (what != NULL)
-		{
-			CHECKF(false, "%d tokens, overlap %d, chunk %d at %zu .. %zu: %s; text: %.*s", how.max_tokens, how.overlap, n,
-				   chunk.start, chunk.end, what, (int) (len < 200 ? len : 200), text);
-			return -1;
-		}
-		if (chunk.n_tokens == 0)
-			break;
-		last = chunk;
-		n++;
-	}
-	if (!is_lost(text, last.end, len))
-		return n;
-	CHECKF(false, "%d tokens, overlap %d: lost its end; text: %.*s", how.max_tokens, how.overlap, (int) (len < 200 ? len : 200), text);
-	return -1;
+	CHECKF(n >= 0, "%d tokens, overlap %d, chunk %d at %zu .. %zu: %s; text: %.*s", how.max_tokens, how.overlap, fault.n,
+		   fault.chunk.start, fault.chunk.end, fault.what, (int) (len < 200 ? len : 200), text);
+	return n;
 }
 
 /* All golden texts, at some lengths and overlaps, and all of them as one text. */
