@@ -90,6 +90,10 @@ SELECT * FROM lifecycle_check();
 SELECT lifecycle_shell('rm -f FILE && mkdir FILE');
 \c -
 SELECT * FROM lifecycle_check();
+-- a file that cannot be opened
+SELECT lifecycle_shell('chmod 0 FILE');
+\c -
+SELECT * FROM lifecycle_check();
 
 -- rows that do not fit together are told, and nothing is written
 \c -
