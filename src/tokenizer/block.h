@@ -208,7 +208,8 @@ static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk
 struct EmbTokenizer
 {
 	EmbAllocator mem;
-	const EmbTokBlockHeader *header;
+	EmbTokBlockHeader header_copy;	/* what was checked: the block may be a file that changes */
+	const EmbTokBlockHeader *header;	/* of it */
 	EmbTrie		pieces;
 	EmbTrie		raw;
 	EmbTrie		normalized;

@@ -384,7 +384,8 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 	if (tok == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a tokenizer");
 	tok->mem = *mem;
-	tok->header = h;
+	tok->header_copy = *h;
+	tok->header = h = &tok->header_copy;
 	tok->pieces = trie_at(block, &h->tries[0]);
 	tok->raw = trie_at(block, &h->tries[1]);
 	tok->normalized = trie_at(block, &h->tries[2]);
