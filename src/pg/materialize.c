@@ -744,6 +744,8 @@ publish_and_map(EmbedSpool *spool, EmbedMapping *mapping)
 			spool->path[0] = '\0';
 			break;
 	}
+	/* the mapping keeps the descriptor: should the name be left, sweepers may have it */
+	(void) flock(spool->fd, LOCK_UN);
 }
 
 /*

@@ -207,7 +207,8 @@ open_entry(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot sn
 			entry->live = true;
 			return entry;
 		}
-		if (damaged || (tells_damage(status) && !retried))
+		/* what only this version cannot open is left alone for sessions that have another */
+		if (damaged)
 			retire_damaged(entry);
 		if (damaged && retried)
 			damage_error();
