@@ -95,6 +95,7 @@ sub run_round
 		usleep(2_000);
 	}
 	my ($pid) = slurp($pid_file) =~ /(\d+)/;
+	my $log_size = -s $node->logfile;
 	usleep(1e6 * $delay_s) unless $end eq 'statement_timeout';
 	# SIGINT is what pg_cancel_backend sends, SIGTERM pg_terminate_backend
 	kill 'KILL', $pid if $end eq 'kill -9 of the backend';
@@ -104,7 +105,7 @@ sub run_round
 	$node->stop('immediate') if $end eq 'immediate stop';
 	my ($status) = finish_psql($psql);
 	$node->start if $end =~ /server|stop/;
-	wait_for_server($node, $db) if $end eq 'kill -9 of the backend';
+	wait_for_server($node, $db, $status != 0 ? $log_size : undef) if $end eq 'kill -9 of the backend';
 	return $status != 0;
 }
 

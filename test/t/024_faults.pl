@@ -152,9 +152,10 @@ sub kill_at
 	my ($before, $database, $sql, $after) = @{ $operation{$name} };
 
 	unlink "$control.hit";
+	my $log_size = -s $node->logfile;
 	finish_psql(start_psql($node, $db, "$before\n\\c $database\n\\o $control\n\\qecho any $n -9\n\\o\n$sql\n"));
 	spit($control, "none\n");
-	wait_for_server($node, $db);
+	wait_for_server($node, $db, -e "$control.hit" ? $log_size : undef);
 	my @complaints = -e "$control.hit" ? () : ('not met');
 	push @complaints, grep { $_ ne '' } split /\n/, query($node, $db, $complaints_sql);
 	$node->psql($db, $after, on_error_stop => 0) if $after ne '';

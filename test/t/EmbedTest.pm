@@ -265,10 +265,16 @@ sub kill_server
 }
 
 # Until it answers again behind a crash. Not by ->psql: IPC::Run dies when it writes to a psql that cannot connect.
+# With the log's size before a backend was killed: not before the server has noticed that, when it may still answer.
 sub wait_for_server
 {
-	my ($node, $db) = @_;
+	my ($node, $db, $log_size) = @_;
 
+	for (1 .. 1200)
+	{
+		last if !defined $log_size || substr(slurp($node->logfile), $log_size) =~ /was terminated by signal 9/;
+		select undef, undef, undef, 0.05;
+	}
 	for (1 .. 1200)
 	{
 		my ($out, $err) = ('', '');
