@@ -131,7 +131,8 @@ embed_image_memory(PG_FUNCTION_ARGS)
 	values[1] = BoolGetDatum(embed_registry_find((const uint8 *) VARDATA_ANY(fingerprint)) != NULL);
 
 	embed_materialize_path(path, (const uint8 *) VARDATA_ANY(fingerprint));
-	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | PG_BINARY);
+	/* O_NONBLOCK: should somebody have put a FIFO there */
+	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes && size_bytes > 0)
 	{
 		int64		resident = resident_bytes(fd, size_bytes);

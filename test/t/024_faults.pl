@@ -1,7 +1,8 @@
 # A disk that is full or bad, a directory that cannot be written, no memory: each
 # system call on our files fails in turn, at each place where it is made
 # (test/tools/faulty.c); then several of them in a row: the first ones, all from
-# one on, each pair (EMBED_PAIRS=all; by default some, others every day); a
+# one on, each pair (EMBED_PAIRS=all; by default some, others every day;
+# EMBED_OPERATIONS=PATTERN: of these operations); a
 # cancel at each of them, kill -9 at some of them (EMBED_KILLS: at how many, 1000
 # for all). After each the same backend answers for its memory and its catalog
 # caches. Then the real things: a full file system, a read-only
@@ -66,6 +67,8 @@ my %operation = (
 	'link' => [ "$m_hash;", 'other', "$import_m;\n$m_hash;\nSELECT embed_drop('m', true, true);", "\\c other\n$drop_m\nSELECT embed('x', 'k') IS NULL;" ],
 	'map' => [ "$m_hash;", $db, "$m_hash;", '' ],
 	'map, unsealed' => [ "$m_hash;\n\\! touch $root/*/*.img", $db, "$m_hash;", '' ]);
+# EMBED_OPERATIONS: those of that pattern, to share a long run among several processes
+my @operations = grep { !defined $ENV{EMBED_OPERATIONS} || /$ENV{EMBED_OPERATIONS}/ } sort keys %operation;
 # call => errors
 my %faults = (
 	mkdir => [ EACCES, ENOSPC ], create => [ EACCES, ENOSPC, EMFILE ], open => [ EIO, EMFILE ], write => [ ENOSPC, EIO, EINTR ],
@@ -164,7 +167,7 @@ sub kill_at
 
 if ($can_inject)
 {
-	for my $name (sort keys %operation)
+	for my $name (@operations)
 	{
 		my ($n_tried, $n_errors, @bad) = (0, 0);
 		# the first error of each call at every place, the others at the first one and everywhere; an interrupted call that never succeeds is waited for
@@ -194,7 +197,7 @@ if ($can_inject)
 	}
 	# Cancel at each of these calls in turn, then kill -9 at some: each costs a restart.
 	my (@kills, %n_calls);
-	for my $name (sort keys %operation)
+	for my $name (@operations)
 	{
 		my ($n, $n_cancelled, $all_hit, @bad) = (0, 0, 1);
 
@@ -220,7 +223,7 @@ if ($can_inject)
 	my $all_pairs = ($ENV{EMBED_PAIRS} // '') eq 'all';
 	my $stride = 97;
 	my ($n_pairs, $n_both, $at) = (0, 0, (localtime)[7]);
-	for my $name (sort keys %operation)
+	for my $name (@operations)
 	{
 		my $n = $n_calls{$name} + 6;
 		my @tries = ((map { [ 'any', "1-$_", 0 ] } 1 .. $n), (map { [ 'any', "$_-", 0 ] } 1 .. $n),
