@@ -13,11 +13,6 @@
 #include "pg/callsite.h"
 #include "pg/vector.h"
 
-EMBED_FUNCTION(embed_agg_accum);
-EMBED_FUNCTION(embed_agg_final);
-EMBED_FUNCTION(embed_avg_accum);
-EMBED_FUNCTION(embed_avg_final);
-
 typedef struct GroupState
 {
 	MemoryContext cxt;
@@ -116,9 +111,9 @@ new_group(MemoryContext cxt, const EmbedModelRef *ref, const text *name, bool is
 	return state;
 }
 
-/* One group, one model: by name, and by what stands behind the name. */
+/* One group, one name. What stands behind the name is read once, when the group begins. */
 static void
-check_model(const GroupState *state, const EmbedModelRef *ref, const text *name)
+check_name(const GroupState *state, const text *name)
 {
 	if (name != NULL &&
 		(strlen(state->name) != VARSIZE_ANY_EXHDR(name) ||
@@ -128,10 +123,6 @@ check_model(const GroupState *state, const EmbedModelRef *ref, const text *name)
 				 errmsg("model varies within a group: \"%s\" and \"%.*s\"", state->name,
 						(int) VARSIZE_ANY_EXHDR(name), VARDATA_ANY(name)),
 				 errhint("Add the model to GROUP BY.")));
-	if (memcmp(state->fingerprint, ref->fingerprint, EMB_HASH_SIZE) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the default model changed within a group")));
 }
 
 /* (state internal, input text [, model text]) returns internal; NULLs are skipped */
@@ -157,11 +148,16 @@ accumulate(FunctionCallInfo fcinfo, bool is_avg)
 	if (PG_NARGS() > 2)
 		name = PG_GETARG_TEXT_PP(2);
 	site = embed_site(fcinfo);
-	ref = embed_site_resolve(site, name);
 	if (state == NULL)
+	{
+		ref = embed_site_resolve(site, name);
 		state = new_group(cxt, ref, name, is_avg);
+	}
 	else
-		check_model(state, ref, name);
+	{
+		ref = embed_site_go_on(site, state->fingerprint);
+		check_name(state, name);
+	}
 	if (!is_avg)
 		embed_matrix_check_size(state->n_vectors + state->batch.n_texts + 1, state->dim);
 
@@ -172,14 +168,12 @@ accumulate(FunctionCallInfo fcinfo, bool is_avg)
 	PG_RETURN_POINTER(state);
 }
 
-Datum
-embed_agg_accum(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_agg_accum)
 {
 	return accumulate(fcinfo, false);
 }
 
-Datum
-embed_avg_accum(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_avg_accum)
 {
 	return accumulate(fcinfo, true);
 }
@@ -194,18 +188,15 @@ finish_group(FunctionCallInfo fcinfo)
 		elog(ERROR, "aggregate function called in non-aggregate context");
 	if (state != NULL && state->batch.n_texts > 0)
 	{
-		const EmbedModelRef *ref = embed_site_resolve_name(embed_site(fcinfo), state->name,
-														   EMBED_NAME_ARGUMENT);
+		const EmbedModelRef *ref = embed_site_go_on(embed_site(fcinfo), state->fingerprint);
+		uint64		begun = embed_stat_begin(ref->stat);
 
-		uint64		begun;
-
-		check_model(state, ref, NULL);
-		begun = embed_stat_begin(ref->stat);
 		embed_batch_run(&state->batch, ref);
 		state->took_ns += embed_stat_end(ref->stat) - begun;
 	}
 	if (state != NULL)
 	{
+		embed_stat_enter(state->stat);
 		embed_stat_count_call(state->stat, state->took_ns);
 		state->took_ns = 0;
 	}
@@ -213,8 +204,7 @@ finish_group(FunctionCallInfo fcinfo)
 }
 
 /* (state internal) returns float4[][] */
-Datum
-embed_agg_final(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_agg_final)
 {
 	GroupState *state = finish_group(fcinfo);
 	ArrayType  *result;
@@ -228,8 +218,7 @@ embed_agg_final(PG_FUNCTION_ARGS)
 }
 
 /* (state internal) returns float4[] */
-Datum
-embed_avg_final(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_avg_final)
 {
 	GroupState *state = finish_group(fcinfo);
 	ArrayType  *result;

@@ -25,9 +25,6 @@
 #include "pg/rows.h"
 #include "pg/vector.h"
 
-EMBED_FUNCTION(embed_array);
-EMBED_FUNCTION(embed_rows);
-
 /* Embeds the texts that are not NULL, in order. */
 static void
 embed_elements(EmbedSite *site, const EmbedModelRef *ref, AnyArrayType *input, int32 n,
@@ -104,8 +101,7 @@ matrix_done(void *ctx, const float *vectors, int32 n)
 }
 
 /* embed, embed_many (input text[] [, model text [, dimensions int]]) return float4[][] */
-Datum
-embed_array(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_array)
 {
 	AnyArrayType *input = PG_GETARG_ANY_ARRAY_P(0);
 	int32		n = embed_array_length(input);
@@ -197,8 +193,7 @@ rows_done(void *ctx, const float *vectors, int32 n)
 }
 
 /* embed_rows(input text[] [, model text [, dimensions int]]) returns table (ordinality int, embedding float4[]) */
-Datum
-embed_rows(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_rows)
 {
 	AnyArrayType *input = PG_GETARG_ANY_ARRAY_P(0);
 	int32		n = embed_array_length(input);

@@ -8,6 +8,7 @@
 
 #include "pg/batch.h"
 #include "pg/cache.h"
+#include "pg/names.h"
 #include "pg/overflow.h"
 #include "pg/text.h"
 
@@ -40,29 +41,24 @@ embed_rerank_site(FunctionCallInfo fcinfo)
 static bool
 is_resolved(const EmbedSite *site, const char *name, size_t len)
 {
-	if (site->ref == NULL || site->generation != embed_registry_generation())
+	if (site->ref == NULL || site->view == 0 || site->generation != embed_registry_generation() ||
+		site->view != embed_names_view())
 		return false;
 	if (name == NULL || !site->has_name)
 		return name == NULL && !site->has_name;
 	return memcmp(site->name, name, len) == 0 && site->name[len] == '\0';
 }
 
-static const EmbedModelRef *
-resolve(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
+static void
+look_up(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
 {
-	char	   *copy = NULL;
-	uint64		generation;
-
-	if (len <= EMB_NAME_MAX && is_resolved(site, name, len))
-		return site->ref;
+	char	   *copy = name != NULL ? pnstrdup(name, len) : NULL;
 
 	site->ref = NULL;
-	if (name != NULL)
-		copy = pnstrdup(name, len);
 	/* read first: what changes during the lookup must not pass for seen */
-	generation = embed_registry_generation();
+	site->generation = embed_registry_generation();
+	site->view = embed_names_view();
 	site->ref = embed_registry_lookup(copy, site->reranks ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING, use);
-	site->generation = generation;
 	site->has_name = name != NULL;
 	if (name != NULL)
 	{
@@ -70,6 +66,14 @@ resolve(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
 		strlcpy(site->name, copy, sizeof(site->name));
 		pfree(copy);
 	}
+}
+
+static const EmbedModelRef *
+resolve(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
+{
+	if (len > EMB_NAME_MAX || !is_resolved(site, name, len))
+		look_up(site, name, len, use);
+	embed_stat_enter(site->ref->stat);
 	return site->ref;
 }
 
@@ -85,6 +89,21 @@ const EmbedModelRef *
 embed_site_resolve_name(EmbedSite *site, const char *name, EmbedNameUse use)
 {
 	return resolve(site, name, name != NULL ? strlen(name) : 0, use);
+}
+
+const EmbedModelRef *
+embed_site_go_on(EmbedSite *site, const uint8 *fingerprint)
+{
+	if (site->ref == NULL || site->generation != embed_registry_generation() ||
+		memcmp(site->ref->fingerprint, fingerprint, EMB_HASH_SIZE) != 0)
+	{
+		site->ref = NULL;
+		site->view = 0;
+		site->generation = embed_registry_generation();
+		site->ref = embed_registry_go_on(fingerprint);
+	}
+	embed_stat_enter(site->ref->stat);
+	return site->ref;
 }
 
 const EmbedModelRef *
@@ -255,10 +274,8 @@ answered_again(EmbedSite *site, const EmbedModelRef *ref, bool truncated)
 {
 	if (truncated)
 	{
-		(void) embed_stat_begin(ref->stat);
 		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
 		embed_overflow_note(site->cxt, ref->info);
-		(void) embed_stat_end(ref->stat);
 	}
 	embed_stat_hit(ref->stat);
 }

@@ -44,6 +44,7 @@ typedef struct EmbedSite
 	/* the name as last resolved; ref NULL: not yet */
 	const EmbedModelRef *ref;
 	uint64		generation;
+	uint64		view;			/* 0: to be resolved again in any case */
 	bool		has_name;
 	char		name[EMB_NAME_MAX + 1];
 
@@ -62,6 +63,9 @@ extern EmbedSite *embed_rerank_site(FunctionCallInfo fcinfo);
 /* name: a text, or NULL where no model argument is given. */
 extern const EmbedModelRef *embed_site_resolve(EmbedSite *site, const text *name);
 extern const EmbedModelRef *embed_site_resolve_name(EmbedSite *site, const char *name, EmbedNameUse use);
+
+/* The model that a group began with, whatever its name stands for now. */
+extern const EmbedModelRef *embed_site_go_on(EmbedSite *site, const uint8 *fingerprint);
 
 /*
  * The dimensions argument at position argno, 22023 if the model has not so

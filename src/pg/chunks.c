@@ -16,8 +16,6 @@
 #include "pg/rows.h"
 #include "pg/text.h"
 
-EMBED_FUNCTION(embed_chunks);
-
 /* The text as it is, and how far it has been walked through. */
 typedef struct Source
 {
@@ -111,8 +109,7 @@ put_chunk(EmbedRows *rows, Source *source, const EmbChunk *chunk, int32 ordinali
  * embed_chunks(input text, max_tokens int, overlap int [, model text])
  * returns table (ordinality int, start_char int, end_char int, tokens int, chunk text)
  */
-Datum
-embed_chunks(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_chunks)
 {
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 3);

@@ -17,10 +17,6 @@
 #include "pg/text.h"
 #include "pg/vector.h"
 
-EMBED_FUNCTION(embed_text);
-EMBED_FUNCTION(embed_query_text);
-EMBED_FUNCTION(embed_tokens);
-EMBED_FUNCTION(embed_info);
 EMBED_FUNCTION(embed_cosine);
 EMBED_FUNCTION(embed_isa);
 
@@ -51,22 +47,19 @@ vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
 }
 
 /* embed(input text [, model text [, dimensions int]]) returns float4[] */
-Datum
-embed_text(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_text)
 {
 	return vector_of_text(fcinfo, EMB_PROMPT_DOCUMENT);
 }
 
 /* embed_query(input text [, model text [, dimensions int]]) returns float4[] */
-Datum
-embed_query_text(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_query_text)
 {
 	return vector_of_text(fcinfo, EMB_PROMPT_QUERY);
 }
 
 /* embed_tokens(input text [, model text]) returns int4[]: the ids that embed() gives the model */
-Datum
-embed_tokens(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_tokens)
 {
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref;
@@ -84,8 +77,7 @@ embed_tokens(PG_FUNCTION_ARGS)
 }
 
 /* embed_info(input text [, model text]) returns (tokens int, max_tokens int, truncated bool) */
-Datum
-embed_info(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_info)
 {
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref;

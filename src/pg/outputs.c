@@ -21,10 +21,6 @@
 #include "pg/restore.h"
 #include "pg/vector.h"
 
-EMBED_FUNCTION(embed_sparse);
-EMBED_FUNCTION(embed_multi);
-EMBED_FUNCTION(embed_all);
-
 typedef enum Output
 {
 	OUTPUT_DENSE = 1,
@@ -172,22 +168,19 @@ outputs_of_text(FunctionCallInfo fcinfo, int wanted)
 }
 
 /* embed_sparse(input text [, model text]) returns text */
-Datum
-embed_sparse(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_sparse)
 {
 	return outputs_of_text(fcinfo, OUTPUT_SPARSE);
 }
 
 /* embed_multi(input text [, model text]) returns float4[][] */
-Datum
-embed_multi(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_multi)
 {
 	return outputs_of_text(fcinfo, OUTPUT_MULTI);
 }
 
 /* embed_all(input text [, model text]) returns (dense float4[], sparse text, multi float4[]) */
-Datum
-embed_all(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_all)
 {
 	return outputs_of_text(fcinfo, OUTPUT_DENSE | OUTPUT_SPARSE | OUTPUT_MULTI);
 }

@@ -14,13 +14,12 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
 #include "pg/materialize.h"
+#include "pg/names.h"
 #include "pg/restore.h"
 #include "pg/storage.h"
 
@@ -72,7 +71,10 @@ static void
 relcache_changed(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == watched_relid)
+	{
 		generation++;
+		embed_names_changed();
+	}
 }
 
 /* ------------------------------------------------------------ mappings */
@@ -410,100 +412,6 @@ embed_registry_dropped(const uint8 *fingerprint)
 
 /* --------------------------------------------------------------- names */
 
-/* Nothing to fall back on: because no model is there at all, or none was chosen. */
-pg_noreturn static void
-no_model_error(EmbKind kind)
-{
-	if (!embed_storage_has_models())
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("no model is installed in this database"),
-				 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory').")));
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("no default %s in this database", kind == EMB_KIND_RERANKER ? "reranker" : "embedding model"),
-			 errhint("Choose one of those in embed_models with SELECT embed_set_default('name') or the setting %s, "
-					 "or import one with embed_import.", kind == EMB_KIND_RERANKER ? "embed.reranker" : "embed.model")));
-}
-
-/* What embed.model or embed.reranker chooses, or NULL. */
-static char *
-chosen_name(EmbKind kind)
-{
-	char	   *name = kind == EMB_KIND_RERANKER ? embed_guc_reranker : embed_guc_model;
-
-	return name != NULL && name[0] != '\0' ? name : NULL;
-}
-
-/* The name to look up where no model argument is given; palloc'd, or NULL. */
-static char *
-find_default_name(EmbKind kind, Snapshot snapshot)
-{
-	char	   *name = chosen_name(kind);
-
-	if (name != NULL)
-		return pstrdup(name);
-	return embed_storage_find_default(embed_kind_name(kind), snapshot);
-}
-
-static char *
-default_name(EmbKind kind, Snapshot snapshot)
-{
-	char	   *name = find_default_name(kind, snapshot);
-
-	if (name == NULL)
-		no_model_error(kind);
-	return name;
-}
-
-pg_noreturn static void
-unknown_model_error(const char *name, bool tombstone)
-{
-	/* whatever was given as a name: not all of it, if it is long */
-	int			len = pg_mbcliplen(name, strlen(name), EMB_NAME_MAX);
-	const char *dots = name[len] != '\0' ? "..." : "";
-
-	if (tombstone)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%s\" was dropped", name),
-				 errhint("Import the same content under that name to bring it back, or drop what names the model: "
-						 "SELECT * FROM embed_dependents('%s') lists that.", name)));
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("model \"%.*s%s\" does not exist", len, name, dots),
-			 embed_storage_has_models()
-			 ? errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")
-			 : errhint("No model is installed. Import one with SELECT embed_import('name', '/path/to/model/directory').")));
-}
-
-/* The row of name, or of the model its alias stands for. */
-static void
-resolve_name(const char *name, EmbedNameUse use, Snapshot snapshot, EmbedModelRow *row)
-{
-	char	   *target;
-
-	if (!emb_name_is_valid(name, strlen(name)))
-		unknown_model_error(name, false);
-	if (embed_storage_find_model(name, snapshot, row))
-	{
-		if (row->dropped)
-			unknown_model_error(name, true);
-		return;
-	}
-	target = embed_storage_find_alias(name, snapshot);
-	if (target == NULL)
-		unknown_model_error(name, false);
-	if (use == EMBED_NAME_ARGUMENT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is an alias of model \"%s\" and cannot be a model argument", name, target),
-				 errdetail("A call with a model argument is immutable; an alias may change."),
-				 errhint("Use the model's name \"%s\", or the alias in the settings embed.model and embed.reranker or in embed_trigger.", target)));
-	if (!embed_storage_find_model(target, snapshot, row) || row->dropped)
-		unknown_model_error(target, false);
-}
-
 pg_noreturn static void
 kind_error(const char *name, EmbKind kind)
 {
@@ -518,48 +426,30 @@ kind_error(const char *name, EmbKind kind)
 			 errhint("Use it with embed(text), or name a reranker.")));
 }
 
-/* The row that a name, an alias or no name at all stands for; false where there is none. */
-static bool
-find_row(const char *name, EmbKind kind, Snapshot snapshot, EmbedModelRow *row)
-{
-	if (name == NULL)
-		name = find_default_name(kind, snapshot);
-	if (name == NULL || !emb_name_is_valid(name, strlen(name)))
-		return false;
-	if (embed_storage_find_model(name, snapshot, row))
-		return true;
-	name = embed_storage_find_alias(name, snapshot);
-	return name != NULL && embed_storage_find_model(name, snapshot, row);
-}
-
 /* Whether the name stands for a model of which row, image and chunks are there. */
 static bool
 is_installed(const char *name, EmbKind kind)
 {
 	Snapshot	snapshot = embed_storage_begin_read();
-	EmbedModelRow row;
-	bool		found = find_row(name, kind, snapshot, &row) &&
-		(row.dropped || embed_storage_image_is_stored(row.fingerprint, snapshot));
+	EmbedName	found;
+	bool		dropped;
+	bool		installed = embed_names_find(name, kind, snapshot, &found, &dropped) &&
+		(dropped || embed_storage_image_is_stored(found.fingerprint, snapshot));
 
 	embed_storage_end_read(snapshot);
-	return found;
+	return installed;
 }
 
 bool
 embed_registry_peek(const char *name, EmbKind kind, int64 *size_bytes, int32 *max_tokens)
 {
-	EmbedModelRow row;
-	Snapshot	snapshot;
-	bool		found;
+	EmbedName	found;
+	bool		dropped;
 
 	watched_relid = embed_storage_model_relid();
-	if (!OidIsValid(watched_relid))
-		return false;
-	snapshot = embed_storage_begin_read();
-	found = find_row(name, kind, snapshot, &row) && !row.dropped &&
-		embed_storage_find_image_limits(row.fingerprint, snapshot, size_bytes, max_tokens);
-	embed_storage_end_read(snapshot);
-	return found;
+	return OidIsValid(watched_relid) &&
+		embed_names_find(name, kind, NULL, &found, &dropped) && !dropped &&
+		embed_storage_find_image_limits(found.fingerprint, NULL, size_bytes, max_tokens);
 }
 
 /* In sessions that load no dump a look at three settings. */
@@ -574,33 +464,83 @@ await_restore(const char *name, EmbKind kind)
 		;
 }
 
-const EmbedModelRef *
-embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
+/*
+ * The image's entry, or NULL where its row is gone. Images are looked for in
+ * what is committed now: a row that an older snapshot still sees has no file.
+ */
+static RegistryEntry *
+find_entry(const uint8 *fingerprint)
 {
-	EmbedModelRow row;
-	RegistryEntry *entry;
+	RegistryEntry *entry = find_live(fingerprint);
 	Snapshot	snapshot;
 	int64		size_bytes;
 
+	/* check_entries has looked for the rows of all that are mapped */
+	if (entry != NULL && !entry->gone && checked_generation == generation && embed_mapping_is_current(&entry->mapping))
+		return entry;
+	entry = NULL;
+	snapshot = embed_storage_begin_read();
+	if (embed_storage_find_image(fingerprint, snapshot, &size_bytes))
+		entry = get_entry(fingerprint, size_bytes, snapshot);
+	embed_storage_end_read(snapshot);
+	return entry;
+}
+
+/*
+ * The same, or what is mapped though it was dropped: whoever began with it may
+ * go on until the transaction ends.
+ */
+static RegistryEntry *
+find_entry_still(const uint8 *fingerprint)
+{
+	RegistryEntry *entry = find_entry(fingerprint);
+
+	if (entry == NULL)
+		entry = find_live(fingerprint);
+	return entry != NULL && !embed_mapping_is_damaged(&entry->mapping) ? entry : NULL;
+}
+
+const EmbedModelRef *
+embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
+{
+	EmbedName	found;
+	RegistryEntry *entry;
+
+	/* a look-up that takes no lock hears of nothing otherwise */
+	AcceptInvalidationMessages();
 	watched_relid = embed_storage_model_relid();
 	check_entries();
 	await_restore(name, kind);
-	snapshot = embed_storage_begin_read();
-	if (name == NULL)
-	{
-		name = default_name(kind, snapshot);
-		use = EMBED_NAME_ALIAS_TOO;
-	}
-	resolve_name(name, use, snapshot, &row);
-	if (!embed_storage_find_image(row.fingerprint, snapshot, &size_bytes))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the image of model \"%s\" is missing from table \"_embed.image\"", name),
-				 errhint("Import the model again, or restore schema _embed from a backup.")));
-	entry = get_entry(row.fingerprint, size_bytes, snapshot);
-	embed_storage_end_read(snapshot);
+	embed_names_resolve(name, kind, use, &found);
+	if (name != NULL && use == EMBED_NAME_ARGUMENT)
+		entry = find_entry(found.fingerprint);
+	else
+		entry = find_entry_still(found.fingerprint);
+	if (entry == NULL)
+		embed_names_missing_image(&found);
 	if (kind != 0 && entry->ref.info->kind != kind)
-		kind_error(name, entry->ref.info->kind);
+	{
+		/* a call of this model that fails */
+		embed_stat_enter(entry->ref.stat);
+		kind_error(found.model, entry->ref.info->kind);
+	}
+	return &entry->ref;
+}
+
+const EmbedModelRef *
+embed_registry_go_on(const uint8 *fingerprint)
+{
+	RegistryEntry *entry;
+
+	/* a look-up that takes no lock hears of nothing otherwise */
+	AcceptInvalidationMessages();
+	watched_relid = embed_storage_model_relid();
+	check_entries();
+	entry = find_entry_still(fingerprint);
+	if (entry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the model of a group was dropped before all of the group was read")));
 	return &entry->ref;
 }
 

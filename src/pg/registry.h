@@ -4,15 +4,18 @@
  *
  * A name with a model argument stands for one fingerprint for ever; aliases,
  * defaults and embed.model resolve only where no model argument is given.
+ * names.h says by which snapshot.
  *
- *		if (site->ref == NULL || site->generation != embed_registry_generation())
+ *		if (site->ref == NULL || site->generation != embed_registry_generation() ||
+ *			site->view != embed_names_view())
  *		{
- *			site->ref = embed_registry_lookup(name, EMB_KIND_EMBEDDING);
  *			site->generation = embed_registry_generation();
+ *			site->view = embed_names_view();
+ *			site->ref = embed_registry_lookup(name, EMB_KIND_EMBEDDING, use);
  *		}
  *
  * A ref stays valid until the next lookup, whoever makes it, or the end of the
- * transaction; whoever keeps one compares generations before each use, after
+ * transaction; whoever keeps one compares generations and views before each use, after
  * anything that may have run SQL. What was read through a ref is a result only
  * once embed_registry_check let it pass:
  *
@@ -50,6 +53,12 @@ typedef enum EmbedNameUse
  * that kind. kind 0: any, with a name.
  */
 extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use);
+
+/*
+ * The model of an image that a group began with, whatever its name stands for
+ * now. It may have been dropped since: 42704 only if this backend has it no more.
+ */
+extern const EmbedModelRef *embed_registry_go_on(const uint8 *fingerprint);
 
 /*
  * What a plan wants to know of a model before it is used: false where there is

@@ -24,15 +24,8 @@
 #include "pg/rows.h"
 #include "pg/vector.h"
 
-EMBED_FUNCTION(embed_rerank_pair);
-EMBED_FUNCTION(embed_rerank_array);
-EMBED_FUNCTION(embed_rerank_top);
-EMBED_FUNCTION(embed_rerank_agg_accum);
-EMBED_FUNCTION(embed_rerank_agg_final);
-
 /* rerank(query text, doc text [, model text]) returns float4 */
-Datum
-embed_rerank_pair(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_rerank_pair)
 {
 	EmbedSite  *site = embed_rerank_site(fcinfo);
 	const EmbedModelRef *ref;
@@ -169,8 +162,7 @@ score_array(const float *scores, const bool *nulls, int32 n)
 }
 
 /* rerank, rerank_many (query text, docs text[] [, model text]) return float4[] */
-Datum
-embed_rerank_array(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_rerank_array)
 {
 	EmbedSite  *site = embed_rerank_site(fcinfo);
 	const EmbedModelRef *ref;
@@ -227,8 +219,7 @@ put_top(EmbedRows *rows, const Documents *docs, int32 k)
 }
 
 /* rerank_top(query text, docs text[], k int [, model text]) returns table (ordinality int, score float4, doc text) */
-Datum
-embed_rerank_top(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_rerank_top)
 {
 	int32		k = PG_GETARG_INT32(2);
 	EmbedSite  *site = embed_rerank_site(fcinfo);
@@ -374,36 +365,35 @@ check_group(const ScoreGroup *group, const struct varlena *query, const text *na
 				 errhint("Add the model to GROUP BY.")));
 }
 
-/* And one model behind the name. */
-static void
-use_model(ScoreGroup *group, const EmbedModelRef *ref)
+/* The model is what the name stood for when the group's first pair came. */
+static const EmbedModelRef *
+model_of_group(ScoreGroup *group, EmbedSite *site, const text *name)
 {
-	if (group->is_used && memcmp(group->fingerprint, ref->fingerprint, EMB_HASH_SIZE) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the default model changed within a group")));
+	const EmbedModelRef *ref;
+
+	if (group->is_used)
+		return embed_site_go_on(site, group->fingerprint);
+	ref = embed_site_resolve(site, name);
 	group->is_used = true;
 	memcpy(group->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
 	group->stat = ref->stat;
+	return ref;
 }
 
 static void
 add_pair(ScoreGroup *group, EmbedSite *site, const text *name, Datum doc)
 {
-	const EmbedModelRef *ref = embed_site_resolve(site, name);
+	const EmbedModelRef *ref = model_of_group(group, site, name);
+	uint64		begun = embed_stat_begin(ref->stat);
 	EmbEncoded	encoded;
-	uint64		begun;
 
-	use_model(group, ref);
-	begun = embed_stat_begin(ref->stat);
 	encoded = embed_site_read_pair(site, ref, PointerGetDatum(group->query), doc);
 	embed_batch_add(&group->batch, ref, site->ids, site->type_ids, encoded.n_ids);
 	group->took_ns += embed_stat_end(ref->stat) - begun;
 }
 
 /* (state internal, query text, doc text [, model text]) returns internal */
-Datum
-embed_rerank_agg_accum(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_rerank_agg_accum)
 {
 	ScoreGroup *group = PG_ARGISNULL(0) ? NULL : (ScoreGroup *) PG_GETARG_POINTER(0);
 	struct varlena *query = PG_ARGISNULL(1) ? NULL : PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(1));
@@ -425,8 +415,7 @@ embed_rerank_agg_accum(PG_FUNCTION_ARGS)
 }
 
 /* (state internal) returns float4[]; what it computes leaves the group's value as it is */
-Datum
-embed_rerank_agg_final(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_rerank_agg_final)
 {
 	ScoreGroup *group = PG_ARGISNULL(0) ? NULL : (ScoreGroup *) PG_GETARG_POINTER(0);
 
@@ -436,17 +425,15 @@ embed_rerank_agg_final(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (group->batch.n_texts > 0)
 	{
-		const EmbedModelRef *ref = embed_site_resolve_name(embed_rerank_site(fcinfo), group->name,
-														   EMBED_NAME_ARGUMENT);
-		uint64		begun;
+		const EmbedModelRef *ref = embed_site_go_on(embed_rerank_site(fcinfo), group->fingerprint);
+		uint64		begun = embed_stat_begin(ref->stat);
 
-		use_model(group, ref);
-		begun = embed_stat_begin(ref->stat);
 		embed_batch_run(&group->batch, ref);
 		group->took_ns += embed_stat_end(ref->stat) - begun;
 	}
 	if (group->is_used)
 	{
+		embed_stat_enter(group->stat);
 		embed_stat_count_call(group->stat, group->took_ns);
 		group->took_ns = 0;
 	}

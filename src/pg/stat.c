@@ -21,7 +21,7 @@ EMBED_FUNCTION(embed_stat_rows);
 EMBED_FUNCTION(embed_stat_reset);
 
 static EmbedStat *stats = NULL; /* one for each image this backend used */
-static EmbedStat *running = NULL;	/* of the call that is at work, or failed */
+EmbedStat  *embed_stat_running = NULL;
 static bool any_pending = false;
 static uint64 flushed_ns = 0;
 
@@ -113,11 +113,10 @@ flush_now_and_then(uint64 now_ns)
 /* --------------------------------------------------------------- calls */
 
 uint64
-embed_stat_begin(EmbedStat *stat)
+embed_stat_begin(pg_attribute_unused() EmbedStat *stat)
 {
 	uint64		now = embed_clock_ns();
 
-	running = stat;
 	embed_control_refresh(embed_ns_to_ms(now));
 	return now;
 }
@@ -127,7 +126,6 @@ embed_stat_end(pg_attribute_unused() EmbedStat *stat)
 {
 	uint64		now = embed_clock_ns();
 
-	running = NULL;
 	any_pending = true;
 	flush_now_and_then(now);
 	return now;
@@ -157,7 +155,6 @@ embed_stat_call(EmbedStat *stat, uint64 begun)
 {
 	uint64		now = embed_clock_ns();
 
-	running = NULL;
 	embed_stat_count_call(stat, now - begun);
 	flush_now_and_then(now);
 }
@@ -175,10 +172,10 @@ embed_stat_hit(EmbedStat *stat)
 static void
 count_error(void)
 {
-	if (running == NULL)
+	if (embed_stat_running == NULL)
 		return;
-	running->counters[EMBED_ERRORS]++;
-	running = NULL;
+	embed_stat_running->counters[EMBED_ERRORS]++;
+	embed_stat_running = NULL;
 	any_pending = true;
 }
 

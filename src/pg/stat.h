@@ -2,13 +2,19 @@
  * stat.h
  *		What the view embed_stat counts.
  *
- *		EmbedStat  *stat = ref->stat;				one for each image, for the backend's life
- *		uint64		begun = embed_stat_begin(stat);
- *		read texts, compute; they add to stat what they do
- *		embed_stat_call(stat, begun);				counted, with its latency
+ *		EMBED_CALL(embed_text)						what SQL calls
+ *		{
+ *			ref = embed_site_resolve_arg(site, fcinfo, 1);
+ *			EmbedStat  *stat = ref->stat;			one for each image, for the backend's life
+ *			uint64		begun = embed_stat_begin(stat);
+ *			read texts, compute; they add to stat what they do
+ *			embed_stat_call(stat, begun);			counted, with its latency
+ *		}
  *
- * A call that raises in between is counted as an error when its transaction or
- * subtransaction aborts. Counts gather in the backend and go to the control
+ * A call whose model is known, and which raises before it returns, is counted
+ * as an error of that model when its transaction or subtransaction aborts:
+ * once, whether its arguments, the text or a cancel made it fail. A name that
+ * stands for no model counts nowhere. Counts gather in the backend and go to the control
  * file at the end of the transaction, in long queries every 100 ms.
  */
 #ifndef EMBED_PG_STAT_H
@@ -40,10 +46,39 @@ embed_stat_add(EmbedStat *stat, EmbedCounter counter, uint64 n)
 	stat->counters[counter] += n;
 }
 
-/* Something begins that may raise; gives the time. */
+/*
+ * Defines a function for SQL that uses a model. EMBED_CALL(name) stands in the
+ * place of "Datum name(PG_FUNCTION_ARGS)": what surrounds the body ends the call
+ * for embed_stat, wherever the body returns.
+ */
+#define EMBED_CALL(name) \
+	EMBED_FUNCTION(name); \
+	static Datum name##_body(FunctionCallInfo fcinfo); \
+	Datum \
+	name(PG_FUNCTION_ARGS) \
+	{ \
+		EmbedStat  *outer = embed_stat_running; \
+		Datum		result = name##_body(fcinfo); \
+		embed_stat_running = outer; \
+		return result; \
+	} \
+	static Datum \
+	name##_body(FunctionCallInfo fcinfo)
+
+/* Of the call that runs, or failed; NULL while its model is not known. */
+extern EmbedStat *embed_stat_running;
+
+/* The model of the call that runs is known now. */
+static inline void
+embed_stat_enter(EmbedStat *stat)
+{
+	embed_stat_running = stat;
+}
+
+/* The time, at the beginning of something that takes time. */
 extern uint64 embed_stat_begin(EmbedStat *stat);
 
-/* It did not; gives the time. Not a call by itself: a step of an aggregate. */
+/* The time, at its end. Not a call by itself: a step of an aggregate. */
 extern uint64 embed_stat_end(EmbedStat *stat);
 
 /* The same, and it was a call that took from begun until now. */

@@ -26,8 +26,6 @@
 #include "pg/callsite.h"
 #include "pg/vector.h"
 
-EMBED_FUNCTION(embed_trigger);
-
 /* A conversion as an assignment would do it; state NULL: none is needed. */
 typedef struct Conversion
 {
@@ -305,8 +303,7 @@ fire(TriggerSite *trigger, TriggerData *data)
 	return replace_vector(trigger, data, tuple, vector, vector_isnull);
 }
 
-Datum
-embed_trigger(PG_FUNCTION_ARGS)
+EMBED_CALL(embed_trigger)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
 	TriggerSite *trigger;
