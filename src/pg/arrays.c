@@ -104,9 +104,9 @@ matrix_done(void *ctx, const float *vectors, int32 n)
 EMBED_CALL(embed_array)
 {
 	AnyArrayType *input = PG_GETARG_ANY_ARRAY_P(0);
-	int32		n = embed_array_length(input);
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref;
+	int32		n;
 	MatrixSink	matrix = {.site = site};
 	EmbedBatchSink sink = {&matrix, matrix_reserve, matrix_done};
 	ArrayType  *result;
@@ -114,6 +114,7 @@ EMBED_CALL(embed_array)
 	if (embed_in_upgrade())
 		PG_RETURN_NULL();
 	ref = embed_site_resolve_arg(site, fcinfo, 1);
+	n = embed_array_length(input);
 	matrix.n_kept = embed_site_dimensions(site, fcinfo, 2);
 	if (n == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(FLOAT4OID));
@@ -196,9 +197,9 @@ rows_done(void *ctx, const float *vectors, int32 n)
 EMBED_CALL(embed_rows)
 {
 	AnyArrayType *input = PG_GETARG_ANY_ARRAY_P(0);
-	int32		n = embed_array_length(input);
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+	int32		n = embed_array_length(input);
 	RowSink		rows = {.site = site};
 	EmbedBatchSink sink = {&rows, rows_reserve, rows_done};
 

@@ -407,7 +407,11 @@ EMBED_CALL(embed_rerank_agg_accum)
 	if (group == NULL)
 		group = new_group(cxt, query, name);
 	else
+	{
+		if (group->is_used)
+			embed_stat_enter(group->stat);
 		check_group(group, query, name);
+	}
 	add_row(group, isnull);
 	if (!isnull)
 		add_pair(group, embed_rerank_site(fcinfo), name, PG_GETARG_DATUM(2));

@@ -47,6 +47,58 @@ SELECT * FROM pg_temp.counted($$SELECT embed_agg(t) FROM (VALUES ('one'), (repea
 SELECT * FROM pg_temp.counted($$SELECT embed(ARRAY['one', repeat('one ', 1000)])$$);
 RESET embed.on_overflow;
 SELECT * FROM pg_temp.counted($$SELECT embed('one', 'no-such-model')$$);
+-- every call that ends with an error, whatever was wrong, is counted once, for the model it meant
+CREATE FUNCTION pg_temp.errors(command text, OUT state text, OUT errors bigint, OUT of_reranker bigint, OUT calls bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM embed_stat_reset();
+	BEGIN
+		EXECUTE command;
+		state := 'none';
+	EXCEPTION WHEN OTHERS THEN
+		state := SQLSTATE;
+	END;
+	SELECT s.errors, s.calls INTO errors, calls FROM embed_stat s WHERE name = 'tiny-cls';
+	SELECT s.errors INTO of_reranker FROM embed_stat s WHERE name = 'tiny-rerank';
+END $$;
+SELECT embed_import('tiny-rerank', :'data_dir' || '/tiny/bert-rerank/model') IS NOT NULL AS imported;
+SELECT command, e.* FROM (VALUES
+	($$SELECT embed('one', 'tiny-cls', 0)$$),
+	($$SELECT embed('one', 'tiny-cls', 65)$$),
+	($$SELECT embed_query('one', 'tiny-cls', -1)$$),
+	($$SELECT embed(ARRAY['one'], 'tiny-cls', 65)$$),
+	($$SELECT * FROM embed_rows(ARRAY['one'], 'tiny-cls', 65)$$),
+	($$SELECT embed('{{one,two},{three,four}}'::text[], 'tiny-cls')$$),
+	($$SELECT embed('{{one,two},{three,four}}'::text[])$$),
+	($$SELECT * FROM embed_rows('{{one,two},{three,four}}'::text[])$$),
+	($$SELECT * FROM embed_chunks('one', 0, 0)$$),
+	($$SELECT * FROM embed_chunks('one', 10, -1, 'tiny-cls')$$),
+	($$SELECT embed_sparse('one', 'tiny-cls')$$),
+	($$SELECT embed_multi('one', 'tiny-cls')$$),
+	($$SELECT embed_all('one', 'tiny-cls')$$),
+	($$SELECT embed_agg('one', m) FROM unnest('{tiny-cls,tiny-mean-36}'::text[]) m$$),
+	($$SELECT rerank('one', 'two', 'tiny-cls')$$),
+	($$SELECT embed('one', 'tiny-rerank')$$),
+	($$SELECT embed_tokens('one', 'tiny-rerank')$$),
+	($$SELECT * FROM rerank_top('one', ARRAY['two'], -1, 'tiny-rerank')$$),
+	($$SELECT rerank('one', '{{two},{three}}'::text[], 'tiny-rerank')$$),
+	($$SELECT rerank_agg(q, 'two', 'tiny-rerank') FROM unnest('{one,two}'::text[]) q$$),
+	($$SELECT embed('one', 'no-such-model')$$),
+	($$SELECT embed('one', 'tiny-cls', 3), 1 / 0$$),
+	($$SELECT 1 / (cardinality(embed('one', 'tiny-cls')) - 64)$$),
+	($$SELECT embed_tokens('one'), embed_info('one'), 1 / (SELECT count(*) - 1 FROM embed_chunks('one', 10, 0))$$)) v (command),
+	pg_temp.errors(command) e;
+-- an error that is caught, once for each
+SELECT * FROM pg_temp.errors($c$DO $$ BEGIN FOR i IN 1 .. 3 LOOP
+	BEGIN PERFORM embed('one', 'tiny-cls', 1000 * i); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$$c$);
+-- a trigger's column that cannot take the vector, with a call nested in the domain's check
+CREATE DOMAIN pg_temp.checked AS float4[] CHECK (VALUE <> embed('one', 'tiny-cls') AND cardinality(VALUE) = 3);
+CREATE TEMP TABLE stat_checked (body text, embedding pg_temp.checked);
+CREATE TRIGGER stat_checked_embed BEFORE INSERT ON stat_checked FOR EACH ROW EXECUTE FUNCTION embed_trigger('embedding', 'body', 'tiny-cls');
+SELECT * FROM pg_temp.errors($$INSERT INTO stat_checked VALUES ('two')$$);
+DROP TABLE stat_checked; DROP DOMAIN pg_temp.checked;
+DROP FUNCTION pg_temp.errors(text);
+SELECT embed_drop('tiny-rerank', forget => true);
+
 -- triggers
 CREATE TEMP TABLE stat_docs (body text, embedding float4[]);
 CREATE TRIGGER stat_docs_embed BEFORE INSERT OR UPDATE ON stat_docs
