@@ -111,7 +111,7 @@ GRANT SELECT ON embed_memory TO PUBLIC;
 CREATE FUNCTION _embed.cache_state(OUT entries pg_catalog.int8, OUT bytes pg_catalog.int8,
 								   OUT hits pg_catalog.int8, OUT misses pg_catalog.int8)
 AS 'MODULE_PATHNAME', 'embed_cache_state' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1;
-COMMENT ON FUNCTION _embed.cache_state() IS 'embed.cache_entries: what this session keeps and how often that served';
+COMMENT ON FUNCTION _embed.cache_state() IS 'embed.cache_entries: what this session keeps, for all its roles, and how often that served since DISCARD ALL';
 
 CREATE FUNCTION _embed.stat() RETURNS TABLE (fingerprint pg_catalog.bytea,
 	calls pg_catalog.int8, texts pg_catalog.int8, tokens pg_catalog.int8, truncations pg_catalog.int8,
@@ -145,7 +145,7 @@ COMMENT ON COLUMN embed_stat.calls IS 'calls that gave a result; an aggregate co
 COMMENT ON COLUMN embed_stat.texts IS 'texts embedded, NULLs left out';
 COMMENT ON COLUMN embed_stat.tokens IS 'tokens read for them, special tokens and prompts included; none for those from the cache';
 COMMENT ON COLUMN embed_stat.truncations IS 'texts that had more tokens than the model reads';
-COMMENT ON COLUMN embed_stat.errors IS 'calls that ended with an error, cancels included';
+COMMENT ON COLUMN embed_stat.errors IS 'calls that ended with an error, wrong arguments and cancels included; not calls of models that do not exist';
 COMMENT ON COLUMN embed_stat.cache_hits IS 'texts answered from the cache of the session or as repeated in a query';
 COMMENT ON COLUMN embed_stat.tokenizer_ms IS 'time spent on turning texts into tokens';
 COMMENT ON COLUMN embed_stat.wait_ms IS 'time spent on waiting: for the image to be written and mapped, and during computations for a CPU or for the other threads of the call';

@@ -7,7 +7,6 @@
 #include "access/detoast.h"
 
 #include "pg/batch.h"
-#include "pg/cache.h"
 #include "pg/names.h"
 #include "pg/overflow.h"
 #include "pg/text.h"
@@ -215,8 +214,9 @@ static bool
 memo_has(const EmbedMemo *memo, const EmbedModelRef *ref, Datum value)
 {
 	Size		size = VARSIZE_ANY(DatumGetPointer(value));
+	EmbedAsker	asker = embed_asker();
 
-	return memo->input_size == size &&
+	return memo->input_size == size && embed_same_asker(&memo->asker, &asker) &&
 		memcmp(memo->input, DatumGetPointer(value), size) == 0 &&
 		memcmp(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE) == 0;
 }
@@ -250,6 +250,7 @@ memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void
 	memcpy(memo->result, result, result_size);
 	memo->result_size = result_size;
 	memcpy(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
+	memo->asker = embed_asker();
 	memo->truncated = truncated;
 	memo->input_size = size;
 }

@@ -12,6 +12,7 @@
 #ifndef EMBED_PG_CALLSITE_H
 #define EMBED_PG_CALLSITE_H
 
+#include "pg/cache.h"
 #include "pg/registry.h"
 
 /* Longer inputs are not remembered. */
@@ -26,6 +27,7 @@
 
 typedef struct EmbedMemo
 {
+	EmbedAsker	asker;			/* as in the cache: a site may outlive SET ROLE */
 	uint8		fingerprint[EMB_HASH_SIZE];
 	char	   *input;			/* the varlena as it came, header included */
 	Size		input_size;		/* 0: nothing is remembered */

@@ -97,4 +97,17 @@
 #define embed_reserve_guc_prefix(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* A hook of ProcessUtility gets readOnlyTree since 14. */
+#if PG_VERSION_NUM >= 140000
+#define EMBED_PROCESS_UTILITY_PARAMETERS \
+	PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context, \
+	ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion
+#define EMBED_PROCESS_UTILITY_ARGUMENTS pstmt, query, read_only, context, params, env, dest, completion
+#else
+#define EMBED_PROCESS_UTILITY_PARAMETERS \
+	PlannedStmt *pstmt, const char *query, ProcessUtilityContext context, \
+	ParamListInfo params, QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion
+#define EMBED_PROCESS_UTILITY_ARGUMENTS pstmt, query, context, params, env, dest, completion
+#endif
+
 #endif

@@ -24,7 +24,7 @@ char	   *embed_guc_reranker = NULL;
 int			embed_guc_on_overflow = EMBED_OVERFLOW_TRUNCATE;
 int			embed_guc_batch_tokens = EMB_BATCH_TOKENS_DEFAULT;
 int			embed_guc_threads = 0;
-int			embed_guc_cache_entries = 64;
+int			embed_guc_cache_entries = EMBED_CACHE_ENTRIES_DEFAULT;
 
 static char *guc_isa = NULL;
 
@@ -133,8 +133,8 @@ embed_guc_init(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("embed.cache_entries",
 							"Recent vectors of single texts that this session keeps.",
-							"0: none.",
-							&embed_guc_cache_entries, 64,
+							"0: none. Texts of up to 8 kB, 16 MB in all.",
+							&embed_guc_cache_entries, EMBED_CACHE_ENTRIES_DEFAULT,
 							0, CACHE_ENTRIES_MAX, PGC_USERSET, 0,
 							NULL, assign_cache_entries, NULL);
 	DefineCustomStringVariable("embed.isa",
@@ -144,4 +144,5 @@ embed_guc_init(void)
 							   check_isa, assign_isa, NULL);
 	embed_reserve_guc_prefix("embed");
 	embed_overflow_init();
+	embed_cache_init();
 }

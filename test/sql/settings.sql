@@ -85,3 +85,29 @@ SELECT v = (SELECT embed_agg('text ' || repeat('more ', i) ORDER BY i) FROM gene
 SET embed.threads = 3;
 SELECT v = (SELECT embed_agg('text ' || repeat('more ', i) ORDER BY i) FROM generate_series(1, 100) i) AS same_on_three FROM settings_threads;
 RESET embed.threads;
+
+-- before a session has loaded the library: what README says of "any user"
+CREATE ROLE regress_embed_setter;
+\c
+SET SESSION AUTHORIZATION regress_embed_setter;
+SHOW embed.model;
+SET embed.threads = 'many';
+RESET embed.threads;
+SET embed.model = 'tiny-cls';
+SELECT current_setting('embed.model');
+ALTER ROLE CURRENT_USER SET embed.model = 'tiny-cls';
+CREATE FUNCTION pg_temp.by_setting() RETURNS int LANGUAGE sql SET embed.model = 'tiny-cls' AS 'SELECT 1';
+-- any function of the extension loads it
+SELECT embed_isa() IS NOT NULL AS loaded;
+ALTER ROLE CURRENT_USER SET embed.model = 'tiny-cls';
+CREATE FUNCTION pg_temp.by_setting() RETURNS int LANGUAGE sql SET embed.model = 'tiny-cls' AS 'SELECT 1';
+SHOW embed.cache_entries;
+SET embed.threads = 'many';
+RESET SESSION AUTHORIZATION;
+DROP FUNCTION pg_temp.by_setting();
+-- a wrong value is reported when the library is loaded, and not used
+\c
+SET embed.threads = 'many';
+LOAD 'embed';
+SHOW embed.threads;
+DROP ROLE regress_embed_setter;
