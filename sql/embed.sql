@@ -70,7 +70,8 @@ SELECT m.name,
 	i.max_tokens,
 	i."precision",
 	i.pooling,
-	pg_catalog.jsonb_build_object('query', i.query_prompt, 'document', i.document_prompt) AS prompts,
+	CASE WHEN i.kind IS NOT NULL
+		 THEN pg_catalog.jsonb_build_object('query', i.query_prompt, 'document', i.document_prompt) END AS prompts,
 	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint,
 	i.size_bytes AS bytes,
 	EXISTS (SELECT FROM _embed.default_model d
@@ -79,9 +80,9 @@ SELECT m.name,
 		  WHERE a.name OPERATOR(pg_catalog.=) m.name ORDER BY a.alias) AS aliases,
 	i.outputs
 FROM _embed.model m
-JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
+LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 WHERE NOT m.dropped;
-COMMENT ON VIEW embed_models IS 'the models installed in this database';
+COMMENT ON VIEW embed_models IS 'the models installed in this database; one whose image is lost has NULLs and waits to be imported again';
 GRANT SELECT ON embed_models TO PUBLIC;
 
 -- Used by the view embed_memory alone: PUBLIC has no way into the schema.
@@ -101,7 +102,7 @@ SELECT m.name,
 	u.resident_bytes,
 	u.backends
 FROM _embed.model m
-JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
+LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 CROSS JOIN LATERAL _embed.image_memory(i.fingerprint, i.size_bytes,
 									   ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a)) u
 WHERE NOT m.dropped;

@@ -238,6 +238,52 @@ set_alias(const char *alias, const char *name)
 	embed_storage_put_alias(alias, name);
 }
 
+/* Rows of the image that are whole stay; of others nothing is kept. */
+static void
+store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
+{
+	int64		stored_bytes;
+	bool		existed = embed_storage_find_image(spool->fingerprint, NULL, &stored_bytes);
+	char	   *flaw;
+
+	flaw = embed_storage_compare_rows(spool->fingerprint, NULL, info, spool->mapping.addr);
+	if (flaw == NULL)
+		return;
+	if (existed || embed_storage_has_chunks(spool->fingerprint))
+		ereport(NOTICE,
+				(errmsg("the stored rows of model \"%s\" were not whole and are written again", name),
+				 errdetail("What was found first: %s.", flaw)));
+	embed_materialize_row_changes(spool->fingerprint, existed);
+	embed_storage_delete_image(spool->fingerprint);
+	embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
+}
+
+/* Whether the name stands for that image already. */
+static bool
+is_installed_as(const char *name, const uint8 *fingerprint)
+{
+	EmbedModelRow row;
+
+	return embed_storage_find_model(name, NULL, &row) && !row.dropped &&
+		memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0;
+}
+
+/* The name, alias and default of an image that is stored. */
+static void
+store_names(const char *name, const EmbedSpool *spool, const char *kind, const ManageOptions *options)
+{
+	EmbedModelRow row;
+
+	memcpy(row.fingerprint, spool->fingerprint, EMB_HASH_SIZE);
+	row.dropped = false;
+	if (!is_installed_as(name, spool->fingerprint))
+		embed_storage_put_model(name, &row);
+	if (options->alias != NULL)
+		set_alias(options->alias, name);
+	if (options->has_default ? options->make_default : embed_storage_find_default(kind, NULL) == NULL)
+		embed_storage_put_default(kind, name);
+}
+
 /* From a finished spool to rows and a file. Nothing is written under a name that is taken. */
 static void
 install(const char *name, EmbedSpool *spool, const ManageOptions *options)
@@ -245,25 +291,13 @@ install(const char *name, EmbedSpool *spool, const ManageOptions *options)
 	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
 	const EmbModelInfo *info = emb_model_info(model);
 	const char *kind = embed_kind_name(info->kind);
-	EmbedModelRow row;
-	int64		stored_bytes;
 
 	embed_storage_lock();
 	check_name_is_free(name, spool->fingerprint);
-	if (!embed_storage_find_image(spool->fingerprint, NULL, &stored_bytes))
-	{
-		embed_materialize_row_changes(spool->fingerprint, false);
-		embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
-	}
+	store_image(name, spool, info);
 	emb_model_close(model);
 	embed_spool_check(spool);
-	memcpy(row.fingerprint, spool->fingerprint, EMB_HASH_SIZE);
-	row.dropped = false;
-	embed_storage_put_model(name, &row);
-	if (options->alias != NULL)
-		set_alias(options->alias, name);
-	if (options->has_default ? options->make_default : embed_storage_find_default(kind, NULL) == NULL)
-		embed_storage_put_default(kind, name);
+	store_names(name, spool, kind, options);
 	embed_spool_publish(spool);
 }
 
@@ -581,9 +615,9 @@ drop_model(const char *name, bool forget, bool force)
 	else
 		embed_storage_put_model(name, &row);
 	embed_storage_plans_changed();
-	if (embed_storage_find_image(row.fingerprint, NULL, &size_bytes) && !embed_storage_image_is_used(row.fingerprint))
+	if (!embed_storage_image_is_used(row.fingerprint))
 	{
-		embed_materialize_row_changes(row.fingerprint, true);
+		embed_materialize_row_changes(row.fingerprint, embed_storage_find_image(row.fingerprint, NULL, &size_bytes));
 		embed_storage_delete_image(row.fingerprint);
 		embed_registry_dropped(row.fingerprint);
 	}

@@ -686,20 +686,42 @@ write_chunk(void *ctx, const char *data, size_t size)
 		embed_throw(status, &err);
 }
 
-/* Writes the file from the rows, checking the hash on the way. */
+pg_noreturn static void
+rows_error(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the stored image of a model does not have the hash it was imported with"),
+			 errdetail("%s", detail),
+			 errhint("Import the model again under its name, or restore the tables of schema _embed from a backup. "
+					 "SELECT * FROM embed_verify('name') says what is wrong.")));
+}
+
+/*
+ * Rows may come from anybody who may write the tables, so the hash alone says
+ * little: the image must pass the checks that one from a client passes.
+ */
+static void
+check_spool(EmbedSpool *spool)
+{
+	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
+
+	emb_model_close(model);
+	embed_unmap(&spool->mapping);
+}
+
+/* Writes the file from the rows, checking the hash on the way, then all of the image. */
 static void
 write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 {
+	if (!embed_storage_size_is_credible(fingerprint, snapshot, size_bytes))
+		rows_error(psprintf("There is no last chunk for the %lld bytes that it should have.", (long long) size_bytes));
 	reserve_space(spool->fd, spool->path, size_bytes);
 	embed_storage_read_image(fingerprint, snapshot, write_chunk, spool);
 	embed_spool_finish(spool);
 	if (spool->size_bytes != size_bytes || memcmp(spool->fingerprint, fingerprint, EMB_HASH_SIZE) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the stored image of a model does not have the hash it was imported with"),
-				 errdetail("%lld bytes were read, %lld expected.",
-						   (long long) spool->size_bytes, (long long) size_bytes),
-				 errhint("Restore the tables of schema _embed from a backup, or drop the model and import it again.")));
+		rows_error(psprintf("%lld bytes were read, %lld expected.", (long long) spool->size_bytes, (long long) size_bytes));
+	check_spool(spool);
 }
 
 /* Maps the file; addr NULL when it is not there or not that image. */
@@ -800,6 +822,15 @@ embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snap
 		CHECK_FOR_INTERRUPTS();
 		materialize_file(fingerprint, size_bytes, trusted, snapshot, mapping);
 	}
+}
+
+bool
+embed_materialize_has_file(const uint8 *fingerprint, int64 size_bytes)
+{
+	char		path[MAXPGPATH];
+
+	image_path(path, MyDatabaseId, fingerprint);
+	return image_file_is_good(path, fingerprint, size_bytes, true);
 }
 
 void

@@ -34,6 +34,9 @@
 extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot,
 							  EmbedMapping *mapping);
 
+/* Whether this database has a file of the image, and it is intact. */
+extern bool embed_materialize_has_file(const uint8 *fingerprint, int64 size_bytes);
+
 /* Unlinks this database's file. */
 extern void embed_materialize_discard(const uint8 *fingerprint);
 

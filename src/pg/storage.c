@@ -11,12 +11,14 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
 #include <common/relpath.h>			/* the server's, not ours */
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -164,7 +166,8 @@ copy_fingerprint(uint8 *dst, Datum value)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a fingerprint in schema _embed has %d bytes instead of %d",
-						(int) VARSIZE_ANY_EXHDR(b), EMB_HASH_SIZE)));
+						(int) VARSIZE_ANY_EXHDR(b), EMB_HASH_SIZE),
+				 errhint("Delete the row, or restore schema _embed from a backup.")));
 	memcpy(dst, VARDATA_ANY(b), EMB_HASH_SIZE);
 }
 
@@ -261,7 +264,8 @@ embed_storage_image_kind(const uint8 *fingerprint)
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the image of a model is missing from table \"_embed.image\"")));
+				 errmsg("the image of a model is missing from table \"_embed.image\""),
+				 errhint("Import the model again under its name, or restore schema _embed from a backup.")));
 	kind = TextDatumGetCString(get_attr(rel, tuple, Anum_image_kind));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -321,13 +325,12 @@ read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
 	return data;
 }
 
-bool
-embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot)
+static bool
+any_chunk(const uint8 *fingerprint, Snapshot snapshot)
 {
 	Relation	rel = storage_open("chunk", AccessShareLock);
 	ScanKeyData key;
 	SysScanDesc scan;
-	int64		size_bytes;
 	bool		found;
 
 	fingerprint_key(&key, Anum_chunk_fingerprint, fingerprint);
@@ -335,7 +338,21 @@ embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot)
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return found && embed_storage_find_image(fingerprint, snapshot, &size_bytes);
+	return found;
+}
+
+bool
+embed_storage_has_chunks(const uint8 *fingerprint)
+{
+	return any_chunk(fingerprint, NULL);
+}
+
+bool
+embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot)
+{
+	int64		size_bytes;
+
+	return any_chunk(fingerprint, snapshot) && embed_storage_find_image(fingerprint, snapshot, &size_bytes);
 }
 
 void
@@ -359,6 +376,206 @@ embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunk
 	table_close(rel, AccessShareLock);
 }
 
+/* ------------------------------------------------------------ checking */
+
+/* What every chunk is shown to; false where its bytes are not the right ones. */
+typedef bool (*ChunkIsRight) (void *ctx, int64 at, const char *data, size_t size);
+
+static int64
+count_chunks(int64 size_bytes)
+{
+	return size_bytes / EMBED_CHUNK_BYTES + (size_bytes % EMBED_CHUNK_BYTES > 0);
+}
+
+/* One row of _embed.chunk that should be chunk expected of n; NULL when it is. */
+static char *
+check_chunk(Relation rel, HeapTuple tuple, int64 expected, int64 size_bytes, ChunkIsRight is_right, void *ctx)
+{
+	int64		n = count_chunks(size_bytes);
+	int64		at = expected * EMBED_CHUNK_BYTES;
+	int32		no = DatumGetInt32(get_attr(rel, tuple, Anum_chunk_no));
+	bytea	   *data;
+
+	if (no < expected || no >= n)
+		return psprintf("chunk %d is none of 0 to %lld", no, (long long) n - 1);
+	if (no > expected)
+		return psprintf("chunk %lld of 0 to %lld is missing", (long long) expected, (long long) n - 1);
+	data = DatumGetByteaPP(get_attr(rel, tuple, Anum_chunk_data));
+	if ((int64) VARSIZE_ANY_EXHDR(data) != Min(size_bytes - at, EMBED_CHUNK_BYTES))
+		return psprintf("chunk %d of 0 to %lld has %d bytes instead of %lld", no, (long long) n - 1,
+						(int) VARSIZE_ANY_EXHDR(data), (long long) Min(size_bytes - at, EMBED_CHUNK_BYTES));
+	if (!is_right(ctx, at, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data)))
+		return psprintf("chunk %d of 0 to %lld has other bytes than the image", no, (long long) n - 1);
+	return NULL;
+}
+
+/* All chunks of the image, in order; NULL when they are as they should be. */
+static char *
+check_chunks(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes, ChunkIsRight is_right, void *ctx)
+{
+	Relation	rel = storage_open("chunk", AccessShareLock);
+	Relation	index = index_open(storage_relid("chunk_pkey"), AccessShareLock);
+	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed chunk", ALLOCSET_DEFAULT_SIZES);
+	int64		n = count_chunks(size_bytes);
+	int64		expected = 0;
+	char	   *flaw = NULL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	fingerprint_key(&key, Anum_chunk_fingerprint, fingerprint);
+	scan = systable_beginscan_ordered(rel, index, snapshot, 1, &key);
+	while (flaw == NULL && HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection)))
+	{
+		MemoryContext old_cxt = MemoryContextSwitchTo(chunk_cxt);
+
+		CHECK_FOR_INTERRUPTS();
+		flaw = check_chunk(rel, tuple, expected++, size_bytes, is_right, ctx);
+		MemoryContextSwitchTo(old_cxt);
+		if (flaw != NULL)
+			flaw = pstrdup(flaw);
+		MemoryContextReset(chunk_cxt);
+	}
+	systable_endscan_ordered(scan);
+	MemoryContextDelete(chunk_cxt);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	if (flaw == NULL && expected == 0)
+		return psprintf("all chunks, 0 to %lld, are missing", (long long) n - 1);
+	if (flaw == NULL && expected < n)
+		return psprintf("chunk %lld of 0 to %lld is missing", (long long) expected, (long long) n - 1);
+	return flaw;
+}
+
+static bool
+chunk_is_hashed(void *ctx, pg_attribute_unused() int64 at, const char *data, size_t size)
+{
+	return emb_hash_update(ctx, data, size);
+}
+
+/* The chunks by their hash; size_bytes is what the row of the image says. */
+static char *
+check_hash(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes)
+{
+	EmbHash    *hash = emb_hash_begin();
+	uint8		digest[EMB_HASH_SIZE];
+	char	   *flaw;
+
+	if (hash == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	PG_TRY();
+	{
+		flaw = check_chunks(fingerprint, snapshot, size_bytes, chunk_is_hashed, hash);
+	}
+	PG_CATCH();
+	{
+		(void) emb_hash_end(hash, NULL);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!emb_hash_end(hash, digest))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	if (flaw == NULL && memcmp(digest, fingerprint, EMB_HASH_SIZE) != 0)
+		flaw = pstrdup("the chunks do not have the hash of the image");
+	return flaw;
+}
+
+static char *
+image_row_is_missing(void)
+{
+	return pstrdup("the row of the image is missing from table \"_embed.image\"");
+}
+
+char *
+embed_storage_check_rows(const uint8 *fingerprint, Snapshot snapshot)
+{
+	int64		size_bytes;
+
+	if (!embed_storage_find_image(fingerprint, snapshot, &size_bytes))
+		return image_row_is_missing();
+	if (size_bytes <= 0 || count_chunks(size_bytes) > PG_INT32_MAX)
+		return psprintf("column \"size_bytes\" of table \"_embed.image\" is %lld", (long long) size_bytes);
+	return check_hash(fingerprint, snapshot, size_bytes);
+}
+
+static bool
+chunk_is_equal(void *ctx, int64 at, const char *data, size_t size)
+{
+	return memcmp((const char *) ctx + at, data, size) == 0;
+}
+
+static void image_values(const uint8 *fingerprint, const EmbModelInfo *info, Datum *values);
+
+/* The row of the image, column by column. */
+static char *
+compare_image_row(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInfo *info)
+{
+	Relation	rel = storage_open("image", AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	char	   *flaw = NULL;
+	Datum		values[Natts_image];
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	image_values(fingerprint, info, values);
+	fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
+	scan = storage_scan(rel, "image", snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		flaw = image_row_is_missing();
+	for (int i = 0; flaw == NULL && i < Natts_image; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!datum_image_eq(values[i], get_attr(rel, tuple, i + 1), att->attbyval, att->attlen))
+			flaw = psprintf("column \"%s\" of table \"_embed.image\" is not that of the image", NameStr(att->attname));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return flaw;
+}
+
+char *
+embed_storage_compare_rows(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInfo *info, const char *image)
+{
+	char	   *flaw = compare_image_row(fingerprint, snapshot, info);
+
+	if (flaw != NULL || image == NULL)
+		return flaw;
+	return check_chunks(fingerprint, snapshot, info->size_bytes, chunk_is_equal, unconstify(char *, image));
+}
+
+bool
+embed_storage_size_is_credible(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes)
+{
+	Relation	rel;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	bool		found;
+
+	if (size_bytes <= 0 || count_chunks(size_bytes) > PG_INT32_MAX)
+		return false;
+	rel = storage_open("chunk", AccessShareLock);
+	fingerprint_key(&keys[0], Anum_chunk_fingerprint, fingerprint);
+	ScanKeyInit(&keys[1], Anum_chunk_no, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum((int32) (count_chunks(size_bytes) - 1)));
+	scan = storage_scan(rel, "chunk", snapshot, 2, keys);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* ---------------------------------------------------- who uses what */
+
+static bool
+fingerprint_is(Datum value, const uint8 *fingerprint)
+{
+	bytea	   *b = DatumGetByteaPP(value);
+
+	return VARSIZE_ANY_EXHDR(b) == EMB_HASH_SIZE && memcmp(VARDATA_ANY(b), fingerprint, EMB_HASH_SIZE) == 0;
+}
+
 /* Whether a model that is not dropped exists; with a fingerprint, one of that image. */
 static bool
 any_model(const uint8 *fingerprint)
@@ -369,13 +586,8 @@ any_model(const uint8 *fingerprint)
 	bool		found = false;
 
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		uint8		fp[EMB_HASH_SIZE];
-
-		copy_fingerprint(fp, get_attr(rel, tuple, Anum_model_fingerprint));
 		found = !DatumGetBool(get_attr(rel, tuple, Anum_model_dropped))
-			&& (fingerprint == NULL || memcmp(fp, fingerprint, EMB_HASH_SIZE) == 0);
-	}
+			&& (fingerprint == NULL || fingerprint_is(get_attr(rel, tuple, Anum_model_fingerprint), fingerprint));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
@@ -661,12 +873,10 @@ prompt_datum(const char *utf8)
 	return CStringGetTextDatum(buf.data);
 }
 
-void
-embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image)
+/* What the row of an image holds. */
+static void
+image_values(const uint8 *fingerprint, const EmbModelInfo *info, Datum *values)
 {
-	Relation	rel = storage_open("image", RowExclusiveLock);
-	Datum		values[Natts_image];
-
 	values[Anum_image_fingerprint - 1] = fingerprint_datum(fingerprint);
 	values[Anum_image_size_bytes - 1] = Int64GetDatum(info->size_bytes);
 	values[Anum_image_kind - 1] = CStringGetTextDatum(embed_kind_name(info->kind));
@@ -678,6 +888,15 @@ embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, c
 	values[Anum_image_query_prompt - 1] = prompt_datum(info->query_prompt);
 	values[Anum_image_document_prompt - 1] = prompt_datum(info->document_prompt);
 	values[Anum_image_outputs - 1] = outputs_datum(info);
+}
+
+void
+embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image)
+{
+	Relation	rel = storage_open("image", RowExclusiveLock);
+	Datum		values[Natts_image];
+
+	image_values(fingerprint, info, values);
 	insert_row(rel, values);
 	table_close(rel, RowExclusiveLock);
 	insert_chunks(fingerprint, image, info->size_bytes);

@@ -51,6 +51,9 @@ extern bool embed_storage_find_image_limits(const uint8 *fingerprint, Snapshot s
 /* Whether the row of the image is there and chunks of it; for a restore that brings them one after the other. */
 extern bool embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot);
 
+/* Whether any chunk of the image is there. */
+extern bool embed_storage_has_chunks(const uint8 *fingerprint);
+
 /* Whether any model is installed that is not dropped. */
 extern bool embed_storage_has_models(void);
 
@@ -68,6 +71,22 @@ extern char *embed_storage_find_default(const char *kind, Snapshot snapshot);
  */
 typedef void (*EmbedChunkVisit) (void *ctx, const char *data, size_t size);
 extern void embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunkVisit visit, void *ctx);
+
+/*
+ * Whether the rows of an image are whole: NULL, or what is wrong first, palloc'd
+ * ("chunk 3 of 0 to 22 is missing"). check reads nothing else: the
+ * row of the image, its chunks in order, their sizes and hash. compare names the
+ * chunk or column that differs from an image that is right; image NULL: the
+ * columns alone. One pass over the chunks, serving cancels; may raise.
+ */
+extern char *embed_storage_check_rows(const uint8 *fingerprint, Snapshot snapshot);
+extern char *embed_storage_compare_rows(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInfo *info, const char *image);
+
+/*
+ * Whether an image of that size can be stored: its last chunk is there. Rows
+ * may be anybody's, and what they say of sizes is not to be reserved blindly.
+ */
+extern bool embed_storage_size_is_credible(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes);
 
 /* AccessShareLock on what embed_storage_find_image and _read_image read, until the transaction ends. */
 extern void embed_storage_lock_for_read(void);

@@ -8,8 +8,10 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "pg/materialize.h"
 #include "pg/registry.h"
 #include "pg/rows.h"
+#include "pg/storage.h"
 
 EMBED_FUNCTION(embed_verify);
 
@@ -157,16 +159,74 @@ put_closeness(EmbedRows *rows, const EmbedModelRef *ref, const Findings *f)
 			  mean, f->lowest, expected_mean, f->expected_lowest);
 }
 
+/*
+ * What is wrong with the rows of the model, or NULL; *lost: so much that there
+ * is no image to look at. A file of the image hides losses from all other calls.
+ */
+static char *
+find_flaw(const char *name, bool *lost)
+{
+	Snapshot	snapshot = embed_storage_begin_read();
+	EmbedModelRow row;
+	int64		size_bytes;
+	char	   *flaw = NULL;
+
+	/* other names are the look-up's to refuse */
+	if (embed_storage_find_model(name, snapshot, &row) && !row.dropped)
+	{
+		flaw = embed_storage_check_rows(row.fingerprint, snapshot);
+		*lost = flaw != NULL && !(embed_storage_find_image(row.fingerprint, snapshot, &size_bytes) &&
+								  embed_materialize_has_file(row.fingerprint, size_bytes));
+	}
+	embed_storage_end_read(snapshot);
+	return flaw;
+}
+
+static void
+put_rows_check(EmbedRows *rows, const char *flaw)
+{
+	if (flaw == NULL)
+		put_check(rows, "rows", true, "the tables of schema _embed hold all of the image");
+	else
+		put_check(rows, "rows", false, "%s: import the model again under its name, or restore schema _embed from a backup; "
+				  "dumps and standbys have no more than that", flaw);
+}
+
+/* The image that is mapped is right: does its row say the same, and if something is wrong, where? */
+static char *
+compare_rows(const EmbedModelRef *ref, bool chunks_too)
+{
+	Snapshot	snapshot = embed_storage_begin_read();
+	char	   *flaw = embed_storage_compare_rows(ref->fingerprint, snapshot, ref->info, chunks_too ? ref->image : NULL);
+
+	embed_storage_end_read(snapshot);
+	embed_registry_check(ref, EMB_OK, NULL);
+	return flaw;
+}
+
 /* embed_verify(name text) returns table ("check" text, ok bool, detail text) */
 Datum
 embed_verify(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	const EmbedModelRef *ref = embed_registry_lookup(name, 0, EMBED_NAME_ARGUMENT);
 	EmbedRows	rows = embed_rows_begin(fcinfo);
+	bool		lost = false;
+	char	   *flaw = find_flaw(name, &lost);
+	const EmbedModelRef *ref;
 	Findings	f = {0};
-	bool		whole = image_is_whole(ref);
+	bool		whole;
 
+	if (lost)
+	{
+		put_rows_check(&rows, flaw);
+		put_check(&rows, "image", false, "neither a file nor the rows have all of it");
+		return (Datum) 0;
+	}
+	ref = embed_registry_lookup(name, 0, EMBED_NAME_ARGUMENT);
+	whole = image_is_whole(ref);
+	if (whole)
+		flaw = compare_rows(ref, flaw != NULL);
+	put_rows_check(&rows, flaw);
 	put_check(&rows, "image", whole, "%lld bytes, %s, %s", (long long) ref->info->size_bytes, ref->info->precision,
 			  whole ? "with the hash of the import" : "not those of the import: the next call makes the file again");
 	if (!whole)
