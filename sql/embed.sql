@@ -56,6 +56,38 @@ CREATE TABLE _embed.default_model (
 );
 COMMENT ON TABLE _embed.default_model IS 'the model used where none is named, per kind';
 
+-- Rows may be written by COPY (a restore), by an apply worker, by hand: what is
+-- there already is left out, and sessions learn of the change. Apply workers
+-- fire row triggers only, and TRUNCATE those of statements; ALWAYS, because
+-- apply workers and some restores run with session_replication_role = replica.
+CREATE FUNCTION _embed.row_trigger() RETURNS pg_catalog.trigger
+AS 'MODULE_PATHNAME', 'embed_row_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1;
+COMMENT ON FUNCTION _embed.row_trigger()
+IS 'row trigger of the tables of models: leaves out rows that are there already, tells all sessions of the others';
+REVOKE ALL ON FUNCTION _embed.row_trigger() FROM PUBLIC;
+
+CREATE FUNCTION _embed.truncate_trigger() RETURNS pg_catalog.trigger
+AS 'MODULE_PATHNAME', 'embed_truncate_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1;
+COMMENT ON FUNCTION _embed.truncate_trigger()
+IS 'statement trigger of the tables of models: tells all sessions of a TRUNCATE';
+REVOKE ALL ON FUNCTION _embed.truncate_trigger() FROM PUBLIC;
+
+CREATE TRIGGER embed_rows BEFORE INSERT OR UPDATE OR DELETE ON _embed.model FOR EACH ROW EXECUTE FUNCTION _embed.row_trigger();
+CREATE TRIGGER embed_truncate AFTER TRUNCATE ON _embed.model FOR EACH STATEMENT EXECUTE FUNCTION _embed.truncate_trigger();
+ALTER TABLE _embed.model ENABLE ALWAYS TRIGGER embed_rows, ENABLE ALWAYS TRIGGER embed_truncate;
+CREATE TRIGGER embed_rows BEFORE INSERT OR UPDATE OR DELETE ON _embed.image FOR EACH ROW EXECUTE FUNCTION _embed.row_trigger();
+CREATE TRIGGER embed_truncate AFTER TRUNCATE ON _embed.image FOR EACH STATEMENT EXECUTE FUNCTION _embed.truncate_trigger();
+ALTER TABLE _embed.image ENABLE ALWAYS TRIGGER embed_rows, ENABLE ALWAYS TRIGGER embed_truncate;
+CREATE TRIGGER embed_rows BEFORE INSERT OR UPDATE OR DELETE ON _embed.chunk FOR EACH ROW EXECUTE FUNCTION _embed.row_trigger();
+CREATE TRIGGER embed_truncate AFTER TRUNCATE ON _embed.chunk FOR EACH STATEMENT EXECUTE FUNCTION _embed.truncate_trigger();
+ALTER TABLE _embed.chunk ENABLE ALWAYS TRIGGER embed_rows, ENABLE ALWAYS TRIGGER embed_truncate;
+CREATE TRIGGER embed_rows BEFORE INSERT OR UPDATE OR DELETE ON _embed.alias FOR EACH ROW EXECUTE FUNCTION _embed.row_trigger();
+CREATE TRIGGER embed_truncate AFTER TRUNCATE ON _embed.alias FOR EACH STATEMENT EXECUTE FUNCTION _embed.truncate_trigger();
+ALTER TABLE _embed.alias ENABLE ALWAYS TRIGGER embed_rows, ENABLE ALWAYS TRIGGER embed_truncate;
+CREATE TRIGGER embed_rows BEFORE INSERT OR UPDATE OR DELETE ON _embed.default_model FOR EACH ROW EXECUTE FUNCTION _embed.row_trigger();
+CREATE TRIGGER embed_truncate AFTER TRUNCATE ON _embed.default_model FOR EACH STATEMENT EXECUTE FUNCTION _embed.truncate_trigger();
+ALTER TABLE _embed.default_model ENABLE ALWAYS TRIGGER embed_rows, ENABLE ALWAYS TRIGGER embed_truncate;
+
 SELECT pg_catalog.pg_extension_config_dump('_embed.model', '');
 SELECT pg_catalog.pg_extension_config_dump('_embed.image', '');
 SELECT pg_catalog.pg_extension_config_dump('_embed.chunk', '');

@@ -19,6 +19,7 @@
 #include "pg/materialize.h"
 #include "pg/progress.h"
 #include "pg/registry.h"
+#include "pg/replication.h"
 #include "pg/storage.h"
 
 EMBED_FUNCTION(embed_import);
@@ -258,14 +259,22 @@ store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
 	embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
 }
 
-/* Whether the name stands for that image already. */
+/* Whether the name stands for that image already; fingerprint NULL: for any. */
 static bool
 is_installed_as(const char *name, const uint8 *fingerprint)
 {
 	EmbedModelRow row;
 
 	return embed_storage_find_model(name, NULL, &row) && !row.dropped &&
-		memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0;
+		(fingerprint == NULL || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0);
+}
+
+/* On a subscriber that gets models an import may mend rows, and nothing else. */
+static void
+check_subscriber(const char *function, const char *name, const uint8 *fingerprint, const ManageOptions *options)
+{
+	if (!is_installed_as(name, fingerprint) || options->has_default || options->alias != NULL)
+		embed_check_no_subscriber(function);
 }
 
 /* The name, alias and default of an image that is stored. */
@@ -280,19 +289,21 @@ store_names(const char *name, const EmbedSpool *spool, const char *kind, const M
 		embed_storage_put_model(name, &row);
 	if (options->alias != NULL)
 		set_alias(options->alias, name);
-	if (options->has_default ? options->make_default : embed_storage_find_default(kind, NULL) == NULL)
+	if (options->has_default ? options->make_default
+		: embed_storage_find_default(kind, NULL) == NULL && !embed_is_subscriber())
 		embed_storage_put_default(kind, name);
 }
 
 /* From a finished spool to rows and a file. Nothing is written under a name that is taken. */
 static void
-install(const char *name, EmbedSpool *spool, const ManageOptions *options)
+install(const char *function, const char *name, EmbedSpool *spool, const ManageOptions *options)
 {
 	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
 	const EmbModelInfo *info = emb_model_info(model);
 	const char *kind = embed_kind_name(info->kind);
 
 	embed_storage_lock();
+	check_subscriber(function, name, spool->fingerprint, options);
 	check_name_is_free(name, spool->fingerprint);
 	store_image(name, spool, info);
 	emb_model_close(model);
@@ -383,6 +394,7 @@ embed_import(PG_FUNCTION_ARGS)
 				 errmsg("path \"%s\" is not absolute", path)));
 	parse_options(PG_GETARG_JSONB_P(2), &options);
 	check_not_alias(name);
+	check_subscriber("embed_import()", name, NULL, &options);
 	options.import.name = name;
 	if (options.calibration != NULL)
 		embed_calibration_read(options.calibration, &options.import);
@@ -392,7 +404,7 @@ embed_import(PG_FUNCTION_ARGS)
 	{
 		import_into(&spool, path, &options.import);
 		embed_spool_finish(&spool);
-		install(name, &spool, &options);
+		install("embed_import()", name, &spool, &options);
 	}
 	PG_CATCH();
 	{
@@ -440,13 +452,14 @@ embed_load(PG_FUNCTION_ARGS)
 				 errmsg("embed_load takes only the options default and alias"),
 				 errhint("Prompts, max_tokens, dimensions, precision and calibration are part of the image: give them to embed-cli pack.")));
 	check_not_alias(name);
+	check_subscriber("embed_load()", name, NULL, &options);
 
 	embed_spool_begin(&spool);
 	PG_TRY();
 	{
 		spool_bytes(&spool, VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image));
 		embed_spool_finish(&spool);
-		install(name, &spool, &options);
+		install("embed_load()", name, &spool, &options);
 	}
 	PG_CATCH();
 	{
@@ -598,6 +611,7 @@ drop_model(const char *name, bool forget, bool force)
 	int64		size_bytes;
 
 	check_may_write("embed_drop()");
+	embed_check_no_subscriber("embed_drop()");
 	embed_storage_lock();
 	get_installed(name, &row);
 	if (!forget)
@@ -639,6 +653,7 @@ embed_set_default(PG_FUNCTION_ARGS)
 	char	   *kind;
 
 	check_may_write("embed_set_default()");
+	embed_check_no_subscriber("embed_set_default()");
 	embed_storage_lock();
 	get_installed(name, &row);
 	check_not_dropped(name, &row);
@@ -661,6 +676,7 @@ embed_set_alias(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("alias must not be null")));
 	alias = get_valid_name(PG_GETARG_TEXT_PP(0), "alias");
+	embed_check_no_subscriber("embed_set_alias()");
 	embed_storage_lock();
 	if (PG_ARGISNULL(1))
 	{

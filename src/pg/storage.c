@@ -69,6 +69,8 @@ enum
 	Natts_default = Anum_default_name
 };
 
+const char *const embed_storage_tables[EMBED_N_TABLES] = {"model", "image", "chunk", "alias", "default_model"};
+
 const char *
 embed_kind_name(EmbKind kind)
 {
@@ -81,6 +83,12 @@ storage_relid(const char *table)
 	Oid			nsp = get_namespace_oid("_embed", true);
 
 	return OidIsValid(nsp) ? get_relname_relid(table, nsp) : InvalidOid;
+}
+
+Oid
+embed_storage_relid(const char *table)
+{
+	return storage_relid(table);
 }
 
 Oid
@@ -671,12 +679,18 @@ embed_storage_lock(void)
 }
 
 void
-embed_storage_changed(void)
+embed_storage_announce(void)
 {
-	Relation	rel = storage_open("model", NoLock);
+	Relation	rel = storage_open("model", AccessShareLock);
 
 	CacheInvalidateRelcache(rel);
-	table_close(rel, NoLock);
+	table_close(rel, AccessShareLock);
+}
+
+void
+embed_storage_changed(void)
+{
+	embed_storage_announce();
 	CommandCounterIncrement();
 }
 
@@ -918,4 +932,75 @@ embed_storage_delete_image(const uint8 *fingerprint)
 		table_close(rel, RowExclusiveLock);
 	}
 	embed_storage_changed();
+}
+
+/* ------------------------------------------------- rows that others write */
+
+/* A scan for the row with the primary key of tuple: the first columns, none of them NULL. */
+static SysScanDesc
+scan_key_of(Relation rel, HeapTuple tuple)
+{
+	const char *table = RelationGetRelationName(rel);
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			nkeys = strcmp(table, "chunk") == 0 ? 2 : 1;
+	ScanKeyData keys[2];
+	bool		isnull;
+
+	if (TupleDescAttr(desc, 0)->atttypid == TEXTOID)
+		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_TEXTEQ, heap_getattr(tuple, 1, desc, &isnull));
+	else
+		ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_BYTEAEQ, heap_getattr(tuple, 1, desc, &isnull));
+	if (nkeys == 2)
+		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, heap_getattr(tuple, 2, desc, &isnull));
+	return storage_scan(rel, table, NULL, nkeys, keys);
+}
+
+static EmbedRowFound
+compare_rows(Relation rel, HeapTuple stored, HeapTuple tuple)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	EmbedRowFound found = EMBED_ROW_EQUAL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, i + 1, desc, &isnull);
+
+		if (!isnull && datum_image_eq(value, get_attr(rel, stored, i + 1), att->attbyval, att->attlen))
+			continue;
+		found = EMBED_ROW_OTHER;
+		if (i + 1 == Anum_model_fingerprint && strcmp(RelationGetRelationName(rel), "model") == 0)
+			return EMBED_ROW_OTHER_CONTENT;
+	}
+	return found;
+}
+
+EmbedRowFound
+embed_storage_find_row(Relation rel, HeapTuple tuple)
+{
+	EmbedRowFound found = EMBED_ROW_NONE;
+	SysScanDesc scan;
+	HeapTuple	stored;
+
+	/* NOT NULL is checked after us */
+	if (heap_attisnull(tuple, 1, RelationGetDescr(rel)) || heap_attisnull(tuple, 2, RelationGetDescr(rel)))
+		return EMBED_ROW_NONE;
+	scan = scan_key_of(rel, tuple);
+	stored = systable_getnext(scan);
+	if (HeapTupleIsValid(stored))
+		found = compare_rows(rel, stored, tuple);
+	systable_endscan(scan);
+	return found;
+}
+
+void
+embed_storage_delete_row(Relation rel, HeapTuple tuple)
+{
+	SysScanDesc scan = scan_key_of(rel, tuple);
+	HeapTuple	stored = systable_getnext(scan);
+
+	if (HeapTupleIsValid(stored))
+		CatalogTupleDelete(rel, &stored->t_self);
+	systable_endscan(scan);
 }

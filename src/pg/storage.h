@@ -12,14 +12,17 @@
  * they see what is committed and what this transaction did, in parallel
  * workers, on standbys, under any isolation level, blind to row-level
  * security, privileges and search_path. They are written like catalog rows;
- * writers hold embed_storage_lock until the transaction ends.
+ * writers hold embed_storage_lock until the transaction ends. Who writes by SQL
+ * (apply workers, restores) meets the triggers of replication.c.
  */
 #ifndef EMBED_PG_STORAGE_H
 #define EMBED_PG_STORAGE_H
 
 #include "pg/glue.h"
 
+#include "access/htup.h"
 #include "nodes/pg_list.h"
+#include "utils/relcache.h"
 #include "utils/snapshot.h"
 
 #define EMBED_CHUNK_BYTES	(1024 * 1024)
@@ -29,6 +32,12 @@ typedef struct EmbedModelRow
 	uint8		fingerprint[EMB_HASH_SIZE];
 	bool		dropped;		/* a tombstone: the name stays bound to the fingerprint */
 } EmbedModelRow;
+
+#define EMBED_N_TABLES	5
+extern const char *const embed_storage_tables[EMBED_N_TABLES];
+
+/* OID of _embed.TABLE; 0: no extension here. */
+extern Oid	embed_storage_relid(const char *table);
 
 /* OID of _embed.model: changes of any row of ours invalidate its relcache entry. 0: no extension here. */
 extern Oid	embed_storage_model_relid(void);
@@ -117,8 +126,25 @@ extern bool embed_storage_has_other_model(const char *kind, const char *name);
 /* Whether a model that is not dropped uses the image. */
 extern bool embed_storage_image_is_used(const uint8 *fingerprint);
 
+/* A row that somebody inserts into one of our tables, and the one with its primary key that is there. */
+typedef enum EmbedRowFound
+{
+	EMBED_ROW_NONE,
+	EMBED_ROW_EQUAL,			/* in all columns */
+	EMBED_ROW_OTHER,
+	EMBED_ROW_OTHER_CONTENT		/* of _embed.model, with another fingerprint */
+} EmbedRowFound;
+
+extern EmbedRowFound embed_storage_find_row(Relation rel, HeapTuple tuple);
+
+/* Deletes the row with the primary key of tuple. */
+extern void embed_storage_delete_row(Relation rel, HeapTuple tuple);
+
 /* Makes the writes visible to this command's successors and tells every backend at commit. */
 extern void embed_storage_changed(void);
+
+/* The second half of that, for triggers: their command makes its rows visible itself. */
+extern void embed_storage_announce(void);
 
 /*
  * Plans hold the results of immutable calls with constants. Makes every
