@@ -271,10 +271,13 @@ hint_snapshot(void)
 pg_noreturn static void
 no_model_error(EmbKind kind)
 {
+	const char *restore_hint = embed_restore_hint();
+
 	if (!embed_storage_has_models())
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("no model is installed in this database"),
+				 restore_hint != NULL ? errhint("%s", restore_hint) :
 				 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory').")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -301,6 +304,7 @@ unknown_model_error(const char *name, EmbedNameUse use)
 	int			len = pg_mbcliplen(name, strlen(name), EMB_NAME_MAX);
 	const char *dots = name[len] != '\0' ? "..." : "";
 	char	   *target = name[len] == '\0' ? embed_storage_find_alias(name, NULL) : NULL;
+	const char *restore_hint = embed_restore_hint();
 
 	if (target != NULL && use == EMBED_NAME_ARGUMENT)
 		alias_argument_error(name, target);
@@ -308,6 +312,7 @@ unknown_model_error(const char *name, EmbedNameUse use)
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%.*s%s\" does not exist", len, name, dots),
 			 target != NULL ? hint_snapshot()
+			 : restore_hint != NULL ? errhint("%s", restore_hint)
 			 : embed_storage_has_models()
 			 ? errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")
 			 : errhint("No model is installed. Import one with SELECT embed_import('name', '/path/to/model/directory').")));

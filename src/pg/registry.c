@@ -456,7 +456,7 @@ embed_registry_peek(const char *name, EmbKind kind, int64 *size_bytes, int32 *ma
 static void
 await_restore(const char *name, EmbKind kind)
 {
-	EmbedRestoreWait wait = {0};
+	EmbedRestoreWait wait = {.name = name};
 
 	if (!embed_in_restore() || (name != NULL && !emb_name_is_valid(name, strlen(name))))
 		return;

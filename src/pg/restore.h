@@ -5,11 +5,15 @@
  * A dump lists the tables of schema _embed first, and a serial restore loads
  * them first. With -j pg_restore loads the largest data first: a generated
  * column, a CHECK or an index that calls embed meets a database without models.
- * So a session of a restore that misses one waits for the others to bring it.
+ * So a session of a restore that misses one waits for those that may bring it.
  *
- *		EmbedRestoreWait wait = {0};
+ *		EmbedRestoreWait wait = {.name = name};
  *		while (!model_is_there() && embed_restore_wait(&wait))
  *			;
+ *
+ * Two kinds of sessions may: those that hold or await a lock to write tables of
+ * schema _embed, and, under pg_restore, its other sessions at work, which come
+ * to these tables in their turn. Everybody else is no reason to wait.
  */
 #ifndef EMBED_PG_RESTORE_H
 #define EMBED_PG_RESTORE_H
@@ -21,7 +25,9 @@
 
 typedef struct EmbedRestoreWait
 {
-	TimestampTz helped_at;		/* when another session was last seen at work */
+	const char *name;			/* of the model, or NULL: the default */
+	TimestampTz begun_at;		/* 0: not yet */
+	TimestampTz helped_at;		/* when a session was last seen that may bring the model */
 } EmbedRestoreWait;
 
 /*
@@ -40,10 +46,14 @@ embed_in_upgrade(void)
 extern bool embed_in_restore(void);
 
 /*
- * Waits a moment, serving interrupts. False once no other session of the same
- * role and application_name in this database does anything but wait here as
- * well, and ever after in this session.
+ * Waits a moment, serving interrupts; the first time a WARNING says for what,
+ * and how long at most (a restore hides NOTICEs). False, in this session for
+ * ever after, once no session is left that may bring the model, or all have had
+ * their time.
  */
 extern bool embed_restore_wait(EmbedRestoreWait *wait);
+
+/* How to go on, for the ERROR about a model that is missing; NULL where this session loads no dump. */
+extern const char *embed_restore_hint(void);
 
 #endif
