@@ -235,6 +235,40 @@ REVOKE ALL ON FUNCTION embed_dependents(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_default(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
 
+-- As the tables' owner, so that a dump has the grants in the owner's name.
+CREATE FUNCTION embed_grant(role pg_catalog.text) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_grant' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION embed_grant(pg_catalog.text)
+IS 'let a role dump and restore the models of this database';
+
+CREATE FUNCTION embed_revoke(role pg_catalog.text) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_revoke' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION embed_revoke(pg_catalog.text)
+IS 'take back what embed_grant gave';
+
+REVOKE ALL ON FUNCTION embed_grant(pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_revoke(pg_catalog.text) FROM PUBLIC;
+
+-- Whoever creates the extension manages it, superuser or not (it is trusted:
+-- then all this belongs to the bootstrap superuser). Dumps read the tables, and
+-- restores write them. With grant options, because a dump may have grants to others.
+-- Never TRIGGER or REFERENCES: superusers would run what hangs on the tables.
+GRANT USAGE ON SCHEMA _embed TO @extowner@ WITH GRANT OPTION;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE
+ON _embed.model, _embed.image, _embed.chunk, _embed.alias, _embed.default_model TO @extowner@ WITH GRANT OPTION;
+GRANT EXECUTE ON FUNCTION embed_stat_reset(),
+	embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
+	embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb),
+	embed_drop(pg_catalog.text, pg_catalog.bool, pg_catalog.bool),
+	embed_dependents(pg_catalog.text),
+	embed_set_default(pg_catalog.text),
+	embed_set_alias(pg_catalog.text, pg_catalog.text),
+	embed_grant(pg_catalog.text),
+	embed_revoke(pg_catalog.text)
+TO @extowner@ WITH GRANT OPTION;
+
 -- For the planner: what calls cost, how many rows they give.
 CREATE FUNCTION _embed.support(request pg_catalog.internal) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;

@@ -15,7 +15,7 @@ SELECT DISTINCT name COLLATE "C", kind FROM surface WHERE documented ORDER BY 1,
 
 -- all the rest is in _embed, which is nobody's but its owner's
 SELECT DISTINCT name COLLATE "C", kind FROM surface WHERE documented IS NOT TRUE ORDER BY 1, 2;
-SELECT nspacl FROM pg_namespace WHERE nspname = '_embed';
+SELECT has_schema_privilege('public', oid, 'usage') AS public_may_look FROM pg_namespace WHERE nspname = '_embed';
 
 -- who may not even look into _embed runs what is made of its functions
 CREATE ROLE regress_embed_surface;

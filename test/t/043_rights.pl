@@ -122,4 +122,20 @@ query($node, 'besieged', "$path CREATE EXTENSION embed SCHEMA tools");
 is(query($node, 'besieged', "$path SELECT tools.embed_import('m', $cls) OPERATOR(pg_catalog.<>) ''; SELECT cardinality(tools.embed('x'))"), "t\n64",
 	'CREATE EXTENSION under attack, in a schema of its own');
 
+# Trusted: the script runs as the bootstrap superuser, in a schema whose owner means no good.
+query($node, $db, 'CREATE ROLE attacker LOGIN; CREATE DATABASE taken OWNER attacker');
+my $as_attacker = 'SET SESSION AUTHORIZATION attacker;';
+(my $own_traps = $traps) =~ s/CREATE FUNCTION evil\.embed\(text\).*\n//;
+$own_traps =~ s/CREATE VIEW evil\.embed_models.*\n//;
+query($node, 'taken', "$as_attacker CREATE SCHEMA evil; $own_traps");
+like((error_of($node, 'taken', "$as_attacker CREATE FUNCTION evil.embed(text) RETURNS float4[] LANGUAGE sql AS 'SELECT NULL::float4[]'; CREATE EXTENSION embed SCHEMA evil"))[0], qr/^(42723|42710)$/,
+	'a trusted CREATE EXTENSION takes over no function that is there');
+query($node, 'taken', 'DROP FUNCTION evil.embed(text)');
+is((error_of($node, 'taken', "$as_attacker $path CREATE EXTENSION embed SCHEMA evil"))[1], '', '... and looks at none of the schema');
+is(query($node, 'taken', q{SELECT count(*) FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid AND d.deptype = 'e' JOIN pg_proc p ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
+	WHERE e.extname = 'embed' AND (p.proowner <> 10 OR p.prosrc ~ 'trap')}), 0, '... its functions belong to the bootstrap superuser');
+is((error_of($node, 'taken', "$as_attacker ALTER FUNCTION evil.embed(text) OWNER TO attacker"))[0], '42501', '... and stay his');
+query($node, $db, 'CREATE DATABASE refused');
+is((error_of($node, 'refused', "$as_attacker CREATE EXTENSION embed"))[0], '42501', '... and a role without CREATE on the database creates none');
+
 done_testing();
