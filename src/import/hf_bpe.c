@@ -9,7 +9,7 @@
 #include "import/file.h"
 #include "import/hf_tokenizer_spec.h"
 
-#define ENTRIES_PER_ASK		4096
+#define ENTRIES_PER_ASK		2048
 #define PIECE_BYTES_MAX		65535
 
 void
@@ -470,13 +470,15 @@ read_settings(EmbTokSpec *spec, EmbError *err)
 }
 
 EmbStatus
-emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
 {
 	char	   *merges = NULL;
 	size_t		size;
 	EmbStatus	status = emb_tok_spec_begin(spec, mem, err);
 	EmbTokStorage *storage = spec->storage;
 
+	if (status == EMB_OK)
+		storage->stop = stop;
 	if (status == EMB_OK && !emb_file_exists(dir, EMB_TOK_BPE_MERGES_FILE))
 	{
 		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has " EMB_TOK_BPE_VOCAB_FILE ", but no " EMB_TOK_BPE_MERGES_FILE,
@@ -484,7 +486,7 @@ emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, E
 		status = emb_error_hint(err, EMB_ERR_NOT_FOUND, "Put the model's tokenizer.json or " EMB_TOK_BPE_MERGES_FILE " beside its config.json");
 	}
 	if (status == EMB_OK)
-		status = emb_json_load(dir, EMB_TOK_BPE_VOCAB_FILE, EMB_JSON_TOKENIZER_MAX, mem, &storage->docs[EMB_TOK_BPE_VOCAB_DOC], err);
+		status = emb_json_load(dir, EMB_TOK_BPE_VOCAB_FILE, EMB_JSON_TOKENIZER_MAX, mem, stop, &storage->docs[EMB_TOK_BPE_VOCAB_DOC], err);
 	if (status == EMB_OK)
 		status = emb_file_read_all(dir, EMB_TOK_BPE_MERGES_FILE, EMB_JSON_TOKENIZER_MAX, mem, &merges, &size, err);
 	if (status == EMB_OK && (status = emb_tok_spec_load_companions(spec, dir, mem, err)) == EMB_OK &&

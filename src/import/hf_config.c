@@ -60,10 +60,10 @@ check_directory(const char *dir, EmbError *err)
 }
 
 static EmbStatus
-read_pipeline(const char *dir, const EmbAllocator *mem, EmbHfModules *modules, bool *found, EmbError *err)
+read_pipeline(const char *dir, const EmbAllocator *mem, const EmbHfConfig *config, EmbHfModules *modules, bool *found, EmbError *err)
 {
 	EmbJson		doc;
-	EmbStatus	status = emb_json_load_optional(dir, MODULES_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+	EmbStatus	status = emb_json_load_optional(dir, MODULES_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 
 	memset(modules, 0, sizeof(*modules));
 	*found = doc.root != NULL;
@@ -89,7 +89,7 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 		emb_hf_static_embedding(config);
 		return EMB_OK;
 	}
-	status = emb_json_load(config->transformer_dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+	status = emb_json_load(config->transformer_dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 	if (status == EMB_ERR_NOT_FOUND)
 		status = emb_diagnose_no_config(config->transformer_dir, err);
 	if (status == EMB_OK)
@@ -107,7 +107,7 @@ read_pooling(const char *dir, const EmbHfModules *modules, const EmbAllocator *m
 
 	snprintf(name, sizeof(name), "%s%s%s", modules->pooling_path,
 			 modules->pooling_path[0] != '\0' ? "/" : "", CONFIG_FILE);
-	status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+	status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 	if (status == EMB_OK)
 		status = emb_hf_parse_pooling(&doc, config, err);
 	emb_json_free(&doc);
@@ -127,7 +127,7 @@ read_dense(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbErr
 		EmbJson		doc;
 
 		snprintf(name, sizeof(name), "%s%s%s", dense->path, dense->path[0] != '\0' ? "/" : "", CONFIG_FILE);
-		status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+		status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 		if (status == EMB_OK)
 			status = emb_hf_parse_dense(&doc, width, dense, err);
 		emb_json_free(&doc);
@@ -143,13 +143,13 @@ read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 	int64_t		max_tokens = 0;
 	EmbStatus	status;
 
-	status = emb_json_load_optional(config->transformer_dir, SENTENCE_BERT_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+	status = emb_json_load_optional(config->transformer_dir, SENTENCE_BERT_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 	if (status == EMB_OK && doc.root != NULL)
 		status = emb_hf_parse_sentence_bert(&doc, &max_tokens, config, err);
 	emb_json_free(&doc);
 	if (status == EMB_OK && max_tokens == 0)
 	{
-		status = emb_json_load_optional(config->transformer_dir, TOKENIZER_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+		status = emb_json_load_optional(config->transformer_dir, TOKENIZER_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 		if (status == EMB_OK)
 			max_tokens = tokenizer_max_length(&doc);
 		emb_json_free(&doc);
@@ -163,7 +163,7 @@ read_prompts(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbE
 {
 	static const EmbJson none = {.file = PROMPTS_FILE};
 	EmbJson		doc;
-	EmbStatus	status = emb_json_load_optional(dir, PROMPTS_FILE, EMB_JSON_CONFIG_MAX, mem, &doc, err);
+	EmbStatus	status = emb_json_load_optional(dir, PROMPTS_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 
 	if (status == EMB_OK && config->is_reranker && doc.root != NULL)
 		status = emb_hf_parse_cross_encoder(&doc, err);
@@ -202,17 +202,18 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 }
 
 EmbStatus
-emb_hf_read_config(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+emb_hf_read_config(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbHfConfig *config, EmbError *err)
 {
 	EmbHfModules modules;
 	bool		has_modules = false;
 	EmbStatus	status;
 
 	memset(config, 0, sizeof(*config));
+	config->stop = stop;
 	config->pooling = EMB_POOL_MEAN;
 	config->pool_prompt = true;
 	if ((status = check_directory(dir, err)) != EMB_OK ||
-		(status = read_pipeline(dir, mem, &modules, &has_modules, err)) != EMB_OK ||
+		(status = read_pipeline(dir, mem, config, &modules, &has_modules, err)) != EMB_OK ||
 		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK)
 		return status;
 	status = config->is_static ? emb_hf_read_static(mem, config, err) : EMB_OK;

@@ -66,6 +66,7 @@ typedef struct EmbHfDense
 
 typedef struct EmbHfConfig
 {
+	const EmbStop *stop;		/* asked while files are read; NULL: never */
 	EmbFamily	family;
 	char		transformer_dir[EMB_HF_MAX_PATH];	/* of config.json, weights and tokenizer */
 	int32_t		hidden,
@@ -112,7 +113,7 @@ typedef struct EmbHfConfig
 } EmbHfConfig;
 
 /* On success free with emb_hf_config_free, same allocator. */
-extern EmbStatus emb_hf_read_config(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err);
+extern EmbStatus emb_hf_read_config(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbHfConfig *config, EmbError *err);
 extern void emb_hf_config_free(EmbHfConfig *config, const EmbAllocator *mem);
 
 /*

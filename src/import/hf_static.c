@@ -44,7 +44,7 @@ emb_hf_read_static(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
 	EmbTensorSet tensors = {.n_shards = 0};
 	EmbStaticTable table;
-	EmbStatus	status = emb_tensors_open_dir(config->transformer_dir, mem, &tensors, err);
+	EmbStatus	status = emb_tensors_open_dir(config->transformer_dir, mem, config->stop, &tensors, err);
 
 	if (status == EMB_OK)
 	{

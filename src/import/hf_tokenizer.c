@@ -116,6 +116,8 @@ emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdded *added, const E
 	/* The library passes over empty tokens. */
 	if (added->piece.len == 0)
 		return EMB_OK;
+	if ((status = emb_tok_spec_work(spec, EMB_TOK_ENTRY_WORK + (size_t) spec->n_added, file, err)) != EMB_OK)
+		return status;
 	for (int i = 0; i < spec->n_added; i++)
 		if (spec->added[i].piece.len == added->piece.len &&
 			memcmp(spec->added[i].piece.text, added->piece.text, added->piece.len) == 0)
@@ -252,6 +254,7 @@ emb_tok_read_vocab(const char *file, const char *name, const json_t *vocab, cons
 	json_int_t	max_id = -1;
 	const char *key;
 	json_t	   *value;
+	EmbStatus	status;
 
 	if (!json_is_object(vocab))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not an object", file, name);
@@ -260,6 +263,8 @@ emb_tok_read_vocab(const char *file, const char *name, const json_t *vocab, cons
 						 file, name, json_object_size(vocab), EMB_TOK_MAX_VOCAB);
 	json_object_foreach((json_t *) vocab, key, value)
 	{
+		if ((status = emb_tok_spec_work(spec, EMB_TOK_ENTRY_WORK, file, err)) != EMB_OK)
+			return status;
 		if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= EMB_TOK_MAX_VOCAB)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of vocabulary entry \"%.*s\" is not an integer in 0..%d",
 							 file, EMB_TOK_SHOW(key), EMB_TOK_MAX_VOCAB - 1);
@@ -275,6 +280,8 @@ emb_tok_read_vocab(const char *file, const char *name, const json_t *vocab, cons
 	{
 		EmbTokPiece *piece = &spec->pieces[json_integer_value(value)];
 
+		if ((status = emb_tok_spec_work(spec, EMB_TOK_ENTRY_WORK, file, err)) != EMB_OK)
+			return status;
 		/* Nothing ever matches an empty piece. */
 		if (key[0] == '\0')
 			continue;
@@ -651,11 +658,11 @@ emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *st
 	if (emb_file_exists(dir, "tokenizer.json"))
 		status = import_json_dir(dir, mem, stop, spec, err);
 	else if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_FILE))
-		status = emb_import_sentencepiece_dir(dir, mem, spec, err);
+		status = emb_import_sentencepiece_dir(dir, mem, stop, spec, err);
 	else if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_BPE_VOCAB_FILE))
-		status = emb_import_bpe_dir(dir, mem, spec, err);
+		status = emb_import_bpe_dir(dir, mem, stop, spec, err);
 	else
-		status = emb_import_vocab_dir(dir, mem, spec, err);
+		status = emb_import_vocab_dir(dir, mem, stop, spec, err);
 	if (status == EMB_OK)
 		spec->stop = stop;
 	return status;

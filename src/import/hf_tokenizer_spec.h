@@ -15,6 +15,9 @@
 #define EMB_TOK_STORAGE_DOCS	4
 #define EMB_TOK_MAX_VOCAB		4000000
 #define EMB_TOK_MAX_ADDED_TOKENS 16384
+#define EMB_TOK_WORK_PER_ASK	200000
+/* An entry of a vocabulary read, with the misses of the cache that it takes. */
+#define EMB_TOK_ENTRY_WORK		30
 
 /* EmbTokSpec.storage: owner of what the spec points to. */
 typedef struct EmbTokStorage
@@ -31,6 +34,7 @@ typedef struct EmbTokStorage
 	double	   *scores;			/* Unigram: [n_vocab] */
 	uint8_t    *charsmap;
 	const EmbStop *stop;
+	size_t		work;			/* since it was asked, in steps of about 10 ns */
 	const char *source;			/* the bytes of docs[0] while it is read */
 	size_t		source_size;
 	int32_t		n_distinct;		/* pieces, as the library counts its vocabulary */
@@ -39,6 +43,19 @@ typedef struct EmbTokStorage
 
 /* Zeroes *spec and gives it storage with the BERT defaults; EMB_ERR_NOMEM. */
 extern EmbStatus emb_tok_spec_begin(EmbTokSpec *spec, const EmbAllocator *mem, EmbError *err);
+
+/* Asks storage's stop where enough work was done since: EMB_ERR_CANCELLED. file is for the message. */
+static inline EmbStatus
+emb_tok_spec_work(const EmbTokSpec *spec, size_t work, const char *file, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+
+	storage->work += work;
+	if (storage->work < EMB_TOK_WORK_PER_ASK)
+		return EMB_OK;
+	storage->work = 0;
+	return emb_should_stop(storage->stop) ? emb_error(err, EMB_ERR_CANCELLED, "reading %s was cancelled", file) : EMB_OK;
+}
 
 /* Id of a vocabulary entry, or -1. */
 extern int32_t emb_tok_spec_find(const EmbTokSpec *spec, const char *text);
@@ -131,8 +148,8 @@ extern void emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_
 #define EMB_TOK_BPE_VOCAB_DOC	3	/* of EmbTokStorage.docs */
 
 /* What of it a directory has, sentencepiece.bpe.model, or vocab.txt, and the configuration beside it. */
-extern EmbStatus emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
-extern EmbStatus emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
-extern EmbStatus emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
+extern EmbStatus emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
+extern EmbStatus emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
+extern EmbStatus emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
 
 #endif

@@ -12,7 +12,7 @@
 #include "import/hf_tokenizer_spec.h"
 
 #define SEQUENCE_DEPTH_MAX	8
-#define ENTRIES_PER_ASK		16384
+#define ENTRIES_PER_ASK		8192
 
 /* ---------------------------------------------------------------- scores */
 
@@ -276,7 +276,10 @@ emb_tok_spec_check_unknown(const char *file, const EmbTokSpec *spec, EmbError *e
 	for (int32_t id = 0; id < spec->n_vocab; id++)
 	{
 		const EmbTokPiece *piece = &spec->pieces[id];
+		EmbStatus	status = emb_tok_spec_work(spec, 2, file, err);
 
+		if (status != EMB_OK)
+			return status;
 		if (spec->scores[id] > 0 && id == spec->unk_id)
 			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: the unknown token has score %g, above 0", file, spec->scores[id]);
 		if (unk->text != NULL && piece->len >= 2 * (uint64_t) unk->len && memcmp(piece->text, unk->text, unk->len) == 0 &&

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/sort.h"
 #include "common/utf8.h"
 #include "import/diagnose.h"
 #include "import/file.h"
@@ -39,7 +40,8 @@ next_line(const char *text, size_t size, size_t *at, EmbTokPiece *line)
 
 	if (start >= size)
 		return false;
-	while (end < size && text[end] != '\n' && text[end] != '\r')
+	/* of a longer line no more is read: it is refused */
+	while (end < size && end - start <= LINE_BYTES_MAX && text[end] != '\n' && text[end] != '\r')
 		end++;
 	*at = end + 1;
 	if (end + 1 < size && text[end] == '\r' && text[end + 1] == '\n')
@@ -82,23 +84,29 @@ compare_pieces(const void *a, const void *b, void *arg)
 	return cmp != 0 ? cmp : (i->id > j->id) - (i->id < j->id);
 }
 
-/* Sorts the ids of all pieces by text, equal ones by id; returns how many, -1 without memory. */
-static int32_t
-sort_ids(const EmbTokSpec *spec, const EmbAllocator *mem, int32_t *ids)
+/* Sorts the ids of all pieces by text, equal ones by id: *n of them. */
+static EmbStatus
+sort_ids(const EmbTokSpec *spec, const char *file, const EmbAllocator *mem, int32_t *ids, int32_t *n, EmbError *err)
 {
 	Sorted	   *sorted = emb_alloc_array(mem, (size_t) spec->n_vocab, sizeof(Sorted));
-	int32_t		n = 0;
+	EmbStatus	status = EMB_OK;
 
+	*n = 0;
 	if (sorted == NULL)
-		return -1;
-	for (int32_t id = 0; id < spec->n_vocab; id++)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", file);
+	for (int32_t id = 0; id < spec->n_vocab && status == EMB_OK; id++)
+	{
+		status = emb_tok_spec_work(spec, 2, file, err);
 		if (spec->pieces[id].text != NULL)
-			sorted[n++] = (Sorted) {start_of(&spec->pieces[id]), id};
-	qsort_r(sorted, (size_t) n, sizeof(Sorted), compare_pieces, spec->pieces);
-	for (int32_t i = 0; i < n; i++)
+			sorted[(*n)++] = (Sorted) {start_of(&spec->pieces[id]), id};
+	}
+	if (status == EMB_OK)
+		status = emb_sort(sorted, (size_t) *n, sizeof(Sorted), compare_pieces, spec->pieces, mem,
+						  ((EmbTokStorage *) spec->storage)->stop, "sorting a vocabulary", err);
+	for (int32_t i = 0; i < *n; i++)
 		ids[i] = sorted[i].id;
 	emb_release(mem, sorted);
-	return n;
+	return status;
 }
 
 EmbStatus
@@ -107,12 +115,13 @@ emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, E
 	EmbTokStorage *storage = spec->storage;
 	int32_t		n = 0,
 				kept = 0;
+	EmbStatus	status;
 
 	storage->sorted = emb_alloc_array(mem, (size_t) spec->n_vocab, sizeof(int32_t));
-	n = storage->sorted != NULL ? sort_ids(spec, mem, storage->sorted) : -1;
-	if (n < 0)
+	if (storage->sorted == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", file);
-	for (int32_t i = 0; i < n; i++)
+	status = sort_ids(spec, file, mem, storage->sorted, &n, err);
+	for (int32_t i = 0; i < n && status == EMB_OK; i++)
 	{
 		const EmbTokPiece *piece = &spec->pieces[storage->sorted[i]];
 		EmbTokPiece *before = kept > 0 ? &spec->pieces[storage->sorted[kept - 1]] : NULL;
@@ -123,9 +132,10 @@ emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, E
 			kept--;
 		}
 		storage->sorted[kept++] = storage->sorted[i];
+		status = emb_tok_spec_work(spec, EMB_TOK_ENTRY_WORK / 2, file, err);
 	}
 	storage->n_sorted = storage->n_distinct = kept;
-	return EMB_OK;
+	return status;
 }
 
 /* Fills the pieces from a copy of data: one a line, the line number from 0 is the id. */
@@ -137,9 +147,12 @@ read_pieces(const char *file, const char *data, size_t size, const EmbAllocator 
 	int64_t		n_lines = 0;
 	int32_t		id = 0;
 	size_t		at;
+	EmbStatus	status = EMB_OK;
 
-	for (at = 0; next_line(data, size, &at, &line);)
-		n_lines++;
+	for (at = 0; status == EMB_OK && next_line(data, size, &at, &line); n_lines++)
+		status = emb_tok_spec_work(spec, 2 + line.len / 8, file, err);
+	if (status != EMB_OK)
+		return status;
 	if (n_lines == 0 || n_lines > EMB_TOK_MAX_VOCAB)
 		return emb_error(err, n_lines == 0 ? EMB_ERR_FORMAT : EMB_ERR_LIMIT, "%s has %lld lines, outside 1..%d",
 						 file, (long long) n_lines, EMB_TOK_MAX_VOCAB);
@@ -152,6 +165,8 @@ read_pieces(const char *file, const char *data, size_t size, const EmbAllocator 
 	spec->n_vocab = (int32_t) n_lines;
 	for (at = 0; next_line(storage->text, size, &at, &line); id++)
 	{
+		if ((status = emb_tok_spec_work(spec, 2 + line.len / 4, file, err)) != EMB_OK)
+			return status;
 		if (line.len > LINE_BYTES_MAX)
 			return emb_error(err, EMB_ERR_LIMIT, "line %d of %s is longer than %d bytes", id + 1, file, LINE_BYTES_MAX);
 		if (!emb_utf8_is_text((const uint8_t *) line.text, line.len))
@@ -408,10 +423,10 @@ emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocat
 	EmbTokStorage *storage = spec->storage;
 	EmbStatus	status;
 
-	if ((status = emb_json_load_optional(dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_CONFIG], err)) != EMB_OK ||
-		(status = emb_json_load_optional(dir, MAP_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_MAP], err)) != EMB_OK)
+	if ((status = emb_json_load_optional(dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, storage->stop, &storage->docs[DOC_CONFIG], err)) != EMB_OK ||
+		(status = emb_json_load_optional(dir, MAP_FILE, EMB_JSON_CONFIG_MAX, mem, storage->stop, &storage->docs[DOC_MAP], err)) != EMB_OK)
 		return status;
-	return emb_json_load_optional(dir, ADDED_FILE, EMB_JSON_CONFIG_MAX, mem, &storage->docs[DOC_ADDED], err);
+	return emb_json_load_optional(dir, ADDED_FILE, EMB_JSON_CONFIG_MAX, mem, storage->stop, &storage->docs[DOC_ADDED], err);
 }
 
 /* Pieces out of a vocab.txt, and the tokens of BERT or MPNet. */
@@ -463,7 +478,7 @@ emb_import_vocab_txt(const char *name, const char *data, size_t size, const EmbA
 }
 
 EmbStatus
-emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
 {
 	char	   *data = NULL;
 	size_t		size;
@@ -476,7 +491,9 @@ emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec,
 	status = emb_file_read_all(dir, VOCAB_FILE, EMB_JSON_TOKENIZER_MAX, mem, &data, &size, err);
 	if (status != EMB_OK)
 		return status;
-	if ((status = emb_tok_spec_begin(spec, mem, err)) == EMB_OK &&
+	if ((status = emb_tok_spec_begin(spec, mem, err)) == EMB_OK)
+		((EmbTokStorage *) spec->storage)->stop = stop;
+	if (status == EMB_OK &&
 		(status = emb_tok_spec_load_companions(spec, dir, mem, err)) == EMB_OK &&
 		(status = read_settings(spec, &is_mpnet, err)) == EMB_OK)
 		status = read_vocab(VOCAB_FILE, data, size, is_mpnet, mem, spec, err);

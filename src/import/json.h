@@ -6,7 +6,7 @@
  * null are the same: the default is left untouched.
  *
  *		EmbJson doc;
- *		status = emb_json_load(dir, "config.json", EMB_JSON_CONFIG_MAX, mem, &doc, err);
+ *		status = emb_json_load(dir, "config.json", EMB_JSON_CONFIG_MAX, mem, stop, &doc, err);
  *		status = emb_json_get_int(&doc, doc.root, "hidden_size", 1, 65536, &hidden, err);
  *		emb_json_free(&doc);
  */
@@ -26,6 +26,7 @@ typedef struct EmbJson
 	json_t	   *root;			/* owned; NULL when absent */
 	char		file[256];		/* for messages */
 	bool		ints_are_reals; /* an integer did not fit: all were read as reals */
+	struct EmbJsonBlock *blocks;	/* owned: the memory of root; its values are not to be changed or kept */
 } EmbJson;
 
 /*
@@ -39,11 +40,11 @@ extern EmbStatus emb_json_parse(const char *name, const char *data, size_t size,
 extern EmbStatus emb_json_parse_stoppable(const char *name, const char *data, size_t size, const EmbStop *stop,
 										  EmbJson *doc, EmbError *err);
 extern EmbStatus emb_json_load(const char *dir, const char *name, size_t max_bytes,
-							   const EmbAllocator *mem, EmbJson *doc, EmbError *err);
+							   const EmbAllocator *mem, const EmbStop *stop, EmbJson *doc, EmbError *err);
 
 /* As emb_json_load; a missing file gives EMB_OK and root NULL. */
 extern EmbStatus emb_json_load_optional(const char *dir, const char *name, size_t max_bytes,
-										const EmbAllocator *mem, EmbJson *doc, EmbError *err);
+										const EmbAllocator *mem, const EmbStop *stop, EmbJson *doc, EmbError *err);
 extern void emb_json_free(EmbJson *doc);
 
 extern EmbStatus emb_json_get_int(const EmbJson *doc, const json_t *obj, const char *key,

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#define OPS_PER_ASK		16384
 #define NONE UINT32_MAX
 
 typedef enum Kind
@@ -87,6 +88,7 @@ typedef struct Machine
 	size_t		op_at;			/* of the instruction at work, for messages */
 	const char *file;
 	const EmbAllocator *mem;
+	const EmbStop *stop;
 	EmbError   *err;
 	EmbStatus	status;
 	Pile		stack;			/* Value */
@@ -753,10 +755,15 @@ step(Machine *m, uint8_t op)
 static bool
 run(Machine *m, Value *result)
 {
-	for (;;)
+	for (size_t n_ops = 1;; n_ops++)
 	{
 		const uint8_t *op;
 
+		if (n_ops % OPS_PER_ASK == 0 && emb_should_stop(m->stop))
+		{
+			m->status = emb_error(m->err, EMB_ERR_CANCELLED, "reading %s was cancelled", m->file);
+			return false;
+		}
 		m->op_at = m->at;
 		op = take(m, 1);
 		if (op == NULL)
@@ -771,10 +778,10 @@ run(Machine *m, Value *result)
 /* -------------------------------------------------------------- results */
 
 static Machine
-machine(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, EmbError *err)
+machine(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop, EmbError *err)
 {
 	return (Machine) {
-		.data = data, .size = size, .file = file, .mem = mem, .err = err
+		.data = data, .size = size, .file = file, .mem = mem, .stop = stop, .err = err
 	};
 }
 
@@ -863,10 +870,10 @@ collect(Machine *m, const Value *dict, EmbPickle *pickle)
 }
 
 EmbStatus
-emb_pickle_read_state(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem,
+emb_pickle_read_state(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 					  EmbPickle *pickle, size_t *used, EmbError *err)
 {
-	Machine		m = machine(data, size, file, mem, err);
+	Machine		m = machine(data, size, file, mem, stop, err);
 	Value		dict;
 
 	*pickle = (EmbPickle) {.mem = mem};
@@ -882,10 +889,10 @@ emb_pickle_read_state(const uint8_t *data, size_t size, const char *file, const 
 }
 
 EmbStatus
-emb_pickle_read_texts(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem,
+emb_pickle_read_texts(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 					  EmbPickleText *texts, uint32_t max, uint32_t *n_texts, size_t *used, EmbError *err)
 {
-	Machine		m = machine(data, size, file, mem, err);
+	Machine		m = machine(data, size, file, mem, stop, err);
 	Value		list;
 
 	*n_texts = 0;
@@ -913,10 +920,10 @@ emb_pickle_read_texts(const uint8_t *data, size_t size, const char *file, const 
 }
 
 EmbStatus
-emb_pickle_skip(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem,
+emb_pickle_skip(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 				size_t *used, EmbError *err)
 {
-	Machine		m = machine(data, size, file, mem, err);
+	Machine		m = machine(data, size, file, mem, stop, err);
 	Value		value;
 
 	run(&m, &value);

@@ -11,7 +11,7 @@
  * Memory is proportional to the bytes read.
  *
  *		EmbPickle pickle;
- *		status = emb_pickle_read_state(data, size, "data.pkl", mem, &pickle, &used, err);
+ *		status = emb_pickle_read_state(data, size, "data.pkl", mem, stop, &pickle, &used, err);
  *		... pickle.tensors[0 .. n_tensors)
  *		emb_pickle_free(&pickle);
  */
@@ -61,15 +61,15 @@ typedef struct EmbPickle
  * tensor itself); what else it holds is left out. *used: bytes up to the end of
  * the pickle. The texts point into data.
  */
-extern EmbStatus emb_pickle_read_state(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem,
+extern EmbStatus emb_pickle_read_state(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 									   EmbPickle *pickle, size_t *used, EmbError *err);
 
 /* A pickled list of strings, at most max of them. */
-extern EmbStatus emb_pickle_read_texts(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem,
+extern EmbStatus emb_pickle_read_texts(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 									   EmbPickleText *texts, uint32_t max, uint32_t *n_texts, size_t *used, EmbError *err);
 
 /* Over a pickle whose value does not matter. */
-extern EmbStatus emb_pickle_skip(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem,
+extern EmbStatus emb_pickle_skip(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 								 size_t *used, EmbError *err);
 extern void emb_pickle_free(EmbPickle *pickle);
 

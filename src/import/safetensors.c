@@ -3,13 +3,14 @@
  *		The header of a safetensors file, checked.
  */
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "common/sort.h"
 #include "import/json.h"
 #include "import/tensor_files.h"
 
 #define LENGTH_BYTES	8
+#define ENTRIES_PER_ASK	4096
 
 static const struct
 {
@@ -42,11 +43,12 @@ static const struct
 #define N_DTYPES ((int) (sizeof(dtypes) / sizeof(dtypes[0])))
 
 static int
-compare_by_offset(const void *a, const void *b)
+compare_by_offset(const void *a, const void *b, void *ctx)
 {
 	const EmbTensor *x = a;
 	const EmbTensor *y = b;
 
+	(void) ctx;
 	if (x->offset != y->offset)
 		return x->offset < y->offset ? -1 : 1;
 	/* an empty tensor lies before the one that starts where it stands */
@@ -135,11 +137,15 @@ parse_tensor(const EmbJson *doc, const char *name, const json_t *entry, int64_t 
 
 /* The data must be covered from front to end, without hole or overlap. */
 static EmbStatus
-check_coverage(const EmbJson *doc, EmbTensorShard *shard, int64_t data_start, int64_t data_bytes, EmbError *err)
+check_coverage(const EmbAllocator *mem, const EmbStop *stop, const EmbJson *doc, EmbTensorShard *shard, int64_t data_start,
+			   int64_t data_bytes, EmbError *err)
 {
 	int64_t		at = data_start;
+	EmbStatus	status = emb_sort(shard->tensors, (size_t) shard->n_tensors, sizeof(EmbTensor), compare_by_offset, NULL, mem, stop,
+								  "sorting tensors", err);
 
-	qsort(shard->tensors, shard->n_tensors, sizeof(EmbTensor), compare_by_offset);
+	if (status != EMB_OK)
+		return status;
 	for (int i = 0; i < shard->n_tensors; i++)
 	{
 		const EmbTensor *t = &shard->tensors[i];
@@ -155,16 +161,25 @@ check_coverage(const EmbJson *doc, EmbTensorShard *shard, int64_t data_start, in
 	return EMB_OK;
 }
 
+static EmbStatus
+cancelled(const EmbJson *doc, EmbError *err)
+{
+	return emb_error(err, EMB_ERR_CANCELLED, "reading %s was cancelled", doc->file);
+}
+
 /* Room for every entry of the header: the tensors and their names. */
 static EmbStatus
-allocate_entries(const EmbAllocator *mem, EmbTensorShard *shard, const EmbJson *doc, EmbError *err)
+allocate_entries(const EmbAllocator *mem, const EmbStop *stop, EmbTensorShard *shard, const EmbJson *doc, EmbError *err)
 {
 	const char *name;
 	json_t	   *entry;
 	size_t		names_bytes = 0;
+	size_t		n = 0;
 
 	json_object_foreach(doc->root, name, entry)
 	{
+		if (++n % ENTRIES_PER_ASK == 0 && emb_should_stop(stop))
+			return cancelled(doc, err);
 		if (strlen(name) > EMB_TENSORS_MAX_NAME)
 			return emb_error(err, EMB_ERR_LIMIT, "%s: a tensor name has %zu bytes, more than %d",
 							 doc->file, strlen(name), EMB_TENSORS_MAX_NAME);
@@ -179,13 +194,13 @@ allocate_entries(const EmbAllocator *mem, EmbTensorShard *shard, const EmbJson *
 }
 
 static EmbStatus
-parse_entries(const EmbAllocator *mem, EmbTensorShard *shard, int number, const EmbJson *doc,
+parse_entries(const EmbAllocator *mem, const EmbStop *stop, EmbTensorShard *shard, int number, const EmbJson *doc,
 			  int64_t data_start, int64_t data_bytes, EmbError *err)
 {
 	const char *name;
 	json_t	   *entry;
 	char	   *next_name;
-	EmbStatus	status = allocate_entries(mem, shard, doc, err);
+	EmbStatus	status = allocate_entries(mem, stop, shard, doc, err);
 
 	if (status != EMB_OK)
 		return status;
@@ -194,6 +209,8 @@ parse_entries(const EmbAllocator *mem, EmbTensorShard *shard, int number, const 
 	{
 		EmbTensor  *t = &shard->tensors[shard->n_tensors];
 
+		if (shard->n_tensors % ENTRIES_PER_ASK == ENTRIES_PER_ASK - 1 && emb_should_stop(stop))
+			return cancelled(doc, err);
 		if (strcmp(name, "__metadata__") == 0)
 			continue;
 		status = parse_tensor(doc, name, entry, data_start, data_bytes, t, err);
@@ -204,12 +221,12 @@ parse_entries(const EmbAllocator *mem, EmbTensorShard *shard, int number, const 
 		next_name += strlen(name) + 1;
 		shard->n_tensors++;
 	}
-	return check_coverage(doc, shard, data_start, data_bytes, err);
+	return check_coverage(mem, stop, doc, shard, data_start, data_bytes, err);
 }
 
 /* Reads and parses the JSON header; *data_start is where the data begins. */
 static EmbStatus
-read_header(const EmbTensorShard *shard, const char *name, const EmbAllocator *mem,
+read_header(const EmbTensorShard *shard, const char *name, const EmbAllocator *mem, const EmbStop *stop,
 			EmbJson *doc, int64_t *data_start, EmbError *err)
 {
 	const EmbFile *file = &shard->file;
@@ -243,21 +260,21 @@ read_header(const EmbTensorShard *shard, const char *name, const EmbAllocator *m
 		status = emb_error_at(err, EMB_ERR_FORMAT, LENGTH_BYTES,
 							  "the header of \"%s\" is not a JSON object; is it a safetensors file?", file->path);
 	if (status == EMB_OK)
-		status = emb_json_parse(name, header, (size_t) header_bytes, doc, err);
+		status = emb_json_parse_stoppable(name, header, (size_t) header_bytes, stop, doc, err);
 	emb_release(mem, header);
 	*data_start = LENGTH_BYTES + (int64_t) header_bytes;
 	return status;
 }
 
 EmbStatus
-emb_safetensors_read_shard(const char *name, int number, const EmbAllocator *mem, EmbTensorShard *shard, EmbError *err)
+emb_safetensors_read_shard(const char *name, int number, const EmbAllocator *mem, const EmbStop *stop, EmbTensorShard *shard, EmbError *err)
 {
 	EmbJson		doc = {0};
 	int64_t		data_start = 0;
-	EmbStatus	status = read_header(shard, name, mem, &doc, &data_start, err);
+	EmbStatus	status = read_header(shard, name, mem, stop, &doc, &data_start, err);
 
 	if (status == EMB_OK)
-		status = parse_entries(mem, shard, number, &doc, data_start, shard->file.size_bytes - data_start, err);
+		status = parse_entries(mem, stop, shard, number, &doc, data_start, shard->file.size_bytes - data_start, err);
 	emb_json_free(&doc);
 	return status;
 }

@@ -117,8 +117,12 @@ begin_pieces(const char *file, const char *data, size_t size, const EmbAllocator
 	EmbProtoField f;
 	int64_t		n = 0;
 
-	while (emb_proto_next(&m, &f))
+	EmbStatus	status = EMB_OK;
+
+	for (; status == EMB_OK && emb_proto_next(&m, &f); status = emb_tok_spec_work(spec, 2, file, err))
 		n += f.number == FIELD_PIECES && f.wire == EMB_PROTO_BYTES;
+	if (status != EMB_OK)
+		return status;
 	if (m.bad)
 		return malformed(file, &m, data, err);
 	if (n <= N_DROPPED)
@@ -188,6 +192,8 @@ read_model(const char *file, EmbTokSpec *spec, size_t size, EmbError *err)
 		double		score;
 		uint64_t	type;
 
+		if ((status = emb_tok_spec_work(spec, EMB_TOK_ENTRY_WORK, file, err)) != EMB_OK)
+			return status;
 		if (f.wire != EMB_PROTO_BYTES)
 			continue;
 		inner.p = f.data;
@@ -267,7 +273,7 @@ emb_import_sentencepiece(const char *name, const char *data, size_t size, const 
 }
 
 EmbStatus
-emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
 {
 	static const char *const classes[] = {"XLMRobertaTokenizer", "XLMRobertaTokenizerFast", NULL};
 	char	   *data = NULL;
@@ -278,7 +284,9 @@ emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, EmbTokSpe
 	status = emb_file_read_all(dir, MODEL_FILE, EMB_JSON_TOKENIZER_MAX, mem, &data, &size, err);
 	if (status != EMB_OK)
 		return status;
-	if ((status = emb_tok_spec_begin(spec, mem, err)) == EMB_OK &&
+	if ((status = emb_tok_spec_begin(spec, mem, err)) == EMB_OK)
+		((EmbTokStorage *) spec->storage)->stop = stop;
+	if (status == EMB_OK &&
 		(status = emb_tok_spec_load_companions(spec, dir, mem, err)) == EMB_OK &&
 		(status = emb_tok_spec_check_class(spec, classes, err)) == EMB_OK)
 		status = read_tokenizer(MODEL_FILE, data, size, mem, spec, err);

@@ -10,9 +10,9 @@
 
 #include "import/tensors.h"
 
-extern EmbStatus emb_safetensors_read_shard(const char *name, int number, const EmbAllocator *mem,
+extern EmbStatus emb_safetensors_read_shard(const char *name, int number, const EmbAllocator *mem, const EmbStop *stop,
 											EmbTensorShard *shard, EmbError *err);
-extern EmbStatus emb_torch_read_shard(const char *name, int number, const EmbAllocator *mem,
+extern EmbStatus emb_torch_read_shard(const char *name, int number, const EmbAllocator *mem, const EmbStop *stop,
 									  EmbTensorShard *shard, EmbError *err);
 
 #endif

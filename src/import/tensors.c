@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/sort.h"
 #include "import/diagnose.h"
 #include "import/json.h"
 #include "import/tensor_files.h"
@@ -21,12 +22,21 @@ static const struct
 	{"pytorch_model.bin", "pytorch_model.bin.index.json"},
 };
 
+#define ENTRIES_PER_ASK	4096
+
 #define N_LAYOUTS ((int) (sizeof(layouts) / sizeof(layouts[0])))
 
 static int
 compare_by_name(const void *a, const void *b)
 {
 	return strcmp(((const EmbTensor *) a)->name, ((const EmbTensor *) b)->name);
+}
+
+static int
+compare_names(const void *a, const void *b, void *ctx)
+{
+	(void) ctx;
+	return compare_by_name(a, b);
 }
 
 static const EmbTensor *
@@ -60,18 +70,28 @@ open_shard(EmbTensorSet *set, const char *dir, const char *name, EmbError *err)
 	if (status != EMB_OK)
 		return status;
 	status = (is_torch_name(name) ? emb_torch_read_shard : emb_safetensors_read_shard)
-		(name, set->n_shards++, set->mem, shard, err);
+		(name, set->n_shards++, set->mem, set->stop, shard, err);
 	if (status == EMB_ERR_FORMAT && (err == NULL || err->hint[0] == '\0'))
 		return emb_error_hint(err, status, "Compare the file's size with the hub's: a download may have been cut off.");
 	if (status == EMB_OK)
-		qsort(shard->tensors, shard->n_tensors, sizeof(EmbTensor), compare_by_name);
+		status = emb_sort(shard->tensors, (size_t) shard->n_tensors, sizeof(EmbTensor), compare_names, NULL, set->mem, set->stop,
+						  "sorting tensors", err);
 	return status;
 }
 
+/* Asked for each entry of a list that may be long; *n counts them. */
 static EmbStatus
-begin_set(EmbTensorSet *set, const EmbAllocator *mem, int max_shards, EmbError *err)
+ask_stop(const EmbTensorSet *set, size_t *n, EmbError *err)
+{
+	return ++*n % ENTRIES_PER_ASK == 0 && emb_should_stop(set->stop)
+		? emb_error(err, EMB_ERR_CANCELLED, "reading a model's weights was cancelled") : EMB_OK;
+}
+
+static EmbStatus
+begin_set(EmbTensorSet *set, const EmbAllocator *mem, const EmbStop *stop, int max_shards, EmbError *err)
 {
 	set->mem = mem;
+	set->stop = stop;
 	set->n_shards = 0;
 	set->shards = emb_alloc_zero(mem, max_shards, sizeof(EmbTensorShard));
 	if (set->shards == NULL)
@@ -80,10 +100,10 @@ begin_set(EmbTensorSet *set, const EmbAllocator *mem, int max_shards, EmbError *
 }
 
 EmbStatus
-emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem,
+emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem, const EmbStop *stop,
 					  EmbTensorSet *set, EmbError *err)
 {
-	EmbStatus	status = begin_set(set, mem, 1, err);
+	EmbStatus	status = begin_set(set, mem, stop, 1, err);
 
 	if (status == EMB_OK)
 		status = open_shard(set, dir, name, err);
@@ -175,13 +195,16 @@ open_shards(EmbTensorSet *set, const char *dir, const char *index, const json_t 
 {
 	const char *tensor;
 	json_t	   *value;
+	size_t		n_entries = 0;
 
 	json_object_foreach((json_t *) map, tensor, value)
 	{
 		const char *file = json_string_value(value);
 		int			i = 0;
-		EmbStatus	status;
+		EmbStatus	status = ask_stop(set, &n_entries, err);
 
+		if (status != EMB_OK)
+			return status;
 		if (file == NULL || !is_plain_file_name(file))
 			return emb_error(err, EMB_ERR_FORMAT, "%s: the file of tensor \"%.*s\" is not a plain file name%s%.*s%s", index,
 							 emb_json_clip(tensor, 100), tensor, file ? ": \"" : "",
@@ -208,12 +231,16 @@ match_index(EmbTensorSet *set, const char *index, const json_t *map, const char 
 {
 	const char *tensor;
 	json_t	   *value;
+	size_t		n_entries = 0;
 
 	json_object_foreach((json_t *) map, tensor, value)
 	{
 		const char *file = json_string_value(value);
 		int			i = 0;
+		EmbStatus	status = ask_stop(set, &n_entries, err);
 
+		if (status != EMB_OK)
+			return status;
 		while (strcmp(names[i], file) != 0)
 			i++;
 		if (find_in_shard(&set->shards[i], tensor) == NULL)
@@ -228,7 +255,10 @@ match_index(EmbTensorSet *set, const char *index, const json_t *map, const char 
 		for (int j = 0; j < shard->n_tensors; j++)
 		{
 			const char *file = json_string_value(json_object_get(map, shard->tensors[j].name));
+			EmbStatus	status = ask_stop(set, &n_entries, err);
 
+			if (status != EMB_OK)
+				return status;
 			if (file != NULL && strcmp(file, names[i]) == 0)
 				shard->tensors[n_kept++] = shard->tensors[j];
 		}
@@ -243,7 +273,7 @@ open_index(EmbTensorSet *set, const char *dir, const char *index, const EmbAlloc
 	const char *names[EMB_TENSORS_MAX_SHARDS] = {0};
 	const json_t *map;
 	EmbJson		doc;
-	EmbStatus	status = emb_json_load(dir, index, EMB_TENSORS_MAX_HEADER, mem, &doc, err);
+	EmbStatus	status = emb_json_load(dir, index, EMB_TENSORS_MAX_HEADER, mem, set->stop, &doc, err);
 
 	if (status != EMB_OK)
 		return status;
@@ -259,9 +289,9 @@ open_index(EmbTensorSet *set, const char *dir, const char *index, const EmbAlloc
 }
 
 static EmbStatus
-open_sharded(const char *dir, const char *index, const EmbAllocator *mem, EmbTensorSet *set, EmbError *err)
+open_sharded(const char *dir, const char *index, const EmbAllocator *mem, const EmbStop *stop, EmbTensorSet *set, EmbError *err)
 {
-	EmbStatus	status = begin_set(set, mem, EMB_TENSORS_MAX_SHARDS, err);
+	EmbStatus	status = begin_set(set, mem, stop, EMB_TENSORS_MAX_SHARDS, err);
 
 	if (status == EMB_OK)
 		status = open_index(set, dir, index, mem, err);
@@ -271,14 +301,14 @@ open_sharded(const char *dir, const char *index, const EmbAllocator *mem, EmbTen
 }
 
 EmbStatus
-emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, EmbTensorSet *set, EmbError *err)
+emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTensorSet *set, EmbError *err)
 {
 	for (int i = 0; i < N_LAYOUTS; i++)
 	{
 		if (emb_file_exists(dir, layouts[i].file))
-			return emb_tensors_open_file(dir, layouts[i].file, mem, set, err);
+			return emb_tensors_open_file(dir, layouts[i].file, mem, stop, set, err);
 		if (emb_file_exists(dir, layouts[i].index))
-			return open_sharded(dir, layouts[i].index, mem, set, err);
+			return open_sharded(dir, layouts[i].index, mem, stop, set, err);
 	}
 	return emb_diagnose_no_weights(dir, err);
 }

@@ -13,7 +13,7 @@
  * nothing is run: see pickle.h.
  *
  *		EmbTensorSet set;
- *		status = emb_tensors_open_dir(dir, mem, &set, err);
+ *		status = emb_tensors_open_dir(dir, mem, stop, &set, err);
  *		const EmbTensor *t = emb_tensors_find(&set, "embeddings.LayerNorm.weight");
  *		status = emb_tensors_read_f32(&set, t, 0, t->n_elems, out, err);
  *		emb_tensors_close(&set);
@@ -65,15 +65,16 @@ typedef struct EmbTensorShard
 typedef struct EmbTensorSet
 {
 	const EmbAllocator *mem;
+	const EmbStop *stop;		/* asked while files are opened */
 	int			n_shards;
 	EmbTensorShard *shards;
 } EmbTensorSet;
 
 /* Opens the weights of a model directory: of the files there are, the one that transformers would take. */
-extern EmbStatus emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, EmbTensorSet *set, EmbError *err);
+extern EmbStatus emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTensorSet *set, EmbError *err);
 
 /* One file only: torch's if its name ends in .bin, .pt or .pth, else safetensors. */
-extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem,
+extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem, const EmbStop *stop,
 									   EmbTensorSet *set, EmbError *err);
 extern void emb_tensors_close(EmbTensorSet *set);
 

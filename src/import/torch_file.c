@@ -19,6 +19,7 @@
 
 /* 40,000 tensors need as much; the machine may take 40 times it. */
 #define PICKLE_MAX		(4 * 1024 * 1024)
+#define STORAGES_PER_ASK	4096
 
 /* The pickles of the old layout's magic number and version. */
 static const uint8_t old_start[] = {
@@ -31,6 +32,7 @@ typedef struct TorchFile
 	const char *name;			/* of the file, for messages */
 	int			number;
 	const EmbAllocator *mem;
+	const EmbStop *stop;
 	EmbTensorShard *shard;
 	EmbPickle	pickle;
 	int64_t    *data_at;		/* [n_storages]: where the storage's elements start in the file */
@@ -41,6 +43,12 @@ static EmbStatus
 no_memory(const TorchFile *t)
 {
 	return emb_error(t->err, EMB_ERR_NOMEM, "out of memory for the tensors of \"%s\"", t->shard->file.path);
+}
+
+static EmbStatus
+cancelled(const TorchFile *t)
+{
+	return emb_error(t->err, EMB_ERR_CANCELLED, "reading %s was cancelled", t->name);
 }
 
 static int64_t
@@ -110,6 +118,8 @@ place_in_zip(TorchFile *t, const EmbZip *zip, const char *prefix, int prefix_len
 		char		member_name[512];
 		const EmbZipMember *member;
 
+		if (i % STORAGES_PER_ASK == STORAGES_PER_ASK - 1 && emb_should_stop(t->stop))
+			return cancelled(t);
 		snprintf(member_name, sizeof(member_name), "%.*sdata/%.*s", prefix_len, prefix, key_len, storage->key.text);
 		member = emb_zip_find(zip, member_name);
 		if (member == NULL || member->size_bytes < storage_bytes(storage))
@@ -157,7 +167,7 @@ read_zip_pickle(TorchFile *t, const EmbZip *zip, const EmbZipMember *member, uin
 	status = emb_file_read(&t->shard->file, offset, *data, (size_t) member->size_bytes, t->err);
 	if (status != EMB_OK)
 		return status;
-	return emb_pickle_read_state(*data, (size_t) member->size_bytes, t->name, t->mem, &t->pickle, &used, t->err);
+	return emb_pickle_read_state(*data, (size_t) member->size_bytes, t->name, t->mem, t->stop, &t->pickle, &used, t->err);
 }
 
 static EmbStatus
@@ -246,12 +256,12 @@ place_in_old_file(TorchFile *t, const uint8_t *data, size_t size, size_t at)
 	EmbStatus	status = keys == NULL ? no_memory(t) : allocate_places(t);
 
 	if (status == EMB_OK)
-		status = emb_pickle_read_texts(data + at, size - at, t->name, t->mem, keys, t->pickle.n_storages, &n_keys, &used, t->err);
+		status = emb_pickle_read_texts(data + at, size - at, t->name, t->mem, t->stop, keys, t->pickle.n_storages, &n_keys, &used, t->err);
 	if (status == EMB_OK)
 	{
 		data_at = (int64_t) (at + used);
 		for (uint32_t i = 0; status == EMB_OK && i < n_keys; i++)
-			status = place_old_storage(t, keys[i], &data_at);
+			status = emb_should_stop(t->stop) ? cancelled(t) : place_old_storage(t, keys[i], &data_at);
 	}
 	if (status == EMB_OK)
 		status = check_all_placed(t);
@@ -273,11 +283,11 @@ read_old(TorchFile *t)
 		return no_memory(t);
 	status = emb_file_read(file, 0, data, size, t->err);
 	if (status == EMB_OK)
-		status = emb_pickle_skip(data + at, size - at, t->name, t->mem, &used, t->err);
+		status = emb_pickle_skip(data + at, size - at, t->name, t->mem, t->stop, &used, t->err);
 	if (status == EMB_OK)
 	{
 		at += used;
-		status = emb_pickle_read_state(data + at, size - at, t->name, t->mem, &t->pickle, &used, t->err);
+		status = emb_pickle_read_state(data + at, size - at, t->name, t->mem, t->stop, &t->pickle, &used, t->err);
 	}
 	if (status == EMB_OK)
 		status = place_in_old_file(t, data, size, at + used);
@@ -288,9 +298,9 @@ read_old(TorchFile *t)
 }
 
 EmbStatus
-emb_torch_read_shard(const char *name, int number, const EmbAllocator *mem, EmbTensorShard *shard, EmbError *err)
+emb_torch_read_shard(const char *name, int number, const EmbAllocator *mem, const EmbStop *stop, EmbTensorShard *shard, EmbError *err)
 {
-	TorchFile	t = {.name = name, .number = number, .mem = mem, .shard = shard, .pickle = {.mem = mem}, .err = err};
+	TorchFile	t = {.name = name, .number = number, .mem = mem, .stop = stop, .shard = shard, .pickle = {.mem = mem}, .err = err};
 	uint8_t		start[sizeof(old_start)] = {0};
 	size_t		n = shard->file.size_bytes < (int64_t) sizeof(start) ? (size_t) shard->file.size_bytes : sizeof(start);
 	EmbStatus	status = emb_file_read(&shard->file, 0, start, n, err);

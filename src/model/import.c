@@ -388,6 +388,8 @@ import_tokenizer(Import *im, EmbError *err)
 	if (status == EMB_OK)
 		status = emb_tok_build(&spec, im->steps.mem, &im->tok_block, &im->parts.tokenizer_bytes, err);
 	emb_tok_spec_free(&spec, im->steps.mem);
+	if (status == EMB_OK && emb_should_stop(im->steps.stop))
+		status = emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
 	if (status != EMB_OK)
 		return status;
 	im->parts.tokenizer = im->tok_block;
@@ -399,7 +401,7 @@ import_tokenizer(Import *im, EmbError *err)
 static EmbStatus
 open_tensors(Import *im, EmbError *err)
 {
-	EmbStatus	status = emb_tensors_open_dir(im->hf.transformer_dir, im->steps.mem, &im->tensors, err);
+	EmbStatus	status = emb_tensors_open_dir(im->hf.transformer_dir, im->steps.mem, im->steps.stop, &im->tensors, err);
 
 	if (status == EMB_OK)
 		status = emb_sources_add_dense(&im->tensors, im->path, &im->hf, err);
@@ -624,7 +626,7 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 		(status = check_calibration(options, err)) != EMB_OK)
 		return status;
 	im->parts.config.precision = precision;
-	if ((status = emb_hf_read_config(path, im->steps.mem, &im->hf, err)) != EMB_OK ||
+	if ((status = emb_hf_read_config(path, im->steps.mem, im->steps.stop, &im->hf, err)) != EMB_OK ||
 		(status = check_layers(im, options, err)) != EMB_OK ||
 		(status = fill_config(im, path, options, err)) != EMB_OK ||
 		(status = open_tensors(im, err)) != EMB_OK ||

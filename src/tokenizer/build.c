@@ -8,6 +8,9 @@
 #include "tokenizer/build_bpe.h"
 #include "tokenizer/encode.h"
 
+#define PIECES_PER_ASK	8192
+#define ADDED_PER_ASK	512
+
 typedef struct Build
 {
 	const EmbTokSpec *spec;
@@ -23,6 +26,12 @@ typedef struct Build
 	bool		normalized_strips;	/* some token matched after normalization has lstrip or rstrip */
 	bool		normalized_spaces;	/* some such token has white space in it */
 } Build;
+
+static EmbStatus
+ask_stop(const Build *b)
+{
+	return emb_should_stop(b->spec->stop) ? emb_error(b->err, EMB_ERR_CANCELLED, "building a tokenizer was cancelled") : EMB_OK;
+}
 
 static EmbStatus
 check_piece(const Build *b, const char *what, int32_t id, const EmbTokPiece *piece)
@@ -181,7 +190,9 @@ build_pieces(Build *b)
 	{
 		const EmbTokPiece *piece = &spec->pieces[id];
 
-		if (piece->text == NULL)
+		if (id % PIECES_PER_ASK == PIECES_PER_ASK - 1)
+			status = ask_stop(b);
+		if (piece->text == NULL || status != EMB_OK)
 			continue;
 		status = check_piece(b, "vocabulary entry", id, piece);
 		keys[n_keys++] = (EmbTrieKey) {(const uint8_t *) piece->text, piece->len, id, id, 0};
@@ -262,8 +273,10 @@ add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *n
 {
 	const EmbTokAdded *added = &b->spec->added[i];
 	EmbTrieKey	key = {(const uint8_t *) added->piece.text, added->piece.len, i, i, 0};
-	EmbStatus	status = check_piece(b, "added token", i, &added->piece);
+	EmbStatus	status = i % ADDED_PER_ASK == ADDED_PER_ASK - 1 ? ask_stop(b) : EMB_OK;
 
+	if (status == EMB_OK)
+		status = check_piece(b, "added token", i, &added->piece);
 	if (status != EMB_OK)
 		return status;
 	if (added->piece.len > EMB_TOK_MAX_ADDED_BYTES)
@@ -421,7 +434,12 @@ emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem, void **block, siz
 	if (status == EMB_OK)
 		status = build_added(&b);
 	if (status == EMB_OK)
+		status = ask_stop(&b);
+	if (status == EMB_OK)
 		status = write_block(&b, block, size);
+
+	if (status == EMB_OK)
+		status = ask_stop(&b);
 
 	/* Whatever else is wrong with the spec shows as a block that does not open. */
 	if (status == EMB_OK)

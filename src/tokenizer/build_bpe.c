@@ -14,7 +14,8 @@
 #include "tokenizer/encode.h"
 
 #define ALPHABET_END	0x144	/* characters of bytes lie below */
-#define PIECES_PER_ASK	1024
+#define PIECES_PER_ASK	512		/* merged */
+#define ROWS_PER_ASK	8192	/* looked at, or put into a table */
 
 typedef struct Builder
 {
@@ -78,6 +79,12 @@ bits_for(uint32_t n)
 }
 
 static EmbStatus
+ask_stop(const Builder *b)
+{
+	return emb_should_stop(b->spec->stop) ? emb_error(b->err, EMB_ERR_CANCELLED, "building a tokenizer was cancelled") : EMB_OK;
+}
+
+static EmbStatus
 no_memory(const Builder *b)
 {
 	return emb_error(b->err, EMB_ERR_NOMEM, "out of memory building a vocabulary of %d pieces and %d merges",
@@ -87,7 +94,7 @@ no_memory(const Builder *b)
 /* ---------------------------------------------------------------- tables */
 
 /* The ids of single bytes; others are unknown or dropped. */
-static void
+static EmbStatus
 fill_bytes(Builder *b)
 {
 	const EmbTokSpec *spec = b->spec;
@@ -99,12 +106,16 @@ fill_bytes(Builder *b)
 	{
 		uint32_t	cp = ALPHABET_END;
 		const EmbTokPiece *piece = &spec->pieces[id];
+		EmbStatus	status = id % ROWS_PER_ASK == 0 ? ask_stop(b) : EMB_OK;
 
+		if (status != EMB_OK)
+			return status;
 		if (piece->text != NULL && piece->len <= EMB_UTF8_MAX_BYTES &&
 			emb_utf8_decode((const uint8_t *) piece->text, piece->len, &cp) == (int) piece->len &&
 			cp < ALPHABET_END && b->byte_of[cp] >= 0)
 			bytes[b->byte_of[cp]] = id;
 	}
+	return EMB_OK;
 }
 
 /* The merges; of equal pairs the last counts, as in the library. */
@@ -125,8 +136,11 @@ fill_pairs(Builder *b)
 	for (int32_t i = 0; i < spec->n_merges; i++)
 	{
 		const EmbTokMerge *m = &spec->merges[i];
+		EmbStatus	status = i % ROWS_PER_ASK == 0 ? ask_stop(b) : EMB_OK;
 		uint32_t	slot;
 
+		if (status != EMB_OK)
+			return status;
 		if (m->left < 0 || m->left >= spec->n_vocab || m->right < 0 || m->right >= spec->n_vocab || m->id < 0 || m->id >= spec->n_vocab)
 			return emb_error(b->err, EMB_ERR_FORMAT, "merge %d is of ids %d and %d to %d, outside 0..%d", i, m->left, m->right, m->id,
 							 spec->n_vocab - 1);
@@ -221,8 +235,8 @@ fill_words(Builder *b)
 
 	for (int32_t id = 0; id < b->spec->n_vocab && status == EMB_OK; id++)
 	{
-		if (id % PIECES_PER_ASK == 0 && emb_should_stop(b->spec->stop))
-			return emb_error(b->err, EMB_ERR_CANCELLED, "building a tokenizer was cancelled");
+		if (id % PIECES_PER_ASK == 0 && (status = ask_stop(b)) != EMB_OK)
+			return status;
 		status = judge_piece(b, id, at, &n);
 		n_words[n > EMB_TOK_WORD_BYTES] += b->is_word[id];
 		at += n;
@@ -234,6 +248,8 @@ fill_words(Builder *b)
 	at = b->text;
 	for (int32_t id = 0; id < b->spec->n_vocab && status == EMB_OK; id++)
 	{
+		if (id % ROWS_PER_ASK == 0)
+			status = ask_stop(b);
 		n = b->spec->pieces[id].text != NULL ? spell_piece(b, &b->spec->pieces[id], at) : 0;
 		if (b->is_word[id])
 			add_word(b->built, at, n, id);
@@ -276,9 +292,8 @@ emb_tok_build_bpe(const EmbTokSpec *spec, const EmbAllocator *mem, EmbTokBuiltBp
 	if (spec->n_merges < 0 || spec->n_merges > EMB_TOK_MAX_PIECES)
 		return emb_error(err, EMB_ERR_LIMIT, "the tokenizer has %d merges, more than %d", spec->n_merges, EMB_TOK_MAX_PIECES);
 	fill_alphabet(b.byte_of);
-	fill_bytes(&b);
 	built->max_piece = 1;
-	if ((status = check_alphabet(&b)) != EMB_OK || (status = fill_pairs(&b)) != EMB_OK)
+	if ((status = fill_bytes(&b)) != EMB_OK || (status = check_alphabet(&b)) != EMB_OK || (status = fill_pairs(&b)) != EMB_OK)
 		return status;
 	b.header.pairs_bits = built->pairs_bits;
 	b.tok = (EmbTokenizer) {.mem = *mem, .header = &b.header, .bytes = built->bytes, .pairs = built->pairs};

@@ -8,12 +8,14 @@
  */
 #include "tokenizer/trie.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "common/sort.h"
 
 #define OPEN_BLOCKS_MAX	16
 #define TRIES_MAX		256
-#define NODES_PER_ASK	16384
+#define NODES_PER_ASK	8192
+#define KEYS_PER_ASK	8192
 
 typedef struct Pending
 {
@@ -26,6 +28,7 @@ typedef struct Pending
 typedef struct Builder
 {
 	const EmbAllocator *mem;
+	const EmbStop *stop;
 	EmbTrieUnit *units;
 	int32_t    *values;
 	uint32_t   *next_free;		/* [capacity] circular list through the free units of the open blocks */
@@ -69,26 +72,36 @@ emb_trie_check(const EmbTrie *trie, const char *name, int32_t n_values, EmbError
 	return EMB_OK;
 }
 
+static EmbStatus
+cancelled(EmbError *err)
+{
+	return emb_error(err, EMB_ERR_CANCELLED, "building the tokenizer was cancelled");
+}
+
 /* Most comparisons end here, without a look at the texts: half the time of building a large trie. */
-static void
-fill_starts(EmbTrieKey *keys, size_t n)
+static EmbStatus
+fill_starts(EmbTrieKey *keys, size_t n, const EmbStop *stop, EmbError *err)
 {
 	for (size_t i = 0; i < n; i++)
 	{
+		if (i % KEYS_PER_ASK == KEYS_PER_ASK - 1 && emb_should_stop(stop))
+			return cancelled(err);
 		keys[i].start = 0;
 		for (uint32_t k = 0; k < sizeof(uint64_t); k++)
 			keys[i].start = keys[i].start << 8 | (k < keys[i].len ? keys[i].text[k] : 0);
 	}
+	return EMB_OK;
 }
 
 static int
-compare_keys(const void *a, const void *b)
+compare_keys(const void *a, const void *b, void *ctx)
 {
 	const EmbTrieKey *x = a;
 	const EmbTrieKey *y = b;
 	uint32_t	n = x->len < y->len ? x->len : y->len;
 	int			cmp = (x->start > y->start) - (x->start < y->start);
 
+	(void) ctx;
 	if (cmp == 0)
 		cmp = memcmp(x->text, y->text, n);
 
@@ -99,17 +112,22 @@ compare_keys(const void *a, const void *b)
 	return cmp;
 }
 
-/* Keeps the first of equal texts. */
-static size_t
-drop_duplicates(EmbTrieKey *keys, size_t n)
+/* Keeps the first of equal texts, *n of them. */
+static EmbStatus
+drop_duplicates(EmbTrieKey *keys, size_t *n, const EmbStop *stop, EmbError *err)
 {
 	size_t		kept = 0;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < *n; i++)
+	{
+		if (i % KEYS_PER_ASK == KEYS_PER_ASK - 1 && emb_should_stop(stop))
+			return cancelled(err);
 		if (kept == 0 || keys[i].len != keys[kept - 1].len ||
 			memcmp(keys[i].text, keys[kept - 1].text, keys[i].len) != 0)
 			keys[kept++] = keys[i];
-	return kept;
+	}
+	*n = kept;
+	return EMB_OK;
 }
 
 static bool
@@ -245,11 +263,15 @@ place_children(Builder *b, const EmbTrieKey *keys, Pending at, Pending *stack, s
 		at.low++;
 	}
 	for (size_t i = at.low; i < at.high; i++)
+	{
+		if (i % KEYS_PER_ASK == KEYS_PER_ASK - 1 && emb_should_stop(b->stop))
+			return cancelled(err);
 		if (n == 0 || keys[i].text[at.depth] != labels[n - 1])
 		{
 			labels[n] = keys[i].text[at.depth];
 			starts[n++] = i;
 		}
+	}
 	if (n == 0)
 		return EMB_OK;
 	starts[n] = at.high;
@@ -272,7 +294,7 @@ EmbStatus
 emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem, const EmbStop *stop,
 			   EmbTrieBuilt *built, EmbError *err)
 {
-	Builder		b = {.mem = mem, .free_head = EMB_TRIE_NONE};
+	Builder		b = {.mem = mem, .stop = stop, .free_head = EMB_TRIE_NONE};
 	Pending    *stack;
 	size_t		n_stack = 0;
 	size_t		n_placed = 0;
@@ -281,9 +303,10 @@ emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem, const E
 	*built = (EmbTrieBuilt) {0};
 	if (n_keys == 0)
 		return EMB_OK;
-	fill_starts(keys, n_keys);
-	qsort(keys, n_keys, sizeof(EmbTrieKey), compare_keys);
-	n_keys = drop_duplicates(keys, n_keys);
+	if ((status = fill_starts(keys, n_keys, stop, err)) != EMB_OK ||
+		(status = emb_sort(keys, n_keys, sizeof(EmbTrieKey), compare_keys, NULL, mem, stop, "sorting a vocabulary", err)) != EMB_OK ||
+		(status = drop_duplicates(keys, &n_keys, stop, err)) != EMB_OK)
+		return status;
 
 	/* Pending nodes hold disjoint, non-empty ranges of keys. */
 	stack = emb_alloc_array(mem, n_keys, sizeof(Pending));
@@ -301,7 +324,7 @@ emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem, const E
 		Pending		at = stack[--n_stack];
 
 		if (++n_placed % NODES_PER_ASK == 0 && emb_should_stop(stop))
-			status = emb_error(err, EMB_ERR_CANCELLED, "building the tokenizer was cancelled");
+			status = cancelled(err);
 		else
 			status = place_children(&b, keys, at, stack, &n_stack, err);
 	}

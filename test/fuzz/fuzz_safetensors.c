@@ -93,7 +93,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 0 && data[0] == 'I')
 	{
 		put_file("model.safetensors.index.json", data + 1, size - 1);
-		status = emb_tensors_open_dir(dir, &mem, &set, &err);
+		status = emb_tensors_open_dir(dir, &mem, NULL, &set, &err);
 	}
 	else
 	{
@@ -103,7 +103,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (fd < 0 || write(fd, data, size) != (ssize_t) size)
 			abort();
 		snprintf(name, sizeof(name), "%d", fd);
-		status = emb_tensors_open_file("/proc/self/fd", name, &mem, &set, &err);
+		status = emb_tensors_open_file("/proc/self/fd", name, &mem, NULL, &set, &err);
 		close(fd);
 	}
 	if (status == EMB_OK)

@@ -143,7 +143,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unlink(link_path());
 	if (symlink(path, link_path()) != 0)
 		abort();
-	status = emb_tensors_open_file("/tmp", link_path() + 5, &mem, &set, &err);
+	status = emb_tensors_open_file("/tmp", link_path() + 5, &mem, NULL, &set, &err);
 	close(fd);
 	if (status == EMB_OK)
 	{

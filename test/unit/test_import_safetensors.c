@@ -65,7 +65,7 @@ open_one(const char *dir, EmbError *err)
 	EmbStatus	status;
 
 	memset(err, 0, sizeof(*err));
-	status = emb_tensors_open_file(dir, "model.safetensors", &mem, &set, err);
+	status = emb_tensors_open_file(dir, "model.safetensors", &mem, NULL, &set, err);
 	if (status == EMB_OK)
 		emb_tensors_close(&set);
 	CHECKF(count.n_live == 0, "%ld blocks leaked", count.n_live);
@@ -166,7 +166,7 @@ open_dir(const char *dir, const char *find, bool *found, EmbError *err)
 	EmbStatus	status;
 
 	memset(err, 0, sizeof(*err));
-	status = emb_tensors_open_dir(dir, &mem, &set, err);
+	status = emb_tensors_open_dir(dir, &mem, NULL, &set, err);
 	if (status == EMB_OK)
 	{
 		*found = emb_tensors_find(&set, find) != NULL;
@@ -287,7 +287,7 @@ test_conversion(const char *dtype, bool is_f16)
 	}
 	sprintf(header, "{\"x\": {\"dtype\": \"%s\", \"shape\": [%d], \"data_offsets\": [0, %d]}}", dtype, n, n * 2);
 	write_safetensors(fresh_dir(), "model.safetensors", header, halves, (size_t) n * 2);
-	if (!CHECK(emb_tensors_open_dir(temp_root, &mem, &set, &err) == EMB_OK))
+	if (!CHECK(emb_tensors_open_dir(temp_root, &mem, NULL, &set, &err) == EMB_OK))
 		return;
 	t = emb_tensors_find(&set, "x");
 	CHECK(t != NULL && t->n_elems == n && t->rank == 1);
@@ -322,7 +322,7 @@ test_values(void)
 	for (int i = 0; i < 2; i++)
 	{
 		write_safetensors(fresh_dir(), "model.safetensors", "{" T("culprit", "F32", "[3]", 0, 12) "}", bad[i], 12);
-		if (!CHECK(emb_tensors_open_dir(temp_root, &mem, &set, &err) == EMB_OK))
+		if (!CHECK(emb_tensors_open_dir(temp_root, &mem, NULL, &set, &err) == EMB_OK))
 			return;
 		CHECK(emb_tensors_read_f32(&set, emb_tensors_find(&set, "culprit"), 0, 3, out, &err) == EMB_ERR_FORMAT);
 		CHECKF(strstr(err.message, "culprit") != NULL && strstr(err.message, i == 0 ? "index 2" : "index 1") != NULL,
@@ -332,7 +332,7 @@ test_values(void)
 
 	/* a type we do not read, and a file cut after it was opened */
 	write_safetensors(fresh_dir(), "model.safetensors", "{" T("ids", "I64", "[1]", 0, 8) ", " T("x", "F32", "[3]", 8, 20) "}", NULL, 20);
-	if (!CHECK(emb_tensors_open_dir(temp_root, &mem, &set, &err) == EMB_OK))
+	if (!CHECK(emb_tensors_open_dir(temp_root, &mem, NULL, &set, &err) == EMB_OK))
 		return;
 	CHECK(emb_tensors_read_f32(&set, emb_tensors_find(&set, "ids"), 0, 1, out, &err) == EMB_ERR_UNSUPPORTED);
 	CHECK(strstr(err.message, "ids") != NULL && strstr(err.message, "I64") != NULL);
@@ -359,7 +359,7 @@ test_no_memory(void)
 		EmbTensorSet set = {0};
 
 		count.fail_after = i;
-		status = emb_tensors_open_dir(temp_root, &mem, &set, &err);
+		status = emb_tensors_open_dir(temp_root, &mem, NULL, &set, &err);
 		CHECK(status == EMB_OK || status == EMB_ERR_NOMEM);
 		if (status == EMB_OK)
 			emb_tensors_close(&set);

@@ -96,7 +96,7 @@ open_bytes(const void *data, size_t size, EmbError *err)
 
 	memset(err, 0, sizeof(*err));
 	write_file(dir, "pytorch_model.bin", data, size);
-	status = emb_tensors_open_dir(dir, &mem, &set, err);
+	status = emb_tensors_open_dir(dir, &mem, NULL, &set, err);
 	if (status == EMB_OK)
 		emb_tensors_close(&set);
 	CHECKF(count.n_live == 0, "%ld blocks leaked", count.n_live);
