@@ -164,6 +164,8 @@ accumulate(FunctionCallInfo fcinfo, bool is_avg)
 	begun = embed_stat_begin(ref->stat);
 	encoded = embed_site_read(site, ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(1));
 	embed_batch_add(&state->batch, ref, site->ids, NULL, encoded.n_ids);
+	if (!is_avg)
+		embed_batch_prove(&state->batch, ref, PG_GETARG_DATUM(1), encoded.truncated);
 	state->took_ns += embed_stat_end(ref->stat) - begun;
 	PG_RETURN_POINTER(state);
 }

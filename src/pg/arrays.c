@@ -25,10 +25,10 @@
 #include "pg/rows.h"
 #include "pg/vector.h"
 
-/* Embeds the texts that are not NULL, in order. */
+/* Embeds the texts that are not NULL, in order. is_cut: the sink cuts the vectors. */
 static void
 embed_elements(EmbedSite *site, const EmbedModelRef *ref, AnyArrayType *input, int32 n,
-			   const EmbedBatchSink *sink)
+			   const EmbedBatchSink *sink, bool is_cut)
 {
 	uint64		begun = embed_stat_begin(ref->stat);
 	EmbedBatch	batch;
@@ -47,6 +47,8 @@ embed_elements(EmbedSite *site, const EmbedModelRef *ref, AnyArrayType *input, i
 			continue;
 		encoded = embed_site_read(site, ref, EMB_PROMPT_DOCUMENT, value);
 		embed_batch_add(&batch, ref, site->ids, NULL, encoded.n_ids);
+		if (!is_cut)
+			embed_batch_prove(&batch, ref, value, encoded.truncated);
 	}
 	embed_batch_run(&batch, ref);
 	embed_stat_call(ref->stat, begun);
@@ -120,7 +122,7 @@ EMBED_CALL(embed_array)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(FLOAT4OID));
 	matrix.dim = ref->info->dim;
 	result = embed_matrix_new(n, matrix.n_kept > 0 ? matrix.n_kept : matrix.dim, null_elements(input, n), &matrix.next);
-	embed_elements(site, ref, input, n, &sink);
+	embed_elements(site, ref, input, n, &sink, matrix.n_kept > 0);
 	PG_RETURN_ARRAYTYPE_P(result);
 }
 
@@ -208,7 +210,7 @@ EMBED_CALL(embed_rows)
 	rows.n_kept = embed_site_dimensions(site, fcinfo, 2);
 	rows.n = n;
 	rows.nulls = null_elements(input, n);
-	embed_elements(site, ref, input, n, &sink);
+	embed_elements(site, ref, input, n, &sink, rows.n_kept > 0);
 	put_null_rows(&rows);
 	return (Datum) 0;
 }

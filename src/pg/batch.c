@@ -134,6 +134,22 @@ embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, c
 }
 
 void
+embed_batch_prove(EmbedBatch *batch, const EmbedModelRef *ref, Datum value, bool truncated)
+{
+	if (batch->proofs_room < batch->texts_room)
+	{
+		Size		size = batch->texts_room * sizeof(EmbedProofKey);
+
+		if (batch->proof_keys == NULL)
+			batch->proof_keys = MemoryContextAlloc(batch->cxt, size);
+		else
+			batch->proof_keys = repalloc(batch->proof_keys, size);
+		batch->proofs_room = batch->texts_room;
+	}
+	batch->proof_keys[batch->n_texts - 1] = embed_proof_key(ref, value, truncated);
+}
+
+void
 embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 {
 	int32		n = batch->n_texts;
@@ -155,6 +171,8 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 	}
 	embed_compute(ref, seqs, n, out);
 	pfree(seqs);
+	for (int32 i = 0; batch->proof_keys != NULL && i < n; i++)
+		embed_proof_put(&batch->proof_keys[i], out + (Size) i * ref->info->dim, ref->info->dim);
 	batch->n_texts = 0;
 	batch->n_ids = 0;
 	batch->sink.done(batch->sink.ctx, out, n);

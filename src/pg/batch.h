@@ -14,7 +14,7 @@
 #ifndef EMBED_PG_BATCH_H
 #define EMBED_PG_BATCH_H
 
-#include "pg/registry.h"
+#include "pg/proofs.h"
 
 typedef struct EmbedBatchSink
 {
@@ -36,11 +36,19 @@ typedef struct EmbedBatch
 	int32	   *lengths;		/* [n_texts] */
 	int32		n_texts;
 	int32		texts_room;
+	EmbedProofKey *proof_keys;	/* [n_texts] where embed_batch_prove is called for each, else NULL */
+	int32		proofs_room;
 } EmbedBatch;
 
 extern void embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBatchSink *sink);
 /* type_ids of pairs, for all of a batch; NULL for single texts. */
 extern void embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids);
+
+/*
+ * Directly after embed_batch_add: its text and model, which will leave a proof
+ * (proofs.h). For each text of a batch of documents, or for none.
+ */
+extern void embed_batch_prove(EmbedBatch *batch, const EmbedModelRef *ref, Datum value, bool truncated);
 
 /* Computes what waits; nothing to do is no error. */
 extern void embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref);

@@ -9,6 +9,7 @@
 #include "pg/batch.h"
 #include "pg/names.h"
 #include "pg/overflow.h"
+#include "pg/proofs.h"
 #include "pg/text.h"
 
 EmbedSite *
@@ -266,6 +267,12 @@ compute(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value
 	seq.ids = site->ids;
 	seq.n_ids = encoded.n_ids;
 	embed_compute(ref, &seq, 1, out);
+	if (prompt == EMB_PROMPT_DOCUMENT)
+	{
+		EmbedProofKey key = embed_proof_key(ref, value, *truncated);
+
+		embed_proof_put(&key, out, ref->info->dim);
+	}
 	embed_stat_call(ref->stat, begun);
 }
 
