@@ -31,8 +31,8 @@ CREATE TABLE notes (
 	body text NOT NULL,
 	embedding :column_type
 );
-CREATE TRIGGER notes_embed BEFORE INSERT OR UPDATE ON notes
-	FOR EACH ROW EXECUTE FUNCTION embed_trigger('embedding', 'body');
+CREATE TRIGGER zz_notes_embed BEFORE INSERT OR UPDATE ON notes
+	FOR EACH ROW EXECUTE FUNCTION embed_trigger('embedding', 'body', :'model');
 
 SELECT clock_timestamp() AS started
 \gset

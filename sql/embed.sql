@@ -501,6 +501,21 @@ AS 'MODULE_PATHNAME', 'embed_trigger' LANGUAGE C VOLATILE PARALLEL SAFE COST 100
 COMMENT ON FUNCTION embed_trigger()
 IS 'row trigger: embed_trigger(vector column, text column [, model or alias])';
 
+-- Looks at each new embed_trigger: reports then what else the first row would
+-- report, and adds to an alias the fingerprint of its model.
+CREATE FUNCTION _embed.trigger_made() RETURNS pg_catalog.event_trigger
+AS 'MODULE_PATHNAME', 'embed_trigger_made' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
+COMMENT ON FUNCTION _embed.trigger_made()
+IS 'checks a new embed_trigger, and records the model of its alias';
+
+CREATE EVENT TRIGGER embed_trigger_made ON ddl_command_end
+	WHEN TAG IN ('CREATE TRIGGER', 'ALTER TRIGGER', 'CREATE SCHEMA')
+	EXECUTE FUNCTION _embed.trigger_made();
+-- under session_replication_role = replica, too
+ALTER EVENT TRIGGER embed_trigger_made ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER embed_trigger_made
+IS 'checks a new embed_trigger, and records the model of its alias';
+
 -- Aggregates. Their states hold pointers, so there is nothing to combine or
 -- send; the final functions leave the group's value as it is.
 

@@ -687,6 +687,15 @@ trigger_argument(Relation rel, HeapTuple tuple, int i)
 	return s;
 }
 
+/* Of a trigger's argument "name" or "name@fingerprint" (trigger.h). */
+static const char *
+model_of_trigger(const Search *search, const char *argument)
+{
+	const char *at = strchr(argument, '@');
+
+	return model_or_alias(search, at == NULL ? argument : pnstrdup(argument, at - argument));
+}
+
 static bool
 search_trigger_arguments(Search *search, Relation rel, HeapTuple tuple, const ObjectAddress *address)
 {
@@ -704,7 +713,7 @@ search_trigger_arguments(Search *search, Relation rel, HeapTuple tuple, const Ob
 		add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_BY_DEFAULT, address, "embeds without a model, so by the default");
 		return true;
 	}
-	name = model_or_alias(search, model);
+	name = model_of_trigger(search, model);
 	if (name == NULL)
 		return false;
 	add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_NAMES, address, psprintf("embeds with %s", describe_name(search, name)));

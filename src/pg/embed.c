@@ -3,6 +3,7 @@
  *		Module magic and initialization.
  */
 #include "pg/glue.h"
+#include "pg/known.h"
 #include "pg/proofs.h"
 #include "pg/registry.h"
 #include "pg/stat.h"
@@ -18,4 +19,5 @@ _PG_init(void)
 	embed_registry_init();
 	embed_stat_init();
 	embed_proofs_init();
+	embed_known_init();
 }

@@ -301,6 +301,32 @@ find_text(const char *table, Snapshot snapshot, AttrNumber key_attno, const char
 }
 
 char *
+embed_storage_name_of(const char *digits)
+{
+	Relation	rel = storage_open("model", AccessShareLock);
+	SysScanDesc scan = storage_scan(rel, "model", NULL, 0, NULL);
+	HeapTuple	tuple;
+	char	   *name = NULL;
+	bool		found = false;
+
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		uint8		fingerprint[EMB_HASH_SIZE];
+		char		hex[2 * EMB_HASH_SIZE + 1];
+
+		copy_fingerprint(fingerprint, get_attr(rel, tuple, Anum_model_fingerprint));
+		hex[hex_encode((const char *) fingerprint, EMB_HASH_SIZE, hex)] = '\0';
+		if (strncmp(hex, digits, strlen(digits)) != 0)
+			continue;
+		name = TextDatumGetCString(get_attr(rel, tuple, Anum_model_name));
+		found = !DatumGetBool(get_attr(rel, tuple, Anum_model_dropped));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return name;
+}
+
+char *
 embed_storage_find_alias(const char *alias, Snapshot snapshot)
 {
 	return find_text("alias", snapshot, Anum_alias_alias, alias, Anum_alias_name);

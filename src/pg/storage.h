@@ -69,6 +69,12 @@ extern bool embed_storage_has_models(void);
 /* The kind of an image that is there, palloc'd. */
 extern char *embed_storage_image_kind(const uint8 *fingerprint);
 
+/*
+ * A model whose fingerprint begins with these hexadecimal digits, palloc'd; one
+ * that is not dropped, where there is one. NULL: none has.
+ */
+extern char *embed_storage_name_of(const char *digits);
+
 /* palloc'd, or NULL */
 extern char *embed_storage_find_alias(const char *alias, Snapshot snapshot);
 extern char *embed_storage_find_default(const char *kind, Snapshot snapshot);

@@ -149,8 +149,8 @@ SELECT embed_set_alias('dep-alias', NULL);
 -- a tombstone's name is not forgotten either while something names it
 SELECT embed_import('dep', :'cls', '{"max_tokens": 20}') IS NOT NULL AS imported;
 CREATE INDEX dep_i ON dep_docs (embed_cosine(embed(body, 'dep'), embed('x', 'dep'))) WHERE embed(body, 'dep') IS NOT NULL;
-CREATE TRIGGER dep_t BEFORE INSERT ON dep_docs FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'dep-alias');
 SELECT embed_set_alias('dep-alias', 'dep'), embed_set_default('dep');
+CREATE TRIGGER dep_t BEFORE INSERT ON dep_docs FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'dep-alias');
 SELECT embed_drop('dep', force => true);
 SELECT embed_drop('dep', forget => true);
 SELECT kind, identity FROM embed_dependents('dep');

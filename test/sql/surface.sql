@@ -3,13 +3,14 @@
 \i :data_dir/sql/tiny.sql
 \set VERBOSITY terse
 CREATE VIEW surface AS
-SELECT coalesce(p.pronamespace, r.relnamespace) = e.extnamespace AS documented, coalesce(p.proname, r.relname, n.nspname)::text AS name,
+SELECT coalesce(p.pronamespace, r.relnamespace) = e.extnamespace AS documented, coalesce(p.proname, r.relname, n.nspname, v.evtname)::text AS name,
 	CASE WHEN p.prokind = 'a' THEN 'aggregate' WHEN p.prokind = 'f' THEN 'function' WHEN r.relkind = 'v' THEN 'view' WHEN r.relkind = 'r' THEN 'table'
 		ELSE (pg_identify_object(d.classid, d.objid, 0)).type END AS kind
 FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
 LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 LEFT JOIN pg_class r ON d.classid = 'pg_class'::regclass AND r.oid = d.objid
 LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
+LEFT JOIN pg_event_trigger v ON d.classid = 'pg_event_trigger'::regclass AND v.oid = d.objid
 WHERE e.extname = 'embed';
 SELECT DISTINCT name COLLATE "C", kind FROM surface WHERE documented ORDER BY 1, 2;
 
