@@ -486,7 +486,7 @@ find_calls(Node *node, void *context)
 
 static void
 add(Search *search, EmbedDependentKind kind, EmbedDependentCause cause,
-	const char *object, const char *identity, const char *detail)
+	const char *object, const char *identity, const char *detail, const char *name)
 {
 	MemoryContext old = MemoryContextSwitchTo(search->cxt);
 	EmbedDependent *dependent = palloc(sizeof(EmbedDependent));
@@ -497,19 +497,21 @@ add(Search *search, EmbedDependentKind kind, EmbedDependentCause cause,
 	dependent->object = pstrdup(object);
 	dependent->identity = pstrdup(identity);
 	dependent->detail = pstrdup(detail);
+	dependent->alias = name == search->name ? NULL : pstrdup(name);
 	search->found = lappend(search->found, dependent);
 	MemoryContextSwitchTo(old);
 }
 
 /* An object that the catalogs know; one that somebody drops at this moment is left out. */
 static void
-add_object(Search *search, EmbedDependentKind kind, EmbedDependentCause cause, const ObjectAddress *address, const char *detail)
+add_object(Search *search, EmbedDependentKind kind, EmbedDependentCause cause, const ObjectAddress *address,
+		   const char *detail, const char *name)
 {
 	char	   *object = embed_object_description(address);
 	char	   *identity = embed_object_identity(address);
 
 	if (object != NULL && identity != NULL)
-		add(search, kind, cause, object, identity, detail);
+		add(search, kind, cause, object, identity, detail, name);
 }
 
 static char *
@@ -539,7 +541,7 @@ search_tree(Search *search, EmbedDependentKind kind, const ObjectAddress *addres
 	(void) find_calls(stringToNode((char *) tree), &finding);
 	if (finding.cause == EMBED_CAUSE_NONE)
 		return false;
-	add_object(search, kind, finding.cause, address, describe_finding(&finding));
+	add_object(search, kind, finding.cause, address, describe_finding(&finding), search->name);
 	return true;
 }
 
@@ -710,13 +712,13 @@ search_trigger_arguments(Search *search, Relation rel, HeapTuple tuple, const Ob
 	{
 		if (!search->is_default || search->reranks)
 			return false;
-		add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_BY_DEFAULT, address, "embeds without a model, so by the default");
+		add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_BY_DEFAULT, address, "embeds without a model, so by the default", search->name);
 		return true;
 	}
 	name = model_of_trigger(search, model);
 	if (name == NULL)
 		return false;
-	add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_NAMES, address, psprintf("embeds with %s", describe_name(search, name)));
+	add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_NAMES, address, psprintf("embeds with %s", describe_name(search, name)), name);
 	return true;
 }
 
@@ -938,7 +940,7 @@ add_setting(Search *search, const char *setting, const char *name, Oid database,
 	else
 		where = "all roles in all databases";
 	add(search, EMBED_DEPENDENT_SETTING, EMBED_CAUSE_NAMES, psprintf("setting %s of %s", setting, where),
-		psprintf("%s of %s", setting, where), psprintf("chooses %s", describe_name(search, name)));
+		psprintf("%s of %s", setting, where), psprintf("chooses %s", describe_name(search, name)), name);
 }
 
 /* ALTER DATABASE, ALTER ROLE: of this database and of all. */
@@ -992,11 +994,56 @@ search_server_settings(Search *search)
 		name = model_or_alias(search, GetConfigOptionResetString(setting));
 		if (name != NULL)
 			add(search, EMBED_DEPENDENT_SETTING, EMBED_CAUSE_NAMES, psprintf("setting %s of the server's configuration", setting),
-				psprintf("%s of the server's configuration", setting), psprintf("chooses %s", describe_name(search, name)));
+				psprintf("%s of the server's configuration", setting), psprintf("chooses %s", describe_name(search, name)), name);
 	}
 }
 
 /* ------------------------------------------------------ texts of functions */
+
+static bool
+is_identifier_char(char c)
+{
+	return c == '_' || IS_HIGHBIT_SET(c) || isalnum((unsigned char) c);
+}
+
+/* Behind the word where it is next in text, else NULL. */
+static const char *
+skip_word(const char *text, const char *word)
+{
+	size_t		len = strlen(word);
+
+	return pg_strncasecmp(text, word, len) == 0 && !is_identifier_char(text[len]) ? text + len : NULL;
+}
+
+static const char *
+skip_space(const char *text)
+{
+	while (isspace((unsigned char) *text))
+		text++;
+	return text;
+}
+
+/* Behind the next place where text has the word, else NULL. */
+static const char *
+find_word(const char *text, const char *word)
+{
+	for (const char *at = text; *at != '\0'; at++)
+	{
+		const char *end = NULL;
+
+		if (pg_tolower((unsigned char) *at) == (unsigned char) word[0] && (at == text || !is_identifier_char(at[-1])))
+			end = skip_word(at, word);
+		if (end != NULL)
+			return end;
+	}
+	return NULL;
+}
+
+static bool
+has_word(const char *text, const char *word)
+{
+	return find_word(text, word) != NULL;
+}
 
 /* Whether text has the name between quotes. */
 static bool
@@ -1012,39 +1059,41 @@ has_quoted(const char *text, const char *name)
 	return false;
 }
 
-static const char *
-quoted_name(const Search *search, const char *text)
-{
-	ListCell   *cell;
-
-	if (has_quoted(text, search->name))
-		return search->name;
-	foreach(cell, search->aliases)
-	{
-		if (has_quoted(text, lfirst(cell)))
-			return lfirst(cell);
-	}
-	return NULL;
-}
-
+/* Whether text has SET setting = name, or TO name, without quotes. */
 static bool
-is_identifier_char(char c)
+has_assignment(const char *text, const char *setting, const char *name)
 {
-	return c == '_' || IS_HIGHBIT_SET(c) || isalnum((unsigned char) c);
-}
-
-static bool
-has_word(const char *text, const char *word)
-{
-	size_t		len = strlen(word);
-
-	for (const char *at = text; *at != '\0'; at++)
+	for (const char *at = find_word(text, setting); at != NULL; at = find_word(at, setting))
 	{
-		if (pg_tolower((unsigned char) *at) == (unsigned char) word[0] && pg_strncasecmp(at, word, len) == 0 &&
-			(at == text || !is_identifier_char(at[-1])) && !is_identifier_char(at[len]))
+		const char *value = skip_space(at);
+
+		value = *value == '=' ? value + 1 : skip_word(value, "to");
+		if (value != NULL && skip_word(skip_space(value), name) != NULL)
 			return true;
 	}
 	return false;
+}
+
+static bool
+has_model(const char *text, const char *name)
+{
+	return has_quoted(text, name) || has_assignment(text, "embed.model", name) || has_assignment(text, "embed.reranker", name);
+}
+
+/* The model's name or the alias that text has, or NULL. */
+static const char *
+named_model(const Search *search, const char *text)
+{
+	ListCell   *cell;
+
+	if (has_model(text, search->name))
+		return search->name;
+	foreach(cell, search->aliases)
+	{
+		if (has_model(text, lfirst(cell)))
+			return lfirst(cell);
+	}
+	return NULL;
 }
 
 /* A function of ours that the text calls, or that the setting embed.model stands for; or NULL. */
@@ -1074,12 +1123,12 @@ static void
 search_function_text(Search *search, Relation rel, HeapTuple tuple, const ObjectAddress *address)
 {
 	char	   *text = get_text(rel, tuple, Anum_pg_proc_prosrc);
-	const char *name = text != NULL ? quoted_name(search, text) : NULL;
+	const char *name = text != NULL ? named_model(search, text) : NULL;
 	const char *function = name != NULL ? called_function(search, text) : NULL;
 
 	if (function != NULL)
 		add_object(search, EMBED_DEPENDENT_FUNCTION, manages_models(text) ? EMBED_CAUSE_MAYBE : EMBED_CAUSE_NAMES, address,
-				   psprintf("its text has %s in quotes, and %s", describe_name(search, name), function));
+				   psprintf("its text has %s and %s", describe_name(search, name), function), name);
 }
 
 static void
@@ -1098,7 +1147,7 @@ search_function(Search *search, Relation rel, HeapTuple tuple)
 	setting = isnull ? NULL : find_setting(search, entries, &name);
 	if (setting != NULL)
 		add_object(search, EMBED_DEPENDENT_FUNCTION_SETTING, EMBED_CAUSE_NAMES, &address,
-				   psprintf("%s chooses %s", setting, describe_name(search, name)));
+				   psprintf("%s chooses %s", setting, describe_name(search, name)), name);
 }
 
 /* All functions that users made: their texts and SET clauses depend on nothing that the server knows. */
@@ -1136,7 +1185,7 @@ search_names(Search *search)
 	search->aliases = embed_storage_aliases_of(search->name);
 	foreach(cell, search->aliases)
 		add(search, EMBED_DEPENDENT_ALIAS, EMBED_CAUSE_NAMES, psprintf("alias \"%s\"", (char *) lfirst(cell)), lfirst(cell),
-			psprintf("stands for model \"%s\"", search->name));
+			psprintf("stands for model \"%s\"", search->name), search->name);
 	for (int kind = 0; kind < 2; kind++)
 	{
 		const char *kind_name = embed_kind_name(kind == 0 ? EMB_KIND_EMBEDDING : EMB_KIND_RERANKER);
@@ -1147,7 +1196,7 @@ search_names(Search *search)
 		search->is_default = true;
 		search->reranks = kind == 1;
 		add(search, EMBED_DEPENDENT_DEFAULT, EMBED_CAUSE_NAMES, psprintf("default %s model", kind_name), kind_name,
-			psprintf("model \"%s\" is used where none is named", search->name));
+			psprintf("model \"%s\" is used where none is named", search->name), search->name);
 		/* the last model of a kind takes the default along: there is nothing to choose */
 		((EmbedDependent *) llast(search->found))->refuses = embed_storage_has_other_model(kind_name, search->name);
 	}

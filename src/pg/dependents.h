@@ -59,6 +59,7 @@ typedef struct EmbedDependent
 	char	   *object;			/* as pg_describe_object has it */
 	char	   *identity;		/* as pg_identify_object has it: qualified, whatever the search_path is */
 	char	   *detail;
+	char	   *alias;			/* through which it depends on the model, or NULL */
 } EmbedDependent;
 
 extern List *embed_dependents_of(const char *name);

@@ -662,6 +662,25 @@ embed_set_default(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* An alias that goes takes nothing along, but what named it fails from then on. */
+static void
+notice_users_of_alias(const char *alias, const char *target)
+{
+	ListCell   *cell;
+
+	foreach(cell, embed_dependents_of(target))
+	{
+		const EmbedDependent *dependent = lfirst(cell);
+
+		CHECK_FOR_INTERRUPTS();
+		if (dependent->alias != NULL && strcmp(dependent->alias, alias) == 0)
+			ereport(NOTICE,
+					(errmsg("%s %s depends on alias \"%s\"", embed_dependent_kind_name(dependent->kind),
+							dependent->identity, alias),
+					 errdetail_internal("%s", dependent->detail)));
+	}
+}
+
 /* Not strict: a NULL name removes the alias. */
 Datum
 embed_set_alias(PG_FUNCTION_ARGS)
@@ -680,10 +699,12 @@ embed_set_alias(PG_FUNCTION_ARGS)
 	embed_storage_lock();
 	if (PG_ARGISNULL(1))
 	{
-		if (embed_storage_find_alias(alias, NULL) == NULL)
+		name = embed_storage_find_alias(alias, NULL);
+		if (name == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("alias \"%s\" does not exist", alias)));
+		notice_users_of_alias(alias, name);
 		embed_storage_put_alias(alias, NULL);
 		PG_RETURN_VOID();
 	}

@@ -74,6 +74,9 @@ CALL dep_try($$CREATE TRIGGER dep_t BEFORE INSERT ON dep_docs FOR EACH ROW EXECU
 CALL dep_try($$CREATE TRIGGER dep_t BEFORE INSERT ON dep_docs FOR EACH ROW WHEN (embed(NEW.body, 'dep') IS NULL) EXECUTE FUNCTION suppress_redundant_updates_trigger()$$, 'DROP TRIGGER dep_t ON dep_docs');
 CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS float4[] LANGUAGE sql AS 'SELECT embed(x, ''dep'')'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS float4[] LANGUAGE plpgsql AS 'BEGIN SET LOCAL embed.model = ''dep''; RETURN EMBED(x); END'$$, 'DROP FUNCTION dep_f');
+CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS float4[] LANGUAGE plpgsql AS 'BEGIN SET LOCAL embed.model = dep; RETURN embed(x); END'$$, 'DROP FUNCTION dep_f');
+CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS void LANGUAGE plpgsql AS 'BEGIN SET embed.reranker TO dep; END'$$, 'DROP FUNCTION dep_f');
+CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM embed(x, ''dep''); PERFORM embed_drop(''dep''); END'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE FUNCTION dep_f(x text, y float4[] DEFAULT embed('x', 'dep')) RETURNS int LANGUAGE sql AS 'SELECT 1'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS float4[] LANGUAGE sql SET embed.model = 'dep' AS 'SELECT embed(x)'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE OPERATOR ~> (LEFTARG = text, RIGHTARG = text, FUNCTION = embed); CREATE INDEX dep_i ON dep_docs ((body ~> 'dep'))$$, 'DROP INDEX dep_i; DROP OPERATOR ~> (text, text)');
@@ -85,12 +88,14 @@ CALL dep_try($$CREATE INDEX dep_i ON dep_docs (embed(body, 'dep'::name))$$, 'DRO
 CALL dep_try($$CREATE INDEX dep_i ON dep_docs (embed(body, 'dep'::char(10)))$$, 'DROP INDEX dep_i');
 CALL dep_try($$CREATE INDEX dep_i ON dep_docs (embed(body, 'd' || lower('EP')))$$, 'DROP INDEX dep_i');
 CALL dep_try($$CREATE INDEX dep_i ON dep_docs (embed(body, COALESCE(model, 'dep')))$$, 'DROP INDEX dep_i');
+CALL dep_try($$CREATE TABLE dep_n (body text CHECK (embed(body, 'dep@0123456789abcdef') IS NOT NULL))$$, 'DROP TABLE dep_n');
 -- others
 CREATE TABLE dep_other (id int, body text, model text);
 CREATE INDEX ON dep_other (embed(body, 'tiny-cls'), embed('dep', 'tiny-cls'));
 CREATE INDEX ON dep_other (embed(body, 'dep-2')) WHERE model = 'dep';
 CREATE VIEW dep_other_view AS SELECT 'dep' AS model, embed(body) FROM dep_other;
 CREATE FUNCTION dep_other_function() RETURNS text LANGUAGE sql AS $$SELECT 'dep'$$;
+CREATE FUNCTION dep_other_call() RETURNS text LANGUAGE plpgsql AS $$BEGIN SET embed.model = deposit; RETURN embed('dep-2', 'tiny-cls')::text; END$$;
 SELECT * FROM dependents('dep');
 -- aliases, the default, settings
 CALL dep_try($$SELECT embed_set_alias('dep-alias', 'dep')$$, $$SELECT embed_set_alias('dep-alias', NULL)$$);
@@ -111,10 +116,13 @@ SELECT * FROM embed_dependents('dep-alias');
 SELECT embed_drop('dep');
 SELECT embed_set_alias('dep-alias', 'tiny-cls');
 SELECT * FROM dependents('dep');
+-- what an alias that is removed leaves behind is told
 SELECT embed_set_alias('dep-alias', NULL);
+SELECT embed_set_alias('dep-alias', 'tiny-cls');
 DROP FUNCTION dep_f, dep_g;
 DROP TRIGGER dep_t ON dep_docs;
 DROP ROLE regress_embed_dep;
+SELECT embed_set_alias('dep-alias', NULL);
 -- a column that names models may name any: listed, no reason to refuse
 CREATE TABLE dep_any (body text, model text, e float4[] GENERATED ALWAYS AS (embed(body, model)) STORED);
 SELECT * FROM dependents('dep');
@@ -233,7 +241,7 @@ SELECT count(*) FROM embed_dependents('dep');
 DROP TABLE dep_docs;
 SELECT embed_drop('dep', true);
 DROP PROCEDURE dep_try;
-DROP FUNCTION dependents, dep_other_function;
+DROP FUNCTION dependents, dep_other_function, dep_other_call;
 DROP TABLE dep_other CASCADE;
 
 -- who may
