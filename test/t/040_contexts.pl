@@ -328,4 +328,50 @@ query($node, $db, q{CREATE TABLE large (body text, e float4[]); ALTER TABLE larg
 all_right(q{SELECT e = embed(repeat('word ', 600), 'm') AND embed(body, 'm') = e FROM large}, 'a text out of line');
 isnt((error_of($node, $db, q{SET embed.on_overflow = error; SELECT embed(body, 'm') FROM large}))[0], '', '... refused with embed.on_overflow = error');
 
+# --------------------------------- what is computed: nothing twice, nothing for nothing
+
+sub computes
+{
+	my ($n, $sql, $name) = @_;
+	return is(computed($node, $db, $sql), $n, "computed: $name");
+}
+
+query($node, $db, q{CREATE TABLE few AS SELECT id, body || ' few' AS body, NULL::float4[] AS e FROM docs WHERE id BETWEEN 11 AND 30; ALTER TABLE few ADD PRIMARY KEY (id);
+	CREATE INDEX few_first ON few (((embed(body, 'm'))[1])); ANALYZE few});
+computes(20, q{SELECT embed(body, 'm') FROM few}, 'a row, a text');
+computes(20, q{SELECT embed(body) FROM few}, '... by the default');
+computes(1, q{SELECT count(embed('constant', 'm')) FROM few}, 'a constant, once');
+computes(1, q{SELECT count(embed('constant')) FROM few}, '... by the default');
+computes(1, q{SELECT count(embed('constant')), count(embed_query('constant', 'm')) FROM few WHERE false}, 'of no row, what the plan needs');
+computes(1, q{PREPARE p AS SELECT embed('constant', 'm'); EXECUTE p; EXECUTE p; EXECUTE p; EXECUTE p; EXECUTE p; EXECUTE p; EXECUTE p}, 'a prepared constant, once');
+computes(0, q{SELECT embed(body, 'm') FROM few WHERE id = 0}, 'no row, no text');
+computes(1, q{SELECT embed(body, 'm') FROM few WHERE id = 12}, 'one row');
+computes(1, q{SELECT count(*) FROM few WHERE embed(body, 'm') IS NOT NULL AND id = 12}, 'a condition on another column comes first');
+computes(5, q{SELECT embed(body, 'm') FROM few LIMIT 5}, 'LIMIT');
+computes(20, q{SELECT id FROM few ORDER BY embed(body, 'm') LIMIT 5}, 'ORDER BY');
+computes(3, q{BEGIN; DECLARE c CURSOR FOR SELECT embed(body, 'm') FROM few; FETCH 3 FROM c; COMMIT}, 'rows fetched');
+computes(20, q{SELECT embed(array_agg(body), 'm') FROM few}, 'an array');
+computes(20, q{SELECT count(embedding) FROM (SELECT array_agg(body) AS a FROM few) x, embed_rows(a, 'm')}, 'embed_rows');
+computes(20, q{SELECT embed_agg(body, 'm') FROM few GROUP BY id % 3}, 'groups');
+computes(20, q{SELECT cardinality(embed_agg(body, 'm') OVER (ORDER BY id)) FROM few}, 'a growing window');
+computes(20, q{SELECT embed_avg(body), count(*) FROM few}, 'embed_avg');
+computes(1, q{SET enable_seqscan = off; SELECT count(*) FROM few WHERE (embed(body, 'm'))[1] = (embed('some few', 'm'))[1]}, 'a search by an expression index');
+computes(1, q{UPDATE few SET body = 'other' WHERE id = 12}, 'one row of the index');
+computes(0, q{UPDATE few SET e = NULL WHERE id = 12}, 'a HOT update');
+computes(0, q{DELETE FROM few WHERE id = 30; VACUUM few}, 'DELETE and VACUUM');
+computes(19, q{REINDEX TABLE few}, 'REINDEX');
+query($node, $db, q{DROP INDEX few_first; CREATE TRIGGER t BEFORE INSERT OR UPDATE ON few FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'm')});
+computes(2, q{INSERT INTO few VALUES (101, 'one hundred'), (102, 'more'), (103, NULL)}, 'the trigger, rows with a text');
+computes(0, q{UPDATE few SET body = body WHERE id > 100}, '... not where the text stays');
+computes(1, q{UPDATE few SET body = 'changed' WHERE id = 102; UPDATE few SET id = 104 WHERE id = 102}, '... once where it changes');
+computes(0, q{SELECT count(e) FROM few; DELETE FROM few WHERE id > 100}, '... nor where vectors are read');
+query($node, $db, q{CREATE TABLE kept (body text, e float4[] GENERATED ALWAYS AS (embed(body, 'm')) STORED, n int)});
+computes(10, q{INSERT INTO kept SELECT body FROM few WHERE id BETWEEN 13 AND 22}, 'a generated column');
+computes(0, q{UPDATE kept SET n = 1; SELECT count(e) FROM kept}, '... not where another column changes');
+computes(19, q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SELECT count(embed(body, 'm')) FROM few}, 'parallel workers');
+computes(20, q{SET embed.cache_entries = 100; SELECT count(embed(d.body, 'm')) FROM few d, generate_series(1, 10) i WHERE d.id < 30;
+	SELECT count(embed(body, 'm')) FROM few WHERE id < 30; SELECT embed('one more', 'm')}, 'what repeats, with the cache');
+is(computed($node, $db, q{SELECT embed_tokens(body, 'm'), embed_info(body, 'm') FROM few; SELECT * FROM embed_models; SELECT * FROM embed_memory; EXPLAIN SELECT embed(body, 'm') FROM few}), 0,
+	'... and nothing to look at tokens, models, plans');
+
 done_testing();

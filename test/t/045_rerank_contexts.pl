@@ -128,4 +128,25 @@ for my $case ([ 'EUC_JP', 'euc-jp', '日本', '東京の天気' ], [ 'WIN1251', 
 	is(scores($name, $perl_encoding, @texts), scores($db, 'utf-8', @texts), "scores in a database of $encoding are those of UTF-8");
 }
 
+# --------------------------------- what is computed: every pair once, nothing for nothing
+
+for my $case (
+	[ 20, q{SELECT rerank('q', body, 'r') FROM docs WHERE id <= 20}, 'a pair a row' ],
+	[ 20, q{SELECT rerank('q', body) FROM docs WHERE id <= 20}, '... by the default' ],
+	[ 20, q{SELECT rerank('q', array_agg(body), 'r') FROM docs WHERE id <= 20}, 'an array' ],
+	[ 2, q{SELECT rerank('q', ARRAY['one', NULL, 'two'], 'r') FROM (SELECT clock_timestamp()) t}, 'NULLs left out' ],
+	[ 20, q{SELECT * FROM rerank_top('q', (SELECT array_agg(body) FROM docs WHERE id <= 20), 3, 'r')}, 'rerank_top' ],
+	[ 0, q{SELECT * FROM rerank_top('q', (SELECT array_agg(body) FROM docs WHERE id <= 20), 0, 'r')}, '... of none' ],
+	[ 20, q{SELECT rerank_agg('q', body, 'r') FROM docs WHERE id <= 20 GROUP BY id % 3}, 'groups' ],
+	[ 10, q{SELECT rerank_agg('q', body) OVER (ORDER BY id) FROM docs WHERE id <= 10}, 'a growing window' ],
+	[ 1, q{SELECT count(*) FROM docs WHERE rerank('q', body, 'r') IS NOT NULL AND id = 7}, 'a condition on another column comes first' ],
+	[ 5, q{SELECT rerank('q', body, 'r') FROM docs LIMIT 5}, 'LIMIT' ],
+	[ 1, q{SELECT count(rerank('q', 'constant', 'r')) FROM docs}, 'a constant' ],
+	[ 3, q{BEGIN; DECLARE c CURSOR FOR SELECT rerank('q', body, 'r') FROM docs; FETCH 3 FROM c; COMMIT}, 'rows fetched' ],
+	[ 0, q{EXPLAIN SELECT rerank('q', body, 'r') FROM docs}, 'a plan' ])
+{
+	my ($n, $sql, $name) = @$case;
+	is(computed($node, $db, $sql), $n, "computed: $name");
+}
+
 done_testing();

@@ -98,4 +98,11 @@ import_model($node, 'sql_ascii', 'm', tiny_model('bert-cls'));
 is(query($node, 'sql_ascii', 'SELECT count(*) > 1, bool_and(chunk = substr(body, start_char, end_char - start_char)) FROM (SELECT '
 		. bytes_literal('utf-8', 'élève, 東京の天気。 ' x 10) . q{ AS body) AS s, embed_chunks(body, 12, 3, 'm')}), 't|t', 'in SQL_ASCII offsets count bytes, as substr does');
 
+# ------------------------------------------------------------- what is computed
+
+my $few = q{FROM (SELECT * FROM docs WHERE id <= 5) d, embed_chunks(d.body, 40, 8, 'm') c};
+is(computed($node, $db, "SELECT count(*) $few; SELECT (embed_chunks(body, 40, 8)).* FROM docs"), 0, 'cutting computes nothing');
+is(computed($node, $db, "SELECT embed(c.chunk, 'm') $few"), query($node, $db, "SELECT count(DISTINCT c.chunk) $few"), 'every chunk is embedded once');
+is(computed($node, $db, "SELECT embed_agg(c.chunk, 'm') $few GROUP BY d.id"), query($node, $db, "SELECT count(*) $few"), '... in groups, too');
+
 done_testing();

@@ -208,6 +208,17 @@ for my $model (qw(m3 m3-int8))
 
 # --------------------------------------------------------------- backups
 
+# what is computed: a text once a call, a repeated one once
+for my $call (q{embed_sparse(t, 'm3-int8')}, q{embed_multi(t, 'm3-int8')}, q{embed_all(t, 'm3-int8')}, q{embed_sparse(t)})
+{
+	my $default = $call =~ /m3/ ? '' : q{SET embed.model = 'm3-int8';};
+	is(computed($node, $db, "$default SELECT count($call) FROM (SELECT 'text ' || i AS t FROM generate_series(1, 6) i) x"), 6, "computed: $call, a row, a text");
+	is(computed($node, $db, "$default SELECT count($call) FROM (SELECT 'text' || repeat('', i) AS t FROM generate_series(1, 6) i) x"), 1, '... that repeats');
+	is(computed($node, $db, "$default SELECT count($call) FROM (SELECT 'text ' || i AS t FROM generate_series(1, 6) i LIMIT 2) x"), 2, '... LIMIT');
+}
+is(computed($node, $db, q{SELECT embed_sparse(t, 'm3-int8'), embed_multi(t, 'm3-int8') FROM (SELECT 'text ' || i AS t FROM generate_series(1, 3) i) x}), 6, 'two functions, two passes');
+is(computed($node, $db, q{SELECT (a).sparse, (a).multi FROM (SELECT embed_all('text ' || i, 'm3-int8') AS a FROM generate_series(1, 3) i OFFSET 0) x}), 3, '... embed_all: one');
+
 query($node, $db, q{CREATE TABLE kept (body text, words text GENERATED ALWAYS AS (embed_sparse(body, 'm3-int8')) STORED,
 	tokens float4[] GENERATED ALWAYS AS (embed_multi(body, 'm3-int8')) STORED);
 	CREATE INDEX kept_words ON kept (embed_sparse(body, 'm3-int8'));

@@ -19,7 +19,7 @@ use JSON::PP;
 use Test::More;
 
 our @EXPORT = qw(new_node test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
-  import_model query error_of image_files read_jsonl read_npy load_table quote
+  import_model query computed error_of image_files read_jsonl read_npy load_table quote
   skip_loudly start_psql finish_psql kill_server wait_for_server max_difference installed_rows);
 
 # Servers 13 and 14 ship these modules under older names.
@@ -127,6 +127,15 @@ sub query
 {
 	my ($node, $db, $sql) = @_;
 	return $node->safe_psql($db, $sql);
+}
+
+# Texts (pairs) that $sql has computed, of all models: a computation for nothing shows.
+sub computed
+{
+	my ($node, $db, $sql) = @_;
+	query($node, $db, 'SELECT embed_stat_reset()');
+	query($node, $db, $sql);
+	return query($node, $db, 'SELECT sum(n) FROM (SELECT DISTINCT fingerprint, texts - cache_hits AS n FROM embed_stat) s');
 }
 
 # (SQLSTATE, message with detail and hint) of the first error of $sql; ('', '') when there is none.
