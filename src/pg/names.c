@@ -81,6 +81,13 @@ statement_snapshot(void)
 	return snapshot != NULL && snapshot->snapshot_type == SNAPSHOT_MVCC ? snapshot : NULL;
 }
 
+/* An empty array of a snapshot has no address. */
+static bool
+same_xids(const TransactionId *a, const TransactionId *b, Size n)
+{
+	return n == 0 || memcmp(a, b, n * sizeof(TransactionId)) == 0;
+}
+
 /*
  * Whoever started or ended a transaction is in xmax or among the xids; curcid
  * tells the own transaction's commands apart. A savepoint that is rolled back
@@ -93,8 +100,8 @@ is_view(const View *view, Snapshot snapshot)
 		view->xmin == snapshot->xmin && view->xmax == snapshot->xmax && view->curcid == snapshot->curcid &&
 		view->suboverflowed == snapshot->suboverflowed && view->in_recovery == snapshot->takenDuringRecovery &&
 		view->n_xids == snapshot->xcnt && view->n_subxids == snapshot->subxcnt &&
-		memcmp(view->xids, snapshot->xip, view->n_xids * sizeof(TransactionId)) == 0 &&
-		memcmp(view->xids + view->n_xids, snapshot->subxip, view->n_subxids * sizeof(TransactionId)) == 0;
+		same_xids(view->xids, snapshot->xip, view->n_xids) &&
+		same_xids(view->xids + view->n_xids, snapshot->subxip, view->n_subxids);
 }
 
 static uint64
