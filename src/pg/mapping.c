@@ -9,8 +9,9 @@
  * mapping, so that there is one fault and not one per page, and the core goes
  * on until it asks its stop callback. The core keeps within bounds on any
  * bytes: tables were checked against their sizes when the image was opened,
- * and zeros index nothing else (test/t/021_damage.pl cuts files under every
- * kind of call).
+ * and zeros index nothing else, nor do other bytes that somebody writes
+ * (test/t/021_damage.pl changes files under every kind of call,
+ * test/unit/test_changed_image.c images under every call of the core).
  */
 #include "pg/mapping.h"
 
