@@ -102,7 +102,7 @@ is(query($primary, $db, $rows), $whole, '... leaves the rows as they were');
 query($primary, $db, 'BEGIN; DELETE FROM _embed.image; DELETE FROM _embed.chunk WHERE no = 2; SELECT embed_import(\'m\', ' . quote($dir) . '); COMMIT');
 is(query($primary, $db, $rows), $whole, 'lost and mended in one transaction');
 
-# The look at the rows can be cancelled, and sessions that embed do not mind the mending.
+# Sessions that embed do not mind the mending.
 query($primary, $db, 'DELETE FROM _embed.chunk WHERE no = 1');
 my $busy = start_psql($primary, $db, q{SELECT count(embed(repeat('word ', 2000) || i, 'm')) FROM generate_series(1, 1000) i;});
 import_again();
@@ -128,6 +128,18 @@ for my $bytes (q{'\\x'::bytea}, q{'\\x00'::bytea}, q{convert_to(repeat('x', 3000
 	my ($code, $message) = error_of($primary, $db, q{SELECT embed('a text', 'fake')});
 	like($code, qr/^(|22P03|0A000|XX001)$/, 'made up: ' . substr($bytes, 0, 60) =~ s/decode.*/.../r . " ($code)");
 }
+
+# A weight that is no number: what embed_load refuses is refused from rows.
+query($primary, $db, 'DELETE FROM _embed.chunk; DELETE FROM _embed.image; DELETE FROM _embed.model');
+import_model($primary, $db, 'fp32', tiny_model('bert-cls'), '{"precision": "fp32"}');
+spit($primary->basedir . '/image.hex', query($primary, $db, q{SELECT string_agg(encode(data, 'hex'), '' ORDER BY no) FROM _embed.chunk}));
+my $not_finite = "overlay(decode($image, 'hex') PLACING '\\xffffffff'::bytea FROM 600001)";
+my ($load_code, $load_message) = error_of($primary, $db, "SELECT embed_load('loaded', $not_finite)");
+query($primary, $db, sprintf $made_up, $not_finite);
+my ($row_code, $row_message) = error_of($primary, $db, q{SELECT embed('a text', 'fake')});
+is($load_code, '22P03', 'a weight that is no number: refused by embed_load');
+is($row_code, '22P03', '... and from rows');
+is(scalar(image_files($primary)), 0, '... and no file is left');
 is(query($primary, $db, 'SELECT 1'), '1', 'the server is well');
 
 done_testing();

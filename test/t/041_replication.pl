@@ -231,15 +231,33 @@ if (query($publisher, $db, 'SHOW server_version_num') >= 150000)
 query($subscriber, $travel, 'DROP SUBSCRIPTION pair1');
 is((error_of($subscriber, $travel, q{SELECT embed_set_default('m')}))[0], '', 'after DROP SUBSCRIPTION nothing is refused');
 
+# The extension comes after the publication: to the subscriber first, whose apply worker has no table for the rows else.
+for my $node ($publisher, $subscriber)
+{
+	query($node, $db, 'CREATE DATABASE late');
+	query($node, 'late', 'CREATE TABLE docs (id int PRIMARY KEY, body text)');
+}
+query($publisher, 'late', 'CREATE PUBLICATION late FOR ALL TABLES');
+query($subscriber, 'late', "CREATE SUBSCRIPTION late CONNECTION '" . $publisher->connstr . " dbname=late' PUBLICATION late");
+query($_, 'late', 'CREATE EXTENSION embed') for $subscriber, $publisher;
+import_model($publisher, 'late', 'm', tiny_model('bert-mean-48'));
+caught_up('late');
+rows_arrive('late', 'the extension comes after the publication: rows arrive');
+query($subscriber, 'late', 'ALTER SUBSCRIPTION late REFRESH PUBLICATION');
+caught_up('late');
+is(query($subscriber, 'late', $models), query($publisher, 'late', $models), '... and models after REFRESH PUBLICATION');
+query($subscriber, 'late', 'DROP SUBSCRIPTION late');
+
 # ------------------------------------------- a publisher without the extension
 
 query($publisher, $db, 'CREATE DATABASE managed');
 query($publisher, 'managed', q{CREATE TABLE docs (id int PRIMARY KEY, body text); INSERT INTO docs VALUES (1, 'copied'); CREATE PUBLICATION managed FOR ALL TABLES});
 query($subscriber, $db, 'CREATE DATABASE managed');
-query($subscriber, 'managed', q{CREATE EXTENSION embed; CREATE TABLE docs (id int PRIMARY KEY, body text, e float4[]);
+query($subscriber, 'managed', 'CREATE EXTENSION embed');
+import_model($subscriber, 'managed', 'm', tiny_model('bert-mean-48'));
+query($subscriber, 'managed', q{CREATE TABLE docs (id int PRIMARY KEY, body text, e float4[]);
 	CREATE TRIGGER zz_embed BEFORE INSERT OR UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'm');
 	ALTER TABLE docs ENABLE ALWAYS TRIGGER zz_embed});
-import_model($subscriber, 'managed', 'm', tiny_model('bert-mean-48'));
 query($subscriber, 'managed', "CREATE SUBSCRIPTION managed CONNECTION '" . $publisher->connstr . " dbname=managed' PUBLICATION managed");
 caught_up('managed');
 query($publisher, 'managed', q{INSERT INTO docs VALUES (2, 'inserted'); UPDATE docs SET body = 'updated' WHERE id = 1});
