@@ -427,9 +427,11 @@ find_limit(Cutter *c, size_t start, size_t *reach, bool *is_beyond, bool *is_abo
 	size_t		first = start + char_at(c, start, &cp);
 	EmbStatus	status = find_reach(c, start, room, reach, is_beyond, is_about);
 
+	if (status != EMB_OK)
+		return status;
 	if (*reach < first)			/* whatever was estimated, the first character is tried */
 		*reach = first;
-	return status == EMB_OK ? cap_chars(c, start, reach, is_beyond) : status;
+	return cap_chars(c, start, reach, is_beyond);
 }
 
 /*
@@ -441,9 +443,9 @@ static EmbStatus
 find_end(Cutter *c, Piece *piece)
 {
 	size_t		start = piece->start;
-	size_t		reach;
-	bool		is_beyond,
-				is_about;
+	size_t		reach = start;
+	bool		is_beyond = false,
+				is_about = false;
 	EmbStatus	status = find_limit(c, start, &reach, &is_beyond, &is_about);
 
 	piece->end = start;
