@@ -16,6 +16,8 @@
 #include "pg/rows.h"
 #include "pg/text.h"
 
+#define CHARS_PER_LOOK	262144
+
 /* The text as it is, and how far it has been walked through. */
 typedef struct Source
 {
@@ -36,8 +38,12 @@ check_characters(const Source *source, const char *utf8, size_t len)
 	int64		n = 0;
 
 	for (size_t i = 0; i < len; i++)
+	{
 		n += ((unsigned char) utf8[i] & 0xC0) != 0x80;
-	if (n != pg_mbstrlen_with_len(source->bytes, source->n_bytes))
+		if (i % CHARS_PER_LOOK == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	if (n != embed_text_chars(source->bytes, source->n_bytes))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("text has characters of encoding %s that are several in Unicode", GetDatabaseEncodingName())));
@@ -58,7 +64,11 @@ static int
 walk(const Source *source, int pos, int64 n_chars)
 {
 	while (n_chars-- > 0 && pos < source->n_bytes)
+	{
 		pos += pg_mblen(source->bytes + pos);
+		if (n_chars % CHARS_PER_LOOK == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
 	return Min(pos, source->n_bytes);
 }
 

@@ -8,6 +8,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "access/detoast.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -50,12 +51,18 @@ embed_maxsim(PG_FUNCTION_ARGS)
 
 /* ------------------------------------------------- {index:weight,...}/size */
 
+#define WEIGHT_CHARS_MAX	64
+
+/* One of the largest vocabulary that is imported (4,000,000 entries) has about as much. */
+#define SPARSE_BYTES_MAX	(128 * 1024 * 1024)
+
 /* One sparse vector as it is read. */
 typedef struct SparseReader
 {
 	const char *what;			/* the argument's name */
-	const char *text;			/* all of it */
+	const char *text;			/* all of it, not zero-terminated */
 	const char *at;				/* behind what was read */
+	const char *end;
 	int64		index;			/* of the entry; INT64_MAX behind the last */
 	float		weight;
 	int64		size;			/* behind the last entry */
@@ -70,43 +77,75 @@ malformed(const SparseReader *r)
 			 errhint("It must be {index:weight,...}/size with ascending indexes from 1, as embed_sparse() gives it.")));
 }
 
+/* The character to read next; at the end a zero, which no text has. */
+static inline char
+peek(const SparseReader *r)
+{
+	return r->at < r->end ? *r->at : '\0';
+}
+
 /* Digits only, at most 10 of them. */
 static int64
 read_number(SparseReader *r)
 {
+	const char *start = r->at;
 	int64		n = 0;
-	int			n_digits = 0;
 
-	for (; r->at[n_digits] >= '0' && r->at[n_digits] <= '9' && n_digits < 11; n_digits++)
-		n = n * 10 + (r->at[n_digits] - '0');
-	if (n_digits == 0 || n_digits > 10 || n < 1 || n > PG_INT32_MAX)
+	for (; peek(r) >= '0' && peek(r) <= '9' && r->at - start < 11; r->at++)
+		n = n * 10 + (*r->at - '0');
+	if (r->at == start || r->at - start > 10 || n < 1 || n > PG_INT32_MAX)
+	{
+		r->at = start;
 		malformed(r);
-	r->at += n_digits;
+	}
 	return n;
 }
 
 static void
 expect(SparseReader *r, char c)
 {
-	if (*r->at != c)
+	if (peek(r) != c)
 		malformed(r);
 	r->at++;
+}
+
+/* A number's characters, zero-terminated in number, and how many; embed_sparse() gives at most 15. */
+static size_t
+copy_number(const SparseReader *r, char number[WEIGHT_CHARS_MAX + 1])
+{
+	size_t		n = 0;
+
+	for (const char *p = r->at; p < r->end && strchr("+-.0123456789eE", *p) != NULL; p++)
+	{
+		if (n == WEIGHT_CHARS_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("sparse vector \"%s\" has a number of more than %d characters at character %d: \"%.*s...\"", r->what,
+							WEIGHT_CHARS_MAX, (int) (r->at - r->text) + 1, 20, number),
+					 errhint("It must be {index:weight,...}/size with ascending indexes from 1, as embed_sparse() gives it.")));
+		number[n++] = *p;
+	}
+	number[n] = '\0';
+	return n;
 }
 
 /* strtof alone would take spaces, hexadecimals and words. */
 static float
 read_weight(SparseReader *r)
 {
-	const char *digits = r->at + (*r->at == '-');
+	char		number[WEIGHT_CHARS_MAX + 1];
+	size_t		n = copy_number(r, number);
+	const char *digits = number + (*number == '-');
 	char	   *end;
 	float		weight;
 
-	if (!((*digits >= '0' && *digits <= '9') || *digits == '.') || digits[1] == 'x' || digits[1] == 'X')
+	if ((r->at + n < r->end && (r->at[n] == 'x' || r->at[n] == 'X')) ||
+		(!(*digits >= '0' && *digits <= '9') && *digits != '.'))
 		malformed(r);
-	weight = strtof(r->at, &end);
-	if (end == r->at || !isfinite(weight))
+	weight = strtof(number, &end);
+	if (end == number || !isfinite(weight))
 		malformed(r);
-	r->at = end;
+	r->at += end - number;
 	return weight;
 }
 
@@ -116,7 +155,7 @@ read_end(SparseReader *r, int64 last)
 	expect(r, '}');
 	expect(r, '/');
 	r->size = read_number(r);
-	if (*r->at != '\0' || last > r->size)
+	if (r->at < r->end || last > r->size)
 		malformed(r);
 	r->index = PG_INT64_MAX;
 }
@@ -127,7 +166,7 @@ read_entry(SparseReader *r)
 {
 	int64		last = r->index;
 
-	if (*r->at == '}')
+	if (peek(r) == '}')
 	{
 		read_end(r, last);
 		return;
@@ -142,10 +181,20 @@ read_entry(SparseReader *r)
 }
 
 static SparseReader
-read_begin(const char *what, const char *text)
+read_begin(const char *what, Datum value)
 {
-	SparseReader r = {.what = what, .text = text, .at = text};
+	Size		size = toast_raw_datum_size(value) - VARHDRSZ;
+	SparseReader r = {.what = what};
+	struct varlena *text;
 
+	if (size > SPARSE_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("sparse vector \"%s\" has %zu bytes, more than %d", what, size, SPARSE_BYTES_MAX),
+				 errhint("Those of embed_sparse() have at most about 25 bytes for each entry of the model's vocabulary.")));
+	text = PG_DETOAST_DATUM_PACKED(value);
+	r.text = r.at = VARDATA_ANY(text);
+	r.end = r.text + VARSIZE_ANY_EXHDR(text);
 	expect(&r, '{');
 	read_entry(&r);
 	return r;
@@ -155,8 +204,8 @@ read_begin(const char *what, const char *text)
 Datum
 embed_sparse_dot(PG_FUNCTION_ARGS)
 {
-	SparseReader a = read_begin("a", text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	SparseReader b = read_begin("b", text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	SparseReader a = read_begin("a", PG_GETARG_DATUM(0));
+	SparseReader b = read_begin("b", PG_GETARG_DATUM(1));
 	double		sum = 0;
 
 	while (a.index != PG_INT64_MAX || b.index != PG_INT64_MAX)

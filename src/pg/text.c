@@ -17,6 +17,9 @@
 #define CUT_BYTES_MIN		4096
 #define CUT_GROWTH			4
 
+/* Text that is converted, verified or walked through between two looks for a cancel. */
+#define PIECE_BYTES			(256 * 1024)
+
 /* Length of the longest prefix of s that ends between UTF-8 characters; s may be no UTF-8 at all. */
 static int
 clip_utf8(const char *s, int len)
@@ -33,7 +36,7 @@ clip_utf8(const char *s, int len)
 
 /*
  * The first want bytes of value (fewer if it has fewer), without copying where
- * it lies in memory as it is. Cut between characters unless it is all of it.
+ * it lies in memory as it is. UTF-8 is cut between characters.
  */
 static const char *
 value_prefix(Datum value, Size want, Size total, int *len)
@@ -58,15 +61,83 @@ value_prefix(Datum value, Size want, Size total, int *len)
 		s = VARDATA_ANY(v);
 		n = Min(want, VARSIZE_ANY_EXHDR(v));
 	}
-	if (n < total)
-	{
-		if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
-			n = clip_utf8(s, (int) n);
-		else
-			n = pg_mbcliplen(s, (int) n, (int) n);
-	}
+	if (n < total && GetDatabaseEncoding() == PG_UTF8)
+		n = clip_utf8(s, (int) n);
 	*len = (int) n;
 	return s;
+}
+
+/* --------------------------------------------------------- other encodings */
+
+/* The longest start of s[0 .. len) of at most PIECE_BYTES that ends between two characters; 0: there is none. */
+static int
+piece_bytes(const char *s, int len)
+{
+	int			limit = Min(len, PIECE_BYTES);
+
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		return clip_utf8(s, limit);
+	return pg_mbcliplen(s, limit, limit);
+}
+
+/* SQL_ASCII: the text as it is, found to be UTF-8. */
+static const char *
+verify_pieces(const char *s, int len, bool is_whole, size_t *n)
+{
+	int			pos = 0;
+
+	while (pos < len)
+	{
+		int			piece = piece_bytes(s + pos, len - pos);
+
+		CHECK_FOR_INTERRUPTS();
+		if (piece == 0 && !is_whole)
+			break;
+		piece = piece > 0 ? piece : len - pos;
+		(void) pg_server_to_any(s + pos, piece, PG_UTF8);
+		pos += piece;
+	}
+	*n = pos;
+	return s;
+}
+
+/*
+ * s in UTF-8, in CurrentMemoryContext, converted piece by piece: 300 MB of LATIN1
+ * take most of a second, and the server's conversion looks for no cancel. Each
+ * character of a server's encoding is converted by itself.
+ */
+static const char *
+convert_pieces(const char *s, int len, bool is_whole, size_t *n)
+{
+	Size		room = (Size) len + len / 8 + 4 * (Size) Min(len, PIECE_BYTES) + 1;
+	char	   *utf8 = MemoryContextAllocHuge(CurrentMemoryContext, room);
+	int			pos = 0;
+
+	*n = 0;
+	while (pos < len)
+	{
+		int			piece = piece_bytes(s + pos, len - pos);
+		char	   *converted;
+		size_t		bytes;
+
+		CHECK_FOR_INTERRUPTS();
+		if (piece == 0 && !is_whole)
+			break;
+		piece = piece > 0 ? piece : len - pos;
+		converted = pg_server_to_any(s + pos, piece, PG_UTF8);
+		bytes = converted == s + pos ? (size_t) piece : strlen(converted);
+		if (room - *n < bytes)
+		{
+			room = Max(room + room / 2, *n + bytes);
+			utf8 = repalloc_huge(utf8, room);
+		}
+		memcpy(utf8 + *n, converted, bytes);
+		*n += bytes;
+		pos += piece;
+		if (converted != s + pos - piece)
+			pfree(converted);
+	}
+	return utf8;
 }
 
 /* As value_prefix, in UTF-8. SQL_ASCII is taken for UTF-8; 22021 if it is not. */
@@ -75,16 +146,16 @@ value_prefix_utf8(Datum value, Size want, Size total, size_t *len)
 {
 	int			n;
 	const char *s = value_prefix(value, want, total, &n);
-	const char *utf8;
+	bool		is_whole = want >= total;
 
 	if (GetDatabaseEncoding() == PG_UTF8)
 	{
 		*len = n;
 		return s;
 	}
-	utf8 = pg_server_to_any(s, n, PG_UTF8);
-	*len = utf8 == s ? (size_t) n : strlen(utf8);
-	return utf8;
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		return verify_pieces(s, n, is_whole, len);
+	return convert_pieces(s, n, is_whole, len);
 }
 
 const char *
@@ -166,6 +237,24 @@ embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
 		CHECK_FOR_INTERRUPTS();
 		want *= CUT_GROWTH;
 	}
+}
+
+int64
+embed_text_chars(const char *s, int len)
+{
+	int64		n = 0;
+
+	while (len > 0)
+	{
+		int			piece = piece_bytes(s, len);
+
+		CHECK_FOR_INTERRUPTS();
+		piece = piece > 0 ? piece : len;
+		n += pg_mbstrlen_with_len(s, piece);
+		s += piece;
+		len -= piece;
+	}
+	return n;
 }
 
 int64

@@ -26,6 +26,9 @@ extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, Datum query, 
 /* All of value in UTF-8, in CurrentMemoryContext unless it lies in memory as it is. */
 extern const char *embed_text_utf8(Datum value, size_t *len);
 
+/* Characters of s in the server's encoding. */
+extern int64 embed_text_chars(const char *s, int len);
+
 /* Tokens before truncation, and whether there is one: reads all of the value. scratch is reset. */
 extern int64 embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, MemoryContext scratch,
 							  bool *truncated);

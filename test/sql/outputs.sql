@@ -149,6 +149,12 @@ SELECT embed_sparse_dot('{}/99999999999', '{}/9');
 SELECT embed_sparse_dot('{}/9x', '{}/9');
 SELECT embed_sparse_dot('', '{}/9');
 SELECT embed_sparse_dot('{1:3e38}/9', '{1:3e38}/9');
+-- a number of no end is not read to its end, nor is a vector
+SELECT embed_sparse_dot('{1:' || repeat('0', 63) || '2}/9', '{1:3}/9') AS six;
+SELECT embed_sparse_dot('{1:' || repeat('0', 64) || '2}/9', '{1:3}/9');
+SELECT embed_sparse_dot('{}/9', '{7:1.5,8:' || repeat('12345678', 10000000) || '}/9');
+SELECT embed_sparse_dot('{' || repeat('1', 100) || ':1}/9', '{}/9');
+SELECT embed_sparse_dot('{}/9', '{}/9' || repeat(' ', 134217728));
 
 -- how the planner sees them: maxsim costs what its vectors make it
 CREATE TABLE outputs_multi (id int, short float4[], long float4[]);
