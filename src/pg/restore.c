@@ -38,8 +38,8 @@ typedef enum Helper
 static bool gave_up = false;
 
 /* pg_restore's name may be hidden by PGAPPNAME; these three nobody sets together by chance. */
-static bool
-has_settings_of_dump(void)
+bool
+embed_loads_dump(void)
 {
 	return !check_function_bodies && !row_security && client_min_messages == WARNING;
 }
@@ -47,13 +47,13 @@ has_settings_of_dump(void)
 bool
 embed_in_restore(void)
 {
-	return !gave_up && has_settings_of_dump();
+	return !gave_up && embed_loads_dump();
 }
 
 const char *
 embed_restore_hint(void)
 {
-	if (!has_settings_of_dump())
+	if (!embed_loads_dump())
 		return NULL;
 	return "The dump may hold the model for a later step, or not at all. Import it first, or restore in steps: pg_restore "
 		"--section=pre-data, then -a -n _embed, then --section=data -N _embed, then --section=post-data.";

@@ -43,6 +43,9 @@ embed_in_upgrade(void)
 }
 
 /* Whether this session loads a dump, by the settings that every dump begins with. */
+extern bool embed_loads_dump(void);
+
+/* The same, where waiting for a model may help. */
 extern bool embed_in_restore(void);
 
 /*
