@@ -17,6 +17,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
@@ -88,34 +89,64 @@ order_warning(Relation rel, const Trigger *ours, const Trigger *later)
 					later->tgname, RelationGetRelationName(rel), ours->tgname),
 			 errdetail("Triggers fire in the order of their names. What \"%s\" changes in the text is not in the vector.",
 					   later->tgname),
-			 errhint("ALTER TRIGGER %s ON %s RENAME TO %s lets embed_trigger fire last.",
-					 quote_identifier(ours->tgname), quote_identifier(RelationGetRelationName(rel)),
-					 quote_identifier(last_name(rel, ours)))));
+			 errhint("Rename \"%s\" to \"%s\": embed_trigger should fire last.", ours->tgname, last_name(rel, ours))));
+}
+
+static bool
+has_trigger(Relation rel, const char *name)
+{
+	for (int i = 0; rel != NULL && rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (strcmp(rel->trigdesc->triggers[i].tgname, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 /*
- * Warns of the pairs in wrong order that trigger i belongs to. The list is in
- * firing order.
+ * Warns of the pairs in wrong order that trigger i belongs to, but for pairs
+ * that parent has as well; true if there was one. The list is in firing order.
  */
-static void
-check_order(Relation rel, int i)
+static bool
+check_order(Relation rel, int i, Relation parent)
 {
 	const TriggerDesc *all = rel->trigdesc;
-	const Trigger *trigger = &all->triggers[i];
+	bool		warned = false;
 
-	if (is_embed_trigger(trigger->tgfoid))
+	for (int j = 0; j < all->numtriggers; j++)
 	{
-		for (int j = i + 1; j < all->numtriggers; j++)
-		{
-			if (may_change_text(&all->triggers[j]) && !is_embed_trigger(all->triggers[j].tgfoid))
-				order_warning(rel, trigger, &all->triggers[j]);
-		}
-		return;
+		const Trigger *first = &all->triggers[Min(i, j)];
+		const Trigger *later = &all->triggers[Max(i, j)];
+
+		if (i == j || !may_change_text(later) || !is_embed_trigger(first->tgfoid) ||
+			is_embed_trigger(later->tgfoid) || has_trigger(parent, all->triggers[j].tgname))
+			continue;
+		order_warning(rel, first, later);
+		warned = true;
 	}
-	for (int j = 0; may_change_text(trigger) && j < i; j++)
+	return warned;
+}
+
+/* The partitions' copies beside triggers of the partitions' own: the first with a wrong pair. */
+static void
+check_order_in_partitions(Relation parent, const char *name)
+{
+	List	   *relids = find_all_inheritors(RelationGetRelid(parent), NoLock, NULL);
+	ListCell   *cell;
+	bool		warned = false;
+
+	foreach(cell, relids)
 	{
-		if (is_embed_trigger(all->triggers[j].tgfoid))
-			order_warning(rel, &all->triggers[j], trigger);
+		Relation	part = relation_open(lfirst_oid(cell), AccessShareLock);
+
+		for (int i = 0; part->trigdesc != NULL && i < part->trigdesc->numtriggers; i++)
+		{
+			if (strcmp(part->trigdesc->triggers[i].tgname, name) == 0)
+				warned |= check_order(part, i, parent);
+		}
+		relation_close(part, AccessShareLock);
+		if (warned)
+			break;
 	}
 }
 
@@ -289,13 +320,41 @@ check_trigger(const Making *making, Oid relid, Oid oid)
 		if (rel->trigdesc->triggers[i].tgoid != oid)
 			continue;
 		if (!making->in_restore)
-			check_order(rel, i);
+		{
+			(void) check_order(rel, i, NULL);
+			if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+				check_order_in_partitions(rel, rel->trigdesc->triggers[i].tgname);
+		}
 		/* last: to record a model may move the list */
 		if (!making->is_rename && is_embed_trigger(rel->trigdesc->triggers[i].tgfoid))
 			check_definition(making, rel, &rel->trigdesc->triggers[i]);
 		break;
 	}
 	relation_close(rel, AccessShareLock);
+}
+
+/*
+ * Whether the command cannot concern us: a trigger on a table without an
+ * embed_trigger, and without partitions. A look that costs next to nothing,
+ * by the name that the command gives; should that name mean another table by
+ * now, the trigger misses its checks until the first row.
+ */
+static bool
+is_of_others(const Node *command)
+{
+	const CreateTrigStmt *made = (const CreateTrigStmt *) command;
+	Oid			relid = IsA(command, CreateTrigStmt) ? RangeVarGetRelid(made->relation, AccessShareLock, true) : InvalidOid;
+	bool		found = false;
+	Relation	rel;
+
+	if (!OidIsValid(relid))
+		return false;
+	rel = relation_open(relid, NoLock);
+	found = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	for (int i = 0; !found && rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+		found = is_embed_trigger(rel->trigdesc->triggers[i].tgfoid);
+	relation_close(rel, NoLock);
+	return !found;
 }
 
 /* OIDs of the triggers that the command made or changed. */
@@ -351,8 +410,10 @@ embed_trigger_made(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("embed_trigger_made: must be called as an event trigger")));
+	if (is_of_others(event->parsetree))
+		PG_RETURN_NULL();
 	making.is_rename = IsA(event->parsetree, RenameStmt);
-	making.in_restore = embed_in_restore() || embed_in_upgrade();
+	making.in_restore = embed_loads_dump() || embed_in_upgrade();
 	foreach(cell, triggers_of_command())
 	{
 		Oid			relid = table_of_trigger(lfirst_oid(cell));

@@ -189,6 +189,18 @@ CREATE TRIGGER zz_suppress BEFORE UPDATE ON made_docs FOR EACH ROW EXECUTE FUNCT
 INSERT INTO made_docs VALUES (8, 'eighth');
 SELECT body, embedding = embed(body, 'tiny-cls') AS current FROM made_docs WHERE id = 8;
 
+-- triggers of partitions beside those of the partitioned table
+CREATE TABLE made_parted (id int, body text, embedding float4[]) PARTITION BY RANGE (id);
+CREATE TABLE made_parted_1 PARTITION OF made_parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE made_parted_2 PARTITION OF made_parted FOR VALUES FROM (10) TO (20);
+CREATE TRIGGER later BEFORE INSERT ON made_parted_2 FOR EACH ROW EXECUTE FUNCTION made_cut();
+CREATE TRIGGER embed BEFORE INSERT ON made_parted FOR EACH ROW EXECUTE FUNCTION embed_trigger('embedding', 'body', 'tiny-cls');
+CREATE TRIGGER later BEFORE INSERT ON made_parted_1 FOR EACH ROW EXECUTE FUNCTION made_cut();
+CREATE TRIGGER much_later BEFORE INSERT ON made_parted FOR EACH ROW EXECUTE FUNCTION made_cut();
+DROP TRIGGER embed ON made_parted;
+CREATE TRIGGER embed BEFORE INSERT ON made_parted_1 FOR EACH ROW EXECUTE FUNCTION embed_trigger('embedding', 'body', 'tiny-cls');
+CREATE TRIGGER most_late BEFORE INSERT ON made_parted FOR EACH ROW EXECUTE FUNCTION made_cut();
+DROP TABLE made_parted;
 DROP TABLE made_docs;
 DROP FUNCTION made_cut();
 DROP VIEW made_arguments;
