@@ -65,6 +65,9 @@ computes($n, 'ON CONFLICT DO NOTHING, other texts', q{INSERT INTO docs SELECT id
 computes(0, 'ON CONFLICT under REPEATABLE READ', q{BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO docs SELECT id, body FROM texts ON CONFLICT DO NOTHING; COMMIT});
 computes($n, 'ON CONFLICT under SERIALIZABLE', q{BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO docs SELECT id, body FROM texts ON CONFLICT DO NOTHING; COMMIT});
 all_right('docs', 'after conflicts');
+query($node, $db, q{SET client_min_messages = error; CREATE TABLE by_default (id int PRIMARY KEY, body text, e float4[]);
+	CREATE TRIGGER zz_embed BEFORE INSERT OR UPDATE ON by_default FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body'); INSERT INTO by_default SELECT id, body FROM texts});
+computes($n, 'ON CONFLICT under a trigger that names no model', q{INSERT INTO by_default SELECT id, body FROM texts ON CONFLICT DO NOTHING});
 
 # Keys of several columns, collations, domains; indexes that say nothing about the row.
 query($node, $db, q{CREATE DOMAIN short AS varchar(40);
@@ -209,18 +212,18 @@ computes(4, 'DISTINCT ON in a subquery', q{SELECT embed(body, 'm') FROM (SELECT 
 # ------------------------------------------------------ dumps, replication
 
 my $dump = $node->basedir . '/data.sql';
-$node->command_ok([ 'pg_dump', '-a', '-t', 'docs', '-t', 'generated', '-f', $dump, $node->connstr($db) ], 'a dump of data alone');
+$node->command_ok([ 'pg_dump', '-a', '-t', 'docs', '-t', 'generated', '-t', 'indexed', '-f', $dump, $node->connstr($db) ], 'a dump of data alone');
 sub restore_data
 {
 	my ($want, $name, @more) = @_;
-	query($node, $db, 'TRUNCATE docs, generated');
+	query($node, $db, 'TRUNCATE docs, generated, indexed');
 	my $before = counted($node);
 	$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr($db) ], "$name, loaded");
 	return is(counted($node) - $before, $want, "$name: $want");
 }
-restore_data(2 * $n, 'data-only restore: a trigger and a generated column');
+restore_data(3 * $n, 'data-only restore: a trigger, a generated column, an index');
 query($node, $db, q{ALTER TABLE docs DISABLE TRIGGER zz_embed});
-restore_data($n, 'data-only restore with the trigger disabled: the generated column');
+restore_data(2 * $n, 'data-only restore with the trigger disabled: generated column and index');
 query($node, $db, q{ALTER TABLE docs ENABLE TRIGGER zz_embed});
 all_right('docs', 'restored');
 
