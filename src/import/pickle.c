@@ -632,7 +632,7 @@ build(Machine *m)
 static bool
 from_mark(Machine *m, Kind kind)
 {
-	uint32_t	mark;
+	uint32_t	mark = 0;
 
 	if (!find_mark(m, &mark))
 		return false;
