@@ -84,7 +84,7 @@ my %calls = (
 
 query($node, $db, q{
 	CREATE TABLE by_trigger (body text, e float4[]);
-	CREATE TRIGGER t BEFORE INSERT ON by_trigger FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'cur');
+	CREATE TRIGGER t BEFORE INSERT ON by_trigger FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body');
 	CREATE TABLE by_default (body text, e float4[]);
 	CREATE TRIGGER t BEFORE INSERT ON by_default FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body');
 	CREATE FUNCTION insert_one(t text) RETURNS float4[] LANGUAGE sql AS $$ INSERT INTO by_default VALUES (t) RETURNING e $$;
