@@ -206,7 +206,7 @@ find_name(const char *name, Snapshot seen, EmbedName *found)
 	if (!there)
 		there = embed_storage_find_model(name, NULL, &row);
 	/* a restore waits for names that others bring, with the snapshot it has */
-	if (!there && target == NULL && embed_in_restore() && (target = embed_storage_find_alias(name, NULL)) != NULL)
+	if (!there && target == NULL && embed_loads_dump() && (target = embed_storage_find_alias(name, NULL)) != NULL)
 	{
 		name = target;
 		there = embed_storage_find_model(name, NULL, &row);
@@ -228,7 +228,7 @@ find_default(EmbKind kind, Snapshot seen)
 {
 	const char *name = embed_storage_find_default(embed_kind_name(kind), seen);
 
-	if (name == NULL && embed_in_restore())
+	if (name == NULL && embed_loads_dump())
 		name = embed_storage_find_default(embed_kind_name(kind), NULL);
 	return name;
 }
