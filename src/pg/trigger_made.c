@@ -5,8 +5,9 @@
  * Whatever the first row would report, CREATE TRIGGER reports: arguments,
  * columns, types, the model. CREATE TRIGGER adds to an alias the fingerprint
  * of its model (trigger.h), and warns where another trigger fires later and
- * may change the text. A session that loads a dump gets warnings instead of
- * errors: a dump of one table has no models.
+ * may change the text. A model that is missing is a warning, since models may
+ * come after tables. A session that loads a dump gets warnings instead of all
+ * errors.
  */
 #include "pg/trigger.h"
 
@@ -248,44 +249,48 @@ find_alias(const char *name, EmbedModelRow *row)
 	return target != NULL && embed_storage_find_model(target, NULL, row) ? row->fingerprint : NULL;
 }
 
-/* A dump's record stays as it is: its model, and the alias, may come later or never. */
+/* Models may come later: after tables in a script, with a dump, on a subscriber. */
 static void
-check_model_in_restore(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model)
+missing_warning(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model)
 {
-	EmbedModelRow row;
-	uint8	   *fingerprint;
-
-	if (model->digits[0] != '\0')
-		return;
-	fingerprint = find_alias(model->name, &row);
-	if (fingerprint != NULL)
-		record_model(rel, trigger, model, fingerprint);
-	else if (!embed_storage_find_model(model->name, NULL, &row))
-		ereport(WARNING,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("trigger \"%s\": model \"%s\" does not exist yet", trigger->tgname, model->name),
-				 errhint("Import the model before rows are written to table \"%s\".", RelationGetRelationName(rel))));
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("trigger \"%s\": model \"%s\" does not exist yet", trigger->tgname, model->name),
+			 errhint("Import the model before rows are written to table \"%s\". If that is an alias, set the alias first and then make the trigger.",
+					 RelationGetRelationName(rel))));
 }
 
 static void
 check_model(const Making *making, Relation rel, const Trigger *trigger)
 {
 	EmbedTriggerModel model = embed_trigger_model(trigger);
-	const EmbedModelRef *ref;
 	EmbedModelRow row;
-	uint8		fingerprint[EMB_HASH_SIZE];
+	uint8	   *fingerprint;
+	bool		is_model;
 
-	if (making->in_restore)
+	/* a dump's record stays as it is: its model, and the alias, may come later or never */
+	if (making->in_restore && model.digits[0] != '\0')
+		return;
+	fingerprint = find_alias(model.name, &row);
+	is_model = fingerprint == NULL && embed_storage_find_model(model.name, NULL, &row) && !row.dropped;
+	if (fingerprint == NULL && !is_model && (making->in_restore || emb_name_is_valid(model.name, strlen(model.name))))
 	{
-		check_model_in_restore(rel, trigger, &model);
+		missing_warning(rel, trigger, &model);
 		return;
 	}
-	ref = embed_site_resolve_name(embed_site(making->fcinfo), model.name, EMBED_NAME_ALIAS_TOO);
-	memcpy(fingerprint, ref->fingerprint, EMB_HASH_SIZE);
-	if (model.digits[0] != '\0')
-		embed_trigger_check_model(trigger, &model, ref);
-	else if (!embed_storage_find_model(model.name, NULL, &row))
-		record_model(rel, trigger, &model, fingerprint);
+	if (!making->in_restore)
+	{
+		const EmbedModelRef *ref = embed_site_resolve_name(embed_site(making->fcinfo), model.name, EMBED_NAME_ALIAS_TOO);
+
+		if (model.digits[0] != '\0')
+		{
+			embed_trigger_check_model(trigger, &model, ref);
+			return;
+		}
+		memcpy(row.fingerprint, ref->fingerprint, EMB_HASH_SIZE);
+	}
+	if (!is_model)
+		record_model(rel, trigger, &model, row.fingerprint);
 }
 
 /* ------------------------------------------------------------------ command */

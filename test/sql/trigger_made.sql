@@ -25,6 +25,7 @@ SELECT pg_temp.make($$'flag', 'body', 'tiny-cls'$$);
 SELECT pg_temp.make($$'embedding', 'id', 'tiny-cls'$$);
 SELECT pg_temp.make($$'embedding', 'embedding', 'tiny-cls'$$);
 SELECT pg_temp.make($$'embedding', 'body', 'tiny-csl'$$);
+DROP TRIGGER t ON made_docs;
 SELECT pg_temp.make($$'embedding', 'body', 'tiny-cls@beef'$$);
 SELECT pg_temp.make($$'embedding', 'body', ''$$);
 SELECT pg_temp.make($$'embedding'$$);
