@@ -16,7 +16,6 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_subscription.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_subscription_rel.h"
 #include "commands/trigger.h"
 #include "replication/logicalworker.h"
