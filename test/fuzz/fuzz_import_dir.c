@@ -144,7 +144,8 @@ write_file(int i, const File *f, const json_t *json, const uint8_t *tail)
 
 		fwrite(&n, 8, 1, out);
 		fwrite(text, 1, n, out);
-		fwrite(tail, 1, f->size - f->tail, out);
+		if (tail != NULL)
+			fwrite(tail, 1, f->size - f->tail, out);
 	}
 	else if (text != NULL)
 		fwrite(text, 1, strlen(text), out);
@@ -194,7 +195,8 @@ write_model(int m, Edits *e)
 		File	   *f = &files[m][i];
 
 		if ((gone & 1u << i) == 0 && (f->data != NULL || json[i] != NULL))
-			write_file(i, f, json[i] != NULL ? json[i] : f->json, tail[i] != NULL ? tail[i] : (uint8_t *) f->data + f->tail);
+			write_file(i, f, json[i] != NULL ? json[i] : f->json,
+					   tail[i] != NULL || f->data == NULL ? tail[i] : (uint8_t *) f->data + f->tail);
 		json_decref(json[i]);
 		free(tail[i]);
 	}
