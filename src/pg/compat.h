@@ -61,6 +61,11 @@
 #define EMBED_HAS_ROW_FILTERS
 #endif
 
+/* What a generated column calls: its column depends on it, since 15 its expression as a default's does. */
+#if PG_VERSION_NUM < 150000
+#define EMBED_GENERATED_COLUMN_DEPENDS_ITSELF
+#endif
+
 /* NULL for an object that was dropped meanwhile; an error before 14. */
 #if PG_VERSION_NUM >= 140000
 #define embed_object_description(address) getObjectDescription(address, true)

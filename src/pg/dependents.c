@@ -588,6 +588,18 @@ search_default(Search *search, Relation rel, HeapTuple tuple)
 					   get_text(rel, tuple, Anum_pg_attrdef_adbin));
 }
 
+#ifdef EMBED_GENERATED_COLUMN_DEPENDS_ITSELF
+/* Of a table's defaults those that other catalogs do not lead to. */
+static void
+search_generated(Search *search, Relation rel, HeapTuple tuple)
+{
+	Form_pg_attrdef form = (Form_pg_attrdef) GETSTRUCT(tuple);
+
+	if (get_attgenerated(form->adrelid, form->adnum) != '\0')
+		search_default(search, rel, tuple);
+}
+#endif
+
 static void
 search_check(Search *search, Relation rel, HeapTuple tuple)
 {
@@ -752,6 +764,9 @@ static const Catalog catalogs[] = {
 	{RelationRelationId, IndexRelationId, IndexRelidIndexId, Anum_pg_index_indexrelid, search_index},
 	{RelationRelationId, PartitionedRelationId, PartitionedRelidIndexId, Anum_pg_partitioned_table_partrelid, search_partition_key},
 	{AttrDefaultRelationId, AttrDefaultRelationId, AttrDefaultOidIndexId, Anum_pg_attrdef_oid, search_default},
+#ifdef EMBED_GENERATED_COLUMN_DEPENDS_ITSELF
+	{RelationRelationId, AttrDefaultRelationId, AttrDefaultIndexId, Anum_pg_attrdef_adrelid, search_generated},
+#endif
 	{ConstraintRelationId, ConstraintRelationId, ConstraintOidIndexId, Anum_pg_constraint_oid, search_check},
 	{StatisticExtRelationId, StatisticExtRelationId, StatisticExtOidIndexId, Anum_pg_statistic_ext_oid, search_statistics},
 	{RewriteRelationId, RewriteRelationId, RewriteOidIndexId, Anum_pg_rewrite_oid, search_rule},
@@ -838,7 +853,7 @@ remove_duplicates(Addresses *addresses)
 }
 
 static void
-search_row(Search *search, const Catalog *catalog, Relation rel, Oid oid)
+search_rows(Search *search, const Catalog *catalog, Relation rel, Oid oid)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -846,8 +861,7 @@ search_row(Search *search, const Catalog *catalog, Relation rel, Oid oid)
 
 	ScanKeyInit(&key, catalog->key, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
 	scan = systable_beginscan(rel, catalog->index_id, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		catalog->search(search, rel, tuple);
 	systable_endscan(scan);
 }
@@ -865,7 +879,7 @@ search_catalog(Search *search, const Catalog *catalog, const Addresses *addresse
 		if (addresses->items[i].classId != catalog->class_id)
 			continue;
 		old = MemoryContextSwitchTo(search->row_cxt);
-		search_row(search, catalog, rel, addresses->items[i].objectId);
+		search_rows(search, catalog, rel, addresses->items[i].objectId);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(search->row_cxt);
 	}
