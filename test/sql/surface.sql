@@ -11,7 +11,7 @@ LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 LEFT JOIN pg_class r ON d.classid = 'pg_class'::regclass AND r.oid = d.objid
 LEFT JOIN pg_namespace n ON d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
 LEFT JOIN pg_event_trigger v ON d.classid = 'pg_event_trigger'::regclass AND v.oid = d.objid
--- row types of tables and views are members since 18
+-- newer servers count row types of tables and views as members
 WHERE e.extname = 'embed' AND d.classid <> 'pg_type'::regclass;
 SELECT DISTINCT name COLLATE "C", kind FROM surface WHERE documented ORDER BY 1, 2;
 
