@@ -4,14 +4,20 @@ MODULE_big = embed
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" embed.control)
 
 # One line per room, in the direction data flows.
-PG_OBJS = $(patsubst %.c,%.o,$(wildcard src/pg/*.c))
-MODEL_OBJS = $(patsubst %.c,%.o,$(wildcard src/model/*.c))
-IMPORT_OBJS = $(patsubst %.c,%.o,$(wildcard src/import/*.c))
-TOKENIZER_OBJS = $(patsubst %.c,%.o,$(wildcard src/tokenizer/*.c))
-ENCODER_OBJS = $(patsubst %.c,%.o,$(wildcard src/encoder/*.c))
-KERNEL_OBJS = $(patsubst %.c,%.o,$(wildcard src/kernels/*.c))
-COMMON_OBJS = $(patsubst %.c,%.o,$(wildcard src/common/*.c))
-CORE_OBJS = $(MODEL_OBJS) $(IMPORT_OBJS) $(TOKENIZER_OBJS) $(ENCODER_OBJS) $(KERNEL_OBJS) $(COMMON_OBJS)
+room = $(patsubst %.c,%.o,$(wildcard src/$(1)/*.c))
+PG_OBJS = $(call room,pg) $(call room,pg/sql) $(call room,pg/auto) $(call room,pg/call) $(call room,pg/store) $(call room,pg/stat)
+CONVERT_OBJS = $(call room,convert)
+MODEL_OBJS = $(call room,model)
+IMPORT_OBJS = $(call room,import)
+IMAGE_OBJS = $(call room,image)
+TRANSFORMER_OBJS = $(call room,transformer)
+THREADS_OBJS = $(call room,threads)
+KERNEL_OBJS = $(call room,kernels)
+TOKENIZER_OBJS = $(call room,tokenizer)
+FORMAT_OBJS = $(call room,formats)
+COMMON_OBJS = $(call room,common)
+CORE_OBJS = $(CONVERT_OBJS) $(MODEL_OBJS) $(IMPORT_OBJS) $(IMAGE_OBJS) $(TRANSFORMER_OBJS) $(THREADS_OBJS) $(KERNEL_OBJS) \
+	$(TOKENIZER_OBJS) $(FORMAT_OBJS) $(COMMON_OBJS)
 OBJS = $(PG_OBJS) $(CORE_OBJS)
 
 DATA_built = sql/embed--$(EXTVERSION).sql
@@ -41,7 +47,7 @@ override CFLAGS += -ffp-contract=off -fno-fast-math -fno-math-errno
 sql/embed--$(EXTVERSION).sql: sql/embed.sql
 	cp $< $@
 
-ALL_HEADERS = $(wildcard src/*/*.h src/kernels/*.def)
+ALL_HEADERS = $(wildcard src/*/*.h src/pg/*/*.h src/kernels/*.def)
 $(OBJS): $(ALL_HEADERS)
 
 help:

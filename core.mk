@@ -22,12 +22,8 @@ SAN_CFLAGS = $(if $(SANITIZE),$(SANITIZERS))
 COMPILE = $(CC) $(CORE_CPPFLAGS) $(CPPFLAGS) $(CFLAGS) $(CORE_CFLAGS) $(SAN_CFLAGS) $(NUMERIC_CFLAGS) -MMD -MP
 CORE_LIBS = -ljansson -lcrypto -lm -pthread
 
-CORE_SRCS = $(wildcard src/common/*.c) \
-	$(wildcard src/kernels/*.c) \
-	$(wildcard src/encoder/*.c) \
-	$(wildcard src/tokenizer/*.c) \
-	$(wildcard src/import/*.c) \
-	$(wildcard src/model/*.c)
+CORE_ROOMS = common formats kernels threads tokenizer transformer image import model convert
+CORE_SRCS = $(foreach room,$(CORE_ROOMS),$(wildcard src/$(room)/*.c))
 CORE_OBJS = $(CORE_SRCS:%.c=$(BUILD)/%.o)
 LIB = $(BUILD)/libembed_core.a
 CLI = $(BUILD)/embed-cli

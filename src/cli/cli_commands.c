@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "cli/cli.h"
-#include "model/packed.h"
+#include "image/image.h"
 
 static void
 print_hex(const uint8_t *bytes, size_t n)

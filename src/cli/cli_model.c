@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "model/packed.h"
+#include "image/image.h"
 
 int
 cli_error(const char *what, const EmbError *err)

@@ -6,7 +6,7 @@
  */
 #include <string.h>
 
-#include "import/file.h"
+#include "formats/file.h"
 #include "import/hf_tokenizer_spec.h"
 
 #define ENTRIES_PER_ASK		2048

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "import/diagnose.h"
-#include "import/file.h"
+#include "formats/diagnose.h"
+#include "formats/file.h"
 
 #define CONFIG_FILE			"config.json"
 #define MODULES_FILE		"modules.json"

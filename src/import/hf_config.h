@@ -22,8 +22,8 @@
 
 #include "common/error.h"
 #include "common/mem.h"
-#include "encoder/encoder.h"
-#include "import/json.h"
+#include "transformer/transformer.h"
+#include "formats/json.h"
 
 /* Bounds on what config.json may ask for; beyond any BERT, and products fit 63 bits. */
 #define EMB_HF_MAX_HIDDEN			16384
@@ -93,7 +93,7 @@ typedef struct EmbHfConfig
 	bool		cuts_chars;		/* static: a text is cut to max_tokens tokens of median length first */
 	bool		has_normalize;	/* static: config.json says whether */
 	bool		is_reranker;
-	EmbPooling	head_pooling;	/* of a reranker's head, as all these; see encoder/score.h */
+	EmbPooling	head_pooling;	/* of a reranker's head, as all these; see transformer/score.h */
 	EmbActivation head_activation;
 	bool		head_norm;
 	bool		head_unbiased;	/* its dense layer */

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "import/file.h"
+#include "formats/file.h"
 #include "import/hf_tokenizer_spec.h"
 
 EmbStatus

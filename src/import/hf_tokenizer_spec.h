@@ -7,7 +7,7 @@
 #define EMB_IMPORT_HF_TOKENIZER_SPEC_H
 
 #include "import/hf_tokenizer.h"
-#include "import/json.h"
+#include "formats/json.h"
 
 /* For "%.*s" in messages: as much of s as is useful. */
 #define EMB_TOK_SHOW(s)			emb_json_clip(s, 80), s

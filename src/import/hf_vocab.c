@@ -10,8 +10,8 @@
 
 #include "common/sort.h"
 #include "common/utf8.h"
-#include "import/diagnose.h"
-#include "import/file.h"
+#include "formats/diagnose.h"
+#include "formats/file.h"
 #include "import/hf_tokenizer_spec.h"
 
 #define VOCAB_FILE		"vocab.txt"

@@ -11,9 +11,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "import/file.h"
+#include "formats/file.h"
 #include "import/hf_tokenizer_spec.h"
-#include "import/protobuf.h"
+#include "formats/protobuf.h"
 
 #define MODEL_FILE		EMB_TOK_SPM_FILE
 

@@ -16,7 +16,7 @@
 #ifndef EMB_IMPORT_STATIC_TABLE_H
 #define EMB_IMPORT_STATIC_TABLE_H
 
-#include "import/tensors.h"
+#include "formats/tensors.h"
 
 typedef struct EmbStaticTable
 {

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target.h"
 
 #define ATTEND_ROWS		4

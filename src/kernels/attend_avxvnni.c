@@ -11,7 +11,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 
 #define ATTEND_ROWS		6
 #define ATTEND_PANELS	1

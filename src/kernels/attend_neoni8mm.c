@@ -8,7 +8,7 @@
 #include <float.h>
 #include <string.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target_neon.h"
 
 #define ATTEND_ROWS		6

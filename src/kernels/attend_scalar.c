@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target.h"
 #include "kernels/v16_scalar.h"
 

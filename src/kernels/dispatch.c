@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "kernels/cpu.h"
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/selftest.h"
 
 typedef enum LevelState

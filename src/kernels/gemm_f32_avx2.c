@@ -12,7 +12,7 @@
 
 #define EMB_ALWAYS_UNROLL
 #include "kernels/gemm_f32.h"
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target.h"
 
 #define ROWS_MAX 6

@@ -9,7 +9,7 @@
 #if defined(__aarch64__)
 
 #include "kernels/gemm_f32.h"
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target_neon.h"
 
 #define ROWS_MAX 6

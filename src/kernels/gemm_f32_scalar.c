@@ -4,7 +4,7 @@
  */
 #include <math.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 
 /* sums[j] = fma chain over k of a[k] b[k][j], from 0. */
 static void

@@ -11,7 +11,7 @@
 #ifndef EMB_KERNELS_GEMM_I8_H
 #define EMB_KERNELS_GEMM_I8_H
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 
 /* R rows by P panels. */
 typedef struct EmbTileI8

@@ -26,7 +26,7 @@
 #include <string.h>
 
 #include "kernels/gemm_i8.h"
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 
 #define TILE_ROWS		16		/* at most, of a tile register */
 #define TILE_BYTES		64		/* of a row of it */

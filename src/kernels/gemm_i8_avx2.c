@@ -34,7 +34,7 @@
 #include <string.h>
 
 #include "kernels/gemm_i8.h"
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target.h"
 
 #define TILE_ROWS 4

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "kernels/gemm_i8.h"
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target.h"
 
 #ifndef ROWS_MAX

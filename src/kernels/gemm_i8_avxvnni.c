@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "kernels/gemm_i8.h"
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 
 #define ROWS_MAX 6
 #define PANELS_MAX 4

@@ -5,7 +5,7 @@
  */
 #include <math.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 
 /* sums[j] = sum over k of a[k] B[k][j] */
 static void

@@ -7,7 +7,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target.h"
 
 EMB_TARGET_BEGIN(EMB_TARGET_AVX2)

@@ -7,7 +7,7 @@
 #include <arm_neon.h>
 #include <math.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target.h"
 
 #include "kernels/v16_neon.h"

@@ -4,7 +4,7 @@
  */
 #include <math.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "kernels/target.h"
 
 #include "kernels/v16_scalar.h"

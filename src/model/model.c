@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "common/utf8.h"
-#include "encoder/cpus.h"
-#include "encoder/pool.h"
+#include "threads/cpus.h"
+#include "threads/team.h"
 #include "kernels/kernels.h"
 
 bool

@@ -5,12 +5,12 @@
 #ifndef EMB_MODEL_MODEL_H
 #define EMB_MODEL_MODEL_H
 
-#include "encoder/dense.h"
-#include "encoder/encoder.h"
-#include "encoder/score.h"
-#include "encoder/tokens.h"
+#include "transformer/dense.h"
+#include "transformer/transformer.h"
+#include "transformer/score.h"
+#include "transformer/tokens.h"
 #include "model/embed_core.h"
-#include "model/packed.h"
+#include "image/image.h"
 #include "tokenizer/tokenizer.h"
 
 struct EmbModel

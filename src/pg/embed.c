@@ -3,10 +3,10 @@
  *		Module magic and initialization.
  */
 #include "pg/glue.h"
-#include "pg/known.h"
-#include "pg/proofs.h"
-#include "pg/registry.h"
-#include "pg/stat.h"
+#include "pg/auto/known.h"
+#include "pg/call/proofs.h"
+#include "pg/store/registry.h"
+#include "pg/stat/stat.h"
 
 PG_MODULE_MAGIC;
 

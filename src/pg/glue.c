@@ -10,7 +10,7 @@
 #include <malloc.h>
 #endif
 
-#include "pg/mapping.h"
+#include "pg/store/mapping.h"
 
 /*
  * So large a block goes back to the operating system at once. The C library

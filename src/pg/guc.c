@@ -8,9 +8,9 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
-#include "pg/cache.h"
-#include "pg/overflow.h"
-#include "pg/registry.h"
+#include "pg/call/cache.h"
+#include "pg/call/overflow.h"
+#include "pg/store/registry.h"
 
 /* One text of a long-context model always makes a batch, so this bounds packing only. */
 #define BATCH_TOKENS_MIN	1

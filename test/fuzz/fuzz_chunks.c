@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "../unit/chunk_util.h"
-#include "import/file.h"
+#include "formats/file.h"
 #include "import/hf_tokenizer.h"
 
 static EmbTokenizer *toks[4];

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "json_edit.h"
-#include "import/file.h"
+#include "formats/file.h"
 #include "model/embed_core.h"
 
 static const char *const models[] = {"bert-mean-36", "roberta-rerank", "bert-dense", "gte-rerank", "mpnet-rerank", "nomic-rerank", "modernbert-rerank", "distilbert-rerank", "bge-m3", "model2vec",

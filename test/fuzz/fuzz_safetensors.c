@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "import/tensors.h"
+#include "formats/tensors.h"
 
 #define BLOCK 1024
 

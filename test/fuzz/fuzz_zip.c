@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "import/zip.h"
+#include "formats/zip.h"
 
 static void
 put(uint8_t *zip, size_t *at, uint64_t value, int n_bytes)

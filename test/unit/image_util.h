@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "model/packed.h"
+#include "image/image.h"
 
 /* Sets the header's size and checksum to what the image's bytes want. */
 __attribute__((unused)) static void

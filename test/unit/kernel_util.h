@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 
 #include "kernels/cpu.h"
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "unit.h"
 
 #define BUFFER_BYTES	(1 << 20)

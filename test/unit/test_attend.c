@@ -5,7 +5,7 @@
  */
 #include <float.h>
 
-#include "encoder/attention.h"
+#include "transformer/attention.h"
 #include "kernel_util.h"
 
 /*

@@ -5,9 +5,9 @@
  */
 #include <math.h>
 
-#include "encoder/dense.h"
-#include "encoder/pooling.h"
-#include "import/json.h"
+#include "transformer/dense.h"
+#include "transformer/pooling.h"
+#include "formats/json.h"
 #include "model_util.h"
 
 #define ST		"sentence_transformers.models."

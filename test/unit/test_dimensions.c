@@ -5,7 +5,7 @@
  */
 #include "model_util.h"
 
-#include "model/packed.h"
+#include "image/image.h"
 
 #define DIM		8
 #define MAX_IDS	16

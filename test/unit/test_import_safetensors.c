@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "import/tensors.h"
+#include "formats/tensors.h"
 
 #define T(name, dtype, shape, begin, end) \
 	"\"" name "\": {\"dtype\": \"" dtype "\", \"shape\": " shape ", \"data_offsets\": [" #begin ", " #end "]}"

@@ -5,7 +5,7 @@
  */
 #include "model_util.h"
 
-#include "import/tensors.h"
+#include "formats/tensors.h"
 
 #define BYTES(s) (s), sizeof(s) - 1
 

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/registry.h"
+#include "kernels/declare.h"
 #include "unit.h"
 
 /*

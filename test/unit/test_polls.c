@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "import/hf_tokenizer.h"
-#include "import/tensors.h"
+#include "formats/tensors.h"
 #include "model_util.h"
 #include "tok_util.h"
 

@@ -13,8 +13,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "encoder/cpus.h"
-#include "encoder/pool.h"
+#include "threads/cpus.h"
+#include "threads/team.h"
 
 #define N_PIECES 1000
 

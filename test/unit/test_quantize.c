@@ -10,8 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/quantize.h"
-#include "model/rounding.h"
+#include "convert/quantize.h"
+#include "convert/rounding.h"
 
 #define MAX_IN	200
 

@@ -3,7 +3,7 @@
  *		Protocol buffers field by field, and what is refused of a
  *		sentencepiece.bpe.model; its ids are among the goldens of test_tokenizer.
  */
-#include "import/protobuf.h"
+#include "formats/protobuf.h"
 #include "tok_util.h"
 
 #define N(a) ((int) (sizeof(a) / sizeof((a)[0])))

@@ -15,7 +15,7 @@
 #include <jansson.h>
 #include <string.h>
 
-#include "encoder/encoder.h"
+#include "transformer/transformer.h"
 
 #define TINY_INPUTS_MAX	64
 #define TINY_LAYERS_MAX	16

@@ -1,0 +1,46 @@
+/*
+ * quantize.h
+ *		The arithmetic of the quantizer, and the step from an fp32 image to an
+ *		int8 one.
+ *
+ * An image must come out equal on every CPU: IEEE add, multiply, divide and
+ * square root in a fixed order, the kernels (equal on all levels by
+ * themselves), and no function of libm that may round differently.
+ */
+#ifndef EMB_CONVERT_QUANTIZE_H
+#define EMB_CONVERT_QUANTIZE_H
+
+#include "convert/calibration.h"
+#include "image/image.h"
+
+/*
+ * Smoothing (Xiao et al. 2023, SmoothQuant, equation 4): per input channel of
+ * a linear layer s = x^(e/8) / w^(1 - e/8) from its largest activation and
+ * weight, both at least 1/1024 of the largest of all channels. Scaled by a
+ * power of two to be around 1. x, w, smooth: [n]; eighths e in 0..8.
+ */
+extern void emb_quantize_smoothing(const float *x, const float *w, int32_t n, int eighths, float *smooth);
+
+/*
+ * One panel of an fp32 linear layer, [n_in][16] (emb_pack_f32_panel), its
+ * first n_rows columns of outputs in use. Weights times smooth[n_in] (or
+ * NULL); then q = rint(w / scale), scale = max |w| / 127 per output. tiles:
+ * emb_pack_i8_panel's. scale, sums: [16], 0 where there is no output or where
+ * all its weights are below 1e-30. rows: scratch of [16][n_in] bytes. False: a
+ * weight times its factor overflows.
+ */
+extern bool emb_quantize_panel(const float *panel, int32_t n_rows, int32_t n_in, const float *smooth,
+							   int8_t *rows, int8_t *tiles, float *scale, int32_t *sums);
+
+/* A row of n: q = rint(x / factor / scale), returns scale = max |x / factor| / 127. x is finite, factor [n] above 0. */
+extern float emb_quantize_row(const float *x, const float *factor, int32_t n, int8_t *q);
+
+/*
+ * Fills the weights of the int8 image at view, whose tensors lie in image,
+ * from the fp32 model and what was observed of it.
+ */
+extern EmbStatus emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
+									const EmbImportSteps *steps, uint8_t *image, const EmbImageView *view,
+									EmbError *err);
+
+#endif

@@ -1,0 +1,740 @@
+/*
+ * quantize_model.c
+ *		From an fp32 model and its calibration to the tensors of an int8 image.
+ *
+ * For every input of linear layers the smoothing exponent is chosen among a
+ * few: the one whose quantized outputs, computed by the kernels on the rows
+ * that calibration kept, are nearest to those in fp32. Query, key and value
+ * share an input and so an exponent.
+ *
+ * A linear layer's panels of 16 outputs are handed to the threads one by one:
+ * none depends on another, and what is summed over them is summed in their
+ * order, so the image is the same on any number of threads.
+ */
+#include "convert/quantize.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "threads/team.h"
+#include "convert/rounding.h"
+
+#define N_EXPONENTS		5
+#define MAX_LINEARS		3		/* that read one input */
+
+static const int exponents[N_EXPONENTS] = {3, 4, 5, 6, 7};	/* eighths */
+
+/* One input with the linear layers behind it. */
+typedef struct Input
+{
+	const EmbObserved *seen;
+	int32_t		layer;
+	int32_t		n_linears;
+	const EmbLinear *linears[MAX_LINEARS];
+	EmbTensorRole roles[MAX_LINEARS];	/* of their weights */
+	EmbActKind	act;			/* behind them */
+} Input;
+
+/* An input's rows under one exponent. */
+typedef struct Candidate
+{
+	float	   *smooth;			/* [n] */
+	float	   *factor;			/* [n] 1 / smooth */
+	uint8_t    *rows;			/* [n_rows, K] */
+	float	   *scales;			/* [n_rows] */
+	int32_t    *zeros;			/* [n_rows] */
+} Candidate;
+
+/* What a thread has for itself, for the widest input. */
+typedef struct Hand
+{
+	EmbWork		work;
+	int8_t	   *bytes;			/* [16, n] */
+	int8_t	   *tiles;			/* a panel */
+	float	   *exact;			/* [n_rows, 16] */
+	float	   *rounded;		/* [n_rows, 16] */
+} Hand;
+
+/* How far the outputs of a panel are off under each exponent. */
+typedef struct PanelErrors
+{
+	double		own[N_EXPONENTS];
+	double		energy;
+} PanelErrors;
+
+typedef struct Quantizer
+{
+	const EmbImportSteps *steps;
+	const EmbModel *model;
+	const EmbCalibration *calibration;
+	uint8_t    *image;
+	const EmbImageView *view;
+	_Atomic bool stopped;
+	_Atomic bool overflown;
+	EmbCrew		crew;
+	Hand		hands[EMB_CREW_MAX];
+	EmbRounding rounding;
+	void	   *owned[16];
+	int			n_owned;
+
+	/* for the widest input */
+	Candidate	candidates[N_EXPONENTS];
+	float	   *largest;		/* [n] of the weights of all linears */
+	double	   *sums;			/* [n] */
+	PanelErrors *errors;		/* [panels] of the widest linear layer */
+} Quantizer;
+
+/* A linear layer of an input, panel by panel; no candidate while all are compared. */
+typedef struct LinearJob
+{
+	Quantizer  *q;
+	const Input *in;
+	int32_t		which;
+	const Candidate *c;
+} LinearJob;
+
+static EmbStatus
+cancelled(EmbError *err)
+{
+	return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
+}
+
+static EmbStatus
+overflow(const Quantizer *q, int32_t layer, EmbTensorRole role, EmbError *err)
+{
+	char		name[128];
+
+	return emb_error(err, EMB_ERR_LIMIT, "the weights of %s are too large to quantize",
+					 emb_image_tensor_name(emb_image_find(q->view, layer, role), name, sizeof(name)));
+}
+
+/* Where a tensor of the image lies. */
+static void *
+place(const Quantizer *q, int32_t layer, EmbTensorRole role)
+{
+	return q->image + emb_image_find(q->view, layer, role)->offset;
+}
+
+/* ------------------------------------------------------------ candidates */
+
+static bool
+note_weights(Quantizer *q, const EmbLinear *linear)
+{
+	size_t		n_panels = emb_pack_f32_panels(linear->n_out);
+
+	for (size_t p = 0; p < n_panels; p++)
+	{
+		const float *panel = linear->weight + p * linear->n_in * EMB_PANEL;
+
+		for (int32_t i = 0; i < linear->n_in; i++)
+		{
+			for (int r = 0; r < EMB_PANEL; r++)
+			{
+				float		w = __builtin_fabsf(panel[(size_t) i * EMB_PANEL + r]);
+
+				q->largest[i] = w > q->largest[i] ? w : q->largest[i];
+			}
+		}
+		if (!emb_work_spend(&q->hands[0].work, 4 * EMB_PANEL * (int64_t) linear->n_in))
+			return false;
+	}
+	return true;
+}
+
+static bool
+quantize_rows(Quantizer *q, const Input *in, Candidate *c)
+{
+	const EmbObserved *seen = in->seen;
+	int32_t		padded = (int32_t) emb_pack_i8_padded(seen->n);
+
+	for (int32_t i = 0; i < seen->n_rows; i++)
+	{
+		c->scales[i] = q->hands[0].work.kernels->quantize_u8(seen->rows + (size_t) i * seen->n, c->factor, seen->n, padded,
+													c->rows + (size_t) i * padded, &c->zeros[i]);
+		if (!emb_work_spend(&q->hands[0].work, 8 * (int64_t) seen->n))
+			return false;
+	}
+	return true;
+}
+
+static bool
+prepare_candidates(Quantizer *q, const Input *in)
+{
+	memset(q->largest, 0, in->seen->n * sizeof(float));
+	for (int32_t i = 0; i < in->n_linears; i++)
+	{
+		if (!note_weights(q, in->linears[i]))
+			return false;
+	}
+	for (int e = 0; e < N_EXPONENTS; e++)
+	{
+		Candidate  *c = &q->candidates[e];
+
+		emb_quantize_smoothing(in->seen->largest, q->largest, in->seen->n, exponents[e], c->smooth);
+		for (int32_t i = 0; i < in->seen->n; i++)
+			c->factor[i] = 1.0f / c->smooth[i];
+		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c))
+			return false;
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------- errors */
+
+static EmbActivate
+activation(const EmbKernels *kernels, EmbActKind act)
+{
+	switch (act)
+	{
+		case EMB_ACT_KIND_GELU:
+			return kernels->gelu_f32;
+		case EMB_ACT_KIND_GELU_TANH:
+			return kernels->gelu_tanh_f32;
+		case EMB_ACT_KIND_RELU:
+			return kernels->relu_f32;
+		case EMB_ACT_KIND_NONE:
+			break;
+	}
+	return NULL;
+}
+
+/* hand->exact: panel p of a linear layer over the kept rows, in fp32. */
+static bool
+multiply_exactly(Hand *hand, const Input *in, const EmbLinear *linear, size_t p)
+{
+	EmbGemmF32	g = {
+		.n_rows = in->seen->n_rows,
+		.n_in = linear->n_in,
+		.n_panels = 1,
+		.a = in->seen->rows,
+		.a_stride = linear->n_in,
+		.b = linear->weight + p * linear->n_in * EMB_PANEL,
+		.bias = linear->bias + p * EMB_PANEL,
+		.c = hand->exact,
+		.c_stride = EMB_PANEL
+	};
+
+	return emb_work_multiply(&hand->work, &g, activation(hand->work.kernels, in->act));
+}
+
+/* hand->rounded: the same by quantized weights on a candidate's rows. */
+static bool
+multiply_rounded(Hand *hand, const Input *in, const Candidate *c, const int8_t *tiles,
+				 const float *scale, const int32_t *sums, const float *bias, EmbActKind act)
+{
+	size_t		padded = emb_pack_i8_padded(in->seen->n);
+	EmbGemmI8	g = {
+		.n_rows = in->seen->n_rows,
+		.n_groups = (int32_t) (padded / EMB_GROUP),
+		.n_panels = 1,
+		.a = c->rows,
+		.a_stride = padded,
+		.a_scale = c->scales,
+		.a_zero = c->zeros,
+		.b = tiles,
+		.b_scale = scale,
+		.b_sums = sums,
+		.bias = bias,
+		.c = hand->rounded,
+		.c_stride = EMB_PANEL,
+		.act = act
+	};
+
+	return emb_work_multiply_i8(&hand->work, &g);
+}
+
+/* Over n_rows rows of 16, of which n_columns count. */
+static double
+squared_difference(const float *x, const float *y, int32_t n_rows, int32_t n_columns)
+{
+	double		sum = 0;
+
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		for (int32_t k = 0; k < n_columns; k++)
+		{
+			double		d = (double) x[i * EMB_PANEL + k] - (y != NULL ? y[i * EMB_PANEL + k] : 0);
+
+			sum += d * d;
+		}
+	}
+	return sum;
+}
+
+static int32_t
+panel_rows(const EmbLinear *linear, size_t p)
+{
+	int32_t		left = linear->n_out - (int32_t) p * EMB_PANEL;
+
+	return left < EMB_PANEL ? left : EMB_PANEL;
+}
+
+/* Whether an earlier panel ended the work. */
+static bool
+is_over(const Quantizer *q)
+{
+	return atomic_load_explicit(&q->stopped, memory_order_relaxed) || atomic_load_explicit(&q->overflown, memory_order_relaxed);
+}
+
+static void
+ask_while_waiting(void *ctx)
+{
+	Quantizer  *q = ctx;
+
+	if (emb_should_stop(q->steps->stop))
+		atomic_store_explicit(&q->stopped, true, memory_order_relaxed);
+}
+
+static EmbStatus
+run_linear(LinearJob *job, EmbPiece piece, EmbError *err)
+{
+	Quantizer  *q = job->q;
+
+	emb_crew_run(&q->crew, (int32_t) emb_pack_f32_panels(job->in->linears[job->which]->n_out), piece, job);
+	if (atomic_load_explicit(&q->stopped, memory_order_relaxed))
+		return cancelled(err);
+	if (atomic_load_explicit(&q->overflown, memory_order_relaxed))
+		return overflow(q, job->in->layer, job->in->roles[job->which], err);
+	return EMB_OK;
+}
+
+static void
+measure_panel(void *ctx, int32_t p, int32_t worker)
+{
+	LinearJob  *job = ctx;
+	Quantizer  *q = job->q;
+	const Input *in = job->in;
+	const EmbLinear *linear = in->linears[job->which];
+	Hand	   *hand = &q->hands[worker];
+	PanelErrors *errors = &q->errors[p];
+	int32_t		n_columns = panel_rows(linear, p);
+
+	if (is_over(q) || !multiply_exactly(hand, in, linear, p))
+		return;
+	errors->energy = squared_difference(hand->exact, NULL, in->seen->n_rows, n_columns);
+	for (int e = 0; e < N_EXPONENTS; e++)
+	{
+		const Candidate *c = &q->candidates[e];
+		float		scale[EMB_PANEL];
+		int32_t		sums[EMB_PANEL];
+
+		if (!emb_quantize_panel(linear->weight + (size_t) p * linear->n_in * EMB_PANEL, n_columns, linear->n_in,
+								c->smooth, hand->bytes, hand->tiles, scale, sums))
+		{
+			atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
+			return;
+		}
+		if (!emb_work_spend(&hand->work, 16 * EMB_PANEL * (int64_t) linear->n_in) ||
+			!multiply_rounded(hand, in, c, hand->tiles, scale, sums, linear->bias + p * EMB_PANEL, in->act))
+			return;
+		errors->own[e] = squared_difference(hand->exact, hand->rounded, in->seen->n_rows, n_columns);
+	}
+}
+
+/* errors[e] += squared error of the linear layer's outputs under exponent e, over the squared outputs. */
+static EmbStatus
+measure_linear(Quantizer *q, const Input *in, int32_t which, double errors[N_EXPONENTS], EmbError *err)
+{
+	LinearJob	job = {.q = q, .in = in, .which = which};
+	PanelErrors all = {0};
+	EmbStatus	status = run_linear(&job, measure_panel, err);
+
+	if (status != EMB_OK)
+		return status;
+	for (size_t p = 0; p < emb_pack_f32_panels(in->linears[which]->n_out); p++)
+	{
+		all.energy += q->errors[p].energy;
+		for (int e = 0; e < N_EXPONENTS; e++)
+			all.own[e] += q->errors[p].own[e];
+	}
+	for (int e = 0; e < N_EXPONENTS && all.energy > 0; e++)
+		errors[e] += all.own[e] / all.energy;
+	return EMB_OK;
+}
+
+static EmbStatus
+choose_exponent(Quantizer *q, const Input *in, int *best, EmbError *err)
+{
+	double		errors[N_EXPONENTS] = {0};
+	EmbStatus	status = EMB_OK;
+
+	for (int32_t i = 0; status == EMB_OK && i < in->n_linears; i++)
+		status = measure_linear(q, in, i, errors, err);
+	*best = 0;
+	for (int e = 1; e < N_EXPONENTS; e++)
+	{
+		if (errors[e] < errors[*best])
+			*best = e;
+	}
+	return status;
+}
+
+/* --------------------------------------------------------------- writing */
+
+/* bias += what the outputs of a panel miss on average. */
+static bool
+correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *linear, size_t p,
+			 const int8_t *tiles, const float *scale, const int32_t *sums, float *bias)
+{
+	Input		plain = *in;
+	int32_t		n_rows = in->seen->n_rows;
+
+	plain.act = EMB_ACT_KIND_NONE;
+	if (!multiply_exactly(hand, &plain, linear, p) ||
+		!multiply_rounded(hand, in, c, tiles, scale, sums, bias, EMB_ACT_KIND_NONE))
+		return false;
+	for (int32_t k = 0; k < panel_rows(linear, p); k++)
+	{
+		double		missing = 0;
+
+		for (int32_t i = 0; i < n_rows; i++)
+			missing += (double) hand->exact[i * EMB_PANEL + k] - hand->rounded[i * EMB_PANEL + k];
+		bias[k] = (float) (bias[k] + missing / n_rows);
+	}
+	return true;
+}
+
+static void
+write_panel(void *ctx, int32_t p, int32_t worker)
+{
+	LinearJob  *job = ctx;
+	Quantizer  *q = job->q;
+	const EmbLinear *linear = job->in->linears[job->which];
+	EmbTensorRole role = job->in->roles[job->which];
+	int32_t		layer = job->in->layer;
+	const float *smooth = job->c->smooth;
+	Hand	   *hand = &q->hands[worker];
+	size_t		at = (size_t) p * EMB_PANEL;
+	const float *panel = linear->weight + at * linear->n_in;
+	int8_t	   *tiles = (int8_t *) place(q, layer, role) + p * emb_pack_i8_bytes(EMB_PANEL, linear->n_in);
+	float	   *scale = (float *) place(q, layer, EMB_ROLE_SCALE(role)) + at;
+	int32_t    *sums = (int32_t *) place(q, layer, EMB_ROLE_SUMS(role)) + at;
+	float	   *bias = (float *) place(q, layer, EMB_ROLE_BIAS(role)) + at;
+
+	if (is_over(q))
+		return;
+	if (!emb_quantize_panel(panel, panel_rows(linear, p), linear->n_in, smooth, hand->bytes, tiles, scale, sums))
+		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
+	/* stopped where it is not true, which run_linear sees */
+	else if (emb_round_panel(&q->rounding, worker, &hand->work, panel, panel_rows(linear, p), smooth, scale, hand->bytes, tiles, sums))
+		(void) correct_bias(hand, job->in, job->c, linear, p, tiles, scale, sums, bias);
+}
+
+static EmbStatus
+write_linear(Quantizer *q, const Input *in, int32_t which, const Candidate *c, EmbError *err)
+{
+	LinearJob	job = {.q = q, .in = in, .which = which, .c = c};
+	const EmbLinear *linear = in->linears[which];
+
+	memcpy(place(q, in->layer, EMB_ROLE_BIAS(in->roles[which])), linear->bias, linear->n_out * sizeof(float));
+	return run_linear(&job, write_panel, err);
+}
+
+/* Smooths and quantizes what reads one input; *chosen is good until the next input. */
+static EmbStatus
+quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError *err)
+{
+	int			best;
+	EmbStatus	status;
+
+	if (!prepare_candidates(q, in))
+		return cancelled(err);
+	status = choose_exponent(q, in, &best, err);
+	if (status == EMB_OK && !emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n,
+													in->seen->n_rows, q->candidates[best].factor))
+		status = cancelled(err);
+	for (int32_t i = 0; status == EMB_OK && i < in->n_linears; i++)
+		status = write_linear(q, in, i, &q->candidates[best], err);
+	*chosen = &q->candidates[best];
+	return status;
+}
+
+/* The smoothing of attn_out's input goes into the rows of value, which the attention does not mix. */
+static void
+fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
+{
+	float	   *scale = place(q, layer, EMB_ROLE_SCALE(EMB_ROLE_VALUE));
+	float	   *bias = place(q, layer, EMB_ROLE_BIAS(EMB_ROLE_VALUE));
+
+	for (int32_t i = 0; i < q->model->bert.hidden; i++)
+	{
+		scale[i] *= c->factor[i];
+		bias[i] *= c->factor[i];
+	}
+}
+
+static void
+copy_norm(Quantizer *q, int32_t layer, EmbTensorRole gamma, const EmbLayerNorm *norm)
+{
+	memcpy(place(q, layer, gamma), norm->gamma, q->model->bert.hidden * sizeof(float));
+	memcpy(place(q, layer, gamma + 1), norm->beta, q->model->bert.hidden * sizeof(float));
+}
+
+static EmbActKind
+act_kind(EmbActivation act)
+{
+	return act == EMB_ACT_RELU ? EMB_ACT_KIND_RELU : act == EMB_ACT_GELU_TANH ? EMB_ACT_KIND_GELU_TANH : EMB_ACT_KIND_GELU;
+}
+
+static EmbStatus
+quantize_attention(Quantizer *q, int32_t i, EmbError *err)
+{
+	const EmbBertLayer *layer = &q->model->bert.layers[i];
+	const Candidate *chosen;
+	Input		in = {
+		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_ATTN_IN),
+		.layer = i,
+		.n_linears = 3,
+		.linears = {&layer->query, &layer->key, &layer->value},
+		.roles = {EMB_ROLE_QUERY, EMB_ROLE_KEY, EMB_ROLE_VALUE},
+	};
+	EmbStatus	status = quantize_input(q, &in, &chosen, err);
+
+	if (status != EMB_OK)
+		return status;
+	memcpy(place(q, i, EMB_ROLE_ATTN_IN_FACTOR), chosen->factor, in.seen->n * sizeof(float));
+	in = (Input) {
+		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_ATTN_CONTEXT),
+		.layer = i,
+		.n_linears = 1,
+		.linears = {&layer->attn_out},
+		.roles = {EMB_ROLE_ATTN_OUT},
+	};
+	status = quantize_input(q, &in, &chosen, err);
+	if (status == EMB_OK)
+		fold_into_value(q, i, chosen);
+	return status;
+}
+
+static EmbStatus
+quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
+{
+	const EmbBertLayer *layer = &q->model->bert.layers[i];
+	const Candidate *chosen;
+	Input		in = {
+		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_FFN_IN),
+		.layer = i,
+		.n_linears = 1,
+		.linears = {&layer->ffn_up},
+		.roles = {EMB_ROLE_FFN_UP},
+		.act = q->model->bert.gated ? EMB_ACT_KIND_NONE : act_kind(q->model->bert.activation),
+	};
+	EmbStatus	status = quantize_input(q, &in, &chosen, err);
+
+	if (status != EMB_OK)
+		return status;
+	memcpy(place(q, i, EMB_ROLE_FFN_IN_FACTOR), chosen->factor, in.seen->n * sizeof(float));
+	in = (Input) {
+		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_FFN_MID),
+		.layer = i,
+		.n_linears = 1,
+		.linears = {&layer->ffn_down},
+		.roles = {EMB_ROLE_FFN_DOWN},
+	};
+	status = quantize_input(q, &in, &chosen, err);
+	if (status == EMB_OK)
+		memcpy(place(q, i, EMB_ROLE_FFN_MID_FACTOR), chosen->factor, in.seen->n * sizeof(float));
+	return status;
+}
+
+/*
+ * factor[i] = root mean square of column i over all rows, at least 1/1024 of
+ * the largest: some models have a few columns that dwarf the others. sums is
+ * scratch for [n] doubles.
+ */
+static bool
+column_factors(Quantizer *q, const float *rows, int32_t n_rows, int32_t n, double *sums, float *factor)
+{
+	double		largest = 0;
+
+	memset(sums, 0, n * sizeof(double));
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		const float *row = rows + (size_t) i * n;
+
+		for (int32_t k = 0; k < n; k++)
+			sums[k] += (double) row[k] * row[k];
+		if (!emb_work_spend(&q->hands[0].work, 16 * (int64_t) n))
+			return false;
+	}
+	for (int32_t k = 0; k < n; k++)
+	{
+		sums[k] = sqrt(sums[k] / n_rows);
+		largest = sums[k] > largest ? sums[k] : largest;
+	}
+	for (int32_t k = 0; k < n; k++)
+	{
+		double		f = sums[k] > largest / 1024 ? sums[k] : largest / 1024;
+
+		factor[k] = largest > 1e-30 ? (float) f : 1;
+	}
+	return true;
+}
+
+/* A tensor of the model that is the same in both images; none, where they have none. */
+static void
+copy_tensor(Quantizer *q, EmbTensorRole role)
+{
+	const EmbImageTensor *from = emb_image_find(&q->model->view, 0, role);
+
+	if (from != NULL)
+		memcpy(place(q, 0, role), q->model->view.base + from->offset, from->size_bytes);
+}
+
+static EmbStatus
+quantize_embeddings(Quantizer *q, EmbError *err)
+{
+	const EmbBert *bert = &q->model->bert;
+	const float *words = bert->word_embedding.rows_f32;
+	size_t		hidden = bert->hidden;
+	int8_t	   *rows = place(q, 0, EMB_ROLE_WORD_EMBEDDING);
+	float	   *scale = place(q, 0, EMB_ROLE_WORD_EMBEDDING_SCALE);
+	float	   *factor = place(q, 0, EMB_ROLE_WORD_EMBEDDING_FACTOR);
+
+	if (!column_factors(q, words, bert->n_vocab, bert->hidden, q->sums, factor))
+		return cancelled(err);
+	for (int32_t i = 0; i < bert->n_vocab; i++)
+	{
+		scale[i] = emb_quantize_row(words + i * hidden, factor, bert->hidden, rows + i * hidden);
+		if (!isfinite(scale[i]))
+			return overflow(q, 0, EMB_ROLE_WORD_EMBEDDING, err);
+		if (!emb_work_spend(&q->hands[0].work, 32 * (int64_t) hidden))
+			return cancelled(err);
+	}
+	copy_tensor(q, EMB_ROLE_POSITION_EMBEDDING);
+	copy_tensor(q, EMB_ROLE_TYPE_EMBEDDING);
+	if (bert->embedding_norm.gamma != NULL)
+		copy_norm(q, 0, EMB_ROLE_EMBEDDING_GAMMA, &bert->embedding_norm);
+	return EMB_OK;
+}
+
+/* What stands behind the layers, a reranker's head, stays in fp32. */
+static void
+copy_head(Quantizer *q)
+{
+	for (uint32_t role = EMB_N_LAYER_ROLES; role < EMB_N_ROLES; role++)
+		copy_tensor(q, role);
+}
+
+static EmbStatus
+quantize_layers(Quantizer *q, EmbError *err)
+{
+	const EmbBert *bert = &q->model->bert;
+	EmbStatus	status = quantize_embeddings(q, err);
+
+	for (int32_t i = 0; status == EMB_OK && i < bert->n_layers; i++)
+	{
+		emb_import_progress(q->steps, "quantize", i, bert->n_layers);
+		status = quantize_attention(q, i, err);
+		if (status == EMB_OK)
+			status = quantize_ffn(q, i, err);
+		copy_norm(q, i, EMB_ROLE_ATTN_GAMMA, &bert->layers[i].attn_norm);
+		copy_norm(q, i, EMB_ROLE_FFN_GAMMA, &bert->layers[i].ffn_norm);
+	}
+	copy_head(q);
+	if (status == EMB_OK)
+		emb_import_progress(q->steps, "quantize", bert->n_layers, bert->n_layers);
+	return status;
+}
+
+/* n elements of memory that the quantizer owns, or NULL. */
+static void *
+own(Quantizer *q, size_t n, size_t size)
+{
+	void	   *p = emb_alloc_array(q->steps->mem, n, size);
+
+	return q->owned[q->n_owned++] = p;
+}
+
+static void
+allocate_hands(Quantizer *q, size_t n, size_t n_rows)
+{
+	size_t		n_hands = q->crew.n_workers;
+	size_t		padded = emb_pack_i8_padded((int32_t) n);
+	int8_t	   *bytes = own(q, n_hands * EMB_PANEL, n);
+	int8_t	   *tiles = own(q, n_hands * EMB_PANEL, padded);
+	float	   *exact = own(q, n_hands * n_rows * EMB_PANEL, sizeof(float));
+	float	   *rounded = own(q, n_hands * n_rows * EMB_PANEL, sizeof(float));
+
+	for (size_t i = 0; i < n_hands && bytes != NULL && tiles != NULL && exact != NULL && rounded != NULL; i++)
+		q->hands[i] = (Hand) {
+			.bytes = bytes + i * EMB_PANEL * n,
+			.tiles = tiles + i * EMB_PANEL * padded,
+			.exact = exact + i * n_rows * EMB_PANEL,
+			.rounded = rounded + i * n_rows * EMB_PANEL
+		};
+}
+
+static bool
+allocate(Quantizer *q, const EmbBert *bert)
+{
+	int32_t		wide = bert->gated ? 2 * bert->intermediate : bert->intermediate;
+	size_t		n = bert->hidden > bert->intermediate ? bert->hidden : bert->intermediate;
+	size_t		padded = emb_pack_i8_padded((int32_t) n);
+	size_t		n_rows = EMB_CALIBRATION_ROWS;
+	float	   *vectors = own(q, 2 * N_EXPONENTS * n, sizeof(float));
+	uint8_t    *rows = own(q, N_EXPONENTS * n_rows, padded);
+	float	   *scales = own(q, N_EXPONENTS * n_rows, sizeof(float));
+	int32_t    *zeros = own(q, N_EXPONENTS * n_rows, sizeof(int32_t));
+
+	q->largest = own(q, n, sizeof(float));
+	q->sums = own(q, n, sizeof(double));
+	q->errors = own(q, emb_pack_f32_panels(wide > bert->hidden ? wide : bert->hidden), sizeof(PanelErrors));
+	allocate_hands(q, n, n_rows);
+	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->crew.n_workers, q->steps->mem))
+		return false;
+	for (int i = 0; i < q->n_owned; i++)
+	{
+		if (q->owned[i] == NULL)
+			return false;
+	}
+	for (int e = 0; e < N_EXPONENTS; e++)
+		q->candidates[e] = (Candidate) {
+			.smooth = vectors + 2 * e * n,
+			.factor = vectors + (2 * e + 1) * n,
+			.rows = rows + e * n_rows * padded,
+			.scales = scales + e * n_rows,
+			.zeros = zeros + e * n_rows,
+		};
+	return true;
+}
+
+/* False: stopped. */
+static bool
+begin_work(Quantizer *q)
+{
+	bool		may_go_on = emb_work_begin(&q->hands[0].work, emb_kernels(), q->steps->stop, &q->stopped);
+
+	for (int32_t i = 1; i < q->crew.n_workers; i++)
+		may_go_on = emb_work_begin(&q->hands[i].work, emb_kernels(), NULL, &q->stopped) && may_go_on;
+	return may_go_on;
+}
+
+EmbStatus
+emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
+				   const EmbImportSteps *steps, uint8_t *image, const EmbImageView *view, EmbError *err)
+{
+	Quantizer	q = {.steps = steps, .model = model, .calibration = calibration, .image = image, .view = view};
+	EmbFpState	fp;
+	EmbStatus	status;
+
+	emb_crew_join(&q.crew, steps->n_threads);
+	q.crew.while_waiting = ask_while_waiting;
+	q.crew.waiting_ctx = &q;
+	if (!allocate(&q, &model->bert))
+		status = emb_error(err, EMB_ERR_NOMEM, "out of memory quantizing a model");
+	else
+	{
+		fp = emb_fp_enter();
+		if (!begin_work(&q))
+			status = cancelled(err);
+		else
+			status = quantize_layers(&q, err);
+		emb_fp_leave(fp);
+	}
+	emb_crew_leave(&q.crew);
+	for (int i = 0; i < q.n_owned; i++)
+		emb_release(steps->mem, q.owned[i]);
+	emb_rounding_end(&q.rounding);
+	return status;
+}

@@ -1,0 +1,34 @@
+/*
+ * references.h
+ *		The reference section of an image: texts (pairs of them in that of a
+ *		reranker), their unquantized vectors (logits), and
+ *		hashes of what tokenizer and model made of them at import.
+ *
+ *		parts.reference_bytes = emb_references_bytes(&parts.config);
+ *		emb_image_build(&parts, ...);
+ *		emb_references_place(image, &view);			now the image can be opened
+ *		emb_references_fill(exact, model, &steps, image, &view, err);
+ */
+#ifndef EMB_CONVERT_REFERENCES_H
+#define EMB_CONVERT_REFERENCES_H
+
+#include "convert/calibration.h"
+#include "image/image.h"
+
+/* The texts (reference_texts.c): UTF-8; changing them changes every image. */
+extern const char *const emb_reference_texts[];
+extern const int emb_n_reference_texts;
+
+extern const EmbTextPair emb_reference_pairs[]; /* of rerankers */
+extern const int emb_n_reference_pairs;
+
+extern uint64_t emb_references_bytes(const EmbImageConfig *config);
+
+/* Writes the texts or pairs and their sizes, in place. */
+extern void emb_references_place(uint8_t *image, const EmbImageView *view);
+
+/* Writes the rest: model is the image opened, exact its unquantized self (or model). */
+extern EmbStatus emb_references_fill(const EmbModel *exact, const EmbModel *model, const EmbImportSteps *steps,
+									 uint8_t *image, const EmbImageView *view, EmbError *err);
+
+#endif

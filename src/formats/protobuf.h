@@ -1,0 +1,46 @@
+/*
+ * protobuf.h
+ *		The wire format of protocol buffers, one field at a time, out of
+ *		untrusted bytes (protobuf.dev/programming-guides/encoding).
+ *
+ *		EmbProto m = {data, data + size};
+ *		EmbProtoField f;
+ *		while (emb_proto_next(&m, &f))
+ *			if (f.number == 1 && f.wire == EMB_PROTO_BYTES) ... f.data, f.size
+ *		if (m.bad) ...
+ */
+#ifndef EMB_FORMATS_PROTOBUF_H
+#define EMB_FORMATS_PROTOBUF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define EMB_PROTO_VARINT	0
+#define EMB_PROTO_FIXED64	1
+#define EMB_PROTO_BYTES		2	/* strings, bytes, messages */
+#define EMB_PROTO_FIXED32	5
+
+typedef struct EmbProto
+{
+	const uint8_t *p;			/* what is not yet read */
+	const uint8_t *end;
+	bool		bad;			/* what stands at p is no field */
+} EmbProto;
+
+typedef struct EmbProtoField
+{
+	uint32_t	number;
+	uint32_t	wire;			/* one of EMB_PROTO_ */
+	uint64_t	value;			/* of a varint or a fixed one */
+	const uint8_t *data;		/* of BYTES: [size], inside the message */
+	size_t		size;
+} EmbProtoField;
+
+/* The next field of a message; false at its end, or with m->bad where it is malformed (groups are). */
+extern bool emb_proto_next(EmbProto *m, EmbProtoField *field);
+
+/* The float that a FIXED32 field holds. */
+extern float emb_proto_float(const EmbProtoField *field);
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * tensors.h
+ *		Weights of untrusted origin: model.safetensors or pytorch_model.bin, or
+ *		the shards that their .index.json names.
+ *
+ * safetensors (format description 0.4): 8 bytes little-endian header length, a
+ * JSON header, the data. As its reference implementation we want the data
+ * covered by tensors without hole or overlap; unlike it we take headers of at
+ * most 16 MiB (a model of 100,000 tensors needs 10).
+ *
+ * Anything else is read as what torch.save makes of a state dict: a zip of
+ * stored members, or the stream of pickles from before torch 1.6. Of the pickle
+ * nothing is run: see pickle.h.
+ *
+ *		EmbTensorSet set;
+ *		status = emb_tensors_open_dir(dir, mem, stop, &set, err);
+ *		const EmbTensor *t = emb_tensors_find(&set, "embeddings.LayerNorm.weight");
+ *		status = emb_tensors_read_f32(&set, t, 0, t->n_elems, out, err);
+ *		emb_tensors_close(&set);
+ *
+ * Files are read with pread, never mapped: one that is truncated under us is
+ * an error, not a signal.
+ */
+#ifndef EMB_FORMATS_TENSORS_H
+#define EMB_FORMATS_TENSORS_H
+
+#include "common/error.h"
+#include "common/mem.h"
+#include "formats/file.h"
+
+#define EMB_TENSORS_MAX_HEADER		(16 * 1024 * 1024)
+#define EMB_TENSORS_MAX_SHARDS		64
+#define EMB_TENSORS_MAX_NAME		255
+#define EMB_TENSORS_MAX_RANK		8
+
+typedef enum EmbDtype
+{
+	EMB_DTYPE_OTHER,			/* well-formed, but not read_f32's */
+	EMB_DTYPE_F32,
+	EMB_DTYPE_F16,
+	EMB_DTYPE_BF16
+} EmbDtype;
+
+typedef struct EmbTensor
+{
+	const char *name;			/* at most EMB_TENSORS_MAX_NAME bytes of UTF-8 */
+	const char *dtype_name;		/* as in the file, "BF16" */
+	EmbDtype	dtype;
+	int			shard;
+	int			rank;
+	int64_t		shape[EMB_TENSORS_MAX_RANK];
+	int64_t		n_elems;		/* the product of shape; 1 for rank 0 */
+	int64_t		offset;			/* of the first byte, from the start of the file */
+	int64_t		size_bytes;
+} EmbTensor;
+
+typedef struct EmbTensorShard
+{
+	EmbFile		file;
+	char	   *names;			/* storage of the tensors' names */
+	int			n_tensors;
+	EmbTensor  *tensors;		/* [n_tensors], ascending by name */
+} EmbTensorShard;
+
+typedef struct EmbTensorSet
+{
+	const EmbAllocator *mem;
+	const EmbStop *stop;		/* asked while files are opened */
+	int			n_shards;
+	EmbTensorShard *shards;
+} EmbTensorSet;
+
+/* Opens the weights of a model directory: of the files there are, the one that transformers would take. */
+extern EmbStatus emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTensorSet *set, EmbError *err);
+
+/* One file only: torch's if its name ends in .bin, .pt or .pth, else safetensors. */
+extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem, const EmbStop *stop,
+									   EmbTensorSet *set, EmbError *err);
+extern void emb_tensors_close(EmbTensorSet *set);
+
+/*
+ * Adds the tensors of one file more, read as emb_tensors_open_file does. One
+ * that is saved on its own may call its tensors "weight" and "bias": with
+ * prefix, not NULL, those of such a file are found as prefix + name. Pointers
+ * to the set's tensors stay good; of equal names the first added is found.
+ */
+extern EmbStatus emb_tensors_add_file(EmbTensorSet *set, const char *dir, const char *name, const char *prefix,
+									  EmbError *err);
+
+/* The same of a file whose tensors are all found as prefix + name. */
+extern EmbStatus emb_tensors_add_file_under(EmbTensorSet *set, const char *dir, const char *name, const char *prefix,
+											EmbError *err);
+
+/* NULL: there is none. */
+extern const EmbTensor *emb_tensors_find(const EmbTensorSet *set, const char *name);
+
+/* EMB_ERR_UNSUPPORTED for a dtype other than F32, F16, BF16. */
+extern EmbStatus emb_tensors_check_dtype(const EmbTensorSet *set, const EmbTensor *tensor, EmbError *err);
+
+/*
+ * Elements first .. first + n - 1 in storage order, converted to fp32 (exact).
+ * EMB_ERR_FORMAT for a NaN or infinity, with tensor and index; what
+ * emb_tensors_check_dtype says.
+ */
+extern EmbStatus emb_tensors_read_f32(const EmbTensorSet *set, const EmbTensor *tensor,
+									  int64_t first, int64_t n, float *out, EmbError *err);
+
+#endif

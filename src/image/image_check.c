@@ -1,0 +1,232 @@
+/*
+ * image_check.c
+ *		What is looked at only where an image's origin is unknown: every weight,
+ *		every padding, every reference.
+ */
+#include "image/image.h"
+
+#include <string.h>
+
+#include "common/utf8.h"
+#include "kernels/kernels.h"
+
+/* Weights checked between two questions whether to stop: about 0.2 ms. */
+#define CHECK_BLOCK_ELEMS	262144
+
+/* Whether all of x are finite: no exponent of all ones. Written to vectorize. */
+static bool
+all_finite(const uint32_t *bits, size_t n)
+{
+	uint32_t	largest = 0;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		uint32_t	magnitude = bits[i] & 0x7FFFFFFF;
+
+		largest = magnitude > largest ? magnitude : largest;
+	}
+	return largest < 0x7F800000;
+}
+
+/* Whether no sign bit is set: zero or more, given that all are finite. */
+static bool
+none_negative(const uint32_t *bits, size_t n)
+{
+	uint32_t	all = 0;
+
+	for (size_t i = 0; i < n; i++)
+		all |= bits[i];
+	return all >> 31 == 0;
+}
+
+static bool
+panel_padding_is_zero(const EmbImageTensor *t, const uint8_t *data)
+{
+	uint32_t	n_rows = t->n_rows % EMB_PANEL;	/* of the last panel */
+	const uint8_t *panel = data + (uint64_t) (t->n_rows / EMB_PANEL) * t->n_cols * EMB_PANEL * sizeof(float);
+
+	for (uint32_t i = 0; n_rows > 0 && i < t->n_cols; i++)
+	{
+		if (!emb_image_is_zero(panel + ((uint64_t) i * EMB_PANEL + n_rows) * sizeof(float), (EMB_PANEL - n_rows) * sizeof(float)))
+			return false;
+	}
+	return true;
+}
+
+static EmbStatus
+padding_error(const EmbImageTensor *t, EmbError *err)
+{
+	char		name[128];
+
+	return emb_error(err, EMB_ERR_FORMAT, "the padding of the image's tensor %s is not zero",
+					 emb_image_tensor_name(t, name, sizeof(name)));
+}
+
+static bool
+is_factor(uint32_t role)
+{
+	return role == EMB_ROLE_WORD_EMBEDDING_FACTOR || role == EMB_ROLE_ATTN_IN_FACTOR || role == EMB_ROLE_FFN_IN_FACTOR || role == EMB_ROLE_FFN_MID_FACTOR;
+}
+
+static EmbStatus
+check_floats(const EmbImageTensor *t, const uint8_t *data, const EmbStop *stop, EmbError *err)
+{
+	uint64_t	n_floats = t->size_bytes / sizeof(float);
+	char		name[128];
+
+	for (uint64_t i = 0; i < n_floats; i += CHECK_BLOCK_ELEMS)
+	{
+		uint64_t	n = n_floats - i < CHECK_BLOCK_ELEMS ? n_floats - i : CHECK_BLOCK_ELEMS;
+		const uint32_t *bits = (const uint32_t *) (data + i * sizeof(float));
+
+		if (emb_should_stop(stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "cancelled while checking an image");
+		if (!all_finite(bits, n))
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a weight that is not finite",
+							 emb_image_tensor_name(t, name, sizeof(name)));
+		if (emb_image_is_scale(t) && !none_negative(bits, n))
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a %s below zero",
+							 emb_image_tensor_name(t, name, sizeof(name)), is_factor(t->role) ? "factor" : "scale");
+	}
+	return EMB_OK;
+}
+
+/*
+ * Sums of the columns of one panel of tiles, [K/4][16][4]; false if an element
+ * behind column n_in or row n_rows is not zero. |sum| <= 128 * 65,536.
+ */
+static bool
+sum_panel(const int8_t *panel, uint32_t n_groups, uint32_t n_in, uint32_t n_rows, int32_t sums[EMB_PANEL])
+{
+	uint8_t		padding = 0;
+
+	memset(sums, 0, EMB_PANEL * sizeof(int32_t));
+	for (uint32_t g = 0; g < n_groups; g++)
+	{
+		const int8_t *tile = panel + (size_t) g * EMB_PANEL * 4;
+		uint32_t	n_real = g * 4 >= n_in ? 0 : n_in - g * 4 < 4 ? n_in - g * 4 : 4;
+
+		for (uint32_t r = 0; r < EMB_PANEL; r++)
+			sums[r] += tile[r * 4] + tile[r * 4 + 1] + tile[r * 4 + 2] + tile[r * 4 + 3];
+		for (uint32_t r = 0; r < EMB_PANEL && n_real < 4; r++)
+		{
+			for (uint32_t k = n_real; k < 4; k++)
+				padding |= (uint8_t) tile[r * 4 + k];
+		}
+		for (uint32_t i = n_rows * 4; i < EMB_PANEL * 4; i++)
+			padding |= (uint8_t) tile[i];
+	}
+	return padding == 0;
+}
+
+static EmbStatus
+check_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *stop, EmbError *err)
+{
+	const EmbImageTensor *sums = emb_image_find(view, t->layer, EMB_ROLE_SUMS(t->role));
+	const uint8_t *expected = view->base + sums->offset;
+	size_t		panel_bytes = emb_pack_i8_bytes(EMB_PANEL, t->n_cols);
+	char		name[128];
+
+	for (uint32_t row = 0; row < t->n_rows; row += EMB_PANEL)
+	{
+		uint32_t	n_rows = t->n_rows - row < EMB_PANEL ? t->n_rows - row : EMB_PANEL;
+		int32_t		found[EMB_PANEL];
+
+		if (emb_should_stop(stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "cancelled while checking an image");
+		if (!sum_panel((const int8_t *) (view->base + t->offset + row / EMB_PANEL * panel_bytes),
+					   (uint32_t) (panel_bytes / (EMB_PANEL * 4)), t->n_cols, n_rows, found))
+			return padding_error(t, err);
+		if (memcmp(found, expected + row * sizeof(int32_t), sizeof(found)) != 0)
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s is not the sum of its weights",
+							 emb_image_tensor_name(sums, name, sizeof(name)));
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *stop, EmbError *err)
+{
+	const uint8_t *data = view->base + t->offset;
+	uint64_t	end = emb_image_align(t->offset + t->size_bytes);
+	bool		padding_ok = emb_image_is_zero(data + t->size_bytes, end - t->offset - t->size_bytes);
+	EmbStatus	status = EMB_OK;
+
+	switch (t->form)
+	{
+		case EMB_FORM_VECTOR_F32:
+		case EMB_FORM_VECTOR_I32:
+			padding_ok &= emb_image_is_zero(data + (uint64_t) t->n_cols * sizeof(float), t->size_bytes - (uint64_t) t->n_cols * sizeof(float));
+			break;
+		case EMB_FORM_PANELS_F32:
+			padding_ok &= panel_padding_is_zero(t, data);
+			break;
+		case EMB_FORM_TILES_I8:
+			status = check_tiles(view, t, stop, err);
+			break;
+	}
+	if (t->form == EMB_FORM_ROWS_F32 || t->form == EMB_FORM_PANELS_F32 || t->form == EMB_FORM_VECTOR_F32)
+		status = check_floats(t, data, stop, err);
+	if (status == EMB_OK && !padding_ok)
+		status = padding_error(t, err);
+	return status;
+}
+
+/* What SQL results may show or compute with. */
+static EmbStatus
+check_reference_values(const EmbImageView *view, EmbError *err)
+{
+	const EmbImageReferences *refs = view->references;
+	const EmbImageReference *entries = (const EmbImageReference *) (refs + 1);
+	const uint8_t *base = (const uint8_t *) refs;
+	uint64_t	vectors = emb_image_reference_vectors(refs->n_references);
+	uint32_t	width = emb_image_width(view->config);
+	uint64_t	texts = emb_image_reference_texts(refs->n_references, width);
+	uint64_t	entries_end = sizeof(*refs) + (uint64_t) refs->n_references * sizeof(*entries);
+	uint64_t	n_floats = (uint64_t) refs->n_references * width;
+	const uint8_t *text = base + texts;
+
+	if (!emb_image_is_zero(base + entries_end, vectors - entries_end))
+		return emb_error(err, EMB_ERR_FORMAT, "the padding of the image's reference section is not zero");
+	if (!all_finite((const uint32_t *) (base + vectors), n_floats))
+		return emb_error(err, EMB_ERR_FORMAT, "a reference vector of the image is not finite");
+	for (uint32_t i = 0; i < refs->n_references; text += entries[i++].text_bytes)
+	{
+		uint32_t	query_bytes = entries[i].query_bytes;
+
+		if (query_bytes > (view->config->head == EMB_HEAD_SCORE ? entries[i].text_bytes : 0))
+			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
+		if (!emb_utf8_is_text(text, query_bytes) || !emb_utf8_is_text(text + query_bytes, entries[i].text_bytes - query_bytes))
+			return emb_error(err, EMB_ERR_FORMAT, "reference text %u of the image is not UTF-8", i + 1);
+		if (!(entries[i].closeness >= -1 && entries[i].closeness <= 1) ||
+			entries[i].n_tokens > view->config->max_tokens)
+			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
+	}
+	return EMB_OK;
+}
+
+EmbStatus
+emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError *err)
+{
+	uint64_t	end = sizeof(EmbImageHeader) + EMB_IMAGE_N_SECTIONS * sizeof(EmbImageSection);
+
+	/* Padding before the tokenizer is under the checksum, but an image may be made to fit one. */
+	for (int i = 0; i <= EMB_IMAGE_N_SECTIONS; i++)
+	{
+		uint64_t	begin = i < EMB_IMAGE_N_SECTIONS ? view->sections[i].offset : view->size_bytes;
+
+		if (!emb_image_is_zero(view->base + end, begin - end))
+			return emb_error(err, EMB_ERR_FORMAT, "the padding before byte %llu of the image is not zero",
+							 (unsigned long long) begin);
+		if (i < EMB_IMAGE_N_SECTIONS)
+			end = begin + view->sections[i].size_bytes;
+	}
+	for (uint32_t i = 0; i < emb_image_n_tensors(view->config); i++)
+	{
+		EmbStatus	status = check_tensor(view, &view->tensors[i], stop, err);
+
+		if (status != EMB_OK)
+			return status;
+	}
+	return check_reference_values(view, err);
+}

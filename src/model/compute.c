@@ -1,0 +1,405 @@
+/*
+ * compute.c
+ *		Sequences to vectors or logits: equal ones found, batches packed, rows put where
+ *		they belong.
+ */
+#include "model/model.h"
+#include "model/token_outputs.h"
+
+#include <string.h>
+
+#include "transformer/pooling.h"
+#include "transformer/static.h"
+
+/* More would gain nothing and could overflow 32-bit counts of elements in a batch. */
+#define BATCH_TOKENS_MAX	(1 << 20)
+
+/* One call's state. */
+typedef struct Job
+{
+	const EmbModel *model;
+	const EmbSequence *seqs;
+	int32_t		n_seqs;
+	const EmbRun *run;
+	int32_t		batch_tokens;
+	float	   *out;			/* [n_seqs, dim]; dim is 1 of a reranker; or NULL */
+	const EmbOutputs *outputs;	/* what else is wanted, or NULL */
+	EmbOutputPlan plan;			/* of outputs */
+	int32_t		row_width;		/* of what the encoder gives */
+	int32_t		full_width;		/* of what dense layers make of it, if there are any; cut, where the model says so, to dim */
+	bool		has_types;		/* some sequence has type ids */
+	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
+
+	/* one batch; allocated for the largest */
+	int32_t    *ids;
+	int32_t    *type_ids;		/* or NULL */
+	int32_t    *offsets;
+	int32_t    *members;		/* the sequences of the batch */
+	float	   *rows;			/* [members, row_width] */
+	float	   *projected;		/* [members, full_width], or NULL: no dense layers */
+} Job;
+
+/* The cut of all sequences into batches, in input order. */
+typedef struct Cut
+{
+	int32_t		n_seqs;			/* distinct sequences of the batch */
+	int32_t		n_tokens;
+	int32_t		end;			/* input index behind the batch */
+} Cut;
+
+static int32_t
+effective_batch_tokens(int32_t batch_tokens)
+{
+	if (batch_tokens == 0)
+		return EMB_BATCH_TOKENS_DEFAULT;
+	return batch_tokens < BATCH_TOKENS_MAX ? batch_tokens : BATCH_TOKENS_MAX;
+}
+
+static EmbStatus
+check_sequences(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs, EmbError *err)
+{
+	for (int32_t i = 0; i < n_seqs; i++)
+	{
+		if (seqs[i].n_ids < (model->is_static ? 0 : 1) || seqs[i].n_ids > model->info.max_tokens)
+			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "sequence %d has %d tokens, not 1 to %d",
+							 i, seqs[i].n_ids, model->info.max_tokens);
+	}
+	return EMB_OK;
+}
+
+/* FNV-1a over ids, and a last mix so that the low bits serve as an index. */
+static uint64_t
+hash_sequence(const EmbSequence *seq)
+{
+	uint64_t	h = UINT64_C(0xCBF29CE484222325) ^ (uint64_t) seq->n_ids;
+
+	for (int32_t i = 0; i < seq->n_ids; i++)
+		h = (h ^ (uint32_t) seq->ids[i]) * UINT64_C(0x100000001B3);
+	for (int32_t i = 0; seq->type_ids != NULL && i < seq->n_ids; i++)
+		h = (h ^ (uint32_t) seq->type_ids[i]) * UINT64_C(0x100000001B3);
+	return h ^ h >> 32;
+}
+
+/* Sequences with and without type ids never count as equal: at worst one is computed twice. */
+static bool
+sequences_equal(const EmbSequence *a, const EmbSequence *b)
+{
+	size_t		size = a->n_ids * sizeof(int32_t);
+
+	if (a->n_ids != b->n_ids || (size > 0 && memcmp(a->ids, b->ids, size) != 0))
+		return false;
+	if (size == 0)
+		return true;
+	if (a->type_ids == NULL || b->type_ids == NULL)
+		return a->type_ids == b->type_ids;
+	return memcmp(a->type_ids, b->type_ids, size) == 0;
+}
+
+/* Fills job->first by an open hash table of input indexes, at most half full. */
+static EmbStatus
+find_equals(Job *job, EmbError *err)
+{
+	const EmbAllocator *mem = job->run->mem;
+	size_t		n_slots = 4;
+	size_t		n_steps = 0;
+	int32_t    *slots;
+
+	while (n_slots < (size_t) job->n_seqs * 2)
+		n_slots *= 2;
+	slots = emb_alloc_array(mem, n_slots, sizeof(int32_t));
+	if (slots == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", job->n_seqs);
+	memset(slots, 0xFF, n_slots * sizeof(int32_t));
+	for (int32_t i = 0; i < job->n_seqs; i++)
+	{
+		size_t		at = hash_sequence(&job->seqs[i]) & (n_slots - 1);
+
+		for (;; at = (at + 1) & (n_slots - 1))
+		{
+			if (++n_steps % 1024 == 0 && emb_should_stop(job->run->stop))
+			{
+				emb_release(mem, slots);
+				return emb_error(err, EMB_ERR_CANCELLED, "cancelled");
+			}
+			if (slots[at] < 0 || sequences_equal(&job->seqs[slots[at]], &job->seqs[i]))
+				break;
+		}
+		if (slots[at] < 0)
+			slots[at] = i;
+		job->first[i] = slots[at];
+	}
+	emb_release(mem, slots);
+	return EMB_OK;
+}
+
+/* The batch that begins at input index i. */
+static Cut
+next_cut(const Job *job, int32_t i)
+{
+	Cut			cut = {0};
+
+	for (; i < job->n_seqs; i++)
+	{
+		int32_t		n_ids = job->seqs[i].n_ids;
+
+		if (job->first[i] != i)
+			continue;
+		if (cut.n_seqs > 0 && n_ids > job->batch_tokens - cut.n_tokens)
+			break;
+		cut.n_seqs++;
+		cut.n_tokens += n_ids;
+	}
+	cut.end = i;
+	return cut;
+}
+
+static EmbStatus
+allocate_batch(Job *job, EmbError *err)
+{
+	const EmbAllocator *mem = job->run->mem;
+	int32_t		max_tokens = 0;
+	int32_t		max_seqs = 0;
+
+	for (int32_t i = 0; i < job->n_seqs;)
+	{
+		Cut			cut = next_cut(job, i);
+
+		max_tokens = cut.n_tokens > max_tokens ? cut.n_tokens : max_tokens;
+		max_seqs = cut.n_seqs > max_seqs ? cut.n_seqs : max_seqs;
+		i = cut.end;
+	}
+	job->ids = emb_alloc_array(mem, (size_t) max_tokens + 1, sizeof(int32_t));
+	job->type_ids = job->has_types ? emb_alloc_array(mem, max_tokens, sizeof(int32_t)) : NULL;
+	job->offsets = emb_alloc_array(mem, (size_t) max_seqs + 1, sizeof(int32_t));
+	job->members = emb_alloc_array(mem, max_seqs, sizeof(int32_t));
+	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->row_width, sizeof(float));
+	if (job->model->dense.n_layers > 0)
+		job->projected = emb_alloc_array(mem, (size_t) max_seqs * job->full_width, sizeof(float));
+	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || job->offsets == NULL || job->members == NULL ||
+		job->rows == NULL || (job->model->dense.n_layers > 0 && job->projected == NULL))
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
+	if (job->outputs == NULL)
+		return EMB_OK;
+	return emb_outputs_begin(&job->plan, job->model, job->seqs, job->n_seqs, job->outputs, max_tokens, mem, err);
+}
+
+static EmbStatus
+run_encoder(Job *job, const EmbBatch *batch, EmbError *err)
+{
+	const EmbModel *model = job->model;
+	const EmbRun *run = job->run;
+	EmbStatus	status;
+
+	if (model->info.kind == EMB_KIND_RERANKER)
+		return emb_encoder_score(&model->bert, &model->head, emb_kernels(), batch, run->n_threads,
+								 run->mem, run->stop, job->rows, err);
+	if (model->is_static)
+		return emb_encoder_static(&model->bert, emb_kernels(), batch, run->stop, job->rows, err);
+	if (job->outputs == NULL)
+		return emb_encoder_bert(&model->bert, emb_kernels(), batch, run->n_threads, run->mem, run->stop, job->rows, err);
+	emb_outputs_place(&job->plan, job->members, batch->n_seqs, job->offsets);
+	status = emb_encoder_bert_tokens(&model->bert, emb_kernels(), batch, run->n_threads, run->mem, run->stop,
+									 job->rows, &job->plan.tokens, err);
+	if (status == EMB_OK)
+		emb_outputs_collect(&job->plan, job->members, batch->n_seqs, job->offsets);
+	return status;
+}
+
+static EmbStatus
+cut_vector(const float *vector, int32_t n, float *out, EmbError *err)
+{
+	EmbFpState	fp = emb_fp_enter();
+	bool		is_finite;
+
+	memmove(out, vector, n * sizeof(float));
+	is_finite = emb_pool_normalize(emb_kernels(), out, n);
+	emb_fp_leave(fp);
+	return is_finite ? EMB_OK
+		: emb_error(err, EMB_ERR_LIMIT, "the norm of a vector's first %d elements is not finite", n);
+}
+
+EmbStatus
+emb_model_cut(const EmbModel *model, const float *vector, int32_t n, float *out, EmbError *err)
+{
+	int32_t		dim = model->info.dim;
+
+	if (model->info.kind != EMB_KIND_EMBEDDING || n < 1 || n > dim)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "dimensions %d is outside 1..%d, the model's", n, dim);
+	if (n < dim || !model->info.normalize)
+		return cut_vector(vector, n, out, err);
+	memmove(out, vector, n * sizeof(float));
+	return EMB_OK;
+}
+
+/* The encoder's n rows as the model gives them, where they belong. */
+static EmbStatus
+finish_rows(const Job *job, int32_t n, EmbError *err)
+{
+	const EmbModel *model = job->model;
+	size_t		dim = model->info.dim;
+	const float *rows = job->projected != NULL ? job->projected : job->rows;
+	EmbStatus	status = EMB_OK;
+
+	if (job->projected != NULL)
+		status = emb_encoder_dense(&model->dense, emb_kernels(), job->rows, n, job->run->mem, job->run->stop, job->projected, err);
+	for (int32_t i = 0; status == EMB_OK && i < n; i++, rows += job->full_width)
+	{
+		float	   *out = job->out + job->members[i] * dim;
+
+		if (model->view.config->dimensions > 0)
+			status = cut_vector(rows, (int32_t) dim, out, err);
+		else
+			memcpy(out, rows, dim * sizeof(float));
+	}
+	return status;
+}
+
+static EmbStatus
+run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
+{
+	EmbBatch	batch = {.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids, .type_ids = job->type_ids};
+	int32_t		n = 0;
+	EmbStatus	status;
+
+	job->offsets[0] = 0;
+	for (int32_t i = begin; i < cut.end; i++)
+	{
+		if (job->first[i] != i)
+			continue;
+		if (job->seqs[i].n_ids > 0)
+			memcpy(job->ids + job->offsets[n], job->seqs[i].ids, job->seqs[i].n_ids * sizeof(int32_t));
+		if (job->seqs[i].type_ids != NULL)
+			memcpy(job->type_ids + job->offsets[n], job->seqs[i].type_ids, job->seqs[i].n_ids * sizeof(int32_t));
+		else if (job->has_types)
+			memset(job->type_ids + job->offsets[n], 0, job->seqs[i].n_ids * sizeof(int32_t));
+		job->members[n] = i;
+		job->offsets[n + 1] = job->offsets[n] + job->seqs[i].n_ids;
+		n++;
+	}
+	status = run_encoder(job, &batch, err);
+	return status == EMB_OK && job->out != NULL ? finish_rows(job, n, err) : status;
+}
+
+static EmbStatus
+run_job(Job *job, EmbError *err)
+{
+	size_t		dim = job->model->info.dim;
+	EmbStatus	status = find_equals(job, err);
+
+	if (status == EMB_OK)
+		status = allocate_batch(job, err);
+	for (int32_t i = 0; status == EMB_OK && i < job->n_seqs;)
+	{
+		Cut			cut = next_cut(job, i);
+
+		if (emb_should_stop(job->run->stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "cancelled");
+		if (cut.n_seqs > 0)
+			status = run_batch(job, i, cut, err);
+		i = cut.end;
+	}
+	for (int32_t i = 0; status == EMB_OK && i < job->n_seqs; i++)
+	{
+		if (job->first[i] == i)
+			continue;
+		if (job->out != NULL)
+			memcpy(job->out + i * dim, job->out + job->first[i] * dim, dim * sizeof(float));
+		if (job->outputs != NULL)
+			emb_outputs_copy(&job->plan, job->first[i], i);
+	}
+	return status;
+}
+
+static EmbStatus
+run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+		  const EmbRun *run, float *out, const EmbOutputs *outputs, EmbError *err)
+{
+	Job			job = {.model = model, .seqs = seqs, .n_seqs = n_seqs, .run = run, .out = out, .outputs = outputs};
+	EmbStatus	status;
+
+	if (n_seqs < 0 || run->batch_tokens < 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d sequences in batches of %d tokens", n_seqs, run->batch_tokens);
+	if (n_seqs == 0)
+		return EMB_OK;
+	job.full_width = (int32_t) emb_image_full_width(model->view.config);
+	job.row_width = model->info.kind == EMB_KIND_RERANKER ? 1 : model->bert.hidden;
+	job.batch_tokens = effective_batch_tokens(run->batch_tokens);
+	status = check_sequences(model, seqs, n_seqs, err);
+	if (status != EMB_OK)
+		return status;
+	for (int32_t i = 0; i < n_seqs; i++)
+		job.has_types |= seqs[i].type_ids != NULL;
+	job.first = emb_alloc_array(run->mem, n_seqs, sizeof(int32_t));
+	if (job.first == NULL)
+		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", n_seqs);
+	else
+		status = run_job(&job, err);
+	emb_outputs_end(&job.plan, run->mem);
+	emb_release(run->mem, job.first);
+	emb_release(run->mem, job.ids);
+	emb_release(run->mem, job.type_ids);
+	emb_release(run->mem, job.offsets);
+	emb_release(run->mem, job.members);
+	emb_release(run->mem, job.rows);
+	emb_release(run->mem, job.projected);
+	return status;
+}
+
+EmbStatus
+emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+				const EmbRun *run, float *out, EmbError *err)
+{
+	if (model->info.kind != EMB_KIND_EMBEDDING)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker gives scores of pairs, no vectors");
+	return run_model(model, seqs, n_seqs, run, out, NULL, err);
+}
+
+EmbStatus
+emb_model_embed_all(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+					const EmbRun *run, const EmbOutputs *outputs, EmbError *err)
+{
+	bool		needs_tokens = outputs->n_sparse != NULL || outputs->multi != NULL;
+
+	if (model->info.kind != EMB_KIND_EMBEDDING)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker gives scores of pairs, no vectors");
+	if (outputs->n_sparse != NULL && !model->info.has_sparse)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model gives no sparse weights");
+	if (outputs->multi != NULL && model->info.multi_dim == 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model gives no vectors of tokens");
+	return run_model(model, seqs, n_seqs, run, outputs->dense, needs_tokens ? outputs : NULL, err);
+}
+
+EmbStatus
+emb_model_rerank(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+				 const EmbRun *run, float *logits, EmbError *err)
+{
+	if (model->info.kind != EMB_KIND_RERANKER)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "an embedding model gives vectors, no scores");
+	return run_model(model, seqs, n_seqs, run, logits, NULL, err);
+}
+
+size_t
+emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest, int32_t n_threads)
+{
+	size_t		n_tokens = effective_batch_tokens(batch_tokens < 0 ? 0 : batch_tokens);
+	bool		is_reranker = model->info.kind == EMB_KIND_RERANKER;
+	int			n_special = emb_tok_n_special(model->tok, is_reranker);
+	size_t		full_width = emb_image_full_width(model->view.config);
+	size_t		row_width = is_reranker ? 1 : model->bert.hidden;
+	size_t		n_seqs;
+
+	if (n_longest > model->info.max_tokens)
+		n_longest = model->info.max_tokens;
+	if (n_longest < 1)
+		n_longest = 1;
+	if (n_tokens < (size_t) n_longest)
+		n_tokens = n_longest;
+
+	/* ids and their types; then, for as many texts as the batch can have: offset, member, row */
+	n_seqs = n_tokens / (n_special > 1 ? n_special : 1) + 1;
+	return (model->is_static ? 0 : emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest, n_threads))
+		+ (is_reranker ? emb_encoder_score_scratch_bytes(&model->bert, (int32_t) n_seqs) : 0)
+		+ n_tokens * (is_reranker ? 2 : 1) * sizeof(int32_t)
+		+ (model->dense.n_layers > 0 ? emb_encoder_dense_scratch_bytes(&model->dense) + n_seqs * full_width * sizeof(float) : 0)
+		+ n_seqs * (2 * sizeof(int32_t) + row_width * sizeof(float));
+}

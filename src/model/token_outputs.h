@@ -1,0 +1,40 @@
+/*
+ * token_outputs.h
+ *		What emb_model_embed_all gives beside vectors: from a batch's tokens to
+ *		each sequence's place in EmbOutputs.
+ *
+ *		emb_outputs_begin(&t, model, seqs, n_seqs, outputs, max_tokens, mem, err);
+ *		for each batch:
+ *			emb_outputs_place(&t, members, n, offsets);
+ *			... encoder, with &t.tokens ...
+ *			emb_outputs_collect(&t, members, n, offsets);
+ *		emb_outputs_copy(&t, from, to);		of equal sequences
+ *		emb_outputs_end(&t, mem);
+ */
+#ifndef EMB_MODEL_TOKEN_OUTPUTS_H
+#define EMB_MODEL_TOKEN_OUTPUTS_H
+
+#include "model/model.h"
+
+typedef struct EmbOutputPlan
+{
+	const EmbModel *model;
+	const EmbSequence *seqs;
+	const EmbOutputs *outputs;
+	size_t	   *starts;			/* [n_seqs] tokens of the sequences before */
+	uint64_t   *keys;			/* [tokens of a batch] id and weight of each, to be sorted */
+	EmbTokenOutputs tokens;		/* of a batch */
+} EmbOutputPlan;
+
+/* max_tokens: of a batch. Whatever the status, end it with emb_outputs_end. */
+extern EmbStatus emb_outputs_begin(EmbOutputPlan *plan, const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+								   const EmbOutputs *outputs, int32_t max_tokens, const EmbAllocator *mem, EmbError *err);
+extern void emb_outputs_end(EmbOutputPlan *plan, const EmbAllocator *mem);
+
+/* members: [n] the sequences of a batch; offsets: [n + 1] of its tokens. */
+extern void emb_outputs_place(EmbOutputPlan *plan, const int32_t *members, int32_t n, const int32_t *offsets);
+extern void emb_outputs_collect(EmbOutputPlan *plan, const int32_t *members, int32_t n, const int32_t *offsets);
+
+extern void emb_outputs_copy(EmbOutputPlan *plan, int32_t from, int32_t to);
+
+#endif

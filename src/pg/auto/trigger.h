@@ -1,0 +1,78 @@
+/*
+ * trigger.h
+ *		The definition of an embed_trigger: its columns, its conversions, its
+ *		model. Checked when the trigger is made and at its first row.
+ *
+ * A trigger's third argument is a model or an alias, and may end in
+ * "@fingerprint": the first 8 to 64 hexadecimal digits. CREATE TRIGGER adds
+ * that to an alias, so that one column holds the vectors of one model: once
+ * the alias has moved, the trigger refuses (55000). The arguments of a trigger
+ * go wherever the trigger goes: dumps of one table, pg_upgrade, partitions that
+ * are attached later, renames, rollback; a table of our own would have to follow.
+ */
+#ifndef EMBED_PG_AUTO_TRIGGER_H
+#define EMBED_PG_AUTO_TRIGGER_H
+
+#include "pg/glue.h"
+
+#include "nodes/execnodes.h"
+#include "parser/parse_coerce.h"
+#include "utils/rel.h"
+
+#include "pg/store/registry.h"
+
+/* Digits that CREATE TRIGGER records. */
+#define EMBED_RECORDED_DIGITS	16
+
+/* A conversion as an assignment would do it; state NULL: none is needed. */
+typedef struct EmbedConversion
+{
+	ExprState  *state;
+} EmbedConversion;
+
+typedef struct EmbedTriggerColumn
+{
+	AttrNumber	attnum;
+	Oid			type;
+	int32		typmod;
+	int16		typlen;
+	bool		typbyval;
+} EmbedTriggerColumn;
+
+typedef struct EmbedTriggerColumns
+{
+	EmbedTriggerColumn vector;
+	EmbedTriggerColumn source;
+	EmbedConversion to_text;
+	EmbedConversion from_vector;
+	EmbedConversion to_floats;	/* of the vector column */
+	bool		gives_floats;	/* to_floats can be used, and never raises */
+} EmbedTriggerColumns;
+
+typedef struct EmbedTriggerModel
+{
+	char		name[EMB_NAME_MAX + 1];
+	char		digits[2 * EMB_HASH_SIZE + 1];	/* of the fingerprint, lower case; "": none */
+} EmbedTriggerModel;
+
+/*
+ * The checks report at elevel what is wrong with the trigger, and where that
+ * is no error return false.
+ */
+extern bool embed_trigger_check_arguments(const Trigger *trigger, int elevel);
+extern bool embed_trigger_check_events(const Trigger *trigger, int elevel);
+
+/* Finds columns and conversions; expressions are made in cxt. */
+extern bool embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext cxt,
+									   int elevel, EmbedTriggerColumns *columns);
+
+/* The third argument; an argument of another form is a name that no model has. */
+extern EmbedTriggerModel embed_trigger_model(const Trigger *trigger);
+
+/* The first n_digits of a fingerprint, an even number, as embed_trigger_model has them. */
+extern void embed_trigger_digits(const uint8 *fingerprint, int n_digits, char *digits);
+
+/* 55000 where the name stands for another model than recorded, or is an alias without a record. */
+extern void embed_trigger_check_model(const Trigger *trigger, const EmbedTriggerModel *model, const EmbedModelRef *ref);
+
+#endif

@@ -1,0 +1,257 @@
+/*
+ * trigger_columns.c
+ *		The definition of an embed_trigger: its columns, its conversions, its
+ *		model.
+ */
+#include "pg/auto/trigger.h"
+
+#include "access/sysattr.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "nodes/primnodes.h"
+#include "optimizer/optimizer.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "pg/store/storage.h"
+
+bool
+embed_trigger_check_arguments(const Trigger *trigger, int elevel)
+{
+	if (trigger->tgnargs == 2 || trigger->tgnargs == 3)
+		return true;
+	ereport(elevel,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("trigger \"%s\": embed_trigger takes two or three arguments, not %d",
+					trigger->tgname, trigger->tgnargs),
+			 errhint("EXECUTE FUNCTION embed_trigger('vector column', 'source column' [, 'model or alias'])")));
+	return false;
+}
+
+bool
+embed_trigger_check_events(const Trigger *trigger, int elevel)
+{
+	int16		type = trigger->tgtype;
+
+	if (TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) &&
+		(TRIGGER_FOR_INSERT(type) || TRIGGER_FOR_UPDATE(type)) && !TRIGGER_FOR_DELETE(type))
+		return true;
+	ereport(elevel,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("trigger \"%s\": embed_trigger must be fired BEFORE INSERT OR UPDATE, FOR EACH ROW",
+					trigger->tgname)));
+	return false;
+}
+
+static bool
+find_column(Relation rel, const Trigger *trigger, const char *name, int elevel, EmbedTriggerColumn *column)
+{
+	int			attnum = SPI_fnumber(RelationGetDescr(rel), name);
+	Form_pg_attribute att;
+
+	if (attnum <= 0)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("trigger \"%s\": table \"%s\" has no column \"%s\"", trigger->tgname,
+						RelationGetRelationName(rel), name),
+				 errhint("If the column was renamed, DROP TRIGGER and CREATE TRIGGER with its new name.")));
+		return false;
+	}
+	att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	if (att->attgenerated != '\0')
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("trigger \"%s\": column \"%s\" is a generated column", trigger->tgname, name),
+				 errdetail("Generated columns are computed after BEFORE triggers.")));
+		return false;
+	}
+	column->attnum = att->attnum;
+	column->type = att->atttypid;
+	column->typmod = att->atttypmod;
+	column->typlen = att->attlen;
+	column->typbyval = att->attbyval;
+	return true;
+}
+
+/*
+ * Sets up the conversion from one type to another; false if there is none in
+ * this context. Domains, length coercions and arrays are the parser's matter.
+ */
+static bool
+prepare_conversion(MemoryContext cxt, Oid from, int32 from_typmod, Oid to, int32 to_typmod,
+				   CoercionContext coercion, EmbedConversion *conversion)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	CaseTestExpr *input = makeNode(CaseTestExpr);
+	Node	   *expr;
+
+	input->typeId = from;
+	input->typeMod = from_typmod;
+	input->collation = get_typcollation(from);
+	expr = coerce_to_target_type(NULL, (Node *) input, from, to, to_typmod,
+								 coercion, COERCE_IMPLICIT_CAST, -1);
+	conversion->state = NULL;
+	if (expr != NULL && IsA(expr, RelabelType) && (Node *) ((RelabelType *) expr)->arg == (Node *) input)
+		expr = (Node *) input;
+	if (expr != NULL && expr != (Node *) input)
+		conversion->state = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+	MemoryContextSwitchTo(old);
+	return expr != NULL;
+}
+
+/*
+ * Back from the vector column: for float4[], and for types whose cast is a
+ * function, as pgvector's. A cast of elements or through text may raise.
+ */
+static void
+prepare_floats(MemoryContext cxt, EmbedTriggerColumns *columns)
+{
+	Oid			base = getBaseType(columns->vector.type);
+	Oid			function;
+
+	columns->gives_floats = false;
+	columns->to_floats.state = NULL;
+	if (base != FLOAT4ARRAYOID &&
+		find_coercion_pathway(FLOAT4ARRAYOID, base, COERCION_EXPLICIT, &function) != COERCION_PATH_FUNC)
+		return;
+	columns->gives_floats = prepare_conversion(cxt, columns->vector.type, columns->vector.typmod, FLOAT4ARRAYOID, -1,
+											   COERCION_EXPLICIT, &columns->to_floats);
+}
+
+static void
+type_error(const Trigger *trigger, const char *column, Oid type, const char *needed, int elevel)
+{
+	ereport(elevel,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("trigger \"%s\": column \"%s\" is of type %s, %s", trigger->tgname,
+					column, format_type_be(type), needed)));
+}
+
+bool
+embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext cxt,
+						   int elevel, EmbedTriggerColumns *columns)
+{
+	const char *vector_name = trigger->tgargs[0];
+	const char *source_name = trigger->tgargs[1];
+
+	if (!find_column(rel, trigger, vector_name, elevel, &columns->vector) ||
+		!find_column(rel, trigger, source_name, elevel, &columns->source))
+		return false;
+	if (columns->vector.attnum == columns->source.attnum)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("trigger \"%s\": vector column and source column are the same, \"%s\"",
+						trigger->tgname, vector_name)));
+		return false;
+	}
+	if (!prepare_conversion(cxt, columns->source.type, columns->source.typmod, TEXTOID, -1,
+							COERCION_IMPLICIT, &columns->to_text))
+	{
+		type_error(trigger, source_name, columns->source.type, "not a text type", elevel);
+		return false;
+	}
+	if (!prepare_conversion(cxt, FLOAT4ARRAYOID, -1, columns->vector.type, columns->vector.typmod,
+							COERCION_ASSIGNMENT, &columns->from_vector))
+	{
+		type_error(trigger, vector_name, columns->vector.type, "which real[] cannot be assigned to", elevel);
+		return false;
+	}
+	prepare_floats(cxt, columns);
+	return true;
+}
+
+/* ------------------------------------------------------------------ model */
+
+/* The digits behind name's "@", or NULL where name has no such end. */
+static const char *
+find_digits(const char *name)
+{
+	const char *at = strchr(name, '@');
+	size_t		n;
+
+	if (at == NULL || at - name > EMB_NAME_MAX)
+		return NULL;
+	n = strlen(at + 1);
+	if (n < 8 || n > 2 * EMB_HASH_SIZE || strspn(at + 1, "0123456789abcdefABCDEF") != n)
+		return NULL;
+	return at + 1;
+}
+
+EmbedTriggerModel
+embed_trigger_model(const Trigger *trigger)
+{
+	const char *name = trigger->tgargs[2];
+	const char *digits = find_digits(name);
+	EmbedTriggerModel model = {"", ""};
+
+	if (digits == NULL)
+	{
+		/* what is longer than a name, or has a character that no name has, is not found */
+		strlcpy(model.name, strlen(name) > EMB_NAME_MAX ? "@" : name, sizeof(model.name));
+		return model;
+	}
+	strlcpy(model.name, name, Min(sizeof(model.name), (size_t) (digits - name)));
+	for (int i = 0; digits[i] != '\0'; i++)
+		model.digits[i] = pg_ascii_tolower((unsigned char) digits[i]);
+	return model;
+}
+
+void
+embed_trigger_digits(const uint8 *fingerprint, int n_digits, char *digits)
+{
+	hex_encode((const char *) fingerprint, n_digits / 2, digits);
+	digits[n_digits] = '\0';
+}
+
+/* For messages: the model's name, or what is known of it. alias: its model comes first. */
+static const char *
+describe_model(const char *digits, const char *alias)
+{
+	char	   *name = alias != NULL ? embed_storage_find_alias(alias, NULL) : NULL;
+
+	if (name == NULL)
+		name = embed_storage_name_of(digits);
+	return name != NULL ? psprintf("\"%s\"", name) : psprintf("of fingerprint %s", digits);
+}
+
+pg_noreturn static void
+moved_error(const Trigger *trigger, const EmbedTriggerModel *model, const char *digits_now)
+{
+	const char *then = describe_model(model->digits, NULL);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("trigger \"%s\": \"%s\" stood for model %s when the trigger was made, and stands for model %s now",
+					trigger->tgname, model->name, then, describe_model(digits_now, model->name)),
+			 errdetail("Column \"%s\" would hold vectors of two models.", trigger->tgargs[0]),
+			 errhint("Let \"%s\" stand for model %s again, or fill another column by another trigger, or in one transaction "
+					 "drop and create the trigger and embed all rows anew with UPDATE ... SET %s = NULL.",
+					 model->name, then, quote_identifier(trigger->tgargs[0]))));
+}
+
+void
+embed_trigger_check_model(const Trigger *trigger, const EmbedTriggerModel *model, const EmbedModelRef *ref)
+{
+	char		digits[2 * EMB_HASH_SIZE + 1];
+	EmbedModelRow row;
+
+	embed_trigger_digits(ref->fingerprint, 2 * EMB_HASH_SIZE, digits);
+	if (model->digits[0] != '\0' && strncmp(digits, model->digits, strlen(model->digits)) != 0)
+	{
+		digits[strlen(model->digits)] = '\0';
+		moved_error(trigger, model, digits);
+	}
+	if (model->digits[0] == '\0' && !embed_storage_find_model(model->name, NULL, &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("trigger \"%s\": nothing says which model the alias \"%s\" stood for when the trigger was made",
+						trigger->tgname, model->name),
+				 errdetail("CREATE TRIGGER records that, but where event triggers do not fire, or where the alias is not there."),
+				 errhint("DROP TRIGGER and CREATE TRIGGER again, or name a model instead of the alias.")));
+}

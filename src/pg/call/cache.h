@@ -1,0 +1,74 @@
+/*
+ * cache.h
+ *		embed.cache_entries: recent vectors of this backend, by text.
+ *
+ *		EmbedCacheKey key = embed_cache_key(ref, prompt, text, len);
+ *		if (!embed_cache_find(&key, vector, dim, &truncated))
+ *		{
+ *			compute
+ *			embed_cache_put(&key, vector, dim, truncated);
+ *		}
+ *
+ * What is found has the bits that were computed. A key is the image, the kind
+ * of prompt and the bytes of the text, so entries never grow stale. It is also
+ * who asks: what one role had computed must not show to another one, by
+ * embed_stat or by the time that the call takes. DISCARD ALL empties the cache.
+ */
+#ifndef EMBED_PG_CALL_CACHE_H
+#define EMBED_PG_CALL_CACHE_H
+
+#include "pg/store/registry.h"
+
+/* embed.cache_entries: 2 MB of vectors of 384 dimensions, 5 MB of 1,024. */
+#define EMBED_CACHE_ENTRIES_DEFAULT 1024
+
+/* Longer texts are neither looked for nor kept. */
+#define EMBED_CACHE_TEXT_MAX (8 * 1024)
+
+/*
+ * Who asks: the current user, who may be the owner of a SECURITY DEFINER
+ * function, the role that called that function, and who logged in.
+ */
+typedef struct EmbedAsker
+{
+	Oid			user;
+	Oid			role;
+	Oid			session;
+} EmbedAsker;
+
+extern EmbedAsker embed_asker(void);
+
+static inline bool
+embed_same_asker(const EmbedAsker *a, const EmbedAsker *b)
+{
+	return a->user == b->user && a->role == b->role && a->session == b->session;
+}
+
+typedef struct EmbedCacheKey
+{
+	EmbedAsker	asker;
+	const uint8 *fingerprint;
+	const char *text;
+	int32		len;
+	EmbPrompt	prompt;
+	uint64		hash;
+} EmbedCacheKey;
+
+/* Borrows the fingerprint and the text. */
+extern EmbedCacheKey embed_cache_key(const EmbedModelRef *ref, EmbPrompt prompt, const char *text, int32 len);
+
+/* Whether the cache is on and would keep a text of that length. */
+extern bool embed_cache_serves(Size len);
+
+extern bool embed_cache_find(const EmbedCacheKey *key, float *vector, int32 dim, bool *truncated);
+
+/* Does nothing where there is no memory. */
+extern void embed_cache_put(const EmbedCacheKey *key, const float *vector, int32 dim, bool truncated);
+
+/* The setting changed: drops what is too much. No ERROR. */
+extern void embed_cache_trim(int max_entries);
+
+/* Registers the hook for DISCARD ALL; from _PG_init. */
+extern void embed_cache_init(void);
+
+#endif

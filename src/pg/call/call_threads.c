@@ -1,0 +1,53 @@
+/*
+ * call_threads.c
+ *		How many threads one computation may use, and who else is at one.
+ */
+#include "pg/glue.h"
+
+#include "access/parallel.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+
+#include "pg/stat/control.h"
+
+static void
+stop_threads(pg_attribute_unused() int code, pg_attribute_unused() Datum arg)
+{
+	emb_threads_stop();
+}
+
+/*
+ * One in a parallel worker: its siblings have the other CPUs. One where there
+ * is no backend that would end its threads (the postmaster, single-user mode).
+ * Else this backend's part of the CPUs, so that all busy backends together have
+ * as many threads as there are CPUs. Asked anew for every batch: a neighbour
+ * that comes or goes is noticed at the next one.
+ */
+int
+embed_threads_begin(uint64 now_ns)
+{
+	static bool registered = false;
+	uint64		now_ms = embed_ns_to_ms(now_ns);
+	int			n;
+
+	embed_control_refresh(now_ms);
+	embed_control_busy(now_ms);
+	if (embed_guc_threads == 1 || !IsUnderPostmaster || MyProc == NULL || IsParallelWorker())
+		return 1;
+	n = embed_control_share(emb_threads_available(), now_ms);
+	if (embed_guc_threads > 0)
+		n = Min(n, embed_guc_threads);
+	if (n > 1 && !registered)
+	{
+		on_proc_exit(stop_threads, (Datum) 0);
+		registered = true;
+	}
+	return n;
+}
+
+void
+embed_threads_end(uint64 now_ns)
+{
+	embed_control_idle(embed_ns_to_ms(now_ns));
+}

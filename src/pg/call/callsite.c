@@ -1,0 +1,354 @@
+/*
+ * callsite.c
+ *		What one place in a query remembers between its calls.
+ */
+#include "pg/call/callsite.h"
+
+#include "access/detoast.h"
+
+#include "pg/call/text_batch.h"
+#include "pg/store/names.h"
+#include "pg/call/overflow.h"
+#include "pg/call/proofs.h"
+#include "pg/call/text_value.h"
+
+EmbedSite *
+embed_site(FunctionCallInfo fcinfo)
+{
+	FmgrInfo   *flinfo = fcinfo->flinfo;
+	MemoryContext cxt = flinfo != NULL ? flinfo->fn_mcxt : CurrentMemoryContext;
+	EmbedSite  *site;
+
+	if (flinfo != NULL && flinfo->fn_extra != NULL)
+		return flinfo->fn_extra;
+	site = MemoryContextAllocZero(cxt, sizeof(EmbedSite));
+	site->cxt = cxt;
+	if (flinfo != NULL)
+		flinfo->fn_extra = site;
+	return site;
+}
+
+EmbedSite *
+embed_rerank_site(FunctionCallInfo fcinfo)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+
+	site->reranks = true;
+	return site;
+}
+
+/* Whether ref still stands for a name of len bytes (NULL: for no name). */
+static bool
+is_resolved(const EmbedSite *site, const char *name, size_t len)
+{
+	if (site->ref == NULL || site->view == 0 || site->generation != embed_registry_generation() ||
+		site->view != embed_names_view())
+		return false;
+	if (name == NULL || !site->has_name)
+		return name == NULL && !site->has_name;
+	return memcmp(site->name, name, len) == 0 && site->name[len] == '\0';
+}
+
+static void
+look_up(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
+{
+	char	   *copy = name != NULL ? pnstrdup(name, len) : NULL;
+
+	site->ref = NULL;
+	/* read first: what changes during the lookup must not pass for seen */
+	site->generation = embed_registry_generation();
+	site->view = embed_names_view();
+	site->ref = embed_registry_lookup(copy, site->reranks ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING, use);
+	site->has_name = name != NULL;
+	if (name != NULL)
+	{
+		/* what was found has a valid, hence short, name */
+		strlcpy(site->name, copy, sizeof(site->name));
+		pfree(copy);
+	}
+}
+
+static const EmbedModelRef *
+resolve(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
+{
+	if (len > EMB_NAME_MAX || !is_resolved(site, name, len))
+		look_up(site, name, len, use);
+	embed_stat_enter(site->ref->stat);
+	return site->ref;
+}
+
+const EmbedModelRef *
+embed_site_resolve(EmbedSite *site, const text *name)
+{
+	if (name == NULL)
+		return resolve(site, NULL, 0, EMBED_NAME_ARGUMENT);
+	return resolve(site, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), EMBED_NAME_ARGUMENT);
+}
+
+const EmbedModelRef *
+embed_site_resolve_name(EmbedSite *site, const char *name, EmbedNameUse use)
+{
+	return resolve(site, name, name != NULL ? strlen(name) : 0, use);
+}
+
+const EmbedModelRef *
+embed_site_go_on(EmbedSite *site, const uint8 *fingerprint)
+{
+	if (site->ref == NULL || site->generation != embed_registry_generation() ||
+		memcmp(site->ref->fingerprint, fingerprint, EMB_HASH_SIZE) != 0)
+	{
+		site->ref = NULL;
+		site->view = 0;
+		site->generation = embed_registry_generation();
+		site->ref = embed_registry_go_on(fingerprint);
+	}
+	embed_stat_enter(site->ref->stat);
+	return site->ref;
+}
+
+const EmbedModelRef *
+embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno)
+{
+	return embed_site_resolve(site, argno < PG_NARGS() ? PG_GETARG_TEXT_PP(argno) : NULL);
+}
+
+int32
+embed_site_dimensions(const EmbedSite *site, FunctionCallInfo fcinfo, int argno)
+{
+	int32		n = argno < PG_NARGS() ? PG_GETARG_INT32(argno) : 0;
+
+	if (argno < PG_NARGS() && (n < 1 || n > site->ref->info->dim))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dimensions %d is outside 1..%d, those of model \"%s\"", n, site->ref->info->dim, site->name)));
+	return n;
+}
+
+void
+embed_site_cut(const EmbedSite *site, const float *vector, int32 n, float *out)
+{
+	EmbError	err;
+	EmbStatus	status = emb_model_cut(site->ref->model, vector, n, out, &err);
+
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+}
+
+/* Room for the ids of one text or pair. */
+static void
+make_ids_room(EmbedSite *site, int32 n)
+{
+	Size		size = (Size) n * sizeof(int32);
+
+	if (site->ids_room >= n)
+		return;
+	if (site->ids != NULL)
+		pfree(site->ids);
+	site->ids = site->type_ids = NULL;
+	site->ids_room = 0;
+	/* one block: the types behind the ids */
+	site->ids = MemoryContextAlloc(site->cxt, site->reranks ? 2 * size : size);
+	site->type_ids = site->reranks ? site->ids + n : NULL;
+	site->ids_room = n;
+}
+
+EmbEncoded
+embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
+{
+	MemoryContext scratch;
+	EmbEncoded	result;
+
+	make_ids_room(site, ref->info->max_tokens);
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
+	result = embed_text_encode(ref, prompt, value, site->ids, scratch);
+	MemoryContextDelete(scratch);
+	return result;
+}
+
+static void
+count_reading(EmbedSite *site, const EmbedModelRef *ref, EmbEncoded encoded, uint64 begun)
+{
+	embed_stat_add(ref->stat, EMBED_TOKENIZER_NS, embed_clock_ns() - begun);
+	embed_stat_add(ref->stat, EMBED_TEXTS, 1);
+	embed_stat_add(ref->stat, EMBED_TOKENS, encoded.n_ids);
+	if (encoded.truncated)
+	{
+		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
+		embed_overflow_note(site->cxt, ref->info);
+	}
+}
+
+EmbEncoded
+embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
+{
+	uint64		begun = embed_clock_ns();
+	EmbEncoded	encoded = embed_site_encode(site, ref, prompt, value);
+
+	count_reading(site, ref, encoded, begun);
+	return encoded;
+}
+
+EmbEncoded
+embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc)
+{
+	uint64		begun = embed_clock_ns();
+	MemoryContext scratch;
+	EmbEncoded	encoded;
+
+	make_ids_room(site, ref->info->max_tokens);
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
+	encoded = embed_text_encode_pair(ref, query, doc, site->ids, site->type_ids, scratch);
+	MemoryContextDelete(scratch);
+	count_reading(site, ref, encoded, begun);
+	return encoded;
+}
+
+/* Values out of line are not looked at: to fetch them costs more than a memo of long texts gains. */
+static bool
+memo_serves(Datum value)
+{
+	return !VARATT_IS_EXTERNAL(DatumGetPointer(value)) &&
+		VARSIZE_ANY(DatumGetPointer(value)) <= EMBED_MEMO_INPUT_MAX;
+}
+
+static bool
+memo_has(const EmbedMemo *memo, const EmbedModelRef *ref, Datum value)
+{
+	Size		size = VARSIZE_ANY(DatumGetPointer(value));
+	EmbedAsker	asker = embed_asker();
+
+	return memo->input_size == size && embed_same_asker(&memo->asker, &asker) &&
+		memcmp(memo->input, DatumGetPointer(value), size) == 0 &&
+		memcmp(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE) == 0;
+}
+
+static void
+memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void *result, Size result_size, bool truncated)
+{
+	EmbedMemo  *memo = &site->memo;
+	Size		size = VARSIZE_ANY(DatumGetPointer(value));
+
+	memo->input_size = 0;
+	if (memo->input_room < size)
+	{
+		if (memo->input != NULL)
+			pfree(memo->input);
+		memo->input = NULL;
+		memo->input_room = 0;
+		memo->input = MemoryContextAlloc(site->cxt, size);
+		memo->input_room = size;
+	}
+	if (memo->result_room < result_size)
+	{
+		if (memo->result != NULL)
+			pfree(memo->result);
+		memo->result = NULL;
+		memo->result_room = 0;
+		memo->result = MemoryContextAlloc(site->cxt, result_size);
+		memo->result_room = result_size;
+	}
+	memcpy(memo->input, DatumGetPointer(value), size);
+	memcpy(memo->result, result, result_size);
+	memo->result_size = result_size;
+	memcpy(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
+	memo->asker = embed_asker();
+	memo->truncated = truncated;
+	memo->input_size = size;
+}
+
+static void
+compute(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out, bool *truncated)
+{
+	uint64		begun = embed_stat_begin(ref->stat);
+	EmbEncoded	encoded = embed_site_read(site, ref, prompt, value);
+	EmbSequence seq = {0};
+
+	*truncated = encoded.truncated;
+	seq.ids = site->ids;
+	seq.n_ids = encoded.n_ids;
+	embed_compute(ref, &seq, 1, out);
+	if (prompt == EMB_PROMPT_DOCUMENT)
+	{
+		EmbedProofKey key = embed_proof_key(ref, value, *truncated);
+
+		embed_proof_put(&key, out, ref->info->dim);
+	}
+	embed_stat_call(ref->stat, begun);
+}
+
+/* From memo or cache: counts, and may be an error, as the first time. */
+static void
+answered_again(EmbedSite *site, const EmbedModelRef *ref, bool truncated)
+{
+	if (truncated)
+	{
+		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
+		embed_overflow_note(site->cxt, ref->info);
+	}
+	embed_stat_hit(ref->stat);
+}
+
+/* From the backend's cache, else computed and put there. */
+static void
+embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out, bool *truncated)
+{
+	struct varlena *plain;
+	EmbedCacheKey key;
+
+	if (!embed_cache_serves(toast_raw_datum_size(value) - VARHDRSZ))
+	{
+		compute(site, ref, prompt, value, out, truncated);
+		return;
+	}
+	/* short enough to be read whole in any case */
+	plain = PG_DETOAST_DATUM_PACKED(value);
+	key = embed_cache_key(ref, prompt, VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+	if (!embed_cache_find(&key, out, ref->info->dim, truncated))
+	{
+		compute(site, ref, prompt, PointerGetDatum(plain), out, truncated);
+		embed_cache_put(&key, out, ref->info->dim, *truncated);
+	}
+	else
+		answered_again(site, ref, *truncated);
+	if (PointerGetDatum(plain) != value)
+		pfree(plain);
+}
+
+void
+embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out)
+{
+	bool		use_memo = memo_serves(value);
+	bool		truncated;
+
+	if (use_memo && memo_has(&site->memo, ref, value))
+	{
+		answered_again(site, ref, site->memo.truncated);
+		memcpy(out, site->memo.result, ref->info->dim * sizeof(float));
+		return;
+	}
+	embed_cached(site, ref, prompt, value, out, &truncated);
+	if (use_memo)
+		memo_remember(site, ref, value, out, ref->info->dim * sizeof(float), truncated);
+}
+
+void *
+embed_site_recall(EmbedSite *site, const EmbedModelRef *ref, Datum value)
+{
+	void	   *result;
+
+	if (!memo_serves(value) || !memo_has(&site->memo, ref, value))
+		return NULL;
+	answered_again(site, ref, site->memo.truncated);
+	result = palloc(site->memo.result_size);
+	memcpy(result, site->memo.result, site->memo.result_size);
+	return result;
+}
+
+void
+embed_site_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void *result, bool truncated)
+{
+	Size		size = VARSIZE_ANY(result);
+
+	if (memo_serves(value) && size <= EMBED_MEMO_RESULT_MAX)
+		memo_remember(site, ref, value, result, size, truncated);
+}

@@ -1,0 +1,136 @@
+/*
+ * overflow.c
+ *		embed.on_overflow, and the one warning of a statement.
+ *
+ * PostgreSQL tells an extension neither where a statement begins nor where it
+ * ends. Its memory does: the context of the portal that runs it, or, at plan
+ * time and in parallel workers, the one its expressions live in. So a counter
+ * hangs at that context and is told when the context goes away. Counters of a
+ * context that outlives its transaction's work are told before commit.
+ */
+#include "pg/call/overflow.h"
+
+#include "access/xact.h"
+#include "lib/ilist.h"
+#include "tcop/pquery.h"
+#include "utils/portal.h"
+
+typedef struct CutCounter
+{
+	dlist_node	node;
+	MemoryContext cxt;
+	MemoryContextCallback callback;
+	TimestampTz statement;		/* start of the client's command that was cut last */
+	uint64		n_cut;
+	int32		max_tokens;
+	int32		max_chars;
+} CutCounter;
+
+/* One for each living context that saw a cut: as many as nested statements. */
+static dlist_head counters = DLIST_STATIC_INIT(counters);
+
+/* Of a model that counts characters as well. */
+static int
+detail_chars(int32 max_chars)
+{
+	return max_chars > 0 ? errdetail("Of this model's texts no more than %d characters are read, either.", max_chars) : 0;
+}
+
+static void
+tell(CutCounter *counter)
+{
+	uint64		n_cut = counter->n_cut;
+
+	counter->n_cut = 0;
+	if (n_cut == 0)
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg_plural("%llu text has more tokens than the model reads (%d) and was cut",
+						   "%llu texts have more tokens than the model reads (%d) and were cut",
+						   n_cut, (unsigned long long) n_cut, counter->max_tokens),
+			 detail_chars(counter->max_chars),
+			 errhint("embed_info() gives the number of tokens of a text.")));
+}
+
+/* Not while a transaction aborts: its statement has said what went wrong. */
+static void
+context_goes_away(void *arg)
+{
+	CutCounter *counter = arg;
+
+	dlist_delete(&counter->node);
+	if (IsTransactionState())
+		tell(counter);
+}
+
+static CutCounter *
+counter_of_statement(MemoryContext query_cxt)
+{
+	MemoryContext cxt = ActivePortal != NULL ? ActivePortal->portalContext : query_cxt;
+	CutCounter *counter;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &counters)
+	{
+		counter = dlist_container(CutCounter, node, iter.cur);
+		if (counter->cxt == cxt)
+			return counter;
+	}
+	counter = MemoryContextAllocZero(cxt, sizeof(CutCounter));
+	counter->cxt = cxt;
+	counter->statement = GetCurrentStatementStartTimestamp();
+	counter->callback.func = context_goes_away;
+	counter->callback.arg = counter;
+	MemoryContextRegisterResetCallback(cxt, &counter->callback);
+	dlist_push_head(&counters, &counter->node);
+	return counter;
+}
+
+void
+embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info)
+{
+	CutCounter *counter;
+
+	switch ((EmbedOverflow) embed_guc_on_overflow)
+	{
+		case EMBED_OVERFLOW_TRUNCATE:
+			return;
+		case EMBED_OVERFLOW_ERROR:
+			ereport(ERROR,
+					(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+					 errmsg("text has more tokens than the model reads (%d)", info->max_tokens),
+					 detail_chars(info->max_chars),
+					 errhint("Shorten the text, or set embed.on_overflow to \"truncate\" or \"warn\" to embed its beginning.")));
+			return;
+		case EMBED_OVERFLOW_WARN:
+			counter = counter_of_statement(query_cxt);
+			if (counter->statement != GetCurrentStatementStartTimestamp())
+			{
+				tell(counter);
+				counter->statement = GetCurrentStatementStartTimestamp();
+			}
+			counter->n_cut++;
+			counter->max_tokens = info->max_tokens;
+			counter->max_chars = info->max_chars;
+			return;
+	}
+}
+
+static void
+xact_event(XactEvent event, pg_attribute_unused() void *arg)
+{
+	dlist_iter	iter;
+
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT &&
+		event != XACT_EVENT_PRE_PREPARE)
+		return;
+	dlist_foreach(iter, &counters)
+		tell(dlist_container(CutCounter, node, iter.cur));
+}
+
+void
+embed_overflow_init(void)
+{
+	RegisterXactCallback(xact_event, NULL);
+}

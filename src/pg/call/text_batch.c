@@ -1,0 +1,179 @@
+/*
+ * text_batch.c
+ *		Texts of one call or group, computed embed.batch_tokens at a time.
+ */
+#include "pg/call/text_batch.h"
+
+#include <time.h>
+
+#include "miscadmin.h"
+
+#define IDS_ROOM_FIRST		256
+#define TEXTS_ROOM_FIRST	16
+
+/* Times of a computation. */
+typedef struct ComputeClock
+{
+	uint64		wall_ns;
+	uint64		cpu_ns;
+} ComputeClock;
+
+static uint64
+thread_cpu_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64) used.tv_sec * 1000000000 + used.tv_nsec;
+}
+
+/* Gives the threads to use. */
+static int
+start_clock(ComputeClock *clock)
+{
+	clock->wall_ns = embed_clock_ns();
+	clock->cpu_ns = thread_cpu_ns();
+	return embed_threads_begin(clock->wall_ns);
+}
+
+/* What passed while this thread did not run, it waited: for a CPU, the disk, its helpers. */
+static void
+stop_clock(const ComputeClock *clock, EmbedStat *stat)
+{
+	uint64		now = embed_clock_ns();
+	uint64		wall = now - clock->wall_ns;
+	uint64		cpu = Min(thread_cpu_ns() - clock->cpu_ns, wall);
+
+	embed_threads_end(now);
+	embed_stat_add(stat, EMBED_COMPUTE_NS, cpu);
+	embed_stat_add(stat, EMBED_WAIT_NS, wall - cpu);
+}
+
+/* The one place where pg/ computes. out, or outputs that are wanted of an embedding model. */
+static void
+compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out, const EmbOutputs *outputs)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed scratch",
+												  ALLOCSET_DEFAULT_SIZES);
+	EmbAllocator mem = embed_allocator(scratch);
+	EmbStop		stop = embed_stop();
+	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, 1};
+	EmbError	err;
+	EmbStatus	status;
+	ComputeClock clock;
+
+	CHECK_FOR_INTERRUPTS();
+	embed_isa_apply();
+	run.n_threads = start_clock(&clock);
+	if (outputs != NULL)
+		status = emb_model_embed_all(ref->model, seqs, n_seqs, &run, outputs, &err);
+	else if (ref->info->kind == EMB_KIND_RERANKER)
+		status = emb_model_rerank(ref->model, seqs, n_seqs, &run, out, &err);
+	else
+		status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
+	stop_clock(&clock, ref->stat);
+	/* here rather than with its parent: in an aggregate that may be much later */
+	MemoryContextDelete(scratch);
+	embed_registry_check(ref, status, &err);
+}
+
+void
+embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out)
+{
+	compute(ref, seqs, n_seqs, out, NULL);
+}
+
+void
+embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs)
+{
+	compute(ref, seq, 1, NULL, outputs);
+}
+
+void
+embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBatchSink *sink)
+{
+	memset(batch, 0, sizeof(*batch));
+	batch->cxt = cxt;
+	batch->sink = *sink;
+}
+
+/* Doubles the room of an int32 array until n fit. */
+static void
+make_room(MemoryContext cxt, int32 **array, int32 *room, int64 n, int32 first)
+{
+	int64		wanted = *room > 0 ? *room : first;
+
+	if (n <= *room)
+		return;
+	while (wanted < n)
+		wanted *= 2;
+	if (*array == NULL)
+		*array = MemoryContextAlloc(cxt, wanted * sizeof(int32));
+	else
+		*array = repalloc(*array, wanted * sizeof(int32));
+	*room = (int32) wanted;
+}
+
+void
+embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids)
+{
+	/* texts may have no tokens, but a batch has no more of them than tokens */
+	if (batch->n_texts > 0 && (batch->n_ids + (int64) n_ids > embed_guc_batch_tokens || batch->n_texts >= embed_guc_batch_tokens))
+		embed_batch_run(batch, ref);
+	make_room(batch->cxt, &batch->ids, &batch->ids_room, batch->n_ids + (int64) n_ids, IDS_ROOM_FIRST);
+	make_room(batch->cxt, &batch->lengths, &batch->texts_room, batch->n_texts + (int64) 1, TEXTS_ROOM_FIRST);
+	if (n_ids > 0)
+		memcpy(batch->ids + batch->n_ids, ids, n_ids * sizeof(int32));
+	if (type_ids != NULL)
+	{
+		make_room(batch->cxt, &batch->type_ids, &batch->types_room, batch->n_ids + (int64) n_ids, IDS_ROOM_FIRST);
+		memcpy(batch->type_ids + batch->n_ids, type_ids, n_ids * sizeof(int32));
+	}
+	batch->n_ids += n_ids;
+	batch->lengths[batch->n_texts++] = n_ids;
+}
+
+void
+embed_batch_prove(EmbedBatch *batch, const EmbedModelRef *ref, Datum value, bool truncated)
+{
+	if (batch->proofs_room < batch->texts_room)
+	{
+		Size		size = batch->texts_room * sizeof(EmbedProofKey);
+
+		if (batch->proof_keys == NULL)
+			batch->proof_keys = MemoryContextAlloc(batch->cxt, size);
+		else
+			batch->proof_keys = repalloc(batch->proof_keys, size);
+		batch->proofs_room = batch->texts_room;
+	}
+	batch->proof_keys[batch->n_texts - 1] = embed_proof_key(ref, value, truncated);
+}
+
+void
+embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
+{
+	int32		n = batch->n_texts;
+	EmbSequence *seqs;
+	int32		at = 0;
+	float	   *out;
+
+	if (n == 0)
+		return;
+	/* since the texts were read, rows may have come and gone */
+	embed_registry_check(ref, EMB_OK, NULL);
+	out = batch->sink.reserve(batch->sink.ctx, n);
+	seqs = palloc(n * sizeof(EmbSequence));
+	for (int32 i = 0; i < n; i++)
+	{
+		seqs[i] = (EmbSequence) {.ids = batch->ids + at, .n_ids = batch->lengths[i],
+			.type_ids = batch->type_ids != NULL ? batch->type_ids + at : NULL};
+		at += batch->lengths[i];
+	}
+	embed_compute(ref, seqs, n, out);
+	pfree(seqs);
+	for (int32 i = 0; batch->proof_keys != NULL && i < n; i++)
+		embed_proof_put(&batch->proof_keys[i], out + (Size) i * ref->info->dim, ref->info->dim);
+	batch->n_texts = 0;
+	batch->n_ids = 0;
+	batch->sink.done(batch->sink.ctx, out, n);
+}

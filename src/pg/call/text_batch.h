@@ -1,0 +1,62 @@
+/*
+ * text_batch.h
+ *		Texts of one call or group, computed embed.batch_tokens at a time.
+ *
+ *		embed_batch_init(&batch, CurrentMemoryContext, &sink);
+ *		for each text
+ *			embed_batch_add(&batch, ref, ids, NULL, n_ids);
+ *		embed_batch_run(&batch, ref);
+ *
+ * A batch holds ids (and of pairs their types) only, of at most batch_tokens
+ * tokens or of one text. When the next text does not fit, those waiting are
+ * computed and handed to the sink in the order they came.
+ */
+#ifndef EMBED_PG_CALL_TEXT_BATCH_H
+#define EMBED_PG_CALL_TEXT_BATCH_H
+
+#include "pg/call/proofs.h"
+
+typedef struct EmbedBatchSink
+{
+	void	   *ctx;
+	/* where n vectors (logits: dim is 1) go: [n, dim]; good until done returns */
+	float	   *(*reserve) (void *ctx, int32 n);
+	void		(*done) (void *ctx, const float *vectors, int32 n);
+} EmbedBatchSink;
+
+typedef struct EmbedBatch
+{
+	MemoryContext cxt;
+	EmbedBatchSink sink;
+	int32	   *ids;			/* [n_ids], the texts' end to end */
+	int32		n_ids;
+	int32		ids_room;
+	int32	   *type_ids;		/* likewise, of pairs; NULL for single texts */
+	int32		types_room;
+	int32	   *lengths;		/* [n_texts] */
+	int32		n_texts;
+	int32		texts_room;
+	EmbedProofKey *proof_keys;	/* [n_texts] where embed_batch_prove is called for each, else NULL */
+	int32		proofs_room;
+} EmbedBatch;
+
+extern void embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBatchSink *sink);
+/* type_ids of pairs, for all of a batch; NULL for single texts. */
+extern void embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids);
+
+/*
+ * Directly after embed_batch_add: its text and model, which will leave a proof
+ * (proofs.h). For each text of a batch of documents, or for none.
+ */
+extern void embed_batch_prove(EmbedBatch *batch, const EmbedModelRef *ref, Datum value, bool truncated);
+
+/* Computes what waits; nothing to do is no error. */
+extern void embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref);
+
+/* out: [n_seqs, dim]; logits of a reranker. Raises what the core reports. */
+extern void embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out);
+
+/* The same, of one sequence, with what it has beside its vector. */
+extern void embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs);
+
+#endif

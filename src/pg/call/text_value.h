@@ -1,0 +1,36 @@
+/*
+ * text_value.h
+ *		From a text Datum to token ids.
+ *
+ *		EmbEncoded	r = embed_text_encode(ref, EMB_PROMPT_DOCUMENT, value, ids, scratch);
+ *
+ * The value may be short, compressed or out of line, in any server encoding.
+ */
+#ifndef EMBED_PG_CALL_TEXT_VALUE_H
+#define EMBED_PG_CALL_TEXT_VALUE_H
+
+#include "pg/store/registry.h"
+
+/*
+ * ids: [max_tokens of the model]. The value is detoasted only as far as its
+ * ids need. scratch is reset. Raises: cancelled, 22021 (not UTF-8 in a
+ * database of encoding SQL_ASCII).
+ */
+extern EmbEncoded embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
+									int32 *ids, MemoryContext scratch);
+
+/* The same of a query and a document: either is detoasted only as far as the ids need. */
+extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
+										 int32 *ids, int32 *type_ids, MemoryContext scratch);
+
+/* All of value in UTF-8, in CurrentMemoryContext unless it lies in memory as it is. */
+extern const char *embed_text_utf8(Datum value, size_t *len);
+
+/* Characters of s in the server's encoding. */
+extern int64 embed_text_chars(const char *s, int len);
+
+/* Tokens before truncation, and whether there is one: reads all of the value. scratch is reset. */
+extern int64 embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, MemoryContext scratch,
+							  bool *truncated);
+
+#endif

@@ -1,0 +1,138 @@
+/*
+ * functions.c
+ *		The functions of one text, and those about vectors and this library.
+ *
+ * Each serves two SQL functions, with and without a model argument; which one
+ * called shows in the number of arguments.
+ */
+#include "pg/glue.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+#include "pg/call/callsite.h"
+#include "pg/store/restore.h"
+#include "pg/call/text_value.h"
+#include "pg/sql/vector.h"
+
+EMBED_FUNCTION(embed_cosine);
+EMBED_FUNCTION(embed_isa);
+
+static Datum
+vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+	const EmbedModelRef *ref;
+	int32		n;
+	float	   *vector;
+	float	   *elements;
+	ArrayType  *result;
+
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 1);
+	n = embed_site_dimensions(site, fcinfo, 2);
+	result = embed_vector_new(n > 0 ? n : ref->info->dim, &elements);
+	/* memo and cache have whole vectors: a text cut in two ways is computed once */
+	vector = n > 0 ? palloc(ref->info->dim * sizeof(float)) : elements;
+	embed_site_embed(site, ref, prompt, PG_GETARG_DATUM(0), vector);
+	if (n > 0)
+	{
+		embed_site_cut(site, vector, n, elements);
+		pfree(vector);
+	}
+	PG_RETURN_ARRAYTYPE_P(result);
+}
+
+/* embed(input text [, model text [, dimensions int]]) returns float4[] */
+EMBED_CALL(embed_text)
+{
+	return vector_of_text(fcinfo, EMB_PROMPT_DOCUMENT);
+}
+
+/* embed_query(input text [, model text [, dimensions int]]) returns float4[] */
+EMBED_CALL(embed_query_text)
+{
+	return vector_of_text(fcinfo, EMB_PROMPT_QUERY);
+}
+
+/* embed_tokens(input text [, model text]) returns int4[]: the ids that embed() gives the model */
+EMBED_CALL(embed_tokens)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+	const EmbedModelRef *ref;
+	EmbEncoded	encoded;
+	Datum	   *ids;
+
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 1);
+	encoded = embed_site_encode(site, ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0));
+	ids = palloc(Max(encoded.n_ids, 1) * sizeof(Datum));
+	for (int32 i = 0; i < encoded.n_ids; i++)
+		ids[i] = Int32GetDatum(site->ids[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(ids, encoded.n_ids, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+}
+
+/* embed_info(input text [, model text]) returns (tokens int, max_tokens int, truncated bool) */
+EMBED_CALL(embed_info)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+	const EmbedModelRef *ref;
+	MemoryContext scratch;
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	int64		n_tokens;
+	bool		truncated;
+
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	ref = embed_site_resolve_arg(site, fcinfo, 1);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
+	n_tokens = embed_text_count(ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0), scratch, &truncated);
+	MemoryContextDelete(scratch);
+
+	/* a text of at most 1 GB and a prompt give fewer than 2^31 tokens */
+	values[0] = Int32GetDatum((int32) Min(n_tokens, PG_INT32_MAX));
+	values[1] = Int32GetDatum(ref->info->max_tokens);
+	values[2] = BoolGetDatum(truncated);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* embed_cosine(a float4[], b float4[]) returns float4 */
+Datum
+embed_cosine(PG_FUNCTION_ARGS)
+{
+	ArrayType  *a = PG_GETARG_ARRAYTYPE_P(0);
+	ArrayType  *b = PG_GETARG_ARRAYTYPE_P(1);
+	int32		n_a;
+	int32		n_b;
+	const float *values_a = embed_vector_values(a, "a", &n_a);
+	const float *values_b = embed_vector_values(b, "b", &n_b);
+	float		similarity;
+
+	if (n_a != n_b)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("vectors have different dimensions: %d and %d", n_a, n_b),
+				 errhint("Vectors of different models cannot be compared.")));
+	embed_isa_apply();
+	similarity = emb_cosine(values_a, values_b, n_a);
+	PG_FREE_IF_COPY(a, 0);
+	PG_FREE_IF_COPY(b, 1);
+	PG_RETURN_FLOAT4(similarity);
+}
+
+/* embed_isa() returns text: the instruction set level in use */
+Datum
+embed_isa(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	embed_isa_apply();
+	PG_RETURN_TEXT_P(cstring_to_text(emb_isa_name()));
+}

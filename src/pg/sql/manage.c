@@ -1,0 +1,716 @@
+/*
+ * manage.c
+ *		embed_import, embed_load, embed_drop, embed_set_default,
+ *		embed_set_alias: the lifecycle of models. All of it is transactional.
+ */
+#include "pg/glue.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
+
+#include "pg/sql/calibration_query.h"
+#include "pg/sql/dependents.h"
+#include "pg/store/materialize.h"
+#include "pg/sql/progress.h"
+#include "pg/store/registry.h"
+#include "pg/store/replication.h"
+#include "pg/store/storage.h"
+
+EMBED_FUNCTION(embed_import);
+EMBED_FUNCTION(embed_load);
+EMBED_FUNCTION(embed_drop);
+EMBED_FUNCTION(embed_set_default);
+EMBED_FUNCTION(embed_set_alias);
+
+typedef struct ManageOptions
+{
+	EmbImportOptions import;	/* strings in UTF-8 */
+	bool		has_import;		/* an option that only an import can serve was given */
+	bool		has_default;
+	bool		make_default;
+	char	   *alias;
+	char	   *calibration;	/* a query */
+} ManageOptions;
+
+static void
+check_may_write(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	PreventCommandDuringRecovery(function);
+}
+
+/* The name as a C string, or ERROR 42602 that shows its beginning. */
+static char *
+get_valid_name(text *name, const char *what)
+{
+	const char *data = VARDATA_ANY(name);
+	int			size = VARSIZE_ANY_EXHDR(name);
+	int			shown;
+
+	if (emb_name_is_valid(data, size))
+		return text_to_cstring(name);
+	shown = pg_mbcliplen(data, size, EMB_NAME_MAX);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_NAME),
+			 errmsg("invalid %s \"%.*s%s\"", what, shown, data, shown < size ? "..." : ""),
+			 errhint("A name has 1 to %d of the characters A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
+}
+
+/* ------------------------------------------------------------- options */
+
+pg_noreturn static void
+option_type_error(const char *key, const char *type)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" must be a %s", key, type)));
+}
+
+static char *
+option_string(const char *key, const JsonbValue *v)
+{
+	if (v->type != jbvString)
+		option_type_error(key, "string");
+	return pnstrdup(v->val.string.val, v->val.string.len);
+}
+
+static char *
+option_utf8(const char *key, const JsonbValue *v)
+{
+	char	   *s = option_string(key, v);
+
+	return pg_server_to_any(s, strlen(s), PG_UTF8);
+}
+
+static bool
+option_bool(const char *key, const JsonbValue *v)
+{
+	if (v->type != jbvBool)
+		option_type_error(key, "boolean");
+	return v->val.boolean;
+}
+
+static int32
+option_int(const char *key, const JsonbValue *v)
+{
+	Numeric		n;
+
+	if (v->type != jbvNumeric)
+		option_type_error(key, "number");
+	n = v->val.numeric;
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(n),
+										  DirectFunctionCall2(numeric_trunc, NumericGetDatum(n), Int32GetDatum(0)))))
+		option_type_error(key, "whole number");
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(n)));
+}
+
+static void
+set_option(ManageOptions *options, const char *key, const JsonbValue *v)
+{
+	bool		import_only = true;
+
+	if (v->type == jbvNull)
+		return;
+	if (strcmp(key, "precision") == 0)
+		options->import.precision = option_string(key, v);
+	else if (strcmp(key, "calibration") == 0)
+		options->calibration = option_string(key, v);
+	else if (strcmp(key, "query_prompt") == 0)
+		options->import.query_prompt = option_utf8(key, v);
+	else if (strcmp(key, "document_prompt") == 0)
+		options->import.document_prompt = option_utf8(key, v);
+	else if (strcmp(key, "max_tokens") == 0)
+	{
+		options->import.max_tokens = option_int(key, v);
+		if (options->import.max_tokens <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"max_tokens\" is %d, but must be positive", options->import.max_tokens)));
+	}
+	else if (strcmp(key, "dimensions") == 0)
+	{
+		options->import.dimensions = option_int(key, v);
+		if (options->import.dimensions <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"dimensions\" is %d, but must be positive", options->import.dimensions)));
+	}
+	else
+	{
+		import_only = false;
+		if (strcmp(key, "default") == 0)
+		{
+			options->has_default = true;
+			options->make_default = option_bool(key, v);
+		}
+		else if (strcmp(key, "alias") == 0)
+			options->alias = get_valid_name(cstring_to_text(option_string(key, v)), "alias");
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unknown option \"%s\"", key),
+					 errhint("The options are precision, calibration, query_prompt, document_prompt, max_tokens, dimensions, default and alias.")));
+	}
+	options->has_import |= import_only;
+}
+
+static void
+parse_options(Jsonb *jsonb, ManageOptions *options)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+	JsonbIteratorToken token;
+	char	   *key = NULL;
+
+	memset(options, 0, sizeof(*options));
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object"),
+				 errhint("For example '{\"max_tokens\": 256, \"alias\": \"current\"}'.")));
+	it = JsonbIteratorInit(&jsonb->root);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token == WJB_VALUE)
+			set_option(options, key, &v);
+	}
+}
+
+/* ------------------------------------------------------------- install */
+
+static Datum
+fingerprint_hex(const uint8 *fingerprint)
+{
+	char		hex[2 * EMB_HASH_SIZE + 1];
+
+	for (int i = 0; i < EMB_HASH_SIZE; i++)
+		snprintf(hex + 2 * i, 3, "%02x", fingerprint[i]);
+	return CStringGetTextDatum(hex);
+}
+
+static void
+check_not_alias(const char *name)
+{
+	char	   *target = embed_storage_find_alias(name, NULL);
+
+	if (target != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("\"%s\" is an alias of model \"%s\"", name, target),
+				 errhint("Choose another name, or remove the alias with SELECT embed_set_alias('%s', NULL).", name)));
+}
+
+/* A name means one fingerprint for ever: that is what makes embed(text, model) immutable. */
+static void
+check_name_is_free(const char *name, const uint8 *fingerprint)
+{
+	EmbedModelRow row;
+
+	check_not_alias(name);
+	if (!embed_storage_find_model(name, NULL, &row) || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("model name \"%s\" already stands for other content", name),
+			 errdetail(row.dropped ? "That model was dropped, but vectors and indexes may still depend on the name."
+					   : "Results of embed(text, model) are immutable, so a name keeps its content."),
+			 errhint("Import under a new name. Where nothing depends on the old content, "
+					 "SELECT embed_drop('%s', forget => true) frees the name.", name)));
+}
+
+static void
+set_alias(const char *alias, const char *name)
+{
+	EmbedModelRow row;
+
+	if (embed_storage_find_model(alias, NULL, &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("\"%s\" is the name of a %smodel and cannot be an alias", alias, row.dropped ? "dropped " : "")));
+	embed_storage_put_alias(alias, name);
+}
+
+/* Rows of the image that are whole stay; of others nothing is kept. */
+static void
+store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
+{
+	int64		stored_bytes;
+	bool		existed = embed_storage_find_image(spool->fingerprint, NULL, &stored_bytes);
+	char	   *flaw;
+
+	flaw = embed_storage_compare_rows(spool->fingerprint, NULL, info, spool->mapping.addr);
+	if (flaw == NULL)
+		return;
+	if (existed || embed_storage_has_chunks(spool->fingerprint))
+		ereport(NOTICE,
+				(errmsg("the stored rows of model \"%s\" were not whole and are written again", name),
+				 errdetail("What was found first: %s.", flaw)));
+	embed_materialize_row_changes(spool->fingerprint, existed);
+	embed_storage_delete_image(spool->fingerprint);
+	embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
+}
+
+/* Whether the name stands for that image already; fingerprint NULL: for any. */
+static bool
+is_installed_as(const char *name, const uint8 *fingerprint)
+{
+	EmbedModelRow row;
+
+	return embed_storage_find_model(name, NULL, &row) && !row.dropped &&
+		(fingerprint == NULL || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0);
+}
+
+/* On a subscriber that gets models an import may mend rows, and nothing else. */
+static void
+check_subscriber(const char *function, const char *name, const uint8 *fingerprint, const ManageOptions *options)
+{
+	if (!is_installed_as(name, fingerprint) || options->has_default || options->alias != NULL)
+		embed_check_no_subscriber(function);
+}
+
+/* The name, alias and default of an image that is stored. */
+static void
+store_names(const char *name, const EmbedSpool *spool, const char *kind, const ManageOptions *options)
+{
+	EmbedModelRow row;
+
+	memcpy(row.fingerprint, spool->fingerprint, EMB_HASH_SIZE);
+	row.dropped = false;
+	if (!is_installed_as(name, spool->fingerprint))
+		embed_storage_put_model(name, &row);
+	if (options->alias != NULL)
+		set_alias(options->alias, name);
+	if (options->has_default ? options->make_default
+		: embed_storage_find_default(kind, NULL) == NULL && !embed_is_subscriber())
+		embed_storage_put_default(kind, name);
+}
+
+/* From a finished spool to rows and a file. Nothing is written under a name that is taken. */
+static void
+install(const char *function, const char *name, EmbedSpool *spool, const ManageOptions *options)
+{
+	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
+	const EmbModelInfo *info = emb_model_info(model);
+	const char *kind = embed_kind_name(info->kind);
+
+	embed_storage_lock();
+	check_subscriber(function, name, spool->fingerprint, options);
+	check_name_is_free(name, spool->fingerprint);
+	store_image(name, spool, info);
+	emb_model_close(model);
+	embed_spool_check(spool);
+	store_names(name, spool, kind, options);
+	embed_spool_publish(spool);
+}
+
+typedef struct ImportSink
+{
+	EmbedSpool *spool;
+	const char *tables_path;
+	EmbedProgress progress;
+} ImportSink;
+
+static EmbStatus
+sink_begin(void *ctx, int64_t size_bytes, EmbError *err)
+{
+	return embed_materialize_check_room(size_bytes, ((ImportSink *) ctx)->tables_path, err);
+}
+
+static EmbStatus
+sink_write(void *ctx, const void *data, size_t size, EmbError *err)
+{
+	return embed_spool_write(((ImportSink *) ctx)->spool, data, size, err);
+}
+
+static void
+sink_progress(void *ctx, const char *stage, int64_t done, int64_t total)
+{
+	embed_progress_show(&((ImportSink *) ctx)->progress, stage, done, total);
+}
+
+static void
+sink_note(void *ctx, const char *message, const char *hint)
+{
+	embed_progress_note(&((ImportSink *) ctx)->progress, message, hint);
+}
+
+static bool
+import_shall_stop(void *ctx)
+{
+	EmbStop		stop = embed_stop();
+
+	return ((ImportSink *) ctx)->progress.failed || stop.should_stop(stop.ctx);
+}
+
+/* Runs the importer into the spool; raises what it reports. */
+static void
+import_into(EmbedSpool *spool, const char *path, EmbImportOptions *options)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed import", ALLOCSET_DEFAULT_SIZES);
+	EmbAllocator mem = embed_allocator(cxt);
+	ImportSink	ctx = {.spool = spool, .tables_path = embed_storage_path()};
+	EmbStop		stop = {&ctx, import_shall_stop};
+	EmbSink		sink = {&ctx, sink_write, sink_progress, sink_note, sink_begin};
+	EmbError	err;
+	EmbStatus	status;
+
+	embed_progress_begin(&ctx.progress);
+	embed_isa_apply();
+	options->n_threads = embed_threads_begin(embed_clock_ns());
+	status = emb_import_dir(path, options, &mem, &stop, &sink, &err);
+	embed_threads_end(embed_clock_ns());
+	if (status != EMB_OK)
+		embed_throw(status, &err);
+	MemoryContextDelete(cxt);
+}
+
+Datum
+embed_import(PG_FUNCTION_ARGS)
+{
+	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	ManageOptions options;
+	EmbedSpool	spool;
+
+	check_may_write("embed_import()");
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to import a model from a server path"),
+				 errhint("Only roles with the privileges of pg_read_server_files may do that. "
+						 "embed_load takes an image made by embed-cli pack from the client.")));
+	if (!is_absolute_path(path))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("path \"%s\" is not absolute", path)));
+	parse_options(PG_GETARG_JSONB_P(2), &options);
+	check_not_alias(name);
+	check_subscriber("embed_import()", name, NULL, &options);
+	options.import.name = name;
+	if (options.calibration != NULL)
+		embed_calibration_read(options.calibration, &options.import);
+
+	embed_spool_begin(&spool);
+	PG_TRY();
+	{
+		import_into(&spool, path, &options.import);
+		embed_spool_finish(&spool);
+		install("embed_import()", name, &spool, &options);
+	}
+	PG_CATCH();
+	{
+		embed_spool_abort(&spool);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
+}
+
+/* Pieces, so that an interrupt does not wait for a gigabyte. */
+static void
+spool_bytes(EmbedSpool *spool, const char *data, size_t size)
+{
+	EmbError	no_room;
+	EmbStatus	room = embed_materialize_check_room(size, embed_storage_path(), &no_room);
+
+	if (room != EMB_OK)
+		embed_throw(room, &no_room);
+	for (size_t at = 0; at < size; at += EMBED_CHUNK_BYTES)
+	{
+		EmbError	err;
+		EmbStatus	status;
+
+		CHECK_FOR_INTERRUPTS();
+		status = embed_spool_write(spool, data + at, Min(size - at, EMBED_CHUNK_BYTES), &err);
+		if (status != EMB_OK)
+			embed_throw(status, &err);
+	}
+}
+
+Datum
+embed_load(PG_FUNCTION_ARGS)
+{
+	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	bytea	   *image = PG_GETARG_BYTEA_PP(1);
+	ManageOptions options;
+	EmbedSpool	spool;
+
+	check_may_write("embed_load()");
+	parse_options(PG_GETARG_JSONB_P(2), &options);
+	if (options.has_import)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("embed_load takes only the options default and alias"),
+				 errhint("Prompts, max_tokens, dimensions, precision and calibration are part of the image: give them to embed-cli pack.")));
+	check_not_alias(name);
+	check_subscriber("embed_load()", name, NULL, &options);
+
+	embed_spool_begin(&spool);
+	PG_TRY();
+	{
+		spool_bytes(&spool, VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image));
+		embed_spool_finish(&spool);
+		install("embed_load()", name, &spool, &options);
+	}
+	PG_CATCH();
+	{
+		embed_spool_abort(&spool);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
+}
+
+/* ---------------------------------------------------------- drop, names */
+
+/* The row of an installed model, or ERROR. */
+static void
+get_installed(const char *name, EmbedModelRow *row)
+{
+	char	   *target;
+
+	if (embed_storage_find_model(name, NULL, row))
+		return;
+	target = embed_storage_find_alias(name, NULL);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%s\" does not exist", name),
+			 target != NULL ? errhint("It is an alias of model \"%s\".", target)
+			 : errhint("SELECT name FROM embed_models lists the models of this database.")));
+}
+
+static void
+check_not_dropped(const char *name, const EmbedModelRow *row)
+{
+	if (row->dropped)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" was dropped", name),
+				 errhint("Importing the same content under that name brings it back; "
+						 "SELECT embed_drop('%s', forget => true) frees the name.", name)));
+}
+
+/* As many as the server shows of what depends on an object it drops. */
+#define DEPENDENTS_SHOWN 100
+
+/* A line of an error's detail. */
+static void
+append_dependent(StringInfo detail, const EmbedDependent *dependent)
+{
+	appendStringInfo(detail, "%s%s %s: %s", detail->len > 0 ? "\n" : "",
+					 embed_dependent_kind_name(dependent->kind), dependent->identity, dependent->detail);
+}
+
+/* What moves a default, an alias and the rest out of the way, and the way to go ahead. */
+static char *
+drop_hint(const char *name, bool forget, bool has_default, bool has_alias, bool has_more)
+{
+	StringInfoData hint;
+
+	initStringInfo(&hint);
+	if (has_default)
+		appendStringInfoString(&hint, "Choose another default with SELECT embed_set_default(name). ");
+	if (has_alias)
+		appendStringInfoString(&hint, "Let aliases stand for another model with SELECT embed_set_alias(alias, name), "
+							   "or remove them with NULL for the name. ");
+	if (has_more)
+		appendStringInfo(&hint, "Change or drop what SELECT * FROM embed_dependents('%s') lists. ", name);
+	appendStringInfo(&hint, "SELECT embed_drop('%s', %sforce => true) goes ahead all the same.", name,
+					 forget ? "forget => true, " : "");
+	return hint.data;
+}
+
+/* RESTRICT: an ERROR that lists what refuses. */
+static void
+check_no_dependents(const char *name, const EmbedModelRow *row, bool forget, const List *dependents)
+{
+	StringInfoData shown;
+	StringInfoData all;
+	int			n = 0;
+	int			n_defaults = 0;
+	int			n_aliases = 0;
+	ListCell   *cell;
+
+	initStringInfo(&shown);
+	initStringInfo(&all);
+	foreach(cell, dependents)
+	{
+		const EmbedDependent *dependent = lfirst(cell);
+
+		if (!dependent->refuses)
+			continue;
+		if (n++ < DEPENDENTS_SHOWN)
+			append_dependent(&shown, dependent);
+		append_dependent(&all, dependent);
+		n_defaults += dependent->kind == EMBED_DEPENDENT_DEFAULT;
+		n_aliases += dependent->kind == EMBED_DEPENDENT_ALIAS;
+	}
+	if (n == 0)
+		return;
+	if (n > DEPENDENTS_SHOWN)
+		appendStringInfo(&shown, "\nand %d more (see server log for list)", n - DEPENDENTS_SHOWN);
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 row->dropped ? errmsg("cannot free the name of dropped model \"%s\" because other objects depend on it", name)
+			 : errmsg("cannot drop model \"%s\" because other objects depend on it", name),
+			 errdetail_internal("%s", shown.data),
+			 errdetail_log("%s", all.data),
+			 errhint("%s", drop_hint(name, forget, n_defaults > 0, n_aliases > 0, n > n_defaults + n_aliases))));
+}
+
+static void
+notice_dependent(const char *name, const EmbedDependent *dependent)
+{
+	const char *kind = embed_dependent_kind_name(dependent->kind);
+
+	if (dependent->kind == EMBED_DEPENDENT_ALIAS)
+		ereport(NOTICE,
+				(errmsg("alias \"%s\" goes with model \"%s\"", dependent->identity, name)));
+	else if (dependent->kind == EMBED_DEPENDENT_DEFAULT)
+		ereport(NOTICE,
+				(errmsg("model \"%s\" was the default %s model; there is none now", name, dependent->identity)));
+	else
+		ereport(NOTICE,
+				(errmsg("%s %s %s on model \"%s\"", kind, dependent->identity,
+						dependent->refuses ? "depends" : "may depend", name),
+				 errdetail_internal("%s", dependent->detail)));
+}
+
+static void
+notice_dependents(const char *name, const List *dependents)
+{
+	ListCell   *cell;
+	int			n = 0;
+
+	foreach(cell, dependents)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (n++ < DEPENDENTS_SHOWN)
+			notice_dependent(name, lfirst(cell));
+	}
+	if (n > DEPENDENTS_SHOWN)
+		ereport(NOTICE,
+				(errmsg("%d more objects depend on model \"%s\"", n - DEPENDENTS_SHOWN, name),
+				 errhint("SELECT * FROM embed_dependents('%s') lists them.", name)));
+}
+
+static void
+drop_model(const char *name, bool forget, bool force)
+{
+	EmbedModelRow row;
+	List	   *dependents;
+	int64		size_bytes;
+
+	check_may_write("embed_drop()");
+	embed_check_no_subscriber("embed_drop()");
+	embed_storage_lock();
+	get_installed(name, &row);
+	if (!forget)
+		check_not_dropped(name, &row);
+	dependents = embed_dependents_of(name);
+	if (!force)
+		check_no_dependents(name, &row, forget, dependents);
+	notice_dependents(name, dependents);
+	embed_materialize_sweep();
+	embed_storage_delete_aliases_of(name);
+	embed_storage_delete_defaults_of(name);
+	row.dropped = true;
+	if (forget)
+		embed_storage_delete_model(name);
+	else
+		embed_storage_put_model(name, &row);
+	embed_storage_plans_changed();
+	if (!embed_storage_image_is_used(row.fingerprint))
+	{
+		embed_materialize_row_changes(row.fingerprint, embed_storage_find_image(row.fingerprint, NULL, &size_bytes));
+		embed_storage_delete_image(row.fingerprint);
+		embed_registry_dropped(row.fingerprint);
+	}
+}
+
+/* embed_drop(name text, forget bool, force bool) */
+Datum
+embed_drop(PG_FUNCTION_ARGS)
+{
+	drop_model(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1), PG_GETARG_BOOL(2));
+	PG_RETURN_VOID();
+}
+
+Datum
+embed_set_default(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	EmbedModelRow row;
+	char	   *kind;
+
+	check_may_write("embed_set_default()");
+	embed_check_no_subscriber("embed_set_default()");
+	embed_storage_lock();
+	get_installed(name, &row);
+	check_not_dropped(name, &row);
+	kind = embed_storage_image_kind(row.fingerprint);
+	embed_storage_put_default(kind, name);
+	PG_RETURN_VOID();
+}
+
+/* An alias that goes takes nothing along, but what named it fails from then on. */
+static void
+notice_users_of_alias(const char *alias, const char *target)
+{
+	ListCell   *cell;
+
+	foreach(cell, embed_dependents_of(target))
+	{
+		const EmbedDependent *dependent = lfirst(cell);
+
+		CHECK_FOR_INTERRUPTS();
+		if (dependent->alias != NULL && strcmp(dependent->alias, alias) == 0)
+			ereport(NOTICE,
+					(errmsg("%s %s depends on alias \"%s\"", embed_dependent_kind_name(dependent->kind),
+							dependent->identity, alias),
+					 errdetail_internal("%s", dependent->detail)));
+	}
+}
+
+/* Not strict: a NULL name removes the alias. */
+Datum
+embed_set_alias(PG_FUNCTION_ARGS)
+{
+	char	   *alias;
+	char	   *name;
+	EmbedModelRow row;
+
+	check_may_write("embed_set_alias()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("alias must not be null")));
+	alias = get_valid_name(PG_GETARG_TEXT_PP(0), "alias");
+	embed_check_no_subscriber("embed_set_alias()");
+	embed_storage_lock();
+	if (PG_ARGISNULL(1))
+	{
+		name = embed_storage_find_alias(alias, NULL);
+		if (name == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("alias \"%s\" does not exist", alias)));
+		notice_users_of_alias(alias, name);
+		embed_storage_put_alias(alias, NULL);
+		PG_RETURN_VOID();
+	}
+	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	get_installed(name, &row);
+	check_not_dropped(name, &row);
+	set_alias(alias, name);
+	PG_RETURN_VOID();
+}

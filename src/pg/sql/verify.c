@@ -1,0 +1,246 @@
+/*
+ * verify.c
+ *		embed_verify: replays the reference texts of an image on this machine.
+ */
+#include "pg/glue.h"
+
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "pg/store/materialize.h"
+#include "pg/store/registry.h"
+#include "pg/sql/rows.h"
+#include "pg/store/storage.h"
+
+EMBED_FUNCTION(embed_verify);
+
+/* Between two looks for a cancel, a few ms of hashing. */
+#define HASH_STEP_BYTES ((size_t) 4 * 1024 * 1024)
+
+typedef struct Findings
+{
+	int32		n;
+	int32		n_ids_equal;
+	int32		n_bits_equal;
+	int64		n_tokens;
+	double		sum;
+	double		expected_sum;
+	float		lowest;
+	float		expected_lowest;
+} Findings;
+
+pg_attribute_printf(4, 5) static void
+put_check(EmbedRows *rows, const char *check, bool ok, const char *format,...)
+{
+	StringInfoData detail;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	va_list		args;
+	int			needed;
+
+	initStringInfo(&detail);
+	for (;;)
+	{
+		va_start(args, format);
+		needed = appendStringInfoVA(&detail, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&detail, needed);
+	}
+	values[0] = CStringGetTextDatum(check);
+	values[1] = BoolGetDatum(ok);
+	values[2] = CStringGetTextDatum(detail.data);
+	tuplestore_putvalues(rows->store, rows->desc, values, nulls);
+	pfree(detail.data);
+}
+
+/* Whether the bytes that this backend has mapped are those of the import. */
+static bool
+image_is_whole(const EmbedModelRef *ref)
+{
+	size_t		size = ref->info->size_bytes;
+	uint8		digest[EMB_HASH_SIZE];
+	EmbHash    *hash = emb_hash_begin();
+	bool		ok = hash != NULL;
+	bool		cancelled = false;
+	EmbStop		stop = embed_stop();
+
+	for (size_t at = 0; ok && !cancelled && at < size; at += HASH_STEP_BYTES)
+	{
+		ok = emb_hash_update(hash, ref->image + at, Min(size - at, HASH_STEP_BYTES));
+		cancelled = stop.should_stop(stop.ctx);
+	}
+	if (hash != NULL)
+		ok &= emb_hash_end(hash, digest);
+	embed_registry_check(ref, EMB_OK, NULL);
+	if (cancelled)
+		CHECK_FOR_INTERRUPTS();
+	if (!ok)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	return memcmp(digest, ref->fingerprint, EMB_HASH_SIZE) == 0;
+}
+
+static EmbReferenceCheck
+check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
+{
+	EmbAllocator mem = embed_allocator(scratch);
+	EmbStop		stop = embed_stop();
+	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, 1};
+	EmbReferenceCheck check;
+	EmbError	err;
+	EmbStatus	status;
+
+	CHECK_FOR_INTERRUPTS();
+	run.n_threads = embed_threads_begin(embed_clock_ns());
+	status = emb_model_check_reference(ref->model, i, &run, &check, &err);
+	embed_threads_end(embed_clock_ns());
+	MemoryContextReset(scratch);
+	embed_registry_check(ref, status, &err);
+	return check;
+}
+
+static void
+add_finding(Findings *f, const EmbReferenceCheck *check)
+{
+	f->lowest = f->n == 0 ? check->closeness : Min(f->lowest, check->closeness);
+	f->expected_lowest = f->n == 0 ? check->closeness_expected : Min(f->expected_lowest, check->closeness_expected);
+	f->n++;
+	f->n_ids_equal += check->ids_equal;
+	f->n_bits_equal += check->bits_equal;
+	f->n_tokens += check->n_tokens;
+	f->sum += check->closeness;
+	f->expected_sum += check->closeness_expected;
+}
+
+/* A row for every text that does not come out as at import. */
+static void
+check_references(EmbedRows *rows, const EmbedModelRef *ref, Findings *f)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed scratch",
+												  ALLOCSET_DEFAULT_SIZES);
+	int32		n = emb_model_n_references(ref->model);
+
+	for (int32 i = 0; i < n; i++)
+	{
+		EmbReferenceCheck check = check_reference(ref, i, scratch);
+
+		add_finding(f, &check);
+		if (!check.ids_equal || !check.bits_equal)
+			put_check(rows, psprintf("text %d", i + 1), false,
+					  "%d tokens: ids %s, bits %s, %s %.6f (%.6f at import)", check.n_tokens,
+					  check.ids_equal ? "equal" : "differ", check.bits_equal ? "equal" : "differ",
+					  ref->info->kind == EMB_KIND_RERANKER ? "closeness" : "cosine",
+					  check.closeness, check.closeness_expected);
+	}
+	MemoryContextDelete(scratch);
+}
+
+/* Equal bits give the very same figures; a NaN is no ok. */
+static void
+put_closeness(EmbedRows *rows, const EmbedModelRef *ref, const Findings *f)
+{
+	bool		ok = f->n > 0 && f->lowest >= f->expected_lowest;
+	double		mean = f->n > 0 ? f->sum / f->n : 0;
+	double		expected_mean = f->n > 0 ? f->expected_sum / f->n : 0;
+
+	if (ref->info->kind == EMB_KIND_RERANKER)
+	{
+		put_check(rows, "bits", f->n > 0 && f->n_bits_equal == f->n,
+				  "%d of %d scores have the bits of the import", f->n_bits_equal, f->n);
+		put_check(rows, "score", ok, "difference to the unquantized scores: mean %.6f, max %.6f (at import %.6f, %.6f)",
+				  1 - mean, 1 - f->lowest, 1 - expected_mean, 1 - f->expected_lowest);
+		return;
+	}
+	put_check(rows, "bits", f->n > 0 && f->n_bits_equal == f->n,
+			  "%d of %d vectors have the bits of the import", f->n_bits_equal, f->n);
+	put_check(rows, "cosine", ok, "to the unquantized vectors: mean %.6f, min %.6f (at import %.6f, %.6f)",
+			  mean, f->lowest, expected_mean, f->expected_lowest);
+}
+
+/*
+ * What is wrong with the rows of the model, or NULL; *lost: so much that there
+ * is no image to look at. A file of the image hides losses from all other calls.
+ */
+static char *
+find_flaw(const char *name, bool *lost)
+{
+	Snapshot	snapshot = embed_storage_begin_read();
+	EmbedModelRow row;
+	int64		size_bytes;
+	char	   *flaw = NULL;
+
+	/* other names are the look-up's to refuse */
+	if (embed_storage_find_model(name, snapshot, &row) && !row.dropped)
+	{
+		flaw = embed_storage_check_rows(row.fingerprint, snapshot);
+		*lost = flaw != NULL && !(embed_storage_find_image(row.fingerprint, snapshot, &size_bytes) &&
+								  embed_materialize_has_file(row.fingerprint, size_bytes));
+	}
+	embed_storage_end_read(snapshot);
+	return flaw;
+}
+
+static void
+put_rows_check(EmbedRows *rows, const char *flaw)
+{
+	if (flaw == NULL)
+		put_check(rows, "rows", true, "the tables of schema _embed hold all of the image");
+	else
+		put_check(rows, "rows", false, "%s: import the model again under its name, or restore schema _embed from a backup; "
+				  "dumps and standbys have no more than that", flaw);
+}
+
+/* The image that is mapped is right: does its row say the same, and if something is wrong, where? */
+static char *
+compare_rows(const EmbedModelRef *ref, bool chunks_too)
+{
+	Snapshot	snapshot = embed_storage_begin_read();
+	char	   *flaw = embed_storage_compare_rows(ref->fingerprint, snapshot, ref->info, chunks_too ? ref->image : NULL);
+
+	embed_storage_end_read(snapshot);
+	embed_registry_check(ref, EMB_OK, NULL);
+	return flaw;
+}
+
+/* embed_verify(name text) returns table ("check" text, ok bool, detail text) */
+Datum
+embed_verify(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	EmbedRows	rows = embed_rows_begin(fcinfo);
+	bool		lost = false;
+	char	   *flaw = find_flaw(name, &lost);
+	const EmbedModelRef *ref;
+	Findings	f = {0};
+	bool		whole;
+
+	if (lost)
+	{
+		put_rows_check(&rows, flaw);
+		put_check(&rows, "image", false, "neither a file nor the rows have all of it");
+		return (Datum) 0;
+	}
+	ref = embed_registry_lookup(name, 0, EMBED_NAME_ARGUMENT);
+	whole = image_is_whole(ref);
+	if (whole)
+		flaw = compare_rows(ref, flaw != NULL);
+	put_rows_check(&rows, flaw);
+	put_check(&rows, "image", whole, "%lld bytes, %s, %s", (long long) ref->info->size_bytes, ref->info->precision,
+			  whole ? "with the hash of the import" : "not those of the import: the next call makes the file again");
+	if (!whole)
+	{
+		/* changed unseen by the file system. Nobody computes on such bytes; the next lookup has others */
+		embed_registry_damaged(ref);
+		return (Datum) 0;
+	}
+	embed_isa_apply();
+	/* a level that failed its self-test is not in use */
+	put_check(&rows, "kernels", true, "%s, equal to plain C in the self-test", emb_isa_name());
+	check_references(&rows, ref, &f);
+	put_check(&rows, "token ids", f.n > 0 && f.n_ids_equal == f.n,
+			  "%d of %d texts have the ids of the import (%lld tokens)", f.n_ids_equal, f.n, (long long) f.n_tokens);
+	put_closeness(&rows, ref, &f);
+	return (Datum) 0;
+}

@@ -1,0 +1,116 @@
+/*
+ * control.h
+ *		The control file: what the backends of a cluster tell each other without
+ *		shared_preload_libraries.
+ *
+ * pgsql_tmp_embed/control.v1, beside the images, mapped by every backend that
+ * computes: who is busy, and counters of models. It is a convenience: where it
+ * cannot be had (read-only or full disk), or is deleted, cut or overwritten
+ * while in use, calls work without and the numbers are lost. With
+ * shared_preload_libraries it is the same file: one path to test, and the
+ * counters outlive a crash restart of the server.
+ *
+ *		embed_control_refresh(now_ms);			at the start of a computation
+ *		embed_control_busy(now_ms);
+ *		n = embed_control_share(n_cpus, now_ms);
+ *		compute
+ *		embed_control_idle(later_ms);
+ *
+ * Nothing here raises.
+ */
+#ifndef EMBED_PG_STAT_CONTROL_H
+#define EMBED_PG_STAT_CONTROL_H
+
+#include "pg/glue.h"
+
+#include <stdatomic.h>
+
+#include "datatype/timestamp.h"
+
+#define EMBED_LATENCY_BUCKETS 28
+
+typedef enum EmbedCounter
+{
+	EMBED_CALLS,
+	EMBED_TEXTS,
+	EMBED_TOKENS,
+	EMBED_TRUNCATIONS,
+	EMBED_ERRORS,
+	EMBED_CACHE_HITS,
+	EMBED_TOKENIZER_NS,
+	EMBED_WAIT_NS,
+	EMBED_COMPUTE_NS
+} EmbedCounter;
+
+#define EMBED_N_COUNTERS (EMBED_COMPUTE_NS + 1)
+
+/*
+ * Counters of one image in one database.
+ *
+ *		  0	serial		which claim of the entry this is; 0: free
+ *		  8	database
+ *		 12 (zero)
+ *		 16	fingerprint
+ *		 48	since		TimestampTz of the claim or the last reset
+ *		 56	used		TimestampTz of the last addition
+ *		 64	counters	by EmbedCounter
+ *		192 latency		calls by the logarithm of their microseconds
+ *		448 (zero)
+ *
+ * serial, database and fingerprint are written under an flock on the file,
+ * serial last; all others are added to or overwritten by anyone, atomically.
+ */
+typedef struct EmbedStatEntry
+{
+	_Atomic uint64 serial;
+	uint32		database;
+	uint32		unused;
+	uint8		fingerprint[EMB_HASH_SIZE];
+	_Atomic int64 since;
+	_Atomic int64 used;
+	_Atomic uint64 counters[16];
+	_Atomic uint64 latency[32];
+	uint64		reserved[8];
+} EmbedStatEntry;
+
+StaticAssertDecl(sizeof(EmbedStatEntry) == 512, "layout of the control file");
+StaticAssertDecl(EMBED_N_COUNTERS <= 16 && EMBED_LATENCY_BUCKETS <= 32, "layout of the control file");
+
+#define EMBED_CONTROL_ENTRIES 512
+
+/* Nanoseconds of the monotonic clock, and its milliseconds. */
+extern uint64 embed_clock_ns(void);
+static inline uint64
+embed_ns_to_ms(uint64 ns)
+{
+	return ns / 1000000;
+}
+
+/*
+ * Maps the file, making it where it is missing or damaged. Looks at most once
+ * a second; in between only whether the mapping was lost. Not in the
+ * postmaster and not in single-user mode, where there is nobody to talk to.
+ */
+extern void embed_control_refresh(uint64 now_ms);
+
+/* This backend computes, or stopped doing so. */
+extern void embed_control_busy(uint64 now_ms);
+extern void embed_control_idle(uint64 now_ms);
+
+/* This busy backend's part of n_cpus: all parts together are n_cpus, but nobody has less than one. */
+extern int	embed_control_share(int n_cpus, uint64 now_ms);
+
+/* Number of the current mapping, or 0 where there is none: pointers into another one are stale. */
+extern uint64 embed_control_mapping(void);
+
+/*
+ * The entry of (database, fingerprint), or NULL; with create, one is claimed,
+ * that which was not used for longest if all are taken. NULL then: somebody
+ * else claims one right now, or there is no file.
+ */
+extern EmbedStatEntry *embed_control_entry(Oid database, const uint8 *fingerprint, bool create);
+
+/* Entry i of EMBED_CONTROL_ENTRIES, free or not; NULL without a file. */
+extern EmbedStatEntry *embed_control_entry_at(int i);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * mapping.h
+ *		Read-only mappings of image files, and what happens when a page of one
+ *		cannot be read.
+ *
+ * A file that is cut while it is mapped, or a disk that fails, raises SIGBUS in
+ * whoever touches the page; unhandled that ends the backend, and with it every
+ * session of the cluster. Here the mapping becomes zeros instead, and the
+ * statement an ERROR. Bytes that change raise nothing: so whoever computed looks
+ * at the inode afterwards, which costs a third of a microsecond.
+ *
+ *		embed_map(&mapping, fd, size_bytes, path);
+ *		status = emb_something(mapping.addr ...);		stops early: embed_stop() says so
+ *		if (embed_mapping_is_damaged(&mapping))
+ *			embed_mapping_note_damage(&mapping), raise 58030
+ *		if (status != EMB_OK)
+ *			embed_throw(status, &err);
+ *		embed_unmap(&mapping);
+ *
+ * Of models that the registry opened, embed_registry_check() does this.
+ *
+ * Memory that is mapped otherwise is guarded without the ERROR (control.c):
+ *
+ *		guard = embed_guard_begin(addr, size_bytes, prot);
+ *		use it; if (embed_guard_is_lost(guard)), what it held is gone
+ *		embed_guard_end(guard);
+ *		munmap(addr, size_bytes);
+ */
+#ifndef EMBED_PG_STORE_MAPPING_H
+#define EMBED_PG_STORE_MAPPING_H
+
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+/* A place in the table of the signal handler. */
+typedef struct EmbedWatch EmbedWatch;
+
+typedef struct EmbedMapping
+{
+	void	   *addr;			/* NULL: not mapped */
+	size_t		size_bytes;
+	EmbedWatch *watch;
+	int			fd;				/* of the mapped inode, whatever has its name now; -1: none could be kept */
+	bool		is_private;		/* the name may stand for another file for ever */
+	dev_t		device;			/* the file, as it was when it was mapped */
+	ino_t		inode;
+	struct timespec modified;
+	char		path[MAXPGPATH];
+} EmbedMapping;
+
+/* Maps the first size_bytes of fd, which the caller may close. Raises 53200. */
+extern void embed_map(EmbedMapping *mapping, int fd, size_t size_bytes, const char *path);
+extern void embed_unmap(EmbedMapping *mapping);
+
+/*
+ * Whether what is mapped is intact and no other file has its name. A file that
+ * was deleted lives on in its mappings.
+ */
+extern bool embed_mapping_is_current(const EmbedMapping *mapping);
+
+/* Whether pages were lost, or the mapped inode was written to or cut since it was mapped. */
+extern bool embed_mapping_is_damaged(const EmbedMapping *mapping);
+
+/*
+ * The damage is known and being reported: embed_stop() stops nothing for it any
+ * more. The file gets a new time of modification, so that nobody maps it
+ * unseen, under whatever name. Calls nothing that raises.
+ */
+extern void embed_mapping_note_damage(EmbedMapping *mapping);
+
+/* Whether pages of this mapping, or of any, were lost and that was not noted. */
+extern bool embed_mapping_is_lost(const EmbedMapping *mapping);
+extern bool embed_mappings_lost(void);
+
+/* A mapping of somebody else's: zeros when a page is lost. NULL where it cannot be guarded; no ERROR. */
+extern EmbedWatch *embed_guard_begin(void *addr, size_t size_bytes, int prot);
+extern bool embed_guard_is_lost(const EmbedWatch *guard);
+extern void embed_guard_end(EmbedWatch *guard);
+
+#endif

@@ -1,0 +1,442 @@
+/*
+ * names.c
+ *		From a model's name to its fingerprint, as the running statement sees it.
+ *
+ * A commit becomes visible to new snapshots shortly before its invalidation
+ * messages arrive. So an answer is remembered for the contents of a snapshot,
+ * not for as long as no message came. A PL/pgSQL loop takes a new snapshot for
+ * each expression, mostly with the same contents; and where the contents
+ * changed, a look-up costs two or three probes of an index.
+ */
+#include "pg/store/names.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/snapmgr.h"
+
+#include "pg/store/restore.h"
+#include "pg/store/storage.h"
+
+/* Snapshots in use by turns: of a query, and of the functions that it calls. */
+#define N_VIEWS		4
+
+/* Names in use by turns, for each of these. */
+#define N_ANSWERS	16
+
+/* What makes two snapshots of a backend see the same rows. */
+typedef struct View
+{
+	uint64		serial;			/* 0: none */
+	TransactionId xmin;
+	TransactionId xmax;
+	CommandId	curcid;
+	bool		suboverflowed;
+	bool		in_recovery;
+	uint32		n_xids;
+	int32		n_subxids;
+	TransactionId *xids;		/* [n_xids + n_subxids] */
+	Size		room;
+} View;
+
+typedef struct Answer
+{
+	uint64		view;			/* 0: none */
+	uint64		changes;
+	EmbKind		kind;
+	EmbedNameUse use;
+	char		name[EMB_NAME_MAX + 1]; /* "": the database's default */
+	EmbedName	found;
+} Answer;
+
+/* What a name turned out to be. */
+typedef enum Standing
+{
+	STANDS,
+	NO_DEFAULT,
+	UNKNOWN,
+	DROPPED,					/* a tombstone */
+	REPLACED					/* dropped, and perhaps other content since the snapshot was taken */
+} Standing;
+
+static View views[N_VIEWS];
+static int	last_view = 0;
+static uint64 last_serial = 0;
+
+static Answer answers[N_ANSWERS];
+static int	next_answer = 0;
+static uint64 changes = 1;
+
+void
+embed_names_changed(void)
+{
+	changes++;
+}
+
+/* --------------------------------------------------------------- views */
+
+static Snapshot
+statement_snapshot(void)
+{
+	Snapshot	snapshot = ActiveSnapshotSet() ? GetActiveSnapshot() : NULL;
+
+	return snapshot != NULL && snapshot->snapshot_type == SNAPSHOT_MVCC ? snapshot : NULL;
+}
+
+/* An empty array of a snapshot has no address. */
+static bool
+same_xids(const TransactionId *a, const TransactionId *b, Size n)
+{
+	return n == 0 || memcmp(a, b, n * sizeof(TransactionId)) == 0;
+}
+
+/*
+ * Whoever started or ended a transaction is in xmax or among the xids; curcid
+ * tells the own transaction's commands apart. A savepoint that is rolled back
+ * takes its changes back under the same contents, but tells us (embed_names_changed).
+ */
+static bool
+is_view(const View *view, Snapshot snapshot)
+{
+	return view->serial != 0 &&
+		view->xmin == snapshot->xmin && view->xmax == snapshot->xmax && view->curcid == snapshot->curcid &&
+		view->suboverflowed == snapshot->suboverflowed && view->in_recovery == snapshot->takenDuringRecovery &&
+		view->n_xids == snapshot->xcnt && view->n_subxids == snapshot->subxcnt &&
+		same_xids(view->xids, snapshot->xip, view->n_xids) &&
+		same_xids(view->xids + view->n_xids, snapshot->subxip, view->n_subxids);
+}
+
+static uint64
+remember_view(View *view, Snapshot snapshot)
+{
+	Size		n = (Size) snapshot->xcnt + snapshot->subxcnt;
+
+	view->serial = 0;
+	if (view->xids == NULL || view->room < n)
+	{
+		Size		room = Max(n, 64);
+
+		if (view->xids != NULL)
+			pfree(view->xids);
+		view->xids = NULL;
+		view->xids = MemoryContextAlloc(TopMemoryContext, room * sizeof(TransactionId));
+		view->room = room;
+	}
+	view->xmin = snapshot->xmin;
+	view->xmax = snapshot->xmax;
+	view->curcid = snapshot->curcid;
+	view->suboverflowed = snapshot->suboverflowed;
+	view->in_recovery = snapshot->takenDuringRecovery;
+	view->n_xids = snapshot->xcnt;
+	view->n_subxids = snapshot->subxcnt;
+	if (snapshot->xcnt > 0)
+		memcpy(view->xids, snapshot->xip, snapshot->xcnt * sizeof(TransactionId));
+	if (snapshot->subxcnt > 0)
+		memcpy(view->xids + snapshot->xcnt, snapshot->subxip, snapshot->subxcnt * sizeof(TransactionId));
+	view->serial = ++last_serial;
+	return view->serial;
+}
+
+uint64
+embed_names_view(void)
+{
+	Snapshot	snapshot = statement_snapshot();
+
+	if (snapshot == NULL)
+		return 0;
+	if (likely(is_view(&views[last_view], snapshot)))
+		return views[last_view].serial;
+	for (int i = 0; i < N_VIEWS; i++)
+	{
+		if (is_view(&views[i], snapshot))
+		{
+			last_view = i;
+			return views[i].serial;
+		}
+	}
+	last_view = (last_view + 1) % N_VIEWS;
+	return remember_view(&views[last_view], snapshot);
+}
+
+/* ------------------------------------------------------------- look-up */
+
+static void
+copy_found(EmbedName *found, const char *name, const EmbedModelRow *row)
+{
+	memcpy(found->fingerprint, row->fingerprint, EMB_HASH_SIZE);
+	strlcpy(found->model, name, sizeof(found->model));
+}
+
+static bool
+same_image(const EmbedModelRow *a, const EmbedModelRow *b)
+{
+	return memcmp(a->fingerprint, b->fingerprint, EMB_HASH_SIZE) == 0;
+}
+
+/* A model argument. What it gives may be kept in a plan, so what is committed now counts as well. */
+static Standing
+find_argument(const char *name, Snapshot seen, EmbedName *found)
+{
+	EmbedModelRow now;
+	EmbedModelRow then;
+	bool		is_now = embed_storage_find_model(name, NULL, &now);
+	bool		was_then = embed_storage_find_model(name, seen, &then);
+
+	if (!is_now)
+		return was_then ? REPLACED : UNKNOWN;
+	if (was_then && !same_image(&now, &then))
+		return REPLACED;
+	copy_found(found, name, &now);
+	return now.dropped ? DROPPED : STANDS;
+}
+
+/* A model or an alias, named by a setting, a default or a trigger. */
+static Standing
+find_name(const char *name, Snapshot seen, EmbedName *found)
+{
+	EmbedModelRow row;
+	EmbedModelRow now;
+	const char *target = NULL;
+	bool		there = embed_storage_find_model(name, seen, &row);
+
+	if (!there && (target = embed_storage_find_alias(name, seen)) != NULL)
+	{
+		name = target;
+		there = embed_storage_find_model(name, seen, &row);
+	}
+	/* imported since */
+	if (!there)
+		there = embed_storage_find_model(name, NULL, &row);
+	/* a restore waits for names that others bring, with the snapshot it has */
+	if (!there && target == NULL && embed_loads_dump() && (target = embed_storage_find_alias(name, NULL)) != NULL)
+	{
+		name = target;
+		there = embed_storage_find_model(name, NULL, &row);
+	}
+	if (!there)
+	{
+		strlcpy(found->model, name, sizeof(found->model));
+		return UNKNOWN;
+	}
+	/* brought back since */
+	if (row.dropped && embed_storage_find_model(name, NULL, &now) && same_image(&now, &row))
+		row.dropped = now.dropped;
+	copy_found(found, name, &row);
+	return row.dropped ? DROPPED : STANDS;
+}
+
+static const char *
+find_default(EmbKind kind, Snapshot seen)
+{
+	const char *name = embed_storage_find_default(embed_kind_name(kind), seen);
+
+	if (name == NULL && embed_loads_dump())
+		name = embed_storage_find_default(embed_kind_name(kind), NULL);
+	return name;
+}
+
+/* name NULL: the database's default. snapshot NULL: there is none. */
+static Standing
+look_up(const char *name, EmbKind kind, EmbedNameUse use, Snapshot snapshot, EmbedName *found)
+{
+	Snapshot	own = snapshot == NULL ? embed_storage_begin_read() : NULL;
+	Snapshot	seen = snapshot != NULL ? snapshot : own;
+	Standing	standing = NO_DEFAULT;
+
+	found->model[0] = '\0';
+	if (name == NULL)
+	{
+		name = find_default(kind, seen);
+		use = EMBED_NAME_ALIAS_TOO;
+	}
+	if (name != NULL && !emb_name_is_valid(name, strlen(name)))
+		standing = UNKNOWN;
+	else if (name != NULL)
+		standing = use == EMBED_NAME_ARGUMENT ? find_argument(name, seen, found) : find_name(name, seen, found);
+	if (own != NULL)
+		embed_storage_end_read(own);
+	return standing;
+}
+
+/* What embed.model or embed.reranker chooses, or NULL. */
+static const char *
+chosen_name(EmbKind kind)
+{
+	const char *name = kind == EMB_KIND_RERANKER ? embed_guc_reranker : embed_guc_model;
+
+	return name != NULL && name[0] != '\0' ? name : NULL;
+}
+
+/* -------------------------------------------------------------- errors */
+
+/* Of a name that is there now, but not in the snapshot. */
+static int
+hint_snapshot(void)
+{
+	return errhint("It was made after the snapshot of this statement or transaction was taken: start a new one.");
+}
+
+/* Nothing to fall back on: because no model is there at all, or none was chosen. */
+pg_noreturn static void
+no_model_error(EmbKind kind)
+{
+	const char *restore_hint = embed_restore_hint();
+
+	if (!embed_storage_has_models())
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no model is installed in this database"),
+				 restore_hint != NULL ? errhint("%s", restore_hint) :
+				 errhint("Import one with SELECT embed_import('name', '/path/to/model/directory').")));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("no default %s in this database", kind == EMB_KIND_RERANKER ? "reranker" : "embedding model"),
+			 embed_storage_find_default(embed_kind_name(kind), NULL) != NULL ? hint_snapshot()
+			 : errhint("Choose one of those in embed_models with SELECT embed_set_default('name') or the setting %s, "
+					   "or import one with embed_import.", kind == EMB_KIND_RERANKER ? "embed.reranker" : "embed.model")));
+}
+
+pg_noreturn static void
+alias_argument_error(const char *alias, const char *target)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"%s\" is an alias of model \"%s\" and cannot be a model argument", alias, target),
+			 errdetail("A call with a model argument is immutable; an alias may change."),
+			 errhint("Use the model's name \"%s\", or the alias in the settings embed.model and embed.reranker or in embed_trigger.", target)));
+}
+
+pg_noreturn static void
+unknown_model_error(const char *name, EmbedNameUse use)
+{
+	/* whatever was given as a name: not all of it, if it is long */
+	int			len = pg_mbcliplen(name, strlen(name), EMB_NAME_MAX);
+	const char *dots = name[len] != '\0' ? "..." : "";
+	char	   *target = name[len] == '\0' ? embed_storage_find_alias(name, NULL) : NULL;
+	const char *restore_hint = embed_restore_hint();
+
+	if (target != NULL && use == EMBED_NAME_ARGUMENT)
+		alias_argument_error(name, target);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%.*s%s\" does not exist", len, name, dots),
+			 target != NULL ? hint_snapshot()
+			 : restore_hint != NULL ? errhint("%s", restore_hint)
+			 : embed_storage_has_models()
+			 ? errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")
+			 : errhint("No model is installed. Import one with SELECT embed_import('name', '/path/to/model/directory').")));
+}
+
+pg_noreturn static void
+dropped_error(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%s\" was dropped", name),
+			 errhint("Import the same content under that name to bring it back, or drop what names the model: "
+					 "SELECT * FROM embed_dependents('%s') lists that.", name)));
+}
+
+/* The name of a row that the statement's snapshot sees, and that is not there any more, or stands for something else. */
+pg_noreturn static void
+replaced_error(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%s\" was dropped", name),
+			 errdetail("That was after the snapshot of this statement or transaction was taken, in which the name stands for the dropped content."),
+			 errhint("Start a new transaction to see what the name stands for now.")));
+}
+
+void
+embed_names_missing_image(const EmbedName *found)
+{
+	EmbedModelRow now;
+
+	if (!embed_storage_find_model(found->model, NULL, &now) || memcmp(now.fingerprint, found->fingerprint, EMB_HASH_SIZE) != 0)
+		replaced_error(found->model);
+	if (now.dropped)
+		dropped_error(found->model);
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the image of model \"%s\" is missing from table \"_embed.image\"", found->model),
+			 errhint("Import the model again, or restore schema _embed from a backup.")));
+}
+
+/* -------------------------------------------------------------- answers */
+
+static Answer *
+find_answer(const char *name, EmbKind kind, EmbedNameUse use, uint64 view)
+{
+	for (int i = 0; view != 0 && i < N_ANSWERS; i++)
+	{
+		Answer	   *answer = &answers[i];
+
+		if (answer->view == view && answer->changes == changes && answer->kind == kind && answer->use == use &&
+			strcmp(answer->name, name != NULL ? name : "") == 0)
+			return answer;
+	}
+	return NULL;
+}
+
+static void
+remember_answer(const char *name, EmbKind kind, EmbedNameUse use, uint64 view, uint64 seen_changes, const EmbedName *found)
+{
+	Answer	   *answer = &answers[next_answer];
+
+	next_answer = (next_answer + 1) % N_ANSWERS;
+	answer->view = view;
+	answer->changes = seen_changes;
+	answer->kind = kind;
+	answer->use = use;
+	strlcpy(answer->name, name != NULL ? name : "", sizeof(answer->name));
+	answer->found = *found;
+}
+
+void
+embed_names_resolve(const char *name, EmbKind kind, EmbedNameUse use, EmbedName *found)
+{
+	uint64		view = embed_names_view();
+	/* read first: what changes during the look-up must not pass for seen */
+	uint64		seen_changes = changes;
+	const Answer *answer;
+	Standing	standing;
+
+	if (name == NULL)
+	{
+		name = chosen_name(kind);
+		use = EMBED_NAME_ALIAS_TOO;
+	}
+	answer = find_answer(name, kind, use, view);
+	if (answer != NULL)
+	{
+		*found = answer->found;
+		return;
+	}
+	standing = look_up(name, kind, use, statement_snapshot(), found);
+	switch (standing)
+	{
+		case STANDS:
+			remember_answer(name, kind, use, view, seen_changes, found);
+			return;
+		case NO_DEFAULT:
+			no_model_error(kind);
+		case UNKNOWN:
+			unknown_model_error(found->model[0] != '\0' ? found->model : name, use);
+		case DROPPED:
+			dropped_error(found->model);
+		case REPLACED:
+			replaced_error(name);
+	}
+	pg_unreachable();
+}
+
+bool
+embed_names_find(const char *name, EmbKind kind, Snapshot snapshot, EmbedName *found, bool *dropped)
+{
+	Standing	standing;
+
+	if (name == NULL)
+		name = chosen_name(kind);
+	standing = look_up(name, kind, EMBED_NAME_ALIAS_TOO, snapshot != NULL ? snapshot : statement_snapshot(), found);
+	*dropped = standing == DROPPED;
+	return standing == STANDS || standing == DROPPED;
+}

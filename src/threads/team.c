@@ -1,0 +1,306 @@
+/*
+ * team.c
+ *		The helper threads of the process.
+ *
+ * A region (one emb_crew_run) is open while its state word says so. A helper
+ * enters an open region by counting itself into the word, takes pieces until
+ * none is left, and counts itself out. The caller takes pieces too, then
+ * closes the region and waits until nobody is inside. So a helper that wakes
+ * too late finds the region closed and costs nothing, and the job's fields are
+ * read only by those counted in.
+ *
+ * state: bits 0..15 helpers inside, bit 16 open, bits 32..63 serial number.
+ *
+ * Measured before: OpenMP's runtime ends the process when a thread cannot be
+ * created and spins for milliseconds after every region.
+ */
+#include "threads/team.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernels/fpenv.h"
+
+#define STATE_INSIDE	UINT64_C(0xFFFF)
+#define STATE_OPEN		(UINT64_C(1) << 16)
+#define STATE_SERIAL	(UINT64_C(1) << 32)
+
+/* About 20 us of looking for the next region, the time between two regions of a layer, before sleeping. */
+#define SPIN_LOOKS		1000
+
+/* Between two calls of while_waiting. */
+#define WAITING_MS		5
+
+/* gemm_i8_avx2 takes 150 KB, the others a few; the default of 8 MB counts against ulimit -v. */
+#define STACK_BYTES		(512 * 1024)
+
+static struct
+{
+	pthread_mutex_t in_use;		/* held by the call that has the crew */
+	pid_t		pid;			/* the process the threads belong to; a forked child has none */
+	int32_t		n_helpers;
+	pthread_t	helpers[EMB_CREW_MAX];
+
+	_Atomic uint64_t state;
+	_Atomic uint32_t wake;		/* futex: changes when a region opens or all shall quit */
+	_Atomic uint32_t n_asleep;
+	_Atomic uint32_t left;		/* futex: changes when a helper leaves a closed region */
+	_Atomic bool quit;
+
+	/* the job of the open region */
+	EmbPiece	piece;
+	void	   *ctx;
+	int32_t		n_pieces;
+	int32_t		n_helpers_max;	/* helpers with a higher number stay out */
+	_Atomic int32_t next;
+} pool = {.in_use = PTHREAD_MUTEX_INITIALIZER};
+
+static inline void
+relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile ("yield");
+#endif
+}
+
+/* Until the word changes, for at most so long unless NULL. */
+static void
+futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *longest)
+{
+	syscall(SYS_futex, (uint32_t *) word, FUTEX_WAIT_PRIVATE, value, longest, NULL, 0);
+}
+
+static void
+futex_wake(_Atomic uint32_t *word)
+{
+	syscall(SYS_futex, (uint32_t *) word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void
+take_pieces(int32_t worker)
+{
+	int32_t		i;
+
+	while ((i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < pool.n_pieces)
+		pool.piece(pool.ctx, i, worker);
+}
+
+/* Counts the helper into the open region; false when there is none. */
+static bool
+enter_region(uint64_t *serial)
+{
+	uint64_t	state = atomic_load_explicit(&pool.state, memory_order_acquire);
+
+	while (state & STATE_OPEN)
+	{
+		if (atomic_compare_exchange_weak_explicit(&pool.state, &state, state + 1,
+												  memory_order_acq_rel, memory_order_acquire))
+		{
+			*serial = state / STATE_SERIAL;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+leave_region(void)
+{
+	uint64_t	state = atomic_fetch_sub_explicit(&pool.state, 1, memory_order_acq_rel);
+
+	if (!(state & STATE_OPEN) && (state & STATE_INSIDE) == 1)
+	{
+		atomic_fetch_add_explicit(&pool.left, 1, memory_order_release);
+		futex_wake(&pool.left);
+	}
+}
+
+/* Looks for a region for a while, then sleeps until something changes. */
+static void
+await_region(uint64_t last_serial)
+{
+	uint32_t	wake = atomic_load_explicit(&pool.wake, memory_order_acquire);
+
+	for (int i = 0; i < SPIN_LOOKS; i++)
+	{
+		uint64_t	state = atomic_load_explicit(&pool.state, memory_order_acquire);
+
+		if (((state & STATE_OPEN) && state / STATE_SERIAL != last_serial) ||
+			atomic_load_explicit(&pool.quit, memory_order_relaxed))
+			return;
+		relax();
+	}
+	atomic_fetch_add_explicit(&pool.n_asleep, 1, memory_order_seq_cst);
+	futex_wait(&pool.wake, wake, NULL);
+	atomic_fetch_sub_explicit(&pool.n_asleep, 1, memory_order_seq_cst);
+}
+
+static void *
+helper_main(void *arg)
+{
+	int32_t		number = (int32_t) (intptr_t) arg;	/* 1 .. */
+	uint64_t	serial = 0;
+
+	while (!atomic_load_explicit(&pool.quit, memory_order_acquire))
+	{
+		uint64_t	entered;
+
+		if (enter_region(&entered))
+		{
+			if (number <= pool.n_helpers_max && entered != serial)
+			{
+				EmbFpState	fp = emb_fp_enter();
+
+				take_pieces(number);
+				emb_fp_leave(fp);
+			}
+			serial = entered;
+			leave_region();
+		}
+		await_region(serial);
+	}
+	return NULL;
+}
+
+/* Starts helpers until there are n; fewer when the system has no more threads. */
+static void
+start_helpers(int32_t n)
+{
+	pthread_attr_t attr;
+	sigset_t	all,
+				before;
+
+	if (pool.n_helpers >= n || pthread_attr_init(&attr) != 0)
+		return;
+	(void) pthread_attr_setstacksize(&attr, STACK_BYTES);
+	/*
+	 * A signal handler of the host must never run on a thread of ours, except
+	 * for what the thread itself did: blocked, a page that cannot be read would
+	 * end the process whatever handler the host has.
+	 */
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (pool.n_helpers < n &&
+		   pthread_create(&pool.helpers[pool.n_helpers], &attr, helper_main,
+						  (void *) (intptr_t) (pool.n_helpers + 1)) == 0)
+		pool.n_helpers++;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+}
+
+/* In a forked child the threads are gone, and so is whatever they were at. */
+static void
+forget_after_fork(void)
+{
+	if (pool.pid == getpid())
+		return;
+	pool.pid = getpid();
+	pool.n_helpers = 0;
+	atomic_store(&pool.state, 0);
+	atomic_store(&pool.n_asleep, 0);
+	atomic_store(&pool.quit, false);
+}
+
+void
+emb_crew_join(EmbCrew *crew, int32_t n_threads)
+{
+	crew->n_workers = 1;
+	crew->while_waiting = NULL;
+	if (n_threads <= 1 || pthread_mutex_trylock(&pool.in_use) != 0)
+		return;
+	forget_after_fork();
+	start_helpers((n_threads < EMB_CREW_MAX ? n_threads : EMB_CREW_MAX) - 1);
+	crew->n_workers = 1 + (pool.n_helpers < n_threads - 1 ? pool.n_helpers : n_threads - 1);
+	if (crew->n_workers == 1)
+		pthread_mutex_unlock(&pool.in_use);
+}
+
+void
+emb_crew_leave(EmbCrew *crew)
+{
+	if (crew->n_workers > 1)
+		pthread_mutex_unlock(&pool.in_use);
+	crew->n_workers = 1;
+}
+
+static void
+open_region(int32_t n_workers, int32_t n_pieces, EmbPiece piece, void *ctx)
+{
+	uint64_t	state = atomic_load_explicit(&pool.state, memory_order_relaxed);
+
+	pool.piece = piece;
+	pool.ctx = ctx;
+	pool.n_pieces = n_pieces;
+	pool.n_helpers_max = n_workers - 1;
+	atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
+	atomic_store_explicit(&pool.state, (state / STATE_SERIAL + 1) * STATE_SERIAL + STATE_OPEN,
+						  memory_order_seq_cst);
+	atomic_fetch_add_explicit(&pool.wake, 1, memory_order_seq_cst);
+	if (atomic_load_explicit(&pool.n_asleep, memory_order_seq_cst) > 0)
+		futex_wake(&pool.wake);
+}
+
+/* Nobody enters any more; waits for those inside. */
+static void
+close_region(const EmbCrew *crew)
+{
+	static const struct timespec interval = {.tv_nsec = WAITING_MS * 1000000};
+	uint64_t	state = atomic_fetch_and_explicit(&pool.state, ~STATE_OPEN, memory_order_acq_rel);
+
+	for (int i = 0; (state & STATE_INSIDE) != 0; i++)
+	{
+		uint32_t	left = atomic_load_explicit(&pool.left, memory_order_acquire);
+
+		state = atomic_load_explicit(&pool.state, memory_order_acquire);
+		if ((state & STATE_INSIDE) == 0)
+			break;
+		if (i < SPIN_LOOKS)
+			relax();
+		else
+		{
+			futex_wait(&pool.left, left, crew->while_waiting == NULL ? NULL : &interval);
+			if (crew->while_waiting != NULL)
+				crew->while_waiting(crew->waiting_ctx);
+		}
+	}
+}
+
+void
+emb_crew_run(const EmbCrew *crew, int32_t n_pieces, EmbPiece piece, void *ctx)
+{
+	if (crew->n_workers == 1 || n_pieces <= 1)
+	{
+		for (int32_t i = 0; i < n_pieces; i++)
+			piece(ctx, i, 0);
+		return;
+	}
+	open_region(crew->n_workers, n_pieces, piece, ctx);
+	take_pieces(0);
+	close_region(crew);
+}
+
+void
+emb_crew_stop(void)
+{
+	pthread_mutex_lock(&pool.in_use);
+	forget_after_fork();
+	atomic_store_explicit(&pool.quit, true, memory_order_seq_cst);
+	atomic_fetch_add_explicit(&pool.wake, 1, memory_order_seq_cst);
+	futex_wake(&pool.wake);
+	for (int32_t i = 0; i < pool.n_helpers; i++)
+		pthread_join(pool.helpers[i], NULL);
+	pool.n_helpers = 0;
+	atomic_store_explicit(&pool.quit, false, memory_order_seq_cst);
+	pthread_mutex_unlock(&pool.in_use);
+}

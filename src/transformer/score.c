@@ -1,0 +1,96 @@
+/*
+ * score.c
+ *		The head of a reranker.
+ */
+#include "transformer/score.h"
+
+#include <math.h>
+
+#include "transformer/work.h"
+
+static size_t
+pooled_stride(const EmbBert *bert)
+{
+	return emb_pack_f32_panels(bert->hidden) * EMB_PANEL;
+}
+
+size_t
+emb_encoder_score_scratch_bytes(const EmbBert *bert, int32_t n_seqs)
+{
+	return n_seqs * (bert->hidden + pooled_stride(bert)) * sizeof(float);
+}
+
+static EmbStatus
+classify(const EmbScoreHead *head, const EmbKernels *kernels, float *pooled, size_t stride,
+		 int32_t n_rows, float *logits, EmbError *err)
+{
+	int32_t		hidden = head->pooler.n_out;
+
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		float	   *row = pooled + i * stride;
+
+		if (head->norm.gamma != NULL)
+			kernels->add_norm_f32(row, NULL, head->norm.gamma, head->norm.beta, head->ln_eps, hidden, row);
+		logits[i] = kernels->dot_f32(row, head->classifier, hidden) + head->classifier_bias[0];
+		if (!isfinite(logits[i]))
+			return emb_error(err, EMB_ERR_LIMIT, "the model's weights overflow single precision: a score is not finite");
+	}
+	return EMB_OK;
+}
+
+/* rows: [n_rows, hidden]; pooled: scratch for [n_rows, hidden rounded up to a panel]. */
+static EmbStatus
+run_head(const EmbScoreHead *head, const EmbKernels *kernels, const float *rows, int32_t n_rows,
+		 float *pooled, size_t stride, const EmbStop *stop, float *logits, EmbError *err)
+{
+	_Atomic bool stopped = false;
+	EmbWork		work;
+	EmbGemmF32	g = {
+		.n_rows = n_rows,
+		.n_in = head->pooler.n_in,
+		.n_panels = (int32_t) emb_pack_f32_panels(head->pooler.n_out),
+		.a = rows,
+		.a_stride = head->pooler.n_in,
+		.b = head->pooler.weight,
+		.bias = head->pooler.bias,
+		.c = pooled,
+		.c_stride = stride
+	};
+	EmbActivate activate = emb_work_activation(kernels, head->activation);
+
+	if (activate == NULL)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "unknown activation %d", (int) head->activation);
+	if (!emb_work_begin(&work, kernels, stop, &stopped) || !emb_work_multiply(&work, &g, activate))
+		return emb_error(err, EMB_ERR_CANCELLED, "stopped while scoring a batch of %d pairs", (int) n_rows);
+	return classify(head, kernels, pooled, stride, n_rows, logits, err);
+}
+
+EmbStatus
+emb_encoder_score(const EmbBert *bert, const EmbScoreHead *head, const EmbKernels *kernels,
+				  const EmbBatch *batch, int32_t n_threads, const EmbAllocator *mem,
+				  const EmbStop *stop, float *logits, EmbError *err)
+{
+	size_t		bytes = emb_encoder_score_scratch_bytes(bert, batch->n_seqs);
+	float	   *rows;
+	EmbStatus	status;
+	EmbFpState	fp;
+
+	if (bert->normalize)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker needs its rows as they are");
+	if (batch->n_seqs <= 0)
+		return EMB_OK;
+	rows = emb_alloc(mem, bytes);
+	if (rows == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for %d pairs", bytes, (int) batch->n_seqs);
+	status = emb_encoder_bert(bert, kernels, batch, n_threads, mem, stop, rows, err);
+	if (status == EMB_OK)
+	{
+		fp = emb_fp_enter();
+		status = run_head(head, kernels, rows, batch->n_seqs, rows + (size_t) batch->n_seqs * bert->hidden,
+						  pooled_stride(bert), stop, logits, err);
+		emb_fp_leave(fp);
+	}
+	emb_release(mem, rows);
+	return status;
+}

@@ -1,0 +1,53 @@
+/*
+ * work.h
+ *		Matrix products in pieces, with the question whether to stop in between.
+ *
+ * A level of instructions says how many multiply-adds make a piece (well under
+ * 10 ms). Everything costly is charged in multiply-adds; when a piece is used
+ * up, the stop callback is asked.
+ *
+ *		EmbWork	work;
+ *		emb_work_begin(&work, kernels, stop);
+ *		if (!emb_work_multiply(&work, &gemm, kernels->gelu_f32))
+ *			return cancelled;
+ */
+#ifndef EMB_TRANSFORMER_WORK_H
+#define EMB_TRANSFORMER_WORK_H
+
+#include <stdatomic.h>
+
+#include "common/mem.h"
+#include "transformer/transformer.h"
+#include "kernels/kernels.h"
+
+/* One thread's account. The caller's own asks the callback, its helpers' read what it said. */
+typedef struct EmbWork
+{
+	const EmbKernels *kernels;
+	const EmbStop *stop;		/* NULL for a helper */
+	_Atomic bool *stopped;		/* shared by the threads of a call */
+	int64_t		macs_left;		/* until the next question */
+} EmbWork;
+
+/* An activation of the kernels, in place over n elements. */
+typedef void (*EmbActivate) (float *x, int32_t n);
+
+/* NULL: there is no such activation. */
+extern EmbActivate emb_work_activation(const EmbKernels *kernels, EmbActivation activation);
+
+/* Asks once. False: stop now. */
+extern bool emb_work_begin(EmbWork *work, const EmbKernels *kernels, const EmbStop *stop, _Atomic bool *stopped);
+
+/* Charges n_macs, which should not be much more than a piece. False: stop now. */
+extern bool emb_work_spend(EmbWork *work, int64_t n_macs);
+
+/*
+ * The product g as kernels.h defines it, then activate (or NULL) over all of
+ * its columns. False: stopped, and C is unfinished.
+ */
+extern bool emb_work_multiply(EmbWork *work, const EmbGemmF32 *g, EmbActivate activate);
+
+/* The same in int8. */
+extern bool emb_work_multiply_i8(EmbWork *work, const EmbGemmI8 *g);
+
+#endif
