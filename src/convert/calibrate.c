@@ -99,23 +99,23 @@ observe(void *ctx, EmbObservePoint point, int32_t layer, int32_t first_row,
 }
 
 static EmbStatus
-allocate_points(const EmbBert *bert, EmbCalibration *c, EmbError *err)
+allocate_points(const EmbArch *arch, EmbCalibration *c, EmbError *err)
 {
-	size_t		per_layer = ((size_t) (N_POINTS - 1) * bert->hidden + bert->intermediate) * (EMB_CALIBRATION_ROWS + 1);
+	size_t		per_layer = ((size_t) (N_POINTS - 1) * arch->hidden + arch->intermediate) * (EMB_CALIBRATION_ROWS + 1);
 	float	   *at;
 
-	c->n_layers = bert->n_layers;
-	c->points = emb_alloc_zero(&c->mem, (size_t) bert->n_layers * N_POINTS, sizeof(EmbObserved));
-	c->floats = emb_alloc_zero(&c->mem, bert->n_layers * per_layer, sizeof(float));
+	c->n_layers = arch->n_layers;
+	c->points = emb_alloc_zero(&c->mem, (size_t) arch->n_layers * N_POINTS, sizeof(EmbObserved));
+	c->floats = emb_alloc_zero(&c->mem, arch->n_layers * per_layer, sizeof(float));
 	if (c->points == NULL || c->floats == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory to calibrate %d layers (%zu bytes)",
-						 bert->n_layers, bert->n_layers * per_layer * sizeof(float));
+						 arch->n_layers, arch->n_layers * per_layer * sizeof(float));
 	at = c->floats;
-	for (int32_t i = 0; i < bert->n_layers * N_POINTS; i++)
+	for (int32_t i = 0; i < arch->n_layers * N_POINTS; i++)
 	{
 		EmbObserved *o = &c->points[i];
 
-		o->n = i % N_POINTS == point_index(EMB_OBSERVE_FFN_MID) ? bert->intermediate : bert->hidden;
+		o->n = i % N_POINTS == point_index(EMB_OBSERVE_FFN_MID) ? arch->intermediate : arch->hidden;
 		o->largest = at;
 		o->rows = at + o->n;
 		at += (size_t) o->n * (EMB_CALIBRATION_ROWS + 1);
@@ -239,7 +239,7 @@ run_batches(const EmbModel *model, const Texts *texts, const EmbImportSteps *ste
 		c->first_token = first;
 		while (i < texts->n && (batch.n_seqs == 0 || texts->offsets[i + 1] - first <= BATCH_TOKENS))
 			offsets[++batch.n_seqs] = texts->offsets[++i] - first;
-		status = emb_encoder_bert_observed(&model->bert, emb_kernels(), &batch, steps->n_threads, steps->mem, steps->stop,
+		status = emb_transformer_run_observed(&model->transformer, emb_kernels(), &batch, steps->n_threads, steps->mem, steps->stop,
 										   observe, c, out, err);
 	}
 	if (status == EMB_OK)
@@ -258,7 +258,7 @@ run_texts(const EmbModel *model, const Source *source, const EmbImportSteps *ste
 		.type_ids = source->pairs ? emb_alloc_array(mem, EMB_CALIBRATION_MAX_TOKENS, sizeof(int32_t)) : NULL
 	};
 	int32_t    *offsets = emb_alloc_array(mem, n + 1, sizeof(int32_t));
-	float	   *out = emb_alloc_array(mem, n * model->bert.hidden, sizeof(float));
+	float	   *out = emb_alloc_array(mem, n * model->transformer.arch->hidden, sizeof(float));
 	EmbStatus	status;
 
 	if (texts.offsets == NULL || texts.ids == NULL || (source->pairs && texts.type_ids == NULL) ||
@@ -288,7 +288,7 @@ emb_calibrate(const EmbModel *model, const char *const *texts, int32_t n_texts,
 	pthread_mutex_init(&c->lock, NULL);
 	if (source.n < 1)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker is calibrated with pairs of texts, not with %d text", n_texts);
-	status = allocate_points(&model->bert, c, err);
+	status = allocate_points(model->transformer.arch, c, err);
 	if (status == EMB_OK)
 		status = run_texts(model, &source, steps, c, err);
 	if (status == EMB_OK)

@@ -456,7 +456,7 @@ fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
 	float	   *scale = place(q, layer, EMB_ROLE_SCALE(EMB_ROLE_VALUE));
 	float	   *bias = place(q, layer, EMB_ROLE_BIAS(EMB_ROLE_VALUE));
 
-	for (int32_t i = 0; i < q->model->bert.hidden; i++)
+	for (int32_t i = 0; i < q->model->transformer.arch->hidden; i++)
 	{
 		scale[i] *= c->factor[i];
 		bias[i] *= c->factor[i];
@@ -466,8 +466,8 @@ fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
 static void
 copy_norm(Quantizer *q, int32_t layer, EmbTensorRole gamma, const EmbLayerNorm *norm)
 {
-	memcpy(place(q, layer, gamma), norm->gamma, q->model->bert.hidden * sizeof(float));
-	memcpy(place(q, layer, gamma + 1), norm->beta, q->model->bert.hidden * sizeof(float));
+	memcpy(place(q, layer, gamma), norm->gamma, q->model->transformer.arch->hidden * sizeof(float));
+	memcpy(place(q, layer, gamma + 1), norm->beta, q->model->transformer.arch->hidden * sizeof(float));
 }
 
 static EmbActKind
@@ -479,7 +479,7 @@ act_kind(EmbActivation act)
 static EmbStatus
 quantize_attention(Quantizer *q, int32_t i, EmbError *err)
 {
-	const EmbBertLayer *layer = &q->model->bert.layers[i];
+	const EmbLayer *layer = &q->model->transformer.layers[i];
 	const Candidate *chosen;
 	Input		in = {
 		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_ATTN_IN),
@@ -509,7 +509,7 @@ quantize_attention(Quantizer *q, int32_t i, EmbError *err)
 static EmbStatus
 quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 {
-	const EmbBertLayer *layer = &q->model->bert.layers[i];
+	const EmbLayer *layer = &q->model->transformer.layers[i];
 	const Candidate *chosen;
 	Input		in = {
 		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_FFN_IN),
@@ -517,7 +517,7 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 		.n_linears = 1,
 		.linears = {&layer->ffn_up},
 		.roles = {EMB_ROLE_FFN_UP},
-		.act = q->model->bert.gated ? EMB_ACT_KIND_NONE : act_kind(q->model->bert.activation),
+		.act = q->model->transformer.arch->is_gated ? EMB_ACT_KIND_NONE : act_kind(q->model->transformer.arch->activation),
 	};
 	EmbStatus	status = quantize_input(q, &in, &chosen, err);
 
@@ -584,18 +584,19 @@ copy_tensor(Quantizer *q, EmbTensorRole role)
 static EmbStatus
 quantize_embeddings(Quantizer *q, EmbError *err)
 {
-	const EmbBert *bert = &q->model->bert;
-	const float *words = bert->word_embedding.rows_f32;
-	size_t		hidden = bert->hidden;
+	const EmbTransformer *transformer = &q->model->transformer;
+	const EmbArch *arch = transformer->arch;
+	const float *words = transformer->word_embedding.rows_f32;
+	size_t		hidden = arch->hidden;
 	int8_t	   *rows = place(q, 0, EMB_ROLE_WORD_EMBEDDING);
 	float	   *scale = place(q, 0, EMB_ROLE_WORD_EMBEDDING_SCALE);
 	float	   *factor = place(q, 0, EMB_ROLE_WORD_EMBEDDING_FACTOR);
 
-	if (!column_factors(q, words, bert->n_vocab, bert->hidden, q->sums, factor))
+	if (!column_factors(q, words, arch->n_vocab, arch->hidden, q->sums, factor))
 		return cancelled(err);
-	for (int32_t i = 0; i < bert->n_vocab; i++)
+	for (int32_t i = 0; i < arch->n_vocab; i++)
 	{
-		scale[i] = emb_quantize_row(words + i * hidden, factor, bert->hidden, rows + i * hidden);
+		scale[i] = emb_quantize_row(words + i * hidden, factor, arch->hidden, rows + i * hidden);
 		if (!isfinite(scale[i]))
 			return overflow(q, 0, EMB_ROLE_WORD_EMBEDDING, err);
 		if (!emb_work_spend(&q->hands[0].work, 32 * (int64_t) hidden))
@@ -603,8 +604,8 @@ quantize_embeddings(Quantizer *q, EmbError *err)
 	}
 	copy_tensor(q, EMB_ROLE_POSITION_EMBEDDING);
 	copy_tensor(q, EMB_ROLE_TYPE_EMBEDDING);
-	if (bert->embedding_norm.gamma != NULL)
-		copy_norm(q, 0, EMB_ROLE_EMBEDDING_GAMMA, &bert->embedding_norm);
+	if (transformer->embedding_norm.gamma != NULL)
+		copy_norm(q, 0, EMB_ROLE_EMBEDDING_GAMMA, &transformer->embedding_norm);
 	return EMB_OK;
 }
 
@@ -619,21 +620,22 @@ copy_head(Quantizer *q)
 static EmbStatus
 quantize_layers(Quantizer *q, EmbError *err)
 {
-	const EmbBert *bert = &q->model->bert;
+	const EmbTransformer *transformer = &q->model->transformer;
+	const EmbArch *arch = transformer->arch;
 	EmbStatus	status = quantize_embeddings(q, err);
 
-	for (int32_t i = 0; status == EMB_OK && i < bert->n_layers; i++)
+	for (int32_t i = 0; status == EMB_OK && i < arch->n_layers; i++)
 	{
-		emb_import_progress(q->steps, "quantize", i, bert->n_layers);
+		emb_import_progress(q->steps, "quantize", i, arch->n_layers);
 		status = quantize_attention(q, i, err);
 		if (status == EMB_OK)
 			status = quantize_ffn(q, i, err);
-		copy_norm(q, i, EMB_ROLE_ATTN_GAMMA, &bert->layers[i].attn_norm);
-		copy_norm(q, i, EMB_ROLE_FFN_GAMMA, &bert->layers[i].ffn_norm);
+		copy_norm(q, i, EMB_ROLE_ATTN_GAMMA, &transformer->layers[i].attn_norm);
+		copy_norm(q, i, EMB_ROLE_FFN_GAMMA, &transformer->layers[i].ffn_norm);
 	}
 	copy_head(q);
 	if (status == EMB_OK)
-		emb_import_progress(q->steps, "quantize", bert->n_layers, bert->n_layers);
+		emb_import_progress(q->steps, "quantize", arch->n_layers, arch->n_layers);
 	return status;
 }
 
@@ -666,10 +668,10 @@ allocate_hands(Quantizer *q, size_t n, size_t n_rows)
 }
 
 static bool
-allocate(Quantizer *q, const EmbBert *bert)
+allocate(Quantizer *q, const EmbArch *arch)
 {
-	int32_t		wide = bert->gated ? 2 * bert->intermediate : bert->intermediate;
-	size_t		n = bert->hidden > bert->intermediate ? bert->hidden : bert->intermediate;
+	int32_t		wide = emb_arch_wide(arch);
+	size_t		n = arch->hidden > arch->intermediate ? arch->hidden : arch->intermediate;
 	size_t		padded = emb_pack_i8_padded((int32_t) n);
 	size_t		n_rows = EMB_CALIBRATION_ROWS;
 	float	   *vectors = own(q, 2 * N_EXPONENTS * n, sizeof(float));
@@ -679,7 +681,7 @@ allocate(Quantizer *q, const EmbBert *bert)
 
 	q->largest = own(q, n, sizeof(float));
 	q->sums = own(q, n, sizeof(double));
-	q->errors = own(q, emb_pack_f32_panels(wide > bert->hidden ? wide : bert->hidden), sizeof(PanelErrors));
+	q->errors = own(q, emb_pack_f32_panels(wide > arch->hidden ? wide : arch->hidden), sizeof(PanelErrors));
 	allocate_hands(q, n, n_rows);
 	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->crew.n_workers, q->steps->mem))
 		return false;
@@ -721,7 +723,7 @@ emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
 	emb_crew_join(&q.crew, steps->n_threads);
 	q.crew.while_waiting = ask_while_waiting;
 	q.crew.waiting_ctx = &q;
-	if (!allocate(&q, &model->bert))
+	if (!allocate(&q, model->transformer.arch))
 		status = emb_error(err, EMB_ERR_NOMEM, "out of memory quantizing a model");
 	else
 	{

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "transformer/transformer.h"
 #include "import/hf_config.h"
 #include "kernels/kernels.h"
 
@@ -455,30 +454,30 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		{"activation", config->activation, n_min, n_min * (has_trait(config, EMB_TRAIT_GATED) ? EMB_ACT_SILU : EMB_ACT_RELU)},
 		{"pooling", config->pooling, EMB_POOL_CLS, EMB_POOL_MEAN_SQRT_LEN},
 		{"normalize", config->normalize, 0, 1},
-		{"hidden size", config->hidden, 1, EMB_HF_MAX_HIDDEN},
-		{"layer count", config->n_layers, n_min, n_min * EMB_HF_MAX_LAYERS},
-		{"head count", config->n_heads, n_min, n_min * EMB_HF_MAX_HIDDEN},
-		{"intermediate size", config->intermediate, n_min, n_min * EMB_HF_MAX_INTERMEDIATE},
-		{"vocabulary size", config->n_vocab, 1, EMB_HF_MAX_VOCAB},
-		{"position count", config->n_positions, 1, EMB_HF_MAX_POSITIONS},
-		{"type count", config->n_types, 0, EMB_HF_MAX_TYPES},
+		{"hidden size", config->hidden, 1, EMB_ARCH_MAX_HIDDEN},
+		{"layer count", config->n_layers, n_min, n_min * EMB_ARCH_MAX_LAYERS},
+		{"head count", config->n_heads, n_min, n_min * EMB_ARCH_MAX_HIDDEN},
+		{"intermediate size", config->intermediate, n_min, n_min * EMB_ARCH_MAX_INTERMEDIATE},
+		{"vocabulary size", config->n_vocab, 1, EMB_ARCH_MAX_VOCAB},
+		{"position count", config->n_positions, 1, EMB_ARCH_MAX_POSITIONS},
+		{"type count", config->n_types, 0, EMB_ARCH_MAX_TYPES},
 		{"max_tokens", config->max_tokens, 1, config->n_positions},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
 		{"head", config->head, EMB_HEAD_NONE, n_min * EMB_HEAD_SCORE},
 		{"head's activation", config->head_activation, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_ACT_RELU},
 		{"head's parts", config->head_parts, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_HEAD_NORM | EMB_HEAD_UNBIASED},
-		{"dense layer's size", config->dense_outputs[0], 0, config->head == EMB_HEAD_NONE ? EMB_HF_MAX_HIDDEN : 0},
-		{"second dense layer's size", config->dense_outputs[1], 0, config->dense_outputs[0] > 0 ? EMB_HF_MAX_HIDDEN : 0},
+		{"dense layer's size", config->dense_outputs[0], 0, config->head == EMB_HEAD_NONE ? EMB_ARCH_MAX_HIDDEN : 0},
+		{"second dense layer's size", config->dense_outputs[1], 0, config->dense_outputs[0] > 0 ? EMB_ARCH_MAX_HIDDEN : 0},
 		{"dense layers' steps", config->dense_steps & ~(0xFFFFU | dense_flags(config)), 0, 0},
 		{"dense layer's activation", emb_image_dense_activation(config, 0), 0, config->dense_outputs[0] > 0 ? EMB_ACT_TANH : 0},
 		{"second dense layer's activation", emb_image_dense_activation(config, 1), 0, config->dense_outputs[1] > 0 ? EMB_ACT_TANH : 0},
 		{"dimensions", config->dimensions, 0, config->head == EMB_HEAD_NONE ? emb_image_full_width(config) : 0},
 		{"position base", config->position_base, 0, config->n_vocab},
-		{"window", config->window, 0, n_min == 0 ? INT32_MAX : EMB_HF_MAX_POSITIONS},
-		{"count of layers from one that is global to the next", config->global_every, 0, EMB_HF_MAX_LAYERS},
+		{"window", config->window, 0, n_min == 0 ? INT32_MAX : EMB_ARCH_MAX_POSITIONS},
+		{"count of layers from one that is global to the next", config->global_every, 0, EMB_ARCH_MAX_LAYERS},
 		{"sparse head", config->sparse, 0, n_min},
-		{"token vectors' size", config->multi_dim, 0, n_min * EMB_HF_MAX_HIDDEN},
+		{"token vectors' size", config->multi_dim, 0, n_min * EMB_ARCH_MAX_HIDDEN},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)

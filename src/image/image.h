@@ -152,19 +152,12 @@ typedef struct EmbImageConfig
 	uint32_t	sparse;
 	uint32_t	multi_dim;
 	uint32_t	dimensions;
-	uint32_t	dense_outputs[EMB_HF_MAX_DENSE];
+	uint32_t	dense_outputs[EMB_ARCH_MAX_DENSE];
 	uint32_t	dense_steps;
 	uint8_t		reserved[8];
 } EmbImageConfig;
 
 _Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
-
-/* What stands behind the encoder; EMB_HEAD_SCORE in images of rerankers, and in these only. */
-typedef enum EmbImageHead
-{
-	EMB_HEAD_NONE = 0,
-	EMB_HEAD_SCORE = 1			/* classifier(norm(act(pooler(pooled rows)))), one logit; see transformer/score.h */
-} EmbImageHead;
 
 /* How such a head differs from BERT's. */
 typedef enum EmbImageHeadParts

@@ -22,16 +22,9 @@
 
 #include "common/error.h"
 #include "common/mem.h"
-#include "transformer/transformer.h"
+#include "common/arch.h"
 #include "formats/json.h"
 
-/* Bounds on what config.json may ask for; beyond any BERT, and products fit 63 bits. */
-#define EMB_HF_MAX_HIDDEN			16384
-#define EMB_HF_MAX_INTERMEDIATE		65536
-#define EMB_HF_MAX_LAYERS			256
-#define EMB_HF_MAX_VOCAB			4000000
-#define EMB_HF_MAX_POSITIONS		1048576
-#define EMB_HF_MAX_TYPES			1024
 #define EMB_HF_MAX_PROMPT_BYTES		8192
 #define EMB_HF_MAX_PATH				1024
 
@@ -53,7 +46,6 @@ typedef enum EmbFamily
 #define EMB_N_FAMILIES	EMB_FAMILY_MODEL2VEC
 
 /* A module Dense of sentence-transformers: activation(weight x + bias). */
-#define EMB_HF_MAX_DENSE	2
 
 typedef struct EmbHfDense
 {
@@ -101,7 +93,7 @@ typedef struct EmbHfConfig
 	float		ln_eps;
 	EmbPooling	pooling;
 	int			n_dense;
-	EmbHfDense	dense[EMB_HF_MAX_DENSE];
+	EmbHfDense	dense[EMB_ARCH_MAX_DENSE];
 	bool		normalize;		/* at the end */
 	bool		pool_prompt;	/* false: sentence-transformers leaves the prompt's tokens out */
 	bool		lowercase_text; /* the text is lowercased before the tokenizer sees it */
@@ -126,7 +118,7 @@ typedef struct EmbHfModules
 	char		pooling_path[256];
 	int			n_modules;
 	int			n_dense;
-	EmbHfDense	dense[EMB_HF_MAX_DENSE];	/* path and normalize */
+	EmbHfDense	dense[EMB_ARCH_MAX_DENSE];	/* path and normalize */
 	bool		normalize;		/* at the end */
 	bool		transformer_only;
 	bool		is_static;		/* a StaticEmbedding in place of Transformer and Pooling */

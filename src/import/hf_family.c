@@ -381,14 +381,14 @@ parse_sizes(const EmbJson *doc, const Family *family, EmbHfConfig *config, EmbEr
 		int32_t    *value;
 	}			sizes[] =
 	{
-		{family->hidden, 768, EMB_HF_MAX_HIDDEN, &config->hidden},
-		{family->n_layers, family->absent_layers, EMB_HF_MAX_LAYERS, &config->n_layers},
-		{family->n_heads, 12, EMB_HF_MAX_HIDDEN, &config->n_heads},
-		{family->intermediate, 3072, EMB_HF_MAX_INTERMEDIATE, &config->intermediate},
-		{"vocab_size", family->absent_vocab, EMB_HF_MAX_VOCAB, &config->n_vocab},
-		{family->positions, family->absent_positions, EMB_HF_MAX_POSITIONS, &config->n_positions},
+		{family->hidden, 768, EMB_ARCH_MAX_HIDDEN, &config->hidden},
+		{family->n_layers, family->absent_layers, EMB_ARCH_MAX_LAYERS, &config->n_layers},
+		{family->n_heads, 12, EMB_ARCH_MAX_HIDDEN, &config->n_heads},
+		{family->intermediate, 3072, EMB_ARCH_MAX_INTERMEDIATE, &config->intermediate},
+		{"vocab_size", family->absent_vocab, EMB_ARCH_MAX_VOCAB, &config->n_vocab},
+		{family->positions, family->absent_positions, EMB_ARCH_MAX_POSITIONS, &config->n_positions},
 		/* last: not every family has it */
-		{"type_vocab_size", 2, EMB_HF_MAX_TYPES, &config->n_types},
+		{"type_vocab_size", 2, EMB_ARCH_MAX_TYPES, &config->n_types},
 	};
 	size_t		n_sizes = sizeof(sizes) / sizeof(sizes[0]) - ((family->traits & EMB_TRAIT_TYPES) == 0);
 	EmbStatus	status = EMB_OK;
@@ -666,8 +666,8 @@ parse_modernbert(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	config->rotary_base = 160000;
 	config->rotary_local_base = 10000;
 	if ((status = check_head_size(doc, config, err)) != EMB_OK || (status = check_off(doc, off, false, err)) != EMB_OK ||
-		(status = emb_json_get_int(doc, doc->root, "global_attn_every_n_layers", 1, EMB_HF_MAX_LAYERS, &every, err)) != EMB_OK ||
-		(status = emb_json_get_int(doc, doc->root, "local_attention", 2, EMB_HF_MAX_POSITIONS, &width, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "global_attn_every_n_layers", 1, EMB_ARCH_MAX_LAYERS, &every, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "local_attention", 2, EMB_ARCH_MAX_POSITIONS, &width, err)) != EMB_OK ||
 		(status = emb_json_get_double(doc, doc->root, "global_rope_theta", 1, MAX_ROTARY_BASE, &config->rotary_base, err)) != EMB_OK ||
 		(status = emb_json_get_double(doc, doc->root, "local_rope_theta", 1, MAX_ROTARY_BASE, &config->rotary_local_base, err)) != EMB_OK)
 		return status;

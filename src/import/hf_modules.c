@@ -73,8 +73,8 @@ take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules
 		*is_normalized = true;
 	else if (class != NULL && strcmp(class, "Dense") == 0 && modules->n_modules >= 2)
 	{
-		if (modules->n_dense == EMB_HF_MAX_DENSE)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists more than %d modules Dense", doc->file, EMB_HF_MAX_DENSE);
+		if (modules->n_dense == EMB_ARCH_MAX_DENSE)
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists more than %d modules Dense", doc->file, EMB_ARCH_MAX_DENSE);
 		strcpy(modules->dense[modules->n_dense].path, path);
 		modules->dense[modules->n_dense++].normalize = *is_normalized;
 		*is_normalized = false;
@@ -257,8 +257,8 @@ emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError
 
 	dense->has_bias = true;
 	if (status != EMB_OK ||
-		(status = emb_json_get_int(doc, doc->root, "in_features", 1, EMB_HF_MAX_HIDDEN, &in, err)) != EMB_OK ||
-		(status = emb_json_get_int(doc, doc->root, "out_features", 1, EMB_HF_MAX_HIDDEN, &out, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "in_features", 1, EMB_ARCH_MAX_HIDDEN, &in, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "out_features", 1, EMB_ARCH_MAX_HIDDEN, &out, err)) != EMB_OK ||
 		(status = emb_json_get_bool(doc, doc->root, "bias", &dense->has_bias, err)) != EMB_OK ||
 		(status = parse_dense_activation(doc, dense, err)) != EMB_OK ||
 		(status = check_dense_names(doc, err)) != EMB_OK)

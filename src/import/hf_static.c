@@ -25,7 +25,7 @@ emb_hf_parse_model2vec(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	config->cuts_chars = length == NULL || !json_is_null(length);
 	config->has_normalize = json_object_get(doc->root, "normalize") != NULL;
 	if ((status = emb_json_get_bool(doc, doc->root, "normalize", &config->normalize, err)) != EMB_OK ||
-		(status = emb_json_get_int(doc, doc->root, "max_length", 1, EMB_HF_MAX_POSITIONS, &max_tokens, err)) != EMB_OK)
+		(status = emb_json_get_int(doc, doc->root, "max_length", 1, EMB_ARCH_MAX_POSITIONS, &max_tokens, err)) != EMB_OK)
 		return status;
 	config->max_tokens = config->cuts_chars ? (int32_t) max_tokens : UNLIMITED_TOKENS;
 	return EMB_OK;
@@ -53,7 +53,7 @@ emb_hf_read_static(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 		{
 			config->hidden = table.hidden;
 			config->n_vocab = table.n_vocab;
-			config->n_positions = EMB_HF_MAX_POSITIONS;
+			config->n_positions = EMB_ARCH_MAX_POSITIONS;
 			config->pooling = EMB_POOL_MEAN;
 			emb_static_close(&table, mem);
 		}

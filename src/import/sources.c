@@ -386,8 +386,8 @@ emb_sources_add_heads(EmbTensorSet *tensors, const char *dir, EmbImageConfig *co
 	config->multi_dim = 0;
 	if (multi == NULL)
 		return EMB_OK;
-	if (multi->rank != 2 || multi->shape[0] < 1 || multi->shape[0] > EMB_HF_MAX_HIDDEN)
-		return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" is not a matrix of 1 to %d rows", multi->name, EMB_HF_MAX_HIDDEN);
+	if (multi->rank != 2 || multi->shape[0] < 1 || multi->shape[0] > EMB_ARCH_MAX_HIDDEN)
+		return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" is not a matrix of 1 to %d rows", multi->name, EMB_ARCH_MAX_HIDDEN);
 	config->multi_dim = (uint32_t) multi->shape[0];
 	return EMB_OK;
 }

@@ -18,9 +18,9 @@ find_rows(const EmbTensorSet *tensors, EmbStaticTable *table, EmbError *err)
 		rows = emb_tensors_find(tensors, "embedding.weight");
 	if (rows == NULL)
 		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"embeddings\" or \"embedding.weight\"");
-	if (rows->rank != 2 || rows->shape[0] < 1 || rows->shape[0] > EMB_HF_MAX_VOCAB || rows->shape[1] < 1 || rows->shape[1] > EMB_HF_MAX_HIDDEN)
+	if (rows->rank != 2 || rows->shape[0] < 1 || rows->shape[0] > EMB_ARCH_MAX_VOCAB || rows->shape[1] < 1 || rows->shape[1] > EMB_ARCH_MAX_HIDDEN)
 		return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" is not a table of 1 to %d rows of 1 to %d elements", rows->name,
-						 EMB_HF_MAX_VOCAB, EMB_HF_MAX_HIDDEN);
+						 EMB_ARCH_MAX_VOCAB, EMB_ARCH_MAX_HIDDEN);
 	table->rows = rows;
 	table->hidden = (int32_t) rows->shape[1];
 	table->n_vocab = (int32_t) rows->shape[0];
@@ -68,8 +68,8 @@ read_mapping(const EmbTensorSet *tensors, const EmbAllocator *mem, EmbStaticTabl
 
 	if (tensor == NULL)
 		return EMB_OK;
-	if (tensor->n_elems < 1 || tensor->n_elems > EMB_HF_MAX_VOCAB || check_vector(tensor, tensor->n_elems, NULL) != EMB_OK)
-		return emb_error(err, EMB_ERR_FORMAT, "tensor \"mapping\" is not a vector of 1 to %d elements", EMB_HF_MAX_VOCAB);
+	if (tensor->n_elems < 1 || tensor->n_elems > EMB_ARCH_MAX_VOCAB || check_vector(tensor, tensor->n_elems, NULL) != EMB_OK)
+		return emb_error(err, EMB_ERR_FORMAT, "tensor \"mapping\" is not a vector of 1 to %d elements", EMB_ARCH_MAX_VOCAB);
 	is_wide = strcmp(tensor->dtype_name, "I64") == 0;
 	if (!is_wide && strcmp(tensor->dtype_name, "I32") != 0)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "tensor \"mapping\" is of type %s, not I64 or I32", tensor->dtype_name);

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "transformer/pooling.h"
-#include "transformer/static.h"
 
 /* More would gain nothing and could overflow 32-bit counts of elements in a batch. */
 #define BATCH_TOKENS_MAX	(1 << 20)
@@ -60,7 +59,7 @@ check_sequences(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs, 
 {
 	for (int32_t i = 0; i < n_seqs; i++)
 	{
-		if (seqs[i].n_ids < (model->is_static ? 0 : 1) || seqs[i].n_ids > model->info.max_tokens)
+		if (seqs[i].n_ids < emb_arch_min_tokens(model->transformer.arch) || seqs[i].n_ids > model->info.max_tokens)
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "sequence %d has %d tokens, not 1 to %d",
 							 i, seqs[i].n_ids, model->info.max_tokens);
 	}
@@ -191,14 +190,12 @@ run_encoder(Job *job, const EmbBatch *batch, EmbError *err)
 	EmbStatus	status;
 
 	if (model->info.kind == EMB_KIND_RERANKER)
-		return emb_encoder_score(&model->bert, &model->head, emb_kernels(), batch, run->n_threads,
+		return emb_transformer_score(&model->transformer, &model->head, emb_kernels(), batch, run->n_threads,
 								 run->mem, run->stop, job->rows, err);
-	if (model->is_static)
-		return emb_encoder_static(&model->bert, emb_kernels(), batch, run->stop, job->rows, err);
 	if (job->outputs == NULL)
-		return emb_encoder_bert(&model->bert, emb_kernels(), batch, run->n_threads, run->mem, run->stop, job->rows, err);
+		return emb_transformer_run(&model->transformer, emb_kernels(), batch, run->n_threads, run->mem, run->stop, job->rows, err);
 	emb_outputs_place(&job->plan, job->members, batch->n_seqs, job->offsets);
-	status = emb_encoder_bert_tokens(&model->bert, emb_kernels(), batch, run->n_threads, run->mem, run->stop,
+	status = emb_transformer_run_tokens(&model->transformer, emb_kernels(), batch, run->n_threads, run->mem, run->stop,
 									 job->rows, &job->plan.tokens, err);
 	if (status == EMB_OK)
 		emb_outputs_collect(&job->plan, job->members, batch->n_seqs, job->offsets);
@@ -241,7 +238,7 @@ finish_rows(const Job *job, int32_t n, EmbError *err)
 	EmbStatus	status = EMB_OK;
 
 	if (job->projected != NULL)
-		status = emb_encoder_dense(&model->dense, emb_kernels(), job->rows, n, job->run->mem, job->run->stop, job->projected, err);
+		status = emb_transformer_dense(&model->dense, emb_kernels(), job->rows, n, job->run->mem, job->run->stop, job->projected, err);
 	for (int32_t i = 0; status == EMB_OK && i < n; i++, rows += job->full_width)
 	{
 		float	   *out = job->out + job->members[i] * dim;
@@ -322,7 +319,7 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 	if (n_seqs == 0)
 		return EMB_OK;
 	job.full_width = (int32_t) emb_image_full_width(model->view.config);
-	job.row_width = model->info.kind == EMB_KIND_RERANKER ? 1 : model->bert.hidden;
+	job.row_width = model->info.kind == EMB_KIND_RERANKER ? 1 : model->transformer.arch->hidden;
 	job.batch_tokens = effective_batch_tokens(run->batch_tokens);
 	status = check_sequences(model, seqs, n_seqs, err);
 	if (status != EMB_OK)
@@ -385,7 +382,7 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 	bool		is_reranker = model->info.kind == EMB_KIND_RERANKER;
 	int			n_special = emb_tok_n_special(model->tok, is_reranker);
 	size_t		full_width = emb_image_full_width(model->view.config);
-	size_t		row_width = is_reranker ? 1 : model->bert.hidden;
+	size_t		row_width = is_reranker ? 1 : model->transformer.arch->hidden;
 	size_t		n_seqs;
 
 	if (n_longest > model->info.max_tokens)
@@ -397,9 +394,9 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 
 	/* ids and their types; then, for as many texts as the batch can have: offset, member, row */
 	n_seqs = n_tokens / (n_special > 1 ? n_special : 1) + 1;
-	return (model->is_static ? 0 : emb_encoder_bert_scratch_bytes(&model->bert, (int32_t) n_tokens, n_longest, n_threads))
-		+ (is_reranker ? emb_encoder_score_scratch_bytes(&model->bert, (int32_t) n_seqs) : 0)
+	return emb_transformer_scratch_bytes(&model->transformer, (int32_t) n_tokens, n_longest, n_threads)
+		+ (is_reranker ? emb_transformer_score_scratch_bytes(&model->transformer, (int32_t) n_seqs) : 0)
 		+ n_tokens * (is_reranker ? 2 : 1) * sizeof(int32_t)
-		+ (model->dense.n_layers > 0 ? emb_encoder_dense_scratch_bytes(&model->dense) + n_seqs * full_width * sizeof(float) : 0)
+		+ (model->dense.n_layers > 0 ? emb_transformer_dense_scratch_bytes(&model->dense) + n_seqs * full_width * sizeof(float) : 0)
 		+ n_seqs * (2 * sizeof(int32_t) + row_width * sizeof(float));
 }

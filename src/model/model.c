@@ -43,8 +43,7 @@ fill_info(EmbModel *model)
 {
 	const EmbImageConfig *config = model->view.config;
 
-	model->is_static = (emb_hf_family_traits(config->family) & EMB_TRAIT_STATIC) != 0;
-	model->dropped_id = model->is_static ? (int32_t) config->position_base - 1 : -1;
+	model->dropped_id = config->n_layers == 0 ? (int32_t) config->position_base - 1 : -1;
 	model->query_prompt_bytes = config->query_prompt_bytes;
 	model->document_prompt_bytes = config->document_prompt_bytes;
 	model->info = (EmbModelInfo) {
@@ -60,7 +59,7 @@ fill_info(EmbModel *model)
 		.intermediate = (int32_t) config->intermediate,
 		.n_vocab = (int32_t) config->n_vocab,
 		.max_tokens = (int32_t) config->max_tokens,
-		.max_chars = model->is_static ? (int32_t) config->window : 0,
+		.max_chars = config->n_layers == 0 ? (int32_t) config->window : 0,
 		.has_sparse = config->sparse != 0,
 		.multi_dim = (int32_t) config->multi_dim,
 		.query_prompt = model->view.strings + config->query_prompt,
@@ -81,31 +80,21 @@ data(const EmbModel *model, uint32_t layer, EmbTensorRole role)
 }
 
 static EmbLinear
-linear(const EmbModel *model, uint32_t layer, EmbTensorRole role)
+linear(const EmbModel *model, uint32_t layer, EmbTensorRole role, EmbTensorRole factor)
 {
 	const EmbImageTensor *t = emb_image_find(&model->view, layer, role);
-
-	return (EmbLinear) {
+	EmbLinear	linear = {
 		.n_out = (int32_t) t->n_rows,
 		.n_in = (int32_t) t->n_cols,
-		.weight = data(model, layer, role),
 		.bias = data(model, layer, EMB_ROLE_BIAS(role)),
-	};
-}
-
-static EmbLinearI8
-linear_i8(const EmbModel *model, uint32_t layer, EmbTensorRole role)
-{
-	const EmbImageTensor *t = emb_image_find(&model->view, layer, role);
-
-	return (EmbLinearI8) {
-		.n_out = (int32_t) t->n_rows,
-		.n_in = (int32_t) t->n_cols,
-		.weight = data(model, layer, role),
 		.scale = data(model, layer, EMB_ROLE_SCALE(role)),
 		.sums = data(model, layer, EMB_ROLE_SUMS(role)),
-		.bias = data(model, layer, EMB_ROLE_BIAS(role)),
+		.factor = factor != role ? data(model, layer, factor) : NULL,
 	};
+
+	linear.form = t->form == EMB_FORM_TILES_I8 ? EMB_LINEAR_I8 : EMB_LINEAR_F32;
+	linear.weight = data(model, layer, role);
+	return linear;
 }
 
 static EmbLayerNorm
@@ -114,34 +103,16 @@ layer_norm(const EmbModel *model, uint32_t layer, EmbTensorRole gamma)
 	return (EmbLayerNorm) {.gamma = data(model, layer, gamma), .beta = data(model, layer, gamma + 1)};
 }
 
-static EmbBertLayer
-layer_f32(const EmbModel *model, uint32_t i)
+static EmbLayer
+layer(const EmbModel *model, uint32_t i)
 {
-	return (EmbBertLayer) {
-		.query = linear(model, i, EMB_ROLE_QUERY),
-		.key = linear(model, i, EMB_ROLE_KEY),
-		.value = linear(model, i, EMB_ROLE_VALUE),
-		.attn_out = linear(model, i, EMB_ROLE_ATTN_OUT),
-		.ffn_up = linear(model, i, EMB_ROLE_FFN_UP),
-		.ffn_down = linear(model, i, EMB_ROLE_FFN_DOWN),
-		.attn_norm = layer_norm(model, i, EMB_ROLE_ATTN_GAMMA),
-		.ffn_norm = layer_norm(model, i, EMB_ROLE_FFN_GAMMA),
-	};
-}
-
-static EmbBertLayerI8
-layer_i8(const EmbModel *model, uint32_t i)
-{
-	return (EmbBertLayerI8) {
-		.query = linear_i8(model, i, EMB_ROLE_QUERY),
-		.key = linear_i8(model, i, EMB_ROLE_KEY),
-		.value = linear_i8(model, i, EMB_ROLE_VALUE),
-		.attn_out = linear_i8(model, i, EMB_ROLE_ATTN_OUT),
-		.ffn_up = linear_i8(model, i, EMB_ROLE_FFN_UP),
-		.ffn_down = linear_i8(model, i, EMB_ROLE_FFN_DOWN),
-		.attn_in_factor = data(model, i, EMB_ROLE_ATTN_IN_FACTOR),
-		.ffn_in_factor = data(model, i, EMB_ROLE_FFN_IN_FACTOR),
-		.ffn_mid_factor = data(model, i, EMB_ROLE_FFN_MID_FACTOR),
+	return (EmbLayer) {
+		.query = linear(model, i, EMB_ROLE_QUERY, EMB_ROLE_ATTN_IN_FACTOR),
+		.key = linear(model, i, EMB_ROLE_KEY, EMB_ROLE_ATTN_IN_FACTOR),
+		.value = linear(model, i, EMB_ROLE_VALUE, EMB_ROLE_ATTN_IN_FACTOR),
+		.attn_out = linear(model, i, EMB_ROLE_ATTN_OUT, EMB_ROLE_ATTN_OUT),
+		.ffn_up = linear(model, i, EMB_ROLE_FFN_UP, EMB_ROLE_FFN_IN_FACTOR),
+		.ffn_down = linear(model, i, EMB_ROLE_FFN_DOWN, EMB_ROLE_FFN_MID_FACTOR),
 		.attn_norm = layer_norm(model, i, EMB_ROLE_ATTN_GAMMA),
 		.ffn_norm = layer_norm(model, i, EMB_ROLE_FFN_GAMMA),
 	};
@@ -177,19 +148,17 @@ token_heads(const EmbModel *model)
 	};
 }
 
-_Static_assert(EMB_DENSE_MAX == EMB_HF_MAX_DENSE, "dense layers");
-
 /* What stands behind the pooling. A Normalize between it and the first layer is the encoder's own. */
 static EmbDense
 dense_layers(const EmbModel *model)
 {
-	static const EmbTensorRole weights[EMB_DENSE_MAX] = {EMB_ROLE_DENSE, EMB_ROLE_DENSE_2};
+	static const EmbTensorRole weights[EMB_ARCH_MAX_DENSE] = {EMB_ROLE_DENSE, EMB_ROLE_DENSE_2};
 	const EmbImageConfig *config = model->view.config;
 	EmbDense	dense = {0};
 
-	for (int i = 0; i < EMB_DENSE_MAX && config->dense_outputs[i] > 0; i++)
+	for (int i = 0; i < EMB_ARCH_MAX_DENSE && config->dense_outputs[i] > 0; i++)
 	{
-		bool		is_last = i == EMB_DENSE_MAX - 1 || config->dense_outputs[i + 1] == 0;
+		bool		is_last = i == EMB_ARCH_MAX_DENSE - 1 || config->dense_outputs[i + 1] == 0;
 
 		dense.layers[i] = (EmbDenseLayer) {
 			.linear = {.n_out = (int32_t) config->dense_outputs[i],
@@ -214,58 +183,63 @@ word_table(const EmbModel *model)
 		.factors = data(model, 0, EMB_ROLE_WORD_EMBEDDING_FACTOR)};
 }
 
+/* From the configuration of images of layout 2. */
+static EmbArch
+arch_of(const EmbImageConfig *config)
+{
+	uint32_t	traits = emb_hf_family_traits(config->family);
+	EmbArch		arch = config->n_layers == 0 ? emb_arch_static() : emb_arch_encoder();
+
+	arch.hidden = (int32_t) config->hidden;
+	arch.n_layers = (int32_t) config->n_layers;
+	emb_arch_set_heads(&arch, (int32_t) config->n_heads);
+	arch.intermediate = (int32_t) config->intermediate;
+	arch.n_vocab = (int32_t) config->n_vocab;
+	arch.n_positions = (int32_t) config->n_positions;
+	arch.n_types = (int32_t) config->n_types;
+	arch.activation = (int32_t) config->activation;
+	arch.is_gated = (traits & EMB_TRAIT_GATED) != 0;
+	if (traits & EMB_TRAIT_NORMS_FIRST)
+	{
+		arch.norm_place = EMB_NORM_PRE;
+		arch.has_first_norm = 0;
+	}
+	arch.norm_eps = config->ln_eps;
+	arch.position_base = config->n_layers == 0 ? 0 : (int32_t) config->position_base;
+	arch.window = config->n_layers == 0 ? 0 : (int32_t) config->window;
+	arch.global_every = (int32_t) config->global_every;
+	arch.pooling = (int32_t) config->pooling;
+	arch.normalize = config->dense_outputs[0] == 0 ? config->normalize != 0 : (config->dense_steps & EMB_DENSE_NORMALIZE_POOLED) != 0;
+	return arch;
+}
+
 static EmbStatus
-fill_bert(EmbModel *model, EmbError *err)
+fill_transformer(EmbModel *model, EmbError *err)
 {
 	const EmbImageConfig *config = model->view.config;
-	bool		is_i8 = config->precision == EMB_PRECISION_INT8;
-	uint32_t	traits = emb_hf_family_traits(config->family);
 
-	if (is_i8)
-		model->layers_i8 = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbBertLayerI8));
-	else
-		model->layers = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbBertLayer));
-	if (config->n_layers > 0 && model->layers == NULL && model->layers_i8 == NULL)
+	model->layers = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbLayer));
+	if (config->n_layers > 0 && model->layers == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
-	model->bert = (EmbBert) {
-		.hidden = (int32_t) config->hidden,
-		.n_layers = (int32_t) config->n_layers,
-		.n_heads = (int32_t) config->n_heads,
-		.intermediate = (int32_t) config->intermediate,
-		.n_vocab = (int32_t) config->n_vocab,
-		.n_positions = (int32_t) config->n_positions,
-		.position_base = (int32_t) config->position_base,
-		.n_types = (int32_t) config->n_types,
-		.activation = (EmbActivation) config->activation,
-		.pooling = (EmbPooling) config->pooling,
-		.normalize = config->dense_outputs[0] == 0 ? config->normalize != 0 : (config->dense_steps & EMB_DENSE_NORMALIZE_POOLED) != 0,
-		.ln_eps = config->ln_eps,
+	model->arch = arch_of(config);
+	model->transformer = (EmbTransformer) {
+		.arch = &model->arch,
 		.word_embedding = word_table(model),
 		.position_embedding = data(model, 0, EMB_ROLE_POSITION_EMBEDDING),
 		.type_embedding = data(model, 0, EMB_ROLE_TYPE_EMBEDDING),
-		.gated = (traits & EMB_TRAIT_GATED) != 0,
-		.norms_first = (traits & EMB_TRAIT_NORMS_FIRST) != 0,
-		.window = (int32_t) config->window,
-		.global_every = (int32_t) config->global_every,
+		.embedding_norm = layer_norm(model, 0, EMB_ROLE_EMBEDDING_GAMMA),
 		.rotary = data(model, 0, EMB_ROLE_ROTARY),
 		.rotary_local = data(model, 0, EMB_ROLE_ROTARY_LOCAL),
-		.final_norm = layer_norm(model, 0, EMB_ROLE_FINAL_GAMMA),
 		.distance_bias = data(model, 0, EMB_ROLE_DISTANCE_BIAS),
-		.embedding_norm = layer_norm(model, 0, EMB_ROLE_EMBEDDING_GAMMA),
+		.final_norm = layer_norm(model, 0, EMB_ROLE_FINAL_GAMMA),
 		.layers = model->layers,
-		.layers_i8 = model->layers_i8,
 	};
 	if (config->head == EMB_HEAD_SCORE)
 		model->head = score_head(model);
 	model->token_heads = token_heads(model);
 	model->dense = dense_layers(model);
 	for (uint32_t i = 0; i < config->n_layers; i++)
-	{
-		if (is_i8)
-			model->layers_i8[i] = layer_i8(model, i);
-		else
-			model->layers[i] = layer_f32(model, i);
-	}
+		model->layers[i] = layer(model, i);
 	return EMB_OK;
 }
 
@@ -310,7 +284,7 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "the image says that it is of kind %u, which its configuration is not",
 						 model->view.header->kind);
 	fill_info(model);
-	status = fill_bert(model, err);
+	status = fill_transformer(model, err);
 	if (status == EMB_OK)
 		status = open_tokenizer(model, check_all, err);
 	if (status == EMB_OK && check_all)
@@ -354,7 +328,6 @@ emb_model_close(EmbModel *model)
 	if (model->tok != NULL)
 		emb_tok_close(model->tok);
 	emb_release(&mem, model->layers);
-	emb_release(&mem, model->layers_i8);
 	emb_release(&mem, model);
 }
 

@@ -19,13 +19,12 @@ struct EmbModel
 	EmbImageView view;
 	EmbModelInfo info;			/* its strings lie in the image */
 	EmbTokenizer *tok;
-	EmbBert		bert;			/* its weights lie in the image */
+	EmbArch		arch;
+	EmbTransformer transformer; /* its weights lie in the image */
 	EmbDense	dense;			/* behind the pooling, likewise; n_layers 0: nothing */
 	EmbScoreHead head;			/* of a reranker, likewise */
 	EmbTokenHeads token_heads;	/* likewise, where it has them */
-	EmbBertLayer *layers;		/* [n_layers] of an fp32 model, owned */
-	EmbBertLayerI8 *layers_i8;	/* [n_layers] of an int8 model, owned */
-	bool		is_static;		/* no layers: bert has the table */
+	EmbLayer   *layers;			/* [n_layers], owned */
 	int32_t		dropped_id;		/* left out of texts; -1: none */
 	size_t		query_prompt_bytes;
 	size_t		document_prompt_bytes;

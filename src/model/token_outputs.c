@@ -84,7 +84,7 @@ static bool
 counts(const EmbModel *model, int32_t id)
 {
 	/* the padding is none of the template's tokens; a text may hold it as it may hold them */
-	return id != model->bert.position_base - 1 && !emb_tok_is_special(model->tok, id);
+	return id != model->transformer.arch->position_base - 1 && !emb_tok_is_special(model->tok, id);
 }
 
 /* Bits of floats that are not negative are in the floats' order: of each id the last key has the largest weight. */

@@ -1,6 +1,6 @@
 /*
  * batch.c
- *		A batch through BERT in parts that stay in a core's own cache.
+ *		A batch in parts that stay in a core's own cache.
  *
  * A part is as many texts as fit into PART_BYTES of activations, at least one.
  * Each thread takes whole parts, so that threads meet once a batch and not
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "transformer/pass.h"
+#include "transformer/static.h"
 
 /* What a part's activations may take: about a second-level cache, though weights and a chunk's rows pass through it. */
 #define PART_BYTES		(1088 * 1024)
@@ -32,7 +33,7 @@
 /* One thread's pass over a part; its buffers lie behind it. */
 typedef struct Slice
 {
-	EmbBertPass pass;
+	EmbPass pass;
 	EmbBatch	part;
 	EmbStatus	status;
 	EmbError	err;
@@ -40,7 +41,7 @@ typedef struct Slice
 
 typedef struct Job
 {
-	const EmbBertPass *common;	/* what all passes share */
+	const EmbPass *common;	/* what all passes share */
 	const EmbBatch *batch;
 	const EmbStop *stop;
 	_Atomic bool *stopped;
@@ -56,7 +57,7 @@ typedef struct Job
 /* -------------------------------------------------------------- checks */
 
 static EmbStatus
-check_lengths(const EmbBert *bert, const EmbBatch *batch, int32_t *n_longest, EmbError *err)
+check_lengths(const EmbArch *arch, const EmbBatch *batch, int32_t *n_longest, EmbError *err)
 {
 	*n_longest = 0;
 	if (batch->n_seqs < 0 || (batch->n_seqs > 0 && batch->offsets[0] != 0))
@@ -65,10 +66,10 @@ check_lengths(const EmbBert *bert, const EmbBatch *batch, int32_t *n_longest, Em
 	{
 		int64_t		n = (int64_t) batch->offsets[seq + 1] - batch->offsets[seq];
 
-		if (n < 1 || n > bert->n_positions)
+		if (n < 1 || n > arch->n_positions)
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT,
 							 "text %d of the batch has %lld tokens, the model takes 1 to %d",
-							 (int) seq, (long long) n, (int) bert->n_positions);
+							 (int) seq, (long long) n, (int) arch->n_positions);
 		if (n > *n_longest)
 			*n_longest = (int32_t) n;
 	}
@@ -76,18 +77,18 @@ check_lengths(const EmbBert *bert, const EmbBatch *batch, int32_t *n_longest, Em
 }
 
 static EmbStatus
-check_ids(const EmbBert *bert, const EmbBatch *batch, EmbError *err)
+check_ids(const EmbArch *arch, const EmbBatch *batch, EmbError *err)
 {
 	int32_t		n_tokens = batch->offsets[batch->n_seqs];
 
 	for (int32_t i = 0; i < n_tokens; i++)
 	{
-		if (batch->ids[i] < 0 || batch->ids[i] >= bert->n_vocab)
+		if (batch->ids[i] < 0 || batch->ids[i] >= arch->n_vocab)
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %d",
-							 (int) batch->ids[i], (int) bert->n_vocab);
-		if (batch->type_ids != NULL && bert->n_types > 0 && (batch->type_ids[i] < 0 || batch->type_ids[i] >= bert->n_types))
+							 (int) batch->ids[i], (int) arch->n_vocab);
+		if (batch->type_ids != NULL && arch->n_types > 0 && (batch->type_ids[i] < 0 || batch->type_ids[i] >= arch->n_types))
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "token type %d is outside the %d types of the model",
-							 (int) batch->type_ids[i], (int) bert->n_types);
+							 (int) batch->type_ids[i], (int) arch->n_types);
 	}
 	return EMB_OK;
 }
@@ -95,10 +96,10 @@ check_ids(const EmbBert *bert, const EmbBatch *batch, EmbError *err)
 /* --------------------------------------------------------------- parts */
 
 static int32_t
-part_tokens(const EmbBert *bert)
+part_tokens(const EmbArch *arch)
 {
 	/* x and the context as fp32, q, k and v as bytes */
-	size_t		n = PART_BYTES / (11 * (size_t) bert->hidden);
+	size_t		n = PART_BYTES / (11 * (size_t) arch->hidden);
 
 	return n < PART_TOKENS_MIN ? PART_TOKENS_MIN : n < PART_TOKENS_MAX ? (int32_t) n : PART_TOKENS_MAX;
 }
@@ -115,11 +116,11 @@ part_end(const EmbBatch *batch, int32_t first, int32_t n_tokens)
 
 /* Fills starts, where it is not NULL; returns the number of parts. */
 static int32_t
-cut(const EmbBert *bert, const EmbBatch *batch, int32_t *starts)
+cut(const EmbTransformer *transformer, const EmbBatch *batch, int32_t *starts)
 {
 	int32_t		n = 0;
 
-	for (int32_t seq = 0; seq < batch->n_seqs; seq = part_end(batch, seq, part_tokens(bert)), n++)
+	for (int32_t seq = 0; seq < batch->n_seqs; seq = part_end(batch, seq, part_tokens(transformer->arch)), n++)
 		if (starts != NULL)
 			starts[n] = seq;
 	if (starts != NULL)
@@ -138,7 +139,7 @@ part_cost(const Job *job, int32_t part)
 	{
 		int64_t		n = offsets[seq + 1] - offsets[seq];
 
-		cost += n * (6 * job->common->bert->hidden + n);
+		cost += n * (6 * job->common->arch->hidden + n);
 	}
 	return cost;
 }
@@ -202,17 +203,17 @@ extend(Extent *extent, const EmbBatch *batch, int32_t first, int32_t end)
 static size_t
 slice_head_bytes(int32_t n_seqs)
 {
-	return emb_bert_round_up(sizeof(Slice), EMB_ALIGNMENT) +
-		emb_bert_round_up(((size_t) n_seqs + 1) * sizeof(int32_t), EMB_ALIGNMENT);
+	return emb_pass_round_up(sizeof(Slice), EMB_ALIGNMENT) +
+		emb_pass_round_up(((size_t) n_seqs + 1) * sizeof(int32_t), EMB_ALIGNMENT);
 }
 
 static size_t
-slice_bytes(const EmbBert *bert, Extent extent, int32_t n_workers)
+slice_bytes(const EmbTransformer *transformer, Extent extent, int32_t n_workers)
 {
-	EmbBertPass pass;
+	EmbPass pass;
 
 	return slice_head_bytes(extent.n_seqs) +
-		emb_bert_lay_out(&pass, bert, extent.n_tokens, extent.n_longest, n_workers, NULL);
+		emb_pass_lay_out(&pass, transformer, extent.n_tokens, extent.n_longest, n_workers, NULL);
 }
 
 /* Texts first .. end - 1 on n_workers threads, in the room at base. */
@@ -221,8 +222,8 @@ run_texts(const Job *job, Slice *slice, int32_t first, int32_t end, int32_t n_wo
 {
 	char	   *base = (char *) slice;
 	const EmbBatch *batch = job->batch;
-	const EmbBert *bert = job->common->bert;
-	int32_t    *offsets = (int32_t *) (base + emb_bert_round_up(sizeof(Slice), EMB_ALIGNMENT));
+	const EmbTransformer *transformer = job->common->transformer;
+	int32_t    *offsets = (int32_t *) (base + emb_pass_round_up(sizeof(Slice), EMB_ALIGNMENT));
 	int32_t		origin = batch->offsets[first];
 	Extent		extent = {0};
 
@@ -240,9 +241,9 @@ run_texts(const Job *job, Slice *slice, int32_t first, int32_t end, int32_t n_wo
 	slice->pass.first_token = origin;
 	slice->pass.stopped = job->stopped;
 	slice->pass.crew.n_workers = n_workers;
-	emb_bert_lay_out(&slice->pass, bert, extent.n_tokens, extent.n_longest, n_workers,
+	emb_pass_lay_out(&slice->pass, transformer, extent.n_tokens, extent.n_longest, n_workers,
 					 base + slice_head_bytes(extent.n_seqs));
-	slice->status = emb_bert_run_pass(&slice->pass, stop, job->out + (size_t) first * bert->hidden, &slice->err);
+	slice->status = emb_pass_run(&slice->pass, stop, job->out + (size_t) first * transformer->arch->hidden, &slice->err);
 }
 
 static Slice *
@@ -310,7 +311,7 @@ run_parts(Job *job, EmbCrew *crew, EmbError *err)
 static size_t
 measure(Job *job)
 {
-	const EmbBert *bert = job->common->bert;
+	const EmbTransformer *transformer = job->common->transformer;
 	Extent		single = {0};
 	Extent		group = {0};
 	size_t		shared_bytes;
@@ -324,9 +325,9 @@ measure(Job *job)
 
 		extend(&group, job->batch, job->starts[part], job->starts[end]);
 	}
-	job->slice_bytes = job->n_shared > 0 ? slice_bytes(bert, single, 1) : slice_head_bytes(0);
+	job->slice_bytes = job->n_shared > 0 ? slice_bytes(transformer, single, 1) : slice_head_bytes(0);
 	shared_bytes = job->slice_bytes * job->n_workers;
-	group_bytes = job->n_shared < job->n_parts ? slice_bytes(bert, group, job->n_workers) : 0;
+	group_bytes = job->n_shared < job->n_parts ? slice_bytes(transformer, group, job->n_workers) : 0;
 	return shared_bytes > group_bytes ? shared_bytes : group_bytes;
 }
 
@@ -353,53 +354,56 @@ run_job(Job *job, EmbCrew *crew, const EmbAllocator *mem, EmbError *err)
 }
 
 static EmbStatus
-begin(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch, EmbBertPass *common,
+begin(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch, EmbPass *common,
 	  int32_t *n_longest, EmbError *err)
 {
-	EmbStatus	status = check_lengths(bert, batch, n_longest, err);
+	EmbStatus	status = check_lengths(transformer->arch, batch, n_longest, err);
 
 	if (status != EMB_OK)
 		return status;
 	memset(common, 0, sizeof(*common));
-	common->bert = bert;
+	common->transformer = transformer;
+	common->arch = transformer->arch;
 	common->batch = batch;
 	common->kernels = kernels;
-	common->steps = bert->layers_i8 == NULL ? &emb_bert_steps_f32 : &emb_bert_steps_i8;
-	common->activate = emb_work_activation(kernels, bert->activation);
+	common->activate = emb_work_activation(kernels, transformer->arch->activation);
 	if (common->activate == NULL)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "unknown activation %d", (int) bert->activation);
-	return batch->n_seqs == 0 ? EMB_OK : check_ids(bert, batch, err);
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "unknown activation %d", (int) transformer->arch->activation);
+	return batch->n_seqs == 0 ? EMB_OK : check_ids(transformer->arch, batch, err);
 }
 
 EmbStatus
-emb_encoder_bert(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
+emb_transformer_run(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
 				 int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err)
 {
-	return emb_encoder_bert_tokens(bert, kernels, batch, n_threads, mem, stop, out, NULL, err);
+	return emb_transformer_run_tokens(transformer, kernels, batch, n_threads, mem, stop, out, NULL, err);
 }
 
 EmbStatus
-emb_encoder_bert_tokens(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch, int32_t n_threads,
+emb_transformer_run_tokens(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch, int32_t n_threads,
 						const EmbAllocator *mem, const EmbStop *stop, float *out, const EmbTokenOutputs *tokens,
 						EmbError *err)
 {
-	EmbBertPass common;
+	EmbPass common;
 	_Atomic bool stopped = false;
 	Job			job = {.common = &common, .batch = batch, .stop = stop, .stopped = &stopped, .out = out};
 	EmbCrew		crew;
 	int32_t		n_longest;
 	int32_t		n_useful;
-	EmbStatus	status = begin(bert, kernels, batch, &common, &n_longest, err);
+	EmbStatus	status;
 
+	if (transformer->arch->n_layers == 0)
+		return emb_transformer_run_static(transformer, kernels, batch, stop, out, err);
+	status = begin(transformer, kernels, batch, &common, &n_longest, err);
 	if (status != EMB_OK || batch->n_seqs == 0)
 		return status;
-	common.compact = bert->pooling == EMB_POOL_CLS && tokens == NULL;
+	common.compact = transformer->arch->pooling == EMB_POOL_CLS && tokens == NULL;
 	common.tokens = tokens;
-	job.n_parts = cut(bert, batch, NULL);
+	job.n_parts = cut(transformer, batch, NULL);
 	job.starts = emb_alloc_array(mem, (size_t) job.n_parts + 1, sizeof(int32_t));
 	if (job.starts == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d texts", (int) batch->n_seqs);
-	cut(bert, batch, job.starts);
+	cut(transformer, batch, job.starts);
 	n_useful = batch->offsets[batch->n_seqs] / THREAD_TOKENS_MIN;
 	emb_crew_join(&crew, n_threads < n_useful ? n_threads : n_useful);
 	status = run_job(&job, &crew, mem, err);
@@ -410,11 +414,11 @@ emb_encoder_bert_tokens(const EmbBert *bert, const EmbKernels *kernels, const Em
 
 /* In one pass: rows are counted over the batch. */
 EmbStatus
-emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
+emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
 						  int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
 						  EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
 {
-	EmbBertPass pass;
+	EmbPass pass;
 	EmbCrew		crew;
 	_Atomic bool stopped = false;
 	Job			job = {.stop = stop, .stopped = &stopped};
@@ -424,9 +428,9 @@ emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const 
 	EmbFpState	fp;
 	EmbStatus	status;
 
-	if (bert->layers_i8 != NULL)
+	if (emb_layers_quantize(transformer))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "only an fp32 model can be observed");
-	status = begin(bert, kernels, batch, &pass, &n_longest, err);
+	status = begin(transformer, kernels, batch, &pass, &n_longest, err);
 	if (status != EMB_OK || batch->n_seqs == 0)
 		return status;
 	pass.observe = observe;
@@ -434,7 +438,7 @@ emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const 
 	pass.stopped = &stopped;
 	emb_crew_join(&crew, n_threads);
 	pass.crew = (EmbCrew) {.n_workers = crew.n_workers, .while_waiting = ask_while_waiting, .waiting_ctx = &job};
-	bytes = emb_bert_lay_out(&pass, bert, batch->offsets[batch->n_seqs], n_longest, crew.n_workers, NULL);
+	bytes = emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, crew.n_workers, NULL);
 	scratch = emb_alloc(mem, bytes);
 	if (scratch == NULL)
 	{
@@ -442,9 +446,9 @@ emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const 
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for a batch of %d tokens",
 						 bytes, (int) batch->offsets[batch->n_seqs]);
 	}
-	emb_bert_lay_out(&pass, bert, batch->offsets[batch->n_seqs], n_longest, crew.n_workers, scratch);
+	emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, crew.n_workers, scratch);
 	fp = emb_fp_enter();
-	status = emb_bert_run_pass(&pass, stop, out, err);
+	status = emb_pass_run(&pass, stop, out, err);
 	emb_fp_leave(fp);
 	emb_crew_leave(&crew);
 	emb_release(mem, scratch);
@@ -453,22 +457,24 @@ emb_encoder_bert_observed(const EmbBert *bert, const EmbKernels *kernels, const 
 
 /* A bound over all batches of so many tokens: parts on their own, or one group of them. */
 size_t
-emb_encoder_bert_scratch_bytes(const EmbBert *bert, int32_t n_tokens, int32_t n_longest, int32_t n_threads)
+emb_transformer_scratch_bytes(const EmbTransformer *transformer, int32_t n_tokens, int32_t n_longest, int32_t n_threads)
 {
 	int32_t		n_workers = n_threads < 1 ? 1 : n_threads < EMB_CREW_MAX ? n_threads : EMB_CREW_MAX;
-	int64_t		part = part_tokens(bert) > n_longest ? part_tokens(bert) : n_longest;
+	int64_t		part = part_tokens(transformer->arch) > n_longest ? part_tokens(transformer->arch) : n_longest;
 	int64_t		group = part * n_workers;
 	Extent		single = {.n_longest = n_longest};
 	Extent		all = {.n_longest = n_longest};
 	size_t		single_bytes;
 	size_t		all_bytes;
 
+	if (transformer->arch->n_layers == 0)
+		return 0;
 	single.n_tokens = part < n_tokens ? (int32_t) part : n_tokens;
 	all.n_tokens = group < n_tokens ? (int32_t) group : n_tokens;
 	/* the others have at least one token each */
 	single.n_seqs = single.n_tokens - n_longest + 1;
 	all.n_seqs = all.n_tokens - n_longest + 1;
-	single_bytes = slice_bytes(bert, single, 1) * n_workers;
-	all_bytes = slice_bytes(bert, all, n_workers);
+	single_bytes = slice_bytes(transformer, single, 1) * n_workers;
+	all_bytes = slice_bytes(transformer, all, n_workers);
 	return (single_bytes > all_bytes ? single_bytes : all_bytes) + ((size_t) n_tokens - n_longest + 2) * sizeof(int32_t);
 }

@@ -29,7 +29,7 @@ row_elems(const EmbDense *dense)
 
 /* One layer reads what the one before wrote: two blocks in turns. */
 size_t
-emb_encoder_dense_scratch_bytes(const EmbDense *dense)
+emb_transformer_dense_scratch_bytes(const EmbDense *dense)
 {
 	return 2 * BLOCK_ROWS * row_elems(dense) * sizeof(float);
 }
@@ -91,12 +91,12 @@ run_block(const EmbDense *dense, EmbWork *work, const float *rows, int32_t n_row
 }
 
 EmbStatus
-emb_encoder_dense(const EmbDense *dense, const EmbKernels *kernels, const float *rows, int32_t n_rows,
+emb_transformer_dense(const EmbDense *dense, const EmbKernels *kernels, const float *rows, int32_t n_rows,
 				  const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err)
 {
 	size_t		n_in = dense->layers[0].linear.n_in;
 	size_t		n_out = dense->layers[dense->n_layers - 1].linear.n_out;
-	size_t		bytes = emb_encoder_dense_scratch_bytes(dense);
+	size_t		bytes = emb_transformer_dense_scratch_bytes(dense);
 	float	   *scratch = emb_alloc(mem, bytes);
 	_Atomic bool stopped = false;
 	EmbWork		work;

@@ -12,8 +12,6 @@
 
 #include "transformer/transformer.h"
 
-#define EMB_DENSE_MAX	2
-
 typedef struct EmbDenseLayer
 {
 	EmbLinear	linear;			/* n_in: what comes before gives */
@@ -24,17 +22,17 @@ typedef struct EmbDenseLayer
 typedef struct EmbDense
 {
 	int32_t		n_layers;		/* 0: nothing to do */
-	EmbDenseLayer layers[EMB_DENSE_MAX];
+	EmbDenseLayer layers[EMB_ARCH_MAX_DENSE];
 } EmbDense;
 
 /*
  * rows: [n_rows, n_in of the first]; out: [n_rows, n_out of the last]. A row's
  * bits do not depend on the others. Scratch comes from mem:
- * emb_encoder_dense_scratch_bytes, whatever n_rows. EMB_ERR_NOMEM,
+ * emb_transformer_dense_scratch_bytes, whatever n_rows. EMB_ERR_NOMEM,
  * EMB_ERR_CANCELLED, EMB_ERR_LIMIT: a result is not finite.
  */
-extern EmbStatus emb_encoder_dense(const EmbDense *dense, const EmbKernels *kernels, const float *rows, int32_t n_rows,
+extern EmbStatus emb_transformer_dense(const EmbDense *dense, const EmbKernels *kernels, const float *rows, int32_t n_rows,
 								   const EmbAllocator *mem, const EmbStop *stop, float *out, EmbError *err);
-extern size_t emb_encoder_dense_scratch_bytes(const EmbDense *dense);
+extern size_t emb_transformer_dense_scratch_bytes(const EmbDense *dense);
 
 #endif

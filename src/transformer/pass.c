@@ -1,16 +1,15 @@
 /*
  * pass.c
- *		BERT (Devlin et al. 2018; the layout of transformers' BertModel without
- *		its pooler): word, type and position embeddings and a layer norm; then
- *		for each layer
+ *		A transformer as BERT (Devlin et al. 2018; the layout of transformers'
+ *		BertModel without its pooler): word, type and position embeddings and a
+ *		layer norm; then for each layer
  *
  *			c = attention(x Wq, x Wk, x Wv)
  *			x = norm(c Wo + x)
  *			x = norm(act(x Wu) Wd + x)
  *
- *		and what later families make of it: positions that rotate queries and
- *		keys, norms before and not behind a half of the layer, act(x Wg) * (x Wu),
- *		layers that see a window.
+ *		and what EmbArch says of later families: rotary positions, pre-norm,
+ *		act(x Wg) * (x Wu), layers that see a window.
  */
 #include <string.h>
 
@@ -32,33 +31,30 @@ take(char *base, size_t *at, size_t bytes)
 {
 	void	   *p = base == NULL ? NULL : base + *at;
 
-	*at += emb_bert_round_up(bytes, EMB_ALIGNMENT);
+	*at += emb_pass_round_up(bytes, EMB_ALIGNMENT);
 	return p;
 }
 
 static size_t
-attention_scratch_bytes(const EmbBert *bert, int32_t n_longest)
+attention_scratch_bytes(const EmbTransformer *transformer, int32_t n_longest)
 {
-	int32_t		head_size = bert->hidden / bert->n_heads;
-	size_t		f32 = bert->layers_i8 == NULL || emb_bert_attends_exactly(bert, 0)
-		? emb_attention_f32_scratch_bytes(head_size, n_longest) : 0;
-	size_t		i8 = bert->layers_i8 == NULL ? 0
-		: emb_attention_i8_scratch_bytes(head_size, n_longest, bert->distance_bias != NULL || bert->window > 0);
+	const EmbArch *arch = transformer->arch;
+	size_t		f32 = emb_layers_attend_f32(transformer) ? emb_attention_f32_scratch_bytes(arch->head_size, n_longest) : 0;
+	size_t		i8 = emb_layers_attend_i8(transformer)
+		? emb_attention_i8_scratch_bytes(arch->head_size, n_longest, transformer->distance_bias != NULL || arch->window > 0) : 0;
 
 	return f32 > i8 ? f32 : i8;
 }
 
 static void
-lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_longest, char *base, size_t *at)
+lay_out_worker(EmbPass *pass, EmbWorker *w, size_t chunk, int32_t n_longest, char *base, size_t *at)
 {
-	const EmbBert *bert = pass->bert;
-	bool		i8 = bert->layers_i8 != NULL;
 
 	w->sum = take(base, at, chunk * pass->stride * sizeof(float));
 	w->wide = take(base, at, chunk * pass->wide_stride * sizeof(float));
-	if (bert->norms_first)
+	if (pass->arch->norm_place == EMB_NORM_PRE)
 		w->normed = take(base, at, chunk * pass->stride * sizeof(float));
-	if (i8)
+	if (emb_layers_quantize(pass->transformer))
 	{
 		w->q_in = take(base, at, chunk * pass->q_stride);
 		w->q_wide = take(base, at, chunk * pass->q_wide_stride);
@@ -66,44 +62,46 @@ lay_out_worker(EmbBertPass *pass, EmbBertWorker *w, size_t chunk, int32_t n_long
 		w->zeros = take(base, at, chunk * sizeof(int32_t));
 		w->ranges = take(base, at, chunk * EMB_RANGE * sizeof(float));
 	}
-	w->attention = take(base, at, attention_scratch_bytes(bert, n_longest));
+	w->attention = take(base, at, attention_scratch_bytes(pass->transformer, n_longest));
 }
 
 static void
-lay_out_heads(const EmbBertPass *pass, int32_t n_tokens, EmbBertHeads *heads, char *base, size_t *at)
+lay_out_heads(const EmbPass *pass, int32_t n_tokens, EmbHeadCodes *heads, char *base, size_t *at)
 {
 	heads->codes = take(base, at, n_tokens * pass->heads_stride);
-	heads->scales = take(base, at, (size_t) n_tokens * pass->bert->n_heads * sizeof(float));
+	heads->scales = take(base, at, (size_t) n_tokens * pass->arch->n_heads * sizeof(float));
 }
 
 size_t
-emb_bert_lay_out(EmbBertPass *pass, const EmbBert *bert, int32_t n_tokens, int32_t n_longest, int32_t n_workers,
+emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tokens, int32_t n_longest, int32_t n_workers,
 				 char *base)
 {
+	const EmbArch *arch = transformer->arch;
 	size_t		rows;
 	size_t		at = 0;
 	size_t		start;
 
-	pass->bert = bert;
+	pass->transformer = transformer;
+	pass->arch = arch;
 	pass->n_longest = n_longest;
-	pass->chunk_rows = n_tokens < EMB_BERT_CHUNK_ROWS ? n_tokens : EMB_BERT_CHUNK_ROWS;
-	pass->stride = emb_bert_round_up(bert->hidden, EMB_PANEL);
-	pass->wide_stride = emb_bert_round_up(emb_bert_wide(bert), EMB_PANEL);
-	pass->q_stride = emb_bert_round_up(bert->hidden, EMB_PACK_I8_K);
-	pass->q_wide_stride = emb_bert_round_up(bert->intermediate, EMB_PACK_I8_K);
-	pass->heads_stride = bert->n_heads * emb_bert_round_up(bert->hidden / bert->n_heads, EMB_GROUP);
+	pass->chunk_rows = n_tokens < EMB_PASS_CHUNK_ROWS ? n_tokens : EMB_PASS_CHUNK_ROWS;
+	pass->stride = emb_pass_round_up(arch->hidden, EMB_PANEL);
+	pass->wide_stride = emb_pass_round_up(emb_arch_wide(arch), EMB_PANEL);
+	pass->q_stride = emb_pass_round_up(arch->hidden, EMB_PACK_I8_K);
+	pass->q_wide_stride = emb_pass_round_up(arch->intermediate, EMB_PACK_I8_K);
+	pass->heads_stride = arch->n_heads * emb_pass_round_up(arch->head_size, EMB_GROUP);
 	rows = (size_t) n_tokens * pass->stride * sizeof(float);
 	pass->x = take(base, &at, rows);
 	pass->context = take(base, &at, rows);
 	/* what one layer's attention reads is gone when the next one's is written: codes and floats share their place */
 	start = at;
-	if (bert->layers_i8 != NULL)
+	if (emb_layers_attend_i8(transformer))
 	{
 		lay_out_heads(pass, n_tokens, &pass->q_heads, base, &at);
 		lay_out_heads(pass, n_tokens, &pass->k_heads, base, &at);
 		lay_out_heads(pass, n_tokens, &pass->v_heads, base, &at);
 	}
-	if (bert->layers_i8 == NULL || emb_bert_attends_exactly(bert, 0))
+	if (emb_layers_attend_f32(transformer))
 	{
 		pass->q = pass->context;
 		pass->k = take(base, &start, rows);
@@ -136,9 +134,9 @@ load_row(const EmbTable *table, size_t row, size_t n, float *x)
 
 /* The row of the positions that the next token takes which counts: token first of the batch or one behind it. */
 static size_t
-next_position(const EmbBertPass *pass, int32_t seq, int32_t first)
+next_position(const EmbPass *pass, int32_t seq, int32_t first)
 {
-	int32_t		pad = pass->bert->position_base - 1;
+	int32_t		pad = pass->arch->position_base - 1;
 	int32_t		start = pass->batch->offsets[seq];
 	size_t		position = first - start;
 
@@ -151,12 +149,13 @@ next_position(const EmbBertPass *pass, int32_t seq, int32_t first)
 
 /* x = norm((word + type) + position) */
 static bool
-embed_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t first, int32_t end)
+embed_rows(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t first, int32_t end)
 {
-	const EmbBert *bert = pass->bert;
+	const EmbTransformer *transformer = pass->transformer;
+	const EmbArch *arch = pass->arch;
 	const EmbBatch *batch = pass->batch;
 	const EmbKernels *kernels = pass->kernels;
-	size_t		hidden = bert->hidden;
+	size_t		hidden = arch->hidden;
 	size_t		next = next_position(pass, seq, first);
 
 	for (int32_t i = first; i < end; i++)
@@ -168,221 +167,91 @@ embed_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t seq, int32_t first, in
 
 		if (i >= batch->offsets[seq + 1])
 			next = next_position(pass, ++seq, i);
-		position = batch->ids[i] == bert->position_base - 1 ? 0 : next++;
-		load_row(&bert->word_embedding, id, hidden, x);
-		if (bert->n_types > 0)
-			kernels->add_f32(x, bert->type_embedding + type * hidden, bert->hidden);
-		kernels->add_norm_f32(x, bert->position_embedding == NULL ? NULL : bert->position_embedding + position * hidden,
-							  bert->embedding_norm.gamma, bert->embedding_norm.beta,
-							  bert->ln_eps, bert->hidden, x);
+		position = batch->ids[i] == arch->position_base - 1 ? 0 : next++;
+		load_row(&transformer->word_embedding, id, hidden, x);
+		if (arch->n_types > 0)
+			kernels->add_f32(x, transformer->type_embedding + type * hidden, arch->hidden);
+		kernels->add_norm_f32(x, transformer->position_embedding == NULL ? NULL : transformer->position_embedding + position * hidden,
+							  transformer->embedding_norm.gamma, transformer->embedding_norm.beta,
+							  arch->norm_eps, arch->hidden, x);
 		if (!emb_work_spend(&w->work, 8 * (int64_t) hidden))
 			return false;
 	}
-	emb_bert_observe(pass, EMB_OBSERVE_HIDDEN, 0, first, end - first, pass->x + first * pass->stride, pass->stride);
+	emb_pass_observe(pass, EMB_OBSERVE_HIDDEN, 0, first, end - first, pass->x + first * pass->stride, pass->stride);
 	return true;
 }
 
 static int32_t
-chunk_start(const EmbBertPass *pass, int32_t chunk)
+chunk_start(const EmbPass *pass, int32_t chunk)
 {
 	return (int32_t) ((int64_t) pass->n_rows * chunk / pass->n_chunks);
-}
-
-/* The sequence that row i of the batch belongs to. */
-static int32_t
-seq_of_row(const EmbBatch *batch, int32_t i)
-{
-	int32_t		lo = 0,
-				hi = batch->n_seqs - 1;
-
-	while (lo < hi)
-	{
-		int32_t		mid = (lo + hi + 1) / 2;
-
-		if (batch->offsets[mid] <= i)
-			lo = mid;
-		else
-			hi = mid - 1;
-	}
-	return lo;
-}
-
-/* ------------------------------------------- what later families changed */
-
-bool
-emb_bert_norm_rows(EmbBertPass *pass, EmbBertWorker *w, const EmbLayerNorm *norm, int32_t first, int32_t n_rows,
-				   const float **rows)
-{
-	const EmbBert *bert = pass->bert;
-
-	*rows = pass->x + first * pass->stride;
-	if (!bert->norms_first)
-		return true;
-	for (int32_t i = 0; i < n_rows; i++)
-		pass->kernels->add_norm_f32(*rows + i * pass->stride, NULL, norm->gamma, norm->beta, bert->ln_eps, bert->hidden,
-									w->normed + i * pass->stride);
-	*rows = w->normed;
-	return emb_work_spend(&w->work, 8 * (int64_t) n_rows * bert->hidden);
-}
-
-bool
-emb_bert_layer_input(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows, const float **rows)
-{
-	const EmbBert *bert = pass->bert;
-
-	if (layer > 0)
-		return emb_bert_norm_rows(pass, w, bert->layers_i8 != NULL ? &bert->layers_i8[layer].attn_norm
-								  : &bert->layers[layer].attn_norm, first, n_rows, rows);
-	/* the norm of the embeddings comes right before it */
-	*rows = pass->x + first * pass->stride;
-	return true;
-}
-
-bool
-emb_bert_add(EmbBertPass *pass, EmbBertWorker *w, bool is_end, int32_t first, int32_t n_rows)
-{
-	const EmbBert *bert = pass->bert;
-
-	for (int32_t i = 0; i < n_rows; i++)
-	{
-		float	   *x = pass->x + (first + i) * pass->stride;
-
-		if (is_end)
-			pass->kernels->add_norm_f32(w->sum + i * pass->stride, x, bert->final_norm.gamma, bert->final_norm.beta,
-										bert->ln_eps, bert->hidden, x);
-		else
-			pass->kernels->add_f32(x, w->sum + i * pass->stride, bert->hidden);
-	}
-	return emb_work_spend(&w->work, 8 * (int64_t) n_rows * bert->hidden);
-}
-
-bool
-emb_bert_gate(EmbBertPass *pass, EmbBertWorker *w, int32_t n_rows)
-{
-	int32_t		n = pass->bert->intermediate;
-
-	for (int32_t i = 0; i < n_rows; i++)
-	{
-		float	   *gate = w->wide + i * pass->wide_stride;
-		const float *up = gate + n;
-
-		pass->activate(gate, n);
-		/* products only: any vectorizing gives these bits */
-		for (int32_t k = 0; k < n; k++)
-			gate[k] *= up[k];
-		if (!emb_work_spend(&w->work, 16 * (int64_t) n))
-			return false;
-	}
-	return true;
-}
-
-/* One row: each head's first half with its second. -ffp-contract=off: nothing is fused. */
-static void
-rotate_row(const float *angles, int32_t n_heads, int32_t head_size, float *row)
-{
-	int32_t		half = head_size / 2;
-	const float *cosines = angles;
-	const float *sines = angles + half;
-
-	for (int32_t head = 0; head < n_heads; head++, row += head_size)
-	{
-		for (int32_t i = 0; i < half; i++)
-		{
-			float		a = row[i];
-			float		b = row[half + i];
-
-			row[i] = a * cosines[i] - b * sines[i];
-			row[half + i] = b * cosines[i] + a * sines[i];
-		}
-	}
-}
-
-bool
-emb_bert_rotate(EmbBertPass *pass, EmbBertWorker *w, int32_t layer, int32_t first, int32_t n_rows, float *rows)
-{
-	const EmbBert *bert = pass->bert;
-	const EmbBatch *batch = pass->batch;
-	int32_t		head_size = bert->hidden / bert->n_heads;
-	const float *table = emb_bert_is_local(bert, layer) ? bert->rotary_local : bert->rotary;
-	int32_t		seq = seq_of_row(batch, first);
-
-	if (bert->rotary == NULL)
-		return true;
-	for (int32_t i = first; i < first + n_rows; i++)
-	{
-		while (i >= batch->offsets[seq + 1])
-			seq++;
-		rotate_row(table + (size_t) (i - batch->offsets[seq]) * head_size, bert->n_heads, head_size,
-				   rows + (i - first) * pass->stride);
-	}
-	return emb_work_spend(&w->work, 4 * (int64_t) n_rows * bert->hidden);
 }
 
 static void
 piece_begin(void *ctx, int32_t chunk, int32_t worker)
 {
-	EmbBertPass *pass = ctx;
-	EmbBertWorker *w = &pass->workers[worker];
+	EmbPass *pass = ctx;
+	EmbWorker *w = &pass->workers[worker];
 	int32_t		first = chunk_start(pass, chunk);
 	int32_t		end = chunk_start(pass, chunk + 1);
 
 	if (emb_work_spend(&w->work, 0) &&
-		embed_tokens(pass, w, seq_of_row(pass->batch, first), first, end))
-		pass->steps->project(pass, w, 0, first, end - first, true, !pass->compact);
+		embed_rows(pass, w, emb_pass_seq_of_row(pass->batch, first), first, end))
+		emb_layer_project(pass, w, 0, first, end - first, true, !pass->compact);
 }
 
 /* pass->layer's end for a chunk, and the projections of the layer behind it. */
 static void
 piece_finish(void *ctx, int32_t chunk, int32_t worker)
 {
-	EmbBertPass *pass = ctx;
-	EmbBertWorker *w = &pass->workers[worker];
+	EmbPass *pass = ctx;
+	EmbWorker *w = &pass->workers[worker];
 	int32_t		first = chunk_start(pass, chunk);
 	int32_t		n_rows = chunk_start(pass, chunk + 1) - first;
 	int32_t		next = pass->layer + 1;
-	bool		last_is_next = next == pass->bert->n_layers - 1;
+	bool		last_is_next = next == pass->arch->n_layers - 1;
 
-	if (!emb_work_spend(&w->work, 0) || !pass->steps->finish(pass, w, pass->layer, first, n_rows))
+	if (!emb_work_spend(&w->work, 0) || !emb_layer_finish(pass, w, pass->layer, first, n_rows))
 		return;
-	emb_bert_observe(pass, EMB_OBSERVE_HIDDEN, next, first, n_rows, pass->x + first * pass->stride, pass->stride);
-	if (next < pass->bert->n_layers)
-		pass->steps->project(pass, w, next, first, n_rows, true, !(last_is_next && pass->compact));
+	emb_pass_observe(pass, EMB_OBSERVE_HIDDEN, next, first, n_rows, pass->x + first * pass->stride, pass->stride);
+	if (next < pass->arch->n_layers)
+		emb_layer_project(pass, w, next, first, n_rows, true, !(last_is_next && pass->compact));
 	else if (pass->tokens != NULL)
-		emb_bert_tokens(pass, w, first, n_rows);
+		emb_pass_tokens(pass, w, first, n_rows);
 }
 
 static void
 piece_queries(void *ctx, int32_t chunk, int32_t worker)
 {
-	EmbBertPass *pass = ctx;
-	EmbBertWorker *w = &pass->workers[worker];
+	EmbPass *pass = ctx;
+	EmbWorker *w = &pass->workers[worker];
 	int32_t		first = chunk_start(pass, chunk);
 
 	if (emb_work_spend(&w->work, 0))
-		pass->steps->project(pass, w, pass->layer, first, chunk_start(pass, chunk + 1) - first, false, true);
+		emb_layer_project(pass, w, pass->layer, first, chunk_start(pass, chunk + 1) - first, false, true);
 }
 
 /* A part of the queries of one head of one text; parts only where heads are too few for the workers. */
 static void
 piece_attend(void *ctx, int32_t piece, int32_t worker)
 {
-	EmbBertPass *pass = ctx;
-	EmbBertWorker *w = &pass->workers[worker];
+	EmbPass *pass = ctx;
+	EmbWorker *w = &pass->workers[worker];
 	int32_t		part = piece % pass->n_parts;
-	int32_t		head = piece / pass->n_parts % pass->bert->n_heads;
-	int32_t		seq = piece / pass->n_parts / pass->bert->n_heads;
-	bool		one_query = pass->compact && pass->layer == pass->bert->n_layers - 1;
+	int32_t		head = piece / pass->n_parts % pass->arch->n_heads;
+	int32_t		seq = piece / pass->n_parts / pass->arch->n_heads;
+	bool		one_query = pass->compact && pass->layer == pass->arch->n_layers - 1;
 	int64_t		n_queries = one_query ? 1 : seq_length(pass->batch, seq);
 	int32_t		first = (int32_t) (n_queries * part / pass->n_parts);
 	int32_t		end = (int32_t) (n_queries * (part + 1) / pass->n_parts);
 
 	if (first < end && emb_work_spend(&w->work, 0))
-		pass->steps->attend(pass, w, seq, head, first, end - first);
+		emb_layer_attend(pass, w, seq, head, first, end - first);
 }
 
 /* Runs piece over n_rows rows in chunks. False: stopped. */
 static bool
-run_chunks(EmbBertPass *pass, int32_t n_rows, EmbPiece piece)
+run_chunks(EmbPass *pass, int32_t n_rows, EmbPiece piece)
 {
 	int32_t		n_workers = pass->crew.n_workers;
 
@@ -402,9 +271,9 @@ run_chunks(EmbBertPass *pass, int32_t n_rows, EmbPiece piece)
 
 /* False: stopped. */
 static bool
-run_attention(EmbBertPass *pass)
+run_attention(EmbPass *pass)
 {
-	int64_t		n_heads = (int64_t) pass->batch->n_seqs * pass->bert->n_heads;
+	int64_t		n_heads = (int64_t) pass->batch->n_seqs * pass->arch->n_heads;
 	int64_t		n_wanted = PIECES_PER_WORKER * pass->crew.n_workers / n_heads + 1;
 	int64_t		n_most = pass->n_longest / PART_QUERIES_MIN + 1;
 
@@ -419,31 +288,31 @@ run_attention(EmbBertPass *pass)
  * offsets[seq], which is not before it.
  */
 static bool
-shrink(EmbBertPass *pass)
+shrink(EmbPass *pass)
 {
 	const EmbBatch *batch = pass->batch;
 
 	for (int32_t seq = 1; seq < batch->n_seqs; seq++)
 		memmove(pass->x + seq * pass->stride, pass->x + batch->offsets[seq] * pass->stride,
-				pass->bert->hidden * sizeof(float));
+				pass->arch->hidden * sizeof(float));
 	return run_chunks(pass, batch->n_seqs, piece_queries);
 }
 
 static bool
-run_layers(EmbBertPass *pass)
+run_layers(EmbPass *pass)
 {
-	const EmbBert *bert = pass->bert;
+	const EmbArch *arch = pass->arch;
 	int32_t		n_rows = pass->batch->offsets[pass->batch->n_seqs];
 	bool		compact = pass->compact;
 
 	/* with one layer only, that is the one that wants few queries */
-	pass->compact = compact && bert->n_layers == 1;
+	pass->compact = compact && arch->n_layers == 1;
 	if (!run_chunks(pass, n_rows, piece_begin))
 		return false;
 	pass->compact = compact;
-	for (pass->layer = 0; pass->layer < bert->n_layers; pass->layer++)
+	for (pass->layer = 0; pass->layer < arch->n_layers; pass->layer++)
 	{
-		if (compact && pass->layer == bert->n_layers - 1)
+		if (compact && pass->layer == arch->n_layers - 1)
 		{
 			if (!shrink(pass))
 				return false;
@@ -463,29 +332,29 @@ not_finite(EmbError *err)
 
 /* Finite weights can still overflow: then there is no vector, on any level. */
 static EmbStatus
-pool(const EmbBertPass *pass, float *out, EmbError *err)
+pool(const EmbPass *pass, float *out, EmbError *err)
 {
-	const EmbBert *bert = pass->bert;
+	const EmbArch *arch = pass->arch;
 	const EmbKernels *kernels = pass->kernels;
 	const EmbBatch *batch = pass->batch;
 
 	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
 	{
 		int32_t		first = pass->compact ? seq : batch->offsets[seq];
-		float	   *vector = out + (size_t) seq * bert->hidden;
+		float	   *vector = out + (size_t) seq * arch->hidden;
 
-		emb_pool_rows(kernels, bert->pooling, pass->x + first * pass->stride, pass->stride,
-					  seq_length(batch, seq), bert->hidden, vector);
-		if (!emb_pool_is_finite(vector, bert->hidden) ||
-			(bert->normalize && !emb_pool_normalize(kernels, vector, bert->hidden)))
+		emb_pool_rows(kernels, arch->pooling, pass->x + first * pass->stride, pass->stride,
+					  seq_length(batch, seq), arch->hidden, vector);
+		if (!emb_pool_is_finite(vector, arch->hidden) ||
+			(emb_arch_normalizes_pooled(arch) && !emb_pool_normalize(kernels, vector, arch->hidden)))
 			return not_finite(err);
 	}
-	return pass->tokens == NULL || emb_bert_tokens_are_finite(pass) ? EMB_OK : not_finite(err);
+	return pass->tokens == NULL || emb_pass_tokens_are_finite(pass) ? EMB_OK : not_finite(err);
 }
 
 /* Helpers ask nobody: they see what the caller's thread was told. */
 static bool
-begin_work(EmbBertPass *pass, const EmbStop *stop)
+begin_work(EmbPass *pass, const EmbStop *stop)
 {
 	for (int32_t i = 0; i < pass->crew.n_workers; i++)
 		if (!emb_work_begin(&pass->workers[i].work, pass->kernels, i == 0 ? stop : NULL, pass->stopped))
@@ -494,7 +363,7 @@ begin_work(EmbBertPass *pass, const EmbStop *stop)
 }
 
 EmbStatus
-emb_bert_run_pass(EmbBertPass *pass, const EmbStop *stop, float *out, EmbError *err)
+emb_pass_run(EmbPass *pass, const EmbStop *stop, float *out, EmbError *err)
 {
 	if (begin_work(pass, stop) && run_layers(pass))
 		return pool(pass, out, err);

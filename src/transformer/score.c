@@ -9,15 +9,15 @@
 #include "transformer/work.h"
 
 static size_t
-pooled_stride(const EmbBert *bert)
+pooled_stride(const EmbTransformer *transformer)
 {
-	return emb_pack_f32_panels(bert->hidden) * EMB_PANEL;
+	return emb_pack_f32_panels(transformer->arch->hidden) * EMB_PANEL;
 }
 
 size_t
-emb_encoder_score_scratch_bytes(const EmbBert *bert, int32_t n_seqs)
+emb_transformer_score_scratch_bytes(const EmbTransformer *transformer, int32_t n_seqs)
 {
-	return n_seqs * (bert->hidden + pooled_stride(bert)) * sizeof(float);
+	return n_seqs * (transformer->arch->hidden + pooled_stride(transformer)) * sizeof(float);
 }
 
 static EmbStatus
@@ -67,28 +67,28 @@ run_head(const EmbScoreHead *head, const EmbKernels *kernels, const float *rows,
 }
 
 EmbStatus
-emb_encoder_score(const EmbBert *bert, const EmbScoreHead *head, const EmbKernels *kernels,
+emb_transformer_score(const EmbTransformer *transformer, const EmbScoreHead *head, const EmbKernels *kernels,
 				  const EmbBatch *batch, int32_t n_threads, const EmbAllocator *mem,
 				  const EmbStop *stop, float *logits, EmbError *err)
 {
-	size_t		bytes = emb_encoder_score_scratch_bytes(bert, batch->n_seqs);
+	size_t		bytes = emb_transformer_score_scratch_bytes(transformer, batch->n_seqs);
 	float	   *rows;
 	EmbStatus	status;
 	EmbFpState	fp;
 
-	if (bert->normalize)
+	if (emb_arch_normalizes_pooled(transformer->arch))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker needs its rows as they are");
 	if (batch->n_seqs <= 0)
 		return EMB_OK;
 	rows = emb_alloc(mem, bytes);
 	if (rows == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for %d pairs", bytes, (int) batch->n_seqs);
-	status = emb_encoder_bert(bert, kernels, batch, n_threads, mem, stop, rows, err);
+	status = emb_transformer_run(transformer, kernels, batch, n_threads, mem, stop, rows, err);
 	if (status == EMB_OK)
 	{
 		fp = emb_fp_enter();
-		status = run_head(head, kernels, rows, batch->n_seqs, rows + (size_t) batch->n_seqs * bert->hidden,
-						  pooled_stride(bert), stop, logits, err);
+		status = run_head(head, kernels, rows, batch->n_seqs, rows + (size_t) batch->n_seqs * transformer->arch->hidden,
+						  pooled_stride(transformer), stop, logits, err);
 		emb_fp_leave(fp);
 	}
 	emb_release(mem, rows);

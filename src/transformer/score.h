@@ -25,14 +25,14 @@ typedef struct EmbScoreHead
 } EmbScoreHead;
 
 /*
- * logits: [n_seqs]. bert does not normalize. All else as
- * emb_encoder_bert; EMB_ERR_LIMIT too where a logit is not finite.
+ * logits: [n_seqs]. The transformer does not normalize. All else as
+ * emb_transformer_run; EMB_ERR_LIMIT too where a logit is not finite.
  */
-extern EmbStatus emb_encoder_score(const EmbBert *bert, const EmbScoreHead *head, const EmbKernels *kernels,
+extern EmbStatus emb_transformer_score(const EmbTransformer *transformer, const EmbScoreHead *head, const EmbKernels *kernels,
 								   const EmbBatch *batch, int32_t n_threads, const EmbAllocator *mem,
 								   const EmbStop *stop, float *logits, EmbError *err);
 
-/* Bytes of scratch beside those of emb_encoder_bert. */
-extern size_t emb_encoder_score_scratch_bytes(const EmbBert *bert, int32_t n_seqs);
+/* Bytes of scratch beside those of emb_transformer_run. */
+extern size_t emb_transformer_score_scratch_bytes(const EmbTransformer *transformer, int32_t n_seqs);
 
 #endif

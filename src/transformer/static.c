@@ -1,6 +1,6 @@
 /*
  * static.c
- *		A model without layers.
+ *		A static model: a transformer without layers.
  */
 #include "transformer/static.h"
 
@@ -38,30 +38,31 @@ add_row(const EmbTable *table, const EmbKernels *kernels, size_t row, int32_t n,
 }
 
 static EmbStatus
-embed_text(const EmbBert *bert, EmbWork *work, const int32_t *ids, int32_t n_ids, float *vector, EmbError *err)
+average_tokens(const EmbTransformer *transformer, EmbWork *work, const int32_t *ids, int32_t n_ids, float *vector, EmbError *err)
 {
-	int32_t		n = bert->hidden;
+	const EmbTable *table = &transformer->word_embedding;
+	int32_t		n = transformer->arch->hidden;
 
 	memset(vector, 0, n * sizeof(float));
 	for (int32_t i = 0; i < n_ids; i++)
 	{
-		if (ids[i] < 0 || ids[i] >= bert->n_vocab)
-			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %d", (int) ids[i], (int) bert->n_vocab);
-		add_row(&bert->word_embedding, work->kernels, ids[i], n, vector);
+		if (ids[i] < 0 || ids[i] >= transformer->arch->n_vocab)
+			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "token id %d is outside the vocabulary of %d", (int) ids[i], (int) transformer->arch->n_vocab);
+		add_row(table, work->kernels, ids[i], n, vector);
 		if (!emb_work_spend(work, 8 * (int64_t) n))
 			return emb_error(err, EMB_ERR_CANCELLED, "stopped in a text of %d tokens", (int) n_ids);
 	}
-	for (int32_t i = 0; bert->word_embedding.rows_i8 != NULL && i < n; i++)
-		vector[i] *= bert->word_embedding.factors[i];
+	for (int32_t i = 0; table->rows_i8 != NULL && i < n; i++)
+		vector[i] *= table->factors[i];
 	if (n_ids > 0)
 		work->kernels->div_f32(vector, n, (float) n_ids);
-	if (!emb_pool_is_finite(vector, n) || (bert->normalize && !emb_pool_normalize(work->kernels, vector, n)))
+	if (!emb_pool_is_finite(vector, n) || (emb_arch_normalizes_pooled(transformer->arch) && !emb_pool_normalize(work->kernels, vector, n)))
 		return emb_error(err, EMB_ERR_LIMIT, "the model's weights overflow single precision: the result is not finite");
 	return EMB_OK;
 }
 
 EmbStatus
-emb_encoder_static(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
+emb_transformer_run_static(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
 				   const EmbStop *stop, float *out, EmbError *err)
 {
 	_Atomic bool stopped = false;
@@ -72,8 +73,8 @@ emb_encoder_static(const EmbBert *bert, const EmbKernels *kernels, const EmbBatc
 	if (!emb_work_begin(&work, kernels, stop, &stopped))
 		status = emb_error(err, EMB_ERR_CANCELLED, "stopped before a batch of %d texts", (int) batch->n_seqs);
 	for (int32_t seq = 0; status == EMB_OK && seq < batch->n_seqs; seq++)
-		status = embed_text(bert, &work, batch->ids + batch->offsets[seq], batch->offsets[seq + 1] - batch->offsets[seq],
-							out + (size_t) seq * bert->hidden, err);
+		status = average_tokens(transformer, &work, batch->ids + batch->offsets[seq], batch->offsets[seq + 1] - batch->offsets[seq],
+							out + (size_t) seq * transformer->arch->hidden, err);
 	emb_fp_leave(fp);
 	return status;
 }

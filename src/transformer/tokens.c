@@ -12,24 +12,24 @@
 
 /* Of rows first .. first + n_rows - 1. What overflows is left as a NaN, relu or not. */
 static bool
-weigh(EmbBertPass *pass, EmbBertWorker *w, int32_t first, int32_t n_rows)
+weigh(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
 {
 	const EmbTokenHeads *heads = pass->tokens->heads;
 	float	   *weights = pass->tokens->weights + pass->first_token + first;
 
 	for (int32_t i = 0; i < n_rows; i++)
 	{
-		float		x = pass->kernels->dot_f32(pass->x + (first + i) * pass->stride, heads->sparse, pass->bert->hidden) +
+		float		x = pass->kernels->dot_f32(pass->x + (first + i) * pass->stride, heads->sparse, pass->arch->hidden) +
 			heads->sparse_bias[0];
 
 		weights[i] = !isfinite(x) ? NAN : x > 0 ? x : 0;
 	}
-	return emb_work_spend(&w->work, (int64_t) n_rows * pass->bert->hidden);
+	return emb_work_spend(&w->work, (int64_t) n_rows * pass->arch->hidden);
 }
 
 /* n_panels columns from panel on of the rows' vectors, by way of the worker's room for an FFN. */
 static bool
-multiply_slab(EmbBertPass *pass, EmbBertWorker *w, int32_t first, int32_t n_rows, int32_t panel, int32_t n_panels)
+multiply_slab(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows, int32_t panel, int32_t n_panels)
 {
 	const EmbLinear *multi = &pass->tokens->heads->multi;
 	float	  **vectors = pass->tokens->vectors + pass->first_token + first;
@@ -60,7 +60,7 @@ multiply_slab(EmbBertPass *pass, EmbBertWorker *w, int32_t first, int32_t n_rows
 
 /* A vector that overflows is left with a NaN in front. */
 static bool
-make_vectors(EmbBertPass *pass, EmbBertWorker *w, int32_t first, int32_t n_rows)
+make_vectors(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
 {
 	const EmbLinear *multi = &pass->tokens->heads->multi;
 	float	  **vectors = pass->tokens->vectors + pass->first_token + first;
@@ -81,14 +81,14 @@ make_vectors(EmbBertPass *pass, EmbBertWorker *w, int32_t first, int32_t n_rows)
 }
 
 bool
-emb_bert_tokens(EmbBertPass *pass, EmbBertWorker *w, int32_t first, int32_t n_rows)
+emb_pass_tokens(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
 {
 	return (pass->tokens->weights == NULL || weigh(pass, w, first, n_rows)) &&
 		(pass->tokens->vectors == NULL || make_vectors(pass, w, first, n_rows));
 }
 
 bool
-emb_bert_tokens_are_finite(const EmbBertPass *pass)
+emb_pass_tokens_are_finite(const EmbPass *pass)
 {
 	const EmbTokenOutputs *tokens = pass->tokens;
 	int32_t		end = pass->first_token + pass->batch->offsets[pass->batch->n_seqs];

@@ -31,11 +31,11 @@ typedef struct EmbTokenOutputs
 } EmbTokenOutputs;
 
 /*
- * As emb_encoder_bert, and what tokens asks for; out has the same bits. Every
+ * As emb_transformer_run, and what tokens asks for; out has the same bits. Every
  * row of the last layer is computed, whatever the pooling; no more scratch is
  * taken. EMB_ERR_LIMIT too where a weight or vector is not finite.
  */
-extern EmbStatus emb_encoder_bert_tokens(const EmbBert *bert, const EmbKernels *kernels, const EmbBatch *batch,
+extern EmbStatus emb_transformer_run_tokens(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
 										 int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
 										 float *out, const EmbTokenOutputs *tokens, EmbError *err);
 

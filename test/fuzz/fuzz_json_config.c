@@ -16,8 +16,8 @@ check_sizes(const EmbHfConfig *config)
 	/* the table has its sizes */
 	if (config->is_static && config->family == EMB_FAMILY_MODEL2VEC && config->max_tokens >= 1)
 		return;
-	if (config->hidden < 1 || config->hidden > EMB_HF_MAX_HIDDEN || config->n_heads < 1 ||
-		config->hidden % config->n_heads != 0 || config->n_layers < 1 || config->n_layers > EMB_HF_MAX_LAYERS ||
+	if (config->hidden < 1 || config->hidden > EMB_ARCH_MAX_HIDDEN || config->n_heads < 1 ||
+		config->hidden % config->n_heads != 0 || config->n_layers < 1 || config->n_layers > EMB_ARCH_MAX_LAYERS ||
 		config->intermediate < 1 || config->n_vocab < 1 || config->n_positions < 1 || config->n_types < ((emb_hf_family_traits(config->family) & (EMB_TRAIT_TYPES | EMB_TRAIT_TYPES_OPTIONAL)) == EMB_TRAIT_TYPES) ||
 		config->position_base < 0 || config->position_base > config->n_vocab || emb_hf_family_name(config->family) == NULL ||
 		!(config->ln_eps > 0))
@@ -65,7 +65,7 @@ parse(char which, const EmbJson *doc, const EmbAllocator *mem, EmbError *err)
 			return status;
 		case 'd':
 			status = emb_hf_parse_dense(doc, 8, &dense, err);
-			if (status == EMB_OK && (dense.n_out < 1 || dense.n_out > EMB_HF_MAX_HIDDEN || dense.activation > EMB_ACT_TANH))
+			if (status == EMB_OK && (dense.n_out < 1 || dense.n_out > EMB_ARCH_MAX_HIDDEN || dense.activation > EMB_ACT_TANH))
 				abort();
 			return status;
 		case 's':

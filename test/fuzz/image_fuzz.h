@@ -13,7 +13,7 @@
 #include "model/embed_core.h"
 
 #define MAX_IDS		64
-#define MAX_FLOATS	16384		/* of a vector: EMB_HF_MAX_HIDDEN */
+#define MAX_FLOATS	16384		/* of a vector: EMB_ARCH_MAX_HIDDEN */
 
 /* Long enough for what one text of 64 tokens should cost; a stop then. */
 static bool

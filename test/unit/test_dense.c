@@ -404,19 +404,19 @@ test_rows(void)
 		rows[i] = weight_at(i * 3) / 4;
 	emb_pack_f32_panel(matrix, 16, N_IN, weight);
 	emb_pack_f32_panel(matrix + 16 * N_IN, N_OUT - 16, N_IN, weight + 16 * N_IN);
-	CHECK(emb_encoder_dense(&dense, emb_kernels(), rows, N_ROWS, &heap, NULL, all, &err) == EMB_OK);
+	CHECK(emb_transformer_dense(&dense, emb_kernels(), rows, N_ROWS, &heap, NULL, all, &err) == EMB_OK);
 	for (int i = 0; i < N_ROWS; i++)
 	{
 		float		one[N_OUT];
 
-		CHECK(emb_encoder_dense(&dense, emb_kernels(), rows + i * N_IN, 1, &heap, NULL, one, &err) == EMB_OK &&
+		CHECK(emb_transformer_dense(&dense, emb_kernels(), rows + i * N_IN, 1, &heap, NULL, one, &err) == EMB_OK &&
 			  memcmp(one, all + i * N_OUT, sizeof(one)) == 0);
 	}
 	CHECK(emb_isa_select("scalar", &err) == EMB_OK);
 	{
 		static float scalar[N_ROWS * N_OUT];
 
-		CHECK(emb_encoder_dense(&dense, emb_kernels(), rows, N_ROWS, &heap, NULL, scalar, &err) == EMB_OK);
+		CHECK(emb_transformer_dense(&dense, emb_kernels(), rows, N_ROWS, &heap, NULL, scalar, &err) == EMB_OK);
 		CHECK(memcmp(scalar, all, sizeof(all)) == 0);
 	}
 	CHECK(emb_isa_select("auto", &err) == EMB_OK);

@@ -1,6 +1,6 @@
 /*
  * test_encoder.c
- *		The BERT encoder against transformers, against itself in other batches
+ *		The transformer against transformers, against itself in other batches
  *		and on other levels, and when stopped.
  */
 #include <math.h>
@@ -89,7 +89,7 @@ run_batch(const Tiny *t, const int *order, int n, float *out, EmbStop *stop, Cou
 		for (int k = 0; k < t->inputs[order[i]].n_ids; k++)
 			ids[n_ids++] = t->inputs[order[i]].ids[k];
 	batch.ids = ids;
-	status = emb_encoder_bert(&t->bert, emb_kernels(), &batch, n_threads, &mem, stop, out, err);
+	status = emb_transformer_run(&t->transformer, emb_kernels(), &batch, n_threads, &mem, stop, out, err);
 	free(ids);
 	free(offsets);
 	return status;
@@ -102,7 +102,7 @@ run_all(const Tiny *t)
 	int			order[TINY_INPUTS_MAX];
 	Counter		counter = {0};
 	EmbError	err = {0};
-	float	   *out = malloc((size_t) t->n_inputs * t->bert.hidden * sizeof(float));
+	float	   *out = malloc((size_t) t->n_inputs * t->arch.hidden * sizeof(float));
 
 	for (int i = 0; i < t->n_inputs; i++)
 		order[i] = i;
@@ -130,7 +130,7 @@ static void
 check_goldens(const Tiny *t)
 {
 	float	   *out = run_all(t);
-	double		d = max_difference(out, t->embeddings, (size_t) t->n_inputs * t->bert.hidden);
+	double		d = max_difference(out, t->embeddings, (size_t) t->n_inputs * t->arch.hidden);
 
 	printf("# %s: %d texts, embeddings off by %.2g on %s\n", t->dir, t->n_inputs, d, emb_kernels_name());
 	CHECKF(t->n_inputs > 10 && d <= EMBEDDING_TOLERANCE, "%s: off by %g", t->dir, d);
@@ -150,7 +150,7 @@ static void
 observe(void *ctx, EmbObservePoint point, int32_t layer, int32_t first, int32_t n_rows, const float *rows, size_t stride)
 {
 	Observed   *o = ctx;
-	int32_t		h = o->tiny->bert.hidden;
+	int32_t		h = o->tiny->arch.hidden;
 
 	o->n_rows[point] += n_rows;
 	if (point != EMB_OBSERVE_HIDDEN)
@@ -188,13 +188,13 @@ check_hidden(Tiny *t)
 		if (o.golden == NULL)
 			continue;
 		n_files++;
-		CHECK(n == (size_t) (t->bert.n_layers + 1) * in->n_ids * t->bert.hidden && t->bert.hidden <= 256);
-		CHECK(emb_encoder_bert_observed(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, observe, &o, seen, &err) == EMB_OK);
-		CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, unseen, &err) == EMB_OK);
-		CHECK(memcmp(seen, unseen, t->bert.hidden * sizeof(float)) == 0);
-		CHECK(o.n_rows[EMB_OBSERVE_HIDDEN] == (t->bert.n_layers + 1) * in->n_ids);
+		CHECK(n == (size_t) (t->arch.n_layers + 1) * in->n_ids * t->arch.hidden && t->arch.hidden <= 256);
+		CHECK(emb_transformer_run_observed(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, observe, &o, seen, &err) == EMB_OK);
+		CHECK(emb_transformer_run(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, unseen, &err) == EMB_OK);
+		CHECK(memcmp(seen, unseen, t->arch.hidden * sizeof(float)) == 0);
+		CHECK(o.n_rows[EMB_OBSERVE_HIDDEN] == (t->arch.n_layers + 1) * in->n_ids);
 		for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
-			CHECK(o.n_rows[point] == t->bert.n_layers * in->n_ids);
+			CHECK(o.n_rows[point] == t->arch.n_layers * in->n_ids);
 		CHECKF(o.max <= HIDDEN_TOLERANCE, "%s %s: off by %g", t->dir, name, o.max);
 	}
 	CHECKF(n_files > 0, "%s has no hidden_I.npy", t->dir);
@@ -204,7 +204,7 @@ check_hidden(Tiny *t)
 static void
 check_batches(const Tiny *t, const float *all)
 {
-	size_t		row = t->bert.hidden;
+	size_t		row = t->arch.hidden;
 	float	   *out = malloc(t->n_inputs * row * sizeof(float));
 	int			order[TINY_INPUTS_MAX];
 	int			n_same = 0;
@@ -247,7 +247,7 @@ static void
 check_levels(const Tiny *t)
 {
 	float	   *reference = NULL;
-	size_t		n = (size_t) t->n_inputs * t->bert.hidden;
+	size_t		n = (size_t) t->n_inputs * t->arch.hidden;
 
 	for (int i = 0; i < N_LEVELS; i++)
 	{
@@ -281,7 +281,7 @@ static void
 check_parts(const Tiny *t)
 {
 	enum {N_TEXTS_MAX = 200};
-	size_t		row = t->bert.hidden;
+	size_t		row = t->arch.hidden;
 	float	   *all = run_all(t);
 	float	   *out = malloc(N_TEXTS_MAX * row * sizeof(float));
 	int			order[N_TEXTS_MAX];
@@ -309,7 +309,7 @@ check_parts(const Tiny *t)
 			}
 			CHECKF(n_same == n, "%d of %d texts on %d threads", n_same, n, (int) n_threads);
 			CHECK(counter.n_live == 0);
-			CHECKF(counter.bytes_max <= emb_encoder_bert_scratch_bytes(&t->bert, n_tokens, n_longest, n_threads),
+			CHECKF(counter.bytes_max <= emb_transformer_scratch_bytes(&t->transformer, n_tokens, n_longest, n_threads),
 				   "%zu bytes for %d tokens", counter.bytes_max, (int) n_tokens);
 		}
 	for (n_threads = 1; n_threads <= 3; n_threads++)
@@ -344,7 +344,7 @@ static void
 check_stopping(const Tiny *t)
 {
 	int			order[2] = {t->n_inputs - 1, t->n_inputs - 2};
-	float	   *out = malloc(2 * t->bert.hidden * sizeof(float));
+	float	   *out = malloc(2 * t->arch.hidden * sizeof(float));
 	EmbKernels	slow = *emb_kernels();
 	int			n_questions;
 	StopAt		s = {0};
@@ -356,16 +356,16 @@ check_stopping(const Tiny *t)
 	EmbAllocator mem = {&counter, counting_alloc, counting_release};
 
 	slow.macs_per_piece = 100000;
-	CHECK(emb_encoder_bert(&t->bert, &slow, &batch, 1, &mem, &stop, out, &err) == EMB_OK);
+	CHECK(emb_transformer_run(&t->transformer, &slow, &batch, 1, &mem, &stop, out, &err) == EMB_OK);
 	n_questions = s.n_asked;
 	printf("# %s: %d questions for %d tokens\n", t->dir, n_questions, (int) offsets[1]);
 	CHECKF(n_questions > 3, "%d questions", n_questions);
 	CHECK(counter.n_live == 0);
-	CHECK(counter.bytes_max == emb_encoder_bert_scratch_bytes(&t->bert, offsets[1], offsets[1], 1));
+	CHECK(counter.bytes_max == emb_transformer_scratch_bytes(&t->transformer, offsets[1], offsets[1], 1));
 	for (int at = 1; at <= n_questions; at += 1 + n_questions / 40)
 	{
 		s = (StopAt) {.stop_at = at};
-		CHECK(emb_encoder_bert(&t->bert, &slow, &batch, 1, &mem, &stop, out, &err) == EMB_ERR_CANCELLED &&
+		CHECK(emb_transformer_run(&t->transformer, &slow, &batch, 1, &mem, &stop, out, &err) == EMB_ERR_CANCELLED &&
 			  s.n_asked == at && counter.n_live == 0);
 	}
 	counter = (Counter) {.fail_at = 1};
@@ -384,30 +384,30 @@ check_arguments(const Tiny *t)
 	EmbBatch	batch = {.n_seqs = 1, .offsets = offsets, .ids = ids, .type_ids = types};
 	EmbError	err;
 
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
-	ids[1] = t->bert.n_vocab;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_transformer_run(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
+	ids[1] = t->arch.n_vocab;
+	CHECK(emb_transformer_run(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	ids[1] = -1;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_transformer_run(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	ids[1] = 1;
-	types[2] = t->bert.n_types;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	types[2] = t->arch.n_types;
+	CHECK(emb_transformer_run(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	types[2] = 0;
 	batch.n_seqs = 2;			/* the second text is empty */
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_transformer_run(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	batch.n_seqs = 1;
-	offsets[1] = t->bert.n_positions + 1;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
+	offsets[1] = t->arch.n_positions + 1;
+	CHECK(emb_transformer_run(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	batch.n_seqs = 0;
-	CHECK(emb_encoder_bert(&t->bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
+	CHECK(emb_transformer_run(&t->transformer, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
 }
 
 /* Weights near the end of the range: an error on every level, never a NaN. */
 static void
 check_overflow(const Tiny *t)
 {
-	EmbBert		bert = t->bert;
-	float	   *gamma = malloc(bert.hidden * sizeof(float));
+	EmbTransformer loud = t->transformer;
+	float	   *gamma = malloc(t->arch.hidden * sizeof(float));
 	EmbAllocator mem = emb_malloc_allocator();
 	int32_t		ids[3] = {2, 3, 4};
 	int32_t		offsets[2] = {0, 3};
@@ -415,16 +415,16 @@ check_overflow(const Tiny *t)
 	float		out[256];
 	EmbError	err;
 
-	for (int32_t i = 0; i < bert.hidden; i++)
+	for (int32_t i = 0; i < t->arch.hidden; i++)
 		gamma[i] = 3e38f;
-	bert.embedding_norm.gamma = gamma;
+	loud.embedding_norm.gamma = gamma;
 	for (int i = 0; i < N_LEVELS; i++)
 	{
 		EmbStatus	status;
 
 		if (emb_kernels_select(levels[i], NULL) != EMB_OK)
 			continue;
-		status = emb_encoder_bert(&bert, emb_kernels(), &batch, 1, &mem, NULL, out, &err);
+		status = emb_transformer_run(&loud, emb_kernels(), &batch, 1, &mem, NULL, out, &err);
 		CHECKF(status == EMB_ERR_LIMIT, "%s gives status %d", levels[i], (int) status);
 	}
 	emb_kernels_select("auto", NULL);
@@ -439,9 +439,10 @@ static void
 check_padding(const Tiny *t)
 {
 	enum {PAD = 5, N = 110};
-	EmbBert		skips = t->bert;
-	EmbBert		plain = t->bert;
-	size_t		row = t->bert.hidden * sizeof(float);
+	EmbArch		arch = t->arch;
+	EmbTransformer skips = t->transformer;
+	EmbTransformer plain = t->transformer;
+	size_t		row = t->arch.hidden * sizeof(float);
 	float	   *rows = malloc(N * row);
 	EmbAllocator mem = emb_malloc_allocator();
 	int32_t		ids[N];
@@ -453,17 +454,18 @@ check_padding(const Tiny *t)
 				out[2 * 256];
 	EmbError	err;
 
-	skips.position_base = PAD + 1;
-	skips.n_positions--;
+	skips.arch = &arch;
+	arch.position_base = PAD + 1;
+	arch.n_positions--;
 	for (int i = 0; i < N; i++)
 	{
 		/* some alone, in front, and around the end of a chunk */
 		ids[i] = i % 37 == 0 || (i > 90 && i < 100) ? PAD : 10 + i;
-		memcpy(rows + i * t->bert.hidden, t->bert.position_embedding + (ids[i] == PAD ? 0 : next++) * t->bert.hidden, row);
+		memcpy(rows + i * t->arch.hidden, t->transformer.position_embedding + (ids[i] == PAD ? 0 : next++) * t->arch.hidden, row);
 	}
 	plain.position_embedding = rows;
-	CHECK(emb_encoder_bert(&plain, emb_kernels(), &batch, 1, &mem, NULL, expected, &err) == EMB_OK);
-	CHECK(emb_encoder_bert(&skips, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
+	CHECK(emb_transformer_run(&plain, emb_kernels(), &batch, 1, &mem, NULL, expected, &err) == EMB_OK);
+	CHECK(emb_transformer_run(&skips, emb_kernels(), &batch, 1, &mem, NULL, out, &err) == EMB_OK);
 	CHECK(memcmp(out, expected, row) == 0);
 
 	/* as the second text of a batch too, on several threads */
@@ -472,8 +474,8 @@ check_padding(const Tiny *t)
 	batch = (EmbBatch) {.n_seqs = 2, .offsets = (int32_t[]) {0, 4, N + 4}, .ids = two};
 	for (int threads = 1; threads <= 3; threads++)
 	{
-		CHECK(emb_encoder_bert(&skips, emb_kernels(), &batch, threads, &mem, NULL, out, &err) == EMB_OK);
-		CHECK(memcmp(out + t->bert.hidden, expected, row) == 0);
+		CHECK(emb_transformer_run(&skips, emb_kernels(), &batch, threads, &mem, NULL, out, &err) == EMB_OK);
+		CHECK(memcmp(out + t->arch.hidden, expected, row) == 0);
 	}
 	free(rows);
 }

@@ -22,13 +22,13 @@ static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512vnni", 
 
 typedef struct TinyI8
 {
-	EmbBert		bert;
-	EmbBertLayerI8 layers[TINY_LAYERS_MAX];
+	EmbTransformer transformer;
+	EmbLayer	layers[TINY_LAYERS_MAX];
 } TinyI8;
 
 /* Rounds the panels of an fp32 layer row by row. */
-static EmbLinearI8
-quantize_linear(Tiny *t, const EmbLinear *f)
+static EmbLinear
+quantize_linear(Tiny *t, const EmbLinear *f, const float *factor)
 {
 	size_t		n_panels = emb_pack_f32_panels(f->n_out);
 	int8_t	   *weight = tiny_own(t, aligned_alloc(64, (emb_pack_i8_bytes(f->n_out, f->n_in) + 63) / 64 * 64));
@@ -56,7 +56,8 @@ quantize_linear(Tiny *t, const EmbLinear *f)
 		emb_pack_i8_panel(rows, EMB_PANEL, f->n_in, weight + p * emb_pack_i8_padded(f->n_in) * EMB_PANEL);
 	}
 	free(rows);
-	return (EmbLinearI8) {f->n_out, f->n_in, weight, scale, sums, f->bias};
+	return (EmbLinear) {.form = EMB_LINEAR_I8, .n_out = f->n_out, .n_in = f->n_in, .weight_i8 = weight,
+		.scale = scale, .sums = sums, .bias = f->bias, .factor = factor};
 }
 
 static float *
@@ -72,23 +73,21 @@ ones(Tiny *t, int32_t n)
 static void
 quantize(Tiny *t, TinyI8 *q)
 {
-	q->bert = t->bert;
-	q->bert.layers = NULL;
-	q->bert.layers_i8 = q->layers;
-	for (int i = 0; i < t->bert.n_layers; i++)
-	{
-		const EmbBertLayer *f = &t->layers[i];
+	const float *factor = ones(t, t->arch.hidden > t->arch.intermediate ? t->arch.hidden : t->arch.intermediate);
 
-		q->layers[i] = (EmbBertLayerI8) {
-			.query = quantize_linear(t, &f->query),
-			.key = quantize_linear(t, &f->key),
-			.value = quantize_linear(t, &f->value),
-			.attn_out = quantize_linear(t, &f->attn_out),
-			.ffn_up = quantize_linear(t, &f->ffn_up),
-			.ffn_down = quantize_linear(t, &f->ffn_down),
-			.attn_in_factor = ones(t, t->bert.hidden),
-			.ffn_in_factor = ones(t, t->bert.hidden),
-			.ffn_mid_factor = ones(t, t->bert.intermediate),
+	q->transformer = t->transformer;
+	q->transformer.layers = q->layers;
+	for (int i = 0; i < t->arch.n_layers; i++)
+	{
+		const EmbLayer *f = &t->layers[i];
+
+		q->layers[i] = (EmbLayer) {
+			.query = quantize_linear(t, &f->query, factor),
+			.key = quantize_linear(t, &f->key, factor),
+			.value = quantize_linear(t, &f->value, factor),
+			.attn_out = quantize_linear(t, &f->attn_out, NULL),
+			.ffn_up = quantize_linear(t, &f->ffn_up, factor),
+			.ffn_down = quantize_linear(t, &f->ffn_down, factor),
 			.attn_norm = f->attn_norm,
 			.ffn_norm = f->ffn_norm
 		};
@@ -111,7 +110,7 @@ run(const Tiny *t, const TinyI8 *q, const int *order, int n, int n_threads, floa
 	for (int i = 0; i < n; i++)
 		memcpy(ids + offsets[i], t->inputs[order[i]].ids, t->inputs[order[i]].n_ids * sizeof(int32_t));
 	batch.ids = ids;
-	CHECKF(emb_encoder_bert(&q->bert, emb_kernels(), &batch, n_threads, &mem, NULL, out, &err) == EMB_OK,
+	CHECKF(emb_transformer_run(&q->transformer, emb_kernels(), &batch, n_threads, &mem, NULL, out, &err) == EMB_OK,
 		   "%s", err.message);
 	free(ids);
 }
@@ -126,8 +125,8 @@ check_near(const Tiny *t, const float *out)
 	{
 		double		dot = 0;
 
-		for (int32_t k = 0; k < t->bert.hidden; k++)
-			dot += (double) out[i * t->bert.hidden + k] * t->embeddings[i * t->bert.hidden + k];
+		for (int32_t k = 0; k < t->arch.hidden; k++)
+			dot += (double) out[i * t->arch.hidden + k] * t->embeddings[i * t->arch.hidden + k];
 		mean += dot / t->n_inputs;
 		min = dot < min ? dot : min;
 	}
@@ -138,7 +137,7 @@ check_near(const Tiny *t, const float *out)
 static void
 check_same(const Tiny *t, const TinyI8 *q, const float *all)
 {
-	size_t		row = t->bert.hidden;
+	size_t		row = t->arch.hidden;
 	float	   *out = malloc(t->n_inputs * row * sizeof(float));
 	int			order[TINY_INPUTS_MAX];
 
@@ -186,13 +185,13 @@ check_model(const char *dir)
 			continue;
 		}
 		CHECK(emb_kernels_select(levels[i], NULL) == EMB_OK);
-		out = malloc((size_t) t.n_inputs * t.bert.hidden * sizeof(float));
+		out = malloc((size_t) t.n_inputs * t.arch.hidden * sizeof(float));
 		run(&t, &q, order, t.n_inputs, 1, out);
 		if (reference == NULL)
 			check_near(&t, reference = out);
 		else
 		{
-			CHECKF(memcmp(out, reference, (size_t) t.n_inputs * t.bert.hidden * sizeof(float)) == 0,
+			CHECKF(memcmp(out, reference, (size_t) t.n_inputs * t.arch.hidden * sizeof(float)) == 0,
 				   "%s: %s differs from scalar", dir, levels[i]);
 			check_same(&t, &q, out);
 			free(out);

@@ -6,7 +6,7 @@
  *
  *		Tiny		t;
  *		if (!tiny_open(&t, "test/data/tiny/bert-cls")) ...
- *		emb_encoder_bert(&t.bert, ...);		t.inputs[i].ids, t.embeddings
+ *		emb_transformer_run(&t.transformer, ...);		t.inputs[i].ids, t.embeddings
  *		tiny_close(&t);
  */
 #ifndef TINY_BERT_H
@@ -30,8 +30,9 @@ typedef struct TinyInput
 typedef struct Tiny
 {
 	char		dir[512];
-	EmbBert		bert;
-	EmbBertLayer layers[TINY_LAYERS_MAX];
+	EmbArch		arch;
+	EmbTransformer transformer;
+	EmbLayer	layers[TINY_LAYERS_MAX];
 	int			n_inputs;
 	TinyInput	inputs[TINY_INPUTS_MAX];
 	float	   *embeddings;		/* [n_inputs, hidden] */
@@ -133,15 +134,15 @@ tiny_linear(Tiny *t, int layer, const char *name, int32_t n_out, int32_t n_in)
 						   n_in, packed + (size_t) row * n_in);
 	snprintf(full, sizeof(full), "%s.bias", name);
 	memcpy(bias, tiny_layer_tensor(t, layer, full), n_out * sizeof(float));
-	return (EmbLinear) {n_out, n_in, packed, bias};
+	return (EmbLinear) {.n_out = n_out, .n_in = n_in, .weight = packed, .bias = bias};
 }
 
 static void
 tiny_layer(Tiny *t, int i)
 {
-	EmbBertLayer *layer = &t->layers[i];
-	int32_t		h = t->bert.hidden,
-				wide = t->bert.intermediate;
+	EmbLayer   *layer = &t->layers[i];
+	int32_t		h = t->arch.hidden,
+				wide = t->arch.intermediate;
 
 	layer->query = tiny_linear(t, i, "attention.self.query", h, h);
 	layer->key = tiny_linear(t, i, "attention.self.key", h, h);
@@ -165,11 +166,12 @@ static void
 tiny_config(Tiny *t, json_t *config, json_t *pooling)
 {
 	const char *act = json_string_value(json_object_get(config, "hidden_act"));
-	EmbBert    *b = &t->bert;
+	EmbArch    *b = &t->arch;
 
+	*b = emb_arch_encoder();
 	b->hidden = tiny_int(config, "hidden_size");
 	b->n_layers = tiny_int(config, "num_hidden_layers");
-	b->n_heads = tiny_int(config, "num_attention_heads");
+	emb_arch_set_heads(b, tiny_int(config, "num_attention_heads"));
 	b->intermediate = tiny_int(config, "intermediate_size");
 	b->n_vocab = tiny_int(config, "vocab_size");
 	b->n_positions = tiny_int(config, "max_position_embeddings");
@@ -178,8 +180,7 @@ tiny_config(Tiny *t, json_t *config, json_t *pooling)
 		strcmp(act, "gelu_new") == 0 ? EMB_ACT_GELU_TANH : EMB_ACT_GELU;
 	b->pooling = json_is_true(json_object_get(pooling, "pooling_mode_mean_tokens")) ? EMB_POOL_MEAN : EMB_POOL_CLS;
 	b->normalize = true;
-	b->ln_eps = (float) json_real_value(json_object_get(config, "layer_norm_eps"));
-	b->layers = t->layers;
+	b->norm_eps = (float) json_real_value(json_object_get(config, "layer_norm_eps"));
 }
 
 static void
@@ -189,7 +190,7 @@ tiny_weights(Tiny *t)
 				n;
 	uint64_t	header_size;
 	json_error_t error;
-	EmbBert    *b = &t->bert;
+	EmbTransformer *b = &t->transformer;
 
 	t->file = tiny_own(t, tiny_read_file(t, "model/model.safetensors", &size));
 	t->n_owned--;				/* the reader owns it already */
@@ -201,7 +202,9 @@ tiny_weights(Tiny *t)
 	b->type_embedding = tiny_tensor(t, "embeddings.token_type_embeddings.weight", &n);
 	b->embedding_norm.gamma = tiny_tensor(t, "embeddings.LayerNorm.weight", &n);
 	b->embedding_norm.beta = tiny_tensor(t, "embeddings.LayerNorm.bias", &n);
-	for (int i = 0; i < b->n_layers; i++)
+	b->arch = &t->arch;
+	b->layers = t->layers;
+	for (int i = 0; i < t->arch.n_layers; i++)
 		tiny_layer(t, i);
 }
 

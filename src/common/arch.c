@@ -1,0 +1,263 @@
+/*
+ * arch.c
+ *		Architectures: the plain ones, and which of all can be computed.
+ */
+#include "common/arch.h"
+
+#include <string.h>
+
+EmbArch
+emb_arch_encoder(void)
+{
+	return (EmbArch) {
+		.norm_kind = EMB_NORM_LAYER,
+		.norm_place = EMB_NORM_POST,
+		.has_embedding_norm = 1,
+		.has_first_norm = 1,
+		.positions = EMB_POSITIONS_ABSOLUTE,
+		.embedding_scale = 1,
+		.pooling = EMB_POOL_MEAN,
+	};
+}
+
+void
+emb_arch_set_heads(EmbArch *arch, int32_t n_heads)
+{
+	arch->n_heads = n_heads;
+	arch->n_kv_heads = n_heads;
+	arch->head_size = n_heads > 0 ? arch->hidden / n_heads : 0;
+}
+
+EmbArch
+emb_arch_static(void)
+{
+	return (EmbArch) {.n_positions = EMB_ARCH_MAX_POSITIONS, .embedding_scale = 1, .pooling = EMB_POOL_MEAN};
+}
+
+/* ------------------------------------------------------------- domains */
+
+typedef struct Field
+{
+	const char *name;
+	int64_t		value,
+				min,
+				max;
+} Field;
+
+#define N_FIELDS(fields)	(sizeof(fields) / sizeof((fields)[0]))
+
+static EmbStatus
+check_fields(const Field *fields, size_t n, EmbError *err)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		if (fields[i].value < fields[i].min || fields[i].value > fields[i].max)
+			return emb_error(err, EMB_ERR_FORMAT, "the model's %s is %lld, outside %lld..%lld", fields[i].name,
+							 (long long) fields[i].value, (long long) fields[i].min, (long long) fields[i].max);
+	}
+	return EMB_OK;
+}
+
+/* What every model has. */
+static EmbStatus
+check_model(const EmbArch *arch, EmbError *err)
+{
+	const int	has_layers = arch->n_layers != 0;
+	const int	has_vector = arch->head == EMB_HEAD_NONE;
+	const Field fields[] =
+	{
+		{"hidden size", arch->hidden, 1, EMB_ARCH_MAX_HIDDEN},
+		{"layer count", arch->n_layers, 0, EMB_ARCH_MAX_LAYERS},
+		{"vocabulary size", arch->n_vocab, 1, EMB_ARCH_MAX_VOCAB},
+		{"position count", arch->n_positions, 1, EMB_ARCH_MAX_POSITIONS},
+		{"pooling", arch->pooling, EMB_POOL_CLS, EMB_POOL_LAST},
+		{"normalize", arch->normalize, 0, has_vector},
+		{"dense module count", arch->n_dense, 0, has_vector ? EMB_ARCH_DENSE_PLACES : 0},
+		{"sparse head", arch->has_sparse, 0, has_layers && has_vector},
+		{"token vectors' size", arch->multi_dim, 0, has_layers && has_vector ? EMB_ARCH_MAX_HIDDEN : 0},
+		{"head", arch->head, EMB_HEAD_NONE, has_layers ? EMB_HEAD_ANSWER : EMB_HEAD_NONE},
+		{"head's activation", arch->head_activation, !has_vector, has_vector ? 0 : EMB_ACT_TANH},
+		{"head's norm", arch->head_has_norm, 0, !has_vector},
+		{"head's bias", arch->head_has_bias, 0, !has_vector},
+		{"label count", arch->n_labels, !has_vector, has_vector ? 0 : EMB_ARCH_MAX_TYPES},
+		{"output matrix", arch->has_output, 0, has_layers},
+		{"tied output", arch->is_output_tied, 0, arch->has_output},
+	};
+
+	return check_fields(fields, N_FIELDS(fields), err);
+}
+
+/* What layers have; the model without layers has 0 in all of these. */
+static EmbStatus
+check_layers(const EmbArch *arch, EmbError *err)
+{
+	const int	one = arch->n_layers != 0;
+	const int	rotary = (arch->positions & EMB_POSITIONS_ROTARY) != 0;
+	const int	absolute = (arch->positions & EMB_POSITIONS_ABSOLUTE) != 0;
+	const int	windowed = one && arch->window > 0;
+	const Field fields[] =
+	{
+		{"head count", arch->n_heads, one, one * EMB_ARCH_MAX_HIDDEN},
+		{"key head count", arch->n_kv_heads, one, one * EMB_ARCH_MAX_HIDDEN},
+		{"head size", arch->head_size, one, one * EMB_ARCH_MAX_HIDDEN},
+		{"intermediate size", arch->intermediate, one, one * EMB_ARCH_MAX_INTERMEDIATE},
+		{"type count", arch->n_types, 0, one * EMB_ARCH_MAX_TYPES},
+		{"activation", arch->activation, one, one * (arch->is_gated == 1 ? EMB_ACT_SILU : EMB_ACT_RELU)},
+		{"gate", arch->is_gated, 0, one},
+		{"kind of norms", arch->norm_kind, one, one * EMB_NORM_RMS},
+		{"place of norms", arch->norm_place, one, one * EMB_NORM_AROUND},
+		{"embedding norm", arch->has_embedding_norm, 0, one},
+		{"first norm", arch->has_first_norm, one && arch->norm_place == EMB_NORM_POST, one},
+		{"norm of queries and keys", arch->has_qk_norm, 0, one},
+		{"causality", arch->is_causal, 0, one},
+		{"positions", arch->positions, 0, one * (EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE | EMB_POSITIONS_ROTARY)},
+		{"position base", arch->position_base, 0, absolute ? arch->n_vocab : 0},
+		{"rotary scaling", arch->rotary_scaling, 0, rotary ? EMB_ROTARY_NTK : 0},
+		{"window", arch->window, 0, one * EMB_ARCH_MAX_POSITIONS},
+		{"count of layers from one that is global to the next", arch->global_every, windowed, windowed ? EMB_ARCH_MAX_LAYERS : 0},
+		{"first global layer", arch->global_first, 0, windowed ? arch->global_every - 1 : 0},
+	};
+
+	return check_fields(fields, N_FIELDS(fields), err);
+}
+
+static bool
+is_base(double base)
+{
+	return base >= 1 && base <= EMB_ARCH_MAX_ROTARY_BASE;
+}
+
+/* Floats are 0 where what they belong to is not there. */
+static EmbStatus
+check_floats(const EmbArch *arch, EmbError *err)
+{
+	bool		has_layers = arch->n_layers > 0;
+	bool		rotary = (arch->positions & EMB_POSITIONS_ROTARY) != 0;
+	bool		local = rotary && arch->window > 0;
+
+	if (has_layers ? !(arch->norm_eps >= 1e-31f && arch->norm_eps <= 1.0f) : arch->norm_eps != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's norm epsilon is %g", (double) arch->norm_eps);
+	if (rotary ? !is_base(arch->rotary_base) : arch->rotary_base != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's rotary base is %g", arch->rotary_base);
+	if (local ? !is_base(arch->rotary_local_base) : arch->rotary_local_base != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's local rotary base is %g", arch->rotary_local_base);
+	if (rotary ? !(arch->rotary_scale >= 1 && arch->rotary_scale <= 1024) : arch->rotary_scale != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's rotary scale is %g", arch->rotary_scale);
+	if (!(arch->embedding_scale > 0 && arch->embedding_scale <= EMB_ARCH_MAX_HIDDEN))
+		return emb_error(err, EMB_ERR_FORMAT, "the model's embedding scale is %g", (double) arch->embedding_scale);
+	return EMB_OK;
+}
+
+static EmbStatus
+check_dense(const EmbArch *arch, EmbError *err)
+{
+	static const EmbArchDense none;
+
+	for (int i = 0; i < EMB_ARCH_DENSE_PLACES; i++)
+	{
+		const EmbArchDense *dense = &arch->dense[i];
+		const Field fields[] =
+		{
+			{"dense module's size", dense->n_out, 1, EMB_ARCH_MAX_HIDDEN},
+			{"dense module's activation", dense->activation, 0, EMB_ACT_TANH},
+			{"dense module's bias", dense->has_bias, 0, 1},
+			{"dense module's norm", dense->normalize, 0, 1},
+		};
+		EmbStatus	status = i < arch->n_dense ? check_fields(fields, N_FIELDS(fields), err) : EMB_OK;
+
+		if (status != EMB_OK)
+			return status;
+		if (memcmp(i < arch->n_dense ? dense->reserved : (const void *) dense, &none,
+				   i < arch->n_dense ? sizeof(dense->reserved) : sizeof(none)) != 0)
+			return emb_error(err, EMB_ERR_FORMAT, "the model's dense module %d has bytes that must be zero", i + 1);
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+check_family(const EmbArch *arch, EmbError *err)
+{
+	size_t		len = strnlen(arch->family, sizeof(arch->family));
+
+	for (size_t i = 0; i < sizeof(arch->family); i++)
+	{
+		char		c = arch->family[i];
+		bool		is_name = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+
+		if (len == 0 || len == sizeof(arch->family) || (i < len ? !is_name : c != '\0'))
+			return emb_error(err, EMB_ERR_FORMAT, "the model's family is not a name of 1 to %zu letters", sizeof(arch->family) - 1);
+	}
+	return EMB_OK;
+}
+
+/* ---------------------------------------------------------- what we compute */
+
+static EmbStatus
+refuse(const char *what, EmbError *err)
+{
+	emb_error(err, EMB_ERR_UNSUPPORTED, "the model has %s, which this version does not compute", what);
+	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "A later version of embed may; until then use another model.");
+}
+
+static EmbStatus
+check_computed(const EmbArch *arch, EmbError *err)
+{
+	const struct
+	{
+		bool		is_there;
+		const char *what;
+	}			missing[] =
+	{
+		{arch->n_kv_heads != arch->n_heads, "fewer heads of keys than of queries"},
+		{(int64_t) arch->head_size * arch->n_heads != arch->hidden, "heads whose sizes do not add up to the hidden size"},
+		{arch->norm_kind == EMB_NORM_RMS, "RMS norms"},
+		{arch->norm_place == EMB_NORM_AROUND, "norms before and after each half of a layer"},
+		{arch->n_layers > 0 && !arch->has_embedding_norm, "no norm of its embeddings"},
+		{arch->norm_place == EMB_NORM_PRE && arch->has_first_norm, "a norm before the first layer's attention"},
+		{arch->has_qk_norm != 0, "norms of queries and keys"},
+		{arch->is_causal != 0, "causal attention"},
+		{arch->n_layers > 0 && arch->positions == 0, "no positions"},
+		{arch->positions == EMB_POSITIONS_RELATIVE, "relative positions without absolute ones"},
+		{(arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->positions != EMB_POSITIONS_ROTARY, "rotated positions beside others"},
+		{arch->window > 0 && arch->positions != EMB_POSITIONS_ROTARY, "a window without rotated positions"},
+		{arch->embedding_scale != 1, "scaled embeddings"},
+		{arch->pooling == EMB_POOL_LAST, "pooling of the last token"},
+		{arch->n_layers == 0 && arch->pooling != EMB_POOL_MEAN, "no layers and another pooling than the mean"},
+		{arch->n_dense > EMB_ARCH_MAX_DENSE, "more than two dense modules"},
+		{arch->head == EMB_HEAD_ANSWER, "a score by answer tokens"},
+		{arch->head == EMB_HEAD_SCORE && arch->n_labels != 1, "several labels"},
+		{arch->head == EMB_HEAD_SCORE && arch->head_activation == EMB_ACT_SILU, "a head with silu"},
+		{arch->has_output != 0, "an output matrix"},
+	};
+
+	for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++)
+	{
+		if (missing[i].is_there)
+			return refuse(missing[i].what, err);
+	}
+	return EMB_OK;
+}
+
+EmbStatus
+emb_arch_check(const EmbArch *arch, EmbError *err)
+{
+	EmbStatus	status;
+
+	if ((status = check_family(arch, err)) != EMB_OK ||
+		(status = check_model(arch, err)) != EMB_OK ||
+		(status = check_layers(arch, err)) != EMB_OK ||
+		(status = check_floats(arch, err)) != EMB_OK ||
+		(status = check_dense(arch, err)) != EMB_OK)
+		return status;
+	for (size_t i = 0; i < sizeof(arch->reserved); i++)
+	{
+		if (arch->reserved[i] != 0)
+			return emb_error(err, EMB_ERR_FORMAT, "the model's architecture has bytes that must be zero");
+	}
+	if (arch->n_layers > 0 && arch->n_heads % arch->n_kv_heads != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's head count %d is not a multiple of its key head count %d",
+						 arch->n_heads, arch->n_kv_heads);
+	if ((arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->head_size % 2 != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's head size %d is odd: nothing to rotate", arch->head_size);
+	return check_computed(arch, err);
+}

@@ -1,0 +1,60 @@
+/*
+ * parts.c
+ *		Names of tensors, for messages.
+ */
+#include "common/parts.h"
+
+#include <stdio.h>
+
+static const char *const part_names[EMB_N_PARTS] =
+{
+	[EMB_PART_WORDS] = "words",
+	[EMB_PART_POSITIONS] = "positions",
+	[EMB_PART_TYPES] = "types",
+	[EMB_PART_EMBEDDING_NORM] = "embedding_norm",
+	[EMB_PART_FINAL_NORM] = "final_norm",
+	[EMB_PART_DISTANCES] = "distances",
+	[EMB_PART_ROTARY] = "rotary",
+	[EMB_PART_ROTARY_LOCAL] = "rotary_local",
+	[EMB_PART_POOLER] = "pooler",
+	[EMB_PART_HEAD_NORM] = "head_norm",
+	[EMB_PART_CLASSIFIER] = "classifier",
+	[EMB_PART_SPARSE] = "sparse",
+	[EMB_PART_MULTI] = "multi",
+	[EMB_PART_DENSE_1] = "dense_1",
+	[EMB_PART_DENSE_2] = "dense_2",
+	[EMB_PART_ATTN_NORM] = "attn_norm",
+	[EMB_PART_QUERY] = "query",
+	[EMB_PART_KEY] = "key",
+	[EMB_PART_VALUE] = "value",
+	[EMB_PART_ATTN_OUT] = "attn_out",
+	[EMB_PART_FFN_NORM] = "ffn_norm",
+	[EMB_PART_FFN_GATE] = "ffn_gate",
+	[EMB_PART_FFN_UP] = "ffn_up",
+	[EMB_PART_FFN_DOWN] = "ffn_down",
+};
+
+static const char *const kind_names[] =
+{
+	[EMB_TENSOR_WEIGHT] = "weight",
+	[EMB_TENSOR_SCALE] = "scale",
+	[EMB_TENSOR_SUMS] = "sums",
+	[EMB_TENSOR_BIAS] = "bias",
+	[EMB_TENSOR_FACTOR] = "factor",
+	[EMB_TENSOR_GAMMA] = "gamma",
+	[EMB_TENSOR_BETA] = "beta",
+	[EMB_TENSOR_TABLE] = "table",
+};
+
+const char *
+emb_tensor_name(EmbTensorKey key, char *buf, size_t size)
+{
+	const char *part = key.part < EMB_N_PARTS && part_names[key.part] != NULL ? part_names[key.part] : "?";
+	const char *kind = key.kind <= EMB_TENSOR_TABLE && kind_names[key.kind] != NULL ? kind_names[key.kind] : "?";
+
+	if (key.layer == EMB_NO_LAYER)
+		snprintf(buf, size, "%s.%s", part, kind);
+	else
+		snprintf(buf, size, "layer.%d.%s.%s", key.layer, part, kind);
+	return buf;
+}
