@@ -20,6 +20,9 @@ CORE_OBJS = $(CONVERT_OBJS) $(MODEL_OBJS) $(IMPORT_OBJS) $(IMAGE_OBJS) $(TRANSFO
 	$(TOKENIZER_OBJS) $(FORMAT_OBJS) $(COMMON_OBJS)
 OBJS = $(PG_OBJS) $(CORE_OBJS)
 
+# Every src/import/family_NAME.c is in the list that families.c has.
+FAMILIES = $(patsubst src/import/family_%.c,FAMILY(%),$(sort $(wildcard src/import/family_*.c)))
+
 DATA_built = sql/embed--$(EXTVERSION).sql
 DATA = $(filter-out $(DATA_built),$(wildcard sql/embed--*--*.sql))
 REGRESS = $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql))
@@ -46,6 +49,9 @@ override CFLAGS += -ffp-contract=off -fno-fast-math -fno-math-errno
 
 sql/embed--$(EXTVERSION).sql: sql/embed.sql
 	cp $< $@
+
+src/import/families.o: override CPPFLAGS += '-DEMB_FAMILIES=$(FAMILIES)'
+src/import/families.o: $(wildcard src/import/family_*.c)
 
 ALL_HEADERS = $(wildcard src/*/*.h src/pg/*/*.h src/kernels/*.def)
 $(OBJS): $(ALL_HEADERS)

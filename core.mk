@@ -25,6 +25,8 @@ CORE_LIBS = -ljansson -lcrypto -lm -pthread
 CORE_ROOMS = common formats kernels threads tokenizer transformer image import model convert
 CORE_SRCS = $(foreach room,$(CORE_ROOMS),$(wildcard src/$(room)/*.c))
 CORE_OBJS = $(CORE_SRCS:%.c=$(BUILD)/%.o)
+# Every src/import/family_NAME.c is in the list that families.c has.
+FAMILIES = $(patsubst src/import/family_%.c,FAMILY(%),$(sort $(wildcard src/import/family_*.c)))
 LIB = $(BUILD)/libembed_core.a
 CLI = $(BUILD)/embed-cli
 UNIT_SRCS = $(wildcard test/unit/test_*.c)
@@ -51,6 +53,9 @@ $(BUILD)/%.o: %.c
 $(BUILD)/unit/%: test/unit/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(COMPILE) -Itest/unit -o $@ $< $(LIB) $(LDFLAGS) $(CORE_LIBS)
+
+$(BUILD)/src/import/families.o: CORE_CPPFLAGS += '-DEMB_FAMILIES=$(FAMILIES)'
+$(BUILD)/src/import/families.o: $(wildcard src/import/family_*.c)
 
 unit-bins: $(UNIT_BINS)
 

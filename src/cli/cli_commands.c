@@ -61,12 +61,12 @@ print_info(const EmbModelInfo *info)
 static void
 print_sections(const EmbImageView *view)
 {
-	static const char *const names[EMB_IMAGE_N_SECTIONS] = {"config", "strings", "tensors", "tokenizer", "weights", "references"};
+	static const char *const names[EMB_IMAGE_N_SECTIONS] = {"arch", "config", "strings", "tensors", "tokenizer", "weights", "references"};
 
 	for (int i = 0; i < EMB_IMAGE_N_SECTIONS; i++)
 		printf("section         %-10s %12llu bytes at %llu\n", names[i],
 			   (unsigned long long) view->sections[i].size_bytes, (unsigned long long) view->sections[i].offset);
-	printf("tensors         %u\n", emb_image_n_tensors(view->config));
+	printf("tensors         %u\n", view->n_tensors);
 	printf("references      %u\n", view->references->n_references);
 }
 

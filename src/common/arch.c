@@ -66,6 +66,7 @@ check_model(const EmbArch *arch, EmbError *err)
 	const int	has_vector = arch->head == EMB_HEAD_NONE;
 	const Field fields[] =
 	{
+		{"head", arch->head, EMB_HEAD_NONE, has_layers ? EMB_HEAD_ANSWER : EMB_HEAD_NONE},
 		{"hidden size", arch->hidden, 1, EMB_ARCH_MAX_HIDDEN},
 		{"layer count", arch->n_layers, 0, EMB_ARCH_MAX_LAYERS},
 		{"vocabulary size", arch->n_vocab, 1, EMB_ARCH_MAX_VOCAB},
@@ -75,7 +76,6 @@ check_model(const EmbArch *arch, EmbError *err)
 		{"dense module count", arch->n_dense, 0, has_vector ? EMB_ARCH_DENSE_PLACES : 0},
 		{"sparse head", arch->has_sparse, 0, has_layers && has_vector},
 		{"token vectors' size", arch->multi_dim, 0, has_layers && has_vector ? EMB_ARCH_MAX_HIDDEN : 0},
-		{"head", arch->head, EMB_HEAD_NONE, has_layers ? EMB_HEAD_ANSWER : EMB_HEAD_NONE},
 		{"head's activation", arch->head_activation, !has_vector, has_vector ? 0 : EMB_ACT_TANH},
 		{"head's norm", arch->head_has_norm, 0, !has_vector},
 		{"head's bias", arch->head_has_bias, 0, !has_vector},
@@ -209,7 +209,7 @@ check_computed(const EmbArch *arch, EmbError *err)
 	}			missing[] =
 	{
 		{arch->n_kv_heads != arch->n_heads, "fewer heads of keys than of queries"},
-		{(int64_t) arch->head_size * arch->n_heads != arch->hidden, "heads whose sizes do not add up to the hidden size"},
+		{arch->n_layers > 0 && (int64_t) arch->head_size * arch->n_heads != arch->hidden, "heads whose sizes do not add up to the hidden size"},
 		{arch->norm_kind == EMB_NORM_RMS, "RMS norms"},
 		{arch->norm_place == EMB_NORM_AROUND, "norms before and after each half of a layer"},
 		{arch->n_layers > 0 && !arch->has_embedding_norm, "no norm of its embeddings"},

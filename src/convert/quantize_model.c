@@ -31,7 +31,7 @@ typedef struct Input
 	int32_t		layer;
 	int32_t		n_linears;
 	const EmbLinear *linears[MAX_LINEARS];
-	EmbTensorRole roles[MAX_LINEARS];	/* of their weights */
+	EmbPart		parts[MAX_LINEARS];
 	EmbActKind	act;			/* behind them */
 } Input;
 
@@ -100,19 +100,19 @@ cancelled(EmbError *err)
 }
 
 static EmbStatus
-overflow(const Quantizer *q, int32_t layer, EmbTensorRole role, EmbError *err)
+overflow(int32_t layer, EmbPart part, EmbTensorKind kind, EmbError *err)
 {
 	char		name[128];
 
 	return emb_error(err, EMB_ERR_LIMIT, "the weights of %s are too large to quantize",
-					 emb_image_tensor_name(emb_image_find(q->view, layer, role), name, sizeof(name)));
+					 emb_tensor_name((EmbTensorKey) {layer, part, kind}, name, sizeof(name)));
 }
 
 /* Where a tensor of the image lies. */
 static void *
-place(const Quantizer *q, int32_t layer, EmbTensorRole role)
+place(const Quantizer *q, int32_t layer, EmbPart part, EmbTensorKind kind)
 {
-	return q->image + emb_image_find(q->view, layer, role)->offset;
+	return q->image + emb_image_find(q->view, layer, part, kind)->offset;
 }
 
 /* ------------------------------------------------------------ candidates */
@@ -294,7 +294,7 @@ run_linear(LinearJob *job, EmbPiece piece, EmbError *err)
 	if (atomic_load_explicit(&q->stopped, memory_order_relaxed))
 		return cancelled(err);
 	if (atomic_load_explicit(&q->overflown, memory_order_relaxed))
-		return overflow(q, job->in->layer, job->in->roles[job->which], err);
+		return overflow(job->in->layer, job->in->parts[job->which], EMB_TENSOR_WEIGHT, err);
 	return EMB_OK;
 }
 
@@ -400,16 +400,16 @@ write_panel(void *ctx, int32_t p, int32_t worker)
 	LinearJob  *job = ctx;
 	Quantizer  *q = job->q;
 	const EmbLinear *linear = job->in->linears[job->which];
-	EmbTensorRole role = job->in->roles[job->which];
+	EmbPart		part = job->in->parts[job->which];
 	int32_t		layer = job->in->layer;
 	const float *smooth = job->c->smooth;
 	Hand	   *hand = &q->hands[worker];
 	size_t		at = (size_t) p * EMB_PANEL;
 	const float *panel = linear->weight + at * linear->n_in;
-	int8_t	   *tiles = (int8_t *) place(q, layer, role) + p * emb_pack_i8_bytes(EMB_PANEL, linear->n_in);
-	float	   *scale = (float *) place(q, layer, EMB_ROLE_SCALE(role)) + at;
-	int32_t    *sums = (int32_t *) place(q, layer, EMB_ROLE_SUMS(role)) + at;
-	float	   *bias = (float *) place(q, layer, EMB_ROLE_BIAS(role)) + at;
+	int8_t	   *tiles = (int8_t *) place(q, layer, part, EMB_TENSOR_WEIGHT) + p * emb_pack_i8_bytes(EMB_PANEL, linear->n_in);
+	float	   *scale = (float *) place(q, layer, part, EMB_TENSOR_SCALE) + at;
+	int32_t    *sums = (int32_t *) place(q, layer, part, EMB_TENSOR_SUMS) + at;
+	float	   *bias = (float *) place(q, layer, part, EMB_TENSOR_BIAS) + at;
 
 	if (is_over(q))
 		return;
@@ -426,7 +426,7 @@ write_linear(Quantizer *q, const Input *in, int32_t which, const Candidate *c, E
 	LinearJob	job = {.q = q, .in = in, .which = which, .c = c};
 	const EmbLinear *linear = in->linears[which];
 
-	memcpy(place(q, in->layer, EMB_ROLE_BIAS(in->roles[which])), linear->bias, linear->n_out * sizeof(float));
+	memcpy(place(q, in->layer, in->parts[which], EMB_TENSOR_BIAS), linear->bias, linear->n_out * sizeof(float));
 	return run_linear(&job, write_panel, err);
 }
 
@@ -453,21 +453,14 @@ quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError
 static void
 fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
 {
-	float	   *scale = place(q, layer, EMB_ROLE_SCALE(EMB_ROLE_VALUE));
-	float	   *bias = place(q, layer, EMB_ROLE_BIAS(EMB_ROLE_VALUE));
+	float	   *scale = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_SCALE);
+	float	   *bias = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_BIAS);
 
 	for (int32_t i = 0; i < q->model->transformer.arch->hidden; i++)
 	{
 		scale[i] *= c->factor[i];
 		bias[i] *= c->factor[i];
 	}
-}
-
-static void
-copy_norm(Quantizer *q, int32_t layer, EmbTensorRole gamma, const EmbLayerNorm *norm)
-{
-	memcpy(place(q, layer, gamma), norm->gamma, q->model->transformer.arch->hidden * sizeof(float));
-	memcpy(place(q, layer, gamma + 1), norm->beta, q->model->transformer.arch->hidden * sizeof(float));
 }
 
 static EmbActKind
@@ -486,19 +479,19 @@ quantize_attention(Quantizer *q, int32_t i, EmbError *err)
 		.layer = i,
 		.n_linears = 3,
 		.linears = {&layer->query, &layer->key, &layer->value},
-		.roles = {EMB_ROLE_QUERY, EMB_ROLE_KEY, EMB_ROLE_VALUE},
+		.parts = {EMB_PART_QUERY, EMB_PART_KEY, EMB_PART_VALUE},
 	};
 	EmbStatus	status = quantize_input(q, &in, &chosen, err);
 
 	if (status != EMB_OK)
 		return status;
-	memcpy(place(q, i, EMB_ROLE_ATTN_IN_FACTOR), chosen->factor, in.seen->n * sizeof(float));
+	memcpy(place(q, i, EMB_PART_QUERY, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
 	in = (Input) {
 		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_ATTN_CONTEXT),
 		.layer = i,
 		.n_linears = 1,
 		.linears = {&layer->attn_out},
-		.roles = {EMB_ROLE_ATTN_OUT},
+		.parts = {EMB_PART_ATTN_OUT},
 	};
 	status = quantize_input(q, &in, &chosen, err);
 	if (status == EMB_OK)
@@ -516,24 +509,24 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 		.layer = i,
 		.n_linears = 1,
 		.linears = {&layer->ffn_up},
-		.roles = {EMB_ROLE_FFN_UP},
+		.parts = {EMB_PART_FFN_UP},
 		.act = q->model->transformer.arch->is_gated ? EMB_ACT_KIND_NONE : act_kind(q->model->transformer.arch->activation),
 	};
 	EmbStatus	status = quantize_input(q, &in, &chosen, err);
 
 	if (status != EMB_OK)
 		return status;
-	memcpy(place(q, i, EMB_ROLE_FFN_IN_FACTOR), chosen->factor, in.seen->n * sizeof(float));
+	memcpy(place(q, i, EMB_PART_FFN_UP, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
 	in = (Input) {
 		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_FFN_MID),
 		.layer = i,
 		.n_linears = 1,
 		.linears = {&layer->ffn_down},
-		.roles = {EMB_ROLE_FFN_DOWN},
+		.parts = {EMB_PART_FFN_DOWN},
 	};
 	status = quantize_input(q, &in, &chosen, err);
 	if (status == EMB_OK)
-		memcpy(place(q, i, EMB_ROLE_FFN_MID_FACTOR), chosen->factor, in.seen->n * sizeof(float));
+		memcpy(place(q, i, EMB_PART_FFN_DOWN, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
 	return status;
 }
 
@@ -571,14 +564,18 @@ column_factors(Quantizer *q, const float *rows, int32_t n_rows, int32_t n, doubl
 	return true;
 }
 
-/* A tensor of the model that is the same in both images; none, where they have none. */
+/* The tensors that both images have in one form: norms, tables, heads and modules; and biases, which are corrected later. */
 static void
-copy_tensor(Quantizer *q, EmbTensorRole role)
+copy_exact(Quantizer *q)
 {
-	const EmbImageTensor *from = emb_image_find(&q->model->view, 0, role);
+	for (uint32_t i = 0; i < q->view->n_tensors; i++)
+	{
+		const EmbImageTensor *to = &q->view->tensors[i];
+		const EmbImageTensor *from = emb_image_find(&q->model->view, to->key.layer, to->key.part, to->key.kind);
 
-	if (from != NULL)
-		memcpy(place(q, 0, role), q->model->view.base + from->offset, from->size_bytes);
+		if (from != NULL && from->form == to->form)
+			memcpy(q->image + to->offset, q->model->view.base + from->offset, from->size_bytes);
+	}
 }
 
 static EmbStatus
@@ -588,9 +585,9 @@ quantize_embeddings(Quantizer *q, EmbError *err)
 	const EmbArch *arch = transformer->arch;
 	const float *words = transformer->word_embedding.rows_f32;
 	size_t		hidden = arch->hidden;
-	int8_t	   *rows = place(q, 0, EMB_ROLE_WORD_EMBEDDING);
-	float	   *scale = place(q, 0, EMB_ROLE_WORD_EMBEDDING_SCALE);
-	float	   *factor = place(q, 0, EMB_ROLE_WORD_EMBEDDING_FACTOR);
+	int8_t	   *rows = place(q, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE);
+	float	   *scale = place(q, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_SCALE);
+	float	   *factor = place(q, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_FACTOR);
 
 	if (!column_factors(q, words, arch->n_vocab, arch->hidden, q->sums, factor))
 		return cancelled(err);
@@ -598,23 +595,11 @@ quantize_embeddings(Quantizer *q, EmbError *err)
 	{
 		scale[i] = emb_quantize_row(words + i * hidden, factor, arch->hidden, rows + i * hidden);
 		if (!isfinite(scale[i]))
-			return overflow(q, 0, EMB_ROLE_WORD_EMBEDDING, err);
+			return overflow(EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE, err);
 		if (!emb_work_spend(&q->hands[0].work, 32 * (int64_t) hidden))
 			return cancelled(err);
 	}
-	copy_tensor(q, EMB_ROLE_POSITION_EMBEDDING);
-	copy_tensor(q, EMB_ROLE_TYPE_EMBEDDING);
-	if (transformer->embedding_norm.gamma != NULL)
-		copy_norm(q, 0, EMB_ROLE_EMBEDDING_GAMMA, &transformer->embedding_norm);
 	return EMB_OK;
-}
-
-/* What stands behind the layers, a reranker's head, stays in fp32. */
-static void
-copy_head(Quantizer *q)
-{
-	for (uint32_t role = EMB_N_LAYER_ROLES; role < EMB_N_ROLES; role++)
-		copy_tensor(q, role);
 }
 
 static EmbStatus
@@ -622,18 +607,17 @@ quantize_layers(Quantizer *q, EmbError *err)
 {
 	const EmbTransformer *transformer = &q->model->transformer;
 	const EmbArch *arch = transformer->arch;
-	EmbStatus	status = quantize_embeddings(q, err);
+	EmbStatus	status;
 
+	copy_exact(q);
+	status = quantize_embeddings(q, err);
 	for (int32_t i = 0; status == EMB_OK && i < arch->n_layers; i++)
 	{
 		emb_import_progress(q->steps, "quantize", i, arch->n_layers);
 		status = quantize_attention(q, i, err);
 		if (status == EMB_OK)
 			status = quantize_ffn(q, i, err);
-		copy_norm(q, i, EMB_ROLE_ATTN_GAMMA, &transformer->layers[i].attn_norm);
-		copy_norm(q, i, EMB_ROLE_FFN_GAMMA, &transformer->layers[i].ffn_norm);
 	}
-	copy_head(q);
 	if (status == EMB_OK)
 		emb_import_progress(q->steps, "quantize", arch->n_layers, arch->n_layers);
 	return status;

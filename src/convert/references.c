@@ -20,32 +20,32 @@ typedef struct Replay
 } Replay;
 
 static int
-n_references(const EmbImageConfig *config)
+n_references(const EmbArch *arch)
 {
-	return config->head == EMB_HEAD_SCORE ? emb_n_reference_pairs : emb_n_reference_texts;
+	return arch->head != EMB_HEAD_NONE ? emb_n_reference_pairs : emb_n_reference_texts;
 }
 
 /* Reference i: the text, with no query before it, or the pair. */
 static EmbTextPair
-reference(const EmbImageConfig *config, int i)
+reference(const EmbArch *arch, int i)
 {
-	return config->head == EMB_HEAD_SCORE ? emb_reference_pairs[i] : (EmbTextPair) {"", emb_reference_texts[i]};
+	return arch->head != EMB_HEAD_NONE ? emb_reference_pairs[i] : (EmbTextPair) {"", emb_reference_texts[i]};
 }
 
 static uint32_t
-all_text_bytes(const EmbImageConfig *config)
+all_text_bytes(const EmbArch *arch)
 {
 	size_t		n = 0;
 
-	for (int i = 0; i < n_references(config); i++)
-		n += strlen(reference(config, i).query) + strlen(reference(config, i).document);
+	for (int i = 0; i < n_references(arch); i++)
+		n += strlen(reference(arch, i).query) + strlen(reference(arch, i).document);
 	return (uint32_t) n;
 }
 
 uint64_t
-emb_references_bytes(const EmbImageConfig *config)
+emb_references_bytes(const EmbArch *arch, const EmbImageConfig *config)
 {
-	return emb_image_reference_bytes(n_references(config), emb_image_width(config), all_text_bytes(config));
+	return emb_image_reference_bytes(n_references(arch), emb_image_width(arch, config), all_text_bytes(arch));
 }
 
 static EmbImageReferences *
@@ -59,14 +59,14 @@ emb_references_place(uint8_t *image, const EmbImageView *view)
 {
 	EmbImageReferences *refs = section_of(image, view);
 	EmbImageReference *entries = (EmbImageReference *) (refs + 1);
-	int			n = n_references(view->config);
-	uint8_t    *text = (uint8_t *) refs + emb_image_reference_texts(n, emb_image_width(view->config));
+	int			n = n_references(view->arch);
+	uint8_t    *text = (uint8_t *) refs + emb_image_reference_texts(n, emb_image_width(view->arch, view->config));
 
 	refs->n_references = n;
-	refs->text_bytes = all_text_bytes(view->config);
+	refs->text_bytes = all_text_bytes(view->arch);
 	for (int i = 0; i < n; i++)
 	{
-		EmbTextPair pair = reference(view->config, i);
+		EmbTextPair pair = reference(view->arch, i);
 
 		entries[i].query_bytes = (uint32_t) strlen(pair.query);
 		entries[i].text_bytes = entries[i].query_bytes + (uint32_t) strlen(pair.document);
@@ -87,14 +87,14 @@ vector_of(const EmbImageView *view, int32_t i)
 {
 	return (const float *) ((const uint8_t *) view->references +
 							emb_image_reference_vectors(view->references->n_references)) +
-		(size_t) i * emb_image_width(view->config);
+		(size_t) i * emb_image_width(view->arch, view->config);
 }
 
 static const char *
 text_of(const EmbImageView *view, int32_t i)
 {
 	const char *text = (const char *) view->references +
-		emb_image_reference_texts(view->references->n_references, emb_image_width(view->config));
+		emb_image_reference_texts(view->references->n_references, emb_image_width(view->arch, view->config));
 
 	for (int32_t k = 0; k < i; k++)
 		text += entry_of(view, k)->text_bytes;
@@ -219,7 +219,7 @@ emb_references_fill(const EmbModel *exact, const EmbModel *model, const EmbImpor
 {
 	EmbRun		run = {.mem = steps->mem, .stop = steps->stop, .n_threads = steps->n_threads};
 	Replay		r = {0};
-	int			n = n_references(view->config);
+	int			n = n_references(view->arch);
 	EmbStatus	status = replay_begin(&r, model, steps->mem, err);
 
 	for (int i = 0; status == EMB_OK && i < n; i++)

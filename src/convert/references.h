@@ -4,7 +4,7 @@
  *		reranker), their unquantized vectors (logits), and
  *		hashes of what tokenizer and model made of them at import.
  *
- *		parts.reference_bytes = emb_references_bytes(&parts.config);
+ *		parts.reference_bytes = emb_references_bytes(&parts.arch, &parts.config);
  *		emb_image_build(&parts, ...);
  *		emb_references_place(image, &view);			now the image can be opened
  *		emb_references_fill(exact, model, &steps, image, &view, err);
@@ -22,7 +22,7 @@ extern const int emb_n_reference_texts;
 extern const EmbTextPair emb_reference_pairs[]; /* of rerankers */
 extern const int emb_n_reference_pairs;
 
-extern uint64_t emb_references_bytes(const EmbImageConfig *config);
+extern uint64_t emb_references_bytes(const EmbArch *arch, const EmbImageConfig *config);
 
 /* Writes the texts or pairs and their sizes, in place. */
 extern void emb_references_place(uint8_t *image, const EmbImageView *view);

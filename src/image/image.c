@@ -5,263 +5,114 @@
  */
 #include "image/image.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "import/hf_config.h"
 #include "kernels/kernels.h"
 
-/* Which size of the configuration a dimension is. */
-typedef enum Dim
-{
-	DIM_ONE,
-	DIM_HIDDEN,
-	DIM_INTERMEDIATE,
-	DIM_VOCAB,
-	DIM_POSITION_ROWS,
-	DIM_TYPES,
-	DIM_HEADS,
-	DIM_DISTANCES,
-	DIM_POSITIONS,
-	DIM_HEAD_SIZE,
-	DIM_WIDE,
-	DIM_MULTI,
-	DIM_DENSE,
-	DIM_DENSE_2
-} Dim;
+/* ------------------------------------------------------------------ the plan */
 
-#define NONE		0
-#define ROWS_F32	EMB_FORM_ROWS_F32
-#define PANELS_F32	EMB_FORM_PANELS_F32
-#define VECTOR_F32	EMB_FORM_VECTOR_F32
-#define VECTOR_I32	EMB_FORM_VECTOR_I32
-#define ROWS_I8		EMB_FORM_ROWS_I8
-#define TILES_I8	EMB_FORM_TILES_I8
+/* What a part consists of. */
+typedef enum PartType
+{
+	PART_NORM,					/* gamma, beta */
+	PART_TABLE,					/* fp32 rows */
+	PART_WORDS,					/* rows in the image's precision */
+	PART_LINEAR,				/* weights in the image's precision */
+	PART_EXACT,					/* a linear layer in fp32 in every image */
+	PART_ROW					/* likewise with one output, not packed */
+} PartType;
 
-static const struct
+typedef struct Slot
 {
-	uint32_t	forms[EMB_PRECISION_INT8];	/* in fp32, in int8 */
-	Dim			rows,
-				cols;
-	const char *name;			/* behind "encoder.layer.N." for those of a layer */
-}			roles[EMB_N_ROLES] =
-{
-	[EMB_ROLE_WORD_EMBEDDING] = {{ROWS_F32, ROWS_I8}, DIM_VOCAB, DIM_HIDDEN, "embeddings.word_embeddings.weight"},
-	[EMB_ROLE_WORD_EMBEDDING_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_VOCAB, "embeddings.word_embeddings.scale"},
-	[EMB_ROLE_WORD_EMBEDDING_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.word_embeddings.factor"},
-	[EMB_ROLE_POSITION_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_POSITION_ROWS, DIM_HIDDEN, "embeddings.position_embeddings.weight"},
-	[EMB_ROLE_TYPE_EMBEDDING] = {{ROWS_F32, ROWS_F32}, DIM_TYPES, DIM_HIDDEN, "embeddings.token_type_embeddings.weight"},
-	[EMB_ROLE_EMBEDDING_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.weight"},
-	[EMB_ROLE_EMBEDDING_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "embeddings.LayerNorm.bias"},
-	[EMB_ROLE_ATTN_IN_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.factor"},
-	[EMB_ROLE_QUERY] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_HIDDEN, "attention.self.query.weight"},
-	[EMB_ROLE_QUERY_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.query.scale"},
-	[EMB_ROLE_QUERY_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "attention.self.query.sums"},
-	[EMB_ROLE_QUERY_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.query.bias"},
-	[EMB_ROLE_KEY] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_HIDDEN, "attention.self.key.weight"},
-	[EMB_ROLE_KEY_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.key.scale"},
-	[EMB_ROLE_KEY_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "attention.self.key.sums"},
-	[EMB_ROLE_KEY_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.key.bias"},
-	[EMB_ROLE_VALUE] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_HIDDEN, "attention.self.value.weight"},
-	[EMB_ROLE_VALUE_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.value.scale"},
-	[EMB_ROLE_VALUE_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "attention.self.value.sums"},
-	[EMB_ROLE_VALUE_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.self.value.bias"},
-	[EMB_ROLE_ATTN_OUT] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_HIDDEN, "attention.output.dense.weight"},
-	[EMB_ROLE_ATTN_OUT_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.dense.scale"},
-	[EMB_ROLE_ATTN_OUT_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "attention.output.dense.sums"},
-	[EMB_ROLE_ATTN_OUT_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.dense.bias"},
-	[EMB_ROLE_ATTN_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.LayerNorm.weight"},
-	[EMB_ROLE_ATTN_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "attention.output.LayerNorm.bias"},
-	[EMB_ROLE_FFN_IN_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "intermediate.factor"},
-	[EMB_ROLE_FFN_UP] = {{PANELS_F32, TILES_I8}, DIM_WIDE, DIM_HIDDEN, "intermediate.dense.weight"},
-	[EMB_ROLE_FFN_UP_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_WIDE, "intermediate.dense.scale"},
-	[EMB_ROLE_FFN_UP_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_WIDE, "intermediate.dense.sums"},
-	[EMB_ROLE_FFN_UP_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_WIDE, "intermediate.dense.bias"},
-	[EMB_ROLE_FFN_MID_FACTOR] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_INTERMEDIATE, "output.factor"},
-	[EMB_ROLE_FFN_DOWN] = {{PANELS_F32, TILES_I8}, DIM_HIDDEN, DIM_INTERMEDIATE, "output.dense.weight"},
-	[EMB_ROLE_FFN_DOWN_SCALE] = {{NONE, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.dense.scale"},
-	[EMB_ROLE_FFN_DOWN_SUMS] = {{NONE, VECTOR_I32}, DIM_ONE, DIM_HIDDEN, "output.dense.sums"},
-	[EMB_ROLE_FFN_DOWN_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.dense.bias"},
-	[EMB_ROLE_FFN_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.LayerNorm.weight"},
-	[EMB_ROLE_FFN_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "output.LayerNorm.bias"},
-	[EMB_ROLE_POOLER] = {{PANELS_F32, PANELS_F32}, DIM_HIDDEN, DIM_HIDDEN, "pooler.dense.weight"},
-	[EMB_ROLE_POOLER_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "pooler.dense.bias"},
-	[EMB_ROLE_CLASSIFIER] = {{ROWS_F32, ROWS_F32}, DIM_ONE, DIM_HIDDEN, "classifier.weight"},
-	[EMB_ROLE_CLASSIFIER_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_ONE, "classifier.bias"},
-	[EMB_ROLE_DISTANCE_BIAS] = {{ROWS_F32, ROWS_F32}, DIM_HEADS, DIM_DISTANCES, "encoder.distance_bias.weight"},
-	[EMB_ROLE_FINAL_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "final_norm.weight"},
-	[EMB_ROLE_FINAL_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "final_norm.bias"},
-	[EMB_ROLE_ROTARY] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HEAD_SIZE, "rotary.table"},
-	[EMB_ROLE_ROTARY_LOCAL] = {{ROWS_F32, ROWS_F32}, DIM_POSITIONS, DIM_HEAD_SIZE, "rotary.local_table"},
-	[EMB_ROLE_HEAD_GAMMA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "head.norm.weight"},
-	[EMB_ROLE_HEAD_BETA] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_HIDDEN, "head.norm.bias"},
-	[EMB_ROLE_SPARSE] = {{ROWS_F32, ROWS_F32}, DIM_ONE, DIM_HIDDEN, "sparse_linear.weight"},
-	[EMB_ROLE_SPARSE_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_ONE, "sparse_linear.bias"},
-	[EMB_ROLE_MULTI] = {{PANELS_F32, PANELS_F32}, DIM_MULTI, DIM_HIDDEN, "colbert_linear.weight"},
-	[EMB_ROLE_MULTI_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_MULTI, "colbert_linear.bias"},
-	[EMB_ROLE_DENSE] = {{PANELS_F32, PANELS_F32}, DIM_DENSE, DIM_HIDDEN, "dense.0.linear.weight"},
-	[EMB_ROLE_DENSE_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_DENSE, "dense.0.linear.bias"},
-	[EMB_ROLE_DENSE_2] = {{PANELS_F32, PANELS_F32}, DIM_DENSE_2, DIM_DENSE, "dense.1.linear.weight"},
-	[EMB_ROLE_DENSE_2_BIAS] = {{VECTOR_F32, VECTOR_F32}, DIM_ONE, DIM_DENSE_2, "dense.1.linear.bias"},
-};
+	EmbPart		part;
+	PartType	type;
+	int32_t		n_rows,
+				n_cols;
+	bool		lacks_bias;
+	bool		has_factor;		/* of its input, where it is quantized */
+} Slot;
 
-static bool
-has_trait(const EmbImageConfig *config, uint32_t trait)
+#define MAX_SLOTS	16
+
+typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
+
+/* Calls visit, or NULL, for every tensor in turn. */
+typedef struct Plan
 {
-	return (emb_hf_family_traits(config->family) & trait) != 0;
+	EmbImagePrecision precision;
+	uint64_t	offset;			/* where the next tensor begins */
+	uint32_t	n_tensors;
+	VisitTensor visit;
+	void	   *ctx;
+	bool		stopped;		/* visit said no */
+} Plan;
+
+static Slot
+slot(EmbPart part, PartType type, int32_t n_rows, int32_t n_cols)
+{
+	return (Slot) {.part = part, .type = type, .n_rows = n_rows, .n_cols = n_cols};
 }
 
-static bool
-is_static(const EmbImageConfig *config)
+/* The tensors of the model, and of a layer: all that depends on the architecture. */
+static int
+model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 {
-	return has_trait(config, EMB_TRAIT_STATIC);
-}
+	int			n = 0;
 
-/* Whether images with this configuration have tensors of a role that not all have. */
-static bool
-has_role(const EmbImageConfig *config, uint32_t role)
-{
-	if (is_static(config) && role > EMB_ROLE_WORD_EMBEDDING_FACTOR && role < EMB_ROLE_DENSE)
-		return false;
-	switch (role)
+	slots[n++] = (Slot) {EMB_PART_WORDS, PART_WORDS, a->n_vocab, a->hidden, .has_factor = true};
+	if (a->positions & EMB_POSITIONS_ABSOLUTE)
+		slots[n++] = slot(EMB_PART_POSITIONS, PART_TABLE, emb_arch_position_rows(a), a->hidden);
+	if (a->n_types > 0)
+		slots[n++] = slot(EMB_PART_TYPES, PART_TABLE, a->n_types, a->hidden);
+	if (a->has_embedding_norm)
+		slots[n++] = slot(EMB_PART_EMBEDDING_NORM, PART_NORM, 1, a->hidden);
+	if (a->positions & EMB_POSITIONS_RELATIVE)
+		slots[n++] = slot(EMB_PART_DISTANCES, PART_TABLE, a->n_heads, EMB_DISTANCES);
+	if (a->positions & EMB_POSITIONS_ROTARY)
+		slots[n++] = slot(EMB_PART_ROTARY, PART_TABLE, a->n_positions, a->head_size);
+	if ((a->positions & EMB_POSITIONS_ROTARY) && a->window > 0)
+		slots[n++] = slot(EMB_PART_ROTARY_LOCAL, PART_TABLE, a->n_positions, a->head_size);
+	if (a->norm_place == EMB_NORM_PRE)
+		slots[n++] = slot(EMB_PART_FINAL_NORM, PART_NORM, 1, a->hidden);
+	if (a->head == EMB_HEAD_SCORE)
 	{
-		case EMB_ROLE_TYPE_EMBEDDING:
-			return config->n_types > 0;
-		case EMB_ROLE_POSITION_EMBEDDING:
-			return !has_trait(config, EMB_TRAIT_ROTARY);
-		case EMB_ROLE_POOLER:
-		case EMB_ROLE_CLASSIFIER:
-		case EMB_ROLE_CLASSIFIER_BIAS:
-			return config->head != EMB_HEAD_NONE;
-		case EMB_ROLE_POOLER_BIAS:
-			return config->head != EMB_HEAD_NONE && !(config->head_parts & EMB_HEAD_UNBIASED);
-		case EMB_ROLE_HEAD_GAMMA:
-		case EMB_ROLE_HEAD_BETA:
-			return (config->head_parts & EMB_HEAD_NORM) != 0;
-		case EMB_ROLE_DISTANCE_BIAS:
-			return has_trait(config, EMB_TRAIT_DISTANCES);
-		case EMB_ROLE_FINAL_GAMMA:
-		case EMB_ROLE_FINAL_BETA:
-			return has_trait(config, EMB_TRAIT_NORMS_FIRST);
-		case EMB_ROLE_ROTARY:
-			return has_trait(config, EMB_TRAIT_ROTARY);
-		case EMB_ROLE_ROTARY_LOCAL:
-			return has_trait(config, EMB_TRAIT_WINDOW);
-		case EMB_ROLE_SPARSE:
-		case EMB_ROLE_SPARSE_BIAS:
-			return config->sparse > 0;
-		case EMB_ROLE_MULTI:
-		case EMB_ROLE_MULTI_BIAS:
-			return config->multi_dim > 0;
-		case EMB_ROLE_DENSE:
-			return config->dense_outputs[0] > 0;
-		case EMB_ROLE_DENSE_BIAS:
-			return config->dense_outputs[0] > 0 && !(config->dense_steps & EMB_DENSE_UNBIASED);
-		case EMB_ROLE_DENSE_2:
-			return config->dense_outputs[1] > 0;
-		case EMB_ROLE_DENSE_2_BIAS:
-			return config->dense_outputs[1] > 0 && !(config->dense_steps & EMB_DENSE_UNBIASED_2);
-		default:
-			return true;
+		slots[n++] = (Slot) {EMB_PART_POOLER, PART_EXACT, a->hidden, a->hidden, .lacks_bias = !a->head_has_bias};
+		if (a->head_has_norm)
+			slots[n++] = slot(EMB_PART_HEAD_NORM, PART_NORM, 1, a->hidden);
+		slots[n++] = slot(EMB_PART_CLASSIFIER, PART_ROW, a->n_labels, a->hidden);
 	}
-}
-
-static uint32_t
-role_form(const EmbImageConfig *config, uint32_t role)
-{
-	return has_role(config, role) ? roles[role].forms[config->precision - 1] : NONE;
-}
-
-/* Scales and factors are what fp32 images do not have of this form. */
-bool
-emb_image_is_scale(const EmbImageTensor *t)
-{
-	return t->form == EMB_FORM_VECTOR_F32 && roles[t->role].forms[EMB_PRECISION_FP32 - 1] == NONE;
-}
-
-/* How many of the roles first .. end - 1 this precision and head have. */
-static uint32_t
-count_roles(const EmbImageConfig *config, uint32_t first, uint32_t end)
-{
-	uint32_t	n = 0;
-
-	for (uint32_t role = first; role < end; role++)
-		n += role_form(config, role) != NONE;
+	if (a->has_sparse)
+		slots[n++] = slot(EMB_PART_SPARSE, PART_ROW, 1, a->hidden);
+	if (a->multi_dim > 0)
+		slots[n++] = slot(EMB_PART_MULTI, PART_EXACT, a->multi_dim, a->hidden);
+	for (int i = 0; i < a->n_dense; i++)
+		slots[n++] = (Slot) {EMB_PART_DENSE_1 + i, PART_EXACT, a->dense[i].n_out, i == 0 ? a->hidden : a->dense[i - 1].n_out,
+			.lacks_bias = !a->dense[i].has_bias};
 	return n;
 }
 
-uint32_t
-emb_image_n_tensors(const EmbImageConfig *config)
+static int
+layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 {
-	return count_roles(config, 0, EMB_N_MODEL_ROLES) +
-		count_roles(config, EMB_N_MODEL_ROLES, EMB_N_LAYER_ROLES) * config->n_layers +
-		count_roles(config, EMB_N_LAYER_ROLES, EMB_N_ROLES);
+	int			n = 0;
+
+	/* query, key and value share an input, and its factor */
+	slots[n++] = (Slot) {EMB_PART_QUERY, PART_LINEAR, a->n_heads * a->head_size, a->hidden, .has_factor = true};
+	slots[n++] = slot(EMB_PART_KEY, PART_LINEAR, a->n_kv_heads * a->head_size, a->hidden);
+	slots[n++] = slot(EMB_PART_VALUE, PART_LINEAR, a->n_kv_heads * a->head_size, a->hidden);
+	/* the factor of its input is in the weights of value */
+	slots[n++] = slot(EMB_PART_ATTN_OUT, PART_LINEAR, a->hidden, a->n_heads * a->head_size);
+	if (layer > 0 || a->has_first_norm)
+		slots[n++] = slot(EMB_PART_ATTN_NORM, PART_NORM, 1, a->hidden);
+	slots[n++] = (Slot) {EMB_PART_FFN_UP, PART_LINEAR, emb_arch_wide(a), a->hidden, .has_factor = true};
+	slots[n++] = (Slot) {EMB_PART_FFN_DOWN, PART_LINEAR, a->hidden, a->intermediate, .has_factor = true};
+	slots[n++] = slot(EMB_PART_FFN_NORM, PART_NORM, 1, a->hidden);
+	return n;
 }
 
-const EmbImageTensor *
-emb_image_find(const EmbImageView *view, uint32_t layer, EmbTensorRole role)
-{
-	const EmbImageConfig *config = view->config;
-	uint32_t	i = count_roles(config, 0, role);
-
-	if (role_form(config, role) == NONE)
-		return NULL;
-	/* behind the layers, the count has one of them in it already; where there are none, the product wraps around */
-	if (role >= EMB_N_LAYER_ROLES)
-		layer = config->n_layers - 1;
-	return &view->tensors[i + count_roles(config, EMB_N_MODEL_ROLES, EMB_N_LAYER_ROLES) * layer];
-}
-
-static uint32_t
-dim_size(const EmbImageConfig *config, Dim dim)
-{
-	switch (dim)
-	{
-		case DIM_ONE:
-			return 1;
-		case DIM_HIDDEN:
-			return config->hidden;
-		case DIM_INTERMEDIATE:
-			return config->intermediate;
-		case DIM_VOCAB:
-			return config->n_vocab;
-		case DIM_POSITION_ROWS:
-			return config->n_positions + (config->position_base > 0);
-		case DIM_TYPES:
-			return config->n_types;
-		case DIM_HEADS:
-			return config->n_heads;
-		case DIM_DISTANCES:
-			return EMB_DISTANCES;
-		case DIM_POSITIONS:
-			return config->n_positions;
-		case DIM_HEAD_SIZE:
-			return config->hidden / config->n_heads;
-		case DIM_WIDE:
-			return has_trait(config, EMB_TRAIT_GATED) ? 2 * config->intermediate : config->intermediate;
-		case DIM_MULTI:
-			return config->multi_dim;
-		case DIM_DENSE:
-			return config->dense_outputs[0];
-		case DIM_DENSE_2:
-			return config->dense_outputs[1];
-	}
-	return 0;
-}
-
-const char *
-emb_image_tensor_name(const EmbImageTensor *tensor, char *buf, size_t size)
-{
-	if (tensor->role < EMB_N_MODEL_ROLES || tensor->role >= EMB_N_LAYER_ROLES)
-		snprintf(buf, size, "%s", roles[tensor->role].name);
-	else
-		snprintf(buf, size, "encoder.layer.%u.%s", tensor->layer, roles[tensor->role].name);
-	return buf;
-}
-
-/* Sizes cannot overflow: emb_image_check_config bounds every dimension. */
+/* Sizes cannot overflow: emb_arch_check bounds every dimension. */
 static uint64_t
-form_bytes(uint32_t form, uint32_t n_rows, uint32_t n_cols)
+form_bytes(EmbTensorForm form, int32_t n_rows, int32_t n_cols)
 {
 	switch (form)
 	{
@@ -280,51 +131,79 @@ form_bytes(uint32_t form, uint32_t n_rows, uint32_t n_cols)
 	return 0;
 }
 
-/* The tensor of a role, given where the one before ends. */
-static EmbImageTensor
-plan_tensor(const EmbImageConfig *config, uint32_t layer, uint32_t role, uint64_t offset)
+static void
+add_tensor(Plan *plan, int32_t layer, EmbPart part, EmbTensorKind kind, EmbTensorForm form, int32_t n_rows, int32_t n_cols)
 {
 	EmbImageTensor t = {
-		.role = role,
-		.layer = layer,
-		.form = role_form(config, role),
-		.n_rows = dim_size(config, roles[role].rows),
-		.n_cols = dim_size(config, roles[role].cols),
-		.offset = offset,
+		.key = {layer, part, kind},
+		.form = form,
+		.n_rows = (uint32_t) n_rows,
+		.n_cols = (uint32_t) n_cols,
+		.offset = plan->offset,
+		.size_bytes = form_bytes(form, n_rows, n_cols),
 	};
 
-	t.size_bytes = form_bytes(t.form, t.n_rows, t.n_cols);
-	return t;
+	if (plan->visit != NULL && !plan->stopped && !plan->visit(plan->ctx, plan->n_tensors, &t))
+		plan->stopped = true;
+	plan->offset = emb_image_align(plan->offset + t.size_bytes);
+	plan->n_tensors++;
 }
 
-/* Calls visit for every tensor of the plan in turn; where the weights end if they begin at offset. */
-typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
-
-static uint64_t
-plan_tensors(const EmbImageConfig *config, uint64_t offset, VisitTensor visit, void *ctx)
+/* The forms of a part: all that depends on the precision. */
+static void
+add_part(Plan *plan, int32_t layer, const Slot *s)
 {
-	uint32_t	i = 0;
+	bool		is_i8 = plan->precision == EMB_PRECISION_INT8;
 
-	for (uint32_t part = 0; part <= config->n_layers + 1; part++)
+	switch (s->type)
 	{
-		bool		in_layer = part > 0 && part <= config->n_layers;
-		uint32_t	first = part == 0 ? 0 : in_layer ? EMB_N_MODEL_ROLES : EMB_N_LAYER_ROLES;
-		uint32_t	end = part == 0 ? EMB_N_MODEL_ROLES : in_layer ? EMB_N_LAYER_ROLES : EMB_N_ROLES;
-
-		for (uint32_t role = first; role < end; role++)
-		{
-			EmbImageTensor t;
-
-			if (role_form(config, role) == NONE)
-				continue;
-			t = plan_tensor(config, in_layer ? part - 1 : 0, role, offset);
-			if (visit != NULL && !visit(ctx, i, &t))
-				return 0;
-			offset = emb_image_align(offset + t.size_bytes);
-			i++;
-		}
+		case PART_NORM:
+			add_tensor(plan, layer, s->part, EMB_TENSOR_GAMMA, EMB_FORM_VECTOR_F32, 1, s->n_cols);
+			add_tensor(plan, layer, s->part, EMB_TENSOR_BETA, EMB_FORM_VECTOR_F32, 1, s->n_cols);
+			return;
+		case PART_TABLE:
+			add_tensor(plan, layer, s->part, EMB_TENSOR_TABLE, EMB_FORM_ROWS_F32, s->n_rows, s->n_cols);
+			return;
+		case PART_WORDS:
+			add_tensor(plan, layer, s->part, EMB_TENSOR_TABLE, is_i8 ? EMB_FORM_ROWS_I8 : EMB_FORM_ROWS_F32, s->n_rows, s->n_cols);
+			break;
+		case PART_LINEAR:
+			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, is_i8 ? EMB_FORM_TILES_I8 : EMB_FORM_PANELS_F32, s->n_rows, s->n_cols);
+			break;
+		case PART_EXACT:
+			is_i8 = false;
+			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, EMB_FORM_PANELS_F32, s->n_rows, s->n_cols);
+			break;
+		case PART_ROW:
+			is_i8 = false;
+			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, EMB_FORM_ROWS_F32, s->n_rows, s->n_cols);
+			break;
 	}
-	return offset;
+	if (is_i8)
+		add_tensor(plan, layer, s->part, EMB_TENSOR_SCALE, EMB_FORM_VECTOR_F32, 1, s->n_rows);
+	if (is_i8 && s->type == PART_LINEAR)
+		add_tensor(plan, layer, s->part, EMB_TENSOR_SUMS, EMB_FORM_VECTOR_I32, 1, s->n_rows);
+	if (is_i8 && s->has_factor)
+		add_tensor(plan, layer, s->part, EMB_TENSOR_FACTOR, EMB_FORM_VECTOR_F32, 1, s->n_cols);
+	if (s->type != PART_WORDS && !s->lacks_bias)
+		add_tensor(plan, layer, s->part, EMB_TENSOR_BIAS, EMB_FORM_VECTOR_F32, 1, s->n_rows);
+}
+
+/* From offset on. */
+static Plan
+plan_tensors(const EmbArch *arch, EmbImagePrecision precision, uint64_t offset, VisitTensor visit, void *ctx)
+{
+	Plan		plan = {.precision = precision, .offset = offset, .visit = visit, .ctx = ctx};
+	Slot		slots[MAX_SLOTS];
+
+	for (int32_t layer = EMB_NO_LAYER; layer < arch->n_layers && !plan.stopped; layer++)
+	{
+		int			n = layer == EMB_NO_LAYER ? model_slots(arch, slots) : layer_slots(arch, layer, slots);
+
+		for (int i = 0; i < n; i++)
+			add_part(&plan, layer, &slots[i]);
+	}
+	return plan;
 }
 
 static bool
@@ -334,22 +213,49 @@ store_tensor(void *ctx, uint32_t i, const EmbImageTensor *t)
 	return true;
 }
 
-void
-emb_image_plan_tensors(const EmbImageConfig *config, EmbImageTensor *tensors)
+uint32_t
+emb_image_plan(const EmbArch *arch, EmbImagePrecision precision, EmbImageTensor *tensors)
 {
-	plan_tensors(config, 0, store_tensor, tensors);
+	return plan_tensors(arch, precision, 0, tensors != NULL ? store_tensor : NULL, tensors).n_tensors;
 }
+
+/* The table ascends by layer. */
+const EmbImageTensor *
+emb_image_find(const EmbImageView *view, int32_t layer, EmbPart part, EmbTensorKind kind)
+{
+	uint32_t	lo = 0,
+				hi = view->n_tensors;
+
+	while (lo < hi)
+	{
+		uint32_t	mid = lo + (hi - lo) / 2;
+
+		if (view->tensors[mid].key.layer < layer)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (; lo < view->n_tensors && view->tensors[lo].key.layer == layer; lo++)
+	{
+		if (view->tensors[lo].key.part == part && view->tensors[lo].key.kind == kind)
+			return &view->tensors[lo];
+	}
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ sections */
 
 /* The section table; returns the size of the image. */
 static uint64_t
-plan_sections(const EmbImageConfig *config, uint64_t strings_bytes, uint64_t tokenizer_bytes,
+plan_sections(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, uint64_t tokenizer_bytes,
 			  uint64_t reference_bytes, EmbImageSection sections[EMB_IMAGE_N_SECTIONS])
 {
 	const uint64_t sizes[EMB_IMAGE_N_SECTIONS] =
 	{
+		[EMB_SECTION_ARCH - 1] = sizeof(EmbArch),
 		[EMB_SECTION_CONFIG - 1] = sizeof(EmbImageConfig),
 		[EMB_SECTION_STRINGS - 1] = strings_bytes,
-		[EMB_SECTION_TENSORS - 1] = emb_image_n_tensors(config) * sizeof(EmbImageTensor),
+		[EMB_SECTION_TENSORS - 1] = emb_image_plan(arch, config->precision, NULL) * sizeof(EmbImageTensor),
 		[EMB_SECTION_TOKENIZER - 1] = tokenizer_bytes,
 		[EMB_SECTION_REFERENCES - 1] = reference_bytes,
 	};
@@ -360,7 +266,7 @@ plan_sections(const EmbImageConfig *config, uint64_t strings_bytes, uint64_t tok
 		uint64_t	size = sizes[i];
 
 		if (i == EMB_SECTION_WEIGHTS - 1)
-			size = plan_tensors(config, offset, NULL, NULL) - offset;
+			size = plan_tensors(arch, config->precision, offset, NULL, NULL).offset - offset;
 		sections[i] = (EmbImageSection) {.type = i + 1, .offset = offset, .size_bytes = size};
 		offset = emb_image_align(offset + size);
 	}
@@ -394,53 +300,11 @@ emb_image_is_zero(const uint8_t *p, uint64_t n)
 	return true;
 }
 
-/* What only some families have, and these always; the family itself is known to exist. */
+/* arch is checked. */
 static EmbStatus
-check_traits(const EmbImageConfig *config, EmbError *err)
+check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
 {
-	const struct
-	{
-		const char *name;
-		uint32_t	value,
-					trait;
-		bool		has_static; /* static models may have it, too */
-	}			fields[] =
-	{
-		{"position base", config->position_base, EMB_TRAIT_SKIPS_PADDING, true},
-		{"window", config->window, EMB_TRAIT_WINDOW, true},
-		{"global_every", config->global_every, EMB_TRAIT_WINDOW, false},
-		{"type count", config->n_types, EMB_TRAIT_TYPES, false},
-	};
-
-	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-	{
-		bool		optional = (fields[i].trait == EMB_TRAIT_TYPES && has_trait(config, EMB_TRAIT_TYPES_OPTIONAL)) ||
-			(fields[i].has_static && is_static(config));
-
-		if ((fields[i].value > 0) != has_trait(config, fields[i].trait) && !optional)
-			return emb_error(err, EMB_ERR_FORMAT, "the image's %s %u is not one of family %s", fields[i].name, fields[i].value,
-							 emb_hf_family_name(config->family));
-	}
-	if (has_trait(config, EMB_TRAIT_ROTARY) && config->hidden / config->n_heads % 2 != 0)
-		return emb_error(err, EMB_ERR_FORMAT, "the image's head size %u is odd: nothing to rotate", config->hidden / config->n_heads);
-	return EMB_OK;
-}
-
-/* Those that its dense layers may have. */
-static uint32_t
-dense_flags(const EmbImageConfig *config)
-{
-	return config->dense_outputs[0] == 0 ? 0
-		: EMB_DENSE_NORMALIZE_POOLED | EMB_DENSE_UNBIASED |
-		(config->dense_outputs[1] > 0 ? EMB_DENSE_NORMALIZE_BETWEEN | EMB_DENSE_UNBIASED_2 : 0);
-}
-
-EmbStatus
-emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
-{
-	/* of what comes with layers; without them all of it is 0 */
-	const uint32_t n_min = is_static(config) ? 0 : 1;
-	EmbStatus	status;
+	const bool	is_static = arch->n_layers == 0;
 	const struct
 	{
 		const char *name;
@@ -449,35 +313,13 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 					max;
 	}			fields[] =
 	{
-		{"family", config->family, EMB_FAMILY_BERT, EMB_N_FAMILIES},
 		{"precision", config->precision, EMB_PRECISION_FP32, EMB_PRECISION_INT8},
-		{"activation", config->activation, n_min, n_min * (has_trait(config, EMB_TRAIT_GATED) ? EMB_ACT_SILU : EMB_ACT_RELU)},
-		{"pooling", config->pooling, EMB_POOL_CLS, EMB_POOL_MEAN_SQRT_LEN},
-		{"normalize", config->normalize, 0, 1},
-		{"hidden size", config->hidden, 1, EMB_ARCH_MAX_HIDDEN},
-		{"layer count", config->n_layers, n_min, n_min * EMB_ARCH_MAX_LAYERS},
-		{"head count", config->n_heads, n_min, n_min * EMB_ARCH_MAX_HIDDEN},
-		{"intermediate size", config->intermediate, n_min, n_min * EMB_ARCH_MAX_INTERMEDIATE},
-		{"vocabulary size", config->n_vocab, 1, EMB_ARCH_MAX_VOCAB},
-		{"position count", config->n_positions, 1, EMB_ARCH_MAX_POSITIONS},
-		{"type count", config->n_types, 0, EMB_ARCH_MAX_TYPES},
-		{"max_tokens", config->max_tokens, 1, config->n_positions},
-		{"query prompt length", config->query_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
-		{"document prompt length", config->document_prompt_bytes, 0, EMB_HF_MAX_PROMPT_BYTES},
-		{"head", config->head, EMB_HEAD_NONE, n_min * EMB_HEAD_SCORE},
-		{"head's activation", config->head_activation, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_ACT_RELU},
-		{"head's parts", config->head_parts, 0, config->head == EMB_HEAD_NONE ? 0 : EMB_HEAD_NORM | EMB_HEAD_UNBIASED},
-		{"dense layer's size", config->dense_outputs[0], 0, config->head == EMB_HEAD_NONE ? EMB_ARCH_MAX_HIDDEN : 0},
-		{"second dense layer's size", config->dense_outputs[1], 0, config->dense_outputs[0] > 0 ? EMB_ARCH_MAX_HIDDEN : 0},
-		{"dense layers' steps", config->dense_steps & ~(0xFFFFU | dense_flags(config)), 0, 0},
-		{"dense layer's activation", emb_image_dense_activation(config, 0), 0, config->dense_outputs[0] > 0 ? EMB_ACT_TANH : 0},
-		{"second dense layer's activation", emb_image_dense_activation(config, 1), 0, config->dense_outputs[1] > 0 ? EMB_ACT_TANH : 0},
-		{"dimensions", config->dimensions, 0, config->head == EMB_HEAD_NONE ? emb_image_full_width(config) : 0},
-		{"position base", config->position_base, 0, config->n_vocab},
-		{"window", config->window, 0, n_min == 0 ? INT32_MAX : EMB_ARCH_MAX_POSITIONS},
-		{"count of layers from one that is global to the next", config->global_every, 0, EMB_ARCH_MAX_LAYERS},
-		{"sparse head", config->sparse, 0, n_min},
-		{"token vectors' size", config->multi_dim, 0, n_min * EMB_ARCH_MAX_HIDDEN},
+		{"max_tokens", config->max_tokens, 1, (uint32_t) arch->n_positions},
+		{"max_chars", config->max_chars, 0, is_static ? INT32_MAX : 0},
+		{"dropped id", config->dropped_id, 0, is_static ? (uint32_t) arch->n_vocab : 0},
+		{"dimensions", config->dimensions, 0, arch->head == EMB_HEAD_NONE ? (uint32_t) emb_arch_width(arch) : 0},
+		{"query prompt length", config->query_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
+		{"document prompt length", config->document_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 	};
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -486,18 +328,8 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 			return emb_error(err, EMB_ERR_FORMAT, "the image's %s is %u, outside %u..%u", fields[i].name,
 							 fields[i].value, fields[i].min, fields[i].max);
 	}
-	if (n_min > 0 && config->hidden % config->n_heads != 0)
-		return emb_error(err, EMB_ERR_FORMAT, "the image's hidden size %u is not a multiple of its head count %u",
-						 config->hidden, config->n_heads);
-	if (n_min > 0 ? !(config->ln_eps >= 1e-31f && config->ln_eps <= 1.0f) : config->ln_eps != 0)
-		return emb_error(err, EMB_ERR_FORMAT, "the image's layer norm epsilon is %g", config->ln_eps);
-	status = check_traits(config, err);
-	if (status != EMB_OK)
-		return status;
-	if (config->head == EMB_HEAD_SCORE &&
-		(config->normalize != 0 || config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0 ||
-		 config->sparse != 0 || config->multi_dim != 0))
-		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the norm, prompts or token heads of an embedding model");
+	if (arch->head != EMB_HEAD_NONE && (config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))
+		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the prompts of an embedding model");
 	if (!emb_image_is_zero(config->reserved, sizeof(config->reserved)))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's configuration has bytes that must be zero");
 	if (config->query_prompt != 0 ||
@@ -505,6 +337,14 @@ emb_image_check_config(const EmbImageConfig *config, uint64_t strings_bytes, Emb
 		strings_bytes != (uint64_t) config->query_prompt_bytes + config->document_prompt_bytes + 2)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's prompts do not fill its strings");
 	return EMB_OK;
+}
+
+EmbStatus
+emb_image_check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
+{
+	EmbStatus	status = emb_arch_check(arch, err);
+
+	return status == EMB_OK ? check_config(arch, config, strings_bytes, err) : status;
 }
 
 /* The parts of an image whose section table is right. */
@@ -515,9 +355,11 @@ point_view(EmbImageView *view, const uint8_t *base, uint64_t size)
 	view->size_bytes = size;
 	view->header = (const EmbImageHeader *) base;
 	view->sections = (const EmbImageSection *) (base + sizeof(EmbImageHeader));
+	view->arch = (const EmbArch *) (base + emb_image_section(view, EMB_SECTION_ARCH)->offset);
 	view->config = (const EmbImageConfig *) (base + emb_image_section(view, EMB_SECTION_CONFIG)->offset);
 	view->strings = (const char *) (base + emb_image_section(view, EMB_SECTION_STRINGS)->offset);
 	view->tensors = (const EmbImageTensor *) (base + emb_image_section(view, EMB_SECTION_TENSORS)->offset);
+	view->n_tensors = (uint32_t) (emb_image_section(view, EMB_SECTION_TENSORS)->size_bytes / sizeof(EmbImageTensor));
 	view->references = (const EmbImageReferences *) (base + emb_image_section(view, EMB_SECTION_REFERENCES)->offset);
 }
 
@@ -526,17 +368,18 @@ emb_image_planned_bytes(const EmbImageParts *parts)
 {
 	EmbImageSection sections[EMB_IMAGE_N_SECTIONS];
 
-	return plan_sections(&parts->config, parts->strings_bytes, parts->tokenizer_bytes, parts->reference_bytes, sections);
+	return plan_sections(&parts->arch, &parts->config, parts->strings_bytes, parts->tokenizer_bytes, parts->reference_bytes, sections);
 }
 
 EmbStatus
 emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
 				uint8_t **image, EmbImageView *view, EmbError *err)
 {
+	const EmbArch *arch = &parts->arch;
 	const EmbImageConfig *config = &parts->config;
 	EmbImageSection sections[EMB_IMAGE_N_SECTIONS];
 	EmbImageHeader *header;
-	uint64_t	image_bytes = plan_sections(config, parts->strings_bytes, parts->tokenizer_bytes,
+	uint64_t	image_bytes = plan_sections(arch, config, parts->strings_bytes, parts->tokenizer_bytes,
 											parts->reference_bytes, sections);
 	uint64_t	meta_bytes = sections[EMB_SECTION_TOKENIZER - 1].offset;
 
@@ -550,9 +393,10 @@ emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
 	header->kind = parts->kind;
 	header->n_sections = EMB_IMAGE_N_SECTIONS;
 	memcpy(*image + sizeof(*header), sections, sizeof(sections));
+	memcpy(*image + sections[EMB_SECTION_ARCH - 1].offset, arch, sizeof(*arch));
 	memcpy(*image + sections[EMB_SECTION_CONFIG - 1].offset, config, sizeof(*config));
 	memcpy(*image + sections[EMB_SECTION_STRINGS - 1].offset, parts->strings, parts->strings_bytes);
-	plan_tensors(config, sections[EMB_SECTION_WEIGHTS - 1].offset, store_tensor,
+	plan_tensors(arch, config->precision, sections[EMB_SECTION_WEIGHTS - 1].offset, store_tensor,
 				 *image + sections[EMB_SECTION_TENSORS - 1].offset);
 	header->meta_checksum = checksum(*image, meta_bytes);
 	memcpy(*image + meta_bytes, parts->tokenizer, parts->tokenizer_bytes);
@@ -580,13 +424,13 @@ check_header(const EmbImageHeader *header, size_t size, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "the image says it has %llu bytes, but has %zu",
 						 (unsigned long long) header->size_bytes, size);
 	if (header->n_sections != EMB_IMAGE_N_SECTIONS || !emb_image_is_zero(header->reserved, sizeof(header->reserved)) ||
-		size < emb_image_align(sizeof(*header) + EMB_IMAGE_N_SECTIONS * sizeof(EmbImageSection)) + sizeof(EmbImageConfig))
+		size < emb_image_align(sizeof(*header) + EMB_IMAGE_N_SECTIONS * sizeof(EmbImageSection)) + sizeof(EmbArch) + sizeof(EmbImageConfig))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's header is corrupt");
 	return EMB_OK;
 }
 
 /*
- * The section table must be the one that the configuration and the three free
+ * The section table must be the one that architecture, configuration and the three free
  * sizes give. They are bounded by the image's size before they are added up.
  */
 static EmbStatus
@@ -596,17 +440,18 @@ check_sections(EmbImageView *view, EmbError *err)
 	uint64_t	strings_bytes = emb_image_section(view, EMB_SECTION_STRINGS)->size_bytes;
 	uint64_t	tokenizer_bytes = emb_image_section(view, EMB_SECTION_TOKENIZER)->size_bytes;
 	uint64_t	reference_bytes = emb_image_section(view, EMB_SECTION_REFERENCES)->size_bytes;
-	uint64_t	config_offset = emb_image_align(sizeof(EmbImageHeader) + sizeof(plan));
+	uint64_t	arch_offset = emb_image_align(sizeof(EmbImageHeader) + sizeof(plan));
 	EmbStatus	status;
 
 	if (strings_bytes > view->size_bytes || tokenizer_bytes > view->size_bytes ||
 		reference_bytes > view->size_bytes || reference_bytes < sizeof(EmbImageReferences))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's section table is corrupt");
-	view->config = (const EmbImageConfig *) (view->base + config_offset);
-	status = emb_image_check_config(view->config, strings_bytes, err);
+	view->arch = (const EmbArch *) (view->base + arch_offset);
+	view->config = (const EmbImageConfig *) (view->base + emb_image_align(arch_offset + sizeof(EmbArch)));
+	status = emb_image_check_config(view->arch, view->config, strings_bytes, err);
 	if (status != EMB_OK)
 		return status;
-	if (plan_sections(view->config, strings_bytes, tokenizer_bytes, reference_bytes, plan) != view->size_bytes ||
+	if (plan_sections(view->arch, view->config, strings_bytes, tokenizer_bytes, reference_bytes, plan) != view->size_bytes ||
 		memcmp(plan, view->sections, sizeof(plan)) != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's section table is corrupt");
 	return EMB_OK;
@@ -632,7 +477,7 @@ tensor_is_planned(void *ctx, uint32_t i, const EmbImageTensor *t)
 static EmbStatus
 check_tensor_table(EmbImageView *view, EmbError *err)
 {
-	if (plan_tensors(view->config, emb_image_section(view, EMB_SECTION_WEIGHTS)->offset, tensor_is_planned, view) == 0)
+	if (plan_tensors(view->arch, view->config->precision, emb_image_section(view, EMB_SECTION_WEIGHTS)->offset, tensor_is_planned, view).stopped)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's tensor table is corrupt");
 	return EMB_OK;
 }
@@ -647,7 +492,7 @@ check_references(const EmbImageView *view, EmbError *err)
 
 	if (refs->n_references > EMB_IMAGE_MAX_REFERENCES || refs->text_bytes > EMB_IMAGE_MAX_REFERENCE_TEXT ||
 		!emb_image_is_zero(refs->reserved, sizeof(refs->reserved)) ||
-		emb_image_reference_bytes(refs->n_references, emb_image_width(view->config), refs->text_bytes) !=
+		emb_image_reference_bytes(refs->n_references, emb_image_width(view->arch, view->config), refs->text_bytes) !=
 		emb_image_section(view, EMB_SECTION_REFERENCES)->size_bytes)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's reference section is corrupt");
 	for (uint32_t i = 0; i < refs->n_references; i++)

@@ -59,13 +59,14 @@ padding_error(const EmbImageTensor *t, EmbError *err)
 	char		name[128];
 
 	return emb_error(err, EMB_ERR_FORMAT, "the padding of the image's tensor %s is not zero",
-					 emb_image_tensor_name(t, name, sizeof(name)));
+					 emb_tensor_name(t->key, name, sizeof(name)));
 }
 
+/* What may not be below zero. */
 static bool
-is_factor(uint32_t role)
+is_scale(const EmbImageTensor *t)
 {
-	return role == EMB_ROLE_WORD_EMBEDDING_FACTOR || role == EMB_ROLE_ATTN_IN_FACTOR || role == EMB_ROLE_FFN_IN_FACTOR || role == EMB_ROLE_FFN_MID_FACTOR;
+	return t->key.kind == EMB_TENSOR_SCALE || t->key.kind == EMB_TENSOR_FACTOR;
 }
 
 static EmbStatus
@@ -83,10 +84,10 @@ check_floats(const EmbImageTensor *t, const uint8_t *data, const EmbStop *stop, 
 			return emb_error(err, EMB_ERR_CANCELLED, "cancelled while checking an image");
 		if (!all_finite(bits, n))
 			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a weight that is not finite",
-							 emb_image_tensor_name(t, name, sizeof(name)));
-		if (emb_image_is_scale(t) && !none_negative(bits, n))
+							 emb_tensor_name(t->key, name, sizeof(name)));
+		if (is_scale(t) && !none_negative(bits, n))
 			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a %s below zero",
-							 emb_image_tensor_name(t, name, sizeof(name)), is_factor(t->role) ? "factor" : "scale");
+							 emb_tensor_name(t->key, name, sizeof(name)), t->key.kind == EMB_TENSOR_FACTOR ? "factor" : "scale");
 	}
 	return EMB_OK;
 }
@@ -122,7 +123,7 @@ sum_panel(const int8_t *panel, uint32_t n_groups, uint32_t n_in, uint32_t n_rows
 static EmbStatus
 check_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *stop, EmbError *err)
 {
-	const EmbImageTensor *sums = emb_image_find(view, t->layer, EMB_ROLE_SUMS(t->role));
+	const EmbImageTensor *sums = emb_image_find(view, t->key.layer, t->key.part, EMB_TENSOR_SUMS);
 	const uint8_t *expected = view->base + sums->offset;
 	size_t		panel_bytes = emb_pack_i8_bytes(EMB_PANEL, t->n_cols);
 	char		name[128];
@@ -139,7 +140,7 @@ check_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *st
 			return padding_error(t, err);
 		if (memcmp(found, expected + row * sizeof(int32_t), sizeof(found)) != 0)
 			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s is not the sum of its weights",
-							 emb_image_tensor_name(sums, name, sizeof(name)));
+							 emb_tensor_name(sums->key, name, sizeof(name)));
 	}
 	return EMB_OK;
 }
@@ -180,7 +181,7 @@ check_reference_values(const EmbImageView *view, EmbError *err)
 	const EmbImageReference *entries = (const EmbImageReference *) (refs + 1);
 	const uint8_t *base = (const uint8_t *) refs;
 	uint64_t	vectors = emb_image_reference_vectors(refs->n_references);
-	uint32_t	width = emb_image_width(view->config);
+	uint32_t	width = emb_image_width(view->arch, view->config);
 	uint64_t	texts = emb_image_reference_texts(refs->n_references, width);
 	uint64_t	entries_end = sizeof(*refs) + (uint64_t) refs->n_references * sizeof(*entries);
 	uint64_t	n_floats = (uint64_t) refs->n_references * width;
@@ -194,7 +195,7 @@ check_reference_values(const EmbImageView *view, EmbError *err)
 	{
 		uint32_t	query_bytes = entries[i].query_bytes;
 
-		if (query_bytes > (view->config->head == EMB_HEAD_SCORE ? entries[i].text_bytes : 0))
+		if (query_bytes > (view->arch->head != EMB_HEAD_NONE ? entries[i].text_bytes : 0))
 			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
 		if (!emb_utf8_is_text(text, query_bytes) || !emb_utf8_is_text(text + query_bytes, entries[i].text_bytes - query_bytes))
 			return emb_error(err, EMB_ERR_FORMAT, "reference text %u of the image is not UTF-8", i + 1);
@@ -221,7 +222,7 @@ emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError 
 		if (i < EMB_IMAGE_N_SECTIONS)
 			end = begin + view->sections[i].size_bytes;
 	}
-	for (uint32_t i = 0; i < emb_image_n_tensors(view->config); i++)
+	for (uint32_t i = 0; i < view->n_tensors; i++)
 	{
 		EmbStatus	status = check_tensor(view, &view->tensors[i], stop, err);
 

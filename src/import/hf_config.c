@@ -85,10 +85,7 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 	if (n < 0 || (size_t) n >= sizeof(config->transformer_dir))
 		return emb_error(err, EMB_ERR_LIMIT, "the path of the model's directory is longer than %d bytes", EMB_HF_MAX_PATH - 1);
 	if (modules->is_static && !emb_file_exists(config->transformer_dir, CONFIG_FILE))
-	{
-		emb_hf_static_embedding(config);
-		return EMB_OK;
-	}
+		return emb_hf_static_embedding(config, err);
 	status = emb_json_load(config->transformer_dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 	if (status == EMB_ERR_NOT_FOUND)
 		status = emb_diagnose_no_config(config->transformer_dir, err);
@@ -115,24 +112,27 @@ read_pooling(const char *dir, const EmbHfModules *modules, const EmbAllocator *m
 }
 
 static EmbStatus
-read_dense(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+read_dense(const char *dir, const EmbHfModules *modules, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
-	int32_t		width = config->hidden;
+	int32_t		width = config->arch.hidden;
 	EmbStatus	status = EMB_OK;
 
-	for (int i = 0; status == EMB_OK && i < config->n_dense; i++)
+	for (int i = 0; status == EMB_OK && i < modules->n_dense; i++)
 	{
-		EmbHfDense *dense = &config->dense[i];
-		char		name[sizeof(dense->path) + sizeof(CONFIG_FILE) + 1];
+		EmbHfDense	dense = modules->dense[i];
+		char		name[sizeof(dense.path) + sizeof(CONFIG_FILE) + 1];
 		EmbJson		doc;
 
-		snprintf(name, sizeof(name), "%s%s%s", dense->path, dense->path[0] != '\0' ? "/" : "", CONFIG_FILE);
+		snprintf(name, sizeof(name), "%s%s%s", dense.path, dense.path[0] != '\0' ? "/" : "", CONFIG_FILE);
 		status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 		if (status == EMB_OK)
-			status = emb_hf_parse_dense(&doc, width, dense, err);
+			status = emb_hf_parse_dense(&doc, width, &dense, err);
 		emb_json_free(&doc);
-		width = dense->n_out;
+		width = dense.module.n_out;
+		config->arch.dense[i] = dense.module;
+		strcpy(config->dense_paths[i], dense.path);
 	}
+	config->arch.n_dense = modules->n_dense;
 	return status;
 }
 
@@ -154,7 +154,7 @@ read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 			max_tokens = tokenizer_max_length(&doc);
 		emb_json_free(&doc);
 	}
-	config->max_tokens = max_tokens < config->n_positions ? (int32_t) max_tokens : config->n_positions;
+	config->max_tokens = max_tokens < config->arch.n_positions ? (int32_t) max_tokens : config->arch.n_positions;
 	return status;
 }
 
@@ -165,10 +165,10 @@ read_prompts(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbE
 	EmbJson		doc;
 	EmbStatus	status = emb_json_load_optional(dir, PROMPTS_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 
-	if (status == EMB_OK && config->is_reranker && doc.root != NULL)
+	if (status == EMB_OK && config->arch.head != EMB_HEAD_NONE && doc.root != NULL)
 		status = emb_hf_parse_cross_encoder(&doc, err);
 	if (status == EMB_OK)
-		status = emb_hf_parse_prompts(config->is_reranker ? &none : &doc, mem, config, err);
+		status = emb_hf_parse_prompts(config->arch.head != EMB_HEAD_NONE ? &none : &doc, mem, config, err);
 	emb_json_free(&doc);
 	return status;
 }
@@ -178,27 +178,25 @@ static EmbStatus
 choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, const EmbAllocator *mem,
 			   EmbHfConfig *config, EmbError *err)
 {
+	bool		is_static = config->arch.n_layers == 0;
 	EmbStatus	status;
 
-	if (config->is_reranker)
+	if (config->arch.head != EMB_HEAD_NONE)
 	{
 		if (has_modules && !modules->transformer_only)
 			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a Pooling, but %s says that the model is a reranker",
 							 MODULES_FILE, CONFIG_FILE);
-		config->pooling = config->head_pooling;
 		return EMB_OK;
 	}
-	if (has_modules && modules->is_static != config->is_static)
+	if (has_modules && modules->is_static != is_static)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a %s, but %s says that the model is of type %s", MODULES_FILE,
-						 modules->is_static ? "StaticEmbedding" : "Transformer", CONFIG_FILE, emb_hf_family_name(config->family));
+						 modules->is_static ? "StaticEmbedding" : "Transformer", CONFIG_FILE, config->arch.family);
 	if (has_modules && modules->transformer_only)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists 1 module; a Transformer and a Pooling are needed", MODULES_FILE);
 	if (!config->has_normalize)
-		config->normalize = modules->normalize;
-	config->n_dense = modules->n_dense;
-	memcpy(config->dense, modules->dense, sizeof(config->dense));
-	status = has_modules && !config->is_static ? read_pooling(dir, modules, mem, config, err) : EMB_OK;
-	return status == EMB_OK ? read_dense(dir, mem, config, err) : status;
+		config->arch.normalize = modules->normalize;
+	status = has_modules && !is_static ? read_pooling(dir, modules, mem, config, err) : EMB_OK;
+	return status == EMB_OK ? read_dense(dir, modules, mem, config, err) : status;
 }
 
 EmbStatus
@@ -210,16 +208,15 @@ emb_hf_read_config(const char *dir, const EmbAllocator *mem, const EmbStop *stop
 
 	memset(config, 0, sizeof(*config));
 	config->stop = stop;
-	config->pooling = EMB_POOL_MEAN;
 	config->pool_prompt = true;
 	if ((status = check_directory(dir, err)) != EMB_OK ||
 		(status = read_pipeline(dir, mem, config, &modules, &has_modules, err)) != EMB_OK ||
 		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK)
 		return status;
-	status = config->is_static ? emb_hf_read_static(mem, config, err) : EMB_OK;
+	status = config->arch.n_layers == 0 ? emb_hf_read_static(mem, config, err) : EMB_OK;
 	if (status == EMB_OK)
 		status = choose_pooling(dir, &modules, has_modules, mem, config, err);
-	if (status == EMB_OK && !config->is_static)
+	if (status == EMB_OK && config->arch.n_layers > 0)
 		status = read_length(mem, config, err);
 	if (status == EMB_OK)
 		status = read_prompts(dir, mem, config, err);

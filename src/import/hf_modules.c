@@ -76,7 +76,7 @@ take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules
 		if (modules->n_dense == EMB_ARCH_MAX_DENSE)
 			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists more than %d modules Dense", doc->file, EMB_ARCH_MAX_DENSE);
 		strcpy(modules->dense[modules->n_dense].path, path);
-		modules->dense[modules->n_dense++].normalize = *is_normalized;
+		modules->dense[modules->n_dense++].module.normalize = *is_normalized;
 		*is_normalized = false;
 	}
 	else if (class == NULL || strcmp(class, "Dropout") != 0 || modules->n_modules < 2)
@@ -124,13 +124,13 @@ static EmbStatus
 set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err)
 {
 	if (strcmp(mode, "cls") == 0)
-		config->pooling = EMB_POOL_CLS;
+		config->arch.pooling = EMB_POOL_CLS;
 	else if (strcmp(mode, "mean") == 0)
-		config->pooling = EMB_POOL_MEAN;
+		config->arch.pooling = EMB_POOL_MEAN;
 	else if (strcmp(mode, "max") == 0)
-		config->pooling = EMB_POOL_MAX;
+		config->arch.pooling = EMB_POOL_MAX;
 	else if (strcmp(mode, "mean_sqrt_len_tokens") == 0)
-		config->pooling = EMB_POOL_MEAN_SQRT_LEN;
+		config->arch.pooling = EMB_POOL_MEAN_SQRT_LEN;
 	else
 		return emb_hf_unsupported(doc, key, mode, "only cls, mean, max and mean_sqrt_len_tokens pooling can be imported", err);
 	return EMB_OK;
@@ -181,7 +181,7 @@ EmbStatus
 emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
 	const char *mode = NULL;
-	int64_t		dim = config->hidden;
+	int64_t		dim = config->arch.hidden;
 	EmbStatus	status = emb_hf_check_object(doc, err);
 
 	if (status != EMB_OK ||
@@ -189,9 +189,9 @@ emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		(status = emb_json_get_bool(doc, doc->root, "include_prompt", &config->pool_prompt, err)) != EMB_OK ||
 		(status = emb_json_get_string(doc, doc->root, "pooling_mode", &mode, err)) != EMB_OK)
 		return status;
-	if (dim != config->hidden)
+	if (dim != config->arch.hidden)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"word_embedding_dimension\" is %lld, but \"hidden_size\" is %d",
-						 doc->file, (long long) dim, config->hidden);
+						 doc->file, (long long) dim, config->arch.hidden);
 	if (mode != NULL)
 		return set_pooling(doc, "pooling_mode", mode, config, err);
 	return parse_pooling_flags(doc, config, err);
@@ -222,7 +222,7 @@ parse_dense_activation(const EmbJson *doc, EmbHfDense *dense, EmbError *err)
 	{
 		if (strcmp(class, known[i].class) == 0)
 		{
-			dense->activation = known[i].activation;
+			dense->module.activation = known[i].activation;
 			return EMB_OK;
 		}
 	}
@@ -253,13 +253,13 @@ emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError
 {
 	int64_t		in = 0;
 	int64_t		out = 0;
+	bool		has_bias = true;
 	EmbStatus	status = emb_hf_check_object(doc, err);
 
-	dense->has_bias = true;
 	if (status != EMB_OK ||
 		(status = emb_json_get_int(doc, doc->root, "in_features", 1, EMB_ARCH_MAX_HIDDEN, &in, err)) != EMB_OK ||
 		(status = emb_json_get_int(doc, doc->root, "out_features", 1, EMB_ARCH_MAX_HIDDEN, &out, err)) != EMB_OK ||
-		(status = emb_json_get_bool(doc, doc->root, "bias", &dense->has_bias, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "bias", &has_bias, err)) != EMB_OK ||
 		(status = parse_dense_activation(doc, dense, err)) != EMB_OK ||
 		(status = check_dense_names(doc, err)) != EMB_OK)
 		return status;
@@ -268,6 +268,7 @@ emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError
 	if (in != n_in)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"in_features\" is %lld, but what comes before gives %d",
 						 doc->file, (long long) in, n_in);
-	dense->n_out = (int32_t) out;
+	dense->module.n_out = (int32_t) out;
+	dense->module.has_bias = has_bias;
 	return EMB_OK;
 }

@@ -318,7 +318,7 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d sequences in batches of %d tokens", n_seqs, run->batch_tokens);
 	if (n_seqs == 0)
 		return EMB_OK;
-	job.full_width = (int32_t) emb_image_full_width(model->view.config);
+	job.full_width = emb_arch_width(model->view.arch);
 	job.row_width = model->info.kind == EMB_KIND_RERANKER ? 1 : model->transformer.arch->hidden;
 	job.batch_tokens = effective_batch_tokens(run->batch_tokens);
 	status = check_sequences(model, seqs, n_seqs, err);
@@ -381,7 +381,7 @@ emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_l
 	size_t		n_tokens = effective_batch_tokens(batch_tokens < 0 ? 0 : batch_tokens);
 	bool		is_reranker = model->info.kind == EMB_KIND_RERANKER;
 	int			n_special = emb_tok_n_special(model->tok, is_reranker);
-	size_t		full_width = emb_image_full_width(model->view.config);
+	size_t		full_width = emb_arch_width(model->view.arch);
 	size_t		row_width = is_reranker ? 1 : model->transformer.arch->hidden;
 	size_t		n_seqs;
 

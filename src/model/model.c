@@ -29,7 +29,7 @@ emb_name_is_valid(const char *name, size_t len)
 }
 
 static const char *
-pooling_name(uint32_t pooling)
+pooling_name(int32_t pooling)
 {
 	static const char *const names[] = {
 		[EMB_POOL_CLS] = "cls", [EMB_POOL_MEAN] = "mean", [EMB_POOL_MAX] = "max", [EMB_POOL_MEAN_SQRT_LEN] = "mean_sqrt_len_tokens"
@@ -41,27 +41,28 @@ pooling_name(uint32_t pooling)
 static void
 fill_info(EmbModel *model)
 {
+	const EmbArch *arch = model->view.arch;
 	const EmbImageConfig *config = model->view.config;
 
-	model->dropped_id = config->n_layers == 0 ? (int32_t) config->position_base - 1 : -1;
+	model->dropped_id = (int32_t) config->dropped_id - 1;
 	model->query_prompt_bytes = config->query_prompt_bytes;
 	model->document_prompt_bytes = config->document_prompt_bytes;
 	model->info = (EmbModelInfo) {
 		.kind = (EmbKind) model->view.header->kind,
-		.family = emb_hf_family_name(config->family),
+		.family = arch->family,
 		.precision = config->precision == EMB_PRECISION_INT8 ? "int8" : "fp32",
-		.pooling = pooling_name(config->pooling),
-		.normalize = config->normalize != 0 || config->dimensions > 0,
-		.dim = (int32_t) emb_image_width(config),
-		.hidden = (int32_t) config->hidden,
-		.n_layers = (int32_t) config->n_layers,
-		.n_heads = (int32_t) config->n_heads,
-		.intermediate = (int32_t) config->intermediate,
-		.n_vocab = (int32_t) config->n_vocab,
+		.pooling = pooling_name(arch->pooling),
+		.normalize = arch->normalize != 0 || config->dimensions > 0,
+		.dim = (int32_t) emb_image_width(arch, config),
+		.hidden = arch->hidden,
+		.n_layers = arch->n_layers,
+		.n_heads = arch->n_heads,
+		.intermediate = arch->intermediate,
+		.n_vocab = arch->n_vocab,
 		.max_tokens = (int32_t) config->max_tokens,
-		.max_chars = config->n_layers == 0 ? (int32_t) config->window : 0,
-		.has_sparse = config->sparse != 0,
-		.multi_dim = (int32_t) config->multi_dim,
+		.max_chars = (int32_t) config->max_chars,
+		.has_sparse = arch->has_sparse != 0,
+		.multi_dim = arch->multi_dim,
 		.query_prompt = model->view.strings + config->query_prompt,
 		.document_prompt = model->view.strings + config->document_prompt,
 		.size_bytes = (int64_t) model->view.size_bytes,
@@ -70,175 +71,140 @@ fill_info(EmbModel *model)
 	};
 }
 
-/* The data of a role, NULL where this precision has none; the tensor table is known to be the planned one. */
+/* The data of a tensor, NULL where the image has no such; the tensor table is known to be the planned one. */
 static const void *
-data(const EmbModel *model, uint32_t layer, EmbTensorRole role)
+data(const EmbModel *model, int32_t layer, EmbPart part, EmbTensorKind kind)
 {
-	const EmbImageTensor *t = emb_image_find(&model->view, layer, role);
+	const EmbImageTensor *t = emb_image_find(&model->view, layer, part, kind);
 
 	return t != NULL ? model->view.base + t->offset : NULL;
 }
 
+/* factor: the part that the factor of its input is stored with. */
 static EmbLinear
-linear(const EmbModel *model, uint32_t layer, EmbTensorRole role, EmbTensorRole factor)
+linear(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 {
-	const EmbImageTensor *t = emb_image_find(&model->view, layer, role);
-	EmbLinear	linear = {
+	const EmbImageTensor *t = emb_image_find(&model->view, layer, part, EMB_TENSOR_WEIGHT);
+	EmbLinear	linear = {0};
+
+	if (t == NULL)
+		return linear;
+	linear = (EmbLinear) {
+		.form = t->form == EMB_FORM_TILES_I8 ? EMB_LINEAR_I8 : EMB_LINEAR_F32,
 		.n_out = (int32_t) t->n_rows,
 		.n_in = (int32_t) t->n_cols,
-		.bias = data(model, layer, EMB_ROLE_BIAS(role)),
-		.scale = data(model, layer, EMB_ROLE_SCALE(role)),
-		.sums = data(model, layer, EMB_ROLE_SUMS(role)),
-		.factor = factor != role ? data(model, layer, factor) : NULL,
+		.bias = data(model, layer, part, EMB_TENSOR_BIAS),
+		.scale = data(model, layer, part, EMB_TENSOR_SCALE),
+		.sums = data(model, layer, part, EMB_TENSOR_SUMS),
+		.factor = data(model, layer, factor, EMB_TENSOR_FACTOR),
 	};
-
-	linear.form = t->form == EMB_FORM_TILES_I8 ? EMB_LINEAR_I8 : EMB_LINEAR_F32;
-	linear.weight = data(model, layer, role);
+	if (linear.form == EMB_LINEAR_I8)
+		linear.weight_i8 = (const int8_t *) (model->view.base + t->offset);
+	else
+		linear.weight = (const float *) (model->view.base + t->offset);
 	return linear;
 }
 
 static EmbLayerNorm
-layer_norm(const EmbModel *model, uint32_t layer, EmbTensorRole gamma)
+layer_norm(const EmbModel *model, int32_t layer, EmbPart part)
 {
-	return (EmbLayerNorm) {.gamma = data(model, layer, gamma), .beta = data(model, layer, gamma + 1)};
+	return (EmbLayerNorm) {
+		.gamma = data(model, layer, part, EMB_TENSOR_GAMMA),
+		.beta = data(model, layer, part, EMB_TENSOR_BETA),
+	};
 }
 
 static EmbLayer
-layer(const EmbModel *model, uint32_t i)
+layer(const EmbModel *model, int32_t i)
 {
 	return (EmbLayer) {
-		.query = linear(model, i, EMB_ROLE_QUERY, EMB_ROLE_ATTN_IN_FACTOR),
-		.key = linear(model, i, EMB_ROLE_KEY, EMB_ROLE_ATTN_IN_FACTOR),
-		.value = linear(model, i, EMB_ROLE_VALUE, EMB_ROLE_ATTN_IN_FACTOR),
-		.attn_out = linear(model, i, EMB_ROLE_ATTN_OUT, EMB_ROLE_ATTN_OUT),
-		.ffn_up = linear(model, i, EMB_ROLE_FFN_UP, EMB_ROLE_FFN_IN_FACTOR),
-		.ffn_down = linear(model, i, EMB_ROLE_FFN_DOWN, EMB_ROLE_FFN_MID_FACTOR),
-		.attn_norm = layer_norm(model, i, EMB_ROLE_ATTN_GAMMA),
-		.ffn_norm = layer_norm(model, i, EMB_ROLE_FFN_GAMMA),
+		.query = linear(model, i, EMB_PART_QUERY, EMB_PART_QUERY),
+		.key = linear(model, i, EMB_PART_KEY, EMB_PART_QUERY),
+		.value = linear(model, i, EMB_PART_VALUE, EMB_PART_QUERY),
+		.attn_out = linear(model, i, EMB_PART_ATTN_OUT, EMB_PART_ATTN_OUT),
+		.ffn_up = linear(model, i, EMB_PART_FFN_UP, EMB_PART_FFN_UP),
+		.ffn_down = linear(model, i, EMB_PART_FFN_DOWN, EMB_PART_FFN_DOWN),
+		.attn_norm = layer_norm(model, i, EMB_PART_ATTN_NORM),
+		.ffn_norm = layer_norm(model, i, EMB_PART_FFN_NORM),
 	};
 }
 
 static EmbScoreHead
 score_head(const EmbModel *model)
 {
-	const EmbImageConfig *config = model->view.config;
-	int32_t		hidden = (int32_t) config->hidden;
+	const EmbArch *arch = model->view.arch;
 
 	return (EmbScoreHead) {
-		.pooler = {.n_out = hidden, .n_in = hidden,
-			.weight = data(model, 0, EMB_ROLE_POOLER), .bias = data(model, 0, EMB_ROLE_POOLER_BIAS)},
-		.activation = config->head_activation == 0 ? EMB_ACT_TANH : (EmbActivation) config->head_activation,
-		.norm = layer_norm(model, 0, EMB_ROLE_HEAD_GAMMA),
-		.ln_eps = config->ln_eps,
-		.classifier = data(model, 0, EMB_ROLE_CLASSIFIER),
-		.classifier_bias = data(model, 0, EMB_ROLE_CLASSIFIER_BIAS),
+		.pooler = linear(model, EMB_NO_LAYER, EMB_PART_POOLER, EMB_PART_POOLER),
+		.activation = (EmbActivation) arch->head_activation,
+		.norm = layer_norm(model, EMB_NO_LAYER, EMB_PART_HEAD_NORM),
+		.norm_eps = arch->norm_eps,
+		.classifier = data(model, EMB_NO_LAYER, EMB_PART_CLASSIFIER, EMB_TENSOR_WEIGHT),
+		.classifier_bias = data(model, EMB_NO_LAYER, EMB_PART_CLASSIFIER, EMB_TENSOR_BIAS),
 	};
 }
 
 static EmbTokenHeads
 token_heads(const EmbModel *model)
 {
-	const EmbImageConfig *config = model->view.config;
-
 	return (EmbTokenHeads) {
-		.sparse = data(model, 0, EMB_ROLE_SPARSE),
-		.sparse_bias = data(model, 0, EMB_ROLE_SPARSE_BIAS),
-		.multi = {.n_out = (int32_t) config->multi_dim, .n_in = (int32_t) config->hidden,
-			.weight = data(model, 0, EMB_ROLE_MULTI), .bias = data(model, 0, EMB_ROLE_MULTI_BIAS)},
+		.sparse = data(model, EMB_NO_LAYER, EMB_PART_SPARSE, EMB_TENSOR_WEIGHT),
+		.sparse_bias = data(model, EMB_NO_LAYER, EMB_PART_SPARSE, EMB_TENSOR_BIAS),
+		.multi = linear(model, EMB_NO_LAYER, EMB_PART_MULTI, EMB_PART_MULTI),
 	};
 }
 
-/* What stands behind the pooling. A Normalize between it and the first layer is the encoder's own. */
+/* What stands after the pooling. Division by the norm before the first module is the transformer's own. */
 static EmbDense
-dense_layers(const EmbModel *model)
+dense_modules(const EmbModel *model)
 {
-	static const EmbTensorRole weights[EMB_ARCH_MAX_DENSE] = {EMB_ROLE_DENSE, EMB_ROLE_DENSE_2};
-	const EmbImageConfig *config = model->view.config;
-	EmbDense	dense = {0};
+	const EmbArch *arch = model->view.arch;
+	EmbDense	dense = {.n_layers = arch->n_dense};
 
-	for (int i = 0; i < EMB_ARCH_MAX_DENSE && config->dense_outputs[i] > 0; i++)
-	{
-		bool		is_last = i == EMB_ARCH_MAX_DENSE - 1 || config->dense_outputs[i + 1] == 0;
-
+	for (int i = 0; i < arch->n_dense; i++)
 		dense.layers[i] = (EmbDenseLayer) {
-			.linear = {.n_out = (int32_t) config->dense_outputs[i],
-				.n_in = (int32_t) (i == 0 ? config->hidden : config->dense_outputs[i - 1]),
-				.weight = data(model, 0, weights[i]), .bias = data(model, 0, weights[i] + 1)},
-			.activation = (EmbActivation) emb_image_dense_activation(config, i),
-			.normalize = is_last ? config->normalize != 0 : (config->dense_steps & EMB_DENSE_NORMALIZE_BETWEEN) != 0,
+			.linear = linear(model, EMB_NO_LAYER, EMB_PART_DENSE_1 + i, EMB_PART_DENSE_1 + i),
+			.activation = (EmbActivation) arch->dense[i].activation,
+			.normalize = (i + 1 < arch->n_dense ? arch->dense[i + 1].normalize : arch->normalize) != 0,
 		};
-		dense.n_layers++;
-	}
 	return dense;
 }
 
 static EmbTable
 word_table(const EmbModel *model)
 {
-	const void *rows = data(model, 0, EMB_ROLE_WORD_EMBEDDING);
+	const void *rows = data(model, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE);
 
 	if (model->view.config->precision == EMB_PRECISION_FP32)
 		return (EmbTable) {.rows_f32 = rows};
-	return (EmbTable) {.rows_i8 = rows, .scales = data(model, 0, EMB_ROLE_WORD_EMBEDDING_SCALE),
-		.factors = data(model, 0, EMB_ROLE_WORD_EMBEDDING_FACTOR)};
-}
-
-/* From the configuration of images of layout 2. */
-static EmbArch
-arch_of(const EmbImageConfig *config)
-{
-	uint32_t	traits = emb_hf_family_traits(config->family);
-	EmbArch		arch = config->n_layers == 0 ? emb_arch_static() : emb_arch_encoder();
-
-	arch.hidden = (int32_t) config->hidden;
-	arch.n_layers = (int32_t) config->n_layers;
-	emb_arch_set_heads(&arch, (int32_t) config->n_heads);
-	arch.intermediate = (int32_t) config->intermediate;
-	arch.n_vocab = (int32_t) config->n_vocab;
-	arch.n_positions = (int32_t) config->n_positions;
-	arch.n_types = (int32_t) config->n_types;
-	arch.activation = (int32_t) config->activation;
-	arch.is_gated = (traits & EMB_TRAIT_GATED) != 0;
-	if (traits & EMB_TRAIT_NORMS_FIRST)
-	{
-		arch.norm_place = EMB_NORM_PRE;
-		arch.has_first_norm = 0;
-	}
-	arch.norm_eps = config->ln_eps;
-	arch.position_base = config->n_layers == 0 ? 0 : (int32_t) config->position_base;
-	arch.window = config->n_layers == 0 ? 0 : (int32_t) config->window;
-	arch.global_every = (int32_t) config->global_every;
-	arch.pooling = (int32_t) config->pooling;
-	arch.normalize = config->dense_outputs[0] == 0 ? config->normalize != 0 : (config->dense_steps & EMB_DENSE_NORMALIZE_POOLED) != 0;
-	return arch;
+	return (EmbTable) {.rows_i8 = rows, .scales = data(model, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_SCALE),
+		.factors = data(model, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_FACTOR)};
 }
 
 static EmbStatus
 fill_transformer(EmbModel *model, EmbError *err)
 {
-	const EmbImageConfig *config = model->view.config;
+	const EmbArch *arch = model->view.arch;
 
-	model->layers = emb_alloc_array(&model->mem, config->n_layers, sizeof(EmbLayer));
-	if (config->n_layers > 0 && model->layers == NULL)
+	model->layers = emb_alloc_array(&model->mem, arch->n_layers, sizeof(EmbLayer));
+	if (arch->n_layers > 0 && model->layers == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
-	model->arch = arch_of(config);
 	model->transformer = (EmbTransformer) {
-		.arch = &model->arch,
+		.arch = arch,
 		.word_embedding = word_table(model),
-		.position_embedding = data(model, 0, EMB_ROLE_POSITION_EMBEDDING),
-		.type_embedding = data(model, 0, EMB_ROLE_TYPE_EMBEDDING),
-		.embedding_norm = layer_norm(model, 0, EMB_ROLE_EMBEDDING_GAMMA),
-		.rotary = data(model, 0, EMB_ROLE_ROTARY),
-		.rotary_local = data(model, 0, EMB_ROLE_ROTARY_LOCAL),
-		.distance_bias = data(model, 0, EMB_ROLE_DISTANCE_BIAS),
-		.final_norm = layer_norm(model, 0, EMB_ROLE_FINAL_GAMMA),
+		.position_embedding = data(model, EMB_NO_LAYER, EMB_PART_POSITIONS, EMB_TENSOR_TABLE),
+		.type_embedding = data(model, EMB_NO_LAYER, EMB_PART_TYPES, EMB_TENSOR_TABLE),
+		.embedding_norm = layer_norm(model, EMB_NO_LAYER, EMB_PART_EMBEDDING_NORM),
+		.rotary = data(model, EMB_NO_LAYER, EMB_PART_ROTARY, EMB_TENSOR_TABLE),
+		.rotary_local = data(model, EMB_NO_LAYER, EMB_PART_ROTARY_LOCAL, EMB_TENSOR_TABLE),
+		.distance_bias = data(model, EMB_NO_LAYER, EMB_PART_DISTANCES, EMB_TENSOR_TABLE),
+		.final_norm = layer_norm(model, EMB_NO_LAYER, EMB_PART_FINAL_NORM),
 		.layers = model->layers,
 	};
-	if (config->head == EMB_HEAD_SCORE)
-		model->head = score_head(model);
+	model->head = score_head(model);
 	model->token_heads = token_heads(model);
-	model->dense = dense_layers(model);
-	for (uint32_t i = 0; i < config->n_layers; i++)
+	model->dense = dense_modules(model);
+	for (int32_t i = 0; i < arch->n_layers; i++)
 		model->layers[i] = layer(model, i);
 	return EMB_OK;
 }
@@ -248,18 +214,19 @@ static EmbStatus
 open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 {
 	const EmbImageSection *section = emb_image_section(&model->view, EMB_SECTION_TOKENIZER);
+	const EmbArch *arch = model->view.arch;
 	const EmbImageConfig *config = model->view.config;
-	bool		is_pair = config->head == EMB_HEAD_SCORE;
+	bool		is_pair = arch->head != EMB_HEAD_NONE;
 	EmbStatus	status = emb_tok_open(model->view.base + section->offset, section->size_bytes, check_all,
 									  &model->mem, &model->tok, err);
 
 	if (status != EMB_OK)
 		return status;
-	if (emb_tok_n_vocab(model->tok) > (int32_t) config->n_vocab)
-		return emb_error(err, EMB_ERR_FORMAT, "the image's tokenizer has %d ids, its vocabulary %u",
-						 emb_tok_n_vocab(model->tok), config->n_vocab);
-	if (is_pair && (!emb_tok_has_pair(model->tok) || (config->n_types > 0 && emb_tok_n_types(model->tok, true) > (int32_t) config->n_types)))
-		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but its tokenizer takes no pairs of %u types", config->n_types);
+	if (emb_tok_n_vocab(model->tok) > arch->n_vocab)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's tokenizer has %d ids, its vocabulary %d",
+						 emb_tok_n_vocab(model->tok), arch->n_vocab);
+	if (is_pair && (!emb_tok_has_pair(model->tok) || (arch->n_types > 0 && emb_tok_n_types(model->tok, true) > arch->n_types)))
+		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but its tokenizer takes no pairs of %d types", arch->n_types);
 	if (emb_tok_n_special(model->tok, is_pair) >= (int32_t) config->max_tokens)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's max_tokens %u leaves no room for text", config->max_tokens);
 	return EMB_OK;
@@ -280,8 +247,8 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 {
 	EmbStatus	status;
 
-	if (model->view.header->kind != (model->view.config->head == EMB_HEAD_SCORE ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING))
-		return emb_error(err, EMB_ERR_FORMAT, "the image says that it is of kind %u, which its configuration is not",
+	if (model->view.header->kind != (model->view.arch->head != EMB_HEAD_NONE ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING))
+		return emb_error(err, EMB_ERR_FORMAT, "the image says that it is of kind %u, which its architecture is not",
 						 model->view.header->kind);
 	fill_info(model);
 	status = fill_transformer(model, err);

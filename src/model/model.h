@@ -19,9 +19,8 @@ struct EmbModel
 	EmbImageView view;
 	EmbModelInfo info;			/* its strings lie in the image */
 	EmbTokenizer *tok;
-	EmbArch		arch;
-	EmbTransformer transformer; /* its weights lie in the image */
-	EmbDense	dense;			/* behind the pooling, likewise; n_layers 0: nothing */
+	EmbTransformer transformer; /* its weights and architecture lie in the image */
+	EmbDense	dense;			/* after the pooling, likewise; n_layers 0: nothing */
 	EmbScoreHead head;			/* of a reranker, likewise */
 	EmbTokenHeads token_heads;	/* likewise, where it has them */
 	EmbLayer   *layers;			/* [n_layers], owned */

@@ -31,7 +31,7 @@ classify(const EmbScoreHead *head, const EmbKernels *kernels, float *pooled, siz
 		float	   *row = pooled + i * stride;
 
 		if (head->norm.gamma != NULL)
-			kernels->add_norm_f32(row, NULL, head->norm.gamma, head->norm.beta, head->ln_eps, hidden, row);
+			kernels->add_norm_f32(row, NULL, head->norm.gamma, head->norm.beta, head->norm_eps, hidden, row);
 		logits[i] = kernels->dot_f32(row, head->classifier, hidden) + head->classifier_bias[0];
 		if (!isfinite(logits[i]))
 			return emb_error(err, EMB_ERR_LIMIT, "the model's weights overflow single precision: a score is not finite");

@@ -19,7 +19,7 @@ typedef struct EmbScoreHead
 	EmbLinear	pooler;			/* [hidden, hidden] */
 	EmbActivation activation;
 	EmbLayerNorm norm;			/* gamma NULL: none */
-	float		ln_eps;			/* of norm */
+	float		norm_eps;			/* of norm */
 	const float *classifier;	/* [hidden] */
 	const float *classifier_bias;	/* [1] */
 } EmbScoreHead;

@@ -9,18 +9,21 @@
 
 #include "import/hf_config.h"
 
-/* What a parser lets through must be what the rest of the import relies on. */
+/* What a parser lets through must be what can be computed, but for what other files say: the sizes of a static model. */
 static void
-check_sizes(const EmbHfConfig *config)
+check_arch(const EmbHfConfig *config)
 {
-	/* the table has its sizes */
-	if (config->is_static && config->family == EMB_FAMILY_MODEL2VEC && config->max_tokens >= 1)
-		return;
-	if (config->hidden < 1 || config->hidden > EMB_ARCH_MAX_HIDDEN || config->n_heads < 1 ||
-		config->hidden % config->n_heads != 0 || config->n_layers < 1 || config->n_layers > EMB_ARCH_MAX_LAYERS ||
-		config->intermediate < 1 || config->n_vocab < 1 || config->n_positions < 1 || config->n_types < ((emb_hf_family_traits(config->family) & (EMB_TRAIT_TYPES | EMB_TRAIT_TYPES_OPTIONAL)) == EMB_TRAIT_TYPES) ||
-		config->position_base < 0 || config->position_base > config->n_vocab || emb_hf_family_name(config->family) == NULL ||
-		!(config->ln_eps > 0))
+	EmbArch		arch = config->arch;
+	EmbError	err = {0};
+
+	if (arch.n_layers == 0)
+	{
+		arch.hidden = 8;
+		arch.n_vocab = 8;
+		if (config->max_tokens < 1)
+			abort();
+	}
+	if (emb_arch_check(&arch, &err) != EMB_OK)
 		abort();
 }
 
@@ -35,18 +38,19 @@ check_path(const char *path)
 static EmbStatus
 parse(char which, const EmbJson *doc, const EmbAllocator *mem, EmbError *err)
 {
-	EmbHfConfig config = {.hidden = 8};
+	EmbHfConfig config = {.arch = emb_arch_encoder()};
 	EmbHfModules modules;
-	EmbHfDense	dense = {.n_out = 0};
+	EmbHfDense	dense = {.path = ""};
 	int64_t		length = 0;
 	EmbStatus	status;
 
+	config.arch.hidden = 8;
 	switch (which)
 	{
 		case 'c':
 			status = emb_hf_parse_config(doc, &config, err);
 			if (status == EMB_OK)
-				check_sizes(&config);
+				check_arch(&config);
 			return status;
 		case 'm':
 			status = emb_hf_parse_modules(doc, &modules, err);
@@ -60,12 +64,12 @@ parse(char which, const EmbJson *doc, const EmbAllocator *mem, EmbError *err)
 			return status;
 		case 'p':
 			status = emb_hf_parse_pooling(doc, &config, err);
-			if (status == EMB_OK && (config.pooling < EMB_POOL_CLS || config.pooling > EMB_POOL_MEAN_SQRT_LEN))
+			if (status == EMB_OK && (config.arch.pooling < EMB_POOL_CLS || config.arch.pooling > EMB_POOL_MEAN_SQRT_LEN))
 				abort();
 			return status;
 		case 'd':
 			status = emb_hf_parse_dense(doc, 8, &dense, err);
-			if (status == EMB_OK && (dense.n_out < 1 || dense.n_out > EMB_ARCH_MAX_HIDDEN || dense.activation > EMB_ACT_TANH))
+			if (status == EMB_OK && (dense.module.n_out < 1 || dense.module.n_out > EMB_ARCH_MAX_HIDDEN || dense.module.activation > EMB_ACT_TANH))
 				abort();
 			return status;
 		case 's':

@@ -133,84 +133,128 @@ test_header_bytes(void)
 }
 
 /* One field set to a value, the checksum put right: what must be said. */
+#define HEADER(field)	EMB_N_SECTION_NONE, offsetof(EmbImageHeader, field)
+#define CONFIG(field)	EMB_SECTION_CONFIG, offsetof(EmbImageConfig, field)
+#define ARCH(field)		EMB_SECTION_ARCH, offsetof(EmbArch, field)
+#define EMB_N_SECTION_NONE	0
+
 static void
 test_fields(void)
 {
 	static const struct
 	{
-		size_t		offset;		/* in the header, or after 1000: in the config */
+		int			section;	/* 0: the header */
+		size_t		offset;		/* in it */
 		uint32_t	value;
 		EmbStatus	status;
 		const char *message;
 	}			fields[] =
 	{
-		{offsetof(EmbImageHeader, layout_version), 1, EMB_ERR_UNSUPPORTED, "layout version 1"},
-		{offsetof(EmbImageHeader, numerics_version), 7, EMB_ERR_UNSUPPORTED, "numerics version 7"},
-		{offsetof(EmbImageHeader, kind), 9, EMB_ERR_FORMAT, "kind 9"},
-		{offsetof(EmbImageHeader, n_sections), 5, EMB_ERR_FORMAT, "header"},
-		{offsetof(EmbImageHeader, reserved), 1, EMB_ERR_FORMAT, "header"},
-		{1000 + offsetof(EmbImageConfig, family), 2, EMB_ERR_FORMAT, "family"},
-		{1000 + offsetof(EmbImageConfig, family), 99, EMB_ERR_FORMAT, "family"},
-		{1000 + offsetof(EmbImageConfig, position_base), 2, EMB_ERR_FORMAT, "position base"},
-		{1000 + offsetof(EmbImageConfig, position_base), 99, EMB_ERR_FORMAT, "position base"},
-		{1000 + offsetof(EmbImageConfig, n_types), 0, EMB_ERR_FORMAT, "type count"},
-		{1000 + offsetof(EmbImageConfig, family), 7, EMB_ERR_FORMAT, "section table"},
-		{1000 + offsetof(EmbImageConfig, family), 9, EMB_ERR_FORMAT, "window"},
-		{1000 + offsetof(EmbImageConfig, window), 64, EMB_ERR_FORMAT, "window"},
-		{1000 + offsetof(EmbImageConfig, global_every), 3, EMB_ERR_FORMAT, "global_every"},
-		{1000 + offsetof(EmbImageConfig, sparse), 2, EMB_ERR_FORMAT, "sparse head"},
-		{1000 + offsetof(EmbImageConfig, sparse), 1, EMB_ERR_FORMAT, "the image"},
-		{1000 + offsetof(EmbImageConfig, multi_dim), 16385, EMB_ERR_FORMAT, "token vectors' size"},
-		{1000 + offsetof(EmbImageConfig, multi_dim), 8, EMB_ERR_FORMAT, "the image"},
-		{1000 + offsetof(EmbImageConfig, precision), 0, EMB_ERR_FORMAT, "precision"},
-		{1000 + offsetof(EmbImageConfig, precision), 3, EMB_ERR_FORMAT, "precision"},
-		{1000 + offsetof(EmbImageConfig, activation), 4, EMB_ERR_FORMAT, "activation"},
-		{1000 + offsetof(EmbImageConfig, pooling), 5, EMB_ERR_FORMAT, "pooling"},
-		{1000 + offsetof(EmbImageConfig, normalize), 2, EMB_ERR_FORMAT, "normalize"},
-		{1000 + offsetof(EmbImageConfig, hidden), 0, EMB_ERR_FORMAT, "hidden"},
-		{1000 + offsetof(EmbImageConfig, hidden), 0xFFFFFFFF, EMB_ERR_FORMAT, "hidden"},
-		{1000 + offsetof(EmbImageConfig, hidden), 9, EMB_ERR_FORMAT, "multiple"},
-		{1000 + offsetof(EmbImageConfig, hidden), 16, EMB_ERR_FORMAT, "section table"},
-		{1000 + offsetof(EmbImageConfig, n_heads), 0, EMB_ERR_FORMAT, "head count"},
-		{1000 + offsetof(EmbImageConfig, n_layers), 3, EMB_ERR_FORMAT, "section table"},
-		{1000 + offsetof(EmbImageConfig, n_layers), 256, EMB_ERR_FORMAT, "section table"},
-		{1000 + offsetof(EmbImageConfig, intermediate), 17, EMB_ERR_FORMAT, "table"},
-		{1000 + offsetof(EmbImageConfig, n_vocab), 25, EMB_ERR_FORMAT, "table"},
-		{1000 + offsetof(EmbImageConfig, n_positions), 15, EMB_ERR_FORMAT, "max_tokens"},
-		{1000 + offsetof(EmbImageConfig, max_tokens), 17, EMB_ERR_FORMAT, "max_tokens"},
-		{1000 + offsetof(EmbImageConfig, max_tokens), 2, EMB_ERR_FORMAT, "max_tokens"},
-		{1000 + offsetof(EmbImageConfig, ln_eps), 0x7FC00000, EMB_ERR_FORMAT, "epsilon"},
-		{1000 + offsetof(EmbImageConfig, ln_eps), 0, EMB_ERR_FORMAT, "epsilon"},
-		{1000 + offsetof(EmbImageConfig, query_prompt), 4, EMB_ERR_FORMAT, "prompts"},
-		{1000 + offsetof(EmbImageConfig, query_prompt_bytes), 1, EMB_ERR_FORMAT, "prompts"},
-		{1000 + offsetof(EmbImageConfig, document_prompt_bytes), 0xFFFF, EMB_ERR_FORMAT, "prompt"},
-		{1000 + offsetof(EmbImageConfig, head), 2, EMB_ERR_FORMAT, "head"},
-		{1000 + offsetof(EmbImageConfig, dimensions), 9, EMB_ERR_FORMAT, "dimensions"},
-		{1000 + offsetof(EmbImageConfig, dense_outputs), 0x7FFFFFFF, EMB_ERR_FORMAT, "dense layer's size"},
-		{1000 + offsetof(EmbImageConfig, dense_outputs) + 4, 4, EMB_ERR_FORMAT, "second dense layer's size"},
-		{1000 + offsetof(EmbImageConfig, dense_steps), 1, EMB_ERR_FORMAT, "dense layer's activation"},
-		{1000 + offsetof(EmbImageConfig, dense_steps), 1 << 8, EMB_ERR_FORMAT, "second dense layer's activation"},
-		{1000 + offsetof(EmbImageConfig, dense_steps), 1 << 16, EMB_ERR_FORMAT, "dense layers' steps"},
-		{1000 + offsetof(EmbImageConfig, dense_steps), 1 << 20, EMB_ERR_FORMAT, "dense layers' steps"},
-		{1000 + offsetof(EmbImageConfig, reserved), 1, EMB_ERR_FORMAT, "zero"},
+		{HEADER(layout_version), 2, EMB_ERR_UNSUPPORTED, "layout version 2"},
+		{HEADER(layout_version), 4, EMB_ERR_UNSUPPORTED, "layout version 4"},
+		{HEADER(numerics_version), 7, EMB_ERR_UNSUPPORTED, "numerics version 7"},
+		{HEADER(kind), 9, EMB_ERR_FORMAT, "kind 9"},
+		{HEADER(n_sections), 5, EMB_ERR_FORMAT, "header"},
+		{HEADER(reserved), 1, EMB_ERR_FORMAT, "header"},
+		{CONFIG(precision), 0, EMB_ERR_FORMAT, "precision"},
+		{CONFIG(precision), 3, EMB_ERR_FORMAT, "precision"},
+		{CONFIG(max_tokens), 17, EMB_ERR_FORMAT, "max_tokens"},
+		{CONFIG(max_tokens), 2, EMB_ERR_FORMAT, "max_tokens"},
+		{CONFIG(max_chars), 10, EMB_ERR_FORMAT, "max_chars"},
+		{CONFIG(dropped_id), 1, EMB_ERR_FORMAT, "dropped id"},
+		{CONFIG(dimensions), 9, EMB_ERR_FORMAT, "dimensions"},
+		{CONFIG(query_prompt), 4, EMB_ERR_FORMAT, "prompts"},
+		{CONFIG(query_prompt_bytes), 1, EMB_ERR_FORMAT, "prompts"},
+		{CONFIG(document_prompt_bytes), 0xFFFF, EMB_ERR_FORMAT, "prompt"},
+		{CONFIG(reserved), 1, EMB_ERR_FORMAT, "zero"},
+		{ARCH(family), 0, EMB_ERR_FORMAT, "family"},
+		{ARCH(family), 0x0A414141, EMB_ERR_FORMAT, "family"},
+		{ARCH(family) + 20, 0x61616161, EMB_ERR_FORMAT, "family"},
+		{ARCH(hidden), 0, EMB_ERR_FORMAT, "hidden"},
+		{ARCH(hidden), 0xFFFFFFFF, EMB_ERR_FORMAT, "hidden"},
+		{ARCH(hidden), 9, EMB_ERR_UNSUPPORTED, "heads whose sizes do not add up"},
+		{ARCH(n_layers), 3, EMB_ERR_FORMAT, "section table"},
+		{ARCH(n_layers), 256, EMB_ERR_FORMAT, "section table"},
+		{ARCH(n_layers), 257, EMB_ERR_FORMAT, "layer count"},
+		{ARCH(n_layers), 0, EMB_ERR_FORMAT, "the model's"},
+		{ARCH(n_heads), 0, EMB_ERR_FORMAT, "head count"},
+		{ARCH(n_heads), 3, EMB_ERR_FORMAT, "multiple"},
+		{ARCH(n_kv_heads), 0, EMB_ERR_FORMAT, "key head count"},
+		{ARCH(n_kv_heads), 1, EMB_ERR_UNSUPPORTED, "fewer heads of keys"},
+		{ARCH(head_size), 8, EMB_ERR_UNSUPPORTED, "heads whose sizes"},
+		{ARCH(intermediate), 17, EMB_ERR_FORMAT, "table"},
+		{ARCH(n_vocab), 25, EMB_ERR_FORMAT, "table"},
+		{ARCH(n_positions), 15, EMB_ERR_FORMAT, "max_tokens"},
+		{ARCH(n_types), 0, EMB_ERR_FORMAT, "section table"},
+		{ARCH(n_types), 1025, EMB_ERR_FORMAT, "type count"},
+		{ARCH(activation), 4, EMB_ERR_FORMAT, "activation"},
+		{ARCH(is_gated), 2, EMB_ERR_FORMAT, "gate"},
+		{ARCH(is_gated), 1, EMB_ERR_FORMAT, "table"},
+		{ARCH(norm_kind), 2, EMB_ERR_UNSUPPORTED, "RMS norms"},
+		{ARCH(norm_kind), 3, EMB_ERR_FORMAT, "kind of norms"},
+		{ARCH(norm_place), 2, EMB_ERR_UNSUPPORTED, "norm before the first"},
+		{ARCH(norm_place), 3, EMB_ERR_UNSUPPORTED, "before and after"},
+		{ARCH(norm_eps), 0x7FC00000, EMB_ERR_FORMAT, "epsilon"},
+		{ARCH(norm_eps), 0, EMB_ERR_FORMAT, "epsilon"},
+		{ARCH(has_embedding_norm), 0, EMB_ERR_UNSUPPORTED, "no norm of its embeddings"},
+		{ARCH(has_first_norm), 0, EMB_ERR_FORMAT, "first norm"},
+		{ARCH(has_qk_norm), 1, EMB_ERR_UNSUPPORTED, "norms of queries and keys"},
+		{ARCH(is_causal), 1, EMB_ERR_UNSUPPORTED, "causal"},
+		{ARCH(positions), 0, EMB_ERR_UNSUPPORTED, "no positions"},
+		{ARCH(positions), 2, EMB_ERR_UNSUPPORTED, "relative"},
+		{ARCH(positions), 3, EMB_ERR_FORMAT, "section table"},
+		{ARCH(positions), 4, EMB_ERR_FORMAT, "rotary base"},
+		{ARCH(positions), 8, EMB_ERR_FORMAT, "positions"},
+		{ARCH(position_base), 2, EMB_ERR_FORMAT, "table"},
+		{ARCH(position_base), 99, EMB_ERR_FORMAT, "position base"},
+		{ARCH(rotary_scaling), 1, EMB_ERR_FORMAT, "rotary scaling"},
+		{ARCH(rotary_base) + 4, 0x40000000, EMB_ERR_FORMAT, "rotary base"},
+		{ARCH(rotary_local_base) + 4, 0x40000000, EMB_ERR_FORMAT, "local rotary base"},
+		{ARCH(rotary_scale) + 4, 0x3FF00000, EMB_ERR_FORMAT, "rotary scale"},
+		{ARCH(embedding_scale), 0x40000000, EMB_ERR_UNSUPPORTED, "scaled embeddings"},
+		{ARCH(embedding_scale), 0, EMB_ERR_FORMAT, "embedding scale"},
+		{ARCH(window), 64, EMB_ERR_FORMAT, "global"},
+		{ARCH(global_every), 3, EMB_ERR_FORMAT, "global"},
+		{ARCH(global_first), 1, EMB_ERR_FORMAT, "global"},
+		{ARCH(pooling), 0, EMB_ERR_FORMAT, "pooling"},
+		{ARCH(pooling), 5, EMB_ERR_UNSUPPORTED, "last token"},
+		{ARCH(pooling), 6, EMB_ERR_FORMAT, "pooling"},
+		{ARCH(normalize), 2, EMB_ERR_FORMAT, "normalize"},
+		{ARCH(n_dense), 1, EMB_ERR_FORMAT, "dense module"},
+		{ARCH(n_dense), 5, EMB_ERR_FORMAT, "dense module count"},
+		{ARCH(dense), 4, EMB_ERR_FORMAT, "dense module 1"},
+		{ARCH(dense) + 3 * sizeof(EmbArchDense), 4, EMB_ERR_FORMAT, "dense module 4"},
+		{ARCH(has_sparse), 2, EMB_ERR_FORMAT, "sparse head"},
+		{ARCH(has_sparse), 1, EMB_ERR_FORMAT, "the "},
+		{ARCH(multi_dim), 16385, EMB_ERR_FORMAT, "token vectors' size"},
+		{ARCH(multi_dim), 8, EMB_ERR_FORMAT, "the "},
+		{ARCH(head), 3, EMB_ERR_FORMAT, "head"},
+		{ARCH(head_activation), 6, EMB_ERR_FORMAT, "head's activation"},
+		{ARCH(head_has_norm), 2, EMB_ERR_FORMAT, "head's norm"},
+		{ARCH(head_has_bias), 2, EMB_ERR_FORMAT, "head's bias"},
+		{ARCH(n_labels), 0x10000, EMB_ERR_FORMAT, "label count"},
+		{ARCH(has_output), 1, EMB_ERR_UNSUPPORTED, "an output matrix"},
+		{ARCH(is_output_tied), 1, EMB_ERR_FORMAT, "tied output"},
+		{ARCH(reserved), 1, EMB_ERR_FORMAT, "zero"},
 	};
 	EmbImageView view;
 	EmbError	err;
 	uint8_t    *copy = exact_copy(small.data, small.size_bytes);
-	size_t		config;
 
 	CHECK(emb_image_view(small.data, small.size_bytes, &view, &err) == EMB_OK);
-	config = emb_image_section(&view, EMB_SECTION_CONFIG)->offset;
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 	{
-		size_t		at = fields[i].offset < 1000 ? fields[i].offset : config + fields[i].offset - 1000;
+		size_t		start = fields[i].section == EMB_N_SECTION_NONE ? 0 : emb_image_section(&view, fields[i].section)->offset;
 		EmbStatus	status;
 
-		memcpy(copy + at, &fields[i].value, sizeof(uint32_t));
+		memcpy(copy + start + fields[i].offset, &fields[i].value, sizeof(uint32_t));
 		image_fix_header(copy, small.size_bytes);
 		status = try_open(copy, small.size_bytes, 0, &err);
 		CHECKF(status == fields[i].status && strstr(err.message, fields[i].message) != NULL,
 			   "%s: status %d, \"%s\"", fields[i].message, status, err.message);
+		if (fields[i].status == EMB_ERR_UNSUPPORTED)
+			CHECKF(strstr(err.hint, fields[i].section == EMB_N_SECTION_NONE ? "Import the model's directory again" : "another model") != NULL,
+				   "%s: \"%s\"", fields[i].message, err.hint);
 		memcpy(copy, small.data, small.size_bytes);
 	}
 	free(copy);
@@ -275,7 +319,7 @@ test_floats(uint8_t *copy, const EmbImageTensor *t)
 	char		name[128];
 	int			n_accepted = 0;
 
-	emb_image_tensor_name(t, name, sizeof(name));
+	emb_tensor_name(t->key, name, sizeof(name));
 	for (int k = 0; k < 3; k++)
 	{
 		/* the first, the last real one in front of any padding of a vector, one in the middle */
@@ -290,16 +334,16 @@ test_floats(uint8_t *copy, const EmbImageTensor *t)
 static void
 test_tiles(uint8_t *copy, const EmbImageView *view, const EmbImageTensor *t)
 {
-	const EmbImageTensor *sums = emb_image_find(view, t->layer, EMB_ROLE_SUMS(t->role));
+	const EmbImageTensor *sums = emb_image_find(view, t->key.layer, t->key.part, EMB_TENSOR_SUMS);
 	uint8_t		one = copy[t->offset + 5] + 1;
 	int32_t		sum = *(int32_t *) (copy + sums->offset + 4) - 1;
 	uint8_t		byte = 1;
 	char		name[128];
 
-	emb_image_tensor_name(sums, name, sizeof(name));
+	emb_tensor_name(sums->key, name, sizeof(name));
 	CHECK(is_refused(copy, t->offset + 5, &one, 1, name, "sum"));
 	CHECK(is_refused(copy, sums->offset + 4, &sum, 4, name, "sum"));
-	emb_image_tensor_name(t, name, sizeof(name));
+	emb_tensor_name(t->key, name, sizeof(name));
 	/* n_cols is 8 or 20, a multiple of 4: the group behind it */
 	CHECK(is_refused(copy, t->offset + t->n_cols / 4 * 64 + 1, &byte, 1, name, "padding"));
 	CHECK(is_refused(copy, t->offset + t->size_bytes - 1, &byte, 1, name, "padding"));
@@ -318,13 +362,13 @@ test_weights(void)
 	int			n_scales = 0;
 
 	CHECK(emb_image_view(small.data, small.size_bytes, &view, &err) == EMB_OK);
-	for (uint32_t i = 0; i < emb_image_n_tensors(view.config); i++)
+	for (uint32_t i = 0; i < view.n_tensors; i++)
 	{
 		const EmbImageTensor *t = &view.tensors[i];
 		char		name[128];
 
-		emb_image_tensor_name(t, name, sizeof(name));
-		CHECK(emb_image_find(&view, t->layer, t->role) == t);
+		emb_tensor_name(t->key, name, sizeof(name));
+		CHECK(emb_image_find(&view, t->key.layer, t->key.part, t->key.kind) == t);
 		if (t->form == EMB_FORM_TILES_I8)
 			test_tiles(copy, &view, t);
 		else if (t->form != EMB_FORM_ROWS_I8 && t->form != EMB_FORM_VECTOR_I32)
@@ -334,7 +378,7 @@ test_weights(void)
 			n_scales++;
 			CHECK(is_refused(copy, t->offset + 4, &below, sizeof(below), name, "below zero"));
 		}
-		if (t->form == EMB_FORM_VECTOR_F32 || t->form == EMB_FORM_VECTOR_I32 || t->role == EMB_ROLE_FFN_UP)
+		if (t->form == EMB_FORM_VECTOR_F32 || t->form == EMB_FORM_VECTOR_I32 || (t->key.part == EMB_PART_FFN_UP && t->key.kind == EMB_TENSOR_WEIGHT))
 			CHECK(is_refused(copy, t->offset + t->size_bytes - 1, &byte, 1, name,
 							 t->form == EMB_FORM_VECTOR_I32 ? "" : "padding"));
 	}
@@ -361,7 +405,7 @@ test_references(void)
 	at = emb_image_section(&view, EMB_SECTION_REFERENCES)->offset;
 	refs = view.references;
 	entries = (const EmbImageReference *) (refs + 1);
-	texts = at + emb_image_reference_texts(refs->n_references, emb_image_width(view.config));
+	texts = at + emb_image_reference_texts(refs->n_references, emb_image_width(view.arch, view.config));
 	n = refs->n_references + 1;
 	CHECK(is_refused(copy, at, &n, 4, "reference section", ""));
 	n = 0xFFFFFFFF;

@@ -384,7 +384,7 @@ test_changed_image(void)
 	float	   *beta;
 
 	CHECK(emb_image_view(image.data, image.size_bytes, &view, &err) == EMB_OK);
-	t = emb_image_find(&view, 1, EMB_ROLE_FFN_BETA);
+	t = emb_image_find(&view, 1, EMB_PART_FFN_NORM, EMB_TENSOR_BETA);
 	beta = (float *) (image.data + t->offset);
 	beta[0] += 0.25f;
 	CHECK(emb_model_check_reference(model, 3, &run, &check, &err) == EMB_OK);
@@ -452,7 +452,7 @@ test_overflow(void)
 
 	write_small_model(fresh_dir(), &m);
 	CHECK(import_image(temp_root, &options, &heap, &copy, &err) == EMB_OK && emb_image_view(copy.data, copy.size_bytes, &view, &err) == EMB_OK);
-	t = &view.tensors[EMB_ROLE_WORD_EMBEDDING];
+	t = emb_image_find(&view, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE);
 	for (uint32_t i = 0; i < t->n_rows * t->n_cols; i++)
 		((float *) (copy.data + t->offset))[i] = i % 2 ? 3e38f : -3e38f;
 	CHECK(emb_model_open(copy.data, copy.size_bytes, EMB_OPEN_CHECK_ALL, &heap, NULL, &huge, &err) == EMB_OK);

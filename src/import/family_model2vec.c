@@ -1,6 +1,7 @@
 /*
- * hf_static.c
- *		Static models: what their configuration says, what their table does.
+ * family_model2vec.c
+ *		Static models, model2vec's and StaticEmbedding: what their configuration
+ *		says, what their table does.
  */
 #include "import/hf_family.h"
 
@@ -12,31 +13,46 @@
 #define MODEL2VEC_TOKENS	512
 #define UNLIMITED_TOKENS	65536
 
-/* config.json of model_type model2vec. A "max_length" of null is no limit, as none in the code that reads it. */
-EmbStatus
-emb_hf_parse_model2vec(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+/* A "max_length" of null is no limit, as none in the code that reads it. */
+static EmbStatus
+read_model2vec(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
 	const json_t *length = json_object_get(doc->root, "max_length");
 	int64_t		max_tokens = MODEL2VEC_TOKENS;
+	bool		normalize = false;
 	EmbStatus	status;
 
-	config->is_static = true;
 	config->drops_unknown = true;
 	config->cuts_chars = length == NULL || !json_is_null(length);
 	config->has_normalize = json_object_get(doc->root, "normalize") != NULL;
-	if ((status = emb_json_get_bool(doc, doc->root, "normalize", &config->normalize, err)) != EMB_OK ||
+	if ((status = emb_json_get_bool(doc, doc->root, "normalize", &normalize, err)) != EMB_OK ||
 		(status = emb_json_get_int(doc, doc->root, "max_length", 1, EMB_ARCH_MAX_POSITIONS, &max_tokens, err)) != EMB_OK)
 		return status;
+	config->arch.normalize = normalize;
 	config->max_tokens = config->cuts_chars ? (int32_t) max_tokens : UNLIMITED_TOKENS;
 	return EMB_OK;
 }
 
-void
-emb_hf_static_embedding(EmbHfConfig *config)
+const EmbFamily emb_family_model2vec[] = {
+	{
+		.model_type = "model2vec",
+		.class_stem = "Static",
+		.hidden = "hidden_dim",
+		.read = read_model2vec,
+		.is_static = true,
+	},
+	{0}
+};
+
+EmbStatus
+emb_hf_static_embedding(EmbHfConfig *config, EmbError *err)
 {
-	config->family = EMB_FAMILY_MODEL2VEC;
-	config->is_static = true;
+	(void) err;
+	config->family = emb_family_model2vec;
+	config->arch = emb_arch_static();
+	strcpy(config->arch.family, config->family->model_type);
 	config->max_tokens = UNLIMITED_TOKENS;
+	return EMB_OK;
 }
 
 EmbStatus
@@ -51,10 +67,8 @@ emb_hf_read_static(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 		status = emb_static_open(&tensors, mem, &table, err);
 		if (status == EMB_OK)
 		{
-			config->hidden = table.hidden;
-			config->n_vocab = table.n_vocab;
-			config->n_positions = EMB_ARCH_MAX_POSITIONS;
-			config->pooling = EMB_POOL_MEAN;
+			config->arch.hidden = table.hidden;
+			config->arch.n_vocab = table.n_vocab;
 			emb_static_close(&table, mem);
 		}
 		emb_tensors_close(&tensors);

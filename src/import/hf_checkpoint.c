@@ -1,0 +1,232 @@
+/*
+ * hf_checkpoint.c
+ *		A model directory of the Hugging Face hub as a checkpoint.
+ */
+#include "import/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "import/hf_config.h"
+#include "import/hf_prompts.h"
+#include "import/hf_tensors.h"
+#include "import/hf_tokenizer.h"
+
+/* ---------------------------------------------------------------- tensors */
+
+static EmbStatus
+check(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
+{
+	return emb_hf_tensors_check(c->source_data, &c->arch, key, n_rows, n_cols, err);
+}
+
+static EmbStatus
+read_rows(const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
+{
+	return emb_hf_tensors_read(c->source_data, &c->arch, key, row, n, n_cols, rows, err);
+}
+
+static void
+close_tensors(EmbCheckpoint *c)
+{
+	emb_hf_tensors_close(c->source_data);
+	emb_release(c->mem, c->source_data);
+}
+
+static const EmbCheckpointSource source = {check, read_rows, close_tensors};
+
+static EmbStatus
+open_tensors(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, EmbError *err)
+{
+	EmbHfTensors *tensors = emb_alloc(c->mem, sizeof(*tensors));
+	EmbStatus	status;
+
+	if (tensors == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a model's weights");
+	status = emb_hf_tensors_open(tensors, dir, config, c->mem, &c->arch, err);
+	if (status != EMB_OK)
+	{
+		emb_release(c->mem, tensors);
+		return status;
+	}
+	c->source = &source;
+	c->source_data = tensors;
+	return EMB_OK;
+}
+
+/* -------------------------------------------------------------- tokenizer */
+
+static int
+compare_lengths(const void *a, const void *b)
+{
+	int32_t		x = *(const int32_t *) a;
+	int32_t		y = *(const int32_t *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Characters of the median token, as numpy's median cut to an integer; added tokens count, each once. */
+static int32_t
+median_token(const EmbTokSpec *spec, int32_t *lengths)
+{
+	int32_t		n = 0;
+
+	for (int32_t i = 0; i < spec->n_vocab + spec->n_added; i++)
+	{
+		const EmbTokAdded *added = i < spec->n_vocab ? NULL : &spec->added[i - spec->n_vocab];
+		const EmbTokPiece *piece = added == NULL ? &spec->pieces[i] : &added->piece;
+
+		if (piece->text == NULL || (added != NULL && added->id < spec->n_vocab && spec->pieces[added->id].text != NULL))
+			continue;
+		lengths[n] = 0;
+		for (uint32_t k = 0; k < piece->len; k++)
+			lengths[n] += ((unsigned char) piece->text[k] & 0xC0) != 0x80;
+		n++;
+	}
+	if (n == 0)
+		return 1;
+	qsort(lengths, n, sizeof(int32_t), compare_lengths);
+	n = n % 2 == 1 ? lengths[n / 2] : (lengths[n / 2 - 1] + lengths[n / 2]) / 2;
+	return n > 0 ? n : 1;
+}
+
+/* A static model's texts have no special tokens around them; what is dropped and where they are cut. */
+static EmbStatus
+make_static(EmbCheckpoint *c, const EmbHfConfig *config, EmbError *err)
+{
+	EmbTokSpec *spec = &c->tokenizer;
+	int32_t    *lengths;
+
+	spec->single = (EmbTokTemplate) {.n_slots = 1, .slots[0] = {.kind = EMB_TOK_SLOT_A}};
+	spec->pair.n_slots = 0;
+	c->dropped_id = config->drops_unknown ? spec->unk_id : -1;
+	if (!config->cuts_chars)
+		return EMB_OK;
+	lengths = emb_alloc_array(c->mem, (size_t) spec->n_vocab + spec->n_added + 1, sizeof(int32_t));
+	if (lengths == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the lengths of %d tokens", spec->n_vocab);
+	c->token_chars = median_token(spec, lengths);
+	emb_release(c->mem, lengths);
+	return EMB_OK;
+}
+
+static EmbStatus
+read_tokenizer(EmbCheckpoint *c, const EmbHfConfig *config, const EmbStop *stop, EmbError *err)
+{
+	EmbStatus	status = emb_import_tokenizer(config->transformer_dir, c->mem, stop, &c->tokenizer, err);
+
+	if (status != EMB_OK)
+	{
+		c->tokenizer = (EmbTokSpec) {0};
+		return status;
+	}
+
+	/*
+	 * sentence-transformers calls Python's lower() on the whole text. We
+	 * lowercase in the normalizer instead: that differs for a Greek final
+	 * sigma only, and leaves "[MASK]" alone. Uncased tokenizers do it anyway.
+	 */
+	if (config->lowercase_text)
+		c->tokenizer.lowercase = true;
+	return c->arch.n_layers == 0 ? make_static(c, config, err) : EMB_OK;
+}
+
+/* ---------------------------------------------------------------- prompts */
+
+/* Says which prompts, on one line. */
+static void
+note_prompts(EmbCheckpoint *c, const EmbKnownPrompts *known, bool query, bool document)
+{
+	EmbNote    *note = &c->notes[c->n_notes++];
+	char	   *message = note->message;
+	size_t		size = sizeof(note->message);
+	size_t		at;
+
+	at = snprintf(message, size, "the model's files name no prompts; it gets those of %s (the name of %s):",
+				  known->name, known->found_in);
+	if (query)
+		at += snprintf(message + at, size - at, " \"%s\" before queries", known->query);
+	if (document)
+		snprintf(message + at, size - at, "%s \"%s\" before documents", query ? "," : "", known->document);
+	for (char *p = message; (p = strchr(p, '\n')) != NULL;)
+		*p = ' ';
+	snprintf(note->hint, sizeof(note->hint), "The options query_prompt and document_prompt set others; \"\" is none.");
+}
+
+static EmbStatus
+replace_prompt(EmbCheckpoint *c, char **prompt, const char *text, EmbError *err)
+{
+	char	   *copy = emb_alloc(c->mem, strlen(text) + 1);
+
+	if (copy == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a model's prompts");
+	emb_release(c->mem, *prompt);
+	*prompt = strcpy(copy, text);
+	return EMB_OK;
+}
+
+/* Where neither the caller nor the files say. One that is not pooled over would be computed wrongly: no guess then. */
+static EmbStatus
+use_known_prompts(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, const EmbCheckpointOptions *options, EmbError *err)
+{
+	EmbKnownPrompts known;
+	bool		wants_query;
+	bool		wants_document;
+	EmbStatus	status = EMB_OK;
+
+	if (config->has_prompts || c->arch.head != EMB_HEAD_NONE || !config->pool_prompt ||
+		!emb_hf_find_prompts(config, dir, options->name, &known))
+		return EMB_OK;
+	wants_query = !options->has_query_prompt && known.query[0] != '\0';
+	wants_document = !options->has_document_prompt && known.document[0] != '\0';
+	if (wants_query)
+		status = replace_prompt(c, &c->query_prompt, known.query, err);
+	if (status == EMB_OK && wants_document)
+		status = replace_prompt(c, &c->document_prompt, known.document, err);
+	if (status == EMB_OK && (wants_query || wants_document))
+		note_prompts(c, &known, wants_query, wants_document);
+	return status;
+}
+
+/* -------------------------------------------------------------- directory */
+
+/* The checkpoint takes the configuration's prompts. */
+static EmbStatus
+open_parts(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const EmbCheckpointOptions *options,
+		   const EmbStop *stop, EmbError *err)
+{
+	EmbStatus	status;
+
+	c->arch = config->arch;
+	c->max_tokens = config->max_tokens;
+	c->pools_prompt = config->pool_prompt;
+	c->query_prompt = config->query_prompt;
+	c->document_prompt = config->document_prompt;
+	config->query_prompt = config->document_prompt = NULL;
+	if ((status = use_known_prompts(c, dir, config, options, err)) != EMB_OK ||
+		(status = open_tensors(c, dir, config, err)) != EMB_OK)
+		return status;
+	return read_tokenizer(c, config, stop, err);
+}
+
+EmbStatus
+emb_checkpoint_open_dir(const char *dir, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
+						EmbCheckpoint *c, EmbError *err)
+{
+	EmbHfConfig config;
+	EmbStatus	status;
+
+	*c = (EmbCheckpoint) {.mem = mem, .dropped_id = -1};
+	status = emb_hf_read_config(dir, mem, stop, &config, err);
+	if (status != EMB_OK)
+	{
+		*c = (EmbCheckpoint) {0};
+		return status;
+	}
+	status = open_parts(c, dir, &config, options, stop, err);
+	emb_hf_config_free(&config, mem);
+	if (status != EMB_OK)
+		emb_checkpoint_close(c);
+	return status;
+}

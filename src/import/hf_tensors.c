@@ -1,0 +1,466 @@
+/*
+ * hf_tensors.c
+ *		Tensors by their names on the hub.
+ *
+ * Every family has its own names for what BERT's parts are; what its file does
+ * not name is called as in BERT. Before the names of an encoder stands nothing
+ * in a bare checkpoint and the name of a wrapper where there is a head.
+ */
+#include "import/hf_tensors.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Longest name looked up: prefix, "encoder.layer.255.", the part. */
+#define NAME_BYTES		(EMB_TENSORS_MAX_NAME + 128)
+
+/* MPNet's biases by distance are one for each bucket of distances and head. */
+#define BUCKETS			32
+
+/* What BERT calls its parts, without ".weight" and ".bias"; those of a layer after "encoder.layer.N.". */
+static const char *const bert_names[EMB_N_PARTS] =
+{
+	[EMB_PART_WORDS] = "embeddings.word_embeddings",
+	[EMB_PART_POSITIONS] = "embeddings.position_embeddings",
+	[EMB_PART_TYPES] = "embeddings.token_type_embeddings",
+	[EMB_PART_EMBEDDING_NORM] = "embeddings.LayerNorm",
+	[EMB_PART_POOLER] = "pooler.dense",
+	[EMB_PART_CLASSIFIER] = "classifier",
+	[EMB_PART_SPARSE] = "sparse_linear",
+	[EMB_PART_MULTI] = "colbert_linear",
+	[EMB_PART_DENSE_1] = "dense.0.linear",
+	[EMB_PART_DENSE_2] = "dense.1.linear",
+	[EMB_PART_QUERY] = "attention.self.query",
+	[EMB_PART_KEY] = "attention.self.key",
+	[EMB_PART_VALUE] = "attention.self.value",
+	[EMB_PART_ATTN_OUT] = "attention.output.dense",
+	[EMB_PART_ATTN_NORM] = "attention.output.LayerNorm",
+	[EMB_PART_FFN_UP] = "intermediate.dense",
+	[EMB_PART_FFN_DOWN] = "output.dense",
+	[EMB_PART_FFN_NORM] = "output.LayerNorm",
+};
+
+/* Rows of a tensor from first_row on; of a vector one of its parts, which are as long. tensor NULL: zeros. */
+typedef struct Found
+{
+	const EmbTensor *tensor;
+	int64_t		first_row;
+} Found;
+
+/* ----------------------------------------------------------------- names */
+
+/* What the family's file says of a part; NULL: called as in BERT. */
+static const EmbName *
+find_name(const EmbFamily *family, EmbPart part)
+{
+	for (int i = 0; i < EMB_FAMILY_MAX_NAMES && family->names[i].name != NULL; i++)
+	{
+		if (family->names[i].part == part)
+			return &family->names[i];
+	}
+	return NULL;
+}
+
+static bool
+is_bias(EmbTensorKey key)
+{
+	return key.kind == EMB_TENSOR_BIAS || key.kind == EMB_TENSOR_BETA;
+}
+
+/* A head stands beside the encoder, but a pooler called as BERT's is part of it. */
+static bool
+has_prefix(EmbPart part, const EmbName *name)
+{
+	switch (part)
+	{
+		case EMB_PART_POOLER:
+			return name == NULL;
+		case EMB_PART_CLASSIFIER:
+		case EMB_PART_HEAD_NORM:
+		case EMB_PART_SPARSE:
+		case EMB_PART_MULTI:
+		case EMB_PART_DENSE_1:
+		case EMB_PART_DENSE_2:
+			return false;
+		default:
+			return true;
+	}
+}
+
+/* The tensor's name after the prefix, in buf. */
+static void
+own_name(const EmbFamily *family, EmbTensorKey key, const EmbName *name, char *buf, size_t size)
+{
+	const char *layer = family->layer != NULL ? family->layer : "encoder.layer.%d.";
+	const char *d = strstr(layer, "%d");
+	const char *part = name != NULL ? name->name : bert_names[key.part] != NULL ? bert_names[key.part] : "?";
+	int			at = 0;
+
+	if (key.layer != EMB_NO_LAYER && d != NULL)
+		at = snprintf(buf, size, "%.*s%d%s", (int) (d - layer), layer, key.layer, d + 2);
+	snprintf(buf + at, size - at, "%s.%s", part, is_bias(key) ? "bias" : "weight");
+}
+
+/* ----------------------------------------------------------------- prefix */
+
+static bool
+try_prefix(EmbHfTensors *w, const char *prefix, const char *suffix)
+{
+	char		name[NAME_BYTES];
+
+	snprintf(name, sizeof(name), "%s%s", prefix, suffix);
+	if (emb_tensors_find(&w->set, name) == NULL)
+		return false;
+	strcpy(w->prefix, prefix);
+	return true;
+}
+
+/* What stands before the word embeddings: nothing, the usual, or another wrapper's name. */
+static EmbStatus
+find_prefix(EmbHfTensors *w, EmbError *err)
+{
+	const EmbTensorKey words = {EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE};
+	const char *found = NULL;
+	char		suffix[128];
+	size_t		suffix_bytes;
+
+	own_name(w->family, words, find_name(w->family, EMB_PART_WORDS), suffix, sizeof(suffix));
+	suffix_bytes = strlen(suffix);
+	if (try_prefix(w, "", suffix) || try_prefix(w, w->family->prefix, suffix))
+		return EMB_OK;
+	for (int i = 0; i < w->set.n_shards; i++)
+	{
+		const EmbTensorShard *shard = &w->set.shards[i];
+
+		for (int k = 0; k < shard->n_tensors; k++)
+		{
+			const char *tensor = shard->tensors[k].name;
+			size_t		len = strlen(tensor);
+
+			if (len <= suffix_bytes || strcmp(tensor + len - suffix_bytes, suffix) != 0 ||
+				tensor[len - suffix_bytes - 1] != '.')
+				continue;
+			if (found != NULL)
+				return emb_error(err, EMB_ERR_UNSUPPORTED, "the weights hold two models: \"%s\" and \"%s\"", found, tensor);
+			found = tensor;
+		}
+	}
+	if (found == NULL)
+		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", suffix);
+	snprintf(w->prefix, sizeof(w->prefix), "%.*s", (int) (strlen(found) - suffix_bytes), found);
+	return EMB_OK;
+}
+
+/* ---------------------------------------------------------------- tensors */
+
+/* Old checkpoints call a layer norm's weight gamma and its bias beta. */
+static const EmbTensor *
+find_old_name(const EmbHfTensors *w, const char *name)
+{
+	static const struct
+	{
+		const char *now,
+				   *then;
+	}			pairs[] =
+	{
+		{"LayerNorm.weight", "LayerNorm.gamma"},
+		{"LayerNorm.bias", "LayerNorm.beta"},
+	};
+	char		old[NAME_BYTES];
+	size_t		len = strlen(name);
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+	{
+		size_t		n = strlen(pairs[i].now);
+
+		if (len < n || strcmp(name + len - n, pairs[i].now) != 0)
+			continue;
+		snprintf(old, sizeof(old), "%.*s%s", (int) (len - n), name, pairs[i].then);
+		return emb_tensors_find(&w->set, old);
+	}
+	return NULL;
+}
+
+/* [n_rows, n_cols], a vector [n_cols] */
+static EmbStatus
+check_shape(const EmbTensor *source, bool is_vector, int64_t n_rows, int64_t n_cols, EmbError *err)
+{
+	char		shape[EMB_TENSORS_MAX_RANK * 22] = "";
+	size_t		at = 0;
+
+	if (is_vector ? source->rank == 1 && source->shape[0] == n_cols
+		: source->rank == 2 && source->shape[0] == n_rows && source->shape[1] == n_cols)
+		return EMB_OK;
+	for (int i = 0; i < source->rank; i++)
+		at += snprintf(shape + at, sizeof(shape) - at, "%s%lld", i > 0 ? ", " : "", (long long) source->shape[i]);
+	return is_vector
+		? emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%lld]",
+					source->name, shape, (long long) n_cols)
+		: emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%lld, %lld]",
+					source->name, shape, (long long) n_rows, (long long) n_cols);
+}
+
+/* NULL in found: the files need not have it. */
+static EmbStatus
+find(const EmbHfTensors *w, EmbTensorKey key, Found *found, const EmbName **name, EmbError *err)
+{
+	char		own[128];
+	char		full[NAME_BYTES];
+
+	*found = (Found) {.tensor = NULL};
+	*name = find_name(w->family, key.part);
+	if (*name != NULL && (*name)->no_bias && is_bias(key))
+		return EMB_OK;
+	own_name(w->family, key, *name, own, sizeof(own));
+	snprintf(full, sizeof(full), "%s%s", has_prefix(key.part, *name) ? w->prefix : "", own);
+	found->tensor = emb_tensors_find(&w->set, full);
+	if (found->tensor == NULL)
+		found->tensor = find_old_name(w, full);
+	if (found->tensor == NULL)
+		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", full);
+	return EMB_OK;
+}
+
+/* The row that the tensor of a key begins with, of n_rows. */
+static int64_t
+first_row(const EmbArch *arch, EmbTensorKey key, const EmbName *name, int64_t n_rows)
+{
+	/* the table begins with the padding's row */
+	if (key.part == EMB_PART_POSITIONS && arch->position_base > 0)
+		return arch->position_base - 1;
+	return name != NULL && name->n_parts > 1 ? name->index * n_rows : 0;
+}
+
+/* What static_table.h reads. */
+static bool
+is_static_table(const EmbArch *arch, EmbTensorKey key)
+{
+	return arch->n_layers == 0 && key.part == EMB_PART_WORDS;
+}
+
+EmbStatus
+emb_hf_tensors_check(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
+{
+	bool		is_vector = key.kind == EMB_TENSOR_GAMMA || is_bias(key);
+	int64_t		rows = n_rows;
+	int64_t		cols = n_cols;
+	int64_t		n_parts;
+	const EmbName *name;
+	Found		found;
+	EmbStatus	status;
+
+	if (is_static_table(arch, key))
+		return EMB_OK;
+	status = find(w, key, &found, &name, err);
+	if (status != EMB_OK || found.tensor == NULL)
+		return status;
+	n_parts = name != NULL && name->n_parts > 1 ? name->n_parts : 1;
+	if (key.part == EMB_PART_DISTANCES)
+	{
+		rows = BUCKETS;
+		cols = arch->n_heads;
+	}
+	else if (key.part == EMB_PART_POSITIONS)
+		rows += first_row(arch, key, name, rows);
+	status = check_shape(found.tensor, is_vector, n_parts * rows, is_vector ? n_parts * cols : cols, err);
+	return status == EMB_OK ? emb_tensors_check_dtype(&w->set, found.tensor, err) : status;
+}
+
+/* ----------------------------------------------------- relative positions */
+
+/*
+ * The bucket of a distance, key - query: half of them for keys ahead; of each
+ * half the first 8 for one distance each, the others at 8 * 2^(i / 2), the last
+ * from 8 * 2^3.5 on. transformers takes logarithms; 2 log2(n / 8) cut to an
+ * integer is that of n n / 64.
+ */
+static int
+distance_bucket(int distance)
+{
+	int			half = BUCKETS / 2;
+	int			exact = half / 2;
+	int			n = distance < 0 ? -distance : distance;
+	int			bucket = n;
+
+	if (n >= exact)
+	{
+		bucket = exact;
+		for (int square = n * n / (exact * exact); square > 1; square /= 2)
+			bucket++;
+		if (bucket > half - 1)
+			bucket = half - 1;
+	}
+	return bucket + (distance > 0 ? half : 0);
+}
+
+/* Heads first .. first + n - 1: [n, EMB_DISTANCES] of the tensor's [BUCKETS, n_heads]. */
+static EmbStatus
+read_distances(const EmbHfTensors *w, const EmbTensor *tensor, int32_t n_heads, int64_t first, int64_t n, float *rows, EmbError *err)
+{
+	float	   *buckets = emb_alloc_array(w->mem, (size_t) BUCKETS * n_heads, sizeof(float));
+	EmbStatus	status;
+
+	if (buckets == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the biases of %d heads", n_heads);
+	status = emb_tensors_read_f32(&w->set, tensor, 0, (int64_t) BUCKETS * n_heads, buckets, err);
+	for (int64_t head = 0; status == EMB_OK && head < n; head++)
+	{
+		for (int i = 0; i < EMB_DISTANCES; i++)
+			rows[head * EMB_DISTANCES + i] = buckets[(int64_t) distance_bucket(i - EMB_DISTANCE_MAX) * n_heads + first + head];
+	}
+	emb_release(w->mem, buckets);
+	return status;
+}
+
+EmbStatus
+emb_hf_tensors_read(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+					float *rows, EmbError *err)
+{
+	bool		is_vector = key.kind == EMB_TENSOR_GAMMA || is_bias(key);
+	const EmbName *name;
+	Found		found;
+	int64_t		at;
+	EmbStatus	status;
+
+	if (is_static_table(arch, key))
+		return emb_static_read(&w->set, &w->table, row, n, rows, err);
+	status = find(w, key, &found, &name, err);
+	if (status != EMB_OK)
+		return status;
+	if (found.tensor == NULL)
+	{
+		memset(rows, 0, (size_t) n * n_cols * sizeof(float));
+		return EMB_OK;
+	}
+	if (key.part == EMB_PART_DISTANCES)
+		return read_distances(w, found.tensor, arch->n_heads, row, n, rows, err);
+	/* of several parts in one tensor each is as long */
+	at = first_row(arch, key, name, is_vector ? 1 : name != NULL && name->n_parts > 1 ? found.tensor->shape[0] / name->n_parts : 0);
+	return emb_tensors_read_f32(&w->set, found.tensor, (at + row) * n_cols, n * n_cols, rows, err);
+}
+
+/* ------------------------------------------------------------------ files */
+
+/* Where FlagEmbedding saves a head: in its own file, as "weight" and "bias". */
+static EmbStatus
+add_head(EmbTensorSet *tensors, const char *dir, const char *head, const EmbTensor **weight, EmbError *err)
+{
+	static const char *const endings[] = {"safetensors", "pt"};
+	char		name[64];
+	char		prefix[64];
+
+	snprintf(prefix, sizeof(prefix), "%s.", head);
+	snprintf(name, sizeof(name), "%s.weight", head);
+	*weight = emb_tensors_find(tensors, name);
+	for (size_t i = 0; *weight == NULL && i < sizeof(endings) / sizeof(endings[0]); i++)
+	{
+		char		file[64];
+		EmbStatus	status;
+
+		snprintf(file, sizeof(file), "%s.%s", head, endings[i]);
+		if (!emb_file_exists(dir, file))
+			continue;
+		status = emb_tensors_add_file(tensors, dir, file, prefix, err);
+		if (status != EMB_OK)
+			return emb_error_hint(err, status, "Without %s the model is imported as one that lacks this head.", file);
+		*weight = emb_tensors_find(tensors, name);
+		if (*weight == NULL)
+			return emb_error(err, EMB_ERR_FORMAT, "%s has no tensor \"weight\"", file);
+	}
+	return EMB_OK;
+}
+
+/* BGE-M3's heads lie in files of their own; one may be missing. The number of outputs is the tensor's to say. */
+static EmbStatus
+add_token_heads(EmbTensorSet *tensors, const char *dir, EmbArch *arch, EmbError *err)
+{
+	static const char both[] = "bge_m3_heads.safetensors";
+	const EmbTensor *sparse;
+	const EmbTensor *multi;
+	EmbStatus	status = add_head(tensors, dir, "sparse_linear", &sparse, err);
+
+	if (status == EMB_OK)
+		status = add_head(tensors, dir, "colbert_linear", &multi, err);
+	if (status == EMB_OK && (sparse == NULL || multi == NULL) && emb_file_exists(dir, both))
+	{
+		status = emb_tensors_add_file(tensors, dir, both, NULL, err);
+		if (status == EMB_OK)
+		{
+			sparse = emb_tensors_find(tensors, "sparse_linear.weight");
+			multi = emb_tensors_find(tensors, "colbert_linear.weight");
+		}
+	}
+	if (status != EMB_OK)
+		return status;
+	arch->has_sparse = sparse != NULL;
+	arch->multi_dim = 0;
+	if (multi == NULL)
+		return EMB_OK;
+	if (multi->rank != 2 || multi->shape[0] < 1 || multi->shape[0] > EMB_ARCH_MAX_HIDDEN)
+		return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" is not a matrix of 1 to %d rows", multi->name, EMB_ARCH_MAX_HIDDEN);
+	arch->multi_dim = (int32_t) multi->shape[0];
+	return EMB_OK;
+}
+
+/* Each in files of its own, as "linear.weight" and "linear.bias": here after "dense.I.". */
+static EmbStatus
+add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, EmbError *err)
+{
+	static const char *const files[] = {"model.safetensors", "pytorch_model.bin"};
+
+	for (int i = 0; i < config->arch.n_dense; i++)
+	{
+		const char *path = config->dense_paths[i];
+		char		name[sizeof(config->dense_paths[i]) + 32];
+		char		prefix[32];
+		size_t		k = 0;
+		EmbStatus	status;
+
+		do
+			snprintf(name, sizeof(name), "%s%s%s", path, path[0] != '\0' ? "/" : "", files[k]);
+		while (!emb_file_exists(dir, name) && ++k < sizeof(files) / sizeof(files[0]));
+		if (k == sizeof(files) / sizeof(files[0]))
+			return emb_error(err, EMB_ERR_NOT_FOUND, "there is neither %s nor %s in \"%s\", the place of a module Dense",
+							 files[0], files[1], path);
+		snprintf(prefix, sizeof(prefix), "dense.%d.", i);
+		status = emb_tensors_add_file_under(tensors, dir, name, prefix, err);
+		if (status != EMB_OK)
+			return status;
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+open_parts(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, EmbArch *arch, EmbError *err)
+{
+	bool		is_static = config->arch.n_layers == 0;
+	EmbStatus	status = add_dense(&w->set, dir, config, err);
+
+	if (status == EMB_OK && is_static)
+		status = emb_static_open(&w->set, w->mem, &w->table, err);
+	if (status == EMB_OK && config->arch.head == EMB_HEAD_NONE && !is_static)
+		status = add_token_heads(&w->set, config->transformer_dir, arch, err);
+	return status == EMB_OK && !is_static ? find_prefix(w, err) : status;
+}
+
+EmbStatus
+emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, const EmbAllocator *mem, EmbArch *arch, EmbError *err)
+{
+	EmbStatus	status;
+
+	*w = (EmbHfTensors) {.mem = mem, .family = config->family};
+	status = emb_tensors_open_dir(config->transformer_dir, mem, config->stop, &w->set, err);
+	if (status != EMB_OK)
+		return status;
+	status = open_parts(w, dir, config, arch, err);
+	if (status != EMB_OK)
+		emb_hf_tensors_close(w);
+	return status;
+}
+
+void
+emb_hf_tensors_close(EmbHfTensors *w)
+{
+	emb_static_close(&w->table, w->mem);
+	emb_tensors_close(&w->set);
+}

@@ -1,0 +1,41 @@
+/*
+ * hf_tensors.h
+ *		The weights of a directory of the hub, by key.
+ *
+ *		emb_hf_tensors_open(&weights, dir, &config, mem, &arch, err);
+ *		emb_hf_tensors_find(&weights, &arch, key, n_rows, n_cols, NULL, err);
+ *		emb_hf_tensors_close(&weights);
+ */
+#ifndef EMB_IMPORT_HF_TENSORS_H
+#define EMB_IMPORT_HF_TENSORS_H
+
+#include "common/parts.h"
+#include "formats/tensors.h"
+#include "import/family.h"
+#include "import/static_table.h"
+
+typedef struct EmbHfTensors
+{
+	const EmbAllocator *mem;
+	const EmbFamily *family;
+	EmbTensorSet set;
+	EmbStaticTable table;		/* of a static model */
+	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* before an encoder's names */
+} EmbHfTensors;
+
+/*
+ * Opens the weights of the model in dir that config describes, the files of its
+ * dense modules and token heads included, and notes in arch which token heads
+ * there are. On an error nothing is left to close.
+ */
+extern EmbStatus emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, const EmbAllocator *mem,
+									 EmbArch *arch, EmbError *err);
+extern void emb_hf_tensors_close(EmbHfTensors *w);
+
+/* What emb_checkpoint_check and emb_checkpoint_read say. */
+extern EmbStatus emb_hf_tensors_check(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
+									  int32_t n_rows, int32_t n_cols, EmbError *err);
+extern EmbStatus emb_hf_tensors_read(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
+									 int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err);
+
+#endif
