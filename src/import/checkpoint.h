@@ -22,7 +22,6 @@
 #include "common/parts.h"
 #include "tokenizer/tokenizer.h"
 
-#define EMB_CHECKPOINT_MAX_PROMPT_BYTES	8192
 #define EMB_CHECKPOINT_MAX_NOTES		8
 
 /* What the importer assumed because the files do not say. */

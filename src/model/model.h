@@ -29,7 +29,7 @@ struct EmbModel
 	size_t		document_prompt_bytes;
 };
 
-/* text.c: the prompt's text, not NULL, and its size. */
+/* read_text.c: the prompt's text, not NULL, and its size. */
 extern const char *emb_model_prompt(const EmbModel *model, EmbPrompt prompt, size_t *bytes);
 
 #endif

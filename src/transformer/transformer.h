@@ -59,7 +59,7 @@ typedef struct EmbLayerNorm
 /* The factor of attn_out's input is in value's weights and bias. */
 typedef struct EmbLayer
 {
-	EmbLinear	query,			/* [hidden, hidden] each; the three share an input */
+	EmbLinear	query,			/* [hidden, hidden] each; the three share an input and a form */
 				key,
 				value,
 				attn_out,

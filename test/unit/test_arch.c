@@ -1,0 +1,172 @@
+/*
+ * test_arch.c
+ *		Architectures: plain ones pass, what is not computed is refused with a
+ *		hint, nonsense is refused; keys of tensors; the plan of an image.
+ */
+#include <string.h>
+
+#include "unit.h"
+
+#include "common/arch.h"
+#include "common/parts.h"
+#include "image/image.h"
+
+static EmbArch
+small_encoder(void)
+{
+	EmbArch		arch = emb_arch_encoder();
+
+	strcpy(arch.family, "bert");
+	arch.hidden = 32;
+	arch.n_layers = 4;
+	emb_arch_set_heads(&arch, 4);
+	arch.intermediate = 40;
+	arch.n_vocab = 100;
+	arch.n_positions = 64;
+	arch.activation = EMB_ACT_GELU;
+	arch.norm_eps = 1e-12f;
+	return arch;
+}
+
+/* As Qwen3: what decoders are and this version does not compute. */
+static EmbArch
+small_decoder(void)
+{
+	EmbArch		arch = small_encoder();
+
+	strcpy(arch.family, "qwen3");
+	arch.n_kv_heads = 2;
+	arch.head_size = 16;
+	arch.is_gated = 1;
+	arch.activation = EMB_ACT_SILU;
+	arch.norm_kind = EMB_NORM_RMS;
+	arch.norm_place = EMB_NORM_PRE;
+	arch.has_embedding_norm = 0;
+	arch.has_qk_norm = 1;
+	arch.is_causal = 1;
+	arch.positions = EMB_POSITIONS_ROTARY;
+	arch.rotary_base = 1e6;
+	arch.rotary_scale = 1;
+	arch.pooling = EMB_POOL_LAST;
+	return arch;
+}
+
+static void
+check_status(const char *what, const EmbArch *arch, EmbStatus expected, const char *words)
+{
+	EmbError	err = {0};
+	EmbStatus	status = emb_arch_check(arch, &err);
+
+	CHECKF(status == expected && strstr(err.message, words) != NULL, "%s: status %d, \"%s\"", what, (int) status, err.message);
+	if (expected == EMB_ERR_UNSUPPORTED)
+		CHECKF(err.hint[0] != '\0', "%s: no hint", what);
+}
+
+static void
+test_checks(void)
+{
+	EmbArch		arch = small_encoder();
+
+	check_status("an encoder", &arch, EMB_OK, "");
+	arch = emb_arch_static();
+	check_status("without a family", &arch, EMB_ERR_FORMAT, "family");
+	strcpy(arch.family, "model2vec");
+	check_status("without sizes", &arch, EMB_ERR_FORMAT, "hidden size");
+	arch.hidden = arch.n_vocab = 7;
+	check_status("a static model", &arch, EMB_OK, "");
+	CHECK(emb_arch_min_tokens(&arch) == 0);
+	arch.n_heads = 1;
+	check_status("a static model with heads", &arch, EMB_ERR_FORMAT, "head count");
+
+	/* all that a decoder needs fits the description, and is refused by name until it is computed */
+	arch = small_decoder();
+	check_status("a decoder", &arch, EMB_ERR_UNSUPPORTED, "fewer heads of keys");
+	arch.n_kv_heads = 4;
+	check_status("its head size", &arch, EMB_ERR_UNSUPPORTED, "heads whose sizes");
+	arch.head_size = 8;
+	check_status("its norms", &arch, EMB_ERR_UNSUPPORTED, "RMS norms");
+	arch.norm_kind = EMB_NORM_LAYER;
+	check_status("its embeddings", &arch, EMB_ERR_UNSUPPORTED, "no norm of its embeddings");
+	arch.has_embedding_norm = 1;
+	check_status("its first norm", &arch, EMB_ERR_UNSUPPORTED, "before the first layer");
+	arch.has_first_norm = 0;
+	check_status("its norms of heads", &arch, EMB_ERR_UNSUPPORTED, "queries and keys");
+	arch.has_qk_norm = 0;
+	check_status("its attention", &arch, EMB_ERR_UNSUPPORTED, "causal");
+	arch.is_causal = 0;
+	check_status("its pooling", &arch, EMB_ERR_UNSUPPORTED, "last token");
+	arch.pooling = EMB_POOL_MEAN;
+	check_status("what is left of it", &arch, EMB_OK, "");
+	arch.head_size = 7;
+	arch.hidden = 28;
+	check_status("an odd head", &arch, EMB_ERR_FORMAT, "odd");
+}
+
+static void
+test_windows(void)
+{
+	EmbArch		arch = small_encoder();
+
+	CHECK(!emb_arch_is_local(&arch, 0) && !emb_arch_is_local(&arch, 3));
+	arch.window = 64;
+	arch.global_every = 3;
+	CHECK(!emb_arch_is_local(&arch, 0) && emb_arch_is_local(&arch, 1) && emb_arch_is_local(&arch, 2) && !emb_arch_is_local(&arch, 3));
+	arch.global_first = 2;
+	CHECK(emb_arch_is_local(&arch, 0) && emb_arch_is_local(&arch, 1) && !emb_arch_is_local(&arch, 2) && emb_arch_is_local(&arch, 3));
+}
+
+static void
+test_names(void)
+{
+	char		name[64];
+
+	CHECK(strcmp(emb_tensor_name((EmbTensorKey) {3, EMB_PART_FFN_DOWN, EMB_TENSOR_BIAS}, name, sizeof(name)), "layer.3.ffn_down.bias") == 0);
+	CHECK(strcmp(emb_tensor_name((EmbTensorKey) {EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE}, name, sizeof(name)), "words.table") == 0);
+	CHECK(strcmp(emb_tensor_name((EmbTensorKey) {0, 999, 99}, name, sizeof(name)), "layer.0.?.?") == 0);
+}
+
+/* Ascending by layer, aligned, without gaps but the padding; each key once. */
+static void
+test_plan(const EmbArch *arch, EmbImagePrecision precision, uint32_t n_expected)
+{
+	EmbImageTensor plan[256];
+	uint32_t	n = emb_image_plan(arch, precision, NULL);
+	uint64_t	end = 0;
+
+	if (!CHECKF(n == n_expected, "%u tensors", n))
+		return;
+	CHECK(emb_image_plan(arch, precision, plan) == n);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		char		name[64];
+
+		emb_tensor_name(plan[i].key, name, sizeof(name));
+		CHECKF(plan[i].offset == end && end % EMB_ALIGNMENT == 0 && plan[i].size_bytes > 0 && strchr(name, '?') == NULL, "%s", name);
+		end = emb_image_align(plan[i].offset + plan[i].size_bytes);
+		if (i > 0)
+			CHECKF(plan[i].key.layer >= plan[i - 1].key.layer && memcmp(&plan[i].key, &plan[i - 1].key, sizeof(EmbTensorKey)) != 0,
+				   "%s", name);
+	}
+}
+
+int
+main(void)
+{
+	EmbArch		arch = small_encoder();
+
+	test_checks();
+	test_windows();
+	test_names();
+	/* words, positions, the norm's two; a layer: six linear layers with biases, two norms */
+	test_plan(&arch, EMB_PRECISION_FP32, 4 + 4 * (6 * 2 + 2 * 2));
+	/* scale and factor of the words; of a layer scales and sums of six, factors of three inputs */
+	test_plan(&arch, EMB_PRECISION_INT8, 6 + 4 * (6 * 4 + 3 + 2 * 2));
+	/* pre-norm: a final norm, and none in layer 0 */
+	arch.norm_place = EMB_NORM_PRE;
+	arch.has_first_norm = 0;
+	test_plan(&arch, EMB_PRECISION_FP32, 6 + 4 * (6 * 2 + 2 * 2) - 2);
+	arch = emb_arch_static();
+	arch.hidden = arch.n_vocab = 7;
+	test_plan(&arch, EMB_PRECISION_INT8, 3);
+	return done_testing();
+}
