@@ -44,15 +44,13 @@ const EmbFamily emb_family_model2vec[] = {
 	{0}
 };
 
-EmbStatus
-emb_hf_static_embedding(EmbHfConfig *config, EmbError *err)
+void
+emb_hf_static_embedding(EmbHfConfig *config)
 {
-	(void) err;
 	config->family = emb_family_model2vec;
 	config->arch = emb_arch_static();
 	strcpy(config->arch.family, config->family->model_type);
 	config->max_tokens = UNLIMITED_TOKENS;
-	return EMB_OK;
 }
 
 EmbStatus

@@ -85,7 +85,10 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 	if (n < 0 || (size_t) n >= sizeof(config->transformer_dir))
 		return emb_error(err, EMB_ERR_LIMIT, "the path of the model's directory is longer than %d bytes", EMB_HF_MAX_PATH - 1);
 	if (modules->is_static && !emb_file_exists(config->transformer_dir, CONFIG_FILE))
-		return emb_hf_static_embedding(config, err);
+	{
+		emb_hf_static_embedding(config);
+		return EMB_OK;
+	}
 	status = emb_json_load(config->transformer_dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 	if (status == EMB_ERR_NOT_FOUND)
 		status = emb_diagnose_no_config(config->transformer_dir, err);

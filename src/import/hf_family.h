@@ -19,7 +19,7 @@ extern EmbStatus emb_hf_check_score_activation(const EmbJson *doc, const json_t 
  * family_model2vec.c: what stands for config.json where modules.json lists a
  * StaticEmbedding only; the sizes, which the table has.
  */
-extern EmbStatus emb_hf_static_embedding(EmbHfConfig *config, EmbError *err);
+extern void emb_hf_static_embedding(EmbHfConfig *config);
 extern EmbStatus emb_hf_read_static(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err);
 
 #endif
