@@ -115,7 +115,7 @@ check_layers(const EmbArch *arch, EmbError *err)
 		{"rotary scaling", arch->rotary_scaling, 0, rotary ? EMB_ROTARY_NTK : 0},
 		{"window", arch->window, 0, one * EMB_ARCH_MAX_POSITIONS},
 		{"count of layers from one that is global to the next", arch->global_every, windowed, windowed ? EMB_ARCH_MAX_LAYERS : 0},
-		{"first global layer", arch->global_first, 0, windowed ? arch->global_every - 1 : 0},
+		{"first global layer", arch->global_first, 0, windowed ? (int64_t) arch->global_every - 1 : 0},
 	};
 
 	return check_fields(fields, N_FIELDS(fields), err);

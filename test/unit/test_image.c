@@ -215,6 +215,7 @@ test_fields(void)
 		{ARCH(embedding_scale), 0, EMB_ERR_FORMAT, "embedding scale"},
 		{ARCH(window), 64, EMB_ERR_FORMAT, "global"},
 		{ARCH(global_every), 3, EMB_ERR_FORMAT, "global"},
+		{ARCH(global_every), 0x80000000, EMB_ERR_FORMAT, "global"},
 		{ARCH(global_first), 1, EMB_ERR_FORMAT, "global"},
 		{ARCH(pooling), 0, EMB_ERR_FORMAT, "pooling"},
 		{ARCH(pooling), 5, EMB_ERR_UNSUPPORTED, "last token"},
