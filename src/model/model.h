@@ -16,10 +16,12 @@
 struct EmbModel
 {
 	EmbAllocator mem;			/* of emb_model_open */
-	EmbImageView view;
+	EmbImageView view;			/* its arch and config are the copies below */
+	EmbArch		arch;			/* a copy: bounds must not change, whoever writes to the image's file */
+	EmbImageConfig config;		/* likewise */
 	EmbModelInfo info;			/* its strings lie in the image */
 	EmbTokenizer *tok;
-	EmbTransformer transformer; /* its weights and architecture lie in the image */
+	EmbTransformer transformer; /* its weights lie in the image */
 	EmbDense	dense;			/* after the pooling, likewise; n_layers 0: nothing */
 	EmbScoreHead head;			/* of a reranker, likewise */
 	EmbTokenHeads token_heads;	/* likewise, where it has them */
