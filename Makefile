@@ -73,7 +73,8 @@ help:
 	@echo 'make bench-memory           what backends cost in memory, and their first call'
 	@echo 'make bench-pressure         threads with limits, quotas and neighbours'
 	@echo 'make bench-busy             many sessions at once on few CPUs'
-	@echo 'make check-layers           which room includes which'
+	@echo 'make check-layers           which room includes which, and whether the map is complete'
+	@echo 'make check-examples         whether the usage examples of headers compile'
 
 cli:
 	$(MAKE) -f core.mk cli
@@ -83,6 +84,8 @@ fuzz:
 	$(MAKE) -f core.mk fuzz
 check-layers:
 	sh scripts/check-layers
+check-examples:
+	PG_CONFIG=$(PG_CONFIG) sh scripts/check-examples
 test:
 	scripts/test
 quality:
@@ -106,4 +109,4 @@ bench-pressure:
 bench-busy:
 	bench/busy_backends
 
-.PHONY: help cli unit fuzz check-layers test quality demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy
+.PHONY: help cli unit fuzz check-layers check-examples test quality demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy

@@ -6,9 +6,10 @@
  * reads it: everything that tells one model from another, apart from weights,
  * tokenizer and prompts. Nothing else in the tree knows what a family is.
  *
- *		EmbArch		arch = emb_arch_encoder();		as BERT; then what differs
+ * Example:
+ *
+ *		EmbArch		arch = emb_arch_encoder();		// as BERT; then what differs
  *		arch.hidden = 384;
- *		...
  *		emb_arch_check(&arch, err);
  *
  * Some values describe what models have and the transformer does not compute

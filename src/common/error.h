@@ -6,6 +6,8 @@
  * failure, fills the caller's EmbError. The core never exits, prints or
  * longjmps.
  *
+ * Example:
+ *
  *		if (thing_is_wrong)
  *			return emb_error(err, EMB_ERR_FORMAT,
  *							 "tensor \"%s\" has %d dimensions, expected 2", name, n);

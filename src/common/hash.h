@@ -2,9 +2,11 @@
  * hash.h
  *		SHA-256 (FIPS 180-4), the fingerprint of an image; libcrypto's.
  *
- *		EmbHash *h = emb_hash_begin();			NULL: out of memory
+ * Example:
+ *
+ *		EmbHash *h = emb_hash_begin();			// NULL: out of memory
  *		emb_hash_update(h, data, size);
- *		emb_hash_end(h, digest);				frees h; digest may be NULL
+ *		emb_hash_end(h, digest);				// frees h; digest may be NULL
  */
 #ifndef EMB_COMMON_HASH_H
 #define EMB_COMMON_HASH_H

@@ -6,6 +6,8 @@
  * release(ctx, NULL) does nothing. Both are called from the thread that
  * called into the core only.
  *
+ * Example:
+ *
  *		EmbAllocator mem = emb_malloc_allocator();
  *		float *x = emb_alloc_array(&mem, n, sizeof(float));
  */

@@ -5,8 +5,10 @@
  * A checkpoint finds its tensors by these keys, whatever its files call them,
  * and an image stores them under these keys.
  *
+ * Example:
+ *
  *		EmbTensorKey key = {3, EMB_PART_FFN_DOWN, EMB_TENSOR_BIAS};
- *		emb_tensor_name(key, buf, sizeof(buf));			"layer.3.ffn_down.bias"
+ *		emb_tensor_name(key, buf, sizeof(buf));			// "layer.3.ffn_down.bias"
  */
 #ifndef EMB_COMMON_PARTS_H
 #define EMB_COMMON_PARTS_H

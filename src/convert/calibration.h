@@ -3,6 +3,8 @@
  *		What the quantizer knows of a model in use: the inputs of its linear
  *		layers on calibration texts, measured on the fp32 model.
  *
+ * Example:
+ *
  *		EmbCalibration c;
  *		emb_calibrate(fp32, texts, n_texts, &steps, &c, err);
  *		const EmbObserved *in = emb_calibration_at(&c, layer, EMB_OBSERVE_FFN_IN);

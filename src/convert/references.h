@@ -4,9 +4,11 @@
  *		reranker), their unquantized vectors (logits), and
  *		hashes of what tokenizer and model made of them at import.
  *
+ * Example:
+ *
  *		parts.reference_bytes = emb_references_bytes(&parts.arch, &parts.config);
- *		emb_image_build(&parts, ...);
- *		emb_references_place(image, &view);			now the image can be opened
+ *		emb_image_build(&parts, mem, &image, &view, err);
+ *		emb_references_place(image, &view);			// now the image can be opened
  *		emb_references_fill(exact, model, &steps, image, &view, err);
  */
 #ifndef EMB_CONVERT_REFERENCES_H

@@ -5,8 +5,10 @@
  *		"A greedy algorithm for quantizing neural networks", equation 2, with a
  *		damping term).
  *
+ * Example:
+ *
  *		EmbRounding	r;
- *		emb_rounding_begin(&r, kernels, n_max, n_rows_max, n_workers, mem);	false: no memory
+ *		emb_rounding_begin(&r, kernels, n_max, n_rows_max, n_workers, mem);	// false: no memory
  *		emb_rounding_set_input(&r, &work, rows, n, n_rows, factor);
  *		emb_round_panel(&r, worker, &work, panel, n_outputs, smooth, scale, codes, tiles, sums);
  *		emb_rounding_end(&r);

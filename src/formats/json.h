@@ -5,6 +5,8 @@
  * Typed getters say which file and key is at fault. An absent key and a JSON
  * null are the same: the default is left untouched.
  *
+ * Example:
+ *
  *		EmbJson doc;
  *		status = emb_json_load(dir, "config.json", EMB_JSON_CONFIG_MAX, mem, stop, &doc, err);
  *		status = emb_json_get_int(&doc, doc.root, "hidden_size", 1, 65536, &hidden, err);

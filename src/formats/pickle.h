@@ -10,9 +10,12 @@
  * instruction or name is EMB_ERR_UNSUPPORTED, with the name and its offset.
  * Memory is proportional to the bytes read.
  *
+ * Example:
+ *
  *		EmbPickle pickle;
  *		status = emb_pickle_read_state(data, size, "data.pkl", mem, stop, &pickle, &used, err);
- *		... pickle.tensors[0 .. n_tensors)
+ *		for (uint32_t i = 0; i < pickle.n_tensors; i++)
+ *			take(&pickle.tensors[i]);
  *		emb_pickle_free(&pickle);
  */
 #ifndef EMB_FORMATS_PICKLE_H

@@ -3,11 +3,15 @@
  *		The wire format of protocol buffers, one field at a time, out of
  *		untrusted bytes (protobuf.dev/programming-guides/encoding).
  *
- *		EmbProto m = {data, data + size};
+ * Example:
+ *
+ *		EmbProto m = {data, data + size, false};
  *		EmbProtoField f;
  *		while (emb_proto_next(&m, &f))
- *			if (f.number == 1 && f.wire == EMB_PROTO_BYTES) ... f.data, f.size
- *		if (m.bad) ...
+ *			if (f.number == 1 && f.wire == EMB_PROTO_BYTES)
+ *				take(f.data, f.size);
+ *		if (m.bad)
+ *			refuse();
  */
 #ifndef EMB_FORMATS_PROTOBUF_H
 #define EMB_FORMATS_PROTOBUF_H

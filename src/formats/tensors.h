@@ -12,6 +12,8 @@
  * stored members, or the stream of pickles from before torch 1.6. Of the pickle
  * nothing is run: see pickle.h.
  *
+ * Example:
+ *
  *		EmbTensorSet set;
  *		status = emb_tensors_open_dir(dir, mem, stop, &set, err);
  *		const EmbTensor *t = emb_tensors_find(&set, "embeddings.LayerNorm.weight");

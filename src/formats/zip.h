@@ -6,6 +6,8 @@
  * extension). We need the offset of each member's bytes, so that a tensor is
  * read with pread as from a safetensors file; zip libraries hand out streams.
  *
+ * Example:
+ *
  *		EmbZip zip;
  *		status = emb_zip_open(&file, mem, &zip, err);
  *		const EmbZipMember *m = emb_zip_find(&zip, "archive/data.pkl");

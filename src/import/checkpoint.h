@@ -7,9 +7,11 @@
  * for tensors by key. What convert/ sees is the same for a directory of the hub
  * and for any other container.
  *
+ * Example:
+ *
  *		EmbCheckpoint c;
  *		emb_checkpoint_open_dir("/models/bge-small", &options, mem, stop, &c, err);
- *		emb_checkpoint_check(&c, key, n_rows, n_cols, err);		before memory is taken for the tensor
+ *		emb_checkpoint_check(&c, key, n_rows, n_cols, err);		// before memory is taken for the tensor
  *		emb_checkpoint_read(&c, key, row, n, n_cols, rows, err);
  *		emb_checkpoint_close(&c);
  */

@@ -2,9 +2,11 @@
  * family.h
  *		What a family of models calls things: in config.json, and in its weights.
  *
- * A family is one file, family_NAME.c, which defines
+ * A family is one file, family_NAME.c, which defines a list.
  *
- *		const EmbFamily emb_family_NAME[] = {{.model_type = "name", ...}, {0}};
+ * Example:
+ *
+ *		const EmbFamily emb_family_NAME[] = {{.model_type = "name", .hidden = "hidden_size"}, {0}};
  *
  * make finds the file by its name and puts the list into families.c: no other
  * file is touched. src/README.md has the recipe. Several models that differ in

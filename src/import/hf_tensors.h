@@ -2,8 +2,11 @@
  * hf_tensors.h
  *		The weights of a directory of the hub, by key.
  *
+ * Example:
+ *
  *		emb_hf_tensors_open(&weights, dir, &config, mem, &arch, err);
- *		emb_hf_tensors_find(&weights, &arch, key, n_rows, n_cols, NULL, err);
+ *		emb_hf_tensors_check(&weights, &arch, key, n_rows, n_cols, err);
+ *		emb_hf_tensors_read(&weights, &arch, key, row, n, n_cols, rows, err);
  *		emb_hf_tensors_close(&weights);
  */
 #ifndef EMB_IMPORT_HF_TENSORS_H

@@ -9,6 +9,8 @@
  * as model2vec saves it (the first name, the latter two of vocabularies that
  * share rows), or sentence-transformers' StaticEmbedding (the second).
  *
+ * Example:
+ *
  *		emb_static_open(&tensors, mem, &table, err);
  *		emb_static_read(&tensors, &table, 0, table.n_vocab, rows, err);
  *		emb_static_close(&table, mem);

@@ -8,8 +8,10 @@
  * into the numeric part of the core sets the control register and puts the
  * caller's back on the way out:
  *
+ * Example:
+ *
  *		EmbFpState	fp = emb_fp_enter();
- *		...
+ *		compute();
  *		emb_fp_leave(fp);
  *
  * The control register is per thread: every thread enters for itself. Nesting

@@ -3,6 +3,8 @@
  *		Arithmetic on rows of floats and bytes, one implementation per
  *		instruction set, equal bit for bit.
  *
+ * Example:
+ *
  *		const EmbKernels *k = emb_kernels();
  *		EmbGemmF32	g = {.n_rows = m, .n_in = 384, .n_panels = 24, .a = x, .a_stride = 384,
  *						 .b = weight, .bias = bias, .c = y, .c_stride = 384};

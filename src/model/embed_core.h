@@ -8,20 +8,25 @@
  * weights, equal byte for byte on every CPU. An image is opened in place (from
  * a read-only mapping, say) without parsing and used from then on:
  *
+ * Example:
+ *
  *		emb_import_dir("/models/bge-small", &options, &mem, &stop, &sink, err);
- *		...
+ *		// map what the sink received, then:
  *		EmbModel *model;
  *		emb_model_open(image, size, 0, &mem, &stop, &model, err);
- *		emb_model_encode(model, EMB_PROMPT_DOCUMENT, text, len, true, ids, 512, &stop, &r, err);
- *		EmbSequence seq = {ids, r.n_ids};
- *		emb_model_embed(model, &seq, 1, &run, out, err);		out[info->dim]
+ *		emb_model_encode(model, EMB_PROMPT_DOCUMENT, text, len, true, ids, 512, &mem, &stop, &r, err);
+ *		EmbSequence seq = {ids, r.n_ids, NULL};
+ *		emb_model_embed(model, &seq, 1, &run, out, err);		// out[info->dim]
  *		emb_model_close(model);
  *
  * A reranker reads pairs instead, a query and a document:
  *
- *		emb_model_encode_pair(model, &query, &document, ids, type_ids, 512, &stop, &r, err);
+ * Example:
+ *
+ *		emb_model_encode_pair(reranker, &query, &document, ids, type_ids, 512, &stop, &r, err);
  *		EmbSequence seq = {ids, r.n_ids, type_ids};
- *		emb_model_rerank(model, &seq, 1, &run, &logit, err);		emb_score(logit): 0 to 1
+ *		emb_model_rerank(reranker, &seq, 1, &run, &logit, err);
+ *		float score = emb_score(logit);		// 0 to 1
  *
  * Ownership: the caller owns the image and keeps it mapped until
  * emb_model_close. Everything a call allocates comes from the EmbAllocator it
@@ -219,6 +224,8 @@ typedef struct EmbChunk
 /*
  * The chunk of a text behind *chunk, in its place; the first, where *chunk is
  * all zero. Ends with n_tokens 0.
+ *
+ * Example:
  *
  *		EmbChunk chunk = {0};
  *		do

@@ -3,13 +3,17 @@
  *		What emb_model_embed_all gives beside vectors: from a batch's tokens to
  *		each sequence's place in EmbOutputs.
  *
- *		emb_outputs_begin(&t, model, seqs, n_seqs, outputs, max_tokens, mem, err);
- *		for each batch:
- *			emb_outputs_place(&t, members, n, offsets);
- *			... encoder, with &t.tokens ...
- *			emb_outputs_collect(&t, members, n, offsets);
- *		emb_outputs_copy(&t, from, to);		of equal sequences
- *		emb_outputs_end(&t, mem);
+ * Example:
+ *
+ *		emb_outputs_begin(&plan, model, seqs, n_seqs, outputs, max_tokens, mem, err);
+ *		while (next_batch(members, &n, offsets))
+ *		{
+ *			emb_outputs_place(&plan, members, n, offsets);
+ *			run_transformer(&plan.tokens);
+ *			emb_outputs_collect(&plan, members, n, offsets);
+ *		}
+ *		emb_outputs_copy(&plan, from, to);		// of equal sequences
+ *		emb_outputs_end(&plan, mem);
  */
 #ifndef EMB_MODEL_TOKEN_OUTPUTS_H
 #define EMB_MODEL_TOKEN_OUTPUTS_H

@@ -7,10 +7,12 @@
  * return. A status other than EMB_OK comes back to our own frame, and only
  * there embed_throw raises it (or CHECK_FOR_INTERRUPTS the cancel).
  *
+ * Example:
+ *
  *		EmbAllocator mem = embed_allocator(CurrentMemoryContext);
  *		EmbStop		stop = embed_stop();
  *		EmbError	err;
- *		EmbStatus	status = emb_something(..., &mem, &stop, &err);
+ *		EmbStatus	status = emb_import_dir(path, &options, &mem, &stop, &sink, &err);
  *		if (status != EMB_OK)
  *			embed_throw(status, &err);
  *

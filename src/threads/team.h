@@ -2,9 +2,11 @@
  * team.h
  *		A few threads that help the calling one with pieces of its work.
  *
+ * Example:
+ *
  *		EmbCrew	crew;
- *		emb_crew_join(&crew, n_threads);			crew.n_workers >= 1, mostly n_threads
- *		emb_crew_run(&crew, n_pieces, piece, ctx);	piece(ctx, i, worker) for every i
+ *		emb_crew_join(&crew, n_threads);			// crew.n_workers >= 1, mostly n_threads
+ *		emb_crew_run(&crew, n_pieces, piece, ctx);	// piece(ctx, i, worker) for every i
  *		emb_crew_leave(&crew);
  *
  * The threads belong to the process, start at first need with all signals

@@ -8,10 +8,12 @@
  * equal byte for byte for equal specs. emb_tok_open lays an EmbTokenizer over
  * such a block without copying or parsing; the block must outlive it.
  *
- *		emb_tok_open(block, size, mem, &tok, err);
+ * Example:
+ *
+ *		EmbTokenizer *tok;
  *		EmbTokResult r;
- *		emb_tok_encode(tok, text, len, true, ids, 512, &stop, &r, err);
- *		... ids[0 .. r.n_ids)
+ *		emb_tok_open(block, size, false, mem, &tok, err);
+ *		emb_tok_encode(tok, text, len, true, ids, 512, &stop, &r, err);		// ids[r.n_ids]
  *		emb_tok_close(tok);
  *
  * An open tokenizer is read-only and may be used from many threads, if its

@@ -6,7 +6,10 @@
  * is no padding between them. Linear layers run over all rows, attention per
  * text. A text's output has the same bits whatever else is in the batch.
  *
- *		EmbBatch batch = {.n_seqs = 2, .offsets = {0, 5, 12}, .ids = ids};
+ * Example:
+ *
+ *		int32_t		offsets[] = {0, 5, 12};
+ *		EmbBatch	batch = {.n_seqs = 2, .offsets = offsets, .ids = ids};
  *		emb_transformer_run(&transformer, kernels, &batch, n_threads, mem, stop, out, err);
  */
 #ifndef EMB_TRANSFORMER_TRANSFORMER_H

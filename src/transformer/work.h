@@ -6,10 +6,12 @@
  * 10 ms). Everything costly is charged in multiply-adds; when a piece is used
  * up, the stop callback is asked.
  *
+ * Example:
+ *
  *		EmbWork	work;
- *		emb_work_begin(&work, kernels, stop);
- *		if (!emb_work_multiply(&work, &gemm, kernels->gelu_f32))
- *			return cancelled;
+ *		if (!emb_work_begin(&work, kernels, stop, &stopped) ||
+ *			!emb_work_multiply(&work, &gemm, kernels->gelu_f32))
+ *			return EMB_ERR_CANCELLED;
  */
 #ifndef EMB_TRANSFORMER_WORK_H
 #define EMB_TRANSFORMER_WORK_H

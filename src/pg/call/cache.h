@@ -2,10 +2,12 @@
  * cache.h
  *		embed.cache_entries: recent vectors of this backend, by text.
  *
+ * Example:
+ *
  *		EmbedCacheKey key = embed_cache_key(ref, prompt, text, len);
  *		if (!embed_cache_find(&key, vector, dim, &truncated))
  *		{
- *			compute
+ *			compute(vector, &truncated);
  *			embed_cache_put(&key, vector, dim, truncated);
  *		}
  *

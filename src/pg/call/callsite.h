@@ -3,6 +3,8 @@
  *		What one place in a query remembers between its calls: the model its
  *		name resolved to, and the last text with its result.
  *
+ * Example:
+ *
  *		EmbedSite  *site = embed_site(fcinfo);
  *		const EmbedModelRef *ref = embed_site_resolve(site, name);
  *

@@ -2,8 +2,10 @@
  * proofs.h
  *		Which vectors this backend computed in this transaction, by text.
  *
- *		key = embed_proof_key(ref, value, truncated);
- *		... compute ...
+ * Example:
+ *
+ *		EmbedProofKey key = embed_proof_key(ref, value, truncated);
+ *		compute(vector);
  *		embed_proof_put(&key, vector, dim);
  *
  * A batch computes vectors faster than embed_trigger, but the trigger does not

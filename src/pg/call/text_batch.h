@@ -2,8 +2,10 @@
  * text_batch.h
  *		Texts of one call or group, computed embed.batch_tokens at a time.
  *
+ * Example:
+ *
  *		embed_batch_init(&batch, CurrentMemoryContext, &sink);
- *		for each text
+ *		while (next_text(ids, &n_ids))
  *			embed_batch_add(&batch, ref, ids, NULL, n_ids);
  *		embed_batch_run(&batch, ref);
  *

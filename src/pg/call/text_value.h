@@ -2,6 +2,8 @@
  * text_value.h
  *		From a text Datum to token ids.
  *
+ * Example:
+ *
  *		EmbEncoded	r = embed_text_encode(ref, EMB_PROMPT_DOCUMENT, value, ids, scratch);
  *
  * The value may be short, compressed or out of line, in any server encoding.

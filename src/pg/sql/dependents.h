@@ -2,6 +2,8 @@
  * dependents.h
  *		What a drop of a model would break or change.
  *
+ * Example:
+ *
  *		List	   *dependents = embed_dependents_of(name);
  *		EmbedDependent *dependent = linitial(dependents);
  *

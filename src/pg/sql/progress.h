@@ -2,8 +2,11 @@
  * progress.h
  *		What embed_import says while it works on a large model.
  *
- *		EmbedProgress progress = {0};
- *		EmbSink		sink = {.ctx = &progress, .progress = embed_progress_show, ...};
+ * Example:
+ *
+ *		EmbedProgress progress;
+ *		embed_progress_begin(&progress);
+ *		embed_progress_show(&progress, "quantize", 3, 12);		// from the sink's progress callback
  */
 #ifndef EMBED_PG_SQL_PROGRESS_H
 #define EMBED_PG_SQL_PROGRESS_H

@@ -2,6 +2,8 @@
  * rows.h
  *		The rows of a set-returning function, put into a tuplestore.
  *
+ * Example:
+ *
  *		EmbedRows	rows = embed_rows_begin(fcinfo);
  *		tuplestore_putvalues(rows.store, rows.desc, values, nulls);
  *		return (Datum) 0;

@@ -10,10 +10,12 @@
  * shared_preload_libraries it is the same file: one path to test, and the
  * counters outlive a crash restart of the server.
  *
- *		embed_control_refresh(now_ms);			at the start of a computation
+ * Example:
+ *
+ *		embed_control_refresh(now_ms);			// at the start of a computation
  *		embed_control_busy(now_ms);
  *		n = embed_control_share(n_cpus, now_ms);
- *		compute
+ *		compute(n);
  *		embed_control_idle(later_ms);
  *
  * Nothing here raises.

@@ -2,14 +2,14 @@
  * stat.h
  *		What the view embed_stat counts.
  *
- *		EMBED_CALL(embed_text)						what SQL calls
- *		{
- *			ref = embed_site_resolve_arg(site, fcinfo, 1);
- *			EmbedStat  *stat = ref->stat;			one for each image, for the backend's life
- *			uint64		begun = embed_stat_begin(stat);
- *			read texts, compute; they add to stat what they do
- *			embed_stat_call(stat, begun);			counted, with its latency
- *		}
+ * Example:
+ *
+ *		// in the body of EMBED_CALL(embed_text)
+ *		const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 1);
+ *		EmbedStat  *stat = ref->stat;			// one for each image, for the backend's life
+ *		uint64		begun = embed_stat_begin(stat);
+ *		embed_stat_add(stat, EMBED_TEXTS, 1);
+ *		embed_stat_call(stat, begun);			// counted, with its latency
  *
  * A call whose model is known, and which raises before it returns, is counted
  * as an error of that model when its transaction or subtransaction aborts:

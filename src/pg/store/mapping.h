@@ -9,10 +9,15 @@
  * statement an ERROR. Bytes that change raise nothing: so whoever computed looks
  * at the inode afterwards, which costs a third of a microsecond.
  *
+ * Example:
+ *
  *		embed_map(&mapping, fd, size_bytes, path);
- *		status = emb_something(mapping.addr ...);		stops early: embed_stop() says so
+ *		status = read_image(mapping.addr, &err);	// stops early: embed_stop() says so
  *		if (embed_mapping_is_damaged(&mapping))
- *			embed_mapping_note_damage(&mapping), raise 58030
+ *		{
+ *			embed_mapping_note_damage(&mapping);
+ *			raise_58030();
+ *		}
  *		if (status != EMB_OK)
  *			embed_throw(status, &err);
  *		embed_unmap(&mapping);
@@ -21,8 +26,11 @@
  *
  * Memory that is mapped otherwise is guarded without the ERROR (control.c):
  *
- *		guard = embed_guard_begin(addr, size_bytes, prot);
- *		use it; if (embed_guard_is_lost(guard)), what it held is gone
+ * Example:
+ *
+ *		EmbedWatch *guard = embed_guard_begin(addr, size_bytes, prot);
+ *		if (embed_guard_is_lost(guard))		// after use: what the memory held is gone
+ *			forget();
  *		embed_guard_end(guard);
  *		munmap(addr, size_bytes);
  */

@@ -50,10 +50,23 @@ extern void embed_materialize_path(char *path, const uint8 *fingerprint);
  * A temporary file beside the images that embed_import writes to; its final
  * name comes with the hash. Errors of the sink are returned, not raised.
  *
+ * Example:
+ *
  *		embed_spool_begin(&spool);
- *		PG_TRY: embed_spool_write(...) ...; embed_spool_finish(&spool);
- *				model = embed_spool_open(&spool); ...; embed_spool_publish(&spool);
- *		PG_CATCH: embed_spool_abort(&spool);
+ *		PG_TRY();
+ *		{
+ *			status = embed_spool_write(&spool, data, size, &err);	// as often as there are bytes
+ *			embed_spool_finish(&spool);
+ *			model = embed_spool_open(&spool, CurrentMemoryContext);
+ *			emb_model_close(model);
+ *			embed_spool_publish(&spool);
+ *		}
+ *		PG_CATCH();
+ *		{
+ *			embed_spool_abort(&spool);
+ *			PG_RE_THROW();
+ *		}
+ *		PG_END_TRY();
  */
 typedef struct EmbedSpool
 {

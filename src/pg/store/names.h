@@ -15,6 +15,8 @@
  * needs both: the name must be committed now, and it must not have stood for
  * other content in the snapshot.
  *
+ * Example:
+ *
  *		uint64		view = embed_names_view();
  *		EmbedName	found;
  *		embed_names_resolve(name, EMB_KIND_EMBEDDING, EMBED_NAME_ARGUMENT, &found);

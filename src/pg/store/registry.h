@@ -6,6 +6,8 @@
  * defaults and embed.model resolve only where no model argument is given.
  * names.h says by which snapshot.
  *
+ * Example:
+ *
  *		if (site->ref == NULL || site->generation != embed_registry_generation() ||
  *			site->view != embed_names_view())
  *		{
@@ -19,7 +21,9 @@
  * anything that may have run SQL. What was read through a ref is a result only
  * once embed_registry_check let it pass:
  *
- *		status = emb_model_embed(site->ref->model, ..., &err);
+ * Example:
+ *
+ *		status = emb_model_embed(site->ref->model, &seq, 1, &run, out, &err);
  *		embed_registry_check(site->ref, status, &err);
  *
  * A file that was damaged since it was mapped is noticed there and at the next

@@ -7,6 +7,8 @@
  * column, a CHECK or an index that calls embed meets a database without models.
  * So a session of a restore that misses one waits for those that may bring it.
  *
+ * Example:
+ *
  *		EmbedRestoreWait wait = {.name = name};
  *		while (!model_is_there() && embed_restore_wait(&wait))
  *			;
