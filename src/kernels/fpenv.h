@@ -6,7 +6,7 @@
  * A library built with -ffast-math flips the flush-to-zero bits of the thread
  * that loads it, and with them the last bits of every vector. So each entry
  * into the numeric part of the core sets the control register and puts the
- * caller's back on the way out:
+ * caller's back on the way out.
  *
  * Example:
  *

@@ -6,7 +6,7 @@
  * A model directory as the Hugging Face hub gives it is turned once into an
  * image: one block of bytes with configuration, tokenizer tables and packed
  * weights, equal byte for byte on every CPU. An image is opened in place (from
- * a read-only mapping, say) without parsing and used from then on:
+ * a read-only mapping, say) without parsing and used from then on.
  *
  * Example:
  *
@@ -19,7 +19,7 @@
  *		emb_model_embed(model, &seq, 1, &run, out, err);		// out[info->dim]
  *		emb_model_close(model);
  *
- * A reranker reads pairs instead, a query and a document:
+ * A reranker reads pairs instead, a query and a document.
  *
  * Example:
  *

@@ -24,7 +24,7 @@
  *
  * Of models that the registry opened, embed_registry_check() does this.
  *
- * Memory that is mapped otherwise is guarded without the ERROR (control.c):
+ * Memory that is mapped otherwise is guarded without the ERROR (control.c).
  *
  * Example:
  *

@@ -19,7 +19,7 @@
  * A ref stays valid until the next lookup, whoever makes it, or the end of the
  * transaction; whoever keeps one compares generations and views before each use, after
  * anything that may have run SQL. What was read through a ref is a result only
- * once embed_registry_check let it pass:
+ * once embed_registry_check let it pass.
  *
  * Example:
  *
