@@ -8,7 +8,7 @@ row p of those from 2 on is row 2 + (p - 2) % 130 times 1 + ((p - 2) // 130) / 6
 in float32. A text of n tokens is n - 2 words, word k being
 words[(7 k k + 13 k) % len(words)], each of them one token, joined by spaces.
 Computed in float64 from the definition (XLM-RoBERTa and BGE-M3's heads, see
-src/README.md), sharing no code with anything. Writes test/data/long/:
+docs/models/), sharing no code with anything. Writes test/data/long/:
 
     texts.json      {"words", "lengths"}
     dense.npy       [lengths, 64] normalized vectors
