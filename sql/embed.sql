@@ -7,7 +7,7 @@
 -- pg_dump emits table data by schema name, and generated columns or CHECK
 -- constraints that call embed need the models first.
 CREATE SCHEMA _embed;
-COMMENT ON SCHEMA _embed IS 'models of the extension embed; use embed_models, embed_import and embed_drop';
+COMMENT ON SCHEMA _embed IS 'storage of the extension embed; use embed_models, embed_import and embed_drop';
 
 CREATE TABLE _embed.model (
 	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -15,7 +15,7 @@ CREATE TABLE _embed.model (
 	dropped pg_catalog.bool NOT NULL,
 	CONSTRAINT model_pkey PRIMARY KEY (name)
 );
-COMMENT ON TABLE _embed.model IS 'a model name stands for one fingerprint for ever; dropped rows are tombstones';
+COMMENT ON TABLE _embed.model IS 'model names; a name keeps its fingerprint for ever, and a dropped row is a tombstone';
 
 CREATE TABLE _embed.image (
 	fingerprint pg_catalog.bytea NOT NULL,
@@ -31,7 +31,7 @@ CREATE TABLE _embed.image (
 	outputs pg_catalog.text[] COLLATE pg_catalog."C" NOT NULL,
 	CONSTRAINT image_pkey PRIMARY KEY (fingerprint)
 );
-COMMENT ON TABLE _embed.image IS 'what is known of an image; several names may share one';
+COMMENT ON TABLE _embed.image IS 'properties of the images; several model names may share an image';
 
 CREATE TABLE _embed.chunk (
 	fingerprint pg_catalog.bytea NOT NULL,
@@ -40,36 +40,36 @@ CREATE TABLE _embed.chunk (
 	CONSTRAINT chunk_pkey PRIMARY KEY (fingerprint, no)
 );
 ALTER TABLE _embed.chunk ALTER COLUMN data SET STORAGE EXTERNAL;
-COMMENT ON TABLE _embed.chunk IS 'the images in pieces of 1 MB';
+COMMENT ON TABLE _embed.chunk IS 'bytes of the images, in pieces of 1 MB';
 
 CREATE TABLE _embed.alias (
 	alias pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	CONSTRAINT alias_pkey PRIMARY KEY (alias)
 );
-COMMENT ON TABLE _embed.alias IS 'other names of models, for embed.model and embed_trigger; may change';
+COMMENT ON TABLE _embed.alias IS 'alternative model names for the settings and for embed_trigger; an alias may change its model';
 
 CREATE TABLE _embed.default_model (
 	kind pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	name pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	CONSTRAINT default_model_pkey PRIMARY KEY (kind)
 );
-COMMENT ON TABLE _embed.default_model IS 'the model used where none is named, per kind';
+COMMENT ON TABLE _embed.default_model IS 'the default model of each kind, used where a call names no model';
 
--- Rows may be written by COPY (a restore), by an apply worker, by hand: what is
--- there already is left out, and sessions learn of the change. Apply workers
--- fire row triggers only, and TRUNCATE those of statements; ALWAYS, because
+-- Rows may be written by COPY (a restore), by an apply worker or by hand. The triggers
+-- skip rows that exist already and notify all sessions. Apply workers fire only row
+-- triggers, and TRUNCATE fires only statement triggers. The triggers are ALWAYS triggers, because
 -- apply workers and some restores run with session_replication_role = replica.
 CREATE FUNCTION _embed.row_trigger() RETURNS pg_catalog.trigger
 AS 'MODULE_PATHNAME', 'embed_row_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1;
 COMMENT ON FUNCTION _embed.row_trigger()
-IS 'row trigger of the tables of models: leaves out rows that are there already, tells all sessions of the others';
+IS 'row trigger of the model tables: skips rows that exist already, notifies all sessions of other rows';
 REVOKE ALL ON FUNCTION _embed.row_trigger() FROM PUBLIC;
 
 CREATE FUNCTION _embed.truncate_trigger() RETURNS pg_catalog.trigger
 AS 'MODULE_PATHNAME', 'embed_truncate_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1;
 COMMENT ON FUNCTION _embed.truncate_trigger()
-IS 'statement trigger of the tables of models: tells all sessions of a TRUNCATE';
+IS 'statement trigger of the model tables: notifies all sessions of a TRUNCATE';
 REVOKE ALL ON FUNCTION _embed.truncate_trigger() FROM PUBLIC;
 
 CREATE TRIGGER embed_rows BEFORE INSERT OR UPDATE OR DELETE ON _embed.model FOR EACH ROW EXECUTE FUNCTION _embed.row_trigger();
@@ -114,16 +114,16 @@ SELECT m.name,
 FROM _embed.model m
 LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 WHERE NOT m.dropped;
-COMMENT ON VIEW embed_models IS 'the models installed in this database; one whose image is lost has NULLs and waits to be imported again';
+COMMENT ON VIEW embed_models IS 'the models installed in this database; a model whose image is lost has NULLs and must be imported again';
 GRANT SELECT ON embed_models TO PUBLIC;
 
--- Used by the view embed_memory alone: PUBLIC has no way into the schema.
+-- Only the view embed_memory calls this function: PUBLIC has no USAGE on the schema.
 CREATE FUNCTION _embed.image_memory(fingerprint pg_catalog.bytea, size_bytes pg_catalog.int8, pids pg_catalog.int4[],
 									OUT file pg_catalog.text, OUT mapped pg_catalog.bool,
 									OUT resident_bytes pg_catalog.int8, OUT backends pg_catalog.int4)
 AS 'MODULE_PATHNAME', 'embed_image_memory' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 10000;
 COMMENT ON FUNCTION _embed.image_memory(pg_catalog.bytea, pg_catalog.int8, pg_catalog.int4[])
-IS 'file of an image, its bytes in the page cache, the backends that have it mapped';
+IS 'file of an image, its bytes in the page cache, and the number of backends that map it';
 
 CREATE VIEW embed_memory AS
 SELECT m.name,
@@ -138,13 +138,13 @@ LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 CROSS JOIN LATERAL _embed.image_memory(i.fingerprint, i.size_bytes,
 									   ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a)) u
 WHERE NOT m.dropped;
-COMMENT ON VIEW embed_memory IS 'where the images of this database''s models are, and how many backends have them mapped';
+COMMENT ON VIEW embed_memory IS 'image files of the models in this database, their memory, and the number of backends that map them';
 GRANT SELECT ON embed_memory TO PUBLIC;
 
 CREATE FUNCTION _embed.cache_state(OUT entries pg_catalog.int8, OUT bytes pg_catalog.int8,
 								   OUT hits pg_catalog.int8, OUT misses pg_catalog.int8)
 AS 'MODULE_PATHNAME', 'embed_cache_state' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1;
-COMMENT ON FUNCTION _embed.cache_state() IS 'embed.cache_entries: what this session keeps, for all its roles, and how often that served since DISCARD ALL';
+COMMENT ON FUNCTION _embed.cache_state() IS 'vector cache of this session (embed.cache_entries), for all its roles; hits and misses since DISCARD ALL';
 
 CREATE FUNCTION _embed.stat() RETURNS TABLE (fingerprint pg_catalog.bytea,
 	calls pg_catalog.int8, texts pg_catalog.int8, tokens pg_catalog.int8, truncations pg_catalog.int8,
@@ -152,7 +152,7 @@ CREATE FUNCTION _embed.stat() RETURNS TABLE (fingerprint pg_catalog.bytea,
 	wait_ms pg_catalog.float8, compute_ms pg_catalog.float8, latency pg_catalog.int8[],
 	stats_since pg_catalog.timestamptz)
 AS 'MODULE_PATHNAME', 'embed_stat_rows' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10;
-COMMENT ON FUNCTION _embed.stat() IS 'counters of the images that were used in this database';
+COMMENT ON FUNCTION _embed.stat() IS 'counters of the images used in this database';
 
 CREATE VIEW embed_stat AS
 SELECT m.name,
@@ -171,25 +171,25 @@ SELECT m.name,
 FROM (SELECT pg_catalog.string_agg(n.name, ', ' ORDER BY n.name) AS name, n.fingerprint
 	  FROM _embed.model n WHERE NOT n.dropped GROUP BY n.fingerprint) m
 LEFT JOIN _embed.stat() s ON s.fingerprint OPERATOR(pg_catalog.=) m.fingerprint;
-COMMENT ON VIEW embed_stat IS 'what the models of this database were used for, by all sessions, on this server';
-COMMENT ON COLUMN embed_stat.name IS 'the model; all names where several share one image';
+COMMENT ON VIEW embed_stat IS 'usage counters of the models in this database, for all sessions of this server';
+COMMENT ON COLUMN embed_stat.name IS 'the model name; all names if several models share one image';
 COMMENT ON COLUMN embed_stat.fingerprint IS 'the image, as in embed_models';
-COMMENT ON COLUMN embed_stat.calls IS 'calls that gave a result; an aggregate counts once for each result';
-COMMENT ON COLUMN embed_stat.texts IS 'texts embedded, NULLs left out';
-COMMENT ON COLUMN embed_stat.tokens IS 'tokens read for them, special tokens and prompts included; none for those from the cache';
-COMMENT ON COLUMN embed_stat.truncations IS 'texts that had more tokens than the model reads';
-COMMENT ON COLUMN embed_stat.errors IS 'calls that ended with an error, wrong arguments and cancels included; not calls of models that do not exist';
-COMMENT ON COLUMN embed_stat.cache_hits IS 'texts answered from the cache of the session or as repeated in a query';
-COMMENT ON COLUMN embed_stat.tokenizer_ms IS 'time spent on turning texts into tokens';
-COMMENT ON COLUMN embed_stat.wait_ms IS 'time spent on waiting: for the image to be written and mapped, and during computations for a CPU or for the other threads of the call';
+COMMENT ON COLUMN embed_stat.calls IS 'calls that returned a result; an aggregate counts once per result';
+COMMENT ON COLUMN embed_stat.texts IS 'texts embedded, without NULLs';
+COMMENT ON COLUMN embed_stat.tokens IS 'tokens read, including special tokens and prompts; texts from the cache count no tokens';
+COMMENT ON COLUMN embed_stat.truncations IS 'texts with more tokens than the model reads';
+COMMENT ON COLUMN embed_stat.errors IS 'calls that ended with an error, including wrong arguments and cancels, but not calls of models that do not exist';
+COMMENT ON COLUMN embed_stat.cache_hits IS 'texts answered from the session cache, or repeated within a query';
+COMMENT ON COLUMN embed_stat.tokenizer_ms IS 'time spent on tokenizing texts';
+COMMENT ON COLUMN embed_stat.wait_ms IS 'time spent on waiting: until the image is written and mapped, and during computations for a CPU or for the other threads of the call';
 COMMENT ON COLUMN embed_stat.compute_ms IS 'time spent on computing, by the calling process itself';
-COMMENT ON COLUMN embed_stat.latency IS 'calls by their time: element i those of less than 2^i microseconds and at least half of that; the first has all below, the 28th all above';
-COMMENT ON COLUMN embed_stat.stats_since IS 'first use counted, or the last embed_stat_reset(); NULL if never used';
+COMMENT ON COLUMN embed_stat.latency IS 'calls by duration: element i counts calls from 2^(i-1) to 2^i microseconds; the first also counts shorter calls, the 28th longer calls';
+COMMENT ON COLUMN embed_stat.stats_since IS 'time of the first counted use or of the last embed_stat_reset(); NULL if never used';
 GRANT SELECT ON embed_stat TO PUBLIC;
 
 CREATE FUNCTION embed_stat_reset() RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_stat_reset' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100;
-COMMENT ON FUNCTION embed_stat_reset() IS 'set the counters of embed_stat to 0, for this database';
+COMMENT ON FUNCTION embed_stat_reset() IS 'set the counters of embed_stat to 0 for this database';
 REVOKE ALL ON FUNCTION embed_stat_reset() FROM PUBLIC;
 
 -- Models: import, drop, names. Revoked from PUBLIC.
@@ -197,25 +197,25 @@ CREATE FUNCTION embed_import(name pg_catalog.text, path pg_catalog.text,
 							 options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_import' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
 COMMENT ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
-IS 'import a model directory of the server; gives its fingerprint';
+IS 'import a model directory on the server; returns the fingerprint';
 
 CREATE FUNCTION embed_load(name pg_catalog.text, image pg_catalog.bytea,
 						   options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_load' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
 COMMENT ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb)
-IS 'install an image made by embed-cli pack; gives its fingerprint';
+IS 'install an image from embed-cli pack; returns the fingerprint';
 
 CREATE FUNCTION embed_drop(name pg_catalog.text, forget pg_catalog.bool DEFAULT false,
 						   force pg_catalog.bool DEFAULT false) RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_drop' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool, pg_catalog.bool)
-IS 'drop a model on which nothing depends; forget: free its name for other content, force: whatever depends on it';
+IS 'drop a model on which nothing depends; forget: free the name for other content; force: drop even if objects depend on the model';
 
 CREATE FUNCTION embed_dependents(name pg_catalog.text) RETURNS TABLE (kind pg_catalog.text, object pg_catalog.text,
 	identity pg_catalog.text, detail pg_catalog.text, refuses pg_catalog.bool)
 AS 'MODULE_PATHNAME', 'embed_dependents' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10;
 COMMENT ON FUNCTION embed_dependents(pg_catalog.text)
-IS 'what a drop of a model would break or change; refuses: keeps embed_drop without force from dropping it';
+IS 'objects that a drop of the model would break or change; refuses: embed_drop without force refuses because of this object';
 
 CREATE FUNCTION embed_set_default(name pg_catalog.text) RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_set_default' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
@@ -226,7 +226,7 @@ IS 'make a model the default of its kind in this database';
 CREATE FUNCTION embed_set_alias(alias pg_catalog.text, name pg_catalog.text) RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_set_alias' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text)
-IS 'let an alias stand for a model; NULL removes it';
+IS 'let an alias stand for a model; NULL as the model removes the alias';
 
 REVOKE ALL ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb) FROM PUBLIC;
@@ -235,7 +235,7 @@ REVOKE ALL ON FUNCTION embed_dependents(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_default(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
 
--- As the tables' owner, so that a dump has the grants in the owner's name.
+-- SECURITY DEFINER runs as the owner of the tables, so that a dump has the grants in the owner's name.
 CREATE FUNCTION embed_grant(role pg_catalog.text) RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_grant' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
@@ -246,15 +246,15 @@ CREATE FUNCTION embed_revoke(role pg_catalog.text) RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_revoke' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION embed_revoke(pg_catalog.text)
-IS 'take back what embed_grant gave';
+IS 'revoke the rights of embed_grant';
 
 REVOKE ALL ON FUNCTION embed_grant(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_revoke(pg_catalog.text) FROM PUBLIC;
 
--- Whoever creates the extension manages it, superuser or not (it is trusted:
--- then all this belongs to the bootstrap superuser). Dumps read the tables, and
--- restores write them. With grant options, because a dump may have grants to others.
--- Never TRIGGER or REFERENCES: superusers would run what hangs on the tables.
+-- The role that creates the extension manages it, superuser or not. (The extension is trusted:
+-- its objects then belong to the bootstrap superuser.) Dumps read the tables, and
+-- restores write them. Grant options are needed because a dump may contain grants to other roles.
+-- Never grant TRIGGER or REFERENCES: superusers would run triggers on these tables.
 GRANT USAGE ON SCHEMA _embed TO @extowner@ WITH GRANT OPTION;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE
 ON _embed.model, _embed.image, _embed.chunk, _embed.alias, _embed.default_model TO @extowner@ WITH GRANT OPTION;
@@ -269,24 +269,24 @@ GRANT EXECUTE ON FUNCTION embed_stat_reset(),
 	embed_revoke(pg_catalog.text)
 TO @extowner@ WITH GRANT OPTION;
 
--- For the planner: what calls cost, how many rows they give.
+-- For the planner: the cost of calls and the number of rows they return.
 CREATE FUNCTION _embed.support(request pg_catalog.internal) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION _embed.support(pg_catalog.internal)
-IS 'planner support of functions of texts';
+IS 'planner support for functions that take texts';
 
 CREATE FUNCTION _embed.rerank_support(request pg_catalog.internal) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_rerank_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION _embed.rerank_support(pg_catalog.internal)
-IS 'planner support of functions of a query and documents';
+IS 'planner support for functions that take a query and documents';
 
 CREATE FUNCTION _embed.maxsim_support(request pg_catalog.internal) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_maxsim_support' LANGUAGE C STRICT VOLATILE PARALLEL SAFE COST 1;
 COMMENT ON FUNCTION _embed.maxsim_support(pg_catalog.internal)
-IS 'planner support of maxsim';
+IS 'planner support for maxsim';
 
--- Embedding functions. With a model argument they are immutable: a name stands
--- for one content for ever. Without one they follow embed.model and the default.
+-- Embedding functions. With a model argument they are immutable, because a name keeps
+-- its content for ever. Without a model argument they follow embed.model and the default.
 
 CREATE FUNCTION embed(input pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
@@ -301,54 +301,54 @@ IS 'vector of a text';
 CREATE FUNCTION embed(input pg_catalog.text, model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text, pg_catalog.text, pg_catalog.int4)
-IS 'vector of a text; cut to so many dimensions and normalized again';
+IS 'vector of a text; cut to the given number of dimensions and normalized again';
 
 CREATE FUNCTION embed_query(input pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text)
-IS 'vector of a query, with the query prompt of the model, by the default model';
+IS 'vector of a query, with the model''s query prompt, by the default model';
 
 CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text)
-IS 'vector of a query, with the query prompt of the model';
+IS 'vector of a query, with the model''s query prompt';
 
 CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text, pg_catalog.int4)
-IS 'vector of a query, with the query prompt of the model; cut to so many dimensions and normalized again';
+IS 'vector of a query, with the model''s query prompt; cut to the given number of dimensions and normalized again';
 
 CREATE FUNCTION embed(input pg_catalog.text[]) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text[])
-IS 'vectors of texts, computed together: one row each, by the default model';
+IS 'vectors of texts, computed together, one row per text, by the default model';
 
 CREATE FUNCTION embed(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text)
-IS 'vectors of texts, computed together: one row each';
+IS 'vectors of texts, computed together, one row per text';
 
 CREATE FUNCTION embed(input pg_catalog.text[], model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
-IS 'vectors of texts, computed together: one row each; cut to so many dimensions and normalized again';
+IS 'vectors of texts, computed together, one row per text; cut to the given number of dimensions and normalized again';
 
--- embed_many takes arrays only, so that a parameter without a type, as clients send it, is an array.
+-- embed_many takes only arrays, so that a client's parameter without a type is resolved to an array.
 
 CREATE FUNCTION embed_many(input pg_catalog.text[]) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_many(pg_catalog.text[])
-IS 'vectors of texts, computed together: one row each, by the default model';
+IS 'vectors of texts, computed together, one row per text, by the default model';
 
 CREATE FUNCTION embed_many(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_many(pg_catalog.text[], pg_catalog.text)
-IS 'vectors of texts, computed together: one row each';
+IS 'vectors of texts, computed together, one row per text';
 
 CREATE FUNCTION embed_many(input pg_catalog.text[], model pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_many(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
-IS 'vectors of texts, computed together: one row each; cut to so many dimensions and normalized again';
+IS 'vectors of texts, computed together, one row per text; cut to the given number of dimensions and normalized again';
 
 CREATE FUNCTION embed_rows(input pg_catalog.text[]) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
 AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
@@ -363,9 +363,9 @@ IS 'vectors of texts, computed together, as rows';
 CREATE FUNCTION embed_rows(input pg_catalog.text[], model pg_catalog.text, dimensions pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
 AS 'MODULE_PATHNAME', 'embed_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_rows(pg_catalog.text[], pg_catalog.text, pg_catalog.int4)
-IS 'vectors of texts, computed together, as rows; cut to so many dimensions and normalized again';
+IS 'vectors of texts, computed together, as rows; cut to the given number of dimensions and normalized again';
 
--- Rerankers. Volatility as above; the setting here is embed.reranker.
+-- Rerankers. Volatility as for embedding functions; the setting is embed.reranker.
 
 CREATE FUNCTION rerank(query pg_catalog.text, doc pg_catalog.text) RETURNS pg_catalog.float4
 AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
@@ -380,71 +380,71 @@ IS 'score of a document for a query, 0 to 1';
 CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[]) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[])
-IS 'scores of documents for a query, computed together, in their order, by the default reranker';
+IS 'scores of documents for a query, computed together, in input order, by the default reranker';
 
 CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[], pg_catalog.text)
-IS 'scores of documents for a query, computed together, in their order';
+IS 'scores of documents for a query, computed together, in input order';
 
--- As embed_many: arrays only.
+-- Like embed_many, rerank_many takes only arrays.
 
 CREATE FUNCTION rerank_many(query pg_catalog.text, docs pg_catalog.text[]) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank_many(pg_catalog.text, pg_catalog.text[])
-IS 'scores of documents for a query, computed together, in their order, by the default reranker';
+IS 'scores of documents for a query, computed together, in input order, by the default reranker';
 
 CREATE FUNCTION rerank_many(query pg_catalog.text, docs pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank_many(pg_catalog.text, pg_catalog.text[], pg_catalog.text)
-IS 'scores of documents for a query, computed together, in their order';
+IS 'scores of documents for a query, computed together, in input order';
 
 CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)
 AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4)
-IS 'the k best documents for a query, best first, with their place in the array, by the default reranker';
+IS 'the k best documents for a query, best first, with their positions in the array, by the default reranker';
 
 CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4, model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)
 AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.text)
-IS 'the k best documents for a query, best first, with their place in the array';
+IS 'the k best documents for a query, best first, with their positions in the array';
 
--- Models that give something for every token, as BGE-M3 does.
+-- Outputs per token, as BGE-M3 has them.
 
 CREATE FUNCTION embed_sparse(input pg_catalog.text) RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_sparse(pg_catalog.text)
-IS 'weights of a text''s tokens, in the form of pgvector''s sparsevec, by the default model';
+IS 'token weights of a text, in the format of pgvector''s sparsevec, by the default model';
 
 CREATE FUNCTION embed_sparse(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_sparse(pg_catalog.text, pg_catalog.text)
-IS 'weights of a text''s tokens, in the form of pgvector''s sparsevec';
+IS 'token weights of a text, in the format of pgvector''s sparsevec';
 
 CREATE FUNCTION embed_multi(input pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_multi(pg_catalog.text)
-IS 'vectors of a text''s tokens, one row each, for maxsim(), by the default model';
+IS 'token vectors of a text, one row per token, for maxsim(), by the default model';
 
 CREATE FUNCTION embed_multi(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_multi(pg_catalog.text, pg_catalog.text)
-IS 'vectors of a text''s tokens, one row each, for maxsim()';
+IS 'token vectors of a text, one row per token, for maxsim()';
 
 CREATE FUNCTION embed_all(input pg_catalog.text, OUT dense pg_catalog.float4[], OUT sparse pg_catalog.text, OUT multi pg_catalog.float4[])
 AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_all(pg_catalog.text)
-IS 'what embed(), embed_sparse() and embed_multi() give, in one pass, by the default model';
+IS 'the results of embed(), embed_sparse() and embed_multi(), computed in one pass, by the default model';
 
 CREATE FUNCTION embed_all(input pg_catalog.text, model pg_catalog.text, OUT dense pg_catalog.float4[], OUT sparse pg_catalog.text, OUT multi pg_catalog.float4[])
 AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_all(pg_catalog.text, pg_catalog.text)
-IS 'what embed(), embed_sparse() and embed_multi() give, in one pass';
+IS 'the results of embed(), embed_sparse() and embed_multi(), computed in one pass';
 
 CREATE FUNCTION maxsim(query pg_catalog.float4[], doc pg_catalog.float4[]) RETURNS pg_catalog.float4
 AS 'MODULE_PATHNAME', 'embed_maxsim' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 500 SUPPORT _embed.maxsim_support;
 COMMENT ON FUNCTION maxsim(pg_catalog.float4[], pg_catalog.float4[])
-IS 'late interaction of two results of embed_multi(): the mean over the query''s vectors of the best dot product with one of the document''s';
+IS 'late interaction of two results of embed_multi(): for each query vector the best dot product with a document vector, then the mean';
 
 CREATE FUNCTION embed_sparse_dot(a pg_catalog.text, b pg_catalog.text) RETURNS pg_catalog.float4
 AS 'MODULE_PATHNAME', 'embed_sparse_dot' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 20;
@@ -464,45 +464,45 @@ IS 'the token ids that the model reads';
 CREATE FUNCTION embed_info(input pg_catalog.text, OUT tokens pg_catalog.int4, OUT max_tokens pg_catalog.int4, OUT truncated pg_catalog.bool)
 AS 'MODULE_PATHNAME', 'embed_info' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION embed_info(pg_catalog.text)
-IS 'tokens of a text, how many the model reads, and whether embed() would cut it, by the default model';
+IS 'number of tokens of a text, the model''s maximum, and whether embed() would cut the text, by the default model';
 
 CREATE FUNCTION embed_info(input pg_catalog.text, model pg_catalog.text, OUT tokens pg_catalog.int4, OUT max_tokens pg_catalog.int4, OUT truncated pg_catalog.bool)
 AS 'MODULE_PATHNAME', 'embed_info' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
 COMMENT ON FUNCTION embed_info(pg_catalog.text, pg_catalog.text)
-IS 'tokens of a text, how many the model reads, and whether embed() would cut it';
+IS 'number of tokens of a text, the model''s maximum, and whether embed() would cut the text';
 
 CREATE FUNCTION embed_chunks(input pg_catalog.text, max_tokens pg_catalog.int4, overlap pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, start_char pg_catalog.int4, end_char pg_catalog.int4, tokens pg_catalog.int4, chunk pg_catalog.text)
 AS 'MODULE_PATHNAME', 'embed_chunks' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 ROWS 20;
 COMMENT ON FUNCTION embed_chunks(pg_catalog.text, pg_catalog.int4, pg_catalog.int4)
-IS 'a text cut into chunks of at most so many tokens, by the default model';
+IS 'a text cut into chunks of at most max_tokens tokens, by the default model';
 
 CREATE FUNCTION embed_chunks(input pg_catalog.text, max_tokens pg_catalog.int4, overlap pg_catalog.int4, model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, start_char pg_catalog.int4, end_char pg_catalog.int4, tokens pg_catalog.int4, chunk pg_catalog.text)
 AS 'MODULE_PATHNAME', 'embed_chunks' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1000 ROWS 20;
 COMMENT ON FUNCTION embed_chunks(pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text)
-IS 'a text cut into chunks of at most so many tokens';
+IS 'a text cut into chunks of at most max_tokens tokens';
 
 CREATE FUNCTION embed_cosine(a pg_catalog.float4[], b pg_catalog.float4[]) RETURNS pg_catalog.float4
 AS 'MODULE_PATHNAME', 'embed_cosine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
 COMMENT ON FUNCTION embed_cosine(pg_catalog.float4[], pg_catalog.float4[])
-IS 'cosine similarity of two vectors, -1 to 1; 0 where one has length 0';
+IS 'cosine similarity of two vectors, -1 to 1; 0 if a vector has length 0';
 
 CREATE FUNCTION embed_isa() RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_isa' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION embed_isa()
-IS 'the instruction set level in use';
+IS 'the ISA level in use';
 
 CREATE FUNCTION embed_verify(name pg_catalog.text) RETURNS TABLE ("check" pg_catalog.text, ok pg_catalog.bool, detail pg_catalog.text)
 AS 'MODULE_PATHNAME', 'embed_verify' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 5;
 COMMENT ON FUNCTION embed_verify(pg_catalog.text)
-IS 'replay the reference texts of a model on this machine: ids, bits and cosines as at import';
+IS 'recompute a model''s reference texts on this machine and compare ids, bits and cosines with the import';
 
 CREATE FUNCTION embed_trigger() RETURNS pg_catalog.trigger
 AS 'MODULE_PATHNAME', 'embed_trigger' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION embed_trigger()
 IS 'row trigger: embed_trigger(vector column, text column [, model or alias])';
 
--- Looks at each new embed_trigger: reports then what else the first row would
--- report, and adds to an alias the fingerprint of its model.
+-- Checks each new embed_trigger: reports at once the errors that the first row would
+-- report, and records the fingerprint of the model that an alias stands for.
 CREATE FUNCTION _embed.trigger_made() RETURNS pg_catalog.event_trigger
 AS 'MODULE_PATHNAME', 'embed_trigger_made' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
 COMMENT ON FUNCTION _embed.trigger_made()
@@ -511,13 +511,13 @@ IS 'checks a new embed_trigger, and records the model of its alias';
 CREATE EVENT TRIGGER embed_trigger_made ON ddl_command_end
 	WHEN TAG IN ('CREATE TRIGGER', 'ALTER TRIGGER', 'CREATE SCHEMA')
 	EXECUTE FUNCTION _embed.trigger_made();
--- under session_replication_role = replica, too
+-- also under session_replication_role = replica
 ALTER EVENT TRIGGER embed_trigger_made ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER embed_trigger_made
 IS 'checks a new embed_trigger, and records the model of its alias';
 
--- Aggregates. Their states hold pointers, so there is nothing to combine or
--- send; the final functions leave the group's value as it is.
+-- Aggregates. Their states hold pointers, so they have no combine and
+-- serialize functions. The final functions do not modify the state.
 
 CREATE FUNCTION _embed.agg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_agg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
@@ -543,7 +543,7 @@ CREATE AGGREGATE embed_agg(input pg_catalog.text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE embed_agg(pg_catalog.text)
-IS 'vectors of the texts of a group, in input order, by the default model';
+IS 'vectors of a group''s texts, in input order, by the default model';
 
 CREATE AGGREGATE embed_agg(input pg_catalog.text, model pg_catalog.text) (
 	SFUNC = _embed.agg_accum,
@@ -554,7 +554,7 @@ CREATE AGGREGATE embed_agg(input pg_catalog.text, model pg_catalog.text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE embed_agg(pg_catalog.text, pg_catalog.text)
-IS 'vectors of the texts of a group, in input order';
+IS 'vectors of a group''s texts, in input order';
 
 CREATE FUNCTION _embed.avg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_avg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
@@ -580,7 +580,7 @@ CREATE AGGREGATE embed_avg(input pg_catalog.text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE embed_avg(pg_catalog.text)
-IS 'normalized mean of the vectors of the texts of a group, by the default model';
+IS 'normalized mean of the vectors of a group''s texts, by the default model';
 
 CREATE AGGREGATE embed_avg(input pg_catalog.text, model pg_catalog.text) (
 	SFUNC = _embed.avg_accum,
@@ -591,7 +591,7 @@ CREATE AGGREGATE embed_avg(input pg_catalog.text, model pg_catalog.text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE embed_avg(pg_catalog.text, pg_catalog.text)
-IS 'normalized mean of the vectors of the texts of a group';
+IS 'normalized mean of the vectors of a group''s texts';
 
 CREATE FUNCTION _embed.rerank_agg_accum(state pg_catalog.internal, query pg_catalog.text, doc pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_rerank_agg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
@@ -617,7 +617,7 @@ CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rerank_agg(pg_catalog.text, pg_catalog.text)
-IS 'scores of the documents of a group for one query, in input order, by the default reranker';
+IS 'scores of a group''s documents for one query, in input order, by the default reranker';
 
 CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) (
 	SFUNC = _embed.rerank_agg_accum,
@@ -628,4 +628,4 @@ CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text, model pg
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rerank_agg(pg_catalog.text, pg_catalog.text, pg_catalog.text)
-IS 'scores of the documents of a group for one query, in input order';
+IS 'scores of a group''s documents for one query, in input order';

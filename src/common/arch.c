@@ -108,13 +108,13 @@ check_layers(const EmbArch *arch, EmbError *err)
 		{"place of norms", arch->norm_place, one, one * EMB_NORM_AROUND},
 		{"embedding norm", arch->has_embedding_norm, 0, one},
 		{"first norm", arch->has_first_norm, one && arch->norm_place == EMB_NORM_POST, one},
-		{"norm of queries and keys", arch->has_qk_norm, 0, one},
+		{"query and key norm", arch->has_qk_norm, 0, one},
 		{"causality", arch->is_causal, 0, one},
 		{"positions", arch->positions, 0, one * (EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE | EMB_POSITIONS_ROTARY)},
 		{"position base", arch->position_base, 0, absolute ? arch->n_vocab : 0},
 		{"rotary scaling", arch->rotary_scaling, 0, rotary ? EMB_ROTARY_NTK : 0},
 		{"window", arch->window, 0, one * EMB_ARCH_MAX_POSITIONS},
-		{"count of layers from one that is global to the next", arch->global_every, windowed, windowed ? EMB_ARCH_MAX_LAYERS : 0},
+		{"distance between global layers", arch->global_every, windowed, windowed ? EMB_ARCH_MAX_LAYERS : 0},
 		{"first global layer", arch->global_first, 0, windowed ? (int64_t) arch->global_every - 1 : 0},
 	};
 
@@ -208,21 +208,21 @@ check_computed(const EmbArch *arch, EmbError *err)
 		const char *what;
 	}			missing[] =
 	{
-		{arch->n_kv_heads != arch->n_heads, "fewer heads of keys than of queries"},
+		{arch->n_kv_heads != arch->n_heads, "fewer key heads than query heads"},
 		{arch->n_layers > 0 && (int64_t) arch->head_size * arch->n_heads != arch->hidden, "heads whose sizes do not add up to the hidden size"},
 		{arch->norm_kind == EMB_NORM_RMS, "RMS norms"},
 		{arch->norm_place == EMB_NORM_AROUND, "norms before and after each half of a layer"},
-		{arch->n_layers > 0 && !arch->has_embedding_norm, "no norm of its embeddings"},
+		{arch->n_layers > 0 && !arch->has_embedding_norm, "no embedding norm"},
 		{arch->norm_place == EMB_NORM_PRE && arch->has_first_norm, "a norm before the first layer's attention"},
-		{arch->has_qk_norm != 0, "norms of queries and keys"},
+		{arch->has_qk_norm != 0, "query and key norms"},
 		{arch->is_causal != 0, "causal attention"},
 		{arch->n_layers > 0 && arch->positions == 0, "no positions"},
-		{arch->positions == EMB_POSITIONS_RELATIVE, "relative positions without absolute ones"},
-		{(arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->positions != EMB_POSITIONS_ROTARY, "rotated positions beside others"},
-		{arch->window > 0 && arch->positions != EMB_POSITIONS_ROTARY, "a window without rotated positions"},
+		{arch->positions == EMB_POSITIONS_RELATIVE, "relative position bias without absolute positions"},
+		{(arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->positions != EMB_POSITIONS_ROTARY, "RoPE beside other positions"},
+		{arch->window > 0 && arch->positions != EMB_POSITIONS_ROTARY, "a sliding window without RoPE"},
 		{arch->embedding_scale != 1, "scaled embeddings"},
-		{arch->pooling == EMB_POOL_LAST, "pooling of the last token"},
-		{arch->n_layers == 0 && arch->pooling != EMB_POOL_MEAN, "no layers and another pooling than the mean"},
+		{arch->pooling == EMB_POOL_LAST, "last-token pooling"},
+		{arch->n_layers == 0 && arch->pooling != EMB_POOL_MEAN, "no layers, but a pooling other than mean"},
 		{arch->n_dense > EMB_ARCH_MAX_DENSE, "more than two dense modules"},
 		{arch->head == EMB_HEAD_ANSWER, "a score by answer tokens"},
 		{arch->head == EMB_HEAD_SCORE && arch->n_labels != 1, "several labels"},
@@ -258,6 +258,6 @@ emb_arch_check(const EmbArch *arch, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "the model's head count %d is not a multiple of its key head count %d",
 						 arch->n_heads, arch->n_kv_heads);
 	if ((arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->head_size % 2 != 0)
-		return emb_error(err, EMB_ERR_FORMAT, "the model's head size %d is odd: nothing to rotate", arch->head_size);
+		return emb_error(err, EMB_ERR_FORMAT, "the model's head size %d is odd, but RoPE rotates pairs", arch->head_size);
 	return check_computed(arch, err);
 }

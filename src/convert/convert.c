@@ -98,7 +98,7 @@ static EmbStatus
 check_layers(const Import *im, const EmbImportOptions *options, EmbError *err)
 {
 	if (is_static(im) && options->calibration_texts != NULL)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model has no layers that calibration texts could be read for");
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model has no layers, so it takes no calibration texts");
 	return EMB_OK;
 }
 
@@ -155,7 +155,7 @@ choose_dimensions(Import *im, int32_t dimensions, EmbError *err)
 	int32_t		width = emb_arch_width(arch);
 
 	if (dimensions != 0 && is_reranker(im))
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which gives no vectors to cut to %d dimensions", dimensions);
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which returns no vectors to cut to %d dimensions", dimensions);
 	if (dimensions < 0 || dimensions > width)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "dimensions %d is outside 1..%d, the model's", dimensions, width);
 	im->parts.config.dimensions = dimensions == width && arch->normalize ? 0 : (uint32_t) dimensions;
@@ -208,7 +208,7 @@ check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, cons
 	if (status == EMB_ERR_TEXT)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the %s prompt is not UTF-8", what);
 	if (status == EMB_OK && n_tokens >= im->parts.config.max_tokens)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %u leaves no room behind the %lld tokens of the %s prompt",
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %u leaves no room after the %lld tokens of the %s prompt",
 						 im->parts.config.max_tokens, (long long) n_tokens, what);
 	if (status == EMB_OK && im->parts.config.max_chars > 0)
 	{
@@ -217,7 +217,7 @@ check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, cons
 		for (const char *p = prompt; *p != '\0'; p++)
 			n_chars += (*p & 0xC0) != 0x80;
 		if (n_chars >= im->parts.config.max_chars)
-			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model reads %u characters of a text, which leaves no room behind the %u of the %s prompt",
+			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model reads %u characters of a text, which leaves no room after the %u of the %s prompt",
 							 im->parts.config.max_chars, n_chars, what);
 	}
 	return status;

@@ -46,7 +46,7 @@ not_found(const EmbFile *file, EmbError *err)
 	target[n] = '\0';
 	emb_error(err, EMB_ERR_NOT_FOUND, "file \"%s\" is a link to \"%s\", which does not exist", file->path, target);
 	return emb_error_hint(err, EMB_ERR_NOT_FOUND,
-						  "The hub's cache is made of links: copy a model's directory with what they stand for (cp -rL), once its download is complete.");
+						  "The hub's cache is made of links: copy a model's directory with the files behind the links (cp -rL), once its download is complete.");
 }
 
 static EmbStatus
@@ -88,14 +88,14 @@ check_beginning(const EmbFile *file, EmbError *err)
 	if (strncasecmp(buf, "<!DOCTYPE html", 14) == 0 || strncasecmp(buf, "<html", 5) == 0)
 	{
 		emb_error(err, EMB_ERR_FORMAT, "file \"%s\" is a web page, not the file itself", file->path);
-		return emb_error_hint(err, EMB_ERR_FORMAT, "The hub gives files at addresses with /resolve/ in them, not /blob/.");
+		return emb_error_hint(err, EMB_ERR_FORMAT, "The hub serves files at addresses with /resolve/ in them, not /blob/.");
 	}
 	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++)
 	{
 		if (file->size_bytes < 1024 && strncmp(buf, answers[i], strlen(answers[i])) == 0)
 		{
 			emb_error(err, EMB_ERR_FORMAT, "file \"%s\" holds the hub's answer \"%s...\", not the file itself", file->path, answers[i]);
-			return emb_error_hint(err, EMB_ERR_FORMAT, "The download failed: check the address, and whether the model wants you to log in.");
+			return emb_error_hint(err, EMB_ERR_FORMAT, "The download failed: check the address, and whether the model requires a login.");
 		}
 	}
 	return EMB_OK;

@@ -278,7 +278,7 @@ append_stack(Machine *m, uint32_t first, uint32_t below, Kind kind)
 	Value	   *target = below < n ? (Value *) m->stack.items + below : NULL;
 
 	if (target == NULL || target->kind != kind || (n - first) % step != 0)
-		return malformed(m, "elements for what is not a container");
+		return malformed(m, "elements for something that is not a container");
 	for (uint32_t i = first; i < n; i += step)
 	{
 		const Value *stack = m->stack.items;
@@ -448,7 +448,7 @@ reduce(Machine *m)
 	if (!pop(m, &arguments) || !pop(m, &function))
 		return false;
 	if (function.kind != KIND_FUNCTION || arguments.kind != KIND_TUPLE)
-		return malformed(m, "a call of what is not a function");
+		return malformed(m, "a call to something that is not a function");
 	switch ((Function) function.i)
 	{
 		case FN_ORDERED_DICT:
@@ -639,7 +639,7 @@ from_mark(Machine *m, Kind kind)
 	if (kind == KIND_TUPLE)
 		return make_tuple(m, m->stack.n - mark - 1, 1);
 	if (mark == 0)
-		return malformed(m, "elements for what is not a container");
+		return malformed(m, "elements for something that is not a container");
 	return append_stack(m, mark + 1, mark - 1, kind);
 }
 
@@ -909,7 +909,7 @@ emb_pickle_read_texts(const uint8_t *data, size_t size, const char *file, const 
 			const Value *value = &((const Cell *) m.cells.items)[at].value;
 
 			if (value->kind != KIND_TEXT)
-				malformed(&m, "its list holds something else than strings");
+				malformed(&m, "its list holds something other than strings");
 			texts[(*n_texts)++] = value->text;
 		}
 	}

@@ -128,7 +128,7 @@ parse_tensor(const EmbJson *doc, const char *name, const json_t *entry, int64_t 
 						 doc->file, (long long) begin, (long long) end, name, (long long) data_bytes);
 	if (end - begin != size_bytes)
 		return emb_error(err, EMB_ERR_FORMAT,
-						 "%s: tensor \"%s\" has %lld bytes of data where its %s shape wants %lld",
+						 "%s: tensor \"%s\" has %lld bytes of data where its %s shape needs %lld",
 						 doc->file, name, (long long) (end - begin), t->dtype_name, (long long) size_bytes);
 	t->offset = data_start + begin;
 	t->size_bytes = size_bytes;

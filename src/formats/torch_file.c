@@ -182,7 +182,7 @@ read_zip(TorchFile *t)
 		return status;
 	member = emb_zip_find_end(&zip, "/data.pkl");
 	if (member == NULL || strlen(member->name) > 256)
-		status = emb_error(t->err, EMB_ERR_FORMAT, "%s is a zip file without data.pkl; torch.save makes one", t->name);
+		status = emb_error(t->err, EMB_ERR_FORMAT, "%s is a zip file without data.pkl, which torch.save writes", t->name);
 	else
 		status = check_byte_order(t, &zip);
 	if (status == EMB_OK)

@@ -146,7 +146,7 @@ read_entry(EmbZip *zip, const uint8_t *p, size_t left, char **names, EmbZipMembe
 		!read_extra(p + ENTRY_BYTES + name_len, extra_len, &size, &packed, &offset))
 		return damaged(zip->file, "its directory is malformed", err);
 	if (offset > (uint64_t) zip->file->size_bytes || size > (uint64_t) zip->file->size_bytes)
-		return damaged(zip->file, "a member lies behind its end", err);
+		return damaged(zip->file, "a member lies past its end", err);
 	m->name = *names;
 	memcpy(*names, p + ENTRY_BYTES, name_len);
 	(*names)[name_len] = '\0';
@@ -204,7 +204,7 @@ emb_zip_open(const EmbFile *file, const EmbAllocator *mem, EmbZip *zip, EmbError
 	if (status != EMB_OK)
 		return status;
 	if (offset > (uint64_t) file->size_bytes || size > (uint64_t) file->size_bytes - offset)
-		return damaged(file, "its directory lies behind its end", err);
+		return damaged(file, "its directory lies past its end", err);
 	if (size > EMB_ZIP_MAX_DIRECTORY)
 		return emb_error(err, EMB_ERR_LIMIT, "file \"%s\" has a directory of %llu bytes, more than %d",
 						 file->path, (unsigned long long) size, EMB_ZIP_MAX_DIRECTORY);
@@ -270,6 +270,6 @@ emb_zip_locate(const EmbZip *zip, const EmbZipMember *member, int64_t *offset, E
 		return damaged(zip->file, "a member has no header", err);
 	*offset = member->header_offset + LOCAL_BYTES + (int64_t) (number(local + 26, 2) + number(local + 28, 2));
 	if (*offset > zip->file->size_bytes || member->size_bytes > zip->file->size_bytes - *offset)
-		return damaged(zip->file, "a member lies behind its end", err);
+		return damaged(zip->file, "a member lies past its end", err);
 	return EMB_OK;
 }

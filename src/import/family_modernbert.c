@@ -33,7 +33,7 @@ check_layer_types(const EmbJson *doc, const EmbArch *arch, EmbError *err)
 		const char *want = emb_arch_is_local(arch, i) ? "sliding_attention" : "full_attention";
 
 		if (type == NULL)
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"layer_types\" holds something else than strings", doc->file);
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"layer_types\" holds something other than strings", doc->file);
 		if (strcmp(type, want) != 0)
 			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"layer_types\" has \"%.*s\" for layer %d; every %dth layer must be of "
 							 "\"full_attention\", the others of \"sliding_attention\"", doc->file,

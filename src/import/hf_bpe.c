@@ -281,7 +281,7 @@ read_byte_level(const EmbJson *doc, const json_t *obj, bool behind_split, EmbTok
 		(status = emb_json_get_bool(doc, obj, "use_regex", &use_regex, err)) != EMB_OK)
 		return status;
 	if (behind_split && (use_regex || spec->prefix_space))
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.%s\" of ByteLevel is true behind Split, only false is supported there",
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.%s\" of ByteLevel is true after Split, only false is supported there",
 						 doc->file, use_regex ? "use_regex" : "add_prefix_space");
 	if (!behind_split)
 		spec->pattern = use_regex ? EMB_TOK_PATTERN_GPT2 : EMB_TOK_PATTERN_NONE;

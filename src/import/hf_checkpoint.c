@@ -143,7 +143,7 @@ note_prompts(EmbCheckpoint *c, const EmbKnownPrompts *known, bool query, bool do
 	size_t		size = sizeof(note->message);
 	size_t		at;
 
-	at = snprintf(message, size, "the model's files name no prompts; it gets those of %s (the name of %s):",
+	at = snprintf(message, size, "the model's files name no prompts; it gets the prompts of %s (the name of %s):",
 				  known->name, known->found_in);
 	if (query)
 		at += snprintf(message + at, size - at, " \"%s\" before queries", known->query);

@@ -87,7 +87,7 @@ check_architectures(const EmbJson *doc, const EmbFamily *family, bool *is_rerank
 		const char *name = json_string_value(json_array_get(list, i));
 
 		if (name == NULL)
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" holds something else than strings", doc->file);
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" holds something other than strings", doc->file);
 		if (class_kind(family, name) == NULL || !has_encoder(family, list))
 			status = check_class(doc, family, name, is_reranker, err);
 	}
@@ -190,7 +190,7 @@ find_family(const EmbJson *doc, const EmbFamily **family, EmbError *err)
 	status = emb_hf_unsupported(doc, "model_type", type, want, err);
 	if (json_object_get(doc->root, "auto_map") != NULL)
 		return emb_error_hint(err, status, "The model comes with code of its own (\"auto_map\"), which is not run here.");
-	return emb_error_hint(err, status, "Of other models, decoders and those of images among them, none can be imported by this version.");
+	return emb_error_hint(err, status, "This version cannot import other models, such as decoders and image models.");
 }
 
 /* What an encoder of BERT's kind has to be, and what nothing here reads. */
@@ -220,7 +220,7 @@ check_encoder(const EmbJson *doc, const EmbFamily *family, EmbError *err)
 	{
 		emb_error(err, EMB_ERR_UNSUPPORTED,
 				  "%s: \"quantization_config\" says that the weights are quantized; only F32, F16 and BF16 can be imported", doc->file);
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import the model that it was made from: it is quantized here.");
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import the model from which it was quantized: embed quantizes at import.");
 	}
 	return EMB_OK;
 }

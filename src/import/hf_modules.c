@@ -163,7 +163,7 @@ parse_pooling_flags(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 
 		if (status == EMB_OK && on && chosen != NULL)
 			return emb_error(err, EMB_ERR_UNSUPPORTED,
-							 "%s asks for several poolings, %s and %s; only one can be imported",
+							 "%s sets several poolings, %s and %s; only one can be imported",
 							 doc->file, chosen, flags[i].mode);
 		if (status == EMB_OK && on)
 			status = set_pooling(doc, flags[i].key, flags[i].mode, config, err);
@@ -266,7 +266,7 @@ emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError
 	if (in == 0 || out == 0)
 		return emb_error(err, EMB_ERR_FORMAT, "%s has no \"%s\"", doc->file, in == 0 ? "in_features" : "out_features");
 	if (in != n_in)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"in_features\" is %lld, but what comes before gives %d",
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"in_features\" is %lld, but the module before it returns %d",
 						 doc->file, (long long) in, n_in);
 	dense->module.n_out = (int32_t) out;
 	dense->module.has_bias = has_bias;

@@ -194,9 +194,9 @@ check_shape(const EmbTensor *source, bool is_vector, int64_t n_rows, int64_t n_c
 	for (int i = 0; i < source->rank; i++)
 		at += snprintf(shape + at, sizeof(shape) - at, "%s%lld", i > 0 ? ", " : "", (long long) source->shape[i]);
 	return is_vector
-		? emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%lld]",
+		? emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json requires [%lld]",
 					source->name, shape, (long long) n_cols)
-		: emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json wants [%lld, %lld]",
+		: emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has shape [%s], but config.json requires [%lld, %lld]",
 					source->name, shape, (long long) n_rows, (long long) n_cols);
 }
 

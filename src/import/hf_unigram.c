@@ -554,7 +554,7 @@ read_splitting(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 	if ((status = read_metaspace(doc, obj, spec, err)) != EMB_OK)
 		return status;
 	if (spec->split_spaces && spec->prepend == EMB_TOK_PREPEND_FIRST)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.prepend_scheme\" is \"first\" behind WhitespaceSplit, "
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.prepend_scheme\" is \"first\" after WhitespaceSplit, "
 						 "only always and never are supported there", doc->file);
 	return EMB_OK;
 }

@@ -255,7 +255,7 @@ static EmbStatus
 check_given_id(const EmbJson *doc, const EmbTokAdded *added, json_int_t id, EmbError *err)
 {
 	if (added->piece.len > 0 && added->id != id)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s gives added token \"%.*s\" id %lld, the vocabulary makes it %d",
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists added token \"%.*s\" with id %lld, but the vocabulary has it as %d",
 						 doc->file, EMB_TOK_SHOW(added->piece.text), (long long) id, added->id);
 	return EMB_OK;
 }

@@ -143,7 +143,7 @@ emb_maxsim(const float *query, int32_t n_query, const float *document, int32_t n
 
 	/* wider ones no model gives; the scratch is a multiple of the width, and so is the time between two questions whether to stop */
 	if (n > EMB_ARCH_MAX_HIDDEN)
-		return emb_error(err, EMB_ERR_LIMIT, "vectors of %d elements are more than %d wide", n, EMB_ARCH_MAX_HIDDEN);
+		return emb_error(err, EMB_ERR_LIMIT, "vectors have %d elements, more than %d", n, EMB_ARCH_MAX_HIDDEN);
 	m.packed = emb_alloc_array(mem, n_panels * EMB_PANEL * n, sizeof(float));
 	m.products = emb_alloc_array(mem, (size_t) DOCUMENT_ROWS * QUERY_ROWS, sizeof(float));
 	if (m.packed == NULL || m.products == NULL)

@@ -248,7 +248,7 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 	EmbStatus	status;
 
 	if (model->view.header->kind != (model->view.arch->head != EMB_HEAD_NONE ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING))
-		return emb_error(err, EMB_ERR_FORMAT, "the image says that it is of kind %u, which its architecture is not",
+		return emb_error(err, EMB_ERR_FORMAT, "the image has kind %u, but its architecture has another kind",
 						 model->view.header->kind);
 	fill_info(model);
 	status = fill_transformer(model, err);

@@ -104,42 +104,42 @@ void
 embed_guc_init(void)
 {
 	DefineCustomStringVariable("embed.model",
-							   "Model or alias where no model argument is given.",
+							   "Model or alias used where no model argument is given.",
 							   "Empty: the database's default model.",
 							   &embed_guc_model, "", PGC_USERSET, 0,
 							   check_model, assign_model, NULL);
 	DefineCustomStringVariable("embed.reranker",
-							   "Reranker or alias of one where no model argument is given.",
+							   "Reranker, or an alias of a reranker, used where no model argument is given.",
 							   "Empty: the database's default reranker.",
 							   &embed_guc_reranker, "", PGC_USERSET, 0,
 							   check_model, assign_model, NULL);
 	DefineCustomEnumVariable("embed.on_overflow",
-							 "What to do with texts of more tokens than the model reads.",
-							 "warn tells once per statement how many were cut.",
+							 "What to do with texts that have more tokens than the model reads.",
+							 "warn reports once per statement how many texts were cut.",
 							 &embed_guc_on_overflow, EMBED_OVERFLOW_TRUNCATE,
 							 overflow_options, PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("embed.batch_tokens",
-							"Tokens that are computed at once.",
-							"More cost memory; no vector depends on it.",
+							"Number of tokens computed at once.",
+							"Larger batches use more memory; results do not depend on it.",
 							&embed_guc_batch_tokens, EMB_BATCH_TOKENS_DEFAULT,
 							BATCH_TOKENS_MIN, BATCH_TOKENS_MAX, PGC_USERSET, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("embed.threads",
-							"Threads that one call may use, at most.",
-							"0: as many as this process has CPUs. Parallel workers use one; no vector depends on it.",
+							"Maximum number of threads that one call may use.",
+							"0: one per CPU of this process. Parallel workers use one thread; results do not depend on it.",
 							&embed_guc_threads, 0,
 							0, THREADS_MAX, PGC_USERSET, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("embed.cache_entries",
-							"Recent vectors of single texts that this session keeps.",
-							"0: none. Texts of up to 8 kB, 16 MB in all.",
+							"Number of recent single-text vectors that this session caches.",
+							"0: no cache. Texts of up to 8 kB are cached, up to 16 MB in all.",
 							&embed_guc_cache_entries, EMBED_CACHE_ENTRIES_DEFAULT,
 							0, CACHE_ENTRIES_MAX, PGC_USERSET, 0,
 							NULL, assign_cache_entries, NULL);
 	DefineCustomStringVariable("embed.isa",
 							   "Instruction set level of the computation.",
-							   "auto: the best this CPU has; no vector depends on it.",
+							   "auto: the best level of this CPU; results do not depend on it.",
 							   &guc_isa, "auto", PGC_USERSET, 0,
 							   check_isa, assign_isa, NULL);
 	embed_reserve_guc_prefix("embed");

@@ -52,7 +52,7 @@ for my $case (
 	[ 'UPDATE _embed.chunk SET data = set_byte(data, 77777, 255 - get_byte(data, 77777)) WHERE no = 1', "chunk 1 of 0 to $last has other bytes than the image" ],
 	[ 'UPDATE _embed.chunk c SET data = (SELECT data FROM _embed.chunk d WHERE d.no = 1) WHERE no = 0', "chunk 0 of 0 to $last has other bytes than the image" ],
 	[ 'UPDATE _embed.chunk SET data = substr(data, 1, 1000) WHERE no = 1', "chunk 1 of 0 to $last has 1000 bytes instead of 1048576" ],
-	[ "INSERT INTO _embed.chunk SELECT fingerprint, $n_chunks, data FROM _embed.chunk WHERE no = 0", "chunk $n_chunks is none of 0 to $last" ],
+	[ "INSERT INTO _embed.chunk SELECT fingerprint, $n_chunks, data FROM _embed.chunk WHERE no = 0", "chunk $n_chunks is outside 0 to $last" ],
 	[ "UPDATE _embed.image SET size_bytes = size_bytes - 1048576", qr/^chunk \d+ |^column "size_bytes"/ ])
 {
 	my ($damage, $said) = @$case;

@@ -22,7 +22,7 @@ sub refuses
 	my ($state, $message) = error_of($node, $database, ($before // '') . q{INSERT INTO docs VALUES (1000, 'refused')});
 
 	is($state, '55000', "$name: refused");
-	like($message, qr/"current" stood for model "old" when the trigger was made, and stands for model "new" now/, '... and both models are named');
+	like($message, qr/"current" stood for model "old" when the trigger was created, and stands for model "new" now/, '... and both models are named');
 	return;
 }
 

@@ -80,21 +80,21 @@ test_checks(void)
 
 	/* all that a decoder needs fits the description, and is refused by name until it is computed */
 	arch = small_decoder();
-	check_status("a decoder", &arch, EMB_ERR_UNSUPPORTED, "fewer heads of keys");
+	check_status("a decoder", &arch, EMB_ERR_UNSUPPORTED, "fewer key heads");
 	arch.n_kv_heads = 4;
 	check_status("its head size", &arch, EMB_ERR_UNSUPPORTED, "heads whose sizes");
 	arch.head_size = 8;
 	check_status("its norms", &arch, EMB_ERR_UNSUPPORTED, "RMS norms");
 	arch.norm_kind = EMB_NORM_LAYER;
-	check_status("its embeddings", &arch, EMB_ERR_UNSUPPORTED, "no norm of its embeddings");
+	check_status("its embeddings", &arch, EMB_ERR_UNSUPPORTED, "no embedding norm");
 	arch.has_embedding_norm = 1;
 	check_status("its first norm", &arch, EMB_ERR_UNSUPPORTED, "before the first layer");
 	arch.has_first_norm = 0;
-	check_status("its norms of heads", &arch, EMB_ERR_UNSUPPORTED, "queries and keys");
+	check_status("its norms of heads", &arch, EMB_ERR_UNSUPPORTED, "query and key norms");
 	arch.has_qk_norm = 0;
 	check_status("its attention", &arch, EMB_ERR_UNSUPPORTED, "causal");
 	arch.is_causal = 0;
-	check_status("its pooling", &arch, EMB_ERR_UNSUPPORTED, "last token");
+	check_status("its pooling", &arch, EMB_ERR_UNSUPPORTED, "last-token pooling");
 	arch.pooling = EMB_POOL_MEAN;
 	check_status("what is left of it", &arch, EMB_OK, "");
 	arch.head_size = 7;

@@ -328,7 +328,7 @@ test_refused(void)
 		{right, DENSE(""), "{", EMB_ERR_FORMAT, "2_Dense/model.safetensors", NULL},
 		{BEGIN ", " MODULE("3_Dense", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_NOT_FOUND, "3_Dense/config.json", NULL},
 		{BEGIN ", " MODULE("../x", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_FORMAT, "modules.json", "../x"},
-		{BEGIN ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_FORMAT, "in_features", "gives 5"},
+		{BEGIN ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_FORMAT, "in_features", "returns 5"},
 		{BEGIN ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "more than 2", "Dense"},
 		{BEGIN ", " MODULE("2_LayerNorm", ST "LayerNorm") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "modules.json", ST "LayerNorm"},
 		{BEGIN ", " MODULE("2_Pooling", ST "Pooling") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "modules.json", ST "Pooling"},

@@ -159,7 +159,7 @@ static const Case unigram_cases[] = {
 	{"empty sequence", UNI_PRE("{\"type\": \"Sequence\", \"pretokenizers\": []}"), EMB_ERR_UNSUPPORTED, "\"Sequence\""},
 	{"sequence", UNI_PRE("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}, " META "]}"), EMB_OK, NULL},
 	{"first behind a split", UNI_PRE("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}, {\"type\": \"Metaspace\", \"replacement\": \"_\", "
-		"\"prepend_scheme\": \"first\"}]}"), EMB_ERR_UNSUPPORTED, "\"first\" behind WhitespaceSplit"},
+		"\"prepend_scheme\": \"first\"}]}"), EMB_ERR_UNSUPPORTED, "\"first\" after WhitespaceSplit"},
 	{"no replacement", UNI_PRE("{\"type\": \"Metaspace\"}"), EMB_ERR_FORMAT, "no \"replacement\""},
 	{"two characters", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"ab\"}"), EMB_ERR_FORMAT, "\"ab\", not one character"},
 	{"unknown scheme", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"x\"}"), EMB_ERR_UNSUPPORTED, "\"x\", not always"},

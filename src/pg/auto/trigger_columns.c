@@ -227,7 +227,7 @@ moved_error(const Trigger *trigger, const EmbedTriggerModel *model, const char *
 
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("trigger \"%s\": \"%s\" stood for model %s when the trigger was made, and stands for model %s now",
+			 errmsg("trigger \"%s\": \"%s\" stood for model %s when the trigger was created, and stands for model %s now",
 					trigger->tgname, model->name, then, describe_model(digits_now, model->name)),
 			 errdetail("Column \"%s\" would hold vectors of two models.", trigger->tgargs[0]),
 			 errhint("Let \"%s\" stand for model %s again, or fill another column by another trigger, or in one transaction "
@@ -250,7 +250,7 @@ embed_trigger_check_model(const Trigger *trigger, const EmbedTriggerModel *model
 	if (model->digits[0] == '\0' && !embed_storage_find_model(model->name, NULL, &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("trigger \"%s\": nothing says which model the alias \"%s\" stood for when the trigger was made",
+				 errmsg("trigger \"%s\": no record tells which model the alias \"%s\" stood for when the trigger was created",
 						trigger->tgname, model->name),
 				 errdetail("CREATE TRIGGER records that, but where event triggers do not fire, or where the alias is not there."),
 				 errhint("DROP TRIGGER and CREATE TRIGGER again, or name a model instead of the alias.")));

@@ -256,7 +256,7 @@ missing_warning(Relation rel, const Trigger *trigger, const EmbedTriggerModel *m
 	ereport(WARNING,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("trigger \"%s\": model \"%s\" does not exist yet", trigger->tgname, model->name),
-			 errhint("Import the model before rows are written to table \"%s\". If that is an alias, set the alias first and then make the trigger.",
+			 errhint("Import the model before rows are written to table \"%s\". If the name is an alias, set the alias first and then create the trigger.",
 					 RelationGetRelationName(rel))));
 }
 
@@ -309,7 +309,7 @@ check_definition(const Making *making, Relation rel, const Trigger *trigger)
 		check_model(making, rel, trigger);
 	else if (!making->in_restore)
 		ereport(NOTICE,
-				(errmsg("trigger \"%s\" names no model: each statement uses the model of embed.model or the default of its time",
+				(errmsg("trigger \"%s\" names no model: each statement uses the model set in embed.model or the current default",
 						trigger->tgname),
 				 errhint("Name a model as the third argument to keep column \"%s\" to one model.", trigger->tgargs[0])));
 }

@@ -46,7 +46,7 @@ check_characters(const Source *source, const char *utf8, size_t len)
 	if (n != embed_text_chars(source->bytes, source->n_bytes))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("text has characters of encoding %s that are several in Unicode", GetDatabaseEncodingName())));
+				 errmsg("text has characters of encoding %s that become several characters in Unicode", GetDatabaseEncodingName())));
 }
 
 static Source

@@ -524,7 +524,7 @@ describe_finding(const Finding *finding)
 		case EMBED_CAUSE_NAMES:
 			return psprintf("calls %s with model \"%s\"", function, finding->search->name);
 		case EMBED_CAUSE_BY_DEFAULT:
-			return psprintf("calls %s without a model, so by the default", function);
+			return psprintf("calls %s without a model, so it uses the default", function);
 		default:
 			return psprintf("calls %s with a model argument that is not constant", function);
 	}
@@ -724,7 +724,7 @@ search_trigger_arguments(Search *search, Relation rel, HeapTuple tuple, const Ob
 	{
 		if (!search->is_default || search->reranks)
 			return false;
-		add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_BY_DEFAULT, address, "embeds without a model, so by the default", search->name);
+		add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_BY_DEFAULT, address, "embeds without a model, so it uses the default", search->name);
 		return true;
 	}
 	name = model_of_trigger(search, model);

@@ -60,7 +60,7 @@ get_valid_name(text *name, const char *what)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_NAME),
 			 errmsg("invalid %s \"%.*s%s\"", what, shown, data, shown < size ? "..." : ""),
-			 errhint("A name has 1 to %d of the characters A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
+			 errhint("A name has 1 to %d characters from A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
 }
 
 /* ------------------------------------------------------------- options */
@@ -252,8 +252,8 @@ store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
 		return;
 	if (existed || embed_storage_has_chunks(spool->fingerprint))
 		ereport(NOTICE,
-				(errmsg("the stored rows of model \"%s\" were not whole and are written again", name),
-				 errdetail("What was found first: %s.", flaw)));
+				(errmsg("the stored rows of model \"%s\" were incomplete or damaged and are written again", name),
+				 errdetail("First defect: %s.", flaw)));
 	embed_materialize_row_changes(spool->fingerprint, existed);
 	embed_storage_delete_image(spool->fingerprint);
 	embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
@@ -450,7 +450,7 @@ embed_load(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("embed_load takes only the options default and alias"),
-				 errhint("Prompts, max_tokens, dimensions, precision and calibration are part of the image: give them to embed-cli pack.")));
+				 errhint("Prompts, max_tokens, dimensions, precision and calibration are part of the image: set them with embed-cli pack.")));
 	check_not_alias(name);
 	check_subscriber("embed_load()", name, NULL, &options);
 
@@ -574,10 +574,10 @@ notice_dependent(const char *name, const EmbedDependent *dependent)
 
 	if (dependent->kind == EMBED_DEPENDENT_ALIAS)
 		ereport(NOTICE,
-				(errmsg("alias \"%s\" goes with model \"%s\"", dependent->identity, name)));
+				(errmsg("alias \"%s\" is removed with model \"%s\"", dependent->identity, name)));
 	else if (dependent->kind == EMBED_DEPENDENT_DEFAULT)
 		ereport(NOTICE,
-				(errmsg("model \"%s\" was the default %s model; there is none now", name, dependent->identity)));
+				(errmsg("model \"%s\" was the default %s model; no default is left", name, dependent->identity)));
 	else
 		ereport(NOTICE,
 				(errmsg("%s %s %s on model \"%s\"", kind, dependent->identity,

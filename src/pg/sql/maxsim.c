@@ -74,7 +74,7 @@ malformed(const SparseReader *r)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 			 errmsg("sparse vector \"%s\" is malformed at character %d", r->what, (int) (r->at - r->text) + 1),
-			 errhint("It must be {index:weight,...}/size with ascending indexes from 1, as embed_sparse() gives it.")));
+			 errhint("It must be {index:weight,...}/size with ascending indexes from 1, as embed_sparse() returns it.")));
 }
 
 /* The character to read next; at the end a zero, which no text has. */
@@ -122,7 +122,7 @@ copy_number(const SparseReader *r, char number[WEIGHT_CHARS_MAX + 1])
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("sparse vector \"%s\" has a number of more than %d characters at character %d: \"%.*s...\"", r->what,
 							WEIGHT_CHARS_MAX, (int) (r->at - r->text) + 1, 20, number),
-					 errhint("It must be {index:weight,...}/size with ascending indexes from 1, as embed_sparse() gives it.")));
+					 errhint("It must be {index:weight,...}/size with ascending indexes from 1, as embed_sparse() returns it.")));
 		number[n++] = *p;
 	}
 	number[n] = '\0';
@@ -191,7 +191,7 @@ read_begin(const char *what, Datum value)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("sparse vector \"%s\" has %zu bytes, more than %d", what, size, SPARSE_BYTES_MAX),
-				 errhint("Those of embed_sparse() have at most about 25 bytes for each entry of the model's vocabulary.")));
+				 errhint("Results of embed_sparse() have at most about 25 bytes per vocabulary entry of the model.")));
 	text = PG_DETOAST_DATUM_PACKED(value);
 	r.text = r.at = VARDATA_ANY(text);
 	r.end = r.text + VARSIZE_ANY_EXHDR(text);
@@ -224,7 +224,7 @@ embed_sparse_dot(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				 errmsg("sparse vectors have different sizes: %lld and %lld", (long long) a.size, (long long) b.size),
-				 errhint("Those of different models cannot be compared.")));
+				 errhint("Sparse vectors of different models cannot be compared.")));
 	if (!(fabs(sum) <= FLT_MAX))
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),

@@ -66,9 +66,9 @@ refuse(const EmbedSite *site, const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 site->has_name ? errmsg("model \"%s\" gives no %s", site->name, what)
-			 : errmsg("the default model gives no %s", what),
-			 errhint("See \"outputs\" of the view embed_models. BGE-M3 gives them, imported with its files "
+			 site->has_name ? errmsg("model \"%s\" returns no %s", site->name, what)
+			 : errmsg("the default model returns no %s", what),
+			 errhint("The column \"outputs\" of embed_models lists the outputs of each model. BGE-M3 has these outputs if imported with its files "
 					 "sparse_linear.pt and colbert_linear.pt in the directory.")));
 }
 

@@ -48,7 +48,7 @@ embed_matrix_check_size(int64 n_rows, int32 dim)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("more vectors of %d elements than fit into one array (%lld)",
 						dim, (long long) (MaxArraySize / dim)),
-				 errhint("embed_rows() gives one row for each text.")));
+				 errhint("embed_rows() returns one row per text.")));
 }
 
 /*
@@ -132,7 +132,7 @@ embed_matrix_values(const ArrayType *a, const char *what, int32 *n_rows, int32 *
 				 ARR_NDIM(a) == 0 ?
 				 errmsg("array \"%s\" of vectors is empty", what) :
 				 errmsg("array \"%s\" of vectors must have two dimensions, not %d", what, ARR_NDIM(a)),
-				 errhint("embed_multi() gives such arrays.")));
+				 errhint("embed_multi() returns such arrays.")));
 	check_no_nulls(a, what);
 	*n_rows = ARR_DIMS(a)[0];
 	*n = ARR_DIMS(a)[1];

@@ -186,10 +186,10 @@ static void
 put_rows_check(EmbedRows *rows, const char *flaw)
 {
 	if (flaw == NULL)
-		put_check(rows, "rows", true, "the tables of schema _embed hold all of the image");
+		put_check(rows, "rows", true, "the tables of schema _embed hold the whole image");
 	else
 		put_check(rows, "rows", false, "%s: import the model again under its name, or restore schema _embed from a backup; "
-				  "dumps and standbys have no more than that", flaw);
+				  "dumps and standbys have the same rows", flaw);
 }
 
 /* The image that is mapped is right: does its row say the same, and if something is wrong, where? */
@@ -219,7 +219,7 @@ embed_verify(PG_FUNCTION_ARGS)
 	if (lost)
 	{
 		put_rows_check(&rows, flaw);
-		put_check(&rows, "image", false, "neither a file nor the rows have all of it");
+		put_check(&rows, "image", false, "neither a file nor the rows hold the whole image");
 		return (Datum) 0;
 	}
 	ref = embed_registry_lookup(name, 0, EMBED_NAME_ARGUMENT);
@@ -228,7 +228,7 @@ embed_verify(PG_FUNCTION_ARGS)
 		flaw = compare_rows(ref, flaw != NULL);
 	put_rows_check(&rows, flaw);
 	put_check(&rows, "image", whole, "%lld bytes, %s, %s", (long long) ref->info->size_bytes, ref->info->precision,
-			  whole ? "with the hash of the import" : "not those of the import: the next call makes the file again");
+			  whole ? "with the hash of the import" : "differ from the import: the next call rebuilds the file");
 	if (!whole)
 	{
 		/* changed unseen by the file system. Nobody computes on such bytes; the next lookup has others */

@@ -139,7 +139,7 @@ clear_name(const char *path)
 	snprintf(aside, sizeof(aside), "%s.moved.%d.%u", path, MyProcPid, spool_counter++);
 	if (rename(path, aside) != 0)
 		return false;
-	ereport(LOG, (errmsg("moved directory \"%s\" to \"%s\": it stood in the place of a file of embed", path, aside)));
+	ereport(LOG, (errmsg("moved directory \"%s\" to \"%s\": it had the name of a file that embed writes", path, aside)));
 	return true;
 }
 
@@ -694,7 +694,7 @@ rows_error(const char *detail)
 			 errmsg("the stored image of a model does not have the hash it was imported with"),
 			 errdetail("%s", detail),
 			 errhint("Import the model again under its name, or restore the tables of schema _embed from a backup. "
-					 "SELECT * FROM embed_verify('name') says what is wrong.")));
+					 "SELECT * FROM embed_verify('name') reports what is wrong.")));
 }
 
 /*

@@ -271,7 +271,7 @@ chosen_name(EmbKind kind)
 static int
 hint_snapshot(void)
 {
-	return errhint("It was made after the snapshot of this statement or transaction was taken: start a new one.");
+	return errhint("It was created after the snapshot of this statement or transaction was taken: start a new transaction.");
 }
 
 /* Nothing to fall back on: because no model is there at all, or none was chosen. */
@@ -290,7 +290,7 @@ no_model_error(EmbKind kind)
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("no default %s in this database", kind == EMB_KIND_RERANKER ? "reranker" : "embedding model"),
 			 embed_storage_find_default(embed_kind_name(kind), NULL) != NULL ? hint_snapshot()
-			 : errhint("Choose one of those in embed_models with SELECT embed_set_default('name') or the setting %s, "
+			 : errhint("Choose a model listed in embed_models with SELECT embed_set_default('name') or the setting %s, "
 					   "or import one with embed_import.", kind == EMB_KIND_RERANKER ? "embed.reranker" : "embed.model")));
 }
 
@@ -331,8 +331,8 @@ dropped_error(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%s\" was dropped", name),
-			 errhint("Import the same content under that name to bring it back, or drop what names the model: "
-					 "SELECT * FROM embed_dependents('%s') lists that.", name)));
+			 errhint("Import the same content under that name to bring it back, or drop the objects that name the model: "
+					 "SELECT * FROM embed_dependents('%s') lists them.", name)));
 }
 
 /* The name of a row that the statement's snapshot sees, and that is not there any more, or stands for something else. */
@@ -342,7 +342,7 @@ replaced_error(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%s\" was dropped", name),
-			 errdetail("That was after the snapshot of this statement or transaction was taken, in which the name stands for the dropped content."),
+			 errdetail("The drop came after the snapshot of this statement or transaction. In this snapshot the name stands for the dropped content."),
 			 errhint("Start a new transaction to see what the name stands for now.")));
 }
 

@@ -154,7 +154,7 @@ damage_error(void)
 			(errcode(ERRCODE_IO_ERROR),
 			 errmsg("the file of a model image was changed or could not be read while it was in use"),
 			 errdetail("The file was truncated or written to, or its disk failed."),
-			 errhint("The next call makes the file again.")));
+			 errhint("The next call rebuilds the file.")));
 }
 
 /* Opens the mapped image in place. */
@@ -418,7 +418,7 @@ kind_error(const char *name, EmbKind kind)
 	if (kind == EMB_KIND_RERANKER)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" is a reranker and gives no vectors", name),
+				 errmsg("model \"%s\" is a reranker and returns no vectors", name),
 				 errhint("Use it with rerank(query, doc), or name an embedding model.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

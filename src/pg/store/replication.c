@@ -152,7 +152,7 @@ content_conflict(Relation rel, HeapTuple tuple)
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("model name \"%s\" stands for other content on the publisher than here", name),
-			 errhint("Where nothing here depends on the name, DELETE FROM _embed.model WHERE name = '%s' frees it, and the "
+			 errhint("If nothing here depends on the name, DELETE FROM _embed.model WHERE name = '%s' frees it, and the "
 					 "replication goes on. Else subscribe to a publication without the tables of schema _embed.", name)));
 }
 

@@ -431,7 +431,7 @@ check_chunk(Relation rel, HeapTuple tuple, int64 expected, int64 size_bytes, Chu
 	bytea	   *data;
 
 	if (no < expected || no >= n)
-		return psprintf("chunk %d is none of 0 to %lld", no, (long long) n - 1);
+		return psprintf("chunk %d is outside 0 to %lld", no, (long long) n - 1);
 	if (no > expected)
 		return psprintf("chunk %lld of 0 to %lld is missing", (long long) expected, (long long) n - 1);
 	data = DatumGetByteaPP(get_attr(rel, tuple, Anum_chunk_data));
@@ -563,7 +563,7 @@ compare_image_row(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInf
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!datum_image_eq(values[i], get_attr(rel, tuple, i + 1), att->attbyval, att->attlen))
-			flaw = psprintf("column \"%s\" of table \"_embed.image\" is not that of the image", NameStr(att->attname));
+			flaw = psprintf("column \"%s\" of table \"_embed.image\" does not match the image", NameStr(att->attname));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
