@@ -7,12 +7,12 @@
 
 #include "postgres.h"
 
-/* VARDATA_ANY and its kind left postgres.h in 16. */
+/* postgres.h lacks VARDATA_ANY and related macros since 16. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
-/* As 18 spells it. */
+/* The spelling of 18. */
 #ifndef pg_noreturn
 #define pg_noreturn pg_attribute_noreturn()
 #endif
@@ -30,20 +30,20 @@
 #define ROLE_PG_READ_ALL_STATS DEFAULT_ROLE_READ_ALL_STATS
 #endif
 
-/* What bounds an array's elements is public since 15. */
+/* The limit of an array's elements is public since 15. */
 #if PG_VERSION_NUM < 150000
 #include "utils/memutils.h"
 #define MaxArraySize ((Size) (MaxAllocSize / sizeof(Datum)))
 #endif
 
-/* Array elements of an expression, asking statistics since 17. */
+/* Functions on the array elements of an expression take statistics since 17. */
 #if PG_VERSION_NUM >= 170000
 #define embed_estimate_array_length(root, node) estimate_array_length(root, node)
 #else
 #define embed_estimate_array_length(root, node) estimate_array_length(node)
 #endif
 
-/* Iterators through an array learn the type of its elements at the start since 19, before at each step. */
+/* Array iterators take the element type at the start since 19; before, at each step. */
 #if PG_VERSION_NUM >= 190000
 #define embed_text_iter_setup(iter, array) array_iter_setup(iter, array, -1, false, TYPALIGN_INT)
 #define embed_text_iter_next(iter, isnull, i) array_iter_next(iter, isnull, i)
@@ -61,12 +61,15 @@
 #define EMBED_HAS_ROW_FILTERS
 #endif
 
-/* What a generated column calls: its column depends on it, since 15 its expression as a default's does. */
+/*
+ * The expression of a generated column: its column has the dependencies; since
+ * 15 its expression has them, like a default's.
+ */
 #if PG_VERSION_NUM < 150000
 #define EMBED_GENERATED_COLUMN_DEPENDS_ITSELF
 #endif
 
-/* NULL for an object that was dropped meanwhile; an error before 14. */
+/* NULL for an object dropped in the meantime; an error before 14. */
 #if PG_VERSION_NUM >= 140000
 #define embed_object_description(address) getObjectDescription(address, true)
 #define embed_object_identity(address) getObjectIdentity(address, true)
@@ -83,9 +86,9 @@
 #endif
 
 /*
- * What the server must find by name: we build with hidden visibility, and
- * servers before 16 neither mark the magic block and the finfo records nor
- * declare the function itself for that.
+ * Symbols that the server must find by name: we build with hidden visibility,
+ * and servers before 16 do not export the magic block, the finfo records and
+ * the function itself.
  */
 #ifndef WIN32
 #undef PGDLLEXPORT
@@ -95,7 +98,7 @@
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
 	PG_FUNCTION_INFO_V1(name)
 
-/* A misspelt embed.something is told at SET (15+), or when the library loads. */
+/* A misspelt embed.something is reported at SET (15+), or when the library loads. */
 #if PG_VERSION_NUM >= 150000
 #define embed_reserve_guc_prefix(prefix) MarkGUCPrefixReserved(prefix)
 #else

@@ -1,6 +1,6 @@
 /*
  * errors.c
- *		The core's reports as PostgreSQL's errors.
+ *		Reports of the core as PostgreSQL errors.
  */
 #include "pg/glue.h"
 
@@ -62,7 +62,7 @@ embed_message_for_server(const char *message)
 void
 embed_throw(EmbStatus status, const EmbError *err)
 {
-	/* err may lie in memory that goes away with the error */
+	/* err may be in memory that is freed with the error */
 	const char *message;
 	const char *hint;
 

@@ -1,6 +1,6 @@
 /*
  * glue.c
- *		The core's allocator and stop callback in PostgreSQL's terms.
+ *		The core's allocator and stop callback in terms of PostgreSQL.
  */
 #include "pg/glue.h"
 
@@ -13,15 +13,16 @@
 #include "pg/store/mapping.h"
 
 /*
- * So large a block goes back to the operating system at once. The C library
- * would keep up to twice the largest block it ever gave back, 64 MB at most,
- * which a backend that once read a long text then has for ever. Smaller
- * ones, the scratch of short texts, come again with the next call, and
- * a call that needs this much takes a thousand times as long as giving it back.
+ * Blocks of this size or larger return to the operating system at once. The C
+ * library would keep up to twice the largest block ever freed, at most 64 MB;
+ * a backend that once read a long text would keep this memory for ever.
+ * Smaller blocks, the scratch of short texts, are needed again at the next
+ * call. A call that needs a large block takes a thousand times as long as
+ * returning it.
  */
 #define RETURNED_BYTES	(2 * 1024 * 1024)
 
-/* What stands right before an aligned block. */
+/* The header right before an aligned block. */
 typedef struct BlockHeader
 {
 	void	   *chunk;			/* where its chunk begins */
@@ -31,8 +32,9 @@ typedef struct BlockHeader
 #define BLOCK_EXTRA (EMB_ALIGNMENT + sizeof(BlockHeader))
 
 /*
- * Chunks are MAXALIGNed only, so each is made longer by BLOCK_EXTRA and the
- * block starts at the first multiple of 64 that leaves room for the header.
+ * Memory-context chunks are only MAXALIGNed. So each is BLOCK_EXTRA longer,
+ * and the block starts at the first multiple of 64 that leaves room for the
+ * header.
  */
 static void *
 context_alloc(void *ctx, size_t size)
@@ -40,7 +42,7 @@ context_alloc(void *ctx, size_t size)
 	char	   *chunk;
 	char	   *block;
 
-	/* MemoryContextAllocExtended raises on such sizes, whatever its flags */
+	/* MemoryContextAllocExtended raises on larger sizes, whatever its flags */
 	if (size > MaxAllocHugeSize - BLOCK_EXTRA)
 		return NULL;
 	chunk = MemoryContextAllocExtended((MemoryContext) ctx, size + BLOCK_EXTRA,
@@ -78,13 +80,14 @@ embed_allocator(MemoryContext cxt)
 }
 
 /*
- * The conditions under which ProcessInterrupts would end the query: a stop
- * that CHECK_FOR_INTERRUPTS then ignored would lose the work done so far.
+ * The conditions under which ProcessInterrupts would end the query: if the
+ * core stopped and CHECK_FOR_INTERRUPTS then did nothing, the finished work
+ * would be lost.
  */
 static bool
 cancel_is_due(pg_attribute_unused() void *ctx)
 {
-	/* nothing that comes out of it will be used */
+	/* the result will not be used */
 	if (embed_mappings_lost())
 		return true;
 	if (InterruptHoldoffCount != 0 || CritSectionCount != 0)

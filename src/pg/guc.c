@@ -1,7 +1,7 @@
 /*
  * guc.c
- *		The settings. They choose a model by name, never by path, and can change
- *		whether a call errors, never its value.
+ *		The settings. A setting selects a model by name, never by path. Other
+ *		settings can change whether a call raises an error, never its value.
  */
 #include "pg/glue.h"
 
@@ -12,7 +12,7 @@
 #include "pg/call/overflow.h"
 #include "pg/store/registry.h"
 
-/* One text of a long-context model always makes a batch, so this bounds packing only. */
+/* A single text of a long-context model always fits a batch, so this limits only packing. */
 #define BATCH_TOKENS_MIN	1
 #define BATCH_TOKENS_MAX	262144
 
@@ -28,7 +28,7 @@ int			embed_guc_cache_entries = EMBED_CACHE_ENTRIES_DEFAULT;
 
 static char *guc_isa = NULL;
 
-/* embed.isa changed since the core was told, or it was never told. */
+/* embed.isa changed since it was last passed to the core, or was never passed. */
 static bool isa_is_stale = true;
 
 static const struct config_enum_entry overflow_options[] = {
@@ -61,7 +61,10 @@ check_isa(char **newval, pg_attribute_unused() void **extra, pg_attribute_unused
 		GUC_check_errdetail("Instruction set levels are auto, scalar, avx2, avxvnni, avx512vnni, amx and neon.");
 		return false;
 	}
-	/* the postmaster, which preloads us, runs no kernel and asks for no permission to: its backends fail at first use */
+	/*
+	 * a preloading postmaster runs no kernel and requests no permission: its
+	 * backends fail at first use
+	 */
 	if (IsPostmasterEnvironment && !IsUnderPostmaster)
 		return true;
 	if (strcmp(*newval, "auto") != 0 && !emb_isa_is_available(*newval))
@@ -73,7 +76,7 @@ check_isa(char **newval, pg_attribute_unused() void **extra, pg_attribute_unused
 	return true;
 }
 
-/* The level is selected at first use: a postmaster that preloads us never computes. */
+/* The level is selected at first use, because a preloading postmaster never computes. */
 static void
 assign_isa(pg_attribute_unused() const char *newval, pg_attribute_unused() void *extra)
 {

@@ -14,7 +14,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-/* Larger values as they are stored in a row are not remembered. */
+/* Larger values, as stored in a row, are not remembered. */
 #define PASSED_BYTES_MAX (64 * 1024)
 
 bool
@@ -33,14 +33,14 @@ embed_known_is_same(const EmbedTriggerColumn *column, Datum a, bool a_isnull, Da
 /* ------------------------------------------------------ moved rows */
 
 /*
- * The server moves a row at once after the UPDATE triggers have seen it, so
- * the last pair is enough. What a nested statement puts in its place costs a
- * computation, not a wrong vector.
+ * The server moves a row right after the UPDATE triggers have seen it, so the
+ * last pair is enough. If a nested statement replaces the pair, the vector is
+ * computed again; no vector becomes wrong.
  */
 typedef struct PassedPair
 {
 	Oid			root;			/* InvalidOid: there is none */
-	char	   *arguments;		/* of the trigger, each with its '\0' */
+	char	   *arguments;		/* of the trigger, each followed by '\0' */
 	Size		n_arguments;
 	char	   *source;			/* varlenas as they came */
 	char	   *vector;
@@ -139,7 +139,7 @@ embed_known_passed(Oid root, const Trigger *trigger, const EmbedTriggerColumns *
 	passed.root = root;
 }
 
-/* Never follows a pointer out of line: the row it came from may be gone. */
+/* Never follows an out-of-line pointer: its row may be gone. */
 static bool
 is_same_bytes(const char *a, Datum value)
 {
@@ -165,7 +165,7 @@ xact_event(XactEvent event, pg_attribute_unused() void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	/* its memory goes with the transaction's */
+	/* the transaction's end freed its memory */
 	passed_cxt = NULL;
 	passed.root = InvalidOid;
 }
@@ -178,7 +178,7 @@ embed_known_init(void)
 
 /* ------------------------------------------------------------ twins */
 
-/* Unique at once, over plain columns other than the vector. */
+/* A unique index, checked at once, over plain columns other than the vector. */
 static bool
 can_be_asked(Relation index, AttrNumber vector_no)
 {
@@ -221,7 +221,10 @@ find_indexes(EmbedKnownIndexes *indexes, MemoryContext cxt, Relation rel, AttrNu
 	indexes->is_ready = true;
 }
 
-/* The keys of tuple, by the table's columns as systable_beginscan wants them; 0: one is NULL. */
+/*
+ * The keys of tuple by column of the table, as systable_beginscan takes them;
+ * 0: a key is NULL.
+ */
 static int
 make_keys(Relation index, Relation rel, HeapTuple tuple, ScanKey keys)
 {
@@ -273,8 +276,8 @@ find_twin(Relation index, Relation rel, HeapTuple tuple, const EmbedTriggerColum
 }
 
 /*
- * Not where a read leaves traces that may fail another transaction
- * (SERIALIZABLE), and not on foreign tables.
+ * Not under SERIALIZABLE, because the read would leave locks that may fail
+ * another transaction, and not on foreign tables.
  */
 bool
 embed_known_twin(EmbedKnownIndexes *indexes, MemoryContext cxt, Relation rel, HeapTuple tuple,

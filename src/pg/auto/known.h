@@ -2,10 +2,10 @@
  * known.h
  *		Vectors that embed_trigger takes from rows instead of computing them.
  *
- * A row of the table with the same source has the vector that is wanted: an
- * UPDATE keeps that vector on the same ground. Two kinds of INSERT meet such
+ * A row of the table with the same source already has the wanted vector; for
+ * the same reason an UPDATE may keep its vector. Two kinds of INSERT meet such
  * a row: an UPDATE that moves its row to another partition, and an INSERT that
- * runs into a unique index (ON CONFLICT).
+ * hits a unique index (ON CONFLICT).
  */
 #ifndef EMBED_PG_AUTO_KNOWN_H
 #define EMBED_PG_AUTO_KNOWN_H
@@ -15,21 +15,27 @@
 #include "commands/trigger.h"
 #include "nodes/pg_list.h"
 
-/* Same bits as stored or, where that does not show it, the same value. */
+/*
+ * Whether the value has the same bits as the stored one, or, if that does not
+ * show it, is equal.
+ */
 extern bool embed_known_is_same(const EmbedTriggerColumn *column, Datum a, bool a_isnull, Datum b, bool b_isnull);
 
 /* The topmost partitioned table of a partition, InvalidOid for other tables. */
 extern Oid	embed_known_root(Relation rel);
 
-/* An UPDATE trigger of a partition of root leaves source and vector, both not NULL, as they are. */
+/*
+ * Records that an UPDATE trigger on a partition of root left source and vector
+ * unchanged; both are not NULL.
+ */
 extern void embed_known_passed(Oid root, const Trigger *trigger, const EmbedTriggerColumns *columns,
 							   Datum source, Datum vector);
 
-/* Whether that was the last such pair, under a trigger with the same arguments. */
+/* Whether this pair was the last one recorded, under a trigger with the same arguments. */
 extern bool embed_known_moved(Oid root, const Trigger *trigger, const EmbedTriggerColumns *columns,
 							  Datum source, Datum vector);
 
-/* The unique indexes of a table that can be asked; zeroed: not looked for yet. */
+/* The usable unique indexes of a table; zeroed: not searched yet. */
 typedef struct EmbedKnownIndexes
 {
 	bool		is_ready;
@@ -37,14 +43,14 @@ typedef struct EmbedKnownIndexes
 } EmbedKnownIndexes;
 
 /*
- * The vector of a row with the same source that the tuple would conflict with,
- * detoasted. As the statement's snapshot sees that row: committed, or of an
- * earlier command of this transaction. The list lives in cxt.
+ * The vector of a row with the same source that conflicts with the tuple,
+ * detoasted. The statement's snapshot must see the row: committed, or written
+ * by an earlier command of this transaction. The list is allocated in cxt.
  */
 extern bool embed_known_twin(EmbedKnownIndexes *indexes, MemoryContext cxt, Relation rel, HeapTuple tuple,
 							 const EmbedTriggerColumns *columns, Datum source, Datum *vector);
 
-/* Registers callbacks; from _PG_init. */
+/* Registers callbacks; called by _PG_init. */
 extern void embed_known_init(void);
 
 #endif

@@ -5,10 +5,10 @@
  *		CREATE TRIGGER ... BEFORE INSERT OR UPDATE ON docs FOR EACH ROW
  *			EXECUTE FUNCTION embed_trigger('embedding', 'body' [, 'model or alias']);
  *
- * The trigger owns the column. What a user assigns to the column is replaced,
- * with a warning, but for two things: NULL in an UPDATE asks for a new
- * computation, and a vector that this transaction computed for the same text
- * by the same model is taken as it is (proofs.h).
+ * The trigger owns the column. It replaces what a user assigns to the column,
+ * with a warning, except in two cases: NULL in an UPDATE requests a new
+ * computation, and the trigger accepts a vector that this transaction computed
+ * for the same text by the same model (proofs.h).
  */
 #include "pg/glue.h"
 
@@ -25,7 +25,10 @@
 #include "pg/auto/trigger.h"
 #include "pg/sql/vector.h"
 
-/* Vectors that a statement gave and the trigger replaced; told when the statement's memory goes. */
+/*
+ * Counts the vectors of a statement that the trigger replaced; reported when
+ * the statement's memory is freed.
+ */
 typedef struct Replaced
 {
 	MemoryContextCallback callback;
@@ -38,12 +41,12 @@ typedef struct Replaced
 
 /*
  * What a trigger found out at its first row. flinfo belongs to one trigger of
- * one table, and the table is locked while it lives, so this cannot grow
- * stale within a statement; is_current makes sure of it all the same.
+ * one table, and the table is locked while flinfo lives. So this state cannot
+ * become stale within a statement; is_current makes sure.
  */
 typedef struct TriggerSite
 {
-	EmbedSite	site;			/* first: what embed_site would give */
+	EmbedSite	site;			/* first: the result of embed_site */
 	Oid			relid;			/* InvalidOid: not set up */
 	EmbedTriggerColumns columns;
 	ExprContext *econtext;
@@ -80,7 +83,7 @@ check_call(FunctionCallInfo fcinfo)
 	(void) embed_trigger_check_arguments(data->tg_trigger, ERROR);
 }
 
-/* flinfo's site, one for this call where there is no flinfo. */
+/* flinfo's site; without flinfo a site for this call only. */
 static TriggerSite *
 trigger_site(FunctionCallInfo fcinfo)
 {
@@ -97,7 +100,7 @@ trigger_site(FunctionCallInfo fcinfo)
 	return trigger;
 }
 
-/* The result lies in econtext's per-tuple memory, or is value itself. */
+/* The result is in econtext's per-tuple memory, or is value itself. */
 static Datum
 convert(TriggerSite *trigger, const EmbedConversion *conversion, Datum value, bool *isnull)
 {
@@ -154,9 +157,9 @@ set_up(TriggerSite *trigger, TriggerData *data)
 	trigger->relid = RelationGetRelid(data->tg_relation);
 }
 
-/* -------------------------------------------------- vectors that were given */
+/* ---------------------------------------------------- replaced vectors */
 
-/* Not while a transaction aborts: its statement has said what went wrong. */
+/* Not while a transaction aborts: its statement has already reported the error. */
 static void
 tell_replaced(void *arg)
 {
@@ -173,7 +176,7 @@ tell_replaced(void *arg)
 					 replaced->column)));
 }
 
-/* Rows that a subscriber applies are statements of their own, and nobody reads what they say. */
+/* Rows applied by a subscriber are statements of their own, and nobody reads their warnings. */
 static void
 note_replaced(TriggerSite *trigger)
 {
@@ -216,7 +219,7 @@ is_same_vector(const TriggerSite *trigger, const Row *a, const Row *b)
 	return embed_known_is_same(&trigger->columns.vector, a->vector, a->vector_isnull, b->vector, b->vector_isnull);
 }
 
-/* A conversion may run SQL, and a ref is good until then only: so anew for each use. */
+/* A conversion may run SQL, which ends the validity of a ref: so look up again for each use. */
 static const EmbedModelRef *
 resolve(TriggerSite *trigger, TriggerData *data)
 {
@@ -233,7 +236,7 @@ resolve(TriggerSite *trigger, TriggerData *data)
 	return ref;
 }
 
-/* The elements of a float4[] that looks as embed's results do, or NULL. */
+/* The elements of a float4[] with the shape of embed's results, or NULL. */
 static const float *
 plain_elements(ArrayType *array, int32 dim)
 {
@@ -242,7 +245,7 @@ plain_elements(ArrayType *array, int32 dim)
 	return (const float *) embed_array_data(array);
 }
 
-/* Whether vector is what computing would give, to the bit, and there is a proof. */
+/* Whether vector equals the computed vector bit for bit, shown by a proof. */
 static bool
 is_proven(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
 {
@@ -263,12 +266,12 @@ is_proven(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
 	elements = plain_elements(array, ref->info->dim);
 	if (elements == NULL || !embed_proof_holds(ref, text, elements, ref->info->dim))
 		return false;
-	/* the column's type may hold more than the elements */
+	/* the column's type may store more than the elements */
 	again = convert(trigger, &trigger->columns.from_vector, PointerGetDatum(array), &isnull);
 	return embed_known_is_same(&trigger->columns.vector, vector, false, again, isnull);
 }
 
-/* Of a text, as the column's type. */
+/* The vector of a text, in the column's type. */
 static Datum
 compute_vector(TriggerSite *trigger, TriggerData *data, Datum text, bool *isnull)
 {
@@ -290,7 +293,7 @@ replace_vector(const TriggerSite *trigger, TriggerData *data, HeapTuple tuple, D
 									 &attnum, &value, &isnull);
 }
 
-/* An UPDATE that changes no source, of a row with a vector. */
+/* An UPDATE that changes no source, for a row with a vector. */
 static HeapTuple
 keep_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *old, const Row *row)
 {
@@ -337,13 +340,16 @@ set_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *
 	if (is_insert && is_given &&
 		embed_known_moved(trigger->root, data->tg_trigger, &trigger->columns, row->source, row->vector))
 		return tuple;
-	/* an alias that has moved comes before all ways to have a vector */
+	/* an alias that has moved raises, before any way to get a vector */
 	(void) resolve(trigger, data);
 	result.vector_isnull = false;
 	text = convert(trigger, &trigger->columns.to_text, row->source, &result.vector_isnull);
 	if (is_given && is_proven(trigger, data, text, row->vector))
 		return tuple;
-	/* rows under a trigger that names no model may be of an older default */
+	/*
+	 * without a model name in the trigger, existing rows may have vectors of
+	 * an older default
+	 */
 	if (!is_insert || !trigger->names_model ||
 		!embed_known_twin(&trigger->indexes, trigger->site.cxt, data->tg_relation, tuple,
 						  &trigger->columns, row->source, &result.vector))
@@ -385,7 +391,7 @@ EMBED_CALL(embed_trigger)
 	if (!is_current(trigger, data))
 		set_up(trigger, data);
 	result = fire(trigger, data);
-	/* the tuple holds copies of what the conversions made */
+	/* the tuple has copies of the conversions' results */
 	ResetExprContext(trigger->econtext);
 	PG_RETURN_POINTER(result);
 }

@@ -1,14 +1,15 @@
 /*
  * trigger.h
- *		The definition of an embed_trigger: its columns, its conversions, its
- *		model. Checked when the trigger is made and at its first row.
+ *		The definition of an embed_trigger: its columns, conversions and
+ *		model. Checked when the trigger is created and at its first row.
  *
  * A trigger's third argument is a model or an alias, and may end in
  * "@fingerprint": the first 8 to 64 hexadecimal digits. CREATE TRIGGER adds
- * that to an alias, so that one column holds the vectors of one model: once
- * the alias has moved, the trigger refuses (55000). The arguments of a trigger
- * go wherever the trigger goes: dumps of one table, pg_upgrade, partitions that
- * are attached later, renames, rollback; a table of our own would have to follow.
+ * the fingerprint to an alias, so that one column holds the vectors of one
+ * model: after the alias has moved, the trigger refuses (55000). The arguments
+ * of a trigger go wherever the trigger goes: dumps of one table, pg_upgrade,
+ * partitions attached later, renames, rollback. A table of our own would have
+ * to follow.
  */
 #ifndef EMBED_PG_AUTO_TRIGGER_H
 #define EMBED_PG_AUTO_TRIGGER_H
@@ -24,7 +25,7 @@
 /* Digits that CREATE TRIGGER records. */
 #define EMBED_RECORDED_DIGITS	16
 
-/* A conversion as an assignment would do it; state NULL: none is needed. */
+/* A conversion like in an assignment; state NULL: no conversion needed. */
 typedef struct EmbedConversion
 {
 	ExprState  *state;
@@ -45,8 +46,8 @@ typedef struct EmbedTriggerColumns
 	EmbedTriggerColumn source;
 	EmbedConversion to_text;
 	EmbedConversion from_vector;
-	EmbedConversion to_floats;	/* of the vector column */
-	bool		gives_floats;	/* to_floats can be used, and never raises */
+	EmbedConversion to_floats;	/* for the vector column */
+	bool		gives_floats;	/* to_floats is usable and never raises */
 } EmbedTriggerColumns;
 
 typedef struct EmbedTriggerModel
@@ -56,23 +57,23 @@ typedef struct EmbedTriggerModel
 } EmbedTriggerModel;
 
 /*
- * The checks report at elevel what is wrong with the trigger, and where that
- * is no error return false.
+ * The checks report a defect of the trigger at elevel, and return false if
+ * elevel is not an error.
  */
 extern bool embed_trigger_check_arguments(const Trigger *trigger, int elevel);
 extern bool embed_trigger_check_events(const Trigger *trigger, int elevel);
 
-/* Finds columns and conversions; expressions are made in cxt. */
+/* Finds columns and conversions; expressions are created in cxt. */
 extern bool embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext cxt,
 									   int elevel, EmbedTriggerColumns *columns);
 
-/* The third argument; an argument of another form is a name that no model has. */
+/* Parses the third argument; an argument of another form is a name that no model has. */
 extern EmbedTriggerModel embed_trigger_model(const Trigger *trigger);
 
-/* The first n_digits of a fingerprint, an even number, as embed_trigger_model has them. */
+/* The first n_digits (an even number) of a fingerprint, in the form of embed_trigger_model. */
 extern void embed_trigger_digits(const uint8 *fingerprint, int n_digits, char *digits);
 
-/* 55000 where the name stands for another model than recorded, or is an alias without a record. */
+/* 55000 if the name stands for another model than recorded, or is an alias without a record. */
 extern void embed_trigger_check_model(const Trigger *trigger, const EmbedTriggerModel *model, const EmbedModelRef *ref);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * trigger_columns.c
- *		The definition of an embed_trigger: its columns, its conversions, its
+ *		The definition of an embed_trigger: its columns, conversions and
  *		model.
  */
 #include "pg/auto/trigger.h"
@@ -79,8 +79,8 @@ find_column(Relation rel, const Trigger *trigger, const char *name, int elevel, 
 }
 
 /*
- * Sets up the conversion from one type to another; false if there is none in
- * this context. Domains, length coercions and arrays are the parser's matter.
+ * Sets up the conversion from one type to another; false if this context has
+ * none. The parser handles domains, length coercions and arrays.
  */
 static bool
 prepare_conversion(MemoryContext cxt, Oid from, int32 from_typmod, Oid to, int32 to_typmod,
@@ -105,8 +105,9 @@ prepare_conversion(MemoryContext cxt, Oid from, int32 from_typmod, Oid to, int32
 }
 
 /*
- * Back from the vector column: for float4[], and for types whose cast is a
- * function, as pgvector's. A cast of elements or through text may raise.
+ * The conversion back from the vector column: for float4[], and for types
+ * whose cast is a function, for example pgvector's. A cast of elements or
+ * through text may raise.
  */
 static void
 prepare_floats(MemoryContext cxt, EmbedTriggerColumns *columns)
@@ -168,7 +169,7 @@ embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext c
 
 /* ------------------------------------------------------------------ model */
 
-/* The digits behind name's "@", or NULL where name has no such end. */
+/* The digits after "@" in name, or NULL if name has no such end. */
 static const char *
 find_digits(const char *name)
 {
@@ -192,7 +193,7 @@ embed_trigger_model(const Trigger *trigger)
 
 	if (digits == NULL)
 	{
-		/* what is longer than a name, or has a character that no name has, is not found */
+		/* a string longer than a name, or with other characters, finds no model */
 		strlcpy(model.name, strlen(name) > EMB_NAME_MAX ? "@" : name, sizeof(model.name));
 		return model;
 	}
@@ -209,7 +210,10 @@ embed_trigger_digits(const uint8 *fingerprint, int n_digits, char *digits)
 	digits[n_digits] = '\0';
 }
 
-/* For messages: the model's name, or what is known of it. alias: its model comes first. */
+/*
+ * For messages: the model's name, or what is known of the model. alias: its
+ * current model is preferred.
+ */
 static const char *
 describe_model(const char *digits, const char *alias)
 {

@@ -1,13 +1,12 @@
 /*
  * trigger_made.c
- *		The event trigger that looks at a new embed_trigger when it is made.
+ *		The event trigger that checks a new embed_trigger at its creation.
  *
- * Whatever the first row would report, CREATE TRIGGER reports: arguments,
- * columns, types, the model. CREATE TRIGGER adds to an alias the fingerprint
- * of its model (trigger.h), and warns where another trigger fires later and
- * may change the text. A model that is missing is a warning, since models may
- * come after tables. A session that loads a dump gets warnings instead of all
- * errors.
+ * CREATE TRIGGER reports everything that the first row would report:
+ * arguments, columns, types, the model. It adds the fingerprint of the model
+ * to an alias (trigger.h), and warns if another trigger fires later and may
+ * change the text. A missing model is a warning, because models may come after
+ * tables. A session that loads a dump gets warnings instead of all errors.
  */
 #include "pg/auto/trigger.h"
 
@@ -37,11 +36,11 @@
 
 EMBED_FUNCTION(embed_trigger_made);
 
-/* What all steps want to know of the command. */
+/* State that all steps share. */
 typedef struct Making
 {
 	FunctionCallInfo fcinfo;
-	bool		is_rename;		/* ALTER TRIGGER: the order may have changed, nothing else */
+	bool		is_rename;		/* ALTER TRIGGER: only the order may have changed */
 	bool		in_restore;
 } Making;
 
@@ -105,8 +104,8 @@ has_trigger(Relation rel, const char *name)
 }
 
 /*
- * Warns of the pairs in wrong order that trigger i belongs to, but for pairs
- * that parent has as well; true if there was one. The list is in firing order.
+ * Warns of wrongly ordered pairs with trigger i, except pairs that parent also
+ * has; true if there was one. The list is in firing order.
  */
 static bool
 check_order(Relation rel, int i, Relation parent)
@@ -128,7 +127,10 @@ check_order(Relation rel, int i, Relation parent)
 	return warned;
 }
 
-/* The partitions' copies beside triggers of the partitions' own: the first with a wrong pair. */
+/*
+ * The partitions' copies next to the partitions' own triggers: warns of the
+ * first partition with a wrong pair.
+ */
 static void
 check_order_in_partitions(Relation parent, const char *name)
 {
@@ -153,7 +155,7 @@ check_order_in_partitions(Relation parent, const char *name)
 
 /* ------------------------------------------------------------------ model */
 
-/* A trigger's row of pg_trigger, by OID; systable_endscan ends its life. */
+/* A trigger's row of pg_trigger, by OID; valid until systable_endscan. */
 static HeapTuple
 find_trigger(Relation catalog, Oid oid, SysScanDesc *scan)
 {
@@ -180,7 +182,7 @@ store_model(Oid oid, const Trigger *trigger, const char *model)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "could not find tuple for trigger %u", oid);
 	initStringInfo(&arguments);
-	/* each argument with its '\0' */
+	/* each argument is followed by '\0' */
 	for (int i = 0; i < trigger->tgnargs; i++)
 	{
 		const char *argument = i == 2 ? model : trigger->tgargs[i];
@@ -210,7 +212,7 @@ is_same_call(const Trigger *a, const Trigger *b)
 	return true;
 }
 
-/* In the table, and in the partitions, which have copies of the trigger. */
+/* Updates the table, and the partitions with copies of the trigger. */
 static void
 record_model(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model, const uint8 *fingerprint)
 {
@@ -237,7 +239,7 @@ record_model(Relation rel, const Trigger *trigger, const EmbedTriggerModel *mode
 	CommandCounterIncrement();
 }
 
-/* The fingerprint of an alias, or NULL where the name is a model's or nobody's. */
+/* The fingerprint of an alias, or NULL if the name is not an alias. */
 static uint8 *
 find_alias(const char *name, EmbedModelRow *row)
 {
@@ -249,7 +251,7 @@ find_alias(const char *name, EmbedModelRow *row)
 	return target != NULL && embed_storage_find_model(target, NULL, row) ? row->fingerprint : NULL;
 }
 
-/* Models may come later: after tables in a script, with a dump, on a subscriber. */
+/* Models may come later: after tables in a script, with a dump, or on a subscriber. */
 static void
 missing_warning(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model)
 {
@@ -268,7 +270,7 @@ check_model(const Making *making, Relation rel, const Trigger *trigger)
 	uint8	   *fingerprint;
 	bool		is_model;
 
-	/* a dump's record stays as it is: its model, and the alias, may come later or never */
+	/* a dump's record stays unchanged: its model and the alias may come later or never */
 	if (making->in_restore && model.digits[0] != '\0')
 		return;
 	fingerprint = find_alias(model.name, &row);
@@ -317,7 +319,7 @@ check_definition(const Making *making, Relation rel, const Trigger *trigger)
 static void
 check_trigger(const Making *making, Oid relid, Oid oid)
 {
-	/* the command has a stronger lock */
+	/* the command holds a stronger lock */
 	Relation	rel = relation_open(relid, AccessShareLock);
 
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
@@ -330,7 +332,7 @@ check_trigger(const Making *making, Oid relid, Oid oid)
 			if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 				check_order_in_partitions(rel, rel->trigdesc->triggers[i].tgname);
 		}
-		/* last: to record a model may move the list */
+		/* last, because recording a model may move the list */
 		if (!making->is_rename && is_embed_trigger(rel->trigdesc->triggers[i].tgfoid))
 			check_definition(making, rel, &rel->trigdesc->triggers[i]);
 		break;
@@ -339,10 +341,10 @@ check_trigger(const Making *making, Oid relid, Oid oid)
 }
 
 /*
- * Whether the command cannot concern us: a trigger on a table without an
- * embed_trigger, and without partitions. A look that costs next to nothing,
- * by the name that the command gives; should that name mean another table by
- * now, the trigger misses its checks until the first row.
+ * Whether the command cannot concern us: a trigger on a table without
+ * embed_trigger and without partitions. The check is cheap because it uses the
+ * name in the command. If the name now means another table, the trigger is
+ * checked at its first row.
  */
 static bool
 is_of_others(const Node *command)
@@ -362,7 +364,7 @@ is_of_others(const Node *command)
 	return !found;
 }
 
-/* OIDs of the triggers that the command made or changed. */
+/* OIDs of the triggers that the command created or changed. */
 static List *
 triggers_of_command(void)
 {
@@ -403,7 +405,10 @@ table_of_trigger(Oid oid)
 	return relid;
 }
 
-/* _embed.trigger_made() returns event_trigger: ON ddl_command_end, CREATE TRIGGER and what else can make or rename one */
+/*
+ * _embed.trigger_made() returns event_trigger: ON ddl_command_end, for CREATE
+ * TRIGGER and other commands that create or rename triggers
+ */
 Datum
 embed_trigger_made(PG_FUNCTION_ARGS)
 {

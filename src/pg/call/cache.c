@@ -2,33 +2,33 @@
  * cache.c
  *		embed.cache_entries: recent vectors of this backend, by text.
  *
- * A hash table over a 64-bit hash of the key. The whole key is compared on
- * every hit; of two texts with one hash the later stays.
+ * A hash table over a 64-bit hash of the key. Every hit compares the whole
+ * key; of two texts with the same hash the later one stays.
  *
- * What is replaced (LIRS: Jiang and Zhang 2002, section 3). A query that reads
- * the same n texts again and again, one more than the cache holds, gets no hit
- * at all if the one not used for longest goes. So most of the room belongs to
- * hot entries: texts that came again sooner than any hot entry did. All others
- * are cold and share what is left, 1/32 of the room. In a cycle of n texts no
- * cold one comes again sooner than the hot ones, which therefore stay.
- * Once a working set changes, its texts come again sooner than those of the old
- * one at their second turn, and take the room over.
+ * Replacement follows LIRS (Jiang and Zhang 2002, section 3). Under LRU, a
+ * query that reads n texts again and again, one more than the cache holds,
+ * gets no hit at all. So most of the room belongs to hot entries: texts that
+ * were used again sooner than some hot entry. All other entries are cold and
+ * share 1/32 of the room. In a cycle of n texts no cold entry is used again
+ * sooner than the hot ones, so the hot ones stay.
  *
- * The order of use is a list, last used first. Below the hot entry that was not
- * used for longest nothing in that list matters, so it ends there. Texts whose
- * vectors had to go stay in the list as ghosts, by their hash alone.
+ * When the working set changes, its texts are used again sooner than the old
+ * texts, on their second turn, and take over the room.
  *
- * Hits of cycles of n texts, 10 turns, 1,024 entries; before, what was not used
- * for longest went:
+ * The order of use is a list, last used first. Entries below the least
+ * recently used hot entry do not matter, so the list ends there. Texts whose
+ * vectors were removed stay in the list as ghosts, by hash only.
  *
- *		n / entries		0.5		1		1.1		2		10
- *		best possible	90 %	90 %	82 %	45 %	9.0 %
- *		this			90 %	90 %	79 %	44 %	8.7 %
- *		before			90 %	90 %	0 %		0 %		0 %
+ * Hits in cycles of n texts, 10 turns, 1,024 entries; "before" is LRU:
  *
  * After ten turns of 2,000 texts, ten of 900 others have 80 % (each is computed
  * twice), ten of 500 others as well. Of 30,000 texts drawn from 10,000, the kth
  * with a chance of 1 / k, 69 % are hits (before 65 %).
+ *
+ * After ten turns of 2,000 texts, ten turns of 900 other texts have 80 % hits
+ * (each is computed twice), and so have ten turns of 500 others. Of 30,000
+ * texts drawn from 10,000, the kth with probability proportional to 1 / k, 69
+ * % are hits (before 65 %).
  */
 #include "pg/call/cache.h"
 
@@ -41,20 +41,20 @@
 #include "tcop/utility.h"
 #include "utils/hsearch.h"
 
-/* However many entries the setting allows. */
+/* A limit whatever the setting allows. */
 #define CACHE_BYTES_MAX ((Size) 16 * 1024 * 1024)
 
-/* The room that cold entries have, a part of all, of entries and of bytes. */
+/* The cold entries' share of the room, in entries and bytes. */
 #define COLD_PART		32
 
-/* Ghosts for each entry that is there: a new working set has to be known at its second turn. */
+/* Ghosts per entry: a new working set must be recognized on its second turn. */
 #define GHOSTS_PER_ENTRY	2
 #define GHOSTS_MIN		64
 
-/* What one entry, or ghost, costs in the table; its vector and text come on top. */
+/* Table overhead of an entry or ghost, without its vector and text. */
 #define ENTRY_OVERHEAD	(sizeof(CacheEntry) + 2 * sizeof(void *))
 
-/* One block: the text lies behind the vector. */
+/* One block: the text follows the vector. */
 typedef struct CacheItem
 {
 	EmbedAsker	asker;
@@ -70,19 +70,19 @@ typedef struct CacheEntry
 {
 	uint64		hash;			/* the key of the table */
 	CacheItem  *item;			/* NULL: a ghost */
-	dlist_node	use;			/* in order_of_use, if is_listed; always of hot ones and ghosts */
-	dlist_node	turn;			/* of cold ones in cold_entries, of ghosts in ghosts */
+	dlist_node	use;			/* in order_of_use, if is_listed; always for hot entries and ghosts */
+	dlist_node	turn;			/* cold entries in cold_entries, ghosts in ghosts */
 	bool		is_hot;
 	bool		is_listed;
 } CacheEntry;
 
 static MemoryContext cache_cxt = NULL;
 static HTAB *cache = NULL;
-static dlist_head order_of_use = DLIST_STATIC_INIT(order_of_use);	/* last used first, down to a hot one */
+static dlist_head order_of_use = DLIST_STATIC_INIT(order_of_use);	/* last used first, ends with a hot entry */
 static dlist_head cold_entries = DLIST_STATIC_INIT(cold_entries);	/* the next to go last */
 static dlist_head ghosts = DLIST_STATIC_INIT(ghosts);	/* the next to go last */
 
-/* Of what is there now. */
+/* Current sizes. */
 static struct
 {
 	int64		entries;
@@ -110,7 +110,7 @@ last_used(void)
 	return dlist_container(CacheEntry, use, dlist_tail_node(&order_of_use));
 }
 
-/* What the entry takes, the memory context's own share included. */
+/* Bytes of the entry, including the memory context's overhead. */
 static int64
 entry_bytes(const CacheEntry *entry)
 {
@@ -157,7 +157,7 @@ create_cache(void)
 	ctl.keysize = sizeof(uint64);
 	ctl.entrysize = sizeof(CacheEntry);
 	ctl.hcxt = cache_cxt;
-	/* grows as it is filled */
+	/* grows when needed */
 	cache = hash_create("embed cache", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
@@ -169,7 +169,7 @@ drop_all(void)
 	dlist_init(&ghosts);
 	cache = NULL;
 	memset(&sizes, 0, sizeof(sizes));
-	/* the table's own context is a child of it */
+	/* the table's own context is a child of cache_cxt */
 	if (cache_cxt != NULL)
 		MemoryContextReset(cache_cxt);
 }
@@ -200,7 +200,7 @@ drop_ghost(CacheEntry *ghost)
 	forget_entry(ghost);
 }
 
-/* The list of uses ends with a hot entry. */
+/* Trims the list of uses so that it ends with a hot entry. */
 static void
 prune(void)
 {
@@ -223,7 +223,7 @@ note_use(CacheEntry *entry)
 	entry->is_listed = true;
 }
 
-/* The hot entry not used for longest. */
+/* Turns the least recently used hot entry cold. */
 static void
 cool_down(void)
 {
@@ -245,7 +245,7 @@ hot_entries_max(int64 n_entries)
 
 #define HOT_BYTES_MAX	((int64) (CACHE_BYTES_MAX - CACHE_BYTES_MAX / COLD_PART))
 
-/* Makes a hot entry of one that is in no list of turns, at the cost of others. */
+/* Turns an entry that is in no list of turns hot, at the cost of others. */
 static void
 heat_up(CacheEntry *entry)
 {
@@ -258,7 +258,7 @@ heat_up(CacheEntry *entry)
 	prune();
 }
 
-/* The next one to go: its vector is freed, and a ghost stays where its last use still matters. */
+/* Frees the vector of the next victim; a ghost remains if its last use still matters. */
 static void
 evict(void)
 {
@@ -281,7 +281,7 @@ evict(void)
 	sizes.ghosts++;
 }
 
-/* Until n_entries and the bytes remain at most, and no more ghosts than these need. */
+/* Removes entries until at most n_entries and the bytes remain, and surplus ghosts. */
 static void
 shrink(int64 n_entries)
 {
@@ -289,7 +289,7 @@ shrink(int64 n_entries)
 		cool_down();
 	while (sizes.entries > 0 && (sizes.entries > n_entries || sizes.bytes > (int64) CACHE_BYTES_MAX))
 	{
-		/* of many ghosts of a time when there were more entries */
+		/* surplus ghosts from a time with more entries */
 		if (sizes.entries <= n_entries && sizes.ghosts > GHOSTS_PER_ENTRY * sizes.entries + GHOSTS_MIN)
 			drop_ghost(dlist_container(CacheEntry, turn, dlist_tail_node(&ghosts)));
 		else
@@ -319,7 +319,7 @@ is_item(const CacheItem *item, const EmbedCacheKey *key, int32 dim)
 		memcmp(item_text(item), key->text, key->len) == 0;
 }
 
-/* A use of an entry that is there. */
+/* A use of an entry with a vector. */
 static void
 use_entry(CacheEntry *entry)
 {
@@ -330,7 +330,7 @@ use_entry(CacheEntry *entry)
 	}
 	else if (entry->is_listed)
 	{
-		/* sooner than the last hot one */
+		/* sooner than the last hot entry */
 		dlist_delete(&entry->turn);
 		heat_up(entry);
 	}
@@ -379,7 +379,7 @@ make_item(const EmbedCacheKey *key, const float *vector, int32 dim, bool truncat
 	return item;
 }
 
-/* The item of an entry that was a ghost, or is new and in no list. */
+/* Sets the item of an entry that was a ghost, or is new and in no list. */
 static void
 take_in(CacheEntry *entry, CacheItem *item, bool was_ghost)
 {
@@ -417,7 +417,7 @@ embed_cache_put(const EmbedCacheKey *key, const float *vector, int32 dim, bool t
 	item = make_item(key, vector, dim, truncated);
 	if (item == NULL)
 		return;
-	/* may raise: then the item is what is left, and the next DISCARD ALL's */
+	/* may raise: then the item stays allocated until the next DISCARD ALL */
 	entry = hash_search(cache, &key->hash, HASH_ENTER, &found);
 	if (!found)
 	{
@@ -427,7 +427,7 @@ embed_cache_put(const EmbedCacheKey *key, const float *vector, int32 dim, bool t
 	}
 	else if (entry->item != NULL)
 	{
-		/* another text with this hash */
+		/* another text with the same hash */
 		if (entry->is_hot)
 			sizes.hot_bytes += (int64) GetMemoryChunkSpace(item) - (int64) GetMemoryChunkSpace(entry->item);
 		sizes.bytes += (int64) GetMemoryChunkSpace(item) - (int64) GetMemoryChunkSpace(entry->item);
@@ -442,11 +442,11 @@ embed_cache_put(const EmbedCacheKey *key, const float *vector, int32 dim, bool t
 
 /* -------------------------------------------------------------- session */
 
-/* DISCARD ALL leaves nothing of a session to whoever uses the connection next. */
+/* DISCARD ALL removes all cached data before the connection gets its next user. */
 static void
 process_utility(EMBED_PROCESS_UTILITY_PARAMETERS)
 {
-	/* before it runs: the statement may go away with its plan */
+	/* read before it runs: the statement may be freed with its plan */
 	const Node *statement = pstmt->utilityStmt;
 	bool		discards = IsA(statement, DiscardStmt) && ((const DiscardStmt *) statement)->target == DISCARD_ALL;
 
@@ -469,8 +469,9 @@ embed_cache_init(void)
 }
 
 /*
- * _embed.cache_state(OUT entries int8, OUT bytes int8, OUT hits int8, OUT misses int8):
- * this backend's cache. Numbers of all roles of the session; what they asked shows in none.
+ * _embed.cache_state(OUT entries int8, OUT bytes int8, OUT hits int8, OUT
+ * misses int8): the cache of this backend. The numbers cover all roles of the
+ * session and do not show what a role asked.
  */
 Datum
 embed_cache_state(PG_FUNCTION_ARGS)

@@ -11,10 +11,11 @@
  *			embed_cache_put(&key, vector, dim, truncated);
  *		}
  *
- * What is found has the bits that were computed. A key is the image, the kind
- * of prompt and the bytes of the text, so entries never grow stale. It is also
- * who asks: what one role had computed must not show to another one, by
- * embed_stat or by the time that the call takes. DISCARD ALL empties the cache.
+ * A cached vector has the bits of the computed one. A key holds the image, the
+ * kind of prompt and the bytes of the text, so entries never become stale. The
+ * key also holds the asking role: one role must not learn from embed_stat or
+ * from a call's duration what another role had computed. DISCARD ALL empties
+ * the cache.
  */
 #ifndef EMBED_PG_CALL_CACHE_H
 #define EMBED_PG_CALL_CACHE_H
@@ -24,12 +25,12 @@
 /* embed.cache_entries: 2 MB of vectors of 384 dimensions, 5 MB of 1,024. */
 #define EMBED_CACHE_ENTRIES_DEFAULT 1024
 
-/* Longer texts are neither looked for nor kept. */
+/* Longer texts are not cached. */
 #define EMBED_CACHE_TEXT_MAX (8 * 1024)
 
 /*
- * Who asks: the current user, who may be the owner of a SECURITY DEFINER
- * function, the role that called that function, and who logged in.
+ * Who asks: the current user (maybe the owner of a SECURITY DEFINER function),
+ * the role that called that function, and the role that logged in.
  */
 typedef struct EmbedAsker
 {
@@ -59,18 +60,18 @@ typedef struct EmbedCacheKey
 /* Borrows the fingerprint and the text. */
 extern EmbedCacheKey embed_cache_key(const EmbedModelRef *ref, EmbPrompt prompt, const char *text, int32 len);
 
-/* Whether the cache is on and would keep a text of that length. */
+/* Whether the cache is on and stores texts of this length. */
 extern bool embed_cache_serves(Size len);
 
 extern bool embed_cache_find(const EmbedCacheKey *key, float *vector, int32 dim, bool *truncated);
 
-/* Does nothing where there is no memory. */
+/* Does nothing if memory is lacking. */
 extern void embed_cache_put(const EmbedCacheKey *key, const float *vector, int32 dim, bool truncated);
 
-/* The setting changed: drops what is too much. No ERROR. */
+/* Drops surplus entries after the setting changed. No ERROR. */
 extern void embed_cache_trim(int max_entries);
 
-/* Registers the hook for DISCARD ALL; from _PG_init. */
+/* Registers the hook for DISCARD ALL; called by _PG_init. */
 extern void embed_cache_init(void);
 
 #endif

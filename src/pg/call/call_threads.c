@@ -1,6 +1,7 @@
 /*
  * call_threads.c
- *		How many threads one computation may use, and who else is at one.
+ *		The number of threads for one computation, given the other busy
+ *		backends.
  */
 #include "pg/glue.h"
 
@@ -18,11 +19,11 @@ stop_threads(pg_attribute_unused() int code, pg_attribute_unused() Datum arg)
 }
 
 /*
- * One in a parallel worker: its siblings have the other CPUs. One where there
- * is no backend that would end its threads (the postmaster, single-user mode).
- * Else this backend's part of the CPUs, so that all busy backends together have
- * as many threads as there are CPUs. Asked anew for every batch: a neighbour
- * that comes or goes is noticed at the next one.
+ * One in a parallel worker, because its siblings have the other CPUs. One
+ * without a backend that would end its threads (the postmaster, single-user
+ * mode). Else this backend's share of the CPUs, so that all busy backends
+ * together have as many threads as CPUs. Computed anew for every batch, so
+ * changes in other backends apply at the next batch.
  */
 int
 embed_threads_begin(uint64 now_ns)

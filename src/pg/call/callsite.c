@@ -1,6 +1,6 @@
 /*
  * callsite.c
- *		What one place in a query remembers between its calls.
+ *		What a call site in a query remembers between calls.
  */
 #include "pg/call/callsite.h"
 
@@ -37,7 +37,7 @@ embed_rerank_site(FunctionCallInfo fcinfo)
 	return site;
 }
 
-/* Whether ref still stands for a name of len bytes (NULL: for no name). */
+/* Whether ref is still valid for a name of len bytes (NULL: no name). */
 static bool
 is_resolved(const EmbedSite *site, const char *name, size_t len)
 {
@@ -55,14 +55,14 @@ look_up(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
 	char	   *copy = name != NULL ? pnstrdup(name, len) : NULL;
 
 	site->ref = NULL;
-	/* read first: what changes during the lookup must not pass for seen */
+	/* read first: a change during the lookup must not count as seen */
 	site->generation = embed_registry_generation();
 	site->view = embed_names_view();
 	site->ref = embed_registry_lookup(copy, site->reranks ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING, use);
 	site->has_name = name != NULL;
 	if (name != NULL)
 	{
-		/* what was found has a valid, hence short, name */
+		/* a resolved name is valid, so it is short */
 		strlcpy(site->name, copy, sizeof(site->name));
 		pfree(copy);
 	}
@@ -134,7 +134,7 @@ embed_site_cut(const EmbedSite *site, const float *vector, int32 n, float *out)
 		embed_throw(status, &err);
 }
 
-/* Room for the ids of one text or pair. */
+/* Allocates room for the ids of one text or pair. */
 static void
 make_ids_room(EmbedSite *site, int32 n)
 {
@@ -146,7 +146,7 @@ make_ids_room(EmbedSite *site, int32 n)
 		pfree(site->ids);
 	site->ids = site->type_ids = NULL;
 	site->ids_room = 0;
-	/* one block: the types behind the ids */
+	/* one block: type ids after the ids */
 	site->ids = MemoryContextAlloc(site->cxt, site->reranks ? 2 * size : size);
 	site->type_ids = site->reranks ? site->ids + n : NULL;
 	site->ids_room = n;
@@ -203,7 +203,10 @@ embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Dat
 	return encoded;
 }
 
-/* Values out of line are not looked at: to fetch them costs more than a memo of long texts gains. */
+/*
+ * Out-of-line values are not compared: fetching them costs more than a memo
+ * for long texts saves.
+ */
 static bool
 memo_serves(Datum value)
 {
@@ -276,7 +279,7 @@ compute(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value
 	embed_stat_call(ref->stat, begun);
 }
 
-/* From memo or cache: counts, and may be an error, as the first time. */
+/* A text from memo or cache counts, and may raise, like the first time. */
 static void
 answered_again(EmbedSite *site, const EmbedModelRef *ref, bool truncated)
 {
@@ -288,7 +291,7 @@ answered_again(EmbedSite *site, const EmbedModelRef *ref, bool truncated)
 	embed_stat_hit(ref->stat);
 }
 
-/* From the backend's cache, else computed and put there. */
+/* Takes the vector from the backend's cache, or computes and caches it. */
 static void
 embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out, bool *truncated)
 {
@@ -300,7 +303,7 @@ embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum 
 		compute(site, ref, prompt, value, out, truncated);
 		return;
 	}
-	/* short enough to be read whole in any case */
+	/* short enough that the model reads all of it */
 	plain = PG_DETOAST_DATUM_PACKED(value);
 	key = embed_cache_key(ref, prompt, VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
 	if (!embed_cache_find(&key, out, ref->info->dim, truncated))

@@ -1,6 +1,6 @@
 /*
  * callsite.h
- *		What one place in a query remembers between its calls: the model its
+ *		What a call site in a query remembers between calls: the model its
  *		name resolved to, and the last text with its result.
  *
  * Example:
@@ -8,7 +8,7 @@
  *		EmbedSite  *site = embed_site(fcinfo);
  *		const EmbedModelRef *ref = embed_site_resolve(site, name);
  *
- * A site lives in flinfo->fn_extra and fn_mcxt: mostly as long as the query,
+ * A site lives in flinfo->fn_extra and fn_mcxt: usually as long as the query,
  * in a simple PL/pgSQL expression as long as the transaction.
  */
 #ifndef EMBED_PG_CALL_CALLSITE_H
@@ -21,9 +21,9 @@
 #define EMBED_MEMO_INPUT_MAX (64 * 1024)
 
 /*
- * Nor are longer results: those of queries are to be, at 4 kB a token of bge-m3,
- * not those of documents. A query over a thousand partitions has a thousand
- * sites, all of them until its end.
+ * Larger results are not cached either: the limit fits a query's token vectors
+ * (4 kB per token for bge-m3), not a document's. A query over a thousand
+ * partitions has a thousand sites, and all of them last until its end.
  */
 #define EMBED_MEMO_RESULT_MAX (512 * 1024)
 
@@ -31,10 +31,10 @@ typedef struct EmbedMemo
 {
 	EmbedAsker	asker;			/* as in the cache: a site may outlive SET ROLE */
 	uint8		fingerprint[EMB_HASH_SIZE];
-	char	   *input;			/* the varlena as it came, header included */
+	char	   *input;			/* the varlena as passed, including its header */
 	Size		input_size;		/* 0: nothing is remembered */
 	Size		input_room;
-	char	   *result;			/* a vector's elements; of embed_site_remember what it was given */
+	char	   *result;			/* the elements of a vector, or the datum given to embed_site_remember */
 	Size		result_size;
 	Size		result_room;
 	bool		truncated;
@@ -43,63 +43,66 @@ typedef struct EmbedMemo
 typedef struct EmbedSite
 {
 	MemoryContext cxt;			/* the site's own memory: fn_mcxt */
-	bool		reranks;		/* its names stand for rerankers */
+	bool		reranks;		/* names resolve to rerankers */
 
-	/* the name as last resolved; ref NULL: not yet */
+	/* the last resolved name; ref NULL: none yet */
 	const EmbedModelRef *ref;
 	uint64		generation;
-	uint64		view;			/* 0: to be resolved again in any case */
+	uint64		view;			/* 0: resolve again in any case */
 	bool		has_name;
 	char		name[EMB_NAME_MAX + 1];
 
-	int32	   *ids;			/* room for the ids of one text or pair */
-	int32	   *type_ids;		/* as much for those of a pair; NULL where none came yet */
+	int32	   *ids;			/* buffer for the ids of one text or pair */
+	int32	   *type_ids;		/* the same size, for pairs; NULL until the first pair */
 	int32		ids_room;
 	EmbedMemo	memo;
 } EmbedSite;
 
-/* The site of this call, made at its first; flinfo NULL: one for this call only. */
+/* The site of this call, created at the first call; flinfo NULL: a site for this call only. */
 extern EmbedSite *embed_site(FunctionCallInfo fcinfo);
 
-/* The same, of a function that scores pairs. */
+/* The same for a function that scores pairs. */
 extern EmbedSite *embed_rerank_site(FunctionCallInfo fcinfo);
 
-/* name: a text, or NULL where no model argument is given. */
+/* name: a text, or NULL without a model argument. */
 extern const EmbedModelRef *embed_site_resolve(EmbedSite *site, const text *name);
 extern const EmbedModelRef *embed_site_resolve_name(EmbedSite *site, const char *name, EmbedNameUse use);
 
-/* The model that a group began with, whatever its name stands for now. */
+/* The model of a group's first row, whatever its name stands for now. */
 extern const EmbedModelRef *embed_site_go_on(EmbedSite *site, const uint8 *fingerprint);
 
 /*
- * The dimensions argument at position argno, 22023 if the model has not so
- * many; 0 where the call has none.
+ * The dimensions argument at position argno; 22023 if the model has fewer
+ * dimensions; 0 if the call has no such argument.
  */
 extern int32 embed_site_dimensions(const EmbedSite *site, FunctionCallInfo fcinfo, int argno);
 
-/* out: [n], what a dimensions argument of n leaves of a vector [dim]. */
+/* out: [n], a vector [dim] cut by a dimensions argument of n. */
 extern void embed_site_cut(const EmbedSite *site, const float *vector, int32 n, float *out);
 
 /* The model argument at position argno, if the call has one; resolved. */
 extern const EmbedModelRef *embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno);
 
-/* Ids of value: [max_tokens] of site memory, good until the next call. */
+/* Ids of value: [max_tokens] in site memory, valid until the next call. */
 extern EmbEncoded embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);
 
-/* The same for a computation: counted, and a text that was cut noted. */
+/* The same for a computation: counts the text, and notes it if it was cut. */
 extern EmbEncoded embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);
 
-/* Of a query and a document: ids and type_ids of the site. */
+/* The same for a query and a document: ids and type_ids of the site. */
 extern EmbEncoded embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc);
 
 /*
- * For results that are datums of their own, varlenas: what embed_site_remember
- * was given for the same value, a copy, counted as a call; or NULL.
+ * For results that are varlena datums: a copy of the datum given to
+ * embed_site_remember for the same value, counted as a call; or NULL.
  */
 extern void *embed_site_recall(EmbedSite *site, const EmbedModelRef *ref, Datum value);
 extern void embed_site_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void *result, bool truncated);
 
-/* out: [dim], the vector of value; from the memo if the last value was the same, from the cache if it came lately. */
+/*
+ * out: [dim], the vector of value; from the memo if the last value was the
+ * same, from the cache if the text was used recently.
+ */
 extern void embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out);
 
 #endif

@@ -1,12 +1,13 @@
 /*
  * overflow.c
- *		embed.on_overflow, and the one warning of a statement.
+ *		embed.on_overflow, and its one warning per statement.
  *
- * PostgreSQL tells an extension neither where a statement begins nor where it
- * ends. Its memory does: the context of the portal that runs it, or, at plan
- * time and in parallel workers, the one its expressions live in. So a counter
- * hangs at that context and is told when the context goes away. Counters of a
- * context that outlives its transaction's work are told before commit.
+ * PostgreSQL does not tell an extension where a statement begins or ends. The
+ * statement's memory does: the context of the portal that runs it, or, at plan
+ * time and in parallel workers, the context of its expressions. So a counter
+ * is attached to this context and reported when the context is freed. Counters
+ * of a context that outlives its transaction's work are reported before
+ * commit.
  */
 #include "pg/call/overflow.h"
 
@@ -20,16 +21,16 @@ typedef struct CutCounter
 	dlist_node	node;
 	MemoryContext cxt;
 	MemoryContextCallback callback;
-	TimestampTz statement;		/* start of the client's command that was cut last */
+	TimestampTz statement;		/* start of the client command with the last cut text */
 	uint64		n_cut;
 	int32		max_tokens;
 	int32		max_chars;
 } CutCounter;
 
-/* One for each living context that saw a cut: as many as nested statements. */
+/* One per living context with a cut text: as many as nested statements. */
 static dlist_head counters = DLIST_STATIC_INIT(counters);
 
-/* Of a model that counts characters as well. */
+/* The second limit of a model that counts characters, too. */
 static int
 detail_chars(int32 max_chars)
 {
@@ -53,7 +54,7 @@ tell(CutCounter *counter)
 			 errhint("embed_info() gives the number of tokens of a text.")));
 }
 
-/* Not while a transaction aborts: its statement has said what went wrong. */
+/* Not while a transaction aborts: its statement has already reported the error. */
 static void
 context_goes_away(void *arg)
 {

@@ -2,9 +2,10 @@
  * proofs.c
  *		Which vectors this backend computed in this transaction, by text.
  *
- * An open hash table of fixed-size pairs: a key is looked for in WINDOW slots
- * from its own on. A window without a free slot makes the table grow, up to
- * SLOTS_MAX (4 MB); there a new pair replaces one of its window.
+ * An open hash table of fixed-size pairs: the search for a key starts at its
+ * own slot and covers WINDOW slots. If a window has no free slot, the table
+ * grows, up to SLOTS_MAX (4 MB); at this size a new pair replaces another in
+ * its window.
  */
 #include "pg/call/proofs.h"
 
@@ -26,7 +27,7 @@ static Proof *proofs = NULL;
 static uint32 n_slots = 0;
 static uint32 next_victim = 0;
 
-/* SipHash's key: random, of this backend, told to nobody. */
+/* The key of SipHash: random, private to this backend. */
 static uint64 secret[2];
 static bool have_secret = false;
 
@@ -34,7 +35,7 @@ static bool have_secret = false;
 
 /*
  * Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, with the
- * 128 bits of output of its reference.
+ * 128-bit output of its reference implementation.
  */
 typedef struct Sip
 {
@@ -42,7 +43,7 @@ typedef struct Sip
 	uint64		v1;
 	uint64		v2;
 	uint64		v3;
-	uint64		tail;			/* bytes that do not fill a word yet, low ones first */
+	uint64		tail;			/* bytes of the incomplete word, low bytes first */
 	int			n_tail;
 	uint64		n_bytes;
 } Sip;
@@ -181,7 +182,7 @@ hash_vector(const float *vector, int32 dim, uint64 *hash)
 	sip_end(&sip, hash);
 }
 
-/* The slot of key or a free one, or NULL where the window is full of others. */
+/* The slot of key or a free slot, or NULL if the window is full of others. */
 static Proof *
 find_slot(const EmbedProofKey *key)
 {
@@ -195,7 +196,7 @@ find_slot(const EmbedProofKey *key)
 	return NULL;
 }
 
-/* False, and nothing changed, where there is no memory. */
+/* False without changes if memory is lacking. */
 static bool
 grow(void)
 {
@@ -262,7 +263,7 @@ embed_proof_holds(const EmbedModelRef *ref, Datum value, const float *vector, in
 	if (proofs == NULL)
 		return false;
 	proof = find(ref, value, false);
-	/* to compute a text that is cut may be an error, or a warning */
+	/* computing a cut text may raise an error or a warning */
 	if (proof == NULL && embed_guc_on_overflow == EMBED_OVERFLOW_TRUNCATE)
 		proof = find(ref, value, true);
 	if (proof == NULL)
@@ -283,7 +284,7 @@ xact_event(XactEvent event, pg_attribute_unused() void *arg)
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE &&
 		event != XACT_EVENT_PARALLEL_COMMIT && event != XACT_EVENT_PARALLEL_ABORT)
 		return;
-	/* its memory goes with the transaction's */
+	/* the transaction's end freed its memory */
 	proofs = NULL;
 	n_slots = 0;
 }

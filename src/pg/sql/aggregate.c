@@ -2,10 +2,10 @@
  * aggregate.c
  *		embed_agg: all vectors of a group. embed_avg: their normalized mean.
  *
- * A group's state holds what is computed and the ids of the texts that wait
- * for a full batch. The final functions compute those too; that leaves the
- * group's value as it is, so they may be called again and followed by more
- * texts, as in a window.
+ * The state of a group holds computed results and the ids of texts that wait
+ * for a full batch. The final functions compute the waiting texts, too. This
+ * does not change the group's value, so they may be called again, and more
+ * texts may follow, as in a window.
  */
 #include "pg/glue.h"
 
@@ -20,9 +20,9 @@ typedef struct GroupState
 	char	   *name;			/* NULL: the default model */
 	int32		dim;
 	EmbedBatch	batch;
-	int64		n_vectors;		/* computed; those of the batch come on top */
+	int64		n_vectors;		/* computed; without the vectors of the batch */
 	EmbedStat  *stat;
-	uint64		took_ns;		/* since the group's last result */
+	uint64		took_ns;		/* since the last result of the group */
 
 	/* embed_agg */
 	float	   *vectors;		/* [vectors_room, dim] */
@@ -111,7 +111,7 @@ new_group(MemoryContext cxt, const EmbedModelRef *ref, const text *name, bool is
 	return state;
 }
 
-/* One group, one name. What stands behind the name is read once, when the group begins. */
+/* One group has one name. The name is resolved once, when the group begins. */
 static void
 check_name(const GroupState *state, const text *name)
 {
@@ -180,7 +180,7 @@ EMBED_CALL(embed_avg_accum)
 	return accumulate(fcinfo, true);
 }
 
-/* The group with nothing left to compute, or NULL where no text came. */
+/* The group after all its texts are computed, or NULL if it has no text. */
 static GroupState *
 finish_group(FunctionCallInfo fcinfo)
 {

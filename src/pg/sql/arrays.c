@@ -1,19 +1,20 @@
 /*
  * arrays.c
- *		Arrays of texts: embed(text[]), embed_many(text[]) and embed_rows(text[]).
+ *		Arrays of texts: embed(text[]), embed_many(text[]) and
+ *		embed_rows(text[]).
  *
- * embed_many is embed under a name that no other function has: there a
- * parameter without a type, as clients send it, becomes an array.
+ * embed_many is embed under a name with only array forms, so that a client's
+ * parameter without a type becomes an array.
  *
- * All feed the texts into packed batches. Beside the input and the result
- * they hold one batch, however long the array is.
+ * All of them feed the texts into packed batches. Besides the input and the
+ * result they hold one batch, however long the array is.
  */
 #include "pg/glue.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 
-/* its inline functions do not pass -Wextra */
+/* the inline functions of this header do not pass -Wextra */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #include "utils/arrayaccess.h"
@@ -66,14 +67,14 @@ null_elements(AnyArrayType *input, int32 n)
 	return nulls;
 }
 
-/* The batches' vectors go straight to where the array has them, if they are not to be cut. */
+/* Without a cut, the vectors of a batch go directly to their place in the array. */
 typedef struct MatrixSink
 {
 	float	   *next;
 	EmbedSite  *site;
 	int32		dim;			/* of the model's vectors */
 	int32		n_kept;			/* of the array's */
-	float	   *vectors;		/* the batch's, where they are cut */
+	float	   *vectors;		/* vectors of a batch, before the cut */
 } MatrixSink;
 
 static float *
@@ -126,7 +127,7 @@ EMBED_CALL(embed_array)
 	PG_RETURN_ARRAYTYPE_P(result);
 }
 
-/* Rows go out in order: those of NULL texts between those of the batches. */
+/* Rows are returned in order: rows of NULL texts between rows of the batches. */
 typedef struct RowSink
 {
 	EmbedRows	out;
@@ -135,7 +136,7 @@ typedef struct RowSink
 	int32		n_put;
 	EmbedSite  *site;
 	int32		dim;			/* of the model's vectors */
-	int32		n_kept;			/* of the rows', where they are cut */
+	int32		n_kept;			/* length of the rows' vectors after the cut */
 	float	   *vectors;		/* the batch's, or NULL */
 } RowSink;
 

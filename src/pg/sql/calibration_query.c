@@ -1,6 +1,7 @@
 /*
  * calibration_query.c
- *		The option "calibration" of embed_import: texts from a query.
+ *		The option "calibration" of embed_import: calibration texts from a
+ *		query.
  */
 #include "pg/sql/calibration_query.h"
 
@@ -15,7 +16,7 @@
 
 #define FETCH_ROWS 32
 
-/* A portal over the query, which must be one that gives one column of text. */
+/* A portal over the query, which must return one column of text. */
 static Portal
 open_query(const char *query)
 {
@@ -44,7 +45,7 @@ open_query(const char *query)
 	return portal;
 }
 
-/* The value as UTF-8 in memory of cxt; long ones are cut between characters. */
+/* The value as UTF-8 in memory of cxt; long values are cut between characters. */
 static char *
 copy_text(Datum value, MemoryContext cxt)
 {
@@ -86,10 +87,11 @@ fetch_texts(Portal portal, const char **texts, EmbImportOptions *options, Memory
 }
 
 /*
- * SPI's read-only mode refuses commands that write; functions of the query
- * that would write are stopped by the transaction being read-only meanwhile.
- * The variable is set itself: as a setting it cannot be set for a function's
- * time since 16. After an error the end of the (sub)transaction sets it back.
+ * SPI's read-only mode refuses commands that write. For functions of the query
+ * that would write, the transaction is read-only in the meantime. The code
+ * sets the variable itself, because since 16 the setting cannot be set for the
+ * duration of a function. After an error the end of the (sub)transaction
+ * restores it.
  */
 void
 embed_calibration_read(const char *query, EmbImportOptions *options)

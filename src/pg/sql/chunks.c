@@ -1,10 +1,10 @@
 /*
  * chunks.c
- *		embed_chunks(): a text cut into rows.
+ *		embed_chunks(): cuts a text into rows.
  *
- * The core cuts the text in UTF-8. Positions are those of substring() in the
- * server's encoding, and a chunk is a copy of the value's own bytes, never
- * converted there and back.
+ * The core cuts the text in UTF-8. Positions are those that substring() uses
+ * in the server's encoding. A chunk copies the value's own bytes and is never
+ * converted back and forth.
  */
 #include "pg/glue.h"
 
@@ -18,19 +18,19 @@
 
 #define CHARS_PER_LOOK	262144
 
-/* The text as it is, and how far it has been walked through. */
+/* The text, and the position reached in it. */
 typedef struct Source
 {
 	const char *bytes;
 	int			n_bytes;
-	bool		walks;			/* characters are of several sizes, and other ones in UTF-8 */
+	bool		walks;			/* character sizes vary, and differ from UTF-8 */
 	int			start;			/* of the last chunk; bytes and characters from 0 */
 	int64		start_char;
 } Source;
 
 /*
- * A few characters of EUC_JIS_2004 are two in Unicode: such texts are refused,
- * for a cut may lie between the two.
+ * Some characters of EUC_JIS_2004 become two in Unicode. Such texts are
+ * refused, because a cut could lie between the two.
  */
 static void
 check_characters(const Source *source, const char *utf8, size_t len)
@@ -72,7 +72,10 @@ walk(const Source *source, int pos, int64 n_chars)
 	return Min(pos, source->n_bytes);
 }
 
-/* The chunk's bytes, and where substring() counts them: *start_char from 1, *end_char behind the last one. */
+/*
+ * The chunk's bytes and its substring() positions: *start_char from 1,
+ * *end_char after the last character.
+ */
 static text *
 source_chunk(Source *source, const EmbChunk *chunk, int64 *start_char, int64 *end_char)
 {

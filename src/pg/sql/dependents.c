@@ -2,15 +2,15 @@
  * dependents.c
  *		What a drop of a model would break or change: embed_dependents().
  *
- * PostgreSQL knows which objects call our functions (pg_depend), but not with
- * which model. So the expressions of these objects, and of no others, are
- * parsed from their catalogs and searched for calls whose model argument is the
- * name. Aliases, defaults, settings, trigger arguments and the texts of
- * functions are in no pg_depend and are searched by themselves.
+ * pg_depend shows which objects call our functions, but not with which model.
+ * So the expressions of these objects, and only these, are parsed from the
+ * catalogs and searched for calls whose model argument is the name. Aliases,
+ * defaults, settings, trigger arguments and function bodies have no pg_depend
+ * entries and are searched separately.
  *
- * No code of a user runs here: a caller may be a superuser, the expressions are
- * anybody's. Constant model arguments are folded only where all functions in
- * them are the server's own and immutable, and an error of theirs is caught.
+ * No user code runs here: the caller may be a superuser, and anybody may have
+ * written the expressions. A constant model argument is folded only if all its
+ * functions are built-in and immutable; an error in folding is caught.
  */
 #include "pg/sql/dependents.h"
 
@@ -60,13 +60,13 @@
 
 EMBED_FUNCTION(embed_dependents);
 
-/* A function of this extension that a model's drop matters to. */
+/* A function of this extension that depends on a model. */
 typedef struct ModelFunction
 {
 	Oid			oid;
 	const char *name;
 	int			model_arg;		/* position of the model argument, or -1 */
-	bool		uses_default;	/* another form takes a model; this one calls the default */
+	bool		uses_default;	/* another form takes a model; this form uses the default */
 	bool		reranks;
 	bool		is_trigger;
 } ModelFunction;
@@ -76,14 +76,14 @@ typedef struct Search
 	const char *name;
 	List	   *aliases;		/* char * */
 	bool		is_default;		/* of its kind */
-	bool		reranks;		/* its kind, where it is the default */
+	bool		reranks;		/* uses the default of rerankers */
 	List	   *functions;		/* ModelFunction * */
 	List	   *found;			/* EmbedDependent *, in cxt */
 	MemoryContext cxt;
-	MemoryContext row_cxt;		/* reset for each catalog row: node trees are large */
+	MemoryContext row_cxt;		/* reset for each catalog row, because node trees are large */
 } Search;
 
-/* What was found in one expression; the strongest cause counts. */
+/* The result for one expression; the strongest cause counts. */
 typedef struct Finding
 {
 	const Search *search;
@@ -122,7 +122,7 @@ embed_dependent_kind_name(EmbedDependentKind kind)
 
 /* ------------------------------------------------------ our functions */
 
-/* The position among the input arguments of the one with that name, or -1. */
+/* The position of that name among the input arguments, or -1. */
 static int
 argument_position(HeapTuple proc, const char *name)
 {
@@ -225,7 +225,7 @@ get_function(const Search *search, Oid oid)
 {
 	ListCell   *cell;
 
-	/* the server's own come first in expressions; the extension's are some dozens */
+	/* expressions use mostly built-in functions; the extension has a few dozen */
 	if (oid < FirstNormalObjectId)
 		return NULL;
 	foreach(cell, search->functions)
@@ -249,7 +249,7 @@ is_name(const char *s, const char *name)
 	return strncmp(s, name, len) == 0 && (s[len] == '\0' || s[len] == '@');
 }
 
-/* The model's name or the alias that s is, or NULL. */
+/* The model name or alias that s is, or NULL. */
 static const char *
 model_or_alias(const Search *search, const char *s)
 {
@@ -303,7 +303,10 @@ is_foreign_or_mutable(Oid function, pg_attribute_unused() void *context)
 	return function >= FirstNormalObjectId || func_volatile(function) != PROVOLATILE_IMMUTABLE;
 }
 
-/* Whether something in it has no value here, or runs more than immutable functions of the server. */
+/*
+ * Whether it contains a node that has no value here, or that runs more than
+ * immutable built-in functions.
+ */
 static bool
 is_unsafe_to_fold(Node *node, void *context)
 {
@@ -333,7 +336,7 @@ strip_relabel(Node *node)
 	return node;
 }
 
-/* What a call of immutable functions gives; NULL where it fails, as 1 / 0 would. */
+/* The result of a call of immutable functions; NULL if it raises, like 1 / 0. */
 static Node *
 evaluate(Node *node)
 {
@@ -360,7 +363,7 @@ evaluate(Node *node)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(cxt);
 		CurrentResourceOwner = owner;
-		/* asked for by the user, not made by the expression */
+		/* the user requested it; the expression did not cause it */
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			ReThrowError(error);
 		value = NULL;
@@ -369,7 +372,7 @@ evaluate(Node *node)
 	return value;
 }
 
-/* What an argument folds to; itself where that is not safe or fails. */
+/* The folded argument; the argument itself if folding is not safe or fails. */
 static Node *
 fold(Node *argument)
 {
@@ -382,7 +385,10 @@ fold(Node *argument)
 	return value != NULL ? strip_relabel(value) : node;
 }
 
-/* Whether a constant somewhere in an argument is the name: of COALESCE(column, 'm'), say. */
+/*
+ * Whether a constant anywhere in an argument is the name, for example in
+ * COALESCE(column, 'm').
+ */
 static bool
 has_name(Node *node, void *context)
 {
@@ -412,7 +418,10 @@ judge_model_argument(const Search *search, Node *argument)
 	return has_name(argument, (void *) search) ? EMBED_CAUSE_NAMES : EMBED_CAUSE_MAYBE;
 }
 
-/* Argument i of a call: stored calls may have names instead of places, aggregates have target entries. */
+/*
+ * Argument i of a call: stored calls may have named arguments, aggregates have
+ * target entries.
+ */
 static Node *
 get_argument(List *args, int i)
 {
@@ -502,7 +511,7 @@ add(Search *search, EmbedDependentKind kind, EmbedDependentCause cause,
 	MemoryContextSwitchTo(old);
 }
 
-/* An object that the catalogs know; one that somebody drops at this moment is left out. */
+/* Adds an object of the catalogs; skips an object that is being dropped. */
 static void
 add_object(Search *search, EmbedDependentKind kind, EmbedDependentCause cause, const ObjectAddress *address,
 		   const char *detail, const char *name)
@@ -530,7 +539,10 @@ describe_finding(const Finding *finding)
 	}
 }
 
-/* Adds the object if an expression of its, a stored node tree, calls for the model; whether it does. */
+/*
+ * Adds the object if one of its expressions, a stored node tree, calls for the
+ * model; returns whether it does.
+ */
 static bool
 search_tree(Search *search, EmbedDependentKind kind, const ObjectAddress *address, const char *tree)
 {
@@ -589,7 +601,7 @@ search_default(Search *search, Relation rel, HeapTuple tuple)
 }
 
 #ifdef EMBED_GENERATED_COLUMN_DEPENDS_ITSELF
-/* Of a table's defaults those that other catalogs do not lead to. */
+/* Only defaults of tables that no other catalog leads to. */
 static void
 search_generated(Search *search, Relation rel, HeapTuple tuple)
 {
@@ -622,7 +634,7 @@ search_statistics(Search *search, Relation rel, HeapTuple tuple)
 #endif
 }
 
-/* A view is its rule; the user knows the view. */
+/* A view has a rule; the user knows the view. */
 static void
 search_rule(Search *search, Relation rel, HeapTuple tuple)
 {
@@ -650,7 +662,7 @@ search_policy(Search *search, Relation rel, HeapTuple tuple)
 		(void) search_tree(search, EMBED_DEPENDENT_POLICY, &address, get_text(rel, tuple, Anum_pg_policy_polwithcheck));
 }
 
-/* Row filters take the server's own functions only today; a look costs nothing. */
+/* Today row filters accept only built-in functions; the check is free. */
 static void
 search_publication(Search *search, Relation rel, HeapTuple tuple)
 {
@@ -662,7 +674,7 @@ search_publication(Search *search, Relation rel, HeapTuple tuple)
 #endif
 }
 
-/* A body in standard SQL, and the defaults of arguments. */
+/* A body in standard SQL, and argument defaults. */
 static void
 search_function_trees(Search *search, Relation rel, HeapTuple tuple)
 {
@@ -685,7 +697,10 @@ search_type(Search *search, Relation rel, HeapTuple tuple)
 	(void) search_tree(search, EMBED_DEPENDENT_DOMAIN_DEFAULT, &address, get_text(rel, tuple, Anum_pg_type_typdefaultbin));
 }
 
-/* Argument i of a trigger, or NULL: they are stored one after the other, each with a zero byte. */
+/*
+ * Argument i of a trigger, or NULL: the arguments are stored end to end, each
+ * followed by a zero byte.
+ */
 static const char *
 trigger_argument(Relation rel, HeapTuple tuple, int i)
 {
@@ -701,7 +716,7 @@ trigger_argument(Relation rel, HeapTuple tuple, int i)
 	return s;
 }
 
-/* Of a trigger's argument "name" or "name@fingerprint" (trigger.h). */
+/* Searches a trigger's argument "name" or "name@fingerprint" (trigger.h). */
 static const char *
 model_of_trigger(const Search *search, const char *argument)
 {
@@ -740,7 +755,7 @@ search_trigger(Search *search, Relation rel, HeapTuple tuple)
 	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 	ObjectAddress address;
 
-	/* partitions' copies come and go with the partitioned table's */
+	/* copies in partitions come and go with the partitioned table's trigger */
 	if (OidIsValid(form->tgparentid))
 		return;
 	ObjectAddressSet(address, TriggerRelationId, form->oid);
@@ -750,7 +765,7 @@ search_trigger(Search *search, Relation rel, HeapTuple tuple)
 
 /* --------------------------------------------------------- dependencies */
 
-/* How the row of an object that calls our functions is found, and searched. */
+/* How to find and search the catalog row of an object that calls our functions. */
 typedef struct Catalog
 {
 	Oid			class_id;		/* of the object */
@@ -811,7 +826,10 @@ add_address(Addresses *addresses, Oid class_id, Oid oid)
 	addresses->n++;
 }
 
-/* The objects that depend on one, but for the extension itself; on an operator of a function, too. */
+/*
+ * The objects that depend on one object, except the extension; includes
+ * dependents through an operator of a function.
+ */
 static void
 collect_dependents(Relation depend, Oid class_id, Oid oid, Addresses *addresses)
 {
@@ -835,7 +853,7 @@ collect_dependents(Relation depend, Oid class_id, Oid oid, Addresses *addresses)
 	systable_endscan(scan);
 }
 
-/* Each once, whatever number of functions it calls. */
+/* Each object once, however many functions it calls. */
 static void
 remove_duplicates(Addresses *addresses)
 {
@@ -917,7 +935,7 @@ chosen_model(const char *entry)
 	return NULL;
 }
 
-/* The first of the entries, a text[], that chooses the model; palloc'd, or NULL. */
+/* The first of the entries (a text[]) that selects the model; palloc'd, or NULL. */
 static char *
 find_setting(const Search *search, Datum entries, const char **name)
 {
@@ -957,7 +975,7 @@ add_setting(Search *search, const char *setting, const char *name, Oid database,
 		psprintf("%s of %s", setting, where), psprintf("chooses %s", describe_name(search, name)), name);
 }
 
-/* ALTER DATABASE, ALTER ROLE: of this database and of all. */
+/* ALTER DATABASE and ALTER ROLE, for this database and for all. */
 static void
 search_database_and_role_settings(Search *search)
 {
@@ -983,14 +1001,14 @@ search_database_and_role_settings(Search *search)
 	table_close(rel, AccessShareLock);
 }
 
-/* postgresql.conf and its kind, the server's command line. */
+/* postgresql.conf and files it includes, the server's command line. */
 static bool
 is_of_server(GucSource source)
 {
 	return source == PGC_S_FILE || source == PGC_S_ARGV || source == PGC_S_ENV_VAR;
 }
 
-/* What this session began with, if the server's configuration says it. */
+/* The start value of this session's settings, if it comes from the server's configuration. */
 static void
 search_server_settings(Search *search)
 {
@@ -1020,7 +1038,7 @@ is_identifier_char(char c)
 	return c == '_' || IS_HIGHBIT_SET(c) || isalnum((unsigned char) c);
 }
 
-/* Behind the word where it is next in text, else NULL. */
+/* The text after the word if the word is next, else NULL. */
 static const char *
 skip_word(const char *text, const char *word)
 {
@@ -1037,7 +1055,7 @@ skip_space(const char *text)
 	return text;
 }
 
-/* Behind the next place where text has the word, else NULL. */
+/* The text after the next occurrence of the word, else NULL. */
 static const char *
 find_word(const char *text, const char *word)
 {
@@ -1059,7 +1077,7 @@ has_word(const char *text, const char *word)
 	return find_word(text, word) != NULL;
 }
 
-/* Whether text has the name between quotes. */
+/* Whether text contains the name in quotes. */
 static bool
 has_quoted(const char *text, const char *name)
 {
@@ -1073,7 +1091,7 @@ has_quoted(const char *text, const char *name)
 	return false;
 }
 
-/* Whether text has SET setting = name, or TO name, without quotes. */
+/* Whether text contains SET setting = name, or TO name, without quotes. */
 static bool
 has_assignment(const char *text, const char *setting, const char *name)
 {
@@ -1094,7 +1112,7 @@ has_model(const char *text, const char *name)
 	return has_quoted(text, name) || has_assignment(text, "embed.model", name) || has_assignment(text, "embed.reranker", name);
 }
 
-/* The model's name or the alias that text has, or NULL. */
+/* The model name or alias that text contains, or NULL. */
 static const char *
 named_model(const Search *search, const char *text)
 {
@@ -1110,7 +1128,10 @@ named_model(const Search *search, const char *text)
 	return NULL;
 }
 
-/* A function of ours that the text calls, or that the setting embed.model stands for; or NULL. */
+/*
+ * One of our functions that the text calls, or that the setting embed.model
+ * implies; or NULL.
+ */
 static const char *
 called_function(const Search *search, const char *text)
 {
@@ -1126,7 +1147,10 @@ called_function(const Search *search, const char *text)
 	return NULL;
 }
 
-/* A function that imports and drops models names them for that, and must not refuse its own drop. */
+/*
+ * A function that imports and drops models names them for this purpose, and
+ * must not refuse its own drop.
+ */
 static bool
 manages_models(const char *text)
 {
@@ -1164,7 +1188,10 @@ search_function(Search *search, Relation rel, HeapTuple tuple)
 				   psprintf("%s chooses %s", setting, describe_name(search, name)), name);
 }
 
-/* All functions that users made: their texts and SET clauses depend on nothing that the server knows. */
+/*
+ * All user-defined functions: the server has no dependencies for their bodies
+ * and SET clauses.
+ */
 static void
 search_functions(Search *search)
 {
@@ -1211,7 +1238,10 @@ search_names(Search *search)
 		search->reranks = kind == 1;
 		add(search, EMBED_DEPENDENT_DEFAULT, EMBED_CAUSE_NAMES, psprintf("default %s model", kind_name), kind_name,
 			psprintf("model \"%s\" is used where none is named", search->name), search->name);
-		/* the last model of a kind takes the default along: there is nothing to choose */
+		/*
+		 * the last model of a kind takes the default along: there is no other
+		 * model to choose
+		 */
 		((EmbedDependent *) llast(search->found))->refuses = embed_storage_has_other_model(kind_name, search->name);
 	}
 }
@@ -1248,7 +1278,7 @@ embed_dependents_of(const char *name)
 
 /* --------------------------------------------------------------- in SQL */
 
-/* A name without a row and without dependents is a mistake, most likely. */
+/* A name without a row and without dependents is most likely a mistake. */
 static void
 check_name(const char *name, const List *dependents)
 {

@@ -1,6 +1,6 @@
 /*
  * dependents.h
- *		What a drop of a model would break or change.
+ *		Finds what a drop of a model would break or change.
  *
  * Example:
  *
@@ -8,9 +8,9 @@
  *		EmbedDependent *dependent = linitial(dependents);
  *
  * The list is sorted by kind and identity, and palloc'd in the current memory
- * context. The name may be an installed model's, a tombstone's, or nothing's.
- * The search reads catalogs and this extension's tables only. It evaluates
- * nothing that a user wrote, and needs no privilege.
+ * context. The name may belong to an installed model, to a tombstone or to
+ * nothing. The search reads only catalogs and the tables of this extension. It
+ * evaluates no user expression and needs no privilege.
  */
 #ifndef EMBED_PG_SQL_DEPENDENTS_H
 #define EMBED_PG_SQL_DEPENDENTS_H
@@ -19,7 +19,7 @@
 
 #include "nodes/pg_list.h"
 
-/* In the order in which dependents are listed. */
+/* In listing order. */
 typedef enum EmbedDependentKind
 {
 	EMBED_DEPENDENT_DEFAULT,
@@ -44,12 +44,12 @@ typedef enum EmbedDependentKind
 	EMBED_DEPENDENT_SETTING
 } EmbedDependentKind;
 
-/* Why it is in the list. */
+/* Why an object is in the list. */
 typedef enum EmbedDependentCause
 {
 	EMBED_CAUSE_NONE,
 	EMBED_CAUSE_MAYBE,			/* a model argument that is not constant may name any model */
-	EMBED_CAUSE_BY_DEFAULT,		/* a call without a model, where the model is the default */
+	EMBED_CAUSE_BY_DEFAULT,		/* a call without a model, if the model is the default */
 	EMBED_CAUSE_NAMES			/* names the model or an alias of it */
 } EmbedDependentCause;
 
@@ -57,11 +57,11 @@ typedef struct EmbedDependent
 {
 	EmbedDependentKind kind;
 	EmbedDependentCause cause;
-	bool		refuses;		/* keeps a drop without force from going ahead */
-	char	   *object;			/* as pg_describe_object has it */
-	char	   *identity;		/* as pg_identify_object has it: qualified, whatever the search_path is */
+	bool		refuses;		/* stops a drop without force */
+	char	   *object;			/* as pg_describe_object returns it */
+	char	   *identity;		/* as pg_identify_object returns it: qualified, whatever the search_path is */
 	char	   *detail;
-	char	   *alias;			/* through which it depends on the model, or NULL */
+	char	   *alias;			/* the alias through which it depends on the model, or NULL */
 } EmbedDependent;
 
 extern List *embed_dependents_of(const char *name);

@@ -1,9 +1,9 @@
 /*
  * functions.c
- *		The functions of one text, and those about vectors and this library.
+ *		Functions of one text, and functions about vectors and this library.
  *
- * Each serves two SQL functions, with and without a model argument; which one
- * called shows in the number of arguments.
+ * Each C function serves two SQL functions, with and without a model argument;
+ * the number of arguments shows which one was called.
  */
 #include "pg/glue.h"
 
@@ -35,7 +35,7 @@ vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
 	ref = embed_site_resolve_arg(site, fcinfo, 1);
 	n = embed_site_dimensions(site, fcinfo, 2);
 	result = embed_vector_new(n > 0 ? n : ref->info->dim, &elements);
-	/* memo and cache have whole vectors: a text cut in two ways is computed once */
+	/* memo and cache store whole vectors: a text cut to two lengths is computed once */
 	vector = n > 0 ? palloc(ref->info->dim * sizeof(float)) : elements;
 	embed_site_embed(site, ref, prompt, PG_GETARG_DATUM(0), vector);
 	if (n > 0)
@@ -58,7 +58,10 @@ EMBED_CALL(embed_query_text)
 	return vector_of_text(fcinfo, EMB_PROMPT_QUERY);
 }
 
-/* embed_tokens(input text [, model text]) returns int4[]: the ids that embed() gives the model */
+/*
+ * embed_tokens(input text [, model text]) returns int4[]: the ids that the
+ * model reads in embed()
+ */
 EMBED_CALL(embed_tokens)
 {
 	EmbedSite  *site = embed_site(fcinfo);
@@ -97,7 +100,7 @@ EMBED_CALL(embed_info)
 	n_tokens = embed_text_count(ref, EMB_PROMPT_DOCUMENT, PG_GETARG_DATUM(0), scratch, &truncated);
 	MemoryContextDelete(scratch);
 
-	/* a text of at most 1 GB and a prompt give fewer than 2^31 tokens */
+	/* a text of at most 1 GB and a prompt have fewer than 2^31 tokens */
 	values[0] = Int32GetDatum((int32) Min(n_tokens, PG_INT32_MAX));
 	values[1] = Int32GetDatum(ref->info->max_tokens);
 	values[2] = BoolGetDatum(truncated);
@@ -128,7 +131,7 @@ embed_cosine(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT4(similarity);
 }
 
-/* embed_isa() returns text: the instruction set level in use */
+/* embed_isa() returns text: the ISA level in use */
 Datum
 embed_isa(PG_FUNCTION_ARGS)
 {

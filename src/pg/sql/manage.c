@@ -31,7 +31,7 @@ EMBED_FUNCTION(embed_set_alias);
 typedef struct ManageOptions
 {
 	EmbImportOptions import;	/* strings in UTF-8 */
-	bool		has_import;		/* an option that only an import can serve was given */
+	bool		has_import;		/* set if an option works only for an import */
 	bool		has_default;
 	bool		make_default;
 	char	   *alias;
@@ -209,7 +209,7 @@ check_not_alias(const char *name)
 				 errhint("Choose another name, or remove the alias with SELECT embed_set_alias('%s', NULL).", name)));
 }
 
-/* A name means one fingerprint for ever: that is what makes embed(text, model) immutable. */
+/* A name means one fingerprint for ever: this makes embed(text, model) immutable. */
 static void
 check_name_is_free(const char *name, const uint8 *fingerprint)
 {
@@ -239,7 +239,7 @@ set_alias(const char *alias, const char *name)
 	embed_storage_put_alias(alias, name);
 }
 
-/* Rows of the image that are whole stay; of others nothing is kept. */
+/* Intact rows of the image stay; damaged rows are removed completely. */
 static void
 store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
 {
@@ -259,7 +259,7 @@ store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
 	embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
 }
 
-/* Whether the name stands for that image already; fingerprint NULL: for any. */
+/* Whether the name already stands for that image; fingerprint NULL: for any. */
 static bool
 is_installed_as(const char *name, const uint8 *fingerprint)
 {
@@ -269,7 +269,7 @@ is_installed_as(const char *name, const uint8 *fingerprint)
 		(fingerprint == NULL || memcmp(row.fingerprint, fingerprint, EMB_HASH_SIZE) == 0);
 }
 
-/* On a subscriber that gets models an import may mend rows, and nothing else. */
+/* On a subscriber that receives models, an import may only repair rows. */
 static void
 check_subscriber(const char *function, const char *name, const uint8 *fingerprint, const ManageOptions *options)
 {
@@ -277,7 +277,7 @@ check_subscriber(const char *function, const char *name, const uint8 *fingerprin
 		embed_check_no_subscriber(function);
 }
 
-/* The name, alias and default of an image that is stored. */
+/* Writes the name, alias and default of a stored image. */
 static void
 store_names(const char *name, const EmbedSpool *spool, const char *kind, const ManageOptions *options)
 {
@@ -294,7 +294,7 @@ store_names(const char *name, const EmbedSpool *spool, const char *kind, const M
 		embed_storage_put_default(kind, name);
 }
 
-/* From a finished spool to rows and a file. Nothing is written under a name that is taken. */
+/* From a finished spool to rows and a file. Writes nothing if the name is taken. */
 static void
 install(const char *function, const char *name, EmbedSpool *spool, const ManageOptions *options)
 {
@@ -351,7 +351,7 @@ import_shall_stop(void *ctx)
 	return ((ImportSink *) ctx)->progress.failed || stop.should_stop(stop.ctx);
 }
 
-/* Runs the importer into the spool; raises what it reports. */
+/* Runs the importer into the spool; raises its errors. */
 static void
 import_into(EmbedSpool *spool, const char *path, EmbImportOptions *options)
 {
@@ -415,7 +415,7 @@ embed_import(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
 }
 
-/* Pieces, so that an interrupt does not wait for a gigabyte. */
+/* Works in pieces, so that an interrupt does not wait for a gigabyte. */
 static void
 spool_bytes(EmbedSpool *spool, const char *data, size_t size)
 {
@@ -499,7 +499,7 @@ check_not_dropped(const char *name, const EmbedModelRow *row)
 						 "SELECT embed_drop('%s', forget => true) frees the name.", name)));
 }
 
-/* As many as the server shows of what depends on an object it drops. */
+/* The number of dependents that the server lists for a drop. */
 #define DEPENDENTS_SHOWN 100
 
 /* A line of an error's detail. */
@@ -510,7 +510,10 @@ append_dependent(StringInfo detail, const EmbedDependent *dependent)
 					 embed_dependent_kind_name(dependent->kind), dependent->identity, dependent->detail);
 }
 
-/* What moves a default, an alias and the rest out of the way, and the way to go ahead. */
+/*
+ * The hint: how to move a default, an alias and other dependents away, and how
+ * to force the drop.
+ */
 static char *
 drop_hint(const char *name, bool forget, bool has_default, bool has_alias, bool has_more)
 {
@@ -529,7 +532,7 @@ drop_hint(const char *name, bool forget, bool has_default, bool has_alias, bool 
 	return hint.data;
 }
 
-/* RESTRICT: an ERROR that lists what refuses. */
+/* RESTRICT: an ERROR that lists the objects that refuse. */
 static void
 check_no_dependents(const char *name, const EmbedModelRow *row, bool forget, const List *dependents)
 {
@@ -662,7 +665,7 @@ embed_set_default(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* An alias that goes takes nothing along, but what named it fails from then on. */
+/* Dropping an alias drops no object, but objects that name the alias fail from then on. */
 static void
 notice_users_of_alias(const char *alias, const char *target)
 {

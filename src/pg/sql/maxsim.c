@@ -1,6 +1,6 @@
 /*
  * maxsim.c
- *		Scores of what embed_multi and embed_sparse give: maxsim and
+ *		Scores for results of embed_multi and embed_sparse: maxsim and
  *		embed_sparse_dot.
  */
 #include "pg/glue.h"
@@ -53,17 +53,17 @@ embed_maxsim(PG_FUNCTION_ARGS)
 
 #define WEIGHT_CHARS_MAX	64
 
-/* One of the largest vocabulary that is imported (4,000,000 entries) has about as much. */
+/* About the size of a vector over the largest vocabulary (4,000,000 entries). */
 #define SPARSE_BYTES_MAX	(128 * 1024 * 1024)
 
-/* One sparse vector as it is read. */
+/* The reader of one sparse vector. */
 typedef struct SparseReader
 {
 	const char *what;			/* the argument's name */
-	const char *text;			/* all of it, not zero-terminated */
+	const char *text;			/* the whole value, not zero-terminated */
 	const char *at;				/* behind what was read */
 	const char *end;
-	int64		index;			/* of the entry; INT64_MAX behind the last */
+	int64		index;			/* of the entry; INT64_MAX after the last entry */
 	float		weight;
 	int64		size;			/* behind the last entry */
 } SparseReader;
@@ -77,14 +77,14 @@ malformed(const SparseReader *r)
 			 errhint("It must be {index:weight,...}/size with ascending indexes from 1, as embed_sparse() returns it.")));
 }
 
-/* The character to read next; at the end a zero, which no text has. */
+/* The next character; zero at the end, which no text contains. */
 static inline char
 peek(const SparseReader *r)
 {
 	return r->at < r->end ? *r->at : '\0';
 }
 
-/* Digits only, at most 10 of them. */
+/* At most 10 digits. */
 static int64
 read_number(SparseReader *r)
 {
@@ -109,7 +109,10 @@ expect(SparseReader *r, char c)
 	r->at++;
 }
 
-/* A number's characters, zero-terminated in number, and how many; embed_sparse() gives at most 15. */
+/*
+ * Copies a number's characters to number, zero-terminated, and returns their
+ * count; embed_sparse() writes at most 15.
+ */
 static size_t
 copy_number(const SparseReader *r, char number[WEIGHT_CHARS_MAX + 1])
 {
@@ -129,7 +132,7 @@ copy_number(const SparseReader *r, char number[WEIGHT_CHARS_MAX + 1])
 	return n;
 }
 
-/* strtof alone would take spaces, hexadecimals and words. */
+/* strtof alone would accept spaces, hexadecimal numbers and words. */
 static float
 read_weight(SparseReader *r)
 {
@@ -160,7 +163,7 @@ read_end(SparseReader *r, int64 last)
 	r->index = PG_INT64_MAX;
 }
 
-/* To the next entry; its index is above the last one's. */
+/* Moves to the next entry; its index must be above the last index. */
 static void
 read_entry(SparseReader *r)
 {

@@ -1,7 +1,7 @@
 /*
  * memory.c
- *		What the view embed_memory shows of an image: its file, how much of it
- *		is in the page cache, which backends have it mapped.
+ *		The data of the view embed_memory: an image's file, its bytes in the
+ *		page cache, and the backends that map it.
  */
 #include "pg/glue.h"
 
@@ -25,10 +25,13 @@
 
 EMBED_FUNCTION(embed_image_memory);
 
-/* Pages asked about at once. */
+/* Pages per mincore call. */
 #define RESIDENT_STEP_PAGES 8192
 
-/* Bytes of the file in the page cache, or -1. Maps it for a moment and touches nothing. */
+/*
+ * Bytes of the file in the page cache, or -1. Maps the file for a moment
+ * without touching it.
+ */
 static int64
 resident_bytes(int fd, int64 size_bytes)
 {
@@ -55,9 +58,9 @@ resident_bytes(int fd, int64 size_bytes)
 }
 
 /*
- * Whether process pid has a file of that name mapped; -1 where its maps cannot
- * be read. Files of an image bear its fingerprint and are one inode in all
- * databases; a mapping of a deleted one is not it any more.
+ * Whether process pid maps a file of that name; -1 if its maps cannot be read.
+ * An image's files have its fingerprint as their name and are one inode in all
+ * databases. A mapping of a deleted file does not count.
  */
 static int
 process_maps(int pid, const char *name)
@@ -77,7 +80,7 @@ process_maps(int pid, const char *name)
 	return found;
 }
 
-/* How many of the processes have the file at path mapped; -1 where none can be asked. */
+/* The number of processes that map the file at path; -1 if no process can be checked. */
 static int32
 count_processes(ArrayType *pids, const char *path)
 {
@@ -104,10 +107,11 @@ count_processes(ArrayType *pids, const char *path)
 
 /*
  * _embed.image_memory(fingerprint bytea, size_bytes int8, pids int4[])
+ *
  *		returns (file text, mapped bool, resident_bytes int8, backends int4)
  *
- * The file is NULL while there is none. Other backends are looked at for those
- * who may see what others do.
+ * The file is NULL if there is none. Other backends are checked only for roles
+ * that may see other sessions.
  */
 Datum
 embed_image_memory(PG_FUNCTION_ARGS)
@@ -131,7 +135,7 @@ embed_image_memory(PG_FUNCTION_ARGS)
 	values[1] = BoolGetDatum(embed_registry_find((const uint8 *) VARDATA_ANY(fingerprint)) != NULL);
 
 	embed_materialize_path(path, (const uint8 *) VARDATA_ANY(fingerprint));
-	/* O_NONBLOCK: should somebody have put a FIFO there */
+	/* O_NONBLOCK: the path may be a FIFO */
 	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes && size_bytes > 0)
 	{

@@ -1,11 +1,11 @@
 /*
  * outputs.c
- *		What a model gives beside a text's vector: embed_sparse, embed_multi,
- *		and all of it in one pass, embed_all.
+ *		Outputs of a model besides a text's vector: embed_sparse, embed_multi,
+ *		and all outputs in one pass, embed_all.
  *
- * Each serves two SQL functions, with and without a model argument. A call
- * site remembers its last result; the backend's cache, which is for vectors,
- * does not.
+ * Each C function serves two SQL functions, with and without a model argument.
+ * A call site remembers its last result. The backend's cache holds only
+ * vectors.
  */
 #include "pg/glue.h"
 
@@ -28,7 +28,7 @@ typedef enum Output
 	OUTPUT_MULTI = 4
 } Output;
 
-/* Of one text; what was not wanted is NULL. */
+/* For one text; outputs not wanted are NULL. */
 typedef struct Results
 {
 	ArrayType  *dense;
@@ -40,7 +40,10 @@ typedef struct Results
 /* An index of up to 10 digits, a colon, a weight, a comma. */
 #define ENTRY_BYTES	(10 + 1 + FLOAT_SHORTEST_DECIMAL_LEN + 1)
 
-/* {index:weight,...}/vocabulary, as pgvector reads and writes it: indexes are ids + 1; weights read back as they were. */
+/*
+ * {index:weight,...}/vocabulary, in pgvector's text format: indexes are ids +
+ * 1; weights are exact when read back.
+ */
 static text *
 sparse_text(const int32 *ids, const float *weights, int32 n, int32 n_vocab)
 {
@@ -72,7 +75,10 @@ refuse(const EmbedSite *site, const char *what)
 					 "sparse_linear.pt and colbert_linear.pt in the directory.")));
 }
 
-/* What can be had of wanted; raises where that is nothing but the vector, which embed() gives. */
+/*
+ * The available outputs among wanted. Raises if only the vector is available:
+ * embed() returns it.
+ */
 static int
 check_wanted(const EmbedSite *site, const EmbedModelRef *ref, int wanted)
 {
@@ -131,7 +137,7 @@ form_row(FunctionCallInfo fcinfo, const Results *results)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	row = HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
-	/* of a long text many megabytes, which the row has copied */
+	/* many megabytes for a long text; the row has a copy */
 	pfree(results->dense);
 	if (results->sparse != NULL)
 		pfree(results->sparse);

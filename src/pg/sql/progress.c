@@ -1,12 +1,12 @@
 /*
  * progress.c
- *		What embed_import says while it works on a large model.
+ *		The NOTICEs of embed_import while it works on a large model.
  */
 #include "pg/sql/progress.h"
 
 #include "miscadmin.h"
 
-/* Models that are imported faster need no words. */
+/* Faster imports send no NOTICE. */
 #define SILENT_MS		2000
 #define SAY_EVERY_MS	5000
 
@@ -29,8 +29,8 @@ embed_progress_begin(EmbedProgress *progress)
 
 /*
  * ereport below ERROR may still raise (out of memory, a hook) or serve an
- * interrupt. Neither may leave this frame: the core is above it. So interrupts
- * are held, and what is raised is caught and remembered.
+ * interrupt. Neither may leave this frame, because the core is above it. So
+ * interrupts are held, and an error is caught and remembered.
  */
 static void
 say(EmbedProgress *progress, const char *message, const char *hint)

@@ -1,6 +1,6 @@
 /*
  * progress.h
- *		What embed_import says while it works on a large model.
+ *		The NOTICEs of embed_import while it works on a large model.
  *
  * Example:
  *
@@ -18,20 +18,20 @@
 typedef struct EmbedProgress
 {
 	instr_time	begin;
-	instr_time	said;			/* when the last NOTICE went out */
-	const char *stage;			/* of that NOTICE */
-	bool		failed;			/* it could not be sent: the import shall end */
+	instr_time	said;			/* time of the last NOTICE */
+	const char *stage;			/* stage in the last NOTICE */
+	bool		failed;			/* a NOTICE could not be sent: the import must end */
 } EmbedProgress;
 
 extern void embed_progress_begin(EmbedProgress *progress);
 
 /*
- * A NOTICE where the import has taken a while: at a new stage, and every few
- * seconds. Called inside the core, so it returns whatever happens.
+ * Sends a NOTICE if the import takes long: at a new stage, and every few
+ * seconds. Runs inside the core, so it always returns.
  */
 extern void embed_progress_show(EmbedProgress *progress, const char *stage, int64 done, int64 total);
 
-/* A NOTICE in the importer's words, UTF-8; likewise. */
+/* Sends the importer's message as a NOTICE, from UTF-8; always returns, too. */
 extern void embed_progress_note(EmbedProgress *progress, const char *message, const char *hint);
 
 #endif

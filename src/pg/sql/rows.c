@@ -1,6 +1,6 @@
 /*
  * rows.c
- *		The rows of a set-returning function, put into a tuplestore.
+ *		Puts the rows of a set-returning function into a tuplestore.
  */
 #include "pg/sql/rows.h"
 

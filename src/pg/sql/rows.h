@@ -1,6 +1,6 @@
 /*
  * rows.h
- *		The rows of a set-returning function, put into a tuplestore.
+ *		Puts the rows of a set-returning function into a tuplestore.
  *
  * Example:
  *
@@ -22,7 +22,7 @@ typedef struct EmbedRows
 	TupleDesc	desc;
 } EmbedRows;
 
-/* Raises where the caller takes no set. */
+/* Raises if the caller accepts no set. */
 extern EmbedRows embed_rows_begin(FunctionCallInfo fcinfo);
 
 #endif

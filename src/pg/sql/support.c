@@ -1,16 +1,17 @@
 /*
  * support.c
- *		What the planner asks about our functions: cost and rows of a call.
+ *		Planner support for our functions: cost and number of rows of a call.
  *
- * The cost of a call is that of its tokens: the width of its texts, from
- * constants and statistics, by the size of the model. So filters on other
+ * The cost of a call is the cost of its tokens: the width of its texts, from
+ * constants and statistics, times the size of the model. So filters on other
  * columns run before embed in WHERE, big tables get parallel plans, and a
- * function over long texts costs more than one over titles.
+ * function over long texts costs more than a function over titles.
  *
- * In units of cpu_operator_cost, and about a hundredth of what a token takes in
- * earnest: JIT starts at a total cost of 100,000 and gains nothing inside a C
- * function. At 80 operators for a token of a model of 34 MB that is reached by
- * 500,000 tokens, a minute of one thread, when it is no longer felt.
+ * Costs are in units of cpu_operator_cost, at about a hundredth of a token's
+ * real time. JIT starts at a total cost of 100,000 and gains nothing inside a
+ * C function. At 80 operators per token of a 34 MB model, this total is
+ * reached by 500,000 tokens, a minute of one thread; then JIT no longer
+ * matters.
  */
 #include "pg/glue.h"
 
@@ -44,17 +45,20 @@ EMBED_FUNCTION(embed_maxsim_support);
 #define OPERATORS_PER_TOKEN_MIN 4.0
 #define MODEL_BYTES				34e6
 
-/* A constant text is embedded once; then a comparison and a copy answer. */
+/* A constant text is embedded once; later calls only compare and copy. */
 #define OPERATORS_PER_REPEAT	20.0
 
 #define BYTES_PER_TOKEN			4.0
 #define SPECIAL_TOKENS			2.0
 
-/* Multiply-adds of maxsim in the time of an operator as above; the width of token vectors, which no statistics tell. */
+/*
+ * Multiply-adds of maxsim per operator of cost; the width of token vectors,
+ * which no statistics contain.
+ */
 #define MACS_PER_OPERATOR		22000.0
 #define MULTI_DIM				1024.0
 
-/* Where nothing is known. */
+/* Used if nothing is known. */
 #define TEXT_BYTES_DEFAULT		512.0
 #define ARRAY_LENGTH_DEFAULT	100.0
 #define MAX_TOKENS_DEFAULT		512
@@ -94,8 +98,8 @@ look_up_model(const char *name, EmbKind kind)
 }
 
 /*
- * The planner asks about one call many times, and a lookup reads three tables.
- * So the last answer is kept, until models, names or settings change.
+ * The planner asks for one call many times, and a lookup reads three tables.
+ * So the last answer is kept until models, names or settings change.
  */
 static ModelCost
 model_cost(Node *model, EmbKind kind)
@@ -131,7 +135,7 @@ model_cost(Node *model, EmbKind kind)
 
 /* --------------------------------------------------------------- widths */
 
-/* Bytes out of line for each row, of which the statistics of a column show the pointer only. */
+/* Out-of-line bytes per row; the statistics of a column count only the pointer. */
 static double
 toasted_bytes_per_row(Oid relid)
 {
@@ -157,7 +161,7 @@ toasted_bytes_per_row(Oid relid)
 	return n_pages * BLCKSZ / n_rows;
 }
 
-/* Bytes of a column of a table that was analyzed, else 0. */
+/* Average bytes of a column of an analyzed table, else 0. */
 static double
 column_bytes(PlannerInfo *root, const Var *var)
 {
@@ -181,7 +185,7 @@ add_bytes(ArgumentSize *size, double n_bytes)
 	size->is_known |= n_bytes > 0;
 }
 
-/* Adds up what an expression is made of: a || ' ' || b is as long as its parts. */
+/* Sums the parts of an expression: a || ' ' || b is as long as its parts. */
 static bool
 measure(Node *node, void *context)
 {
@@ -259,7 +263,7 @@ is_array(Node *argument)
 	return OidIsValid(get_element_type(exprType(argument)));
 }
 
-/* Texts of an argument, and tokens of each before any cut. */
+/* Number of texts in an argument, and tokens per text before any cut. */
 static double
 count_tokens(PlannerInfo *root, Node *argument, double *n_texts, bool *varies)
 {
@@ -280,7 +284,10 @@ call_arguments(Node *node)
 	return node != NULL && IsA(node, FuncExpr) ? ((FuncExpr *) node)->args : NIL;
 }
 
-/* The model's, if it is there: a text behind those that every form has, with a number before or behind it in some. */
+/*
+ * The model argument, if there is one: a text after the arguments that every
+ * form has, in some forms with a number before or after it.
+ */
 static Node *
 model_argument(List *args, int n_inputs)
 {
@@ -292,7 +299,10 @@ model_argument(List *args, int n_inputs)
 	return NULL;
 }
 
-/* n_texts texts of n_tokens each. once: later calls with the same arguments are answered from memory. */
+/*
+ * n_texts texts with n_tokens tokens each. once: later calls with the same
+ * arguments are answered from memory.
+ */
 static Node *
 answer_cost(SupportRequestCost *request, const ModelCost *model, double n_texts, double n_tokens, bool once)
 {
@@ -304,7 +314,7 @@ answer_cost(SupportRequestCost *request, const ModelCost *model, double n_texts,
 	return (Node *) request;
 }
 
-/* embed and its kin: (input text or text[] [, model [, dimensions]]) */
+/* embed and related functions: (input text or text[] [, model [, dimensions]]) */
 static Node *
 embed_cost(SupportRequestCost *request)
 {
@@ -323,7 +333,7 @@ embed_cost(SupportRequestCost *request)
 	return answer_cost(request, &model, n_texts, n_tokens, !varies && !is_array(input));
 }
 
-/* rerank and its kin: (query text, documents text or text[] [, k] [, model]) */
+/* rerank and related functions: (query text, documents text or text[] [, k] [, model]) */
 static Node *
 rerank_cost(SupportRequestCost *request)
 {
@@ -342,7 +352,7 @@ rerank_cost(SupportRequestCost *request)
 	return answer_cost(request, &model, n_documents, n_tokens, false);
 }
 
-/* Floats of an array of token vectors; what a function will give has no width yet. */
+/* Number of floats in an array of token vectors; a function's result has no known width. */
 static double
 count_floats(PlannerInfo *root, Node *argument, double default_rows)
 {
@@ -370,7 +380,10 @@ maxsim_cost(SupportRequestCost *request)
 	return (Node *) request;
 }
 
-/* A row for each element of array argument i, but not more than the int4 constant behind it, if there is one. */
+/*
+ * A row per element of array argument i, but at most the int4 constant after
+ * it, if there is one.
+ */
 static Node *
 answer_rows(SupportRequestRows *request, int i)
 {

@@ -52,8 +52,8 @@ embed_matrix_check_size(int64 n_rows, int32 dim)
 }
 
 /*
- * ndim and bounds must be set: the bitmap follows them. The counts are unsigned,
- * so that compilers see that the bitmap's size cannot be negative.
+ * ndim and bounds must be set, because the bitmap follows them. The counts are
+ * unsigned, so that compilers see that the bitmap's size cannot be negative.
  */
 static void
 set_null_bitmap(ArrayType *a, uint32 n_rows, uint32 dim, const bool *null_rows)

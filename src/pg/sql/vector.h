@@ -9,7 +9,7 @@
 
 #include "utils/array.h"
 
-/* ARR_DATA_PTR, which gcc takes for a mix of signed and unsigned. */
+/* ARR_DATA_PTR without gcc's warning about mixed signedness. */
 static inline char *
 embed_array_data(const ArrayType *a)
 {
@@ -18,21 +18,21 @@ embed_array_data(const ArrayType *a)
 	return (char *) a + offset;
 }
 
-/* A new float4[n], lower bound 1; *elements: where its n values go. */
+/* A new float4[n], lower bound 1; *elements: where the caller writes the n values. */
 extern ArrayType *embed_vector_new(int32 n, float **elements);
 
 /* The same, filled. */
 extern ArrayType *embed_vector_copy(const float *values, int32 n);
 
-/* A new float4[n], those of nulls NULL; the values of the others lie end to end at *elements. */
+/* A new float4[n] with NULLs as in nulls; the other values lie end to end at *elements. */
 extern ArrayType *embed_vector_with_nulls(int32 n, const bool *nulls, float **elements);
 
-/* 54000 where n_rows rows of dim are more than an array can hold. */
+/* Raises 54000 if n_rows rows of dim elements exceed the size of an array. */
 extern void embed_matrix_check_size(int64 n_rows, int32 dim);
 
 /*
- * A new float4[n_rows][dim]. null_rows (NULL: none): which rows are NULL; the
- * values of the others lie end to end at *elements.
+ * A new float4[n_rows][dim]. null_rows (NULL: none) marks rows of NULLs; the
+ * values of the other rows lie end to end at *elements.
  */
 extern ArrayType *embed_matrix_new(int32 n_rows, int32 dim, const bool *null_rows, float **elements);
 

@@ -1,6 +1,7 @@
 /*
  * verify.c
- *		embed_verify: replays the reference texts of an image on this machine.
+ *		embed_verify: recomputes the reference texts of an image on this
+ *		machine.
  */
 #include "pg/glue.h"
 
@@ -15,7 +16,7 @@
 
 EMBED_FUNCTION(embed_verify);
 
-/* Between two looks for a cancel, a few ms of hashing. */
+/* Bytes hashed between two polls for a cancel, a few ms. */
 #define HASH_STEP_BYTES ((size_t) 4 * 1024 * 1024)
 
 typedef struct Findings
@@ -56,7 +57,7 @@ put_check(EmbedRows *rows, const char *check, bool ok, const char *format,...)
 	pfree(detail.data);
 }
 
-/* Whether the bytes that this backend has mapped are those of the import. */
+/* Whether the bytes mapped by this backend are the bytes of the import. */
 static bool
 image_is_whole(const EmbedModelRef *ref)
 {
@@ -114,7 +115,7 @@ add_finding(Findings *f, const EmbReferenceCheck *check)
 	f->expected_sum += check->closeness_expected;
 }
 
-/* A row for every text that does not come out as at import. */
+/* A row per text whose result differs from the import. */
 static void
 check_references(EmbedRows *rows, const EmbedModelRef *ref, Findings *f)
 {
@@ -137,7 +138,7 @@ check_references(EmbedRows *rows, const EmbedModelRef *ref, Findings *f)
 	MemoryContextDelete(scratch);
 }
 
-/* Equal bits give the very same figures; a NaN is no ok. */
+/* Equal bits have equal figures; a NaN is not ok. */
 static void
 put_closeness(EmbedRows *rows, const EmbedModelRef *ref, const Findings *f)
 {
@@ -160,8 +161,8 @@ put_closeness(EmbedRows *rows, const EmbedModelRef *ref, const Findings *f)
 }
 
 /*
- * What is wrong with the rows of the model, or NULL; *lost: so much that there
- * is no image to look at. A file of the image hides losses from all other calls.
+ * The first defect in the rows of the model, or NULL; *lost: there is no image
+ * to check. A file of the image hides such losses from all other calls.
  */
 static char *
 find_flaw(const char *name, bool *lost)
@@ -171,7 +172,7 @@ find_flaw(const char *name, bool *lost)
 	int64		size_bytes;
 	char	   *flaw = NULL;
 
-	/* other names are the look-up's to refuse */
+	/* the lookup refuses other names */
 	if (embed_storage_find_model(name, snapshot, &row) && !row.dropped)
 	{
 		flaw = embed_storage_check_rows(row.fingerprint, snapshot);
@@ -192,7 +193,7 @@ put_rows_check(EmbedRows *rows, const char *flaw)
 				  "dumps and standbys have the same rows", flaw);
 }
 
-/* The image that is mapped is right: does its row say the same, and if something is wrong, where? */
+/* The mapped image is intact: compares its row, and locates a defect. */
 static char *
 compare_rows(const EmbedModelRef *ref, bool chunks_too)
 {
@@ -231,7 +232,10 @@ embed_verify(PG_FUNCTION_ARGS)
 			  whole ? "with the hash of the import" : "differ from the import: the next call rebuilds the file");
 	if (!whole)
 	{
-		/* changed unseen by the file system. Nobody computes on such bytes; the next lookup has others */
+		/*
+		 * changed without a trace in the file system. Nobody computes on these
+		 * bytes; the next lookup maps other bytes
+		 */
 		embed_registry_damaged(ref);
 		return (Datum) 0;
 	}

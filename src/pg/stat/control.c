@@ -1,35 +1,36 @@
 /*
  * control.c
- *		The control file: what the backends of a cluster tell each other without
- *		shared_preload_libraries.
+ *		The control file: shares data between the backends of a cluster
+ *		without shared_preload_libraries.
  *
  *		     0	header		see ControlHeader
  *		  4096	slots		[N_SLOTS] of 8 bytes: one for each PGPROC
  *		135168	entries		[EMBED_CONTROL_ENTRIES] of 512 bytes: see EmbedStatEntry
  *
- * Header: written once, before the file has its name; but for n_claims, under
- * an flock on the file.
+ * Header: written once, before the file gets its name, except n_claims, which
+ * changes under an flock on the file.
  *
- * Slots: number i belongs to the process that has the server's PGPROC number
- * i, so no two processes ever want one, and nothing has to be claimed. Only its
- * owner writes a process into it; anyone may clear one by compare-and-swap
- * whose process is not the one that PGPROC i has now: it was killed. (If its
- * successor has the same pid too, it gives itself away by being born after the
- * work it is said to be at.) Readers take words as they find them: a wrong one
- * costs a thread too many or too few in one computation.
+ * Slots: slot i belongs to the process with the server's PGPROC number i. So
+ * no two processes want the same slot, and slots need no claims. Only the
+ * owner writes a process into its slot. Any process may clear a slot by
+ * compare-and-swap if its process is not the current process of PGPROC i: that
+ * process was killed. (If the PID was reused, the new process's start time is
+ * later than the slot's start of work.) Readers take words as they find them:
+ * a wrong word costs one thread too many or too few in one computation.
  *
- * Entries: see EmbedStatEntry. Nobody waits for the flock.
+ * Entries: see EmbedStatEntry. No process waits for the flock.
  *
- * The file: made under another name, then linked, so that whoever finds it
- * finds it whole. Once a second each user looks whether the name still stands
- * for what he has mapped and the header is what it was; if not, he maps it
- * anew, or puts a new file in the place of a damaged one. Two who do so at once
- * agree a second later. A file that is cut under us reads as zeros (mapping.h).
- * Nothing is synced: after a crash of the machine, whatever is there is as good
- * as any.
+ * The file: created under another name, then linked, so that it is always
+ * complete. Once a second each user checks whether the name still stands for
+ * the mapped file and the header is unchanged. If not, the user maps the file
+ * again, or replaces a damaged file by a new one. Two processes that do this
+ * at the same time agree a second later. A file truncated during use reads as
+ * zeros (mapping.h). Nothing is synced: after a crash of the machine any
+ * content is acceptable.
  *
- * The number of slots does not follow max_connections, or raising that would
- * lose the counters; processes beyond it are not seen by others.
+ * The number of slots does not depend on max_connections; otherwise raising
+ * this setting would lose the counters. Other processes do not see processes
+ * beyond the last slot.
  */
 #include "pg/stat/control.h"
 
@@ -61,9 +62,9 @@
 #define REFRESH_MS		1000
 
 /*
- * A backend stays busy for others that long after a computation: between two
- * texts of a query it reads, tokenizes, sends; its next text would find its
- * CPU taken.
+ * Others count a backend as busy for this long after a computation: between
+ * two texts of a query the backend reads, tokenizes and sends, and the next
+ * text would find its CPU taken.
  */
 #define GRACE_MS		5
 
@@ -75,7 +76,7 @@ typedef struct ControlHeader
 	uint64		size_bytes;
 	int64		created;		/* TimestampTz */
 	uint64		check;			/* hash of all before it */
-	_Atomic uint64 n_claims;	/* serial of the entry claimed last */
+	_Atomic uint64 n_claims;	/* serial of the last claimed entry */
 } ControlHeader;
 
 StaticAssertDecl(offsetof(ControlHeader, check) == 32 && sizeof(ControlHeader) == 48, "layout of the control file");
@@ -129,11 +130,11 @@ detach(void)
 static int
 open_control(void)
 {
-	/* O_NONBLOCK: should somebody have put a FIFO there */
+	/* O_NONBLOCK: the path may be a FIFO */
 	return open(CONTROL_PATH, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
-/* Maps the file if it is one of ours and whole; *absent: there is none. */
+/* Maps the file if it is ours and complete; *absent: there is no file. */
 static bool
 map_control(bool *absent)
 {
@@ -164,7 +165,7 @@ map_control(bool *absent)
 	return control.addr != NULL;
 }
 
-/* All blocks are reserved, so that writing to the mapping does not meet a full disk. */
+/* Reserves all blocks, so that a write to the mapping does not meet a full disk. */
 static bool
 fill_new(int fd)
 {
@@ -180,7 +181,7 @@ fill_new(int fd)
 	return posix_fallocate(fd, 0, CONTROL_BYTES) == 0 && pwrite(fd, &header, sizeof(header), 0) == sizeof(header);
 }
 
-/* The writer's flock keeps sweepers away. replace: what has the name is damaged. */
+/* The writer's flock keeps sweepers away. replace: the existing file is damaged. */
 static void
 create_control(bool replace)
 {
@@ -188,17 +189,20 @@ create_control(bool replace)
 	int			fd;
 
 	(void) MakePGDirectory(EMBED_IMAGE_ROOT);
-	/* where temporary files of the dead are swept up */
+	/* in the folder where sweepers remove temporary files of dead processes */
 	snprintf(path, sizeof(path), "%s/%u", EMBED_IMAGE_ROOT, MyDatabaseId);
 	(void) MakePGDirectory(path);
 	snprintf(path, sizeof(path), "%s/%u/control.%d.tmp", EMBED_IMAGE_ROOT, MyDatabaseId, MyProcPid);
-	(void) unlink(path);		/* of a dead process that had our pid */
+	(void) unlink(path);		/* left by a dead process with our PID */
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, pg_file_create_mode);
 	if (fd < 0)
 		return;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fill_new(fd))
 	{
-		/* a link does not replace what somebody else was faster with; whoever maps looks what is there */
+		/*
+		 * link does not replace a file that another process created first; the
+		 * mapping step checks what is there
+		 */
 		int			rc = replace ? rename(path, CONTROL_PATH) : link(path, CONTROL_PATH);
 
 		(void) rc;
@@ -312,7 +316,7 @@ clear_slot(int i, uint64 word)
 												   memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Whether the process of slot i is busy; clears the slot if it is no more. */
+/* Whether the process of slot i is busy; clears the slot of a dead process. */
 static bool
 slot_is_busy(int i, uint64 now_ms)
 {
@@ -327,7 +331,7 @@ slot_is_busy(int i, uint64 now_ms)
 		return false;
 	}
 	age = slot_age_ms(word, now_ms);
-	/* a later time than ours was written meanwhile */
+	/* a later time than ours was written in the meantime */
 	return (word & SLOT_COMPUTING) != 0 || age <= GRACE_MS || age > SLOT_MS_MASK / 2;
 }
 
@@ -350,7 +354,7 @@ embed_control_share(int n_cpus, uint64 now_ms)
 		n_others++;
 		n_before += i < own;
 	}
-	/* what does not divide goes to the first ones */
+	/* the first backends get the remainder */
 	share = n_cpus / (n_others + 1) + (n_before < n_cpus % (n_others + 1));
 	return Max(share, 1);
 }
@@ -375,7 +379,10 @@ birth_of_process(int pid)
 	if (n <= 0)
 		return -1;
 	stat[n] = '\0';
-	/* the name, in parentheses, may hold anything; the start is field 22, the state behind the name field 3 */
+	/*
+	 * the name, in parentheses, may hold any characters; the state after the
+	 * name is field 3, the start time is field 22
+	 */
 	p = strrchr(stat, ')');
 	if (p == NULL ||
 		sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
@@ -384,8 +391,9 @@ birth_of_process(int pid)
 }
 
 /*
- * Slots said to be computing for long whose process is another one: killed,
- * and then the same pid went to a process in the same place of the server.
+ * Clears slots that have been computing for long and whose process is another
+ * one: the old process was killed, and the new one has its PID and its PGPROC
+ * number.
  */
 static void
 clear_impostors(uint64 now_ms)
@@ -405,7 +413,7 @@ clear_impostors(uint64 now_ms)
 
 		if ((word & SLOT_COMPUTING) == 0 || age < REFRESH_MS || age > (int64) (SLOT_MS_MASK / 2))
 			continue;
-		/* a tick of doubt on either side */
+		/* allows an error of one tick on either side */
 		if (birth_of_process((int) (word >> 32)) > boot_ms - age + 20)
 			clear_slot(i, word);
 	}
@@ -435,7 +443,7 @@ find_entry(Oid database, const uint8 *fingerprint)
 	return NULL;
 }
 
-/* A free one, else that which was not used for longest. */
+/* A free entry, else the entry that was unused for longest. */
 static EmbedStatEntry *
 choose_entry(void)
 {
@@ -455,7 +463,7 @@ choose_entry(void)
 	return oldest;
 }
 
-/* Under the flock. */
+/* Requires the flock. */
 static EmbedStatEntry *
 claim_entry(Oid database, const uint8 *fingerprint)
 {
@@ -476,7 +484,7 @@ claim_entry(Oid database, const uint8 *fingerprint)
 	for (int i = 0; i < (int) lengthof(entry->latency); i++)
 		entry->latency[i] = 0;
 	entry->since = entry->used = GetCurrentTimestamp();
-	/* never 0, whatever somebody wrote there */
+	/* never 0, whatever value the file has */
 	atomic_store_explicit(&entry->serial, Max(atomic_fetch_add(&header->n_claims, 1) + 1, 1), memory_order_release);
 	return entry;
 }

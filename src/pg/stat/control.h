@@ -1,14 +1,15 @@
 /*
  * control.h
- *		The control file: what the backends of a cluster tell each other without
- *		shared_preload_libraries.
+ *		The control file: shares data between the backends of a cluster
+ *		without shared_preload_libraries.
  *
- * pgsql_tmp_embed/control.v1, beside the images, mapped by every backend that
- * computes: who is busy, and counters of models. It is a convenience: where it
- * cannot be had (read-only or full disk), or is deleted, cut or overwritten
- * while in use, calls work without and the numbers are lost. With
- * shared_preload_libraries it is the same file: one path to test, and the
- * counters outlive a crash restart of the server.
+ * The file is pgsql_tmp_embed/control.v1, in the folder of the images. Every
+ * backend that computes maps it. It records which backends are busy, and
+ * counters of models. The file is optional: if it cannot be created (read-only
+ * or full disk), or is deleted, truncated or overwritten while in use, calls
+ * work without it and the numbers are lost. With shared_preload_libraries the
+ * same file is used: there is one path to test, and the counters survive a
+ * crash restart of the server.
  *
  * Example:
  *
@@ -60,7 +61,7 @@ typedef enum EmbedCounter
  *		448 (zero)
  *
  * serial, database and fingerprint are written under an flock on the file,
- * serial last; all others are added to or overwritten by anyone, atomically.
+ * serial last. Any backend adds to or overwrites the other fields, atomically.
  */
 typedef struct EmbedStatEntry
 {
@@ -89,26 +90,34 @@ embed_ns_to_ms(uint64 ns)
 }
 
 /*
- * Maps the file, making it where it is missing or damaged. Looks at most once
- * a second; in between only whether the mapping was lost. Not in the
- * postmaster and not in single-user mode, where there is nobody to talk to.
+ * Maps the file, and creates it if it is missing or damaged. Looks at the file
+ * at most once a second; in between it only checks whether the mapping was
+ * lost. Does nothing in the postmaster and in single-user mode, which have no
+ * other backends to share with.
  */
 extern void embed_control_refresh(uint64 now_ms);
 
-/* This backend computes, or stopped doing so. */
+/* Marks this backend as computing, or as idle. */
 extern void embed_control_busy(uint64 now_ms);
 extern void embed_control_idle(uint64 now_ms);
 
-/* This busy backend's part of n_cpus: all parts together are n_cpus, but nobody has less than one. */
+/*
+ * This busy backend's share of n_cpus: all shares together are n_cpus, but
+ * each is at least one.
+ */
 extern int	embed_control_share(int n_cpus, uint64 now_ms);
 
-/* Number of the current mapping, or 0 where there is none: pointers into another one are stale. */
+/*
+ * Number of the current mapping, or 0 if there is none: pointers into another
+ * mapping are stale.
+ */
 extern uint64 embed_control_mapping(void);
 
 /*
- * The entry of (database, fingerprint), or NULL; with create, one is claimed,
- * that which was not used for longest if all are taken. NULL then: somebody
- * else claims one right now, or there is no file.
+ * The entry of (database, fingerprint), or NULL. With create, an entry is
+ * claimed; if all are taken, the entry that was unused for longest. NULL then
+ * means that another backend is claiming an entry right now, or that there is
+ * no file.
  */
 extern EmbedStatEntry *embed_control_entry(Oid database, const uint8 *fingerprint, bool create);
 

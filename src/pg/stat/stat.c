@@ -1,6 +1,6 @@
 /*
  * stat.c
- *		What the view embed_stat counts.
+ *		The counters of the view embed_stat.
  */
 #include "pg/stat/stat.h"
 
@@ -20,7 +20,7 @@
 EMBED_FUNCTION(embed_stat_rows);
 EMBED_FUNCTION(embed_stat_reset);
 
-static EmbedStat *stats = NULL; /* one for each image this backend used */
+static EmbedStat *stats = NULL; /* one per image that this backend used */
 EmbedStat  *embed_stat_running = NULL;
 static bool any_pending = false;
 static uint64 flushed_ns = 0;
@@ -44,7 +44,7 @@ embed_stat_of(const uint8 *fingerprint)
 
 /* --------------------------------------------------------------- flush */
 
-/* The entry of this database's image; what was found last time, if it still is. */
+/* The entry of this database's image; the last result, if it is still valid. */
 static EmbedStatEntry *
 entry_of(EmbedStat *stat)
 {
@@ -84,7 +84,7 @@ flush_one(EmbedStat *stat)
 	atomic_store_explicit(&entry->used, GetCurrentTimestamp(), memory_order_relaxed);
 }
 
-/* What finds no entry now waits for the next time. */
+/* Counts without an entry wait for the next flush. */
 static void
 flush(void)
 {
@@ -131,7 +131,7 @@ embed_stat_end(pg_attribute_unused() EmbedStat *stat)
 	return now;
 }
 
-/* Bucket i: less than 2^(i+1) us, and at least 2^i but for the first. */
+/* Bucket i: less than 2^(i+1) us, and, except for the first, at least 2^i. */
 static int
 bucket_of(uint64 took_ns)
 {
@@ -213,7 +213,7 @@ refresh_and_flush(void)
 	flush();
 }
 
-/* Whatever somebody wrote into the file, a count is not negative. */
+/* A count is never negative, whatever value the file has. */
 static Datum
 count_datum(uint64 n)
 {
@@ -252,7 +252,7 @@ put_entry(const EmbedRows *rows, EmbedStatEntry *entry)
 	tuplestore_putvalues(rows->store, rows->desc, values, nulls);
 }
 
-/* _embed.stat() returns a row for each image that was used in this database */
+/* _embed.stat() returns a row per image used in this database */
 Datum
 embed_stat_rows(PG_FUNCTION_ARGS)
 {
@@ -269,7 +269,7 @@ embed_stat_rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* embed_stat_reset() returns void: this database's counters are 0 again */
+/* embed_stat_reset() returns void: sets this database's counters to 0 */
 Datum
 embed_stat_reset(PG_FUNCTION_ARGS)
 {

@@ -1,6 +1,6 @@
 /*
  * stat.h
- *		What the view embed_stat counts.
+ *		The counters of the view embed_stat.
  *
  * Example:
  *
@@ -11,11 +11,11 @@
  *		embed_stat_add(stat, EMBED_TEXTS, 1);
  *		embed_stat_call(stat, begun);			// counted, with its latency
  *
- * A call whose model is known, and which raises before it returns, is counted
- * as an error of that model when its transaction or subtransaction aborts:
- * once, whether its arguments, the text or a cancel made it fail. A name that
- * stands for no model counts nowhere. Counts gather in the backend and go to the control
- * file at the end of the transaction, in long queries every 100 ms.
+ * A call that raises after its model is known counts as an error of that model
+ * when its transaction or subtransaction aborts. It counts once, whether its
+ * arguments, its text or a cancel caused the error. A name without a model is
+ * not counted. Counts gather in the backend. They go to the control file at
+ * the end of the transaction, and in long queries every 100 ms.
  */
 #ifndef EMBED_PG_STAT_STAT_H
 #define EMBED_PG_STAT_STAT_H
@@ -31,13 +31,13 @@ typedef struct EmbedStat
 	uint64		counters[EMBED_N_COUNTERS];
 	uint64		latency[EMBED_LATENCY_BUCKETS];
 
-	/* where they go, good while these are what they were */
+	/* destination in the control file, valid while these values are unchanged */
 	EmbedStatEntry *entry;
 	uint64		mapping;
 	uint64		serial;
 } EmbedStat;
 
-/* The backend's counts of an image. */
+/* The backend's counts for an image. */
 extern EmbedStat *embed_stat_of(const uint8 *fingerprint);
 
 static inline void
@@ -47,9 +47,9 @@ embed_stat_add(EmbedStat *stat, EmbedCounter counter, uint64 n)
 }
 
 /*
- * Defines a function for SQL that uses a model. EMBED_CALL(name) stands in the
- * place of "Datum name(PG_FUNCTION_ARGS)": what surrounds the body ends the call
- * for embed_stat, wherever the body returns.
+ * Defines a function for SQL that uses a model. EMBED_CALL(name) replaces
+ * "Datum name(PG_FUNCTION_ARGS)": the code around the body ends the call for
+ * embed_stat, wherever the body returns.
  */
 #define EMBED_CALL(name) \
 	EMBED_FUNCTION(name); \
@@ -65,32 +65,32 @@ embed_stat_add(EmbedStat *stat, EmbedCounter counter, uint64 n)
 	static Datum \
 	name##_body(FunctionCallInfo fcinfo)
 
-/* Of the call that runs, or failed; NULL while its model is not known. */
+/* The running or failed call's model; NULL while its model is unknown. */
 extern EmbedStat *embed_stat_running;
 
-/* The model of the call that runs is known now. */
+/* Sets the model of the running call. */
 static inline void
 embed_stat_enter(EmbedStat *stat)
 {
 	embed_stat_running = stat;
 }
 
-/* The time, at the beginning of something that takes time. */
+/* Returns the start time of something that takes time. */
 extern uint64 embed_stat_begin(EmbedStat *stat);
 
-/* The time, at its end. Not a call by itself: a step of an aggregate. */
+/* Returns the end time. Does not count a call: a step of an aggregate. */
 extern uint64 embed_stat_end(EmbedStat *stat);
 
-/* The same, and it was a call that took from begun until now. */
+/* The same, and counts a call that lasted from begun until now. */
 extern void embed_stat_call(EmbedStat *stat, uint64 begun);
 
-/* A call counted that took so long (an aggregate's, say). */
+/* Counts a call with the given duration (of an aggregate, for example). */
 extern void embed_stat_count_call(EmbedStat *stat, uint64 took_ns);
 
-/* A call answered from memo or cache: too short to be worth a look at the clock. */
+/* Counts a call answered from memo or cache: too short to read the clock. */
 extern void embed_stat_hit(EmbedStat *stat);
 
-/* Registers callbacks; from _PG_init. */
+/* Registers callbacks; called by _PG_init. */
 extern void embed_stat_init(void);
 
 #endif

@@ -1,16 +1,16 @@
 /*
  * mapping.c
- *		Read-only mappings of image files, and what happens when a page of one
+ *		Read-only mappings of image files, and the handling of pages that
  *		cannot be read.
  *
  * The signal handler runs on the thread that touched the page, which may be a
- * helper of the pool: it calls mmap and sigaction only, and places of its table
- * change hands only while no helper computes. It puts zeros in place of the whole
- * mapping, so that there is one fault and not one per page, and the core goes
- * on until it asks its stop callback. The core keeps within bounds on any
- * bytes: tables were checked against their sizes when the image was opened,
- * and zeros index nothing else, nor do other bytes that somebody writes
- * (test/t/021_damage.pl changes files under every kind of call,
+ * worker thread. So it calls only mmap and sigaction, and its table changes
+ * only while no worker thread computes. It replaces the whole mapping by
+ * zeros, so that there is one fault instead of one per page, and the core
+ * continues until it polls its stop callback. The core stays within bounds on
+ * any bytes: tables were checked against their sizes when the image was
+ * opened, and neither zeros nor other bytes written by somebody index anything
+ * else (test/t/021_damage.pl changes files under every kind of call,
  * test/unit/test_changed_image.c images under every call of the core).
  */
 #include "pg/store/mapping.h"
@@ -24,7 +24,7 @@
 #include "port/atomics.h"
 #include "storage/fd.h"
 
-/* Places of a segment; the first segment serves nearly everybody. */
+/* Watches per segment; one segment is enough for nearly all backends. */
 #define N_PLACES	64
 
 struct EmbedWatch
@@ -39,7 +39,7 @@ struct EmbedWatch
 
 /*
  * The handler may run at any time on any thread. So a segment is never moved
- * or freed, and one more is published by one store, complete.
+ * or freed, and a new segment is complete before one store publishes it.
  */
 typedef struct Segment
 {
@@ -58,7 +58,10 @@ next_segment(Segment *segment)
 	return atomic_load_explicit(&segment->next, memory_order_acquire);
 }
 
-/* Not ours: whoever was here before, else the default, when the instruction faults again. */
+/*
+ * Not our fault address: calls the previous handler, else restores the
+ * default, which acts when the instruction faults again.
+ */
 static void
 pass_on(int signo, siginfo_t *info, void *context)
 {
@@ -71,13 +74,13 @@ pass_on(int signo, siginfo_t *info, void *context)
 		struct sigaction action = {.sa_handler = SIG_DFL};
 
 		(void) sigaction(signo, &action, NULL);
-		/* sent by a process: nothing faults again */
+		/* sent by a process: nothing will fault again */
 		if (info->si_code <= 0)
 			(void) raise(signo);
 	}
 }
 
-/* The watched mapping that holds at, or NULL. */
+/* The watched mapping that contains at, or NULL. */
 static EmbedWatch *
 find_watch(const char *at)
 {
@@ -113,7 +116,10 @@ page_lost(int signo, siginfo_t *info, void *context)
 	errno = save_errno;
 }
 
-/* Once per process, at its first mapping: a backend that embeds nothing keeps its signals as they are. */
+/*
+ * Installs the handler once per process, at its first mapping: a backend that
+ * embeds nothing keeps its signal handlers.
+ */
 static bool
 install_handler(void)
 {
@@ -126,7 +132,7 @@ install_handler(void)
 	return has_handler;
 }
 
-/* A free place, in a new segment where all are taken; NULL where there is no memory for one. */
+/* A free watch, in a new segment if all are taken; NULL if memory is lacking. */
 static EmbedWatch *
 find_place(void)
 {
@@ -143,7 +149,7 @@ find_place(void)
 		if (next_segment(segment) == NULL)
 			break;
 	}
-	/* not palloc'd: the handler of a helper thread may read it until the process ends */
+	/* not palloc'd: the handler on a worker thread may read it until the process ends */
 	more = calloc(1, sizeof(Segment));
 	if (more == NULL)
 		return NULL;
@@ -164,7 +170,7 @@ fill_place(EmbedWatch *watch, char *addr, size_t size_bytes, int prot, bool is_i
 	watch->addr = addr;
 }
 
-/* A descriptor that stays open with the mapping, or -1 where the server may open no more. */
+/* A descriptor that stays open with the mapping, or -1 if the server may open no more. */
 static int
 keep_descriptor(int fd)
 {
@@ -193,7 +199,7 @@ embed_map(EmbedMapping *mapping, int fd, size_t size_bytes, const char *path)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not stat file \"%s\": %m", path)));
-	/* a place first: nothing is mapped unguarded */
+	/* a watch first: nothing is mapped unguarded */
 	watch = find_place();
 	if (watch == NULL)
 		ereport(ERROR,
@@ -213,7 +219,7 @@ embed_map(EmbedMapping *mapping, int fd, size_t size_bytes, const char *path)
 	strlcpy(mapping->path, path, sizeof(mapping->path));
 }
 
-/* any_lost follows from what is still watched and was not reported. */
+/* Sets any_lost from the mappings that are still watched and unreported. */
 static void
 count_lost(void)
 {
@@ -244,7 +250,7 @@ embed_unmap(EmbedMapping *mapping)
 		(void) close(mapping->fd);
 		ReleaseExternalFD();
 	}
-	/* the last one that was lost */
+	/* this was the last lost mapping */
 	if (any_lost)
 		count_lost();
 }
@@ -272,10 +278,7 @@ embed_mapping_is_current(const EmbedMapping *mapping)
 	return mapping->is_private || lstat(mapping->path, &st) != 0 || is_same_file(mapping, &st);
 }
 
-/*
- * Not the time of the inode's last change: that moves with each link and
- * unlink, too.
- */
+/* Does not use the inode's change time, because each link and unlink changes it, too. */
 static bool
 has_changed(const EmbedMapping *mapping)
 {
@@ -283,7 +286,7 @@ has_changed(const EmbedMapping *mapping)
 
 	if (mapping->fd >= 0)
 		return fstat(mapping->fd, &st) != 0 || !is_unchanged(mapping, &st);
-	/* by name; another file there says nothing of this one */
+	/* by name; another file at this name says nothing about this one */
 	return lstat(mapping->path, &st) == 0 && is_same_file(mapping, &st) && !is_unchanged(mapping, &st);
 }
 

@@ -1,13 +1,13 @@
 /*
  * mapping.h
- *		Read-only mappings of image files, and what happens when a page of one
+ *		Read-only mappings of image files, and the handling of pages that
  *		cannot be read.
  *
- * A file that is cut while it is mapped, or a disk that fails, raises SIGBUS in
- * whoever touches the page; unhandled that ends the backend, and with it every
- * session of the cluster. Here the mapping becomes zeros instead, and the
- * statement an ERROR. Bytes that change raise nothing: so whoever computed looks
- * at the inode afterwards, which costs a third of a microsecond.
+ * If a mapped file is truncated or its disk fails, touching the page raises
+ * SIGBUS. Unhandled, SIGBUS ends the backend, and with it every session of the
+ * cluster. Here the mapping becomes zeros, and the statement raises an ERROR.
+ * Changed bytes raise no signal: so the caller checks the inode after
+ * computing, which costs a third of a microsecond.
  *
  * Example:
  *
@@ -22,9 +22,8 @@
  *			embed_throw(status, &err);
  *		embed_unmap(&mapping);
  *
- * Of models that the registry opened, embed_registry_check() does this.
- *
- * Memory that is mapped otherwise is guarded without the ERROR (control.c).
+ * For models that the registry opened, embed_registry_check() does this. Other
+ * mapped memory is guarded without the ERROR (control.c):
  *
  * Example:
  *
@@ -49,9 +48,9 @@ typedef struct EmbedMapping
 	void	   *addr;			/* NULL: not mapped */
 	size_t		size_bytes;
 	EmbedWatch *watch;
-	int			fd;				/* of the mapped inode, whatever has its name now; -1: none could be kept */
+	int			fd;				/* of the mapped inode, whatever has its name now; -1: could not be kept open */
 	bool		is_private;		/* the name may stand for another file for ever */
-	dev_t		device;			/* the file, as it was when it was mapped */
+	dev_t		device;			/* state of the file when it was mapped */
 	ino_t		inode;
 	struct timespec modified;
 	char		path[MAXPGPATH];
@@ -62,8 +61,8 @@ extern void embed_map(EmbedMapping *mapping, int fd, size_t size_bytes, const ch
 extern void embed_unmap(EmbedMapping *mapping);
 
 /*
- * Whether what is mapped is intact and no other file has its name. A file that
- * was deleted lives on in its mappings.
+ * Whether the mapped file is intact and no other file has its name. A deleted
+ * file survives in its mappings.
  */
 extern bool embed_mapping_is_current(const EmbedMapping *mapping);
 
@@ -71,17 +70,20 @@ extern bool embed_mapping_is_current(const EmbedMapping *mapping);
 extern bool embed_mapping_is_damaged(const EmbedMapping *mapping);
 
 /*
- * The damage is known and being reported: embed_stop() stops nothing for it any
- * more. The file gets a new time of modification, so that nobody maps it
- * unseen, under whatever name. Calls nothing that raises.
+ * The damage is known and being reported: embed_stop() no longer stops for it.
+ * Sets a new modification time, so that nobody maps the file without hashing
+ * it, under whatever name. Calls nothing that raises.
  */
 extern void embed_mapping_note_damage(EmbedMapping *mapping);
 
-/* Whether pages of this mapping, or of any, were lost and that was not noted. */
+/* Whether pages of this mapping, or of any mapping, were lost and not yet noted. */
 extern bool embed_mapping_is_lost(const EmbedMapping *mapping);
 extern bool embed_mappings_lost(void);
 
-/* A mapping of somebody else's: zeros when a page is lost. NULL where it cannot be guarded; no ERROR. */
+/*
+ * Guards a mapping of another owner: zeros if a page is lost. NULL if it
+ * cannot be guarded; no ERROR.
+ */
 extern EmbedWatch *embed_guard_begin(void *addr, size_t size_bytes, int prot);
 extern bool embed_guard_is_lost(const EmbedWatch *guard);
 extern void embed_guard_end(EmbedWatch *guard);

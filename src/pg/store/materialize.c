@@ -2,15 +2,16 @@
  * materialize.c
  *		Images as files: one inode per cluster, mapped by every backend.
  *
- * Locks: whoever creates, links or removes a file with a final name holds an
- * flock on pgsql_tmp_embed/lock, polled with interrupts. Not a heavyweight
- * lock: those do not conflict inside a parallel group, and two workers may
- * materialize at once. Whoever writes a .tmp holds an flock on it, so that a
- * .tmp that can be locked has a dead writer. Both go when the process does.
+ * Locks: a process that creates, links or removes a file with a final name
+ * holds an flock on pgsql_tmp_embed/lock, polled with interrupts. A
+ * heavyweight lock would not do: such locks do not conflict inside a parallel
+ * group, and two workers may materialize at the same time. The writer of a
+ * .tmp holds an flock on it, so a .tmp that can be locked has a dead writer.
+ * Both locks end with their process.
  *
  * The deadlock detector does not see flocks. So heavyweight locks come first:
- * under the writer lock we wait for none (embed_storage_lock_for_read is
- * called before it).
+ * under the writer lock we wait for no heavyweight lock
+ * (embed_storage_lock_for_read is called before it).
  */
 #include "pg/store/materialize.h"
 
@@ -34,13 +35,13 @@
 
 #define LOCK_POLL_MS	10
 
-/* Left free on the disk beside the image, so that the server itself goes on. */
+/* Free space left on the disk besides the image, so that the server itself can continue. */
 #define FREE_RESERVE_BYTES	((int64) 16 * 1024 * 1024)
 
-/* Names tried for a temporary file; sweepers and crashes take one now and then. */
+/* Names tried for a temporary file; sweepers and crashes occasionally occupy one. */
 #define TEMP_ATTEMPTS	1000
 
-/* Between two looks for a cancel, a few ms of hashing. */
+/* Bytes hashed between two polls for a cancel, a few ms. */
 #define HASH_STEP_BYTES	((size_t) 1024 * 1024)
 
 /* Images whose rows this transaction inserted or deleted. */
@@ -107,7 +108,7 @@ has_suffix(const char *name, const char *suffix)
 
 /* --------------------------------------------------------------- files */
 
-/* Said with every error about our own folder. */
+/* The hint of every error about our own folder. */
 static int
 cache_hint(void)
 {
@@ -116,9 +117,9 @@ cache_hint(void)
 }
 
 /*
- * Whatever stands at path goes away: a file that cannot be opened, a FIFO, a
- * link, a folder. A folder with something in it is somebody's: it only gets
- * another name. False with errno where that cannot be done.
+ * Removes whatever is at path: a file that cannot be opened, a FIFO, a link, a
+ * folder. A folder with content belongs to somebody, so it is only renamed.
+ * False with errno if that fails.
  */
 static bool
 clear_name(const char *path)
@@ -152,7 +153,10 @@ make_directory(const char *path)
 		return;
 	if (errno == EEXIST)
 	{
-		/* a link, also one that leads nowhere, is the administrator's; what cannot be looked at may be a directory */
+		/*
+		 * a link, even a dangling one, belongs to the administrator; what
+		 * lstat cannot check may be a directory
+		 */
 		if (lstat(path, &st) != 0 || S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
 			return;
 		if (clear_name(path) && (MakePGDirectory(path) == 0 || errno == EEXIST))
@@ -174,14 +178,20 @@ make_directories(void)
 	make_directory(path);
 }
 
-/* Whether opening failed for what stands at the name, and not for want of descriptors or memory. */
+/*
+ * Whether opening failed because of the object at that name, not for lack of
+ * descriptors or memory.
+ */
 static bool
 name_is_to_blame(int error)
 {
 	return error != EMFILE && error != ENFILE && error != ENOMEM && error != EINTR && error != ENOSPC && error != EDQUOT;
 }
 
-/* One that cannot be opened is replaced: two who hold the locks of two files wait for each other's names only. */
+/*
+ * A lock file that cannot be opened is replaced: two processes that hold locks
+ * on two files wait for each other's names only.
+ */
 static int
 open_lock_file(void)
 {
@@ -192,7 +202,7 @@ open_lock_file(void)
 	make_directories();
 	for (int attempt = 0;; attempt++)
 	{
-		/* O_NONBLOCK: should somebody have put a FIFO there */
+		/* O_NONBLOCK: the path may be a FIFO */
 		fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 		if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 			return fd;
@@ -206,7 +216,7 @@ open_lock_file(void)
 	}
 }
 
-/* Takes the cluster's writer lock; released by closing the descriptor, at abort too. */
+/* Takes the cluster's writer lock; closing the descriptor releases it, also at abort. */
 static int
 lock_root(void)
 {
@@ -229,10 +239,10 @@ lock_root(void)
 /* ----------------------------------------------------------- the seal */
 
 /*
- * The time of modification of an intact image: a second after 2000-01-01 that
- * its hash chooses. Whatever writes to the file, cuts it or copies it without
- * its times leaves another one, so that a look at the inode tells an intact
- * file from one that must be hashed again (25 ms for 23 MB).
+ * The modification time of an intact image: a second after 2000-01-01, derived
+ * from its hash. Writing to the file, truncating it, or copying it without its
+ * times leaves another time. So the inode distinguishes an intact file from a
+ * file that must be hashed again (25 ms for 23 MB).
  */
 static struct timespec
 seal_of(const uint8 *fingerprint)
@@ -243,7 +253,7 @@ seal_of(const uint8 *fingerprint)
 	return (struct timespec) {.tv_sec = 946684800 + (time_t) (pg_ntoh32(choice) & 0x1FFFFFFF)};
 }
 
-/* On a file system that does not keep such times every mapping hashes the file. */
+/* If the file system does not store such times, every mapping hashes the file. */
 static void
 put_seal(int fd, const uint8 *fingerprint)
 {
@@ -252,7 +262,10 @@ put_seal(int fd, const uint8 *fingerprint)
 	(void) futimens(fd, times);
 }
 
-/* False for other bytes, and where they cannot be read: a bad disk must not keep the file from being made again. */
+/*
+ * False for other bytes, and if the bytes cannot be read: a bad disk must not
+ * prevent rebuilding the file.
+ */
 static bool
 has_hash(int fd, const uint8 *fingerprint)
 {
@@ -285,7 +298,10 @@ has_hash(int fd, const uint8 *fingerprint)
 	return n == 0 && memcmp(digest, fingerprint, EMB_HASH_SIZE) == 0;
 }
 
-/* Whether fd is that image: by its seal if that is trusted, else by its hash, which seals it again. */
+/*
+ * Whether fd is that image: by its seal if the seal is trusted, else by its
+ * hash; then the seal is set again.
+ */
 static bool
 is_intact(int fd, const uint8 *fingerprint, int64 size_bytes, bool trusted)
 {
@@ -303,13 +319,13 @@ is_intact(int fd, const uint8 *fingerprint, int64 size_bytes, bool trusted)
 }
 
 /*
- * A transient file, or -1 where none stands, a damaged one or something that
- * cannot be opened: then the caller makes the file anew.
+ * A transient file, or -1 if there is no file, a damaged one or an object that
+ * cannot be opened: then the caller rebuilds the file.
  */
 static int
 open_image(const char *path, const uint8 *fingerprint, int64 size_bytes, bool trusted)
 {
-	/* O_NONBLOCK: should somebody have put a FIFO there */
+	/* O_NONBLOCK: the path may be a FIFO */
 	int			fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 
 	if (fd < 0 && errno != ENOENT)
@@ -348,7 +364,7 @@ free_bytes(const struct statvfs *fs)
 	return bytes < (double) PG_INT64_MAX / 2 ? (int64) bytes : PG_INT64_MAX / 2;
 }
 
-/* What an import adds to the file systems where a path lies. */
+/* The bytes that an import adds to the file system of a path. */
 typedef struct Room
 {
 	const char *path;
@@ -358,7 +374,10 @@ typedef struct Room
 EmbStatus
 embed_materialize_check_room(int64 size_bytes, const char *tables_path, EmbError *err)
 {
-	/* pages, tuples and the index of TOAST: 3 %; of the log no more is kept than a checkpoint leaves */
+	/*
+	 * pages, tuples and the TOAST index add 3 %; the log keeps no more than a
+	 * checkpoint leaves
+	 */
 	int64		rows_bytes = size_bytes + size_bytes / 16;
 	int64		log_bytes = Min(rows_bytes, (int64) max_wal_size_mb * 1024 * 1024);
 	Room		rooms[] = {{EMBED_IMAGE_ROOT, size_bytes + FREE_RESERVE_BYTES}, {tables_path, rows_bytes}, {XLOGDIR, log_bytes}};
@@ -371,7 +390,7 @@ embed_materialize_check_room(int64 size_bytes, const char *tables_path, EmbError
 
 		if (stat(rooms[i].path, &st[i]) != 0)
 			memset(&st[i], 0, sizeof(st[i]));
-		/* with what comes to the same file system */
+		/* plus the bytes of other paths in the same file system */
 		needed[i] = rooms[i].bytes;
 		for (int j = 0; j < i; j++)
 			needed[i] += st[j].st_dev == st[i].st_dev ? rooms[j].bytes : 0;
@@ -389,7 +408,7 @@ embed_materialize_check_room(int64 size_bytes, const char *tables_path, EmbError
 	return EMB_OK;
 }
 
-/* ENOSPC is told before the disk is full: free space is checked, then reserved. */
+/* Reports ENOSPC before the disk is full: checks the free space, then reserves. */
 static void
 reserve_space(int fd, const char *path, int64 size_bytes)
 {
@@ -415,14 +434,14 @@ reserve_space(int fd, const char *path, int64 size_bytes)
 	}
 }
 
-/* Locks a new file of ours. False when a sweeper was faster: the name is gone. */
+/* Locks a new file of ours. False if a sweeper was faster: the name is gone. */
 static bool
 lock_temp(EmbedSpool *spool)
 {
 	struct stat st;
 	int			rc;
 
-	/* a sweeper holds the lock for a moment only */
+	/* a sweeper holds the lock only for a moment */
 	while ((rc = flock(spool->fd, LOCK_EX)) != 0 && errno == EINTR)
 		;
 	if (rc != 0 || fstat(spool->fd, &st) != 0)
@@ -439,9 +458,10 @@ lock_temp(EmbedSpool *spool)
 }
 
 /*
- * Creates and locks the temporary file. A sweeper may lock it first, taking it
- * for a dead writer's; then it is unlinked, and we try another name. So we do
- * where a crash left the name and the pid is ours now.
+ * Creates and locks the temporary file. A sweeper may lock it first, as the
+ * file of a dead writer; then the file is unlinked, and we try another name.
+ * We do the same if a crash left a file with that name and we have the PID of
+ * its writer.
  */
 static void
 create_temp(EmbedSpool *spool)
@@ -527,7 +547,10 @@ embed_spool_finish(EmbedSpool *spool)
 	if (!emb_hash_end(hash, spool->fingerprint))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
 	put_seal(spool->fd, spool->fingerprint);
-	/* it stays writable: pg_rewind writes over files of ours, and is stopped by one that it cannot open */
+	/*
+	 * the file stays writable: pg_rewind overwrites our files, and a file it
+	 * cannot open would stop it
+	 */
 	if (pg_fsync(spool->fd) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -569,7 +592,7 @@ embed_spool_check(EmbedSpool *spool)
 			 errhint("Look at the disk of the data directory, then call again.")));
 }
 
-/* Links the image from another database's folder; false when none has it. */
+/* Links the image from another database's folder; false if none has it. */
 static bool
 link_from_other_database(const uint8 *fingerprint, int64 size_bytes, bool trusted, const char *path)
 {
@@ -593,7 +616,7 @@ link_from_other_database(const uint8 *fingerprint, int64 size_bytes, bool truste
 	return linked;
 }
 
-/* A name lost in a crash costs one materialization, so failures do not matter. */
+/* Failures do not matter: a name lost in a crash costs one materialization. */
 static void
 sync_directory(void)
 {
@@ -610,12 +633,15 @@ sync_directory(void)
 
 typedef enum Published
 {
-	PUBLISH_FAILED,				/* errno says why; the temporary file is still there */
+	PUBLISH_FAILED,				/* errno has the reason; the temporary file still exists */
 	PUBLISHED_OURS,
-	PUBLISHED_OTHERS			/* somebody's equal file has the name, ours is removed */
+	PUBLISHED_OTHERS			/* another session's equal file has the name, ours is removed */
 } Published;
 
-/* Under the writer lock: spool becomes path, unless somebody's equal file does. */
+/*
+ * Under the writer lock: renames spool to path, unless another session's equal
+ * file has the name.
+ */
 static Published
 publish(EmbedSpool *spool)
 {
@@ -640,7 +666,10 @@ publish(EmbedSpool *spool)
 	return result;
 }
 
-/* The name is taken by something that cannot be removed: calls work, each session with a file of its own. */
+/*
+ * The name is taken by an object that cannot be removed: calls work, and each
+ * session uses its own file.
+ */
 static void
 warn_of_private_file(const char *path)
 {
@@ -660,7 +689,7 @@ embed_spool_publish(EmbedSpool *spool)
 
 	embed_unmap(&spool->mapping);
 	lock_fd = lock_root();
-	/* the rows are what counts: whoever uses the model makes the file */
+	/* only the rows matter: the next user of the model rebuilds the file */
 	if (publish(spool) == PUBLISH_FAILED)
 	{
 		ereport(LOG,
@@ -698,8 +727,8 @@ rows_error(const char *detail)
 }
 
 /*
- * Rows may come from anybody who may write the tables, so the hash alone says
- * little: the image must pass the checks that one from a client passes.
+ * Anybody with rights on the tables may have written the rows, so the hash
+ * alone proves little: the image must pass the checks for a client's image.
  */
 static void
 check_spool(EmbedSpool *spool)
@@ -710,7 +739,7 @@ check_spool(EmbedSpool *spool)
 	embed_unmap(&spool->mapping);
 }
 
-/* Writes the file from the rows, checking the hash on the way, then all of the image. */
+/* Writes the file from the rows and checks the hash on the way, then checks the whole image. */
 static void
 write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 {
@@ -724,7 +753,7 @@ write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, S
 	check_spool(spool);
 }
 
-/* Maps the file; addr NULL when it is not there or not that image. */
+/* Maps the file; addr is NULL if the file is missing or is not that image. */
 static void
 map_file(const uint8 *fingerprint, int64 size_bytes, bool trusted, EmbedMapping *mapping)
 {
@@ -741,8 +770,8 @@ map_file(const uint8 *fingerprint, int64 size_bytes, bool trusted, EmbedMapping 
 }
 
 /*
- * Gives the finished file its name and maps it; one that cannot have its name
- * is mapped without. Not by opening it once more: that may fail.
+ * Renames the finished file to its final name and maps it. Without the name it
+ * is mapped anyway. Uses the open descriptor, because opening again may fail.
  */
 static void
 publish_and_map(EmbedSpool *spool, EmbedMapping *mapping)
@@ -766,12 +795,12 @@ publish_and_map(EmbedSpool *spool, EmbedMapping *mapping)
 			spool->path[0] = '\0';
 			break;
 	}
-	/* the mapping keeps the descriptor: should the name be left, sweepers may have it */
+	/* the mapping keeps the descriptor: if the old name remains, sweepers may remove it */
 	(void) flock(spool->fd, LOCK_UN);
 }
 
 /*
- * Makes the file if it is not there (another backend may be faster) and maps
+ * Builds the file if it is missing (another backend may be faster) and maps
  * it, before a sweep that may no longer see its row.
  */
 static void
@@ -812,7 +841,7 @@ void
 embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot, EmbedMapping *mapping)
 {
 	map_file(fingerprint, size_bytes, trusted, mapping);
-	/* whoever commits a drop or finds damage unlinks without the lock */
+	/* a session that commits a drop or finds damage unlinks without the lock */
 	for (int attempt = 0; mapping->addr == NULL; attempt++)
 	{
 		if (attempt == 10)
@@ -868,7 +897,10 @@ find_row_change(const uint8 *fingerprint)
 	return NULL;
 }
 
-/* Whether the row of an image is there, or was when this transaction began: it may be rolled back. */
+/*
+ * Whether the row of an image exists, or existed when this transaction began:
+ * the transaction may be rolled back.
+ */
 static bool
 image_is_owned(const uint8 *fingerprint)
 {
@@ -879,9 +911,9 @@ image_is_owned(const uint8 *fingerprint)
 }
 
 /*
- * How many files of the database's folder nobody owns (temporary ones may have
- * a writer); remove: and removes them. all: the database is gone, and so goes
- * everything in its folder.
+ * The number of files in the database's folder without an owner (temporary
+ * files may have a writer). remove: also removes them. all: the database is
+ * gone, and so is everything in its folder.
  */
 static int
 sweep_database(Oid database, bool all, bool remove)
@@ -918,7 +950,7 @@ sweep_database(Oid database, bool all, bool remove)
 	return n + all;
 }
 
-/* How much there is to remove, of this database and of dropped ones; remove: and does so. */
+/* The amount to remove for this database and for dropped databases; remove: also removes it. */
 static int
 sweep(bool remove)
 {
@@ -996,7 +1028,7 @@ embed_materialize_row_changes(const uint8 *fingerprint, bool existed)
 {
 	RowChange  *change;
 
-	/* what was there before the transaction is known at its first change */
+	/* the state before the transaction is known at its first change */
 	if (find_row_change(fingerprint) != NULL)
 		return;
 	change = MemoryContextAlloc(TopMemoryContext, sizeof(RowChange));
@@ -1008,9 +1040,10 @@ embed_materialize_row_changes(const uint8 *fingerprint, bool existed)
 }
 
 /*
- * Subtransactions may have come and gone, so the rows themselves are asked, as
- * long as that is possible. Of a prepared transaction we do not learn the end:
- * its files are left to sweepers. A wrong guess costs one materialization.
+ * Subtransactions may have ended in the meantime, so the rows themselves are
+ * read, as long as this is possible. We do not learn the end of a prepared
+ * transaction: sweepers handle its files. A wrong guess costs one
+ * materialization.
  */
 static void
 unlink_without_row(XactEvent event, pg_attribute_unused() void *arg)

@@ -8,11 +8,11 @@
  *		pgsql_tmp_embed/<database oid>/<pid>.<n>.tmp	being written, flocked by its writer
  *
  * Base backups, pg_rewind and pg_checksums skip names that start with
- * pgsql_tmp. Files are a cache: any of them may vanish and is made again from
- * the rows. A file is complete once it has its final name (fsync, rename);
- * its bytes were hashed on the way in, and its time of modification was set to
- * one that follows from the hash (the seal). Whoever writes to the file later
- * or copies it breaks the seal; then it is hashed again before it is mapped.
+ * pgsql_tmp. Files are a cache: any file may vanish and is rebuilt from the
+ * rows. A file is complete once it has its final name (fsync, rename). Its
+ * bytes were hashed while they were written, and its modification time was set
+ * to a time derived from the hash (the seal). Writing to the file or copying
+ * it breaks the seal; then the file is hashed again before it is mapped.
  */
 #ifndef EMBED_PG_STORE_MATERIALIZE_H
 #define EMBED_PG_STORE_MATERIALIZE_H
@@ -27,28 +27,31 @@
 
 /*
  * Maps the image with that fingerprint, from its file or else from its rows as
- * of snapshot. trusted: the seal of a file that is there is enough, as long as
- * it has not been mapped and found damaged. Raises; what *mapping holds then is
- * the caller's to unmap.
+ * of snapshot. trusted: the seal of an existing file is enough, unless the
+ * file was mapped before and found damaged. Raises; the caller then unmaps
+ * what *mapping holds.
  */
 extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot,
 							  EmbedMapping *mapping);
 
-/* Whether this database has a file of the image, and it is intact. */
+/* Whether this database has an intact file of the image. */
 extern bool embed_materialize_has_file(const uint8 *fingerprint, int64 size_bytes);
 
 /* Unlinks this database's file. */
 extern void embed_materialize_discard(const uint8 *fingerprint);
 
-/* The extension is gone from this database: unlinks all of its files. */
+/* The extension is gone from this database: unlinks all its files. */
 extern void embed_materialize_discard_all(void);
 
-/* Where this database's file of that image is, or would be: relative to the data directory, MAXPGPATH. */
+/*
+ * The path of this database's file for the image, whether it exists or not:
+ * relative to the data directory, MAXPGPATH.
+ */
 extern void embed_materialize_path(char *path, const uint8 *fingerprint);
 
 /*
- * A temporary file beside the images that embed_import writes to; its final
- * name comes with the hash. Errors of the sink are returned, not raised.
+ * A temporary file next to the images, written by embed_import; its final name
+ * follows from the hash. Errors of the sink are returned, not raised.
  *
  * Example:
  *
@@ -89,35 +92,41 @@ extern EmbStatus embed_materialize_check_room(int64 size_bytes, const char *tabl
 
 extern EmbStatus embed_spool_write(EmbedSpool *spool, const void *data, size_t size, EmbError *err);
 
-/* The last byte is written: computes the fingerprint and syncs the file. Raises. */
+/* Computes the fingerprint and syncs the file after the last byte. Raises. */
 extern void embed_spool_finish(EmbedSpool *spool);
 
 /*
- * Maps the finished file and checks all of it before anything trusts it.
- * Raises. The model lives in cxt and reads spool->mapping: close it before
+ * Maps the finished file and checks all of it before it is used. Raises. The
+ * model is allocated in cxt and reads spool->mapping: close the model before
  * embed_spool_publish.
  */
 extern EmbModel *embed_spool_open(EmbedSpool *spool, MemoryContext cxt);
 
-/* 58030 if the mapped file was damaged since; after reading it. */
+/* 58030 if the mapped file was damaged; call it after reading the file. */
 extern void embed_spool_check(EmbedSpool *spool);
 
-/* Unmaps the file and gives it its final name, or removes it if that is there. Raises. */
+/*
+ * Unmaps the file and renames it to its final name, or removes it if that name
+ * exists. Raises.
+ */
 extern void embed_spool_publish(EmbedSpool *spool);
 
-/* After a failure; safe at any point behind embed_spool_begin. */
+/* After a failure; safe at any point after embed_spool_begin. */
 extern void embed_spool_abort(EmbedSpool *spool);
 
 /*
- * This transaction is about to insert or delete the image's row. When it ends,
- * a file whose row is not there is unlinked. existed: whether the row is there now.
+ * This transaction is about to insert or delete the image's row. At its end, a
+ * file without a row is unlinked. existed: whether the row exists now.
  */
 extern void embed_materialize_row_changes(const uint8 *fingerprint, bool existed);
 
-/* Removes what no row or database owns: files of dropped images, of dropped databases, of dead writers. */
+/*
+ * Removes files that no row or database owns: files of dropped images, of
+ * dropped databases, of dead writers.
+ */
 extern void embed_materialize_sweep(void);
 
-/* The same, cheap where there is nothing to do and put off while another backend writes. */
+/* The same, cheap if there is nothing to do, and postponed while another backend writes. */
 extern void embed_materialize_sweep_if_idle(void);
 
 extern void embed_materialize_init(void);

@@ -1,12 +1,13 @@
 /*
  * names.c
- *		From a model's name to its fingerprint, as the running statement sees it.
+ *		Resolves a model's name to its fingerprint, as the running statement
+ *		sees it.
  *
  * A commit becomes visible to new snapshots shortly before its invalidation
  * messages arrive. So an answer is remembered for the contents of a snapshot,
- * not for as long as no message came. A PL/pgSQL loop takes a new snapshot for
- * each expression, mostly with the same contents; and where the contents
- * changed, a look-up costs two or three probes of an index.
+ * not until the next message. A PL/pgSQL loop takes a new snapshot for each
+ * expression, usually with the same contents. If the contents changed, a
+ * lookup costs two or three index probes.
  */
 #include "pg/store/names.h"
 
@@ -16,13 +17,13 @@
 #include "pg/store/restore.h"
 #include "pg/store/storage.h"
 
-/* Snapshots in use by turns: of a query, and of the functions that it calls. */
+/* Snapshots in alternating use: for a query and for the functions it calls. */
 #define N_VIEWS		4
 
-/* Names in use by turns, for each of these. */
+/* Names in alternating use, per snapshot. */
 #define N_ANSWERS	16
 
-/* What makes two snapshots of a backend see the same rows. */
+/* The properties that make two snapshots of a backend see the same rows. */
 typedef struct View
 {
 	uint64		serial;			/* 0: none */
@@ -47,14 +48,14 @@ typedef struct Answer
 	EmbedName	found;
 } Answer;
 
-/* What a name turned out to be. */
+/* The state of a name. */
 typedef enum Standing
 {
 	STANDS,
 	NO_DEFAULT,
 	UNKNOWN,
 	DROPPED,					/* a tombstone */
-	REPLACED					/* dropped, and perhaps other content since the snapshot was taken */
+	REPLACED					/* dropped, and maybe bound to other content since the snapshot */
 } Standing;
 
 static View views[N_VIEWS];
@@ -81,7 +82,7 @@ statement_snapshot(void)
 	return snapshot != NULL && snapshot->snapshot_type == SNAPSHOT_MVCC ? snapshot : NULL;
 }
 
-/* An empty array of a snapshot has no address. */
+/* An empty array in a snapshot has no address. */
 static bool
 same_xids(const TransactionId *a, const TransactionId *b, Size n)
 {
@@ -89,9 +90,10 @@ same_xids(const TransactionId *a, const TransactionId *b, Size n)
 }
 
 /*
- * Whoever started or ended a transaction is in xmax or among the xids; curcid
- * tells the own transaction's commands apart. A savepoint that is rolled back
- * takes its changes back under the same contents, but tells us (embed_names_changed).
+ * A transaction that started or ended shows in xmax or among the xids. curcid
+ * distinguishes the commands of the own transaction. A rolled-back savepoint
+ * undoes its changes without a change of these contents, but notifies us
+ * (embed_names_changed).
  */
 static bool
 is_view(const View *view, Snapshot snapshot)
@@ -171,7 +173,7 @@ same_image(const EmbedModelRow *a, const EmbedModelRow *b)
 	return memcmp(a->fingerprint, b->fingerprint, EMB_HASH_SIZE) == 0;
 }
 
-/* A model argument. What it gives may be kept in a plan, so what is committed now counts as well. */
+/* A model argument. A plan may keep its results, so the committed state counts as well. */
 static Standing
 find_argument(const char *name, Snapshot seen, EmbedName *found)
 {
@@ -188,7 +190,7 @@ find_argument(const char *name, Snapshot seen, EmbedName *found)
 	return now.dropped ? DROPPED : STANDS;
 }
 
-/* A model or an alias, named by a setting, a default or a trigger. */
+/* A model or an alias from a setting, a default or a trigger. */
 static Standing
 find_name(const char *name, Snapshot seen, EmbedName *found)
 {
@@ -202,10 +204,10 @@ find_name(const char *name, Snapshot seen, EmbedName *found)
 		name = target;
 		there = embed_storage_find_model(name, seen, &row);
 	}
-	/* imported since */
+	/* imported after the snapshot */
 	if (!there)
 		there = embed_storage_find_model(name, NULL, &row);
-	/* a restore waits for names that others bring, with the snapshot it has */
+	/* a restore waits, with its old snapshot, for names that other sessions load */
 	if (!there && target == NULL && embed_loads_dump() && (target = embed_storage_find_alias(name, NULL)) != NULL)
 	{
 		name = target;
@@ -216,7 +218,7 @@ find_name(const char *name, Snapshot seen, EmbedName *found)
 		strlcpy(found->model, name, sizeof(found->model));
 		return UNKNOWN;
 	}
-	/* brought back since */
+	/* restored after the snapshot */
 	if (row.dropped && embed_storage_find_model(name, NULL, &now) && same_image(&now, &row))
 		row.dropped = now.dropped;
 	copy_found(found, name, &row);
@@ -233,7 +235,7 @@ find_default(EmbKind kind, Snapshot seen)
 	return name;
 }
 
-/* name NULL: the database's default. snapshot NULL: there is none. */
+/* name NULL: the database's default. snapshot NULL: no snapshot. */
 static Standing
 look_up(const char *name, EmbKind kind, EmbedNameUse use, Snapshot snapshot, EmbedName *found)
 {
@@ -256,7 +258,7 @@ look_up(const char *name, EmbKind kind, EmbedNameUse use, Snapshot snapshot, Emb
 	return standing;
 }
 
-/* What embed.model or embed.reranker chooses, or NULL. */
+/* The value of embed.model or embed.reranker, or NULL. */
 static const char *
 chosen_name(EmbKind kind)
 {
@@ -267,14 +269,14 @@ chosen_name(EmbKind kind)
 
 /* -------------------------------------------------------------- errors */
 
-/* Of a name that is there now, but not in the snapshot. */
+/* For a name that exists now, but not in the snapshot. */
 static int
 hint_snapshot(void)
 {
 	return errhint("It was created after the snapshot of this statement or transaction was taken: start a new transaction.");
 }
 
-/* Nothing to fall back on: because no model is there at all, or none was chosen. */
+/* No default: either no model is installed, or none was chosen. */
 pg_noreturn static void
 no_model_error(EmbKind kind)
 {
@@ -307,7 +309,7 @@ alias_argument_error(const char *alias, const char *target)
 pg_noreturn static void
 unknown_model_error(const char *name, EmbedNameUse use)
 {
-	/* whatever was given as a name: not all of it, if it is long */
+	/* the given name, shortened if it is long */
 	int			len = pg_mbcliplen(name, strlen(name), EMB_NAME_MAX);
 	const char *dots = name[len] != '\0' ? "..." : "";
 	char	   *target = name[len] == '\0' ? embed_storage_find_alias(name, NULL) : NULL;
@@ -335,7 +337,10 @@ dropped_error(const char *name)
 					 "SELECT * FROM embed_dependents('%s') lists them.", name)));
 }
 
-/* The name of a row that the statement's snapshot sees, and that is not there any more, or stands for something else. */
+/*
+ * The name of a row that the statement's snapshot sees, but that was deleted
+ * or now stands for something else.
+ */
 pg_noreturn static void
 replaced_error(const char *name)
 {
@@ -395,7 +400,7 @@ void
 embed_names_resolve(const char *name, EmbKind kind, EmbedNameUse use, EmbedName *found)
 {
 	uint64		view = embed_names_view();
-	/* read first: what changes during the look-up must not pass for seen */
+	/* read first: a change during the lookup must not count as seen */
 	uint64		seen_changes = changes;
 	const Answer *answer;
 	Standing	standing;

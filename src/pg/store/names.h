@@ -1,19 +1,20 @@
 /*
  * names.h
- *		From a model's name to its fingerprint, as the running statement sees it.
+ *		Resolves a model's name to its fingerprint, as the running statement
+ *		sees it.
  *
- * Names, aliases, the database's defaults, and so what embed.model and
- * embed.reranker name, are read by the statement's active snapshot, as the
- * rows beside them are: whoever switches a column and its alias in one
- * transaction is seen as a whole or not at all. Every call site of a statement
- * gets one meaning, from REPEATABLE READ on every statement of a transaction.
- * Where no snapshot is active, what is committed now counts.
+ * Names, aliases, defaults, embed.model and embed.reranker are resolved by the
+ * statement's active snapshot, like the rows of the query. A transaction that
+ * switches a column and its alias is therefore seen completely or not at all.
+ * All call sites of a statement see the same meaning; from REPEATABLE READ on,
+ * so do all statements of a transaction. Without an active snapshot the
+ * committed state counts.
  *
- * A model's own name has one meaning for ever. So a model that was imported
- * after the snapshot was taken is found all the same. embed_drop with forget
- * breaks that promise. A model argument, whose results plans keep, therefore
- * needs both: the name must be committed now, and it must not have stood for
- * other content in the snapshot.
+ * A model's own name keeps its meaning for ever. So a model imported after the
+ * snapshot is found, too. embed_drop with forget breaks that promise. A plan
+ * keeps the results of a call with a model argument. Such an argument
+ * therefore needs both: the name must be committed now, and it must not have
+ * stood for other content in the snapshot.
  *
  * Example:
  *
@@ -21,7 +22,7 @@
  *		EmbedName	found;
  *		embed_names_resolve(name, EMB_KIND_EMBEDDING, EMBED_NAME_ARGUMENT, &found);
  *
- * An answer is good while view and embed_registry_generation() stay.
+ * An answer is valid while view and embed_registry_generation() are unchanged.
  */
 #ifndef EMBED_PG_STORE_NAMES_H
 #define EMBED_PG_STORE_NAMES_H
@@ -37,26 +38,32 @@ typedef struct EmbedName
 } EmbedName;
 
 /*
- * What the active snapshot sees, as a number: two calls give the same number
- * only if the two snapshots see the same. 0: no snapshot is active, and nothing
- * may be kept. Costs some ten nanoseconds.
+ * A number for what the active snapshot sees: two calls return the same number
+ * only if both snapshots see the same. 0: no snapshot is active, so do not
+ * keep answers. Costs about ten nanoseconds.
  */
 extern uint64 embed_names_view(void);
 
-/* Rows of schema _embed changed, here or elsewhere: answers are looked up again. */
+/* Rows of schema _embed changed, here or elsewhere: resolve names again. */
 extern void embed_names_changed(void);
 
 /*
  * name NULL: embed.model or embed.reranker, else the database's default of
- * that kind. Raises 42704 where the name stands for nothing, or for what was
- * dropped; 22023 for an alias as a model argument.
+ * that kind. Raises 42704 if the name stands for nothing or for a dropped
+ * model; 22023 for an alias as a model argument.
  */
 extern void embed_names_resolve(const char *name, EmbKind kind, EmbedNameUse use, EmbedName *found);
 
-/* The same without an ERROR: false where there never was such a model. snapshot NULL: the statement's. */
+/*
+ * The same without an ERROR: false if there never was such a model. snapshot
+ * NULL: the statement's.
+ */
 extern bool embed_names_find(const char *name, EmbKind kind, Snapshot snapshot, EmbedName *found, bool *dropped);
 
-/* The image of what was found has no row any more: 42704, or XX001 if nobody dropped the model. */
+/*
+ * Raises that the image of the model has no row: 42704, or XX001 if nobody
+ * dropped the model.
+ */
 pg_noreturn extern void embed_names_missing_image(const EmbedName *found);
 
 #endif

@@ -1,12 +1,12 @@
 /*
  * registry.c
- *		From a model's name to an open, mapped model.
+ *		Resolves a model's name to an open, mapped model.
  *
  * Every change to the rows of schema _embed invalidates the relcache entry of
- * _embed.model (embed_storage_changed), so PostgreSQL itself tells all
- * backends at commit, and us at once, that resolved names may be stale: the
- * generation moves on. Mappings are by fingerprint and never stale, only
- * superfluous once the image's row is gone.
+ * _embed.model (embed_storage_changed). So PostgreSQL itself notifies all
+ * backends at commit, and this backend at once, that resolved names may be
+ * stale: the generation changes. Mappings are keyed by fingerprint and never
+ * become stale. They become superfluous when the image's row is gone.
  */
 #include "pg/store/registry.h"
 
@@ -24,26 +24,26 @@
 #include "pg/store/storage.h"
 
 /*
- * One mapped image of this backend. An entry is born dead, so that whatever
- * raises while it is being opened leaves it to close_dead_entries, lives once
- * it is open, and is retired by whoever finds something wrong with it. A dead
- * entry is never handed out again; of one image several may wait for their end,
- * but one lives at most.
+ * One mapped image of this backend. An entry is created dead, so that an error
+ * during opening leaves it to close_dead_entries. It is live once it is open,
+ * and retired when something is found wrong with it. A dead entry is never
+ * handed out again. Several dead entries of one image may wait to be closed,
+ * but at most one is live.
  */
 typedef struct RegistryEntry
 {
-	EmbedModelRef ref;			/* first: a ref is its entry's address */
+	EmbedModelRef ref;			/* first: a ref is the address of its entry */
 	EmbedMapping mapping;
-	MemoryContext cxt;			/* what emb_model_open allocated */
+	MemoryContext cxt;			/* memory of emb_model_open */
 	bool		live;
-	bool		damaged;		/* retired for that: its file is not to be trusted */
-	bool		gone;			/* no row any more: retired when the transaction ends */
+	bool		damaged;		/* retired for damage: do not trust its file */
+	bool		gone;			/* has no row: retired when the transaction ends */
 	struct RegistryEntry *next;
 } RegistryEntry;
 
 StaticAssertDecl(offsetof(RegistryEntry, ref) == 0, "a ref is its entry's address");
 
-static RegistryEntry *entries = NULL;	/* few: models that one session uses */
+static RegistryEntry *entries = NULL;	/* few: the models that one session uses */
 static bool has_swept = false;
 static uint64 generation = 1;
 static uint64 checked_generation = 0;
@@ -52,7 +52,7 @@ static bool extension_gone = false;
 static bool drop_seen = false;
 static object_access_hook_type next_object_access_hook = NULL;
 
-/* _embed.model as of the last lookup; a change there makes names stale. */
+/* _embed.model at the last lookup; a change there makes names stale. */
 static Oid	watched_relid = InvalidOid;
 
 uint64
@@ -91,10 +91,10 @@ find_live(const uint8 *fingerprint)
 }
 
 /*
- * The one place that closes models. Called where nobody computes and no error
- * is being handled: before a lookup, when refs of earlier ones are compared by
- * generation before they are used, and when a transaction has ended. So what is
- * lost again and again in one transaction does not pile up.
+ * The one place that closes models. It is called when nobody computes and no
+ * error is being handled: before a lookup (refs of earlier lookups are
+ * compared by generation before use), and after a transaction has ended. So
+ * damage that repeats within one transaction does not pile up mappings.
  */
 static void
 close_dead_entries(void)
@@ -120,7 +120,10 @@ close_dead_entries(void)
 	}
 }
 
-/* Nobody gets the entry any more, and who has it finds the generation changed. Raises nothing. */
+/*
+ * The entry is no longer handed out, and current holders find a new
+ * generation. Raises nothing.
+ */
 static void
 retire(RegistryEntry *entry)
 {
@@ -179,7 +182,7 @@ open_mapping(RegistryEntry *entry, EmbError *err)
 	return EMB_OK;
 }
 
-/* What an intact image of this version gives at no time. */
+/* An error that an intact image of this version never causes. */
 static bool
 tells_damage(EmbStatus status)
 {
@@ -187,8 +190,8 @@ tells_damage(EmbStatus status)
 }
 
 /*
- * Maps and opens the image. A file that does not open is distrusted, hashed and
- * where needed made again, once.
+ * Maps and opens the image. A file that does not open is not trusted: it is
+ * hashed and, if needed, rebuilt, once.
  */
 static RegistryEntry *
 open_entry(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot)
@@ -209,7 +212,10 @@ open_entry(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot sn
 			entry->live = true;
 			return entry;
 		}
-		/* what only this version cannot open is left alone for sessions that have another */
+		/*
+		 * a file that only this version cannot open is left for sessions with
+		 * another version
+		 */
 		if (damaged)
 			retire_damaged(entry);
 		if (damaged && retried)
@@ -220,7 +226,7 @@ open_entry(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot sn
 	}
 }
 
-/* Whether this image's file was found damaged a moment ago, whoever it was that had it. */
+/* Whether this image's file was found damaged a moment ago, whichever entry had it. */
 static bool
 was_damaged(const uint8 *fingerprint)
 {
@@ -233,8 +239,8 @@ was_damaged(const uint8 *fingerprint)
 }
 
 /*
- * The entry of that image, mapped and open. Images made by an older version
- * stay readable or say so in emb_model_open.
+ * The entry of that image, mapped and open. For an image of an older version
+ * emb_model_open either works or reports the version.
  */
 static RegistryEntry *
 get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
@@ -254,7 +260,7 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 	}
 	if (!has_swept)
 	{
-		/* on a standby nobody drops and hardly anybody materializes: new backends look */
+		/* a standby has no drops and hardly any materialization, so new backends sweep */
 		embed_materialize_sweep_if_idle();
 		has_swept = true;
 	}
@@ -266,7 +272,7 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 	return entry;
 }
 
-/* Marks the mappings whose image was dropped, here or elsewhere. */
+/* Marks the mappings whose image was dropped, in this or another session. */
 static void
 check_entries(void)
 {
@@ -287,10 +293,10 @@ check_entries(void)
 }
 
 /*
- * A backend that embeds nothing more would keep a dropped model mapped, and
- * its space on the disk taken, for as long as it lives: so each commit looks,
- * if there was a change. Not while the tables are being dropped: it must not
- * wait here.
+ * A backend that no longer embeds would keep a dropped model mapped, and its
+ * disk space taken, for its whole life. So each commit checks, if anything
+ * changed. Not while the tables are being dropped, because this check must not
+ * wait.
  */
 static void
 check_before_commit(void)
@@ -309,11 +315,11 @@ check_before_commit(void)
 }
 
 /*
- * DROP EXTENSION in a session that has the library but no model mapped, as all
- * have where it is preloaded. A session without the library runs nothing of
- * ours: what it leaves goes with the next one that embeds. (An event trigger of
- * the extension would see it, and keep people from dropping any extension once
- * the library is gone.)
+ * DROP EXTENSION in a session that has the library but maps no model, which is
+ * every session if the library is preloaded. In a session without the library
+ * none of our code runs; the next session that embeds removes its files. (An
+ * event trigger of the extension would see the drop, but would prevent
+ * dropping any extension once the library is gone.)
  */
 static void
 watch_drops(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
@@ -328,7 +334,7 @@ watch_drops(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 	}
 }
 
-/* Of several mappings one may be lost that nobody asked about yet. */
+/* One of several mappings may be lost without having been checked yet. */
 static bool
 retire_lost_entries(void)
 {
@@ -351,7 +357,7 @@ embed_registry_check(const EmbedModelRef *ref, EmbStatus status, const EmbError 
 {
 	RegistryEntry *entry = (RegistryEntry *) ref;
 
-	/* pages that were lost stop every computation */
+	/* lost pages stop every computation */
 	if (retire_lost_entries() || embed_mapping_is_damaged(&entry->mapping) || status == EMB_ERR_FORMAT)
 	{
 		retire_damaged(entry);
@@ -367,7 +373,10 @@ embed_registry_damaged(const EmbedModelRef *ref)
 	retire_damaged((RegistryEntry *) ref);
 }
 
-/* Those whose row is gone go with the transaction, as do all that died in the meantime. */
+/*
+ * Entries without a row, and all entries that died in the meantime, go at the
+ * end of the transaction.
+ */
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
@@ -384,7 +393,7 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		if (!entry->live || !entry->gone)
 			continue;
-		/* dropped elsewhere, or on the primary: nobody else may come to sweep */
+		/* dropped by another session or on the primary: maybe no other session sweeps */
 		if (event == XACT_EVENT_COMMIT)
 			embed_materialize_discard(entry->ref.fingerprint);
 		retire(entry);
@@ -426,7 +435,7 @@ kind_error(const char *name, EmbKind kind)
 			 errhint("Use it with embed(text), or name a reranker.")));
 }
 
-/* Whether the name stands for a model of which row, image and chunks are there. */
+/* Whether the name stands for a model whose row, image and chunks exist. */
 static bool
 is_installed(const char *name, EmbKind kind)
 {
@@ -452,7 +461,7 @@ embed_registry_peek(const char *name, EmbKind kind, int64 *size_bytes, int32 *ma
 		embed_storage_find_image_limits(found.fingerprint, NULL, size_bytes, max_tokens);
 }
 
-/* In sessions that load no dump a look at three settings. */
+/* In sessions that load no dump this costs a check of three settings. */
 static void
 await_restore(const char *name, EmbKind kind)
 {
@@ -465,8 +474,8 @@ await_restore(const char *name, EmbKind kind)
 }
 
 /*
- * The image's entry, or NULL where its row is gone. Images are looked for in
- * what is committed now: a row that an older snapshot still sees has no file.
+ * The image's entry, or NULL if its row is gone. Images are looked up in the
+ * committed state: a row that only an older snapshot sees has no file.
  */
 static RegistryEntry *
 find_entry(const uint8 *fingerprint)
@@ -475,7 +484,7 @@ find_entry(const uint8 *fingerprint)
 	Snapshot	snapshot;
 	int64		size_bytes;
 
-	/* check_entries has looked for the rows of all that are mapped */
+	/* check_entries has checked the rows of all mapped images */
 	if (entry != NULL && !entry->gone && checked_generation == generation && embed_mapping_is_current(&entry->mapping))
 		return entry;
 	entry = NULL;
@@ -487,8 +496,8 @@ find_entry(const uint8 *fingerprint)
 }
 
 /*
- * The same, or what is mapped though it was dropped: whoever began with it may
- * go on until the transaction ends.
+ * The same, including a mapped image that was dropped: a statement that began
+ * with it may continue until the transaction ends.
  */
 static RegistryEntry *
 find_entry_still(const uint8 *fingerprint)
@@ -506,7 +515,7 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 	EmbedName	found;
 	RegistryEntry *entry;
 
-	/* a look-up that takes no lock hears of nothing otherwise */
+	/* a lookup without a lock receives no messages otherwise */
 	AcceptInvalidationMessages();
 	watched_relid = embed_storage_model_relid();
 	check_entries();
@@ -520,7 +529,7 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 		embed_names_missing_image(&found);
 	if (kind != 0 && entry->ref.info->kind != kind)
 	{
-		/* a call of this model that fails */
+		/* from here on a failure counts for this model */
 		embed_stat_enter(entry->ref.stat);
 		kind_error(found.model, entry->ref.info->kind);
 	}
@@ -532,7 +541,7 @@ embed_registry_go_on(const uint8 *fingerprint)
 {
 	RegistryEntry *entry;
 
-	/* a look-up that takes no lock hears of nothing otherwise */
+	/* a lookup without a lock receives no messages otherwise */
 	AcceptInvalidationMessages();
 	watched_relid = embed_storage_model_relid();
 	check_entries();

@@ -1,13 +1,14 @@
 /*
  * replication.c
- *		Rows of schema _embed that others write: apply workers, restores, hands.
+ *		Rows of schema _embed that others write: apply workers, restores,
+ *		manual changes.
  *
- * Our own functions write like the catalog does, and fire no triggers; they
- * tell of their changes themselves (embed_storage_changed). For everybody else
- * two triggers on each table of the schema do it. The row trigger also keeps
- * replication going: images and chunks are named by their content, so a row
- * that is there already is left out, and of what may change the publisher's
- * row wins.
+ * Our own functions write like the catalog does, fire no triggers, and
+ * announce their changes themselves (embed_storage_changed). For all other
+ * writers, two triggers on each table of the schema do this. The row trigger
+ * also keeps replication going: images and chunks are named by their content,
+ * so an existing row is skipped; for rows that may change, the publisher's row
+ * wins.
  */
 #include "pg/store/replication.h"
 
@@ -32,7 +33,10 @@ EMBED_FUNCTION(embed_truncate_trigger);
 
 /* ---------------------------------------------------------- subscribers */
 
-/* The subscription that carries the table, or InvalidOid. pg_subscription_rel is this database's own. */
+/*
+ * The subscription that carries the table, or InvalidOid. pg_subscription_rel
+ * belongs to this database.
+ */
 static Oid
 subscription_of(Oid relid)
 {
@@ -52,7 +56,10 @@ subscription_of(Oid relid)
 	return subscription;
 }
 
-/* The first of our tables that a subscription carries, and which one; NULL when there is none. */
+/*
+ * The first of our tables that a subscription carries, and its subscription;
+ * NULL if there is none.
+ */
 static const char *
 find_subscribed_table(Oid *subscription)
 {
@@ -95,7 +102,7 @@ embed_check_no_subscriber(const char *function)
 
 /* ------------------------------------------------------------- triggers */
 
-/* The trigger's data, or ERROR where it is not called as sql/embed.sql has it. */
+/* The trigger's data, or ERROR if it is not called as in sql/embed.sql. */
 static TriggerData *
 get_trigger(FunctionCallInfo fcinfo, const char *function)
 {
@@ -130,7 +137,7 @@ is_content(Relation rel)
 	return strcmp(RelationGetRelationName(rel), "image") == 0 || strcmp(RelationGetRelationName(rel), "chunk") == 0;
 }
 
-/* The fingerprint of an image or a chunk; false where those bytes can be none. */
+/* The fingerprint of an image or a chunk; false if these bytes cannot be a fingerprint. */
 static bool
 get_fingerprint(Relation rel, HeapTuple tuple, uint8 *fingerprint)
 {
@@ -157,9 +164,9 @@ content_conflict(Relation rel, HeapTuple tuple)
 }
 
 /*
- * Whether the row shall be inserted: not where the same one is there. An apply
- * worker's replaces one with the same key; that a name stands for other content
- * here cannot be put right so, because vectors and indexes may depend on it.
+ * Whether to insert the row: not if the same row exists. An apply worker's row
+ * replaces a row with the same key. If a name stands for other content here,
+ * replacing is wrong, because vectors and indexes may depend on the name.
  */
 static bool
 take_in(Relation rel, HeapTuple tuple)
@@ -168,7 +175,7 @@ take_in(Relation rel, HeapTuple tuple)
 
 	if (found == EMBED_ROW_EQUAL)
 		return false;
-	/* from anybody else but an apply worker: the primary key says so */
+	/* for any writer except an apply worker, the primary key raises */
 	if (found == EMBED_ROW_NONE || !IsLogicalWorker())
 		return true;
 	if (found == EMBED_ROW_OTHER_CONTENT)
@@ -177,7 +184,10 @@ take_in(Relation rel, HeapTuple tuple)
 	return true;
 }
 
-/* Whether an apply worker's DELETE shall go ahead: a model that only this database has may use the same image. */
+/*
+ * Whether to execute an apply worker's DELETE: a model of this database alone
+ * may use the same image.
+ */
 static bool
 give_up(Relation rel, HeapTuple tuple)
 {
@@ -187,13 +197,13 @@ give_up(Relation rel, HeapTuple tuple)
 		return true;
 	if (IsLogicalWorker() && embed_storage_image_is_used(fingerprint))
 		return false;
-	/* the commit unlinks the file, if the row is gone then */
+	/* the commit unlinks the file if the row is then gone */
 	if (strcmp(RelationGetRelationName(rel), "image") == 0)
 		embed_materialize_row_changes(fingerprint, true);
 	return true;
 }
 
-/* Before each row, for all that do not write as our functions do. */
+/* Before each row, for all writers except our own functions. */
 Datum
 embed_row_trigger(PG_FUNCTION_ARGS)
 {
@@ -221,7 +231,7 @@ embed_row_trigger(PG_FUNCTION_ARGS)
 	return PointerGetDatum(result);
 }
 
-/* After a TRUNCATE, which fires no row triggers; its files are left to the sweepers. */
+/* After a TRUNCATE, which fires no row triggers; sweepers remove its files. */
 Datum
 embed_truncate_trigger(PG_FUNCTION_ARGS)
 {

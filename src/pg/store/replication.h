@@ -1,6 +1,6 @@
 /*
  * replication.h
- *		Models that logical replication brings: who may write rows here.
+ *		Models that come by logical replication: who may write rows here.
  */
 #ifndef EMBED_PG_STORE_REPLICATION_H
 #define EMBED_PG_STORE_REPLICATION_H
@@ -11,8 +11,8 @@
 extern bool embed_is_subscriber(void);
 
 /*
- * ERROR 55000 on such a subscriber: models, aliases and defaults are the
- * publisher's, and rows of its own would meet those of the publisher later.
+ * ERROR 55000 on such a subscriber: models, aliases and defaults belong to the
+ * publisher, and local rows would collide with later rows of the publisher.
  * function as in "embed_drop()".
  */
 extern void embed_check_no_subscriber(const char *function);

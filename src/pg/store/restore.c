@@ -2,8 +2,8 @@
  * restore.c
  *		Tables that need a model before pg_restore has loaded it.
  *
- * Nothing in a dump can say that a table's data needs that of ours: pg_dump
- * makes such a dependency of foreign keys only.
+ * A dump cannot express that a table's data needs the data of our tables:
+ * pg_dump creates such a dependency only for foreign keys.
  */
 #include "pg/store/restore.h"
 
@@ -20,24 +20,33 @@
 
 #define POLL_MS			100
 
-/* Between two tables a session of pg_restore is idle for a moment; waiting ones see each other awake. */
+/*
+ * A session of pg_restore is idle for a moment between two tables; waiting
+ * sessions see each other as active.
+ */
 #define PATIENCE_S		3
 
-/* Sessions that may bring a model; the value is how long this session waits for them, in seconds. */
+/* Sessions that may load a model; the value is the maximum wait for them, in seconds. */
 typedef enum Helper
 {
 	HELPER_NONE = PATIENCE_S,
-	/* wrote to our tables and idles in its transaction: a script commits at once, a person may never do */
+	/*
+	 * wrote to our tables and is idle in its transaction: a script commits at
+	 * once, a person may never
+	 */
 	HELPER_IDLE = 30,
 	/* writes to our tables: 2 GB, the largest models, at 4 MB/s */
 	HELPER_WRITER = 600,
-	/* under pg_restore -j: some other large table comes first */
+	/* under pg_restore -j: some other large table is loaded first */
 	HELPER_SIBLING = 3600
 } Helper;
 
 static bool gave_up = false;
 
-/* pg_restore's name may be hidden by PGAPPNAME; these three nobody sets together by chance. */
+/*
+ * PGAPPNAME may hide the name pg_restore; a user is unlikely to set these
+ * three settings by chance.
+ */
 bool
 embed_loads_dump(void)
 {
@@ -60,11 +69,11 @@ embed_restore_hint(void)
 }
 
 /*
- * The sessions that may bring the model, their number, and one of them. What
- * others do is hidden from a role that may not see it: they count as active.
- * Siblings are told from strangers by the name that pg_restore, or PGAPPNAME,
- * gives to all its sessions; psql restores alone. Those that wait here show an
- * event of type Extension, and bring nothing.
+ * The sessions that may load the model: their kind, their number and one PID.
+ * A role that may not see other sessions counts them as active. Siblings have
+ * the application name that pg_restore, or PGAPPNAME, sets for all sessions of
+ * a restore; psql restores alone. Sessions that wait here show an event of
+ * type Extension, and load nothing.
  */
 static Helper
 find_helper(int *pid, int64 *n)
@@ -138,7 +147,7 @@ describe_wait(Helper helper, int pid, int64 n)
 	return NULL;
 }
 
-/* A restore has client_min_messages = warning: less would not be seen. */
+/* A restore sets client_min_messages = warning, which hides lower levels. */
 static void
 tell_wait(const char *name, Helper helper, int pid, int64 n)
 {

@@ -2,9 +2,9 @@
  * rights.c
  *		embed_grant, embed_revoke: roles that dump and restore models.
  *
- * Both run as the owner of the tables (SECURITY DEFINER), who is the grantor
- * then: pg_dump writes such grants plainly, and with the grant options that the
- * extension's owner has they can be restored without superuser.
+ * Both run as the owner of the tables (SECURITY DEFINER), who is then the
+ * grantor: pg_dump writes such grants plainly, and with the grant options of
+ * the extension's owner they can be restored without superuser.
  */
 #include "pg/glue.h"
 
@@ -19,7 +19,7 @@
 EMBED_FUNCTION(embed_grant);
 EMBED_FUNCTION(embed_revoke);
 
-/* Runs both commands, in which %s stands for the role. */
+/* Runs both commands with the role for %s. */
 static void
 change_rights(text *role_text, const char *verb, const char *preposition, const char *function)
 {

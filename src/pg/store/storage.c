@@ -98,9 +98,9 @@ embed_storage_model_relid(void)
 }
 
 /*
- * Name to relation. The extension may have been dropped a moment ago, and even
- * created again: what the caches say is certain only under a lock, which reads
- * the messages of other backends.
+ * Opens a relation by name. The extension may have been dropped a moment ago,
+ * and even created again. Cached answers are certain only under a lock,
+ * because taking a lock processes the messages of other backends.
  */
 static Relation
 storage_open(const char *table, LOCKMODE lock)
@@ -145,7 +145,7 @@ embed_storage_path(void)
 static void
 text_key(ScanKey key, AttrNumber attno, const char *value)
 {
-	/* ScanKeyInit asks for the C collation, which the columns have */
+	/* ScanKeyInit uses the C collation, like the columns */
 	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(value));
 }
 
@@ -197,7 +197,7 @@ get_attr(Relation rel, HeapTuple tuple, AttrNumber attno)
 Snapshot
 embed_storage_begin_read(void)
 {
-	/* always a fresh one: no invalidation message would renew it for our tables */
+	/* always a fresh snapshot: no invalidation message renews it for our tables */
 	return RegisterSnapshot(GetCatalogSnapshot(embed_storage_model_relid()));
 }
 
@@ -398,7 +398,7 @@ embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunk
 	MemoryContext old_cxt = MemoryContextSwitchTo(chunk_cxt);
 	bytea	   *data;
 
-	/* One index probe a chunk keeps chunks in order without sorting. */
+	/* one index probe per chunk keeps chunks in order without sorting */
 	for (int32 no = 0; (data = read_chunk(rel, snapshot, fingerprint, no)) != NULL; no++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -412,7 +412,7 @@ embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunk
 
 /* ------------------------------------------------------------ checking */
 
-/* What every chunk is shown to; false where its bytes are not the right ones. */
+/* Called for every chunk; false if its bytes are wrong. */
 typedef bool (*ChunkIsRight) (void *ctx, int64 at, const char *data, size_t size);
 
 static int64
@@ -421,7 +421,7 @@ count_chunks(int64 size_bytes)
 	return size_bytes / EMBED_CHUNK_BYTES + (size_bytes % EMBED_CHUNK_BYTES > 0);
 }
 
-/* One row of _embed.chunk that should be chunk expected of n; NULL when it is. */
+/* Checks one row of _embed.chunk that should be chunk expected of n; NULL if it is. */
 static char *
 check_chunk(Relation rel, HeapTuple tuple, int64 expected, int64 size_bytes, ChunkIsRight is_right, void *ctx)
 {
@@ -443,7 +443,7 @@ check_chunk(Relation rel, HeapTuple tuple, int64 expected, int64 size_bytes, Chu
 	return NULL;
 }
 
-/* All chunks of the image, in order; NULL when they are as they should be. */
+/* Checks all chunks of the image, in order; NULL if they are right. */
 static char *
 check_chunks(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes, ChunkIsRight is_right, void *ctx)
 {
@@ -487,7 +487,7 @@ chunk_is_hashed(void *ctx, pg_attribute_unused() int64 at, const char *data, siz
 	return emb_hash_update(ctx, data, size);
 }
 
-/* The chunks by their hash; size_bytes is what the row of the image says. */
+/* Checks the chunks by their hash; size_bytes comes from the row of the image. */
 static char *
 check_hash(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes)
 {
@@ -540,7 +540,7 @@ chunk_is_equal(void *ctx, int64 at, const char *data, size_t size)
 
 static void image_values(const uint8 *fingerprint, const EmbModelInfo *info, Datum *values);
 
-/* The row of the image, column by column. */
+/* Checks the row of the image, column by column. */
 static char *
 compare_image_row(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInfo *info)
 {
@@ -610,7 +610,7 @@ fingerprint_is(Datum value, const uint8 *fingerprint)
 	return VARSIZE_ANY_EXHDR(b) == EMB_HASH_SIZE && memcmp(VARDATA_ANY(b), fingerprint, EMB_HASH_SIZE) == 0;
 }
 
-/* Whether a model that is not dropped exists; with a fingerprint, one of that image. */
+/* Whether a model that is not dropped exists; with a fingerprint: a model of that image. */
 static bool
 any_model(const uint8 *fingerprint)
 {
@@ -692,7 +692,7 @@ embed_storage_try_lock_for_read(void)
 {
 	Oid			relid = storage_relid("image");
 
-	/* once more behind the lock: the extension may have been dropped */
+	/* checked again after the lock: the extension may have been dropped */
 	return OidIsValid(relid) && ConditionalLockRelationOid(relid, AccessShareLock) && storage_relid("image") == relid;
 }
 
@@ -721,8 +721,8 @@ embed_storage_changed(void)
 }
 
 /*
- * Servers throw all plans away when a pg_namespace row changes; nothing less
- * reaches a plan in which the planner has folded the call away.
+ * Servers discard all plans when a pg_namespace row changes. No smaller change
+ * reaches a plan in which the planner has folded the call.
  */
 void
 embed_storage_plans_changed(void)
@@ -748,7 +748,7 @@ insert_row(Relation rel, Datum *values)
 	heap_freetuple(tuple);
 }
 
-/* Deletes the rows whose leading key column has the value of key; all of them if several. */
+/* Deletes all rows whose leading key column equals key. */
 static void
 delete_rows(Relation rel, const char *table, ScanKey key)
 {
@@ -783,7 +783,10 @@ put_pair(const char *table, const char *key_value, const char *value)
 	embed_storage_changed();
 }
 
-/* Deletes the (key, value) rows whose value is that; a handful of rows, so a plain scan. */
+/*
+ * Deletes the (key, value) rows with that value; there are few rows, so a
+ * plain scan is enough.
+ */
 static void
 delete_pairs_by_value(const char *table, const char *value)
 {
@@ -892,8 +895,8 @@ insert_chunks(const uint8 *fingerprint, const char *image, int64 size_bytes)
 }
 
 /*
- * A prompt for embed_models to show. The image has the bytes that count; here
- * what this server encoding cannot hold is written as \\uXXXX.
+ * A prompt for display in embed_models. The image has the exact bytes; here a
+ * character that the server encoding lacks is written as \\uXXXX.
  */
 static Datum
 prompt_datum(const char *utf8)
@@ -913,7 +916,7 @@ prompt_datum(const char *utf8)
 	return CStringGetTextDatum(buf.data);
 }
 
-/* What the row of an image holds. */
+/* The columns of an image's row. */
 static void
 image_values(const uint8 *fingerprint, const EmbModelInfo *info, Datum *values)
 {
@@ -1009,7 +1012,7 @@ embed_storage_find_row(Relation rel, HeapTuple tuple)
 	SysScanDesc scan;
 	HeapTuple	stored;
 
-	/* NOT NULL is checked after us */
+	/* the server checks NOT NULL after us */
 	if (heap_attisnull(tuple, 1, RelationGetDescr(rel)) || heap_attisnull(tuple, 2, RelationGetDescr(rel)))
 		return EMBED_ROW_NONE;
 	scan = scan_key_of(rel, tuple);
