@@ -2,9 +2,9 @@
  * arch.h
  *		The one description of a model's architecture.
  *
- * An importer fills it, an image stores it exactly as it is, the transformer
- * reads it: everything that tells one model from another, apart from weights,
- * tokenizer and prompts. Nothing else in the tree knows what a family is.
+ * It holds everything that distinguishes one model from another, except
+ * weights, tokenizer and prompts. An importer fills it, an image stores it
+ * unchanged, the transformer reads it. No other code knows what a family is.
  *
  * Example:
  *
@@ -12,8 +12,8 @@
  *		arch.hidden = 384;
  *		emb_arch_check(&arch, err);
  *
- * Some values describe what models have and the transformer does not compute
- * yet. emb_arch_check refuses these with EMB_ERR_UNSUPPORTED, so that such a
+ * Some values describe models that the transformer does not compute yet.
+ * emb_arch_check refuses these values with EMB_ERR_UNSUPPORTED, so that such a
  * model is neither imported nor opened.
  */
 #ifndef EMB_COMMON_ARCH_H
@@ -25,7 +25,10 @@
 
 #include "common/error.h"
 
-/* Bounds on sizes. They are beyond any BERT, and products of two or three fit 63 bits. */
+/*
+ * Bounds on sizes. They exceed every known encoder, and products of two or
+ * three of them fit 63 bits.
+ */
 #define EMB_ARCH_MAX_HIDDEN			16384
 #define EMB_ARCH_MAX_INTERMEDIATE	65536
 #define EMB_ARCH_MAX_LAYERS			256
@@ -34,26 +37,29 @@
 #define EMB_ARCH_MAX_TYPES			1024
 #define EMB_ARCH_MAX_ROTARY_BASE	1e12
 
-/* Relative positions: distances, key - query, from -EMB_DISTANCE_MAX on. Further ones count as the last. */
+/*
+ * Relative position bias: distances key - query, from -EMB_DISTANCE_MAX on.
+ * Larger distances count as the largest.
+ */
 #define EMB_DISTANCE_MAX	128
 #define EMB_DISTANCES		(2 * EMB_DISTANCE_MAX + 1)
 
-/* The numbers below are in images. */
+/* The numbers below are stored in images. */
 typedef enum EmbActivation
 {
 	EMB_ACT_GELU = 1,			/* x/2 (1 + erf(x / sqrt 2)) */
 	EMB_ACT_GELU_TANH = 2,		/* "gelu_new", "gelu_pytorch_tanh" */
 	EMB_ACT_RELU = 3,
-	EMB_ACT_SILU = 4,			/* x / (1 + e^-x), of gates and dense modules only */
-	EMB_ACT_TANH = 5			/* of a score head and dense modules only */
+	EMB_ACT_SILU = 4,			/* x / (1 + e^-x), only in a GLU and in dense modules */
+	EMB_ACT_TANH = 5			/* only in a score head and in dense modules */
 } EmbActivation;
 
 typedef enum EmbPooling
 {
 	EMB_POOL_CLS = 1,			/* the first row */
 	EMB_POOL_MEAN = 2,			/* the mean of all rows, special tokens included */
-	EMB_POOL_MAX = 3,			/* the largest of each element */
-	EMB_POOL_MEAN_SQRT_LEN = 4, /* the sum of all rows by the square root of their number */
+	EMB_POOL_MAX = 3,			/* the maximum per element */
+	EMB_POOL_MEAN_SQRT_LEN = 4, /* the sum of all rows divided by the square root of their number */
 	EMB_POOL_LAST = 5			/* the last row: not computed yet */
 } EmbPooling;
 
@@ -70,21 +76,21 @@ typedef enum EmbNormPlace
 	EMB_NORM_AROUND = 3			/* x = x + norm(f(norm(x))): not computed yet */
 } EmbNormPlace;
 
-/* Bits: a model may have two of them. */
+/* Bits: a model may combine two of them. */
 typedef enum EmbPositions
 {
 	EMB_POSITIONS_ABSOLUTE = 1, /* a table of vectors, added to the embeddings */
-	EMB_POSITIONS_RELATIVE = 2, /* a bias of the scores by head and distance */
-	EMB_POSITIONS_ROTARY = 4	/* queries and keys are rotated */
+	EMB_POSITIONS_RELATIVE = 2, /* a bias added to attention scores, by head and distance */
+	EMB_POSITIONS_ROTARY = 4	/* RoPE: queries and keys are rotated */
 } EmbPositions;
 
 typedef enum EmbRotaryScaling
 {
 	EMB_ROTARY_PLAIN = 0,
-	EMB_ROTARY_NTK = 1			/* fixed NTK: base and positions stretched by rotary_scale */
+	EMB_ROTARY_NTK = 1			/* fixed NTK: base and positions scaled by rotary_scale */
 } EmbRotaryScaling;
 
-/* What stands after the layers. */
+/* The head after the layers. */
 typedef enum EmbHead
 {
 	EMB_HEAD_NONE = 0,			/* an embedding model: pooling, dense modules */
@@ -114,58 +120,58 @@ typedef struct EmbArchDense
 _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
 
 #define EMB_ARCH_DENSE_PLACES	4	/* in the struct */
-#define EMB_ARCH_MAX_DENSE		2	/* computed */
+#define EMB_ARCH_MAX_DENSE		2	/* supported by the transformer */
 
 #define EMB_ARCH_FAMILY_BYTES	32
 
 /*
- * "has_" and other yes-or-no fields are 0 or 1. A static model has n_layers 0
- * and 0 in every field that describes layers.
+ * Fields with "has_" and other yes-or-no fields are 0 or 1. A static model has
+ * n_layers 0, and 0 in every field that describes layers.
  *
  *	offset	size
- *		0	  32	family: what people call it, zero-terminated and zero-filled; shown, never interpreted
+ *		0	  32	family: display name, zero-terminated and zero-filled; never interpreted
  *	   32	   4	hidden
  *	   36	   4	n_layers: 0 for a static model: the mean of its tokens' word embeddings
- *	   40	   4	n_heads: of queries
- *	   44	   4	n_kv_heads: of keys and values; divides n_heads
+ *	   40	   4	n_heads: query heads
+ *	   44	   4	n_kv_heads: key and value heads; divides n_heads
  *	   48	   4	head_size
  *	   52	   4	intermediate: inner size of the feed-forward network
  *	   56	   4	n_vocab
  *	   60	   4	n_positions: tokens of the longest sequence
  *	   64	   4	n_types: token types; 0: none
  *	   68	   4	activation: EmbActivation of the feed-forward network
- *	   72	   4	is_gated: act(gate x) * (up x) in place of act(up x)
+ *	   72	   4	is_gated: GLU: act(gate x) * (up x) instead of act(up x)
  *	   76	   4	norm_kind: EmbNormKind
  *	   80	   4	norm_place: EmbNormPlace
  *	   84	   4	norm_eps: float
  *	   88	   4	has_embedding_norm: a norm of the embeddings, before the first layer
- *	   92	   4	has_first_norm: 0: with norms before, layer 0 has none before its attention
- *	   96	   4	has_qk_norm: a norm of each head of queries and keys
- *	  100	   4	is_causal: a token sees only what is before it
+ *	   92	   4	has_first_norm: 0: with pre-norm, layer 0 has no norm before its attention
+ *	   96	   4	has_qk_norm: a norm of each query and key head
+ *	  100	   4	is_causal: a token sees only earlier tokens
  *	  104	   4	positions: EmbPositions, bits
- *	  108	   4	position_base: of absolute positions. 0: the first token has row 0. Else 1 + the padding's id:
- *					padding has row 0 and does not count, the first token has row 1
+ *	  108	   4	position_base: padding offset of absolute positions. 0: the first token has row 0. Else 1 + the
+ *				padding's id: padding has row 0 and does not count, the first token has row 1
  *	  112	   4	rotary_scaling: EmbRotaryScaling
  *	  116	   4	embedding_scale: float, a factor of the word embeddings
  *	  120	   8	rotary_base: double; frequencies are its powers
- *	  128	   8	rotary_local_base: double, in layers with a window
+ *	  128	   8	rotary_local_base: double, in layers with a sliding window
  *	  136	   8	rotary_scale: double, 1 or more
- *	  144	   4	window: tokens to each side that a local layer sees; 0: all layers see all
- *	  148	   4	global_every: with a window: layers global_first, global_first + n, .. see all
+ *	  144	   4	window: tokens that a local layer sees on each side; 0: all layers are global
+ *	  148	   4	global_every: with a window: layers global_first, global_first + n, .. are global
  *	  152	   4	global_first
  *	  156	   4	pooling: EmbPooling
  *	  160	   4	normalize: the result is divided by its norm
  *	  164	   4	n_dense: dense modules after the pooling
  *	  168	 128	dense: EmbArchDense[4]
- *	  296	   4	has_sparse: a head that weighs tokens
- *	  300	   4	multi_dim: elements of a token's vector; 0: no head makes them
+ *	  296	   4	has_sparse: a head that returns a weight per token
+ *	  300	   4	multi_dim: elements of a token vector; 0: no such head
  *	  304	   4	head: EmbHead
- *	  308	   4	head_activation: EmbActivation, as the three below of a score head only
+ *	  308	   4	head_activation: EmbActivation; this and the next three: score head only
  *	  312	   4	head_has_norm
- *	  316	   4	head_has_bias: of its dense layer
+ *	  316	   4	head_has_bias: bias of its dense layer
  *	  320	   4	n_labels: outputs of the classifier
  *	  324	   4	has_output: a matrix from hidden to the vocabulary is used
- *	  328	   4	is_output_tied: that matrix is the word embeddings
+ *	  328	   4	is_output_tied: this matrix is the word embeddings
  *	  332	 180	zero
  */
 typedef struct EmbArch
@@ -219,22 +225,29 @@ _Static_assert(sizeof(EmbArch) == 512, "EmbArch");
 _Static_assert(offsetof(EmbArch, rotary_base) == 120 && offsetof(EmbArch, dense) == 168 && offsetof(EmbArch, reserved) == 332,
 			   "EmbArch");
 
-/* An encoder as BERT is one, without sizes: post-norm, absolute positions, every token seen, mean pooling. */
+/*
+ * An encoder like BERT, without sizes: post-norm, absolute positions, every
+ * token visible, mean pooling.
+ */
 extern EmbArch emb_arch_encoder(void);
 
-/* The sizes of heads that follow from hidden and n_heads: no grouped keys. */
+/* Sets the head sizes that follow from hidden and n_heads, without grouped keys. */
 extern void emb_arch_set_heads(EmbArch *arch, int32_t n_heads);
 
 /* A static model, without sizes. */
 extern EmbArch emb_arch_static(void);
 
 /*
- * Every value in its domain and fitting the others: EMB_ERR_FORMAT. What the
- * transformer does not compute: EMB_ERR_UNSUPPORTED with a hint.
+ * Checks that every value is in its domain and fits the other values:
+ * EMB_ERR_FORMAT. What the transformer does not compute: EMB_ERR_UNSUPPORTED
+ * with a hint.
  */
 extern EmbStatus emb_arch_check(const EmbArch *arch, EmbError *err);
 
-/* Elements of what the model returns for a sequence: of its vector, or 1 of a reranker. */
+/*
+ * Number of elements that the model returns for a sequence: the vector's, or 1
+ * for a reranker.
+ */
 static inline int32_t
 emb_arch_width(const EmbArch *arch)
 {
@@ -243,35 +256,38 @@ emb_arch_width(const EmbArch *arch)
 	return arch->n_dense > 0 ? arch->dense[arch->n_dense - 1].n_out : arch->hidden;
 }
 
-/* Whether the pooled row itself is divided by its norm: at the end, or before the first dense module. */
+/*
+ * Whether the pooled row itself is divided by its norm: at the end, or before
+ * the first dense module.
+ */
 static inline bool
 emb_arch_normalizes_pooled(const EmbArch *arch)
 {
 	return (arch->n_dense > 0 ? arch->dense[0].normalize : arch->normalize) != 0;
 }
 
-/* Rows of the table of absolute positions: the padding's comes first. */
+/* Rows in the table of absolute positions; the padding's row comes first. */
 static inline int32_t
 emb_arch_position_rows(const EmbArch *arch)
 {
 	return arch->n_positions + (arch->position_base > 0);
 }
 
-/* Elements of a row of the feed-forward network, gates included. */
+/* Elements per row of the feed-forward network, gates included. */
 static inline int32_t
 emb_arch_wide(const EmbArch *arch)
 {
 	return arch->is_gated ? 2 * arch->intermediate : arch->intermediate;
 }
 
-/* Whether a layer sees the window only. */
+/* Whether a layer attends only within the sliding window. */
 static inline bool
 emb_arch_is_local(const EmbArch *arch, int32_t layer)
 {
 	return arch->window > 0 && layer % arch->global_every != arch->global_first;
 }
 
-/* Fewest tokens of a sequence: a static model takes a text that has none. */
+/* Minimum number of tokens per sequence: a static model accepts a text without tokens. */
 static inline int32_t
 emb_arch_min_tokens(const EmbArch *arch)
 {

@@ -33,8 +33,8 @@ typedef enum EmbStatus
 	EMB_ERR_INVALID_ARGUMENT,	/* a caller's value is out of its domain */
 	EMB_ERR_LIMIT,				/* beyond a documented limit */
 	EMB_ERR_TEXT,				/* input text is not valid UTF-8 */
-	EMB_ERR_CANCELLED,			/* should_stop said so */
-	EMB_ERR_INTERNAL			/* an invariant of ours does not hold */
+	EMB_ERR_CANCELLED,			/* should_stop returned true */
+	EMB_ERR_INTERNAL			/* an internal invariant is violated */
 } EmbStatus;
 
 typedef struct EmbError

@@ -3,8 +3,8 @@
  *		The allocator and the stop callback that callers pass into the core.
  *
  * alloc returns memory aligned to 64 bytes or NULL; it never longjmps.
- * release(ctx, NULL) does nothing. Both are called from the thread that
- * called into the core only.
+ * release(ctx, NULL) does nothing. Both are called only on the thread that
+ * called into the core.
  *
  * Example:
  *
@@ -27,7 +27,7 @@ typedef struct EmbAllocator
 	void		(*release) (void *ctx, void *p);
 } EmbAllocator;
 
-/* Asked at least every 10 ms of work; true ends the call with EMB_ERR_CANCELLED. */
+/* Polled at least every 10 ms of work; true ends the call with EMB_ERR_CANCELLED. */
 typedef struct EmbStop
 {
 	void	   *ctx;
@@ -40,7 +40,7 @@ emb_should_stop(const EmbStop *stop)
 	return stop != NULL && stop->should_stop != NULL && stop->should_stop(stop->ctx);
 }
 
-/* malloc-backed allocator for the tools and tests. */
+/* malloc-backed allocator for tools and tests. */
 extern EmbAllocator emb_malloc_allocator(void);
 
 static inline void *

@@ -1,8 +1,8 @@
 /*
  * parts.h
- *		What a model's tensors are for: keys by layer, part and kind.
+ *		Keys of a model's tensors: layer, part and kind.
  *
- * A checkpoint finds its tensors by these keys, whatever its files call them,
+ * A checkpoint finds its tensors by these keys, whatever names its files use,
  * and an image stores them under these keys.
  *
  * Example:
@@ -17,19 +17,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The numbers are in images: a new part takes the next free one. */
+/* The numbers are stored in images: a new part takes the next free number. */
 typedef enum EmbPart
 {
-	/* of the model, layer EMB_NO_LAYER */
+	/* whole model, layer EMB_NO_LAYER */
 	EMB_PART_WORDS = 1,			/* word embeddings */
 	EMB_PART_POSITIONS = 2,		/* absolute positions */
 	EMB_PART_TYPES = 3,			/* token types */
 	EMB_PART_EMBEDDING_NORM = 4,
 	EMB_PART_FINAL_NORM = 5,
-	EMB_PART_DISTANCES = 6,		/* relative positions: biases by head and distance */
-	EMB_PART_ROTARY = 7,		/* cosines and sines of rotary positions; computed at import */
-	EMB_PART_ROTARY_LOCAL = 8,	/* the same of layers with a window */
-	EMB_PART_POOLER = 9,		/* of a score head: its dense layer, norm and last layer */
+	EMB_PART_DISTANCES = 6,		/* relative position bias, by head and distance */
+	EMB_PART_ROTARY = 7,		/* RoPE: cosines and sines, computed at import */
+	EMB_PART_ROTARY_LOCAL = 8,	/* the same for layers with a sliding window */
+	EMB_PART_POOLER = 9,		/* score head: dense layer, norm and last layer */
 	EMB_PART_HEAD_NORM = 10,
 	EMB_PART_CLASSIFIER = 11,
 	EMB_PART_SPARSE = 12,		/* token heads */
@@ -37,14 +37,14 @@ typedef enum EmbPart
 	EMB_PART_DENSE_1 = 14,		/* dense modules */
 	EMB_PART_DENSE_2 = 15,
 
-	/* of a layer */
+	/* per layer */
 	EMB_PART_ATTN_NORM = 32,
 	EMB_PART_QUERY = 33,
 	EMB_PART_KEY = 34,
 	EMB_PART_VALUE = 35,
 	EMB_PART_ATTN_OUT = 36,
 	EMB_PART_FFN_NORM = 37,
-	EMB_PART_FFN_GATE = 38,		/* in checkpoints; in an image its rows are the first ones of FFN_UP */
+	EMB_PART_FFN_GATE = 38,		/* only in checkpoints; in an image the gates are the first rows of FFN_UP */
 	EMB_PART_FFN_UP = 39,
 	EMB_PART_FFN_DOWN = 40
 } EmbPart;
@@ -54,13 +54,13 @@ typedef enum EmbPart
 typedef enum EmbTensorKind
 {
 	EMB_TENSOR_WEIGHT = 1,		/* [outputs, inputs] of a linear layer */
-	EMB_TENSOR_SCALE = 2,		/* of each row of quantized weights */
-	EMB_TENSOR_SUMS = 3,		/* of each row of quantized weights */
+	EMB_TENSOR_SCALE = 2,		/* per row of quantized weights */
+	EMB_TENSOR_SUMS = 3,		/* per row of quantized weights */
 	EMB_TENSOR_BIAS = 4,
-	EMB_TENSOR_FACTOR = 5,		/* of each input; stored with the first part that reads the input */
+	EMB_TENSOR_FACTOR = 5,		/* per input; stored with the first part that reads the input */
 	EMB_TENSOR_GAMMA = 6,		/* of a norm */
 	EMB_TENSOR_BETA = 7,
-	EMB_TENSOR_TABLE = 8		/* rows that are looked up */
+	EMB_TENSOR_TABLE = 8		/* rows for lookup */
 } EmbTensorKind;
 
 #define EMB_NO_LAYER	(-1)
@@ -86,7 +86,7 @@ emb_part_is_of_layer(EmbPart part)
 	return part >= EMB_PART_ATTN_NORM;
 }
 
-/* For messages; returns buf. */
+/* For messages; fills and returns buf. */
 extern const char *emb_tensor_name(EmbTensorKey key, char *buf, size_t size);
 
 #endif

@@ -11,7 +11,10 @@
 
 #define EMB_UTF8_MAX_BYTES	4
 
-/* Bytes of the first character of p[0 .. n), n >= 1, in *cp; 0 where it is malformed or cut off. */
+/*
+ * Decodes the first character of p[0 .. n), n >= 1, into *cp and returns its
+ * bytes; 0 if it is malformed or cut off.
+ */
 extern int	emb_utf8_decode_multibyte(const uint8_t *p, size_t n, uint32_t *cp);
 
 static inline int
@@ -25,7 +28,10 @@ emb_utf8_decode(const uint8_t *p, size_t n, uint32_t *cp)
 	return emb_utf8_decode_multibyte(p, n, cp);
 }
 
-/* The character that ends just before p + end, end >= 1, of well-formed UTF-8; 0 where it is malformed. */
+/*
+ * Decodes the character that ends just before p + end, end >= 1, in
+ * well-formed UTF-8; 0 if it is malformed.
+ */
 extern int	emb_utf8_decode_before(const uint8_t *p, size_t end, uint32_t *cp);
 
 /* Writes cp, a scalar value; returns the number of bytes, 1..4. */
