@@ -1,10 +1,11 @@
 /*
  * cpu.h
- *		What this CPU has and its operating system saves.
+ *		CPU features, as far as the operating system saves their registers.
  *
- * On x86-64 each question goes in steps: the CPUID bit that says the others may be
- * asked, the instruction bits, and XCR0 for the registers they need. A
- * hypervisor may hide any of them. On arm64 the operating system answers.
+ * On x86-64 each test has three steps: the CPUID bit that makes the other
+ * leaves valid, the feature bits, and XCR0 for the registers they need. A
+ * hypervisor may hide any of these. On arm64 the operating system reports the
+ * features.
  */
 #ifndef EMB_KERNELS_CPU_H
 #define EMB_KERNELS_CPU_H
@@ -14,14 +15,14 @@
 extern bool emb_cpu_has_avx2(void);			/* and FMA, which level avx2 requires */
 extern bool emb_cpu_has_avxvnni(void);		/* avx2 and the VEX-encoded vpdpbusd */
 extern bool emb_cpu_has_avx512vnni(void);	/* F, BW, DQ, VL, VNNI, and avx2 */
-extern bool emb_cpu_has_amx(void);			/* avx512vnni, and 8 tiles of 16 rows of 64 bytes for int8 */
+extern bool emb_cpu_has_amx(void);			/* avx512vnni, and 8 tiles of 16 rows of 64 bytes, for int8 */
 
 /*
- * Asks the operating system to let this process (its threads, and what it
- * forks) use the tiles, once and for ever: signal frames of a thread whose tiles
- * are in use grow by 8 KB, and an alternate signal stack must have the room.
- * False if it refuses: too old, a smaller alternate stack is installed, a filter
- * of system calls. Only where emb_cpu_has_amx().
+ * Requests AMX tiles from the operating system for this process, its threads
+ * and its children, once and for ever. A signal frame of a thread with tiles
+ * in use grows by 8 KB, so an alternate signal stack must have the room. False
+ * if the system refuses: it is too old, the alternate stack is too small, or a
+ * filter of system calls denies it. Only if emb_cpu_has_amx().
  */
 extern bool emb_cpu_permit_amx(void);
 

@@ -8,7 +8,7 @@
 #include "kernels/kernels.h"
 #include "kernels/target.h"
 
-/* The type of each operation, as emb_op_gemm_f32. */
+/* The function type of each operation, for example emb_op_gemm_f32. */
 #define EMB_OP(op, result, arguments) typedef result emb_op_##op arguments;
 #include "kernels/kernels.def"
 

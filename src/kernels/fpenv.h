@@ -3,10 +3,10 @@
  *		The floating-point environment of the core: round to nearest even,
  *		denormals kept, all exceptions masked.
  *
- * A library built with -ffast-math flips the flush-to-zero bits of the thread
- * that loads it, and with them the last bits of every vector. So each entry
- * into the numeric part of the core sets the control register and puts the
- * caller's back on the way out.
+ * A library built with -ffast-math sets the flush-to-zero bits of the thread
+ * that loads it. These bits change the last bits of every vector. So each
+ * entry into the numeric part of the core sets the control register, and
+ * restores the caller's value on return.
  *
  * Example:
  *
@@ -14,8 +14,8 @@
  *		compute();
  *		emb_fp_leave(fp);
  *
- * The control register is per thread: every thread enters for itself. Nesting
- * is fine.
+ * The control register belongs to a thread: every thread enters for itself.
+ * Calls may nest.
  */
 #ifndef EMB_KERNELS_FPENV_H
 #define EMB_KERNELS_FPENV_H

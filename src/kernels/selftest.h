@@ -1,6 +1,7 @@
 /*
  * selftest.h
- *		Every kernel of a level against scalar, before its first use.
+ *		Compares every kernel of an ISA level with scalar before the first
+ *		use.
  */
 #ifndef EMB_KERNELS_SELFTEST_H
 #define EMB_KERNELS_SELFTEST_H
