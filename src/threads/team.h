@@ -1,6 +1,6 @@
 /*
  * team.h
- *		A few threads that help the calling one with pieces of its work.
+ *		Worker threads that share the work of the calling thread.
  *
  * Example:
  *
@@ -9,11 +9,11 @@
  *		emb_crew_run(&crew, n_pieces, piece, ctx);	// piece(ctx, i, worker) for every i
  *		emb_crew_leave(&crew);
  *
- * The threads belong to the process, start at first need with all signals
- * blocked, and sleep in the kernel between calls. Pieces are handed out one by
- * one from a counter. A helper that is not scheduled in time is not waited
- * for: only pieces that were begun are. Where no thread can be created, or
- * another call has the crew, the caller works alone.
+ * The threads belong to the process. They start when first needed, with all
+ * signals blocked, and sleep in the kernel between calls. A counter hands out
+ * the pieces one by one. The caller waits only for pieces that have started,
+ * not for a worker that the system has not scheduled. If no thread can be
+ * created, or another call uses the crew, the caller works alone.
  */
 #ifndef EMB_THREADS_TEAM_H
 #define EMB_THREADS_TEAM_H
@@ -26,7 +26,7 @@
 typedef struct EmbCrew
 {
 	int32_t		n_workers;		/* the caller is worker 0 */
-	void		(*while_waiting) (void *ctx);	/* or NULL; called every few ms while only helpers work */
+	void		(*while_waiting) (void *ctx);	/* or NULL; called every few ms while only worker threads are busy */
 	void	   *waiting_ctx;
 } EmbCrew;
 
@@ -36,7 +36,7 @@ extern void emb_crew_join(EmbCrew *crew, int32_t n_threads);
 extern void emb_crew_run(const EmbCrew *crew, int32_t n_pieces, EmbPiece piece, void *ctx);
 extern void emb_crew_leave(EmbCrew *crew);
 
-/* Ends and joins the threads; a later join starts new ones. Not while a crew is in use. */
+/* Ends and joins the threads; a later join starts new threads. Not while a crew is in use. */
 extern void emb_crew_stop(void);
 
 #endif
