@@ -1,11 +1,12 @@
 /*
  * file.h
- *		Reading of untrusted files: regular files only, sizes checked first.
+ *		Reads untrusted files: regular files only, sizes checked first.
  *
- * Symbolic links are followed (the hub's cache is made of them); FIFOs,
+ * Symbolic links are followed (the hub's cache consists of links). FIFOs,
  * devices, sockets and directories are EMB_ERR_NOT_REGULAR and never block.
- * What downloads leave in place of a file is known by its first bytes and
- * refused on opening: git-lfs pointers, web pages, the hub's error messages.
+ * Failed downloads leave git-lfs pointers, web pages or error messages of the
+ * hub instead of a file. These are recognized by their first bytes and refused
+ * on opening.
  */
 #ifndef EMB_FORMATS_FILE_H
 #define EMB_FORMATS_FILE_H
@@ -16,7 +17,7 @@
 typedef struct EmbFile
 {
 	int			fd;				/* -1: not open */
-	int64_t		size_bytes;		/* at open; a read beyond it is an error, a shrunk file too */
+	int64_t		size_bytes;		/* at open; a read past it is an error, also if the file has shrunk */
 	char		path[1024];
 } EmbFile;
 
@@ -24,23 +25,23 @@ typedef struct EmbFile
 extern EmbStatus emb_file_open(const char *dir, const char *name, EmbFile *file, EmbError *err);
 extern void emb_file_close(EmbFile *file);
 
-/* Exactly size bytes at offset, or EMB_ERR_FORMAT (file too short) / EMB_ERR_IO. */
+/* Reads exactly size bytes at offset, or EMB_ERR_FORMAT (file too short) / EMB_ERR_IO. */
 extern EmbStatus emb_file_read(const EmbFile *file, int64_t offset, void *buf, size_t size, EmbError *err);
 
 /*
- * The whole file with a zero byte behind it; EMB_ERR_LIMIT beyond max_bytes.
+ * Reads the whole file and adds a zero byte; EMB_ERR_LIMIT beyond max_bytes.
  * The caller releases *data.
  */
 extern EmbStatus emb_file_read_all(const char *dir, const char *name, size_t max_bytes,
 								   const EmbAllocator *mem, char **data, size_t *size, EmbError *err);
 
-/* Whether dir/name is a symbolic link to nothing. */
+/* Whether dir/name is a symbolic link to a missing file. */
 extern bool emb_file_is_dangling(const char *dir, const char *name);
 
 /*
- * Whether dir/name exists in any form. A link that leads nowhere does, and what
- * the file system cannot tell of: a file that may be missing is not to be taken
- * for missing when its download is not complete or a disk fails.
+ * Whether dir/name exists in any form. A dangling link counts as existing, and
+ * so does a name that the file system cannot check. Otherwise an incomplete
+ * download or a failing disk would make an optional file look absent.
  */
 extern bool emb_file_exists(const char *dir, const char *name);
 

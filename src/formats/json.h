@@ -2,8 +2,8 @@
  * json.h
  *		JSON files of untrusted origin, parsed by Jansson.
  *
- * Typed getters say which file and key is at fault. An absent key and a JSON
- * null are the same: the default is left untouched.
+ * Typed getters report the file and key at fault. An absent key and a JSON
+ * null are equal: the default stays.
  *
  * Example:
  *
@@ -21,14 +21,14 @@
 #include "common/mem.h"
 
 #define EMB_JSON_CONFIG_MAX		(4 * 1024 * 1024)	/* config.json and its like */
-#define EMB_JSON_TOKENIZER_MAX	(256 * 1024 * 1024)	/* tokenizer.json: 17 MB for 250,002 pieces */
+#define EMB_JSON_TOKENIZER_MAX	(256 * 1024 * 1024)	/* tokenizer.json has 17 MB for 250,002 pieces */
 
 typedef struct EmbJson
 {
 	json_t	   *root;			/* owned; NULL when absent */
 	char		file[256];		/* for messages */
-	bool		ints_are_reals; /* an integer did not fit: all were read as reals */
-	struct EmbJsonBlock *blocks;	/* owned: the memory of root; its values are not to be changed or kept */
+	bool		ints_are_reals; /* an integer did not fit: all numbers were read as reals */
+	struct EmbJsonBlock *blocks;	/* owned: the memory of root; do not change or keep its values */
 } EmbJson;
 
 /*
@@ -38,13 +38,13 @@ typedef struct EmbJson
  */
 extern EmbStatus emb_json_parse(const char *name, const char *data, size_t size, EmbJson *doc, EmbError *err);
 
-/* The same, asking stop every 64 KiB. */
+/* The same, with a poll of stop every 64 KiB. */
 extern EmbStatus emb_json_parse_stoppable(const char *name, const char *data, size_t size, const EmbStop *stop,
 										  EmbJson *doc, EmbError *err);
 extern EmbStatus emb_json_load(const char *dir, const char *name, size_t max_bytes,
 							   const EmbAllocator *mem, const EmbStop *stop, EmbJson *doc, EmbError *err);
 
-/* As emb_json_load; a missing file gives EMB_OK and root NULL. */
+/* As emb_json_load; for a missing file returns EMB_OK with root NULL. */
 extern EmbStatus emb_json_load_optional(const char *dir, const char *name, size_t max_bytes,
 										const EmbAllocator *mem, const EmbStop *stop, EmbJson *doc, EmbError *err);
 extern void emb_json_free(EmbJson *doc);
@@ -60,7 +60,7 @@ extern EmbStatus emb_json_get_bool(const EmbJson *doc, const json_t *obj, const 
 extern EmbStatus emb_json_get_string(const EmbJson *doc, const json_t *obj, const char *key,
 									 const char **value, EmbError *err);
 
-/* Bytes of s to show in a message: at most max, not cutting a character; for "%.*s". */
+/* Number of bytes of s to show in a message: at most max, ends at a character; for "%.*s". */
 extern int	emb_json_clip(const char *s, int max);
 
 #endif

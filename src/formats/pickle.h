@@ -1,14 +1,15 @@
 /*
  * pickle.h
- *		The pickle of a state dict, as torch.save writes it (protocols 2 to 4).
+ *		The pickle of a state dict, as torch.save writes it (protocols 2 to
+ *		4).
  *
- * A pickle is a program; this machine knows the instructions that build
- * numbers, strings, tuples, lists and dictionaries, and of all the functions
- * one may ask for only those that describe a tensor (torch._utils.
- * _rebuild_tensor, _rebuild_tensor_v2, _rebuild_parameter, the storage types of
- * torch, collections.OrderedDict). They are recognized, not run. Every other
- * instruction or name is EMB_ERR_UNSUPPORTED, with the name and its offset.
- * Memory is proportional to the bytes read.
+ * A pickle is a program. This machine executes only the instructions that
+ * build numbers, strings, tuples, lists and dictionaries. It recognizes only
+ * the functions that describe a tensor (torch._utils. _rebuild_tensor,
+ * _rebuild_tensor_v2, _rebuild_parameter, the storage types of torch,
+ * collections.OrderedDict) and runs none of them. Every other instruction or
+ * name is EMB_ERR_UNSUPPORTED, with the name and its offset. Memory is
+ * proportional to the bytes read.
  *
  * Example:
  *
@@ -30,7 +31,7 @@ typedef struct EmbPickleText
 	size_t		len;
 } EmbPickleText;
 
-/* A block of elements that tensors are views of; its data lies elsewhere, under its key. */
+/* A block of elements, viewed by tensors; its data is elsewhere, under its key. */
 typedef struct EmbPickleStorage
 {
 	EmbPickleText key;
@@ -54,24 +55,24 @@ typedef struct EmbPickle
 {
 	const EmbAllocator *mem;
 	uint32_t	n_storages;
-	EmbPickleStorage *storages; /* a key may come more than once */
+	EmbPickleStorage *storages; /* a key may occur more than once */
 	uint32_t	n_tensors;
 	EmbPickleTensor *tensors;	/* in row-major order without gaps, names of 1 .. EMB_TENSORS_MAX_NAME bytes */
 } EmbPickle;
 
 /*
- * The tensors of the dictionary (or of its entry "state_dict", where it has no
- * tensor itself); what else it holds is left out. *used: bytes up to the end of
- * the pickle. The texts point into data.
+ * Reads the tensors of the dictionary (or of its entry "state_dict", if the
+ * dictionary itself has no tensor); other entries are ignored. *used: bytes up
+ * to the end of the pickle. The texts point into data.
  */
 extern EmbStatus emb_pickle_read_state(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 									   EmbPickle *pickle, size_t *used, EmbError *err);
 
-/* A pickled list of strings, at most max of them. */
+/* Reads a pickled list of at most max strings. */
 extern EmbStatus emb_pickle_read_texts(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 									   EmbPickleText *texts, uint32_t max, uint32_t *n_texts, size_t *used, EmbError *err);
 
-/* Over a pickle whose value does not matter. */
+/* Skips a pickle whose value does not matter. */
 extern EmbStatus emb_pickle_skip(const uint8_t *data, size_t size, const char *file, const EmbAllocator *mem, const EmbStop *stop,
 								 size_t *used, EmbError *err);
 extern void emb_pickle_free(EmbPickle *pickle);

@@ -1,6 +1,6 @@
 /*
  * protobuf.h
- *		The wire format of protocol buffers, one field at a time, out of
+ *		The wire format of protocol buffers, one field at a time, from
  *		untrusted bytes (protobuf.dev/programming-guides/encoding).
  *
  * Example:
@@ -27,24 +27,27 @@
 
 typedef struct EmbProto
 {
-	const uint8_t *p;			/* what is not yet read */
+	const uint8_t *p;			/* the unread bytes */
 	const uint8_t *end;
-	bool		bad;			/* what stands at p is no field */
+	bool		bad;			/* the bytes at p are not a field */
 } EmbProto;
 
 typedef struct EmbProtoField
 {
 	uint32_t	number;
 	uint32_t	wire;			/* one of EMB_PROTO_ */
-	uint64_t	value;			/* of a varint or a fixed one */
+	uint64_t	value;			/* for a varint or fixed field */
 	const uint8_t *data;		/* of BYTES: [size], inside the message */
 	size_t		size;
 } EmbProtoField;
 
-/* The next field of a message; false at its end, or with m->bad where it is malformed (groups are). */
+/*
+ * Reads the next field of a message. False: the end, or malformed with m->bad
+ * (groups count as malformed).
+ */
 extern bool emb_proto_next(EmbProto *m, EmbProtoField *field);
 
-/* The float that a FIXED32 field holds. */
+/* The float in a FIXED32 field. */
 extern float emb_proto_float(const EmbProtoField *field);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * tensor_files.h
- *		What tensors.c asks of a file format: the tensors of one open file.
+ *		What tensors.c needs from a file format: the tensors of one open file.
  *
- * shard->file is open; names and tensors are filled, whatever the status
- * emb_tensors_close releases them. number is the shard's in its set.
+ * shard->file is open. The function fills names and tensors; emb_tensors_close
+ * releases them whatever the status is. number is the shard's number in its
+ * set.
  */
 #ifndef EMB_FORMATS_TENSOR_FILES_H
 #define EMB_FORMATS_TENSOR_FILES_H

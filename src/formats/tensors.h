@@ -1,16 +1,16 @@
 /*
  * tensors.h
- *		Weights of untrusted origin: model.safetensors or pytorch_model.bin, or
- *		the shards that their .index.json names.
+ *		Weights of untrusted origin: model.safetensors or pytorch_model.bin,
+ *		or the shards that their .index.json lists.
  *
  * safetensors (format description 0.4): 8 bytes little-endian header length, a
- * JSON header, the data. As its reference implementation we want the data
- * covered by tensors without hole or overlap; unlike it we take headers of at
- * most 16 MiB (a model of 100,000 tensors needs 10).
+ * JSON header, the data. Like the reference implementation we require that
+ * tensors cover the data without hole or overlap. Unlike it we limit headers
+ * to 16 MiB (a model with 100,000 tensors needs 10).
  *
- * Anything else is read as what torch.save makes of a state dict: a zip of
- * stored members, or the stream of pickles from before torch 1.6. Of the pickle
- * nothing is run: see pickle.h.
+ * Any other file is read as a state dict of torch.save: a zip of stored
+ * members, or the stream of pickles from before torch 1.6. Nothing in a pickle
+ * is run: see pickle.h.
  *
  * Example:
  *
@@ -20,7 +20,7 @@
  *		status = emb_tensors_read_f32(&set, t, 0, t->n_elems, out, err);
  *		emb_tensors_close(&set);
  *
- * Files are read with pread, never mapped: one that is truncated under us is
+ * Files are read with pread, never mapped: a file truncated during a read is
  * an error, not a signal.
  */
 #ifndef EMB_FORMATS_TENSORS_H
@@ -37,7 +37,7 @@
 
 typedef enum EmbDtype
 {
-	EMB_DTYPE_OTHER,			/* well-formed, but not read_f32's */
+	EMB_DTYPE_OTHER,			/* well-formed, but read_f32 refuses it */
 	EMB_DTYPE_F32,
 	EMB_DTYPE_F16,
 	EMB_DTYPE_BF16
@@ -59,7 +59,7 @@ typedef struct EmbTensor
 typedef struct EmbTensorShard
 {
 	EmbFile		file;
-	char	   *names;			/* storage of the tensors' names */
+	char	   *names;			/* memory of the tensors' names */
 	int			n_tensors;
 	EmbTensor  *tensors;		/* [n_tensors], ascending by name */
 } EmbTensorShard;
@@ -67,29 +67,29 @@ typedef struct EmbTensorShard
 typedef struct EmbTensorSet
 {
 	const EmbAllocator *mem;
-	const EmbStop *stop;		/* asked while files are opened */
+	const EmbStop *stop;		/* polled while files are opened */
 	int			n_shards;
 	EmbTensorShard *shards;
 } EmbTensorSet;
 
-/* Opens the weights of a model directory: of the files there are, the one that transformers would take. */
+/* Opens the weights of a model directory: the file that transformers would choose. */
 extern EmbStatus emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTensorSet *set, EmbError *err);
 
-/* One file only: torch's if its name ends in .bin, .pt or .pth, else safetensors. */
+/* Only one file: torch format if its name ends in .bin, .pt or .pth, else safetensors. */
 extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem, const EmbStop *stop,
 									   EmbTensorSet *set, EmbError *err);
 extern void emb_tensors_close(EmbTensorSet *set);
 
 /*
- * Adds the tensors of one file more, read as emb_tensors_open_file does. One
- * that is saved on its own may call its tensors "weight" and "bias": with
- * prefix, not NULL, those of such a file are found as prefix + name. Pointers
- * to the set's tensors stay good; of equal names the first added is found.
+ * Adds the tensors of another file, read like emb_tensors_open_file. A module
+ * saved on its own may call its tensors "weight" and "bias": with prefix, not
+ * NULL, such tensors are found as prefix + name. Pointers to the set's tensors
+ * stay valid. Of equal names the first one added is found.
  */
 extern EmbStatus emb_tensors_add_file(EmbTensorSet *set, const char *dir, const char *name, const char *prefix,
 									  EmbError *err);
 
-/* The same of a file whose tensors are all found as prefix + name. */
+/* The same for a file whose tensors are all found as prefix + name. */
 extern EmbStatus emb_tensors_add_file_under(EmbTensorSet *set, const char *dir, const char *name, const char *prefix,
 											EmbError *err);
 
@@ -101,8 +101,8 @@ extern EmbStatus emb_tensors_check_dtype(const EmbTensorSet *set, const EmbTenso
 
 /*
  * Elements first .. first + n - 1 in storage order, converted to fp32 (exact).
- * EMB_ERR_FORMAT for a NaN or infinity, with tensor and index; what
- * emb_tensors_check_dtype says.
+ * EMB_ERR_FORMAT for a NaN or infinity, with tensor and index;
+ * EMB_ERR_UNSUPPORTED as emb_tensors_check_dtype.
  */
 extern EmbStatus emb_tensors_read_f32(const EmbTensorSet *set, const EmbTensor *tensor,
 									  int64_t first, int64_t n, float *out, EmbError *err);

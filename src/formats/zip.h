@@ -1,10 +1,10 @@
 /*
  * zip.h
- *		Where the members of a zip file lie, for those stored without compression.
+ *		Finds members of a zip file that are stored without compression.
  *
  * torch.save writes such files (APPNOTE.TXT 6.3.10, with the 64-bit
- * extension). We need the offset of each member's bytes, so that a tensor is
- * read with pread as from a safetensors file; zip libraries hand out streams.
+ * extension). We need the offset of each member's bytes, so that pread can
+ * read a tensor as from a safetensors file; zip libraries return streams.
  *
  * Example:
  *
@@ -44,10 +44,13 @@ extern void emb_zip_close(EmbZip *zip);
 /* NULL: there is none. */
 extern const EmbZipMember *emb_zip_find(const EmbZip *zip, const char *name);
 
-/* The first member whose name ends so, or NULL. */
+/* The first member whose name ends with end, or NULL. */
 extern const EmbZipMember *emb_zip_find_end(const EmbZip *zip, const char *end);
 
-/* Where the member's bytes start; all size_bytes of them lie in the file. EMB_ERR_UNSUPPORTED if it is not stored. */
+/*
+ * The start of the member's bytes; the file holds all size_bytes of them.
+ * EMB_ERR_UNSUPPORTED if the member is not stored.
+ */
 extern EmbStatus emb_zip_locate(const EmbZip *zip, const EmbZipMember *member, int64_t *offset, EmbError *err);
 
 #endif
