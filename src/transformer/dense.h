@@ -1,11 +1,12 @@
 /*
  * dense.h
- *		Linear layers behind the pooling, as sentence-transformers' Dense:
+ *		Linear layers after the pooling, the module Dense of
+ *		sentence-transformers:
  *
  *			x = activation(weight x + bias)			for each layer
  *
- * with x / max(|x|, 1e-12) before and behind where the model says so. fp32
- * whatever the layers of the encoder are in.
+ * Where the model has them, steps x / max(|x|, 1e-12) stand before and after
+ * the layers. Always fp32, whatever the form of the encoder's layers.
  */
 #ifndef EMB_TRANSFORMER_DENSE_H
 #define EMB_TRANSFORMER_DENSE_H
@@ -14,20 +15,20 @@
 
 typedef struct EmbDenseLayer
 {
-	EmbLinear	linear;			/* n_in: what comes before gives */
+	EmbLinear	linear;			/* n_in: output size of the module before */
 	EmbActivation activation;	/* 0: none */
-	bool		normalize;		/* behind it */
+	bool		normalize;		/* after it */
 } EmbDenseLayer;
 
 typedef struct EmbDense
 {
-	int32_t		n_layers;		/* 0: nothing to do */
+	int32_t		n_layers;		/* 0: no dense layers */
 	EmbDenseLayer layers[EMB_ARCH_MAX_DENSE];
 } EmbDense;
 
 /*
- * rows: [n_rows, n_in of the first]; out: [n_rows, n_out of the last]. A row's
- * bits do not depend on the others. Scratch comes from mem:
+ * rows: [n_rows, n_in of the first layer]; out: [n_rows, n_out of the last
+ * layer]. A row's bits do not depend on other rows. Scratch comes from mem:
  * emb_transformer_dense_scratch_bytes, whatever n_rows. EMB_ERR_NOMEM,
  * EMB_ERR_CANCELLED, EMB_ERR_LIMIT: a result is not finite.
  */

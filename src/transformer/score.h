@@ -1,13 +1,14 @@
 /*
  * score.h
- *		The head of a reranker: from a pair of texts, pooled, to one logit.
+ *		The head of a reranker: computes one logit from the pooled pair of
+ *		texts.
  *
- *		logit = classifier . norm(act(pooler x + b)) + c,	x pooled behind the last layer
+ *	logit = classifier . norm(act(pooler x + b)) + c,	x pooled after the last layer
  *
  * With the first row, tanh and no norm this is transformers' BertPooler and
- * the classifier of BertForSequenceClassification with one label; what other
- * families' classes have is the same with other parts. In fp32 whatever the
- * layers are in, for it sees one row of a text.
+ * the classifier of BertForSequenceClassification with one label. Classes of
+ * other families have the same structure with other parts. Always fp32,
+ * because the head reads one row per text.
  */
 #ifndef EMB_TRANSFORMER_SCORE_H
 #define EMB_TRANSFORMER_SCORE_H
@@ -25,14 +26,14 @@ typedef struct EmbScoreHead
 } EmbScoreHead;
 
 /*
- * logits: [n_seqs]. The transformer does not normalize. All else as
- * emb_transformer_run; EMB_ERR_LIMIT too where a logit is not finite.
+ * logits: [n_seqs]. The transformer does not normalize. All else as for
+ * emb_transformer_run; EMB_ERR_LIMIT also if a logit is not finite.
  */
 extern EmbStatus emb_transformer_score(const EmbTransformer *transformer, const EmbScoreHead *head, const EmbKernels *kernels,
 								   const EmbBatch *batch, int32_t n_threads, const EmbAllocator *mem,
 								   const EmbStop *stop, float *logits, EmbError *err);
 
-/* Bytes of scratch beside those of emb_transformer_run. */
+/* Scratch bytes in addition to emb_transformer_run. */
 extern size_t emb_transformer_score_scratch_bytes(const EmbTransformer *transformer, int32_t n_seqs);
 
 #endif

@@ -2,9 +2,9 @@
  * transformer.h
  *		The forward pass over packed batches of token ids.
  *
- * The texts of a batch lie end to end in one [n_tokens, hidden] matrix; there
- * is no padding between them. Linear layers run over all rows, attention per
- * text. A text's output has the same bits whatever else is in the batch.
+ * The texts of a batch lie end to end in one [n_tokens, hidden] matrix without
+ * padding. Linear layers run over all rows, attention runs per text. A text's
+ * output has the same bits whatever else is in the batch.
  *
  * Example:
  *
@@ -20,20 +20,19 @@
 #include "common/mem.h"
 #include "kernels/kernels.h"
 
-/* How a linear layer's weights are stored, and with that how its input is prepared. */
+/* How the weights of a linear layer are stored, and thus how its input is prepared. */
 typedef enum EmbLinearForm
 {
-	EMB_LINEAR_F32,				/* emb_pack_f32's panels: [n_out/16 rounded up][n_in][16]; input as it is */
+	EMB_LINEAR_F32,				/* emb_pack_f32's panels: [n_out/16 rounded up][n_in][16]; fp32 input */
 	EMB_LINEAR_I8				/* emb_pack_i8_panel's tiles: [n_out/16 rounded up][n_in padded to 64, over 4][16][4];
 								 * input in u8 with a scale and zero point by row */
 } EmbLinearForm;
 
 /*
- * y = x W^T + b. Vectors over outputs are [n_out rounded up to 16], zero-filled.
- *
- * The factor (smoothing) divides what went into the weights, so it multiplies
- * the input before that is quantized. Layers that share an input share the
- * factor, and their input is quantized once.
+ * y = x W^T + b. Vectors over outputs are [n_out rounded up to 16],
+ * zero-filled. The smoothing factor divides the weights before quantization,
+ * so it multiplies the input before the input is quantized. Layers with a
+ * common input share the factor, and their input is quantized once.
  */
 typedef struct EmbLinear
 {
@@ -45,12 +44,12 @@ typedef struct EmbLinear
 		const float *weight;	/* EMB_LINEAR_F32 */
 		const int8_t *weight_i8;	/* EMB_LINEAR_I8 */
 	};
-	const float *bias;			/* over outputs; of a score head or dense module also NULL: none */
+	const float *bias;			/* over outputs; may be NULL for a score head or dense module: none */
 
 	/* EMB_LINEAR_I8 only */
-	const float *scale;			/* of each output's weights */
-	const int32_t *sums;		/* of each output's weights: what a zero point of x multiplies */
-	const float *factor;		/* [n_in] of the input, or NULL: 1 */
+	const float *scale;			/* per output */
+	const int32_t *sums;		/* per output: sum of its weights, to be multiplied by the zero point of x */
+	const float *factor;		/* [n_in] for the input, or NULL: 1 */
 } EmbLinear;
 
 typedef struct EmbLayerNorm
@@ -59,77 +58,80 @@ typedef struct EmbLayerNorm
 	const float *beta;			/* [hidden] */
 } EmbLayerNorm;
 
-/* The factor of attn_out's input is in value's weights and bias. */
+/* The factor of attn_out's input is folded into value's weights and bias. */
 typedef struct EmbLayer
 {
-	EmbLinear	query,			/* [hidden, hidden] each; the three share an input and a form */
+	EmbLinear	query,			/* [hidden, hidden] each; the three share their input and form */
 				key,
 				value,
 				attn_out,
-				ffn_up,			/* [intermediate, hidden]; gated twice as many rows, the gates first */
+				ffn_up,			/* [intermediate, hidden]; with a GLU twice as many rows, gates first */
 				ffn_down;		/* [hidden, intermediate] */
 	EmbLayerNorm attn_norm,		/* post-norm: after attention + residual; pre-norm: before attention */
-				ffn_norm;		/* likewise of the feed-forward network */
+				ffn_norm;		/* the same for the feed-forward network */
 } EmbLayer;
 
-/* A table of vectors: fp32 rows, or s8 ones: element = (byte * scale of the row) * factor of the column. */
+/*
+ * A table of vectors: fp32 rows, or int8 rows: element = (byte * scale of the
+ * row) * factor of the column.
+ */
 typedef struct EmbTable
 {
 	const float *rows_f32;		/* [n_rows, hidden] row-major, or NULL */
 	const int8_t *rows_i8;		/* [n_rows, hidden], or NULL */
-	const float *scales;		/* [n_rows], of rows_i8 */
-	const float *factors;		/* [hidden], of rows_i8 */
+	const float *scales;		/* [n_rows], for rows_i8 */
+	const float *factors;		/* [hidden], for rows_i8 */
 } EmbTable;
 
-/* A model's weights, and the architecture that says which there are. */
+/* A model's weights, and the architecture that determines which weights exist. */
 typedef struct EmbTransformer
 {
 	const EmbArch *arch;		/* passes emb_arch_check */
 	EmbTable	word_embedding; /* [n_vocab, hidden] */
-	const float *position_embedding;	/* [emb_arch_position_rows, hidden], of absolute positions */
+	const float *position_embedding;	/* [emb_arch_position_rows, hidden], absolute positions */
 	const float *type_embedding;	/* [n_types, hidden] */
 	EmbLayerNorm embedding_norm;
-	const float *rotary;		/* [n_positions, head_size], cosines before sines, of rotary positions */
-	const float *rotary_local;	/* likewise, of layers with a window */
-	const float *distance_bias; /* [n_heads, EMB_DISTANCES] what attention adds to scores, of relative positions */
-	EmbLayerNorm final_norm;	/* of pre-norm models */
+	const float *rotary;		/* [n_positions, head_size], cosines before sines, RoPE */
+	const float *rotary_local;	/* the same for layers with a sliding window */
+	const float *distance_bias; /* [n_heads, EMB_DISTANCES] relative position bias, added to attention scores */
+	EmbLayerNorm final_norm;	/* pre-norm models only */
 	const EmbLayer *layers;		/* [n_layers] */
 } EmbTransformer;
 
 typedef struct EmbBatch
 {
 	int32_t		n_seqs;
-	const int32_t *offsets;		/* [n_seqs + 1], offsets[0] = 0, strictly ascending (of a static model also equal) */
+	const int32_t *offsets;		/* [n_seqs + 1], offsets[0] = 0, strictly ascending (a static model allows equal offsets) */
 	const int32_t *ids;			/* [offsets[n_seqs]], each in 0 .. n_vocab - 1 */
 	const int32_t *type_ids;	/* same length, or NULL: all 0 */
 } EmbBatch;
 
 /*
- * out: [n_seqs, hidden], pooled, normalized if emb_arch_normalizes_pooled. n_threads
- * threads work on it, the caller's included; as many as team.h can give. Of a
- * static model see static.h. The
- * bits do not depend on them. Scratch comes from mem and is given back before
- * the return, whatever the status: emb_transformer_scratch_bytes says how
- * much. EMB_ERR_NOMEM, EMB_ERR_CANCELLED, EMB_ERR_INVALID_ARGUMENT (an id or
- * length out of range, checked first).
+ * out: [n_seqs, hidden], pooled, and normalized if emb_arch_normalizes_pooled.
+ * Uses up to n_threads threads, including the caller's, as team.h provides
+ * them; the bits do not depend on their number. For a static model see
+ * static.h. Scratch (emb_transformer_scratch_bytes) comes from mem and is
+ * released before the return, whatever the status. EMB_ERR_NOMEM,
+ * EMB_ERR_CANCELLED, EMB_ERR_INVALID_ARGUMENT (an id or length is out of
+ * range, checked first).
  */
 extern EmbStatus emb_transformer_run(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
 								  int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
 								  float *out, EmbError *err);
 
-/* Bytes of scratch for a batch of n_tokens whose longest text has n_longest. */
+/* Scratch bytes for a batch of n_tokens tokens whose longest text has n_longest tokens. */
 extern size_t emb_transformer_scratch_bytes(const EmbTransformer *transformer, int32_t n_tokens, int32_t n_longest,
 											 int32_t n_threads);
 
 /*
- * As emb_transformer_run, of an fp32 model, showing what passes. Rows come in
- * ranges, each row of each point once: rows points at the range's first row.
- * On one thread the ranges ascend; on several, they come from all of them at
- * once, in any order. For tests and calibration.
+ * emb_transformer_run for an fp32 model, with a view of the inner values. Rows
+ * come in ranges, each row of each point once; rows points at the first row of
+ * the range. On one thread the ranges ascend. On several threads the ranges
+ * come from all threads at once, in any order. For tests and calibration.
  */
 typedef enum EmbObservePoint
 {
-	EMB_OBSERVE_HIDDEN,			/* [hidden] layer 0: behind the embedding norm; layer i: behind layer i - 1 */
+	EMB_OBSERVE_HIDDEN,			/* [hidden] layer 0: after the embedding norm; layer i: after layer i - 1 */
 	EMB_OBSERVE_ATTN_IN,		/* [hidden] input of query, key, value of layer 0 .. n_layers - 1 */
 	EMB_OBSERVE_ATTN_CONTEXT,	/* [hidden] input of attn_out */
 	EMB_OBSERVE_FFN_IN,			/* [hidden] input of ffn_up */

@@ -1,10 +1,11 @@
 /*
  * work.h
- *		Matrix products in pieces, with the question whether to stop in between.
+ *		Matrix products in pieces, with polls of the stop callback between the
+ *		pieces.
  *
- * A level of instructions says how many multiply-adds make a piece (well under
- * 10 ms). Everything costly is charged in multiply-adds; when a piece is used
- * up, the stop callback is asked.
+ * An ISA level defines the number of multiply-adds in a piece (well under 10
+ * ms). All costly work is charged in multiply-adds. After a piece is used up,
+ * the stop callback is polled.
  *
  * Example:
  *
@@ -22,13 +23,16 @@
 #include "transformer/transformer.h"
 #include "kernels/kernels.h"
 
-/* One thread's account. The caller's own asks the callback, its helpers' read what it said. */
+/*
+ * One thread's account. The caller's account polls the callback, the accounts
+ * of worker threads read the result.
+ */
 typedef struct EmbWork
 {
 	const EmbKernels *kernels;
-	const EmbStop *stop;		/* NULL for a helper */
+	const EmbStop *stop;		/* NULL for a worker thread */
 	_Atomic bool *stopped;		/* shared by the threads of a call */
-	int64_t		macs_left;		/* until the next question */
+	int64_t		macs_left;		/* until the next poll */
 } EmbWork;
 
 /* An activation of the kernels, in place over n elements. */
@@ -37,15 +41,15 @@ typedef void (*EmbActivate) (float *x, int32_t n);
 /* NULL: there is no such activation. */
 extern EmbActivate emb_work_activation(const EmbKernels *kernels, EmbActivation activation);
 
-/* Asks once. False: stop now. */
+/* Polls once. False: stop now. */
 extern bool emb_work_begin(EmbWork *work, const EmbKernels *kernels, const EmbStop *stop, _Atomic bool *stopped);
 
-/* Charges n_macs, which should not be much more than a piece. False: stop now. */
+/* Charges n_macs, which should not be much larger than a piece. False: stop now. */
 extern bool emb_work_spend(EmbWork *work, int64_t n_macs);
 
 /*
- * The product g as kernels.h defines it, then activate (or NULL) over all of
- * its columns. False: stopped, and C is unfinished.
+ * The product g as kernels.h defines it, then activate (or NULL) over all
+ * columns. False: stopped, and C is incomplete.
  */
 extern bool emb_work_multiply(EmbWork *work, const EmbGemmF32 *g, EmbActivate activate);
 
