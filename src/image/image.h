@@ -1,18 +1,18 @@
 /*
  * image.h
  *		The image: our own file format, used in place. docs/image-format.md
- *		describes it for readers; the structs here are its definition.
+ *		describes the format for readers; the structs here define it.
  *
- * Every section and every tensor starts on a multiple of 64 bytes; what lies
- * between is zero. The order and place of everything follow from architecture,
- * configuration and a few sizes, so a reader computes them again and compares:
- * no offset in an image is ever trusted. A change to what is here is a new
- * EMB_IMAGE_LAYOUT_VERSION. EMB_IMAGE_NUMERICS_VERSION changes when an equal
- * image would give other bits.
+ * Every section and every tensor starts at a multiple of 64 bytes; the padding
+ * between them is zero. Architecture, configuration and a few sizes determine
+ * the order and place of everything. A reader computes all offsets again and
+ * compares: no offset in an image is trusted. A change to these structs needs
+ * a new EMB_IMAGE_LAYOUT_VERSION. EMB_IMAGE_NUMERICS_VERSION changes when an
+ * equal image would yield other bits.
  *
- * Writing: emb_image_build makes an image that is complete but for the tensors
- * and the references, which are zeros to be filled in. Reading:
- * emb_image_view.
+ * Writing: emb_image_build creates an image that is complete except for the
+ * tensors and references; these are zeros until the caller fills them in.
+ * Reading: emb_image_view.
  */
 #ifndef EMB_IMAGE_IMAGE_H
 #define EMB_IMAGE_IMAGE_H
@@ -94,14 +94,14 @@ typedef enum EmbImagePrecision
 } EmbImagePrecision;
 
 /*
- * What an image has beside architecture, tokenizer and weights.
+ * What an image has besides architecture, tokenizer and weights.
  *
  *	offset	size
  *		0	   4	precision: EmbImagePrecision
  *		4	   4	max_tokens: special tokens included
- *		8	   4	max_chars: that are read of a text; 0: all
+ *		8	   4	max_chars: characters read per text; 0: all
  *	   12	   4	dropped_id: 1 + the id that is left out of texts; 0: none
- *	   16	   4	dimensions: of a vector, cut to them and normalized again; 0: all
+ *	   16	   4	dimensions: a vector is cut to this length and normalized again; 0: all
  *	   20	   4	query_prompt: offset in the strings
  *	   24	   4	query_prompt_bytes: without the zero byte
  *	   28	   4	document_prompt
@@ -164,12 +164,12 @@ emb_image_align(uint64_t n)
 }
 
 /*
- * Texts with the vectors they had at import, for emb_model_check_reference;
- * of a reranker pairs of texts with their logits, which are vectors of one
- * element (emb_image_width). The section is this header; [n_references]
+ * Texts with their vectors at import, for emb_model_check_reference. For a
+ * reranker: pairs of texts with their logits, which are vectors of one element
+ * (emb_image_width). The section has this header; [n_references]
  * EmbImageReference; from the next multiple of 64 on the unquantized vectors,
- * [n_references, width] floats; the texts, one after the other, of a pair the
- * query first.
+ * [n_references, width] floats; then the texts end to end, in a pair the query
+ * first.
  *
  *	offset	size
  *		0	   4	n_references
@@ -209,14 +209,14 @@ typedef struct EmbImageReference
 
 _Static_assert(sizeof(EmbImageReference) == 80, "EmbImageReference");
 
-/* Elements of what the model returns for a sequence. */
+/* Number of elements that the model returns for a sequence. */
 static inline uint32_t
 emb_image_width(const EmbArch *arch, const EmbImageConfig *config)
 {
 	return config->dimensions > 0 ? config->dimensions : (uint32_t) emb_arch_width(arch);
 }
 
-/* Bytes of such a section, and where its vectors and texts begin. */
+/* Size of the reference section, and where its vectors and texts begin. */
 static inline uint64_t
 emb_image_reference_vectors(uint32_t n_references)
 {
@@ -236,17 +236,20 @@ emb_image_reference_bytes(uint32_t n_references, uint32_t width, uint32_t text_b
 }
 
 /*
- * The plan: which tensors an image of this architecture and precision has, in
- * which forms and shapes and in which order. Those of the model come first,
- * then layer by layer. Fills tensors, where it is not NULL, with offsets from
- * the first; returns their number. arch passes emb_arch_check.
+ * The plan: the tensors of an image with this architecture and precision,
+ * their forms, shapes and order. Tensors of the whole model come first, then
+ * layer by layer. Fills tensors, if not NULL, with offsets from the first
+ * tensor. Returns the number of tensors. arch passes emb_arch_check.
  */
 extern uint32_t emb_image_plan(const EmbArch *arch, EmbImagePrecision precision, EmbImageTensor *tensors);
 
-/* The architecture, and every value of config in its domain (the prompts too: inside strings_bytes). What emb_arch_check says. */
+/*
+ * Checks that the architecture passes emb_arch_check and that every value of
+ * config is in its domain (prompts: inside strings_bytes).
+ */
 extern EmbStatus emb_image_check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err);
 
-/* What an image is made from. */
+/* The parts from which an image is built. */
 typedef struct EmbImageParts
 {
 	EmbArch		arch;
@@ -269,17 +272,18 @@ typedef struct EmbImageView
 	const EmbArch *arch;
 	const EmbImageConfig *config;
 	const char *strings;
-	const EmbImageTensor *tensors;	/* [n_tensors], the plan with offsets in the image */
+	const EmbImageTensor *tensors;	/* [n_tensors], the plan, with offsets from the start of the image */
 	uint32_t	n_tensors;
 	const EmbImageReferences *references;
 } EmbImageView;
 
-/* How many bytes emb_image_build makes of these parts. */
+/* Size of the image that emb_image_build builds from these parts. */
 extern uint64_t emb_image_planned_bytes(const EmbImageParts *parts);
 
 /*
- * The whole image as one block of mem, all of it but weights and references in
- * place, and a view of it. The caller fills these in and releases the block.
+ * The whole image as one block from mem, with a view; all but weights and
+ * references is in place. The caller fills in weights and references, and
+ * releases the block.
  */
 extern EmbStatus emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
 								 uint8_t **image, EmbImageView *view, EmbError *err);
@@ -290,19 +294,21 @@ emb_image_section(const EmbImageView *view, EmbSectionType type)
 	return &view->sections[type - 1];
 }
 
-/* NULL where the image has no such tensor. O(log layers). */
+/* NULL if the image has no such tensor. O(log layers). */
 extern const EmbImageTensor *emb_image_find(const EmbImageView *view, int32_t layer, EmbPart part, EmbTensorKind kind);
 
 /*
  * Checks everything before the tokenizer, O(layers), and the sizes in the
- * reference section, touching nothing else. base must be 64-byte aligned. EMB_ERR_FORMAT, or EMB_ERR_UNSUPPORTED for
- * another layout or numerics version.
+ * reference section; reads nothing else. base must be 64-byte aligned.
+ * EMB_ERR_FORMAT, or EMB_ERR_UNSUPPORTED for another layout or numerics
+ * version.
  */
 extern EmbStatus emb_image_view(const void *base, size_t size, EmbImageView *view, EmbError *err);
 
 /*
- * Every weight is finite, every scale and factor not negative, every padding
- * zero, every sum the sum; reference texts are UTF-8. O(size).
+ * Checks that every weight is finite, every scale and factor is not negative,
+ * all padding is zero, every sum is right, and reference texts are UTF-8.
+ * O(size).
  */
 extern EmbStatus emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError *err);
 
