@@ -1,6 +1,7 @@
 /*
  * family.h
- *		What a family of models calls things: in config.json, and in its weights.
+ *		The names that a family of models uses, in config.json and in its
+ *		weights.
  *
  * A family is one file, family_NAME.c, which defines a list.
  *
@@ -8,10 +9,11 @@
  *
  *		const EmbFamily emb_family_NAME[] = {{.model_type = "name", .hidden = "hidden_size"}, {0}};
  *
- * make finds the file by its name and puts the list into families.c: no other
- * file is touched. src/README.md has the recipe. Several models that differ in
- * names only are several entries in one file; of entries with one model_type
- * the first counts whose key of the hidden size config.json has, else the last.
+ * make finds the file by its name and lists it in families.c: no other file
+ * changes. src/README.md has the recipe. Models that differ only in names are
+ * several entries of one file. If several entries have the same model_type,
+ * the first one whose key for the hidden size is in config.json applies, else
+ * the last one.
  */
 #ifndef EMB_IMPORT_FAMILY_H
 #define EMB_IMPORT_FAMILY_H
@@ -20,16 +22,16 @@
 #include "import/hf_config.h"
 
 /*
- * A part's tensors, without ".weight" and ".bias". Some checkpoints have several
- * parts in one tensor, the rows of one after those of the other.
+ * The tensors of a part, without ".weight" and ".bias". Some checkpoints store
+ * several parts in one tensor, the rows of one part after the rows of another.
  */
 typedef struct EmbName
 {
 	EmbPart		part;
-	const char *name;			/* NULL: ends a list */
-	int			index,			/* which of n_parts */
-				n_parts;		/* 0: one */
-	bool		no_bias;		/* the files have none: zeros */
+	const char *name;			/* NULL: end of the list */
+	int			index,			/* which of the n_parts parts */
+				n_parts;		/* 0: one part */
+	bool		no_bias;		/* no bias in the files: zeros */
 } EmbName;
 
 #define EMB_FAMILY_MAX_NAMES	20
@@ -43,10 +45,13 @@ typedef struct EmbName
 struct EmbFamily
 {
 	const char *model_type;		/* of config.json; NULL ends the list */
-	const char *name;			/* what images call the family; NULL: as its model_type */
-	const char *class_stem;		/* "Bert" of BertModel */
+	const char *name;			/* the family name in images; NULL: same as model_type */
+	const char *class_stem;		/* "Bert" in BertModel */
 
-	/* keys of config.json; defaults are those of the family's class in transformers */
+	/*
+	 * keys of config.json; the defaults are the defaults of the family's class
+	 * in transformers
+	 */
 	const char *hidden,
 			   *n_layers,
 			   *n_heads,
@@ -60,18 +65,18 @@ struct EmbFamily
 				absent_vocab,	/* of "vocab_size" */
 				absent_positions;
 	double		absent_eps;
-	const char *absent_activation;	/* NULL: "gelu" */
-	const char *position_type;	/* of "position_embedding_type"; NULL: its class does not read that */
-	EmbActivation head_activation;	/* of its score head; 0: tanh */
+	const char *absent_activation;	/* default activation; NULL: "gelu" */
+	const char *position_type;	/* required "position_embedding_type"; NULL: the class does not read this key */
+	EmbActivation head_activation;	/* of the score head; 0: tanh */
 
-	/* both NULL for an encoder as BERT */
-	void		(*shape) (EmbArch *arch);	/* how its layers differ, before config.json is read */
-	EmbStatus	(*read) (const EmbJson *doc, EmbHfConfig *config, EmbError *err);	/* what only this family has */
+	/* both NULL for an encoder like BERT */
+	void		(*shape) (EmbArch *arch);	/* layer differences from BERT, before config.json is read */
+	EmbStatus	(*read) (const EmbJson *doc, EmbHfConfig *config, EmbError *err);	/* keys that only this family has */
 	bool		is_static;		/* no layers; read() does all */
 
-	/* names of tensors; a part that is not named is called as BERT's */
-	const char *prefix;			/* the usual wrapper's */
-	const char *layer;			/* what stands before a layer's names, with %d; NULL: "encoder.layer.%d." */
+	/* names of tensors; parts not listed have the names of BERT */
+	const char *prefix;			/* of the usual wrapper */
+	const char *layer;			/* prefix of a layer's names, with %d; NULL: "encoder.layer.%d." */
 	EmbName		names[EMB_FAMILY_MAX_NAMES];
 };
 
@@ -83,13 +88,13 @@ struct EmbFamily
 	EMB_FAMILY_SIZE_KEYS, .activation = "hidden_act", .norm_eps = "layer_norm_eps", \
 	.absent_layers = 12, .absent_positions = 512, .absent_eps = 1e-12, .position_type = "absolute"
 
-/* RoBERTa's score head, which others have as well. */
+/* The names of RoBERTa's score head, which other families share. */
 #define EMB_FAMILY_ROBERTA_HEAD		EMB_NAME(POOLER, "classifier.dense"), EMB_NAME(CLASSIFIER, "classifier.out_proj")
 
-/* families.c: the lists of all files, NULL at the end. */
+/* families.c: the lists of all files; NULL ends the list. */
 extern const EmbFamily *const emb_families[];
 
-/* The entry of this model_type, NULL: none. doc chooses among several; it may be NULL. */
+/* The entry for this model_type, or NULL. doc selects among several entries; it may be NULL. */
 extern const EmbFamily *emb_family_find(const char *model_type, const EmbJson *doc);
 
 static inline const char *
@@ -100,22 +105,28 @@ emb_family_name(const EmbFamily *family)
 
 /* --------------------------------------- for the read functions (hf_family.c) */
 
-/* A number that must be the one we compute with. */
+/* A number that must have the value we compute with. */
 extern EmbStatus emb_hf_check_number(const EmbJson *doc, const char *key, int64_t want, EmbError *err);
 
-/* Switches that must be off; absent ones are as absent says. keys: NULL at the end. */
+/* Switches that must be off; absent is the value of absent keys. NULL ends keys. */
 extern EmbStatus emb_hf_check_off(const EmbJson *doc, const char *const *keys, bool absent, EmbError *err);
 
 /* Keys that must be absent, null, 0, false or an empty list. */
 extern EmbStatus emb_hf_check_unset(const EmbJson *doc, const char *const *keys, EmbError *err);
 
-/* The name of an activation in config.json. False: unknown; silu is known where it meets a gate. */
+/* Looks up an activation of config.json. False: unknown; silu is known only for a GLU. */
 extern bool emb_hf_find_activation(const char *name, bool is_gated, int32_t *activation);
 
-/* RoBERTa's positions by "pad_token_id": rows up to the padding's belong to no token of a text. */
+/*
+ * RoBERTa's padding offset from "pad_token_id": no token of a text uses the
+ * rows up to the padding's row.
+ */
 extern EmbStatus emb_hf_read_position_base(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 
-/* Rotary positions: heads can be rotated; transformers' "rope_parameters", an object that may be missing. */
+/*
+ * RoPE: checks that heads can be rotated; reads "rope_parameters" of
+ * transformers, an optional object.
+ */
 extern EmbStatus emb_hf_check_head_size(const EmbJson *doc, const EmbHfConfig *config, EmbError *err);
 extern EmbStatus emb_hf_read_rope(const EmbJson *doc, const json_t *object, const char *key, double *base, EmbError *err);
 

@@ -1,21 +1,22 @@
 /*
  * hf_config.h
- *		What a model directory's JSON files say, apart from the tokenizer.
+ *		Reads the JSON files of a model directory, except the tokenizer's.
  *
- *		config.json							the transformer: sizes, activation
- *		modules.json						sentence-transformers' pipeline
- *		1_Pooling/config.json				(the path is modules.json's)
- *		2_Dense/config.json					likewise: a linear layer behind it
- *		sentence_bert_config.json			max_seq_length, do_lower_case
- *		tokenizer_config.json				model_max_length
- *		config_sentence_transformers.json	prompts; of a CrossEncoder the activation
+ *	config.json							the transformer: sizes, activation
+ *	modules.json						sentence-transformers' pipeline
+ *	1_Pooling/config.json				(modules.json has the path)
+ *	2_Dense/config.json					(likewise) a linear layer after the pooling
+ *	sentence_bert_config.json			max_seq_length, do_lower_case
+ *	tokenizer_config.json				model_max_length
+ *	config_sentence_transformers.json	prompts; for a CrossEncoder the activation
  *
- * All but config.json (and what modules.json names) may be missing. Without
- * modules.json the model is what SentenceTransformer(dir) makes of a bare
- * checkpoint: mean pooling, not normalized. A class ForSequenceClassification
- * with one label is a reranker, as CrossEncoder(dir) takes it: no prompts, no
- * pooling but its own. What we do not implement is
- * EMB_ERR_UNSUPPORTED with file, key and value, never guessed at.
+ * All files except config.json (and the files that modules.json names) are
+ * optional. Without modules.json the model is what SentenceTransformer(dir)
+ * builds from a bare checkpoint: mean pooling, not normalized. A class
+ * ForSequenceClassification with one label is a reranker, like in
+ * CrossEncoder(dir): no prompts, and no pooling but its own. What we do not
+ * implement is EMB_ERR_UNSUPPORTED with file, key and value; nothing is
+ * guessed.
  */
 #ifndef EMB_IMPORT_HF_CONFIG_H
 #define EMB_IMPORT_HF_CONFIG_H
@@ -39,20 +40,20 @@ typedef struct EmbHfDense
 
 typedef struct EmbHfConfig
 {
-	const EmbStop *stop;		/* asked while files are read; NULL: never */
+	const EmbStop *stop;		/* polled while files are read; NULL: never */
 	const EmbFamily *family;
-	EmbArch		arch;			/* all but what only the weights' files say: token heads */
+	EmbArch		arch;			/* all but the token heads, which only the weights' files define */
 	char		transformer_dir[EMB_HF_MAX_PATH];	/* of config.json, weights and tokenizer */
 	char		dense_paths[EMB_ARCH_MAX_DENSE][256];	/* of the dense modules' files */
 	bool		drops_unknown;	/* static: the unknown token is left out of a text */
-	bool		cuts_chars;		/* static: a text is cut to max_tokens tokens of median length first */
-	bool		has_normalize;	/* static: config.json says whether */
-	bool		pool_prompt;	/* false: sentence-transformers leaves the prompt's tokens out */
+	bool		cuts_chars;		/* static: a text is first cut to max_tokens tokens of median length */
+	bool		has_normalize;	/* static: set by config.json */
+	bool		pool_prompt;	/* false: sentence-transformers excludes the prompt's tokens from pooling */
 	bool		lowercase_text; /* the text is lowercased before the tokenizer sees it */
 	int32_t		max_tokens;		/* 1 .. n_positions */
 	char	   *query_prompt;	/* never NULL; owned */
 	char	   *document_prompt;
-	bool		has_prompts;	/* the files say which, be it none; else hf_prompts.h may know */
+	bool		has_prompts;	/* the files define the prompts, maybe as none; else hf_prompts.h looks them up */
 	char		name_or_path[256];	/* "_name_or_path" of config.json, or "" */
 } EmbHfConfig;
 
@@ -60,10 +61,7 @@ typedef struct EmbHfConfig
 extern EmbStatus emb_hf_read_config(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbHfConfig *config, EmbError *err);
 extern void emb_hf_config_free(EmbHfConfig *config, const EmbAllocator *mem);
 
-/*
- * The parsers behind it, one file each; what the fuzz target calls. Each fills
- * its part of *config.
- */
+/* The parsers of the single files, also for the fuzz target. Each fills its part of *config. */
 typedef struct EmbHfModules
 {
 	char		transformer_path[256];	/* relative, inside the directory; "" is the directory itself */
@@ -73,25 +71,25 @@ typedef struct EmbHfModules
 	EmbHfDense	dense[EMB_ARCH_MAX_DENSE];	/* path, and normalize of the module */
 	bool		normalize;		/* at the end */
 	bool		transformer_only;
-	bool		is_static;		/* a StaticEmbedding in place of Transformer and Pooling */
+	bool		is_static;		/* a StaticEmbedding instead of Transformer and Pooling */
 } EmbHfModules;
 
 extern EmbStatus emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
-/* Of a CrossEncoder the list may end behind the Transformer. */
+/* For a CrossEncoder the list may end after the Transformer. */
 extern EmbStatus emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err);
 extern EmbStatus emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 
 /* EMB_ERR_UNSUPPORTED: "file: key is "value"; want" */
 extern EmbStatus emb_hf_unsupported(const EmbJson *doc, const char *key, const char *value, const char *want, EmbError *err);
 
-/* n_in: the width of what comes before. Keeps path and normalize. */
+/* n_in: output size of the module before. Keeps path and normalize. */
 extern EmbStatus emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError *err);
 extern EmbStatus emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length,
 											EmbHfConfig *config, EmbError *err);
 extern EmbStatus emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem,
 									  EmbHfConfig *config, EmbError *err);
 
-/* config_sentence_transformers.json of a reranker: only what changes its scores matters. */
+/* config_sentence_transformers.json of a reranker: reads only what changes its scores. */
 extern EmbStatus emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err);
 
 #endif

@@ -1,19 +1,21 @@
 /*
  * hf_prompts.h
- *		What stands before queries and documents, by the model's own files or
- *		by the family that its name says it is of.
+ *		The prompts for queries and documents: from the model's own files, or
+ *		from the family that the model's name shows.
  *
  *		config_sentence_transformers.json	"prompts", "default_prompt_name"
  *
- * Where that file names no prompt for queries and none for documents, a table
- * of well-known models has them: those of their cards. A model is known by its
- * name, the last part of a path, compared as a whole: the directory's, else
- * "_name_or_path" of config.json, else what the caller calls it. A directory
- * inside the hub's cache ("models--A--B/snapshots/REVISION") is called B.
+ * If that file names no prompt for queries and none for documents, a table of
+ * well-known models supplies the prompts of their model cards. A model is
+ * found by its name, the last part of a path, compared as a whole. The names
+ * are tried in this order: the directory's name, "_name_or_path" of
+ * config.json, the caller's name for the model. A directory inside the hub's
+ * cache ("models--A--B/snapshots/REVISION") has the name B.
  *
- * So an image may depend on what its directory is called, and where nothing
- * else tells, on the model's name. The directory comes first: it says what the
- * model is, "_name_or_path" often what it was made from (arctic-embed from e5).
+ * So an image may depend on the name of its directory, and if nothing else is
+ * known, on the name of the model. The directory's name comes first because it
+ * names the model itself; "_name_or_path" often names the model it was trained
+ * from (arctic-embed from e5).
  */
 #ifndef EMB_IMPORT_HF_PROMPTS_H
 #define EMB_IMPORT_HF_PROMPTS_H
@@ -24,14 +26,13 @@ typedef struct EmbKnownPrompts
 {
 	const char *query;			/* "" for none */
 	const char *document;
-	char		name[128];		/* that it was known by */
-	const char *found_in;		/* what that is the name of, for messages */
+	char		name[128];		/* the name that was found */
+	const char *found_in;		/* the place of that name, for messages */
 } EmbKnownPrompts;
 
 /*
- * The prompts of a model without its own: false where its name is not in the
- * table. dir, as the import was given it; name, what the model will be called,
- * or NULL.
+ * The prompts of a model without its own. False: its name is not in the table.
+ * dir: as passed to the import. name: name of the model to be, or NULL.
  */
 extern bool emb_hf_find_prompts(const EmbHfConfig *config, const char *dir, const char *name, EmbKnownPrompts *known);
 

@@ -22,20 +22,20 @@ typedef struct EmbHfTensors
 	const EmbAllocator *mem;
 	const EmbFamily *family;
 	EmbTensorSet set;
-	EmbStaticTable table;		/* of a static model */
-	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* before an encoder's names */
+	EmbStaticTable table;		/* for a static model */
+	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* before the names of an encoder */
 } EmbHfTensors;
 
 /*
- * Opens the weights of the model in dir that config describes, the files of its
- * dense modules and token heads included, and notes in arch which token heads
- * there are. On an error nothing is left to close.
+ * Opens the weights of the model in dir that config describes, including the
+ * files of its dense modules and token heads, and sets the token heads in
+ * arch. After an error there is nothing to close.
  */
 extern EmbStatus emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, const EmbAllocator *mem,
 									 EmbArch *arch, EmbError *err);
 extern void emb_hf_tensors_close(EmbHfTensors *w);
 
-/* What emb_checkpoint_check and emb_checkpoint_read say. */
+/* See emb_checkpoint_check and emb_checkpoint_read. */
 extern EmbStatus emb_hf_tensors_check(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
 									  int32_t n_rows, int32_t n_cols, EmbError *err);
 extern EmbStatus emb_hf_tensors_read(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,

@@ -1,14 +1,15 @@
 /*
  * hf_tokenizer.h
- *		A model directory's tokenizer files -> EmbTokSpec.
+ *		Reads the tokenizer files of a model directory into an EmbTokSpec.
  *
- * tokenizer.json where there is one (WordPiece, Unigram or BPE; its truncation and
- * padding are ignored: the caller's max_tokens rules), else vocab.txt with tokenizer_config.json
- * (do_lower_case, strip_accents, tokenize_chinese_chars) as
- * transformers' BertTokenizerFast or MPNetTokenizerFast reads them, else sentencepiece.bpe.model as
- * transformers converts XLM-RoBERTa's, else vocab.json with merges.txt as it
- * converts RoBERTa's. A tokenizer of another kind is
- * EMB_ERR_UNSUPPORTED with the file, the key and the value that say so.
+ * The first of these that exists is read: tokenizer.json (WordPiece, Unigram
+ * or BPE; its truncation and padding are ignored, because the caller's
+ * max_tokens applies); vocab.txt with tokenizer_config.json (do_lower_case,
+ * strip_accents, tokenize_chinese_chars), as BertTokenizerFast or
+ * MPNetTokenizerFast of transformers reads them; sentencepiece.bpe.model, as
+ * transformers converts XLM-RoBERTa's; vocab.json with merges.txt, as
+ * transformers converts RoBERTa's. Any other kind of tokenizer is
+ * EMB_ERR_UNSUPPORTED with file, key and value.
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_H
 #define EMB_IMPORT_HF_TOKENIZER_H
@@ -16,14 +17,14 @@
 #include "tokenizer/tokenizer.h"
 
 /*
- * *spec's strings are owned by spec->storage; free with emb_tok_spec_free. stop
- * is asked while a tokenizer.json is read, and again while spec becomes a block:
- * it must live as long.
+ * spec->storage owns the strings of *spec; free with emb_tok_spec_free. stop
+ * is polled while a tokenizer.json is read, and again while spec becomes a
+ * block: it must live as long.
  */
 extern EmbStatus emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop,
 									  EmbTokSpec *spec, EmbError *err);
 
-/* The parsers behind it, on bytes; what the fuzz targets call. */
+/* The parsers of the files' bytes, also for the fuzz targets. */
 extern EmbStatus emb_import_tokenizer_json(const char *name, const char *data, size_t size,
 										   const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_vocab_txt(const char *name, const char *data, size_t size,

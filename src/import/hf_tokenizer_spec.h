@@ -1,7 +1,7 @@
 /*
  * hf_tokenizer_spec.h
- *		What hf_tokenizer.c, hf_unigram.c, hf_bpe.c, hf_vocab.c and sentencepiece.c share:
- *		filling an EmbTokSpec.
+ *		Fills an EmbTokSpec; shared by hf_tokenizer.c, hf_unigram.c, hf_bpe.c,
+ *		hf_vocab.c and sentencepiece.c.
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_SPEC_H
 #define EMB_IMPORT_HF_TOKENIZER_SPEC_H
@@ -9,17 +9,17 @@
 #include "import/hf_tokenizer.h"
 #include "formats/json.h"
 
-/* For "%.*s" in messages: as much of s as is useful. */
+/* For "%.*s" in messages: the useful beginning of s. */
 #define EMB_TOK_SHOW(s)			emb_json_clip(s, 80), s
 
 #define EMB_TOK_STORAGE_DOCS	4
 #define EMB_TOK_MAX_VOCAB		4000000
 #define EMB_TOK_MAX_ADDED_TOKENS 16384
 #define EMB_TOK_WORK_PER_ASK	200000
-/* An entry of a vocabulary read, with the misses of the cache that it takes. */
+/* Work units of reading a vocabulary entry, cache misses included. */
 #define EMB_TOK_ENTRY_WORK		30
 
-/* EmbTokSpec.storage: owner of what the spec points to. */
+/* EmbTokSpec.storage: owns what the spec points to. */
 typedef struct EmbTokStorage
 {
 	EmbJson		docs[EMB_TOK_STORAGE_DOCS]; /* strings are borrowed from them */
@@ -34,17 +34,20 @@ typedef struct EmbTokStorage
 	double	   *scores;			/* Unigram: [n_vocab] */
 	uint8_t    *charsmap;
 	const EmbStop *stop;
-	size_t		work;			/* since it was asked, in steps of about 10 ns */
+	size_t		work;			/* since the last poll, in units of about 10 ns */
 	const char *source;			/* the bytes of docs[0] while it is read */
 	size_t		source_size;
-	int32_t		n_distinct;		/* pieces, as the library counts its vocabulary */
+	int32_t		n_distinct;		/* number of pieces, as the library counts its vocabulary */
 	int32_t		max_added_id;	/* -1: none yet */
 } EmbTokStorage;
 
-/* Zeroes *spec and gives it storage with the BERT defaults; EMB_ERR_NOMEM. */
+/* Zeroes *spec and sets up its storage with the BERT defaults; EMB_ERR_NOMEM. */
 extern EmbStatus emb_tok_spec_begin(EmbTokSpec *spec, const EmbAllocator *mem, EmbError *err);
 
-/* Asks storage's stop where enough work was done since: EMB_ERR_CANCELLED. file is for the message. */
+/*
+ * Polls storage's stop after enough work since the last poll:
+ * EMB_ERR_CANCELLED. file: for the message.
+ */
 static inline EmbStatus
 emb_tok_spec_work(const EmbTokSpec *spec, size_t work, const char *file, EmbError *err)
 {
@@ -61,21 +64,24 @@ emb_tok_spec_work(const EmbTokSpec *spec, size_t work, const char *file, EmbErro
 extern int32_t emb_tok_spec_find(const EmbTokSpec *spec, const char *text);
 
 /*
- * Adds a token as the library's add_tokens does: the id is that of the
- * vocabulary or of an equal token before it, else the next one free. added->id
- * is ignored on input and set on output. file is for messages.
+ * Adds a token like the library's add_tokens. The id is the id of the
+ * vocabulary entry or of an equal token before it, else the next free id.
+ * added->id is ignored on input and set on output. file: for messages.
  */
 extern EmbStatus emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdded *added,
 								  const EmbAllocator *mem, EmbError *err);
 
-/* An added token from a JSON object; strict: every key must be there, else absent flags are false. */
+/*
+ * An added token from a JSON object. strict: every key must exist; otherwise
+ * absent flags are false.
+ */
 extern EmbStatus emb_tok_read_added(const EmbJson *doc, const json_t *obj, bool strict,
 									EmbTokAdded *added, EmbError *err);
 
 #define EMB_TOK_SPM_FILE		"sentencepiece.bpe.model"
-#define EMB_TOK_META			0x2581	/* what SentencePiece writes for a space */
+#define EMB_TOK_META			0x2581	/* SentencePiece's character for a space */
 
-/* The special tokens that a tokenizer has by name. */
+/* The special tokens with a role. */
 enum
 {
 	EMB_TOK_ROLE_UNK, EMB_TOK_ROLE_SEP, EMB_TOK_ROLE_PAD, EMB_TOK_ROLE_CLS, EMB_TOK_ROLE_MASK, EMB_TOK_N_ROLES
@@ -84,43 +90,55 @@ enum
 typedef struct EmbTokRole
 {
 	const char *key;			/* in tokenizer_config.json and special_tokens_map.json */
-	const char *token;			/* where they say nothing */
+	const char *token;			/* if both files lack the key */
 	bool		needed;
-	bool		lstrip;			/* where they give a string only */
+	bool		lstrip;			/* if the value is only a string */
 } EmbTokRole;
 
 /* tokenizer_config.json, special_tokens_map.json, added_tokens.json into storage->docs, where they exist. */
 extern EmbStatus emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocator *mem, EmbError *err);
 
-/* Refuses a "tokenizer_class" that is not among classes (NULL at the end). */
+/* Refuses a "tokenizer_class" that is not in classes (NULL ends the list). */
 extern EmbStatus emb_tok_spec_check_class(const EmbTokSpec *spec, const char *const *classes, EmbError *err);
 
-/* Adds the tokens that those files name; ids of roles that the vocabulary lacks are -1. file: of the vocabulary. */
+/*
+ * Adds the tokens that these files name; the id of a role is -1 if the
+ * vocabulary lacks its token. file: name of the vocabulary.
+ */
 extern EmbStatus emb_tok_spec_add_companions(EmbTokSpec *spec, const char *file, const EmbTokRole roles[EMB_TOK_N_ROLES],
 											 int32_t ids[EMB_TOK_N_ROLES], const EmbAllocator *mem, EmbError *err);
 
-/* An object of piece -> id becomes the vocabulary; it must live as long as spec. key: for messages. */
+/*
+ * An object of piece -> id becomes the vocabulary; the object must live as
+ * long as spec. key: for messages.
+ */
 extern EmbStatus emb_tok_read_vocab(const char *file, const char *key, const json_t *vocab, const EmbAllocator *mem,
 									EmbTokSpec *spec, EmbError *err);
 
-/* Unigram or BPE in place of the BERT defaults. */
+/* Replaces the BERT defaults by the defaults of Unigram or BPE. */
 extern void emb_tok_spec_make_unigram(EmbTokSpec *spec);
 extern void emb_tok_spec_make_bpe(EmbTokSpec *spec);
 
-/* That no run of unknown characters is in the vocabulary, and what the library makes of it does not matter. */
+/*
+ * Checks that no run of unknown characters is in the vocabulary, so that
+ * fusing unknown characters does not matter.
+ */
 extern EmbStatus emb_tok_spec_check_unknown(const char *file, const EmbTokSpec *spec, EmbError *err);
 
-/* Fills storage->sorted from the pieces. Of equal ones the last counts, the others become holes. */
+/*
+ * Fills storage->sorted from the pieces. Of equal pieces the last one is used,
+ * the others become holes.
+ */
 extern EmbStatus emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err);
 
-/* A key that must be there; where names the object in messages. */
+/* Checks that a key exists; where names the object in messages. */
 extern EmbStatus emb_tok_require(const EmbJson *doc, const json_t *obj, const char *where, const char *key, EmbError *err);
 extern EmbStatus emb_tok_require_bool(const EmbJson *doc, const json_t *obj, const char *where, const char *key,
 									  bool *value, EmbError *err);
 extern EmbStatus emb_tok_require_string(const EmbJson *doc, const json_t *obj, const char *where, const char *key,
 										const char **value, EmbError *err);
 
-/* The component at key; *type is its type, NULL where it has none. */
+/* The component at key; *type is its type, NULL if it has none. */
 extern EmbStatus emb_tok_get_component(const EmbJson *doc, const char *key, const char *wanted,
 									   const json_t **obj, const char **type, EmbError *err);
 extern EmbStatus emb_tok_refuse_component(const EmbJson *doc, const char *key, const char *type, const char *wanted, EmbError *err);
@@ -142,12 +160,15 @@ extern void emb_tok_spec_roberta_templates(EmbTokSpec *spec, int32_t cls_id, int
 /* [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
 extern void emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id);
 
-/* vocab.json and merges.txt, as RoBERTa has them. */
+/* vocab.json and merges.txt in RoBERTa's format. */
 #define EMB_TOK_BPE_VOCAB_FILE	"vocab.json"
 #define EMB_TOK_BPE_MERGES_FILE	"merges.txt"
 #define EMB_TOK_BPE_VOCAB_DOC	3	/* of EmbTokStorage.docs */
 
-/* What of it a directory has, sentencepiece.bpe.model, or vocab.txt, and the configuration beside it. */
+/*
+ * Reads the files that exist: sentencepiece.bpe.model, or vocab.txt, and the
+ * configuration files with it.
+ */
 extern EmbStatus emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);

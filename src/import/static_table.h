@@ -1,13 +1,14 @@
 /*
  * static_table.h
- *		The table of a static model: a vector for every token, and no layers.
+ *		The table of a static model: a vector per token, and no layers.
  *
- *		embeddings, or embedding.weight		[rows, hidden]
- *		weights								[ids], what each id's row counts; may be missing
- *		mapping								[ids], which row an id has; may be missing: its own
+ *	embeddings, or embedding.weight		[rows, hidden]
+ *	weights								[ids], factor of each id's row; optional
+ *	mapping								[ids], row of each id; optional: row = id
  *
- * as model2vec saves it (the first name, the latter two of vocabularies that
- * share rows), or sentence-transformers' StaticEmbedding (the second).
+ * model2vec saves the first name, and weights and mapping for vocabularies
+ * that share rows. StaticEmbedding of sentence-transformers saves the second
+ * name.
  *
  * Example:
  *
@@ -22,14 +23,14 @@
 
 typedef struct EmbStaticTable
 {
-	const EmbTensor *rows;		/* in the set that it was opened with */
+	const EmbTensor *rows;		/* in the tensor set given to emb_static_open */
 	int32_t		hidden;
 	int32_t		n_vocab;		/* ids */
 	int32_t    *mapping;		/* [n_vocab], or NULL */
 	double	   *weights;		/* [n_vocab], or NULL */
 } EmbStaticTable;
 
-/* Shapes and every entry of the mapping are checked. On an error nothing is left to close. */
+/* Checks shapes and every entry of the mapping. After an error there is nothing to close. */
 extern EmbStatus emb_static_open(const EmbTensorSet *tensors, const EmbAllocator *mem, EmbStaticTable *table, EmbError *err);
 extern void emb_static_close(EmbStaticTable *table, const EmbAllocator *mem);
 
