@@ -15,23 +15,23 @@
 
 struct EmbModel
 {
-	EmbAllocator mem;			/* of emb_model_open */
+	EmbAllocator mem;			/* from emb_model_open */
 	EmbImageView view;			/* its arch and config are the copies below */
 	EmbArch		arch;			/* a copy: bounds must not change, whoever writes to the image's file */
 	EmbImageConfig config;		/* likewise */
-	EmbModelInfo info;			/* its strings lie in the image */
+	EmbModelInfo info;			/* its strings are in the image */
 	EmbTokenizer *tok;
-	EmbTransformer transformer; /* its weights lie in the image */
-	EmbDense	dense;			/* after the pooling, likewise; n_layers 0: nothing */
-	EmbScoreHead head;			/* of a reranker, likewise */
-	EmbTokenHeads token_heads;	/* likewise, where it has them */
+	EmbTransformer transformer; /* its weights are in the image */
+	EmbDense	dense;			/* dense modules after the pooling, weights in the image; n_layers 0: none */
+	EmbScoreHead head;			/* for a reranker, weights in the image */
+	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */
 	EmbLayer   *layers;			/* [n_layers], owned */
-	int32_t		dropped_id;		/* left out of texts; -1: none */
+	int32_t		dropped_id;		/* token id left out of texts; -1: none */
 	size_t		query_prompt_bytes;
 	size_t		document_prompt_bytes;
 };
 
-/* read_text.c: the prompt's text, not NULL, and its size. */
+/* read_text.c: the prompt, never NULL, and its size. */
 extern const char *emb_model_prompt(const EmbModel *model, EmbPrompt prompt, size_t *bytes);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * token_outputs.h
- *		What emb_model_embed_all gives beside vectors: from a batch's tokens to
- *		each sequence's place in EmbOutputs.
+ *		The outputs of emb_model_embed_all besides vectors: moves token
+ *		results of a batch to each sequence's place in EmbOutputs.
  *
  * Example:
  *
@@ -25,17 +25,17 @@ typedef struct EmbOutputPlan
 	const EmbModel *model;
 	const EmbSequence *seqs;
 	const EmbOutputs *outputs;
-	size_t	   *starts;			/* [n_seqs] tokens of the sequences before */
-	uint64_t   *keys;			/* [tokens of a batch] id and weight of each, to be sorted */
-	EmbTokenOutputs tokens;		/* of a batch */
+	size_t	   *starts;			/* [n_seqs] number of tokens before each sequence */
+	uint64_t   *keys;			/* [tokens of a batch] id and weight of each token, for sorting */
+	EmbTokenOutputs tokens;		/* for one batch */
 } EmbOutputPlan;
 
-/* max_tokens: of a batch. Whatever the status, end it with emb_outputs_end. */
+/* max_tokens: per batch. Call emb_outputs_end whatever the status is. */
 extern EmbStatus emb_outputs_begin(EmbOutputPlan *plan, const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 								   const EmbOutputs *outputs, int32_t max_tokens, const EmbAllocator *mem, EmbError *err);
 extern void emb_outputs_end(EmbOutputPlan *plan, const EmbAllocator *mem);
 
-/* members: [n] the sequences of a batch; offsets: [n + 1] of its tokens. */
+/* members: [n] the sequences of a batch; offsets: [n + 1] their token offsets in the batch. */
 extern void emb_outputs_place(EmbOutputPlan *plan, const int32_t *members, int32_t n, const int32_t *offsets);
 extern void emb_outputs_collect(EmbOutputPlan *plan, const int32_t *members, int32_t n, const int32_t *offsets);
 
