@@ -1,7 +1,7 @@
 /*
  * calibration.h
- *		What the quantizer knows of a model in use: the inputs of its linear
- *		layers on calibration texts, measured on the fp32 model.
+ *		The inputs of a model's linear layers on calibration texts, measured
+ *		on the fp32 model for the quantizer.
  *
  * Example:
  *
@@ -17,11 +17,11 @@
 
 #include "model/model.h"
 
-/* Texts that come with the code (calibration_text.c). */
+/* The built-in texts (calibration_text.c). */
 extern const char *const emb_calibration_texts[];
 extern const int emb_n_calibration_texts;
 
-/* What a reranker reads. */
+/* A text pair for a reranker. */
 typedef struct EmbTextPair
 {
 	const char *query,
@@ -31,12 +31,12 @@ typedef struct EmbTextPair
 extern const EmbTextPair emb_calibration_pairs[];	/* calibration_pairs.c */
 extern const int emb_n_calibration_pairs;
 
-/* Of a caller's texts so much is used. */
+/* Limits for a caller's texts. */
 #define EMB_CALIBRATION_MAX_TEXTS		256
-#define EMB_CALIBRATION_TEXT_TOKENS		512 /* of one text */
-#define EMB_CALIBRATION_MAX_TOKENS		32768	/* of all */
+#define EMB_CALIBRATION_TEXT_TOKENS		512 /* per text */
+#define EMB_CALIBRATION_MAX_TOKENS		32768	/* in all */
 
-/* Rows kept of an input: between half of these and all. */
+/* Rows kept per input: between half of this number and all of it. */
 #define EMB_CALIBRATION_ROWS			512
 
 /* The input of a linear layer. */
@@ -52,15 +52,15 @@ typedef struct EmbCalibration
 {
 	EmbAllocator mem;
 	int32_t		n_layers;
-	int32_t		n_tokens;		/* of all texts: each input has a row of each */
-	int32_t		first_token;	/* of the batch at work */
+	int32_t		n_tokens;		/* in all texts: each input has a row per token */
+	int32_t		first_token;	/* of the current batch */
 	int32_t		step;			/* every step-th row is kept, a power of two */
-	pthread_mutex_t lock;		/* of largest */
+	pthread_mutex_t lock;		/* protects largest */
 	EmbObserved *points;		/* [n_layers, 4] */
-	float	   *floats;			/* what they point into */
+	float	   *floats;			/* memory of the points */
 } EmbCalibration;
 
-/* Where an import stands, for the sink's progress. */
+/* Progress of an import, for the sink. */
 typedef struct EmbImportSteps
 {
 	const EmbAllocator *mem;
@@ -77,9 +77,9 @@ emb_import_progress(const EmbImportSteps *steps, const char *stage, int64_t done
 }
 
 /*
- * texts NULL: those that come with the code. They take the document and the
- * query prompt in turns; a reranker reads two of them as a pair. EMB_ERR_TEXT: one is
- * not UTF-8; EMB_ERR_LIMIT: an input overflows. On success the caller frees.
+ * texts NULL: the built-in texts. The document and the query prompt alternate;
+ * a reranker reads two texts as a pair. EMB_ERR_TEXT: a text is not UTF-8.
+ * EMB_ERR_LIMIT: an input overflows. On success the caller frees.
  */
 extern EmbStatus emb_calibrate(const EmbModel *model, const char *const *texts, int32_t n_texts,
 							   const EmbImportSteps *steps, EmbCalibration *c, EmbError *err);

@@ -1,11 +1,11 @@
 /*
  * quantize.h
  *		The arithmetic of the quantizer, and the step from an fp32 image to an
- *		int8 one.
+ *		int8 image.
  *
- * An image must come out equal on every CPU: IEEE add, multiply, divide and
- * square root in a fixed order, the kernels (equal on all levels by
- * themselves), and no function of libm that may round differently.
+ * An image must be equal on every CPU: IEEE add, multiply, divide and square
+ * root in a fixed order, the kernels (equal on all ISA levels), and no libm
+ * function that may round differently.
  */
 #ifndef EMB_CONVERT_QUANTIZE_H
 #define EMB_CONVERT_QUANTIZE_H
@@ -16,18 +16,18 @@
 /*
  * Smoothing (Xiao et al. 2023, SmoothQuant, equation 4): per input channel of
  * a linear layer s = x^(e/8) / w^(1 - e/8) from its largest activation and
- * weight, both at least 1/1024 of the largest of all channels. Scaled by a
- * power of two to be around 1. x, w, smooth: [n]; eighths e in 0..8.
+ * weight, both at least 1/1024 of the largest over all channels. A power of
+ * two scales s to about 1. x, w, smooth: [n]; eighths e in 0..8.
  */
 extern void emb_quantize_smoothing(const float *x, const float *w, int32_t n, int eighths, float *smooth);
 
 /*
- * One panel of an fp32 linear layer, [n_in][16] (emb_pack_f32_panel), its
- * first n_rows columns of outputs in use. Weights times smooth[n_in] (or
- * NULL); then q = rint(w / scale), scale = max |w| / 127 per output. tiles:
- * emb_pack_i8_panel's. scale, sums: [16], 0 where there is no output or where
- * all its weights are below 1e-30. rows: scratch of [16][n_in] bytes. False: a
- * weight times its factor overflows.
+ * One panel of an fp32 linear layer, [n_in][16] (emb_pack_f32_panel); the
+ * first n_rows columns are outputs. Weights times smooth[n_in] (or NULL); then
+ * q = rint(w / scale), scale = max |w| / 127 per output. tiles: in the layout
+ * of emb_pack_i8_panel. scale, sums: [16], 0 for missing outputs and if all
+ * weights of an output are below 1e-30. rows: scratch [16][n_in] bytes. False:
+ * a weight times its factor overflows.
  */
 extern bool emb_quantize_panel(const float *panel, int32_t n_rows, int32_t n_in, const float *smooth,
 							   int8_t *rows, int8_t *tiles, float *scale, int32_t *sums);
@@ -36,8 +36,8 @@ extern bool emb_quantize_panel(const float *panel, int32_t n_rows, int32_t n_in,
 extern float emb_quantize_row(const float *x, const float *factor, int32_t n, int8_t *q);
 
 /*
- * Fills the weights of the int8 image at view, whose tensors lie in image,
- * from the fp32 model and what was observed of it.
+ * Fills the weights of the int8 image at view, whose tensors are in image,
+ * from the fp32 model and its observed inputs.
  */
 extern EmbStatus emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
 									const EmbImportSteps *steps, uint8_t *image, const EmbImageView *view,

@@ -1,8 +1,8 @@
 /*
  * references.h
- *		The reference section of an image: texts (pairs of them in that of a
- *		reranker), their unquantized vectors (logits), and
- *		hashes of what tokenizer and model made of them at import.
+ *		The reference section of an image: texts (pairs for a reranker), their
+ *		unquantized vectors (logits), and hashes of the ids and vectors at
+ *		import.
  *
  * Example:
  *
@@ -21,15 +21,15 @@
 extern const char *const emb_reference_texts[];
 extern const int emb_n_reference_texts;
 
-extern const EmbTextPair emb_reference_pairs[]; /* of rerankers */
+extern const EmbTextPair emb_reference_pairs[]; /* for rerankers */
 extern const int emb_n_reference_pairs;
 
 extern uint64_t emb_references_bytes(const EmbArch *arch, const EmbImageConfig *config);
 
-/* Writes the texts or pairs and their sizes, in place. */
+/* Writes the texts or pairs and their sizes. */
 extern void emb_references_place(uint8_t *image, const EmbImageView *view);
 
-/* Writes the rest: model is the image opened, exact its unquantized self (or model). */
+/* Writes the rest: model is the opened image, exact the unquantized model (or model). */
 extern EmbStatus emb_references_fill(const EmbModel *exact, const EmbModel *model, const EmbImportSteps *steps,
 									 uint8_t *image, const EmbImageView *view, EmbError *err);
 

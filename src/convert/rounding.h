@@ -1,9 +1,9 @@
 /*
  * rounding.h
- *		Rounding weights so that errors cancel in a linear layer's outputs, not
- *		each to the nearest (greedy path following: Lybrand and Saab 2021,
- *		"A greedy algorithm for quantizing neural networks", equation 2, with a
- *		damping term).
+ *		Rounds weights so that errors cancel in a linear layer's outputs,
+ *		instead of each weight to the nearest value (greedy path following:
+ *		Lybrand and Saab 2021, "A greedy algorithm for quantizing neural
+ *		networks", equation 2, with a damping term).
  *
  * Example:
  *
@@ -13,7 +13,7 @@
  *		emb_round_panel(&r, worker, &work, panel, n_outputs, smooth, scale, codes, tiles, sums);
  *		emb_rounding_end(&r);
  *
- * Measured on the golden texts: a fifth of the vectors' squared error gone.
+ * Measured on the golden texts: a fifth less squared error of the vectors.
  */
 #ifndef EMB_CONVERT_ROUNDING_H
 #define EMB_CONVERT_ROUNDING_H
@@ -30,21 +30,25 @@ typedef struct EmbRounding
 	float	   *columns;		/* [n, n_rows] the smoothed input, channel by channel */
 	float	   *gain;			/* [n] */
 	int32_t    *order;			/* [n] channels, the strongest first */
-	float	   *missing;		/* [n_workers][16, n_rows_max] what each output lacks so far */
-	size_t		n_missing;		/* floats of a worker's */
+	float	   *missing;		/* [n_workers][16, n_rows_max] remaining error of each output */
+	size_t		n_missing;		/* floats per worker */
 } EmbRounding;
 
 extern bool emb_rounding_begin(EmbRounding *r, const EmbKernels *kernels, int32_t n_max, int32_t n_rows_max,
 							   int32_t n_workers, const EmbAllocator *mem);
 extern void emb_rounding_end(EmbRounding *r);
 
-/* rows: [n_rows, n], times factor [n] on the way to the layer; finite. False: stopped. */
+/*
+ * rows: [n_rows, n], multiplied by factor [n] on the way to the layer; finite.
+ * False: stopped.
+ */
 extern bool emb_rounding_set_input(EmbRounding *r, EmbWork *work, const float *rows, int32_t n, int32_t n_rows,
 								   const float *factor);
 
 /*
- * As emb_quantize_panel for its scale, which is given: other codes, and their
- * sums. Workers, numbered from 0, may round at once. False: stopped.
+ * Like emb_quantize_panel with a given scale: other codes, and their sums.
+ * Several workers, numbered from 0, may round at the same time. False:
+ * stopped.
  */
 extern bool emb_round_panel(const EmbRounding *r, int32_t worker, EmbWork *work, const float *panel, int32_t n_outputs,
 							const float *smooth, const float *scale, int8_t *codes, int8_t *tiles, int32_t *sums);
