@@ -1,13 +1,13 @@
 /*
  * calibrate.c
- *		Runs the fp32 model over calibration texts and keeps, of every input of
- *		a linear layer, the largest magnitudes and some rows.
+ *		Runs the fp32 model over calibration texts and keeps, for every input
+ *		of a linear layer, the largest magnitudes and some rows.
  */
 #include "convert/calibration.h"
 
 #include <string.h>
 
-/* A batch is closed when it has so many tokens. */
+/* A batch is closed when it has this number of tokens. */
 #define BATCH_TOKENS	1024
 
 #define N_POINTS		4
@@ -17,10 +17,10 @@ typedef struct Texts
 	int32_t		n;
 	int32_t    *offsets;		/* [n + 1] in ids */
 	int32_t    *ids;
-	int32_t    *type_ids;		/* of pairs; NULL for single texts */
+	int32_t    *type_ids;		/* for pairs; NULL for single texts */
 } Texts;
 
-/* Where texts come from: the caller, or NULL the tables that come with the code. */
+/* The source of the texts: the caller, or NULL for the built-in tables. */
 typedef struct Source
 {
 	const char *const *texts;
@@ -44,8 +44,8 @@ emb_calibration_at(const EmbCalibration *c, int32_t layer, EmbObservePoint point
 /* ---------------------------------------------------------------- inputs */
 
 /*
- * Rows are kept at a stride, the least power of two that leaves room: an even
- * choice over all texts that needs no chance, and no order either.
+ * Rows are kept at a stride, the smallest power of two that leaves room. So
+ * the choice is even over all texts and needs no randomness and no order.
  */
 static void
 choose_step(EmbCalibration *c)
@@ -67,7 +67,7 @@ keep_row(const EmbCalibration *c, EmbObserved *o, int32_t token, const float *ro
 		memcpy(o->rows + (size_t) (token / c->step) * o->n, row, o->n * sizeof(float));
 }
 
-/* NaN comes out as infinity: neither is a magnitude to quantize by. */
+/* NaN becomes infinity: neither is a magnitude for quantizing. */
 static void
 note_largest(EmbObserved *o, const float *row)
 {
@@ -79,7 +79,7 @@ note_largest(EmbObserved *o, const float *row)
 	}
 }
 
-/* Called by several threads at once, each with rows of its own. */
+/* Called by several threads at once, each with its own rows. */
 static void
 observe(void *ctx, EmbObservePoint point, int32_t layer, int32_t first_row,
 		int32_t n_rows, const float *rows, size_t stride)
@@ -159,9 +159,9 @@ source_text(const Source *source, int32_t i)
 }
 
 /*
- * Ours: each query with its own document, then with that of another, then
- * single texts as documents that answer nothing. A reranker mostly sees what
- * does not match.
+ * The built-in pairs: each query with its own document, then with another
+ * query's document, then single texts as documents that answer nothing. A
+ * reranker mostly sees documents that do not match.
  */
 static EmbTextPair
 source_pair(const Source *source, int32_t i)

@@ -1,7 +1,7 @@
 /*
  * calibration_pairs.c
- *		Queries with a document that answers them, which the quantizer of a
- *		reranker looks at; each query also meets documents of others. Written for
+ *		Queries, each with a document that answers it, for the quantizer of
+ *		rerankers; each query is also paired with other documents. Written for
  *		this purpose; changing them changes every quantized reranker.
  */
 #include "convert/calibration.h"

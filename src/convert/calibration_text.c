@@ -1,7 +1,7 @@
 /*
  * calibration_text.c
- *		Texts that the quantizer looks at: short and long, prose, code, tables,
- *		many scripts, unknown words, emoji, the empty text. Written for this
+ *		Texts for the quantizer: short and long, prose, code, tables, many
+ *		scripts, unknown words, emoji, the empty text. Written for this
  *		purpose; changing them changes every quantized image.
  */
 #include "convert/calibration.h"

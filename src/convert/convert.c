@@ -1,12 +1,13 @@
 /*
  * convert.c
- *		A checkpoint -> an image.
+ *		Converts a checkpoint to an image.
  *
- * First the fp32 image is made in memory. Everything that can be known before
- * the first weight is read is checked before: architecture, tokenizer, every
- * tensor's presence, shape and type. For int8 that image is opened, measured
- * on calibration texts, and quantized into another. Last, the image is opened,
- * its reference texts are embedded, and it goes to the sink.
+ * First the fp32 image is built in memory. Everything that can be checked
+ * without reading weights is checked before: architecture, tokenizer, and
+ * presence, shape and type of every tensor. For int8 the fp32 image is opened,
+ * measured on calibration texts, and quantized into another image. At the end
+ * the image is opened, its reference texts are embedded, and the image goes to
+ * the sink.
  */
 #include "model/embed_core.h"
 
@@ -26,7 +27,7 @@
 /* Floats of a block of embedding rows: 256 KiB, well under 10 ms to read. */
 #define BLOCK_FLOATS	65536
 
-/* Bytes the sink gets at once. */
+/* Bytes per call of the sink. */
 #define WRITE_BYTES		1048576
 
 typedef struct Import
@@ -34,7 +35,7 @@ typedef struct Import
 	EmbImportSteps steps;
 	EmbCheckpoint checkpoint;
 	EmbImageParts parts;
-	char	   *strings;		/* both prompts, each with its zero byte */
+	char	   *strings;		/* both prompts, each followed by a zero byte */
 	void	   *tok_block;
 	float	   *rows;			/* of a panel, as read */
 	int64_t		done_bytes;		/* of the weights */
@@ -83,7 +84,7 @@ check_calibration(const EmbImportOptions *options, EmbError *err)
 	return EMB_OK;
 }
 
-/* What the importer assumed. */
+/* Reports the importer's assumptions. */
 static void
 forward_notes(const Import *im)
 {
@@ -93,7 +94,7 @@ forward_notes(const Import *im)
 		sink->note(sink->ctx, im->checkpoint.notes[i].message, im->checkpoint.notes[i].hint);
 }
 
-/* Rows of a table are quantized as they are. */
+/* Rows of a table are quantized without calibration. */
 static EmbStatus
 check_layers(const Import *im, const EmbImportOptions *options, EmbError *err)
 {
@@ -102,7 +103,7 @@ check_layers(const Import *im, const EmbImportOptions *options, EmbError *err)
 	return EMB_OK;
 }
 
-/* The prompt the caller gave, or the model's own. */
+/* The caller's prompt, or the model's own. */
 static EmbStatus
 choose_prompt(const char *option, const char *own, const char *what, const char **prompt, EmbError *err)
 {
@@ -147,7 +148,10 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 	return EMB_OK;
 }
 
-/* All of a normalized vector are no cut: the image is the same as without the option. */
+/*
+ * A cut to the model's own dimensions is no cut for a normalized vector: the
+ * image is the same as without the option.
+ */
 static EmbStatus
 choose_dimensions(Import *im, int32_t dimensions, EmbError *err)
 {
@@ -162,7 +166,7 @@ choose_dimensions(Import *im, int32_t dimensions, EmbError *err)
 	return EMB_OK;
 }
 
-/* Where texts are cut, and what is left out of them. */
+/* The limits of texts, and the token that is dropped from them. */
 static EmbStatus
 choose_length(Import *im, int32_t max_tokens, EmbError *err)
 {
@@ -198,7 +202,7 @@ fill_parts(Import *im, const EmbImportOptions *options, EmbError *err)
 
 /* ------------------------------------------------------------ tokenizer */
 
-/* A prompt must be text, and leave room for some more. */
+/* A prompt must be UTF-8, and leave room for text. */
 static EmbStatus
 check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, const char *what, EmbError *err)
 {
@@ -268,14 +272,14 @@ build_tokenizer(Import *im, EmbError *err)
 
 /* -------------------------------------------------------------- reading */
 
-/* Computed here: checkpoints have no such tensors. */
+/* Computed here, because checkpoints have no such tensors. */
 static bool
 is_rotary(EmbTensorKey key)
 {
 	return key.part == EMB_PART_ROTARY || key.part == EMB_PART_ROTARY_LOCAL;
 }
 
-/* Rows of an image tensor that come before those of the part itself: the gates, of ffn_up. */
+/* Number of rows of an image tensor before the part's own rows: the gates in ffn_up. */
 static int64_t
 n_gates(const Import *im, const EmbImageTensor *t)
 {
@@ -305,7 +309,10 @@ check_tensor(const Import *im, const EmbImageTensor *t, EmbError *err)
 	return status == EMB_OK ? emb_checkpoint_check(&im->checkpoint, t->key, n_rows, n_cols, err) : status;
 }
 
-/* Before there is an image: what it takes is then bounded by the files' size, not by what the configuration says. */
+/*
+ * Checked before memory is taken for the image: the files' size then limits
+ * the memory, not the configuration.
+ */
 static EmbStatus
 check_tensors(const Import *im, EmbError *err)
 {
@@ -323,7 +330,7 @@ check_tensors(const Import *im, EmbError *err)
 	return status;
 }
 
-/* Rows a block: those of a panel, or what makes BLOCK_FLOATS. */
+/* Rows per block: a panel's rows, or BLOCK_FLOATS. */
 static int64_t
 block_rows(const EmbImageTensor *t)
 {
@@ -332,7 +339,7 @@ block_rows(const EmbImageTensor *t)
 	return t->n_cols < BLOCK_FLOATS ? BLOCK_FLOATS / t->n_cols : 1;
 }
 
-/* Sines of 8,192 positions by 32 angles take 25 ms. */
+/* The sines of 8,192 positions by 32 angles take 25 ms. */
 static void
 compute_rotation(Import *im, const EmbImageTensor *t)
 {
@@ -343,7 +350,10 @@ compute_rotation(Import *im, const EmbImageTensor *t)
 	im->done_bytes += (int64_t) t->n_rows * t->n_cols * (int64_t) sizeof(float);
 }
 
-/* Rows row .. row + n - 1: those before n_first from one tensor, the others from another. */
+/*
+ * Rows row .. row + n - 1: those before n_first come from one tensor, the
+ * others from another.
+ */
 static EmbStatus
 read_rows(Import *im, const EmbImageTensor *t, int64_t row, int64_t n, float *rows, EmbError *err)
 {
@@ -360,7 +370,7 @@ read_rows(Import *im, const EmbImageTensor *t, int64_t row, int64_t n, float *ro
 	return status;
 }
 
-/* Of a vector, gated or not. */
+/* For a vector, with a GLU or without. */
 static EmbStatus
 read_vector(Import *im, const EmbImageTensor *t, float *to, EmbError *err)
 {
@@ -375,7 +385,7 @@ read_vector(Import *im, const EmbImageTensor *t, float *to, EmbError *err)
 	return status;
 }
 
-/* A tensor's rows into their place in the image. */
+/* Writes a tensor's rows to their place in the image. */
 static EmbStatus
 read_tensor(Import *im, const EmbImageTensor *t, EmbError *err)
 {
@@ -437,7 +447,7 @@ read_tensors(Import *im, EmbError *err)
 	return status;
 }
 
-/* Whether there is room is known before the work. */
+/* Checks for room before the work. */
 static EmbStatus
 announce_size(const Import *im, EmbError *err)
 {

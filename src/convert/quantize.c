@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define WEIGHT_MAX		127
-#define NOTHING			1e-30f	/* weights below it are none: 127 over it is still finite */
+#define NOTHING			1e-30f	/* smaller weights count as zero; 127 over this value is still finite */
 #define RANGE			1024	/* between the largest and the smallest magnitude of channels */
 
 /* x^(e/8), from square roots only. */
@@ -38,7 +38,7 @@ largest_of(const float *x, int32_t n)
 	return m;
 }
 
-/* At least 1/RANGE of the largest; 1 for all if there is nothing. */
+/* At least 1/RANGE of the largest; 1 for all if all are zero. */
 static double
 magnitude(float x, float largest)
 {
@@ -72,7 +72,7 @@ emb_quantize_smoothing(const float *x, const float *w, int32_t n, int eighths, f
 	}
 }
 
-/* To nearest even, |x| < 2^22; as rintf, which baseline x86-64 has no instruction for. */
+/* To nearest even, |x| < 2^22; like rintf, for which baseline x86-64 has no instruction. */
 static inline float
 round_even(float x)
 {

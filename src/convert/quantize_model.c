@@ -1,15 +1,16 @@
 /*
  * quantize_model.c
- *		From an fp32 model and its calibration to the tensors of an int8 image.
+ *		From an fp32 model and its calibration to the tensors of an int8
+ *		image.
  *
  * For every input of linear layers the smoothing exponent is chosen among a
- * few: the one whose quantized outputs, computed by the kernels on the rows
- * that calibration kept, are nearest to those in fp32. Query, key and value
- * share an input and so an exponent.
+ * few candidates. The best candidate has quantized outputs, computed by the
+ * kernels on the calibration rows, nearest to the fp32 outputs. Query, key and
+ * value share an input and therefore an exponent.
  *
- * A linear layer's panels of 16 outputs are handed to the threads one by one:
- * none depends on another, and what is summed over them is summed in their
- * order, so the image is the same on any number of threads.
+ * Threads take the panels (16 outputs each) of a linear layer one by one. No
+ * panel depends on another, and sums over panels are added in panel order, so
+ * the image is the same for any number of threads.
  */
 #include "convert/quantize.h"
 
@@ -24,7 +25,7 @@
 
 static const int exponents[N_EXPONENTS] = {3, 4, 5, 6, 7};	/* eighths */
 
-/* One input with the linear layers behind it. */
+/* One input with the linear layers that read it. */
 typedef struct Input
 {
 	const EmbObserved *seen;
@@ -35,7 +36,7 @@ typedef struct Input
 	EmbActKind	act;			/* behind them */
 } Input;
 
-/* An input's rows under one exponent. */
+/* The rows of an input under one exponent. */
 typedef struct Candidate
 {
 	float	   *smooth;			/* [n] */
@@ -45,7 +46,7 @@ typedef struct Candidate
 	int32_t    *zeros;			/* [n_rows] */
 } Candidate;
 
-/* What a thread has for itself, for the widest input. */
+/* The private buffers of a thread, for the widest input. */
 typedef struct Hand
 {
 	EmbWork		work;
@@ -55,7 +56,7 @@ typedef struct Hand
 	float	   *rounded;		/* [n_rows, 16] */
 } Hand;
 
-/* How far the outputs of a panel are off under each exponent. */
+/* Errors of a panel's outputs under each exponent. */
 typedef struct PanelErrors
 {
 	double		own[N_EXPONENTS];
@@ -79,9 +80,9 @@ typedef struct Quantizer
 
 	/* for the widest input */
 	Candidate	candidates[N_EXPONENTS];
-	float	   *largest;		/* [n] of the weights of all linears */
+	float	   *largest;		/* [n] over the weights of all linear layers */
 	double	   *sums;			/* [n] */
-	PanelErrors *errors;		/* [panels] of the widest linear layer */
+	PanelErrors *errors;		/* [panels] for the widest linear layer */
 } Quantizer;
 
 /* A linear layer of an input, panel by panel; no candidate while all are compared. */
@@ -108,7 +109,7 @@ overflow(int32_t layer, EmbPart part, EmbTensorKind kind, EmbError *err)
 					 emb_tensor_name((EmbTensorKey) {layer, part, kind}, name, sizeof(name)));
 }
 
-/* Where a tensor of the image lies. */
+/* The place of an image tensor. */
 static void *
 place(const Quantizer *q, int32_t layer, EmbPart part, EmbTensorKind kind)
 {
@@ -217,7 +218,7 @@ multiply_exactly(Hand *hand, const Input *in, const EmbLinear *linear, size_t p)
 	return emb_work_multiply(&hand->work, &g, activation(hand->work.kernels, in->act));
 }
 
-/* hand->rounded: the same by quantized weights on a candidate's rows. */
+/* hand->rounded: the same with quantized weights on a candidate's rows. */
 static bool
 multiply_rounded(Hand *hand, const Input *in, const Candidate *c, const int8_t *tiles,
 				 const float *scale, const int32_t *sums, const float *bias, EmbActKind act)
@@ -243,7 +244,7 @@ multiply_rounded(Hand *hand, const Input *in, const Candidate *c, const int8_t *
 	return emb_work_multiply_i8(&hand->work, &g);
 }
 
-/* Over n_rows rows of 16, of which n_columns count. */
+/* Over n_rows rows of 16, of which n_columns are outputs. */
 static double
 squared_difference(const float *x, const float *y, int32_t n_rows, int32_t n_columns)
 {
@@ -331,7 +332,10 @@ measure_panel(void *ctx, int32_t p, int32_t worker)
 	}
 }
 
-/* errors[e] += squared error of the linear layer's outputs under exponent e, over the squared outputs. */
+/*
+ * errors[e] += squared error of the linear layer's outputs under exponent e,
+ * relative to the squared outputs.
+ */
 static EmbStatus
 measure_linear(Quantizer *q, const Input *in, int32_t which, double errors[N_EXPONENTS], EmbError *err)
 {
@@ -371,7 +375,7 @@ choose_exponent(Quantizer *q, const Input *in, int *best, EmbError *err)
 
 /* --------------------------------------------------------------- writing */
 
-/* bias += what the outputs of a panel miss on average. */
+/* bias += the mean error of a panel's outputs. */
 static bool
 correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *linear, size_t p,
 			 const int8_t *tiles, const float *scale, const int32_t *sums, float *bias)
@@ -415,7 +419,7 @@ write_panel(void *ctx, int32_t p, int32_t worker)
 		return;
 	if (!emb_quantize_panel(panel, panel_rows(linear, p), linear->n_in, smooth, hand->bytes, tiles, scale, sums))
 		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
-	/* stopped where it is not true, which run_linear sees */
+	/* if false, it was stopped; run_linear sees that */
 	else if (emb_round_panel(&q->rounding, worker, &hand->work, panel, panel_rows(linear, p), smooth, scale, hand->bytes, tiles, sums))
 		(void) correct_bias(hand, job->in, job->c, linear, p, tiles, scale, sums, bias);
 }
@@ -430,7 +434,10 @@ write_linear(Quantizer *q, const Input *in, int32_t which, const Candidate *c, E
 	return run_linear(&job, write_panel, err);
 }
 
-/* Smooths and quantizes what reads one input; *chosen is good until the next input. */
+/*
+ * Smooths and quantizes the linear layers of one input; *chosen is valid until
+ * the next input.
+ */
 static EmbStatus
 quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError *err)
 {
@@ -449,7 +456,10 @@ quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError
 	return status;
 }
 
-/* The smoothing of attn_out's input goes into the rows of value, which the attention does not mix. */
+/*
+ * The smoothing of attn_out's input goes into the rows of value, because
+ * attention does not mix them.
+ */
 static void
 fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
 {
@@ -532,8 +542,8 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 
 /*
  * factor[i] = root mean square of column i over all rows, at least 1/1024 of
- * the largest: some models have a few columns that dwarf the others. sums is
- * scratch for [n] doubles.
+ * the largest, because some models have a few columns much larger than the
+ * others. sums: scratch for [n] doubles.
  */
 static bool
 column_factors(Quantizer *q, const float *rows, int32_t n_rows, int32_t n, double *sums, float *factor)
@@ -564,7 +574,10 @@ column_factors(Quantizer *q, const float *rows, int32_t n_rows, int32_t n, doubl
 	return true;
 }
 
-/* The tensors that both images have in one form: norms, tables, heads and modules; and biases, which are corrected later. */
+/*
+ * The tensors with the same form in both images: norms, tables, heads and
+ * modules, and biases, which are corrected later.
+ */
 static void
 copy_exact(Quantizer *q)
 {
@@ -623,7 +636,7 @@ quantize_layers(Quantizer *q, EmbError *err)
 	return status;
 }
 
-/* n elements of memory that the quantizer owns, or NULL. */
+/* n elements of memory owned by the quantizer, or NULL. */
 static void *
 own(Quantizer *q, size_t n, size_t size)
 {

@@ -1,8 +1,8 @@
 /*
  * reference_texts.c
- *		Texts stored in every image with the vectors they had at import:
- *		lengths from nothing to a page, several scripts, words no vocabulary has;
- *		and pairs of them with their logits for images of rerankers.
+ *		Texts stored in every image with their vectors at import: lengths from
+ *		nothing to a page, several scripts, words unknown to every vocabulary;
+ *		and pairs of texts with their logits for images of rerankers.
  */
 #include "convert/references.h"
 

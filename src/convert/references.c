@@ -1,6 +1,7 @@
 /*
  * references.c
- *		Reference texts: written at import, replayed by emb_model_check_reference.
+ *		Reference texts: written at import, recomputed by
+ *		emb_model_check_reference.
  */
 #include "convert/references.h"
 
@@ -8,7 +9,7 @@
 
 #include "common/hash.h"
 
-/* A text's ids and vector, as the model makes them. */
+/* A text's ids and vector, as the model computes them. */
 typedef struct Replay
 {
 	int32_t    *ids;			/* [max_tokens] */
@@ -25,7 +26,7 @@ n_references(const EmbArch *arch)
 	return arch->head != EMB_HEAD_NONE ? emb_n_reference_pairs : emb_n_reference_texts;
 }
 
-/* Reference i: the text, with no query before it, or the pair. */
+/* Reference i: the text without a query, or the pair. */
 static EmbTextPair
 reference(const EmbArch *arch, int i)
 {
@@ -103,7 +104,7 @@ text_of(const EmbImageView *view, int32_t i)
 
 /* ---------------------------------------------------------------- replay */
 
-/* Of data and, where there is such, more. */
+/* The hash of data and, if given, of more. */
 static EmbStatus
 hash_bytes(const void *data, const void *more, size_t size, uint8_t digest[EMB_HASH_SIZE], EmbError *err)
 {
@@ -184,13 +185,13 @@ closeness(const EmbModel *model, const float *exact, const float *vector)
 {
 	if (model->info.kind == EMB_KIND_RERANKER)
 		return 1 - __builtin_fabsf(emb_score(exact[0]) - emb_score(vector[0]));
-	/* both zeros, of a text without tokens: as near as can be */
+	/* both are zeros, for a text without tokens: closeness 1 */
 	if (is_zero(exact, model->info.dim) && is_zero(vector, model->info.dim))
 		return 1;
 	return emb_cosine(exact, vector, model->info.dim);
 }
 
-/* Both models have the same tokenizer, so the ids of either serve. */
+/* Both models have the same tokenizer, so the ids of either are valid. */
 static EmbStatus
 fill_one(const EmbModel *exact, const EmbModel *model, Replay *r, int32_t i, const EmbRun *run,
 		 uint8_t *image, const EmbImageView *view, EmbError *err)

@@ -1,7 +1,7 @@
 /*
  * rotary.c
- *		Logarithm, power, sine and cosine of our own: the C library's differ
- *		from one machine to the next, and images must not. All by +, -, *, / and
+ *		Our own logarithm, power, sine and cosine: the C library's results
+ *		differ between machines, and images must not. Uses only +, -, *, / and
  *		rounding, in double; errors are a few 1e-16, far below a float's.
  */
 #include "convert/rotary.h"
@@ -10,11 +10,14 @@
 
 #define LN2		0x1.62e42fefa39efp-1
 
-/* pi / 2 in parts: the first has 33 bits, so that its products with integers below 2^20 are exact. */
+/*
+ * pi / 2 in parts: the first part has 33 bits, so that its products with
+ * integers below 2^20 are exact.
+ */
 #define HALF_PI_1	0x1.921fb544p0
 #define HALF_PI_2	0x1.0b4611a626331p-34
 
-/* ln x for x >= 1: 2 atanh((m - 1) / (m + 1)) of a mantissa m in [0.7, 1.42). */
+/* ln x for x >= 1: 2 atanh((m - 1) / (m + 1)) for a mantissa m in [0.7, 1.42). */
 static double
 natural_log(double x)
 {

@@ -1,14 +1,14 @@
 /*
  * rounding.c
- *		Channel by channel, the strongest first: the code of a weight is the one
- *		that leaves an output nearest to what it should be so far, over all
- *		observed rows.
+ *		Rounds channel by channel, the strongest first. The code of a weight
+ *		is the code that leaves the output nearest to its exact value so far,
+ *		over all observed rows.
  *
- * With X the smoothed input, w the weight of channel k, e what the output
- * lacks: q = rint((w + <e, x_k> / (|x_k|^2 + damping)) / scale), then
- * e += (w - q scale) x_k. The damping, the mean of all |x_k|^2, keeps weak
- * channels from repairing rows that happen to be observed: without it the
- * vectors of other texts get no better.
+ * With X the smoothed input, w the weight of channel k, e the remaining error
+ * of the output: q = rint((w + <e, x_k> / (|x_k|^2 + damping)) / scale), then
+ * e += (w - q scale) x_k. The damping is the mean of all |x_k|^2. It keeps
+ * weak channels from repairing rows that happen to be observed: without
+ * damping the vectors of other texts do not improve.
  */
 #include "convert/rounding.h"
 
@@ -42,7 +42,7 @@ emb_rounding_end(EmbRounding *r)
 	emb_release(&r->mem, r->missing);
 }
 
-/* Channels with their energies; equal ones in their order, so that the sort has one result. */
+/* Orders channels by energy; equal energies by channel, so that the sort has one result. */
 static int
 compare_energies(const void *a, const void *b, void *energies)
 {
@@ -81,7 +81,7 @@ emb_rounding_set_input(EmbRounding *r, EmbWork *work, const float *rows, int32_t
 	return true;
 }
 
-/* To nearest even; NaN, which overflowing sums leave, to the lowest. */
+/* To nearest even; NaN, from overflowing sums, to the lowest code. */
 static int
 to_code(float x)
 {
