@@ -1,12 +1,12 @@
 /*
  * chunk.c
- *		Cuts a text into pieces of so many tokens.
+ *		Cuts a text into pieces with a maximum number of tokens.
  *
- * Where to cut is seen in the text itself, how much fits is asked of the
- * tokenizer: nothing here knows how it works, and a piece is given only after
- * the tokenizer has counted it alone, as embed() will read it. What a piece
- * costs is its own tokenization some times over: once to see how far so many
- * tokens reach, once or twice to verify, and a few times its overlap.
+ * The text itself shows where to cut; the tokenizer tells how much fits.
+ * Nothing here knows how the tokenizer works. A piece is returned only after
+ * the tokenizer has counted it alone, as embed() will read it. The cost of a
+ * piece is a few tokenizations of the piece: once to see how far the tokens
+ * reach, once or twice to verify, and a few times its overlap.
  */
 #include "model/model.h"
 
@@ -15,23 +15,23 @@
 #include "common/utf8.h"
 #include "tokenizer/unicode.h"
 
-/* How good a place between two characters is to cut at. */
+/* How good the place between two characters is for a cut. */
 typedef enum CutGrade
 {
-	CUT_ANYWHERE,				/* between a character and a mark on it */
+	CUT_ANYWHERE,				/* between a character and its combining mark */
 	CUT_CHARACTER,				/* inside a word */
 	CUT_BEHIND_PUNCT,			/* "this-|and|that" */
 	CUT_WORD					/* beside a space or an ideograph; but not before punctuation */
 } CutGrade;
 
-/* Candidates are tried one after the other so often, then by bisection. */
+/* This many candidates are tried in order, then bisection takes over. */
 #define TRIES_IN_ORDER	3
 
-/* Text that is looked at first to see how far so many tokens reach. */
+/* First window of text, in bytes per token, to see how far the tokens reach. */
 #define BYTES_PER_TOKEN	8
 #define BYTES_AT_LEAST	1024
 
-/* A stretch without a word's end: what follows it does not say where so many tokens end. */
+/* A stretch without a word's end: the text after it does not show where the tokens end. */
 #define WORD_BYTES_MAX	1024
 
 #define STOP_CHARS		65536
@@ -43,7 +43,7 @@ typedef struct Cutter
 	size_t		len;
 	const char *prompt;
 	size_t		prompt_bytes;
-	int32_t		n_max;			/* tokens of a piece, with all that is put around it */
+	int32_t		n_max;			/* tokens of a piece, including everything around it */
 	int32_t		n_around;		/* tokens of that alone */
 	int32_t		overlap;
 	const EmbAllocator *mem;
@@ -54,7 +54,7 @@ typedef struct Cutter
 
 /* ----------------------------------------------------------------- text */
 
-/* What is no UTF-8 passes for a character here: the tokenizer refuses it later. */
+/* Malformed UTF-8 passes for a character here; the tokenizer refuses it later. */
 static size_t
 char_at(const Cutter *c, size_t pos, uint32_t *cp)
 {
@@ -75,7 +75,7 @@ char_before(const Cutter *c, size_t pos, uint32_t *cp)
 	return n > 0 ? (size_t) n : 1;
 }
 
-/* pos, or the start of the character that it is in. */
+/* pos, or the start of the character that contains pos. */
 static size_t
 align_back(const Cutter *c, size_t pos)
 {
@@ -90,7 +90,7 @@ is_space(uint32_t cp)
 	return (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
 }
 
-/* Belongs to the character before it: marks, joiners, variants, skin tones. */
+/* Whether cp belongs to the character before it: marks, joiners, variants, skin tones. */
 static bool
 is_attached(uint32_t cp)
 {
@@ -98,7 +98,7 @@ is_attached(uint32_t cp)
 		cp == 0x200C || cp == 0x200D || (cp >= 0x1F3FB && cp <= 0x1F3FF);
 }
 
-/* Of the place before the character at pos. */
+/* The grade of the place before the character at pos. */
 static CutGrade
 grade_at(const Cutter *c, size_t pos)
 {
@@ -175,7 +175,7 @@ skip_spaces(Cutter *c, size_t *pos)
 	return EMB_OK;
 }
 
-/* Whether a piece may end (or else start) at pos: never at a space of its own. */
+/* Whether a piece may end (or start) at pos: never at a space of its own. */
 static bool
 is_cut(const Cutter *c, size_t pos, CutGrade grade, bool is_end)
 {
@@ -188,7 +188,10 @@ is_cut(const Cutter *c, size_t pos, CutGrade grade, bool is_end)
 	return !is_space(cp) && grade_at(c, pos) >= grade;
 }
 
-/* The last place of from < *pos <= to, or from where there is none. from is the start of a character. */
+/*
+ * The last place with from < *pos <= to, or from if there is none. from is the
+ * start of a character.
+ */
 static EmbStatus
 last_cut(Cutter *c, size_t from, size_t to, CutGrade grade, bool is_end, size_t *pos)
 {
@@ -209,7 +212,7 @@ last_cut(Cutter *c, size_t from, size_t to, CutGrade grade, bool is_end, size_t 
 	return EMB_OK;
 }
 
-/* The first place of from < *pos < to, or to where there is none. */
+/* The first place with from < *pos < to, or to if there is none. */
 static EmbStatus
 first_cut(Cutter *c, size_t from, size_t to, CutGrade grade, bool is_end, size_t *pos)
 {
@@ -234,7 +237,10 @@ first_cut(Cutter *c, size_t from, size_t to, CutGrade grade, bool is_end, size_t
 
 /* --------------------------------------------------------------- counts */
 
-/* Tokens of the piece alone, as the model will read it; beyond max some number above it. */
+/*
+ * Tokens of the piece alone, as the model will read it; above max some number
+ * larger than max.
+ */
 static EmbStatus
 count_piece(Cutter *c, size_t start, size_t end, int64_t max, int64_t *n_tokens)
 {
@@ -278,8 +284,8 @@ typedef struct Piece
 
 /*
  * The longest piece from start that ends at a cut of that grade, at most at
- * reach. fails: what ends there has too many tokens; SIZE_MAX: not known of any
- * end. in_order: the last cuts are the likeliest.
+ * reach. fails: an end with too many tokens; SIZE_MAX: none known. in_order:
+ * the last cuts are the likeliest.
  */
 static EmbStatus
 find_longest(Cutter *c, size_t reach, size_t fails, CutGrade grade, bool in_order, Piece *piece)
@@ -334,10 +340,10 @@ find_longest(Cutter *c, size_t reach, size_t fails, CutGrade grade, bool in_orde
 
 /*
  * How far from start more than room tokens reach (then *is_beyond), or the end
- * of the text where there are not so many. Words without end may be read as a whole
- * before one of their tokens is certain (of "aaaa..." by a unigram tokenizer), so
- * the text is read in growing windows, and inside such a word the window's
- * tokens tell about how far (*is_about), rather too far.
+ * of the text if it has fewer. The tokenizer may have to read an endless word
+ * as a whole before one of its tokens is certain ("aaaa..." with a unigram
+ * tokenizer). So the text is read in growing windows, and inside such a word
+ * the tokens of the window give an estimate (*is_about), rather too far.
  */
 static EmbStatus
 find_reach(Cutter *c, size_t start, int32_t room, size_t *reach, bool *is_beyond, bool *is_about)
@@ -376,7 +382,7 @@ find_reach(Cutter *c, size_t start, int32_t room, size_t *reach, bool *is_beyond
 	}
 }
 
-/* Characters of text, of a model that reads so many with the prompt. */
+/* Characters left for text, if the model limits characters including the prompt. */
 static int32_t
 chars_room(const Cutter *c)
 {
@@ -387,7 +393,7 @@ chars_room(const Cutter *c)
 	return n_left;
 }
 
-/* Of such a model: where they end, if that is before reach. */
+/* For such a model: the end of these characters, if it is before reach. */
 static EmbStatus
 cap_chars(Cutter *c, size_t start, size_t *reach, bool *is_beyond)
 {
@@ -415,9 +421,9 @@ cap_chars(Cutter *c, size_t start, size_t *reach, bool *is_beyond)
 }
 
 /*
- * How far the piece from start may reach, at most: *is_beyond, a piece that ends
- * there has too many tokens. A prompt's last token and the text's first one may
- * be one together, so that more text fits than there is room for.
+ * The maximum end of the piece from start. *is_beyond: a piece that ends there
+ * has too many tokens. The last token of a prompt and the first token of the
+ * text may merge into one, so that more text fits than there is room for.
  */
 static EmbStatus
 find_limit(Cutter *c, size_t start, size_t *reach, bool *is_beyond, bool *is_about)
@@ -429,15 +435,15 @@ find_limit(Cutter *c, size_t start, size_t *reach, bool *is_beyond, bool *is_abo
 
 	if (status != EMB_OK)
 		return status;
-	if (*reach < first)			/* whatever was estimated, the first character is tried */
+	if (*reach < first)			/* whatever was estimated, try the first character */
 		*reach = first;
 	return cap_chars(c, start, reach, is_beyond);
 }
 
 /*
- * The piece that starts at piece->start: as long as fits, cut as well as it
- * goes; none where the first character does not fit. No end fails that was not
- * counted: what ends before spaces at reach may have fewer tokens than reach.
+ * The piece that starts at piece->start: as long as fits, with the best cut;
+ * no piece if the first character does not fit. No end is rejected without
+ * counting: an end before spaces at reach may have fewer tokens than reach.
  */
 static EmbStatus
 find_end(Cutter *c, Piece *piece)
@@ -457,10 +463,10 @@ find_end(Cutter *c, Piece *piece)
 /* ---------------------------------------------------------------- starts */
 
 /*
- * What is before all that the next piece may repeat: the last one's start. Of a
- * model that reads so many characters, a piece may end where they do, with
- * fewer tokens than the overlap: it repeats of them no greater a share than of
- * the tokens that a piece has room for.
+ * The earliest start of the next piece: the last piece's start. For static
+ * models, which read a fixed number of characters, a piece may end at that
+ * limit with fewer tokens than the overlap; it then overlaps the next by at
+ * most the same fraction of its characters.
  */
 static size_t
 find_repeatable(const Cutter *c, const Piece *last)
@@ -477,9 +483,9 @@ find_repeatable(const Cutter *c, const Piece *last)
 }
 
 /*
- * Where the next piece starts so that it repeats at most c->overlap tokens of
- * the last one: at the first such cut behind its start. Words stay whole,
- * unless the last piece ended inside one.
+ * The start of the next piece, so that it repeats at most c->overlap tokens of
+ * the last piece: the first such cut after the last piece's start. Words stay
+ * whole, unless the last piece ended inside a word.
  */
 static EmbStatus
 find_overlap(Cutter *c, const Piece *last, size_t *start)
@@ -496,7 +502,7 @@ find_overlap(Cutter *c, const Piece *last, size_t *start)
 		? last->end - c->overlap * token_bytes : last->start + 1;
 
 	guess = guess > fails ? guess : fails + 1;
-	/* Counts lie near each other around the guess: from there in growing steps, then by bisection. */
+	/* Counts are close to the guess: from there in growing steps, then by bisection. */
 	while (c->overlap > 0)
 	{
 		size_t		n_read;
@@ -560,7 +566,7 @@ open_cutter(Cutter *c, const EmbModel *model, const EmbChunking *how, const char
 	return EMB_OK;
 }
 
-/* The piece behind last (of no tokens: nothing to repeat); empty where nothing but spaces is left. */
+/* The piece after last (with no tokens: nothing to repeat); empty if only spaces are left. */
 static EmbStatus
 next_piece(Cutter *c, const Piece *last, Piece *piece)
 {
@@ -581,7 +587,7 @@ next_piece(Cutter *c, const Piece *last, Piece *piece)
 			status = find_end(c, piece);
 		if (status != EMB_OK || (piece->end > piece->start && piece->end > last->end))
 			return status;
-		/* the next word has no room beside what is repeated */
+		/* the next word has no room besides the overlap */
 		piece->start = behind;
 	}
 	status = find_end(c, piece);
@@ -591,7 +597,7 @@ next_piece(Cutter *c, const Piece *last, Piece *piece)
 	return status;
 }
 
-/* Whether the piece is nothing but characters that the tokenizer drops. */
+/* Whether the piece has only characters that the tokenizer drops. */
 static EmbStatus
 is_void(Cutter *c, const Piece *piece, bool *result)
 {
@@ -599,7 +605,7 @@ is_void(Cutter *c, const Piece *piece, bool *result)
 	size_t		n_read;
 	EmbStatus	status = EMB_OK;
 
-	/* a prompt may grow together with the text, so that this says little */
+	/* a prompt may merge with the text, so a small count alone proves nothing */
 	if (piece->n_tokens <= c->n_around)
 		status = count_bare(c, piece->start, piece->end, 0, &n_tokens, &n_read);
 	*result = n_tokens == 0;

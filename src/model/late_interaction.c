@@ -1,7 +1,7 @@
 /*
  * late_interaction.c
- *		Late interaction (Khattab and Zaharia 2020, "ColBERT", equation 3), as a
- *		mean over the query's vectors, which is BGE-M3's score.
+ *		Late interaction (Khattab and Zaharia 2020, "ColBERT", equation 3), as
+ *		a mean over the query's vectors, which is BGE-M3's score.
  */
 #include "model/embed_core.h"
 
@@ -10,13 +10,13 @@
 #include "transformer/work.h"
 #include "image/image.h"
 
-/* Of the query: packed once, and their best dot products kept, while the document passes. */
+/* Query rows packed once; their best dot products are kept while the document passes. */
 #define QUERY_ROWS		64
 
-/* Elements checked between two questions whether to stop. */
+/* Elements checked between two polls of stop. */
 #define FINITE_BLOCK	16384
 
-/* Of the document: their products with QUERY_ROWS stay in the first-level cache. */
+/* Document rows per block: their products with QUERY_ROWS stay in the first-level cache. */
 #define DOCUMENT_ROWS	64
 
 typedef struct Maxsim
@@ -25,7 +25,7 @@ typedef struct Maxsim
 	const float *document;
 	int32_t		n_document;
 	int32_t		n;
-	float	   *packed;			/* [QUERY_ROWS / 16, fewer of a short query][n][16] */
+	float	   *packed;			/* [QUERY_ROWS / 16, fewer for a short query][n][16] */
 	float	   *products;		/* [DOCUMENT_ROWS, QUERY_ROWS] */
 	float		best[QUERY_ROWS];
 } Maxsim;
@@ -63,7 +63,7 @@ check_finite(Maxsim *m, const char *what, const float *x, int32_t n_rows, EmbErr
 	return EMB_OK;
 }
 
-/* The best of up to QUERY_ROWS rows of the query. False: stopped. */
+/* The best dot products of up to QUERY_ROWS query rows. False: stopped. */
 static bool
 find_best(Maxsim *m, const float *query, int32_t n_rows)
 {
@@ -141,7 +141,10 @@ emb_maxsim(const float *query, int32_t n_query, const float *document, int32_t n
 	EmbStatus	status;
 	EmbFpState	fp;
 
-	/* wider ones no model gives; the scratch is a multiple of the width, and so is the time between two questions whether to stop */
+	/*
+	 * no model has wider vectors; the scratch and the time between two polls
+	 * grow with the width
+	 */
 	if (n > EMB_ARCH_MAX_HIDDEN)
 		return emb_error(err, EMB_ERR_LIMIT, "vectors have %d elements, more than %d", n, EMB_ARCH_MAX_HIDDEN);
 	m.packed = emb_alloc_array(mem, n_panels * EMB_PANEL * n, sizeof(float));

@@ -1,7 +1,7 @@
 /*
  * model.c
- *		Opening an image in place; names; what threads and the levels of the
- *		kernels look like from outside.
+ *		Opens an image in place; names; the public side of threads and ISA
+ *		levels.
  */
 #include "model/model.h"
 
@@ -71,7 +71,10 @@ fill_info(EmbModel *model)
 	};
 }
 
-/* The data of a tensor, NULL where the image has no such; the tensor table is known to be the planned one. */
+/*
+ * The data of a tensor, NULL if the image lacks it; the tensor table is known
+ * to match the plan.
+ */
 static const void *
 data(const EmbModel *model, int32_t layer, EmbPart part, EmbTensorKind kind)
 {
@@ -80,7 +83,7 @@ data(const EmbModel *model, int32_t layer, EmbPart part, EmbTensorKind kind)
 	return t != NULL ? model->view.base + t->offset : NULL;
 }
 
-/* factor: the part that the factor of its input is stored with. */
+/* factor: the part that stores the factor of this layer's input. */
 static EmbLinear
 linear(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 {
@@ -154,7 +157,10 @@ token_heads(const EmbModel *model)
 	};
 }
 
-/* What stands after the pooling. Division by the norm before the first module is the transformer's own. */
+/*
+ * The steps after the pooling. The transformer itself divides by the norm
+ * before the first module.
+ */
 static EmbDense
 dense_modules(const EmbModel *model)
 {
@@ -232,7 +238,7 @@ open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 	return EMB_OK;
 }
 
-/* Prompts end up in SQL results. */
+/* Prompts appear in SQL results, so they must be UTF-8. */
 static EmbStatus
 check_prompts(const EmbModel *model, EmbError *err)
 {

@@ -2,9 +2,9 @@
  * token_outputs.c
  *		Sparse weights and token vectors of sequences.
  *
- * As FlagEmbedding's BGEM3FlagModel makes them: a token id's weight is the
- * largest that it has at any place, the ids of the special tokens and those of
- * weight 0 are left out; every token has a vector but the first, <s>.
+ * As in FlagEmbedding's BGEM3FlagModel: the weight of a token id is its
+ * largest weight at any position. Special tokens and ids with weight 0 are
+ * left out. Every token except the first, <s>, has a vector.
  */
 #include "model/token_outputs.h"
 
@@ -48,7 +48,10 @@ emb_outputs_end(EmbOutputPlan *plan, const EmbAllocator *mem)
 	emb_release(mem, plan->tokens.vectors);
 }
 
-/* Where the token vectors of a sequence begin: those before it have one less than tokens. */
+/*
+ * The first token vector of a sequence: each sequence before has one vector
+ * less than tokens.
+ */
 static float *
 multi_of(const EmbOutputPlan *plan, int32_t seq)
 {
@@ -83,11 +86,14 @@ compare_keys(const void *a, const void *b)
 static bool
 counts(const EmbModel *model, int32_t id)
 {
-	/* the padding is none of the template's tokens; a text may hold it as it may hold them */
+	/* the padding token is not in the template; a text may contain it like template tokens */
 	return id != model->transformer.arch->position_base - 1 && !emb_tok_is_special(model->tok, id);
 }
 
-/* Bits of floats that are not negative are in the floats' order: of each id the last key has the largest weight. */
+/*
+ * Bits of non-negative floats sort like the floats: the last key of each id
+ * has the largest weight.
+ */
 static void
 collect_sparse(EmbOutputPlan *plan, int32_t seq, const float *weights)
 {
