@@ -1,6 +1,6 @@
 /*
  * checkpoint.c
- *		What all checkpoints share.
+ *		Code that all checkpoints share.
  */
 #include "import/checkpoint.h"
 

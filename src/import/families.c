@@ -1,7 +1,7 @@
 /*
  * families.c
- *		The list of families. make passes it as EMB_FAMILIES: FAMILY(NAME) for
- *		every file family_NAME.c.
+ *		The list of families. make passes the list as EMB_FAMILIES:
+ *		FAMILY(NAME) for every file family_NAME.c.
  */
 #include "import/family.h"
 

@@ -1,7 +1,7 @@
 /*
  * family_gte.c
- *		GTE v1.5 (Zhang et al. 2024), "new" in its authors' code: BERT with rotary
- *		positions and a gated feed-forward network.
+ *		GTE v1.5 (Zhang et al. 2024), "new" in its authors' code: BERT with
+ *		RoPE and a GLU.
  */
 #include "import/family.h"
 
@@ -14,7 +14,7 @@ shape(EmbArch *arch)
 	arch->is_gated = 1;
 }
 
-/* Fixed NTK scaling, as the model's own code has it. */
+/* Fixed NTK scaling, as in the model's own code. */
 static EmbStatus
 read_scaling(const EmbJson *doc, EmbArch *arch, EmbError *err)
 {

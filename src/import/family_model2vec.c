@@ -1,7 +1,7 @@
 /*
  * family_model2vec.c
- *		Static models, model2vec's and StaticEmbedding: what their configuration
- *		says, what their table does.
+ *		Static models of model2vec and StaticEmbedding: what their
+ *		configuration and their table define.
  */
 #include "import/hf_family.h"
 
@@ -9,11 +9,11 @@
 
 #include "import/static_table.h"
 
-/* Tokens of a text that are read where nothing says how many: model2vec's own, and of models that would read all. */
+/* Default max_tokens: model2vec's own default, also for models without any limit. */
 #define MODEL2VEC_TOKENS	512
 #define UNLIMITED_TOKENS	65536
 
-/* A "max_length" of null is no limit, as none in the code that reads it. */
+/* A "max_length" of null means no limit, as in the code that reads it. */
 static EmbStatus
 read_model2vec(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {

@@ -1,13 +1,13 @@
 /*
  * family_modernbert.c
- *		ModernBERT (Warner et al. 2024): pre-norm, rotary positions, a gated
- *		feed-forward network, and layers that see a window.
+ *		ModernBERT (Warner et al. 2024): pre-norm, RoPE, a GLU, and layers
+ *		with a sliding window.
  */
 #include "import/family.h"
 
 #include <string.h>
 
-/* The embeddings' norm comes right before layer 0, which has none of its own. */
+/* The embedding norm comes right before layer 0, which has no norm before its attention. */
 static void
 shape(EmbArch *arch)
 {
@@ -17,7 +17,7 @@ shape(EmbArch *arch)
 	arch->has_first_norm = 0;
 }
 
-/* "layer_types", where it is there, must be what global_every says. */
+/* "layer_types", if present, must agree with global_every. */
 static EmbStatus
 check_layer_types(const EmbJson *doc, const EmbArch *arch, EmbError *err)
 {
@@ -42,7 +42,10 @@ check_layer_types(const EmbJson *doc, const EmbArch *arch, EmbError *err)
 	return EMB_OK;
 }
 
-/* ModernBertForSequenceClassification's: pooled rows, a dense layer, activation, norm, classifier. */
+/*
+ * The head of ModernBertForSequenceClassification: pooled rows, a dense layer,
+ * activation, norm, classifier.
+ */
 static EmbStatus
 read_head(const EmbJson *doc, EmbArch *arch, EmbError *err)
 {

@@ -1,11 +1,11 @@
 /*
  * family_mpnet.c
- *		MPNet (Song et al. 2020): BERT with RoBERTa's positions and a bias of
- *		scores by distance, one table for all layers.
+ *		MPNet (Song et al. 2020): BERT with RoBERTa's padding offset and a
+ *		relative position bias, one table for all layers.
  */
 #include "import/family.h"
 
-/* transformers' MPNet has these two whatever its configuration says. */
+/* transformers' MPNet uses these two numbers whatever its configuration has. */
 #define MPNET_BUCKETS	32
 #define MPNET_PADDING	1
 

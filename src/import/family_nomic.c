@@ -1,8 +1,7 @@
 /*
  * family_nomic.c
- *		NomicBert (Nussbaum et al. 2024): BERT with rotary positions and a gated
- *		feed-forward network. Its authors write config.json in one way,
- *		transformers in another.
+ *		NomicBert (Nussbaum et al. 2024): BERT with RoPE and a GLU. Its
+ *		authors and transformers write config.json in two different ways.
  */
 #include "import/family.h"
 
@@ -27,7 +26,7 @@ read_nomic(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	return emb_hf_read_rope(doc, json_object_get(doc->root, "rope_parameters"), "rope_parameters", &config->arch.rotary_base, err);
 }
 
-/* As its authors do. */
+/* As the authors write it. */
 static EmbStatus
 read_own(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {

@@ -1,7 +1,7 @@
 /*
  * family_roberta.c
- *		RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2020), CamemBERT:
- *		BERT with positions that step over padding.
+ *		RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2020),
+ *		CamemBERT: BERT with a padding offset.
  */
 #include "import/family.h"
 

@@ -1,8 +1,8 @@
 /*
  * hf_bpe.c
- *		Byte-level BPE: what tokenizer.json says of it, and vocab.json with
- *		merges.txt as transformers' RobertaConverter reads them where there is no
- *		tokenizer.json.
+ *		Byte-level BPE: from tokenizer.json, or, without tokenizer.json, from
+ *		vocab.json with merges.txt as transformers' RobertaConverter reads
+ *		them.
  */
 #include <string.h>
 
@@ -24,7 +24,7 @@ emb_tok_spec_make_bpe(EmbTokSpec *spec)
 
 /* ---------------------------------------------------------------- merges */
 
-/* Two pieces, not zero-terminated, that become one. where and i are for messages. */
+/* Two pieces, not zero-terminated, that merge into one. where and i are for messages. */
 static EmbStatus
 add_merge(EmbTokSpec *spec, const char *file, const char *where, size_t i, const EmbTokPiece *left, const EmbTokPiece *right,
 		  char *buffer, EmbError *err)
@@ -83,7 +83,10 @@ split_merge(const char *line, size_t len, EmbTokPiece *left, EmbTokPiece *right)
 	return true;
 }
 
-/* An entry of "model.merges": "a b" or ["a", "b"]. EMB_OK and *left NULL: the library passes over it. */
+/*
+ * An entry of "model.merges": "a b" or ["a", "b"]. EMB_OK and *left NULL: the
+ * library skips the entry.
+ */
 static EmbStatus
 read_merge(const EmbJson *doc, const json_t *entry, size_t i, EmbTokPiece *left, EmbTokPiece *right, EmbError *err)
 {
@@ -143,7 +146,7 @@ read_merges(const EmbJson *doc, const json_t *list, const EmbAllocator *mem, Emb
 
 /* ----------------------------------------------------------------- model */
 
-/* Whether the vocabulary has the characters of all bytes: then nothing is ever unknown. */
+/* Whether the vocabulary has the characters of all bytes: then no text is ever unknown. */
 static bool
 has_all_bytes(const EmbTokSpec *spec)
 {
@@ -151,7 +154,10 @@ has_all_bytes(const EmbTokSpec *spec)
 	{
 		char		text[3] = {(char) c, '\0', '\0'};
 
-		/* The alphabet of build_bpe.c: printable Latin-1, and as many more from U+0100 on. */
+		/*
+		 * The alphabet of build_bpe.c: printable Latin-1; the other bytes map
+		 * to U+0100 and up.
+		 */
 		if ((c > 0x7E && c < 0xA1) || c == 0xAD)
 			continue;
 		if (c >= 0x80)
@@ -159,7 +165,7 @@ has_all_bytes(const EmbTokSpec *spec)
 			text[0] = (char) (0xC0 | c >> 6);
 			text[1] = (char) (0x80 | (c & 0x3F));
 		}
-		/* U+0100 is the byte 0, which no text has. */
+		/* U+0100 is byte 0, which no text contains. */
 		if (c != 0x100 && emb_tok_spec_find(spec, text) < 0)
 			return false;
 		n++;
@@ -167,7 +173,7 @@ has_all_bytes(const EmbTokSpec *spec)
 	return true;
 }
 
-/* "": as if it were not there. */
+/* "" counts as absent. */
 static EmbStatus
 refuse_affix(const EmbJson *doc, const json_t *obj, const char *key, EmbError *err)
 {
@@ -180,7 +186,7 @@ refuse_affix(const EmbJson *doc, const json_t *obj, const char *key, EmbError *e
 	return status;
 }
 
-/* What to do with bytes that the vocabulary lacks. */
+/* How to handle bytes that the vocabulary lacks. */
 static EmbStatus
 read_unknown(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err)
 {
@@ -234,7 +240,7 @@ typedef struct KnownPattern
 	const char *regex;
 } KnownPattern;
 
-/* Different spellings of one thing among them. */
+/* Some have several spellings. */
 static const KnownPattern known_patterns[] = {
 	{EMB_TOK_PATTERN_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
 	{EMB_TOK_PATTERN_GPT2, "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
@@ -254,7 +260,10 @@ read_split(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *er
 	if ((status = emb_tok_require_string(doc, obj, "pre_tokenizer", "behavior", &behavior, err)) != EMB_OK ||
 		(status = emb_json_get_bool(doc, obj, "invert", &invert, err)) != EMB_OK)
 		return status;
-	/* The patterns match everything, so nothing is removed if all but the matches is. */
+	/*
+	 * The patterns match all text, so removing everything except the matches
+	 * removes nothing.
+	 */
 	if (strcmp(behavior, invert ? "Removed" : "Isolated") != 0)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.behavior\" of Split is \"%.*s\"%s, only \"Isolated\" is supported",
 						 doc->file, EMB_TOK_SHOW(behavior), invert ? " with \"invert\"" : "");
@@ -270,7 +279,10 @@ read_split(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *er
 					 "are supported", doc->file, emb_json_clip(regex, 200), regex);
 }
 
-/* {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}; offsets are nothing to us. */
+/*
+ * {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
+ * "use_regex": true}; offsets do not matter here.
+ */
 static EmbStatus
 read_byte_level(const EmbJson *doc, const json_t *obj, bool behind_split, EmbTokSpec *spec, EmbError *err)
 {
@@ -333,7 +345,7 @@ emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const EmbAllocator *me
 	EmbStatus	status;
 
 	emb_tok_spec_make_bpe(spec);
-	/* The splitting first: it says most clearly that a tokenizer is not byte-level. */
+	/* The splitting first, because it shows best that a tokenizer is not byte-level. */
 	if ((status = read_splitting(doc, spec, err)) != EMB_OK ||
 		(status = emb_tok_read_steps(doc, mem, spec, err)) != EMB_OK)
 		return status;
@@ -364,9 +376,9 @@ next_word(const char *line, size_t len, size_t *at, EmbTokPiece *word)
 }
 
 /*
- * The lines of merges.txt but the first one, which is "#version: 0.2", and
- * whatever stands behind the last line end; so the slow tokenizer reads them,
- * whose dictionary keeps equal ones at their first place.
+ * The lines of merges.txt, except the first line ("#version: 0.2") and text
+ * after the last line end. The slow tokenizer reads them like this, and its
+ * dictionary keeps equal merges at their first position.
  */
 static EmbStatus
 read_merges_txt(const char *file, const char *data, size_t size, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
@@ -453,7 +465,7 @@ emb_import_bpe(const char *vocab, size_t vocab_size, const char *merges, size_t 
 	return status;
 }
 
-/* Tokenizers of other classes split otherwise or have other special tokens. */
+/* Tokenizers of other classes split differently or have other special tokens. */
 static EmbStatus
 read_settings(EmbTokSpec *spec, EmbError *err)
 {

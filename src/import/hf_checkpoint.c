@@ -66,7 +66,10 @@ compare_lengths(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Characters of the median token, as numpy's median cut to an integer; added tokens count, each once. */
+/*
+ * Length of the median token in characters, like numpy's median cut to an
+ * integer; added tokens count once each.
+ */
 static int32_t
 median_token(const EmbTokSpec *spec, int32_t *lengths)
 {
@@ -91,7 +94,10 @@ median_token(const EmbTokSpec *spec, int32_t *lengths)
 	return n > 0 ? n : 1;
 }
 
-/* A static model's texts have no special tokens around them; what is dropped and where they are cut. */
+/*
+ * Texts of a static model have no special tokens; sets which token is dropped
+ * and where texts are cut.
+ */
 static EmbStatus
 make_static(EmbCheckpoint *c, const EmbHfConfig *config, EmbError *err)
 {
@@ -124,8 +130,8 @@ read_tokenizer(EmbCheckpoint *c, const EmbHfConfig *config, const EmbStop *stop,
 
 	/*
 	 * sentence-transformers calls Python's lower() on the whole text. We
-	 * lowercase in the normalizer instead: that differs for a Greek final
-	 * sigma only, and leaves "[MASK]" alone. Uncased tokenizers do it anyway.
+	 * lowercase in the normalizer instead. The results differ only for a Greek
+	 * final sigma, and "[MASK]" stays. Uncased tokenizers lowercase anyway.
 	 */
 	if (config->lowercase_text)
 		c->tokenizer.lowercase = true;
@@ -134,7 +140,7 @@ read_tokenizer(EmbCheckpoint *c, const EmbHfConfig *config, const EmbStop *stop,
 
 /* ---------------------------------------------------------------- prompts */
 
-/* Says which prompts, on one line. */
+/* Reports the prompts, on one line. */
 static void
 note_prompts(EmbCheckpoint *c, const EmbKnownPrompts *known, bool query, bool document)
 {
@@ -166,7 +172,11 @@ replace_prompt(EmbCheckpoint *c, char **prompt, const char *text, EmbError *err)
 	return EMB_OK;
 }
 
-/* Where neither the caller nor the files say. One that is not pooled over would be computed wrongly: no guess then. */
+/*
+ * Falls back to the known prompts of a family when neither options nor files
+ * set any. Not for models that exclude the prompt from pooling, which we do
+ * not support.
+ */
 static EmbStatus
 use_known_prompts(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, const EmbCheckpointOptions *options, EmbError *err)
 {
@@ -191,7 +201,7 @@ use_known_prompts(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, 
 
 /* -------------------------------------------------------------- directory */
 
-/* The checkpoint takes the configuration's prompts. */
+/* Moves the configuration's prompts into the checkpoint. */
 static EmbStatus
 open_parts(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const EmbCheckpointOptions *options,
 		   const EmbStop *stop, EmbError *err)

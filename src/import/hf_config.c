@@ -1,7 +1,7 @@
 /*
  * hf_config.c
- *		A model directory's configuration files, checked; config.json's own part
- *		is hf_family.c.
+ *		Reads and checks the configuration files of a model directory;
+ *		hf_family.c reads config.json itself.
  */
 #include "import/hf_family.h"
 
@@ -33,7 +33,10 @@ emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length, EmbHfCon
 	return status;
 }
 
-/* model_max_length, where it is a number of tokens and not transformers' 1e30 for "none". */
+/*
+ * model_max_length, if it is a number of tokens and not 1e30, which
+ * transformers writes for "none".
+ */
 static int64_t
 tokenizer_max_length(const EmbJson *doc)
 {
@@ -176,7 +179,7 @@ read_prompts(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbE
 	return status;
 }
 
-/* The pooling that the kind of model and its modules call for. */
+/* The pooling that follows from the kind of model and its modules. */
 static EmbStatus
 choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, const EmbAllocator *mem,
 			   EmbHfConfig *config, EmbError *err)

@@ -1,6 +1,6 @@
 /*
  * hf_family.c
- *		config.json: which family a model is of, and its architecture.
+ *		config.json: the model's family and its architecture.
  */
 #include "import/hf_family.h"
 
@@ -24,7 +24,7 @@ emb_hf_check_object(const EmbJson *doc, EmbError *err)
 
 /* ---------------------------------------------------------------- classes */
 
-/* The class's name behind the family's stem; NULL: of another family. */
+/* The class name after the family's stem; NULL: another family. */
 static const char *
 class_kind(const EmbFamily *family, const char *class)
 {
@@ -33,7 +33,7 @@ class_kind(const EmbFamily *family, const char *class)
 	return strncmp(class, family->class_stem, len) == 0 ? class + len : NULL;
 }
 
-/* Heads that are neither the encoder's nor a reranker's are dropped. */
+/* Heads that belong neither to the encoder nor to a reranker are dropped. */
 static EmbStatus
 check_class(const EmbJson *doc, const EmbFamily *family, const char *class, bool *is_reranker, EmbError *err)
 {
@@ -57,7 +57,10 @@ check_class(const EmbJson *doc, const EmbFamily *family, const char *class, bool
 	return emb_hf_unsupported(doc, "architectures", class, want, err);
 }
 
-/* Whether the list has the plain encoder: then it is one whatever other classes there are for its weights. */
+/*
+ * Whether the list has the plain encoder: then the model is an encoder,
+ * whatever other classes the list has.
+ */
 static bool
 has_encoder(const EmbFamily *family, const json_t *list)
 {
@@ -96,7 +99,7 @@ check_architectures(const EmbJson *doc, const EmbFamily *family, bool *is_rerank
 
 /* --------------------------------------------------------------- rerankers */
 
-/* Labels of a classifier, as transformers counts them: 2 unless something says otherwise. */
+/* Labels of a classifier, as transformers counts them: 2 by default. */
 static EmbStatus
 check_labels(const EmbJson *doc, EmbError *err)
 {
@@ -193,7 +196,10 @@ find_family(const EmbJson *doc, const EmbFamily **family, EmbError *err)
 	return emb_error_hint(err, status, "This version cannot import other models, such as decoders and image models.");
 }
 
-/* What an encoder of BERT's kind has to be, and what nothing here reads. */
+/*
+ * The requirements for an encoder like BERT, and keys that must be unset
+ * because nothing here reads them.
+ */
 static EmbStatus
 check_encoder(const EmbJson *doc, const EmbFamily *family, EmbError *err)
 {
@@ -236,13 +242,13 @@ emb_hf_find_activation(const char *name, bool is_gated, int32_t *activation)
 	{
 		{"gelu", EMB_ACT_GELU},
 		{"gelu_python", EMB_ACT_GELU},
-		/* one formula, written in four ways */
+		/* one formula with four names */
 		{"gelu_new", EMB_ACT_GELU_TANH},
 		{"gelu_pytorch_tanh", EMB_ACT_GELU_TANH},
 		{"gelu_fast", EMB_ACT_GELU_TANH},
 		{"gelu_accurate", EMB_ACT_GELU_TANH},
 		{"relu", EMB_ACT_RELU},
-		/* only where it meets a gate */
+		/* only in a GLU */
 		{"silu", EMB_ACT_SILU},
 		{"swiglu", EMB_ACT_SILU},
 	};
@@ -322,7 +328,7 @@ emb_hf_read_position_base(const EmbJson *doc, EmbHfConfig *config, EmbError *err
 
 	if (status != EMB_OK)
 		return status;
-	/* the one that goes without saying */
+	/* the default padding token */
 	if (pad >= arch->n_vocab)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"vocab_size\" is %d, which does not hold the padding's id %lld", doc->file,
 						 arch->n_vocab, (long long) pad);
@@ -389,7 +395,7 @@ emb_hf_check_head_size(const EmbJson *doc, const EmbHfConfig *config, EmbError *
 	return status;
 }
 
-/* {"rope_theta", "rope_type"}, itself or by kind of layer */
+/* {"rope_theta", "rope_type"}, directly or per kind of layer */
 EmbStatus
 emb_hf_read_rope(const EmbJson *doc, const json_t *object, const char *key, double *base, EmbError *err)
 {
@@ -406,7 +412,7 @@ emb_hf_read_rope(const EmbJson *doc, const json_t *object, const char *key, doub
 	return status == EMB_OK ? emb_json_get_double(doc, object, "rope_theta", 1, EMB_ARCH_MAX_ROTARY_BASE, base, err) : status;
 }
 
-/* Anything may stand there; what cannot be a known model's name is none. */
+/* Any string is possible; a string that cannot be a known model's name counts as none. */
 static void
 parse_name(const EmbJson *doc, EmbHfConfig *config)
 {
@@ -418,7 +424,7 @@ parse_name(const EmbJson *doc, EmbHfConfig *config)
 		config->name_or_path[0] = '\0';
 }
 
-/* What a score head is unless the family says more. */
+/* The default score head, unless the family defines another. */
 static void
 add_score_head(const EmbFamily *family, EmbArch *arch)
 {

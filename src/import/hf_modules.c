@@ -1,7 +1,7 @@
 /*
  * hf_modules.c
- *		sentence-transformers' pipeline: modules.json, and the configurations of
- *		the modules behind the transformer.
+ *		The pipeline of sentence-transformers: modules.json, and the
+ *		configurations of the modules after the transformer.
  */
 #include "import/hf_family.h"
 
@@ -9,7 +9,7 @@
 
 /* ----------------------------------------------------------- modules.json */
 
-/* A relative path of plain components: no way out of the model's directory. */
+/* A relative path of plain components, which cannot leave the model's directory. */
 static bool
 is_inside(const char *path)
 {
@@ -34,7 +34,7 @@ parse_module_path(const EmbJson *doc, const json_t *module, size_t i, char path[
 
 	if (status != EMB_OK)
 		return status;
-	/* the directory itself, as model2vec writes it */
+	/* the directory itself, in model2vec's spelling */
 	if (strcmp(value, ".") == 0)
 		value = "";
 	if (strlen(value) > 255 || !is_inside(value))
@@ -44,7 +44,10 @@ parse_module_path(const EmbJson *doc, const json_t *module, size_t i, char path[
 	return EMB_OK;
 }
 
-/* The class behind "sentence_transformers.models.Pooling" and its later homes; NULL: somebody's own code. */
+/*
+ * The class name after "sentence_transformers.models.Pooling" and its later
+ * paths; NULL: custom code.
+ */
 static const char *
 module_class(const char *type)
 {
@@ -53,7 +56,10 @@ module_class(const char *type)
 	return dot != NULL && strncmp(type, "sentence_transformers.", 22) == 0 ? dot + 1 : NULL;
 }
 
-/* What a module is, by its place among those before it. Dropout does nothing but in training. */
+/*
+ * The meaning of a module, by its position after the modules before it.
+ * Dropout matters only in training.
+ */
 static EmbStatus
 take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules *modules, bool *is_normalized, EmbError *err)
 {
@@ -136,7 +142,7 @@ set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *
 	return EMB_OK;
 }
 
-/* One boolean per mode; several true ones are concatenated by sentence-transformers. */
+/* One boolean per mode; if several are true, sentence-transformers concatenates them. */
 static EmbStatus
 parse_pooling_flags(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
@@ -157,7 +163,7 @@ parse_pooling_flags(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
 	{
-		/* mean is on unless switched off */
+		/* mean is on by default */
 		bool		on = strcmp(flags[i].mode, "mean") == 0;
 		EmbStatus	status = emb_json_get_bool(doc, doc->root, flags[i].key, &on, err);
 
@@ -229,7 +235,7 @@ parse_dense_activation(const EmbJson *doc, EmbHfDense *dense, EmbError *err)
 	return emb_hf_unsupported(doc, "activation_function", name, "torch's Identity, Tanh, GELU, ReLU and SiLU can be imported", err);
 }
 
-/* Newer configurations say which of a pipeline's values a module reads and writes. */
+/* Newer configurations name the pipeline values that a module reads and writes. */
 static EmbStatus
 check_dense_names(const EmbJson *doc, EmbError *err)
 {

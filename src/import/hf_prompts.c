@@ -1,7 +1,7 @@
 /*
  * hf_prompts.c
- *		Prompts: config_sentence_transformers.json, and the table of those whose
- *		files have none.
+ *		Prompts: config_sentence_transformers.json, and the table of models
+ *		whose files have none.
  */
 #include "import/hf_prompts.h"
 
@@ -11,7 +11,7 @@
 
 /* ---------------------------------------------------------- the model's own */
 
-/* The first of the names that is there, else the default's; NULL: none of them. */
+/* The first of the names that exists, else the default prompt; NULL: none. */
 static const json_t *
 find_prompt(const json_t *prompts, const char *const *names, const char *default_name)
 {
@@ -41,9 +41,9 @@ copy_prompt(const EmbJson *doc, const json_t *value, const EmbAllocator *mem, ch
 }
 
 /*
- * As SentenceTransformer.encode_query and encode_document choose them. Two empty
- * prompts and no others say nothing: sentence-transformers 5 writes them for
- * every model it saves.
+ * Chooses like SentenceTransformer.encode_query and encode_document. Two empty
+ * prompts and no others count as absent: sentence-transformers 5 writes them
+ * for every model it saves.
  */
 EmbStatus
 emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
@@ -78,7 +78,7 @@ emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *c
 	return status;
 }
 
-/* A prompt that nobody asks for is not used; a default one would be part of every pair. */
+/* A prompt that is not requested is not used; a default prompt would be part of every pair. */
 EmbStatus
 emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err)
 {
@@ -99,10 +99,10 @@ emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err)
 #define SEARCH_QUERY	"Given a web search query, retrieve relevant passages that answer the query"
 
 /*
- * From the models' cards. Names as wholes: "my-e5-small-v2" was trained by
- * somebody who may have done otherwise. Models that take no prompt stand here
- * so that another name does not give them one. Models that others are often
- * made from and nobody uses (e5-large-unsupervised) do not.
+ * From the models' cards. Names are matched as wholes: the author of
+ * "my-e5-small-v2" may have used other prompts. Models without prompts are
+ * listed so that another name does not assign them one. Models that are often
+ * fine-tuned but rarely used directly (e5-large-unsupervised) are not listed.
  */
 static const struct
 {
@@ -132,7 +132,10 @@ static const struct
 	"", ""},
 };
 
-/* In every locale alike: strncasecmp's Turkish I would make another image of the same files. */
+/*
+ * Independent of the locale: strncasecmp with Turkish rules would build
+ * another image from the same files.
+ */
 static bool
 is_same_name(const char *a, const char *b, size_t len)
 {
@@ -164,7 +167,7 @@ find_family(const char *name, size_t len)
 	return -1;
 }
 
-/* The last part of a path and its size, slashes behind it left out. */
+/* The last component of a path and its size, without trailing slashes. */
 static const char *
 last_part(const char *path, size_t path_bytes, size_t *len)
 {
@@ -179,7 +182,7 @@ last_part(const char *path, size_t path_bytes, size_t *len)
 	return path + begin;
 }
 
-/* The directory's name; in the hub's cache that of the model whose snapshot it is. */
+/* The directory's name; in the hub's cache the name of the snapshot's model. */
 static const char *
 directory_name(const char *dir, size_t *len)
 {
@@ -194,8 +197,9 @@ directory_name(const char *dir, size_t *len)
 }
 
 /*
- * Is it a known model's, as a whole or behind its owner's, written as the hub's
- * cache does (models--BAAI--bge-small-en) or the older one (BAAI_bge-small-en)?
+ * Whether it is a known model's name, as a whole or after its owner's name, in
+ * the spelling of the hub's cache (models--BAAI--bge-small-en) or the older
+ * one (BAAI_bge-small-en).
  */
 static bool
 try_name(const char *name, size_t len, const char *found_in, EmbKnownPrompts *known)

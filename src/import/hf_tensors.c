@@ -2,9 +2,9 @@
  * hf_tensors.c
  *		Tensors by their names on the hub.
  *
- * Every family has its own names for what BERT's parts are; what its file does
- * not name is called as in BERT. Before the names of an encoder stands nothing
- * in a bare checkpoint and the name of a wrapper where there is a head.
+ * Every family has its own names for BERT's parts; a part that the family's
+ * file does not name has BERT's name. In a bare checkpoint an encoder's names
+ * have no prefix; with a head their prefix is the name of a wrapper.
  */
 #include "import/hf_tensors.h"
 
@@ -14,10 +14,13 @@
 /* Longest name looked up: prefix, "encoder.layer.255.", the part. */
 #define NAME_BYTES		(EMB_TENSORS_MAX_NAME + 128)
 
-/* MPNet's biases by distance are one for each bucket of distances and head. */
+/* MPNet has one bias per bucket of distances and head. */
 #define BUCKETS			32
 
-/* What BERT calls its parts, without ".weight" and ".bias"; those of a layer after "encoder.layer.N.". */
+/*
+ * BERT's names of the parts, without ".weight" and ".bias"; names of a layer's
+ * parts follow "encoder.layer.N.".
+ */
 static const char *const bert_names[EMB_N_PARTS] =
 {
 	[EMB_PART_WORDS] = "embeddings.word_embeddings",
@@ -40,7 +43,10 @@ static const char *const bert_names[EMB_N_PARTS] =
 	[EMB_PART_FFN_NORM] = "output.LayerNorm",
 };
 
-/* Rows of a tensor from first_row on; of a vector one of its parts, which are as long. tensor NULL: zeros. */
+/*
+ * Rows of a tensor from first_row on. A vector counts as parts of equal
+ * length. tensor NULL: zeros.
+ */
 typedef struct Found
 {
 	const EmbTensor *tensor;
@@ -49,7 +55,7 @@ typedef struct Found
 
 /* ----------------------------------------------------------------- names */
 
-/* What the family's file says of a part; NULL: called as in BERT. */
+/* The family's entry for a part; NULL: the part has BERT's name. */
 static const EmbName *
 find_name(const EmbFamily *family, EmbPart part)
 {
@@ -67,7 +73,7 @@ is_bias(EmbTensorKey key)
 	return key.kind == EMB_TENSOR_BIAS || key.kind == EMB_TENSOR_BETA;
 }
 
-/* A head stands beside the encoder, but a pooler called as BERT's is part of it. */
+/* A head is separate from the encoder, but a pooler with BERT's name is part of the encoder. */
 static bool
 has_prefix(EmbPart part, const EmbName *name)
 {
@@ -115,7 +121,7 @@ try_prefix(EmbHfTensors *w, const char *prefix, const char *suffix)
 	return true;
 }
 
-/* What stands before the word embeddings: nothing, the usual, or another wrapper's name. */
+/* The prefix of the word embeddings: none, the usual, or another wrapper's name. */
 static EmbStatus
 find_prefix(EmbHfTensors *w, EmbError *err)
 {
@@ -153,7 +159,7 @@ find_prefix(EmbHfTensors *w, EmbError *err)
 
 /* ---------------------------------------------------------------- tensors */
 
-/* Old checkpoints call a layer norm's weight gamma and its bias beta. */
+/* Old checkpoints name a layer norm's weight gamma and its bias beta. */
 static const EmbTensor *
 find_old_name(const EmbHfTensors *w, const char *name)
 {
@@ -200,7 +206,7 @@ check_shape(const EmbTensor *source, bool is_vector, int64_t n_rows, int64_t n_c
 					source->name, shape, (long long) n_rows, (long long) n_cols);
 }
 
-/* NULL in found: the files need not have it. */
+/* found gets NULL: the tensor is optional. */
 static EmbStatus
 find(const EmbHfTensors *w, EmbTensorKey key, Found *found, const EmbName **name, EmbError *err)
 {
@@ -221,7 +227,7 @@ find(const EmbHfTensors *w, EmbTensorKey key, Found *found, const EmbName **name
 	return EMB_OK;
 }
 
-/* The row that the tensor of a key begins with, of n_rows. */
+/* The first row of the key's tensor, of n_rows. */
 static int64_t
 first_row(const EmbArch *arch, EmbTensorKey key, const EmbName *name, int64_t n_rows)
 {
@@ -231,7 +237,7 @@ first_row(const EmbArch *arch, EmbTensorKey key, const EmbName *name, int64_t n_
 	return name != NULL && name->n_parts > 1 ? name->index * n_rows : 0;
 }
 
-/* What static_table.h reads. */
+/* Whether static_table.h reads the tensor. */
 static bool
 is_static_table(const EmbArch *arch, EmbTensorKey key)
 {
@@ -269,10 +275,11 @@ emb_hf_tensors_check(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey ke
 /* ----------------------------------------------------- relative positions */
 
 /*
- * The bucket of a distance, key - query: half of them for keys ahead; of each
- * half the first 8 for one distance each, the others at 8 * 2^(i / 2), the last
- * from 8 * 2^3.5 on. transformers takes logarithms; 2 log2(n / 8) cut to an
- * integer is that of n n / 64.
+ * The bucket of a distance, key - query. Half of the buckets are for keys
+ * after the query. In each half the first 8 are for one distance each, the
+ * others begin at 8 * 2^(i / 2), the last at 8 * 2^3.5. transformers uses
+ * logarithms; 2 log2(n / 8) cut to an integer equals the integer log2 of n n /
+ * 64.
  */
 static int
 distance_bucket(int distance)
@@ -334,14 +341,14 @@ emb_hf_tensors_read(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key
 	}
 	if (key.part == EMB_PART_DISTANCES)
 		return read_distances(w, found.tensor, arch->n_heads, row, n, rows, err);
-	/* of several parts in one tensor each is as long */
+	/* all parts in one tensor have equal length */
 	at = first_row(arch, key, name, is_vector ? 1 : name != NULL && name->n_parts > 1 ? found.tensor->shape[0] / name->n_parts : 0);
 	return emb_tensors_read_f32(&w->set, found.tensor, (at + row) * n_cols, n * n_cols, rows, err);
 }
 
 /* ------------------------------------------------------------------ files */
 
-/* Where FlagEmbedding saves a head: in its own file, as "weight" and "bias". */
+/* FlagEmbedding saves a head in its own file, as "weight" and "bias". */
 static EmbStatus
 add_head(EmbTensorSet *tensors, const char *dir, const char *head, const EmbTensor **weight, EmbError *err)
 {
@@ -370,7 +377,10 @@ add_head(EmbTensorSet *tensors, const char *dir, const char *head, const EmbTens
 	return EMB_OK;
 }
 
-/* BGE-M3's heads lie in files of their own; one may be missing. The number of outputs is the tensor's to say. */
+/*
+ * BGE-M3's heads are in separate files; one may be missing. The tensor defines
+ * the number of outputs.
+ */
 static EmbStatus
 add_token_heads(EmbTensorSet *tensors, const char *dir, EmbArch *arch, EmbError *err)
 {
@@ -402,7 +412,10 @@ add_token_heads(EmbTensorSet *tensors, const char *dir, EmbArch *arch, EmbError 
 	return EMB_OK;
 }
 
-/* Each in files of its own, as "linear.weight" and "linear.bias": here after "dense.I.". */
+/*
+ * Each module has its own files, with "linear.weight" and "linear.bias": here
+ * after "dense.I.".
+ */
 static EmbStatus
 add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, EmbError *err)
 {

@@ -1,10 +1,10 @@
 /*
  * hf_tokenizer.c
- *		tokenizer.json, the serialization of Hugging Face's tokenizers library.
+ *		tokenizer.json, the file format of Hugging Face's tokenizers library.
  *
- * Only what BERT models (here), SentencePiece's unigram models (hf_unigram.c)
- * and byte-level BPE (hf_bpe.c) use is accepted; any other component is refused by name,
- * because guessing would give other ids.
+ * Accepts only the components of BERT models (here), SentencePiece's unigram
+ * models (hf_unigram.c) and byte-level BPE (hf_bpe.c). Any other component is
+ * refused by name, because a guess would produce other ids.
  */
 #include "import/hf_tokenizer.h"
 
@@ -113,7 +113,7 @@ emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdded *added, const E
 	EmbTokStorage *storage = spec->storage;
 	EmbStatus	status;
 
-	/* The library passes over empty tokens. */
+	/* The library skips empty tokens. */
 	if (added->piece.len == 0)
 		return EMB_OK;
 	if ((status = emb_tok_spec_work(spec, EMB_TOK_ENTRY_WORK + (size_t) spec->n_added, file, err)) != EMB_OK)
@@ -193,7 +193,7 @@ emb_tok_require_string(const EmbJson *doc, const json_t *obj, const char *where,
 	return status != EMB_OK ? status : emb_json_get_string(doc, obj, key, value, err);
 }
 
-/* The component at key; *type is its type, NULL where it has none. */
+/* The component at key; *type is its type, NULL if it has none. */
 EmbStatus
 emb_tok_get_component(const EmbJson *doc, const char *key, const char *wanted, const json_t **obj, const char **type, EmbError *err)
 {
@@ -230,7 +230,7 @@ read_normalizer(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 		(status = emb_tok_require_bool(doc, obj, "normalizer", "handle_chinese_chars", &spec->handle_chinese_chars, err)) != EMB_OK ||
 		(status = emb_tok_require_bool(doc, obj, "normalizer", "lowercase", &spec->lowercase, err)) != EMB_OK)
 		return status;
-	/* null: accents go where case goes */
+	/* null: accents are stripped if text is lowercased */
 	spec->strip_accents = spec->lowercase;
 	return emb_json_get_bool(doc, obj, "strip_accents", &spec->strip_accents, err);
 }
@@ -282,7 +282,7 @@ emb_tok_read_vocab(const char *file, const char *name, const json_t *vocab, cons
 
 		if ((status = emb_tok_spec_work(spec, EMB_TOK_ENTRY_WORK, file, err)) != EMB_OK)
 			return status;
-		/* Nothing ever matches an empty piece. */
+		/* An empty piece never matches. */
 		if (key[0] == '\0')
 			continue;
 		if (piece->text != NULL)
@@ -318,7 +318,7 @@ read_wordpiece(const EmbJson *doc, const json_t *obj, const EmbAllocator *mem, E
 	return EMB_OK;
 }
 
-/* The model with the splitting that belongs to it. */
+/* The model, with the splitting that belongs to it. */
 static EmbStatus
 read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
@@ -329,7 +329,7 @@ read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbErr
 
 	if (status != EMB_OK)
 		return status;
-	/* Files of before 2021 have no type; these keys are each model's own. */
+	/* Files from before 2021 have no type; these keys identify the model. */
 	if (type == NULL && json_object_get(obj, "max_input_chars_per_word") != NULL)
 		type = "WordPiece";
 	if (type == NULL && json_object_get(obj, "unk_id") != NULL)
@@ -365,7 +365,7 @@ emb_tok_read_added(const EmbJson *doc, const json_t *obj, bool strict, EmbTokAdd
 	return status;
 }
 
-/* The ids in the list say nothing to the library: it takes those of emb_tok_spec_add. */
+/* The library ignores the ids in the list and uses those of emb_tok_spec_add. */
 static EmbStatus
 read_added_tokens(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
@@ -407,7 +407,7 @@ add_slot(const EmbJson *doc, EmbTokTemplate *t, EmbTokSlotKind kind, json_int_t 
 	return EMB_OK;
 }
 
-/* {"SpecialToken": {"id": "[CLS]", "type_id": 0}}: its ids stand in special_tokens. */
+/* {"SpecialToken": {"id": "[CLS]", "type_id": 0}}: special_tokens has its ids. */
 static EmbStatus
 add_special(const EmbJson *doc, const json_t *specials, const char *name, int64_t type_id, EmbTokTemplate *t, EmbError *err)
 {
@@ -495,7 +495,7 @@ read_token_pair(const EmbJson *doc, const json_t *obj, const char *key, int32_t 
 	return EMB_OK;
 }
 
-/* What adds nothing to the texts, in the library's way with pairs. */
+/* No tokens are added; pairs as in the library. */
 static void
 plain_templates(EmbTokSpec *spec)
 {
@@ -506,7 +506,7 @@ plain_templates(EmbTokSpec *spec)
 	spec->pair = (EmbTokTemplate) {2, {a, b}};
 }
 
-/* One post-processor; *n counts those that add tokens. */
+/* One post-processor; *n counts processors that add tokens. */
 static EmbStatus
 read_processor(const EmbJson *doc, const json_t *obj, const char *type, int *n, EmbTokSpec *spec, EmbError *err)
 {
@@ -515,7 +515,7 @@ read_processor(const EmbJson *doc, const json_t *obj, const char *type, int *n, 
 				sep_id = 0;
 	EmbStatus	status;
 
-	/* It moves offsets only. */
+	/* It changes only offsets. */
 	if (type != NULL && strcmp(type, "ByteLevel") == 0)
 		return EMB_OK;
 	if ((*n)++ > 0)
@@ -569,7 +569,7 @@ read_post_processor(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 	return status;
 }
 
-/* The special tokens of the templates must be ids the model has. */
+/* The special tokens of the templates must be ids of the model. */
 static EmbStatus
 check_template_ids(const char *file, const EmbTokSpec *spec, EmbError *err)
 {
@@ -595,7 +595,7 @@ read_tokenizer(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, Em
 
 	if (!json_is_object(doc->root))
 		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
-	/* The model first: its kind says most clearly what a foreign tokenizer is. */
+	/* The model first, because its kind shows best what a foreign tokenizer is. */
 	if ((status = read_model(doc, mem, spec, err)) != EMB_OK ||
 		(status = read_added_tokens(doc, mem, spec, err)) != EMB_OK ||
 		(status = read_post_processor(doc, spec, err)) != EMB_OK)
@@ -633,7 +633,7 @@ emb_import_tokenizer_json(const char *name, const char *data, size_t size, const
 	return import_json(name, data, size, mem, NULL, spec, err);
 }
 
-/* A folder's tokenizer.json. */
+/* The tokenizer.json of a folder. */
 static EmbStatus
 import_json_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
 {

@@ -1,7 +1,7 @@
 /*
  * hf_unigram.c
- *		What tokenizer.json says of a unigram model: vocabulary with scores,
- *		normalizer, pre-tokenizer.
+ *		A unigram model in tokenizer.json: vocabulary with scores, normalizer,
+ *		pre-tokenizer.
  */
 #include <math.h>
 #include <stdio.h>
@@ -17,12 +17,13 @@
 /* ---------------------------------------------------------------- scores */
 
 /*
- * Which of two ways of equal score wins depends on the last bit of a score, so
- * it must be the one that the library reads, and its parser (serde_json) does
- * not round correctly: the digits as an integer, rounded to a double, divided
- * or multiplied by a power of ten. Of the 250,002 scores of XLM-R 65,856 come
- * out one unit off. Jansson only keeps the correctly rounded value, so the
- * numbers are read again from the text of the file, which is known to be JSON.
+ * The last bit of a score decides between two lattice paths of equal score, so
+ * the score must be the one that the library reads. The library's parser
+ * (serde_json) does not round correctly: it takes the digits as an integer,
+ * rounds the integer to a double, and divides or multiplies by a power of ten.
+ * Of the 250,002 scores of XLM-R 65,856 differ by one unit. Jansson keeps only
+ * the correctly rounded value, so the numbers are read again from the text of
+ * the file, which is known to be JSON.
  */
 typedef struct Scan
 {
@@ -37,7 +38,7 @@ skip_space(Scan *s)
 		s->p++;
 }
 
-/* A character that must come next, and white space around it. */
+/* A required character, and white space around it. */
 static bool
 skip_char(Scan *s, char c)
 {
@@ -63,7 +64,7 @@ skip_string(Scan *s)
 	return true;
 }
 
-/* Any value: strings, and whatever stands between brackets. */
+/* Skips any value: strings, and everything between brackets. */
 static bool
 skip_value(Scan *s)
 {
@@ -99,7 +100,7 @@ skip_value(Scan *s)
 	return depth == 0;
 }
 
-/* From an object to the value at key. */
+/* Moves from an object to the value at key. */
 static bool
 enter_key(Scan *s, const char *key)
 {
@@ -149,13 +150,13 @@ scale(uint64_t digits, int64_t exponent)
 	return exponent >= 0 ? value * power_of_ten((int) exponent) : value / power_of_ten((int) -exponent);
 }
 
-/* The number at s as the library reads it; infinite where it refuses it. */
+/* The number at s as the library reads it; infinite if the library refuses it. */
 static double
 read_number(Scan *s)
 {
 	bool		negative = s->p < s->end && *s->p == '-';
 	bool		fraction = false;
-	bool		full = false;	/* the digits no longer fit: the rest of them counts as zeros */
+	bool		full = false;	/* the digits no longer fit: the remaining digits count as zeros */
 	uint64_t	digits = 0;
 	int64_t		exponent = 0;
 	double		value;
@@ -174,7 +175,7 @@ read_number(Scan *s)
 		full = full || digits > UINT64_MAX / 10 || (digits == UINT64_MAX / 10 && digit > UINT64_MAX % 10);
 		if (!full)
 			digits = digits * 10 + digit;
-		/* A digit taken behind the point, or one left out before it. */
+		/* A digit used after the point, or a digit skipped before it. */
 		exponent += full ? !fraction : -fraction;
 	}
 	if (s->p < s->end && (*s->p == 'e' || *s->p == 'E'))
@@ -251,22 +252,23 @@ read_pieces(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Em
 			return emb_error(err, EMB_ERR_FORMAT, "%s: entry %zu of \"model.vocab\" is not a piece with its score", doc->file, i);
 		if (json_string_length(piece) > UINT32_MAX)
 			return emb_error(err, EMB_ERR_LIMIT, "%s: entry %zu of \"model.vocab\" is too long", doc->file, i);
-		/* Nothing ever matches an empty piece. */
+		/* An empty piece never matches. */
 		if (json_string_length(piece) > 0)
 			spec->pieces[i] = (EmbTokPiece) {json_string_value(piece), (uint32_t) json_string_length(piece)};
 	}
 	status = read_scores(doc, storage, spec->scores, n, err);
 	if (status == EMB_OK)
 		status = emb_tok_spec_sort(spec, doc->file, mem, err);
-	/* The library counts entries, equal ones too. */
+	/* The library counts all entries, including equal ones. */
 	storage->n_distinct = (int32_t) n;
 	return status;
 }
 
 /*
- * The library looks a run of unknown characters up in the vocabulary again. It
- * could only be there where a cut into unknown tokens beats the piece itself,
- * which takes positive scores or a piece of several unknown tokens' texts.
+ * The library looks up a run of unknown characters in the vocabulary again.
+ * The run can only be there if a path of unknown tokens beats the piece
+ * itself. That takes positive scores or a piece that consists of several
+ * unknown tokens' texts.
  */
 EmbStatus
 emb_tok_spec_check_unknown(const char *file, const EmbTokSpec *spec, EmbError *err)
@@ -327,7 +329,10 @@ base64_digit(char c)
 	return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* Decodes text[0 .. n) (RFC 4648, padded); returns the bytes written, -1 where it is not base64. */
+/*
+ * Decodes text[0 .. n) (RFC 4648, padded); returns the bytes written, -1 if
+ * the text is not base64.
+ */
 static int64_t
 base64_decode(const char *text, size_t n, uint8_t *out)
 {
@@ -378,7 +383,7 @@ read_precompiled(const EmbJson *doc, const json_t *obj, const EmbAllocator *mem,
 	return EMB_OK;
 }
 
-/* The only code point of text, or 0. */
+/* The only code point in text, or 0. */
 static uint32_t
 single_char(const char *text)
 {
@@ -388,7 +393,10 @@ single_char(const char *text)
 	return len > 0 && (size_t) emb_utf8_decode((const uint8_t *) text, len, &cp) == len ? cp : 0;
 }
 
-/* " {2,}" by one character: all that converters of SentencePiece models write. */
+/*
+ * Replaces " {2,}" by one character: the only form that converters of
+ * SentencePiece models write.
+ */
 static EmbStatus
 read_replace(const EmbJson *doc, const json_t *obj, uint32_t *content, EmbError *err)
 {
@@ -485,8 +493,8 @@ emb_tok_read_steps(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec
 
 /*
  * {"type": "Metaspace", "replacement": "_", "prepend_scheme": "always",
- * "split": true}, the last two with these defaults; before 2024 a bool
- * add_prefix_space in their place.
+ * "split": true}, the last two with these defaults; files from before 2024
+ * have a bool add_prefix_space instead.
  */
 static EmbStatus
 read_metaspace(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err)

@@ -1,8 +1,8 @@
 /*
  * hf_vocab.c
  *		vocab.txt with tokenizer_config.json, special_tokens_map.json and
- *		added_tokens.json beside it, as transformers' BertTokenizerFast and
- *		MPNetTokenizerFast read them where there is no tokenizer.json.
+ *		added_tokens.json, as transformers' BertTokenizerFast and
+ *		MPNetTokenizerFast read them without a tokenizer.json.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@
 #define ADDED_FILE		"added_tokens.json"
 #define LINE_BYTES_MAX	65535
 
-/* Which of EmbTokStorage.docs is what. */
+/* The indexes of EmbTokStorage.docs. */
 enum
 {
 	DOC_CONFIG, DOC_MAP, DOC_ADDED
@@ -29,8 +29,8 @@ enum
 /* ---------------------------------------------------------------- lines */
 
 /*
- * Next line of text[*at .. size) without its end: LF, CR LF or CR, as Python's
- * text mode has it. False at the end of the text.
+ * The next line of text[*at .. size) without its end: LF, CR LF or CR, as in
+ * Python's text mode. False at the end of the text.
  */
 static bool
 next_line(const char *text, size_t size, size_t *at, EmbTokPiece *line)
@@ -40,7 +40,7 @@ next_line(const char *text, size_t size, size_t *at, EmbTokPiece *line)
 
 	if (start >= size)
 		return false;
-	/* of a longer line no more is read: it is refused */
+	/* a longer line is not read to its end, because it is refused */
 	while (end < size && end - start <= LINE_BYTES_MAX && text[end] != '\n' && text[end] != '\r')
 		end++;
 	*at = end + 1;
@@ -51,7 +51,7 @@ next_line(const char *text, size_t size, size_t *at, EmbTokPiece *line)
 	return true;
 }
 
-/* A piece to sort, with its first bytes as a number that sorts like them. */
+/* A piece for sorting, with its first bytes as a number in the same order. */
 typedef struct Sorted
 {
 	uint64_t	start;
@@ -138,7 +138,7 @@ emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, E
 	return status;
 }
 
-/* Fills the pieces from a copy of data: one a line, the line number from 0 is the id. */
+/* Fills the pieces from a copy of data: one per line; the line number, from 0, is the id. */
 static EmbStatus
 read_pieces(const char *file, const char *data, size_t size, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
@@ -172,7 +172,7 @@ read_pieces(const char *file, const char *data, size_t size, const EmbAllocator 
 		if (!emb_utf8_is_text((const uint8_t *) line.text, line.len))
 			return emb_error_at(err, EMB_ERR_FORMAT, line.text - storage->text,
 								"line %d of %s is not valid UTF-8 or contains U+0000", id + 1, file);
-		/* Nothing ever matches an empty piece. */
+		/* An empty piece never matches. */
 		if (line.len > 0)
 			spec->pieces[id] = line;
 	}
@@ -181,7 +181,7 @@ read_pieces(const char *file, const char *data, size_t size, const EmbAllocator 
 
 /* -------------------------------------------------------- special tokens */
 
-/* A special token as the configuration has it: a string, or an object with flags. */
+/* A special token in the configuration: a string, or an object with flags. */
 static EmbStatus
 read_special(const EmbJson *doc, const char *key, const json_t *value, EmbTokAdded *added, EmbError *err)
 {
@@ -198,9 +198,9 @@ read_special(const EmbJson *doc, const char *key, const json_t *value, EmbTokAdd
 }
 
 /*
- * The token of a role ("unk_token"): from the map, else from the configuration,
- * else the family's own. A string means the added token of that name, if
- * there is one (*known), with its flags.
+ * The token of a role ("unk_token"): from the map, else from the
+ * configuration, else the family's default. A string means the added token
+ * with that name, if there is one (*known), with its flags.
  */
 static EmbStatus
 get_role(const EmbTokSpec *spec, const EmbTokRole *role, EmbTokAdded *added, bool *known, EmbError *err)
@@ -229,7 +229,7 @@ get_role(const EmbTokSpec *spec, const EmbTokRole *role, EmbTokAdded *added, boo
 	return EMB_OK;
 }
 
-/* "additional_special_tokens" and the like: an array of tokens. */
+/* "additional_special_tokens" and similar keys: an array of tokens. */
 static EmbStatus
 add_special_list(EmbTokSpec *spec, const EmbJson *doc, const char *key, const EmbAllocator *mem, EmbError *err)
 {
@@ -250,7 +250,7 @@ add_special_list(EmbTokSpec *spec, const EmbJson *doc, const char *key, const Em
 	return status;
 }
 
-/* An id written in a file must be the one the library gives. */
+/* An id in a file must equal the id that the library assigns. */
 static EmbStatus
 check_given_id(const EmbJson *doc, const EmbTokAdded *added, json_int_t id, EmbError *err)
 {
@@ -319,7 +319,7 @@ add_added_file(EmbTokSpec *spec, const EmbJson *doc, const EmbAllocator *mem, Em
 
 /*
  * The five roles. A padding or mask token that the vocabulary lacks is left
- * out: no text of a user means it, and the model has no row for it.
+ * out: no user text means this token, and the model has no row for it.
  */
 static EmbStatus
 add_roles(EmbTokSpec *spec, const char *file, const EmbTokRole roles[EMB_TOK_N_ROLES], int32_t ids[EMB_TOK_N_ROLES],
@@ -354,7 +354,7 @@ emb_tok_spec_add_companions(EmbTokSpec *spec, const char *file, const EmbTokRole
 
 	if (decoder != NULL && !json_is_null(decoder))
 	{
-		/* Newer files: everything is in the configuration, the older ones beside it do not count. */
+		/* In newer files the configuration has everything, and the older files are ignored. */
 		emb_json_free(&storage->docs[DOC_MAP]);
 		if ((status = add_decoder_tokens(spec, config, decoder, mem, err)) != EMB_OK)
 			return status;
@@ -395,7 +395,7 @@ emb_tok_spec_check_class(const EmbTokSpec *spec, const char *const *classes, Emb
 static EmbStatus
 read_settings(EmbTokSpec *spec, bool *is_mpnet, EmbError *err)
 {
-	/* Tokenizers whose vocab.txt means something else must not pass for BERT's. */
+	/* A tokenizer whose vocab.txt has another meaning must not pass for BERT's. */
 	static const char *const classes[] = {
 		"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast",
 		"ElectraTokenizer", "ElectraTokenizerFast", "MobileBertTokenizer", "MobileBertTokenizerFast",
@@ -429,7 +429,7 @@ emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocat
 	return emb_json_load_optional(dir, ADDED_FILE, EMB_JSON_CONFIG_MAX, mem, storage->stop, &storage->docs[DOC_ADDED], err);
 }
 
-/* Pieces out of a vocab.txt, and the tokens of BERT or MPNet. */
+/* Reads the pieces of a vocab.txt, and the tokens of BERT or MPNet. */
 static EmbStatus
 read_vocab(const char *file, const char *data, size_t size, bool is_mpnet, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {

@@ -1,12 +1,13 @@
 /*
  * sentencepiece.c
- *		sentencepiece.bpe.model, XLM-RoBERTa's, where there is no tokenizer.json:
- *		the tokenizer that transformers' converter makes of it.
+ *		sentencepiece.bpe.model of XLM-RoBERTa, if there is no tokenizer.json:
+ *		builds the same tokenizer as transformers' converter.
  *
- * The file is a protocol buffer (sentencepiece_model.proto): pieces with scores
- * and the character map. Its first three pieces, <unk> <s> </s>, give way to
- * <s> <pad> </s> <unk>, <mask> comes last, so that other pieces' ids are one
- * more than in the file. (It is a unigram model for all its name.)
+ * The file is a protocol buffer (sentencepiece_model.proto): pieces with
+ * scores and the character map. Its first three pieces, <unk> <s> </s>, are
+ * replaced by <s> <pad> </s> <unk>, and <mask> comes last. So the ids of other
+ * pieces are one more than in the file. (Despite its name it is a unigram
+ * model.)
  */
 #include <math.h>
 #include <string.h>
@@ -39,7 +40,7 @@ enum
 
 #define MODEL_UNIGRAM		1
 
-/* What stands in place of the file's first pieces, and how many. */
+/* The replacements of the file's first pieces, and their number. */
 static const char *const first_pieces[] = {"<s>", "<pad>", "</s>", "<unk>"};
 #define N_FIRST			4
 #define N_DROPPED		3
@@ -54,7 +55,7 @@ malformed(const char *file, const EmbProto *m, const char *data, EmbError *err)
 						file, (long long) offset);
 }
 
-/* What a piece says; *type is NORMAL where it says nothing. */
+/* Reads a piece; *type is NORMAL by default. */
 static bool
 read_piece(EmbProto *m, EmbTokPiece *piece, double *score, uint64_t *type)
 {
@@ -65,7 +66,7 @@ read_piece(EmbProto *m, EmbTokPiece *piece, double *score, uint64_t *type)
 	*type = TYPE_NORMAL;
 	while (emb_proto_next(m, &f))
 	{
-		/* A longer one is too long for the tokenizer anyway. */
+		/* A longer piece is too long for the tokenizer anyway. */
 		if (f.number == FIELD_PIECE && f.wire == EMB_PROTO_BYTES)
 			*piece = (EmbTokPiece) {(const char *) f.data, f.size < UINT32_MAX ? (uint32_t) f.size : UINT32_MAX};
 		if (f.number == FIELD_SCORE && f.wire == EMB_PROTO_FIXED32)
@@ -82,7 +83,7 @@ is_text(const EmbTokPiece *piece, const char *text)
 	return piece->len == strlen(text) && memcmp(piece->text, text, piece->len) == 0;
 }
 
-/* The file's piece number index. */
+/* Piece number index in the file. */
 static EmbStatus
 take_piece(const char *file, EmbTokSpec *spec, int32_t index, EmbTokPiece piece, double score, uint64_t type, EmbError *err)
 {
@@ -102,13 +103,13 @@ take_piece(const char *file, EmbTokSpec *spec, int32_t index, EmbTokPiece piece,
 		return emb_error(err, EMB_ERR_FORMAT, "%s: the score of piece %d is not finite", file, index);
 	index += N_FIRST - N_DROPPED;
 	spec->scores[index] = score;
-	/* Nothing ever matches an empty piece. */
+	/* An empty piece never matches. */
 	if (piece.len > 0)
 		spec->pieces[index] = piece;
 	return EMB_OK;
 }
 
-/* Copies the file and makes room for its pieces. */
+/* Copies the file and allocates its pieces. */
 static EmbStatus
 begin_pieces(const char *file, const char *data, size_t size, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
@@ -249,7 +250,7 @@ read_tokenizer(const char *file, const char *data, size_t size, const EmbAllocat
 		(status = read_model(file, spec, size, err)) != EMB_OK ||
 		(status = emb_tok_spec_sort(spec, file, mem, err)) != EMB_OK)
 		return status;
-	/* The library counts entries, equal ones too. */
+	/* The library counts all entries, including equal ones. */
 	((EmbTokStorage *) spec->storage)->n_distinct = spec->n_vocab;
 	spec->unk_id = UNK_ID;
 	if ((status = emb_tok_spec_check_unknown(file, spec, err)) != EMB_OK ||

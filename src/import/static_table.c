@@ -27,7 +27,7 @@ find_rows(const EmbTensorSet *tensors, EmbStaticTable *table, EmbError *err)
 	return emb_tensors_check_dtype(tensors, rows, err);
 }
 
-/* A tensor's bytes as they lie in the file. */
+/* The bytes of a tensor, unconverted. */
 static EmbStatus
 read_raw(const EmbTensorSet *tensors, const EmbTensor *tensor, size_t elem_bytes, const EmbAllocator *mem, void **data, EmbError *err)
 {
@@ -56,7 +56,7 @@ check_vector(const EmbTensor *tensor, int64_t n, EmbError *err)
 	return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" is not a vector of %lld elements", tensor->name, (long long) n);
 }
 
-/* Integers of either width, each a row of the table. */
+/* Integers of either width; each is a row number of the table. */
 static EmbStatus
 read_mapping(const EmbTensorSet *tensors, const EmbAllocator *mem, EmbStaticTable *table, EmbError *err)
 {
