@@ -1,9 +1,9 @@
 /*
  * diagnose.c
- *		What is the matter with a directory that lacks a file.
+ *		Explains why a directory lacks a file.
  *
- * Directories are listed only after something was found to be missing, and no
- * further than the first thing that explains it.
+ * A directory is listed only after a file was found missing, and only up to
+ * the first entry that explains it.
  */
 #include "formats/diagnose.h"
 
@@ -17,13 +17,13 @@
 #include "formats/file.h"
 #include "formats/json.h"
 
-/* For "%.*s": as much of a path as leaves room for what is said of it. */
+/* For "%.*s": the part of a path that leaves room for the rest of the message. */
 #define SHOWN(path)	emb_json_clip(path, 240), path
 
 #define NAME_BYTES	256
 #define PATH_BYTES	1024
 
-/* Entries looked at; a directory of more is somebody's home. */
+/* Maximum entries examined; a larger directory is no model directory. */
 #define MAX_ENTRIES	4096
 
 static bool
@@ -37,7 +37,10 @@ ends_with(const char *name, const char *ending)
 
 typedef bool (*Wanted) (const char *dir, const char *name);
 
-/* The first entry of dir, by name, that is wanted: in found. Names alone decide, so that the answer is always the same. */
+/*
+ * Stores the first matching entry of dir, by name, in found. Only names
+ * decide, so the answer is always the same.
+ */
 static bool
 find_entry(const char *dir, Wanted wanted, char found[NAME_BYTES])
 {
@@ -70,7 +73,7 @@ is_onnx(const char *dir, const char *name)
 	return ends_with(name, ".onnx");
 }
 
-/* As download tools call what they have not finished. */
+/* The names that download tools use for incomplete files. */
 static bool
 is_unfinished(const char *dir, const char *name)
 {
@@ -86,7 +89,10 @@ is_unfinished(const char *dir, const char *name)
 	return false;
 }
 
-/* Whether dir/name is a model's directory, not one module's of a pipeline (1_Pooling has a config.json, too). */
+/*
+ * Whether dir/name is a model's directory, and not a pipeline module's
+ * (1_Pooling has a config.json, too).
+ */
 static bool
 is_model(const char *dir, const char *name)
 {
@@ -102,7 +108,7 @@ is_model(const char *dir, const char *name)
 	return emb_file_exists(path, "modules.json") || (found && emb_file_exists(path, "config.json"));
 }
 
-/* What of a model's weights cannot be read, in found: a path below dir. */
+/* Stores unreadable weights of a model in found: a path below dir. */
 static bool
 find_foreign_weights(const char *dir, char found[NAME_BYTES])
 {
@@ -119,7 +125,7 @@ find_foreign_weights(const char *dir, char found[NAME_BYTES])
 	return find_entry(dir, is_gguf, found) || find_entry(dir, is_onnx, found);
 }
 
-/* The name of an entry, as much of it as a message has room for, without what would break its line. */
+/* An entry's name, shortened for a message and without characters that break its line. */
 static const char *
 shown(char name[NAME_BYTES])
 {
@@ -141,7 +147,7 @@ emb_diagnose_no_weights(const char *dir, EmbError *err)
 	char		found[NAME_BYTES];
 	EmbFile		file;
 
-	/* a link to nothing: opening says so */
+	/* a dangling link: opening it reports the error */
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 	{
 		if (emb_file_is_dangling(dir, ours[i]))
@@ -216,7 +222,7 @@ emb_diagnose_no_config(const char *dir, EmbError *err)
 	emb_error(err, EMB_ERR_NOT_FOUND, "file \"%.*s/config.json\" does not exist", SHOWN(dir));
 	if (find_entry(dir, is_model, found))
 		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "There is a model in \"%s\" below it: import that directory.", shown(found));
-	/* the hub's cache: a directory for each revision */
+	/* the hub's cache: a directory per revision */
 	if (snprintf(snapshots, sizeof(snapshots), "%s/snapshots", dir) < (int) sizeof(snapshots) && find_entry(snapshots, is_model, found))
 		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "There is a model in \"snapshots/%s\" below it: import that directory.", shown(found));
 	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "A model directory needs config.json, model.safetensors and tokenizer.json or vocab.txt.");

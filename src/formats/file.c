@@ -1,6 +1,6 @@
 /*
  * file.c
- *		Reading of untrusted files.
+ *		Reads untrusted files.
  */
 #include "formats/file.h"
 
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A single read call of at most this many bytes keeps interrupts close. */
+/* Maximum bytes per read call, so that interrupts are served soon. */
 #define READ_CHUNK_BYTES	(8 * 1024 * 1024)
 
 static EmbStatus
@@ -58,7 +58,7 @@ not_readable(const EmbFile *file, int error, EmbError *err)
 	return EMB_ERR_IO;
 }
 
-/* The first bytes, without white space and a byte order mark in front; zero-terminated. */
+/* The first bytes, zero-terminated, without leading white space and byte order mark. */
 static void
 read_beginning(const EmbFile *file, char *buf, size_t size)
 {
@@ -72,7 +72,7 @@ read_beginning(const EmbFile *file, char *buf, size_t size)
 	memmove(buf, buf + skip, strlen(buf + skip) + 1);
 }
 
-/* What is in place of the file that was meant to be downloaded. */
+/* Recognizes what a failed download left instead of the file. */
 static EmbStatus
 check_beginning(const EmbFile *file, EmbError *err)
 {

@@ -1,6 +1,6 @@
 /*
  * json.c
- *		Loading and typed access of untrusted JSON.
+ *		Loads untrusted JSON, with typed access.
  */
 #include "formats/json.h"
 
@@ -13,15 +13,15 @@
 
 #include "formats/file.h"
 
-/* Reals below it hold every integer. */
+/* Reals below this value hold every integer. */
 #define MAX_EXACT	9007199254740992.0
 
 /* ---------------------------------------------------------------- memory */
 
 /*
- * A document's memory: blocks that are given back as a whole. Jansson would give
- * values back one by one, which takes a fifth of the time of parsing, and in
- * which no cancel is served.
+ * A document's memory: blocks that are freed as a whole. Jansson would free
+ * values one by one; that takes a fifth of the parsing time and serves no
+ * cancel.
  */
 typedef struct EmbJsonBlock
 {
@@ -34,7 +34,7 @@ typedef struct EmbJsonBlock
 #define BLOCK_BYTES_MIN	((size_t) 64 * 1024)
 #define BLOCK_BYTES_MAX	((size_t) 4 * 1024 * 1024)
 
-/* Of the document that this thread parses; Jansson's functions have no context. */
+/* The document that this thread parses; Jansson's functions take no context. */
 static __thread EmbJson *parsed;
 static json_malloc_t outer_malloc;
 static json_free_t outer_free;
@@ -91,7 +91,7 @@ free_blocks(EmbJson *doc)
 
 /* --------------------------------------------------------------- parsing */
 
-/* What is left to hand to the parser, in pieces of its own choice. */
+/* The rest of the text, which the parser reads in pieces of its own size. */
 typedef struct Feed
 {
 	const char *data;
@@ -123,9 +123,9 @@ feed(void *buffer, size_t size, void *ctx)
 }
 
 /*
- * Of a document that cannot be parsed all memory is given back. A stop leaves
- * Jansson by a jump: it holds nothing but memory of our blocks, and would first
- * walk through all that it has read (90 ms of 9.6 MB).
+ * After an error all memory of the document is freed. A stop leaves Jansson by
+ * longjmp: Jansson holds nothing but memory of our blocks, and would otherwise
+ * first walk through everything it has read (90 ms for 9.6 MB).
  */
 static json_t *
 parse(EmbJson *doc, const char *data, size_t size, const EmbStop *stop, size_t flags, bool *stopped, json_error_t *jerr)
@@ -214,7 +214,7 @@ emb_json_free(EmbJson *doc)
 	doc->root = NULL;
 }
 
-/* The value at key, or NULL when absent or null. */
+/* The value at key, or NULL if it is absent or null. */
 static json_t *
 lookup(const json_t *obj, const char *key)
 {

@@ -1,11 +1,11 @@
 /*
  * pickle.c
- *		The restricted machine of pickle.h: a stack of values, a memo, and the
- *		containers they refer to by number.
+ *		The restricted machine of pickle.h: a stack of values, a memo, and
+ *		containers, to which values refer by number.
  *
  * Each instruction takes at least one byte of input and adds at most one value
- * to stack, memo and cells; a tuple copies values that are on the stack. So
- * everything is bounded by the bytes read, and nothing recurses.
+ * to stack, memo and cells; a tuple copies values from the stack. So the bytes
+ * read limit everything, and nothing recurses.
  */
 #include "formats/pickle.h"
 
@@ -61,7 +61,7 @@ typedef struct Container
 	uint32_t	n;
 } Container;
 
-/* A tensor before it has a name. */
+/* A tensor that has no name yet. */
 typedef struct View
 {
 	uint32_t	storage;
@@ -85,7 +85,7 @@ typedef struct Machine
 	const uint8_t *data;
 	size_t		size;
 	size_t		at;
-	size_t		op_at;			/* of the instruction at work, for messages */
+	size_t		op_at;			/* of the current instruction, for messages */
 	const char *file;
 	const EmbAllocator *mem;
 	const EmbStop *stop;
@@ -156,7 +156,7 @@ refused(Machine *m, const char *what, EmbPickleText name)
 
 /* --------------------------------------------------------------- piles */
 
-/* One more item, zeroed; NULL: out of memory. Pointers into the pile die. */
+/* Adds an item, zeroed; NULL: out of memory. Pointers into the pile become invalid. */
 static void *
 add(Machine *m, Pile *pile, size_t item_bytes)
 {
@@ -195,7 +195,7 @@ push_kind(Machine *m, Kind kind, int64_t i)
 	return push(m, (Value) {.kind = kind, .i = i});
 }
 
-/* The value depth places under the top; NULL: there is none above the last mark. */
+/* The value depth places below the top; NULL: there is none above the last mark. */
 static Value *
 peek(Machine *m, uint32_t depth)
 {
@@ -221,7 +221,7 @@ pop(Machine *m, Value *value)
 	return true;
 }
 
-/* Where the last mark is. */
+/* The position of the last mark. */
 static bool
 find_mark(Machine *m, uint32_t *mark)
 {
@@ -268,7 +268,10 @@ append(Machine *m, int64_t container, Value key, Value value)
 	return true;
 }
 
-/* The stack's values from first on become elements (or pairs) of the container under them; below stays. */
+/*
+ * The stack's values from first on become elements (or pairs) of the container
+ * below them; values below stay.
+ */
 static bool
 append_stack(Machine *m, uint32_t first, uint32_t below, Kind kind)
 {
@@ -290,7 +293,7 @@ append_stack(Machine *m, uint32_t first, uint32_t below, Kind kind)
 	return true;
 }
 
-/* The top n values become one tuple; drop more go with them (a mark). */
+/* The top n values become one tuple; drop more values (a mark) are removed. */
 static bool
 make_tuple(Machine *m, uint32_t n, uint32_t drop)
 {
@@ -311,7 +314,7 @@ make_tuple(Machine *m, uint32_t n, uint32_t drop)
 	return push_kind(m, KIND_TUPLE, m->containers.n - 1);
 }
 
-/* The first n elements of a tuple; false: it has fewer (nothing is reported). */
+/* The first n elements of a tuple; false: it has fewer (without a report). */
 static bool
 elements(const Machine *m, const Value *tuple, uint32_t n, Value *out)
 {
@@ -368,7 +371,7 @@ load_storage(Machine *m)
 	return push_kind(m, KIND_STORAGE, m->storages.n - 1);
 }
 
-/* The numbers of a tuple; *n of them, at most EMB_TENSORS_MAX_RANK. */
+/* The numbers in a tuple: *n, at most EMB_TENSORS_MAX_RANK. */
 static bool
 read_numbers(Machine *m, const Value *tuple, int64_t *numbers, int *n)
 {
@@ -390,7 +393,7 @@ read_numbers(Machine *m, const Value *tuple, int64_t *numbers, int *n)
 	return true;
 }
 
-/* Counts the elements; whether they are in row-major order without gaps. */
+/* Counts the elements; returns whether they are in row-major order without gaps. */
 static bool
 measure_view(Machine *m, View *view, const int64_t *strides)
 {
@@ -398,7 +401,7 @@ measure_view(Machine *m, View *view, const int64_t *strides)
 	view->dense = true;
 	for (int i = view->rank - 1; i >= 0; i--)
 	{
-		/* the stride of a dimension of one element means nothing */
+		/* the stride of a dimension with one element has no meaning */
 		if (view->shape[i] != 1 && strides[i] != view->n_elems)
 			view->dense = false;
 		if (__builtin_mul_overflow(view->n_elems, view->shape[i], &view->n_elems))
@@ -479,7 +482,7 @@ push_global(Machine *m, EmbPickleText module, EmbPickleText name)
 		for (size_t i = 0; i < LENGTH(storage_types); i++)
 			if (text_is(name, storage_types[i].name))
 				return push_kind(m, KIND_STORAGE_TYPE, (int64_t) i);
-	/* shown only if it is a name: the bytes go into a message */
+	/* shown only if it is a name, because the bytes go into a message */
 	for (size_t i = 0; i < module.len + 1 + name.len && n < (int) sizeof(full); i++)
 	{
 		char		c = i < module.len ? module.text[i] : i == module.len ? '.' : name.text[i - module.len - 1];
@@ -528,7 +531,7 @@ push_text(Machine *m, int length_bytes)
 	return p != NULL && push(m, (Value) {.kind = KIND_TEXT, .text = {(const char *) p, len}});
 }
 
-/* Two's complement, little endian; the empty one is 0. */
+/* Two's complement, little endian; no bytes mean 0. */
 static bool
 push_long(Machine *m)
 {
@@ -591,7 +594,10 @@ memo_put(Machine *m, uint64_t i)
 	if (top == NULL)
 		return malformed(m, "its stack is empty");
 	kept = *top;
-	/* an entry needs at least one byte of input: a sparse memo would cost memory that no byte paid for */
+	/*
+	 * an entry needs at least one byte of input: a sparse memo would take
+	 * memory without any input
+	 */
 	if (i > m->at)
 		return malformed(m, "a memo with gaps");
 	while (m->memo.n <= i)
@@ -614,7 +620,7 @@ memo_get(Machine *m, uint64_t i)
 	return push(m, ((Value *) m->memo.items)[i]);
 }
 
-/* What an object is to be filled with; of an OrderedDict that is its _metadata, which we do not need. */
+/* The state of an object; for an OrderedDict this is its _metadata, which we do not need. */
 static bool
 build(Machine *m)
 {
@@ -667,7 +673,7 @@ memo_by_number(Machine *m, int n_bytes, bool put)
 	return take_number(m, n_bytes, &i) && (put ? memo_put(m, i) : memo_get(m, i));
 }
 
-/* Names as in Python's pickletools. */
+/* Names from Python's pickletools. */
 static bool
 step(Machine *m, uint8_t op)
 {
@@ -751,7 +757,7 @@ step(Machine *m, uint8_t op)
 	return false;
 }
 
-/* Up to STOP; *result is what is on the stack then. */
+/* Runs up to STOP; *result is then the top of the stack. */
 static bool
 run(Machine *m, Value *result)
 {
@@ -785,7 +791,7 @@ machine(const uint8_t *data, size_t size, const char *file, const EmbAllocator *
 	};
 }
 
-/* All but the storages, which a state keeps. */
+/* Frees everything except the storages, which a state keeps. */
 static void
 free_machine(Machine *m)
 {
@@ -807,7 +813,7 @@ count_tensors(const Machine *m, const Value *dict)
 	return n;
 }
 
-/* The dictionary that holds the tensors. */
+/* The dictionary with the tensors. */
 static bool
 find_state(Machine *m, Value *dict)
 {

@@ -1,6 +1,6 @@
 /*
  * protobuf.c
- *		Fields of a message out of untrusted bytes.
+ *		Reads fields of a message from untrusted bytes.
  */
 #include "formats/protobuf.h"
 

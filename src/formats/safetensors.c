@@ -1,6 +1,6 @@
 /*
  * safetensors.c
- *		The header of a safetensors file, checked.
+ *		Reads and checks the header of a safetensors file.
  */
 #include <limits.h>
 #include <string.h>
@@ -51,11 +51,11 @@ compare_by_offset(const void *a, const void *b, void *ctx)
 	(void) ctx;
 	if (x->offset != y->offset)
 		return x->offset < y->offset ? -1 : 1;
-	/* an empty tensor lies before the one that starts where it stands */
+	/* an empty tensor comes before the tensor that starts at the same place */
 	return (x->size_bytes > y->size_bytes) - (x->size_bytes < y->size_bytes);
 }
 
-/* dtype and shape of one header entry; *size_bytes is what they imply. */
+/* Reads dtype and shape of a header entry; *size_bytes is their size. */
 static EmbStatus
 parse_type(const EmbJson *doc, const char *name, const json_t *entry, EmbTensor *t,
 		   int64_t *size_bytes, EmbError *err)
@@ -99,7 +99,7 @@ parse_type(const EmbJson *doc, const char *name, const json_t *entry, EmbTensor 
 	return EMB_OK;
 }
 
-/* One header entry; offsets come relative to the data and leave relative to the file. */
+/* Reads a header entry; offsets change from relative to the data to relative to the file. */
 static EmbStatus
 parse_tensor(const EmbJson *doc, const char *name, const json_t *entry, int64_t data_start,
 			 int64_t data_bytes, EmbTensor *t, EmbError *err)
@@ -135,7 +135,7 @@ parse_tensor(const EmbJson *doc, const char *name, const json_t *entry, int64_t 
 	return EMB_OK;
 }
 
-/* The data must be covered from front to end, without hole or overlap. */
+/* Tensors must cover the data from front to end, without hole or overlap. */
 static EmbStatus
 check_coverage(const EmbAllocator *mem, const EmbStop *stop, const EmbJson *doc, EmbTensorShard *shard, int64_t data_start,
 			   int64_t data_bytes, EmbError *err)
@@ -167,7 +167,7 @@ cancelled(const EmbJson *doc, EmbError *err)
 	return emb_error(err, EMB_ERR_CANCELLED, "reading %s was cancelled", doc->file);
 }
 
-/* Room for every entry of the header: the tensors and their names. */
+/* Allocates tensors and names for every entry of the header. */
 static EmbStatus
 allocate_entries(const EmbAllocator *mem, const EmbStop *stop, EmbTensorShard *shard, const EmbJson *doc, EmbError *err)
 {

@@ -1,6 +1,7 @@
 /*
  * tensors.c
- *		A model directory's weights: files found, tensors found and read as fp32.
+ *		Finds the files and tensors of a model directory's weights, and reads
+ *		them as fp32.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 #include "formats/json.h"
 #include "formats/tensor_files.h"
 
-/* In the order of transformers' preference. */
+/* In transformers' order of preference. */
 static const struct
 {
 	const char *file;
@@ -79,7 +80,7 @@ open_shard(EmbTensorSet *set, const char *dir, const char *name, EmbError *err)
 	return status;
 }
 
-/* Asked for each entry of a list that may be long; *n counts them. */
+/* Polls stop for each entry of a list that may be long; *n counts the entries. */
 static EmbStatus
 ask_stop(const EmbTensorSet *set, size_t *n, EmbError *err)
 {
@@ -112,7 +113,7 @@ emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem
 	return status;
 }
 
-/* Puts prefix before the names of a shard; their order stays. */
+/* Adds prefix to the names of a shard; their order stays. */
 static EmbStatus
 prefix_names(EmbTensorSet *set, EmbTensorShard *shard, const char *prefix, EmbError *err)
 {
@@ -180,7 +181,7 @@ emb_tensors_add_file_under(EmbTensorSet *set, const char *dir, const char *name,
 	return status;
 }
 
-/* A shard lies beside the index: a plain file name, no way out of the directory. */
+/* A shard is next to the index: a plain file name, which cannot leave the directory. */
 static bool
 is_plain_file_name(const char *name)
 {
@@ -189,7 +190,10 @@ is_plain_file_name(const char *name)
 	return len > 0 && len <= 255 && name[0] != '.' && strchr(name, '/') == NULL && strchr(name, '\\') == NULL;
 }
 
-/* Opens each file that the index names, once. names: [EMB_TENSORS_MAX_SHARDS], borrowed from the index. */
+/*
+ * Opens each file in the index once. names: [EMB_TENSORS_MAX_SHARDS], borrowed
+ * from the index.
+ */
 static EmbStatus
 open_shards(EmbTensorSet *set, const char *dir, const char *index, const json_t *map, const char **names, EmbError *err)
 {
@@ -225,7 +229,7 @@ open_shards(EmbTensorSet *set, const char *dir, const char *index, const json_t 
 	return EMB_OK;
 }
 
-/* What the index says must be there; what it does not say is dropped. */
+/* Tensors in the index must exist; other tensors are dropped. */
 static EmbStatus
 match_index(EmbTensorSet *set, const char *index, const json_t *map, const char **names, EmbError *err)
 {
@@ -348,7 +352,10 @@ float_of_bits(uint32_t bits)
 	return x;
 }
 
-/* IEEE 754 binary16, exactly and without the floating-point unit's modes (subnormals!). */
+/*
+ * IEEE 754 binary16, converted exactly and without the modes of the
+ * floating-point unit (subnormals!).
+ */
 static uint32_t
 bits_of_f16(uint16_t h)
 {
@@ -363,7 +370,7 @@ bits_of_f16(uint16_t h)
 		if (mantissa == 0)
 			return sign;
 		for (exponent = 1; (mantissa & 0x400) == 0; mantissa <<= 1)
-			exponent--;			/* wraps below zero; 112 more brings it back */
+			exponent--;			/* wraps below zero; adding 112 undoes this */
 		mantissa &= 0x3FF;
 	}
 	return sign | (exponent + 112) << 23 | mantissa << 13;
@@ -411,7 +418,7 @@ emb_tensors_read_f32(const EmbTensorSet *set, const EmbTensor *tensor,
 		status = emb_file_read(file, tensor->offset + first * 4, out, (size_t) n * 4, err);
 	else
 	{
-		/* the 16-bit values go to the upper half of out, and widen from the front */
+		/* the 16-bit values go to the upper half of out, and are widened from the front */
 		uint8_t    *half = (uint8_t *) out + (size_t) n * 2;
 
 		status = emb_file_read(file, tensor->offset + first * 2, half, (size_t) n * 2, err);

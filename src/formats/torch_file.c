@@ -1,12 +1,12 @@
 /*
  * torch_file.c
- *		What torch.save makes of a state dict.
+ *		A state dict as torch.save writes it.
  *
- * Since torch 1.6 a zip: PREFIX/data.pkl, the pickle, and PREFIX/data/KEY, the
- * bytes of the storage of that key. Before, one file: three pickles (a magic
- * number, the version 1001, facts of the machine), the pickle of the state
- * dict, a pickled list of keys, and for each key the number of elements in 8
- * bytes and the elements. Little endian.
+ * Since torch 1.6 it is a zip: PREFIX/data.pkl, the pickle, and
+ * PREFIX/data/KEY, the bytes of the storage with that key. Before, it was one
+ * file: three pickles (a magic number, the version 1001, machine properties),
+ * the pickle of the state dict, a pickled list of keys, and for each key the
+ * number of elements in 8 bytes and the elements. Little endian.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #include "formats/tensor_files.h"
 #include "formats/zip.h"
 
-/* 40,000 tensors need as much; the machine may take 40 times it. */
+/* Enough for 40,000 tensors; the machine may take 40 times this size. */
 #define PICKLE_MAX		(4 * 1024 * 1024)
 #define STORAGES_PER_ASK	4096
 
@@ -59,7 +59,7 @@ storage_bytes(const EmbPickleStorage *storage)
 	return __builtin_mul_overflow(storage->n_elems, storage->elem_bytes, &bytes) ? INT64_MAX : bytes;
 }
 
-/* The pickle's tensors as a shard's. */
+/* Copies the pickle's tensors to a shard. */
 static EmbStatus
 fill_shard(const TorchFile *t)
 {
@@ -89,7 +89,10 @@ fill_shard(const TorchFile *t)
 		to->rank = from->rank;
 		memcpy(to->shape, from->shape, sizeof(to->shape));
 		to->n_elems = from->n_elems;
-		/* inside the storage, and the storage inside the file: neither product nor sum overflows */
+		/*
+		 * inside the storage, and the storage is inside the file: neither
+		 * product nor sum overflows
+		 */
 		to->offset = t->data_at[from->storage] + from->first * storage->elem_bytes;
 		to->size_bytes = from->n_elems * storage->elem_bytes;
 	}
@@ -105,7 +108,7 @@ allocate_places(TorchFile *t)
 
 /* ------------------------------------------------------------- the zip */
 
-/* prefix_len: of "PREFIX/" in the name of PREFIX/data.pkl. */
+/* prefix_len: length of "PREFIX/" in PREFIX/data.pkl. */
 static EmbStatus
 place_in_zip(TorchFile *t, const EmbZip *zip, const char *prefix, int prefix_len)
 {
@@ -204,7 +207,7 @@ same_text(EmbPickleText a, EmbPickleText b)
 	return a.len == b.len && memcmp(a.text, b.text, a.len) == 0;
 }
 
-/* The storage called key lies at data_at, behind its number of elements. */
+/* The storage with that key is at data_at, after its number of elements. */
 static EmbStatus
 place_old_storage(TorchFile *t, EmbPickleText key, int64_t *at)
 {

@@ -95,7 +95,7 @@ find_directory(const EmbFile *file, const EmbAllocator *mem, uint64_t *n, uint64
 	return status;
 }
 
-/* Numbers that did not fit 32 bits stand in an extra field, in this order. */
+/* Numbers beyond 32 bits are in an extra field, in this order. */
 static bool
 read_extra(const uint8_t *extra, size_t len, uint64_t *size, uint64_t *packed, uint64_t *offset)
 {
@@ -169,7 +169,7 @@ read_directory(EmbZip *zip, const uint8_t *directory, size_t size, uint64_t n, E
 	size_t		at = 0;
 	char	   *names;
 
-	/* every entry has ENTRY_BYTES of the directory at least */
+	/* every entry takes at least ENTRY_BYTES of the directory */
 	if (n > size / ENTRY_BYTES)
 		return damaged(zip->file, "its directory is malformed", err);
 	names = zip->names = emb_alloc(zip->mem, size);
