@@ -1,18 +1,18 @@
 /*
  * attention_f32.c
- *		Attention in fp32, by the matrix product of the kernels.
+ *		Attention in fp32, with the matrix product of the kernels.
  */
 #include "transformer/attention.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Queries of a block: their scores should stay in the second-level cache. */
+/* Queries per block: their scores should stay in the second-level cache. */
 #define QUERIES_MAX		60
 #define QUERIES_MIN		24
 #define SCORES_ELEMS	65536
 
-#define MACS_PER_EXP	16		/* what a score costs in the softmax */
+#define MACS_PER_EXP	16		/* cost of a score in the softmax */
 
 typedef struct Scratch
 {
@@ -37,9 +37,10 @@ queries_per_block(int32_t n_tokens)
 }
 
 /*
- * Every part is a multiple of 16 floats, so all stay aligned, and grows with
- * n_tokens, so that what suffices for the longest text does for the others:
- * queries_per_block(L) rows of scores are at most this many for every shorter L.
+ * Every part is a multiple of 16 floats, so all parts stay aligned. Every part
+ * grows with n_tokens, so the size for the longest text is enough for all
+ * texts: queries_per_block(L) rows of scores are at most this size for every
+ * shorter L.
  */
 static size_t
 scores_elems(int32_t n_tokens)
@@ -114,8 +115,8 @@ pack_values(EmbWork *work, const float *v, size_t stride, int32_t head_size, int
 }
 
 /*
- * scores of token i's query += bias sqrt d: the softmax divides by that. The
- * sums do not depend on how the compiler vectorizes them.
+ * scores of token i's query += bias sqrt d, because the softmax divides by
+ * sqrt d. The sums do not depend on the compiler's vectorization.
  */
 static void
 add_bias(const EmbAttention *a, int32_t i, float *scores)
@@ -134,7 +135,10 @@ add_bias(const EmbAttention *a, int32_t i, float *scores)
 		scores[t] += behind;
 }
 
-/* Some queries of one head, of token first on, against all keys; the division comes last, where rows are short. */
+/*
+ * Queries of one head, from token first on, against all keys. The division
+ * comes last, where rows are short.
+ */
 static bool
 attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s,
 			 const float *q, int32_t first, int32_t n_queries, float *out)
@@ -174,13 +178,16 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s,
 }
 
 /*
- * A window's queries go in blocks of WINDOW_QUERIES, counted from the text's
- * start: which keys a block reads, and with them the order of a query's sums,
- * does not depend on the part of a text that a thread has.
+ * With a sliding window, queries are processed in blocks of WINDOW_QUERIES,
+ * counted from the text's start. So the keys that a block reads, and the order
+ * of a query's sums, do not depend on the part of a text that a thread has.
  */
 #define WINDOW_QUERIES	QUERIES_MIN
 
-/* Softmax of a query's scores of keys start, start + 1, .. over those in its window; the others become 0. */
+/*
+ * Softmax of a query's scores for keys start, start + 1, .. inside its window;
+ * the other scores become 0.
+ */
 static float
 weigh_window(EmbWork *work, const EmbAttention *a, int32_t query, int32_t start, int32_t end, float *scores)
 {
@@ -192,7 +199,7 @@ weigh_window(EmbWork *work, const EmbAttention *a, int32_t query, int32_t start,
 	return work->kernels->softmax_f32(scores + lo, hi - lo, 1.0f / sqrtf((float) a->head_size));
 }
 
-/* n_queries queries, of token first on, that are in one block, which begins at token block. */
+/* n_queries queries from token first on, all in the block that begins at token block. */
 static bool
 attend_window(EmbWork *work, const EmbAttention *a, const Scratch *s,
 			  const float *q, int32_t block, int32_t first, int32_t n_queries, float *out)

@@ -1,7 +1,7 @@
 /*
  * attention_i8.c
- *		Attention in int8: the scratch of the kernels, and pieces between which to
- *		ask for a stop.
+ *		Attention in int8: scratch for the kernels, and pieces with polls of
+ *		stop between them.
  */
 #include <math.h>
 
@@ -10,11 +10,14 @@
 /* Logarithms to base 2 in steps of 2^-23. */
 #define LOG2_E 0x1.715476p+23f
 
-/* A multiply-add of int8 in the units of work.h, and what a score costs besides its products. */
+/* An int8 multiply-add in the units of work.h, and the cost of a score besides its products. */
 #define MACS_I8_PER_MAC	2
 #define MACS_PER_SCORE	16
 
-/* Queries of a window's block: 32 are no faster (160 keys against 144 for a window of 64), and fewer fill no tiles. */
+/*
+ * Queries per block with a sliding window: 32 are no faster (160 keys against
+ * 144 for a window of 64), and fewer fill no tiles.
+ */
 #define WINDOW_QUERIES	EMB_PANEL
 
 static size_t
@@ -23,7 +26,7 @@ round_up(size_t n, size_t multiple)
 	return (n + multiple - 1) / multiple * multiple;
 }
 
-/* Reserves bytes behind *at; every part starts on a multiple of 64. */
+/* Reserves bytes at *at; every part starts on a multiple of 64. */
 static void *
 take(char *base, size_t *at, size_t bytes)
 {
@@ -33,14 +36,20 @@ take(char *base, size_t *at, size_t bytes)
 	return p;
 }
 
-/* Of the bias that the kernel reads: all distances of keys and queries, with the keys that fill the last panel. */
+/*
+ * Size of the bias that the kernel reads: all distances between keys and
+ * queries, including keys that fill the last panel.
+ */
 static size_t
 bias_elems(int32_t n_tokens)
 {
 	return 2 * (emb_head_i8_tokens(n_tokens) + 2 * WINDOW_QUERIES);
 }
 
-/* Places the arrays of the kernels from base on, or only counts where base is NULL; returns their bytes. */
+/*
+ * Places the arrays of the kernels from base on; only counts if base is NULL.
+ * Returns the number of bytes.
+ */
 static size_t
 lay_out(char *base, bool biased, EmbAttendI8 *a, float **bias)
 {
@@ -69,14 +78,14 @@ emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens, bool biased)
 	return lay_out(NULL, biased, &a, &bias);
 }
 
-/* What a query costs that sees n_keys keys. */
+/* The cost of a query that sees n_keys keys. */
 static int64_t
 macs_per_query(const EmbAttentionI8 *a, int64_t n_keys)
 {
 	return n_keys * (2 * (int64_t) a->head_size / MACS_I8_PER_MAC + MACS_PER_SCORE);
 }
 
-/* Queries from piece->q on, n of them, in pieces; moves on to the next. */
+/* Processes n queries from piece->q on, in pieces; moves on to the next. */
 static bool
 attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32_t n)
 {
@@ -100,8 +109,8 @@ attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32
 }
 
 /*
- * The bias of every distance, from that of the text's first key and last query
- * on, in the kernel's units. Weights may be of any size.
+ * The bias of every distance, starting with the distance of the text's first
+ * key and last query, in the kernel's units. Weights may have any size.
  */
 static void
 spread_bias(const EmbAttentionI8 *a, float *bias)
@@ -120,9 +129,9 @@ spread_bias(const EmbAttentionI8 *a, float *bias)
 }
 
 /*
- * 0 in the window, nothing outside. Gives the place of distance 0. A block's
- * keys begin and end with a panel, less than a block and a panel from the
- * window's ends of any of its queries.
+ * 0 inside the window, nothing outside. Returns the place of distance 0. A
+ * block's keys begin and end at a panel boundary, less than a block and a
+ * panel away from the window's end for any of its queries.
  */
 static const float *
 spread_window(const EmbAttentionI8 *a, float *bias)
@@ -134,7 +143,10 @@ spread_window(const EmbAttentionI8 *a, float *bias)
 	return bias + n;
 }
 
-/* The part of a packed head from a token, a multiple of a panel, up to another one or the text's end. */
+/*
+ * The part of a packed head from a token (a multiple of a panel) up to another
+ * token or the text's end.
+ */
 static EmbHeadI8
 cut_head(const EmbHeadI8 *head, int32_t start, int32_t end)
 {

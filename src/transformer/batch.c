@@ -1,11 +1,11 @@
 /*
  * batch.c
- *		A batch in parts that stay in a core's own cache.
+ *		Splits a batch into parts that stay in a core's own cache.
  *
- * A part is as many texts as fit into PART_BYTES of activations, at least one.
- * Each thread takes whole parts, so that threads meet once a batch and not
- * twice a layer. What is left over when the parts do not come out even, and
- * texts that are alone, go through all threads together, chunk by chunk.
+ * A part has as many texts as fit into PART_BYTES of activations, at least
+ * one. Each thread takes whole parts, so that threads meet once per batch and
+ * not twice per layer. Left-over parts, and a single text, are shared by all
+ * threads.
  *
  * Measured on Zen 4 (1 MB of second-level cache), bge-small in int8, one
  * thread, tokens/s at 32 texts of 128, 64 and 16 tokens: all at once 7,780
@@ -17,20 +17,23 @@
 #include "transformer/pass.h"
 #include "transformer/static.h"
 
-/* What a part's activations may take: about a second-level cache, though weights and a chunk's rows pass through it. */
+/*
+ * Bytes for a part's activations: about a second-level cache, although weights
+ * and a chunk's rows pass through it.
+ */
 #define PART_BYTES		(1088 * 1024)
 
-/* Fewer rows a product are not worth the weights that have to come, more gain nothing. */
+/* With fewer rows per product, loading the weights dominates; more rows gain nothing. */
 #define PART_TOKENS_MIN 64
 #define PART_TOKENS_MAX 256
 
-/* So few tokens for each thread are not worth handing out. */
+/* Fewer tokens per thread are not worth splitting. */
 #define THREAD_TOKENS_MIN 16
 
-/* How much longer than the mean a thread may work on its parts, in percent. */
+/* The time that a thread may exceed the mean by, in percent. */
 #define IMBALANCE_MAX	5
 
-/* One thread's pass over a part; its buffers lie behind it. */
+/* One thread's pass over a part, followed by its buffers. */
 typedef struct Slice
 {
 	EmbPass pass;
@@ -114,7 +117,7 @@ part_end(const EmbBatch *batch, int32_t first, int32_t n_tokens)
 	return end;
 }
 
-/* Fills starts, where it is not NULL; returns the number of parts. */
+/* Fills starts unless it is NULL; returns the number of parts. */
 static int32_t
 cut(const EmbTransformer *transformer, const EmbBatch *batch, int32_t *starts)
 {
@@ -128,7 +131,7 @@ cut(const EmbTransformer *transformer, const EmbBatch *batch, int32_t *starts)
 	return n;
 }
 
-/* In the arithmetic of a token's linear layers over 2 hidden: 6 hidden, and its attention. */
+/* In units of a token's linear layers divided by 2 hidden: 6 hidden, plus its attention. */
 static int64_t
 part_cost(const Job *job, int32_t part)
 {
@@ -145,8 +148,8 @@ part_cost(const Job *job, int32_t part)
 }
 
 /*
- * The most parts from the first on that keep all threads about equally long at
- * work when each takes the next as soon as it is free.
+ * The largest number of parts, from the first on, that keeps all threads busy
+ * for about equal time if each takes the next part as soon as it is free.
  */
 static int32_t
 count_shared(const Job *job)
@@ -177,7 +180,10 @@ count_shared(const Job *job)
 
 /* -------------------------------------------------------------- passes */
 
-/* Tokens, texts and the longest text of a run of parts; the larger with what was there. */
+/*
+ * Tokens, texts and the longest text in a run of parts; keeps the maximum with
+ * earlier values.
+ */
 typedef struct Extent
 {
 	int32_t		n_tokens;
@@ -216,7 +222,7 @@ slice_bytes(const EmbTransformer *transformer, Extent extent, int32_t n_workers)
 		emb_pass_lay_out(&pass, transformer, extent.n_tokens, extent.n_longest, n_workers, NULL);
 }
 
-/* Texts first .. end - 1 on n_workers threads, in the room at base. */
+/* Runs texts first .. end - 1 on n_workers threads, with buffers at base. */
 static void
 run_texts(const Job *job, Slice *slice, int32_t first, int32_t end, int32_t n_workers, const EmbStop *stop)
 {
@@ -258,12 +264,12 @@ piece_part(void *ctx, int32_t part, int32_t worker)
 	Job		   *job = ctx;
 	Slice	   *slice = slice_of(job, worker);
 
-	/* the first error stays */
+	/* keep the first error */
 	if (slice->status == EMB_OK)
 		run_texts(job, slice, job->starts[part], job->starts[part + 1], 1, worker == 0 ? job->stop : NULL);
 }
 
-/* The caller has no part left: it asks for those who have. */
+/* The caller has no part left: it polls stop for the threads that still work. */
 static void
 ask_while_waiting(void *ctx)
 {
@@ -273,7 +279,7 @@ ask_while_waiting(void *ctx)
 		atomic_store_explicit(job->stopped, true, memory_order_relaxed);
 }
 
-/* Hands a worker's error on; a caller may not want to know. */
+/* Passes a worker's error on; err may be NULL. */
 static EmbStatus
 failed(const Slice *slice, EmbError *err)
 {
@@ -307,7 +313,7 @@ run_parts(Job *job, EmbCrew *crew, EmbError *err)
 
 /* ---------------------------------------------------------------- jobs */
 
-/* Bytes of all slices; sets those of one. */
+/* Bytes of all slices; sets the bytes of one slice. */
 static size_t
 measure(Job *job)
 {
@@ -331,7 +337,7 @@ measure(Job *job)
 	return shared_bytes > group_bytes ? shared_bytes : group_bytes;
 }
 
-/* job->starts is there, the crew has joined. */
+/* job->starts is filled, the crew has joined. */
 static EmbStatus
 run_job(Job *job, EmbCrew *crew, const EmbAllocator *mem, EmbError *err)
 {
@@ -412,7 +418,7 @@ emb_transformer_run_tokens(const EmbTransformer *transformer, const EmbKernels *
 	return status;
 }
 
-/* In one pass: rows are counted over the batch. */
+/* Runs in one pass, because rows are counted over the whole batch. */
 EmbStatus
 emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
 						  int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
@@ -455,7 +461,7 @@ emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels
 	return status;
 }
 
-/* A bound over all batches of so many tokens: parts on their own, or one group of them. */
+/* A bound over all batches of n_tokens tokens: parts on their own, or one group of them. */
 size_t
 emb_transformer_scratch_bytes(const EmbTransformer *transformer, int32_t n_tokens, int32_t n_longest, int32_t n_threads)
 {
@@ -471,7 +477,7 @@ emb_transformer_scratch_bytes(const EmbTransformer *transformer, int32_t n_token
 		return 0;
 	single.n_tokens = part < n_tokens ? (int32_t) part : n_tokens;
 	all.n_tokens = group < n_tokens ? (int32_t) group : n_tokens;
-	/* the others have at least one token each */
+	/* the other texts have at least one token each */
 	single.n_seqs = single.n_tokens - n_longest + 1;
 	all.n_seqs = all.n_tokens - n_longest + 1;
 	single_bytes = slice_bytes(transformer, single, 1) * n_workers;

@@ -1,6 +1,6 @@
 /*
  * dense.c
- *		Linear layers behind the pooling.
+ *		Linear layers after the pooling.
  */
 #include "transformer/dense.h"
 
@@ -9,10 +9,10 @@
 #include "transformer/pooling.h"
 #include "transformer/work.h"
 
-/* Rows that go through all layers together, so that scratch is bounded. */
+/* Rows that go through all layers together, to limit the scratch. */
 #define BLOCK_ROWS	64
 
-/* Elements of a row of scratch: the widest result, in whole panels. */
+/* Elements per row of scratch: the widest result, in whole panels. */
 static size_t
 row_elems(const EmbDense *dense)
 {
@@ -27,7 +27,7 @@ row_elems(const EmbDense *dense)
 	return widest;
 }
 
-/* One layer reads what the one before wrote: two blocks in turns. */
+/* A layer reads the output of the layer before, so two blocks alternate. */
 size_t
 emb_transformer_dense_scratch_bytes(const EmbDense *dense)
 {

@@ -1,23 +1,23 @@
 /*
  * layer.c
- *		The steps of a layer, whatever form its weights are in.
+ *		The steps of a layer, for any form of weights.
  *
- * A linear layer says by its form what it reads: rows in fp32 as they are, or
- * rows quantized in u8, each with a scale and zero point of its own and the
- * smoothing factors on the way. An input is prepared once for all linear
- * layers that share it, in the worker's own room; the row that a norm leaves is
- * still in the first-level cache then. Residual stream and norms are fp32.
- *
- * A new form of weights needs a case in prepare() and one in multiply().
+ * The form of a linear layer determines its input: fp32 rows, or rows
+ * quantized to u8, each with its own scale and zero point, after
+ * multiplication by the smoothing factors. An input is prepared once for all
+ * linear layers that share it, in the worker's own buffers; a row that a norm
+ * has written is then still in the first-level cache. Residual stream and
+ * norms are fp32. A new form of weights needs a case in prepare() and a case
+ * in multiply().
  */
 #include <string.h>
 
 #include "transformer/pass.h"
 
-/* The zero point of quantized queries, as attend_i8 wants it. */
+/* The zero point of quantized queries, as attend_i8 requires. */
 #define QUERY_ZERO	128
 
-/* Rows of a layer that a worker is at. */
+/* Rows of a layer that a worker processes. */
 typedef struct Chunk
 {
 	EmbPass    *pass;
@@ -28,12 +28,15 @@ typedef struct Chunk
 	int32_t		n_rows;
 } Chunk;
 
-/* What linear layers read: rows, and what prepare() made of them. Scales and zero points are the worker's. */
+/*
+ * The input of linear layers: rows, and their prepared form. Scales and zero
+ * points belong to the worker.
+ */
 typedef struct Input
 {
 	const float *rows;			/* [n_rows, n_in] */
 	size_t		stride;
-	uint8_t    *codes;			/* [n_rows, n_in], where the layers are in int8 */
+	uint8_t    *codes;			/* [n_rows, n_in], if the layers are int8 */
 	size_t		code_stride;	/* bytes */
 } Input;
 
@@ -61,9 +64,9 @@ emb_layers_quantize(const EmbTransformer *transformer)
 
 /*
  * n columns of rows of x, times factor (or NULL), each row with its own scale
- * and zero point: an activation is mostly above 0, and outliers of the others
- * lie to one side. (With zero point 128 for all but FFN-down the five models
- * of the golden tests lost 5 to 25 % more of their cosine.)
+ * and zero point: values after an activation are mostly above 0, and outliers
+ * of other rows are on one side. (With zero point 128 for all layers except
+ * FFN-down the five models of the golden tests lost 5 to 25 % more cosine.)
  */
 static bool
 quantize_rows(const Chunk *c, const Input *in, const float *factor, int32_t n)
@@ -76,7 +79,7 @@ quantize_rows(const Chunk *c, const Input *in, const float *factor, int32_t n)
 	return emb_work_spend(&w->work, 4 * (int64_t) c->n_rows * n);
 }
 
-/* Makes of in->rows what linear, and all layers that share its input, read. */
+/* Prepares in->rows for linear and all layers that share its input. */
 static bool
 prepare(const Chunk *c, const EmbLinear *linear, const Input *in)
 {
@@ -90,7 +93,7 @@ prepare(const Chunk *c, const EmbLinear *linear, const Input *in)
 	return true;
 }
 
-/* An input as wide as the residual stream, and the one of ffn_down. */
+/* An input with the width of the residual stream, and the input of ffn_down. */
 static Input
 hidden_input(const Chunk *c, const float *rows)
 {
@@ -114,7 +117,7 @@ act_kind(int32_t activation)
 			return EMB_ACT_KIND_GELU_TANH;
 		case EMB_ACT_RELU:
 			return EMB_ACT_KIND_RELU;
-		default:				/* of gates, which are activated apart, and of heads */
+		default:				/* for a GLU, which is activated separately, and for heads */
 			return EMB_ACT_KIND_NONE;
 	}
 }
@@ -155,7 +158,7 @@ product_i8(const Chunk *c, const EmbLinear *linear, const Input *in, float *y, s
 	};
 }
 
-/* y = x W^T + b of a prepared input, with the model's activation where it is wanted. */
+/* y = x W^T + b for a prepared input, with the model's activation if requested. */
 static bool
 multiply(const Chunk *c, const EmbLinear *linear, const Input *in, bool activate, float *y, size_t y_stride)
 {
@@ -181,7 +184,7 @@ multiply(const Chunk *c, const EmbLinear *linear, const Input *in, bool activate
 
 /* ------------------------------------------------------- norms and residuals */
 
-/* What a linear layer after a norm reads: rows of x, in pre-norm models normed. */
+/* The input of a linear layer after a norm: rows of x, normed in pre-norm models. */
 static bool
 norm_rows(const Chunk *c, const EmbLayerNorm *norm, const float **rows)
 {
@@ -198,7 +201,7 @@ norm_rows(const Chunk *c, const EmbLayerNorm *norm, const float **rows)
 	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * arch->hidden);
 }
 
-/* x = norm(sum + x), or without a norm x += sum. */
+/* x = norm(sum + x), or x += sum without a norm. */
 static bool
 add_rows(const Chunk *c, const EmbLayerNorm *norm)
 {
@@ -218,7 +221,10 @@ add_rows(const Chunk *c, const EmbLayerNorm *norm)
 	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * arch->hidden);
 }
 
-/* The norm after half of a layer: own of post-norm models, of pre-norm ones the final one at the end. */
+/*
+ * The norm after half of a layer: the layer's own in post-norm models, the
+ * final norm at the end of pre-norm models.
+ */
 static const EmbLayerNorm *
 norm_after(const Chunk *c, const EmbLayerNorm *own, bool is_end)
 {
@@ -229,7 +235,10 @@ norm_after(const Chunk *c, const EmbLayerNorm *own, bool is_end)
 
 /* --------------------------------------------------------- queries, keys, values */
 
-/* One row: each head's first half with its second. -ffp-contract=off: nothing is fused. */
+/*
+ * Rotates one row: each head's first half with its second. -ffp-contract=off:
+ * no fused operations.
+ */
 static void
 rotate_row(const float *angles, int32_t n_heads, int32_t head_size, float *row)
 {
@@ -250,7 +259,7 @@ rotate_row(const float *angles, int32_t n_heads, int32_t head_size, float *row)
 	}
 }
 
-/* Rotates queries or keys of the chunk's tokens by their places. */
+/* Applies RoPE to queries or keys of the chunk's tokens. */
 static bool
 rotate(const Chunk *c, float *rows)
 {
@@ -273,11 +282,12 @@ rotate(const Chunk *c, float *rows)
 }
 
 /*
- * Attention of layers in fp32 is in fp32. So is that of the first layer of a
- * model with a window: its error passes through all others with no norm behind
- * it to damp it: of the tiny model that is most sensitive (16 texts) int8
- * everywhere takes the cosine from 0.9979 to 0.9973, and the worst one from
- * 0.993 to 0.990; in all layers but the first, to 0.9979 and 0.994.
+ * Attention of fp32 layers is fp32. So is attention in the first layer of a
+ * model with a sliding window, because its error passes through all other
+ * layers without a norm to damp it. Measured on the most sensitive tiny model
+ * (16 texts): int8 everywhere lowers the cosine from 0.9979 to 0.9973, and the
+ * worst cosine from 0.993 to 0.990; int8 in all layers except the first has
+ * 0.9979 and 0.994.
  */
 static bool
 attends_f32(const EmbTransformer *transformer, int32_t layer)
@@ -307,7 +317,7 @@ emb_layers_attend_i8(const EmbTransformer *transformer)
 	return false;
 }
 
-/* One of query, key, value for attention in fp32: rows of all. */
+/* One of query, key, value for fp32 attention: rows with all heads. */
 static bool
 project_rows(const Chunk *c, const EmbLinear *linear, const Input *in, bool is_rotated, float *all)
 {
@@ -316,7 +326,7 @@ project_rows(const Chunk *c, const EmbLinear *linear, const Input *in, bool is_r
 	return multiply(c, linear, in, false, rows, c->pass->stride) && (!is_rotated || rotate(c, rows));
 }
 
-/* The same for attention in int8: the product, and at once its codes. */
+/* The same for int8 attention: the product, and at once its codes. */
 static bool
 project_codes(const Chunk *c, const EmbLinear *linear, const Input *in, bool is_rotated, int32_t zero,
 			  const EmbHeadCodes *heads)
@@ -340,7 +350,7 @@ emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int
 {
 	Chunk		c = chunk_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
-	/* queries alone are those of first tokens, which no rotation turns */
+	/* queries alone belong to first tokens, which RoPE does not change */
 	bool		rotates_queries = keys_values;
 	const float *x = pass->x + first * pass->stride;
 	Input		in;
@@ -430,7 +440,7 @@ emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t head, int32_t
 
 /* ------------------------------------------------------ feed-forward network */
 
-/* wide = act(gate) * up, in place of the gates. */
+/* GLU: wide = act(gate) * up, in place of the gates. */
 static bool
 gate(const Chunk *c)
 {
@@ -443,7 +453,7 @@ gate(const Chunk *c)
 		const float *up = gate + n;
 
 		pass->activate(gate, n);
-		/* products only: any vectorizing gives these bits */
+		/* only products, so any vectorization has the same bits */
 		for (int32_t k = 0; k < n; k++)
 			gate[k] *= up[k];
 		if (!emb_work_spend(&c->w->work, 16 * (int64_t) n))
@@ -453,8 +463,9 @@ gate(const Chunk *c)
 }
 
 /*
- * ffn_up in int8 for a ffn_down in int8. The product leaves the rows' ranges,
- * so quantizing them is one pass over wide, which is the largest of all buffers.
+ * An int8 ffn_up for an int8 ffn_down. The product also returns the ranges of
+ * its rows, so that quantizing needs one pass over wide, the largest of all
+ * buffers.
  */
 static bool
 widen_quantized(const Chunk *c, const Input *in, const Input *mid)
@@ -476,7 +487,7 @@ widen_quantized(const Chunk *c, const Input *in, const Input *mid)
 	return emb_work_spend(&w->work, 2 * (int64_t) c->n_rows * n);
 }
 
-/* mid, the prepared input of ffn_down, from that of ffn_up. */
+/* mid, the prepared input of ffn_down, from the prepared input of ffn_up. */
 static bool
 widen(const Chunk *c, const Input *in, const Input *mid)
 {
@@ -485,7 +496,7 @@ widen(const Chunk *c, const Input *in, const Input *mid)
 	EmbPass    *pass = c->pass;
 	bool		gated = pass->arch->is_gated != 0;
 
-	/* the factors do not reach to the end of a last panel that is not full */
+	/* the factors do not cover an incomplete last panel */
 	if (!gated && up->form == EMB_LINEAR_I8 && down->form == EMB_LINEAR_I8 && down->factor != NULL &&
 		pass->arch->intermediate % EMB_PANEL == 0)
 		return widen_quantized(c, in, mid);

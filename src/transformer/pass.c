@@ -1,31 +1,34 @@
 /*
  * pass.c
- *		A transformer as BERT (Devlin et al. 2018; the layout of transformers'
- *		BertModel without its pooler): word, type and position embeddings and a
- *		layer norm; then for each layer
+ *		A transformer like BERT (Devlin et al. 2018; the layout of
+ *		transformers' BertModel without its pooler): word, type and position
+ *		embeddings and a layer norm; then for each layer
  *
- *			c = attention(x Wq, x Wk, x Wv)
- *			x = norm(c Wo + x)
- *			x = norm(act(x Wu) Wd + x)
+ *	c = attention(x Wq, x Wk, x Wv)
+ *	x = norm(c Wo + x)
+ *	x = norm(act(x Wu) Wd + x)
  *
- *		and what EmbArch says of later families: rotary positions, pre-norm,
- *		act(x Wg) * (x Wu), layers that see a window.
+ * EmbArch adds the variants of later families: RoPE, pre-norm, the GLU act(x
+ * Wg) * (x Wu), sliding windows.
  */
 #include <string.h>
 
 #include "transformer/pass.h"
 #include "transformer/pooling.h"
 
-/* A chunk smaller than this is not worth handing to another thread. */
+/* A smaller chunk is not worth handing to another thread. */
 #define CHUNK_ROWS_MIN 16
 
-/* Heads of texts are handed out so many to a worker, or their queries in parts: each packs the keys anew. */
+/*
+ * Pieces per worker: heads of texts, or parts of their queries; each piece
+ * packs the keys again.
+ */
 #define PIECES_PER_WORKER	4
 #define PART_QUERIES_MIN	128
 
 /* -------------------------------------------------------------- layout */
 
-/* Reserves bytes behind *at; every part starts on a multiple of 64. */
+/* Reserves bytes at *at; every part starts on a multiple of 64. */
 static void *
 take(char *base, size_t *at, size_t bytes)
 {
@@ -93,7 +96,10 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	rows = (size_t) n_tokens * pass->stride * sizeof(float);
 	pass->x = take(base, &at, rows);
 	pass->context = take(base, &at, rows);
-	/* what one layer's attention reads is gone when the next one's is written: codes and floats share their place */
+	/*
+	 * one layer's attention input is dead when the next layer's is written:
+	 * codes and floats share memory
+	 */
 	start = at;
 	if (emb_layers_attend_i8(transformer))
 	{
@@ -121,7 +127,7 @@ seq_length(const EmbBatch *batch, int32_t seq)
 	return batch->offsets[seq + 1] - batch->offsets[seq];
 }
 
-/* Products only: the bits cannot depend on how the compiler vectorizes it. */
+/* Only products: the bits cannot depend on the compiler's vectorization. */
 static void
 load_row(const EmbTable *table, size_t row, size_t n, float *x)
 {
@@ -132,7 +138,7 @@ load_row(const EmbTable *table, size_t row, size_t n, float *x)
 			x[i] = (float) table->rows_i8[row * n + i] * table->scales[row] * table->factors[i];
 }
 
-/* The row of the positions that the next token takes which counts: token first of the batch or one behind it. */
+/* Position row of the first non-padding token at or after batch token `first`. */
 static size_t
 next_position(const EmbPass *pass, int32_t seq, int32_t first)
 {
@@ -200,7 +206,7 @@ piece_begin(void *ctx, int32_t chunk, int32_t worker)
 		emb_layer_project(pass, w, 0, first, end - first, true, !pass->compact);
 }
 
-/* pass->layer's end for a chunk, and the projections of the layer behind it. */
+/* The end of pass->layer for a chunk, and the projections of the next layer. */
 static void
 piece_finish(void *ctx, int32_t chunk, int32_t worker)
 {
@@ -231,7 +237,10 @@ piece_queries(void *ctx, int32_t chunk, int32_t worker)
 		emb_layer_project(pass, w, pass->layer, first, chunk_start(pass, chunk + 1) - first, false, true);
 }
 
-/* A part of the queries of one head of one text; parts only where heads are too few for the workers. */
+/*
+ * A part of the queries of one head of one text; parts are used only if there
+ * are too few heads for the workers.
+ */
 static void
 piece_attend(void *ctx, int32_t piece, int32_t worker)
 {
@@ -259,7 +268,7 @@ run_chunks(EmbPass *pass, int32_t n_rows, EmbPiece piece)
 	pass->n_chunks = (n_rows - 1) / pass->chunk_rows + 1;
 	if (n_workers > 1)
 	{
-		/* a number of chunks that the workers can share evenly */
+		/* a number of chunks that divides evenly among the workers */
 		int32_t		even = (pass->n_chunks + n_workers - 1) / n_workers * n_workers;
 
 		if (n_rows / even >= CHUNK_ROWS_MIN)
@@ -283,8 +292,8 @@ run_attention(EmbPass *pass)
 }
 
 /*
- * The last layer under CLS pooling: only the first row of each text is wanted
- * behind the keys and values. x shrinks to these rows; row "seq" takes row
+ * The last layer with CLS pooling: after keys and values only the first row of
+ * each text is needed. x shrinks to these rows; row "seq" takes row
  * offsets[seq], which is not before it.
  */
 static bool
@@ -305,7 +314,7 @@ run_layers(EmbPass *pass)
 	int32_t		n_rows = pass->batch->offsets[pass->batch->n_seqs];
 	bool		compact = pass->compact;
 
-	/* with one layer only, that is the one that wants few queries */
+	/* with only one layer, this layer needs few queries */
 	pass->compact = compact && arch->n_layers == 1;
 	if (!run_chunks(pass, n_rows, piece_begin))
 		return false;
@@ -330,7 +339,7 @@ not_finite(EmbError *err)
 	return emb_error(err, EMB_ERR_LIMIT, "the model's weights overflow single precision: the result is not finite");
 }
 
-/* Finite weights can still overflow: then there is no vector, on any level. */
+/* Finite weights can still overflow: then there is no vector, on any ISA level. */
 static EmbStatus
 pool(const EmbPass *pass, float *out, EmbError *err)
 {
@@ -352,7 +361,7 @@ pool(const EmbPass *pass, float *out, EmbError *err)
 	return pass->tokens == NULL || emb_pass_tokens_are_finite(pass) ? EMB_OK : not_finite(err);
 }
 
-/* Helpers ask nobody: they see what the caller's thread was told. */
+/* Worker threads poll no callback: they read the result of the caller's poll. */
 static bool
 begin_work(EmbPass *pass, const EmbStop *stop)
 {

@@ -7,7 +7,10 @@
 #include <math.h>
 #include <string.h>
 
-/* Written to vectorize: the same on every level. A NaN stays: what overflowed must not be passed over. */
+/*
+ * Written to vectorize with the same bits on every level. A NaN is kept, so
+ * that an overflow is not lost.
+ */
 static void
 keep_largest(float *y, const float *x, int32_t n)
 {

@@ -9,10 +9,13 @@
 #include "transformer/pooling.h"
 #include "transformer/work.h"
 
-/* Elements that the compiler makes vectors of: it wants to know how many. */
+/* Elements per step of a vectorized loop: a constant helps the compiler. */
 #define BLOCK	16
 
-/* y += byte * scale, the product and the sum rounded: the bits cannot depend on how this is vectorized. */
+/*
+ * y += byte * scale, with product and sum rounded: the bits cannot depend on
+ * the vectorization.
+ */
 static void
 add_bytes(const int8_t *restrict bytes, float scale, int32_t n, float *restrict y)
 {
@@ -27,7 +30,7 @@ add_bytes(const int8_t *restrict bytes, float scale, int32_t n, float *restrict 
 		y[i] += (float) bytes[i] * scale;
 }
 
-/* y += row; of s8 rows without the columns' factors, which all of them share. */
+/* y += row; for s8 rows without the columns' factors, which all rows share. */
 static void
 add_row(const EmbTable *table, const EmbKernels *kernels, size_t row, int32_t n, float *y)
 {

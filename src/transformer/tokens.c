@@ -1,6 +1,6 @@
 /*
  * tokens.c
- *		What a pass gives for every token.
+ *		Outputs per token of a pass.
  */
 #include "transformer/tokens.h"
 
@@ -10,7 +10,7 @@
 #include "transformer/pass.h"
 #include "transformer/pooling.h"
 
-/* Of rows first .. first + n_rows - 1. What overflows is left as a NaN, relu or not. */
+/* Weights of rows first .. first + n_rows - 1. An overflow leaves a NaN, relu or not. */
 static bool
 weigh(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
 {
@@ -27,7 +27,7 @@ weigh(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
 	return emb_work_spend(&w->work, (int64_t) n_rows * pass->arch->hidden);
 }
 
-/* n_panels columns from panel on of the rows' vectors, by way of the worker's room for an FFN. */
+/* n_panels columns from panel on of the rows' vectors, through the worker's FFN buffer. */
 static bool
 multiply_slab(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows, int32_t panel, int32_t n_panels)
 {
@@ -58,7 +58,7 @@ multiply_slab(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows, int32_
 	return emb_work_spend(&w->work, n_rows * (int64_t) n);
 }
 
-/* A vector that overflows is left with a NaN in front. */
+/* A vector that overflows has a NaN as its first element. */
 static bool
 make_vectors(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
 {

@@ -4,13 +4,13 @@
  */
 #include "transformer/work.h"
 
-/* Panels of a piece: one K block of them, 393 KB, stays in a second-level cache. */
+/* Panels per piece: one K block of them, 393 KB, stays in a second-level cache. */
 #define PANELS_MAX 16
 
-/* What an element of an activation or a softmax costs, in multiply-adds. */
+/* Cost of an element in an activation or softmax, in multiply-adds. */
 #define MACS_PER_ACTIVATION 16
 
-/* A multiply-add of int8 costs a half of one of fp32 on AVX2, a quarter with VNNI. */
+/* An int8 multiply-add costs half of an fp32 multiply-add on AVX2, a quarter with VNNI. */
 #define MACS_I8_PER_MAC 2
 
 EmbActivate
@@ -103,7 +103,7 @@ emb_work_multiply(EmbWork *work, const EmbGemmF32 *g, EmbActivate activate)
 		int32_t		n_panels = (int32_t) clamp_count(g->n_panels - p, panels);
 		int32_t		m = 0;
 
-		/* pieces of even height: a last one of a row or two would be slow */
+		/* pieces of even height: a last piece of one or two rows would be slow */
 		for (int32_t i = 0; i < n_pieces; i++)
 		{
 			int32_t		end = (int32_t) ((int64_t) g->n_rows * (i + 1) / n_pieces);
