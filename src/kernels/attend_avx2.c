@@ -1,7 +1,8 @@
 /*
  * attend_avx2.c
- *		Attention in int8, AVX2. Products are exact as in gemm_i8_avx2.c: vpmaddwd
- *		of even and of odd bytes, vpmaddubsw would saturate.
+ *		Attention in int8, AVX2. Products are exact like in gemm_i8_avx2.c:
+ *		vpmaddwd for even and for odd bytes, because vpmaddubsw would
+ *		saturate.
  *
  * 16 registers: 4 rows of one panel take 8 accumulators, the even and odd bytes
  * of two halves of B 4, those of A 2, and a product 1.

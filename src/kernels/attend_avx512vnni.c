@@ -31,9 +31,9 @@ typedef __m512i quads_s8;
 #define v16_from_i32 _mm512_cvtepi32_ps
 
 /*
- * Barriers, here and behind a product: gcc 12 carries a second copy of every
- * accumulator through the loops, or spills them, if it may see that they start
- * equal and what becomes of them (38 cycles for 16 scores instead of 27).
+ * Barriers, here and after a product: if gcc 12 sees that accumulators start
+ * equal and how they are used, it carries a second copy of every accumulator
+ * through the loops, or spills them (38 cycles for 16 scores instead of 27).
  */
 EMB_ALWAYS_INLINE i32x16
 i32x16_zero(void)
@@ -61,7 +61,7 @@ quads_u8_load(const uint8_t *p)
 	return _mm512_set1_epi32(group);
 }
 
-/* A conversion that does not fit gives the lowest number, which the maximum takes up. */
+/* A conversion that does not fit returns the lowest number, which the maximum replaces. */
 EMB_ALWAYS_INLINE i32x16
 v16_exp2_split(v16 x, int32_t lowest, v16 *m)
 {

@@ -31,7 +31,7 @@
 /* The least exponent of 2^x, in steps of 2^-23. */
 #define EXP2_LOWEST (-100 * (1 << 23))
 
-/* A score so low that no key has it, and 0 for the sums: what stands behind the last token. */
+/* A score lower than any real score, and 0 for the sums: the value past the last token. */
 #define LOG_OF_NOTHING -1e38f
 
 /* -------------------------------------------------------------- packing */
@@ -53,7 +53,7 @@ log2_v16(v16 x)
 	return v16_fma(p, f, n);
 }
 
-/* One panel of keys and, from it, what their products start from. */
+/* One panel of keys and the start values of its products. */
 V16_INLINE void
 pack_keys(const int8_t *k, size_t stride, int32_t n_tokens, int32_t n_groups, int8_t *panel, int32_t *starts)
 {
@@ -61,14 +61,14 @@ pack_keys(const int8_t *k, size_t stride, int32_t n_tokens, int32_t n_groups, in
 	quads_u8	zero = quads_u8_load(zeros);
 	i32x16		sum = i32x16_zero();
 
-	/* a group is moved as a float: nothing is computed with it */
+	/* a group is moved as a float; nothing is computed with it */
 	transpose_dwords((const float *) k, stride / EMB_GROUP, n_tokens, n_groups, (float *) panel);
 	for (int32_t i = 0; i < n_groups; i++)
 		sum = i32x16_dot(sum, zero, quads_s8_load(panel + (size_t) i * GROUP_BYTES));
 	i32x16_store(starts, i32x16_sub(i32x16_zero(), sum));
 }
 
-/* Scales of up to 16 tokens, and of the values what becomes of them. */
+/* Scales of up to 16 tokens; for values also the derived logarithms and inverses. */
 V16_INLINE void
 pack_scales(const float *k_scales, const float *v_scales, int32_t n_tokens,
 			float *key_scales, float *value_logs, float *value_inverses)
@@ -130,13 +130,13 @@ EMB_NAME(pack_head_i8) (const EmbHeadRowsI8 *rows, const EmbHeadI8 *head)
 
 /* --------------------------------------------------------------- scores */
 
-/* Queries that go together from the first key to the result. */
+/* Queries that are processed together from the first key to the result. */
 typedef struct AttendTile
 {
 	const EmbAttendI8 *a;
 	const uint8_t *q;
 	float	   *out;
-	size_t		n_tokens;		/* with those that fill the last panel: what lies between rows of scores and codes */
+	size_t		n_tokens;		/* including the tokens that fill the last panel: the stride of scores and codes */
 	float		factors[ATTEND_ROWS];	/* of the scores of each row */
 	v16			largest[ATTEND_ROWS];	/* of each row and lane */
 	float		shares[ATTEND_ROWS];
@@ -207,8 +207,8 @@ score_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
 }
 
 /*
- * The bias of n_rows queries from the first'th on, and the maximum anew. A pass
- * of its own, which leaves the scores of models without a bias as they were.
+ * The bias of n_rows queries from query first on, and the new maximum. A
+ * separate pass, so that the scores of models without a bias stay unchanged.
  */
 static void
 add_bias(AttendTile *t, int32_t first, int32_t n_rows)
@@ -233,9 +233,9 @@ add_bias(AttendTile *t, int32_t first, int32_t n_rows)
 /* -------------------------------------------------------------- softmax */
 
 /*
- * 255 * 2^(x / 2^23) for x <= 0; what is below 2^-100 becomes that. P(m) = 255
- * * 2^(m - 1) on [1, 2] is a minimax fit of our own: relative error 7.5e-5, a
- * 50th of a code at most.
+ * 255 * 2^(x / 2^23) for x <= 0; results below 2^-100 become 2^-100. P(m) =
+ * 255 * 2^(m - 1) on [1, 2] is our own minimax fit: relative error 7.5e-5, at
+ * most a 50th of a code.
  */
 V16_INLINE v16
 exp2_255_v16(v16 x)
@@ -252,7 +252,10 @@ exp2_255_v16(v16 x)
 
 /* --------------------------------------------------------------- values */
 
-/* Where a tile of contexts goes: to its place, or aside where its last panel is a part of one. */
+/*
+ * The destination of a tile of contexts: its place, or a buffer if its last
+ * panel is incomplete.
+ */
 typedef struct Contexts
 {
 	float	   *to;
@@ -333,7 +336,7 @@ combine_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panel
 
 #if ATTEND_PANELS > 1
 
-/* A tile's walk over the keys. */
+/* The position of a tile in the keys. */
 typedef struct Weighing
 {
 	const float *u;				/* scores of the next keys to weigh */
@@ -360,7 +363,10 @@ weigh_rows(Weighing *w, size_t stride, const int first, const int end)
 	}
 }
 
-/* 16 keys' codes, from p on, times their values; while their products wait for nothing, the next 16 are weighed. */
+/*
+ * Multiplies the codes of 16 keys, from p on, with their values; during the
+ * latency of these products the next 16 keys are weighed.
+ */
 EMB_ALWAYS_INLINE void
 combine_keys(Weighing *w, const uint8_t *p, size_t stride, const int n_rows, const int n_panels, const bool more)
 {
@@ -389,9 +395,9 @@ combine_keys(Weighing *w, const uint8_t *p, size_t stride, const int n_rows, con
 
 /*
  * Weights, and the first panels of their products with the values, in one
- * loop: on Zen 4 they take different halves of the vector unit. Against two
- * loops 1.17 times as fast at 128 tokens for heads of 32, 1.12 at 512, and 1.05
- * for heads of 64. Leaves the codes and shares for the panels that are left.
+ * loop: on Zen 4 they use different halves of the vector unit. Against two
+ * loops 1.17 times as fast at 128 tokens for heads of 32, 1.12 at 512, and
+ * 1.05 for heads of 64. Leaves codes and shares for the remaining panels.
  */
 EMB_ALWAYS_INLINE void
 weigh_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
@@ -440,7 +446,7 @@ weigh_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
 #else
 
 /*
- * Codes and share of one row; nothing is combined with values yet. 16 registers
+ * Codes and share of one row, without products with the values. 16 registers
  * are too few for both at once: 0.96 times as fast on AVX2.
  */
 static void
@@ -508,7 +514,10 @@ static const AttendStep weigh[][ATTEND_ROWS] = ALL_STEPS(weigh);
 #endif
 static const AttendStep combine[][ATTEND_ROWS] = ALL_STEPS(combine);
 
-/* One step from a panel on, of 4, 2 or 1 panels where the level has them; returns the next panel. */
+/*
+ * One step from a panel on, with 4, 2 or 1 panels if the level has them;
+ * returns the next panel.
+ */
 static int32_t
 run_step(AttendTile *t, const AttendStep steps[][ATTEND_ROWS], int32_t n_rows, int32_t panel, int32_t n_panels)
 {
@@ -520,7 +529,7 @@ run_step(AttendTile *t, const AttendStep steps[][ATTEND_ROWS], int32_t n_rows, i
 	return panel + (1 << log2_panels);
 }
 
-/* n_rows queries from the first'th on */
+/* n_rows queries from query first on */
 static void
 attend_rows(AttendTile *t, int32_t first, int32_t n_rows)
 {

@@ -1,10 +1,10 @@
 /*
  * attend_neon.c
- *		Attention in int8, NEON with the dot product: sdot is s8 by s8, so a byte a
- *		enters as a - 128, and the 128 B that this takes off is added again, found
- *		once for a group of B and all rows.
+ *		Attention in int8, NEON with the dot product: sdot is s8 by s8, so a
+ *		byte a enters as a - 128. The missing 128 B is added again; it is
+ *		computed once for a group of B and all rows.
  *
- * 4 rows take 16 registers for sums, B and what it adds 8, A one.
+ * 4 rows take 16 registers for sums, B and its correction 8, A one.
  */
 #if defined(__aarch64__)
 

@@ -1,7 +1,7 @@
 /*
  * attend_neon.h
- *		16 numbers of 32 bits in four q registers, as attend_impl.h wants them, for
- *		any arm64 CPU. Products are the includer's.
+ *		16 numbers of 32 bits in four q registers, for attend_impl.h, on any
+ *		arm64 CPU. The includer defines the products.
  */
 typedef struct i32x16
 {
@@ -47,7 +47,7 @@ v16_from_i32(i32x16 a)
 	V16_QUARTERS(vcvtq_f32_s32(a.q[i]));
 }
 
-/* A conversion that does not fit gives the lowest number, which the maximum takes up. */
+/* A conversion that does not fit returns the lowest number, which the maximum replaces. */
 EMB_ALWAYS_INLINE i32x16
 v16_exp2_split(v16 x, int32_t lowest, v16 *m)
 {

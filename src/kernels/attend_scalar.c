@@ -129,7 +129,7 @@ v16_add_bits(v16 a, i32x16 n)
 	V16_LANES(float_of(bits_of(a.lane[i]) + (uint32_t) n.lane[i]));
 }
 
-/* Shifting right keeps the sign, as every compiler we know does it. */
+/* Right shifts keep the sign, as in every compiler we know. */
 V16_INLINE v16
 v16_log2_split(v16 x, v16 *m)
 {

@@ -1,6 +1,6 @@
 /*
  * attend_x86.h
- *		What the x86 levels of attention share: SSE2 is enough for it.
+ *		Shared by the x86 levels of attention; needs only SSE2.
  */
 
 /* to[4 c + i] = rows[i][c] for 16 columns and 4 rows */

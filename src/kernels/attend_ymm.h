@@ -1,7 +1,7 @@
 /*
  * attend_ymm.h
- *		16 numbers of 32 bits in two ymm, as attend_impl.h wants them, for a region
- *		with AVX2 and FMA. Products are the includer's.
+ *		16 numbers of 32 bits in two ymm, for attend_impl.h, in a region with
+ *		AVX2 and FMA. The includer defines the products.
  */
 typedef struct i32x16
 {
@@ -49,7 +49,7 @@ v16_from_i32(i32x16 a)
 	return (v16) {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
 }
 
-/* A conversion that does not fit gives the lowest number, which the maximum takes up. */
+/* A conversion that does not fit returns the lowest number, which the maximum replaces. */
 EMB_ALWAYS_INLINE __m256i
 exp2_split_ymm(__m256 x, int32_t lowest, __m256 *m)
 {

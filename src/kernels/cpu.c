@@ -51,7 +51,7 @@ typedef struct CpuidLeaf
 				edx;
 } CpuidLeaf;
 
-/* Zeros for a leaf the CPU does not know. */
+/* Zeros for a leaf that the CPU does not have. */
 static CpuidLeaf
 cpuid(unsigned leaf, unsigned subleaf)
 {
@@ -186,7 +186,7 @@ emb_cpu_has_neoni8mm(void)
 
 #else
 
-/* No one to ask: only what the whole build may use anyway. */
+/* Without a way to check: only what the whole build may use anyway. */
 bool
 emb_cpu_has_neon(void)
 {

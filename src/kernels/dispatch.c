@@ -1,10 +1,11 @@
 /*
  * dispatch.c
- *		The levels, which of them this machine has, and the one in use.
+ *		The ISA levels, the levels that this machine has, and the level in
+ *		use.
  *
- * A level's table is filled with scalar first, then overridden by what the CPU
- * does better, and tested once per process. All state changes under one short
- * lock; readers take the published pointer.
+ * A level's table starts as scalar, takes the CPU's better kernels, and is
+ * tested once per process. All state changes under one short lock; readers use
+ * the published pointer.
  */
 #include <sched.h>
 #include <stdatomic.h>
@@ -18,7 +19,7 @@ typedef enum LevelState
 {
 	LEVEL_UNTESTED,
 	LEVEL_READY,
-	LEVEL_MISSING,				/* CPU, operating system or build lacks it */
+	LEVEL_MISSING,				/* CPU, operating system or build lacks the level */
 	LEVEL_FAILED				/* its self-test did */
 } LevelState;
 
@@ -29,7 +30,7 @@ typedef struct Level
 	void		(*fill) (EmbKernels *kernels);
 
 	/*
-	 * 10 ms are 200,000 products in scalar where fmaf is emulated (50 ns; 4 ns
+	 * 10 ms are 200,000 products in scalar if fmaf is emulated (50 ns; 4 ns
 	 * with the instruction), and far more than 32 million in vectors.
 	 */
 	int64_t		macs_per_piece;
@@ -46,9 +47,9 @@ fill_scalar(EmbKernels *k)
 }
 
 /*
- * TAKE_<isa> keeps or drops a line of kernels.def by its instruction set. Each
- * set goes on top of those it includes: an operation without a line of its own
- * keeps the kernel it had.
+ * TAKE_<isa> keeps or drops a line of kernels.def by its ISA. Each ISA adds to
+ * the ISAs it includes: an operation without a line of its own keeps its
+ * kernel.
  */
 #if defined(__x86_64__)
 #define DROP(assignment)
@@ -118,7 +119,7 @@ override_amx(EmbKernels *k)
 #define KEEP(assignment) assignment;
 #define EMB_KERNEL_ARM64_LINES(isa, op) TAKE_##isa(k->op = emb_##op##_##isa)
 
-/* One level: which int8 product it has makes no difference but speed. */
+/* One level: the choice of the int8 product affects only speed. */
 static void
 override_neon(EmbKernels *k)
 {
@@ -145,7 +146,7 @@ always(void)
 	return true;
 }
 
-/* In that order: permission is asked where there is something to permit. */
+/* In this order, because permission is requested only if the CPU has the feature. */
 static bool
 amx_is_permitted(void)
 {
@@ -191,7 +192,7 @@ fill_level(Level *level)
 		level->fill(&level->kernels);
 }
 
-/* Under the lock. */
+/* Requires the lock. */
 static LevelState
 test_level(Level *level)
 {
@@ -208,7 +209,7 @@ test_level(Level *level)
 	return level->state = level->failed_op == NULL ? LEVEL_READY : LEVEL_FAILED;
 }
 
-/* Under the lock. */
+/* Requires the lock. */
 static const EmbKernels *
 best_level(void)
 {

@@ -1,6 +1,6 @@
 /*
  * fpenv.c
- *		Setting and restoring of the floating-point control register.
+ *		Sets and restores the floating-point control register.
  */
 #include "kernels/fpenv.h"
 

@@ -1,11 +1,11 @@
 /*
  * gemm_f32.h
- *		What the implementations of gemm_f32 share: the walk over blocks.
+ *		The loop over blocks, shared by the implementations of gemm_f32.
  *
- * K blocks outermost, then tiles of rows, then groups of panels: the rows of a
- * tile stay in the first-level cache, one K block of B (24 KB a panel) in the
- * second as long as the caller passes not many more than EMB_GEMM_PANELS
- * panels at a time. C collects the block sums.
+ * K blocks are outermost, then tiles of rows, then groups of panels. The rows
+ * of a tile stay in the first-level cache, and one K block of B (24 KB a
+ * panel) in the second, if the caller passes not many more than
+ * EMB_GEMM_PANELS panels at a time. C collects the block sums.
  */
 #ifndef EMB_KERNELS_GEMM_F32_H
 #define EMB_KERNELS_GEMM_F32_H
@@ -16,7 +16,7 @@
 typedef struct EmbGemmTile
 {
 	int32_t		k;				/* 1 .. EMB_GEMM_K_BLOCK */
-	bool		first;			/* first K block: C is written, not added to */
+	bool		first;			/* first K block: C is overwritten, not added to */
 	const float *a;				/* [R, k] */
 	size_t		a_stride;
 	const float *b;				/* [P][k][16] */

@@ -1,6 +1,6 @@
 /*
  * gemm_f32_scalar.c
- *		C = A B + bias, in the words of kernels.h. The reference of all levels.
+ *		C = A B + bias, exactly as in kernels.h. The reference of all levels.
  */
 #include <math.h>
 

@@ -1,12 +1,12 @@
 /*
  * gemm_i8.h
- *		What the implementations of gemm_i8 share: the walk over tiles.
+ *		The loop over tiles, shared by the implementations of gemm_i8.
  *
- * Groups of panels outermost, then tiles of rows: B is read once from wherever
- * it lies, and stays in the first-level cache (18 KB for 3 panels of K = 384)
- * or the second while all rows pass by; A comes again for every group, a few
- * KB a tile. While the first tile of rows is multiplied, the next group's
- * panels are fetched into the second level.
+ * Groups of panels are outermost, then tiles of rows. B is read once from
+ * memory, and stays in the first-level cache (18 KB for 3 panels of K = 384)
+ * or the second while all rows pass. A is read again for every group, a few KB
+ * a tile. While the first tile of rows is multiplied, the next group's panels
+ * are prefetched into the second level.
  */
 #ifndef EMB_KERNELS_GEMM_I8_H
 #define EMB_KERNELS_GEMM_I8_H
@@ -23,7 +23,7 @@ typedef struct EmbTileI8
 	const int32_t *a_zero;		/* [R], or NULL */
 	const int8_t *b;			/* [P][n_groups][16][4] */
 	size_t		b_stride;		/* bytes from panel to panel */
-	size_t		b_ahead;		/* bytes from B to what is to be fetched; 0: nothing */
+	size_t		b_ahead;		/* bytes from B to the prefetched data; 0: no prefetch */
 	const float *b_scale;		/* [16 P] */
 	const int32_t *b_sums;		/* [16 P], read only with a_zero */
 	const float *bias;			/* [16 P], or NULL */
@@ -39,7 +39,7 @@ typedef void (*EmbTileI8Fn) (const EmbTileI8 *t);
 /* The best tile of exactly n_rows rows and at most n_panels panels. */
 typedef EmbTileI8Fn (*EmbPickI8) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
 
-/* What a level brings to the walk. */
+/* The parameters of a level for the loop. */
 typedef struct EmbGemmI8Level
 {
 	int32_t		rows_max;		/* of a tile */
@@ -48,7 +48,7 @@ typedef struct EmbGemmI8Level
 	emb_op_activate_rows *activate;
 } EmbGemmI8Level;
 
-/* Of the first panel and row. */
+/* For the first panel and row. */
 static inline EmbTileI8
 emb_gemm_i8_first_tile(const EmbGemmI8 *g)
 {
@@ -99,14 +99,14 @@ emb_gemm_i8_next_rows(EmbTileI8 *t, int32_t n_rows)
 	t->c += n_rows * t->c_stride;
 }
 
-/* Of tile i, rows split evenly: 13 is 5 + 4 + 4, not 6 + 6 + 1. */
+/* Rows of tile i, split evenly: 13 is 5 + 4 + 4, not 6 + 6 + 1. */
 static inline int32_t
 emb_gemm_i8_tile_rows(int32_t n_rows, int32_t n_tiles, int32_t i)
 {
 	return n_rows / n_tiles + (i < n_rows % n_tiles);
 }
 
-/* What follows the product of a tile, while C is in the first-level cache still. */
+/* The steps after a tile's product, while C is still in the first-level cache. */
 static inline void
 emb_gemm_i8_activate(const EmbTileI8 *t, emb_op_activate_rows *activate, int32_t n_rows, int32_t n_panels)
 {
@@ -114,7 +114,7 @@ emb_gemm_i8_activate(const EmbTileI8 *t, emb_op_activate_rows *activate, int32_t
 		activate(t->act, t->c, t->c_stride, n_rows, n_panels, t->factor, t->range);
 }
 
-/* A tile of rows under a group of panels; what is not a whole group goes in smaller tiles. */
+/* A tile of rows by a group of panels; an incomplete group uses smaller tiles. */
 static inline void
 emb_gemm_i8_block(const EmbGemmI8Level *level, int32_t n_rows, int32_t n_panels, EmbTileI8 t)
 {

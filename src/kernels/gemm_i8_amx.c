@@ -1,22 +1,24 @@
 /*
  * gemm_i8_amx.c
- *		C = act(scaled A B + bias) in int8, AMX (Intel SDM volume 1, chapter 18;
- *		optimization manual, chapter 20): tdpbusd adds 16 rows of 64 bytes of A by
- *		64 rows of 16 columns of B, which is K = 64 of one panel as it is packed.
+ *		C = act(scaled A B + bias) in int8, AMX (Intel SDM volume 1, chapter
+ *		18; optimization manual, chapter 20): tdpbusd adds 16 rows of 64 bytes
+ *		of A by 64 rows of 16 columns of B, which is K = 64 of one packed
+ *		panel.
  *
  * 8 tile registers: 2 x 2 of sums, 2 of A, 2 of B. A step of K = 64 loads 4
- * tiles (8 cycles each) for 4 products (16 each). A single tile of rows takes 4
- * panels instead. No machine with AMX was at hand when this was written: the
- * unit tests run it on a model of the tiles, the choices of speed are made by
- * arithmetic on Intel's figures.
+ * tiles (8 cycles each) for 4 products (16 each). A single tile of rows takes
+ * 4 panels instead. No machine with AMX was available when this was written:
+ * the unit tests run it on a model of the tiles, and the choices for speed
+ * follow from Intel's figures.
  *
- * Tiles are configured once a call, all of as many rows, as near to 16 as M
- * allows: 40 rows are 14, 14 and 14, the last of which begins 2 rows early and
- * does not finish those again. Reconfiguring for a shorter tail would clear all
- * tiles for every group of panels. They are released before the return, so that
- * the kernel of the operating system saves no tiles between calls.
+ * Tiles are configured once per call, all with the same number of rows, as
+ * near to 16 as M allows: 40 rows are 14, 14 and 14; the last tile begins 2
+ * rows early and does not finish these rows again. Reconfiguring for a shorter
+ * tail would clear all tiles for every group of panels. The tiles are released
+ * before the return, so that the operating system saves no tiles between
+ * calls.
  *
- * Few rows, and K that is no multiple of 64 (attention's), go to AVX-512 VNNI.
+ * Few rows, and a K that is no multiple of 64 (attention), go to AVX-512 VNNI.
  */
 #include "kernels/target.h"
 
@@ -32,12 +34,12 @@
 #define TILE_BYTES		64		/* of a row of it */
 #define STEP_GROUPS		16		/* K = 64: a tile of B */
 #define STEP_BYTES		(STEP_GROUPS * EMB_PANEL * EMB_GROUP)
-#define GROUP_PANELS	4		/* panels that stay in the first-level cache while rows pass by */
+#define GROUP_PANELS	4		/* panels that stay in the first-level cache while rows pass */
 
 /*
- * A product of r rows takes about r cycles, but 4 chains of latency 52 no less
- * than 52 a step; AVX-512 VNNI needs 8 cycles a row and panel. Even at 2 rows,
- * and a call configures and releases.
+ * A product of r rows takes about r cycles, but 4 chains of latency 52 take at
+ * least 52 cycles a step; AVX-512 VNNI needs 8 cycles per row and panel.
+ * Break-even is at 2 rows, plus the cost of configure and release.
  */
 #define ROWS_MIN		4
 
@@ -57,11 +59,11 @@ typedef struct TileConfig
 
 _Static_assert(sizeof(TileConfig) == 64, "ldtilecfg reads 64 bytes");
 
-/* A tile of rows by n_panels panels whose sums lie in Work, not yet turned into C. */
+/* A tile of rows by n_panels panels whose sums are in Work and not yet written to C. */
 typedef struct Pending
 {
 	EmbTileI8	t;
-	int32_t		first_row;		/* rows before it are another tile's */
+	int32_t		first_row;		/* earlier rows belong to another tile */
 	int32_t		n_panels;
 } Pending;
 
@@ -70,7 +72,7 @@ typedef struct Work
 	_Alignas(64) int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL];
 	const EmbGemmI8 *g;
 	int32_t		tile_rows;
-	int32_t		n_pending;		/* its tiles' sums lie one after the other */
+	int32_t		n_pending;		/* its tiles' sums lie end to end */
 	Pending		pending[2];
 } Work;
 
@@ -222,9 +224,9 @@ finish_pending(Work *w)
 }
 
 /*
- * Multiplies, finishes the tiles before while the units are at it (the products
- * are tens of instructions and hundreds of cycles, the window of the CPU holds
- * what follows), then takes their place.
+ * Multiplies, finishes the previous tiles while the units are busy (the
+ * products are tens of instructions and hundreds of cycles, and the window of
+ * the CPU holds the following instructions), then becomes the pending tile.
  */
 static void
 multiply_strip(Work *w, const Strip *strip, int32_t first, int32_t n_tiles, int32_t n_panels)
@@ -271,7 +273,7 @@ multiply_group(Work *w, Strip strip, int32_t n_panels)
 	}
 }
 
-/* Tiles i and i + 1 of the rows below which n_tiles lie; t is of row 0. */
+/* Tiles i and i + 1 of rows that have n_tiles below them; t is at row 0. */
 static Strip
 make_strip(const Work *w, const EmbTileI8 *t, int32_t i, int32_t n_tiles)
 {
@@ -311,7 +313,7 @@ emb_gemm_i8_amx(const EmbGemmI8 *g)
 
 		for (int32_t i = 0; i < n_tiles; i += 2)
 		{
-			/* the next group's panels, while the first rows pass by this one's */
+			/* fetches the next group's panels, while the first rows pass this group's panels */
 			group.b_ahead = i == 0 && left >= 2 * n_panels ? n_panels * group.b_stride : 0;
 			multiply_group(&w, make_strip(&w, &group, i, n_tiles), n_panels);
 		}

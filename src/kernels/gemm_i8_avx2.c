@@ -39,7 +39,7 @@
 
 #define TILE_ROWS 4
 
-/* Too few to widen B for: they take plain products as they come. */
+/* Too few rows to widen B for: they use plain products directly. */
 #define FEW_ROWS 2
 
 /* Rows and groups that are widened at a time. */
@@ -130,8 +130,9 @@ typedef struct WideGroup
 
 /*
  * acc_h += (a_even + b_odd) (a_odd + b_even) for both halves. In assembly for
- * its order, both halves abreast (2 % faster than in turn), and because a
- * compiler that adds products first has no registers left for it.
+ * its order, with both halves in parallel (2 % faster than one after the
+ * other), and because a compiler that adds products first runs out of
+ * registers.
  */
 EMB_ALWAYS_INLINE void
 multiply_add(__m256i acc[2], const uint32_t a[2], const WideGroup *b)
@@ -156,7 +157,7 @@ multiply_add(__m256i acc[2], const uint32_t a[2], const WideGroup *b)
 			[even0] "x" (b->even[0]), [even1] "x" (b->even[1]), [odd0] "x" (b->odd[0]), [odd1] "x" (b->odd[1]));
 }
 
-/* What the accumulators of a row start from. C holds int32 sums between blocks of K. */
+/* The start value of a row's accumulators. C holds int32 sums between blocks of K. */
 EMB_ALWAYS_INLINE __m256i
 start_ymm(const EmbTileI8 *t, const WideBlock *block, int32_t row, int r, int h, bool first)
 {
@@ -169,8 +170,9 @@ start_ymm(const EmbTileI8 *t, const WideBlock *block, int32_t row, int r, int h,
 }
 
 /*
- * n_rows is a constant of each instance below. first starts the sums of C, last
- * turns them into the result. Meanwhile ahead_step bytes a group are fetched.
+ * n_rows is a constant of each instance below. first starts the sums of C,
+ * last converts them to the result. Each group also prefetches ahead_step
+ * bytes.
  */
 EMB_ALWAYS_INLINE void
 tile_avx2(const EmbTileI8 *t, const WideBlock *block, int32_t row, size_t ahead_step,
@@ -225,7 +227,10 @@ tile_##rows(const EmbTileI8 *t, const WideBlock *block, int32_t row, size_t ahea
 
 TILE(1) TILE(2) TILE(3) TILE(4)
 
-/* All rows of a block by one panel. Meanwhile the panel b_ahead bytes further on is fetched, a part with each tile. */
+/*
+ * All rows of a block by one panel. Each tile also prefetches a part of the
+ * panel b_ahead bytes further on.
+ */
 static void
 panel_avx2(EmbTileI8 t, WideBlock *block, int32_t n_rows, bool first, bool last)
 {

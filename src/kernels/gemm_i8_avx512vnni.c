@@ -35,7 +35,10 @@ broadcast_group(const uint8_t *a)
 	return _mm512_set1_epi32(group);
 }
 
-/* Panel by panel, so that a panel's constants are loaded once; linear layers have both, and no branches then. */
+/*
+ * Panel by panel, so that a panel's constants are loaded once; linear layers
+ * have both bias and zero points, so without branches.
+ */
 EMB_ALWAYS_INLINE void
 finish_tile(const EmbTileI8 *t, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const bool has_zero, const bool has_bias,
 			const int n_rows, const int n_panels)

@@ -1,12 +1,13 @@
 /*
  * gemm_i8_neon.c
- *		C = act(scaled A B + bias) in int8, NEON with the dot product extension:
- *		one q register is one group of a quarter of a panel, 4 columns of 4 bytes.
+ *		C = act(scaled A B + bias) in int8, NEON with the dot product
+ *		extension: one q register is one group of a quarter of a panel, 4
+ *		columns of 4 bytes.
  *
- * sdot is s8 by s8, so A goes in as A - 128 and the sum over (A - 128) B gets
- * 128 b_sums back; where A has zero point 128, and the two cancel, for nothing.
- * The copy of A holds a group of all rows together: one load brings the 4 bytes
- * of 4 rows, and sdot takes one of them by its lane.
+ * sdot is s8 by s8, so A enters as A - 128, and 128 b_sums is added to the sum
+ * over (A - 128) B. If A has zero point 128, the two cancel at no cost. The
+ * copy of A holds a group of all rows together: one load reads the 4 bytes of
+ * 4 rows, and sdot selects a row by its lane.
  */
 #if defined(__aarch64__)
 
@@ -19,7 +20,7 @@ EMB_TARGET_BEGIN(EMB_TARGET_NEON)
 
 #include "kernels/gemm_i8_neon.h"
 
-/* u8 as s8: minus 128, bit for bit the upper bit flipped. */
+/* u8 as s8: minus 128, which flips the upper bit. */
 #define A_OFFSET 128
 #define FLIP_SIGNS 0x80808080u
 
@@ -43,7 +44,10 @@ copy_quarter(const uint8_t *const row[4], size_t at, uint32_t *groups)
 	vst1q_u32(groups + 3 * ROW_SLOTS, vzip2q_u32(pair[1], pair[3]));
 }
 
-/* [n_groups][ROW_SLOTS]; slots without a row repeat the last one, and nobody looks at them. */
+/*
+ * [n_groups][ROW_SLOTS]; slots without a row repeat the last row, and their
+ * results are unused.
+ */
 static void
 copy_rows_neon(const EmbTileI8 *t, int32_t n_rows, uint32_t *rows)
 {

@@ -1,26 +1,27 @@
 /*
  * gemm_i8_neon.h
- *		What the two int8 products of NEON share, for a target region: the walk
- *		over tiles and what follows a tile's sums.
+ *		Shared by the two int8 products of NEON, for a target region: the loop
+ *		over tiles and the steps after a tile's sums.
  *
- * Blocks of panels outermost, as many as a second-level cache holds; then tiles
- * of up to 6 rows of A, copied once in the order the tile reads them; then the
- * panels of the block. Four q registers are one row of one panel: 6 rows take
- * 24 of the 32 registers for sums.
+ * Blocks of panels are outermost, as many as fit a second-level cache; then
+ * tiles of up to 6 rows of A, copied once in the order in which the tile reads
+ * them; then the panels of the block. Four q registers are one row of one
+ * panel: 6 rows take 24 of the 32 registers for sums.
  */
 #define ROWS_MAX 6
 
-/* Groups of A that are copied at a time, 8 slots of 4 bytes each: half a first-level cache. */
+/* Groups of A copied at a time, 8 slots of 4 bytes each: half a first-level cache. */
 #define BLOCK_GROUPS 512
 #define ROW_SLOTS 8
 
-/* Bytes of B that rows pass by before the next are read. */
+/* Bytes of B that all rows pass before the next bytes are read. */
 #define BLOCK_BYTES (192 * 1024)
 #define BLOCK_PANELS 64
 
 /*
- * n_groups of a tile's rows from its copy by one panel. C holds int32 sums
- * between blocks of K: first starts them, last turns them into the result.
+ * Multiplies n_groups of a tile's rows, from its copy, with one panel. C holds
+ * int32 sums between blocks of K: first starts them, last converts them to the
+ * result.
  */
 typedef void (*TileFn) (const EmbTileI8 *t, const uint32_t *rows, bool first, bool last);
 
@@ -85,7 +86,7 @@ block_neon(const EmbGemmI8 *g, const NeonLevel *level, EmbTileI8 t, int32_t n_ro
 	emb_gemm_i8_activate(&t, emb_activate_rows_neon, n_rows, n_panels);
 }
 
-/* b_sums are read with a_zero only; a level that needs them always makes its own then. */
+/* b_sums are read only with a_zero; a level that always needs them computes them itself. */
 static void
 walk_neon(const EmbGemmI8 *g, const NeonLevel *level)
 {

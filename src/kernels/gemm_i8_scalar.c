@@ -1,6 +1,6 @@
 /*
  * gemm_i8_scalar.c
- *		C = act(scaled A B + bias) in int8, in the words of kernels.h. The
+ *		C = act(scaled A B + bias) in int8, exactly as in kernels.h. The
  *		reference of all levels.
  */
 #include <math.h>

@@ -1,6 +1,6 @@
 /*
  * gemm_i8_ymm.h
- *		What the tiles of ymm registers share, for a region with AVX2 and FMA.
+ *		Shared by tiles of ymm registers, for a region with AVX2 and FMA.
  */
 EMB_ALWAYS_INLINE __m256i
 broadcast_group(const void *a)

@@ -1,13 +1,13 @@
 /*
  * gemm_i8_zmm.h
- *		What the tiles that end in zmm registers share, for a region with AVX-512.
+ *		Shared by tiles that end in zmm registers, for a region with AVX-512.
  */
 /* Constants of one panel's columns. */
 typedef struct ColumnsZmm
 {
 	__m512		scale,
-				bias;			/* 0 without a bias: never read then */
-	__m512i		sums;			/* 0 without a zero point, likewise */
+				bias;			/* 0 without a bias: then never read */
+	__m512i		sums;			/* 0 without a zero point: then never read */
 } ColumnsZmm;
 
 EMB_ALWAYS_INLINE ColumnsZmm

@@ -158,9 +158,9 @@ typedef struct EmbGemmI8
 /*
  * Attention in int8 for one head of one text, in two steps.
  *
- * pack_head_i8 turns rows of keys and values, codes of quantize_heads with zero
- * 0, into an EmbHeadI8. With L = n_tokens rounded up to 16, d4 and d16 =
- * head_size rounded up, and what is missing filled with zeros unless said:
+ * pack_head_i8 packs rows of keys and values, codes of quantize_heads with
+ * zero 0, into an EmbHeadI8. L = n_tokens rounded up to 16; d4 and d16 =
+ * head_size rounded up; missing elements are zeros unless noted:
  *
  *		keys			[L / 16][d4 / 4][16][4]: key[t][i] is byte [t / 16][i / 4][t mod 16][i mod 4]
  *		key_starts		[L], -128 * sum over i of key[t][i]
@@ -179,15 +179,16 @@ typedef struct EmbGemmI8
  *		share = 1 / sum(fma: e_t value_inverses[t])							16 lanes and the tree
  *		out[c] = (float) (sum over t of p_t value[t][c]) * share			exact before the product
  *
- * which is softmax(scale' Q K^T) V with scale = scale' * log2 e * 2^23: a value's
- * scale is folded into its weight, so that the integers of all tokens add up.
- * The sum behind the share takes the weights before they are rounded: a key
- * that draws all attention to tiny values keeps the others small.
+ * This is softmax(scale' Q K^T) V with scale = scale' * log2 e * 2^23: the
+ * scale of a value is folded into its weight, so that the integers of all
+ * tokens can be added. The sum for share uses the weights before rounding: so
+ * a key that draws all attention to tiny values keeps the other values small.
  *
- * Scales are quantize_heads', 0 < scale <= 2^24: then |u| < 1e37 before the
- * bias. A bias is within +-1e37, or EMB_BIAS_OF_NOTHING for what a query does
- * not see; of each query at least one key has another. So everything is
- * finite, and what is not seen has e_t = 255 * 2^-100. head_size, n_tokens <= 65,536: then |S|, sum p value < 2^31.
+ * Scales come from quantize_heads, and 0 < scale <= 2^24: then |u| < 1e37
+ * before the bias. A bias is within +-1e37, or EMB_BIAS_OF_NOTHING for a key
+ * that the query does not see; every query sees at least one key. So all
+ * values are finite, and an unseen key has e_t = 255 * 2^-100. head_size,
+ * n_tokens <= 65,536: then |S|, sum p value < 2^31.
  */
 typedef struct EmbHeadI8
 {
@@ -216,14 +217,14 @@ emb_head_i8_columns(int32_t head_size)
 
 typedef struct EmbHeadRowsI8
 {
-	const int8_t *k;			/* [n_tokens, d4], a multiple of 4 as the stride is */
+	const int8_t *k;			/* [n_tokens, d4], padded to a multiple of 4 like the stride */
 	const int8_t *v;			/* [n_tokens, d] */
 	size_t		stride;			/* bytes, of both */
 	const float *k_scales;		/* [n_tokens] */
 	const float *v_scales;		/* [n_tokens] */
 } EmbHeadRowsI8;
 
-#define EMB_ATTEND_ROWS 6		/* queries that a level takes at a time, at most */
+#define EMB_ATTEND_ROWS 6		/* maximum number of queries that a level processes at a time */
 
 #define EMB_BIAS_MAX 1e37f
 #define EMB_BIAS_OF_NOTHING -1e38f
@@ -248,8 +249,8 @@ typedef struct EmbKernels
 	const char *name;			/* "scalar", "avx2", ... */
 
 	/*
-	 * Multiply-adds after which to ask for a stop: well under 10 ms of this
-	 * level on a slow machine. A gemm call is cut to about this size.
+	 * Multiply-adds between two polls of stop: well under 10 ms at this level
+	 * on a slow machine. A gemm call is cut to about this size.
 	 */
 	int64_t		macs_per_piece;
 #define EMB_OP(op, result, arguments) result (*op) arguments;
@@ -258,19 +259,20 @@ typedef struct EmbKernels
 
 /*
  * The level in use. The first call tests every kernel of the level against
- * scalar (under 1 ms); a level that fails is not available, and the next best
- * serves. Thread-safe; the pointer stays valid for ever.
+ * scalar (under 1 ms). A level that fails is not available, and the next best
+ * level is used. Thread-safe; the pointer stays valid for ever.
  */
 extern const EmbKernels *emb_kernels(void);
 extern const char *emb_kernels_name(void);
 
 /*
- * "auto", "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon". What the
- * CPU, its operating system or this build lacks is EMB_ERR_UNSUPPORTED, an
- * unknown name EMB_ERR_INVALID_ARGUMENT; both change nothing. Call it between
- * calls of the core: a call reads emb_kernels() once, at its start. Where a
- * level is tested ("auto" tests the best there is), the operating system may be
- * asked to permit it to this process and its children: not in a server's parent.
+ * "auto", "scalar", "avx2", "avxvnni", "avx512vnni", "amx", "neon". A level
+ * that the CPU, its operating system or this build lacks is
+ * EMB_ERR_UNSUPPORTED, an unknown name EMB_ERR_INVALID_ARGUMENT; both change
+ * nothing. Call it between calls of the core, because a call reads
+ * emb_kernels() once, at its start. Testing a level ("auto" tests the best
+ * one) may request permission from the operating system for this process and
+ * its children, so do not call it in a server's parent.
  */
 extern EmbStatus emb_kernels_select(const char *name, EmbError *err);
 extern bool emb_kernels_is_known(const char *name);
@@ -295,8 +297,8 @@ extern size_t emb_pack_i8_bytes(int32_t n_out, int32_t n_in);
 extern void emb_pack_i8_panel(const int8_t *rows, int32_t n_rows, int32_t n_in, int8_t *panel);
 
 /*
- * On the level in use, entering the floating-point environment themselves.
- * cosine: [n] each, 0 where a norm is 0, within -1..1; NaN only if an input is
+ * Use the level in use, and enter the floating-point environment themselves.
+ * cosine: [n] each, 0 if a norm is 0, within -1..1; NaN only if an input is
  * not finite. normalize: x /= max(|x|, 1e-12).
  */
 extern float emb_kernels_cosine(const float *a, const float *b, int32_t n);

@@ -1,12 +1,15 @@
 /*
  * quant_heads_impl.h
- *		quantize_heads as kernels.h defines it, behind quant_impl.h.
+ *		quantize_heads as kernels.h defines it; include it after quant_impl.h.
  */
 
 /* Heads whose largest elements are divided at a time. */
 #define HEADS_MAX 16
 
-/* Bounds of what is quantized for attention: products of scales stay far from the ends of float. */
+/*
+ * Bounds of values quantized for attention: products of scales stay far from
+ * the limits of float.
+ */
 #define HEAD_MIN 1e-12f
 #define HEAD_MAX 1e12f
 

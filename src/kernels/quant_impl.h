@@ -1,19 +1,19 @@
 /*
  * quant_impl.h
- *		Quantizing of rows, as kernels.h defines it, written once over v16 and
+ *		Quantizes rows, as kernels.h defines it, written once over v16 and
  *		compiled for each level.
  *
  * The includer defines what v16_math.h asks for.
  *
  * Rounding is fma(y, inverse, ROUNDER + zero): one rounding, to the nearest
- * even integer, whose low byte is the code. The cut comes behind it, so that
- * Inf and NaN need no care. Maxima do not depend on the order: their start is
- * finite, NaN never wins, and the only zero is +0.
+ * even integer, whose low byte is the code. The code is clamped after
+ * rounding, so that Inf and NaN need no special case. Maxima do not depend on
+ * the order: their start is finite, NaN never wins, and the only zero is +0.
  */
 #include "kernels/v16_math.h"
 
 #define MAGNITUDE_MIN 1e-30f	/* 127 and 255 over it are finite */
-#define MAGNITUDE_MAX 1e38f		/* as are twice this, and its sum with another */
+#define MAGNITUDE_MAX 1e38f		/* twice this value is finite, and so is its sum with another */
 
 /* The largest -y and y so far, by lanes. */
 EMB_ALWAYS_INLINE void
@@ -23,7 +23,7 @@ widen_range(v16 y, v16 *below, v16 *above)
 	*above = v16_max(y, *above);
 }
 
-/* Up to 16 floats, times their factors; zeros behind the last. */
+/* Up to 16 floats, times their factors; zeros after the last. */
 EMB_ALWAYS_INLINE v16
 load_scaled(const float *x, const float *factor, int32_t i, int32_t n)
 {

@@ -78,7 +78,7 @@ gelu_tanh_v16(v16 x)
 	return v16_div(v16_max(v16_set(-12.0f), x), v16_add(exp2_v16(t), v16_set(1.0f)));
 }
 
-/* x / (1 + 2^(-x log2 e)): of the logistic function, x sigmoid(x). NaN becomes almost 0. */
+/* x / (1 + 2^(-x log2 e)): x times its logistic function. NaN becomes almost 0. */
 V16_INLINE v16
 silu_v16(v16 x)
 {

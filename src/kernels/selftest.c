@@ -1,10 +1,11 @@
 /*
  * selftest.c
- *		A few values through every kernel and through scalar, compared as bits.
+ *		Runs a few values through every kernel and through scalar, and
+ *		compares bits.
  *
- * Small on purpose: it runs in every backend. It catches a CPU, an emulator or
- * a build that computes otherwise (a fused a * b + c, say), not subtle errors
- * at the edges, which are the unit tests' business.
+ * It is small because it runs in every backend. It detects a CPU, an emulator
+ * or a build that computes differently (for example a fused a * b + c). Subtle
+ * errors at the edges are left to the unit tests.
  */
 #include "kernels/selftest.h"
 
@@ -39,7 +40,7 @@ typedef struct Inputs
 	int32_t		sums[N_OUT];
 } Inputs;
 
-/* What one level makes of the inputs. Compared byte by byte, so zeroed before use. */
+/* The outputs of one level. Compared byte by byte, so zeroed before use. */
 typedef struct Outputs
 {
 	float		gemm[N_ROWS * N_OUT];
@@ -105,7 +106,7 @@ fill_inputs(Inputs *in)
 		state = state * 1664525u + 1013904223u;
 		bytes[i] = (uint8_t) (state >> 24);
 	}
-	/* pairs that saturate 16 bits, either way */
+	/* pairs that saturate 16 bits, in both directions */
 	memset(in->a_u8, 255, N_I8_GROUPS * EMB_GROUP);
 	memset(in->b_i8, 127, 2 * EMB_GROUP);
 	memset(in->b_i8 + 2 * EMB_GROUP, -128, 2 * EMB_GROUP);
@@ -126,7 +127,7 @@ run_gemm(const EmbKernels *k, const Inputs *in, Outputs *out)
 	};
 
 	k->gemm_f32(&g);
-	/* once more over few rows and one panel, across a K block: scalar takes 4 ns a product */
+	/* again with few rows and one panel, across a K block: scalar takes 4 ns a product */
 	g.n_rows = 2;
 	g.n_panels = 1;
 	g.n_in = N_IN;
@@ -159,7 +160,7 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->muladd_f32(out->muladd, in->b, N_LONG, 1.7f);
 }
 
-/* K by 64 and more rows than a tile: the bytes of floats are as good as any. */
+/* K of 64 and more rows than a tile; the bytes of floats serve as random bytes. */
 static void
 run_i8_tiled(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
@@ -224,7 +225,10 @@ run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->quantize_heads(in->a, N_TOKENS, N_HEAD, 128, q, q_scales, 1);
 	k->pack_head_i8(&rows, &a.head);
 	k->attend_i8(&a);
-	/* any numbers of a size to matter; a query of three does not see its own token */
+	/*
+	 * arbitrary numbers large enough to matter; one query in three does not
+	 * see its own token
+	 */
 	for (int i = 0; i < N_BIASES; i++)
 		bias[i] = i % 3 == N_ROWS % 3 ? EMB_BIAS_OF_NOTHING : in->a[i] * 0x1p+22f;
 	a.bias = bias + N_ROWS - 1;

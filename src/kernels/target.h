@@ -1,6 +1,6 @@
 /*
  * target.h
- *		Regions of code for one instruction set.
+ *		Code regions for one instruction set.
  *
  *		#include <immintrin.h>
  *		#include "kernels/target.h"
@@ -8,9 +8,9 @@
  *		...
  *		EMB_TARGET_END
  *
- * Not per-file CFLAGS: build systems that compile the tree a second time lose
- * those. Include system and shared headers first, or their inline functions
- * land in the region.
+ * Per-file CFLAGS do not work: build systems that compile the tree a second
+ * time lose them. Include system and shared headers first; otherwise their
+ * inline functions become part of the region.
  */
 #ifndef EMB_KERNELS_TARGET_H
 #define EMB_KERNELS_TARGET_H
@@ -25,7 +25,7 @@
 #error "the kernels must not be compiled with -ffast-math"
 #endif
 
-/* Older compilers build all levels but those whose instructions they do not know. */
+/* Older compilers build all levels except levels with instructions they do not know. */
 #if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #define EMB_COMPILER_HAS_AVXVNNI 1
 #define EMB_COMPILER_HAS_AMX 1
@@ -67,9 +67,9 @@
 #endif
 
 /*
- * Under the address sanitizer calls and loops stay: gcc 12 took a minute and
- * half a GB for one file of unrolled tiles that it watches every access of. A
- * file that is no trouble, and slow without, defines EMB_ALWAYS_UNROLL.
+ * The address sanitizer keeps calls and loops: gcc 12 took a minute and half a
+ * GB for one file of unrolled tiles with checks of every access. A file that
+ * compiles easily, and is slow without unrolling, defines EMB_ALWAYS_UNROLL.
  */
 #if defined(EMB_SANITIZED)
 #define EMB_ALWAYS_INLINE __attribute__((unused)) static inline

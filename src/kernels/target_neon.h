@@ -8,7 +8,7 @@
 #ifndef EMB_KERNELS_TARGET_NEON_H
 #define EMB_KERNELS_TARGET_NEON_H
 
-/* Before version 16 clang shows an intrinsic only if the whole file may use it. */
+/* Before version 16 clang declares an intrinsic only if the whole file may use it. */
 #if defined(__clang__) && __clang_major__ < 16
 #ifndef __ARM_FEATURE_DOTPROD
 #define __ARM_FEATURE_DOTPROD 1
@@ -23,8 +23,8 @@
 #include "kernels/target.h"
 
 /*
- * No load crosses it: gcc 12 would load all operands of a loop's body first,
- * run out of registers and keep sums on the stack.
+ * No load crosses this barrier: gcc 12 would load all operands of a loop's
+ * body first, run out of registers and keep sums on the stack.
  */
 #define EMB_LOADS_STAY __asm__ volatile ("" : : : "memory")
 
@@ -33,7 +33,7 @@
 #define EMB_TARGET_NEON "dotprod"
 #define EMB_TARGET_NEONI8MM "dotprod,i8mm"
 #else
-/* gcc's intrinsics ask for the architecture version that brought the extensions. */
+/* gcc's intrinsics require the architecture version that introduced the extensions. */
 #define EMB_TARGET_NEON "arch=armv8.2-a+dotprod"
 #define EMB_TARGET_NEONI8MM "arch=armv8.2-a+dotprod+i8mm"
 #endif

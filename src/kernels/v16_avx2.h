@@ -103,7 +103,7 @@ v16_fma(v16 a, v16 b, v16 c)
 	return (v16) {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
 
-/* maxps gives its second operand unless the first is greater: NaN and -0 as in C. */
+/* maxps returns its second operand unless the first is greater: NaN and -0 as in C. */
 V16_INLINE v16
 v16_max(v16 a, v16 b)
 {
@@ -154,7 +154,7 @@ v16_largest(v16 a)
 	return _mm_cvtss_f32(_mm_max_ss(by2, _mm_movehdup_ps(by2)));
 }
 
-/* Saturation does not matter: only the low byte is left in each lane. */
+/* Saturation does not matter: each lane keeps only the low byte. */
 EMB_ALWAYS_INLINE void
 v16_store_bytes(uint8_t *p, v16 z)
 {

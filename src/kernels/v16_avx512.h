@@ -79,7 +79,7 @@ v16_fma(v16 a, v16 b, v16 c)
 	return _mm512_fmadd_ps(a, b, c);
 }
 
-/* maxps gives its second operand unless the first is greater: NaN and -0 as in C. */
+/* maxps returns its second operand unless the first is greater: NaN and -0 as in C. */
 V16_INLINE v16
 v16_max(v16 a, v16 b)
 {

@@ -24,7 +24,7 @@
 
 #define LOG2_E 0x1.715476p+0f
 
-/* A NaN becomes lo, so what follows needs no thought about it. */
+/* A NaN becomes lo, so the code after it need not handle NaN. */
 EMB_ALWAYS_INLINE v16
 clamp_v16(v16 x, float lo, float hi)
 {

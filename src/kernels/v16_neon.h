@@ -94,7 +94,7 @@ v16_fma(v16 a, v16 b, v16 c)
 	V16_QUARTERS(vfmaq_f32(c.q[i], a.q[i], b.q[i]));
 }
 
-/* Not fmax, which gives NaN if either is, and +0 of two zeros; nor fmaxnm. */
+/* Not fmax, which returns NaN if either is NaN, and +0 for two zeros; nor fmaxnm. */
 EMB_ALWAYS_INLINE float32x4_t
 larger_neon(float32x4_t a, float32x4_t b)
 {

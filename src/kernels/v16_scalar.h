@@ -1,12 +1,12 @@
 /*
  * v16_scalar.h
- *		16 floats, one after the other: what the vectors of other levels must
- *		agree with. See v16_math.h for the meaning of each function.
+ *		16 floats, one after the other: the reference for the vectors of other
+ *		levels. See v16_math.h for the meaning of each function.
  */
 #include <math.h>
 #include <string.h>
 
-/* Left to the compiler: unrolled and inlined to the end, this is more than it likes. */
+/* Left to the compiler: full unrolling and inlining takes it too long. */
 #if defined(EMB_SANITIZED)
 #define V16_INLINE __attribute__((noinline, unused)) static
 #else

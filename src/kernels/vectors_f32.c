@@ -7,7 +7,7 @@
 
 #include "kernels/kernels.h"
 
-/* Squared norms in this range lose no product to under- or overflow that matters. */
+/* Squared norms in this range lose no significant product to underflow or overflow. */
 #define NORM2_MIN 1e-20f
 #define NORM2_MAX 1e30f
 
@@ -70,7 +70,8 @@ emb_kernels_normalize(float *x, int32_t n)
 
 /*
  * In double, with a Taylor polynomial: only +, -, *, / and exact scaling, so
- * the bits are the same everywhere, which no libm promises of exp.
+ * the bits are the same on every machine; libm does not guarantee this for
+ * exp.
  */
 float
 emb_kernels_sigmoid(float x)
