@@ -1,6 +1,7 @@
 /*
  * arch.c
- *		Architectures: the plain ones, and which of all can be computed.
+ *		Architectures: the default ones, and the check of what can be
+ *		computed.
  */
 #include "common/arch.h"
 
@@ -58,7 +59,7 @@ check_fields(const Field *fields, size_t n, EmbError *err)
 	return EMB_OK;
 }
 
-/* What every model has. */
+/* Fields of every model. */
 static EmbStatus
 check_model(const EmbArch *arch, EmbError *err)
 {
@@ -87,7 +88,7 @@ check_model(const EmbArch *arch, EmbError *err)
 	return check_fields(fields, N_FIELDS(fields), err);
 }
 
-/* What layers have; the model without layers has 0 in all of these. */
+/* Fields of layers; a model without layers has 0 in all of them. */
 static EmbStatus
 check_layers(const EmbArch *arch, EmbError *err)
 {
@@ -127,7 +128,7 @@ is_base(double base)
 	return base >= 1 && base <= EMB_ARCH_MAX_ROTARY_BASE;
 }
 
-/* Floats are 0 where what they belong to is not there. */
+/* Floats are 0 if their feature is absent. */
 static EmbStatus
 check_floats(const EmbArch *arch, EmbError *err)
 {

@@ -1,14 +1,14 @@
 /*
  * error.c
- *		Filling of error reports.
+ *		Fills error reports.
  */
 #include "common/error.h"
 
 #include <stdio.h>
 
 /*
- * vsnprintf may cut a UTF-8 sequence at the end of the buffer; drop the
- * incomplete one, so that a server can show the message.
+ * vsnprintf may cut a UTF-8 sequence at the end of the buffer. The incomplete
+ * sequence is dropped, so that a server can show the message.
  */
 static void EMB_PRINTF(3, 0)
 format_utf8(char *buf, size_t size, const char *fmt, va_list args)

@@ -1,6 +1,6 @@
 /*
  * hash.c
- *		SHA-256 by libcrypto, which a PostgreSQL server has loaded already.
+ *		SHA-256 of libcrypto, which a PostgreSQL server has already loaded.
  */
 #include "common/hash.h"
 

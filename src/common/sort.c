@@ -1,6 +1,6 @@
 /*
  * sort.c
- *		Runs sorted by qsort_r, merged in pairs until there is one.
+ *		Sorts runs with qsort_r, then merges them in pairs until one is left.
  */
 #include "common/sort.h"
 
@@ -31,7 +31,7 @@ is_stopped(Sorter *s, size_t n_items)
 	return emb_should_stop(s->stop);
 }
 
-/* to[0 .. n) from the runs from[0 .. middle) and from[middle .. n); true: stopped. */
+/* Merges the runs from[0 .. middle) and from[middle .. n) to to[0 .. n); true: stopped. */
 static bool
 merge(Sorter *s, const char *from, size_t middle, size_t n, char *to)
 {
@@ -55,7 +55,7 @@ merge(Sorter *s, const char *from, size_t middle, size_t n, char *to)
 	return false;
 }
 
-/* All runs of run items of from, in pairs, to to; true: stopped. */
+/* Merges all runs (of run items each) of from in pairs to to; true: stopped. */
 static bool
 merge_runs(Sorter *s, const char *from, size_t n, size_t run, char *to)
 {
