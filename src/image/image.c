@@ -1,7 +1,7 @@
 /*
  * image.c
- *		Layout of images: computed when written, computed again and compared
- *		when read.
+ *		The layout of images: computed when writing, computed again and
+ *		compared when reading.
  */
 #include "image/image.h"
 
@@ -11,7 +11,7 @@
 
 /* ------------------------------------------------------------------ the plan */
 
-/* What a part consists of. */
+/* The tensors that a part consists of. */
 typedef enum PartType
 {
 	PART_NORM,					/* gamma, beta */
@@ -19,7 +19,7 @@ typedef enum PartType
 	PART_WORDS,					/* rows in the image's precision */
 	PART_LINEAR,				/* weights in the image's precision */
 	PART_EXACT,					/* a linear layer in fp32 in every image */
-	PART_ROW					/* likewise with one output, not packed */
+	PART_ROW					/* the same with one output, not packed */
 } PartType;
 
 typedef struct Slot
@@ -29,14 +29,14 @@ typedef struct Slot
 	int32_t		n_rows,
 				n_cols;
 	bool		lacks_bias;
-	bool		has_factor;		/* of its input, where it is quantized */
+	bool		has_factor;		/* has a factor for its input, if quantized */
 } Slot;
 
 #define MAX_SLOTS	16
 
 typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
 
-/* Calls visit, or NULL, for every tensor in turn. */
+/* Calls visit, unless NULL, for every tensor in order. */
 typedef struct Plan
 {
 	EmbImagePrecision precision;
@@ -53,7 +53,7 @@ slot(EmbPart part, PartType type, int32_t n_rows, int32_t n_cols)
 	return (Slot) {.part = part, .type = type, .n_rows = n_rows, .n_cols = n_cols};
 }
 
-/* The tensors of the model, and of a layer: all that depends on the architecture. */
+/* The tensors of the model, and of a layer: everything that depends on the architecture. */
 static int
 model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 {
@@ -96,11 +96,11 @@ layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 {
 	int			n = 0;
 
-	/* query, key and value share an input, and its factor */
+	/* query, key and value share an input and its factor */
 	slots[n++] = (Slot) {EMB_PART_QUERY, PART_LINEAR, a->n_heads * a->head_size, a->hidden, .has_factor = true};
 	slots[n++] = slot(EMB_PART_KEY, PART_LINEAR, a->n_kv_heads * a->head_size, a->hidden);
 	slots[n++] = slot(EMB_PART_VALUE, PART_LINEAR, a->n_kv_heads * a->head_size, a->hidden);
-	/* the factor of its input is in the weights of value */
+	/* the factor of its input is folded into the weights of value */
 	slots[n++] = slot(EMB_PART_ATTN_OUT, PART_LINEAR, a->hidden, a->n_heads * a->head_size);
 	if (layer > 0 || a->has_first_norm)
 		slots[n++] = slot(EMB_PART_ATTN_NORM, PART_NORM, 1, a->hidden);
@@ -149,7 +149,7 @@ add_tensor(Plan *plan, int32_t layer, EmbPart part, EmbTensorKind kind, EmbTenso
 	plan->n_tensors++;
 }
 
-/* The forms of a part: all that depends on the precision. */
+/* The forms of a part: everything that depends on the precision. */
 static void
 add_part(Plan *plan, int32_t layer, const Slot *s)
 {
@@ -189,7 +189,7 @@ add_part(Plan *plan, int32_t layer, const Slot *s)
 		add_tensor(plan, layer, s->part, EMB_TENSOR_BIAS, EMB_FORM_VECTOR_F32, 1, s->n_rows);
 }
 
-/* From offset on. */
+/* Tensors start at offset. */
 static Plan
 plan_tensors(const EmbArch *arch, EmbImagePrecision precision, uint64_t offset, VisitTensor visit, void *ctx)
 {
@@ -219,7 +219,7 @@ emb_image_plan(const EmbArch *arch, EmbImagePrecision precision, EmbImageTensor 
 	return plan_tensors(arch, precision, 0, tensors != NULL ? store_tensor : NULL, tensors).n_tensors;
 }
 
-/* The table ascends by layer. */
+/* The table is sorted by layer. */
 const EmbImageTensor *
 emb_image_find(const EmbImageView *view, int32_t layer, EmbPart part, EmbTensorKind kind)
 {
@@ -245,7 +245,7 @@ emb_image_find(const EmbImageView *view, int32_t layer, EmbPart part, EmbTensorK
 
 /* ------------------------------------------------------------------ sections */
 
-/* The section table; returns the size of the image. */
+/* Fills the section table; returns the size of the image. */
 static uint64_t
 plan_sections(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, uint64_t tokenizer_bytes,
 			  uint64_t reference_bytes, EmbImageSection sections[EMB_IMAGE_N_SECTIONS])
@@ -273,7 +273,7 @@ plan_sections(const EmbArch *arch, const EmbImageConfig *config, uint64_t string
 	return offset;
 }
 
-/* FNV-1a, 64 bits: against accidents only; the checks stand without it. */
+/* FNV-1a, 64 bits: only against accidents; the checks do not rely on it. */
 static uint64_t
 checksum(const uint8_t *meta, uint64_t size)
 {
@@ -347,7 +347,7 @@ emb_image_check_config(const EmbArch *arch, const EmbImageConfig *config, uint64
 	return status == EMB_OK ? check_config(arch, config, strings_bytes, err) : status;
 }
 
-/* The parts of an image whose section table is right. */
+/* The parts of an image with a correct section table. */
 static void
 point_view(EmbImageView *view, const uint8_t *base, uint64_t size)
 {
@@ -430,8 +430,9 @@ check_header(const EmbImageHeader *header, size_t size, EmbError *err)
 }
 
 /*
- * The section table must be the one that architecture, configuration and the three free
- * sizes give. They are bounded by the image's size before they are added up.
+ * The section table must equal the table computed from architecture,
+ * configuration and the three free sizes. These sizes are limited by the
+ * image's size before they are added.
  */
 static EmbStatus
 check_sections(EmbImageView *view, EmbError *err)
@@ -482,7 +483,7 @@ check_tensor_table(EmbImageView *view, EmbError *err)
 	return EMB_OK;
 }
 
-/* The reference section's parts fill it. */
+/* The parts of the reference section must fill it. */
 static EmbStatus
 check_references(const EmbImageView *view, EmbError *err)
 {

@@ -1,7 +1,7 @@
 /*
  * image_check.c
- *		What is looked at only where an image's origin is unknown: every weight,
- *		every padding, every reference.
+ *		Checks for an image of unknown origin: every weight, every padding,
+ *		every reference.
  */
 #include "image/image.h"
 
@@ -10,10 +10,10 @@
 #include "common/utf8.h"
 #include "kernels/kernels.h"
 
-/* Weights checked between two questions whether to stop: about 0.2 ms. */
+/* Weights checked between two polls of stop: about 0.2 ms. */
 #define CHECK_BLOCK_ELEMS	262144
 
-/* Whether all of x are finite: no exponent of all ones. Written to vectorize. */
+/* Whether all of x are finite: no exponent has all bits set. Written to vectorize. */
 static bool
 all_finite(const uint32_t *bits, size_t n)
 {
@@ -28,7 +28,7 @@ all_finite(const uint32_t *bits, size_t n)
 	return largest < 0x7F800000;
 }
 
-/* Whether no sign bit is set: zero or more, given that all are finite. */
+/* Whether no sign bit is set: zero or more, if all are finite. */
 static bool
 none_negative(const uint32_t *bits, size_t n)
 {
@@ -62,7 +62,7 @@ padding_error(const EmbImageTensor *t, EmbError *err)
 					 emb_tensor_name(t->key, name, sizeof(name)));
 }
 
-/* What may not be below zero. */
+/* Whether the kind must not be negative. */
 static bool
 is_scale(const EmbImageTensor *t)
 {
@@ -93,8 +93,8 @@ check_floats(const EmbImageTensor *t, const uint8_t *data, const EmbStop *stop, 
 }
 
 /*
- * Sums of the columns of one panel of tiles, [K/4][16][4]; false if an element
- * behind column n_in or row n_rows is not zero. |sum| <= 128 * 65,536.
+ * Sums of the columns in one panel of tiles, [K/4][16][4]; false if an element
+ * past column n_in or row n_rows is not zero. |sum| <= 128 * 65,536.
  */
 static bool
 sum_panel(const int8_t *panel, uint32_t n_groups, uint32_t n_in, uint32_t n_rows, int32_t sums[EMB_PANEL])
@@ -173,7 +173,7 @@ check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *s
 	return status;
 }
 
-/* What SQL results may show or compute with. */
+/* Checks what SQL results may show or compute with. */
 static EmbStatus
 check_reference_values(const EmbImageView *view, EmbError *err)
 {
@@ -211,7 +211,10 @@ emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError 
 {
 	uint64_t	end = sizeof(EmbImageHeader) + EMB_IMAGE_N_SECTIONS * sizeof(EmbImageSection);
 
-	/* Padding before the tokenizer is under the checksum, but an image may be made to fit one. */
+	/*
+	 * The checksum covers the padding before the tokenizer, but a forged image
+	 * may fit its checksum.
+	 */
 	for (int i = 0; i <= EMB_IMAGE_N_SECTIONS; i++)
 	{
 		uint64_t	begin = i < EMB_IMAGE_N_SECTIONS ? view->sections[i].offset : view->size_bytes;
