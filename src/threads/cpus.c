@@ -1,6 +1,6 @@
 /*
  * cpus.c
- *		How many CPUs this process may keep busy.
+ *		The number of CPUs this process may keep busy.
  */
 #include "threads/cpus.h"
 
@@ -19,13 +19,13 @@ cpus_of_affinity(void)
 {
 	cpu_set_t	set;
 
-	/* fails on machines of more than 1,024 CPUs */
+	/* fails on machines with more than 1,024 CPUs */
 	if (sched_getaffinity(0, sizeof(set), &set) != 0)
 		return 1024;
 	return CPU_COUNT(&set);
 }
 
-/* The two numbers of a file; false if it is not there or says no limit. */
+/* The two numbers in a file; false if the file is missing or sets no limit. */
 static bool
 read_numbers(const char *path, const char *format, double *a, double *b)
 {
@@ -49,7 +49,7 @@ cpus_of_quota(double quota, double period)
 	return (int32_t) cpus + (cpus > (int32_t) cpus);
 }
 
-/* The least quota of dir and the directories above it, up to mount. */
+/* The smallest quota of dir and its parents, up to mount. */
 static int32_t
 least_quota(const char *mount, const char *group, bool v2)
 {
@@ -69,7 +69,7 @@ least_quota(const char *mount, const char *group, bool v2)
 		snprintf(path, sizeof(path), v2 ? "%s/cpu.max" : "%s/cpu.cfs_quota_us", dir);
 		if (v2)
 		{
-			/* "max 100000" has no number in front */
+			/* "max 100000" has no number at the start */
 			if (read_numbers(path, "%lf %lf", &quota, &period))
 				n = cpus_of_quota(quota, period);
 		}
@@ -88,7 +88,7 @@ least_quota(const char *mount, const char *group, bool v2)
 	}
 }
 
-/* "0::/user.slice/x" (version 2) or "4:cpu,cpuacct:/x" (version 1), a line a hierarchy. */
+/* "0::/user.slice/x" (version 2) or "4:cpu,cpuacct:/x" (version 1), one line per hierarchy. */
 static int32_t
 quota_of_line(const char *root, char *line)
 {
@@ -143,7 +143,7 @@ emb_cpus_read(const char *root)
 int32_t
 emb_cpus_usable(void)
 {
-	/* seconds in the high half, the count in the low one */
+	/* seconds in the high half, the number of CPUs in the low half */
 	static _Atomic uint64_t memory;
 	uint64_t	last = atomic_load_explicit(&memory, memory_order_relaxed);
 	struct timespec now;

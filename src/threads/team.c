@@ -1,18 +1,18 @@
 /*
  * team.c
- *		The helper threads of the process.
+ *		The worker threads of the process.
  *
- * A region (one emb_crew_run) is open while its state word says so. A helper
- * enters an open region by counting itself into the word, takes pieces until
- * none is left, and counts itself out. The caller takes pieces too, then
- * closes the region and waits until nobody is inside. So a helper that wakes
- * too late finds the region closed and costs nothing, and the job's fields are
- * read only by those counted in.
+ * A region (one emb_crew_run) is open while its state word says so. A worker
+ * thread enters an open region by counting itself into the word, takes pieces
+ * until none is left, and counts itself out. The caller takes pieces too, then
+ * closes the region and waits until nobody is inside. So a worker thread that
+ * wakes too late finds the region closed and costs nothing. Only threads
+ * counted in read the fields of the job.
  *
- * state: bits 0..15 helpers inside, bit 16 open, bits 32..63 serial number.
+ * state: bits 0..15 worker threads inside, bit 16 open, bits 32..63 serial number.
  *
  * Measured before: OpenMP's runtime ends the process when a thread cannot be
- * created and spins for milliseconds after every region.
+ * created, and spins for milliseconds after every region.
  */
 #include "threads/team.h"
 
@@ -33,33 +33,36 @@
 #define STATE_OPEN		(UINT64_C(1) << 16)
 #define STATE_SERIAL	(UINT64_C(1) << 32)
 
-/* About 20 us of looking for the next region, the time between two regions of a layer, before sleeping. */
+/*
+ * Threads look for the next region for about 20 us, the time between two
+ * regions of a layer, before they sleep.
+ */
 #define SPIN_LOOKS		1000
 
-/* Between two calls of while_waiting. */
+/* Interval between calls of while_waiting. */
 #define WAITING_MS		5
 
-/* gemm_i8_avx2 takes 150 KB, the others a few; the default of 8 MB counts against ulimit -v. */
+/* gemm_i8_avx2 needs 150 KB, the others a few; the default of 8 MB counts against ulimit -v. */
 #define STACK_BYTES		(512 * 1024)
 
 static struct
 {
-	pthread_mutex_t in_use;		/* held by the call that has the crew */
-	pid_t		pid;			/* the process the threads belong to; a forked child has none */
+	pthread_mutex_t in_use;		/* held by the call that uses the crew */
+	pid_t		pid;			/* the process that owns the threads; a forked child has none */
 	int32_t		n_helpers;
 	pthread_t	helpers[EMB_CREW_MAX];
 
 	_Atomic uint64_t state;
-	_Atomic uint32_t wake;		/* futex: changes when a region opens or all shall quit */
+	_Atomic uint32_t wake;		/* futex: changes when a region opens or all threads must quit */
 	_Atomic uint32_t n_asleep;
-	_Atomic uint32_t left;		/* futex: changes when a helper leaves a closed region */
+	_Atomic uint32_t left;		/* futex: changes when a worker thread leaves a closed region */
 	_Atomic bool quit;
 
 	/* the job of the open region */
 	EmbPiece	piece;
 	void	   *ctx;
 	int32_t		n_pieces;
-	int32_t		n_helpers_max;	/* helpers with a higher number stay out */
+	int32_t		n_helpers_max;	/* worker threads with a higher number stay out */
 	_Atomic int32_t next;
 } pool = {.in_use = PTHREAD_MUTEX_INITIALIZER};
 
@@ -73,7 +76,7 @@ relax(void)
 #endif
 }
 
-/* Until the word changes, for at most so long unless NULL. */
+/* Waits until the word changes, at most until the timeout unless NULL. */
 static void
 futex_wait(_Atomic uint32_t *word, uint32_t value, const struct timespec *longest)
 {
@@ -95,7 +98,7 @@ take_pieces(int32_t worker)
 		pool.piece(pool.ctx, i, worker);
 }
 
-/* Counts the helper into the open region; false when there is none. */
+/* Counts the worker thread into the open region; false if there is none. */
 static bool
 enter_region(uint64_t *serial)
 {
@@ -172,7 +175,7 @@ helper_main(void *arg)
 	return NULL;
 }
 
-/* Starts helpers until there are n; fewer when the system has no more threads. */
+/* Starts worker threads until there are n; fewer if the system has no more threads. */
 static void
 start_helpers(int32_t n)
 {
@@ -184,9 +187,9 @@ start_helpers(int32_t n)
 		return;
 	(void) pthread_attr_setstacksize(&attr, STACK_BYTES);
 	/*
-	 * A signal handler of the host must never run on a thread of ours, except
-	 * for what the thread itself did: blocked, a page that cannot be read would
-	 * end the process whatever handler the host has.
+	 * The host's signal handlers must never run on our threads, except for
+	 * signals that the thread itself causes: if those were blocked, a page
+	 * that cannot be read would end the process whatever handler the host has.
 	 */
 	sigfillset(&all);
 	sigdelset(&all, SIGBUS);
@@ -199,7 +202,7 @@ start_helpers(int32_t n)
 	pthread_attr_destroy(&attr);
 }
 
-/* In a forked child the threads are gone, and so is whatever they were at. */
+/* In a forked child the threads are gone, and so is their work. */
 static void
 forget_after_fork(void)
 {
@@ -251,7 +254,7 @@ open_region(int32_t n_workers, int32_t n_pieces, EmbPiece piece, void *ctx)
 		futex_wake(&pool.wake);
 }
 
-/* Nobody enters any more; waits for those inside. */
+/* Nobody enters any more; waits for the threads inside. */
 static void
 close_region(const EmbCrew *crew)
 {
