@@ -44,8 +44,8 @@ static const char *const bert_names[EMB_N_PARTS] =
 };
 
 /*
- * Rows of a tensor from first_row on. A vector counts as parts of equal
- * length. tensor NULL: zeros.
+ * Rows of a tensor from first_row on. For a vector: one of its parts, all of
+ * equal length. tensor NULL: zeros.
  */
 typedef struct Found
 {
