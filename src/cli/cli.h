@@ -1,6 +1,6 @@
 /*
  * cli.h
- *		What the files of embed-cli share.
+ *		Shared by the files of embed-cli.
  *
  * A command returns the program's exit code: 0, CLI_FAILED (an error was
  * printed) or CLI_USAGE.
@@ -41,7 +41,7 @@ typedef struct CliModel
 } CliModel;
 
 /* cli_model.c */
-extern int	cli_error(const char *what, const EmbError *err);	/* prints; gives CLI_FAILED */
+extern int	cli_error(const char *what, const EmbError *err);	/* prints; returns CLI_FAILED */
 extern int	cli_model_open(const char *path, const EmbImportOptions *options, CliModel *m);
 extern void cli_model_close(CliModel *m);
 extern int	cli_pack(const CliArgs *args);
@@ -64,7 +64,7 @@ extern int	cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *
 /* Logits of all texts as documents for the query, likewise. */
 extern int	cli_rerank_texts(const CliModel *m, const char *query, const CliTexts *texts, int threads, float **logits);
 
-/* Prints text between double quotes, at most max bytes of it, and a line's end. */
+/* Prints at most max bytes of text in double quotes, and a newline. */
 extern void cli_print_quoted(const char *label, const char *text, size_t len, size_t max);
 
 /* cli_commands.c */

@@ -1,6 +1,6 @@
 /*
  * cli_commands.c
- *		The commands that look at models and use them.
+ *		The commands that inspect and use models.
  */
 #include <errno.h>
 #include <math.h>
@@ -404,7 +404,7 @@ cli_compare(const CliArgs *args)
 
 /* ---------------------------------------------------------------- verify */
 
-/* What an image says of itself: each reference text again. CLI_FAILED if one comes out otherwise. */
+/* Recomputes each reference text of an image. CLI_FAILED if a result differs. */
 int
 cli_verify(const CliArgs *args)
 {
@@ -467,7 +467,7 @@ compare_doubles(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Random ids from a fixed seed: distinct texts, else they would be computed once. */
+/* Random ids from a fixed seed: the texts must be distinct, because equal texts are computed once. */
 static void
 random_sequences(int32_t *ids, EmbSequence *seqs, int n_seqs, int n_tokens, int32_t n_vocab)
 {
@@ -484,7 +484,7 @@ random_sequences(int32_t *ids, EmbSequence *seqs, int n_seqs, int n_tokens, int3
 
 #define MAX_ROUNDS	10000
 
-/* Vectors, or scores: random ids serve either. */
+/* Computes vectors or scores; random ids do for both. */
 static EmbStatus
 run_once(const EmbModel *model, const EmbSequence *seqs, int n, const EmbRun *run, float *out, EmbError *err)
 {

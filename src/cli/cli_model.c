@@ -30,7 +30,7 @@ print_note(void *ctx, const char *message, const char *hint)
 	fprintf(stderr, "embed-cli: note: %s\n", message);
 }
 
-/* An image growing in memory; its header says how large it will be. */
+/* An image growing in memory; its header has the final size. */
 typedef struct Buffer
 {
 	EmbAllocator mem;

@@ -21,7 +21,7 @@
 #include "convert/rounding.h"
 
 #define N_EXPONENTS		5
-#define MAX_LINEARS		3		/* that read one input */
+#define MAX_LINEARS		3		/* reading one input */
 
 static const int exponents[N_EXPONENTS] = {3, 4, 5, 6, 7};	/* eighths */
 
@@ -33,7 +33,7 @@ typedef struct Input
 	int32_t		n_linears;
 	const EmbLinear *linears[MAX_LINEARS];
 	EmbPart		parts[MAX_LINEARS];
-	EmbActKind	act;			/* behind them */
+	EmbActKind	act;			/* applied after them */
 } Input;
 
 /* The rows of an input under one exponent. */
@@ -51,7 +51,7 @@ typedef struct Hand
 {
 	EmbWork		work;
 	int8_t	   *bytes;			/* [16, n] */
-	int8_t	   *tiles;			/* a panel */
+	int8_t	   *tiles;			/* per panel */
 	float	   *exact;			/* [n_rows, 16] */
 	float	   *rounded;		/* [n_rows, 16] */
 } Hand;

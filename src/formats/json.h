@@ -20,7 +20,7 @@
 #include "common/error.h"
 #include "common/mem.h"
 
-#define EMB_JSON_CONFIG_MAX		(4 * 1024 * 1024)	/* config.json and its like */
+#define EMB_JSON_CONFIG_MAX		(4 * 1024 * 1024)	/* config.json and similar files */
 #define EMB_JSON_TOKENIZER_MAX	(256 * 1024 * 1024)	/* tokenizer.json has 17 MB for 250,002 pieces */
 
 typedef struct EmbJson

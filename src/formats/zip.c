@@ -4,7 +4,7 @@
  *
  *	end of directory		"PK\5\6", 22 bytes and a comment
  *	64-bit locator			"PK\6\7", 20 bytes before it, if there is one
- *	64-bit end				"PK\6\6", where the locator says
+ *	64-bit end				"PK\6\6", at the offset in the locator
  *	directory entry			"PK\1\2", 46 bytes, name, extra fields, comment
  *	local header			"PK\3\4", 30 bytes, name, extra fields, then the data
  */
@@ -38,7 +38,7 @@ damaged(const EmbFile *file, const char *what, EmbError *err)
 	return emb_error(err, EMB_ERR_FORMAT, "file \"%s\" is damaged or cut short: %s", file->path, what);
 }
 
-/* Where the directory is, from the 22 bytes at end_at. */
+/* The place of the directory, from the 22 bytes at end_at. */
 static EmbStatus
 read_end(const EmbFile *file, const uint8_t *end, int64_t end_at, uint64_t *n, uint64_t *size, uint64_t *offset, EmbError *err)
 {

@@ -40,11 +40,11 @@ typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
 typedef struct Plan
 {
 	EmbImagePrecision precision;
-	uint64_t	offset;			/* where the next tensor begins */
+	uint64_t	offset;			/* offset of the next tensor */
 	uint32_t	n_tensors;
 	VisitTensor visit;
 	void	   *ctx;
-	bool		stopped;		/* visit said no */
+	bool		stopped;		/* visit returned false */
 } Plan;
 
 static Slot

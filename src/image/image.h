@@ -192,7 +192,7 @@ _Static_assert(sizeof(EmbImageReferences) == 64, "EmbImageReferences");
  *	offset	size
  *		0	   4	text_bytes
  *		4	   4	n_tokens: of the document prompt and the text, cut at max_tokens
- *		8	   4	closeness: float, what EmbReferenceCheck says of it
+ *		8	   4	closeness: float, as closeness_expected of EmbReferenceCheck
  *	   12	   4	query_bytes: of a pair, of text_bytes; else 0
  *	   16	  32	ids_hash: SHA-256 of the ids, int32
  *	   48	  32	vector_hash: SHA-256 of the image's vector

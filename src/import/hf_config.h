@@ -69,7 +69,7 @@ typedef struct EmbHfModules
 	int			n_modules;
 	int			n_dense;
 	EmbHfDense	dense[EMB_ARCH_MAX_DENSE];	/* path, and normalize of the module */
-	bool		normalize;		/* at the end */
+	bool		normalize;		/* at the end of the pipeline */
 	bool		transformer_only;
 	bool		is_static;		/* a StaticEmbedding instead of Transformer and Pooling */
 } EmbHfModules;

@@ -71,7 +71,7 @@ take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules
 	{
 		strcpy(modules->transformer_path, path);
 		modules->is_static = true;
-		modules->n_modules = 1; /* it pools */
+		modules->n_modules = 1; /* a pooling module */
 	}
 	else if (class != NULL && strcmp(class, "Pooling") == 0 && modules->n_modules == 1)
 		strcpy(modules->pooling_path, path);

@@ -3,7 +3,7 @@
  *		Attention in int8, as kernels.h defines it, written once over vectors of
  *		16 and compiled for each level.
  *
- * Besides what v16_math.h asks for, the includer defines
+ * Besides the requirements of v16_math.h, the includer defines
  *
  *		ATTEND_ROWS					queries of a tile, 1 .. 6
  *		ATTEND_PANELS				panels of keys or of value columns of a tile: 1 or 4

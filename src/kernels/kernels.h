@@ -10,21 +10,21 @@
  *						 .b = weight, .bias = bias, .c = y, .c_stride = 384};
  *		k->gemm_f32(&g);
  *
- * What makes the bits equal, for any level, row count and batch:
- *	- A row's result depends on that row and the constants only.
+ * These rules make the bits equal for any level, row count and batch:
+ *	- A row's result depends only on this row and the constants.
  *	- Sums over a row run in 16 lanes, element i in lane i mod 16, a partial
  *	  last group padded with zeros; the lanes are added as a tree: i with i+8,
  *	  then i+4, i+2, i+1.
- *	- Multiply-add is fused where this file says fma and nowhere else (the
+ *	- Multiply-add is fused only where this file writes fma (the
  *	  build has -ffp-contract=off; muladd_f32 is the probe for it). Division
  *	  and square root are IEEE's. max(a, b) is a > b ? a : b, min alike.
  *	- Round to nearest even, denormals kept: callers are inside emb_fp_enter().
  *
- * No kernel allocates, fails, or keeps state; all are safe in any thread and
- * accept any alignment. Unless said otherwise n >= 1 is any length, and
- * nothing outside the named elements is read or written. Finite inputs give
- * finite results as long as no sum or product of the equation overflows; if one
- * does, the level makes no difference to which results are finite.
+ * No kernel allocates, fails, or keeps state. All are safe in any thread and
+ * accept any alignment. Unless noted, n >= 1 is any length, and a kernel reads
+ * and writes only the named elements. Finite inputs have finite results unless
+ * a sum or product in the equation overflows. After an overflow the same
+ * results are finite on every level.
  *
  * The operations (names as in kernels.def):
  *
@@ -35,8 +35,8 @@
  *					y = fma(d * (1 / sqrt(max(var + eps, 1e-30))), gamma, beta).
  *					y may be x or residual.
  * softmax_f32		in place: x = 2^max((x - max(x)) * c, -125), c = scale * log2(e); returns
- *					their sum (>= 1). scale > 0. Dividing is left to the caller, who has
- *					shorter rows to divide. 2^t is good to 1.2e-7 relative.
+ *					their sum (>= 1). scale > 0. The caller divides, because its rows are
+ *					shorter. 2^t has a relative error of 1.2e-7.
  * gelu_f32			x = x/2 (1 + erf(x / sqrt 2)); absolute error below 2e-7 max(1, |x|).
  * gelu_tanh_f32	x = x / (1 + 2^(-2 u log2 e)), u = sqrt(2/pi) (x + 0.044715 x^3), which is
  *					x/2 (1 + tanh u); absolute error below 3e-7 max(1, |x|).
@@ -48,8 +48,8 @@
  * dot_f32			returns sum(fma: x y); the arguments may be one array
  * muladd_f32		y = x * factor + y, rounded twice
  *
- * Rows in int8. rint rounds to nearest even; a sum is exact, in int32. What is
- * not finite gives defined bits (NaN the lowest code), equal on all levels.
+ * Rows in int8. rint rounds to nearest even; a sum is exact, in int32. Values
+ * that are not finite become defined codes (NaN the lowest), equal on all levels.
  *
  * activate_rows	x[m][n] = act(x[m][n]) for m < n_rows, n < 16 n_panels, row stride stride. With
  *					factor, not NULL: x = act(x) * factor[n], and in range[m]: [j] = max(-x, [j]),
@@ -57,15 +57,15 @@
  *					act: none; gelu, gelu_tanh to an absolute error of 2.6e-4, exactly 0 and x
  *					beyond +-4; relu. NaN becomes 0 unless act is none.
  * quantize_range_u8	quantize_u8 of x without a factor and in one pass, for lo = -max(range[0 .. 15]),
- *					hi = max(range[16 .. 31]). q is cut, so a wrong range does no harm.
+ *					hi = max(range[16 .. 31]). q is clamped, so a wrong range does no harm.
  * quantize_u8		y = x * factor (x alone if factor is NULL); lo = max(min(0, min y), -1e38), hi = min(max(0, max y), 1e38),
  *					r = max(hi - lo, 1e-30); zero = rint(-lo * (255 / r));
- *					q = rint(y * (255 / r) + zero), cut to 0 .. 255, the product and sum unrounded;
+ *					q = rint(y * (255 / r) + zero), clamped to 0 .. 255, the product and sum unrounded;
  *					returns r / 255. y is about (q - zero) times it. q[i] = 0 for n <= i < n_padded.
  * quantize_heads	a row of n_heads heads of d elements. For each: m = min(max(max |x|, 1e-12), 1e12);
- *					q[i] = the low byte of zero + rint(x[i] * (127 / m)), rint cut to -127 .. 127;
+ *					q[i] = the low byte of zero + rint(x[i] * (127 / m)), rint clamped to -127 .. 127;
  *					scales[head * scale_stride] = m / 127. q holds d rounded up to 4 bytes a head,
- *					0 for those behind d.
+ *					0 for elements after d.
  */
 #ifndef EMB_KERNELS_KERNELS_H
 #define EMB_KERNELS_KERNELS_H
@@ -165,7 +165,7 @@ typedef struct EmbGemmI8
  *		keys			[L / 16][d4 / 4][16][4]: key[t][i] is byte [t / 16][i / 4][t mod 16][i mod 4]
  *		key_starts		[L], -128 * sum over i of key[t][i]
  *		key_scales		[L], as given
- *		value_logs		[L], 2^23 log2 of the values' scales, log2 good to 2.2e-6; -1e38 behind the last
+ *		value_logs		[L], 2^23 log2 of the values' scales, log2 good to 2.2e-6; -1e38 after the last
  *		value_inverses	[L], 1 / the values' scales
  *		values			[L / 4][d16][4]: value[t][c] is byte [t / 4][c][t mod 4]
  *

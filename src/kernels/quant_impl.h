@@ -3,7 +3,7 @@
  *		Quantizes rows, as kernels.h defines it, written once over v16 and
  *		compiled for each level.
  *
- * The includer defines what v16_math.h asks for.
+ * The includer defines what v16_math.h requires.
  *
  * Rounding is fma(y, inverse, ROUNDER + zero): one rounding, to the nearest
  * even integer, whose low byte is the code. The code is clamped after

@@ -3,7 +3,7 @@
  *		The row operations of kernels.h, written once over v16 and compiled for
  *		each level: the same operations in the same order everywhere.
  *
- * The includer defines what v16_math.h asks for.
+ * The includer defines what v16_math.h requires.
  */
 #include "kernels/v16_math.h"
 

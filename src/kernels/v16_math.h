@@ -5,7 +5,7 @@
  * The includer defines EMB_ISA (the suffix of the kernels) and v16 with
  *
  *		v16_load, v16_store			16 floats, any alignment
- *		v16_load_part(p, n)			n floats (0 .. 16), zeros behind; nothing past them is read
+ *		v16_load_part(p, n)			n floats (0 .. 16), zeros after them; reads nothing past them
  *		v16_store_part(p, a, n)		the first n lanes
  *		v16_keep(a, n, x)			a, with x in the lanes from n on
  *		v16_set, _add, _sub, _mul, _div, _fma(a, b, c) = a b + c rounded once

@@ -44,12 +44,12 @@ typedef struct Cutter
 	const char *prompt;
 	size_t		prompt_bytes;
 	int32_t		n_max;			/* tokens of a piece, including everything around it */
-	int32_t		n_around;		/* tokens of that alone */
+	int32_t		n_around;		/* tokens of the parts around a text alone */
 	int32_t		overlap;
 	const EmbAllocator *mem;
 	const EmbStop *stop;
 	EmbError   *err;
-	int32_t		chars_left;		/* until stop is asked */
+	int32_t		chars_left;		/* before the next poll of stop */
 } Cutter;
 
 /* ----------------------------------------------------------------- text */
@@ -278,7 +278,7 @@ count_bare(Cutter *c, size_t start, size_t end, int64_t max, int64_t *n_tokens, 
 typedef struct Piece
 {
 	size_t		start;
-	size_t		end;			/* == start: none was found */
+	size_t		end;			/* == start: no piece found */
 	int64_t		n_tokens;
 } Piece;
 

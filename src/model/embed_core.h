@@ -280,12 +280,12 @@ extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs,
 								 const EmbRun *run, float *out, EmbError *err);
 
 /*
- * What a sequence can have beside its vector. Arrays of tokens hold the
- * sequences one behind the other. Pointers are NULL for what is not wanted.
+ * The outputs of a sequence besides its vector. Arrays of tokens hold the
+ * sequences end to end. Set pointers of unwanted outputs to NULL.
  *
- * sparse	weights of token ids, as BGE-M3 learns them: of each id the largest
- *			over its places, ids ascending, no special tokens, all above 0
- * multi	a normalized vector of every token but the first
+ * sparse	weights of token ids, as BGE-M3 learns them: for each id the largest weight over its
+ *			positions; ids ascending, no special tokens, all weights above 0
+ * multi	a normalized vector per token, except the first
  */
 typedef struct EmbOutputs
 {

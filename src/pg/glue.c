@@ -25,7 +25,7 @@
 /* The header right before an aligned block. */
 typedef struct BlockHeader
 {
-	void	   *chunk;			/* where its chunk begins */
+	void	   *chunk;			/* start of its chunk */
 	size_t		size;
 } BlockHeader;
 

@@ -44,7 +44,7 @@ typedef struct Slice
 
 typedef struct Job
 {
-	const EmbPass *common;	/* what all passes share */
+	const EmbPass *common;	/* shared by all passes */
 	const EmbBatch *batch;
 	const EmbStop *stop;
 	_Atomic bool *stopped;

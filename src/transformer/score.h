@@ -20,7 +20,7 @@ typedef struct EmbScoreHead
 	EmbLinear	pooler;			/* [hidden, hidden] */
 	EmbActivation activation;
 	EmbLayerNorm norm;			/* gamma NULL: none */
-	float		norm_eps;			/* of norm */
+	float		norm_eps;			/* eps of norm */
 	const float *classifier;	/* [hidden] */
 	const float *classifier_bias;	/* [1] */
 } EmbScoreHead;

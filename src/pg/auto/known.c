@@ -42,7 +42,7 @@ typedef struct PassedPair
 	Oid			root;			/* InvalidOid: there is none */
 	char	   *arguments;		/* of the trigger, each followed by '\0' */
 	Size		n_arguments;
-	char	   *source;			/* varlenas as they came */
+	char	   *source;			/* varlenas as passed */
 	char	   *vector;
 } PassedPair;
 

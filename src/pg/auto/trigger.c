@@ -56,7 +56,7 @@ typedef struct TriggerSite
 	bool		is_checked;		/* the model that was checked against the trigger's record: */
 	uint8		checked[EMB_HASH_SIZE];
 
-	Oid			root;			/* of a partition */
+	Oid			root;			/* belongs to a partition */
 	EmbedKnownIndexes indexes;
 	Replaced	replaced;
 } TriggerSite;

@@ -79,14 +79,14 @@ typedef struct CacheEntry
 static MemoryContext cache_cxt = NULL;
 static HTAB *cache = NULL;
 static dlist_head order_of_use = DLIST_STATIC_INIT(order_of_use);	/* last used first, ends with a hot entry */
-static dlist_head cold_entries = DLIST_STATIC_INIT(cold_entries);	/* the next to go last */
-static dlist_head ghosts = DLIST_STATIC_INIT(ghosts);	/* the next to go last */
+static dlist_head cold_entries = DLIST_STATIC_INIT(cold_entries);	/* victims at the tail */
+static dlist_head ghosts = DLIST_STATIC_INIT(ghosts);	/* victims at the tail */
 
 /* Current sizes. */
 static struct
 {
 	int64		entries;
-	int64		bytes;			/* ghosts included */
+	int64		bytes;			/* including ghosts */
 	int64		hot_entries;
 	int64		hot_bytes;
 	int64		ghosts;

@@ -32,7 +32,7 @@ typedef struct EmbedMemo
 	EmbedAsker	asker;			/* as in the cache: a site may outlive SET ROLE */
 	uint8		fingerprint[EMB_HASH_SIZE];
 	char	   *input;			/* the varlena as passed, including its header */
-	Size		input_size;		/* 0: nothing is remembered */
+	Size		input_size;		/* 0: empty memo */
 	Size		input_room;
 	char	   *result;			/* the elements of a vector, or the datum given to embed_site_remember */
 	Size		result_size;

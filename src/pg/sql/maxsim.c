@@ -61,11 +61,11 @@ typedef struct SparseReader
 {
 	const char *what;			/* the argument's name */
 	const char *text;			/* the whole value, not zero-terminated */
-	const char *at;				/* behind what was read */
+	const char *at;				/* next character to read */
 	const char *end;
 	int64		index;			/* of the entry; INT64_MAX after the last entry */
 	float		weight;
-	int64		size;			/* behind the last entry */
+	int64		size;			/* number after the last entry */
 } SparseReader;
 
 static void

@@ -76,8 +76,8 @@ typedef struct ArgumentSize
 {
 	PlannerInfo *root;
 	double		n_bytes;
-	bool		is_known;		/* something gave a width */
-	bool		varies;			/* from row to row */
+	bool		is_known;		/* a width is known */
+	bool		varies;			/* varies by row */
 } ArgumentSize;
 
 /* --------------------------------------------------------------- model */
@@ -107,7 +107,7 @@ model_cost(Node *model, EmbKind kind)
 	static struct
 	{
 		ModelCost	cost;
-		uint64		generation; /* 0: nothing is kept */
+		uint64		generation; /* 0: no cached answer */
 		EmbKind		kind;
 		char		name[EMB_NAME_MAX + 1];
 	}			last;

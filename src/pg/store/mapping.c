@@ -32,8 +32,8 @@ struct EmbedWatch
 	char	   *volatile addr;	/* NULL: free */
 	volatile size_t size_bytes;
 	volatile int prot;
-	volatile bool is_image;		/* lost, it is an ERROR */
-	volatile bool noted;		/* its loss was reported */
+	volatile bool is_image;		/* loss raises an ERROR */
+	volatile bool noted;		/* loss already reported */
 	volatile sig_atomic_t lost;
 };
 

@@ -49,7 +49,7 @@ typedef struct RowChange
 {
 	uint8		fingerprint[EMB_HASH_SIZE];
 	bool		existed;		/* before the transaction */
-	bool		exists;			/* as it commits */
+	bool		exists;			/* at commit */
 	struct RowChange *next;
 } RowChange;
 
@@ -651,7 +651,7 @@ publish(EmbedSpool *spool)
 	image_path(path, MyDatabaseId, spool->fingerprint);
 	if (!image_file_is_good(path, spool->fingerprint, spool->size_bytes, true))
 	{
-		(void) clear_name(path);	/* a damaged one */
+		(void) clear_name(path);	/* a damaged file */
 		if (!link_from_other_database(spool->fingerprint, spool->size_bytes, true, path))
 		{
 			if (rename(spool->path, path) != 0)
