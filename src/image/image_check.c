@@ -62,7 +62,7 @@ padding_error(const EmbImageTensor *t, EmbError *err)
 					 emb_tensor_name(t->key, name, sizeof(name)));
 }
 
-/* Whether the kind must not be negative. */
+/* Whether values of this kind are never negative. */
 static bool
 is_scale(const EmbImageTensor *t)
 {

@@ -57,7 +57,7 @@ typedef struct EmbImportOptions
 	const char *document_prompt;
 	const char *name;			/* name of the model to be, or NULL; the last place to look for a known family */
 	int32_t		max_tokens;		/* 0: the model's own */
-	int32_t		dimensions;		/* 0: all; else the number of elements to which emb_model_cut cuts every vector, at most the model's own */
+	int32_t		dimensions;		/* 0: all; else emb_model_cut cuts every vector to this size, at most the model's own */
 
 	/*
 	 * Texts on which the quantizer measures activations, UTF-8; NULL: the
@@ -68,7 +68,7 @@ typedef struct EmbImportOptions
 	 */
 	const char *const *calibration_texts;
 	int32_t		n_calibration_texts;
-	int32_t		n_threads;		/* threads for calibration and quantization, including the caller's; 0 and 1: only the caller's. The image does not depend on it */
+	int32_t		n_threads;		/* for calibration and quantization, the caller's included; 0, 1: only the caller's. Same image for any number */
 } EmbImportOptions;
 
 /*

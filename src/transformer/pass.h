@@ -75,7 +75,7 @@ typedef struct EmbPass
 	int32_t		layer;
 	int32_t		n_rows;
 	int32_t		n_chunks;
-	int32_t		n_parts;		/* per text's queries */
+	int32_t		n_parts;		/* parts of the queries per head */
 } EmbPass;
 
 /*

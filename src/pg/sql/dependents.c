@@ -601,7 +601,7 @@ search_default(Search *search, Relation rel, HeapTuple tuple)
 }
 
 #ifdef EMBED_GENERATED_COLUMN_DEPENDS_ITSELF
-/* Only defaults of tables that no other catalog leads to. */
+/* Only generated columns: other catalogs lead to the other defaults. */
 static void
 search_generated(Search *search, Relation rel, HeapTuple tuple)
 {
@@ -634,7 +634,7 @@ search_statistics(Search *search, Relation rel, HeapTuple tuple)
 #endif
 }
 
-/* A view has a rule; the user knows the view. */
+/* Reports a view instead of its rule, because users know the view. */
 static void
 search_rule(Search *search, Relation rel, HeapTuple tuple)
 {

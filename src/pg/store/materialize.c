@@ -189,8 +189,8 @@ name_is_to_blame(int error)
 }
 
 /*
- * A lock file that cannot be opened is replaced: two processes that hold locks
- * on two files wait for each other's names only.
+ * A lock file that cannot be opened is replaced. Two processes with locks on
+ * two files wait only for each other's final names.
  */
 static int
 open_lock_file(void)
