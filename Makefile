@@ -43,8 +43,8 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-# Behind the packager's CFLAGS: gcc and clang contract a*b+c, intrinsics too,
-# unless told not to, and every ISA level must give the same bits.
+# After the packager's CFLAGS: gcc and clang contract a*b+c, intrinsics too,
+# unless told not to, and every ISA level must compute the same bits.
 override CFLAGS += -ffp-contract=off -fno-fast-math -fno-math-errno
 
 sql/embed--$(EXTVERSION).sql: sql/embed.sql

@@ -12,7 +12,7 @@ WERROR ?=
 BUILD ?= build/core$(if $(SANITIZE),-san)
 CFLAGS ?= -O2 -g
 
-# Order matters: what keeps the bits equal stands behind the packager's CFLAGS.
+# Order matters: the flags that keep the bits equal come after the packager's CFLAGS.
 CORE_CPPFLAGS = -Isrc -D_GNU_SOURCE
 CORE_CFLAGS = -std=gnu11 -Wall -Wextra $(if $(filter-out 0,$(WERROR)),-Werror) -fPIC -fvisibility=hidden -fno-strict-aliasing
 # gcc and clang contract a*b+c, intrinsics too, unless told not to.

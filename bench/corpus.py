@@ -1,7 +1,7 @@
 """Documents of exact lengths for the benchmarks, from text that every Debian machine has.
 
 Words of a BERT text are tokenized one by one, so the tokens of every distinct word, asked once of embed-cli, give documents
-of exactly so many tokens, with the same ids for every engine and the text for SQL."""
+with an exact number of tokens, with the same ids for every engine and the text for SQL."""
 import glob
 import os
 import random
@@ -48,7 +48,7 @@ class Corpus:
         return [len(line.split()) for line in out.splitlines()]
 
     def document(self, tokens, at):
-        """(text, ids) of so many tokens, special ones included, from word number at on"""
+        """(text, ids) with this number of tokens, special tokens included, starting at word number at"""
         words, ids = [], []
         while len(ids) < tokens - 2:
             word = self.words[at % len(self.words)]

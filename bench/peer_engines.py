@@ -1,5 +1,5 @@
 """The peers. An engine has run(documents as lists of ids, setting) -> [n, dim], normalized, and settings(batch, tokens): those
-worth trying for so many documents of so many tokens; "micro" is the number of documents it is given at once. Libraries are
+worth trying for a number of documents with a number of tokens; "micro" is the number of documents per call. Libraries are
 imported by the engine that needs them."""
 import ctypes
 import json

@@ -24,7 +24,7 @@ part, source, calibration, out = sys.argv[1:]
 config = json.load(open(os.path.join(source, "config.json")))
 HIDDEN, LAYERS, HEADS = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
 EPS = config.get("layer_norm_eps", 1e-12)
-# XLM-RoBERTa's tokens have the rows of positions behind that of padding
+# XLM-RoBERTa's tokens use the position rows after the padding's row
 FIRST_POSITION = config["pad_token_id"] + 1 if config["model_type"] == "xlm-roberta" else 0
 
 
@@ -190,7 +190,7 @@ def gguf_name(name):
 
 
 def gguf_vocabulary(writer, special):
-    """Pieces as llama.cpp wants them: a word's first one behind U+2581, others bare. Nothing here tokenizes with it."""
+    """Pieces in llama.cpp's form: a word's first piece after U+2581, others bare. Nothing here tokenizes with them."""
     pieces = tokenizer()["model"]["vocab"]
     pieces = sorted(pieces, key=pieces.get)
     control = [p in special for p in pieces]

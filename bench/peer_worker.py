@@ -24,7 +24,7 @@ from peer_engines import clock
 STAND_FOR = 8  # documents of 128 tokens and more, given in small batches anyway, stand for a larger batch
 TRY_SECONDS = 0.3
 LONG_SECONDS = 10
-LONG_TOKENS = 2048  # a document of so many is warm-up enough for those behind it
+LONG_TOKENS = 2048  # a document of this length warms up the documents after it
 
 
 class Worker:

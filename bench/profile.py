@@ -39,7 +39,7 @@ def part_of(chain, sql):
 
 
 def chains(path):
-    """The samples of perf script: indented lines "address symbol+offset (object)", a blank line behind each sample."""
+    """The samples of perf script: indented lines "address symbol+offset (object)", a blank line after each sample."""
     text = subprocess.run(["perf", "script", "-i", path, "-F", "ip,sym,dso"], capture_output=True, text=True, errors="replace", check=True).stdout
     for block in text.split("\n\n"):
         chain = re.findall(r"^\s*[0-9a-f]+ (.*?)(?:\+0x[0-9a-f]+)? \((.*)\)$", block, re.M)

@@ -29,7 +29,7 @@ dtype = sys.argv[4] if len(sys.argv) == 5 else "F16"
 
 
 def vocabulary_size():
-    """Of the model it comes with, else of the tokenizer: its model's pieces and the tokens added behind them."""
+    """From config.json, else from the tokenizer: the pieces of its model and the added tokens."""
     if os.path.exists(os.path.join(source, "config.json")):
         return json.load(open(os.path.join(source, "config.json")))["vocab_size"]
     tokenizer = json.load(open(os.path.join(source, "tokenizer.json")))

@@ -23,7 +23,7 @@ import corpus
 
 
 def bytes_of(piece):
-    """What a piece stands for in ByteLevel's alphabet, without the space in front"""
+    """The text of a piece in ByteLevel's alphabet, without the leading space"""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     alphabet = {chr(b): b for b in printable}
     alphabet.update({chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in printable)})
@@ -76,7 +76,7 @@ def measure(program, path, rounds, seconds):
             theirs, n_theirs = library(tok, texts, seconds)
             mine, n_mine = ours(program, path, raw, seconds)
             if n_mine != n_theirs:
-                raise SystemExit("%s, %s: %d ids, the library gives %d" % (path, name, n_mine, n_theirs))
+                raise SystemExit("%s, %s: %d ids, the library returns %d" % (path, name, n_mine, n_theirs))
             times.append((theirs, mine))
         ratios = sorted(a / b for a, b in times)
         theirs, mine = (min(t[k] for t in times) for k in (0, 1))

@@ -25,7 +25,7 @@
 
 #define CALLS_MAX	100000
 
-/* A document of so many tokens needs no warm-up. */
+/* A document of this length needs no warm-up. */
 #define LONG_TOKENS	2048
 
 typedef struct Docs
