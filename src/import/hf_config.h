@@ -2,13 +2,13 @@
  * hf_config.h
  *		Reads the JSON files of a model directory, except the tokenizer's.
  *
- *	config.json							the transformer: sizes, activation
- *	modules.json						sentence-transformers' pipeline
- *	1_Pooling/config.json				(modules.json has the path)
- *	2_Dense/config.json					(likewise) a linear layer after the pooling
- *	sentence_bert_config.json			max_seq_length, do_lower_case
- *	tokenizer_config.json				model_max_length
- *	config_sentence_transformers.json	prompts; for a CrossEncoder the activation
+ *		config.json							the transformer: sizes, activation
+ *		modules.json						sentence-transformers' pipeline
+ *		1_Pooling/config.json				(modules.json has the path)
+ *		2_Dense/config.json					(likewise) a linear layer after the pooling
+ *		sentence_bert_config.json			max_seq_length, do_lower_case
+ *		tokenizer_config.json				model_max_length
+ *		config_sentence_transformers.json	prompts; for a CrossEncoder the activation
  *
  * All files except config.json (and the files that modules.json names) are
  * optional. Without modules.json the model is what SentenceTransformer(dir)

@@ -2,9 +2,9 @@
  * static_table.h
  *		The table of a static model: a vector per token, and no layers.
  *
- *	embeddings, or embedding.weight		[rows, hidden]
- *	weights								[ids], factor of each id's row; optional
- *	mapping								[ids], row of each id; optional: row = id
+ *		embeddings, or embedding.weight		[rows, hidden]
+ *		weights								[ids], factor of each id's row; optional
+ *		mapping								[ids], row of each id; optional: row = id
  *
  * model2vec saves the first name, and weights and mapping for vocabularies
  * that share rows. StaticEmbedding of sentence-transformers saves the second

@@ -4,9 +4,9 @@
  *		transformers' BertModel without its pooler): word, type and position
  *		embeddings and a layer norm; then for each layer
  *
- *	c = attention(x Wq, x Wk, x Wv)
- *	x = norm(c Wo + x)
- *	x = norm(act(x Wu) Wd + x)
+ *		c = attention(x Wq, x Wk, x Wv)
+ *		x = norm(c Wo + x)
+ *		x = norm(act(x Wu) Wd + x)
  *
  * EmbArch adds the variants of later families: RoPE, pre-norm, the GLU act(x
  * Wg) * (x Wu), sliding windows.

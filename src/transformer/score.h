@@ -3,7 +3,7 @@
  *		The head of a reranker: computes one logit from the pooled pair of
  *		texts.
  *
- *	logit = classifier . norm(act(pooler x + b)) + c,	x pooled after the last layer
+ *		logit = classifier . norm(act(pooler x + b)) + c,	x pooled after the last layer
  *
  * With the first row, tanh and no norm this is transformers' BertPooler and
  * the classifier of BertForSequenceClassification with one label. Classes of
