@@ -7,9 +7,11 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
+#include "storage/procarray.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -246,6 +248,23 @@ make_keys(Relation index, Relation rel, HeapTuple tuple, ScanKey keys)
 	return n;
 }
 
+/*
+ * Whether a row that the snapshot sees was deleted or updated since, or is
+ * being so. Nothing conflicts with a deleted row: WITH d AS (DELETE ..
+ * RETURNING ..) INSERT .. SELECT .. FROM d wants its texts embedded, perhaps
+ * by another model than that of the vectors there.
+ */
+static bool
+is_going(HeapTupleHeader row)
+{
+	TransactionId xid;
+
+	if ((row->t_infomask & HEAP_XMAX_INVALID) != 0 || HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask))
+		return false;
+	xid = HeapTupleHeaderGetUpdateXid(row);
+	return TransactionIdIsCurrentTransactionId(xid) || TransactionIdIsInProgress(xid) || TransactionIdDidCommit(xid);
+}
+
 static bool
 find_twin(Relation index, Relation rel, HeapTuple tuple, const EmbedTriggerColumns *columns,
 		  Datum source, Datum *vector)
@@ -266,7 +285,8 @@ find_twin(Relation index, Relation rel, HeapTuple tuple, const EmbedTriggerColum
 		Datum		its_source = heap_getattr(twin, columns->source.attnum, RelationGetDescr(rel), &source_isnull);
 		Datum		its_vector = heap_getattr(twin, columns->vector.attnum, RelationGetDescr(rel), &isnull);
 
-		if (isnull || !embed_known_is_same(&columns->source, its_source, source_isnull, source, false))
+		if (isnull || !embed_known_is_same(&columns->source, its_source, source_isnull, source, false) ||
+			is_going(twin->t_data))
 			continue;
 		*vector = PointerGetDatum(PG_DETOAST_DATUM_COPY(its_vector));
 		found = true;

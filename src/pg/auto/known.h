@@ -45,7 +45,8 @@ typedef struct EmbedKnownIndexes
 /*
  * The vector of a row with the same source that conflicts with the tuple,
  * detoasted. The statement's snapshot must see the row: committed, or written
- * by an earlier command of this transaction. The list is allocated in cxt.
+ * by an earlier command of this transaction. A row that somebody deleted or
+ * updated since does not count. The list is allocated in cxt.
  */
 extern bool embed_known_twin(EmbedKnownIndexes *indexes, MemoryContext cxt, Relation rel, HeapTuple tuple,
 							 const EmbedTriggerColumns *columns, Datum source, Datum *vector);
