@@ -286,4 +286,26 @@ is(query($node, $db, q{SELECT count(*) FROM (SELECT round FROM inserted i JOIN n
 	OR count(*) FILTER (WHERE i.e = e2) NOT IN (0, 5) OR count(*) FILTER (WHERE i.e IN (e2, e3)) <> 5) x}), 0, 'no INSERT stored vectors of two');
 is(query($node, $db, q{SELECT count(*) FROM (SELECT DISTINCT i.e = e2 FROM inserted i JOIN n USING (body)) x}), 2, '... and both were in turn');
 
+# ------------------------------------------------- a trigger made anew for the alias's new model
+
+query($node, $db, q{CREATE TABLE kept (id int PRIMARY KEY, body text, e float4[])});
+for my $level ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
+{
+	my $make = q{CREATE TRIGGER zz_embed BEFORE INSERT OR UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'cur')};
+	my $others = 'elsewhere(' . quote("BEGIN; SELECT embed_set_alias('cur', 'm3'); DROP TRIGGER zz_embed ON kept; $make; COMMIT") . ')';
+	my $insert = "BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM n; SELECT $others; INSERT INTO kept VALUES (1, 'one'); COMMIT";
+
+	reset_names();
+	query($node, $db, "DROP TRIGGER IF EXISTS zz_embed ON kept; $make");
+	if ($level eq 'READ COMMITTED')
+	{
+		query($node, $db, $insert);
+		is(query($node, $db, q{SELECT count(*) FROM kept WHERE e = embed(body, 'm3'); DELETE FROM kept}), 1, "$level: the trigger made anew embeds");
+		next;
+	}
+	my ($state, $message) = error_of($node, $db, $insert);
+	is($state, '40001', "$level: the trigger is newer than the alias it sees: to be tried again");
+	like($message, qr/could not serialize access due to a change of alias "cur"/, '... and says so');
+}
+
 done_testing();

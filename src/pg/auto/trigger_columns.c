@@ -6,6 +6,7 @@
 #include "pg/auto/trigger.h"
 
 #include "access/sysattr.h"
+#include "access/xact.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -224,6 +225,32 @@ describe_model(const char *digits, const char *alias)
 	return name != NULL ? psprintf("\"%s\"", name) : psprintf("of fingerprint %s", digits);
 }
 
+/* Whether name stands for the trigger's model, as a snapshot taken now sees it. */
+static bool
+is_model_now(const EmbedTriggerModel *model)
+{
+	char		digits[2 * EMB_HASH_SIZE + 1];
+	const char *name = model->name;
+	EmbedModelRow row;
+
+	if (!embed_storage_find_model(name, NULL, &row) &&
+		((name = embed_storage_find_alias(name, NULL)) == NULL || !embed_storage_find_model(name, NULL, &row)))
+		return false;
+	embed_trigger_digits(row.fingerprint, 2 * EMB_HASH_SIZE, digits);
+	return strncmp(digits, model->digits, strlen(model->digits)) == 0;
+}
+
+/* Alias and trigger were switched together after this transaction's snapshot was taken: it has the new trigger, and the old alias. */
+pg_noreturn static void
+snapshot_error(const Trigger *trigger, const EmbedTriggerModel *model)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to a change of alias \"%s\"", model->name),
+			 errdetail("Trigger \"%s\" was made for another model after the snapshot of this transaction was taken.", trigger->tgname),
+			 errhint("The transaction might succeed if retried.")));
+}
+
 pg_noreturn static void
 moved_error(const Trigger *trigger, const EmbedTriggerModel *model, const char *digits_now)
 {
@@ -249,6 +276,8 @@ embed_trigger_check_model(const Trigger *trigger, const EmbedTriggerModel *model
 	if (model->digits[0] != '\0' && strncmp(digits, model->digits, strlen(model->digits)) != 0)
 	{
 		digits[strlen(model->digits)] = '\0';
+		if (IsolationUsesXactSnapshot() && is_model_now(model))
+			snapshot_error(trigger, model);
 		moved_error(trigger, model, digits);
 	}
 	if (model->digits[0] == '\0' && !embed_storage_find_model(model->name, NULL, &row))
