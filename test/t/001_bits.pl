@@ -107,7 +107,7 @@ sub check_verify
 	for my $level (@with_levels)
 	{
 		is(query($node, $db, "LOAD 'embed'; SET embed.isa = '$level'; SELECT string_agg(\"check\" || CASE WHEN ok THEN '' ELSE ' FAILED: ' || detail END, ', ') FROM embed_verify('$model')"),
-			'image, rows, kernels, token ids, bits, cosine', "$model, $level: embed_verify");
+			'rows, image, kernels, token ids, bits, cosine', "$model, $level: embed_verify");
 	}
 	return;
 }
