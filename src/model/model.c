@@ -282,10 +282,6 @@ emb_model_open(const void *image, size_t size, unsigned flags, const EmbAllocato
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	m->mem = *mem;
 	m->view = view;
-	m->arch = *view.arch;
-	m->config = *view.config;
-	m->view.arch = &m->arch;
-	m->view.config = &m->config;
 	status = open_parts(m, (flags & EMB_OPEN_CHECK_ALL) != 0, stop, err);
 	if (status == EMB_OK)
 		*model = m;

@@ -16,12 +16,10 @@
 struct EmbModel
 {
 	EmbAllocator mem;			/* from emb_model_open */
-	EmbImageView view;			/* its arch and config are the copies below */
-	EmbArch		arch;			/* a copy: bounds must not change, whoever writes to the image's file */
-	EmbImageConfig config;		/* likewise */
+	EmbImageView view;
 	EmbModelInfo info;			/* its strings are in the image */
 	EmbTokenizer *tok;
-	EmbTransformer transformer; /* its weights are in the image */
+	EmbTransformer transformer; /* its weights and architecture are in the image */
 	EmbDense	dense;			/* dense modules after the pooling, weights in the image; n_layers 0: none */
 	EmbScoreHead head;			/* for a reranker, weights in the image */
 	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */
