@@ -349,16 +349,16 @@ emb_image_check_config(const EmbArch *arch, const EmbImageConfig *config, uint64
 
 /* The parts of an image with a correct section table. */
 static void
-point_view(EmbImageView *view, const uint8_t *base, uint64_t size)
+point_view(EmbImageView *view, const uint8_t *meta, const uint8_t *base, uint64_t size)
 {
 	view->base = base;
 	view->size_bytes = size;
-	view->header = (const EmbImageHeader *) base;
-	view->sections = (const EmbImageSection *) (base + sizeof(EmbImageHeader));
-	view->arch = (const EmbArch *) (base + emb_image_section(view, EMB_SECTION_ARCH)->offset);
-	view->config = (const EmbImageConfig *) (base + emb_image_section(view, EMB_SECTION_CONFIG)->offset);
-	view->strings = (const char *) (base + emb_image_section(view, EMB_SECTION_STRINGS)->offset);
-	view->tensors = (const EmbImageTensor *) (base + emb_image_section(view, EMB_SECTION_TENSORS)->offset);
+	view->header = (const EmbImageHeader *) meta;
+	view->sections = (const EmbImageSection *) (meta + sizeof(EmbImageHeader));
+	view->arch = (const EmbArch *) (meta + emb_image_section(view, EMB_SECTION_ARCH)->offset);
+	view->config = (const EmbImageConfig *) (meta + emb_image_section(view, EMB_SECTION_CONFIG)->offset);
+	view->strings = (const char *) (meta + emb_image_section(view, EMB_SECTION_STRINGS)->offset);
+	view->tensors = (const EmbImageTensor *) (meta + emb_image_section(view, EMB_SECTION_TENSORS)->offset);
 	view->n_tensors = (uint32_t) (emb_image_section(view, EMB_SECTION_TENSORS)->size_bytes / sizeof(EmbImageTensor));
 	view->references = (const EmbImageReferences *) (base + emb_image_section(view, EMB_SECTION_REFERENCES)->offset);
 }
@@ -400,7 +400,7 @@ emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
 				 *image + sections[EMB_SECTION_TENSORS - 1].offset);
 	header->meta_checksum = checksum(*image, meta_bytes);
 	memcpy(*image + meta_bytes, parts->tokenizer, parts->tokenizer_bytes);
-	point_view(view, *image, image_bytes);
+	point_view(view, *image, *image, image_bytes);
 	return EMB_OK;
 }
 
@@ -442,13 +442,14 @@ check_sections(EmbImageView *view, EmbError *err)
 	uint64_t	tokenizer_bytes = emb_image_section(view, EMB_SECTION_TOKENIZER)->size_bytes;
 	uint64_t	reference_bytes = emb_image_section(view, EMB_SECTION_REFERENCES)->size_bytes;
 	uint64_t	arch_offset = emb_image_align(sizeof(EmbImageHeader) + sizeof(plan));
+	const uint8_t *meta = (const uint8_t *) view->header;
 	EmbStatus	status;
 
 	if (strings_bytes > view->size_bytes || tokenizer_bytes > view->size_bytes ||
 		reference_bytes > view->size_bytes || reference_bytes < sizeof(EmbImageReferences))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's section table is corrupt");
-	view->arch = (const EmbArch *) (view->base + arch_offset);
-	view->config = (const EmbImageConfig *) (view->base + emb_image_align(arch_offset + sizeof(EmbArch)));
+	view->arch = (const EmbArch *) (meta + arch_offset);
+	view->config = (const EmbImageConfig *) (meta + emb_image_align(arch_offset + sizeof(EmbArch)));
 	status = emb_image_check_config(view->arch, view->config, strings_bytes, err);
 	if (status != EMB_OK)
 		return status;
@@ -507,26 +508,90 @@ check_references(const EmbImageView *view, EmbError *err)
 	return EMB_OK;
 }
 
+/* meta: the bytes before the tokenizer, or a copy of them. */
+static EmbStatus
+check_meta(EmbImageView *view, const uint8_t *meta, const void *base, size_t size, EmbError *err)
+{
+	EmbStatus	status;
+
+	memset(view, 0, sizeof(*view));
+	view->base = base;
+	view->size_bytes = size;
+	view->header = (const EmbImageHeader *) meta;
+	if ((status = check_header(view->header, size, err)) != EMB_OK)
+		return status;
+	view->sections = (const EmbImageSection *) (meta + sizeof(EmbImageHeader));
+	if ((status = check_sections(view, err)) != EMB_OK)
+		return status;
+	point_view(view, meta, base, size);
+	if (checksum(meta, emb_image_section(view, EMB_SECTION_TOKENIZER)->offset) != view->header->meta_checksum)
+		return emb_error(err, EMB_ERR_FORMAT, "the checksum of the image's header is wrong");
+	if ((status = check_strings(view, err)) != EMB_OK || (status = check_tensor_table(view, err)) != EMB_OK)
+		return status;
+	return EMB_OK;
+}
+
+static EmbStatus
+check_alignment(const void *base, EmbError *err)
+{
+	if ((uintptr_t) base % EMB_ALIGNMENT != 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the image is not aligned to %d bytes", EMB_ALIGNMENT);
+	return EMB_OK;
+}
+
 EmbStatus
 emb_image_view(const void *base, size_t size, EmbImageView *view, EmbError *err)
 {
 	EmbStatus	status;
 
-	if ((uintptr_t) base % EMB_ALIGNMENT != 0)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the image is not aligned to %d bytes", EMB_ALIGNMENT);
-	memset(view, 0, sizeof(*view));
-	view->base = base;
-	view->size_bytes = size;
-	view->header = base;
-	if ((status = check_header(view->header, size, err)) != EMB_OK)
-		return status;
-	view->sections = (const EmbImageSection *) (view->base + sizeof(EmbImageHeader));
-	if ((status = check_sections(view, err)) != EMB_OK)
-		return status;
-	point_view(view, base, size);
-	if (checksum(view->base, emb_image_section(view, EMB_SECTION_TOKENIZER)->offset) != view->header->meta_checksum)
-		return emb_error(err, EMB_ERR_FORMAT, "the checksum of the image's header is wrong");
-	if ((status = check_strings(view, err)) != EMB_OK || (status = check_tensor_table(view, err)) != EMB_OK)
+	if ((status = check_alignment(base, err)) != EMB_OK || (status = check_meta(view, base, base, size, err)) != EMB_OK)
 		return status;
 	return check_references(view, err);
+}
+
+/* The least bytes before the tokenizer: those that check_sections reads before it compares the table. */
+static uint64_t
+least_meta_bytes(void)
+{
+	return emb_image_align(emb_image_align(sizeof(EmbImageHeader) + EMB_IMAGE_N_SECTIONS * sizeof(EmbImageSection)) +
+						   sizeof(EmbArch)) + sizeof(EmbImageConfig);
+}
+
+EmbStatus
+emb_image_view_copy(const void *base, size_t size, const EmbAllocator *mem, void **copy, EmbImageView *view, EmbError *err)
+{
+	EmbImageHeader header;
+	EmbImageSection sections[EMB_IMAGE_N_SECTIONS];
+	uint64_t	meta_bytes;
+	uint64_t	reference_bytes;
+	uint8_t    *meta;
+	EmbStatus	status;
+
+	*copy = NULL;
+	if ((status = check_alignment(base, err)) != EMB_OK)
+		return status;
+	memcpy(&header, base, size < sizeof(header) ? size : sizeof(header));
+	if ((status = check_header(&header, size, err)) != EMB_OK)
+		return status;
+	memcpy(sections, (const uint8_t *) base + sizeof(header), sizeof(sections));
+	meta_bytes = sections[EMB_SECTION_TOKENIZER - 1].offset;
+	reference_bytes = sections[EMB_SECTION_REFERENCES - 1].size_bytes;
+	if (meta_bytes < least_meta_bytes() || meta_bytes > size || reference_bytes > size)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's section table is corrupt");
+	*copy = meta = emb_alloc_array(mem, 1, meta_bytes + reference_bytes);
+	if (meta == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
+	memcpy(meta, base, meta_bytes);
+	/* the copy has room for the sizes that were read first */
+	if (memcmp(meta + sizeof(header), sections, sizeof(sections)) != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's section table is corrupt");
+	status = check_meta(view, meta, base, size, err);
+	if (status == EMB_OK)
+	{
+		/* a section may begin where meta ends, so the copy is aligned as the image is */
+		memcpy(meta + meta_bytes, view->references, reference_bytes);
+		view->references = (const EmbImageReferences *) (meta + meta_bytes);
+		status = check_references(view, err);
+	}
+	return status;
 }

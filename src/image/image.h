@@ -306,6 +306,16 @@ extern const EmbImageTensor *emb_image_find(const EmbImageView *view, int32_t la
 extern EmbStatus emb_image_view(const void *base, size_t size, EmbImageView *view, EmbError *err);
 
 /*
+ * The same for bytes that somebody else may change meanwhile, such as a mapped
+ * file. Copies header, architecture, configuration, strings, tensor table and
+ * references into one block of mem, and then checks the copy: later readers
+ * read what was checked. The caller releases *copy, also after an error (NULL:
+ * no copy).
+ */
+extern EmbStatus emb_image_view_copy(const void *base, size_t size, const EmbAllocator *mem, void **copy,
+									 EmbImageView *view, EmbError *err);
+
+/*
  * Checks that every weight is finite, every scale and factor is not negative,
  * all padding is zero, every sum is right, and reference texts are UTF-8.
  * O(size).

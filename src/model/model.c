@@ -271,18 +271,15 @@ EmbStatus
 emb_model_open(const void *image, size_t size, unsigned flags, const EmbAllocator *mem,
 			   const EmbStop *stop, EmbModel **model, EmbError *err)
 {
-	EmbImageView view;
-	EmbModel   *m;
-	EmbStatus	status = emb_image_view(image, size, &view, err);
+	EmbModel   *m = emb_alloc_zero(mem, 1, sizeof(*m));
+	EmbStatus	status;
 
-	if (status != EMB_OK)
-		return status;
-	m = emb_alloc_zero(mem, 1, sizeof(*m));
 	if (m == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	m->mem = *mem;
-	m->view = view;
-	status = open_parts(m, (flags & EMB_OPEN_CHECK_ALL) != 0, stop, err);
+	status = emb_image_view_copy(image, size, mem, &m->meta, &m->view, err);
+	if (status == EMB_OK)
+		status = open_parts(m, (flags & EMB_OPEN_CHECK_ALL) != 0, stop, err);
 	if (status == EMB_OK)
 		*model = m;
 	else
@@ -301,6 +298,7 @@ emb_model_close(EmbModel *model)
 	if (model->tok != NULL)
 		emb_tok_close(model->tok);
 	emb_release(&mem, model->layers);
+	emb_release(&mem, model->meta);
 	emb_release(&mem, model);
 }
 

@@ -16,10 +16,11 @@
 struct EmbModel
 {
 	EmbAllocator mem;			/* from emb_model_open */
+	void	   *meta;			/* a copy of what view points to, except for base; owned */
 	EmbImageView view;
-	EmbModelInfo info;			/* its strings are in the image */
+	EmbModelInfo info;			/* its strings are in meta */
 	EmbTokenizer *tok;
-	EmbTransformer transformer; /* its weights and architecture are in the image */
+	EmbTransformer transformer; /* its weights are in the image, its architecture in meta */
 	EmbDense	dense;			/* dense modules after the pooling, weights in the image; n_layers 0: none */
 	EmbScoreHead head;			/* for a reranker, weights in the image */
 	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */

@@ -364,7 +364,7 @@ trie_at(const char *block, const EmbTokBlockTrie *t)
 EmbStatus
 emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator *mem, EmbTokenizer **tok_out, EmbError *err)
 {
-	const EmbTokBlockHeader *h = block;
+	const EmbTokBlockHeader *h;
 	EmbTokenizer *tok;
 	EmbStatus	status;
 
@@ -373,19 +373,22 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "tokenizer section is not aligned");
 	if (size < sizeof(EmbTokBlockHeader))
 		return emb_error(err, EMB_ERR_FORMAT, "tokenizer section has %zu bytes, less than its header", size);
+	tok = emb_alloc_zero(mem, 1, sizeof(EmbTokenizer));
+	if (tok == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a tokenizer");
+	tok->mem = *mem;
+	/* copied, then checked: the block may be a file's that somebody writes to */
+	tok->header_copy = *(const EmbTokBlockHeader *) block;
+	tok->header = h = &tok->header_copy;
 	if ((status = check_identity(h, size, err)) != EMB_OK ||
 		(status = check_numbers(h, err)) != EMB_OK ||
 		(status = check_unigram(h, err)) != EMB_OK ||
 		(status = check_bpe(h, err)) != EMB_OK ||
 		(status = check_templates(h, err)) != EMB_OK)
+	{
+		emb_tok_close(tok);
 		return status;
-
-	tok = emb_alloc_zero(mem, 1, sizeof(EmbTokenizer));
-	if (tok == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a tokenizer");
-	tok->mem = *mem;
-	tok->header_copy = *h;
-	tok->header = h = &tok->header_copy;
+	}
 	tok->pieces = trie_at(block, &h->tries[0]);
 	tok->raw = trie_at(block, &h->tries[1]);
 	tok->normalized = trie_at(block, &h->tries[2]);

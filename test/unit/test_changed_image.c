@@ -1,8 +1,8 @@
 /*
  * test_changed_image.c
- *		An image whose bytes change while its model is open, as those of a file
- *		that somebody writes to under a running statement: whatever they are,
- *		calls end, with a result or an error. (The server looks at the file behind
+ *		An image whose bytes change while its model is open or being opened, as
+ *		those of a file that somebody writes to under a running statement: whatever
+ *		they are, calls end, with a result or an error. (The server looks at the file behind
  *		each call and throws results away.)
  */
 #include <stdlib.h>
@@ -67,7 +67,20 @@ call_all(const EmbModel *model, const char *text, const EmbAllocator *mem, const
 	free(out);
 }
 
-/* Bytes from `from` on become random, zeros or ones, once the model is open. */
+/* Bytes from `from` on become random, zeros or ones. */
+static void
+scribble(uint8_t *bytes, size_t from, size_t size, unsigned seed)
+{
+	uint64_t	state = seed + 1;
+
+	for (size_t i = from; i < size; i++)
+	{
+		state = state * 6364136223846793005u + 1442695040888963407u;
+		bytes[i] = seed == 0 ? 0 : seed == 1 ? 0xFF : (uint8_t) (state >> 56);
+	}
+}
+
+/* Does so once the model is open. */
 static void
 change(const Image *good, uint8_t *bytes, size_t from, unsigned seed, const EmbAllocator *mem)
 {
@@ -76,19 +89,83 @@ change(const Image *good, uint8_t *bytes, size_t from, unsigned seed, const EmbA
 	EmbStop		stop = {&end, stop_at};
 	EmbModel   *model;
 	EmbError	err;
-	uint64_t	state = seed + 1;
+	EmbRun		run = {mem, &stop, 2048, 1};
 
 	memcpy(bytes, good->data, good->size_bytes);
 	CHECKF(emb_model_open(bytes, good->size_bytes, 0, mem, NULL, &model, &err) == EMB_OK, "%s", err.message);
-	for (size_t i = from; i < good->size_bytes; i++)
+	scribble(bytes, from, good->size_bytes, seed);
+	for (int32_t i = 0; i < emb_model_n_references(model); i++)
 	{
-		state = state * 6364136223846793005u + 1442695040888963407u;
-		bytes[i] = seed == 0 ? 0 : seed == 1 ? 0xFF : (uint8_t) (state >> 56);
+		EmbReferenceCheck check;
+
+		(void) emb_model_check_reference(model, i, &run, &check, &err);
 	}
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
 		call_all(model, texts[i], mem, &stop);
 	CHECKF(time(NULL) <= end, "calls on an image changed from byte %zu on (seed %u) did not end", from, seed);
 	emb_model_close(model);
+}
+
+/* Changes the image when the core asks for the n-th time for memory, or whether to stop. */
+typedef struct Meddler
+{
+	EmbAllocator inner;
+	uint8_t    *bytes;
+	size_t		from;
+	size_t		size;
+	unsigned	seed;
+	int			n_left;
+} Meddler;
+
+static void
+meddle(Meddler *m)
+{
+	if (m->n_left > 0 && --m->n_left == 0)
+		scribble(m->bytes, m->from, m->size, m->seed);
+}
+
+static void *
+meddle_alloc(void *ctx, size_t size)
+{
+	Meddler    *m = ctx;
+
+	meddle(m);
+	return m->inner.alloc(m->inner.ctx, size);
+}
+
+static void
+meddle_release(void *ctx, void *p)
+{
+	Meddler    *m = ctx;
+
+	m->inner.release(m->inner.ctx, p);
+}
+
+static bool
+meddle_stop(void *ctx)
+{
+	meddle(ctx);
+	return false;
+}
+
+/* Opens the model with all checks, while bytes change at the first question, the second, and so on. */
+static void
+change_in_open(const Image *good, uint8_t *bytes, unsigned seed, const EmbAllocator *mem)
+{
+	for (int n = 1;; n++)
+	{
+		Meddler		m = {*mem, bytes, seed % 2 == 0 ? 0 : 64, good->size_bytes, seed, n};
+		EmbAllocator meddling = {&m, meddle_alloc, meddle_release};
+		EmbStop		stop = {&m, meddle_stop};
+		EmbModel   *model;
+		EmbError	err;
+
+		memcpy(bytes, good->data, good->size_bytes);
+		if (emb_model_open(bytes, good->size_bytes, EMB_OPEN_CHECK_ALL, &meddling, &stop, &model, &err) == EMB_OK)
+			emb_model_close(model);
+		if (m.n_left > 0)
+			break;
+	}
 }
 
 static void
@@ -107,6 +184,8 @@ test_model(const char *name)
 		abort();
 	for (unsigned seed = 0; seed < N_SEEDS; seed++)
 		change(&image, bytes, seed % 3 == 0 ? 0 : seed % 3 == 1 ? 1147 : image.size_bytes / 2, seed, &mem);
+	for (unsigned seed = 0; seed < 4; seed++)
+		change_in_open(&image, bytes, seed, &mem);
 	CHECKF(count.n_live == 0, "%s: %ld blocks left", name, count.n_live);
 	free(bytes);
 	free(image.data);
