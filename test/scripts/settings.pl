@@ -86,7 +86,7 @@ sub commands
 	return join '', qx(make -B -n -f $file $target PG_CONFIG=$pg_config @settings 2>&1);
 }
 
-for ([ 'core.mk', 'cli' ], [ 'Makefile', 'src/pg/vector.o' ])
+for ([ 'core.mk', 'cli' ], [ 'Makefile', 'src/pg/sql/vector.o' ])
 {
 	my ($file, $target) = @$_;
 
