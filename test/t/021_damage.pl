@@ -145,10 +145,17 @@ my %reads = (
 	'rerank of an array' => [ q{rerank('a query', ARRAY['b', %s], %s)}, 'r' ],
 	'rerank_top' => [ q{(SELECT array_agg(t::text) FROM rerank_top('a query', ARRAY['b', %s], 2, %s) t)}, 'r' ],
 	'rerank_agg' => [ q{(SELECT rerank_agg('a query', x, y) FROM (VALUES (%s, %s), ('b', %2$s)) v(x, y))}, 'r' ]);
+# A command that writes so many zeros over a file from an offset on.
+sub zeros
+{
+	my ($f, $offset, $n) = @_;
+	return "dd if=/dev/zero of=$f bs=1M oflag=seek_bytes iflag=count_bytes seek=$offset count=$n conv=notrunc status=none";
+}
+
 my %changes = (
-	'zeros over its second half' => sub { my ($f, $n) = @_; 'dd if=/dev/zero of=' . $f . ' bs=1 seek=' . int($n / 2) . ' count=' . int($n / 2) . ' conv=notrunc status=none' },
+	'zeros over its second half' => sub { my ($f, $n) = @_; zeros($f, int($n / 2), int($n / 2)) },
 	'one byte changed' => sub { my ($f, $n) = @_; "printf x | dd of=$f bs=1 seek=" . int($n * 0.6) . ' conv=notrunc status=none' },
-	'zeros over all but the first page' => sub { my ($f, $n) = @_; "dd if=/dev/zero of=$f bs=1 seek=4096 count=" . ($n - 4096) . ' conv=notrunc status=none' },
+	'zeros over all but the first page' => sub { my ($f, $n) = @_; zeros($f, 4096, $n - 4096) },
 	'cut by one byte' => sub { my ($f, $n) = @_; "truncate -s -1 $f" },
 	'cut inside its last page' => sub { my ($f, $n) = @_; 'truncate -s ' . ($n - $n % 4096 + 1) . " $f" },
 	'cut inside its first page' => sub { my ($f, $n) = @_; "truncate -s 1147 $f" },
