@@ -298,23 +298,35 @@ has_hash(int fd, const uint8 *fingerprint)
 	return n == 0 && memcmp(digest, fingerprint, EMB_HASH_SIZE) == 0;
 }
 
+static bool
+is_same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
 /*
  * Whether fd is that image: by its seal if the seal is trusted, else by its
- * hash; then the seal is set again.
+ * hash; then the seal is set again. A file that is written to while it is
+ * hashed is not. *checked: the time of modification that stands for what was
+ * found.
  */
 static bool
-is_intact(int fd, const uint8 *fingerprint, int64 size_bytes, bool trusted)
+is_intact(int fd, const uint8 *fingerprint, int64 size_bytes, bool trusted, struct timespec *checked)
 {
-	struct timespec seal = seal_of(fingerprint);
 	struct stat st;
+	struct stat hashed;
 
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != size_bytes)
 		return false;
-	if (trusted && st.st_mtim.tv_sec == seal.tv_sec && st.st_mtim.tv_nsec == seal.tv_nsec)
+	*checked = st.st_mtim;
+	if (trusted && is_same_time(st.st_mtim, seal_of(fingerprint)))
 		return true;
-	if (!has_hash(fd, fingerprint))
+	if (!has_hash(fd, fingerprint) || fstat(fd, &hashed) != 0 || !is_same_time(hashed.st_mtim, st.st_mtim))
 		return false;
 	put_seal(fd, fingerprint);
+	if (fstat(fd, &st) != 0)
+		return false;
+	*checked = st.st_mtim;
 	return true;
 }
 
@@ -323,7 +335,7 @@ is_intact(int fd, const uint8 *fingerprint, int64 size_bytes, bool trusted)
  * cannot be opened: then the caller rebuilds the file.
  */
 static int
-open_image(const char *path, const uint8 *fingerprint, int64 size_bytes, bool trusted)
+open_image(const char *path, const uint8 *fingerprint, int64 size_bytes, bool trusted, struct timespec *checked)
 {
 	/* O_NONBLOCK: the path may be a FIFO */
 	int			fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
@@ -338,7 +350,7 @@ open_image(const char *path, const uint8 *fingerprint, int64 size_bytes, bool tr
 				(errcode_for_file_access(),
 				 errmsg("could not open file \"%s\" of a model image: %m", path)));
 	}
-	if (fd < 0 || is_intact(fd, fingerprint, size_bytes, trusted))
+	if (fd < 0 || is_intact(fd, fingerprint, size_bytes, trusted, checked))
 		return fd;
 	CloseTransientFile(fd);
 	return -1;
@@ -347,7 +359,8 @@ open_image(const char *path, const uint8 *fingerprint, int64 size_bytes, bool tr
 static bool
 image_file_is_good(const char *path, const uint8 *fingerprint, int64 size_bytes, bool trusted)
 {
-	int			fd = open_image(path, fingerprint, size_bytes, trusted);
+	struct timespec checked;
+	int			fd = open_image(path, fingerprint, size_bytes, trusted, &checked);
 
 	if (fd >= 0)
 		CloseTransientFile(fd);
@@ -542,11 +555,16 @@ void
 embed_spool_finish(EmbedSpool *spool)
 {
 	EmbHash    *hash = spool->hash;
+	struct stat st;
 
 	spool->hash = NULL;
 	if (!emb_hash_end(hash, spool->fingerprint))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
 	put_seal(spool->fd, spool->fingerprint);
+	/* without a time the file is hashed before it is mapped */
+	if (fstat(spool->fd, &st) == 0)
+		spool->sealed = st.st_mtim;
+
 	/*
 	 * the file stays writable: pg_rewind overwrites our files, and a file it
 	 * cannot open would stop it
@@ -753,19 +771,32 @@ write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, S
 	check_spool(spool);
 }
 
+/*
+ * Maps fd. addr is NULL if the file was written to since it was checked: what
+ * the mapping took for its unchanged state would be another one.
+ */
+static void
+map_checked(EmbedMapping *mapping, int fd, int64 size_bytes, const char *path, struct timespec checked)
+{
+	embed_map(mapping, fd, size_bytes, path);
+	if (!is_same_time(mapping->modified, checked))
+		embed_unmap(mapping);
+}
+
 /* Maps the file; addr is NULL if the file is missing or is not that image. */
 static void
 map_file(const uint8 *fingerprint, int64 size_bytes, bool trusted, EmbedMapping *mapping)
 {
 	char		path[MAXPGPATH];
+	struct timespec checked;
 	int			fd;
 
 	mapping->addr = NULL;
 	image_path(path, MyDatabaseId, fingerprint);
-	fd = open_image(path, fingerprint, size_bytes, trusted);
+	fd = open_image(path, fingerprint, size_bytes, trusted, &checked);
 	if (fd < 0)
 		return;
-	embed_map(mapping, fd, size_bytes, path);
+	map_checked(mapping, fd, size_bytes, path, checked);
 	CloseTransientFile(fd);
 }
 
@@ -785,7 +816,7 @@ publish_and_map(EmbedSpool *spool, EmbedMapping *mapping)
 			map_file(spool->fingerprint, spool->size_bytes, true, mapping);
 			break;
 		case PUBLISHED_OURS:
-			embed_map(mapping, spool->fd, spool->size_bytes, path);
+			map_checked(mapping, spool->fd, spool->size_bytes, path, spool->sealed);
 			break;
 		case PUBLISH_FAILED:
 			warn_of_private_file(path);

@@ -77,6 +77,7 @@ typedef struct EmbedSpool
 	int64		size_bytes;
 	EmbHash    *hash;
 	uint8		fingerprint[EMB_HASH_SIZE]; /* from embed_spool_finish on */
+	struct timespec sealed;		/* time of modification, from embed_spool_finish on */
 	EmbedMapping mapping;		/* from embed_spool_open on */
 	char		path[MAXPGPATH];
 } EmbedSpool;
