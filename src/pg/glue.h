@@ -61,7 +61,7 @@ extern int	embed_guc_threads;		/* 0: as many as available CPUs */
 extern int	embed_guc_cache_entries;
 
 /*
- * threads.c: the number of threads that the computation may use, including the
+ * call_threads.c: the number of threads that the computation may use, including the
  * caller's. Until embed_threads_end, other backends count this backend as
  * busy. Both take embed_clock_ns() (control.h). Nothing may raise in between.
  */
