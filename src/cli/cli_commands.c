@@ -147,8 +147,8 @@ tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *t
 		fprintf(stderr, "embed-cli: a pair has two texts, not %d\n", texts->n);
 		return CLI_USAGE;
 	}
-	first = (EmbText) {texts->text[0], texts->len[0], true};
-	second = (EmbText) {texts->text[1], texts->len[1], true};
+	first = (EmbText) {texts->text[0], texts->len[0], true, NULL};
+	second = (EmbText) {texts->text[1], texts->len[1], true, NULL};
 	if (emb_model_encode_pair(m->model, &first, &second, ids, type_ids,
 							  emb_model_info(m->model)->max_tokens, NULL, &r, &err) != EMB_OK)
 		return cli_error("tokenize", &err);

@@ -309,14 +309,13 @@ cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, int 
 
 /* The ids and type ids of every pair, each in one block. */
 static int
-encode_pairs(const CliModel *m, const char *query, const CliTexts *texts, EmbSequence *seqs)
+encode_pairs(const CliModel *m, const EmbText *query, const CliTexts *texts, EmbSequence *seqs)
 {
 	int32_t		max = emb_model_info(m->model)->max_tokens;
-	EmbText		first = {query, strlen(query), true};
 
 	for (int i = 0; i < texts->n; i++)
 	{
-		EmbText		second = {texts->text[i], texts->len[i], true};
+		EmbText		second = {texts->text[i], texts->len[i], true, NULL};
 		int32_t    *ids = emb_alloc_array(&m->mem, (size_t) max * 2, sizeof(int32_t));
 		EmbEncoded	r;
 		EmbError	err;
@@ -326,7 +325,7 @@ encode_pairs(const CliModel *m, const char *query, const CliTexts *texts, EmbSeq
 			return no_memory();
 		seqs[i].ids = ids;
 		seqs[i].type_ids = ids + max;
-		if (emb_model_encode_pair(m->model, &first, &second, ids, ids + max, max, NULL, &r, &err) != EMB_OK)
+		if (emb_model_encode_pair(m->model, query, &second, ids, ids + max, max, NULL, &r, &err) != EMB_OK)
 		{
 			snprintf(what, sizeof(what), "document %d", i + 1);
 			return cli_error(what, &err);
@@ -334,6 +333,31 @@ encode_pairs(const CliModel *m, const char *query, const CliTexts *texts, EmbSeq
 		seqs[i].n_ids = r.n_ids;
 	}
 	return 0;
+}
+
+/* The same, the query read once. */
+static int
+encode_documents(const CliModel *m, const char *query, const CliTexts *texts, EmbSequence *seqs)
+{
+	int32_t		max = emb_model_info(m->model)->max_tokens;
+	int32_t    *ids = emb_alloc_array(&m->mem, max, sizeof(int32_t));
+	EmbText		text = {query, strlen(query), true, NULL};
+	EmbTextIds	known;
+	bool		need_more;
+	EmbError	err;
+	int			code;
+
+	if (ids == NULL)
+		return no_memory();
+	if (emb_model_encode_first(m->model, &text, ids, max, NULL, &known, &need_more, &err) != EMB_OK)
+		code = cli_error("query", &err);
+	else
+	{
+		text.known = &known;
+		code = encode_pairs(m, &text, texts, seqs);
+	}
+	emb_release(&m->mem, ids);
+	return code;
 }
 
 int
@@ -345,7 +369,7 @@ cli_rerank_texts(const CliModel *m, const char *query, const CliTexts *texts, in
 	int			code;
 
 	*logits = emb_alloc_array(&m->mem, texts->n, sizeof(float));
-	code = seqs == NULL || *logits == NULL ? no_memory() : encode_pairs(m, query, texts, seqs);
+	code = seqs == NULL || *logits == NULL ? no_memory() : encode_documents(m, query, texts, seqs);
 	if (code == 0 && emb_model_rerank(m->model, seqs, texts->n, &run, *logits, &err) != EMB_OK)
 		code = cli_error("rerank", &err);
 	for (int i = 0; seqs != NULL && i < texts->n; i++)

@@ -138,8 +138,8 @@ replay_end(Replay *r, const EmbAllocator *mem)
 static EmbStatus
 encode(Replay *r, const EmbModel *model, const char *text, const EmbImageReference *entry, const EmbRun *run, EmbError *err)
 {
-	EmbText		query = {text, entry->query_bytes, true};
-	EmbText		document = {text + entry->query_bytes, entry->text_bytes - entry->query_bytes, true};
+	EmbText		query = {text, entry->query_bytes, true, NULL};
+	EmbText		document = {text + entry->query_bytes, entry->text_bytes - entry->query_bytes, true, NULL};
 	EmbEncoded	encoded = {0};
 	EmbStatus	status;
 

@@ -40,6 +40,7 @@
 #include "common/error.h"
 #include "common/hash.h"
 #include "common/mem.h"
+#include "common/text.h"
 
 #define EMBED_CORE_VERSION "0.1.0"
 
@@ -180,19 +181,20 @@ extern EmbStatus emb_model_encode(const EmbModel *model, EmbPrompt prompt,
 								  int32_t *ids, int32_t max_ids, const EmbAllocator *mem,
 								  const EmbStop *stop, EmbEncoded *result, EmbError *err);
 
-/* A text, or, if not complete, a prefix of a text, cut between characters. */
-typedef struct EmbText
-{
-	const char *text;
-	size_t		len;
-	bool		complete;
-} EmbText;
+/*
+ * Reads a query once that is scored with many documents. ids has max_ids
+ * entries. *known refers to ids: put it into EmbText.known for
+ * emb_model_encode_pair with the same max_ids. *need_more: as above.
+ */
+extern EmbStatus emb_model_encode_first(const EmbModel *model, const EmbText *a, int32_t *ids, int32_t max_ids,
+										const EmbStop *stop, EmbTextIds *known, bool *need_more, EmbError *err);
 
 /*
  * Tokenizes two texts with the model's pair template; the longer text is
  * truncated first. type_ids has max_ids entries, like ids. need_more:
- * characters after a prefix could change the ids. EMB_ERR_UNSUPPORTED: the
- * model's tokenizer takes no pairs.
+ * characters after a prefix could change the ids. a->known changes no id; with
+ * a->known, a's text is needed only if known is longer. EMB_ERR_UNSUPPORTED:
+ * the model's tokenizer takes no pairs.
  */
 extern EmbStatus emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
 									   int32_t *ids, int32_t *type_ids, int32_t max_ids,

@@ -134,22 +134,34 @@ emb_model_encode(const EmbModel *model, EmbPrompt prompt, const char *text, size
 	return encode_behind(model, prefix, prompt_bytes, text, len, complete, ids, max_ids, mem, stop, result, err);
 }
 
+/* max_ids clamped to the model's, of a model that takes pairs. */
+static EmbStatus
+clamp_pair_ids(const EmbModel *model, int32_t *max_ids, EmbError *err)
+{
+	if (!emb_tok_has_pair(model->tok))
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
+	return clamp_ids(model, true, max_ids, err);
+}
+
+EmbStatus
+emb_model_encode_first(const EmbModel *model, const EmbText *a, int32_t *ids, int32_t max_ids,
+					   const EmbStop *stop, EmbTextIds *known, bool *need_more, EmbError *err)
+{
+	EmbStatus	status = clamp_pair_ids(model, &max_ids, err);
+
+	return status == EMB_OK ? emb_tok_encode_first(model->tok, a, ids, max_ids, stop, known, need_more, err) : status;
+}
+
 EmbStatus
 emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
 					  int32_t *ids, int32_t *type_ids, int32_t max_ids, const EmbStop *stop,
 					  EmbEncoded *result, EmbError *err)
 {
-	EmbTokText	first = {a->text, a->len, a->complete};
-	EmbTokText	second = {b->text, b->len, b->complete};
 	EmbTokResult r;
-	EmbStatus	status;
+	EmbStatus	status = clamp_pair_ids(model, &max_ids, err);
 
-	if (!emb_tok_has_pair(model->tok))
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
-	status = clamp_ids(model, true, &max_ids, err);
 	if (status == EMB_OK)
-		status = emb_tok_encode_pair(model->tok, &first, &second, EMB_TOK_LONGEST_FIRST,
-									 ids, type_ids, max_ids, stop, &r, err);
+		status = emb_tok_encode_pair(model->tok, a, b, EMB_TOK_LONGEST_FIRST, ids, type_ids, max_ids, stop, &r, err);
 	if (status == EMB_OK)
 		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated, .need_more = r.need_more};
 	return status;

@@ -123,20 +123,26 @@ too_short(EmbError *err, const char *which, int32_t room)
 					 "the %s text leaves no room: only %d tokens are allowed for both texts", which, room);
 }
 
-/* Runs both up to limit ids. need_more: one of them used up its prefix before that. */
+/* Runs e up to limit ids. need_more: it used up its prefix before that. */
+static EmbStatus
+run_one(EmbTokEncoder *e, int64_t limit, bool *need_more)
+{
+	EmbTokEvent event = emb_tok_encoder_run(e, limit);
+
+	*need_more = event == EMB_TOK_MORE;
+	return event == EMB_TOK_FAIL ? e->status : EMB_OK;
+}
+
 static EmbStatus
 run_both(EmbTokEncoder *a, int64_t a_limit, EmbTokEncoder *b, int64_t b_limit, bool *need_more)
 {
-	EmbTokEvent event = emb_tok_encoder_run(a, a_limit);
+	bool		a_needs_more;
+	EmbStatus	status = run_one(a, a_limit, &a_needs_more);
 
-	if (event == EMB_TOK_FAIL)
-		return a->status;
-	*need_more = event == EMB_TOK_MORE;
-	event = emb_tok_encoder_run(b, b_limit);
-	if (event == EMB_TOK_FAIL)
-		return b->status;
-	*need_more |= event == EMB_TOK_MORE;
-	return EMB_OK;
+	if (status == EMB_OK)
+		status = run_one(b, b_limit, need_more);
+	*need_more |= a_needs_more;
+	return status;
 }
 
 /*
@@ -231,7 +237,55 @@ truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, i
 }
 
 EmbStatus
-emb_tok_encode_pair(const EmbTokenizer *tok, const EmbTokText *a, const EmbTokText *b,
+emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, int32_t *ids, int32_t max_ids,
+					 const EmbStop *stop, EmbTextIds *known, bool *need_more, EmbError *err)
+{
+	EmbTokEncoder e;
+	int32_t		room = max_ids - tok->n_special[1];
+	EmbTokEvent event;
+	EmbStatus	status = check_max_ids(tok, true, max_ids, err);
+
+	if (status != EMB_OK)
+		return status;
+	emb_tok_encoder_init(&e, tok, text->text, text->len, text->complete, ids, room, stop, err);
+	event = emb_tok_encoder_run(&e, room);
+	emb_tok_encoder_finish(&e);
+	if (event == EMB_TOK_FAIL)
+		return e.status;
+	*need_more = event == EMB_TOK_MORE;
+	*known = (EmbTextIds) {.ids = ids, .n_ids = e.n_ids > room ? room : (int32_t) e.n_ids, .longer = e.n_ids > room};
+	return EMB_OK;
+}
+
+/* Leaves e as a run up to room ids would, but that it cannot go on from there. */
+static void
+recall_first(EmbTokEncoder *e, const EmbTextIds *known)
+{
+	if (known->n_ids > 0)
+		memcpy(e->ids, known->ids, known->n_ids * sizeof(int32_t));
+	e->n_ids = (int64_t) known->n_ids + known->longer;
+	e->done = !known->longer;
+}
+
+/* Reads both texts until they end or exceed room. A known first text is read only where find_longer will go on in it. */
+static EmbStatus
+read_pair(EmbTokEncoder *first, const EmbTextIds *known, EmbTokEncoder *second, int32_t room, bool *need_more)
+{
+	EmbStatus	status;
+
+	if (known == NULL)
+		return run_both(first, room, second, room, need_more);
+	status = run_one(second, room, need_more);
+	if (status != EMB_OK || *need_more)
+		return status;
+	if (known->longer && second->n_ids > room && room % 2 != 0)
+		return run_one(first, room, need_more);
+	recall_first(first, known);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
 					EmbTokTruncation truncation, int32_t *ids, int32_t *type_ids, int32_t max_ids,
 					const EmbStop *stop, EmbTokResult *result, EmbError *err)
 {
@@ -251,7 +305,7 @@ emb_tok_encode_pair(const EmbTokenizer *tok, const EmbTokText *a, const EmbTokTe
 	/* type_ids holds the ids of the second text until their place is known. */
 	emb_tok_encoder_init(&first, tok, a->text, a->len, a->complete, ids, room, stop, err);
 	emb_tok_encoder_init(&second, tok, b->text, b->len, b->complete, type_ids, room, stop, err);
-	status = run_both(&first, room, &second, room, &result->need_more);
+	status = read_pair(&first, a->known, &second, room, &result->need_more);
 	if (status == EMB_OK && !result->need_more)
 		status = truncate_pair(&first, &second, truncation, room, n_ids, result, err);
 	emb_tok_encoder_finish(&first);

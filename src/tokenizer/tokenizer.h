@@ -28,6 +28,7 @@
 
 #include "common/error.h"
 #include "common/mem.h"
+#include "common/text.h"
 
 typedef enum EmbTokModel
 {
@@ -244,22 +245,25 @@ typedef enum EmbTokTruncation
 	EMB_TOK_ONLY_SECOND
 } EmbTokTruncation;
 
-/* A text, or where it is not complete a prefix of one, cut at a character boundary. */
-typedef struct EmbTokText
-{
-	const char *text;
-	size_t		len;
-	bool		complete;
-} EmbTokText;
+/*
+ * Reads the first text of pairs of at most max_ids ids once for all of them.
+ * ids has max_ids entries; *known refers to them. *need_more as in
+ * emb_tok_encode.
+ */
+extern EmbStatus emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, int32_t *ids, int32_t max_ids,
+									  const EmbStop *stop, EmbTextIds *known, bool *need_more, EmbError *err);
 
 /*
  * Encodes a pair by the pair template. need_more is set, and the ids are
  * meaningless, where what follows a prefix could change them. type_ids has max_ids entries, as ids.
+ * a->known: what emb_tok_encode_first
+ * gave for a and the same max_ids; the ids are the same with and without.
+ * a's text must be there only where known is longer.
  * Where Hugging Face raises (the text that may be cut is too short to make
  * room), EMB_ERR_INVALID_ARGUMENT.
  */
 extern EmbStatus emb_tok_encode_pair(const EmbTokenizer *tok,
-									 const EmbTokText *a, const EmbTokText *b,
+									 const EmbText *a, const EmbText *b,
 									 EmbTokTruncation truncation,
 									 int32_t *ids, int32_t *type_ids, int32_t max_ids,
 									 const EmbStop *stop, EmbTokResult *result, EmbError *err);

@@ -85,8 +85,8 @@ use(const EmbModel *model, const EmbAllocator *mem)
 	{
 		int32_t		ids[MAX_IDS];
 		int32_t		type_ids[MAX_IDS];
-		EmbText		query = {text, 9, true};
-		EmbText		document = {text, sizeof(text) - 1, true};
+		EmbText		query = {text, 9, true, NULL};
+		EmbText		document = {text, sizeof(text) - 1, true, NULL};
 		EmbEncoded	r;
 		EmbSequence seq = {.ids = ids, .type_ids = type_ids};
 

@@ -21,8 +21,8 @@ fuzz_encode_text(const EmbTokenizer *tok, const char *text, size_t len)
 	EmbTokResult r;
 	EmbError	err;
 	int64_t		n = 0;
-	EmbTokText	whole = {text, len, true};
-	EmbTokText	half = {text, len / 2, true};
+	EmbText		whole = {text, len, true, NULL};
+	EmbText		half = {text, len / 2, true, NULL};
 
 	if (emb_tok_encode(tok, text, len, true, ids, FUZZ_IDS_MAX, NULL, &r, &err) == EMB_OK)
 		for (int32_t i = 0; i < r.n_ids; i++)

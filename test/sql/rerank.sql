@@ -44,6 +44,17 @@ SET embed.threads = 4;
 SELECT pg_temp.same() AS same_by_four;
 RESET embed.threads;
 
+-- a call site keeps its query's ids: another query, another model, the first query again
+SELECT bool_and(score = rerank(query, doc)) AS by_query, count(DISTINCT query) AS queries
+FROM (SELECT * FROM one ORDER BY id, query OFFSET 0) o;
+CREATE FUNCTION pg_temp.score(q text, d text, m text) RETURNS float4 LANGUAGE plpgsql AS $$ BEGIN RETURN rerank(q, d, m); END $$;
+SELECT bool_and(s = rerank('a b', doc, 'tiny-rerank')) AS int8, bool_and(t = rerank('a b', doc, 'tiny-rerank-fp32')) AS fp32,
+	bool_and(s <> t) AS different
+FROM (SELECT doc, pg_temp.score('a b', doc, 'tiny-rerank') AS s, pg_temp.score('a b', doc, 'tiny-rerank-fp32') AS t FROM golden WHERE id < 9) x;
+SELECT bool_and(scores[1] = rerank(query, 'x') AND scores[2] = rerank(query, repeat('word ', 700))) AS lengths
+FROM (SELECT query, rerank(query, ARRAY['x', repeat('word ', 700)]) AS scores
+	FROM unnest(ARRAY['', 'q', repeat('word ', 255), repeat('a b ', 700), 'q', repeat('a', 70000), repeat('a', 70000) || ' b']) u(query)) x;
+
 -- NULL, empty, nothing
 SELECT rerank(NULL, 'd') AS a, rerank('q', NULL::text) AS b, rerank('q', 'd', NULL) AS c, rerank('q', NULL::text[]) AS d;
 SELECT rerank('q', '{}'::text[]) AS none, array_dims(rerank('q', ARRAY['a', NULL, 'b', NULL])) AS dims;

@@ -31,7 +31,7 @@ call_all(const EmbModel *model, const char *text, const EmbAllocator *mem, const
 	int32_t    *type_ids = malloc((size_t) info->max_tokens * sizeof(int32_t));
 	float	   *out = malloc((size_t) info->dim * sizeof(float));
 	EmbRun		run = {mem, stop, 2048, 1};
-	EmbText		part = {text, strlen(text), true};
+	EmbText		part = {text, strlen(text), true, NULL};
 	EmbChunking how = {EMB_PROMPT_DOCUMENT, 8, 2};
 	EmbChunk	chunk = {0};
 	EmbEncoded	r;

@@ -102,8 +102,8 @@ test_pairs(void)
 	static const int32_t want_types[] = {0, 0, 0, 0, 1, 1};
 	int32_t		ids[MAX_IDS],
 				type_ids[MAX_IDS];
-	EmbText		first = {"a b", 3, true};
-	EmbText		second = {"c", 1, true};
+	EmbText		first = {"a b", 3, true, NULL};
+	EmbText		second = {"c", 1, true, NULL};
 	EmbEncoded	r;
 	EmbError	err;
 

@@ -70,7 +70,7 @@ member(int i, const char *key)
 {
 	const json_t *text = json_object_get(inputs[i], key);
 
-	return (EmbText) {json_string_value(text), json_string_length(text), true};
+	return (EmbText) {json_string_value(text), json_string_length(text), true, NULL};
 }
 
 static bool
@@ -261,6 +261,48 @@ test_prefixes(void)
 	CHECKF(n_wrong == 0, "%d", n_wrong);
 }
 
+/* A query read once gives each document's pair the same ids, however many there is room for. */
+static void
+test_known_query(void)
+{
+	int			n_wrong = 0;
+	int			n_longer = 0;
+
+	for (int i = 0; i < n_pairs; i++)
+	{
+		for (int32_t max_ids = 4; max_ids <= MAX_IDS; max_ids += max_ids < 40 ? 1 : 157)
+		{
+			EmbText		query = member(i, "query");
+			int32_t		known_ids[MAX_IDS];
+			EmbTextIds	known;
+			bool		need_more;
+			EmbError	err;
+
+			n_wrong += emb_model_encode_first(model, &query, known_ids, max_ids, NULL, &known, &need_more, &err) != EMB_OK || need_more;
+			n_longer += known.longer;
+			for (int j = 0; j < n_pairs; j += 1 + n_pairs / 8)
+			{
+				EmbText		doc = member(j, "doc");
+				EmbText		first = known.longer ? query : (EmbText) {NULL, 0, true, NULL};
+				int32_t		want_ids[MAX_IDS],
+							want_types[MAX_IDS],
+							got_ids[MAX_IDS],
+							got_types[MAX_IDS];
+				EmbEncoded	want,
+							got;
+
+				first.known = &known;
+				n_wrong += emb_model_encode_pair(model, &query, &doc, want_ids, want_types, max_ids, NULL, &want, &err) != EMB_OK ||
+					emb_model_encode_pair(model, &first, &doc, got_ids, got_types, max_ids, NULL, &got, &err) != EMB_OK ||
+					want.n_ids != got.n_ids || want.truncated != got.truncated || got.need_more ||
+					memcmp(want_ids, got_ids, want.n_ids * sizeof(int32_t)) != 0 ||
+					memcmp(want_types, got_types, want.n_ids * sizeof(int32_t)) != 0;
+			}
+		}
+	}
+	CHECKF(n_wrong == 0 && n_longer > 20, "%d wrong, %d longer", n_wrong, n_longer);
+}
+
 static void
 test_references(void)
 {
@@ -309,7 +351,7 @@ test_kinds(void)
 	SmallModel	m = small_model();
 	EmbImportOptions options = {.query_prompt = "query: "};
 	EmbEncoded	r;
-	EmbText		text = {"a", 1, true};
+	EmbText		text = {"a", 1, true, NULL};
 	EmbSequence seq = {ids[0], 3, NULL};
 	Image		other = {0};
 	EmbError	err;
@@ -424,6 +466,7 @@ main(void)
 		test_bits();
 		test_types_matter();
 		test_prefixes();
+	test_known_query();
 		test_references();
 		test_stop();
 		test_kinds();

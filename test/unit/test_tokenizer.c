@@ -70,6 +70,28 @@ single_is_right(const Run *run, const json_t *line)
 	return prefixes_agree(&run->tok, text, len, 12) && prefixes_agree(&run->tok, text, len, IDS_MAX);
 }
 
+/* With the first text read before, and no longer there where it need not be. */
+static bool
+known_is_equal(const Tok *tok, EmbText first, const EmbText *second, EmbTokTruncation truncation, int32_t max_ids,
+			   const EmbTokResult *want)
+{
+	static int32_t known_ids[IDS_MAX],
+				again_ids[IDS_MAX],
+				again_types[IDS_MAX];
+	EmbTextIds	known;
+	EmbTokResult r;
+	bool		need_more;
+
+	if (emb_tok_encode_first(tok->tok, &first, known_ids, max_ids, NULL, &known, &need_more, NULL) != EMB_OK || need_more)
+		return false;
+	if (!known.longer)
+		first.text = NULL;
+	first.known = &known;
+	return emb_tok_encode_pair(tok->tok, &first, second, truncation, again_ids, again_types, max_ids, NULL, &r, NULL) == EMB_OK &&
+		r.n_ids == want->n_ids && r.truncated == want->truncated && !r.need_more &&
+		memcmp(again_ids, ids, r.n_ids * sizeof(int32_t)) == 0 && memcmp(again_types, type_ids, r.n_ids * sizeof(int32_t)) == 0;
+}
+
 static bool
 pair_is_right(const Run *run, const json_t *line)
 {
@@ -78,16 +100,17 @@ pair_is_right(const Run *run, const json_t *line)
 		: strcmp(strategy, "only_first") == 0 ? EMB_TOK_ONLY_FIRST : EMB_TOK_ONLY_SECOND;
 	const json_t *a = json_object_get(line, "a");
 	const json_t *b = json_object_get(line, "b");
-	EmbTokText	first = {json_string_value(a), json_string_length(a), true};
-	EmbTokText	second = {json_string_value(b), json_string_length(b), true};
+	EmbText		first = {json_string_value(a), json_string_length(a), true, NULL};
+	EmbText		second = {json_string_value(b), json_string_length(b), true, NULL};
+	int32_t		max_ids = (int32_t) json_integer_value(json_object_get(line, "max_length"));
 	EmbTokResult r;
-	EmbStatus	status = emb_tok_encode_pair(run->tok.tok, &first, &second, truncation, ids, type_ids,
-											 json_integer_value(json_object_get(line, "max_length")), NULL, &r, NULL);
+	EmbStatus	status = emb_tok_encode_pair(run->tok.tok, &first, &second, truncation, ids, type_ids, max_ids, NULL, &r, NULL);
 
 	if (json_object_get(line, "error") != NULL)
 		return status == EMB_ERR_INVALID_ARGUMENT;
 	return status == EMB_OK && ids_equal(ids, r.n_ids, json_object_get(line, "ids")) &&
-		ids_equal(type_ids, r.n_ids, json_object_get(line, "type_ids"));
+		ids_equal(type_ids, r.n_ids, json_object_get(line, "type_ids")) &&
+		known_is_equal(&run->tok, first, &second, truncation, max_ids, &r);
 }
 
 static void

@@ -228,19 +228,30 @@ test_long_pairs(void)
 	size_t		size = 3000000;
 	char	   *a = repeat("a ", size);
 	char	   *b = repeat("b ", size);
-	int32_t		types[64];
-	EmbTokText	long_a = {a, size, true};
-	EmbTokText	short_b = {b, 2, true};
+	int32_t		types[64],
+				known_ids[64];
+	EmbTextIds	known;
+	bool		need_more;
+	EmbText		long_a = {a, size, true, NULL};
+	EmbText		short_b = {b, 2, true, NULL};
 	EmbTokResult r;
 
 	for (int longer = 0; longer < 2; longer++)
 	{
-		EmbTokText	first = {a, longer == 0 ? size : 3000, true};
-		EmbTokText	second = {b, longer == 1 ? size : 3000, true};
+		EmbText		first = {a, longer == 0 ? size : 3000, true, NULL};
+		EmbText		second = {b, longer == 1 ? size : 3000, true, NULL};
 
 		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
 		/* 11 tokens for both: the longer one gets 6. */
 		CHECKF(r.n_ids == 14 && ids[longer == 0 ? 7 : 6] == ids[0] + 1 && r.truncated, "longer is %d", longer);
+
+		/* read before: the ids alone do not tell, the text does */
+		CHECK(emb_tok_encode_first(cls.tok, &first, known_ids, 14, NULL, &known, &need_more, NULL) == EMB_OK);
+		CHECK(known.longer && known.n_ids == 11 && !need_more);
+		first.known = &known;
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
+		CHECKF(r.n_ids == 14 && ids[longer == 0 ? 7 : 6] == ids[0] + 1 && r.truncated, "longer is %d", longer);
+		first.known = NULL;
 
 		/* of prefixes: certain once the shorter one is whole and the longer one longer */
 		first.complete = longer == 1;

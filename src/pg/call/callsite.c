@@ -152,17 +152,22 @@ make_ids_room(EmbedSite *site, int32 n)
 	site->ids_room = n;
 }
 
+/* Memory for reading one text; what an error left there is gone. */
+static MemoryContext
+scratch_of(EmbedSite *site)
+{
+	if (site->scratch == NULL)
+		site->scratch = AllocSetContextCreate(site->cxt, "embed text", ALLOCSET_SMALL_SIZES);
+	else
+		MemoryContextReset(site->scratch);
+	return site->scratch;
+}
+
 EmbEncoded
 embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
 {
-	MemoryContext scratch;
-	EmbEncoded	result;
-
 	make_ids_room(site, ref->info->max_tokens);
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
-	result = embed_text_encode(ref, prompt, value, site->ids, scratch);
-	MemoryContextDelete(scratch);
-	return result;
+	return embed_text_encode(ref, prompt, value, site->ids, scratch_of(site));
 }
 
 static void
@@ -192,13 +197,10 @@ EmbEncoded
 embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc)
 {
 	uint64		begun = embed_clock_ns();
-	MemoryContext scratch;
 	EmbEncoded	encoded;
 
 	make_ids_room(site, ref->info->max_tokens);
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "embed text", ALLOCSET_DEFAULT_SIZES);
-	encoded = embed_text_encode_pair(ref, query, doc, site->ids, site->type_ids, scratch);
-	MemoryContextDelete(scratch);
+	encoded = embed_text_encode_pair(ref, query, &site->query.known, doc, site->ids, site->type_ids, scratch_of(site));
 	count_reading(site, ref, encoded, begun);
 	return encoded;
 }
@@ -212,6 +214,62 @@ memo_serves(Datum value)
 {
 	return !VARATT_IS_EXTERNAL(DatumGetPointer(value)) &&
 		VARSIZE_ANY(DatumGetPointer(value)) <= EMBED_MEMO_INPUT_MAX;
+}
+
+/* Puts size bytes into *room bytes of site memory at *to, which grow at need. On an error there are none. */
+static void
+keep_bytes(const EmbedSite *site, char **to, Size *room, const void *from, Size size)
+{
+	if (*room < size)
+	{
+		if (*to != NULL)
+			pfree(*to);
+		*to = NULL;
+		*room = 0;
+		*to = MemoryContextAlloc(site->cxt, size);
+		*room = size;
+	}
+	memcpy(*to, from, size);
+}
+
+static bool
+query_is(const EmbedQuery *last, const EmbedModelRef *ref, Datum query)
+{
+	return last->input_size > 0 && memo_serves(query) && last->input_size == VARSIZE_ANY(DatumGetPointer(query)) &&
+		memcmp(last->input, DatumGetPointer(query), last->input_size) == 0 &&
+		memcmp(last->fingerprint, ref->fingerprint, EMB_HASH_SIZE) == 0;
+}
+
+void
+embed_site_read_query(EmbedSite *site, const EmbedModelRef *ref, Datum query)
+{
+	EmbedQuery *last = &site->query;
+	int32		n = ref->info->max_tokens;
+	uint64		begun;
+
+	if (query_is(last, ref, query))
+		return;
+	begun = embed_clock_ns();
+	last->input_size = 0;
+	if (last->ids_room < n)
+	{
+		if (last->ids != NULL)
+			pfree(last->ids);
+		last->ids = NULL;
+		last->ids_room = 0;
+		last->ids = MemoryContextAlloc(site->cxt, (Size) n * sizeof(int32));
+		last->ids_room = n;
+	}
+	embed_text_encode_query(ref, query, last->ids, &last->known, scratch_of(site));
+	if (memo_serves(query))
+	{
+		Size		size = VARSIZE_ANY(DatumGetPointer(query));
+
+		keep_bytes(site, &last->input, &last->input_room, DatumGetPointer(query), size);
+		memcpy(last->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
+		last->input_size = size;
+	}
+	embed_stat_add(ref->stat, EMBED_TOKENIZER_NS, embed_clock_ns() - begun);
 }
 
 static bool
@@ -232,26 +290,8 @@ memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void
 	Size		size = VARSIZE_ANY(DatumGetPointer(value));
 
 	memo->input_size = 0;
-	if (memo->input_room < size)
-	{
-		if (memo->input != NULL)
-			pfree(memo->input);
-		memo->input = NULL;
-		memo->input_room = 0;
-		memo->input = MemoryContextAlloc(site->cxt, size);
-		memo->input_room = size;
-	}
-	if (memo->result_room < result_size)
-	{
-		if (memo->result != NULL)
-			pfree(memo->result);
-		memo->result = NULL;
-		memo->result_room = 0;
-		memo->result = MemoryContextAlloc(site->cxt, result_size);
-		memo->result_room = result_size;
-	}
-	memcpy(memo->input, DatumGetPointer(value), size);
-	memcpy(memo->result, result, result_size);
+	keep_bytes(site, &memo->input, &memo->input_room, DatumGetPointer(value), size);
+	keep_bytes(site, &memo->result, &memo->result_room, result, result_size);
 	memo->result_size = result_size;
 	memcpy(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
 	memo->asker = embed_asker();

@@ -40,9 +40,22 @@ typedef struct EmbedMemo
 	bool		truncated;
 } EmbedMemo;
 
+/* The last query of pairs as token ids: rows and documents mostly come with the same query. */
+typedef struct EmbedQuery
+{
+	uint8_t		fingerprint[EMB_HASH_SIZE];
+	char	   *input;			/* the varlena as it came, header included */
+	Size		input_size;		/* 0: it is not to be recognized */
+	Size		input_room;
+	int32	   *ids;			/* [ids_room] */
+	int32		ids_room;
+	EmbTextIds	known;			/* refers to ids */
+} EmbedQuery;
+
 typedef struct EmbedSite
 {
 	MemoryContext cxt;			/* the site's own memory: fn_mcxt */
+	MemoryContext scratch;		/* for one text, empty between two texts; below cxt; NULL: no text yet */
 	bool		reranks;		/* names resolve to rerankers */
 
 	/* the last resolved name; ref NULL: none yet */
@@ -55,6 +68,7 @@ typedef struct EmbedSite
 	int32	   *ids;			/* buffer for the ids of one text or pair */
 	int32	   *type_ids;		/* the same size, for pairs; NULL until the first pair */
 	int32		ids_room;
+	EmbedQuery	query;			/* if the site reranks */
 	EmbedMemo	memo;
 } EmbedSite;
 
@@ -89,7 +103,13 @@ extern EmbEncoded embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, E
 /* The same for a computation: counts the text, and notes it if it was cut. */
 extern EmbEncoded embed_site_read(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);
 
-/* The same for a query and a document: ids and type_ids of the site. */
+/*
+ * The same for a query and its documents: ids and type_ids of the site. Call
+ * embed_site_read_query before the first document, and for each row; if query
+ * and model are the same as the last time, this costs a comparison. query must
+ * stay unchanged until the last document.
+ */
+extern void embed_site_read_query(EmbedSite *site, const EmbedModelRef *ref, Datum query);
 extern EmbEncoded embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc);
 
 /*

@@ -209,12 +209,37 @@ pair_member(Datum value, Size want, MemoryContext scratch)
 
 	member.text = value_prefix_utf8(value, want, total, &member.len);
 	member.complete = want >= total;
+	member.known = NULL;
 	MemoryContextSwitchTo(old);
 	return member;
 }
 
+void
+embed_text_encode_query(const EmbedModelRef *ref, Datum query, int32 *ids, EmbTextIds *known, MemoryContext scratch)
+{
+	Size		want = Max((Size) ref->info->max_tokens * CUT_BYTES_PER_TOKEN, CUT_BYTES_MIN);
+	EmbStop		stop = embed_stop();
+
+	embed_registry_check(ref, EMB_OK, NULL);
+	for (;;)
+	{
+		EmbText		text = pair_member(query, want, scratch);
+		bool		need_more;
+		EmbError	err;
+		EmbStatus	status = emb_model_encode_first(ref->model, &text, ids, ref->info->max_tokens, &stop,
+													known, &need_more, &err);
+
+		embed_registry_check(ref, status, &err);
+		MemoryContextReset(scratch);
+		if (!need_more)
+			return;
+		CHECK_FOR_INTERRUPTS();
+		want *= CUT_GROWTH;
+	}
+}
+
 EmbEncoded
-embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
+embed_text_encode_pair(const EmbedModelRef *ref, Datum query, const EmbTextIds *known, Datum doc,
 					   int32 *ids, int32 *type_ids, MemoryContext scratch)
 {
 	Size		want = Max((Size) ref->info->max_tokens * CUT_BYTES_PER_TOKEN, CUT_BYTES_MIN);
@@ -223,13 +248,15 @@ embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
 	embed_registry_check(ref, EMB_OK, NULL);
 	for (;;)
 	{
-		EmbText		first = pair_member(query, want, scratch);
+		EmbText		first = known->longer ? pair_member(query, want, scratch) : (EmbText) {NULL, 0, true, NULL};
 		EmbText		second = pair_member(doc, want, scratch);
 		EmbEncoded	result;
 		EmbError	err;
-		EmbStatus	status = emb_model_encode_pair(ref->model, &first, &second, ids, type_ids,
-												   ref->info->max_tokens, &stop, &result, &err);
+		EmbStatus	status;
 
+		first.known = known;
+		status = emb_model_encode_pair(ref->model, &first, &second, ids, type_ids,
+									   ref->info->max_tokens, &stop, &result, &err);
 		embed_registry_check(ref, status, &err);
 		MemoryContextReset(scratch);
 		if (!result.need_more)

@@ -21,8 +21,15 @@
 extern EmbEncoded embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 									int32 *ids, MemoryContext scratch);
 
-/* The same of a query and a document: either is detoasted only as far as the ids need. */
-extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, Datum query, Datum doc,
+/*
+ * The ids of a query that is scored with many documents; ids as above, and
+ * *known refers to them.
+ */
+extern void embed_text_encode_query(const EmbedModelRef *ref, Datum query, int32 *ids, EmbTextIds *known,
+									MemoryContext scratch);
+
+/* The same of a query and a document: either is detoasted only as far as the ids need. known: what embed_text_encode_query gave for query. */
+extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, Datum query, const EmbTextIds *known, Datum doc,
 										 int32 *ids, int32 *type_ids, MemoryContext scratch);
 
 /* All of value in UTF-8, in CurrentMemoryContext unless it lies in memory as it is. */

@@ -38,6 +38,7 @@ EMBED_CALL(embed_rerank_pair)
 		PG_RETURN_NULL();
 	ref = embed_site_resolve_arg(site, fcinfo, 2);
 	begun = embed_stat_begin(ref->stat);
+	embed_site_read_query(site, ref, PG_GETARG_DATUM(0));
 	encoded = embed_site_read_pair(site, ref, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
 	seq = (EmbSequence) {site->ids, encoded.n_ids, site->type_ids};
 	embed_compute(ref, &seq, 1, &logit);
@@ -108,10 +109,11 @@ score_documents(EmbedSite *site, const EmbedModelRef *ref, Datum query, Document
 	uint64		begun = embed_stat_begin(ref->stat);
 	EmbedBatchSink sink = {docs, documents_reserve, documents_done};
 	EmbedBatch	batch;
+	bool		has_query = false;
 
 	docs->packed = docs->logits;
 	docs->n_packed = 0;
-	/* read once for each document: once out of line is enough */
+	/* a query that is longer than a pair may be read again: once out of line is enough */
 	query = PointerGetDatum(PG_DETOAST_DATUM_PACKED(query));
 	embed_batch_init(&batch, CurrentMemoryContext, &sink);
 	for (int32 i = 0; i < docs->n; i++)
@@ -121,6 +123,9 @@ score_documents(EmbedSite *site, const EmbedModelRef *ref, Datum query, Document
 		CHECK_FOR_INTERRUPTS();
 		if (docs->nulls[i])
 			continue;
+		if (!has_query)
+			embed_site_read_query(site, ref, query);
+		has_query = true;
 		encoded = embed_site_read_pair(site, ref, query, docs->values[i]);
 		embed_batch_add(&batch, ref, site->ids, site->type_ids, encoded.n_ids);
 	}
@@ -387,6 +392,7 @@ add_pair(ScoreGroup *group, EmbedSite *site, const text *name, Datum doc)
 	uint64		begun = embed_stat_begin(ref->stat);
 	EmbEncoded	encoded;
 
+	embed_site_read_query(site, ref, PointerGetDatum(group->query));
 	encoded = embed_site_read_pair(site, ref, PointerGetDatum(group->query), doc);
 	embed_batch_add(&group->batch, ref, site->ids, site->type_ids, encoded.n_ids);
 	group->took_ns += embed_stat_end(ref->stat) - begun;
