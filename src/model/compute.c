@@ -20,7 +20,6 @@ typedef struct Job
 	const EmbSequence *seqs;
 	int32_t		n_seqs;
 	const EmbRun *run;
-	int32_t		batch_tokens;
 	float	   *out;			/* [n_seqs, dim]; dim is 1 of a reranker; or NULL */
 	const EmbOutputs *outputs;	/* what else is wanted, or NULL */
 	EmbOutputPlan plan;			/* of outputs */
@@ -52,6 +51,15 @@ effective_batch_tokens(int32_t batch_tokens)
 	if (batch_tokens == 0)
 		return EMB_BATCH_TOKENS_DEFAULT;
 	return batch_tokens < BATCH_TOKENS_MAX ? batch_tokens : BATCH_TOKENS_MAX;
+}
+
+bool
+emb_batch_has_room(int32_t batch_tokens, int32_t n_seqs, int64_t n_tokens, int32_t n_ids)
+{
+	int32_t		limit = effective_batch_tokens(batch_tokens);
+
+	/* sequences may have no tokens, but a batch has no more sequences than tokens */
+	return n_seqs == 0 || (n_tokens + n_ids <= limit && n_seqs < limit);
 }
 
 static EmbStatus
@@ -143,7 +151,7 @@ next_cut(const Job *job, int32_t i)
 
 		if (job->first[i] != i)
 			continue;
-		if (cut.n_seqs > 0 && n_ids > job->batch_tokens - cut.n_tokens)
+		if (!emb_batch_has_room(job->run->batch_tokens, cut.n_seqs, cut.n_tokens, n_ids))
 			break;
 		cut.n_seqs++;
 		cut.n_tokens += n_ids;
@@ -320,7 +328,6 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 		return EMB_OK;
 	job.full_width = emb_arch_width(model->view.arch);
 	job.row_width = model->info.kind == EMB_KIND_RERANKER ? 1 : model->transformer.arch->hidden;
-	job.batch_tokens = effective_batch_tokens(run->batch_tokens);
 	status = check_sequences(model, seqs, n_seqs, err);
 	if (status != EMB_OK)
 		return status;

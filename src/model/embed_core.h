@@ -272,6 +272,14 @@ typedef struct EmbRun
 #define EMB_BATCH_TOKENS_DEFAULT 2048
 
 /*
+ * The one rule by which sequences are cut into batches: whether a batch of
+ * n_seqs sequences with n_tokens tokens takes another one with n_ids. A batch
+ * that has none takes any. A caller that collects sequences by it hands over
+ * whole batches.
+ */
+extern bool emb_batch_has_room(int32_t batch_tokens, int32_t n_seqs, int64_t n_tokens, int32_t n_ids);
+
+/*
  * out: [n_seqs, dim], row-major. Sequences are packed into batches of at most
  * batch_tokens; a longer sequence is a batch by itself. Equal sequences are
  * computed once. The bits of a row depend only on its ids. Peak scratch is the

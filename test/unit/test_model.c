@@ -251,6 +251,12 @@ test_batches(void)
 			   "batches of %d tokens: %ld blocks, peak %zu, promised %zu", budgets[b], count.n_live, count.peak_bytes, scratch);
 	}
 
+	/* the rule, which callers that collect sequences share */
+	CHECK(emb_batch_has_room(100, 0, 0, 1000) && emb_batch_has_room(100, 1, 90, 10) && !emb_batch_has_room(100, 1, 90, 11));
+	CHECK(emb_batch_has_room(3, 2, 0, 0) && !emb_batch_has_room(3, 3, 0, 0));
+	CHECK(emb_batch_has_room(0, 1, EMB_BATCH_TOKENS_DEFAULT - 1, 1) && !emb_batch_has_room(0, 1, EMB_BATCH_TOKENS_DEFAULT, 1));
+	CHECK(!emb_batch_has_room(INT32_MAX, 1, INT32_MAX, INT32_MAX));
+
 	/* reversed */
 	{
 		static EmbSequence reversed[N_SEQS];

@@ -117,8 +117,7 @@ make_room(MemoryContext cxt, int32 **array, int32 *room, int64 n, int32 first)
 void
 embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids)
 {
-	/* texts may have no tokens, but a batch has no more of them than tokens */
-	if (batch->n_texts > 0 && (batch->n_ids + (int64) n_ids > embed_guc_batch_tokens || batch->n_texts >= embed_guc_batch_tokens))
+	if (!emb_batch_has_room(embed_guc_batch_tokens, batch->n_texts, batch->n_ids, n_ids))
 		embed_batch_run(batch, ref);
 	make_room(batch->cxt, &batch->ids, &batch->ids_room, batch->n_ids + (int64) n_ids, IDS_ROOM_FIRST);
 	make_room(batch->cxt, &batch->lengths, &batch->texts_room, batch->n_texts + (int64) 1, TEXTS_ROOM_FIRST);
