@@ -92,7 +92,7 @@ encode(const char *text, uint32_t len, int32_t *ids)
 	EmbTokResult r;
 	EmbError	err;
 
-	return emb_tok_encode(tok, text, len, true, ids, IDS_MAX, NULL, &r, &err) == EMB_OK ? r.n_ids : -1;
+	return emb_tok_encode(tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = ids, .max_ids = IDS_MAX}, &r, &err) == EMB_OK ? r.n_ids : -1;
 }
 
 static void

@@ -157,8 +157,8 @@ tokenize(const Docs *docs, int at, int n)
 	{
 		int32_t    *ids = docs->ids + (size_t) i * info->max_tokens;
 
-		if (emb_model_encode(model, EMB_PROMPT_DOCUMENT, docs->texts[i], strlen(docs->texts[i]), true,
-							 ids, info->max_tokens, &mem, NULL, &encoded, &err) != EMB_OK)
+		if (emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {docs->texts[i], strlen(docs->texts[i]), true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = info->max_tokens, .mem = &mem}, &encoded, &err) != EMB_OK)
 			fail(err.message);
 		docs->seqs[i] = (EmbSequence) {.ids = ids,.n_ids = encoded.n_ids};
 	}

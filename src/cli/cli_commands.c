@@ -126,8 +126,8 @@ tokenize_texts(const CliArgs *args, const CliModel *m, const CliTexts *texts, in
 			printf("%lld\n", (long long) n_tokens);
 			continue;
 		}
-		if (emb_model_encode(m->model, args->prompt, text, len, true, ids,
-							 emb_model_info(m->model)->max_tokens, &m->mem, NULL, &r, &err) != EMB_OK)
+		if (emb_model_encode(m->model, args->prompt, &(EmbText) {text, len, true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = emb_model_info(m->model)->max_tokens, .mem = &m->mem}, &r, &err) != EMB_OK)
 			return cli_error("tokenize", &err);
 		print_ids(ids, r.n_ids);
 	}
@@ -149,8 +149,8 @@ tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *t
 	}
 	first = (EmbText) {texts->text[0], texts->len[0], true, NULL};
 	second = (EmbText) {texts->text[1], texts->len[1], true, NULL};
-	if (emb_model_encode_pair(m->model, &first, &second, ids, type_ids,
-							  emb_model_info(m->model)->max_tokens, NULL, &r, &err) != EMB_OK)
+	if (emb_model_encode_pair(m->model, &first, &second,
+			&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = emb_model_info(m->model)->max_tokens}, &r, &err) != EMB_OK)
 		return cli_error("tokenize", &err);
 	print_ids(ids, r.n_ids);
 	print_ids(type_ids, r.n_ids);

@@ -273,7 +273,8 @@ encode_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, EmbSequ
 		if (ids == NULL)
 			return no_memory();
 		seqs[i].ids = ids;
-		if (emb_model_encode(m->model, prompt, texts->text[i], texts->len[i], true, ids, max, &m->mem, NULL, &r, &err) != EMB_OK)
+		if (emb_model_encode(m->model, prompt, &(EmbText) {texts->text[i], texts->len[i], true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = max, .mem = &m->mem}, &r, &err) != EMB_OK)
 		{
 			snprintf(what, sizeof(what), "text %d", i + 1);
 			return cli_error(what, &err);
@@ -325,7 +326,8 @@ encode_pairs(const CliModel *m, const EmbText *query, const CliTexts *texts, Emb
 			return no_memory();
 		seqs[i].ids = ids;
 		seqs[i].type_ids = ids + max;
-		if (emb_model_encode_pair(m->model, query, &second, ids, ids + max, max, NULL, &r, &err) != EMB_OK)
+		if (emb_model_encode_pair(m->model, query, &second,
+				&(EmbReading) {.ids = ids, .type_ids = ids + max, .max_ids = max}, &r, &err) != EMB_OK)
 		{
 			snprintf(what, sizeof(what), "document %d", i + 1);
 			return cli_error(what, &err);
@@ -342,14 +344,15 @@ encode_documents(const CliModel *m, const char *query, const CliTexts *texts, Em
 	int32_t		max = emb_model_info(m->model)->max_tokens;
 	int32_t    *ids = emb_alloc_array(&m->mem, max, sizeof(int32_t));
 	EmbText		text = {query, strlen(query), true, NULL};
+	EmbTextReader reader = emb_text_reader(&text);
+	EmbReading	to = {.ids = ids, .max_ids = max};
 	EmbTextIds	known;
-	bool		need_more;
 	EmbError	err;
 	int			code;
 
 	if (ids == NULL)
 		return no_memory();
-	if (emb_model_encode_first(m->model, &text, ids, max, NULL, &known, &need_more, &err) != EMB_OK)
+	if (emb_model_read_first(m->model, &reader, &to, &known, &err) != EMB_OK)
 		code = cli_error("query", &err);
 	else
 	{

@@ -11,6 +11,13 @@
 
 #define EMB_UTF8_MAX_BYTES	4
 
+/* Whether a byte of UTF-8 continues a character. */
+static inline bool
+emb_utf8_is_inside(uint8_t byte)
+{
+	return (byte & 0xC0) == 0x80;
+}
+
 /*
  * Decodes the first character of p[0 .. n), n >= 1, into *cp and returns its
  * bytes; 0 if it is malformed or cut off.

@@ -188,13 +188,13 @@ encode_one(const EmbModel *model, const Source *source, int32_t i, const EmbImpo
 				document;
 
 	if (!source->pairs)
-		return emb_model_encode(model, prompts[i % 2], source_text(source, i), strlen(source_text(source, i)), true,
-								ids, EMB_CALIBRATION_TEXT_TOKENS, steps->mem, steps->stop, r, err);
+		return emb_model_encode(model, prompts[i % 2], &(EmbText) {source_text(source, i), strlen(source_text(source, i)), true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = EMB_CALIBRATION_TEXT_TOKENS, .mem = steps->mem, .stop = steps->stop}, r, err);
 	pair = source_pair(source, i);
 	query = (EmbText) {pair.query, strlen(pair.query), true, NULL};
 	document = (EmbText) {pair.document, strlen(pair.document), true, NULL};
-	return emb_model_encode_pair(model, &query, &document, ids, texts->type_ids + texts->offsets[i],
-								 EMB_CALIBRATION_TEXT_TOKENS, steps->stop, r, err);
+	return emb_model_encode_pair(model, &query, &document,
+			&(EmbReading) {.ids = ids, .type_ids = texts->type_ids + texts->offsets[i], .max_ids = EMB_CALIBRATION_TEXT_TOKENS, .stop = steps->stop}, r, err);
 }
 
 static EmbStatus

@@ -144,11 +144,11 @@ encode(Replay *r, const EmbModel *model, const char *text, const EmbImageReferen
 	EmbStatus	status;
 
 	if (model->info.kind == EMB_KIND_RERANKER)
-		status = emb_model_encode_pair(model, &query, &document, r->ids, r->type_ids, model->info.max_tokens,
-									   run->stop, &encoded, err);
+		status = emb_model_encode_pair(model, &query, &document,
+				&(EmbReading) {.ids = r->ids, .type_ids = r->type_ids, .max_ids = model->info.max_tokens, .stop = run->stop}, &encoded, err);
 	else
-		status = emb_model_encode(model, EMB_PROMPT_DOCUMENT, document.text, document.len, true, r->ids,
-								  model->info.max_tokens, run->mem, run->stop, &encoded, err);
+		status = emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {document.text, document.len, true, NULL},
+				&(EmbReading) {.ids = r->ids, .max_ids = model->info.max_tokens, .mem = run->mem, .stop = run->stop}, &encoded, err);
 	r->n_ids = encoded.n_ids;
 	return status;
 }

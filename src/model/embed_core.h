@@ -14,7 +14,9 @@
  *		// map what the sink received, then:
  *		EmbModel *model;
  *		emb_model_open(image, size, 0, &mem, &stop, &model, err);
- *		emb_model_encode(model, EMB_PROMPT_DOCUMENT, text, len, true, ids, 512, &mem, &stop, &r, err);
+ *		EmbText text = {s, len, true, NULL};
+ *		EmbReading to = {.ids = ids, .max_ids = 512, .mem = &mem, .stop = &stop};
+ *		emb_model_encode(model, EMB_PROMPT_DOCUMENT, &text, &to, &r, err);
  *		EmbSequence seq = {ids, r.n_ids, NULL};
  *		emb_model_embed(model, &seq, 1, &run, out, err);		// out[info->dim]
  *		emb_model_close(model);
@@ -23,7 +25,8 @@
  *
  * Example:
  *
- *		emb_model_encode_pair(reranker, &query, &document, ids, type_ids, 512, &stop, &r, err);
+ *		EmbReading to = {.ids = ids, .type_ids = type_ids, .max_ids = 512, .stop = &stop};
+ *		emb_model_encode_pair(reranker, &query, &document, &to, &r, err);
  *		EmbSequence seq = {ids, r.n_ids, type_ids};
  *		emb_model_rerank(reranker, &seq, 1, &run, &logit, err);
  *		float score = emb_score(logit);		// 0 to 1
@@ -171,34 +174,38 @@ typedef struct EmbEncoded
 } EmbEncoded;
 
 /*
- * Tokenizes prompt + text, including special tokens, into at most max_ids ids
- * (max_ids is itself limited to the model's max_tokens). complete = false:
- * text is a prefix of a longer text, cut between characters; need_more then
- * reports that the ids are not certain yet. EMB_ERR_TEXT: not UTF-8.
+ * Tokenizes prompt + text, including special tokens, into at most to->max_ids
+ * ids (max_ids is itself limited to the model's max_tokens). If the text is not
+ * complete, need_more reports that the ids are not certain yet. EMB_ERR_TEXT:
+ * not UTF-8.
  */
-extern EmbStatus emb_model_encode(const EmbModel *model, EmbPrompt prompt,
-								  const char *text, size_t len, bool complete,
-								  int32_t *ids, int32_t max_ids, const EmbAllocator *mem,
-								  const EmbStop *stop, EmbEncoded *result, EmbError *err);
+extern EmbStatus emb_model_encode(const EmbModel *model, EmbPrompt prompt, const EmbText *text,
+								  const EmbReading *to, EmbEncoded *result, EmbError *err);
+
+/* The same of a text that is pulled, as far as its ids need. */
+extern EmbStatus emb_model_read(const EmbModel *model, EmbPrompt prompt, const EmbTextReader *text,
+								const EmbReading *to, EmbEncoded *result, EmbError *err);
 
 /*
- * Reads a query once that is scored with many documents. ids has max_ids
- * entries. *known refers to ids: put it into EmbText.known for
- * emb_model_encode_pair with the same max_ids. *need_more: as above.
+ * Reads a query once that is scored with many documents. *known refers to
+ * to->ids: put it into EmbText.known for the pairs, with the same max_ids.
+ * EMB_ERR_INVALID_ARGUMENT: the query is not complete.
  */
-extern EmbStatus emb_model_encode_first(const EmbModel *model, const EmbText *a, int32_t *ids, int32_t max_ids,
-										const EmbStop *stop, EmbTextIds *known, bool *need_more, EmbError *err);
+extern EmbStatus emb_model_read_first(const EmbModel *model, const EmbTextReader *query, const EmbReading *to,
+									  EmbTextIds *known, EmbError *err);
 
 /*
  * Tokenizes two texts with the model's pair template; the longer text is
- * truncated first. type_ids has max_ids entries, like ids. need_more:
- * characters after a prefix could change the ids. a->known changes no id; with
- * a->known, a's text is needed only if known is longer. EMB_ERR_UNSUPPORTED:
- * the model's tokenizer takes no pairs.
+ * truncated first. need_more: characters after a prefix could change the ids.
+ * a->known changes no id; with a->known, a's text is needed only if known is
+ * longer. EMB_ERR_UNSUPPORTED: the model's tokenizer takes no pairs.
  */
 extern EmbStatus emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
-									   int32_t *ids, int32_t *type_ids, int32_t max_ids,
-									   const EmbStop *stop, EmbEncoded *result, EmbError *err);
+									   const EmbReading *to, EmbEncoded *result, EmbError *err);
+
+/* The same of texts that are pulled; a is always read before b. */
+extern EmbStatus emb_model_read_pair(const EmbModel *model, const EmbTextReader *a, const EmbTextReader *b,
+									 const EmbReading *to, EmbEncoded *result, EmbError *err);
 
 /*
  * Number of tokens of prompt + text before truncation. A static model

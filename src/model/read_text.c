@@ -6,9 +6,7 @@
 
 #include <string.h>
 
-/* First guess at the text that fills max_ids: bytes a token, and some more. */
-#define BYTES_PER_TOKEN		8
-#define BYTES_AT_LEAST		4096
+#include "common/utf8.h"
 
 const char *
 emb_model_prompt(const EmbModel *model, EmbPrompt prompt, size_t *bytes)
@@ -24,10 +22,24 @@ char_bytes(const char *text, size_t len, int32_t n_chars)
 {
 	for (size_t i = 0; i < len; i++)
 	{
-		if (((unsigned char) text[i] & 0xC0) != 0x80 && n_chars-- == 0)
+		if (!emb_utf8_is_inside((uint8_t) text[i]) && n_chars-- == 0)
 			return i;
 	}
 	return len;
+}
+
+/* prompt and text in one block of memory; NULL: there is none. */
+static char *
+join(const char *prompt, size_t prompt_bytes, const char *text, size_t len, const EmbAllocator *mem)
+{
+	char	   *joined = len > SIZE_MAX - prompt_bytes ? NULL : emb_alloc(mem, prompt_bytes + len);
+
+	if (joined == NULL)
+		return NULL;
+	memcpy(joined, prompt, prompt_bytes);
+	if (len > 0)
+		memcpy(joined + prompt_bytes, text, len);
+	return joined;
 }
 
 static int32_t
@@ -43,128 +55,160 @@ drop_id(int32_t *ids, int32_t n_ids, int32_t id)
 	return n;
 }
 
-/* A static model's text is cut before it is tokenized, what the unknown token stands for left out behind: as model2vec does. */
-static EmbStatus
-encode(const EmbModel *model, const char *text, size_t len, bool complete, int32_t *ids, int32_t max_ids,
-	   const EmbStop *stop, EmbEncoded *result, EmbError *err)
+/* A text after a prompt: the tokenizer sees one string, for a word may well span the seam. */
+typedef struct PromptedText
 {
-	size_t		n = model->info.max_chars > 0 ? char_bytes(text, len, model->info.max_chars) : len;
+	const EmbTextReader *text;
+	const char *prompt;
+	size_t		prompt_bytes;
+	const EmbAllocator *mem;
+	char	   *joined;			/* what was read last, or NULL */
+} PromptedText;
+
+static EmbStatus
+read_prompted(void *ctx, size_t want, EmbText *text, EmbError *err)
+{
+	PromptedText *p = ctx;
+	EmbText		part;
+	EmbStatus	status;
+
+	emb_release(p->mem, p->joined);
+	p->joined = NULL;
+	status = p->text->read(p->text->ctx, want, &part, err);
+	if (status != EMB_OK)
+		return status;
+	p->joined = join(p->prompt, p->prompt_bytes, part.text, part.len, p->mem);
+	if (p->joined == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a prompt and %zu bytes of text", part.len);
+	*text = (EmbText) {p->joined, p->prompt_bytes + part.len, part.complete, NULL};
+	return EMB_OK;
+}
+
+/* The first characters of a text: a static model's text is cut before it is tokenized, as model2vec does. */
+typedef struct FirstChars
+{
+	const EmbTextReader *text;
+	int32_t		n_chars;
+	bool		is_cut;			/* what was read last lacks the rest */
+} FirstChars;
+
+static EmbStatus
+read_first_chars(void *ctx, size_t want, EmbText *text, EmbError *err)
+{
+	FirstChars *first = ctx;
+	EmbStatus	status = first->text->read(first->text->ctx, want, text, err);
+	size_t		n;
+
+	if (status != EMB_OK)
+		return status;
+	n = char_bytes(text->text, text->len, first->n_chars);
+	first->is_cut = n < text->len;
+	text->complete |= first->is_cut;
+	text->len = n;
+	return EMB_OK;
+}
+
+/* Of a static model also without what the unknown token stands for. */
+static EmbStatus
+encode(const EmbModel *model, const EmbTextReader *text, const EmbReading *to, EmbEncoded *result, EmbError *err)
+{
+	FirstChars	first = {.text = text, .n_chars = model->info.max_chars};
+	EmbTextReader cut = {&first, read_first_chars};
 	EmbTokResult r;
-	EmbStatus	status = emb_tok_encode(model->tok, text, n, complete || n < len, ids, max_ids, stop, &r, err);
+	EmbStatus	status = emb_tok_read(model->tok, model->info.max_chars > 0 ? &cut : text, to, &r, err);
 
 	if (status != EMB_OK)
 		return status;
 	if (model->dropped_id >= 0 && !r.need_more)
-		r.n_ids = drop_id(ids, r.n_ids, model->dropped_id);
-	*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated || n < len, .need_more = r.need_more};
+		r.n_ids = drop_id(to->ids, r.n_ids, model->dropped_id);
+	*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated || first.is_cut, .need_more = r.need_more};
 	return EMB_OK;
 }
 
-/* At most len bytes of text, not ending inside a character. */
-static size_t
-clip_text(const char *text, size_t len, size_t want)
-{
-	size_t		n = want;
-
-	if (want >= len)
-		return len;
-	while (n > 0 && want - n < 3 && ((unsigned char) text[n] & 0xC0) == 0x80)
-		n--;
-	return n;
-}
-
-/*
- * The tokenizer sees one string, prompt and text: a word may well span the
- * seam. Only as much of the text is copied behind the prompt as the ids need:
- * a growing piece of it, until the tokenizer is certain.
- */
+/* to with its max_ids clamped to the model's, or an error where not even the special tokens fit. */
 static EmbStatus
-encode_behind(const EmbModel *model, const char *prompt, size_t prompt_bytes,
-			  const char *text, size_t len, bool complete, int32_t *ids, int32_t max_ids,
-			  const EmbAllocator *mem, const EmbStop *stop, EmbEncoded *result, EmbError *err)
+clamp_ids(const EmbModel *model, bool pair, const EmbReading *to, EmbReading *clamped, EmbError *err)
 {
-	size_t		want = (size_t) max_ids * BYTES_PER_TOKEN + BYTES_AT_LEAST;
-	EmbStatus	status;
+	int			n_special;
 
-	for (;;)
-	{
-		size_t		n = clip_text(text, len, want);
-		bool		whole = n == len && complete;
-		char	   *joined;
-
-		if (n > SIZE_MAX - prompt_bytes || (joined = emb_alloc(mem, prompt_bytes + n)) == NULL)
-			return emb_error(err, EMB_ERR_NOMEM, "out of memory for a prompt and %zu bytes of text", n);
-		memcpy(joined, prompt, prompt_bytes);
-		memcpy(joined + prompt_bytes, text, n);
-		status = encode(model, joined, prompt_bytes + n, whole, ids, max_ids, stop, result, err);
-		emb_release(mem, joined);
-		if (status != EMB_OK || !result->need_more || n == len)
-			return status;
-		want = n > SIZE_MAX / 4 ? len : n * 4;
-	}
-}
-
-/* max_ids clamped to the model's, or an error where not even the special tokens fit. */
-static EmbStatus
-clamp_ids(const EmbModel *model, bool pair, int32_t *max_ids, EmbError *err)
-{
-	int			n_special = emb_tok_n_special(model->tok, pair);
-
-	if (*max_ids > model->info.max_tokens)
-		*max_ids = model->info.max_tokens;
-	if (*max_ids < n_special || *max_ids < 1)
+	if (pair && !emb_tok_has_pair(model->tok))
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
+	n_special = emb_tok_n_special(model->tok, pair);
+	*clamped = *to;
+	if (to->max_ids > model->info.max_tokens)
+		clamped->max_ids = model->info.max_tokens;
+	if (clamped->max_ids < n_special || clamped->max_ids < 1)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d tokens have no room for the model's %d special tokens",
-						 *max_ids, n_special);
+						 clamped->max_ids, n_special);
 	return EMB_OK;
 }
 
 EmbStatus
-emb_model_encode(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len, bool complete,
-				 int32_t *ids, int32_t max_ids, const EmbAllocator *mem, const EmbStop *stop,
-				 EmbEncoded *result, EmbError *err)
+emb_model_read(const EmbModel *model, EmbPrompt prompt, const EmbTextReader *text,
+			   const EmbReading *to, EmbEncoded *result, EmbError *err)
 {
-	size_t		prompt_bytes;
-	const char *prefix = emb_model_prompt(model, prompt, &prompt_bytes);
-	EmbStatus	status = clamp_ids(model, false, &max_ids, err);
+	PromptedText prompted = {.text = text, .mem = to->mem};
+	EmbTextReader joined = {&prompted, read_prompted};
+	EmbReading	clamped;
+	EmbStatus	status = clamp_ids(model, false, to, &clamped, err);
 
 	if (status != EMB_OK)
 		return status;
-	if (prompt_bytes == 0)
-		return encode(model, text, len, complete, ids, max_ids, stop, result, err);
-	return encode_behind(model, prefix, prompt_bytes, text, len, complete, ids, max_ids, mem, stop, result, err);
-}
-
-/* max_ids clamped to the model's, of a model that takes pairs. */
-static EmbStatus
-clamp_pair_ids(const EmbModel *model, int32_t *max_ids, EmbError *err)
-{
-	if (!emb_tok_has_pair(model->tok))
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
-	return clamp_ids(model, true, max_ids, err);
+	prompted.prompt = emb_model_prompt(model, prompt, &prompted.prompt_bytes);
+	if (prompted.prompt_bytes == 0)
+		return encode(model, text, &clamped, result, err);
+	status = encode(model, &joined, &clamped, result, err);
+	emb_release(to->mem, prompted.joined);
+	return status;
 }
 
 EmbStatus
-emb_model_encode_first(const EmbModel *model, const EmbText *a, int32_t *ids, int32_t max_ids,
-					   const EmbStop *stop, EmbTextIds *known, bool *need_more, EmbError *err)
+emb_model_encode(const EmbModel *model, EmbPrompt prompt, const EmbText *text,
+				 const EmbReading *to, EmbEncoded *result, EmbError *err)
 {
-	EmbStatus	status = clamp_pair_ids(model, &max_ids, err);
+	EmbTextReader reader = emb_text_reader(text);
 
-	return status == EMB_OK ? emb_tok_encode_first(model->tok, a, ids, max_ids, stop, known, need_more, err) : status;
+	return emb_model_read(model, prompt, &reader, to, result, err);
+}
+
+EmbStatus
+emb_model_read_first(const EmbModel *model, const EmbTextReader *query, const EmbReading *to,
+					 EmbTextIds *known, EmbError *err)
+{
+	EmbReading	clamped;
+	bool		need_more = false;
+	EmbStatus	status = clamp_ids(model, true, to, &clamped, err);
+
+	if (status == EMB_OK)
+		status = emb_tok_read_first(model->tok, query, &clamped, known, &need_more, err);
+	if (status == EMB_OK && need_more)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the query is not complete");
+	return status;
+}
+
+EmbStatus
+emb_model_read_pair(const EmbModel *model, const EmbTextReader *a, const EmbTextReader *b,
+					const EmbReading *to, EmbEncoded *result, EmbError *err)
+{
+	EmbReading	clamped;
+	EmbTokResult r;
+	EmbStatus	status = clamp_ids(model, true, to, &clamped, err);
+
+	if (status == EMB_OK)
+		status = emb_tok_read_pair(model->tok, a, b, EMB_TOK_LONGEST_FIRST, &clamped, &r, err);
+	if (status == EMB_OK)
+		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated, .need_more = r.need_more};
+	return status;
 }
 
 EmbStatus
 emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
-					  int32_t *ids, int32_t *type_ids, int32_t max_ids, const EmbStop *stop,
-					  EmbEncoded *result, EmbError *err)
+					  const EmbReading *to, EmbEncoded *result, EmbError *err)
 {
-	EmbTokResult r;
-	EmbStatus	status = clamp_pair_ids(model, &max_ids, err);
+	EmbTextReader first = emb_text_reader(a);
+	EmbTextReader second = emb_text_reader(b);
 
-	if (status == EMB_OK)
-		status = emb_tok_encode_pair(model->tok, a, b, EMB_TOK_LONGEST_FIRST, ids, type_ids, max_ids, stop, &r, err);
-	if (status == EMB_OK)
-		*result = (EmbEncoded) {.n_ids = r.n_ids, .truncated = r.truncated, .need_more = r.need_more};
-	return status;
+	return emb_model_read_pair(model, &first, &second, to, result, err);
 }
 
 bool
@@ -179,7 +223,7 @@ emb_model_reads_all(const EmbModel *model, EmbPrompt prompt, const char *text, s
 	if (n_chars == 0)
 		return true;
 	for (size_t i = 0; i < prompt_bytes; i++)
-		n_chars -= ((unsigned char) prefix[i] & 0xC0) != 0x80;
+		n_chars -= !emb_utf8_is_inside((uint8_t) prefix[i]);
 	return n_chars >= 0 && char_bytes(text, len, n_chars) == len;
 }
 
@@ -194,10 +238,9 @@ emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt, const char *text
 
 	if (prompt_bytes == 0)
 		return emb_tok_count(model->tok, text, len, stop, n_tokens, err);
-	if (len > SIZE_MAX - prompt_bytes || (joined = emb_alloc(mem, prompt_bytes + len)) == NULL)
+	joined = join(prefix, prompt_bytes, text, len, mem);
+	if (joined == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a prompt and %zu bytes of text", len);
-	memcpy(joined, prefix, prompt_bytes);
-	memcpy(joined + prompt_bytes, text, len);
 	status = emb_tok_count(model->tok, joined, prompt_bytes + len, stop, n_tokens, err);
 	emb_release(mem, joined);
 	return status;

@@ -236,7 +236,7 @@ normalize_content(Build *b, int32_t i, uint8_t *out, uint32_t *n_out)
 	EmbTokEvent event;
 
 	/* No tries: no added token is matched. */
-	emb_tok_encoder_init(&e, &tok, piece->text, piece->len, true, NULL, 0, NULL, b->err);
+	emb_tok_encoder_init(&e, &tok, &(EmbText) {piece->text, piece->len, true, NULL}, NULL, 0, NULL, b->err);
 	while ((event = emb_tok_next_normalized(&e, &cp)) == EMB_TOK_CHAR)
 	{
 		if (n + EMB_UTF8_MAX_BYTES > EMB_TOK_MAX_ADDED_BYTES)

@@ -231,9 +231,9 @@ typedef struct EmbTokEncoder
 
 extern void emb_tok_forget_ways(EmbTokEncoder *e);
 
-extern void emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text, size_t len,
-								 bool complete, int32_t *ids, int32_t max_ids,
-								 const EmbStop *stop, EmbError *err);
+/* Ids go to ids: room for max_ids. */
+extern void emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const EmbText *text,
+								 int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbError *err);
 
 /*
  * Goes on until more than limit ids are certain (EMB_TOK_CHAR), the text is

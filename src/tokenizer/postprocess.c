@@ -56,22 +56,21 @@ fill_template(const EmbTokBlockHeader *h, bool pair, const int32_t n_ids[2], int
 }
 
 EmbStatus
-emb_tok_encode(const EmbTokenizer *tok, const char *text, size_t len, bool complete,
-			   int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbTokResult *result, EmbError *err)
+emb_tok_encode(const EmbTokenizer *tok, const EmbText *text, const EmbReading *to, EmbTokResult *result, EmbError *err)
 {
 	const EmbTokBlockHeader *h = tok->header;
 	EmbTokEncoder e;
 	EmbTokEvent event;
-	int32_t		room = max_ids - tok->n_special[0];
+	int32_t		room = to->max_ids - tok->n_special[0];
 	int32_t		n_ids[2] = {0, 0};
 	int32_t		offsets[2] = {0, 0};
-	EmbStatus	status = check_max_ids(tok, false, max_ids, err);
+	EmbStatus	status = check_max_ids(tok, false, to->max_ids, err);
 
 	*result = (EmbTokResult) {0, false, false};
 	if (status != EMB_OK)
 		return status;
 	text_offsets(h, false, n_ids, offsets);
-	emb_tok_encoder_init(&e, tok, text, len, complete, ids + offsets[0], room, stop, err);
+	emb_tok_encoder_init(&e, tok, text, to->ids + offsets[0], room, to->stop, err);
 	event = emb_tok_encoder_run(&e, room);
 	emb_tok_encoder_finish(&e);
 	switch (event)
@@ -86,7 +85,7 @@ emb_tok_encode(const EmbTokenizer *tok, const char *text, size_t len, bool compl
 	}
 	result->truncated = e.n_ids > room;
 	n_ids[0] = result->truncated ? room : (int32_t) e.n_ids;
-	result->n_ids = fill_template(h, false, n_ids, ids, NULL);
+	result->n_ids = fill_template(h, false, n_ids, to->ids, NULL);
 	return EMB_OK;
 }
 
@@ -98,7 +97,7 @@ emb_tok_count_up_to(const EmbTokenizer *tok, const char *text, size_t len, int64
 	int64_t		limit = max - tok->n_special[0];
 	EmbTokEvent event;
 
-	emb_tok_encoder_init(&e, tok, text, len, true, NULL, 0, stop, err);
+	emb_tok_encoder_init(&e, tok, &(EmbText) {text, len, true, NULL}, NULL, 0, stop, err);
 	event = emb_tok_encoder_run(&e, limit < -1 ? -1 : limit);
 	emb_tok_encoder_finish(&e);
 	if (event == EMB_TOK_FAIL)
@@ -237,23 +236,23 @@ truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, i
 }
 
 EmbStatus
-emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, int32_t *ids, int32_t max_ids,
-					 const EmbStop *stop, EmbTextIds *known, bool *need_more, EmbError *err)
+emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, const EmbReading *to,
+					 EmbTextIds *known, bool *need_more, EmbError *err)
 {
 	EmbTokEncoder e;
-	int32_t		room = max_ids - tok->n_special[1];
+	int32_t		room = to->max_ids - tok->n_special[1];
 	EmbTokEvent event;
-	EmbStatus	status = check_max_ids(tok, true, max_ids, err);
+	EmbStatus	status = check_max_ids(tok, true, to->max_ids, err);
 
 	if (status != EMB_OK)
 		return status;
-	emb_tok_encoder_init(&e, tok, text->text, text->len, text->complete, ids, room, stop, err);
+	emb_tok_encoder_init(&e, tok, text, to->ids, room, to->stop, err);
 	event = emb_tok_encoder_run(&e, room);
 	emb_tok_encoder_finish(&e);
 	if (event == EMB_TOK_FAIL)
 		return e.status;
 	*need_more = event == EMB_TOK_MORE;
-	*known = (EmbTextIds) {.ids = ids, .n_ids = e.n_ids > room ? room : (int32_t) e.n_ids, .longer = e.n_ids > room};
+	*known = (EmbTextIds) {.ids = to->ids, .n_ids = e.n_ids > room ? room : (int32_t) e.n_ids, .longer = e.n_ids > room};
 	return EMB_OK;
 }
 
@@ -286,12 +285,13 @@ read_pair(EmbTokEncoder *first, const EmbTextIds *known, EmbTokEncoder *second, 
 
 EmbStatus
 emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
-					EmbTokTruncation truncation, int32_t *ids, int32_t *type_ids, int32_t max_ids,
-					const EmbStop *stop, EmbTokResult *result, EmbError *err)
+					EmbTokTruncation truncation, const EmbReading *to, EmbTokResult *result, EmbError *err)
 {
 	EmbTokEncoder first,
 				second;
-	int32_t		room = max_ids - tok->n_special[1];
+	int32_t    *ids = to->ids;
+	int32_t    *type_ids = to->type_ids;
+	int32_t		room = to->max_ids - tok->n_special[1];
 	int32_t		n_ids[2];
 	int32_t		offsets[2];
 	EmbStatus	status;
@@ -299,12 +299,12 @@ emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
 	*result = (EmbTokResult) {0, false, false};
 	if (!emb_tok_has_pair(tok))
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
-	if ((status = check_max_ids(tok, true, max_ids, err)) != EMB_OK)
+	if ((status = check_max_ids(tok, true, to->max_ids, err)) != EMB_OK)
 		return status;
 
 	/* type_ids holds the ids of the second text until their place is known. */
-	emb_tok_encoder_init(&first, tok, a->text, a->len, a->complete, ids, room, stop, err);
-	emb_tok_encoder_init(&second, tok, b->text, b->len, b->complete, type_ids, room, stop, err);
+	emb_tok_encoder_init(&first, tok, a, ids, room, to->stop, err);
+	emb_tok_encoder_init(&second, tok, b, type_ids, room, to->stop, err);
 	status = read_pair(&first, a->known, &second, room, &result->need_more);
 	if (status == EMB_OK && !result->need_more)
 		status = truncate_pair(&first, &second, truncation, room, n_ids, result, err);
@@ -318,4 +318,96 @@ emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
 	memcpy(ids + offsets[1], type_ids, n_ids[1] * sizeof(int32_t));
 	result->n_ids = fill_template(tok->header, true, n_ids, ids, type_ids);
 	return EMB_OK;
+}
+
+/* ------------------------------------------------------- texts pulled */
+
+/*
+ * The first cut: most texts hold fewer bytes a token than this, so one cut
+ * usually serves. Each further cut is CUT_GROWTH times as long, which bounds
+ * the work at 4/3 of that for the last one.
+ */
+#define CUT_BYTES_PER_TOKEN 8
+#define CUT_BYTES_MIN		4096
+#define CUT_GROWTH			4
+
+/* One of the three ways to read. */
+typedef struct Pull
+{
+	const EmbTokenizer *tok;
+	const EmbTextReader *a;
+	const EmbTextReader *b;		/* of a pair, else NULL */
+	EmbTokTruncation truncation;	/* of a pair */
+	EmbTextIds *known;			/* a is the first text of pairs; else NULL */
+	const EmbReading *to;
+	EmbTokResult *result;
+} Pull;
+
+/* Encodes the first want bytes. *n_bytes: how much text there was. */
+static EmbStatus
+pull_once(const Pull *pull, size_t want, size_t *n_bytes, EmbError *err)
+{
+	EmbText		a = {0};
+	EmbText		b = {0};
+	EmbStatus	status = pull->a->read(pull->a->ctx, want, &a, err);
+
+	if (status == EMB_OK && pull->b != NULL)
+		status = pull->b->read(pull->b->ctx, want, &b, err);
+	if (status != EMB_OK)
+		return status;
+	*n_bytes = a.len + b.len;
+	if (pull->known != NULL)
+		return emb_tok_encode_first(pull->tok, &a, pull->to, pull->known, &pull->result->need_more, err);
+	if (pull->b != NULL)
+		return emb_tok_encode_pair(pull->tok, &a, &b, pull->truncation, pull->to, pull->result, err);
+	return emb_tok_encode(pull->tok, &a, pull->to, pull->result, err);
+}
+
+/* A growing prefix of the texts, until the ids are certain or there is no more text. */
+static EmbStatus
+pull_texts(const Pull *pull, EmbError *err)
+{
+	size_t		want = (size_t) (pull->to->max_ids > 0 ? pull->to->max_ids : 0) * CUT_BYTES_PER_TOKEN;
+	size_t		n_before = 0;
+
+	for (want = want > CUT_BYTES_MIN ? want : CUT_BYTES_MIN;; want = want > SIZE_MAX / CUT_GROWTH ? SIZE_MAX : want * CUT_GROWTH)
+	{
+		size_t		n_bytes = 0;
+		EmbStatus	status = pull_once(pull, want, &n_bytes, err);
+
+		if (status != EMB_OK || !pull->result->need_more || n_bytes <= n_before)
+			return status;
+		if (emb_should_stop(pull->to->stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "tokenization was cancelled");
+		n_before = n_bytes;
+	}
+}
+
+EmbStatus
+emb_tok_read(const EmbTokenizer *tok, const EmbTextReader *text, const EmbReading *to, EmbTokResult *result, EmbError *err)
+{
+	Pull		pull = {.tok = tok, .a = text, .to = to, .result = result};
+
+	return pull_texts(&pull, err);
+}
+
+EmbStatus
+emb_tok_read_first(const EmbTokenizer *tok, const EmbTextReader *text, const EmbReading *to,
+				   EmbTextIds *known, bool *need_more, EmbError *err)
+{
+	EmbTokResult result = {0};
+	Pull		pull = {.tok = tok, .a = text, .known = known, .to = to, .result = &result};
+	EmbStatus	status = pull_texts(&pull, err);
+
+	*need_more = result.need_more;
+	return status;
+}
+
+EmbStatus
+emb_tok_read_pair(const EmbTokenizer *tok, const EmbTextReader *a, const EmbTextReader *b,
+				  EmbTokTruncation truncation, const EmbReading *to, EmbTokResult *result, EmbError *err)
+{
+	Pull		pull = {.tok = tok, .a = a, .b = b, .truncation = truncation, .to = to, .result = result};
+
+	return pull_texts(&pull, err);
 }

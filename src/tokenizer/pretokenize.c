@@ -9,13 +9,13 @@
 #include <string.h>
 
 void
-emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const char *text, size_t len,
-					 bool complete, int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbError *err)
+emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const EmbText *text,
+					 int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbError *err)
 {
 	e->tok = tok;
-	e->text = (const uint8_t *) text;
-	e->len = len;
-	e->complete = complete;
+	e->text = (const uint8_t *) text->text;
+	e->len = text->len;
+	e->complete = text->complete;
 	e->stop = stop;
 	e->err = err;
 	e->status = EMB_OK;

@@ -13,7 +13,9 @@
  *		EmbTokenizer *tok;
  *		EmbTokResult r;
  *		emb_tok_open(block, size, false, mem, &tok, err);
- *		emb_tok_encode(tok, text, len, true, ids, 512, &stop, &r, err);		// ids[r.n_ids]
+ *		EmbText text = {s, len, true, NULL};
+ *		EmbReading to = {.ids = ids, .max_ids = 512, .stop = &stop};
+ *		emb_tok_encode(tok, &text, &to, &r, err);		// ids[r.n_ids]
  *		emb_tok_close(tok);
  *
  * An open tokenizer is read-only and may be used from many threads, if its
@@ -214,17 +216,23 @@ typedef struct EmbTokResult
  * the number of special slots). Stops reading text once the ids are certain,
  * so a text of 100 MB costs what its first max_ids tokens cost.
  *
- * complete = false: text is a prefix, cut at a character boundary, of a longer
- * text. When what follows could still change an id or the count, the call
- * returns EMB_OK with need_more set and the ids meaningless: ask again with
- * more text. (It is set whenever the prefix is used up before max_ids is
+ * Of a text that is not complete: when what follows could still change an id or
+ * the count, the call returns EMB_OK with need_more set and the ids
+ * meaningless. (It is set whenever the prefix is used up before max_ids is
  * reached.)
  *
- * stop is asked at least once every 256 KiB of text (about 10 ms).
+ * to->stop is asked at least once every 256 KiB of text (about 10 ms).
  */
-extern EmbStatus emb_tok_encode(const EmbTokenizer *tok, const char *text, size_t len, bool complete,
-								int32_t *ids, int32_t max_ids, const EmbStop *stop,
+extern EmbStatus emb_tok_encode(const EmbTokenizer *tok, const EmbText *text, const EmbReading *to,
 								EmbTokResult *result, EmbError *err);
+
+/*
+ * The same of a text that is pulled, as far as its ids need. Nothing that the
+ * tokenizer allocated is held while text->read runs. need_more: the reader had
+ * no more for now.
+ */
+extern EmbStatus emb_tok_read(const EmbTokenizer *tok, const EmbTextReader *text, const EmbReading *to,
+							  EmbTokResult *result, EmbError *err);
 
 /* Tokens of the whole text, special tokens included; no truncation. */
 extern EmbStatus emb_tok_count(const EmbTokenizer *tok, const char *text, size_t len,
@@ -247,25 +255,28 @@ typedef enum EmbTokTruncation
 
 /*
  * Reads the first text of pairs of at most max_ids ids once for all of them.
- * ids has max_ids entries; *known refers to them. *need_more as in
- * emb_tok_encode.
+ * *known refers to to->ids. *need_more as in emb_tok_encode.
  */
-extern EmbStatus emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, int32_t *ids, int32_t max_ids,
-									  const EmbStop *stop, EmbTextIds *known, bool *need_more, EmbError *err);
+extern EmbStatus emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, const EmbReading *to,
+									  EmbTextIds *known, bool *need_more, EmbError *err);
+extern EmbStatus emb_tok_read_first(const EmbTokenizer *tok, const EmbTextReader *text, const EmbReading *to,
+									EmbTextIds *known, bool *need_more, EmbError *err);
 
 /*
  * Encodes a pair by the pair template. need_more is set, and the ids are
- * meaningless, where what follows a prefix could change them. type_ids has max_ids entries, as ids.
- * a->known: what emb_tok_encode_first
- * gave for a and the same max_ids; the ids are the same with and without.
- * a's text must be there only where known is longer.
+ * meaningless, where what follows a prefix could change them. a->known: what
+ * emb_tok_encode_first gave for a and the same max_ids; the ids are the same
+ * with and without. a's text must be there only where known is longer.
  * Where Hugging Face raises (the text that may be cut is too short to make
  * room), EMB_ERR_INVALID_ARGUMENT.
  */
-extern EmbStatus emb_tok_encode_pair(const EmbTokenizer *tok,
-									 const EmbText *a, const EmbText *b,
-									 EmbTokTruncation truncation,
-									 int32_t *ids, int32_t *type_ids, int32_t max_ids,
-									 const EmbStop *stop, EmbTokResult *result, EmbError *err);
+extern EmbStatus emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
+									 EmbTokTruncation truncation, const EmbReading *to,
+									 EmbTokResult *result, EmbError *err);
+
+/* The same of texts that are pulled: a's is read before b's, and again before b's again. */
+extern EmbStatus emb_tok_read_pair(const EmbTokenizer *tok, const EmbTextReader *a, const EmbTextReader *b,
+								   EmbTokTruncation truncation, const EmbReading *to,
+								   EmbTokResult *result, EmbError *err);
 
 #endif

@@ -259,7 +259,8 @@ check_prefix(const EmbTokenizer *tok, const char *text, size_t len, size_t cut, 
 				got;
 	int64_t		n;
 	char	   *prefix;
-	EmbStatus	status = emb_tok_encode(tok, text, len, true, whole, max_ids, NULL, &want, NULL);
+	EmbStatus	status = emb_tok_encode(tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = whole, .max_ids = max_ids},
+			&want, NULL);
 
 	while (cut < len && ((unsigned char) text[cut] & 0xC0) == 0x80)
 		cut++;
@@ -267,7 +268,8 @@ check_prefix(const EmbTokenizer *tok, const char *text, size_t len, size_t cut, 
 		cut = len;
 	prefix = malloc(cut > 0 ? cut : 1);
 	memcpy(prefix, text, cut);
-	if (status == EMB_OK && emb_tok_encode(tok, prefix, cut, false, part, max_ids, NULL, &got, NULL) == EMB_OK &&
+	if (status == EMB_OK && emb_tok_encode(tok, &(EmbText) {prefix, cut, false, NULL}, &(EmbReading) {.ids = part, .max_ids = max_ids},
+			&got, NULL) == EMB_OK &&
 		!got.need_more &&
 		(got.n_ids != want.n_ids || got.truncated != want.truncated || memcmp(part, whole, want.n_ids * sizeof(int32_t)) != 0))
 		abort();

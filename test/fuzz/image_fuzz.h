@@ -71,8 +71,10 @@ use(const EmbModel *model, const EmbAllocator *mem)
 		EmbSequence seq = {.ids = ids};
 
 		(void) emb_model_count_tokens(model, prompt, text, sizeof(text) - 1, mem, &stop, &n_tokens, NULL);
-		(void) emb_model_encode(model, prompt, text, sizeof(text) / 2, false, ids, MAX_IDS, mem, &stop, &r, NULL);
-		if (emb_model_encode(model, prompt, text, sizeof(text) - 1, true, ids, MAX_IDS, mem, &stop, &r, NULL) != EMB_OK)
+		(void) emb_model_encode(model, prompt, &(EmbText) {text, sizeof(text) / 2, false, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = MAX_IDS, .mem = mem, .stop = &stop}, &r, NULL);
+		if (emb_model_encode(model, prompt, &(EmbText) {text, sizeof(text) - 1, true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = MAX_IDS, .mem = mem, .stop = &stop}, &r, NULL) != EMB_OK)
 			continue;
 		if (r.n_ids < 0 || r.n_ids > MAX_IDS || r.n_ids > info->max_tokens)
 			abort();
@@ -90,7 +92,8 @@ use(const EmbModel *model, const EmbAllocator *mem)
 		EmbEncoded	r;
 		EmbSequence seq = {.ids = ids, .type_ids = type_ids};
 
-		if (emb_model_encode_pair(model, &query, &document, ids, type_ids, MAX_IDS, &stop, &r, NULL) == EMB_OK)
+		if (emb_model_encode_pair(model, &query, &document,
+				&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = MAX_IDS, .stop = &stop}, &r, NULL) == EMB_OK)
 		{
 			if (r.n_ids < 0 || r.n_ids > MAX_IDS || r.n_ids > info->max_tokens)
 				abort();

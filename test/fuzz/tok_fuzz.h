@@ -24,13 +24,15 @@ fuzz_encode_text(const EmbTokenizer *tok, const char *text, size_t len)
 	EmbText		whole = {text, len, true, NULL};
 	EmbText		half = {text, len / 2, true, NULL};
 
-	if (emb_tok_encode(tok, text, len, true, ids, FUZZ_IDS_MAX, NULL, &r, &err) == EMB_OK)
+	if (emb_tok_encode(tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = ids, .max_ids = FUZZ_IDS_MAX},
+			&r, &err) == EMB_OK)
 		for (int32_t i = 0; i < r.n_ids; i++)
 			if (ids[i] < 0 || ids[i] >= emb_tok_n_vocab(tok))
 				abort();
 	emb_tok_count(tok, text, len, NULL, &n, &err);
 	if (emb_tok_has_pair(tok) &&
-		emb_tok_encode_pair(tok, &whole, &half, EMB_TOK_LONGEST_FIRST, ids, type_ids, 19, NULL, &r, &err) == EMB_OK &&
+		emb_tok_encode_pair(tok, &whole, &half, EMB_TOK_LONGEST_FIRST,
+				&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = 19}, &r, &err) == EMB_OK &&
 		r.n_ids > 19)
 		abort();
 }

@@ -236,7 +236,7 @@ agrees(const EmbTokenizer *tok, const char *text, size_t len, int32_t max_ids, i
 	int64_t		count = 0;
 	EmbTokResult r;
 
-	return emb_tok_encode(tok, text, len, true, got, max_ids, NULL, &r, NULL) == EMB_OK &&
+	return emb_tok_encode(tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = got, .max_ids = max_ids}, &r, NULL) == EMB_OK &&
 		r.n_ids == n_fit && r.truncated == (n > max_ids) && memcmp(got, want, (size_t) n_fit * sizeof(int32_t)) == 0 &&
 		emb_tok_count(tok, text, len, NULL, &count, NULL) == EMB_OK && count == n;
 }
@@ -247,7 +247,7 @@ prefix_agrees(const EmbTokenizer *tok, const char *text, size_t cut, int32_t max
 {
 	EmbTokResult part;
 
-	if (emb_tok_encode(tok, text, cut, false, got, max_ids, NULL, &part, NULL) != EMB_OK)
+	if (emb_tok_encode(tok, &(EmbText) {text, cut, false, NULL}, &(EmbReading) {.ids = got, .max_ids = max_ids}, &part, NULL) != EMB_OK)
 		return false;
 	return part.need_more || (part.n_ids == (n < max_ids ? n : max_ids) && part.truncated == (n > max_ids) &&
 							  memcmp(got, want, (size_t) part.n_ids * sizeof(int32_t)) == 0);
@@ -385,7 +385,8 @@ test_out_of_memory(const char *unit, size_t len, EmbTokPattern pattern)
 	for (int n = 0; status == EMB_ERR_NOMEM && n < 1000; n++)
 	{
 		meter.n_left = n;
-		status = emb_tok_encode(tok, text, len + 2, true, got, LEN_MAX, NULL, &r, NULL);
+		status = emb_tok_encode(tok, &(EmbText) {text, len + 2, true, NULL}, &(EmbReading) {.ids = got, .max_ids = LEN_MAX},
+				&r, NULL);
 		n_failed += status == EMB_ERR_NOMEM;
 		if (meter.live != live)
 			break;
@@ -489,7 +490,8 @@ test_hostile_blocks(void)
 		if (status == EMB_OK)
 		{
 			n_opened++;
-			status = emb_tok_encode(tok, round % 64 ? text : longer, round % 64 ? sizeof(text) - 1 : 20000, true, got, 200, NULL, &r, &err);
+			status = emb_tok_encode(tok, &(EmbText) {round % 64 ? text : longer, round % 64 ? sizeof(text) - 1 : 20000, true, NULL}, &(EmbReading) {.ids = got, .max_ids = 200},
+					&r, &err);
 			for (int32_t i = 0; status == EMB_OK && i < r.n_ids; i++)
 				harmless = harmless && got[i] >= 0 && got[i] < emb_tok_n_vocab(tok);
 			/* A token that ends within a character leaves a text that does not start with one. */

@@ -40,7 +40,8 @@ call_all(const EmbModel *model, const char *text, const EmbAllocator *mem, const
 
 	if (info->kind == EMB_KIND_RERANKER)
 	{
-		if (emb_model_encode_pair(model, &part, &part, ids, type_ids, info->max_tokens, stop, &r, &err) == EMB_OK)
+		if (emb_model_encode_pair(model, &part, &part,
+				&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = info->max_tokens, .stop = stop}, &r, &err) == EMB_OK)
 		{
 			EmbSequence seq = {ids, r.n_ids, type_ids};
 
@@ -49,7 +50,8 @@ call_all(const EmbModel *model, const char *text, const EmbAllocator *mem, const
 	}
 	else
 	{
-		if (emb_model_encode(model, EMB_PROMPT_DOCUMENT, text, strlen(text), true, ids, info->max_tokens, mem, stop, &r, &err) == EMB_OK)
+		if (emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {text, strlen(text), true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = info->max_tokens, .mem = mem, .stop = stop}, &r, &err) == EMB_OK)
 		{
 			EmbSequence seq = {.ids = ids, .n_ids = r.n_ids};
 

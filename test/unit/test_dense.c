@@ -142,7 +142,8 @@ embed_dir(const char *dir, const EmbImportOptions *options, float *out)
 	{
 		EmbEncoded	r;
 
-		CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, texts[i], strlen(texts[i]), true, ids[i], MAX_IDS, &heap, NULL, &r, &err) == EMB_OK);
+		CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {texts[i], strlen(texts[i]), true, NULL},
+				&(EmbReading) {.ids = ids[i], .max_ids = MAX_IDS, .mem = &heap}, &r, &err) == EMB_OK);
 		seqs[i] = (EmbSequence) {.ids = ids[i], .n_ids = r.n_ids};
 	}
 	CHECKF(emb_model_embed(model, seqs, N_TEXTS, &run, out, &err) == EMB_OK, "%s", err.message);

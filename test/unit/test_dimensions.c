@@ -49,7 +49,8 @@ embed_texts(const EmbModel *model, const char *const *texts, int n, float *out)
 	{
 		EmbEncoded	r;
 
-		CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, texts[i], strlen(texts[i]), true, ids[i], MAX_IDS, &heap, NULL, &r, &err) == EMB_OK);
+		CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {texts[i], strlen(texts[i]), true, NULL},
+				&(EmbReading) {.ids = ids[i], .max_ids = MAX_IDS, .mem = &heap}, &r, &err) == EMB_OK);
 		seqs[i] = (EmbSequence) {.ids = ids[i], .n_ids = r.n_ids};
 	}
 	CHECKF(emb_model_embed(model, seqs, n, &run, out, &err) == EMB_OK, "%s", err.message);

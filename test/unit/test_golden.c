@@ -135,8 +135,8 @@ encode_input(const EmbModel *model, const Golden *g, int i, EmbSequence *seq)
 	EmbError	err;
 
 	seq->ids = out;
-	if (emb_model_encode(model, EMB_PROMPT_NONE, json_string_value(text), json_string_length(text), true,
-						 out, max, &mem, NULL, &r, &err) != EMB_OK)
+	if (emb_model_encode(model, EMB_PROMPT_NONE, &(EmbText) {json_string_value(text), json_string_length(text), true, NULL},
+			&(EmbReading) {.ids = out, .max_ids = max, .mem = &mem}, &r, &err) != EMB_OK)
 	{
 		printf("# input %d: %s\n", i, err.message);
 		seq->n_ids = 1;

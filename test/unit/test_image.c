@@ -67,7 +67,8 @@ use(const uint8_t *image, size_t size, unsigned flags)
 	bool		opened = emb_model_open(image, size, flags, &mem, NULL, &model, NULL) == EMB_OK;
 
 	if (opened && emb_model_info(model)->dim <= 64 &&
-		emb_model_encode(model, EMB_PROMPT_QUERY, text, sizeof(text) - 1, true, ids, 64, &mem, NULL, &r, NULL) == EMB_OK)
+		emb_model_encode(model, EMB_PROMPT_QUERY, &(EmbText) {text, sizeof(text) - 1, true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = 64, .mem = &mem}, &r, NULL) == EMB_OK)
 	{
 		seq.n_ids = r.n_ids;
 		(void) emb_model_embed(model, &seq, 1, &run, out, NULL);

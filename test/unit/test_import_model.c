@@ -458,7 +458,8 @@ test_lowercase(void)
 		if (!CHECK(import_changed(lowered ? cased_lowered : cased, NULL, &image, &err) == EMB_OK) ||
 			!CHECK(emb_model_open(image.data, image.size_bytes, 0, &mem, NULL, &model, &err) == EMB_OK))
 			continue;
-		CHECK(emb_model_encode(model, EMB_PROMPT_NONE, "A [MASK]", 8, true, ids, 16, &mem, NULL, &r, &err) == EMB_OK);
+		CHECK(emb_model_encode(model, EMB_PROMPT_NONE, &(EmbText) {"A [MASK]", 8, true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = 16, .mem = &mem}, &r, &err) == EMB_OK);
 		CHECKF(r.n_ids == 4 && ids[1] == (lowered ? 5 : 1) && ids[2] == 4, "%d ids, %d %d", r.n_ids, ids[1], ids[2]);
 		emb_model_close(model);
 		free(image.data);

@@ -171,7 +171,8 @@ encode(size_t n_words, Results *r)
 	char	   *text = make_text(n_words);
 	EmbEncoded	encoded = {0};
 
-	CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, text, strlen(text), true, r->ids, 8192, &heap, NULL, &encoded, NULL) == EMB_OK);
+	CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {text, strlen(text), true, NULL},
+			&(EmbReading) {.ids = r->ids, .max_ids = 8192, .mem = &heap}, &encoded, NULL) == EMB_OK);
 	r->n_ids = encoded.n_ids;
 	r->truncated = encoded.truncated;
 	free(text);

@@ -51,7 +51,8 @@ encode(EmbPrompt prompt, const char *text, size_t len, bool complete, int32_t *i
 {
 	EmbEncoded	r = {-1, false, false};
 	EmbError	err;
-	EmbStatus	status = emb_model_encode(model, prompt, text, len, complete, ids, max_ids, &heap, NULL, &r, &err);
+	EmbStatus	status = emb_model_encode(model, prompt, &(EmbText) {text, len, complete, NULL},
+			&(EmbReading) {.ids = ids, .max_ids = max_ids, .mem = &heap}, &r, &err);
 
 	if (status != EMB_OK)
 		CHECKF(false, "%s", err.message);
@@ -107,10 +108,13 @@ test_pairs(void)
 	EmbEncoded	r;
 	EmbError	err;
 
-	CHECK(emb_model_encode_pair(model, &first, &second, ids, type_ids, MAX_IDS, NULL, &r, &err) == EMB_OK && r.n_ids == 6 &&
+	CHECK(emb_model_encode_pair(model, &first, &second,
+			&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = MAX_IDS}, &r, &err) == EMB_OK && r.n_ids == 6 &&
 		  memcmp(ids, want_ids, sizeof(want_ids)) == 0 && memcmp(type_ids, want_types, sizeof(want_types)) == 0);
-	CHECK(emb_model_encode_pair(model, &first, &second, ids, type_ids, 5, NULL, &r, &err) == EMB_OK && r.n_ids == 5 && r.truncated);
-	CHECK(emb_model_encode_pair(model, &first, &second, ids, type_ids, 2, NULL, &r, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_model_encode_pair(model, &first, &second,
+			&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = 5}, &r, &err) == EMB_OK && r.n_ids == 5 && r.truncated);
+	CHECK(emb_model_encode_pair(model, &first, &second,
+			&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = 2}, &r, &err) == EMB_ERR_INVALID_ARGUMENT);
 }
 
 /* A prefix either is not enough, or gives what the whole text gives. */
@@ -159,14 +163,84 @@ test_long_text(void)
 
 	for (size_t i = 0; i < len; i++)
 		text[i] = i % 2 ? ' ' : 'a';
-	CHECK(emb_model_encode(model, EMB_PROMPT_QUERY, text, len, true, ids, MAX_IDS, &mem, NULL, &r, &err) == EMB_OK &&
+	CHECK(emb_model_encode(model, EMB_PROMPT_QUERY, &(EmbText) {text, len, true, NULL},
+			&(EmbReading) {.ids = ids, .max_ids = MAX_IDS, .mem = &mem}, &r, &err) == EMB_OK &&
 		  r.truncated && r.n_ids == MAX_IDS);
 	CHECKF(count.n_live == 0 && count.peak_bytes < 100000, "%ld blocks, peak %zu", count.n_live, count.peak_bytes);
 
 	/* one word: the tokenizer needs all of it */
 	memset(text, 'a', len);
-	CHECK(emb_model_encode(model, EMB_PROMPT_QUERY, text, len, true, ids, MAX_IDS, &mem, NULL, &r, &err) == EMB_OK);
+	CHECK(emb_model_encode(model, EMB_PROMPT_QUERY, &(EmbText) {text, len, true, NULL},
+			&(EmbReading) {.ids = ids, .max_ids = MAX_IDS, .mem = &mem}, &r, &err) == EMB_OK);
 	CHECKF(!r.truncated && !r.need_more && count.n_live == 0, "%d ids", r.n_ids);
+	free(text);
+}
+
+/* A reader that counts, and fails where it is told to. */
+typedef struct Pulled
+{
+	EmbText		whole;
+	size_t		want_max;
+	int			n_reads;
+	int			fails_at;		/* 0: never */
+} Pulled;
+
+static EmbStatus
+read_pulled(void *ctx, size_t want, EmbText *text, EmbError *err)
+{
+	Pulled	   *pulled = ctx;
+	EmbTextReader inner = emb_text_reader(&pulled->whole);
+
+	if (++pulled->n_reads == pulled->fails_at)
+		return emb_error(err, EMB_ERR_IO, "no more");
+	pulled->want_max = want > pulled->want_max ? want : pulled->want_max;
+	return inner.read(inner.ctx, want, text, err);
+}
+
+/* A text is pulled as far as its ids need, behind a prompt as without one. */
+static void
+test_readers(void)
+{
+	size_t		len = 1 << 20;
+	char	   *text = malloc(len);
+
+	for (int prompt = EMB_PROMPT_NONE; prompt <= EMB_PROMPT_QUERY; prompt++)
+	{
+		for (int kind = 0; kind < 3; kind++)
+		{
+			int32_t		ids[MAX_IDS],
+						want_ids[MAX_IDS];
+			Pulled		pulled = {.whole = {text, len, true, NULL}};
+			EmbTextReader reader = {&pulled, read_pulled};
+			Count		count;
+			EmbAllocator mem = counting_allocator(&count);
+			EmbReading	to = {.ids = ids, .max_ids = MAX_IDS, .mem = &mem};
+			EmbEncoded	want,
+						r;
+			EmbError	err;
+
+			/* tokens at once; after 20,000 bytes of spaces; never */
+			for (size_t i = 0; i < len; i++)
+				text[i] = kind == 0 || (kind == 1 && i > 20000) ? "a "[i % 2] : ' ';
+			want = encode(prompt, text, len, true, want_ids, MAX_IDS);
+			CHECK(emb_model_read(model, prompt, &reader, &to, &r, &err) == EMB_OK && !r.need_more);
+			CHECK(r.n_ids == want.n_ids && r.truncated == want.truncated && memcmp(ids, want_ids, r.n_ids * sizeof(int32_t)) == 0);
+			CHECKF(pulled.n_reads == (kind == 0 ? 1 : kind == 1 ? 3 : 5) && (kind > 0 || pulled.want_max <= 8192),
+				   "kind %d: %d reads, up to %zu", kind, pulled.n_reads, pulled.want_max);
+			CHECK(count.n_live == 0);
+
+			/* the reader's error is the call's */
+			pulled.fails_at = pulled.n_reads;
+			pulled.n_reads = 0;
+			CHECK(emb_model_read(model, prompt, &reader, &to, &r, &err) == EMB_ERR_IO && strcmp(err.message, "no more") == 0);
+			CHECK(count.n_live == 0);
+
+			/* one that has no more for now is not asked for ever */
+			pulled = (Pulled) {.whole = {text, 100, false, NULL}};
+			CHECK(emb_model_read(model, prompt, &reader, &to, &r, &err) == EMB_OK && r.need_more == (kind != 0 || r.n_ids < MAX_IDS));
+			CHECK(pulled.n_reads <= 2);
+		}
+	}
 	free(text);
 }
 
@@ -183,13 +257,16 @@ test_bad_text(void)
 	{
 		for (int prompt = EMB_PROMPT_NONE; prompt <= EMB_PROMPT_QUERY; prompt++)
 		{
-			CHECKF(emb_model_encode(model, prompt, bad[i], strlen(bad[i]), true, ids, MAX_IDS, &heap, NULL, &r, &err) == EMB_ERR_TEXT,
+			CHECKF(emb_model_encode(model, prompt, &(EmbText) {bad[i], strlen(bad[i]), true, NULL},
+					&(EmbReading) {.ids = ids, .max_ids = MAX_IDS, .mem = &heap}, &r, &err) == EMB_ERR_TEXT,
 				   "bad text %zu", i);
 			CHECK(emb_model_count_tokens(model, prompt, bad[i], strlen(bad[i]), &heap, NULL, &n, &err) == EMB_ERR_TEXT);
 		}
 	}
-	CHECK(emb_model_encode(model, EMB_PROMPT_NONE, "a", 1, true, ids, 1, &heap, NULL, &r, &err) == EMB_ERR_INVALID_ARGUMENT);
-	CHECK(emb_model_encode(model, EMB_PROMPT_NONE, "a", 1, true, ids, 2, &heap, NULL, &r, &err) == EMB_OK && r.n_ids == 2 && r.truncated);
+	CHECK(emb_model_encode(model, EMB_PROMPT_NONE, &(EmbText) {"a", 1, true, NULL},
+			&(EmbReading) {.ids = ids, .max_ids = 1, .mem = &heap}, &r, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(emb_model_encode(model, EMB_PROMPT_NONE, &(EmbText) {"a", 1, true, NULL},
+			&(EmbReading) {.ids = ids, .max_ids = 2, .mem = &heap}, &r, &err) == EMB_OK && r.n_ids == 2 && r.truncated);
 }
 
 /* ---------------------------------------------------------------- embed */
@@ -496,7 +573,8 @@ main(void)
 		test_pairs();
 		test_prefixes();
 		test_long_text();
-		test_bad_text();
+		test_readers();
+	test_bad_text();
 		test_batches();
 		test_levels();
 		test_failures();

@@ -125,8 +125,8 @@ encode_texts(void)
 		int32_t    *ids = malloc(info->max_tokens * sizeof(int32_t));
 		EmbEncoded	r = {0};
 
-		CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, json_string_value(text), json_string_length(text), true,
-							   ids, info->max_tokens, &heap, NULL, &r, NULL) == EMB_OK);
+		CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {json_string_value(text), json_string_length(text), true, NULL},
+				&(EmbReading) {.ids = ids, .max_ids = info->max_tokens, .mem = &heap}, &r, NULL) == EMB_OK);
 		n_wrong += r.n_ids != json_integer_value(json_object_get(inputs[i], "n"));
 		seqs[i] = (EmbSequence) {.ids = ids, .n_ids = r.n_ids};
 		n_tokens += r.n_ids;

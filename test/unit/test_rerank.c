@@ -98,7 +98,8 @@ test_ids(void)
 		EmbEncoded	r = {0};
 		EmbError	err;
 
-		CHECK(emb_model_encode_pair(model, &query, &doc, ids[i], type_ids[i], MAX_IDS, NULL, &r, &err) == EMB_OK);
+		CHECK(emb_model_encode_pair(model, &query, &doc,
+				&(EmbReading) {.ids = ids[i], .type_ids = type_ids[i], .max_ids = MAX_IDS}, &r, &err) == EMB_OK);
 		seqs[i] = (EmbSequence) {ids[i], r.n_ids, type_ids[i]};
 		n_wrong += !ints_equal(ids[i], r.n_ids, json_object_get(inputs[i], "ids")) ||
 			!ints_equal(type_ids[i], r.n_ids, json_object_get(inputs[i], "type_ids"));
@@ -249,7 +250,8 @@ test_prefixes(void)
 				while (!both[k]->complete && (both[k]->text[both[k]->len] & 0xC0) == 0x80)
 					both[k]->len--;
 			}
-			if (emb_model_encode_pair(model, &query, &doc, part_ids, part_types, MAX_IDS, NULL, &r, &err) != EMB_OK)
+			if (emb_model_encode_pair(model, &query, &doc,
+					&(EmbReading) {.ids = part_ids, .type_ids = part_types, .max_ids = MAX_IDS}, &r, &err) != EMB_OK)
 				n_wrong++;
 			else if (r.need_more)
 				n_wrong += query.complete && doc.complete;
@@ -275,10 +277,10 @@ test_known_query(void)
 			EmbText		query = member(i, "query");
 			int32_t		known_ids[MAX_IDS];
 			EmbTextIds	known;
-			bool		need_more;
+			EmbTextReader reader = emb_text_reader(&query);
 			EmbError	err;
 
-			n_wrong += emb_model_encode_first(model, &query, known_ids, max_ids, NULL, &known, &need_more, &err) != EMB_OK || need_more;
+			n_wrong += emb_model_read_first(model, &reader, &(EmbReading) {.ids = known_ids, .max_ids = max_ids}, &known, &err) != EMB_OK;
 			n_longer += known.longer;
 			for (int j = 0; j < n_pairs; j += 1 + n_pairs / 8)
 			{
@@ -292,8 +294,10 @@ test_known_query(void)
 							got;
 
 				first.known = &known;
-				n_wrong += emb_model_encode_pair(model, &query, &doc, want_ids, want_types, max_ids, NULL, &want, &err) != EMB_OK ||
-					emb_model_encode_pair(model, &first, &doc, got_ids, got_types, max_ids, NULL, &got, &err) != EMB_OK ||
+				n_wrong += emb_model_encode_pair(model, &query, &doc,
+						&(EmbReading) {.ids = want_ids, .type_ids = want_types, .max_ids = max_ids}, &want, &err) != EMB_OK ||
+					emb_model_encode_pair(model, &first, &doc,
+							&(EmbReading) {.ids = got_ids, .type_ids = got_types, .max_ids = max_ids}, &got, &err) != EMB_OK ||
 					want.n_ids != got.n_ids || want.truncated != got.truncated || got.need_more ||
 					memcmp(want_ids, got_ids, want.n_ids * sizeof(int32_t)) != 0 ||
 					memcmp(want_types, got_types, want.n_ids * sizeof(int32_t)) != 0;
@@ -363,7 +367,8 @@ test_kinds(void)
 	write_small_model(fresh_dir(), &m);
 	open_model(temp_root, "int8");
 	CHECK(emb_model_info(model)->kind == EMB_KIND_EMBEDDING);
-	CHECK(emb_model_encode_pair(model, &text, &text, ids[0], type_ids[0], 16, NULL, &r, &err) == EMB_OK);
+	CHECK(emb_model_encode_pair(model, &text, &text,
+			&(EmbReading) {.ids = ids[0], .type_ids = type_ids[0], .max_ids = 16}, &r, &err) == EMB_OK);
 	CHECK(emb_model_rerank(model, &seq, 1, &run, out, &err) == EMB_ERR_INVALID_ARGUMENT);
 	close_model();
 

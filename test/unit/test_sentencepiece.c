@@ -125,7 +125,7 @@ test_cases(void)
 			int32_t		ids[8];
 			EmbTokResult r;
 
-			CHECKF(emb_tok_encode(t.tok, "a", 1, true, ids, 8, NULL, &r, &err) == EMB_OK && r.n_ids == 4 &&
+			CHECKF(emb_tok_encode(t.tok, &(EmbText) {"a", 1, true, NULL}, &(EmbReading) {.ids = ids, .max_ids = 8}, &r, &err) == EMB_OK && r.n_ids == 4 &&
 				   ids[0] == 0 && ids[1] == 5 && ids[2] == 4 && ids[3] == 2, "%s: %d ids", c->what, r.n_ids);
 			tok_close(&t);
 		}
@@ -197,7 +197,8 @@ test_folders(void)
 			int32_t		ids[32];
 			EmbTokResult r;
 
-			CHECKF(emb_tok_encode(t.tok, c->text, strlen(c->text), true, ids, 32, NULL, &r, &err) == EMB_OK &&
+			CHECKF(emb_tok_encode(t.tok, &(EmbText) {c->text, strlen(c->text), true, NULL}, &(EmbReading) {.ids = ids, .max_ids = 32},
+					&r, &err) == EMB_OK &&
 				   ids_equal(ids, r.n_ids, want), "%s: %d ids, %d %d %d %d", c->what, r.n_ids, ids[1], ids[2], ids[3], ids[4]);
 			json_decref(want);
 			tok_close(&t);

@@ -161,7 +161,8 @@ encode(const Opened *o, const char *text, size_t len, bool complete, int32_t *id
 	EmbEncoded	r = {0};
 	EmbError	err;
 
-	CHECKF(emb_model_encode(o->model, EMB_PROMPT_DOCUMENT, text, len, complete, ids, MAX_IDS, &heap, NULL, &r, &err) == EMB_OK, "%s", err.message);
+	CHECKF(emb_model_encode(o->model, EMB_PROMPT_DOCUMENT, &(EmbText) {text, len, complete, NULL},
+			&(EmbReading) {.ids = ids, .max_ids = MAX_IDS, .mem = &heap}, &r, &err) == EMB_OK, "%s", err.message);
 	return r;
 }
 
@@ -483,7 +484,8 @@ test_dense(void)
 		!CHECK(emb_model_open(image.data, image.size_bytes, EMB_OPEN_CHECK_ALL, &heap, NULL, &model, &err) == EMB_OK))
 		return;
 	CHECK(emb_model_info(model)->dim == 2);
-	CHECK(emb_model_encode(model, EMB_PROMPT_NONE, "a zzz b", 7, true, ids, MAX_IDS, &heap, NULL, &r, &err) == EMB_OK && r.n_ids == 3);
+	CHECK(emb_model_encode(model, EMB_PROMPT_NONE, &(EmbText) {"a zzz b", 7, true, NULL},
+			&(EmbReading) {.ids = ids, .max_ids = MAX_IDS, .mem = &heap}, &r, &err) == EMB_OK && r.n_ids == 3);
 	seq.n_ids = r.n_ids;
 	CHECK(emb_model_embed(model, &seq, 1, &run, out, &err) == EMB_OK);
 	expect(&f, ids, r.n_ids, false, x);

@@ -27,7 +27,8 @@ prefixes_agree(const Tok *t, const char *text, size_t len, int32_t max_ids)
 				got;
 	size_t		step = len > 200 ? 37 : 1;
 
-	if (emb_tok_encode(t->tok, text, len, true, whole, max_ids, NULL, &want, NULL) != EMB_OK)
+	if (emb_tok_encode(t->tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = whole, .max_ids = max_ids},
+			&want, NULL) != EMB_OK)
 		return false;
 	for (size_t cut = 0; cut <= len; cut += step)
 	{
@@ -39,7 +40,8 @@ prefixes_agree(const Tok *t, const char *text, size_t len, int32_t max_ids)
 			cut++;
 		prefix = malloc(cut > 0 ? cut : 1);
 		memcpy(prefix, text, cut);
-		ok = emb_tok_encode(t->tok, prefix, cut, false, part, max_ids, NULL, &got, NULL) == EMB_OK;
+		ok = emb_tok_encode(t->tok, &(EmbText) {prefix, cut, false, NULL}, &(EmbReading) {.ids = part, .max_ids = max_ids},
+				&got, NULL) == EMB_OK;
 		free(prefix);
 		if (!ok)
 			return false;
@@ -61,7 +63,8 @@ single_is_right(const Run *run, const json_t *line)
 	EmbTokResult r;
 	int64_t		count;
 
-	if (emb_tok_encode(run->tok.tok, text, len, true, ids, max ? json_integer_value(max) : IDS_MAX, NULL, &r, NULL) != EMB_OK ||
+	if (emb_tok_encode(run->tok.tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = ids, .max_ids = max ? json_integer_value(max) : IDS_MAX},
+			&r, NULL) != EMB_OK ||
 		!ids_equal(ids, r.n_ids, json_object_get(line, "ids")) || r.need_more)
 		return false;
 	if (emb_tok_count(run->tok.tok, text, len, NULL, &count, NULL) != EMB_OK ||
@@ -82,12 +85,14 @@ known_is_equal(const Tok *tok, EmbText first, const EmbText *second, EmbTokTrunc
 	EmbTokResult r;
 	bool		need_more;
 
-	if (emb_tok_encode_first(tok->tok, &first, known_ids, max_ids, NULL, &known, &need_more, NULL) != EMB_OK || need_more)
+	if (emb_tok_encode_first(tok->tok, &first, &(EmbReading) {.ids = known_ids, .max_ids = max_ids},
+			&known, &need_more, NULL) != EMB_OK || need_more)
 		return false;
 	if (!known.longer)
 		first.text = NULL;
 	first.known = &known;
-	return emb_tok_encode_pair(tok->tok, &first, second, truncation, again_ids, again_types, max_ids, NULL, &r, NULL) == EMB_OK &&
+	return emb_tok_encode_pair(tok->tok, &first, second, truncation,
+			&(EmbReading) {.ids = again_ids, .type_ids = again_types, .max_ids = max_ids}, &r, NULL) == EMB_OK &&
 		r.n_ids == want->n_ids && r.truncated == want->truncated && !r.need_more &&
 		memcmp(again_ids, ids, r.n_ids * sizeof(int32_t)) == 0 && memcmp(again_types, type_ids, r.n_ids * sizeof(int32_t)) == 0;
 }
@@ -104,7 +109,8 @@ pair_is_right(const Run *run, const json_t *line)
 	EmbText		second = {json_string_value(b), json_string_length(b), true, NULL};
 	int32_t		max_ids = (int32_t) json_integer_value(json_object_get(line, "max_length"));
 	EmbTokResult r;
-	EmbStatus	status = emb_tok_encode_pair(run->tok.tok, &first, &second, truncation, ids, type_ids, max_ids, NULL, &r, NULL);
+	EmbStatus	status = emb_tok_encode_pair(run->tok.tok, &first, &second, truncation,
+			&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = max_ids}, &r, NULL);
 
 	if (json_object_get(line, "error") != NULL)
 		return status == EMB_ERR_INVALID_ARGUMENT;

@@ -14,7 +14,8 @@ static Tok	cls;
 static EmbStatus
 encode(const char *text, size_t len, bool complete, int32_t max_ids, EmbTokResult *r, EmbError *err)
 {
-	return emb_tok_encode(cls.tok, text, len, complete, ids, max_ids, NULL, r, err);
+	return emb_tok_encode(cls.tok, &(EmbText) {text, len, complete, NULL}, &(EmbReading) {.ids = ids, .max_ids = max_ids},
+			r, err);
 }
 
 /* A text of n tokens: counted to the end, or as far as it takes to see that there are more. */
@@ -214,7 +215,8 @@ test_stop(void)
 		stop.ctx = &never;
 		if (strchr("h\xE4", units[i][0]) != NULL)
 		{
-			CHECK(emb_tok_encode(cls.tok, text, size, true, ids, 512, &stop, &r, NULL) == EMB_OK && r.truncated);
+			CHECK(emb_tok_encode(cls.tok, &(EmbText) {text, size, true, NULL}, &(EmbReading) {.ids = ids, .max_ids = 512, .stop = &stop},
+					&r, NULL) == EMB_OK && r.truncated);
 			CHECKF(never.asked == 0, "asked %d times for 512 tokens", never.asked);
 		}
 		free(text);
@@ -241,36 +243,45 @@ test_long_pairs(void)
 		EmbText		first = {a, longer == 0 ? size : 3000, true, NULL};
 		EmbText		second = {b, longer == 1 ? size : 3000, true, NULL};
 
-		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST,
+				&(EmbReading) {.ids = ids, .type_ids = types, .max_ids = 14}, &r, NULL) == EMB_OK);
 		/* 11 tokens for both: the longer one gets 6. */
 		CHECKF(r.n_ids == 14 && ids[longer == 0 ? 7 : 6] == ids[0] + 1 && r.truncated, "longer is %d", longer);
 
 		/* read before: the ids alone do not tell, the text does */
-		CHECK(emb_tok_encode_first(cls.tok, &first, known_ids, 14, NULL, &known, &need_more, NULL) == EMB_OK);
+		CHECK(emb_tok_encode_first(cls.tok, &first, &(EmbReading) {.ids = known_ids, .max_ids = 14},
+				&known, &need_more, NULL) == EMB_OK);
 		CHECK(known.longer && known.n_ids == 11 && !need_more);
 		first.known = &known;
-		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST,
+				&(EmbReading) {.ids = ids, .type_ids = types, .max_ids = 14}, &r, NULL) == EMB_OK);
 		CHECKF(r.n_ids == 14 && ids[longer == 0 ? 7 : 6] == ids[0] + 1 && r.truncated, "longer is %d", longer);
 		first.known = NULL;
 
 		/* of prefixes: certain once the shorter one is whole and the longer one longer */
 		first.complete = longer == 1;
 		second.complete = longer == 0;
-		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST,
+				&(EmbReading) {.ids = ids, .type_ids = types, .max_ids = 14}, &r, NULL) == EMB_OK);
 		CHECKF(!r.need_more && r.n_ids == 14 && ids[longer == 0 ? 7 : 6] == ids[0] + 1, "longer is %d", longer);
 		first.complete = second.complete = false;
 		first.len = second.len = 3000;
-		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 14, NULL, &r, NULL) == EMB_OK);
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST,
+				&(EmbReading) {.ids = ids, .type_ids = types, .max_ids = 14}, &r, NULL) == EMB_OK);
 		CHECKF(r.need_more, "longer is %d", longer);
 		/* an even cut needs no more than itself */
-		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST, ids, types, 15, NULL, &r, NULL) == EMB_OK);
+		CHECK(emb_tok_encode_pair(cls.tok, &first, &second, EMB_TOK_LONGEST_FIRST,
+				&(EmbReading) {.ids = ids, .type_ids = types, .max_ids = 15}, &r, NULL) == EMB_OK);
 		CHECKF(!r.need_more && r.n_ids == 15 && r.truncated, "longer is %d", longer);
 	}
-	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_ONLY_SECOND, ids, types, 14, NULL, &r, NULL) ==
+	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_ONLY_SECOND,
+			&(EmbReading) {.ids = ids, .type_ids = types, .max_ids = 14}, &r, NULL) ==
 		  EMB_ERR_INVALID_ARGUMENT);
-	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_LONGEST_FIRST, ids, types, 2, NULL, &r, NULL) ==
+	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_LONGEST_FIRST,
+			&(EmbReading) {.ids = ids, .type_ids = types, .max_ids = 2}, &r, NULL) ==
 		  EMB_ERR_INVALID_ARGUMENT);
-	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_ONLY_FIRST, ids, types, 3, NULL, &r, NULL) == EMB_OK &&
+	CHECK(emb_tok_encode_pair(cls.tok, &long_a, &short_b, EMB_TOK_ONLY_FIRST,
+			&(EmbReading) {.ids = ids, .type_ids = types, .max_ids = 3}, &r, NULL) == EMB_OK &&
 		  r.n_ids == 3 && r.truncated);
 	free(a);
 	free(b);
@@ -334,7 +345,8 @@ test_hostile_blocks(void)
 		if (status == EMB_OK)
 		{
 			n_opened++;
-			status = emb_tok_encode(tok, text, sizeof(text) - 1, true, ids, 64, NULL, &r, &err);
+			status = emb_tok_encode(tok, &(EmbText) {text, sizeof(text) - 1, true, NULL}, &(EmbReading) {.ids = ids, .max_ids = 64},
+					&r, &err);
 			for (int32_t i = 0; status == EMB_OK && i < r.n_ids; i++)
 				harmless = harmless && ids[i] >= 0 && ids[i] < emb_tok_n_vocab(tok);
 			harmless = harmless && (status == EMB_OK || status == EMB_ERR_FORMAT || status == EMB_ERR_INVALID_ARGUMENT);

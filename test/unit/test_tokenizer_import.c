@@ -610,7 +610,8 @@ test_vocab_cases(void)
 			int32_t		ids[64];
 			EmbTokResult r;
 
-			CHECK(emb_tok_encode(t.tok, c->text, strlen(c->text), true, ids, 64, NULL, &r, &err) == EMB_OK);
+			CHECK(emb_tok_encode(t.tok, &(EmbText) {c->text, strlen(c->text), true, NULL}, &(EmbReading) {.ids = ids, .max_ids = 64},
+					&r, &err) == EMB_OK);
 			if (!CHECKF(ids_equal(ids, r.n_ids, want), "%s", c->what))
 				for (int32_t j = 0; j < r.n_ids; j++)
 					printf("#   %d\n", ids[j]);

@@ -162,7 +162,7 @@ agrees(const EmbTokenizer *tok, const Vocabulary *v, const char *text, size_t le
 	int64_t		count = 0;
 	EmbTokResult r;
 
-	return emb_tok_encode(tok, text, len, true, got, max_ids, NULL, &r, NULL) == EMB_OK &&
+	return emb_tok_encode(tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = got, .max_ids = max_ids}, &r, NULL) == EMB_OK &&
 		r.n_ids == n_fit && r.truncated == (n > max_ids) && memcmp(got, want, (size_t) n_fit * sizeof(int32_t)) == 0 &&
 		emb_tok_count(tok, text, len, NULL, &count, NULL) == EMB_OK && count == n;
 }
@@ -176,8 +176,9 @@ prefix_agrees(const EmbTokenizer *tok, const char *text, size_t len, size_t cut,
 
 	while (cut > 0 && cut < len && ((unsigned char) text[cut] & 0xC0) == 0x80)
 		cut--;
-	if (emb_tok_encode(tok, text, len, true, want, max_ids, NULL, &whole, NULL) != EMB_OK ||
-		emb_tok_encode(tok, text, cut, false, got, max_ids, NULL, &part, NULL) != EMB_OK)
+	if (emb_tok_encode(tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = want, .max_ids = max_ids},
+			&whole, NULL) != EMB_OK ||
+		emb_tok_encode(tok, &(EmbText) {text, cut, false, NULL}, &(EmbReading) {.ids = got, .max_ids = max_ids}, &part, NULL) != EMB_OK)
 		return false;
 	return part.need_more || (part.n_ids == whole.n_ids && part.truncated == whole.truncated &&
 							  memcmp(got, want, (size_t) whole.n_ids * sizeof(int32_t)) == 0);
@@ -266,7 +267,8 @@ test_out_of_memory(void)
 	for (int n = 0; status == EMB_ERR_NOMEM && n < 1000; n++)
 	{
 		meter.n_left = n;
-		status = emb_tok_encode(tok, text, len, true, got, LEN_MAX, NULL, &r, NULL);
+		status = emb_tok_encode(tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = got, .max_ids = LEN_MAX},
+				&r, NULL);
 		n_failed += status == EMB_ERR_NOMEM;
 		if (meter.live != live)
 			break;
@@ -303,7 +305,8 @@ test_stop(void)
 	meter_reset();
 	CHECK(build(&vocabularies[0], &block, &size) == EMB_OK && emb_tok_open(block, size, true, &metered, &tok, NULL) == EMB_OK);
 	live = meter.live;
-	CHECK(emb_tok_encode(tok, text, len, true, got, 512, &stop, &r, NULL) == EMB_ERR_CANCELLED && asked == 3 && meter.live == live);
+	CHECK(emb_tok_encode(tok, &(EmbText) {text, len, true, NULL}, &(EmbReading) {.ids = got, .max_ids = 512, .stop = &stop},
+			&r, NULL) == EMB_ERR_CANCELLED && asked == 3 && meter.live == live);
 	emb_tok_close(tok);
 	emb_release(&metered, block);
 	free(text);
@@ -387,7 +390,8 @@ test_hostile_blocks(void)
 		if (status == EMB_OK)
 		{
 			n_opened++;
-			status = emb_tok_encode(tok, text, sizeof(text) - 1, true, got, 64, NULL, &r, &err);
+			status = emb_tok_encode(tok, &(EmbText) {text, sizeof(text) - 1, true, NULL}, &(EmbReading) {.ids = got, .max_ids = 64},
+					&r, &err);
 			for (int32_t i = 0; status == EMB_OK && i < r.n_ids; i++)
 				harmless = harmless && got[i] >= 0 && got[i] < emb_tok_n_vocab(tok);
 			harmless = harmless && (status == EMB_OK || status == EMB_ERR_FORMAT || status == EMB_ERR_INVALID_ARGUMENT);

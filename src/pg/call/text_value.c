@@ -8,15 +8,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
-/*
- * The first cut: most texts hold fewer bytes a token than this, so one cut
- * usually serves. Each further cut is CUT_GROWTH times as long, which bounds
- * the work at 4/3 of that for the last one.
- */
-#define CUT_BYTES_PER_TOKEN 8
-#define CUT_BYTES_MIN		4096
-#define CUT_GROWTH			4
-
 /* Text that is converted, verified or walked through between two looks for a cancel. */
 #define PIECE_BYTES			(256 * 1024)
 
@@ -166,104 +157,133 @@ embed_text_utf8(Datum value, size_t *len)
 	return value_prefix_utf8(value, total, total, len);
 }
 
+/* ----------------------------------------------------------------- reading */
+
+/* A text value as the tokenizer pulls it. */
+typedef struct ValueReader
+{
+	Datum		value;
+	Size		total;
+	MemoryContext scratch;
+	bool		begins;			/* what was read before may go: of a pair, the text that is read first */
+	const EmbTextIds *known;	/* or NULL */
+	ErrorData  *error;			/* what reading raised */
+} ValueReader;
+
+static ValueReader
+value_reader(Datum value, MemoryContext scratch)
+{
+	return (ValueReader) {.value = value, .total = toast_raw_datum_size(value) - VARHDRSZ, .scratch = scratch, .begins = true};
+}
+
+/*
+ * Detoasting and conversion raise, but the core is never longjmped through: the
+ * error waits here until the core has returned (finish_reading).
+ */
+static EmbStatus
+read_value(void *ctx, size_t want, EmbText *text, EmbError *err)
+{
+	ValueReader *reader = ctx;
+	MemoryContext old = CurrentMemoryContext;
+
+	*text = (EmbText) {.complete = want >= reader->total, .known = reader->known};
+	if (reader->begins)
+		MemoryContextReset(reader->scratch);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(reader->scratch);
+		text->text = value_prefix_utf8(reader->value, want, reader->total, &text->len);
+		MemoryContextSwitchTo(old);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		reader->error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return reader->error == NULL ? EMB_OK : emb_error(err, EMB_ERR_CANCELLED, "the text cannot be read");
+}
+
+/* A query whose ids are all known. */
+static EmbStatus
+read_nothing(void *ctx, size_t want, EmbText *text, EmbError *err)
+{
+	(void) want;
+	(void) err;
+	*text = (EmbText) {.complete = true, .known = ((ValueReader *) ctx)->known};
+	return EMB_OK;
+}
+
+/* After the core has read reader, and maybe other: raises what it or they did. */
+static void
+finish_reading(const EmbedModelRef *ref, const ValueReader *reader, const ValueReader *other, EmbStatus status, const EmbError *err)
+{
+	ErrorData  *error = reader->error;
+
+	if (error == NULL && other != NULL)
+		error = other->error;
+	if (error != NULL)
+		ReThrowError(error);
+	embed_registry_check(ref, status, err);
+	MemoryContextReset(reader->scratch);
+}
+
 EmbEncoded
 embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 				  int32 *ids, MemoryContext scratch)
 {
-	Size		total = toast_raw_datum_size(value) - VARHDRSZ;
-	Size		want = Max((Size) ref->info->max_tokens * CUT_BYTES_PER_TOKEN, CUT_BYTES_MIN);
+	ValueReader reader = value_reader(value, scratch);
+	EmbTextReader text = {&reader, read_value};
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
+	EmbReading	to = {.ids = ids, .max_ids = ref->info->max_tokens, .mem = &mem, .stop = &stop};
+	EmbEncoded	result;
+	EmbError	err;
+	EmbStatus	status;
 
 	/* before as well: on other bytes than those of the import nothing is safe */
 	embed_registry_check(ref, EMB_OK, NULL);
-	for (;;)
-	{
-		EmbEncoded	result;
-		EmbError	err;
-		EmbStatus	status;
-		const char *s;
-		size_t		len;
-		MemoryContext old = MemoryContextSwitchTo(scratch);
-
-		s = value_prefix_utf8(value, want, total, &len);
-		MemoryContextSwitchTo(old);
-		status = emb_model_encode(ref->model, prompt, s, len, want >= total,
-								  ids, ref->info->max_tokens, &mem, &stop, &result, &err);
-		embed_registry_check(ref, status, &err);
-		MemoryContextReset(scratch);
-		if (want >= total || !result.need_more)
-			return result;
-		CHECK_FOR_INTERRUPTS();
-		want *= CUT_GROWTH;
-	}
-}
-
-/* value's first want bytes, in memory of scratch. */
-static EmbText
-pair_member(Datum value, Size want, MemoryContext scratch)
-{
-	Size		total = toast_raw_datum_size(value) - VARHDRSZ;
-	MemoryContext old = MemoryContextSwitchTo(scratch);
-	EmbText		member;
-
-	member.text = value_prefix_utf8(value, want, total, &member.len);
-	member.complete = want >= total;
-	member.known = NULL;
-	MemoryContextSwitchTo(old);
-	return member;
+	status = emb_model_read(ref->model, prompt, &text, &to, &result, &err);
+	finish_reading(ref, &reader, NULL, status, &err);
+	return result;
 }
 
 void
 embed_text_encode_query(const EmbedModelRef *ref, Datum query, int32 *ids, EmbTextIds *known, MemoryContext scratch)
 {
-	Size		want = Max((Size) ref->info->max_tokens * CUT_BYTES_PER_TOKEN, CUT_BYTES_MIN);
+	ValueReader reader = value_reader(query, scratch);
+	EmbTextReader text = {&reader, read_value};
 	EmbStop		stop = embed_stop();
+	EmbReading	to = {.ids = ids, .max_ids = ref->info->max_tokens, .stop = &stop};
+	EmbError	err;
+	EmbStatus	status;
 
 	embed_registry_check(ref, EMB_OK, NULL);
-	for (;;)
-	{
-		EmbText		text = pair_member(query, want, scratch);
-		bool		need_more;
-		EmbError	err;
-		EmbStatus	status = emb_model_encode_first(ref->model, &text, ids, ref->info->max_tokens, &stop,
-													known, &need_more, &err);
-
-		embed_registry_check(ref, status, &err);
-		MemoryContextReset(scratch);
-		if (!need_more)
-			return;
-		CHECK_FOR_INTERRUPTS();
-		want *= CUT_GROWTH;
-	}
+	status = emb_model_read_first(ref->model, &text, &to, known, &err);
+	finish_reading(ref, &reader, NULL, status, &err);
 }
 
 EmbEncoded
 embed_text_encode_pair(const EmbedModelRef *ref, Datum query, const EmbTextIds *known, Datum doc,
 					   int32 *ids, int32 *type_ids, MemoryContext scratch)
 {
-	Size		want = Max((Size) ref->info->max_tokens * CUT_BYTES_PER_TOKEN, CUT_BYTES_MIN);
+	ValueReader query_reader = value_reader(query, scratch);
+	ValueReader doc_reader = value_reader(doc, scratch);
+	EmbTextReader first = {&query_reader, known->longer ? read_value : read_nothing};
+	EmbTextReader second = {&doc_reader, read_value};
 	EmbStop		stop = embed_stop();
+	EmbReading	to = {.ids = ids, .type_ids = type_ids, .max_ids = ref->info->max_tokens, .stop = &stop};
+	EmbEncoded	result;
+	EmbError	err;
+	EmbStatus	status;
 
+	query_reader.known = known;
+	doc_reader.begins = !known->longer;
 	embed_registry_check(ref, EMB_OK, NULL);
-	for (;;)
-	{
-		EmbText		first = known->longer ? pair_member(query, want, scratch) : (EmbText) {NULL, 0, true, NULL};
-		EmbText		second = pair_member(doc, want, scratch);
-		EmbEncoded	result;
-		EmbError	err;
-		EmbStatus	status;
-
-		first.known = known;
-		status = emb_model_encode_pair(ref->model, &first, &second, ids, type_ids,
-									   ref->info->max_tokens, &stop, &result, &err);
-		embed_registry_check(ref, status, &err);
-		MemoryContextReset(scratch);
-		if (!result.need_more)
-			return result;
-		CHECK_FOR_INTERRUPTS();
-		want *= CUT_GROWTH;
-	}
+	status = emb_model_read_pair(ref->model, &first, &second, &to, &result, &err);
+	finish_reading(ref, &query_reader, &doc_reader, status, &err);
+	return result;
 }
 
 int64

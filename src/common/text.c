@@ -1,0 +1,38 @@
+/*
+ * text.c
+ *		Texts in memory, read as others are.
+ */
+#include "common/text.h"
+
+#include "common/utf8.h"
+
+size_t
+emb_text_clip(const char *s, size_t len, size_t want)
+{
+	size_t		n = want;
+
+	if (want >= len)
+		return len;
+	while (n > 0 && want - n < EMB_UTF8_MAX_BYTES - 1 && emb_utf8_is_inside((uint8_t) s[n]))
+		n--;
+	return n;
+}
+
+static EmbStatus
+read_memory(void *ctx, size_t want, EmbText *text, EmbError *err)
+{
+	const EmbText *whole = ctx;
+
+	(void) err;
+	*text = *whole;
+	text->len = emb_text_clip(whole->text, whole->len, want);
+	text->complete = whole->complete && text->len == whole->len;
+	return EMB_OK;
+}
+
+EmbTextReader
+emb_text_reader(const EmbText *text)
+{
+	/* read only: the pointer is not const because others' contexts are not */
+	return (EmbTextReader) {.ctx = (void *) text, .read = read_memory};
+}
