@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "formats/file.h"
-#include "import/hf_tokenizer_spec.h"
+#include "import/hf_tokenizer_readers.h"
 
 #define ENTRIES_PER_ASK		2048
 #define PIECE_BYTES_MAX		65535

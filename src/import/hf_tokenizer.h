@@ -14,7 +14,7 @@
 #ifndef EMB_IMPORT_HF_TOKENIZER_H
 #define EMB_IMPORT_HF_TOKENIZER_H
 
-#include "tokenizer/tokenizer.h"
+#include "import/hf_tokenizer_readers.h"
 
 /*
  * spec->storage owns the strings of *spec; free with emb_tok_spec_free. stop
@@ -24,17 +24,8 @@
 extern EmbStatus emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop,
 									  EmbTokSpec *spec, EmbError *err);
 
-/* The parsers of the files' bytes, also for the fuzz targets. */
+/* The parser of the bytes of a tokenizer.json, also for the fuzz targets. */
 extern EmbStatus emb_import_tokenizer_json(const char *name, const char *data, size_t size,
 										   const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
-extern EmbStatus emb_import_vocab_txt(const char *name, const char *data, size_t size,
-									  const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
-
-extern EmbStatus emb_import_bpe(const char *vocab, size_t vocab_size, const char *merges, size_t merges_size,
-								const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
-extern EmbStatus emb_import_sentencepiece(const char *name, const char *data, size_t size,
-										  const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
-
-extern void emb_tok_spec_free(EmbTokSpec *spec, const EmbAllocator *mem);
 
 #endif

@@ -1,13 +1,13 @@
 /*
  * hf_tokenizer_spec.h
- *		Fills an EmbTokSpec; shared by hf_tokenizer.c, hf_unigram.c, hf_bpe.c,
- *		hf_vocab.c and sentencepiece.c.
+ *		Fills an EmbTokSpec; shared by the readers of tokenizer files
+ *		(hf_tokenizer_readers.h).
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_SPEC_H
 #define EMB_IMPORT_HF_TOKENIZER_SPEC_H
 
-#include "import/hf_tokenizer.h"
 #include "formats/json.h"
+#include "tokenizer/tokenizer.h"
 
 /* For "%.*s" in messages: the useful beginning of s. */
 #define EMB_TOK_SHOW(s)			emb_json_clip(s, 80), s
@@ -43,6 +43,8 @@ typedef struct EmbTokStorage
 
 /* Zeroes *spec and sets up its storage with the BERT defaults; EMB_ERR_NOMEM. */
 extern EmbStatus emb_tok_spec_begin(EmbTokSpec *spec, const EmbAllocator *mem, EmbError *err);
+
+extern void emb_tok_spec_free(EmbTokSpec *spec, const EmbAllocator *mem);
 
 /*
  * Polls storage's stop after enough work since the last poll:
@@ -95,41 +97,12 @@ typedef struct EmbTokRole
 	bool		lstrip;			/* if the value is only a string */
 } EmbTokRole;
 
-/* tokenizer_config.json, special_tokens_map.json, added_tokens.json into storage->docs, where they exist. */
-extern EmbStatus emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocator *mem, EmbError *err);
-
-/* Refuses a "tokenizer_class" that is not in classes (NULL ends the list). */
-extern EmbStatus emb_tok_spec_check_class(const EmbTokSpec *spec, const char *const *classes, EmbError *err);
-
-/*
- * Adds the tokens that these files name; the id of a role is -1 if the
- * vocabulary lacks its token. file: name of the vocabulary.
- */
-extern EmbStatus emb_tok_spec_add_companions(EmbTokSpec *spec, const char *file, const EmbTokRole roles[EMB_TOK_N_ROLES],
-											 int32_t ids[EMB_TOK_N_ROLES], const EmbAllocator *mem, EmbError *err);
-
 /*
  * An object of piece -> id becomes the vocabulary; the object must live as
  * long as spec. key: for messages.
  */
 extern EmbStatus emb_tok_read_vocab(const char *file, const char *key, const json_t *vocab, const EmbAllocator *mem,
 									EmbTokSpec *spec, EmbError *err);
-
-/* Replaces the BERT defaults by the defaults of Unigram or BPE. */
-extern void emb_tok_spec_make_unigram(EmbTokSpec *spec);
-extern void emb_tok_spec_make_bpe(EmbTokSpec *spec);
-
-/*
- * Checks that no run of unknown characters is in the vocabulary, so that
- * fusing unknown characters does not matter.
- */
-extern EmbStatus emb_tok_spec_check_unknown(const char *file, const EmbTokSpec *spec, EmbError *err);
-
-/*
- * Fills storage->sorted from the pieces. Of equal pieces the last one is used,
- * the others become holes.
- */
-extern EmbStatus emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError *err);
 
 /* Checks that a key exists; where names the object in messages. */
 extern EmbStatus emb_tok_require(const EmbJson *doc, const json_t *obj, const char *where, const char *key, EmbError *err);
@@ -143,17 +116,6 @@ extern EmbStatus emb_tok_get_component(const EmbJson *doc, const char *key, cons
 									   const json_t **obj, const char **type, EmbError *err);
 extern EmbStatus emb_tok_refuse_component(const EmbJson *doc, const char *key, const char *type, const char *wanted, EmbError *err);
 
-/* model of type Unigram, the normalizer and the pre-tokenizer. */
-extern EmbStatus emb_tok_read_unigram(const EmbJson *doc, const json_t *model, const EmbAllocator *mem,
-									  EmbTokSpec *spec, EmbError *err);
-
-/* The normalizer of Unigram or BPE: steps. */
-extern EmbStatus emb_tok_read_steps(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
-
-/* model of type BPE, the normalizer and the pre-tokenizer. */
-extern EmbStatus emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const EmbAllocator *mem,
-								  EmbTokSpec *spec, EmbError *err);
-
 /* <s> A </s> and <s> A </s> </s> B </s>, all of type 0. */
 extern void emb_tok_spec_roberta_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id);
 
@@ -164,13 +126,5 @@ extern void emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_
 #define EMB_TOK_BPE_VOCAB_FILE	"vocab.json"
 #define EMB_TOK_BPE_MERGES_FILE	"merges.txt"
 #define EMB_TOK_BPE_VOCAB_DOC	3	/* of EmbTokStorage.docs */
-
-/*
- * Reads the files that exist: sentencepiece.bpe.model, or vocab.txt, and the
- * configuration files with it.
- */
-extern EmbStatus emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
-extern EmbStatus emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
-extern EmbStatus emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
 
 #endif

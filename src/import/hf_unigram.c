@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "common/utf8.h"
-#include "import/hf_tokenizer_spec.h"
+#include "import/hf_tokenizer_readers.h"
 
 #define SEQUENCE_DEPTH_MAX	8
 #define ENTRIES_PER_ASK		8192

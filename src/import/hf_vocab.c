@@ -12,7 +12,7 @@
 #include "common/utf8.h"
 #include "formats/diagnose.h"
 #include "formats/file.h"
-#include "import/hf_tokenizer_spec.h"
+#include "import/hf_tokenizer_readers.h"
 
 #define VOCAB_FILE		"vocab.txt"
 #define CONFIG_FILE		"tokenizer_config.json"

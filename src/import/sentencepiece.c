@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "formats/file.h"
-#include "import/hf_tokenizer_spec.h"
+#include "import/hf_tokenizer_readers.h"
 #include "formats/protobuf.h"
 
 #define MODEL_FILE		EMB_TOK_SPM_FILE
