@@ -274,24 +274,24 @@ match_bytes(const EmbTokEncoder *e)
 static void
 fill_window(EmbTokEncoder *e, uint32_t want)
 {
-	if (e->window_start + want + EMB_UTF8_MAX_BYTES > sizeof(e->window))
+	if (e->window.start + want + EMB_UTF8_MAX_BYTES > sizeof(e->window.bytes))
 	{
-		memmove(e->window, e->window + e->window_start, e->window_end - e->window_start);
-		e->window_end -= e->window_start;
-		e->window_start = 0;
+		memmove(e->window.bytes, e->window.bytes + e->window.start, e->window.end - e->window.start);
+		e->window.end -= e->window.start;
+		e->window.start = 0;
 	}
-	while (!e->window_ended && e->window_end - e->window_start < want)
+	while (!e->window.ended && e->window.end - e->window.start < want)
 	{
 		uint32_t	cp;
 		EmbTokEvent event = emb_tok_next_normalized(e, &cp);
 
 		if (event == EMB_TOK_CHAR)
-			e->window_end += emb_utf8_encode(cp, e->window + e->window_end);
+			e->window.end += emb_utf8_encode(cp, e->window.bytes + e->window.end);
 		else
 		{
-			e->window_ended = true;
-			e->window_event = event;
-			e->window_token_id = e->token_id;
+			e->window.ended = true;
+			e->window.event = event;
+			e->window.token_id = e->token_id;
 		}
 	}
 }
@@ -334,15 +334,15 @@ match_normalized(EmbTokEncoder *e, const uint8_t *text, uint32_t n_text, uint32_
 static EmbTokEvent
 end_segment(EmbTokEncoder *e)
 {
-	if (e->window_event == EMB_TOK_FAIL || e->window_event == EMB_TOK_MORE)
-		return e->window_event;
-	e->window_verdict = 0;
-	e->window_ended = false;
-	e->window_before = 0;
-	e->window_no_match = 0;
-	e->window_eaten = false;
-	e->token_id = e->window_token_id;
-	return e->window_event;
+	if (e->window.event == EMB_TOK_FAIL || e->window.event == EMB_TOK_MORE)
+		return e->window.event;
+	e->window.verdict = 0;
+	e->window.ended = false;
+	e->window.before = 0;
+	e->window.no_match = 0;
+	e->window.eaten = false;
+	e->token_id = e->window.token_id;
+	return e->window.event;
 }
 
 static bool
@@ -369,14 +369,14 @@ is_all_spaces(const uint8_t *text, uint32_t n)
 static EmbTokEvent
 take_window(EmbTokEncoder *e, const EmbTokBlockAdded *added, uint32_t n)
 {
-	const uint8_t *match = e->window + e->window_start;
-	bool		dropped = e->window_eaten && (added->flags & EMB_TOK_LSTRIP) != 0 && is_all_spaces(match, n);
+	const uint8_t *match = e->window.bytes + e->window.start;
+	bool		dropped = e->window.eaten && (added->flags & EMB_TOK_LSTRIP) != 0 && is_all_spaces(match, n);
 
-	if (emb_utf8_decode_before(match, n, &e->window_before) == 0)
+	if (emb_utf8_decode_before(match, n, &e->window.before) == 0)
 		return emb_tok_corrupt(e);
-	e->window_start += n;
-	e->window_eaten = (added->flags & EMB_TOK_RSTRIP) != 0;
-	e->window_verdict = 0;
+	e->window.start += n;
+	e->window.eaten = (added->flags & EMB_TOK_RSTRIP) != 0;
+	e->window.verdict = 0;
 	e->token_id = added->id;
 	return dropped ? EMB_TOK_CHAR : EMB_TOK_TOKEN;
 }
@@ -391,20 +391,20 @@ judge_spaces(EmbTokEncoder *e)
 {
 	const EmbTokenizer *tok = e->tok;
 	EmbTokPlace ahead = e->place;
-	EmbTokEvent event = e->window_event;
-	bool		ended = e->window_ended;
-	uint32_t	at = e->window_start;
+	EmbTokEvent event = e->window.event;
+	bool		ended = e->window.ended;
+	uint32_t	at = e->window.start;
 	uint32_t	n = 0;
 	uint32_t	cp;
 	uint8_t		text[EMB_TOK_MAX_ADDED_BYTES + 2 * EMB_UTF8_MAX_BYTES];
 	const EmbTokBlockAdded *added = NULL;
 
-	e->window_verdict = 1;
-	for (; at < e->window_end; at += emb_utf8_decode(e->window + at, e->window_end - at, &cp))
-		if (emb_utf8_decode(e->window + at, e->window_end - at, &cp) == 0 || !is_space(cp))
+	e->window.verdict = 1;
+	for (; at < e->window.end; at += emb_utf8_decode(e->window.bytes + at, e->window.end - at, &cp))
+		if (emb_utf8_decode(e->window.bytes + at, e->window.end - at, &cp) == 0 || !is_space(cp))
 			break;
-	n = e->window_end - at < match_bytes(e) ? e->window_end - at : match_bytes(e);
-	memcpy(text, e->window + at, n);
+	n = e->window.end - at < match_bytes(e) ? e->window.end - at : match_bytes(e);
+	memcpy(text, e->window.bytes + at, n);
 	while (!ended && n < match_bytes(e) && (n == 0 || tok->normalized_first[text[0]]))
 	{
 		event = emb_tok_next_step(e, &ahead, (int) tok->header->n_steps - 1, &cp);
@@ -424,7 +424,7 @@ judge_spaces(EmbTokEncoder *e)
 				return EMB_TOK_FAIL;
 			case FOUND_TOKEN:
 				if (added->flags & EMB_TOK_LSTRIP)
-					e->window_verdict = 2;
+					e->window.verdict = 2;
 				break;
 			default:
 				break;
@@ -443,15 +443,15 @@ eat_space(EmbTokEncoder *e, uint32_t cp, bool *eaten)
 		return EMB_TOK_CHAR;
 	if (!is_space(cp))
 	{
-		e->window_verdict = 0;
+		e->window.verdict = 0;
 		return EMB_TOK_CHAR;
 	}
-	*eaten = e->window_eaten;
+	*eaten = e->window.eaten;
 	if (!*eaten && (flags & EMB_TOK_NORMALIZED_LSTRIP) != 0)
 	{
-		EmbTokEvent event = e->window_verdict == 0 ? judge_spaces(e) : EMB_TOK_CHAR;
+		EmbTokEvent event = e->window.verdict == 0 ? judge_spaces(e) : EMB_TOK_CHAR;
 
-		*eaten = e->window_verdict == 2;
+		*eaten = e->window.verdict == 2;
 		return event;
 	}
 	return EMB_TOK_CHAR;
@@ -470,15 +470,15 @@ emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp)
 		int			n;
 
 		fill_window(e, 1);
-		if (e->window_start == e->window_end)
+		if (e->window.start == e->window.end)
 			return end_segment(e);
-		if (e->window_no_match == 0 && e->tok->normalized_first[e->window[e->window_start]])
+		if (e->window.no_match == 0 && e->tok->normalized_first[e->window.bytes[e->window.start]])
 		{
 			fill_window(e, match_bytes(e));
-			if (e->window_ended && (e->window_event == EMB_TOK_FAIL || e->window_event == EMB_TOK_MORE))
-				return e->window_event;
-			found = match_normalized(e, e->window + e->window_start, e->window_end - e->window_start,
-									 e->window_before, &added, &n_match);
+			if (e->window.ended && (e->window.event == EMB_TOK_FAIL || e->window.event == EMB_TOK_MORE))
+				return e->window.event;
+			found = match_normalized(e, e->window.bytes + e->window.start, e->window.end - e->window.start,
+									 e->window.before, &added, &n_match);
 		}
 		if (found == FOUND_FAIL)
 			return EMB_TOK_FAIL;
@@ -490,17 +490,17 @@ emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp)
 			return event;
 		}
 		if (found == FOUND_REJECTED)
-			e->window_no_match = n_match;
-		n = emb_utf8_decode(e->window + e->window_start, e->window_end - e->window_start, cp);
+			e->window.no_match = n_match;
+		n = emb_utf8_decode(e->window.bytes + e->window.start, e->window.end - e->window.start, cp);
 		if (n == 0)
 			return emb_tok_corrupt(e);
 		event = eat_space(e, *cp, &eaten);
 		if (event != EMB_TOK_CHAR)
 			return event;
-		e->window_start += n;
-		e->window_no_match -= e->window_no_match < (uint32_t) n ? e->window_no_match : (uint32_t) n;
-		e->window_before = *cp;
-		e->window_eaten = e->window_eaten && is_space(*cp);
+		e->window.start += n;
+		e->window.no_match -= e->window.no_match < (uint32_t) n ? e->window.no_match : (uint32_t) n;
+		e->window.before = *cp;
+		e->window.eaten = e->window.eaten && is_space(*cp);
 		if (!eaten)
 			return EMB_TOK_CHAR;
 	}

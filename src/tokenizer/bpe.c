@@ -199,17 +199,17 @@ emb_tok_forget_run(EmbTokEncoder *e)
 {
 	const EmbAllocator *mem = &e->tok->mem;
 
-	if (e->symbols != NULL)
+	if (e->run.symbols != NULL)
 	{
-		emb_release(mem, e->symbols->symbols);
-		emb_release(mem, e->symbols->tree);
-		emb_release(mem, e->symbols);
+		emb_release(mem, e->run.symbols->symbols);
+		emb_release(mem, e->run.symbols->tree);
+		emb_release(mem, e->run.symbols);
 	}
-	if (e->run != e->word)
-		emb_release(mem, e->run);
-	e->symbols = NULL;
-	e->run = e->word;
-	e->run_size = sizeof(e->word);
+	if (e->run.bytes != e->word)
+		emb_release(mem, e->run.bytes);
+	e->run.symbols = NULL;
+	e->run.bytes = e->word;
+	e->run.size = sizeof(e->word);
 }
 
 /* Room for words of n bytes. */
@@ -217,7 +217,7 @@ static bool
 reserve_symbols(EmbTokEncoder *e, size_t n)
 {
 	const EmbAllocator *mem = &e->tok->mem;
-	EmbTokSymbols *s = e->symbols;
+	EmbTokSymbols *s = e->run.symbols;
 	size_t		capacity = 1024;
 
 	if (s != NULL && s->capacity >= n)
@@ -225,7 +225,7 @@ reserve_symbols(EmbTokEncoder *e, size_t n)
 	while (capacity < n)
 		capacity *= 2;
 	if (s == NULL)
-		s = e->symbols = emb_alloc_zero(mem, 1, sizeof(EmbTokSymbols));
+		s = e->run.symbols = emb_alloc_zero(mem, 1, sizeof(EmbTokSymbols));
 	if (s != NULL)
 	{
 		emb_release(mem, s->symbols);
@@ -369,7 +369,7 @@ emb_tok_give_rest(EmbTokEncoder *e, const uint8_t *word, size_t n)
 	}
 	if (n <= MEDIUM_BYTES_MAX)
 		return give_medium(e, word, (uint32_t) n);
-	return reserve_symbols(e, n) && merge_symbols(e, e->symbols, word, 0, (uint32_t) n) && give_symbols(e, e->symbols->symbols, (uint32_t) n);
+	return reserve_symbols(e, n) && merge_symbols(e, e->run.symbols, word, 0, (uint32_t) n) && give_symbols(e, e->run.symbols->symbols, (uint32_t) n);
 }
 
 bool
@@ -416,7 +416,7 @@ may_go_on(const EmbTokEncoder *e, uint32_t start, uint32_t n)
 	uint32_t	node = 0;
 
 	for (uint32_t i = start; i < n && node != EMB_TRIE_NONE; i++)
-		node = emb_trie_step(pieces, node, e->run[i]);
+		node = emb_trie_step(pieces, node, e->run.bytes[i]);
 	return node != EMB_TRIE_NONE;
 }
 
@@ -435,14 +435,14 @@ is_certain(EmbTokEncoder *e, uint32_t before, uint32_t border, uint32_t first, u
 
 		if (end < n && !may_go_on(e, end, n))
 			continue;
-		if (!merge_symbols(e, e->symbols, e->run, border, end))
+		if (!merge_symbols(e, e->run.symbols, e->run.bytes, border, end))
 			return CERTAIN_FAIL;
-		next = e->symbols->symbols[border].next;
+		next = e->run.symbols->symbols[border].next;
 		if (next == END)
 			next = end;
 		if (next == known)
 			continue;
-		if (!border_holds(e->tok, e->run, before, border, next))
+		if (!border_holds(e->tok, e->run.bytes, before, border, next))
 			return CERTAIN_NO;
 		known = next;
 	}
@@ -459,15 +459,15 @@ give_before(EmbTokEncoder *e, uint32_t border, uint32_t span)
 {
 	size_t		worth = (size_t) span * span;
 
-	if (!give_symbols(e, e->symbols->symbols, border))
+	if (!give_symbols(e, e->run.symbols->symbols, border))
 		return false;
 	e->n_word_bytes -= border;
-	memmove(e->run, e->run + border, e->n_word_bytes);
-	e->run_held -= border;
-	if (e->run_line_end > 0)
-		e->run_line_end -= border;
-	e->run_parted = true;
-	e->part_at = worth < EMB_TOK_PART_BYTES ? EMB_TOK_PART_BYTES : worth > EMB_TOK_PART_BYTES_MAX ? EMB_TOK_PART_BYTES_MAX : worth;
+	memmove(e->run.bytes, e->run.bytes + border, e->n_word_bytes);
+	e->run.held -= border;
+	if (e->run.line_end > 0)
+		e->run.line_end -= border;
+	e->run.parted = true;
+	e->run.part_at = worth < EMB_TOK_PART_BYTES ? EMB_TOK_PART_BYTES : worth > EMB_TOK_PART_BYTES_MAX ? EMB_TOK_PART_BYTES_MAX : worth;
 	return true;
 }
 
@@ -480,10 +480,10 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 	uint32_t	limit;
 
 	/* Where nothing is certain, not again until twice as much is kept. */
-	e->part_at = 2 * (size_t) e->n_word_bytes;
+	e->run.part_at = 2 * (size_t) e->n_word_bytes;
 	if (n < EMB_TOK_PART_BYTES / 2)
 		return true;
-	if (!reserve_symbols(e, n) || !merge_symbols(e, e->symbols, e->run, 0, (uint32_t) n))
+	if (!reserve_symbols(e, n) || !merge_symbols(e, e->run.symbols, e->run.bytes, 0, (uint32_t) n))
 		return false;
 	while (first < n && !may_go_on(e, first, (uint32_t) n))
 		first++;
@@ -492,7 +492,7 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 	limit = first - 1;
 	for (int tries = 0; tries < 4 && limit > 0; tries++)
 	{
-		const Symbol *symbols = e->symbols->symbols;
+		const Symbol *symbols = e->run.symbols->symbols;
 		uint32_t	before = 0;
 		uint32_t	border;
 

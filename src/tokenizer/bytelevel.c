@@ -86,7 +86,7 @@ static bool
 grow_run(EmbTokEncoder *e, size_t n)
 {
 	const EmbAllocator *mem = &e->tok->mem;
-	size_t		size = 2 * e->run_size > n ? 2 * e->run_size : 2 * n;
+	size_t		size = 2 * e->run.size > n ? 2 * e->run.size : 2 * n;
 	uint8_t    *bigger = size < UINT32_MAX ? emb_alloc(mem, size) : NULL;
 
 	if (bigger == NULL)
@@ -94,11 +94,11 @@ grow_run(EmbTokEncoder *e, size_t n)
 		e->status = emb_error(e->err, EMB_ERR_NOMEM, "out of memory tokenizing a run of %u bytes", e->n_word_bytes);
 		return false;
 	}
-	memcpy(bigger, e->run, e->n_word_bytes);
-	if (e->run != e->word)
-		emb_release(mem, e->run);
-	e->run = bigger;
-	e->run_size = size;
+	memcpy(bigger, e->run.bytes, e->n_word_bytes);
+	if (e->run.bytes != e->word)
+		emb_release(mem, e->run.bytes);
+	e->run.bytes = bigger;
+	e->run.size = size;
 	return true;
 }
 
@@ -106,19 +106,19 @@ grow_run(EmbTokEncoder *e, size_t n)
 static inline size_t
 certain_bytes(const EmbTokEncoder *e)
 {
-	if (e->run_kind != EMB_TOK_RUN_SPACES)
+	if (e->run.kind != EMB_TOK_RUN_SPACES)
 		return e->n_word_bytes;
-	return e->run_line_end > 0 ? e->run_line_end : e->run_held;
+	return e->run.line_end > 0 ? e->run.line_end : e->run.held;
 }
 
 static bool
 push_bytes(EmbTokEncoder *e, const uint8_t *bytes, size_t n)
 {
-	if (e->n_word_bytes + n > e->run_size && !grow_run(e, e->n_word_bytes + n))
+	if (e->n_word_bytes + n > e->run.size && !grow_run(e, e->n_word_bytes + n))
 		return false;
 	for (size_t i = 0; i < n; i++)
 		if (!e->tok->drops || e->tok->bytes[bytes[i]] >= 0)
-			e->run[e->n_word_bytes++] = bytes[i];
+			e->run.bytes[e->n_word_bytes++] = bytes[i];
 	return true;
 }
 
@@ -134,26 +134,26 @@ push_char(EmbTokEncoder *e, uint32_t cp)
 static inline bool
 part_run(EmbTokEncoder *e)
 {
-	return e->n_word_bytes < e->part_at || emb_tok_give_part(e, certain_bytes(e));
+	return e->n_word_bytes < e->run.part_at || emb_tok_give_part(e, certain_bytes(e));
 }
 
 /* The first n bytes kept are a word, or the last part of one. */
 static bool
 end_word_at(EmbTokEncoder *e, size_t n)
 {
-	bool		ok = n == 0 || (e->run_parted ? emb_tok_give_rest(e, e->run, n) : emb_tok_give_word(e, e->run, n));
+	bool		ok = n == 0 || (e->run.parted ? emb_tok_give_rest(e, e->run.bytes, n) : emb_tok_give_word(e, e->run.bytes, n));
 
-	e->run_parted = false;
-	e->part_at = EMB_TOK_PART_BYTES;
+	e->run.parted = false;
+	e->run.part_at = EMB_TOK_PART_BYTES;
 	e->n_word_bytes -= (uint32_t) n;
-	memmove(e->run, e->run + n, e->n_word_bytes);
+	memmove(e->run.bytes, e->run.bytes + n, e->n_word_bytes);
 	return ok;
 }
 
 static bool
 end_word(EmbTokEncoder *e)
 {
-	e->run_kind = EMB_TOK_RUN_NONE;
+	e->run.kind = EMB_TOK_RUN_NONE;
 	return end_word_at(e, e->n_word_bytes);
 }
 
@@ -164,30 +164,30 @@ start_run(EmbTokEncoder *e, uint32_t cp, uint8_t kind)
 {
 	const Pattern *p = pattern_of(e);
 
-	e->n_run = 1;
-	e->run_blank = cp == ' ';
-	e->run_held = 0;
-	e->run_line_end = 0;
+	e->run.n_chars = 1;
+	e->run.blank = cp == ' ';
+	e->run.held = 0;
+	e->run.line_end = 0;
 	if (!push_char(e, cp))
 		return false;
 	switch (kind)
 	{
 		case EMB_TOK_IS_LETTER:
-			e->run_kind = EMB_TOK_RUN_LETTERS;
+			e->run.kind = EMB_TOK_RUN_LETTERS;
 			break;
 		case EMB_TOK_IS_NUMBER:
-			e->run_kind = EMB_TOK_RUN_NUMBERS;
+			e->run.kind = EMB_TOK_RUN_NUMBERS;
 			break;
 		case EMB_TOK_IS_SPACE:
-			e->run_kind = EMB_TOK_RUN_SPACES;
+			e->run.kind = EMB_TOK_RUN_SPACES;
 			if (p->line_ends && is_line_end(cp))
 			{
-				e->run_line_end = e->n_word_bytes;
-				e->n_run = 0;
+				e->run.line_end = e->n_word_bytes;
+				e->run.n_chars = 0;
 			}
 			break;
 		default:
-			e->run_kind = cp == '\'' ? EMB_TOK_RUN_QUOTE : EMB_TOK_RUN_OTHER;
+			e->run.kind = cp == '\'' ? EMB_TOK_RUN_QUOTE : EMB_TOK_RUN_OTHER;
 			break;
 	}
 	return true;
@@ -200,13 +200,13 @@ more_spaces(EmbTokEncoder *e, uint32_t cp)
 
 	if (!push_char(e, cp))
 		return false;
-	e->run_held = start;
-	e->run_blank = cp == ' ';
-	e->n_run++;
+	e->run.held = start;
+	e->run.blank = cp == ' ';
+	e->run.n_chars++;
 	if (pattern_of(e)->line_ends && is_line_end(cp))
 	{
-		e->run_line_end = e->n_word_bytes;
-		e->n_run = 0;
+		e->run.line_end = e->n_word_bytes;
+		e->run.n_chars = 0;
 	}
 	return part_run(e);
 }
@@ -219,21 +219,21 @@ static bool
 end_spaces(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *joins)
 {
 	const Pattern *p = pattern_of(e);
-	size_t		end = e->run_line_end;
+	size_t		end = e->run.line_end;
 
 	*joins = false;
-	e->run_kind = EMB_TOK_RUN_NONE;
+	e->run.kind = EMB_TOK_RUN_NONE;
 	if (end > 0 && !end_word_at(e, end))
 		return false;
-	if (e->n_run == 0)
+	if (e->run.n_chars == 0)
 		return true;
-	if (e->n_run > 1 && !end_word_at(e, e->run_held - end))
+	if (e->run.n_chars > 1 && !end_word_at(e, e->run.held - end))
 		return false;
-	if (kind == EMB_TOK_IS_LETTER ? e->run_blank || p->any_before
-		: e->run_blank && (kind == EMB_TOK_IS_OTHER || p->numbers_max == 0))
+	if (kind == EMB_TOK_IS_LETTER ? e->run.blank || p->any_before
+		: e->run.blank && (kind == EMB_TOK_IS_OTHER || p->numbers_max == 0))
 	{
 		*joins = true;
-		e->run_kind = kind == EMB_TOK_IS_LETTER ? EMB_TOK_RUN_LETTERS : kind == EMB_TOK_IS_NUMBER ? EMB_TOK_RUN_NUMBERS
+		e->run.kind = kind == EMB_TOK_IS_LETTER ? EMB_TOK_RUN_LETTERS : kind == EMB_TOK_IS_NUMBER ? EMB_TOK_RUN_NUMBERS
 			: EMB_TOK_RUN_OTHERS;
 		return push_char(e, cp);
 	}
@@ -244,8 +244,8 @@ end_spaces(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *joins)
 static bool
 end_quoted(EmbTokEncoder *e)
 {
-	e->run_kind = EMB_TOK_RUN_LETTERS;
-	return pattern_of(e)->any_before || end_word_at(e, e->run_held);
+	e->run.kind = EMB_TOK_RUN_LETTERS;
+	return pattern_of(e)->any_before || end_word_at(e, e->run.held);
 }
 
 /* Whether cp goes on with a run of other characters; run_kind then says what the run has become. */
@@ -254,12 +254,12 @@ others_go_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind)
 {
 	const Pattern *p = pattern_of(e);
 
-	if (kind == EMB_TOK_IS_LETTER && p->any_before && e->run_kind != EMB_TOK_RUN_OTHERS)
-		e->run_kind = EMB_TOK_RUN_LETTERS;
+	if (kind == EMB_TOK_IS_LETTER && p->any_before && e->run.kind != EMB_TOK_RUN_OTHERS)
+		e->run.kind = EMB_TOK_RUN_LETTERS;
 	else if (kind == EMB_TOK_IS_OTHER)
-		e->run_kind = EMB_TOK_RUN_OTHERS;
+		e->run.kind = EMB_TOK_RUN_OTHERS;
 	else if (p->line_ends && is_line_end(cp))
-		e->run_kind = EMB_TOK_RUN_LINE_ENDS;
+		e->run.kind = EMB_TOK_RUN_LINE_ENDS;
 	else
 		return false;
 	return true;
@@ -272,7 +272,7 @@ goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 	const Pattern *p = pattern_of(e);
 	bool		more = false;
 
-	switch (e->run_kind)
+	switch (e->run.kind)
 	{
 		case EMB_TOK_RUN_NONE:
 			return false;
@@ -280,7 +280,7 @@ goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 			more = kind == EMB_TOK_IS_LETTER;
 			break;
 		case EMB_TOK_RUN_NUMBERS:
-			more = kind == EMB_TOK_IS_NUMBER && (p->numbers_max == 0 || e->n_run < p->numbers_max);
+			more = kind == EMB_TOK_IS_NUMBER && (p->numbers_max == 0 || e->run.n_chars < p->numbers_max);
 			break;
 		case EMB_TOK_RUN_QUOTE:
 			if (contraction_letters(p, cp) == 1)
@@ -290,9 +290,9 @@ goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 			}
 			if (contraction_letters(p, cp) == 2)
 			{
-				e->run_kind = EMB_TOK_RUN_QUOTED;
-				e->run_letter = (uint8_t) cp;
-				e->run_held = e->n_word_bytes;
+				e->run.kind = EMB_TOK_RUN_QUOTED;
+				e->run.letter = (uint8_t) cp;
+				e->run.held = e->n_word_bytes;
 				*ok = push_char(e, cp);
 				return true;
 			}
@@ -312,7 +312,7 @@ goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 				*ok = end_spaces(e, cp, kind, &more);
 			return more || kind == EMB_TOK_IS_SPACE;
 		case EMB_TOK_RUN_QUOTED:
-			if (ends_contraction(p, e->run_letter, cp))
+			if (ends_contraction(p, e->run.letter, cp))
 			{
 				*ok = push_char(e, cp) && end_word(e);
 				return true;
@@ -323,7 +323,7 @@ goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 	}
 	if (*ok && more)
 	{
-		e->n_run++;
+		e->run.n_chars++;
 		*ok = push_char(e, cp) && part_run(e);
 	}
 	else if (*ok)
@@ -337,9 +337,9 @@ take_char(EmbTokEncoder *e, uint32_t cp)
 	bool		ok = true;
 	uint8_t		kind = pattern_of(e)->splits ? kind_of(cp) : EMB_TOK_IS_LETTER;
 
-	if (!e->in_segment)
+	if (!e->segment.inside)
 	{
-		e->in_segment = true;
+		e->segment.inside = true;
 		if ((e->tok->header->flags & EMB_TOK_PREFIX_SPACE) != 0 && cp != ' ' &&
 			!start_run(e, ' ', pattern_of(e)->splits ? EMB_TOK_IS_SPACE : EMB_TOK_IS_LETTER))
 			return false;
@@ -352,10 +352,10 @@ take_char(EmbTokEncoder *e, uint32_t cp)
 static bool
 end_segment(EmbTokEncoder *e)
 {
-	e->in_segment = false;
-	if (e->run_kind == EMB_TOK_RUN_QUOTED && !end_quoted(e))
+	e->segment.inside = false;
+	if (e->run.kind == EMB_TOK_RUN_QUOTED && !end_quoted(e))
 		return false;
-	if (e->run_kind == EMB_TOK_RUN_SPACES && e->run_line_end > 0 && !end_word_at(e, e->run_line_end))
+	if (e->run.kind == EMB_TOK_RUN_SPACES && e->run.line_end > 0 && !end_word_at(e, e->run.line_end))
 		return false;
 	return end_word(e);
 }
@@ -542,15 +542,14 @@ static inline bool
 is_at_plain_text(const EmbTokEncoder *e)
 {
 	return e->tok->plain && e->place.raw.pos >= e->place.raw.skip_before && e->place.raw.pos >= e->place.raw.no_match_before &&
-		e->window_start == e->window_end && !e->window_ended &&
-		!e->window_eaten && e->window_no_match == 0 && e->window_verdict == 0 && emb_tok_steps_idle(e);
+		emb_tok_window_idle(&e->window) && emb_tok_steps_idle(e);
 }
 
 /* The kind that the run goes on with, 0: see the machine. */
 static uint8_t
 run_goes_on_with(const EmbTokEncoder *e)
 {
-	switch (e->run_kind)
+	switch (e->run.kind)
 	{
 		case EMB_TOK_RUN_LETTERS:
 			return EMB_TOK_IS_LETTER;
@@ -589,7 +588,7 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 	if (stop == 0 || (stop & EMB_TOK_IS_KIND) == kind ||
 		(stop == EMB_TOK_IS_SPACE && kind == EMB_TOK_IS_OTHER && pattern_of(e)->line_ends && is_line_end(e->text[at])))
 		return true;
-	e->read_to = read_to;
+	e->run.read_to = read_to;
 	return end_word(e);
 }
 
@@ -602,49 +601,52 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 	size_t		pos = start;
 	bool		ok = true;
 
-	if (!e->in_segment && (e->tok->header->flags & EMB_TOK_PREFIX_SPACE) != 0)
+	if (!e->segment.inside && (e->tok->header->flags & EMB_TOK_PREFIX_SPACE) != 0)
 		return true;
-	while (ok && pos < end && e->n_ids <= limit)
+	while (ok && pos < end && e->out.n_ids <= limit)
 	{
 		EmbTokRun	kind = EMB_TOK_RUN_NONE;
 		size_t		read_to = 0;
 		size_t		at;
 
-		if (e->run_kind != EMB_TOK_RUN_NONE)
+		if (e->run.kind != EMB_TOK_RUN_NONE)
 		{
 			size_t		before = pos;
 
 			ok = read_run(e, &pos, end);
-			if (!ok || (e->run_kind != EMB_TOK_RUN_NONE && pos == before))
+			if (!ok || (e->run.kind != EMB_TOK_RUN_NONE && pos == before))
 				break;
 			continue;
 		}
 		at = word_end(e, pos, end, &kind, &read_to);
 		if (at == 0)
 			break;
-		e->in_segment = true;
+		e->segment.inside = true;
 		if (at - pos > WORD_IN_PLACE_MAX && kind != EMB_TOK_RUN_NONE)
 		{
 			/* All but the last character, which may not be the word's. */
 			uint32_t	cp;
 
 			at -= (size_t) emb_utf8_decode_before(e->text, at, &cp);
-			e->run_kind = kind;
-			e->n_run = 1;
+			e->run.kind = kind;
+			e->run.n_chars = 1;
 			ok = push_bytes(e, e->text + pos, at - pos) && part_run(e);
 		}
 		else
 		{
-			e->read_to = read_to;
+			e->run.read_to = read_to;
 			ok = emb_tok_give_word(e, e->text + pos, at - pos);
 		}
 		pos = at;
 	}
 	if (pos > start)
 	{
+		uint32_t	cp;
+
 		e->place.raw.pos = pos;
-		if (emb_utf8_decode_before(e->text, pos, &e->window_before) == 0)
+		if (emb_utf8_decode_before(e->text, pos, &cp) == 0)
 			return emb_tok_corrupt(e) != EMB_TOK_FAIL;
+		emb_tok_window_passed(&e->window, cp);
 	}
 	return ok && !emb_tok_work(e, (int32_t) (pos - start));
 }

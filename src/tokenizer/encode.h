@@ -148,6 +148,82 @@ typedef enum EmbTokRun
 	EMB_TOK_RUN_QUOTED			/* and r, v or l */
 } EmbTokRun;
 
+/*
+ * What each stage keeps between two calls. A stage writes its own struct only;
+ * where it reads past the stages below it (read_fast), it tells them by
+ * emb_tok_window_passed and emb_tok_steps_passed.
+ */
+
+/* normalize.c: what BERT's normalizer has read beyond EmbTokEncoder.place. */
+typedef struct EmbTokNormal
+{
+	bool		ordering;		/* a run of non-starters is read once per combining class */
+	uint8_t		n_lower;		/* lowercase code points still to give */
+	uint8_t		next_lower;
+	uint32_t	order_now;		/* the class of this pass */
+	uint32_t	orders_left;	/* bit k: class k is still to come */
+	EmbTokPlace run_start;
+	uint32_t	lower[EMB_UNI_LOWER_MAX];
+} EmbTokNormal;
+
+/* added.c: the window over the normalized text, used only where tokens are matched in it. */
+typedef struct EmbTokWindow
+{
+	uint32_t	start;
+	uint32_t	end;
+	bool		ended;			/* event follows */
+	EmbTokEvent event;
+	int32_t		token_id;		/* EmbTokEncoder.token_id of that event */
+	uint32_t	no_match;		/* bytes at the start of the window where no token may match */
+	bool		eaten;			/* only spaces lie between the window and a token with rstrip */
+	uint8_t		verdict;		/* on the white space it starts with: 0 none yet, 1 keep, 2 drop */
+	uint32_t	before;			/* the character before the window; 0 at the start of a segment */
+	uint8_t		bytes[2 * (EMB_TOK_MAX_ADDED_BYTES + EMB_UTF8_MAX_BYTES)];
+} EmbTokWindow;
+
+/* metaspace.c, bytelevel.c: the segment being read. */
+typedef struct EmbTokSegment
+{
+	bool		inside;			/* something of it was read */
+	bool		is_first;		/* it starts where the text starts */
+} EmbTokSegment;
+
+/* unigram.c: the word as far as its cut is open. */
+typedef struct EmbTokLattice
+{
+	uint32_t	n_nodes;		/* EmbTokEncoder.nodes[0 .. n_nodes) hold */
+	uint32_t	next_start;		/* pieces from here on are not yet looked for */
+	bool		unknown;		/* the last id of this word is the unknown token */
+	int			n_ways;			/* 0: one way led to the entry, and its ids are given */
+	EmbTokWay  *ways;			/* [n_ways] */
+} EmbTokLattice;
+
+/* bytelevel.c, bpe.c: n_word_bytes of a word, or of spaces, as far as no ids are given for them. */
+typedef struct EmbTokByteRun
+{
+	uint8_t    *bytes;			/* [size]; EmbTokEncoder.word until it is too short */
+	size_t		size;
+	EmbTokRun	kind;
+	int64_t		n_chars;		/* of spaces: after the last line end */
+	size_t		held;			/* of spaces, and after an apostrophe: where the last character starts */
+	bool		blank;			/* of spaces: the last one is U+0020 */
+	uint8_t		letter;			/* after an apostrophe */
+	size_t		line_end;		/* of spaces: after the last line end, 0: there is none */
+	bool		parted;			/* ids were given for the start of this word */
+	size_t		part_at;		/* try to give ids again when so many bytes are kept */
+	size_t		read_to;		/* how far text was looked at */
+	EmbTokSymbols *symbols;		/* NULL until a word is long */
+} EmbTokByteRun;
+
+/* wordpiece.c, unigram.c, bpe.c: where ids go. */
+typedef struct EmbTokOut
+{
+	int32_t    *ids;			/* [max_ids]; those beyond are only counted */
+	int32_t		max_ids;
+	int64_t		n_ids;
+	bool		done;			/* the text is used up */
+} EmbTokOut;
+
 typedef struct EmbTokEncoder
 {
 	const EmbTokenizer *tok;
@@ -158,64 +234,18 @@ typedef struct EmbTokEncoder
 	EmbError   *err;
 	EmbStatus	status;
 	int32_t		work_left;		/* until stop is asked */
-	int32_t		token_id;
+	int32_t		token_id;		/* of EMB_TOK_TOKEN */
 
-	/* normalize.c */
-	EmbTokPlace place;
-	bool		ordering;		/* a run of non-starters is read once per combining class */
-	uint32_t	order_now;		/* the class of this pass */
-	uint32_t	orders_left;	/* bit k: class k is still to come */
-	EmbTokPlace run_start;
-	uint8_t		n_lower;		/* lowercase code points still to give */
-	uint8_t		next_lower;
-	uint32_t	lower[EMB_UNI_LOWER_MAX];
+	EmbTokPlace place;			/* how far the text is read */
+	EmbTokNormal normal;
+	EmbTokSegment segment;
+	EmbTokLattice lattice;
+	EmbTokByteRun run;
+	EmbTokOut	out;
 
-	/* added.c: the window over the normalized text, used only where such tokens exist */
-	uint32_t	window_start;
-	uint32_t	window_end;
-	bool		window_ended;	/* window_event follows */
-	EmbTokEvent window_event;
-	int32_t		window_token_id;	/* token_id of that event */
-	uint32_t	window_no_match;	/* bytes at the start of the window where no token may match */
-	bool		window_eaten;	/* only spaces lie between the window and a token with rstrip */
-	uint8_t		window_verdict; /* on the white space it starts with: 0 none yet, 1 keep, 2 drop */
-	uint32_t	window_before;	/* the character before the window; 0 at the start of a segment */
-
-	/* wordpiece.c: where ids go */
-	int32_t    *ids;			/* [max_ids]; those beyond are only counted */
-	int32_t		max_ids;
-	int64_t		n_ids;
-	bool		done;			/* the text is used up */
-
-	/* pretokenize.c: the word being read */
-	int32_t		n_word_chars;
+	/* the word being read: of the stage that splits, for the stage that looks it up */
+	int32_t		n_word_chars;	/* WordPiece only */
 	uint32_t	n_word_bytes;
-
-	/* metaspace.c */
-	bool		in_segment;		/* something of this segment was read */
-	bool		first_segment;	/* it starts where the text starts */
-
-	/* unigram.c: the word as far as its cut is open */
-	uint32_t	n_nodes;		/* nodes[0 .. n_nodes) hold */
-	uint32_t	next_start;		/* pieces from here on are not yet looked for */
-	bool		unknown;		/* the last id of this word is the unknown token */
-	int			n_ways;			/* 0: one way led to the entry, and its ids are given */
-	EmbTokWay  *ways;			/* [n_ways] */
-
-	/* bytelevel.c, bpe.c: n_word_bytes of a word, or of spaces, as far as no ids are given for them */
-	uint8_t    *run;			/* [run_size]; word until it is too short */
-	size_t		run_size;
-	EmbTokRun	run_kind;
-	int64_t		n_run;			/* characters; of spaces: behind the last line end */
-	size_t		run_held;		/* of spaces, and behind an apostrophe: where the last character starts */
-	bool		run_blank;		/* of spaces: the last one is U+0020 */
-	uint8_t		run_letter;		/* behind an apostrophe */
-	size_t		run_line_end;	/* of spaces: behind the last line end, 0: there is none */
-	bool		run_parted;		/* ids were given for the start of this word */
-	size_t		part_at;		/* try to give ids again when so many bytes are kept */
-	size_t		read_to;		/* how far text was looked at */
-	EmbTokSymbols *symbols;		/* NULL until a word is long */
-
 	union
 	{
 		uint8_t		word[EMB_TOK_MAX_WORD_CHARS * EMB_UTF8_MAX_BYTES];
@@ -226,7 +256,7 @@ typedef struct EmbTokEncoder
 			uint16_t	path[EMB_TOK_OPEN_BYTES + 1];
 		};
 	};
-	uint8_t		window[2 * (EMB_TOK_MAX_ADDED_BYTES + EMB_UTF8_MAX_BYTES)];
+	EmbTokWindow window;
 } EmbTokEncoder;
 
 extern void emb_tok_forget_ways(EmbTokEncoder *e);
@@ -237,7 +267,7 @@ extern void emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, cons
 
 /*
  * Goes on until more than limit ids are certain (EMB_TOK_CHAR), the text is
- * used up (EMB_TOK_END; e->done), or EMB_TOK_MORE or EMB_TOK_FAIL. May be
+ * used up (EMB_TOK_END; e->out.done), or EMB_TOK_MORE or EMB_TOK_FAIL. May be
  * called again with a higher limit after EMB_TOK_CHAR.
  */
 extern EmbTokEvent emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit);
@@ -248,9 +278,9 @@ extern void emb_tok_forget_run(EmbTokEncoder *e);
 static inline void
 emb_tok_encoder_finish(EmbTokEncoder *e)
 {
-	if (e->ways != NULL)
+	if (e->lattice.ways != NULL)
 		emb_tok_forget_ways(e);
-	if (e->symbols != NULL || e->run != e->word)
+	if (e->run.symbols != NULL || e->run.bytes != e->word)
 		emb_tok_forget_run(e);
 }
 
@@ -285,11 +315,13 @@ extern void emb_tok_steps_passed(EmbTokEncoder *e);
 extern EmbTokEvent emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp);
 extern bool emb_tok_compose_idle(const EmbTokCompose *c);
 
+/* The loops that drive the stages, one for each kind of splitting: pretokenize.c, metaspace.c, bytelevel.c. */
+extern EmbTokEvent emb_tok_run_words(EmbTokEncoder *e, int64_t limit);
 extern EmbTokEvent emb_tok_run_metaspace(EmbTokEncoder *e, int64_t limit);
 extern EmbTokEvent emb_tok_run_bytelevel(EmbTokEncoder *e, int64_t limit);
 
 /*
- * bpe.c: a word of n > 0 bytes, to ids. part: e->run[0 .. n) and whatever may
+ * bpe.c: a word of n > 0 bytes, to ids. part: e->run.bytes[0 .. n) and whatever may
  * follow; gives the ids that are certain, if any, and forgets their text. rest:
  * the last part. False: e->status is set.
  */
@@ -335,10 +367,10 @@ emb_tok_hash_word(const uint64_t *text, int n_words, uint32_t bits)
 extern bool emb_tok_open_word(EmbTokEncoder *e);
 extern bool emb_tok_end_open_word(EmbTokEncoder *e);
 
-/* The word e->word, or e->token_id, to ids. False: e->status is set. */
+/* The word e->word to ids. False: e->status is set. */
 extern bool emb_tok_emit_word(EmbTokEncoder *e);
-extern bool emb_tok_emit_id(EmbTokEncoder *e, int32_t id);
 
+/* encode.c */
 extern EmbTokEvent emb_tok_stop_event(EmbTokEncoder *e);
 
 /* Counts work; true: the caller asked to stop, e->status is set. */
@@ -351,5 +383,34 @@ emb_tok_work(EmbTokEncoder *e, int32_t amount)
 
 /* Sets e->status. */
 extern EmbTokEvent emb_tok_corrupt(EmbTokEncoder *e);
+
+/* An id, to where ids go. False: e->status is set. */
+static inline bool
+emb_tok_emit_id(EmbTokEncoder *e, int32_t id)
+{
+	if (id < 0 || id >= e->tok->header->n_vocab)
+	{
+		emb_tok_corrupt(e);
+		return false;
+	}
+	if (e->out.n_ids < e->out.max_ids)
+		e->out.ids[e->out.n_ids] = id;
+	e->out.n_ids++;
+	return true;
+}
+
+/* Whether added.c holds nothing back. */
+static inline bool
+emb_tok_window_idle(const EmbTokWindow *w)
+{
+	return w->start == w->end && !w->ended && !w->eaten && w->no_match == 0 && w->verdict == 0;
+}
+
+/* After text that ends with cp was read past an idle window. */
+static inline void
+emb_tok_window_passed(EmbTokWindow *w, uint32_t cp)
+{
+	w->before = cp;
+}
 
 #endif

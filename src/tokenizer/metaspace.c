@@ -32,16 +32,16 @@ take_char(EmbTokEncoder *e, uint32_t cp)
 	if ((h->flags & EMB_TOK_SPLIT_SPACES) != 0 && (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0)
 	{
 		/* What is split off is gone, and what follows no longer starts the text. */
-		e->in_segment = false;
+		e->segment.inside = false;
 		return end_word(e);
 	}
 	if (cp == ' ')
 		cp = h->meta;
-	if (!e->in_segment)
+	if (!e->segment.inside)
 	{
-		e->in_segment = true;
+		e->segment.inside = true;
 		if (cp != h->meta &&
-			(h->prepend == EMB_TOK_PREPEND_ALWAYS || (h->prepend == EMB_TOK_PREPEND_FIRST && e->first_segment)) &&
+			(h->prepend == EMB_TOK_PREPEND_ALWAYS || (h->prepend == EMB_TOK_PREPEND_FIRST && e->segment.is_first)) &&
 			!push_char(e, h->meta))
 			return false;
 	}
@@ -53,16 +53,15 @@ take_char(EmbTokEncoder *e, uint32_t cp)
 static bool
 end_segment(EmbTokEncoder *e)
 {
-	e->in_segment = false;
-	e->first_segment = false;
+	e->segment.inside = false;
+	e->segment.is_first = false;
 	return end_word(e);
 }
 
 static inline bool
 is_at_plain_text(const EmbTokEncoder *e)
 {
-	return e->place.raw.pos >= e->place.raw.skip_before && e->window_start == e->window_end && !e->window_ended &&
-		!e->window_eaten && e->window_no_match == 0 && e->window_verdict == 0 && emb_tok_steps_idle(e);
+	return e->place.raw.pos >= e->place.raw.skip_before && emb_tok_window_idle(&e->window) && emb_tok_steps_idle(e);
 }
 
 /*
@@ -80,13 +79,13 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 	size_t		pos = start;
 	bool		ok = true;
 
-	while (ok && pos + 1 < end && e->n_ids <= limit)
+	while (ok && pos + 1 < end && e->out.n_ids <= limit)
 	{
 		uint8_t		kind = fast[text[pos]];
 
 		if (kind > EMB_TOK_FAST_SPACE && text[pos + 1] < 0x80)
 		{
-			if (!e->in_segment)
+			if (!e->segment.inside)
 				ok = take_char(e, kind);
 			else
 			{
@@ -103,7 +102,7 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 	if (pos > start)
 	{
 		e->place.raw.pos = pos;
-		e->window_before = fast[text[pos - 1]] > EMB_TOK_FAST_SPACE ? fast[text[pos - 1]] : ' ';
+		emb_tok_window_passed(&e->window, fast[text[pos - 1]] > EMB_TOK_FAST_SPACE ? fast[text[pos - 1]] : ' ');
 		emb_tok_steps_passed(e);
 	}
 	return ok && !emb_tok_work(e, (int32_t) (pos - start));

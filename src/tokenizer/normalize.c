@@ -59,8 +59,8 @@ begin_run(EmbTokEncoder *e)
 	EmbTokEvent event;
 
 	e->place.next--;
-	e->run_start = ahead = e->place;
-	e->orders_left = 0;
+	e->normal.run_start = ahead = e->place;
+	e->normal.orders_left = 0;
 	while ((event = next_decomposed(e, &ahead, &cp)) == EMB_TOK_CHAR)
 	{
 		const EmbUniRecord *record = emb_uni_record(cp);
@@ -68,13 +68,13 @@ begin_run(EmbTokEncoder *e)
 		if ((record->flags & EMB_UNI_NONSTARTER) == 0)
 			break;
 		if (record->order != 0)
-			e->orders_left |= 1u << record->order;
+			e->normal.orders_left |= 1u << record->order;
 	}
 	if (event == EMB_TOK_MORE || event == EMB_TOK_FAIL)
 		return event;
-	e->order_now = (uint32_t) __builtin_ctz(e->orders_left);
-	e->orders_left &= e->orders_left - 1;
-	e->ordering = true;
+	e->normal.order_now = (uint32_t) __builtin_ctz(e->normal.orders_left);
+	e->normal.orders_left &= e->normal.orders_left - 1;
+	e->normal.ordering = true;
 	return EMB_TOK_CHAR;
 }
 
@@ -82,14 +82,14 @@ begin_run(EmbTokEncoder *e)
 static bool
 next_pass(EmbTokEncoder *e)
 {
-	if (e->orders_left == 0)
+	if (e->normal.orders_left == 0)
 	{
-		e->ordering = false;
+		e->normal.ordering = false;
 		return false;
 	}
-	e->order_now = (uint32_t) __builtin_ctz(e->orders_left);
-	e->orders_left &= e->orders_left - 1;
-	e->place = e->run_start;
+	e->normal.order_now = (uint32_t) __builtin_ctz(e->normal.orders_left);
+	e->normal.orders_left &= e->normal.orders_left - 1;
+	e->place = e->normal.run_start;
 	return true;
 }
 
@@ -105,15 +105,15 @@ next_stripped(EmbTokEncoder *e, uint32_t *cp)
 		if (record == NULL || (record->flags & EMB_UNI_NONSTARTER) == 0)
 		{
 			/* The run is read again before what follows it counts. */
-			if (e->ordering && event != EMB_TOK_FAIL && next_pass(e))
+			if (e->normal.ordering && event != EMB_TOK_FAIL && next_pass(e))
 				continue;
 			if (record != NULL && (record->flags & EMB_UNI_MN) != 0)
 				continue;
 			return event;
 		}
-		if (e->ordering)
+		if (e->normal.ordering)
 		{
-			if (record->order == e->order_now)
+			if (record->order == e->normal.order_now)
 				return EMB_TOK_CHAR;
 		}
 		else if (record->order != 0)
@@ -133,9 +133,9 @@ emb_tok_next_normalized(EmbTokEncoder *e, uint32_t *cp)
 
 	if (e->tok->header->model != EMB_TOK_WORDPIECE)
 		return emb_tok_next_step(e, &e->place, (int) e->tok->header->n_steps - 1, cp);
-	if (e->next_lower < e->n_lower)
+	if (e->normal.next_lower < e->normal.n_lower)
 	{
-		*cp = e->lower[e->next_lower++];
+		*cp = e->normal.lower[e->normal.next_lower++];
 		return EMB_TOK_CHAR;
 	}
 	if (flags & EMB_TOK_STRIP_ACCENTS)
@@ -144,9 +144,9 @@ emb_tok_next_normalized(EmbTokEncoder *e, uint32_t *cp)
 		event = next_decomposed(e, &e->place, cp);
 	if (event == EMB_TOK_CHAR && (flags & EMB_TOK_LOWERCASE) != 0)
 	{
-		e->n_lower = (uint8_t) emb_uni_lower(*cp, e->lower);
-		e->next_lower = 1;
-		*cp = e->lower[0];
+		e->normal.n_lower = (uint8_t) emb_uni_lower(*cp, e->normal.lower);
+		e->normal.next_lower = 1;
+		*cp = e->normal.lower[0];
 	}
 	return event;
 }

@@ -83,8 +83,8 @@ emb_tok_encode(const EmbTokenizer *tok, const EmbText *text, const EmbReading *t
 		default:
 			break;
 	}
-	result->truncated = e.n_ids > room;
-	n_ids[0] = result->truncated ? room : (int32_t) e.n_ids;
+	result->truncated = e.out.n_ids > room;
+	n_ids[0] = result->truncated ? room : (int32_t) e.out.n_ids;
 	result->n_ids = fill_template(h, false, n_ids, to->ids, NULL);
 	return EMB_OK;
 }
@@ -102,8 +102,8 @@ emb_tok_count_up_to(const EmbTokenizer *tok, const char *text, size_t len, int64
 	emb_tok_encoder_finish(&e);
 	if (event == EMB_TOK_FAIL)
 		return e.status;
-	*n_tokens = e.n_ids + tok->n_special[0];
-	*n_read = e.done ? len : e.place.raw.pos > e.read_to ? e.place.raw.pos : e.read_to;
+	*n_tokens = e.out.n_ids + tok->n_special[0];
+	*n_read = e.out.done ? len : e.place.raw.pos > e.run.read_to ? e.place.raw.pos : e.run.read_to;
 	return EMB_OK;
 }
 
@@ -151,9 +151,9 @@ run_both(EmbTokEncoder *a, int64_t a_limit, EmbTokEncoder *b, int64_t b_limit, b
 static EmbStatus
 find_longer(EmbTokEncoder *a, EmbTokEncoder *b, bool *need_more)
 {
-	int64_t		limit = a->n_ids > b->n_ids ? a->n_ids : b->n_ids;
+	int64_t		limit = a->out.n_ids > b->out.n_ids ? a->out.n_ids : b->out.n_ids;
 
-	while (!a->done && !b->done)
+	while (!a->out.done && !b->out.done)
 	{
 		EmbStatus	status;
 
@@ -162,7 +162,7 @@ find_longer(EmbTokEncoder *a, EmbTokEncoder *b, bool *need_more)
 		if (status != EMB_OK || *need_more)
 			return status;
 	}
-	return run_both(a, b->n_ids, b, a->n_ids, need_more);
+	return run_both(a, b->out.n_ids, b, a->out.n_ids, need_more);
 }
 
 /* As the library's truncate_encodings; both texts have been read until they end or exceed room. */
@@ -175,15 +175,15 @@ truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t
 	bool		swapped;
 
 	/* The odd token of an even cut goes to the longer text. */
-	if (a->n_ids > room && b->n_ids > room && room % 2 != 0)
+	if (a->out.n_ids > room && b->out.n_ids > room && room % 2 != 0)
 	{
 		EmbStatus	status = find_longer(a, b, need_more);
 
 		if (status != EMB_OK || *need_more)
 			return status;
 	}
-	swapped = a->n_ids > b->n_ids;
-	n_short = swapped ? b->n_ids : a->n_ids;
+	swapped = a->out.n_ids > b->out.n_ids;
+	n_short = swapped ? b->out.n_ids : a->out.n_ids;
 	n_long = n_short;
 	if (n_short <= room && room - n_short > n_short)
 		n_long = room - n_short;
@@ -208,11 +208,11 @@ static EmbStatus
 truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, int32_t room,
 			  int32_t n_ids[2], EmbTokResult *result, EmbError *err)
 {
-	result->truncated = a->n_ids + b->n_ids > room;
+	result->truncated = a->out.n_ids + b->out.n_ids > room;
 	if (!result->truncated)
 	{
-		n_ids[0] = (int32_t) a->n_ids;
-		n_ids[1] = (int32_t) b->n_ids;
+		n_ids[0] = (int32_t) a->out.n_ids;
+		n_ids[1] = (int32_t) b->out.n_ids;
 		return EMB_OK;
 	}
 	n_ids[0] = n_ids[1] = 0;
@@ -222,15 +222,15 @@ truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, i
 		return truncate_longest_first(a, b, room, n_ids, &result->need_more);
 	if (truncation == EMB_TOK_ONLY_FIRST)
 	{
-		if (b->n_ids >= room)
+		if (b->out.n_ids >= room)
 			return too_short(err, "second", room);
-		n_ids[1] = (int32_t) b->n_ids;
+		n_ids[1] = (int32_t) b->out.n_ids;
 		n_ids[0] = room - n_ids[1];
 		return EMB_OK;
 	}
-	if (a->n_ids >= room)
+	if (a->out.n_ids >= room)
 		return too_short(err, "first", room);
-	n_ids[0] = (int32_t) a->n_ids;
+	n_ids[0] = (int32_t) a->out.n_ids;
 	n_ids[1] = room - n_ids[0];
 	return EMB_OK;
 }
@@ -252,7 +252,7 @@ emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, const EmbRead
 	if (event == EMB_TOK_FAIL)
 		return e.status;
 	*need_more = event == EMB_TOK_MORE;
-	*known = (EmbTextIds) {.ids = to->ids, .n_ids = e.n_ids > room ? room : (int32_t) e.n_ids, .longer = e.n_ids > room};
+	*known = (EmbTextIds) {.ids = to->ids, .n_ids = e.out.n_ids > room ? room : (int32_t) e.out.n_ids, .longer = e.out.n_ids > room};
 	return EMB_OK;
 }
 
@@ -261,9 +261,9 @@ static void
 recall_first(EmbTokEncoder *e, const EmbTextIds *known)
 {
 	if (known->n_ids > 0)
-		memcpy(e->ids, known->ids, known->n_ids * sizeof(int32_t));
-	e->n_ids = (int64_t) known->n_ids + known->longer;
-	e->done = !known->longer;
+		memcpy(e->out.ids, known->ids, known->n_ids * sizeof(int32_t));
+	e->out.n_ids = (int64_t) known->n_ids + known->longer;
+	e->out.done = !known->longer;
 }
 
 /* Reads both texts until they end or exceed room. A known first text is read only where find_longer will go on in it. */
@@ -277,7 +277,7 @@ read_pair(EmbTokEncoder *first, const EmbTextIds *known, EmbTokEncoder *second, 
 	status = run_one(second, room, need_more);
 	if (status != EMB_OK || *need_more)
 		return status;
-	if (known->longer && second->n_ids > room && room % 2 != 0)
+	if (known->longer && second->out.n_ids > room && room % 2 != 0)
 		return run_one(first, room, need_more);
 	recall_first(first, known);
 	return EMB_OK;

@@ -1,77 +1,10 @@
 /*
  * pretokenize.c
- *		BertPreTokenizer and where an encoder starts: words end at spaces, at
- *		added tokens, and around each punctuation character.
+ *		BertPreTokenizer: words end at spaces, at added tokens, and around
+ *		each punctuation character.
  */
 #include "tokenizer/encode.h"
 #include "tokenizer/splitter.h"
-
-#include <string.h>
-
-void
-emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const EmbText *text,
-					 int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbError *err)
-{
-	e->tok = tok;
-	e->text = (const uint8_t *) text->text;
-	e->len = text->len;
-	e->complete = text->complete;
-	e->stop = stop;
-	e->err = err;
-	e->status = EMB_OK;
-	e->work_left = EMB_TOK_STOP_WORK;
-	e->token_id = 0;
-	memset(&e->place, 0, sizeof(e->place));
-	e->ordering = false;
-	e->n_lower = e->next_lower = 0;
-	e->window_start = e->window_end = 0;
-	e->window_ended = false;
-	e->window_no_match = 0;
-	e->window_eaten = false;
-	e->window_verdict = 0;
-	e->window_before = 0;
-	e->ids = ids;
-	e->max_ids = max_ids;
-	e->n_ids = 0;
-	e->done = false;
-	e->n_word_chars = 0;
-	e->n_word_bytes = 0;
-	e->in_segment = false;
-	e->first_segment = true;
-	e->n_nodes = 0;
-	e->next_start = 0;
-	e->unknown = false;
-	e->n_ways = 0;
-	e->ways = NULL;
-	e->run = e->word;
-	e->run_size = sizeof(e->word);
-	e->run_kind = EMB_TOK_RUN_NONE;
-	e->n_run = 0;
-	e->run_held = e->run_line_end = 0;
-	e->run_blank = false;
-	e->run_letter = 0;
-	e->run_parted = false;
-	e->part_at = EMB_TOK_PART_BYTES;
-	e->read_to = 0;
-	e->symbols = NULL;
-}
-
-EmbTokEvent
-emb_tok_stop_event(EmbTokEncoder *e)
-{
-	e->work_left = EMB_TOK_STOP_WORK;
-	if (!emb_should_stop(e->stop))
-		return EMB_TOK_CHAR;
-	e->status = emb_error(e->err, EMB_ERR_CANCELLED, "tokenization was cancelled");
-	return EMB_TOK_FAIL;
-}
-
-EmbTokEvent
-emb_tok_corrupt(EmbTokEncoder *e)
-{
-	e->status = emb_error(e->err, EMB_ERR_FORMAT, "tokenizer tables are corrupt");
-	return EMB_TOK_FAIL;
-}
 
 /*
  * A word of more than max_word_chars characters is one unknown token. It is
@@ -106,7 +39,7 @@ end_word(EmbTokEncoder *e)
 static inline bool
 is_at_plain_text(const EmbTokEncoder *e)
 {
-	return e->tok->normalized.n_units == 0 && !e->ordering && e->next_lower == e->n_lower &&
+	return e->tok->normalized.n_units == 0 && !e->normal.ordering && e->normal.next_lower == e->normal.n_lower &&
 		e->place.next == e->place.n_codes && e->place.raw.pos >= e->place.raw.skip_before;
 }
 
@@ -125,7 +58,7 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 	size_t		pos = start;
 	bool		ok = true;
 
-	while (ok && pos < end && e->n_ids <= limit)
+	while (ok && pos < end && e->out.n_ids <= limit)
 	{
 		uint8_t		kind = fast[text[pos]];
 
@@ -172,15 +105,7 @@ take_char(EmbTokEncoder *e, uint32_t cp)
 }
 
 EmbTokEvent
-emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit)
+emb_tok_run_words(EmbTokEncoder *e, int64_t limit)
 {
-	switch (e->tok->header->model)
-	{
-		case EMB_TOK_UNIGRAM:
-			return emb_tok_run_metaspace(e, limit);
-		case EMB_TOK_BPE:
-			return emb_tok_run_bytelevel(e, limit);
-		default:
-			return emb_tok_run_splitter(e, limit, is_at_plain_text, read_fast, take_char, end_word);
-	}
+	return emb_tok_run_splitter(e, limit, is_at_plain_text, read_fast, take_char, end_word);
 }

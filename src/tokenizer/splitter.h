@@ -21,19 +21,19 @@ emb_tok_run_splitter(EmbTokEncoder *e, int64_t limit, bool (*is_at_plain_text) (
 {
 	bool		has_normalized = e->tok->normalized.n_units > 0;
 
-	while (e->n_ids <= limit)
+	while (e->out.n_ids <= limit)
 	{
 		uint32_t	cp = 0;
 		EmbTokEvent event;
 		bool		ok = true;
 
-		if (e->done)
+		if (e->out.done)
 			return EMB_TOK_END;
 		if (is_at_plain_text(e))
 		{
 			if (!read_fast(e, limit))
 				return EMB_TOK_FAIL;
-			if (e->n_ids > limit)
+			if (e->out.n_ids > limit)
 				break;
 		}
 		event = has_normalized ? emb_tok_next_matched(e, &cp) : emb_tok_next_normalized(e, &cp);
@@ -47,7 +47,7 @@ emb_tok_run_splitter(EmbTokEncoder *e, int64_t limit, bool (*is_at_plain_text) (
 				break;
 			case EMB_TOK_END:
 				ok = end_segment(e);
-				e->done = true;
+				e->out.done = true;
 				break;
 			case EMB_TOK_MORE:
 			case EMB_TOK_FAIL:
@@ -56,7 +56,7 @@ emb_tok_run_splitter(EmbTokEncoder *e, int64_t limit, bool (*is_at_plain_text) (
 		if (!ok)
 			return EMB_TOK_FAIL;
 	}
-	return e->done ? EMB_TOK_END : EMB_TOK_CHAR;
+	return e->out.done ? EMB_TOK_END : EMB_TOK_CHAR;
 }
 
 #endif

@@ -82,20 +82,20 @@ advance(EmbTokEncoder *e, bool whole)
 	uint32_t	max = e->tok->header->max_piece;
 	int32_t		work = 0;
 
-	if (e->n_nodes == 0)
+	if (e->lattice.n_nodes == 0)
 	{
 		e->nodes[0] = (EmbTokNode) {0, 0, EMB_TOK_NODE_ENTRY, 0};
-		e->n_nodes = 1;
+		e->lattice.n_nodes = 1;
 	}
-	for (; e->n_nodes <= n; e->n_nodes++)
-		e->nodes[e->n_nodes].start = EMB_TOK_NODE_UNSET;
-	while (e->next_start < n && (whole || n - e->next_start > max))
+	for (; e->lattice.n_nodes <= n; e->lattice.n_nodes++)
+		e->nodes[e->lattice.n_nodes].start = EMB_TOK_NODE_UNSET;
+	while (e->lattice.next_start < n && (whole || n - e->lattice.next_start > max))
 	{
-		uint32_t	n_char = char_bytes(e->open[e->next_start]);
+		uint32_t	n_char = char_bytes(e->open[e->lattice.next_start]);
 
-		if (!extend(e, e->next_start, n_char, &work))
+		if (!extend(e, e->lattice.next_start, n_char, &work))
 			return false;
-		e->next_start += n_char;
+		e->lattice.next_start += n_char;
 	}
 	return !emb_tok_work(e, work);
 }
@@ -106,9 +106,9 @@ give(EmbTokEncoder *e, int32_t id)
 {
 	bool		unknown = id == e->tok->header->unk_id;
 
-	if (unknown && e->unknown)
+	if (unknown && e->lattice.unknown)
 		return true;
-	e->unknown = unknown;
+	e->lattice.unknown = unknown;
 	return emb_tok_emit_id(e, id);
 }
 
@@ -132,16 +132,16 @@ release_ways(const EmbAllocator *mem, EmbTokWay *ways, int n)
 void
 emb_tok_forget_ways(EmbTokEncoder *e)
 {
-	release_ways(&e->tok->mem, e->ways, e->n_ways);
-	e->ways = NULL;
-	e->n_ways = 0;
+	release_ways(&e->tok->mem, e->lattice.ways, e->lattice.n_ways);
+	e->lattice.ways = NULL;
+	e->lattice.n_ways = 0;
 }
 
 /* Ids that a way still needs: one more than fit says that they do not. */
 static inline int64_t
 ids_wanted(const EmbTokEncoder *e)
 {
-	return e->n_ids > e->max_ids ? 0 : (int64_t) e->max_ids + 1 - e->n_ids;
+	return e->out.n_ids > e->out.max_ids ? 0 : (int64_t) e->out.max_ids + 1 - e->out.n_ids;
 }
 
 static bool
@@ -196,14 +196,14 @@ give_way(EmbTokEncoder *e, int32_t index)
 {
 	const EmbTokWay *way;
 
-	if (e->n_ways == 0)
+	if (e->lattice.n_ways == 0)
 		return true;
-	way = &e->ways[index];
+	way = &e->lattice.ways[index];
 	for (int32_t i = 0; i < way->n_ids; i++)
 		if (!emb_tok_emit_id(e, way->ids[i]))
 			return false;
-	e->n_ids += way->count - way->n_ids;
-	e->unknown = way->unknown;
+	e->out.n_ids += way->count - way->n_ids;
+	e->lattice.unknown = way->unknown;
 	emb_tok_forget_ways(e);
 	return true;
 }
@@ -212,24 +212,24 @@ give_way(EmbTokEncoder *e, int32_t index)
 static bool
 give_shared(EmbTokEncoder *e)
 {
-	int32_t		n_shared = e->ways[0].n_ids;
+	int32_t		n_shared = e->lattice.ways[0].n_ids;
 
-	for (int k = 1; k < e->n_ways; k++)
+	for (int k = 1; k < e->lattice.n_ways; k++)
 	{
 		int32_t		n = 0;
 
-		if (e->ways[k].n_ids < n_shared)
-			n_shared = e->ways[k].n_ids;
-		while (n < n_shared && e->ways[k].ids[n] == e->ways[0].ids[n])
+		if (e->lattice.ways[k].n_ids < n_shared)
+			n_shared = e->lattice.ways[k].n_ids;
+		while (n < n_shared && e->lattice.ways[k].ids[n] == e->lattice.ways[0].ids[n])
 			n++;
 		n_shared = n;
 	}
 	for (int32_t i = 0; i < n_shared; i++)
-		if (!emb_tok_emit_id(e, e->ways[0].ids[i]))
+		if (!emb_tok_emit_id(e, e->lattice.ways[0].ids[i]))
 			return false;
-	for (int k = 0; k < e->n_ways && n_shared > 0; k++)
+	for (int k = 0; k < e->lattice.n_ways && n_shared > 0; k++)
 	{
-		EmbTokWay  *way = &e->ways[k];
+		EmbTokWay  *way = &e->lattice.ways[k];
 
 		way->n_ids -= n_shared;
 		way->count -= n_shared;
@@ -275,11 +275,11 @@ static void
 forget_before(EmbTokEncoder *e, uint32_t place)
 {
 	e->n_word_bytes -= place;
-	e->n_nodes -= place;
-	e->next_start -= place;
+	e->lattice.n_nodes -= place;
+	e->lattice.next_start -= place;
 	memmove(e->open, e->open + place, e->n_word_bytes);
-	memmove(e->nodes, e->nodes + place, e->n_nodes * sizeof(EmbTokNode));
-	for (uint32_t i = 0; i < e->n_nodes; i++)
+	memmove(e->nodes, e->nodes + place, e->lattice.n_nodes * sizeof(EmbTokNode));
+	for (uint32_t i = 0; i < e->lattice.n_nodes; i++)
 	{
 		EmbTokNode *node = &e->nodes[i];
 
@@ -297,12 +297,12 @@ find_shared_place(EmbTokEncoder *e)
 	uint32_t	n_open = 0;
 
 	/* next: whether a way that is followed back has come here */
-	for (uint32_t i = 0; i < e->n_nodes; i++)
+	for (uint32_t i = 0; i < e->lattice.n_nodes; i++)
 	{
-		nodes[i].next = i >= e->next_start && nodes[i].start != EMB_TOK_NODE_UNSET;
+		nodes[i].next = i >= e->lattice.next_start && nodes[i].start != EMB_TOK_NODE_UNSET;
 		n_open += nodes[i].next;
 	}
-	for (uint32_t i = e->n_nodes; i-- > 0;)
+	for (uint32_t i = e->lattice.n_nodes; i-- > 0;)
 	{
 		if (!nodes[i].next)
 			continue;
@@ -322,15 +322,15 @@ static bool
 keep_ways(EmbTokEncoder *e)
 {
 	const EmbAllocator *mem = &e->tok->mem;
-	const EmbTokWay none = {.unknown = e->unknown};
-	uint32_t	n_max = e->n_nodes - e->next_start;
+	const EmbTokWay none = {.unknown = e->lattice.unknown};
+	uint32_t	n_max = e->lattice.n_nodes - e->lattice.next_start;
 	EmbTokWay  *ways = emb_alloc_zero(mem, n_max, sizeof(EmbTokWay));
 	int			n_ways = 0;
 	bool		ok = ways != NULL;
 
 	if (ways == NULL)
 		return no_memory(e);
-	for (uint32_t i = e->next_start; ok && i < e->n_nodes; i++)
+	for (uint32_t i = e->lattice.next_start; ok && i < e->lattice.n_nodes; i++)
 	{
 		EmbTokWay  *way = &ways[n_ways];
 		uint32_t	entry;
@@ -340,7 +340,7 @@ keep_ways(EmbTokEncoder *e)
 			continue;
 		n = trace(e, i, &entry);
 		n_ways++;
-		ok = way_copy(e, way, e->n_ways > 0 ? &e->ways[e->nodes[entry].id] : &none);
+		ok = way_copy(e, way, e->lattice.n_ways > 0 ? &e->lattice.ways[e->nodes[entry].id] : &none);
 		while (ok && n > 0)
 			ok = way_add(e, way, e->nodes[e->path[--n]].id);
 	}
@@ -351,16 +351,16 @@ keep_ways(EmbTokEncoder *e)
 	}
 	/* Only now: the ways were traced through each other's nodes. */
 	n_ways = 0;
-	for (uint32_t i = e->next_start; i < e->n_nodes; i++)
+	for (uint32_t i = e->lattice.next_start; i < e->lattice.n_nodes; i++)
 		if (e->nodes[i].start != EMB_TOK_NODE_UNSET)
 		{
 			e->nodes[i].start = EMB_TOK_NODE_ENTRY;
 			e->nodes[i].id = n_ways++;
 		}
 	emb_tok_forget_ways(e);
-	e->ways = ways;
-	e->n_ways = n_ways;
-	forget_before(e, e->next_start);
+	e->lattice.ways = ways;
+	e->lattice.n_ways = n_ways;
+	forget_before(e, e->lattice.next_start);
 	return give_shared(e);
 }
 
@@ -372,7 +372,7 @@ emb_tok_open_word(EmbTokEncoder *e)
 	if (!advance(e, false))
 		return false;
 	place = find_shared_place(e);
-	if (place != EMB_TOK_NODE_UNSET && (place > 0 || e->n_ways > 0))
+	if (place != EMB_TOK_NODE_UNSET && (place > 0 || e->lattice.n_ways > 0))
 	{
 		if (!give_to(e, place))
 			return false;
@@ -388,8 +388,8 @@ emb_tok_end_open_word(EmbTokEncoder *e)
 	bool		ok = advance(e, true) && give_to(e, e->n_word_bytes);
 
 	e->n_word_bytes = 0;
-	e->n_nodes = 0;
-	e->next_start = 0;
-	e->unknown = false;
+	e->lattice.n_nodes = 0;
+	e->lattice.next_start = 0;
+	e->lattice.unknown = false;
 	return ok;
 }

@@ -6,26 +6,12 @@
 #include "tokenizer/encode.h"
 
 bool
-emb_tok_emit_id(EmbTokEncoder *e, int32_t id)
-{
-	if (id < 0 || id >= e->tok->header->n_vocab)
-	{
-		emb_tok_corrupt(e);
-		return false;
-	}
-	if (e->n_ids < e->max_ids)
-		e->ids[e->n_ids] = id;
-	e->n_ids++;
-	return true;
-}
-
-bool
 emb_tok_emit_word(EmbTokEncoder *e)
 {
 	const EmbTrie *pieces = &e->tok->pieces;
 	const uint8_t *word = e->word;
 	const uint32_t n_bytes = e->n_word_bytes;
-	const int64_t n_ids_before = e->n_ids;
+	const int64_t n_ids_before = e->out.n_ids;
 	uint32_t	start = 0;
 
 	while (start < n_bytes)
@@ -61,6 +47,6 @@ emb_tok_emit_word(EmbTokEncoder *e)
 		return true;
 
 	/* Take back the pieces of a word that cannot be finished. */
-	e->n_ids = n_ids_before;
+	e->out.n_ids = n_ids_before;
 	return emb_tok_emit_id(e, e->tok->header->unk_id);
 }
