@@ -72,8 +72,8 @@ typedef struct Quantizer
 	const EmbImageView *view;
 	_Atomic bool stopped;
 	_Atomic bool overflown;
-	EmbCrew		crew;
-	Hand		hands[EMB_CREW_MAX];
+	EmbTeam		team;
+	Hand		hands[EMB_TEAM_MAX];
 	EmbRounding rounding;
 	void	   *owned[16];
 	int			n_owned;
@@ -287,11 +287,11 @@ ask_while_waiting(void *ctx)
 }
 
 static EmbStatus
-run_linear(LinearJob *job, EmbPiece piece, EmbError *err)
+run_linear(LinearJob *job, EmbTeamPart piece, EmbError *err)
 {
 	Quantizer  *q = job->q;
 
-	emb_crew_run(&q->crew, (int32_t) emb_pack_f32_panels(job->in->linears[job->which]->n_out), piece, job);
+	emb_team_run(&q->team, (int32_t) emb_pack_f32_panels(job->in->linears[job->which]->n_out), piece, job);
 	if (atomic_load_explicit(&q->stopped, memory_order_relaxed))
 		return cancelled(err);
 	if (atomic_load_explicit(&q->overflown, memory_order_relaxed))
@@ -648,7 +648,7 @@ own(Quantizer *q, size_t n, size_t size)
 static void
 allocate_hands(Quantizer *q, size_t n, size_t n_rows)
 {
-	size_t		n_hands = q->crew.n_workers;
+	size_t		n_hands = q->team.n_workers;
 	size_t		padded = emb_pack_i8_padded((int32_t) n);
 	int8_t	   *bytes = own(q, n_hands * EMB_PANEL, n);
 	int8_t	   *tiles = own(q, n_hands * EMB_PANEL, padded);
@@ -680,7 +680,7 @@ allocate(Quantizer *q, const EmbArch *arch)
 	q->sums = own(q, n, sizeof(double));
 	q->errors = own(q, emb_pack_f32_panels(wide > arch->hidden ? wide : arch->hidden), sizeof(PanelErrors));
 	allocate_hands(q, n, n_rows);
-	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->crew.n_workers, q->steps->mem))
+	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->team.n_workers, q->steps->mem))
 		return false;
 	for (int i = 0; i < q->n_owned; i++)
 	{
@@ -704,7 +704,7 @@ begin_work(Quantizer *q)
 {
 	bool		may_go_on = emb_work_begin(&q->hands[0].work, emb_kernels(), q->steps->stop, &q->stopped);
 
-	for (int32_t i = 1; i < q->crew.n_workers; i++)
+	for (int32_t i = 1; i < q->team.n_workers; i++)
 		may_go_on = emb_work_begin(&q->hands[i].work, emb_kernels(), NULL, &q->stopped) && may_go_on;
 	return may_go_on;
 }
@@ -717,9 +717,9 @@ emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
 	EmbFpState	fp;
 	EmbStatus	status;
 
-	emb_crew_join(&q.crew, steps->n_threads);
-	q.crew.while_waiting = ask_while_waiting;
-	q.crew.waiting_ctx = &q;
+	emb_team_join(&q.team, steps->n_threads);
+	q.team.while_waiting = ask_while_waiting;
+	q.team.waiting_ctx = &q;
 	if (!allocate(&q, model->transformer.arch))
 		status = emb_error(err, EMB_ERR_NOMEM, "out of memory quantizing a model");
 	else
@@ -731,7 +731,7 @@ emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
 			status = quantize_layers(&q, err);
 		emb_fp_leave(fp);
 	}
-	emb_crew_leave(&q.crew);
+	emb_team_leave(&q.team);
 	for (int i = 0; i < q.n_owned; i++)
 		emb_release(steps->mem, q.owned[i]);
 	emb_rounding_end(&q.rounding);

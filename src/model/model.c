@@ -335,7 +335,7 @@ emb_threads_available(void)
 void
 emb_threads_stop(void)
 {
-	emb_crew_stop();
+	emb_team_stop();
 }
 
 EmbStatus

@@ -2,9 +2,9 @@
  * team.c
  *		The worker threads of the process.
  *
- * A region (one emb_crew_run) is open while its state word says so. A worker
- * thread enters an open region by counting itself into the word, takes pieces
- * until none is left, and counts itself out. The caller takes pieces too, then
+ * A region (one emb_team_run) is open while its state word says so. A worker
+ * thread enters an open region by counting itself into the word, takes parts
+ * until none is left, and counts itself out. The caller takes parts too, then
  * closes the region and waits until nobody is inside. So a worker thread that
  * wakes too late finds the region closed and costs nothing. Only threads
  * counted in read the fields of the job.
@@ -47,10 +47,10 @@
 
 static struct
 {
-	pthread_mutex_t in_use;		/* held by the call that uses the crew */
+	pthread_mutex_t in_use;		/* held by the call that uses the team */
 	pid_t		pid;			/* the process that owns the threads; a forked child has none */
 	int32_t		n_helpers;
-	pthread_t	helpers[EMB_CREW_MAX];
+	pthread_t	helpers[EMB_TEAM_MAX];
 
 	_Atomic uint64_t state;
 	_Atomic uint32_t wake;		/* futex: changes when a region opens or all threads must quit */
@@ -59,12 +59,12 @@ static struct
 	_Atomic bool quit;
 
 	/* the job of the open region */
-	EmbPiece	piece;
+	EmbTeamPart	part;
 	void	   *ctx;
-	int32_t		n_pieces;
+	int32_t		n_parts;
 	int32_t		n_helpers_max;	/* worker threads with a higher number stay out */
 	_Atomic int32_t next;
-} pool = {.in_use = PTHREAD_MUTEX_INITIALIZER};
+} threads = {.in_use = PTHREAD_MUTEX_INITIALIZER};
 
 static inline void
 relax(void)
@@ -90,23 +90,23 @@ futex_wake(_Atomic uint32_t *word)
 }
 
 static void
-take_pieces(int32_t worker)
+take_parts(int32_t worker)
 {
 	int32_t		i;
 
-	while ((i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < pool.n_pieces)
-		pool.piece(pool.ctx, i, worker);
+	while ((i = atomic_fetch_add_explicit(&threads.next, 1, memory_order_relaxed)) < threads.n_parts)
+		threads.part(threads.ctx, i, worker);
 }
 
 /* Counts the worker thread into the open region; false if there is none. */
 static bool
 enter_region(uint64_t *serial)
 {
-	uint64_t	state = atomic_load_explicit(&pool.state, memory_order_acquire);
+	uint64_t	state = atomic_load_explicit(&threads.state, memory_order_acquire);
 
 	while (state & STATE_OPEN)
 	{
-		if (atomic_compare_exchange_weak_explicit(&pool.state, &state, state + 1,
+		if (atomic_compare_exchange_weak_explicit(&threads.state, &state, state + 1,
 												  memory_order_acq_rel, memory_order_acquire))
 		{
 			*serial = state / STATE_SERIAL;
@@ -119,12 +119,12 @@ enter_region(uint64_t *serial)
 static void
 leave_region(void)
 {
-	uint64_t	state = atomic_fetch_sub_explicit(&pool.state, 1, memory_order_acq_rel);
+	uint64_t	state = atomic_fetch_sub_explicit(&threads.state, 1, memory_order_acq_rel);
 
 	if (!(state & STATE_OPEN) && (state & STATE_INSIDE) == 1)
 	{
-		atomic_fetch_add_explicit(&pool.left, 1, memory_order_release);
-		futex_wake(&pool.left);
+		atomic_fetch_add_explicit(&threads.left, 1, memory_order_release);
+		futex_wake(&threads.left);
 	}
 }
 
@@ -132,20 +132,20 @@ leave_region(void)
 static void
 await_region(uint64_t last_serial)
 {
-	uint32_t	wake = atomic_load_explicit(&pool.wake, memory_order_acquire);
+	uint32_t	wake = atomic_load_explicit(&threads.wake, memory_order_acquire);
 
 	for (int i = 0; i < SPIN_LOOKS; i++)
 	{
-		uint64_t	state = atomic_load_explicit(&pool.state, memory_order_acquire);
+		uint64_t	state = atomic_load_explicit(&threads.state, memory_order_acquire);
 
 		if (((state & STATE_OPEN) && state / STATE_SERIAL != last_serial) ||
-			atomic_load_explicit(&pool.quit, memory_order_relaxed))
+			atomic_load_explicit(&threads.quit, memory_order_relaxed))
 			return;
 		relax();
 	}
-	atomic_fetch_add_explicit(&pool.n_asleep, 1, memory_order_seq_cst);
-	futex_wait(&pool.wake, wake, NULL);
-	atomic_fetch_sub_explicit(&pool.n_asleep, 1, memory_order_seq_cst);
+	atomic_fetch_add_explicit(&threads.n_asleep, 1, memory_order_seq_cst);
+	futex_wait(&threads.wake, wake, NULL);
+	atomic_fetch_sub_explicit(&threads.n_asleep, 1, memory_order_seq_cst);
 }
 
 static void *
@@ -154,17 +154,17 @@ helper_main(void *arg)
 	int32_t		number = (int32_t) (intptr_t) arg;	/* 1 .. */
 	uint64_t	serial = 0;
 
-	while (!atomic_load_explicit(&pool.quit, memory_order_acquire))
+	while (!atomic_load_explicit(&threads.quit, memory_order_acquire))
 	{
 		uint64_t	entered;
 
 		if (enter_region(&entered))
 		{
-			if (number <= pool.n_helpers_max && entered != serial)
+			if (number <= threads.n_helpers_max && entered != serial)
 			{
 				EmbFpState	fp = emb_fp_enter();
 
-				take_pieces(number);
+				take_parts(number);
 				emb_fp_leave(fp);
 			}
 			serial = entered;
@@ -183,7 +183,7 @@ start_helpers(int32_t n)
 	sigset_t	all,
 				before;
 
-	if (pool.n_helpers >= n || pthread_attr_init(&attr) != 0)
+	if (threads.n_helpers >= n || pthread_attr_init(&attr) != 0)
 		return;
 	(void) pthread_attr_setstacksize(&attr, STACK_BYTES);
 	/*
@@ -194,10 +194,10 @@ start_helpers(int32_t n)
 	sigfillset(&all);
 	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (pool.n_helpers < n &&
-		   pthread_create(&pool.helpers[pool.n_helpers], &attr, helper_main,
-						  (void *) (intptr_t) (pool.n_helpers + 1)) == 0)
-		pool.n_helpers++;
+	while (threads.n_helpers < n &&
+		   pthread_create(&threads.helpers[threads.n_helpers], &attr, helper_main,
+						  (void *) (intptr_t) (threads.n_helpers + 1)) == 0)
+		threads.n_helpers++;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 }
@@ -206,104 +206,104 @@ start_helpers(int32_t n)
 static void
 forget_after_fork(void)
 {
-	if (pool.pid == getpid())
+	if (threads.pid == getpid())
 		return;
-	pool.pid = getpid();
-	pool.n_helpers = 0;
-	atomic_store(&pool.state, 0);
-	atomic_store(&pool.n_asleep, 0);
-	atomic_store(&pool.quit, false);
+	threads.pid = getpid();
+	threads.n_helpers = 0;
+	atomic_store(&threads.state, 0);
+	atomic_store(&threads.n_asleep, 0);
+	atomic_store(&threads.quit, false);
 }
 
 void
-emb_crew_join(EmbCrew *crew, int32_t n_threads)
+emb_team_join(EmbTeam *team, int32_t n_threads)
 {
-	crew->n_workers = 1;
-	crew->while_waiting = NULL;
-	if (n_threads <= 1 || pthread_mutex_trylock(&pool.in_use) != 0)
+	team->n_workers = 1;
+	team->while_waiting = NULL;
+	if (n_threads <= 1 || pthread_mutex_trylock(&threads.in_use) != 0)
 		return;
 	forget_after_fork();
-	start_helpers((n_threads < EMB_CREW_MAX ? n_threads : EMB_CREW_MAX) - 1);
-	crew->n_workers = 1 + (pool.n_helpers < n_threads - 1 ? pool.n_helpers : n_threads - 1);
-	if (crew->n_workers == 1)
-		pthread_mutex_unlock(&pool.in_use);
+	start_helpers((n_threads < EMB_TEAM_MAX ? n_threads : EMB_TEAM_MAX) - 1);
+	team->n_workers = 1 + (threads.n_helpers < n_threads - 1 ? threads.n_helpers : n_threads - 1);
+	if (team->n_workers == 1)
+		pthread_mutex_unlock(&threads.in_use);
 }
 
 void
-emb_crew_leave(EmbCrew *crew)
+emb_team_leave(EmbTeam *team)
 {
-	if (crew->n_workers > 1)
-		pthread_mutex_unlock(&pool.in_use);
-	crew->n_workers = 1;
+	if (team->n_workers > 1)
+		pthread_mutex_unlock(&threads.in_use);
+	team->n_workers = 1;
 }
 
 static void
-open_region(int32_t n_workers, int32_t n_pieces, EmbPiece piece, void *ctx)
+open_region(int32_t n_workers, int32_t n_parts, EmbTeamPart part, void *ctx)
 {
-	uint64_t	state = atomic_load_explicit(&pool.state, memory_order_relaxed);
+	uint64_t	state = atomic_load_explicit(&threads.state, memory_order_relaxed);
 
-	pool.piece = piece;
-	pool.ctx = ctx;
-	pool.n_pieces = n_pieces;
-	pool.n_helpers_max = n_workers - 1;
-	atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
-	atomic_store_explicit(&pool.state, (state / STATE_SERIAL + 1) * STATE_SERIAL + STATE_OPEN,
+	threads.part = part;
+	threads.ctx = ctx;
+	threads.n_parts = n_parts;
+	threads.n_helpers_max = n_workers - 1;
+	atomic_store_explicit(&threads.next, 0, memory_order_relaxed);
+	atomic_store_explicit(&threads.state, (state / STATE_SERIAL + 1) * STATE_SERIAL + STATE_OPEN,
 						  memory_order_seq_cst);
-	atomic_fetch_add_explicit(&pool.wake, 1, memory_order_seq_cst);
-	if (atomic_load_explicit(&pool.n_asleep, memory_order_seq_cst) > 0)
-		futex_wake(&pool.wake);
+	atomic_fetch_add_explicit(&threads.wake, 1, memory_order_seq_cst);
+	if (atomic_load_explicit(&threads.n_asleep, memory_order_seq_cst) > 0)
+		futex_wake(&threads.wake);
 }
 
 /* Nobody enters any more; waits for the threads inside. */
 static void
-close_region(const EmbCrew *crew)
+close_region(const EmbTeam *team)
 {
 	static const struct timespec interval = {.tv_nsec = WAITING_MS * 1000000};
-	uint64_t	state = atomic_fetch_and_explicit(&pool.state, ~STATE_OPEN, memory_order_acq_rel);
+	uint64_t	state = atomic_fetch_and_explicit(&threads.state, ~STATE_OPEN, memory_order_acq_rel);
 
 	for (int i = 0; (state & STATE_INSIDE) != 0; i++)
 	{
-		uint32_t	left = atomic_load_explicit(&pool.left, memory_order_acquire);
+		uint32_t	left = atomic_load_explicit(&threads.left, memory_order_acquire);
 
-		state = atomic_load_explicit(&pool.state, memory_order_acquire);
+		state = atomic_load_explicit(&threads.state, memory_order_acquire);
 		if ((state & STATE_INSIDE) == 0)
 			break;
 		if (i < SPIN_LOOKS)
 			relax();
 		else
 		{
-			futex_wait(&pool.left, left, crew->while_waiting == NULL ? NULL : &interval);
-			if (crew->while_waiting != NULL)
-				crew->while_waiting(crew->waiting_ctx);
+			futex_wait(&threads.left, left, team->while_waiting == NULL ? NULL : &interval);
+			if (team->while_waiting != NULL)
+				team->while_waiting(team->waiting_ctx);
 		}
 	}
 }
 
 void
-emb_crew_run(const EmbCrew *crew, int32_t n_pieces, EmbPiece piece, void *ctx)
+emb_team_run(const EmbTeam *team, int32_t n_parts, EmbTeamPart part, void *ctx)
 {
-	if (crew->n_workers == 1 || n_pieces <= 1)
+	if (team->n_workers == 1 || n_parts <= 1)
 	{
-		for (int32_t i = 0; i < n_pieces; i++)
-			piece(ctx, i, 0);
+		for (int32_t i = 0; i < n_parts; i++)
+			part(ctx, i, 0);
 		return;
 	}
-	open_region(crew->n_workers, n_pieces, piece, ctx);
-	take_pieces(0);
-	close_region(crew);
+	open_region(team->n_workers, n_parts, part, ctx);
+	take_parts(0);
+	close_region(team);
 }
 
 void
-emb_crew_stop(void)
+emb_team_stop(void)
 {
-	pthread_mutex_lock(&pool.in_use);
+	pthread_mutex_lock(&threads.in_use);
 	forget_after_fork();
-	atomic_store_explicit(&pool.quit, true, memory_order_seq_cst);
-	atomic_fetch_add_explicit(&pool.wake, 1, memory_order_seq_cst);
-	futex_wake(&pool.wake);
-	for (int32_t i = 0; i < pool.n_helpers; i++)
-		pthread_join(pool.helpers[i], NULL);
-	pool.n_helpers = 0;
-	atomic_store_explicit(&pool.quit, false, memory_order_seq_cst);
-	pthread_mutex_unlock(&pool.in_use);
+	atomic_store_explicit(&threads.quit, true, memory_order_seq_cst);
+	atomic_fetch_add_explicit(&threads.wake, 1, memory_order_seq_cst);
+	futex_wake(&threads.wake);
+	for (int32_t i = 0; i < threads.n_helpers; i++)
+		pthread_join(threads.helpers[i], NULL);
+	threads.n_helpers = 0;
+	atomic_store_explicit(&threads.quit, false, memory_order_seq_cst);
+	pthread_mutex_unlock(&threads.in_use);
 }

@@ -19,7 +19,7 @@
 
 /*
  * Bytes for a part's activations: about a second-level cache, although weights
- * and a chunk's rows pass through it.
+ * and a block's rows pass through it.
  */
 #define PART_BYTES		(1088 * 1024)
 
@@ -154,7 +154,7 @@ part_cost(const Job *job, int32_t part)
 static int32_t
 count_shared(const Job *job)
 {
-	int64_t		loads[EMB_CREW_MAX] = {0};
+	int64_t		loads[EMB_TEAM_MAX] = {0};
 	int64_t		total = 0;
 	int64_t		longest = 0;
 	int32_t		n_shared = 0;
@@ -246,7 +246,7 @@ run_texts(const Job *job, Slice *slice, int32_t first, int32_t end, int32_t n_wo
 	slice->pass.batch = &slice->part;
 	slice->pass.first_token = origin;
 	slice->pass.stopped = job->stopped;
-	slice->pass.crew.n_workers = n_workers;
+	slice->pass.team.n_workers = n_workers;
 	emb_pass_lay_out(&slice->pass, transformer, extent.n_tokens, extent.n_longest, n_workers,
 					 base + slice_head_bytes(extent.n_seqs));
 	slice->status = emb_pass_run(&slice->pass, stop, job->out + (size_t) first * transformer->arch->hidden, &slice->err);
@@ -259,7 +259,7 @@ slice_of(const Job *job, int32_t worker)
 }
 
 static void
-piece_part(void *ctx, int32_t part, int32_t worker)
+part_texts(void *ctx, int32_t part, int32_t worker)
 {
 	Job		   *job = ctx;
 	Slice	   *slice = slice_of(job, worker);
@@ -289,16 +289,16 @@ failed(const Slice *slice, EmbError *err)
 }
 
 static EmbStatus
-run_parts(Job *job, EmbCrew *crew, EmbError *err)
+run_parts(Job *job, EmbTeam *team, EmbError *err)
 {
 	Slice	   *all = slice_of(job, 0);
 
 	for (int32_t i = 0; i < job->n_workers; i++)
 		slice_of(job, i)->status = EMB_OK;
-	crew->while_waiting = ask_while_waiting;
-	crew->waiting_ctx = job;
-	emb_crew_run(crew, job->n_shared, piece_part, job);
-	crew->while_waiting = NULL;
+	team->while_waiting = ask_while_waiting;
+	team->waiting_ctx = job;
+	emb_team_run(team, job->n_shared, part_texts, job);
+	team->while_waiting = NULL;
 	for (int32_t i = 0; i < job->n_workers; i++)
 		if (slice_of(job, i)->status != EMB_OK)
 			return failed(slice_of(job, i), err);
@@ -337,15 +337,15 @@ measure(Job *job)
 	return shared_bytes > group_bytes ? shared_bytes : group_bytes;
 }
 
-/* job->starts is filled, the crew has joined. */
+/* job->starts is filled, the team has joined. */
 static EmbStatus
-run_job(Job *job, EmbCrew *crew, const EmbAllocator *mem, EmbError *err)
+run_job(Job *job, EmbTeam *team, const EmbAllocator *mem, EmbError *err)
 {
 	size_t		bytes;
 	EmbStatus	status;
 	EmbFpState	fp;
 
-	job->n_workers = crew->n_workers;
+	job->n_workers = team->n_workers;
 	job->n_shared = count_shared(job);
 	bytes = measure(job);
 	job->scratch = emb_alloc(mem, bytes);
@@ -353,7 +353,7 @@ run_job(Job *job, EmbCrew *crew, const EmbAllocator *mem, EmbError *err)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for a batch of %d tokens",
 						 bytes, (int) job->batch->offsets[job->batch->n_seqs]);
 	fp = emb_fp_enter();
-	status = run_parts(job, crew, err);
+	status = run_parts(job, team, err);
 	emb_fp_leave(fp);
 	emb_release(mem, job->scratch);
 	return status;
@@ -393,7 +393,7 @@ emb_transformer_run_tokens(const EmbTransformer *transformer, const EmbKernels *
 	EmbPass common;
 	_Atomic bool stopped = false;
 	Job			job = {.common = &common, .batch = batch, .stop = stop, .stopped = &stopped, .out = out};
-	EmbCrew		crew;
+	EmbTeam		team;
 	int32_t		n_longest;
 	int32_t		n_useful;
 	EmbStatus	status;
@@ -411,9 +411,9 @@ emb_transformer_run_tokens(const EmbTransformer *transformer, const EmbKernels *
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d texts", (int) batch->n_seqs);
 	cut(transformer, batch, job.starts);
 	n_useful = batch->offsets[batch->n_seqs] / THREAD_TOKENS_MIN;
-	emb_crew_join(&crew, n_threads < n_useful ? n_threads : n_useful);
-	status = run_job(&job, &crew, mem, err);
-	emb_crew_leave(&crew);
+	emb_team_join(&team, n_threads < n_useful ? n_threads : n_useful);
+	status = run_job(&job, &team, mem, err);
+	emb_team_leave(&team);
 	emb_release(mem, job.starts);
 	return status;
 }
@@ -425,7 +425,7 @@ emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels
 						  EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
 {
 	EmbPass pass;
-	EmbCrew		crew;
+	EmbTeam		team;
 	_Atomic bool stopped = false;
 	Job			job = {.stop = stop, .stopped = &stopped};
 	int32_t		n_longest;
@@ -442,21 +442,21 @@ emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels
 	pass.observe = observe;
 	pass.observe_ctx = observe_ctx;
 	pass.stopped = &stopped;
-	emb_crew_join(&crew, n_threads);
-	pass.crew = (EmbCrew) {.n_workers = crew.n_workers, .while_waiting = ask_while_waiting, .waiting_ctx = &job};
-	bytes = emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, crew.n_workers, NULL);
+	emb_team_join(&team, n_threads);
+	pass.team = (EmbTeam) {.n_workers = team.n_workers, .while_waiting = ask_while_waiting, .waiting_ctx = &job};
+	bytes = emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, team.n_workers, NULL);
 	scratch = emb_alloc(mem, bytes);
 	if (scratch == NULL)
 	{
-		emb_crew_leave(&crew);
+		emb_team_leave(&team);
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for a batch of %d tokens",
 						 bytes, (int) batch->offsets[batch->n_seqs]);
 	}
-	emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, crew.n_workers, scratch);
+	emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, team.n_workers, scratch);
 	fp = emb_fp_enter();
 	status = emb_pass_run(&pass, stop, out, err);
 	emb_fp_leave(fp);
-	emb_crew_leave(&crew);
+	emb_team_leave(&team);
 	emb_release(mem, scratch);
 	return status;
 }
@@ -465,7 +465,7 @@ emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels
 size_t
 emb_transformer_scratch_bytes(const EmbTransformer *transformer, int32_t n_tokens, int32_t n_longest, int32_t n_threads)
 {
-	int32_t		n_workers = n_threads < 1 ? 1 : n_threads < EMB_CREW_MAX ? n_threads : EMB_CREW_MAX;
+	int32_t		n_workers = n_threads < 1 ? 1 : n_threads < EMB_TEAM_MAX ? n_threads : EMB_TEAM_MAX;
 	int64_t		part = part_tokens(transformer->arch) > n_longest ? part_tokens(transformer->arch) : n_longest;
 	int64_t		group = part * n_workers;
 	Extent		single = {.n_longest = n_longest};

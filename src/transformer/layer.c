@@ -18,7 +18,7 @@
 #define QUERY_ZERO	128
 
 /* Rows of a layer that a worker processes. */
-typedef struct Chunk
+typedef struct Block
 {
 	EmbPass    *pass;
 	EmbWorker  *w;
@@ -26,7 +26,7 @@ typedef struct Chunk
 	int32_t		layer;
 	int32_t		first;			/* row of the pass */
 	int32_t		n_rows;
-} Chunk;
+} Block;
 
 /*
  * The input of linear layers: rows, and their prepared form. Scales and zero
@@ -40,10 +40,10 @@ typedef struct Input
 	size_t		code_stride;	/* bytes */
 } Input;
 
-static Chunk
-chunk_of(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows)
+static Block
+block_of(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows)
 {
-	return (Chunk) {pass, w, &pass->transformer->layers[layer], layer, first, n_rows};
+	return (Block) {pass, w, &pass->transformer->layers[layer], layer, first, n_rows};
 }
 
 /* -------------------------------------------------------------- linear layers */
@@ -69,7 +69,7 @@ emb_layers_quantize(const EmbTransformer *transformer)
  * FFN-down the five models of the golden tests lost 5 to 25 % more cosine.)
  */
 static bool
-quantize_rows(const Chunk *c, const Input *in, const float *factor, int32_t n)
+quantize_rows(const Block *c, const Input *in, const float *factor, int32_t n)
 {
 	EmbWorker  *w = c->w;
 
@@ -81,7 +81,7 @@ quantize_rows(const Chunk *c, const Input *in, const float *factor, int32_t n)
 
 /* Prepares in->rows for linear and all layers that share its input. */
 static bool
-prepare(const Chunk *c, const EmbLinear *linear, const Input *in)
+prepare(const Block *c, const EmbLinear *linear, const Input *in)
 {
 	switch (linear->form)
 	{
@@ -95,13 +95,13 @@ prepare(const Chunk *c, const EmbLinear *linear, const Input *in)
 
 /* An input with the width of the residual stream, and the input of ffn_down. */
 static Input
-hidden_input(const Chunk *c, const float *rows)
+hidden_input(const Block *c, const float *rows)
 {
 	return (Input) {rows, c->pass->stride, c->w->q_in, c->pass->q_stride};
 }
 
 static Input
-wide_input(const Chunk *c)
+wide_input(const Block *c)
 {
 	return (Input) {c->w->wide, c->pass->wide_stride, c->w->q_wide, c->pass->q_wide_stride};
 }
@@ -123,7 +123,7 @@ act_kind(int32_t activation)
 }
 
 static EmbGemmF32
-product_f32(const Chunk *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
+product_f32(const Block *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
 {
 	return (EmbGemmF32) {
 		.n_rows = c->n_rows,
@@ -139,7 +139,7 @@ product_f32(const Chunk *c, const EmbLinear *linear, const Input *in, float *y, 
 }
 
 static EmbGemmI8
-product_i8(const Chunk *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
+product_i8(const Block *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
 {
 	return (EmbGemmI8) {
 		.n_rows = c->n_rows,
@@ -160,7 +160,7 @@ product_i8(const Chunk *c, const EmbLinear *linear, const Input *in, float *y, s
 
 /* y = x W^T + b for a prepared input, with the model's activation if requested. */
 static bool
-multiply(const Chunk *c, const EmbLinear *linear, const Input *in, bool activate, float *y, size_t y_stride)
+multiply(const Block *c, const EmbLinear *linear, const Input *in, bool activate, float *y, size_t y_stride)
 {
 	switch (linear->form)
 	{
@@ -186,7 +186,7 @@ multiply(const Chunk *c, const EmbLinear *linear, const Input *in, bool activate
 
 /* The input of a linear layer after a norm: rows of x, normed in pre-norm models. */
 static bool
-norm_rows(const Chunk *c, const EmbLayerNorm *norm, const float **rows)
+norm_rows(const Block *c, const EmbLayerNorm *norm, const float **rows)
 {
 	EmbPass    *pass = c->pass;
 	const EmbArch *arch = pass->arch;
@@ -203,7 +203,7 @@ norm_rows(const Chunk *c, const EmbLayerNorm *norm, const float **rows)
 
 /* x = norm(sum + x), or x += sum without a norm. */
 static bool
-add_rows(const Chunk *c, const EmbLayerNorm *norm)
+add_rows(const Block *c, const EmbLayerNorm *norm)
 {
 	EmbPass    *pass = c->pass;
 	const EmbArch *arch = pass->arch;
@@ -226,7 +226,7 @@ add_rows(const Chunk *c, const EmbLayerNorm *norm)
  * final norm at the end of pre-norm models.
  */
 static const EmbLayerNorm *
-norm_after(const Chunk *c, const EmbLayerNorm *own, bool is_end)
+norm_after(const Block *c, const EmbLayerNorm *own, bool is_end)
 {
 	if (c->pass->arch->norm_place != EMB_NORM_PRE)
 		return own;
@@ -259,9 +259,9 @@ rotate_row(const float *angles, int32_t n_heads, int32_t head_size, float *row)
 	}
 }
 
-/* Applies RoPE to queries or keys of the chunk's tokens. */
+/* Applies RoPE to queries or keys of the block's tokens. */
 static bool
-rotate(const Chunk *c, float *rows)
+rotate(const Block *c, float *rows)
 {
 	const EmbPass *pass = c->pass;
 	const EmbArch *arch = pass->arch;
@@ -319,7 +319,7 @@ emb_layers_attend_i8(const EmbTransformer *transformer)
 
 /* One of query, key, value for fp32 attention: rows with all heads. */
 static bool
-project_rows(const Chunk *c, const EmbLinear *linear, const Input *in, bool is_rotated, float *all)
+project_rows(const Block *c, const EmbLinear *linear, const Input *in, bool is_rotated, float *all)
 {
 	float	   *rows = all + c->first * c->pass->stride;
 
@@ -328,7 +328,7 @@ project_rows(const Chunk *c, const EmbLinear *linear, const Input *in, bool is_r
 
 /* The same for int8 attention: the product, and at once its codes. */
 static bool
-project_codes(const Chunk *c, const EmbLinear *linear, const Input *in, bool is_rotated, int32_t zero,
+project_codes(const Block *c, const EmbLinear *linear, const Input *in, bool is_rotated, int32_t zero,
 			  const EmbHeadCodes *heads)
 {
 	EmbPass    *pass = c->pass;
@@ -348,7 +348,7 @@ project_codes(const Chunk *c, const EmbLinear *linear, const Input *in, bool is_
 bool
 emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows, bool keys_values, bool queries)
 {
-	Chunk		c = chunk_of(pass, w, layer, first, n_rows);
+	Block		c = block_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
 	/* queries alone belong to first tokens, which RoPE does not change */
 	bool		rotates_queries = keys_values;
@@ -442,7 +442,7 @@ emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t head, int32_t
 
 /* GLU: wide = act(gate) * up, in place of the gates. */
 static bool
-gate(const Chunk *c)
+gate(const Block *c)
 {
 	EmbPass    *pass = c->pass;
 	int32_t		n = pass->arch->intermediate;
@@ -468,7 +468,7 @@ gate(const Chunk *c)
  * buffers.
  */
 static bool
-widen_quantized(const Chunk *c, const Input *in, const Input *mid)
+widen_quantized(const Block *c, const Input *in, const Input *mid)
 {
 	EmbWorker  *w = c->w;
 	int32_t		n = c->pass->arch->intermediate;
@@ -489,7 +489,7 @@ widen_quantized(const Chunk *c, const Input *in, const Input *mid)
 
 /* mid, the prepared input of ffn_down, from the prepared input of ffn_up. */
 static bool
-widen(const Chunk *c, const Input *in, const Input *mid)
+widen(const Block *c, const Input *in, const Input *mid)
 {
 	const EmbLinear *up = &c->l->ffn_up;
 	const EmbLinear *down = &c->l->ffn_down;
@@ -509,7 +509,7 @@ widen(const Chunk *c, const Input *in, const Input *mid)
 bool
 emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows)
 {
-	Chunk		c = chunk_of(pass, w, layer, first, n_rows);
+	Block		c = block_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
 	const float *context = pass->context + first * pass->stride;
 	bool		is_last = layer == pass->arch->n_layers - 1;

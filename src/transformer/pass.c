@@ -16,14 +16,14 @@
 #include "transformer/pass.h"
 #include "transformer/pooling.h"
 
-/* A smaller chunk is not worth handing to another thread. */
-#define CHUNK_ROWS_MIN 16
+/* A smaller block is not worth handing to another thread. */
+#define BLOCK_ROWS_MIN 16
 
 /*
  * Pieces per worker: heads of texts, or parts of their queries; each piece
  * packs the keys again.
  */
-#define PIECES_PER_WORKER	4
+#define PARTS_PER_WORKER	4
 #define PART_QUERIES_MIN	128
 
 /* -------------------------------------------------------------- layout */
@@ -50,20 +50,20 @@ attention_scratch_bytes(const EmbTransformer *transformer, int32_t n_longest)
 }
 
 static void
-lay_out_worker(EmbPass *pass, EmbWorker *w, size_t chunk, int32_t n_longest, char *base, size_t *at)
+lay_out_worker(EmbPass *pass, EmbWorker *w, size_t block, int32_t n_longest, char *base, size_t *at)
 {
 
-	w->sum = take(base, at, chunk * pass->stride * sizeof(float));
-	w->wide = take(base, at, chunk * pass->wide_stride * sizeof(float));
+	w->sum = take(base, at, block * pass->stride * sizeof(float));
+	w->wide = take(base, at, block * pass->wide_stride * sizeof(float));
 	if (pass->arch->norm_place == EMB_NORM_PRE)
-		w->normed = take(base, at, chunk * pass->stride * sizeof(float));
+		w->normed = take(base, at, block * pass->stride * sizeof(float));
 	if (emb_layers_quantize(pass->transformer))
 	{
-		w->q_in = take(base, at, chunk * pass->q_stride);
-		w->q_wide = take(base, at, chunk * pass->q_wide_stride);
-		w->scales = take(base, at, chunk * sizeof(float));
-		w->zeros = take(base, at, chunk * sizeof(int32_t));
-		w->ranges = take(base, at, chunk * EMB_RANGE * sizeof(float));
+		w->q_in = take(base, at, block * pass->q_stride);
+		w->q_wide = take(base, at, block * pass->q_wide_stride);
+		w->scales = take(base, at, block * sizeof(float));
+		w->zeros = take(base, at, block * sizeof(int32_t));
+		w->ranges = take(base, at, block * EMB_RANGE * sizeof(float));
 	}
 	w->attention = take(base, at, attention_scratch_bytes(pass->transformer, n_longest));
 }
@@ -87,7 +87,7 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	pass->transformer = transformer;
 	pass->arch = arch;
 	pass->n_longest = n_longest;
-	pass->chunk_rows = n_tokens < EMB_PASS_CHUNK_ROWS ? n_tokens : EMB_PASS_CHUNK_ROWS;
+	pass->block_rows = n_tokens < EMB_PASS_BLOCK_ROWS ? n_tokens : EMB_PASS_BLOCK_ROWS;
 	pass->stride = emb_pass_round_up(arch->hidden, EMB_PANEL);
 	pass->wide_stride = emb_pass_round_up(emb_arch_wide(arch), EMB_PANEL);
 	pass->q_stride = emb_pass_round_up(arch->hidden, EMB_PACK_I8_K);
@@ -115,7 +115,7 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	}
 	at = start > at ? start : at;
 	for (int32_t i = 0; i < n_workers; i++)
-		lay_out_worker(pass, &pass->workers[i], pass->chunk_rows, n_longest, base, &at);
+		lay_out_worker(pass, &pass->workers[i], pass->block_rows, n_longest, base, &at);
 	return at;
 }
 
@@ -188,32 +188,32 @@ embed_rows(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t first, int32_t end)
 }
 
 static int32_t
-chunk_start(const EmbPass *pass, int32_t chunk)
+block_start(const EmbPass *pass, int32_t block)
 {
-	return (int32_t) ((int64_t) pass->n_rows * chunk / pass->n_chunks);
+	return (int32_t) ((int64_t) pass->n_rows * block / pass->n_blocks);
 }
 
 static void
-piece_begin(void *ctx, int32_t chunk, int32_t worker)
+part_begin(void *ctx, int32_t block, int32_t worker)
 {
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
-	int32_t		first = chunk_start(pass, chunk);
-	int32_t		end = chunk_start(pass, chunk + 1);
+	int32_t		first = block_start(pass, block);
+	int32_t		end = block_start(pass, block + 1);
 
 	if (emb_work_spend(&w->work, 0) &&
 		embed_rows(pass, w, emb_pass_seq_of_row(pass->batch, first), first, end))
 		emb_layer_project(pass, w, 0, first, end - first, true, !pass->compact);
 }
 
-/* The end of pass->layer for a chunk, and the projections of the next layer. */
+/* The end of pass->layer for a block, and the projections of the next layer. */
 static void
-piece_finish(void *ctx, int32_t chunk, int32_t worker)
+part_finish(void *ctx, int32_t block, int32_t worker)
 {
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
-	int32_t		first = chunk_start(pass, chunk);
-	int32_t		n_rows = chunk_start(pass, chunk + 1) - first;
+	int32_t		first = block_start(pass, block);
+	int32_t		n_rows = block_start(pass, block + 1) - first;
 	int32_t		next = pass->layer + 1;
 	bool		last_is_next = next == pass->arch->n_layers - 1;
 
@@ -227,14 +227,14 @@ piece_finish(void *ctx, int32_t chunk, int32_t worker)
 }
 
 static void
-piece_queries(void *ctx, int32_t chunk, int32_t worker)
+part_queries(void *ctx, int32_t block, int32_t worker)
 {
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
-	int32_t		first = chunk_start(pass, chunk);
+	int32_t		first = block_start(pass, block);
 
 	if (emb_work_spend(&w->work, 0))
-		emb_layer_project(pass, w, pass->layer, first, chunk_start(pass, chunk + 1) - first, false, true);
+		emb_layer_project(pass, w, pass->layer, first, block_start(pass, block + 1) - first, false, true);
 }
 
 /*
@@ -242,7 +242,7 @@ piece_queries(void *ctx, int32_t chunk, int32_t worker)
  * are too few heads for the workers.
  */
 static void
-piece_attend(void *ctx, int32_t piece, int32_t worker)
+part_attend(void *ctx, int32_t piece, int32_t worker)
 {
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
@@ -258,23 +258,23 @@ piece_attend(void *ctx, int32_t piece, int32_t worker)
 		emb_layer_attend(pass, w, seq, head, first, end - first);
 }
 
-/* Runs piece over n_rows rows in chunks. False: stopped. */
+/* Runs piece over n_rows rows in blocks. False: stopped. */
 static bool
-run_chunks(EmbPass *pass, int32_t n_rows, EmbPiece piece)
+run_blocks(EmbPass *pass, int32_t n_rows, EmbTeamPart piece)
 {
-	int32_t		n_workers = pass->crew.n_workers;
+	int32_t		n_workers = pass->team.n_workers;
 
 	pass->n_rows = n_rows;
-	pass->n_chunks = (n_rows - 1) / pass->chunk_rows + 1;
+	pass->n_blocks = (n_rows - 1) / pass->block_rows + 1;
 	if (n_workers > 1)
 	{
-		/* a number of chunks that divides evenly among the workers */
-		int32_t		even = (pass->n_chunks + n_workers - 1) / n_workers * n_workers;
+		/* a number of blocks that divides evenly among the workers */
+		int32_t		even = (pass->n_blocks + n_workers - 1) / n_workers * n_workers;
 
-		if (n_rows / even >= CHUNK_ROWS_MIN)
-			pass->n_chunks = even;
+		if (n_rows / even >= BLOCK_ROWS_MIN)
+			pass->n_blocks = even;
 	}
-	emb_crew_run(&pass->crew, pass->n_chunks, piece, pass);
+	emb_team_run(&pass->team, pass->n_blocks, piece, pass);
 	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
 }
 
@@ -283,11 +283,11 @@ static bool
 run_attention(EmbPass *pass)
 {
 	int64_t		n_heads = (int64_t) pass->batch->n_seqs * pass->arch->n_heads;
-	int64_t		n_wanted = PIECES_PER_WORKER * pass->crew.n_workers / n_heads + 1;
+	int64_t		n_wanted = PARTS_PER_WORKER * pass->team.n_workers / n_heads + 1;
 	int64_t		n_most = pass->n_longest / PART_QUERIES_MIN + 1;
 
-	pass->n_parts = (int32_t) (pass->crew.n_workers == 1 ? 1 : n_wanted < n_most ? n_wanted : n_most);
-	emb_crew_run(&pass->crew, (int32_t) n_heads * pass->n_parts, piece_attend, pass);
+	pass->n_parts = (int32_t) (pass->team.n_workers == 1 ? 1 : n_wanted < n_most ? n_wanted : n_most);
+	emb_team_run(&pass->team, (int32_t) n_heads * pass->n_parts, part_attend, pass);
 	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
 }
 
@@ -304,7 +304,7 @@ shrink(EmbPass *pass)
 	for (int32_t seq = 1; seq < batch->n_seqs; seq++)
 		memmove(pass->x + seq * pass->stride, pass->x + batch->offsets[seq] * pass->stride,
 				pass->arch->hidden * sizeof(float));
-	return run_chunks(pass, batch->n_seqs, piece_queries);
+	return run_blocks(pass, batch->n_seqs, part_queries);
 }
 
 static bool
@@ -316,7 +316,7 @@ run_layers(EmbPass *pass)
 
 	/* with only one layer, this layer needs few queries */
 	pass->compact = compact && arch->n_layers == 1;
-	if (!run_chunks(pass, n_rows, piece_begin))
+	if (!run_blocks(pass, n_rows, part_begin))
 		return false;
 	pass->compact = compact;
 	for (pass->layer = 0; pass->layer < arch->n_layers; pass->layer++)
@@ -327,7 +327,7 @@ run_layers(EmbPass *pass)
 				return false;
 			n_rows = pass->batch->n_seqs;
 		}
-		if (!run_attention(pass) || !run_chunks(pass, n_rows, piece_finish))
+		if (!run_attention(pass) || !run_blocks(pass, n_rows, part_finish))
 			return false;
 	}
 	return true;
@@ -365,7 +365,7 @@ pool(const EmbPass *pass, float *out, EmbError *err)
 static bool
 begin_work(EmbPass *pass, const EmbStop *stop)
 {
-	for (int32_t i = 0; i < pass->crew.n_workers; i++)
+	for (int32_t i = 0; i < pass->team.n_workers; i++)
 		if (!emb_work_begin(&pass->workers[i].work, pass->kernels, i == 0 ? stop : NULL, pass->stopped))
 			return false;
 	return true;

@@ -2,9 +2,9 @@
  * pass.h
  *		One forward pass: pass.c drives it, layer.c computes a layer.
  *
- * Rows go through a layer in chunks, one chunk per worker: from the
+ * Rows go through a layer in blocks, one block per worker: from the
  * attention's output to the end of the layer and on to Q, K and V of the next
- * layer. So a row leaves the cache once per layer. Between chunks comes
+ * layer. So a row leaves the cache once per layer. Between blocks comes
  * attention, one head of a text per worker.
  */
 #ifndef EMB_TRANSFORMER_PASS_H
@@ -15,20 +15,20 @@
 #include "threads/team.h"
 #include "transformer/tokens.h"
 
-#define EMB_PASS_CHUNK_ROWS 96
+#define EMB_PASS_BLOCK_ROWS 96
 
 /* The private buffers of a worker. */
 typedef struct EmbWorker
 {
 	EmbWork		work;
-	float	   *sum;			/* [chunk, hidden] */
-	float	   *wide;			/* [chunk, intermediate], twice as wide with a GLU */
-	float	   *normed;			/* [chunk, hidden], for pre-norm: input of a linear layer */
-	uint8_t    *q_in;			/* [chunk, hidden]: int8 only, like all fields below */
-	uint8_t    *q_wide;			/* [chunk, intermediate] */
-	float	   *scales;			/* [chunk] for q_in or q_wide */
-	int32_t    *zeros;			/* [chunk] */
-	float	   *ranges;			/* [chunk][EMB_RANGE] for wide */
+	float	   *sum;			/* [block, hidden] */
+	float	   *wide;			/* [block, intermediate], twice as wide with a GLU */
+	float	   *normed;			/* [block, hidden], for pre-norm: input of a linear layer */
+	uint8_t    *q_in;			/* [block, hidden]: int8 only, like all fields below */
+	uint8_t    *q_wide;			/* [block, intermediate] */
+	float	   *scales;			/* [block] for q_in or q_wide */
+	int32_t    *zeros;			/* [block] */
+	float	   *ranges;			/* [block][EMB_RANGE] for wide */
 	void	   *attention;		/* scratch of attention.h */
 } EmbWorker;
 
@@ -47,7 +47,7 @@ typedef struct EmbPass
 	const EmbKernels *kernels;
 	EmbActivate activate;
 	int32_t		n_longest;		/* tokens in the longest text */
-	int32_t		chunk_rows;		/* maximum rows per chunk */
+	int32_t		block_rows;		/* maximum rows per block */
 	size_t		stride;			/* of x, q, k, v, context and sum: hidden rounded up to a panel */
 	size_t		wide_stride;	/* of wide: intermediate rounded up to a panel */
 	size_t		q_stride;		/* bytes, of q_in: hidden rounded up to 64 */
@@ -67,14 +67,14 @@ typedef struct EmbPass
 	EmbObserve	observe;		/* or NULL */
 	void	   *observe_ctx;
 
-	EmbCrew		crew;
-	EmbWorker workers[EMB_CREW_MAX];
+	EmbTeam		team;
+	EmbWorker workers[EMB_TEAM_MAX];
 	_Atomic bool *stopped;		/* shared by all passes of a call */
 
 	/* of the current region */
 	int32_t		layer;
 	int32_t		n_rows;
-	int32_t		n_chunks;
+	int32_t		n_blocks;
 	int32_t		n_parts;		/* parts of the queries per head */
 } EmbPass;
 
@@ -87,7 +87,7 @@ extern size_t emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer,
 
 /*
  * Writes the vectors of pass->batch into out [n_seqs, hidden]. The caller has
- * set all fields up to crew and stopped, placed the buffers for the crew's
+ * set all fields up to team and stopped, placed the buffers for the team's
  * workers and called emb_fp_enter(). The calling thread polls stop; NULL on a
  * worker thread.
  */

@@ -1,5 +1,5 @@
 /*
- * test_pool.c
+ * test_team.c
  *		Every piece runs once, on whatever threads there are; helpers sleep
  *		between calls, can be ended and started again; the count of CPUs.
  */
@@ -40,17 +40,17 @@ piece(void *ctx, int32_t i, int32_t worker)
 static void
 check_regions(int n_threads, int n_regions, int n_pieces)
 {
-	EmbCrew		crew;
+	EmbTeam		team;
 	int			n_wrong = 0;
 
 	memset((void *) n_runs, 0, sizeof(n_runs));
 	atomic_store(&worker_max, 0);
-	emb_crew_join(&crew, n_threads);
-	CHECKF(crew.n_workers >= 1 && crew.n_workers <= (n_threads < 1 ? 1 : n_threads), "%d workers", (int) crew.n_workers);
+	emb_team_join(&team, n_threads);
+	CHECKF(team.n_workers >= 1 && team.n_workers <= (n_threads < 1 ? 1 : n_threads), "%d workers", (int) team.n_workers);
 	for (int i = 0; i < n_regions; i++)
-		emb_crew_run(&crew, n_pieces, piece, NULL);
-	CHECK(worker_max < crew.n_workers);
-	emb_crew_leave(&crew);
+		emb_team_run(&team, n_pieces, piece, NULL);
+	CHECK(worker_max < team.n_workers);
+	emb_team_leave(&team);
 	for (int i = 0; i < n_pieces; i++)
 		n_wrong += n_runs[i] != n_regions;
 	CHECKF(n_wrong == 0, "%d of %d pieces on %d threads", n_wrong, n_pieces, n_threads);
@@ -84,13 +84,13 @@ other_call(void *arg)
 	(void) arg;
 	for (int i = 0; i < 200; i++)
 	{
-		EmbCrew		crew;
+		EmbTeam		team;
 		_Atomic int count = 0;
 
 		(void) count;
-		emb_crew_join(&crew, 3);
-		emb_crew_run(&crew, 20, piece, NULL);
-		emb_crew_leave(&crew);
+		emb_team_join(&team, 3);
+		emb_team_run(&team, 20, piece, NULL);
+		emb_team_leave(&team);
 	}
 	return NULL;
 }
@@ -125,21 +125,21 @@ patient_piece(void *ctx, int32_t i, int32_t worker)
 static void
 check_waiting(void)
 {
-	EmbCrew		crew;
+	EmbTeam		team;
 
-	emb_crew_join(&crew, 2);
-	if (crew.n_workers < 2)
+	emb_team_join(&team, 2);
+	if (team.n_workers < 2)
 	{
 		skip("no second thread here");
 		return;
 	}
-	crew.while_waiting = while_waiting;
-	emb_crew_run(&crew, 2, patient_piece, NULL);
-	emb_crew_leave(&crew);
+	team.while_waiting = while_waiting;
+	emb_team_run(&team, 2, patient_piece, NULL);
+	emb_team_leave(&team);
 	CHECKF(n_waits >= 2, "%d calls", n_waits);
 }
 
-/* Two calls at once: one has the crew, the other works alone. */
+/* Two calls at once: one has the team, the other works alone. */
 static void
 check_two_callers(void)
 {
@@ -165,14 +165,14 @@ check_fork(void)
 	child = fork();
 	if (child == 0)
 	{
-		EmbCrew		crew;
+		EmbTeam		team;
 
 		alarm(20);
 		memset((void *) n_runs, 0, sizeof(n_runs));
-		emb_crew_join(&crew, 3);
-		emb_crew_run(&crew, 100, piece, NULL);
-		emb_crew_leave(&crew);
-		emb_crew_stop();
+		emb_team_join(&team, 3);
+		emb_team_run(&team, 100, piece, NULL);
+		emb_team_leave(&team);
+		emb_team_stop();
 		for (int i = 0; i < 100; i++)
 			if (n_runs[i] != 1)
 				_exit(1);
@@ -247,14 +247,14 @@ main(void)
 	check_regions(3, 500, 1);
 	check_regions(1000, 20, 500);
 	CHECK(n_unblocked == 0);
-	emb_crew_stop();
-	emb_crew_stop();
+	emb_team_stop();
+	emb_team_stop();
 	check_regions(4, 100, 50);
 	check_waiting();
 	check_two_callers();
 	check_fork();
 	check_idle();
-	emb_crew_stop();
+	emb_team_stop();
 	check_cpus();
 	return done_testing();
 }
