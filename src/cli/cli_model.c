@@ -384,13 +384,8 @@ cli_rerank_texts(const CliModel *m, const char *query, const CliTexts *texts, in
 void
 cli_print_quoted(const char *label, const char *text, size_t len, size_t max)
 {
-	size_t		n = len;
+	size_t		n = emb_text_clip(text, len, max);
 
-	if (n > max)
-	{
-		for (n = max; n > 0 && ((unsigned char) text[n] & 0xC0) == 0x80; n--)
-			;
-	}
 	printf("%s\"", label);
 	for (size_t i = 0; i < n; i++)
 	{

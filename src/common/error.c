@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#include "common/utf8.h"
+
 /*
  * vsnprintf may cut a UTF-8 sequence at the end of the buffer. The incomplete
  * sequence is dropped, so that a server can show the message.
@@ -24,7 +26,7 @@ format_utf8(char *buf, size_t size, const char *fmt, va_list args)
 	if ((size_t) n < size)
 		return;
 	end = size - 1;
-	while (end > 0 && ((unsigned char) buf[end - 1] & 0xC0) == 0x80)
+	while (end > 0 && emb_utf8_is_inside((uint8_t) buf[end - 1]))
 		end--;
 	if (end > 0 && ((unsigned char) buf[end - 1] & 0x80) != 0)
 		end--;

@@ -4,8 +4,6 @@
  */
 #include "common/text.h"
 
-#include "common/utf8.h"
-
 size_t
 emb_text_clip(const char *s, size_t len, size_t want)
 {

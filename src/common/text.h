@@ -13,6 +13,7 @@
 
 #include "common/error.h"
 #include "common/mem.h"
+#include "common/utf8.h"
 
 /* The start of a text as token ids without special tokens: as many as a reader of the text can use. */
 typedef struct EmbTextIds

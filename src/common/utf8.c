@@ -4,12 +4,6 @@
  */
 #include "common/utf8.h"
 
-static inline bool
-is_continuation(uint8_t byte)
-{
-	return (byte & 0xC0) == 0x80;
-}
-
 int
 emb_utf8_decode_multibyte(const uint8_t *p, size_t n, uint32_t *cp)
 {
@@ -20,14 +14,14 @@ emb_utf8_decode_multibyte(const uint8_t *p, size_t n, uint32_t *cp)
 		return 0;
 	if (lead < 0xE0)
 	{
-		if (n < 2 || !is_continuation(p[1]))
+		if (n < 2 || !emb_utf8_is_inside(p[1]))
 			return 0;
 		*cp = (uint32_t) (lead & 0x1F) << 6 | (p[1] & 0x3F);
 		return 2;
 	}
 	if (lead < 0xF0)
 	{
-		if (n < 3 || !is_continuation(p[1]) || !is_continuation(p[2]))
+		if (n < 3 || !emb_utf8_is_inside(p[1]) || !emb_utf8_is_inside(p[2]))
 			return 0;
 		c = (uint32_t) (lead & 0x0F) << 12 | (uint32_t) (p[1] & 0x3F) << 6 | (p[2] & 0x3F);
 		if (c < 0x800 || (c >= 0xD800 && c <= 0xDFFF))
@@ -35,7 +29,7 @@ emb_utf8_decode_multibyte(const uint8_t *p, size_t n, uint32_t *cp)
 		*cp = c;
 		return 3;
 	}
-	if (lead > 0xF4 || n < 4 || !is_continuation(p[1]) || !is_continuation(p[2]) || !is_continuation(p[3]))
+	if (lead > 0xF4 || n < 4 || !emb_utf8_is_inside(p[1]) || !emb_utf8_is_inside(p[2]) || !emb_utf8_is_inside(p[3]))
 		return 0;
 	c = (uint32_t) (lead & 0x07) << 18 | (uint32_t) (p[1] & 0x3F) << 12 |
 		(uint32_t) (p[2] & 0x3F) << 6 | (p[3] & 0x3F);
@@ -50,7 +44,7 @@ emb_utf8_decode_before(const uint8_t *p, size_t end, uint32_t *cp)
 {
 	size_t		start = end - 1;
 
-	while (start > 0 && end - start < EMB_UTF8_MAX_BYTES && is_continuation(p[start]))
+	while (start > 0 && end - start < EMB_UTF8_MAX_BYTES && emb_utf8_is_inside(p[start]))
 		start--;
 	return emb_utf8_decode(p + start, end - start, cp);
 }

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/utf8.h"
 #include "formats/json.h"
 #include "import/checkpoint.h"
 #include "kernels/kernels.h"
@@ -219,7 +220,7 @@ check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, cons
 		uint32_t	n_chars = 0;
 
 		for (const char *p = prompt; *p != '\0'; p++)
-			n_chars += (*p & 0xC0) != 0x80;
+			n_chars += !emb_utf8_is_inside((uint8_t) *p);
 		if (n_chars >= im->parts.config.max_chars)
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model reads %u characters of a text, which leaves no room after the %u of the %s prompt",
 							 im->parts.config.max_chars, n_chars, what);

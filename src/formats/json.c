@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/utf8.h"
 #include "formats/file.h"
 
 /* Reals below this value hold every integer. */
@@ -300,7 +301,7 @@ emb_json_clip(const char *s, int max)
 	if (n <= max)
 		return n;
 	n = max;
-	while (n > 0 && ((unsigned char) s[n] & 0xC0) == 0x80)
+	while (n > 0 && emb_utf8_is_inside((uint8_t) s[n]))
 		n--;
 	return n;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/utf8.h"
 #include "import/hf_config.h"
 #include "import/hf_prompts.h"
 #include "import/hf_tensors.h"
@@ -84,7 +85,7 @@ median_token(const EmbTokSpec *spec, int32_t *lengths)
 			continue;
 		lengths[n] = 0;
 		for (uint32_t k = 0; k < piece->len; k++)
-			lengths[n] += ((unsigned char) piece->text[k] & 0xC0) != 0x80;
+			lengths[n] += !emb_utf8_is_inside((uint8_t) piece->text[k]);
 		n++;
 	}
 	if (n == 0)

@@ -79,7 +79,7 @@ char_before(const Cutter *c, size_t pos, uint32_t *cp)
 static size_t
 align_back(const Cutter *c, size_t pos)
 {
-	for (int i = 0; i < EMB_UTF8_MAX_BYTES - 1 && pos > 0 && pos < c->len && (c->text[pos] & 0xC0) == 0x80; i++)
+	for (int i = 0; i < EMB_UTF8_MAX_BYTES - 1 && pos > 0 && pos < c->len && emb_utf8_is_inside(c->text[pos]); i++)
 		pos--;
 	return pos;
 }
@@ -151,7 +151,7 @@ add_chars(Cutter *c, size_t from, size_t to, int64_t *n)
 		if (status != EMB_OK)
 			return status;
 		for (; from < end; from++)
-			*n += (c->text[from] & 0xC0) != 0x80;
+			*n += !emb_utf8_is_inside(c->text[from]);
 	}
 	return EMB_OK;
 }
@@ -389,7 +389,7 @@ chars_room(const Cutter *c)
 	int32_t		n_left = c->model->info.max_chars;
 
 	for (size_t i = 0; i < c->prompt_bytes; i++)
-		n_left -= ((uint8_t) c->prompt[i] & 0xC0) != 0x80;
+		n_left -= !emb_utf8_is_inside((uint8_t) c->prompt[i]);
 	return n_left;
 }
 

@@ -18,7 +18,7 @@ clip_utf8(const char *s, int len)
 	int			start = len - 1;
 
 	/* at most three continuation bytes stand behind a lead byte */
-	while (start > 0 && start > len - 4 && ((unsigned char) s[start] & 0xC0) == 0x80)
+	while (start > 0 && start > len - 4 && emb_utf8_is_inside((uint8_t) s[start]))
 		start--;
 	if (start >= 0 && start + pg_utf_mblen((const unsigned char *) s + start) > len)
 		return start;

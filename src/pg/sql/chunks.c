@@ -39,7 +39,7 @@ check_characters(const Source *source, const char *utf8, size_t len)
 
 	for (size_t i = 0; i < len; i++)
 	{
-		n += ((unsigned char) utf8[i] & 0xC0) != 0x80;
+		n += !emb_utf8_is_inside((uint8_t) utf8[i]);
 		if (i % CHARS_PER_LOOK == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
