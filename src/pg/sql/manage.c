@@ -351,9 +351,34 @@ import_shall_stop(void *ctx)
 	return ((ImportSink *) ctx)->progress.failed || stop.should_stop(stop.ctx);
 }
 
-/* Runs the importer into the spool; raises its errors. */
+/* Fills the spool with an image, or raises; source says what is read. */
+typedef void (*SpoolFiller) (EmbedSpool *spool, void *source, ManageOptions *options);
+
+/* Installs the image that fill reads from source; returns its fingerprint. */
+static Datum
+spool_and_install(const char *function, const char *name, SpoolFiller fill, void *source, ManageOptions *options)
+{
+	EmbedSpool	spool;
+
+	embed_spool_begin(&spool);
+	PG_TRY();
+	{
+		fill(&spool, source, options);
+		embed_spool_finish(&spool);
+		install(function, name, &spool, options);
+	}
+	PG_CATCH();
+	{
+		embed_spool_abort(&spool);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return fingerprint_hex(spool.fingerprint);
+}
+
+/* Runs the importer on the directory at path; raises its errors. */
 static void
-import_into(EmbedSpool *spool, const char *path, EmbImportOptions *options)
+spool_import(EmbedSpool *spool, void *path, ManageOptions *options)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed import", ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(cxt);
@@ -365,8 +390,8 @@ import_into(EmbedSpool *spool, const char *path, EmbImportOptions *options)
 
 	embed_progress_begin(&ctx.progress);
 	embed_isa_apply();
-	options->n_threads = embed_threads_begin(embed_clock_ns());
-	status = emb_import_dir(path, options, &mem, &stop, &sink, &err);
+	options->import.n_threads = embed_threads_begin(embed_clock_ns());
+	status = emb_import_dir(path, &options->import, &mem, &stop, &sink, &err);
 	embed_threads_end(embed_clock_ns());
 	if (status != EMB_OK)
 		embed_throw(status, &err);
@@ -379,7 +404,6 @@ embed_import(PG_FUNCTION_ARGS)
 	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
 	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	ManageOptions options;
-	EmbedSpool	spool;
 
 	check_may_write("embed_import()");
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
@@ -399,26 +423,15 @@ embed_import(PG_FUNCTION_ARGS)
 	if (options.calibration != NULL)
 		embed_calibration_read(options.calibration, &options.import);
 
-	embed_spool_begin(&spool);
-	PG_TRY();
-	{
-		import_into(&spool, path, &options.import);
-		embed_spool_finish(&spool);
-		install("embed_import()", name, &spool, &options);
-	}
-	PG_CATCH();
-	{
-		embed_spool_abort(&spool);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
+	PG_RETURN_DATUM(spool_and_install("embed_import()", name, spool_import, path, &options));
 }
 
-/* Works in pieces, so that an interrupt does not wait for a gigabyte. */
+/* Spools the bytes of image in pieces, so that an interrupt does not wait for a gigabyte. */
 static void
-spool_bytes(EmbedSpool *spool, const char *data, size_t size)
+spool_bytes(EmbedSpool *spool, void *image, pg_attribute_unused() ManageOptions *options)
 {
+	const char *data = VARDATA_ANY(image);
+	size_t		size = VARSIZE_ANY_EXHDR(image);
 	EmbError	no_room;
 	EmbStatus	room = embed_materialize_check_room(size, embed_storage_path(), &no_room);
 
@@ -442,7 +455,6 @@ embed_load(PG_FUNCTION_ARGS)
 	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
 	bytea	   *image = PG_GETARG_BYTEA_PP(1);
 	ManageOptions options;
-	EmbedSpool	spool;
 
 	check_may_write("embed_load()");
 	parse_options(PG_GETARG_JSONB_P(2), &options);
@@ -454,20 +466,7 @@ embed_load(PG_FUNCTION_ARGS)
 	check_not_alias(name);
 	check_subscriber("embed_load()", name, NULL, &options);
 
-	embed_spool_begin(&spool);
-	PG_TRY();
-	{
-		spool_bytes(&spool, VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image));
-		embed_spool_finish(&spool);
-		install("embed_load()", name, &spool, &options);
-	}
-	PG_CATCH();
-	{
-		embed_spool_abort(&spool);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	PG_RETURN_DATUM(fingerprint_hex(spool.fingerprint));
+	PG_RETURN_DATUM(spool_and_install("embed_load()", name, spool_bytes, image, &options));
 }
 
 /* ---------------------------------------------------------- drop, names */
