@@ -346,12 +346,6 @@ extern EmbStatus emb_model_rerank(const EmbModel *model, const EmbSequence *seqs
  */
 extern float emb_score(float logit);
 
-/*
- * Scratch bytes of emb_model_embed or emb_model_rerank for sequences of at
- * most n_longest tokens on n_threads threads.
- */
-extern size_t emb_model_scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest, int32_t n_threads);
-
 /* --------------------------------------------------------------- threads */
 
 /*

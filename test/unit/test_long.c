@@ -5,6 +5,7 @@
  *		neighbours or threads, on both sides of round lengths.
  */
 #include "model_util.h"
+#include "scratch_util.h"
 
 /* Larger than the scratch: arrays of the call itself, such as those of its sequences. */
 #define CALL_BYTES	65536
@@ -173,8 +174,8 @@ check_memory(const EmbModel *model, int32_t n_longest, int32_t n_threads, bool a
 
 		CHECKF(peak <= 2 * before, "%d threads: %zu bytes for %d tokens, %zu for half of them", n_threads, peak, n, before);
 		if (!all)
-			CHECKF(peak <= emb_model_scratch_bytes(model, 0, n, n_threads) + CALL_BYTES, "%zu bytes for %d tokens, foretold %zu",
-				   peak, n, emb_model_scratch_bytes(model, 0, n, n_threads));
+			CHECKF(peak <= scratch_bytes(model, 0, n, n_threads) + CALL_BYTES, "%zu bytes for %d tokens, foretold %zu",
+				   peak, n, scratch_bytes(model, 0, n, n_threads));
 		before = peak;
 	}
 }

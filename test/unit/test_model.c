@@ -4,6 +4,7 @@
  *		cut with the same bits, bounded scratch, stops.
  */
 #include "model_util.h"
+#include "scratch_util.h"
 
 #include "image/image.h"
 
@@ -319,7 +320,7 @@ test_batches(void)
 		EmbAllocator mem = counting_allocator(&count);
 		EmbRun		run = {.mem = &mem, .batch_tokens = budgets[b]};
 		size_t		own = N_SEQS * 5 * sizeof(int32_t);	/* first and the hash table, which grow with the texts */
-		size_t		scratch = emb_model_scratch_bytes(model, budgets[b], MAX_IDS, 1);
+		size_t		scratch = scratch_bytes(model, budgets[b], MAX_IDS, 1);
 
 		memset(together, 0, sizeof(together));
 		CHECKF(emb_model_embed(model, seqs, N_SEQS, &run, &together[0][0], &err) == EMB_OK, "%s", err.message);

@@ -4,6 +4,7 @@
  *		on every level, with any number of threads; kinds are not mixed up.
  */
 #include "model_util.h"
+#include "scratch_util.h"
 
 #include <math.h>
 
@@ -169,7 +170,7 @@ check_batch(const char *level, const EmbSequence *many, int n, int32_t batch_tok
 
 	CHECKF(emb_model_rerank(model, many, n, &run, logits, &err) == EMB_OK, "%s", err.message);
 	CHECKF(memcmp(alone, logits, n * sizeof(float)) == 0, "%s, batches of %d tokens: other bits", level, batch_tokens);
-	CHECKF(count.n_live == 0 && count.peak_bytes <= emb_model_scratch_bytes(model, batch_tokens, MAX_IDS, n_threads) + own + 4096,
+	CHECKF(count.n_live == 0 && count.peak_bytes <= scratch_bytes(model, batch_tokens, MAX_IDS, n_threads) + own + 4096,
 		   "batches of %d tokens: %ld blocks, peak %zu", batch_tokens, count.n_live, count.peak_bytes);
 }
 

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "model_util.h"
+#include "scratch_util.h"
 
 #define HIDDEN		5
 #define N_VOCAB		24			/* of SMALL_VOCAB */
@@ -580,7 +581,7 @@ test_runs(void)
 	CHECK(emb_model_embed(o.model, seqs, 64, &run, out, &err) == EMB_OK && out[63 * HIDDEN] != 0);
 	run.stop = &stop;
 	CHECK(emb_model_embed(o.model, seqs, 64, &run, out, &err) == EMB_ERR_CANCELLED);
-	CHECK(emb_model_scratch_bytes(o.model, 4, 512, 1) > 0 && emb_model_scratch_bytes(o.model, 4, 512, 1) < 100000);
+	CHECK(scratch_bytes(o.model, 4, 512, 1) > 0 && scratch_bytes(o.model, 4, 512, 1) < 100000);
 	close_model(&o);
 }
 
