@@ -1,6 +1,6 @@
 /*
  * text.c
- *		Texts in memory, read as others are.
+ *		Readers for texts in memory.
  */
 #include "common/text.h"
 
@@ -31,6 +31,6 @@ read_memory(void *ctx, size_t want, EmbText *text, EmbError *err)
 EmbTextReader
 emb_text_reader(const EmbText *text)
 {
-	/* read only: the pointer is not const because others' contexts are not */
+	/* the text is only read; ctx is not const because other readers write to theirs */
 	return (EmbTextReader) {.ctx = (void *) text, .read = read_memory};
 }

@@ -15,7 +15,10 @@
 #include "common/mem.h"
 #include "common/utf8.h"
 
-/* The start of a text as token ids without special tokens: as many as a reader of the text can use. */
+/*
+ * Token ids of the start of a text, without special tokens: as many as the
+ * reader of the text can use.
+ */
 typedef struct EmbTextIds
 {
 	const int32_t *ids;
@@ -23,21 +26,22 @@ typedef struct EmbTextIds
 	bool		longer;			/* the text has more tokens */
 } EmbTextIds;
 
-/* A text, or where it is not complete a prefix of one, cut between characters. UTF-8. */
+/* A text in UTF-8, or, if not complete, a prefix of a text, cut between characters. */
 typedef struct EmbText
 {
 	const char *text;
 	size_t		len;
 	bool		complete;
-	const EmbTextIds *known;	/* the first text of a pair: its ids where they are known, else NULL */
+	const EmbTextIds *known;	/* ids of the first text of a pair, if they are known; else NULL */
 } EmbText;
 
 /*
- * A text that is pulled from where it lies: compressed, in another encoding,
- * after a prompt. read gives its first want bytes, cut between characters, or
- * all where it has no more; what it gave before is then gone. It is called with
- * a growing want until the ids are certain. A reader that is not complete and
- * gives no more than the last time has no more for now.
+ * A source that the tokenizer pulls a text from: a value that is compressed or
+ * in another encoding, a text after a prompt. read returns the first want bytes
+ * of the text, cut between characters, or the whole text if it is shorter. Each
+ * call of read may free the bytes of the call before. The tokenizer calls read
+ * with a growing want until the ids are certain. If read returns an incomplete
+ * text that is no longer than before, the tokenizer stops with need_more.
  */
 typedef struct EmbTextReader
 {
@@ -45,20 +49,20 @@ typedef struct EmbTextReader
 	EmbStatus	(*read) (void *ctx, size_t want, EmbText *text, EmbError *err);
 } EmbTextReader;
 
-/* Of a text in memory, which must outlive the reader. */
+/* A reader for a text in memory; the text must outlive the reader. */
 extern EmbTextReader emb_text_reader(const EmbText *text);
 
-/* The first want bytes of s[0 .. len), fewer where that is inside a character. */
+/* Number of bytes to take from s[0 .. len): want, or fewer so that no character is cut. */
 extern size_t emb_text_clip(const char *s, size_t len, size_t want);
 
-/* Where ids go, and what reading them may use. */
+/* Where the ids of a text go, and what the functions that read it may use. */
 typedef struct EmbReading
 {
 	int32_t    *ids;			/* [max_ids] */
-	int32_t    *type_ids;		/* [max_ids], of pairs; else NULL */
+	int32_t    *type_ids;		/* [max_ids] for a pair, else NULL */
 	int32_t		max_ids;
-	const EmbAllocator *mem;	/* for a text after a prompt; NULL where there is none */
-	const EmbStop *stop;		/* NULL: never */
+	const EmbAllocator *mem;	/* for joining prompt and text; NULL if there is no prompt */
+	const EmbStop *stop;		/* NULL: never stops */
 } EmbReading;
 
 #endif

@@ -182,7 +182,7 @@ typedef struct EmbEncoded
 extern EmbStatus emb_model_encode(const EmbModel *model, EmbPrompt prompt, const EmbText *text,
 								  const EmbReading *to, EmbEncoded *result, EmbError *err);
 
-/* The same of a text that is pulled, as far as its ids need. */
+/* The same for a text from a reader: pulls only as much text as the ids need. */
 extern EmbStatus emb_model_read(const EmbModel *model, EmbPrompt prompt, const EmbTextReader *text,
 								const EmbReading *to, EmbEncoded *result, EmbError *err);
 
@@ -203,7 +203,7 @@ extern EmbStatus emb_model_read_first(const EmbModel *model, const EmbTextReader
 extern EmbStatus emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
 									   const EmbReading *to, EmbEncoded *result, EmbError *err);
 
-/* The same of texts that are pulled; a is always read before b. */
+/* The same for texts from readers; a is always read before b. */
 extern EmbStatus emb_model_read_pair(const EmbModel *model, const EmbTextReader *a, const EmbTextReader *b,
 									 const EmbReading *to, EmbEncoded *result, EmbError *err);
 
@@ -279,10 +279,10 @@ typedef struct EmbRun
 #define EMB_BATCH_TOKENS_DEFAULT 2048
 
 /*
- * The one rule by which sequences are cut into batches: whether a batch of
- * n_seqs sequences with n_tokens tokens takes another one with n_ids. A batch
- * that has none takes any. A caller that collects sequences by it hands over
- * whole batches.
+ * The rule that cuts sequences into batches: whether a batch of n_seqs
+ * sequences with n_tokens tokens has room for a sequence of n_ids. An empty
+ * batch has room for any sequence. A caller that collects sequences by this
+ * rule passes whole batches.
  */
 extern bool emb_batch_has_room(int32_t batch_tokens, int32_t n_seqs, int64_t n_tokens, int32_t n_ids);
 

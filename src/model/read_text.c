@@ -28,7 +28,7 @@ char_bytes(const char *text, size_t len, int32_t n_chars)
 	return len;
 }
 
-/* prompt and text in one block of memory; NULL: there is none. */
+/* Copies prompt and text into one string; NULL: out of memory. */
 static char *
 join(const char *prompt, size_t prompt_bytes, const char *text, size_t len, const EmbAllocator *mem)
 {
@@ -55,14 +55,14 @@ drop_id(int32_t *ids, int32_t n_ids, int32_t id)
 	return n;
 }
 
-/* A text after a prompt: the tokenizer sees one string, for a word may well span the seam. */
+/* A text after a prompt. The tokenizer sees one string, because a word may span the seam. */
 typedef struct PromptedText
 {
 	const EmbTextReader *text;
 	const char *prompt;
 	size_t		prompt_bytes;
 	const EmbAllocator *mem;
-	char	   *joined;			/* what was read last, or NULL */
+	char	   *joined;			/* the string of the last read, or NULL */
 } PromptedText;
 
 static EmbStatus
@@ -84,12 +84,12 @@ read_prompted(void *ctx, size_t want, EmbText *text, EmbError *err)
 	return EMB_OK;
 }
 
-/* The first characters of a text: a static model's text is cut before it is tokenized, as model2vec does. */
+/* The first characters of a text: for a static model the text is cut before it is tokenized, like in model2vec. */
 typedef struct FirstChars
 {
 	const EmbTextReader *text;
 	int32_t		n_chars;
-	bool		is_cut;			/* what was read last lacks the rest */
+	bool		is_cut;			/* the last read left text out */
 } FirstChars;
 
 static EmbStatus
@@ -108,7 +108,7 @@ read_first_chars(void *ctx, size_t want, EmbText *text, EmbError *err)
 	return EMB_OK;
 }
 
-/* Of a static model also without what the unknown token stands for. */
+/* For a static model, drops the ids of unknown tokens. */
 static EmbStatus
 encode(const EmbModel *model, const EmbTextReader *text, const EmbReading *to, EmbEncoded *result, EmbError *err)
 {
@@ -125,7 +125,7 @@ encode(const EmbModel *model, const EmbTextReader *text, const EmbReading *to, E
 	return EMB_OK;
 }
 
-/* to with its max_ids clamped to the model's, or an error where not even the special tokens fit. */
+/* Copies to and limits max_ids to the model's; an error if not even the special tokens fit. */
 static EmbStatus
 clamp_ids(const EmbModel *model, bool pair, const EmbReading *to, EmbReading *clamped, EmbError *err)
 {

@@ -331,19 +331,19 @@ emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
 #define CUT_BYTES_MIN		4096
 #define CUT_GROWTH			4
 
-/* One of the three ways to read. */
+/* The arguments of emb_tok_read, emb_tok_read_first or emb_tok_read_pair. */
 typedef struct Pull
 {
 	const EmbTokenizer *tok;
 	const EmbTextReader *a;
-	const EmbTextReader *b;		/* of a pair, else NULL */
-	EmbTokTruncation truncation;	/* of a pair */
-	EmbTextIds *known;			/* a is the first text of pairs; else NULL */
+	const EmbTextReader *b;		/* for a pair, else NULL */
+	EmbTokTruncation truncation;	/* for a pair */
+	EmbTextIds *known;			/* for emb_tok_read_first, else NULL */
 	const EmbReading *to;
 	EmbTokResult *result;
 } Pull;
 
-/* Encodes the first want bytes. *n_bytes: how much text there was. */
+/* Encodes the first want bytes of each text. *n_bytes: bytes that the readers returned. */
 static EmbStatus
 pull_once(const Pull *pull, size_t want, size_t *n_bytes, EmbError *err)
 {
@@ -363,7 +363,7 @@ pull_once(const Pull *pull, size_t want, size_t *n_bytes, EmbError *err)
 	return emb_tok_encode(pull->tok, &a, pull->to, pull->result, err);
 }
 
-/* A growing prefix of the texts, until the ids are certain or there is no more text. */
+/* Encodes a growing prefix of the texts, until the ids are certain or the readers have no more text. */
 static EmbStatus
 pull_texts(const Pull *pull, EmbError *err)
 {

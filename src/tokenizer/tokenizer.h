@@ -216,20 +216,19 @@ typedef struct EmbTokResult
  * the number of special slots). Stops reading text once the ids are certain,
  * so a text of 100 MB costs what its first max_ids tokens cost.
  *
- * Of a text that is not complete: when what follows could still change an id or
- * the count, the call returns EMB_OK with need_more set and the ids
- * meaningless. (It is set whenever the prefix is used up before max_ids is
- * reached.)
+ * If the text is not complete and its rest could still change an id or the
+ * count, the call returns EMB_OK with need_more set and the ids meaningless.
+ * (need_more is set whenever the prefix is used up before max_ids is reached.)
  *
- * to->stop is asked at least once every 256 KiB of text (about 10 ms).
+ * to->stop is polled at least once every 256 KiB of text (about 10 ms).
  */
 extern EmbStatus emb_tok_encode(const EmbTokenizer *tok, const EmbText *text, const EmbReading *to,
 								EmbTokResult *result, EmbError *err);
 
 /*
- * The same of a text that is pulled, as far as its ids need. Nothing that the
- * tokenizer allocated is held while text->read runs. need_more: the reader had
- * no more for now.
+ * The same for a text from a reader: pulls only as much text as the ids need.
+ * While text->read runs, the tokenizer holds no memory. need_more: the reader
+ * ran out of text and its text is not complete.
  */
 extern EmbStatus emb_tok_read(const EmbTokenizer *tok, const EmbTextReader *text, const EmbReading *to,
 							  EmbTokResult *result, EmbError *err);
@@ -254,8 +253,8 @@ typedef enum EmbTokTruncation
 } EmbTokTruncation;
 
 /*
- * Reads the first text of pairs of at most max_ids ids once for all of them.
- * *known refers to to->ids. *need_more as in emb_tok_encode.
+ * Reads the first text once for many pairs of at most max_ids ids. *known
+ * refers to to->ids. *need_more: as in emb_tok_encode.
  */
 extern EmbStatus emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, const EmbReading *to,
 									  EmbTextIds *known, bool *need_more, EmbError *err);
@@ -263,18 +262,18 @@ extern EmbStatus emb_tok_read_first(const EmbTokenizer *tok, const EmbTextReader
 									EmbTextIds *known, bool *need_more, EmbError *err);
 
 /*
- * Encodes a pair by the pair template. need_more is set, and the ids are
- * meaningless, where what follows a prefix could change them. a->known: what
- * emb_tok_encode_first gave for a and the same max_ids; the ids are the same
- * with and without. a's text must be there only where known is longer.
- * Where Hugging Face raises (the text that may be cut is too short to make
- * room), EMB_ERR_INVALID_ARGUMENT.
+ * Encodes a pair by the pair template. need_more: characters after a prefix
+ * could change the ids, which are then meaningless. a->known: the result of
+ * emb_tok_encode_first for a and the same max_ids; it changes no id. With
+ * a->known, a's text is needed only if known is longer.
+ * EMB_ERR_INVALID_ARGUMENT where Hugging Face raises: the text that may be cut
+ * is too short to make room.
  */
 extern EmbStatus emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
 									 EmbTokTruncation truncation, const EmbReading *to,
 									 EmbTokResult *result, EmbError *err);
 
-/* The same of texts that are pulled: a's is read before b's, and again before b's again. */
+/* The same for texts from readers: each round reads a first, then b. */
 extern EmbStatus emb_tok_read_pair(const EmbTokenizer *tok, const EmbTextReader *a, const EmbTextReader *b,
 								   EmbTokTruncation truncation, const EmbReading *to,
 								   EmbTokResult *result, EmbError *err);

@@ -10,7 +10,10 @@
 #include "transformer/score.h"
 #include "transformer/transformer.h"
 
-/* Bytes that emb_model_embed or emb_model_rerank needs for sequences of at most n_longest tokens on n_threads threads. */
+/*
+ * Scratch bytes of emb_model_embed or emb_model_rerank for sequences of at
+ * most n_longest tokens on n_threads threads.
+ */
 static size_t
 scratch_bytes(const EmbModel *model, int32_t batch_tokens, int32_t n_longest, int32_t n_threads)
 {

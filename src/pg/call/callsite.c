@@ -152,7 +152,7 @@ make_ids_room(EmbedSite *site, int32 n)
 	site->ids_room = n;
 }
 
-/* Memory for reading one text; what an error left there is gone. */
+/* Memory for reading one text; frees what an error left there. */
 static MemoryContext
 scratch_of(EmbedSite *site)
 {
@@ -216,7 +216,7 @@ memo_serves(Datum value)
 		VARSIZE_ANY(DatumGetPointer(value)) <= EMBED_MEMO_INPUT_MAX;
 }
 
-/* Puts size bytes into *room bytes of site memory at *to, which grow at need. On an error there are none. */
+/* Copies size bytes into site memory at *to, which grows if needed. After an error *to is empty. */
 static void
 keep_bytes(const EmbedSite *site, char **to, Size *room, const void *from, Size size)
 {

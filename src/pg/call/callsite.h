@@ -40,12 +40,12 @@ typedef struct EmbedMemo
 	bool		truncated;
 } EmbedMemo;
 
-/* The last query of pairs as token ids: rows and documents mostly come with the same query. */
+/* Token ids of the last query: most rows and documents come with the same query. */
 typedef struct EmbedQuery
 {
 	uint8_t		fingerprint[EMB_HASH_SIZE];
-	char	   *input;			/* the varlena as it came, header included */
-	Size		input_size;		/* 0: it is not to be recognized */
+	char	   *input;			/* the varlena as passed, including its header */
+	Size		input_size;		/* 0: no query to recognize */
 	Size		input_room;
 	int32	   *ids;			/* [ids_room] */
 	int32		ids_room;

@@ -9,9 +9,9 @@
  *			embed_batch_add(&batch, ref, ids, NULL, n_ids);
  *		embed_batch_run(&batch, ref);
  *
- * A batch holds ids (and of pairs their types) only, of as many texts as the
+ * A batch holds only ids (for pairs also type ids), for as many texts as the
  * core computes at once (emb_batch_has_room). When the next text does not fit,
- * those waiting are computed and handed to the sink in the order they came.
+ * the waiting texts are computed and go to the sink in the order they came.
  */
 #ifndef EMBED_PG_CALL_TEXT_BATCH_H
 #define EMBED_PG_CALL_TEXT_BATCH_H

@@ -159,15 +159,15 @@ embed_text_utf8(Datum value, size_t *len)
 
 /* ----------------------------------------------------------------- reading */
 
-/* A text value as the tokenizer pulls it. */
+/* Reads a text value for the tokenizer. */
 typedef struct ValueReader
 {
 	Datum		value;
 	Size		total;
 	MemoryContext scratch;
-	bool		begins;			/* what was read before may go: of a pair, the text that is read first */
+	bool		begins;			/* read resets scratch: false for a text of a pair that is read second */
 	const EmbTextIds *known;	/* or NULL */
-	ErrorData  *error;			/* what reading raised */
+	ErrorData  *error;			/* the error that reading raised */
 } ValueReader;
 
 static ValueReader
@@ -205,7 +205,7 @@ read_value(void *ctx, size_t want, EmbText *text, EmbError *err)
 	return reader->error == NULL ? EMB_OK : emb_error(err, EMB_ERR_CANCELLED, "the text cannot be read");
 }
 
-/* A query whose ids are all known. */
+/* For a query whose ids are all known. */
 static EmbStatus
 read_nothing(void *ctx, size_t want, EmbText *text, EmbError *err)
 {
@@ -215,7 +215,7 @@ read_nothing(void *ctx, size_t want, EmbText *text, EmbError *err)
 	return EMB_OK;
 }
 
-/* After the core has read reader, and maybe other: raises what it or they did. */
+/* After the core has returned: raises the error of a reader (other may be NULL) or of the core. */
 static void
 finish_reading(const EmbedModelRef *ref, const ValueReader *reader, const ValueReader *other, EmbStatus status, const EmbError *err)
 {

@@ -22,13 +22,16 @@ extern EmbEncoded embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, 
 									int32 *ids, MemoryContext scratch);
 
 /*
- * The ids of a query that is scored with many documents; ids as above, and
- * *known refers to them.
+ * Reads a query once that is scored with many documents. ids: as above; *known
+ * refers to ids.
  */
 extern void embed_text_encode_query(const EmbedModelRef *ref, Datum query, int32 *ids, EmbTextIds *known,
 									MemoryContext scratch);
 
-/* The same of a query and a document: either is detoasted only as far as the ids need. known: what embed_text_encode_query gave for query. */
+/*
+ * The same for a query and a document. known: the result of
+ * embed_text_encode_query for query.
+ */
 extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, Datum query, const EmbTextIds *known, Datum doc,
 										 int32 *ids, int32 *type_ids, MemoryContext scratch);
 

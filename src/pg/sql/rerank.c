@@ -113,7 +113,7 @@ score_documents(EmbedSite *site, const EmbedModelRef *ref, Datum query, Document
 
 	docs->packed = docs->logits;
 	docs->n_packed = 0;
-	/* a query that is longer than a pair may be read again: once out of line is enough */
+	/* a query that is longer than a pair may be read again: detoast it only once */
 	query = PointerGetDatum(PG_DETOAST_DATUM_PACKED(query));
 	embed_batch_init(&batch, CurrentMemoryContext, &sink);
 	for (int32 i = 0; i < docs->n; i++)
