@@ -34,7 +34,7 @@ my %others = (
 	'alias' => q{embed_set_alias(T, 'm')},
 	'option' => q{embed_import('x', '/nowhere', jsonb_build_object('precision', T))},
 	'path' => q{embed_import('x', T)},
-	'garbage as an image' => q{embed_load('x', convert_to(T || T || T, 'UTF8'))},
+	'garbage as an image' => q{embed_load('x', garbage)},
 	'sparse: one number' => q{embed_sparse_dot(T, '{}/9')},
 	'sparse: many pairs' => q{embed_sparse_dot('{}/9', T)},
 	'matrices' => q{maxsim(array_fill(1::float4, ARRAY[10000, 500]), array_fill(1::float4, ARRAY[10000, 500]))});
@@ -66,10 +66,14 @@ sub wait_until
 sub cancelled
 {
 	my ($db, $text, $call, $after) = @_;
+	# made before the call: the server converts 300 MB without a look for a cancel
+	my $garbage = $call =~ /garbage/ ? q{convert_to(t || t || t, 'UTF8')} : 'NULL';
 	my $psql = start_psql($node, $db, qq{SET client_min_messages = notice;
 SELECT cardinality(embed('warm', 'm')) > 0;
 DO \$do\$
-DECLARE t text := $text;
+DECLARE
+	t text := $text;
+	garbage bytea := $garbage;
 BEGIN
 	PERFORM set_config('application_name', 'calls', false);
 	PERFORM $call;
