@@ -66,8 +66,8 @@ sub wait_until
 sub cancelled
 {
 	my ($db, $text, $call, $after) = @_;
-	# made before the call: the server converts 300 MB without a look for a cancel
-	my $garbage = $call =~ /garbage/ ? q{convert_to(t || t || t, 'UTF8')} : 'NULL';
+	# made before the call, of 100 MB as all texts here: the server converts without a look for a cancel
+	my $garbage = $call =~ /garbage/ ? q{convert_to(t, 'UTF8')} : 'NULL';
 	my $psql = start_psql($node, $db, qq{SET client_min_messages = notice;
 SELECT cardinality(embed('warm', 'm')) > 0;
 DO \$do\$
