@@ -59,6 +59,14 @@ embed_message_for_server(const char *message)
 	return copy;
 }
 
+const char *
+embed_shown(const char *s)
+{
+	size_t		len = strnlen(s, EMB_NAME_MAX + 1);
+
+	return len <= EMB_NAME_MAX ? s : psprintf("%.*s...", pg_mbcliplen(s, (int) len, EMB_NAME_MAX), s);
+}
+
 void
 embed_throw(EmbStatus status, const EmbError *err)
 {

@@ -52,6 +52,13 @@ extern int	embed_sqlstate(EmbStatus status);
  */
 extern const char *embed_message_for_server(const char *message);
 
+/*
+ * A user's string for a message: whole, or its first EMB_NAME_MAX bytes and
+ * "...". Building and sending a message with 100 MB takes half a second
+ * without a poll.
+ */
+extern const char *embed_shown(const char *s);
+
 /* guc.c */
 extern char *embed_guc_model;		/* embed.model: name or alias, "" = the database's default */
 extern char *embed_guc_reranker;	/* embed.reranker, likewise */

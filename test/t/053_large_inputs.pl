@@ -32,7 +32,13 @@ my %others = (
 	'name of a reranker' => q{rerank('x', 'y', T)},
 	'name in a setting' => q{embed_set_default(T)},
 	'alias' => q{embed_set_alias(T, 'm')},
-	'option' => q{embed_import('x', '/nowhere', jsonb_build_object('precision', T))},
+	'name behind an alias' => q{embed_set_alias('x', T)},
+	'name to drop' => q{embed_drop(T)},
+	'name to verify' => q{embed_verify(T)},
+	'name with dependents' => q{embed_dependents(T)},
+	'role' => q{embed_grant(T)},
+	'key of an option' => q{embed_import('x', '/nowhere', key_option)},
+	'option' => q{embed_import('x', '/nowhere', value_option)},
 	'path' => q{embed_import('x', T)},
 	'garbage as an image' => q{embed_load('x', garbage)},
 	'sparse: one number' => q{embed_sparse_dot(T, '{}/9')},
@@ -62,18 +68,38 @@ sub wait_until
 	die "the session did not come to \"$where\"";
 }
 
+# Cancels the sleep at the session's end. It may not have begun yet.
+sub end_session
+{
+	my ($pid) = @_;
+
+	for (my $end = time() + 60; time() < $end; sleep(0.01))
+	{
+		return
+		  if query($node, 'postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = $pid AND query LIKE 'SELECT pg_sleep(600)%'") eq 't';
+	}
+	die 'the session did not come to its end';
+}
+
 # The call is cancelled after so many ticks: what it took from then on, what came of it, whether the session goes on.
 sub cancelled
 {
 	my ($db, $text, $call, $after) = @_;
 	# made before the call, of 100 MB as all texts here: the server converts without a look for a cancel
 	my $garbage = $call =~ /garbage/ ? q{convert_to(t, 'UTF8')} : 'NULL';
-	my $psql = start_psql($node, $db, qq{SET client_min_messages = notice;
+	my $value_option = $call =~ /value_option/ ? q{jsonb_build_object('precision', t)} : 'NULL';
+	my $key_option = $call =~ /key_option/ ? q{jsonb_build_object(t, 1)} : 'NULL';
+	# A call may end by itself just before its cancel arrives, which then ends the handler or the DO: go on.
+	# The session stays until the test has seen it, however long that takes.
+	my $psql = start_psql($node, $db, qq{\\set ON_ERROR_STOP 0
+SET client_min_messages = notice;
 SELECT cardinality(embed('warm', 'm')) > 0;
 DO \$do\$
 DECLARE
 	t text := $text;
 	garbage bytea := $garbage;
+	value_option jsonb := $value_option;
+	key_option jsonb := $key_option;
 BEGIN
 	PERFORM set_config('application_name', 'calls', false);
 	PERFORM $call;
@@ -83,7 +109,7 @@ EXCEPTION WHEN query_canceled OR OTHERS THEN
 END \$do\$;
 SELECT set_config('application_name', 'done', false);
 SELECT cardinality(embed('still alive', 'm')) > 0;
-SELECT pg_sleep(1);
+SELECT pg_sleep(600);
 });
 	my $pid = wait_until($db, 'calls');
 	my $begun = ticks($pid);
@@ -94,9 +120,11 @@ SELECT pg_sleep(1);
 	query($node, 'postgres', "SELECT pg_cancel_backend($pid) FROM pg_stat_activity WHERE pid = $pid AND application_name = 'calls'");
 	wait_until($db, 'done');
 	my $ended = ticks($pid);
+	end_session($pid);
 	my ($status, $out, $err) = finish_psql($psql);
 	my ($state) = $err =~ /state (\w{5})/;
 
+	$state //= '57014' if $err =~ /canceling statement due to user request.*canceling statement due to user request/s;
 	return ($ended - $asked, $state // $err, $status == 0 && $out =~ /^t\n.*^t$/ms);
 }
 

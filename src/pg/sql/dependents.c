@@ -1296,7 +1296,7 @@ check_name(const char *name, const List *dependents)
 	if (dependents == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%s\" does not exist", name),
+				 errmsg("model \"%s\" does not exist", embed_shown(name)),
 				 errhint("SELECT name FROM embed_models lists the models of this database.")));
 }
 

@@ -70,7 +70,7 @@ option_type_error(const char *key, const char *type)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("option \"%s\" must be a %s", key, type)));
+			 errmsg("option \"%s\" must be a %s", embed_shown(key), type)));
 }
 
 static char *
@@ -155,7 +155,7 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 		else
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown option \"%s\"", key),
+					 errmsg("unknown option \"%s\"", embed_shown(key)),
 					 errhint("The options are precision, calibration, query_prompt, document_prompt, max_tokens, dimensions, default and alias.")));
 	}
 	options->has_import |= import_only;
@@ -415,7 +415,7 @@ embed_import(PG_FUNCTION_ARGS)
 	if (!is_absolute_path(path))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("path \"%s\" is not absolute", path)));
+				 errmsg("path \"%s\" is not absolute", embed_shown(path))));
 	parse_options(PG_GETARG_JSONB_P(2), &options);
 	check_not_alias(name);
 	check_subscriber("embed_import()", name, NULL, &options);
@@ -482,7 +482,7 @@ get_installed(const char *name, EmbedModelRow *row)
 	target = embed_storage_find_alias(name, NULL);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("model \"%s\" does not exist", name),
+			 errmsg("model \"%s\" does not exist", embed_shown(name)),
 			 target != NULL ? errhint("It is an alias of model \"%s\".", target)
 			 : errhint("SELECT name FROM embed_models lists the models of this database.")));
 }

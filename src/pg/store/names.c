@@ -11,7 +11,6 @@
  */
 #include "pg/store/names.h"
 
-#include "mb/pg_wchar.h"
 #include "utils/snapmgr.h"
 
 #include "pg/store/restore.h"
@@ -309,17 +308,14 @@ alias_argument_error(const char *alias, const char *target)
 pg_noreturn static void
 unknown_model_error(const char *name, EmbedNameUse use)
 {
-	/* the given name, shortened if it is long */
-	int			len = pg_mbcliplen(name, strlen(name), EMB_NAME_MAX);
-	const char *dots = name[len] != '\0' ? "..." : "";
-	char	   *target = name[len] == '\0' ? embed_storage_find_alias(name, NULL) : NULL;
+	char	   *target = emb_name_is_valid(name, strlen(name)) ? embed_storage_find_alias(name, NULL) : NULL;
 	const char *restore_hint = embed_restore_hint();
 
 	if (target != NULL && use == EMBED_NAME_ARGUMENT)
 		alias_argument_error(name, target);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("model \"%.*s%s\" does not exist", len, name, dots),
+			 errmsg("model \"%s\" does not exist", embed_shown(name)),
 			 target != NULL ? hint_snapshot()
 			 : restore_hint != NULL ? errhint("%s", restore_hint)
 			 : embed_storage_has_models()

@@ -29,7 +29,10 @@ change_rights(text *role_text, const char *verb, const char *preposition, const 
 	PreventCommandIfReadOnly(function);
 	PreventCommandIfParallelMode(function);
 	PreventCommandDuringRecovery(function);
-	(void) get_role_oid(role, false);
+	if (get_role_oid(role, true) == InvalidOid)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" does not exist", embed_shown(role))));
 	initStringInfo(&command);
 	appendStringInfo(&command, "%s USAGE ON SCHEMA _embed %s %s; %s SELECT, INSERT ON ",
 					 verb, preposition, quote_identifier(role), verb);

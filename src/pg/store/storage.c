@@ -210,11 +210,15 @@ embed_storage_end_read(Snapshot snapshot)
 bool
 embed_storage_find_model(const char *name, Snapshot snapshot, EmbedModelRow *row)
 {
-	Relation	rel = storage_open("model", AccessShareLock);
+	Relation	rel;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	/* no row has such a name: spare the copies of 100 MB */
+	if (strnlen(name, EMB_NAME_MAX + 1) > EMB_NAME_MAX)
+		return false;
+	rel = storage_open("model", AccessShareLock);
 	text_key(&key, Anum_model_name, name);
 	scan = storage_scan(rel, "model", snapshot, 1, &key);
 	tuple = systable_getnext(scan);
@@ -329,6 +333,8 @@ embed_storage_name_of(const char *digits)
 char *
 embed_storage_find_alias(const char *alias, Snapshot snapshot)
 {
+	if (strnlen(alias, EMB_NAME_MAX + 1) > EMB_NAME_MAX)
+		return NULL;
 	return find_text("alias", snapshot, Anum_alias_alias, alias, Anum_alias_name);
 }
 
