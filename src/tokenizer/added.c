@@ -1,11 +1,11 @@
 /*
  * added.c
- *		Added tokens ("[MASK]", "<mask>"), found in the raw text and, those with
- *		normalized set, again in the normalized text.
+ *		Finds added tokens ("[MASK]", "<mask>") in the raw text. Tokens with
+ *		normalized set are searched in the normalized text instead.
  *
- * The library searches leftmost-longest from left to right; a match that
- * single_word turns down is nevertheless consumed, and its characters are
- * ordinary text. lstrip and rstrip make the match eat the spaces beside it.
+ * The library searches leftmost-longest from left to right. A match that
+ * single_word rejects is consumed nevertheless, and its characters are ordinary
+ * text. A match with lstrip or rstrip also drops the spaces beside it.
  */
 #include "tokenizer/encode.h"
 
@@ -15,7 +15,7 @@ typedef enum Found
 {
 	FOUND_NOTHING,
 	FOUND_TOKEN,
-	FOUND_REJECTED,				/* single_word said no */
+	FOUND_REJECTED,				/* single_word rejects the match */
 	FOUND_MORE,					/* depends on what follows the prefix */
 	FOUND_FAIL
 } Found;
@@ -57,7 +57,10 @@ decode(EmbTokEncoder *e, size_t pos, uint32_t *cp)
 	return n;
 }
 
-/* The longest key of trie that text[0 .. n) starts with; its length, or 0. *alive: a longer one may follow the text. */
+/*
+ * Returns the length of the longest key of trie that text[0 .. n) starts with, or
+ * 0. *alive: with more text a longer key may match.
+ */
 static size_t
 longest_match(const EmbTrie *trie, const uint8_t *text, size_t n, uint32_t *value_node, bool *alive, size_t *n_read)
 {
@@ -81,7 +84,7 @@ longest_match(const EmbTrie *trie, const uint8_t *text, size_t n, uint32_t *valu
 	return best;
 }
 
-/* single_word of a match at pos .. end in the raw text. */
+/* Applies single_word to the match text[pos .. end) in the raw text. */
 static Found
 check_single_word(EmbTokEncoder *e, size_t pos, size_t end)
 {
@@ -96,7 +99,7 @@ check_single_word(EmbTokEncoder *e, size_t pos, size_t end)
 	return is_word(cp) ? FOUND_REJECTED : FOUND_TOKEN;
 }
 
-/* What matches at pos of the raw text. */
+/* Matches a token at pos in the raw text. */
 static Found
 match_raw(EmbTokEncoder *e, size_t pos, const EmbTokBlockAdded **added, size_t *end)
 {
@@ -125,9 +128,9 @@ match_raw(EmbTokEncoder *e, size_t pos, const EmbTokBlockAdded **added, size_t *
 }
 
 /*
- * Takes the match: the end of the segment before it, and of the spaces after
- * it with rstrip. EMB_TOK_CHAR: the library drops it, for its spaces already
- * belong to the token before.
+ * Takes a match that ends at end, and drops the spaces after it if it has rstrip.
+ * EMB_TOK_CHAR: the library drops the match, because its spaces already belong to
+ * the token before.
  */
 static EmbTokEvent
 take_raw(EmbTokEncoder *e, EmbTokRaw *at, const EmbTokBlockAdded *added, size_t end)
@@ -160,9 +163,9 @@ take_raw(EmbTokEncoder *e, EmbTokRaw *at, const EmbTokBlockAdded *added, size_t 
 }
 
 /*
- * At the first space of a run: whether the next token found from here on
- * follows the run (or lies in it) and has lstrip. If so at moves to that token,
- * otherwise the spaces are ordinary text.
+ * at is the first space of a run. If the next token follows the run (or is inside
+ * it) and has lstrip, at moves to that token. Otherwise the spaces are ordinary
+ * text.
  */
 static EmbTokEvent
 look_past_spaces(EmbTokEncoder *e, EmbTokRaw *at)
@@ -263,7 +266,7 @@ emb_tok_next_raw(EmbTokEncoder *e, EmbTokRaw *at, uint32_t *cp)
 	}
 }
 
-/* Bytes of the window in which a match can be told: the longest token and the character after it. */
+/* Bytes needed in the window to decide on a match: the longest token and the character after it. */
 static inline uint32_t
 match_bytes(const EmbTokEncoder *e)
 {
@@ -296,7 +299,7 @@ fill_window(EmbTokEncoder *e, uint32_t want)
 	}
 }
 
-/* What matches at the start of text[0 .. n_text), normalized, after the character before (0: none). */
+/* Matches a token at the start of normalized text[0 .. n_text). before: the preceding character, 0: none. */
 static Found
 match_normalized(EmbTokEncoder *e, const uint8_t *text, uint32_t n_text, uint32_t before,
 				 const EmbTokBlockAdded **added, uint32_t *n)
@@ -362,9 +365,9 @@ is_all_spaces(const uint8_t *text, uint32_t n)
 }
 
 /*
- * Takes a match of n bytes out of the window. To BERT, eating spaces from the text
- * changes nothing here, since the next stage drops them; but among spaces that
- * an rstrip has eaten, the library drops a token of spaces that has lstrip.
+ * Takes a match of n bytes out of the window. With BERT there is no need to drop
+ * spaces here, because the next stage drops them. But a token of spaces with
+ * lstrip, among spaces that an rstrip has dropped, is dropped by the library.
  */
 static EmbTokEvent
 take_window(EmbTokEncoder *e, const EmbTokBlockAdded *added, uint32_t n)
@@ -382,9 +385,9 @@ take_window(EmbTokEncoder *e, const EmbTokBlockAdded *added, uint32_t n)
 }
 
 /*
- * At white space, where it counts (all but BERT) and some token has lstrip:
- * whether such a token follows this run of it and eats it. The run may be
- * longer than the window; it is read ahead once.
+ * Sets the verdict on a run of white space: whether a token with lstrip follows
+ * the run and drops it. Not needed with BERT, whose next stage drops white space.
+ * The run may be longer than the window; it is read ahead once.
  */
 static EmbTokEvent
 judge_spaces(EmbTokEncoder *e)
@@ -432,7 +435,7 @@ judge_spaces(EmbTokEncoder *e)
 	return EMB_TOK_CHAR;
 }
 
-/* Whether white space at the start of the window belongs to a token beside it. EMB_TOK_CHAR: *eaten is set. */
+/* Whether a token drops the white space at the start of the window. EMB_TOK_CHAR: *eaten is set. */
 static EmbTokEvent
 eat_space(EmbTokEncoder *e, uint32_t cp, bool *eaten)
 {

@@ -2,24 +2,24 @@
  * block.h
  *		The tokenizer's section of an image, and an open tokenizer over it.
  *
- * A block is a header and tables behind it, little endian, position
- * independent, each table aligned to 64 bytes from the start of the block:
+ * A block is a header followed by tables. It is little endian and position
+ * independent. Each table is aligned to 64 bytes from the start of the block:
  *
- *	pieces		units and values of the trie of the vocabulary; value = token id;
- *				of BPE: by bytes, those that the merges lead to
- *	raw			... of added tokens matched in the raw text; value = index in added
- *	normalized	... of added tokens matched after normalization, likewise
+ *	pieces		trie of the vocabulary (units and values); value = token id.
+ *				BPE: keys are bytes; only pieces that the merges reach are keys
+ *	raw			trie of the added tokens matched in the raw text; value = index in added
+ *	normalized	trie of the added tokens matched after normalization; value = index in added
  *	added		EmbTokBlockAdded[n_added]
- *	scores		f64[n_scores], of Unigram: by token id
- *	map			units of the double array (Darts-clone's u32) of a precompiled_charsmap
- *	map_text	its replacements, each ended by a zero byte
- *	bytes		i32[256], of BPE: the id of each byte, -1 where it is dropped
- *	pairs		EmbTokBlockPair[1 << pairs_bits], a hash table: what becomes of two ids
- *	words		two hash tables, of words that are one id: EmbTokBlockWord[1 <<
+ *	scores		Unigram: f64[n_scores] by token id
+ *	map			precompiled_charsmap: a double array of Darts-clone's u32 units
+ *	map_text	the map's replacements, each followed by a zero byte
+ *	bytes		BPE: i32[256], the id of each byte, -1 if the byte is dropped
+ *	pairs		BPE: EmbTokBlockPair[1 << pairs_bits], a hash table of the merges
+ *	words		BPE: two hash tables of the words that are one id: EmbTokBlockWord[1 <<
  *				words_bits[0]], EmbTokBlockLongWord[1 << words_bits[1]]
  *
- * Continuing pieces ("##ing") need no trie of their own: prefix_node is where
- * the prefix leads in the trie of the vocabulary.
+ * Continuing pieces ("##ing") need no trie of their own: prefix_node is the
+ * node of their prefix in the vocabulary's trie.
  */
 #ifndef EMB_TOKENIZER_BLOCK_H
 #define EMB_TOKENIZER_BLOCK_H
@@ -34,17 +34,17 @@
 #define EMB_TOK_MAX_PIECES		4000000
 #define EMB_TOK_MAX_PIECE_BYTES	65535
 #define EMB_TOK_MAX_ADDED		16384
-/* A word's characters and tokens lie on the stack of the encoder. */
+/* The encoder keeps a word's characters and tokens on its stack. */
 #define EMB_TOK_MAX_WORD_CHARS	4096
-/* Bounds the look-ahead in the text; in bytes, before and after normalization. */
+/* Bounds the look-ahead in the text. Counts bytes, before and after normalization. */
 #define EMB_TOK_MAX_ADDED_BYTES	1024
-/* Unigram: what is kept of a word while its cut is open, and the longest piece. */
+/* Unigram: bytes kept of a word while its best path is open, and the longest piece. */
 #define EMB_TOK_OPEN_BYTES		2048
 #define EMB_TOK_MAX_UNIGRAM_BYTES	512
-/* BPE: the longest piece in bytes, on the stack of the encoder several times. */
+/* BPE: the longest piece in bytes. The encoder has several arrays of this size on its stack. */
 #define EMB_TOK_MAX_BPE_BYTES	1024
 #define EMB_TOK_MAX_HASH_BITS	24
-/* Units of a character map come in blocks of so many. */
+/* A character map has a multiple of this number of units. */
 #define EMB_TOK_MAP_BLOCK		256
 
 /* EmbTokBlockHeader.flags */
@@ -96,7 +96,7 @@ static_assert(sizeof(EmbTokBlockTrie) == 24, "EmbTokBlockTrie is an on-disk stru
 
 /*
  * 0 u32 left, 4 u32 right, 8 u32 rank (EMB_TOK_NO_RANK: a free slot), 12 i32 id.
- * Slots are probed upwards, from emb_tok_hash_pair (encode.h) on, around the end.
+ * Slots are probed upwards from emb_tok_hash_pair (encode.h), wrapping at the end.
  */
 typedef struct EmbTokBlockPair
 {
@@ -110,7 +110,7 @@ static_assert(sizeof(EmbTokBlockPair) == 16, "EmbTokBlockPair is an on-disk stru
 
 #define EMB_TOK_NO_RANK			0xFFFFFFFFu
 
-/* Words of 1 to 12 and of 13 to 28 bytes, zeros behind; id -1: a free slot. Found as pairs are. */
+/* Words of 1 to 12 and of 13 to 28 bytes, padded with zeros. id -1: a free slot. Probed like pairs. */
 #define EMB_TOK_WORD_BYTES		12
 #define EMB_TOK_LONG_WORD_BYTES	28
 
@@ -173,7 +173,7 @@ typedef struct EmbTokBlockHeader
 	uint32_t	n_steps;
 	EmbTokStep	steps[EMB_TOK_MAX_STEPS];
 
-	/* BPE, which has steps and max_piece, too; zero otherwise */
+	/* BPE (which also uses steps and max_piece); zero otherwise */
 	uint32_t	pattern;		/* EmbTokPattern */
 	uint64_t	pairs_offset;
 	uint64_t	words_offset[2];
@@ -186,16 +186,16 @@ typedef struct EmbTokBlockHeader
 static_assert(sizeof(EmbTokStep) == 8, "EmbTokStep is an on-disk structure");
 static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk structure");
 
-/* What an unknown character scores below the worst piece. */
+/* An unknown character's score is this much below the worst piece's score. */
 #define EMB_TOK_UNK_PENALTY		10.0
 
-/* How the fast path of the encoder treats a byte of text. A value above FAST_SPACE is the byte to append to the word. */
-#define EMB_TOK_FAST_SLOW		0	/* whatever needs a closer look */
+/* How the encoder's fast path treats a byte of text. A value above FAST_SPACE is the byte to append to the word. */
+#define EMB_TOK_FAST_SLOW		0	/* left to the slow path */
 #define EMB_TOK_FAST_DROP		1
 #define EMB_TOK_FAST_PUNCT		2
 #define EMB_TOK_FAST_SPACE		3
 
-/* What a byte of text is to BPE's pattern; characters of several bytes are looked up. */
+/* The class of a byte in BPE's pattern. Characters of several bytes are looked up. */
 #define EMB_TOK_IS_LETTER		1
 #define EMB_TOK_IS_NUMBER		2
 #define EMB_TOK_IS_SPACE		3
@@ -208,8 +208,8 @@ static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk
 struct EmbTokenizer
 {
 	EmbAllocator mem;
-	EmbTokBlockHeader header_copy;	/* what was checked: the block may be a file that changes */
-	const EmbTokBlockHeader *header;	/* of it */
+	EmbTokBlockHeader header_copy;	/* the checked header: the block may be a file that changes */
+	const EmbTokBlockHeader *header;	/* of the copy */
 	EmbTrie		pieces;
 	EmbTrie		raw;
 	EmbTrie		normalized;

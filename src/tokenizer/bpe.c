@@ -1,23 +1,25 @@
 /*
  * bpe.c
- *		A word to ids: its bytes, of which again and again the pair that was
- *		merged earliest in training becomes one, of equal pairs the leftmost
- *		(Sennrich et al., 2016; bytes as in GPT-2, 2019).
+ *		From a word to ids. The word starts as a sequence of bytes. The pair that
+ *		training merged earliest is merged again and again; among equal pairs the
+ *		leftmost goes first (Sennrich et al., 2016; bytes as in GPT-2, 2019).
  *
- * A word that is a piece, and that the merges lead to, is looked up as a whole.
- * Short words merge in an array, longer ones in a list, with a tree over the
- * pairs whose root is the next one to merge.
+ * A word that is a piece, and that the merges reach, is looked up as a whole.
+ * Short words are merged in an array. Longer words are merged in a list, with a
+ * tree over the pairs: its root is the next pair to merge.
  *
- * A word may be as long as the text. The start of one that goes on beyond what
- * is kept is given by this argument, which holds for any merges: what the
- * merges make of a text they also make of each run of its tokens alone (A), and
- * a row of tokens that they leave alone pair by pair they leave alone as a whole
- * (B): the first merge across a border would also happen in the pair beside it.
- * So a border between tokens of the kept text is a border whatever follows if
- * it is one in every start of that text after which a token may go on beyond
- * it; the trie of pieces tells which these are. They are merged anew from the
- * border on, and the first token against the one before the border; by (B) that
- * is as good as all of it.
+ * A word may be as long as the text, so its first ids are emitted before the word
+ * is complete. Two facts, which hold for any merges, show which ids are certain:
+ * (A) The merges turn each run of a text's tokens, taken alone, into these tokens.
+ * (B) If the merges change no pair of neighbours in a row of tokens, they do not
+ *     change the row: the first merge across a border would also happen in the pair
+ *     at that border.
+ * The last token that starts in the kept text may go on beyond it. The trie of
+ * pieces tells where such a token may start; each such place ends a prefix of the
+ * kept text. A border between two tokens stays a border, whatever follows, if it
+ * is a border in each of these prefixes. To check a prefix, its text after the
+ * border is merged anew, and the first token of that is tried against the token
+ * before the border. By (B) this is as good as merging the whole prefix.
  */
 #include "tokenizer/encode.h"
 
@@ -28,20 +30,20 @@
 #define NO_SLOT				UINT32_MAX
 #define END					UINT32_MAX
 
-/* One byte of the word or, from there on, what it was merged to. */
+/* One byte of the word, or the token that was merged from the bytes at this place and after it. */
 typedef struct Symbol
 {
 	uint32_t	id;
 	uint32_t	prev;			/* END: none */
 	uint32_t	next;
-	uint32_t	slot;			/* of pairs: this one and the next; NO_SLOT: they do not merge */
+	uint32_t	slot;			/* in pairs: of this symbol and the next; NO_SLOT: they do not merge */
 } Symbol;
 
 struct EmbTokSymbols
 {
 	size_t		capacity;
-	Symbol	   *symbols;		/* [capacity] by place in the word */
-	uint64_t   *tree;			/* [2 * capacity] rank << 32 | place, each node the lesser of its two children */
+	Symbol	   *symbols;		/* [capacity] by place in word */
+	uint64_t   *tree;			/* [2 * capacity] rank << 32 | place; each node is the smaller of its two children */
 };
 
 static inline uint32_t
@@ -52,7 +54,7 @@ find_pair(const EmbTokenizer *tok, uint32_t left, uint32_t right)
 	uint32_t	mask = (1u << bits) - 1;
 	uint32_t	slot = emb_tok_hash_pair(left, right, bits);
 
-	/* A good table has free slots; a bad one ends, too. */
+	/* A valid table has free slots. The count ends the search in a damaged table. */
 	for (uint32_t n = 0; n <= mask && pairs[slot].rank != EMB_TOK_NO_RANK; n++)
 	{
 		if (pairs[slot].left == left && pairs[slot].right == right)
@@ -73,7 +75,7 @@ load(const uint8_t *p, int n)
 	return v;
 }
 
-/* The bytes of a word of 1 to 12 bytes, zeros behind; reads nothing else. */
+/* Loads a word of 1 to 12 bytes, padded with zeros. Reads no byte beyond the word. */
 static inline void
 load_word(const uint8_t *word, size_t n, uint64_t text[2])
 {
@@ -90,7 +92,7 @@ load_word(const uint8_t *word, size_t n, uint64_t text[2])
 		text[0] = (uint64_t) word[0] | (uint64_t) word[n / 2] << (8 * (n / 2)) | (uint64_t) word[n - 1] << (8 * (n - 1));
 }
 
-/* The id of a word that is one, or -1. */
+/* The id of a word that is one id, or -1. */
 static inline int32_t
 find_word(const EmbTokenizer *tok, const uint8_t *word, size_t n)
 {
@@ -126,7 +128,7 @@ find_word(const EmbTokenizer *tok, const uint8_t *word, size_t n)
 
 /* ---------------------------------------------------------- short words */
 
-/* A row of symbols, with the pair that each makes with the next. */
+/* A row of symbols, with the pair of each symbol and the next. */
 typedef struct Row
 {
 	uint32_t	n;
@@ -151,7 +153,7 @@ remove_at(uint32_t *array, uint32_t i, uint32_t n)
 		array[i] = array[i + 1];
 }
 
-/* Merges until nothing merges; quadratic. */
+/* Merges until no pair merges. Quadratic in n. */
 static void
 merge_row(const EmbTokenizer *tok, Row *row)
 {
@@ -270,7 +272,7 @@ set_leaf(uint64_t *tree, size_t n, size_t leaf, uint64_t key)
 	}
 }
 
-/* One symbol for each byte of word[from .. to), and a leaf for what it makes with the next one. */
+/* Makes a symbol for each byte of word[from .. to), and a leaf for the pair of the symbol and the next. */
 static void
 link_symbols(const EmbTokenizer *tok, EmbTokSymbols *s, const uint8_t *word, uint32_t from, uint32_t to)
 {
@@ -290,7 +292,7 @@ link_symbols(const EmbTokenizer *tok, EmbTokSymbols *s, const uint8_t *word, uin
 		s->tree[i] = lesser(s->tree[2 * i], s->tree[2 * i + 1]);
 }
 
-/* Looks up what place makes with the next symbol. */
+/* Looks up the pair of the symbol at place and the next. */
 static inline void
 update_pair(const EmbTokenizer *tok, EmbTokSymbols *s, uint32_t from, size_t n, uint32_t place)
 {
@@ -300,7 +302,7 @@ update_pair(const EmbTokenizer *tok, EmbTokSymbols *s, uint32_t from, size_t n, 
 	set_leaf(s->tree, n, place - from, pair_key(tok, symbol->slot, place));
 }
 
-/* Merges word[from .. to) until nothing merges; what remains is linked from from on. */
+/* Merges word[from .. to) until no pair merges. The result is linked, starting at symbol from. */
 static bool
 merge_symbols(EmbTokEncoder *e, EmbTokSymbols *s, const uint8_t *word, uint32_t from, uint32_t to)
 {
@@ -327,7 +329,7 @@ merge_symbols(EmbTokEncoder *e, EmbTokSymbols *s, const uint8_t *word, uint32_t 
 	return !emb_tok_work(e, n < INT32_MAX / 2 ? (int32_t) n : INT32_MAX / 2);
 }
 
-/* Gives the tokens linked from symbol 0 on that start before end. */
+/* Emits the tokens that start before end, linked from symbol 0 on. */
 static bool
 give_symbols(EmbTokEncoder *e, const Symbol *symbols, uint32_t end)
 {
@@ -382,7 +384,7 @@ emb_tok_give_word(EmbTokEncoder *e, const uint8_t *word, size_t n)
 
 /* ---------------------------------------------------------- open words */
 
-/* Whether the merges leave the border between two tokens: word[left .. border), word[border .. right). */
+/* Whether no merge crosses the border between two tokens: word[left .. border), word[border .. right). */
 static bool
 border_holds(const EmbTokenizer *tok, const uint8_t *word, uint32_t left, uint32_t border, uint32_t right)
 {
@@ -408,7 +410,7 @@ typedef enum Certain
 	CERTAIN_FAIL
 } Certain;
 
-/* Whether a token may start at start and go on beyond the n bytes that are kept. */
+/* Whether a token may start at start and go on beyond the n kept bytes. */
 static bool
 may_go_on(const EmbTokEncoder *e, uint32_t start, uint32_t n)
 {
@@ -421,13 +423,13 @@ may_go_on(const EmbTokEncoder *e, uint32_t start, uint32_t n)
 }
 
 /*
- * Whether there is a border at border, with a token from before on in front of
- * it, whatever follows the n bytes; first is the first place where may_go_on.
+ * Whether border stays a border between tokens whatever follows the n bytes. The
+ * token before the border starts at before. first: the first place where may_go_on.
  */
 static Certain
 is_certain(EmbTokEncoder *e, uint32_t before, uint32_t border, uint32_t first, uint32_t n)
 {
-	uint32_t	known = border;	/* end of the token behind the border that was last found to stay apart */
+	uint32_t	known = border;	/* end of the last token after the border that was found not to merge across it */
 
 	for (uint32_t end = first; end <= n; end++)
 	{
@@ -450,9 +452,9 @@ is_certain(EmbTokEncoder *e, uint32_t before, uint32_t border, uint32_t first, u
 }
 
 /*
- * Gives the tokens before border and forgets their text. span: how far from the
- * end tokens may go on; its square is about what it takes to be certain, and
- * that is to be worth it.
+ * Emits the tokens before border and forgets their text. span: how far from the
+ * end a token that goes on may start. The check for certainty takes about span
+ * squared steps, so the next check waits until about that many bytes are kept.
  */
 static bool
 give_before(EmbTokEncoder *e, uint32_t border, uint32_t span)
@@ -479,7 +481,7 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 	uint32_t	span;
 	uint32_t	limit;
 
-	/* Where nothing is certain, not again until twice as much is kept. */
+	/* If nothing is certain, the next try is when twice as much is kept. */
 	e->run.part_at = 2 * (size_t) e->n_word_bytes;
 	if (n < EMB_TOK_PART_BYTES / 2)
 		return true;
@@ -488,7 +490,7 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 	while (first < n && !may_go_on(e, first, (uint32_t) n))
 		first++;
 	span = (uint32_t) n - first + 16;
-	/* The last border, or one further left. */
+	/* Tries the last border, then borders further left. */
 	limit = first - 1;
 	for (int tries = 0; tries < 4 && limit > 0; tries++)
 	{
@@ -502,7 +504,7 @@ emb_tok_give_part(EmbTokEncoder *e, size_t n)
 		before = symbols[border].prev;
 		if (border == 0)
 			break;
-		/* What is merged anew lies behind the border. */
+		/* is_certain merges only after the border, so the symbols before it stay. */
 		switch (is_certain(e, before, border, first, (uint32_t) n))
 		{
 			case CERTAIN_FAIL:

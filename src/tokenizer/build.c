@@ -1,6 +1,6 @@
 /*
  * build.c
- *		From what a model's files say to a block of an image.
+ *		Builds a block of an image from an EmbTokSpec.
  */
 #include <math.h>
 #include <string.h>
@@ -19,12 +19,12 @@ typedef struct Build
 	EmbTokBlockHeader header;
 	EmbTrieBuilt tries[3];		/* pieces, raw, normalized */
 	EmbTokBlockAdded *added;	/* [spec->n_added] */
-	uint8_t    *normalized;		/* [spec->n_added, EMB_TOK_MAX_ADDED_BYTES] contents after normalization */
+	uint8_t    *normalized;		/* [spec->n_added, EMB_TOK_MAX_ADDED_BYTES] normalized contents */
 	EmbTokBuiltBpe bpe;
 	uint32_t   *map;			/* [header.n_map_units] of spec->charsmap */
 	const uint8_t *map_text;	/* [header.n_map_text] in spec->charsmap */
 	bool		normalized_strips;	/* some token matched after normalization has lstrip or rstrip */
-	bool		normalized_spaces;	/* some such token has white space in it */
+	bool		normalized_spaces;	/* some such token contains white space */
 } Build;
 
 static EmbStatus
@@ -46,7 +46,7 @@ check_piece(const Build *b, const char *what, int32_t id, const EmbTokPiece *pie
 	return EMB_OK;
 }
 
-/* The template as the block has it; ids and the number of texts are checked when the block is opened. */
+/* Copies a template into the block's header. Opening the block checks ids and the number of texts. */
 static void
 copy_template(EmbTokBlockHeader *h, int pair, const EmbTokTemplate *t)
 {
@@ -82,7 +82,7 @@ split_charsmap(Build *b)
 	return EMB_OK;
 }
 
-/* Of Unigram and BPE. */
+/* For Unigram and BPE. */
 static EmbStatus
 fill_steps(Build *b)
 {
@@ -222,8 +222,8 @@ build_pieces(Build *b)
 }
 
 /*
- * Runs the normalizer over the content of an added token. out has
- * EMB_TOK_MAX_ADDED_BYTES.
+ * Runs the normalizer over the content of an added token. out:
+ * [EMB_TOK_MAX_ADDED_BYTES].
  */
 static EmbStatus
 normalize_content(Build *b, int32_t i, uint8_t *out, uint32_t *n_out)
@@ -235,7 +235,7 @@ normalize_content(Build *b, int32_t i, uint8_t *out, uint32_t *n_out)
 	uint32_t	n = 0;
 	EmbTokEvent event;
 
-	/* No tries: no added token is matched. */
+	/* The tokenizer has no tries, so no added token is matched. */
 	emb_tok_encoder_init(&e, &tok, &(EmbText) {piece->text, piece->len, true, NULL}, NULL, 0, NULL, b->err);
 	while ((event = emb_tok_next_normalized(&e, &cp)) == EMB_TOK_CHAR)
 	{
@@ -264,9 +264,9 @@ has_space(const uint8_t *text, uint32_t len)
 }
 
 /*
- * One trie key for an added token, in the list of its kind. Of tokens that
- * normalize to the same text the last counts; in the library it is one or the
- * other, from run to run.
+ * Adds a trie key for an added token to the list of its kind. If tokens normalize
+ * to the same text, the last one counts. In the library the winner differs from
+ * run to run.
  */
 static EmbStatus
 add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *normalized, size_t *n_normalized)
@@ -300,7 +300,7 @@ add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *n
 	status = normalize_content(b, i, b->normalized + (size_t) i * EMB_TOK_MAX_ADDED_BYTES, &key.len);
 	if (status != EMB_OK)
 		return status;
-	/* The library then finds it between any two characters, and words fall apart. */
+	/* The library would find an empty token between any two characters, and split all words. */
 	if (key.len == 0)
 		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "added token %d (id %d) is empty after normalization", i, added->id);
 	if (b->spec->model != EMB_TOK_WORDPIECE)
@@ -360,7 +360,7 @@ copy_table(uint8_t *block, uint64_t offset, const void *table, uint64_t size)
 		memcpy(block + offset, table, size);
 }
 
-/* Lays the header and the tables out; padding is zero. */
+/* Writes the header and the tables, with zeros as padding. */
 static EmbStatus
 write_block(Build *b, void **block, size_t *size)
 {
@@ -441,7 +441,7 @@ emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem, void **block, siz
 	if (status == EMB_OK)
 		status = ask_stop(&b);
 
-	/* Whatever else is wrong with the spec shows as a block that does not open. */
+	/* Opening the block checks everything else that may be wrong with the spec. */
 	if (status == EMB_OK)
 		status = emb_tok_open(*block, *size, true, mem, &tok, err);
 	emb_tok_close(tok);

@@ -1,11 +1,11 @@
 /*
  * build_bpe.c
- *		The tables of byte-level BPE: the ids of bytes, the merges by pair, the
- *		words that are one id.
+ *		Builds the tables of byte-level BPE: the ids of bytes, the merges by pair,
+ *		the words that are one id.
  *
  * Pieces are spelled in an alphabet of 256 printable characters, one for each
  * byte (Radford et al., 2019, bytes_to_unicode). A piece is a word of its own
- * only if the merges lead to it from its bytes, or with ignore_merges.
+ * only if the merges turn its bytes into it, or with ignore_merges.
  */
 #include "tokenizer/build_bpe.h"
 
@@ -13,9 +13,9 @@
 
 #include "tokenizer/encode.h"
 
-#define ALPHABET_END	0x144	/* characters of bytes lie below */
-#define PIECES_PER_ASK	512		/* merged */
-#define ROWS_PER_ASK	8192	/* looked at, or put into a table */
+#define ALPHABET_END	0x144	/* all characters of the alphabet are below */
+#define PIECES_PER_ASK	512		/* pieces merged between two polls of stop */
+#define ROWS_PER_ASK	8192	/* rows read, or entered into a table, between two polls of stop */
 
 typedef struct Builder
 {
@@ -23,13 +23,13 @@ typedef struct Builder
 	const EmbAllocator *mem;
 	EmbTokBuiltBpe *built;
 	EmbError   *err;
-	int16_t		byte_of[ALPHABET_END];	/* -1: no byte's character */
-	uint8_t    *text;			/* the pieces in bytes, one behind the other */
-	EmbTrieKey *keys;			/* [n_keys] of those that the merges lead to */
+	int16_t		byte_of[ALPHABET_END];	/* by character; -1: not in the alphabet */
+	uint8_t    *text;			/* the bytes of all pieces, end to end */
+	EmbTrieKey *keys;			/* [n_keys] the pieces that the merges reach */
 	size_t		n_keys;
 	uint8_t    *is_word;		/* [n_vocab] */
-	bool	   *is_merged;		/* [n_vocab] some merge gives it */
-	EmbTokenizer tok;			/* as much of it as merging needs */
+	bool	   *is_merged;		/* [n_vocab] some merge produces the piece */
+	EmbTokenizer tok;			/* only the fields that merging needs */
 	EmbTokBlockHeader header;
 } Builder;
 
@@ -48,7 +48,10 @@ fill_alphabet(int16_t byte_of[ALPHABET_END])
 	}
 }
 
-/* The bytes that a piece stands for; how many, 0: it is not spelled in the alphabet or has a zero byte. out has piece->len. */
+/*
+ * Writes the bytes that a piece stands for to out, [piece->len]. Returns their
+ * number; 0: the piece is not spelled in the alphabet, or has a zero byte.
+ */
 static uint32_t
 spell_piece(const Builder *b, const EmbTokPiece *piece, uint8_t *out)
 {
@@ -67,7 +70,7 @@ spell_piece(const Builder *b, const EmbTokPiece *piece, uint8_t *out)
 	return n;
 }
 
-/* Bits of a table in which n entries leave half of the slots free, or more. */
+/* log2 of a table's size such that n entries leave at least half of the slots free. */
 static uint32_t
 bits_for(uint32_t n)
 {
@@ -93,7 +96,7 @@ no_memory(const Builder *b)
 
 /* ---------------------------------------------------------------- tables */
 
-/* The ids of single bytes; others are unknown or dropped. */
+/* Fills the ids of single bytes. Other bytes are unknown or dropped. */
 static EmbStatus
 fill_bytes(Builder *b)
 {
@@ -118,7 +121,7 @@ fill_bytes(Builder *b)
 	return EMB_OK;
 }
 
-/* The merges; of equal pairs the last counts, as in the library. */
+/* Fills the table of merges. Of equal pairs the last counts, as in the library. */
 static EmbStatus
 fill_pairs(Builder *b)
 {
@@ -196,7 +199,7 @@ make_words(Builder *b, const uint32_t n_words[2])
 	return EMB_OK;
 }
 
-/* Spells the piece at out, *n bytes, and sees whether it is a word of its own. */
+/* Writes the *n bytes of the piece to out, and decides whether the piece is a word of its own. */
 static EmbStatus
 judge_piece(Builder *b, int32_t id, uint8_t *out, uint32_t *n)
 {
@@ -224,7 +227,7 @@ judge_piece(Builder *b, int32_t id, uint8_t *out, uint32_t *n)
 	return EMB_OK;
 }
 
-/* Two rounds over the pieces: words are counted, then added. */
+/* Passes over the pieces twice: counts the words, then adds them. */
 static EmbStatus
 fill_words(Builder *b)
 {
@@ -258,7 +261,11 @@ fill_words(Builder *b)
 	return status;
 }
 
-/* Words are looked up without the bytes that are dropped, and the unknown token is taken for one byte. */
+/*
+ * Refuses vocabularies that lack the character of a byte where the encoder cannot
+ * handle this: words are looked up without dropped bytes, and the unknown token
+ * counts as one byte.
+ */
 static EmbStatus
 check_alphabet(const Builder *b)
 {

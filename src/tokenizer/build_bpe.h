@@ -1,7 +1,7 @@
 /*
  * build_bpe.h
- *		The tables of byte-level BPE, from pieces and merges; what build.c writes
- *		into a block.
+ *		Builds the tables of byte-level BPE from pieces and merges. build.c
+ *		writes them into a block.
  */
 #ifndef EMB_TOKENIZER_BUILD_BPE_H
 #define EMB_TOKENIZER_BUILD_BPE_H
@@ -11,19 +11,19 @@
 typedef struct EmbTokBuiltBpe
 {
 	int32_t		bytes[256];
-	uint32_t	max_piece;		/* bytes of the longest piece that the merges lead to */
+	uint32_t	max_piece;		/* bytes of the longest piece that the merges reach */
 	uint32_t	pairs_bits;
 	uint32_t	words_bits[2];
-	EmbTokBlockPair *pairs;		/* [1 << pairs_bits] from mem, as those below */
+	EmbTokBlockPair *pairs;		/* [1 << pairs_bits]; from mem, like words and long_words */
 	EmbTokBlockWord *words;		/* [1 << words_bits[0]] */
 	EmbTokBlockLongWord *long_words;	/* [1 << words_bits[1]] */
 	EmbTrieBuilt pieces;
 } EmbTokBuiltBpe;
 
 /*
- * built starts as zeros and is to be freed whatever comes back. EMB_ERR_FORMAT:
- * a merge names an id that is no piece; EMB_ERR_UNSUPPORTED: what the encoder
- * does not do; EMB_ERR_LIMIT, EMB_ERR_NOMEM, EMB_ERR_CANCELLED.
+ * The caller zeroes built before the call, and frees it whatever the status is.
+ * EMB_ERR_FORMAT: a merge names an id that is no piece. EMB_ERR_UNSUPPORTED: the
+ * encoder lacks a feature. Also EMB_ERR_LIMIT, EMB_ERR_NOMEM, EMB_ERR_CANCELLED.
  */
 extern EmbStatus emb_tok_build_bpe(const EmbTokSpec *spec, const EmbAllocator *mem, EmbTokBuiltBpe *built, EmbError *err);
 extern void emb_tok_free_bpe(EmbTokBuiltBpe *built, const EmbAllocator *mem);

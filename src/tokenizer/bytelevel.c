@@ -1,18 +1,18 @@
 /*
  * bytelevel.c
- *		Splitting by the patterns of byte-level BPE.
+ *		Splits text by the patterns of byte-level BPE.
  *
- * The patterns are regular expressions in the files. Here they are one machine:
- * a run of letters, of numbers, of white space, of other characters, with what
- * may stand before and behind each. They differ in few things:
+ * The patterns are regular expressions in the files. Here one state machine
+ * implements them all: runs of letters, numbers, white space or other characters,
+ * and what may come before and after each run. The patterns differ little:
  *
  *		's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *		(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
  *			 ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  *
- * Of white space before something else the last character stands apart (it
- * starts the next word if that may begin so), and of white space with line ends
- * in it what lies behind the last of them.
+ * If something else follows white space, the last space is split off; it starts
+ * the next word if the pattern allows that. If white space contains line ends, the
+ * part after the last line end is split off.
  */
 #include "tokenizer/encode.h"
 #include "tokenizer/splitter.h"
@@ -22,10 +22,10 @@
 typedef struct Pattern
 {
 	bool		splits;
-	bool		folds_case;		/* of contractions */
-	bool		any_before;		/* letters may have any one other character before them, not only U+0020 */
-	bool		line_ends;		/* behind other characters, and between white space */
-	int64_t		numbers_max;	/* 0: any, and U+0020 may come before them */
+	bool		folds_case;		/* contractions match in either case */
+	bool		any_before;		/* any one character, not only U+0020, may come before letters */
+	bool		line_ends;		/* line ends may follow other characters, and split white space */
+	int64_t		numbers_max;	/* longest run of numbers; 0: any length, and U+0020 may come before */
 } Pattern;
 
 static const Pattern patterns[EMB_TOK_N_PATTERNS] = {
@@ -36,7 +36,7 @@ static const Pattern patterns[EMB_TOK_N_PATTERNS] = {
 };
 
 #define LONG_S				0x17F
-/* A longer word is copied, so that its start can be given. */
+/* A longer word is copied, so that the ids of its start can be emitted. */
 #define WORD_IN_PLACE_MAX	4096
 
 static inline const Pattern *
@@ -60,7 +60,7 @@ is_line_end(uint32_t cp)
 	return cp == '\r' || cp == '\n';
 }
 
-/* What a contraction has behind its apostrophe: 1: this is all, 2: there is one more letter, 0: nothing of the kind. */
+/* Number of letters in a contraction whose first letter is cp: 1 or 2. 0: cp starts no contraction. */
 static int
 contraction_letters(const Pattern *p, uint32_t cp)
 {
@@ -102,7 +102,7 @@ grow_run(EmbTokEncoder *e, size_t n)
 	return true;
 }
 
-/* How much of what is kept certainly belongs to the word it starts. */
+/* How many of the kept bytes certainly belong to the word that starts there. */
 static inline size_t
 certain_bytes(const EmbTokEncoder *e)
 {
@@ -130,14 +130,14 @@ push_char(EmbTokEncoder *e, uint32_t cp)
 	return push_bytes(e, bytes, (size_t) emb_utf8_encode(cp, bytes));
 }
 
-/* Gives ids for the start of a word that is long already. */
+/* Emits ids of the start of a word, if the word is long already. */
 static inline bool
 part_run(EmbTokEncoder *e)
 {
 	return e->n_word_bytes < e->run.part_at || emb_tok_give_part(e, certain_bytes(e));
 }
 
-/* The first n bytes kept are a word, or the last part of one. */
+/* The first n kept bytes are a word, or the last part of a word. */
 static bool
 end_word_at(EmbTokEncoder *e, size_t n)
 {
@@ -212,8 +212,8 @@ more_spaces(EmbTokEncoder *e, uint32_t cp)
 }
 
 /*
- * Something else follows white space. The last character stands apart; joins: it
- * starts the word of what follows, which stays to be read.
+ * Something other than white space follows. Splits off the last space. *joins: the
+ * last space starts the next word, and cp was added to that word.
  */
 static bool
 end_spaces(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *joins)
@@ -240,7 +240,7 @@ end_spaces(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *joins)
 	return end_word(e);
 }
 
-/* An apostrophe with r, v or l behind it is no contraction. */
+/* The apostrophe and the r, v or l after it are no contraction. */
 static bool
 end_quoted(EmbTokEncoder *e)
 {
@@ -248,7 +248,7 @@ end_quoted(EmbTokEncoder *e)
 	return pattern_of(e)->any_before || end_word_at(e, e->run.held);
 }
 
-/* Whether cp goes on with a run of other characters; run_kind then says what the run has become. */
+/* Whether cp continues a run of other characters. If so, run.kind is updated. */
 static bool
 others_go_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind)
 {
@@ -265,7 +265,7 @@ others_go_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind)
 	return true;
 }
 
-/* Whether cp goes on with the run; it is then taken. False and run_kind NONE: the word ended before it. */
+/* Whether cp continues the run; if so, cp is taken. False and run.kind NONE: the word ended before cp. */
 static bool
 goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 {
@@ -363,9 +363,10 @@ end_segment(EmbTokEncoder *e)
 /* --------------------------------------------------- in place */
 
 /*
- * The kind of the character at pos, of *n bytes; 0 where it cannot be told from
- * here what becomes of the one before: at the end of a prefix, or where they may
- * compose. The end of the text is one of 0 bytes that ends any run.
+ * The kind of the character at pos, and its length *n in bytes. Returns 0 if the
+ * character before pos may still change: at the end of a prefix, or if the two
+ * characters may compose. The end of the text counts as a character of 0 bytes
+ * that ends any run.
  */
 static inline uint8_t
 look(const EmbTokEncoder *e, size_t pos, int *n)
@@ -394,9 +395,10 @@ look(const EmbTokEncoder *e, size_t pos, int *n)
 }
 
 /*
- * The end of the run of kind from pos on, of at most max characters and to about
- * end. *stop: what comes there, kind: the run goes on, 0: see look; SLOW only of
- * the same kind. *read_to: how far was looked.
+ * The end of the run of kind that starts at pos. Stops after max characters, and
+ * soon after end. *stop: the kind of the next character; equal to kind: the run goes
+ * on; 0: see look. *stop has the bit SLOW only if the next character is of the same
+ * kind. *read_to: how far the text was looked at.
  */
 static size_t
 run_end(const EmbTokEncoder *e, size_t pos, size_t end, uint8_t kind, int64_t max, uint8_t *stop, size_t *read_to)
@@ -440,7 +442,7 @@ contraction_bytes(const EmbTokEncoder *e, size_t pos)
 	return n == 2 ? (ends_contraction(p, e->text[pos + 1], e->text[pos + 2]) ? 3 : 0) : n == 1 ? 2 : 0;
 }
 
-/* Whether a token that is matched after normalization may start with the space at pos, which is not the last byte. */
+/* Whether a normalized added token may match at the space at pos. pos is not the last byte. */
 static inline bool
 space_may_match(const EmbTokEncoder *e, size_t pos)
 {
@@ -450,7 +452,7 @@ space_may_match(const EmbTokEncoder *e, size_t pos)
 	return node != EMB_TRIE_NONE && (emb_trie_has_value(trie, node) || emb_trie_step(trie, node, e->text[pos + 1]) != EMB_TRIE_NONE);
 }
 
-/* The end of the word that white space at pos is or starts with; 0: see the machine. */
+/* The end of the word of white space that starts at pos; 0: left to the state machine. */
 static size_t
 spaces_end(const EmbTokEncoder *e, size_t pos, size_t end, size_t *read_to)
 {
@@ -476,8 +478,8 @@ spaces_end(const EmbTokEncoder *e, size_t pos, size_t end, size_t *read_to)
 }
 
 /*
- * The end of the word that starts at pos; 0: see the machine. Of a long one, and
- * then of as much as was read, *kind is the run that goes on.
+ * The end of the word that starts at pos; 0: left to the state machine. For a long
+ * word, the end of the part that was read; *kind is then the run that goes on.
  */
 static size_t
 word_end(const EmbTokEncoder *e, size_t pos, size_t end, EmbTokRun *kind, size_t *read_to)
@@ -527,14 +529,14 @@ word_end(const EmbTokEncoder *e, size_t pos, size_t end, EmbTokRun *kind, size_t
 			stop = look(e, ++at, &n);
 			if (stop == 0 || (stop & EMB_TOK_IS_SLOW) != 0)
 				return 0;
-			/* A token behind the white space may eat all of it. */
+			/* A token after the white space may drop all of it. */
 			if (stop == EMB_TOK_IS_SPACE && !is_line_end(e->text[at]) &&
 				(e->tok->header->flags & (EMB_TOK_HAS_LSTRIP | EMB_TOK_NORMALIZED_LSTRIP)) != 0)
 				return 0;
 		}
 	if (at - pos > WORD_IN_PLACE_MAX)
 		return at;
-	/* At end the run may go on, in whatever way. */
+	/* At end the run may go on, with characters of any kind. */
 	return stop != 0 && stop != first && (stop & EMB_TOK_IS_SLOW) == 0 && (at < end || at == e->len) ? at : 0;
 }
 
@@ -545,7 +547,7 @@ is_at_plain_text(const EmbTokEncoder *e)
 		emb_tok_window_idle(&e->window) && emb_tok_steps_idle(e);
 }
 
-/* The kind that the run goes on with, 0: see the machine. */
+/* The kind of character that continues the run; 0: left to the state machine. */
 static uint8_t
 run_goes_on_with(const EmbTokEncoder *e)
 {
@@ -562,7 +564,7 @@ run_goes_on_with(const EmbTokEncoder *e)
 	}
 }
 
-/* Goes on with the run that is kept, in place; *pos moves. False: e->status is set. */
+/* Continues the kept run in place and advances *pos. False: e->status is set. */
 static bool
 read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 {
@@ -574,7 +576,7 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 	if (kind == 0)
 		return true;
 	at = run_end(e, *pos, end, kind, EMB_TOK_PART_BYTES, &stop, &read_to);
-	/* The last character stays where it may compose with what follows. */
+	/* The last character may compose with what follows, so it is left unread. */
 	if (stop == 0)
 	{
 		uint32_t	cp;
@@ -592,7 +594,7 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 	return end_word(e);
 }
 
-/* Words in place, without added tokens in sight and with nothing to normalize. False: e->status is set. */
+/* Reads words in place, as long as no added token may match and nothing is normalized. False: e->status is set. */
 static bool
 read_fast(EmbTokEncoder *e, int64_t limit)
 {
@@ -624,7 +626,7 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 		e->segment.inside = true;
 		if (at - pos > WORD_IN_PLACE_MAX && kind != EMB_TOK_RUN_NONE)
 		{
-			/* All but the last character, which may not be the word's. */
+			/* Leaves the last character, which may not belong to the word. */
 			uint32_t	cp;
 
 			at -= (size_t) emb_utf8_decode_before(e->text, at, &cp);

@@ -1,20 +1,20 @@
 /*
  * compose.c
  *		NFC, a code point at a time, as the library composes (Unicode Standard,
- *		3.11): decomposed, each run of marks (non-starters) sorted by combining
- *		class, starter and marks composed.
+ *		3.11): decomposes the text, sorts each run of marks (non-starters) by
+ *		combining class, and composes starter and marks.
  *
- * A code point that neither composes nor changes (EMB_UNI_COMPOSES) and is not
- * followed by one that does stands for itself. Everything else is composed in a
- * small buffer. A run of more marks than fit is read once to see what composes,
- * which no more than the first few of each class can, and then once for each
- * class: no memory, and linear in the text for runs of any length.
+ * A code point without EMB_UNI_COMPOSES stays as it is, if the next one is without
+ * it as well. Everything else is composed in a small buffer. A run of marks that
+ * does not fit the buffer is read once to see what composes: only the first few
+ * marks of each class can. Then the run is read once for each class. This takes no
+ * memory, and time linear in the text for runs of any length.
  */
 #include "tokenizer/encode.h"
 
 #include <string.h>
 
-/* A starter takes at most so many marks: the longest decomposition less the starter itself. */
+/* The maximum number of marks that compose with a starter: the longest decomposition less the starter. */
 #define COMPOSED_MAX	(EMB_UNI_DECOMPOSED_MAX - 1)
 
 bool
@@ -41,7 +41,7 @@ restore_form(EmbTokPlace *at, const EmbTokForm *form)
 	memcpy(at->compose.codes, form->codes, sizeof(form->codes));
 }
 
-/* The next code point of the text decomposed, not reordered. */
+/* The next code point of the decomposed text, not reordered. */
 static EmbTokEvent
 next_decomposed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp)
 {
@@ -62,7 +62,7 @@ next_decomposed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp)
 
 /* ---------------------------------------------------------- long runs */
 
-/* At the end of a pass over a long run: true if another one follows. */
+/* Ends a pass over a long run. True if another pass follows. */
 static bool
 next_pass(EmbTokPlace *at)
 {
@@ -141,7 +141,7 @@ read_marks(EmbTokEncoder *e, EmbTokPlace *at, Marks *marks)
 	return event;
 }
 
-/* At the first mark of a long run behind starter (0: none): composes, and goes back to read the run class by class. */
+/* At the first mark of a long run after starter (0: none): composes, then goes back to read the run class by class. */
 static EmbTokEvent
 begin_long_run(EmbTokEncoder *e, EmbTokPlace *at, uint32_t starter)
 {
@@ -178,8 +178,8 @@ begin_long_run(EmbTokEncoder *e, EmbTokPlace *at, uint32_t starter)
 /* ---------------------------------------------------------- short runs */
 
 /*
- * Sorts n marks by class, equal ones as they come, and composes what is not
- * blocked with *starter (0: there is none). Returns how many are left.
+ * Sorts n marks by class, in a stable order, and composes those that are not
+ * blocked with *starter (0: none). Returns the number of marks left.
  */
 static int
 compose_marks(uint32_t *starter, uint32_t *marks, int n)
@@ -212,7 +212,7 @@ compose_marks(uint32_t *starter, uint32_t *marks, int n)
 	return n_kept;
 }
 
-/* Fills out with the next starter, what composes with it, and the marks behind. */
+/* Fills out with the next starter, composed as far as possible, and the marks after it. */
 static EmbTokEvent
 compose_next(EmbTokEncoder *e, EmbTokPlace *at)
 {
@@ -244,7 +244,7 @@ compose_next(EmbTokEncoder *e, EmbTokPlace *at)
 			c->out[1 + n_marks] = cp;
 		}
 		n_marks = compose_marks(&starter, c->out + 1, n_marks);
-		/* Only a starter that nothing lies before composes with the one before it. */
+		/* A starter composes with the starter before it only if no mark is between them. */
 		if (event == EMB_TOK_CHAR && n_marks == 0)
 		{
 			uint32_t	composed = starter == 0 ? cp : emb_uni_compose(starter, cp);
@@ -265,8 +265,8 @@ compose_next(EmbTokEncoder *e, EmbTokPlace *at)
 }
 
 /*
- * A character that stands for itself: EMB_TOK_CHAR. EMB_TOK_END: it may not,
- * nothing was read, or there is none, and *event says what there is.
+ * EMB_TOK_CHAR: *cp stays as it is. EMB_TOK_END: the next character may change, and
+ * nothing was read; or the next event is no character, and *event is that event.
  */
 static EmbTokEvent
 next_alone(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp, EmbTokEvent *event)
@@ -282,7 +282,7 @@ next_alone(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp, EmbTokEvent *event)
 	{
 		EmbTokEvent next_event = EMB_TOK_CHAR;
 
-		/* No need to look closer at ASCII. */
+		/* ASCII never composes with what comes before. */
 		if (at->raw.pos >= e->len || e->text[at->raw.pos] >= 0x80)
 		{
 			ahead = at->raw;

@@ -1,6 +1,6 @@
 /*
  * encode.c
- *		What every stage between text and ids uses: encode.h.
+ *		Functions that every stage between text and ids uses; see encode.h.
  */
 #include "tokenizer/encode.h"
 

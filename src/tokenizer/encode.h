@@ -1,19 +1,19 @@
 /*
  * encode.h
- *		The stages between text and ids, each pulling from the one before:
+ *		The stages between text and ids. Each stage pulls from the stage before:
  *
  *		raw			characters of the text, cut where an added token matches (added.c)
- *		normalized	of BERT: cleaned, spaced, decomposed, stripped, lowercased (normalize.c);
- *					of the others: a list of steps (steps.c, precompiled.c, compose.c)
+ *		normalized	BERT: cleaned, spaced, decomposed, stripped, lowercased (normalize.c);
+ *					others: a list of steps (steps.c, precompiled.c, compose.c)
  *		matched		cut again where an added token matches the normalized text (added.c)
  *		words		split at spaces and punctuation (pretokenize.c), where a
  *					word begins (metaspace.c) or by a pattern (bytelevel.c)
  *		ids			longest pieces first (wordpiece.c), likeliest pieces (unigram.c)
  *					or pieces merged in the order of training (bpe.c)
  *
- * Nothing is allocated but what unigram.c and bpe.c say; what must be kept of the text
- * is bounded by the longest word and the longest added token. Every position
- * of the text is read a bounded number of times.
+ * Only unigram.c, bytelevel.c and bpe.c allocate memory. The longest word and the longest
+ * added token bound how much text must be kept. Every position of the text is
+ * read a bounded number of times.
  */
 #ifndef EMB_TOKENIZER_ENCODE_H
 #define EMB_TOKENIZER_ENCODE_H
@@ -22,43 +22,43 @@
 #include "tokenizer/block.h"
 #include "tokenizer/unicode.h"
 
-/* Asked for a stop each time this many units of work (mostly characters) are done. */
+/* stop is polled each time this many units of work (mostly characters) are done. */
 #define EMB_TOK_STOP_WORK		65536
 
 typedef enum EmbTokEvent
 {
 	EMB_TOK_CHAR,				/* a code point */
 	EMB_TOK_TOKEN,				/* an added token; EmbTokEncoder.token_id */
-	EMB_TOK_END,				/* of the text */
-	EMB_TOK_MORE,				/* the prefix is used up: what comes next depends on the rest */
+	EMB_TOK_END,				/* end of the text */
+	EMB_TOK_MORE,				/* end of the prefix: the next event depends on the rest of the text */
 	EMB_TOK_FAIL				/* EmbTokEncoder.status and err are filled */
 } EmbTokEvent;
 
-/* A place in the raw text. Copying it and going on from the copy gives the same events again. */
+/* A place in the raw text. Reading on from a copy returns the same events again. */
 typedef struct EmbTokRaw
 {
 	size_t		pos;
 	size_t		no_match_before;	/* added tokens may match from here on */
-	size_t		skip_before;		/* characters before it were eaten by an rstrip */
-	size_t		looked_before;		/* no lstrip token follows the spaces up to here */
+	size_t		skip_before;		/* an rstrip has dropped the characters before this place */
+	size_t		looked_before;		/* the spaces before this place precede no token with lstrip */
 } EmbTokRaw;
 
-/* Where a step of steps.c stands. Zero: at the start of a segment. */
+/* The state of a step of steps.c. Zero: at the start of a segment. */
 typedef struct EmbTokStepPlace
 {
-	uint32_t	map_at;			/* PRECOMPILED: what is left of a replacement in the map's text */
+	uint32_t	map_at;			/* PRECOMPILED: the unread part of a replacement in the map's text */
 	uint32_t	map_end;
-	EmbUniCluster cluster;		/* ... the cluster that is read by code point */
-	uint8_t		n_lower;		/* LOWERCASE: code points still to give */
+	EmbUniCluster cluster;		/* PRECOMPILED: the cluster that is read by code point */
+	uint8_t		n_lower;		/* LOWERCASE: code points still to return */
 	uint8_t		next_lower;
 	bool		inside;			/* STRIP: something other than white space was read */
-	uint8_t		verdict;		/* ... on this run of white space: 0 none yet, 1 keep, 2 drop */
+	uint8_t		verdict;		/* STRIP: on this run of white space: 0 none yet, 1 keep, 2 drop */
 	uint32_t	lower[EMB_UNI_LOWER_MAX];
 } EmbTokStepPlace;
 
-#define EMB_TOK_MARKS_MAX	32	/* a longer run of them is read once per class */
+#define EMB_TOK_MARKS_MAX	32	/* a longer run of marks is read once per class */
 
-/* The text decomposed: what is left of the character before raw. */
+/* The decomposed text: the unread code points of the character before raw. */
 typedef struct EmbTokForm
 {
 	EmbTokRaw	raw;
@@ -67,28 +67,29 @@ typedef struct EmbTokForm
 	uint32_t	codes[EMB_UNI_DECOMPOSED_MAX];
 } EmbTokForm;
 
-/* Where NFC stands; the raw place itself is EmbTokPlace.raw. Zero: between two characters. */
+/* The state of NFC. Its place in the raw text is EmbTokPlace.raw. Zero: between two characters. */
 typedef struct EmbTokCompose
 {
-	uint8_t		next_out;		/* of what is composed: still to give */
+	uint8_t		next_out;		/* in out: composed code points still to return */
 	uint8_t		n_out;
-	uint8_t		next;			/* of the character before raw, decomposed: still to compose */
+	uint8_t		next;			/* in codes: decomposed code points of the character before raw, still to compose */
 	uint8_t		n_codes;
 	uint32_t	codes[EMB_UNI_DECOMPOSED_MAX];
 	uint32_t	out[1 + EMB_TOK_MARKS_MAX];
 
 	bool		ordering;		/* a long run of marks is read once per class */
 	uint8_t		order_now;
-	uint8_t		n_removed;		/* ... without the first marks of these classes, which are composed */
-	uint8_t		skip;			/* ... of this class */
+	uint8_t		n_removed;		/* omits the first marks of the classes in removed: they are composed */
+	uint8_t		skip;			/* marks of class order_now still to omit */
 	uint8_t		removed[EMB_UNI_DECOMPOSED_MAX];
 	uint64_t	orders_left;
 	EmbTokForm	run_start;
 } EmbTokCompose;
 
 /*
- * A place in the normalized text, but for BERT's ordering and lowercase. BERT:
- * the raw place after a character, and what is left of that character.
+ * A place in the normalized text. BERT: the raw place after a character, and
+ * the unread code points of that character; ordering and lowercase come later,
+ * in EmbTokNormal.
  */
 typedef struct EmbTokPlace
 {
@@ -109,11 +110,11 @@ typedef struct EmbTokPlace
 	};
 } EmbTokPlace;
 
-/* Unigram: the best way to a place of the word. */
+/* Unigram: the best lattice path to a place in the word. */
 typedef struct EmbTokNode
 {
 	double		score;
-	int32_t		id;				/* of the last piece; at the entry, the way behind it */
+	int32_t		id;				/* of the last piece; at an entry, the index of the path that leads to it */
 	uint16_t	start;			/* of the last piece, or one of EMB_TOK_NODE_ */
 	uint16_t	next;
 } EmbTokNode;
@@ -121,44 +122,44 @@ typedef struct EmbTokNode
 #define EMB_TOK_NODE_UNSET	0xFFFF
 #define EMB_TOK_NODE_ENTRY	0xFFFE
 
-/* Unigram: one of several ways through text that is no longer kept. */
+/* Unigram: one of several lattice paths through text that is no longer kept. */
 typedef struct EmbTokWay
 {
-	int64_t		count;			/* ids on it */
+	int64_t		count;			/* ids on the path */
 	int32_t	   *ids;			/* [capacity], the first n_ids of them */
 	int32_t		n_ids;
 	int32_t		capacity;
-	bool		unknown;		/* its last id is the unknown token */
+	bool		unknown;		/* the path's last id is the unknown token */
 } EmbTokWay;
 
-/* BPE: symbols of a long word, linked, and what merges next; bpe.c. */
+/* BPE: the linked symbols of a long word, and which pair merges next; bpe.c. */
 typedef struct EmbTokSymbols EmbTokSymbols;
 
-/* Where bytelevel.c stands in the pattern: what the bytes in run are. */
+/* The state of bytelevel.c in its pattern: what the bytes in run are. */
 typedef enum EmbTokRun
 {
-	EMB_TOK_RUN_NONE,			/* there are none */
+	EMB_TOK_RUN_NONE,			/* no bytes */
 	EMB_TOK_RUN_LETTERS,
 	EMB_TOK_RUN_NUMBERS,
 	EMB_TOK_RUN_OTHERS,
-	EMB_TOK_RUN_LINE_ENDS,		/* others, and line ends behind */
+	EMB_TOK_RUN_LINE_ENDS,		/* others, followed by line ends */
 	EMB_TOK_RUN_SPACES,
-	EMB_TOK_RUN_OTHER,			/* one that may belong to the letters behind it */
+	EMB_TOK_RUN_OTHER,			/* one other character, which may belong to the letters after it */
 	EMB_TOK_RUN_QUOTE,			/* an apostrophe at the start of a word */
-	EMB_TOK_RUN_QUOTED			/* and r, v or l */
+	EMB_TOK_RUN_QUOTED			/* an apostrophe, and r, v or l */
 } EmbTokRun;
 
 /*
- * What each stage keeps between two calls. A stage writes its own struct only;
- * where it reads past the stages below it (read_fast), it tells them by
- * emb_tok_window_passed and emb_tok_steps_passed.
+ * The state of each stage between two calls. A stage writes only its own struct.
+ * A stage that bypasses the stages before it (read_fast) reports that to them
+ * by emb_tok_window_passed and emb_tok_steps_passed.
  */
 
 /* normalize.c: what BERT's normalizer has read beyond EmbTokEncoder.place. */
 typedef struct EmbTokNormal
 {
 	bool		ordering;		/* a run of non-starters is read once per combining class */
-	uint8_t		n_lower;		/* lowercase code points still to give */
+	uint8_t		n_lower;		/* lowercase code points still to return */
 	uint8_t		next_lower;
 	uint32_t	order_now;		/* the class of this pass */
 	uint32_t	orders_left;	/* bit k: class k is still to come */
@@ -166,7 +167,7 @@ typedef struct EmbTokNormal
 	uint32_t	lower[EMB_UNI_LOWER_MAX];
 } EmbTokNormal;
 
-/* added.c: the window over the normalized text, used only where tokens are matched in it. */
+/* added.c: the window over the normalized text. Used only if tokens are matched there. */
 typedef struct EmbTokWindow
 {
 	uint32_t	start;
@@ -175,8 +176,8 @@ typedef struct EmbTokWindow
 	EmbTokEvent event;
 	int32_t		token_id;		/* EmbTokEncoder.token_id of that event */
 	uint32_t	no_match;		/* bytes at the start of the window where no token may match */
-	bool		eaten;			/* only spaces lie between the window and a token with rstrip */
-	uint8_t		verdict;		/* on the white space it starts with: 0 none yet, 1 keep, 2 drop */
+	bool		eaten;			/* only spaces are between a token with rstrip and the window */
+	uint8_t		verdict;		/* on white space at the window's start: 0 none yet, 1 keep, 2 drop */
 	uint32_t	before;			/* the character before the window; 0 at the start of a segment */
 	uint8_t		bytes[2 * (EMB_TOK_MAX_ADDED_BYTES + EMB_UTF8_MAX_BYTES)];
 } EmbTokWindow;
@@ -184,41 +185,41 @@ typedef struct EmbTokWindow
 /* metaspace.c, bytelevel.c: the segment being read. */
 typedef struct EmbTokSegment
 {
-	bool		inside;			/* something of it was read */
-	bool		is_first;		/* it starts where the text starts */
+	bool		inside;			/* some of the segment was read */
+	bool		is_first;		/* the segment starts where the text starts */
 } EmbTokSegment;
 
-/* unigram.c: the word as far as its cut is open. */
+/* unigram.c: the part of the word whose best path is still open. */
 typedef struct EmbTokLattice
 {
-	uint32_t	n_nodes;		/* EmbTokEncoder.nodes[0 .. n_nodes) hold */
-	uint32_t	next_start;		/* pieces from here on are not yet looked for */
+	uint32_t	n_nodes;		/* EmbTokEncoder.nodes[0 .. n_nodes) are valid */
+	uint32_t	next_start;		/* pieces that start here or later are not yet looked up */
 	bool		unknown;		/* the last id of this word is the unknown token */
-	int			n_ways;			/* 0: one way led to the entry, and its ids are given */
+	int			n_ways;			/* 0: one path led to the entry, and its ids are emitted */
 	EmbTokWay  *ways;			/* [n_ways] */
 } EmbTokLattice;
 
-/* bytelevel.c, bpe.c: n_word_bytes of a word, or of spaces, as far as no ids are given for them. */
+/* bytelevel.c, bpe.c: the n_word_bytes of a word, or of white space, whose ids are not yet emitted. */
 typedef struct EmbTokByteRun
 {
-	uint8_t    *bytes;			/* [size]; EmbTokEncoder.word until it is too short */
+	uint8_t    *bytes;			/* [size]; EmbTokEncoder.word until that is too short */
 	size_t		size;
 	EmbTokRun	kind;
-	int64_t		n_chars;		/* of spaces: after the last line end */
-	size_t		held;			/* of spaces, and after an apostrophe: where the last character starts */
-	bool		blank;			/* of spaces: the last one is U+0020 */
-	uint8_t		letter;			/* after an apostrophe */
-	size_t		line_end;		/* of spaces: after the last line end, 0: there is none */
-	bool		parted;			/* ids were given for the start of this word */
-	size_t		part_at;		/* try to give ids again when so many bytes are kept */
-	size_t		read_to;		/* how far text was looked at */
+	int64_t		n_chars;		/* white space: characters after the last line end */
+	size_t		held;			/* white space, or after an apostrophe: where the last character starts */
+	bool		blank;			/* white space: the last character is U+0020 */
+	uint8_t		letter;			/* the letter after an apostrophe */
+	size_t		line_end;		/* white space: the end of the last line end; 0: there is none */
+	bool		parted;			/* ids of the start of this word were emitted */
+	size_t		part_at;		/* try to emit ids again when this many bytes are kept */
+	size_t		read_to;		/* how far the text was looked at */
 	EmbTokSymbols *symbols;		/* NULL until a word is long */
 } EmbTokByteRun;
 
 /* wordpiece.c, unigram.c, bpe.c: where ids go. */
 typedef struct EmbTokOut
 {
-	int32_t    *ids;			/* [max_ids]; those beyond are only counted */
+	int32_t    *ids;			/* [max_ids]; further ids are only counted */
 	int32_t		max_ids;
 	int64_t		n_ids;
 	bool		done;			/* the text is used up */
@@ -233,7 +234,7 @@ typedef struct EmbTokEncoder
 	const EmbStop *stop;
 	EmbError   *err;
 	EmbStatus	status;
-	int32_t		work_left;		/* until stop is asked */
+	int32_t		work_left;		/* until stop is polled */
 	int32_t		token_id;		/* of EMB_TOK_TOKEN */
 
 	EmbTokPlace place;			/* how far the text is read */
@@ -243,7 +244,7 @@ typedef struct EmbTokEncoder
 	EmbTokByteRun run;
 	EmbTokOut	out;
 
-	/* the word being read: of the stage that splits, for the stage that looks it up */
+	/* the word being read: the stage that splits writes it, the stage that looks it up reads it */
 	int32_t		n_word_chars;	/* WordPiece only */
 	uint32_t	n_word_bytes;
 	union
@@ -261,20 +262,20 @@ typedef struct EmbTokEncoder
 
 extern void emb_tok_forget_ways(EmbTokEncoder *e);
 
-/* Ids go to ids: room for max_ids. */
+/* ids: [max_ids], where the encoder writes ids. */
 extern void emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const EmbText *text,
 								 int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbError *err);
 
 /*
- * Goes on until more than limit ids are certain (EMB_TOK_CHAR), the text is
- * used up (EMB_TOK_END; e->out.done), or EMB_TOK_MORE or EMB_TOK_FAIL. May be
- * called again with a higher limit after EMB_TOK_CHAR.
+ * Runs until more than limit ids are certain (EMB_TOK_CHAR), the text is used
+ * up (EMB_TOK_END; e->out.done is set), or EMB_TOK_MORE or EMB_TOK_FAIL. After
+ * EMB_TOK_CHAR it may be called again with a higher limit.
  */
 extern EmbTokEvent emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit);
 
 extern void emb_tok_forget_run(EmbTokEncoder *e);
 
-/* After the last run, whatever it gave. */
+/* To be called after the last run, whatever the run returned. */
 static inline void
 emb_tok_encoder_finish(EmbTokEncoder *e)
 {
@@ -292,7 +293,7 @@ extern EmbTokEvent emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp);
 extern EmbTokEvent emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp);
 extern EmbTokEvent emb_tok_next_precompiled(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp);
 
-/* What the steps make of printable ASCII that a character of its own follows; 0: see the steps. */
+/* What the steps turn a printable ASCII character into if the next character does not join it. 0: run the steps. */
 extern uint8_t emb_tok_steps_fast(const EmbTokenizer *tok, uint8_t c);
 
 typedef enum EmbTokMapped
@@ -302,38 +303,38 @@ typedef enum EmbTokMapped
 	EMB_TOK_MAP_CORRUPT
 } EmbTokMapped;
 
-/* What the charsmap has for the first prefix of text[0 .. n) that it knows: a range of map_text. */
+/* Finds the first prefix of text[0 .. n) that the charsmap maps. Its replacement is a range of map_text. */
 extern EmbTokMapped emb_tok_map_find(const EmbTokenizer *tok, const uint8_t *text, uint32_t n, uint32_t *at, uint32_t *end);
 extern EmbStatus emb_tok_map_check(const EmbTokenizer *tok, EmbError *err);
 
-/* Whether no step holds anything back: what comes next depends on the text alone. */
+/* Whether no step holds anything back: the next event depends on the text alone. */
 extern bool emb_tok_steps_idle(const EmbTokEncoder *e);
-/* After text was read past the steps that none of them would have changed. */
+/* To be called after text was read that bypassed the steps because none would change it. */
 extern void emb_tok_steps_passed(EmbTokEncoder *e);
 
 /* compose.c: NFC of the raw text. */
 extern EmbTokEvent emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp);
 extern bool emb_tok_compose_idle(const EmbTokCompose *c);
 
-/* The loops that drive the stages, one for each kind of splitting: pretokenize.c, metaspace.c, bytelevel.c. */
+/* The loop that drives the stages, for each kind of splitting: pretokenize.c, metaspace.c, bytelevel.c. */
 extern EmbTokEvent emb_tok_run_words(EmbTokEncoder *e, int64_t limit);
 extern EmbTokEvent emb_tok_run_metaspace(EmbTokEncoder *e, int64_t limit);
 extern EmbTokEvent emb_tok_run_bytelevel(EmbTokEncoder *e, int64_t limit);
 
 /*
- * bpe.c: a word of n > 0 bytes, to ids. part: e->run.bytes[0 .. n) and whatever may
- * follow; gives the ids that are certain, if any, and forgets their text. rest:
- * the last part. False: e->status is set.
+ * bpe.c: encodes a word of n > 0 bytes. give_part: e->run.bytes[0 .. n) starts a
+ * word that may go on; emits the ids that are certain, if any, and forgets their
+ * text. give_rest: the last part of such a word. False: e->status is set.
  */
 extern bool emb_tok_give_word(EmbTokEncoder *e, const uint8_t *word, size_t n);
 extern bool emb_tok_give_part(EmbTokEncoder *e, size_t n);
 extern bool emb_tok_give_rest(EmbTokEncoder *e, const uint8_t *word, size_t n);
 
-/* More than twice EMB_TOK_MAX_BPE_BYTES, several times to be worth it. */
+/* Must be more than twice EMB_TOK_MAX_BPE_BYTES; several times as much pays off. */
 #define EMB_TOK_PART_BYTES	8192
 #define EMB_TOK_PART_BYTES_MAX	65536
 
-/* Building: the ids of the word; returns how many. ids has n places. n <= EMB_TOK_MAX_BPE_BYTES. */
+/* For building tables: merges a word of n <= EMB_TOK_MAX_BPE_BYTES bytes. ids: [n]. Returns the number of ids. */
 extern uint32_t emb_tok_merge_word(const EmbTokenizer *tok, const uint8_t *word, uint32_t n, uint32_t *ids);
 
 /* Where the look-up of a pair or word starts. */
@@ -349,7 +350,7 @@ emb_tok_hash_pair(uint32_t left, uint32_t right, uint32_t bits)
 	return emb_tok_hash((uint64_t) left << 32 | right, bits);
 }
 
-/* text: words of the table, zeros behind. */
+/* text: [n_words] the word's bytes, padded with zeros. */
 static inline uint32_t
 emb_tok_hash_word(const uint64_t *text, int n_words, uint32_t bits)
 {
@@ -361,19 +362,19 @@ emb_tok_hash_word(const uint64_t *text, int n_words, uint32_t bits)
 }
 
 /*
- * unigram.c: more of the word in e->open, n_word_bytes so far (there is room for
- * a character again afterwards), and its end. False: e->status is set.
+ * unigram.c. open_word: e->open holds n_word_bytes of a word that goes on; makes
+ * room for a character. end_open_word: the word is complete. False: e->status is set.
  */
 extern bool emb_tok_open_word(EmbTokEncoder *e);
 extern bool emb_tok_end_open_word(EmbTokEncoder *e);
 
-/* The word e->word to ids. False: e->status is set. */
+/* Emits the ids of the word e->word. False: e->status is set. */
 extern bool emb_tok_emit_word(EmbTokEncoder *e);
 
 /* encode.c */
 extern EmbTokEvent emb_tok_stop_event(EmbTokEncoder *e);
 
-/* Counts work; true: the caller asked to stop, e->status is set. */
+/* Counts work, and polls stop when due. True: stopped, e->status is set. */
 static inline bool
 emb_tok_work(EmbTokEncoder *e, int32_t amount)
 {
@@ -384,7 +385,7 @@ emb_tok_work(EmbTokEncoder *e, int32_t amount)
 /* Sets e->status. */
 extern EmbTokEvent emb_tok_corrupt(EmbTokEncoder *e);
 
-/* An id, to where ids go. False: e->status is set. */
+/* Appends an id to the output. False: e->status is set. */
 static inline bool
 emb_tok_emit_id(EmbTokEncoder *e, int32_t id)
 {
@@ -406,7 +407,7 @@ emb_tok_window_idle(const EmbTokWindow *w)
 	return w->start == w->end && !w->ended && !w->eaten && w->no_match == 0 && w->verdict == 0;
 }
 
-/* After text that ends with cp was read past an idle window. */
+/* To be called after text that ends with cp has bypassed an idle window. */
 static inline void
 emb_tok_window_passed(EmbTokWindow *w, uint32_t cp)
 {

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* The buffers are left as they are: what says how much of them holds is set. */
+/* Leaves the buffers as they are, but sets the fields that tell how much of them is valid. */
 void
 emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const EmbText *text,
 					 int32_t *ids, int32_t max_ids, const EmbStop *stop, EmbError *err)

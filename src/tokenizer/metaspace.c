@@ -1,13 +1,13 @@
 /*
  * metaspace.c
- *		Metaspace, alone or behind WhitespaceSplit. U+0020 becomes the meta
- *		character (U+2581); each one starts a word, and so does a segment, which
- *		gets one in front.
+ *		Metaspace, alone or after WhitespaceSplit. U+0020 becomes the meta character
+ *		(U+2581). Each meta character starts a word. So does each segment: a meta
+ *		character is put before it.
  */
 #include "tokenizer/encode.h"
 #include "tokenizer/splitter.h"
 
-/* Room for a character is always kept. */
+/* There is always room for one more character. */
 #define WORD_BYTES_MAX	(EMB_TOK_OPEN_BYTES - EMB_UTF8_MAX_BYTES)
 
 static inline bool
@@ -17,7 +17,7 @@ push_char(EmbTokEncoder *e, uint32_t cp)
 	return e->n_word_bytes <= WORD_BYTES_MAX || emb_tok_open_word(e);
 }
 
-/* The word may have been given up to its last characters, which are then still there. */
+/* The ids of all but the last characters may be emitted already. The last characters are always kept. */
 static inline bool
 end_word(EmbTokEncoder *e)
 {
@@ -31,7 +31,7 @@ take_char(EmbTokEncoder *e, uint32_t cp)
 
 	if ((h->flags & EMB_TOK_SPLIT_SPACES) != 0 && (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0)
 	{
-		/* What is split off is gone, and what follows no longer starts the text. */
+		/* The space is dropped, and what follows no longer starts the text. */
 		e->segment.inside = false;
 		return end_word(e);
 	}
@@ -65,9 +65,9 @@ is_at_plain_text(const EmbTokEncoder *e)
 }
 
 /*
- * ASCII that no step changes but one for one, as long as ASCII follows (what
- * else follows may belong to the same cluster), and single spaces between.
- * False: e->status is set.
+ * Reads ASCII that the steps map one to one, and single spaces between, as long as
+ * ASCII follows: any other character may belong to the same cluster. False:
+ * e->status is set.
  */
 static bool
 read_fast(EmbTokEncoder *e, int64_t limit)

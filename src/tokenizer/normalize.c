@@ -3,10 +3,10 @@
  *		BertNormalizer, one code point at a time: clean_text, spaces around
  *		ideographs, NFD without nonspacing marks, lowercase.
  *
- * Canonical ordering sorts each run of non-starters by combining class. Of the
- * 800 non-starters only some 80 in EMB_UNI_N_ORDERS classes outlive the
- * stripping of marks, so a run that has any is read once per class instead of
- * being kept: no buffer, and linear in the text for runs of any length.
+ * Canonical ordering sorts each run of non-starters by combining class. Stripping
+ * marks keeps only some 80 of the 800 non-starters, in EMB_UNI_N_ORDERS classes. A
+ * run that has any of them is read once per class instead of being stored. This
+ * takes no buffer, and time linear in the text for runs of any length.
  */
 #include "tokenizer/encode.h"
 
@@ -48,8 +48,8 @@ next_decomposed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp)
 }
 
 /*
- * At a kept non-starter, just read from e->place: finds the classes in the rest
- * of the run and goes back to read them lowest first.
+ * A kept non-starter was just read from e->place. Finds the classes in the rest of
+ * the run, then goes back to read the run class by class, lowest first.
  */
 static EmbTokEvent
 begin_run(EmbTokEncoder *e)
@@ -78,7 +78,7 @@ begin_run(EmbTokEncoder *e)
 	return EMB_TOK_CHAR;
 }
 
-/* At the end of a pass over a run: true if another one follows. */
+/* Ends a pass over a run. True if another pass follows. */
 static bool
 next_pass(EmbTokEncoder *e)
 {
@@ -104,7 +104,7 @@ next_stripped(EmbTokEncoder *e, uint32_t *cp)
 
 		if (record == NULL || (record->flags & EMB_UNI_NONSTARTER) == 0)
 		{
-			/* The run is read again before what follows it counts. */
+			/* The run is read again before what follows it is returned. */
 			if (e->normal.ordering && event != EMB_TOK_FAIL && next_pass(e))
 				continue;
 			if (record != NULL && (record->flags & EMB_UNI_MN) != 0)

@@ -15,7 +15,7 @@ check_max_ids(const EmbTokenizer *tok, bool pair, int32_t max_ids, EmbError *err
 	return EMB_OK;
 }
 
-/* Where the template puts the texts, given how many ids they have. */
+/* Where the template puts the texts, given their numbers of ids. */
 static void
 text_offsets(const EmbTokBlockHeader *h, bool pair, const int32_t n_ids[2], int32_t offsets[2])
 {
@@ -33,7 +33,7 @@ text_offsets(const EmbTokBlockHeader *h, bool pair, const int32_t n_ids[2], int3
 		}
 }
 
-/* Writes the special tokens around texts already in place, and type ids if wanted; returns the length. */
+/* Writes the special tokens around the texts, which are in place, and type ids if wanted. Returns the length. */
 static int32_t
 fill_template(const EmbTokBlockHeader *h, bool pair, const int32_t n_ids[2], int32_t *ids, int32_t *type_ids)
 {
@@ -122,7 +122,7 @@ too_short(EmbError *err, const char *which, int32_t room)
 					 "the %s text leaves no room: only %d tokens are allowed for both texts", which, room);
 }
 
-/* Runs e up to limit ids. need_more: it used up its prefix before that. */
+/* Runs e up to limit ids. need_more: the prefix ended before that. */
 static EmbStatus
 run_one(EmbTokEncoder *e, int64_t limit, bool *need_more)
 {
@@ -145,8 +145,8 @@ run_both(EmbTokEncoder *a, int64_t a_limit, EmbTokEncoder *b, int64_t b_limit, b
 }
 
 /*
- * Which of two texts is longer, when both have more than room ids: reads on in
- * both, turn by turn, until one of them ends.
+ * Finds which of two texts is longer, if both have more than room ids: reads on in
+ * both, in turns, until one of them ends.
  */
 static EmbStatus
 find_longer(EmbTokEncoder *a, EmbTokEncoder *b, bool *need_more)
@@ -165,7 +165,7 @@ find_longer(EmbTokEncoder *a, EmbTokEncoder *b, bool *need_more)
 	return run_both(a, b->out.n_ids, b, a->out.n_ids, need_more);
 }
 
-/* As the library's truncate_encodings; both texts have been read until they end or exceed room. */
+/* Like the library's truncate_encodings. Both texts have been read until they end or exceed room. */
 static EmbStatus
 truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t n_ids[2], bool *need_more)
 {
@@ -174,7 +174,7 @@ truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t
 				n_swap;
 	bool		swapped;
 
-	/* The odd token of an even cut goes to the longer text. */
+	/* If both texts are cut and room is odd, the longer text gets the odd token. */
 	if (a->out.n_ids > room && b->out.n_ids > room && room % 2 != 0)
 	{
 		EmbStatus	status = find_longer(a, b, need_more);
@@ -203,7 +203,7 @@ truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t
 	return EMB_OK;
 }
 
-/* How many ids of each text stay. */
+/* Sets the number of ids that each text keeps. */
 static EmbStatus
 truncate_pair(EmbTokEncoder *a, EmbTokEncoder *b, EmbTokTruncation truncation, int32_t room,
 			  int32_t n_ids[2], EmbTokResult *result, EmbError *err)
@@ -256,7 +256,7 @@ emb_tok_encode_first(const EmbTokenizer *tok, const EmbText *text, const EmbRead
 	return EMB_OK;
 }
 
-/* Leaves e as a run up to room ids would, but that it cannot go on from there. */
+/* Leaves e as a run up to room ids would, except that e cannot run on. */
 static void
 recall_first(EmbTokEncoder *e, const EmbTextIds *known)
 {
@@ -302,7 +302,7 @@ emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
 	if ((status = check_max_ids(tok, true, to->max_ids, err)) != EMB_OK)
 		return status;
 
-	/* type_ids holds the ids of the second text until their place is known. */
+	/* Until the place of the second text's ids is known, they are stored in type_ids. */
 	emb_tok_encoder_init(&first, tok, a, ids, room, to->stop, err);
 	emb_tok_encoder_init(&second, tok, b, type_ids, room, to->stop, err);
 	status = read_pair(&first, a->known, &second, room, &result->need_more);
@@ -323,9 +323,9 @@ emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
 /* ------------------------------------------------------- texts pulled */
 
 /*
- * The first cut: most texts hold fewer bytes a token than this, so one cut
- * usually serves. Each further cut is CUT_GROWTH times as long, which bounds
- * the work at 4/3 of that for the last one.
+ * Length of the first cut. Most texts have fewer bytes per token than this, so one
+ * cut is usually enough. Each further cut is CUT_GROWTH times as long, so all cuts
+ * together take at most 4/3 of the work of the last cut.
  */
 #define CUT_BYTES_PER_TOKEN 8
 #define CUT_BYTES_MIN		4096

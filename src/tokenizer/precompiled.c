@@ -1,15 +1,15 @@
 /*
  * precompiled.c
- *		SentencePiece's precompiled_charsmap as the library applies it: to
- *		extended grapheme clusters of under 6 bytes as a whole, where the first
- *		mapped prefix replaces all of the cluster, and to the code points of
- *		longer ones and of those that the map does not know.
+ *		Applies SentencePiece's precompiled_charsmap like the library. An extended
+ *		grapheme cluster of under 6 bytes is looked up as a whole: the first prefix
+ *		that the map knows replaces the whole cluster. Longer clusters, and clusters
+ *		that the map does not know, are looked up by code point.
  *
- * The map is a double array of Darts-clone (Yata), read in place. A unit: bits
- * 0..7 and 31 the label, bit 8 whether a value follows at label 0, bits 10..30
- * an offset to XOR with, shifted by 8 more where bit 9 is set. A value is an
- * offset into the replacements. Units come in blocks of 256, so a label stays
- * inside the array if the place it is XORed to does.
+ * The map is a double array of Darts-clone (Yata), read in place. In a unit, bits
+ * 0..7 and 31 are the label, bit 8 tells whether a value follows at label 0, and
+ * bits 10..30 are an offset to XOR with, shifted by 8 more if bit 9 is set. A value
+ * is an offset into the replacements. Units come in blocks of 256, so XOR with a
+ * label stays inside the array if the unit's place does.
  */
 #include "tokenizer/encode.h"
 
@@ -36,7 +36,7 @@ unit_has_value(uint32_t unit)
 	return (unit & 0x100u) != 0;
 }
 
-/* The replacement that a unit with a value names. */
+/* Finds the replacement that a unit's value points to. */
 static EmbTokMapped
 read_value(const EmbTokenizer *tok, uint32_t unit, uint32_t *at, uint32_t *end)
 {
@@ -87,8 +87,8 @@ value_is_good(const EmbTokenizer *tok, uint32_t unit)
 }
 
 /*
- * Every place that some text leads to, once: none may lie outside the array,
- * no value outside the replacements. A node with a value is a leaf to us.
+ * Visits once every node that some text reaches. No node may be outside the array,
+ * no value outside the replacements. A node with a value counts as a leaf.
  */
 EmbStatus
 emb_tok_map_check(const EmbTokenizer *tok, EmbError *err)
@@ -133,7 +133,7 @@ emb_tok_map_check(const EmbTokenizer *tok, EmbError *err)
 	return status;
 }
 
-/* Printable ASCII after anything but a prepended mark starts a cluster: no need to look at it as a character. */
+/* Printable ASCII starts a cluster, except after a prepended mark. So one byte is enough to see the cluster's end. */
 static inline bool
 breaks_before_next(const EmbTokEncoder *e, const EmbTokPlace *at, int step)
 {
@@ -145,8 +145,9 @@ breaks_before_next(const EmbTokEncoder *e, const EmbTokPlace *at, int step)
 }
 
 /*
- * The rest of the cluster that cp starts. *n: bytes of it in cluster, or those
- * of cp alone where it is too long; *after: the place behind it.
+ * Reads the rest of a cluster, whose first code point is in cluster[0 .. *n). *n
+ * becomes the bytes of the cluster, or stays if the cluster is too long. *after: the
+ * place after the cluster; set only if *n grew.
  */
 static EmbTokEvent
 read_cluster(EmbTokEncoder *e, const EmbTokPlace *at, int step, uint8_t cluster[CLUSTER_BYTES_MAX + EMB_UTF8_MAX_BYTES],
@@ -174,7 +175,7 @@ read_cluster(EmbTokEncoder *e, const EmbTokPlace *at, int step, uint8_t cluster[
 	}
 }
 
-/* Takes cp, just read: what replaces it, or its cluster, if anything does (*replaced). */
+/* Looks up cp, which was just read, or its cluster. *replaced: the map has a replacement. */
 static EmbTokEvent
 replace(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t cp, bool *replaced)
 {

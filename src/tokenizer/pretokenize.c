@@ -7,9 +7,9 @@
 #include "tokenizer/splitter.h"
 
 /*
- * A word of more than max_word_chars characters is one unknown token. It is
- * given as soon as the word is too long; n_word_chars then stays at
- * max_word_chars + 1 and the rest of the word is skipped.
+ * A word of more than max_word_chars characters is one unknown token. The token is
+ * emitted as soon as the word is too long. n_word_chars then stays at
+ * max_word_chars + 1, and the rest of the word is skipped.
  */
 static inline bool
 append_char(EmbTokEncoder *e, uint32_t cp)
@@ -44,8 +44,8 @@ is_at_plain_text(const EmbTokEncoder *e)
 }
 
 /*
- * ASCII that means itself, until a byte that needs a closer look, the end of
- * the text, or limit. False: e->status is set.
+ * Reads ASCII in place, until a byte that is left to the slow path, the end of the
+ * text, or limit ids. False: e->status is set.
  */
 static bool
 read_fast(EmbTokEncoder *e, int64_t limit)
@@ -64,7 +64,7 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 
 		if (kind > EMB_TOK_FAST_SPACE && e->n_word_chars < max)
 		{
-			/* The body of a word; one byte is one character. */
+			/* The body of a word. One byte is one character. */
 			int32_t		room = max - e->n_word_chars;
 			size_t		n = end - pos < (size_t) room ? end - pos : (size_t) room;
 			uint8_t    *to = e->word + e->n_word_bytes;

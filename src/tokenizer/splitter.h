@@ -1,8 +1,8 @@
 /*
  * splitter.h
- *		The loop that drives an encoder: characters and added tokens to words. Each
- *		kind of splitting compiles it with its own functions: called through a table
- *		of pointers it took up to a tenth longer.
+ *		The loop that drives an encoder: from characters and added tokens to words.
+ *		Each kind of splitting compiles the loop with its own functions. With calls
+ *		through function pointers the loop took up to a tenth longer.
  */
 #ifndef EMB_TOKENIZER_SPLITTER_H
 #define EMB_TOKENIZER_SPLITTER_H
@@ -10,9 +10,10 @@
 #include "tokenizer/encode.h"
 
 /*
- * read_fast is called where is_at_plain_text; it may take any part of the raw
- * text that stands for itself, or nothing. end_segment: an added token or the end
- * of the text follows. All but the first give false where e->status is set.
+ * read_fast is called where is_at_plain_text is true. It may take any part of the
+ * raw text that no stage changes, or nothing. end_segment is called before an added
+ * token and at the end of the text. read_fast, take_char and end_segment return
+ * false if e->status is set.
  */
 static inline __attribute__((always_inline)) EmbTokEvent
 emb_tok_run_splitter(EmbTokEncoder *e, int64_t limit, bool (*is_at_plain_text) (const EmbTokEncoder *e),

@@ -1,8 +1,8 @@
 /*
  * steps.c
- *		Normalization as a list of steps (all but BERT's), each
- *		of which pulls code points from the one before. What a step must know
- *		of the text ahead it reads from a copy of the place.
+ *		Normalization as a list of steps (all models but BERT's). Each step pulls
+ *		code points from the step before. To look ahead in the text, a step reads
+ *		from a copy of the place.
  */
 #include "tokenizer/encode.h"
 
@@ -19,7 +19,7 @@ enum
 	VERDICT_NONE, VERDICT_KEEP, VERDICT_DROP
 };
 
-/* At white space: whether something else follows in this segment. */
+/* Sets the verdict on a run of white space: whether anything else follows in this segment. */
 static EmbTokEvent
 judge_spaces(EmbTokEncoder *e, const EmbTokPlace *at, int step, uint8_t *verdict)
 {
@@ -60,7 +60,7 @@ next_stripped(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t arg, uint32_
 			continue;
 		if ((arg & EMB_TOK_STRIP_RIGHT) == 0)
 			return EMB_TOK_CHAR;
-		/* Judged once a run: the verdict holds until something else comes. */
+		/* Judged once per run: the verdict is valid until the run ends. */
 		if (s->verdict == VERDICT_NONE && (event = judge_spaces(e, at, step, &s->verdict)) != EMB_TOK_CHAR)
 			return event;
 		if (s->verdict == VERDICT_KEEP)
@@ -68,7 +68,7 @@ next_stripped(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t arg, uint32_
 	}
 }
 
-/* Replace of " {2,}" by one character. */
+/* Replaces " {2,}" by one character. */
 static EmbTokEvent
 next_collapsed(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t content, uint32_t *cp)
 {

@@ -1,6 +1,6 @@
 /*
  * tokenizer.c
- *		Opening a block and the checks that make it safe to read.
+ *		Opens a block, after checks that make the block safe to read.
  */
 #include <math.h>
 #include <string.h>
@@ -19,7 +19,7 @@ corrupt(EmbError *err, const char *what, int64_t value)
 	return emb_error(err, EMB_ERR_FORMAT, "tokenizer section is corrupt: %s is %lld", what, (long long) value);
 }
 
-/* n elements of elem_size at offset, inside the block and aligned. */
+/* Whether n elements of elem_size at offset are inside the block and aligned. */
 static bool
 table_fits(const EmbTokBlockHeader *h, uint64_t offset, uint64_t n, uint64_t elem_size)
 {
@@ -87,7 +87,7 @@ check_numbers(const EmbTokBlockHeader *h, EmbError *err)
 	return EMB_OK;
 }
 
-/* The steps; those that look into the character map need one. */
+/* Checks the steps. Steps that use the character map need one. */
 static EmbStatus
 check_steps(const EmbTokBlockHeader *h, EmbError *err)
 {
@@ -124,7 +124,7 @@ check_steps(const EmbTokBlockHeader *h, EmbError *err)
 	return EMB_OK;
 }
 
-/* What only BPE has. */
+/* Checks the fields that only BPE has. */
 static EmbStatus
 check_bpe(const EmbTokBlockHeader *h, EmbError *err)
 {
@@ -151,7 +151,7 @@ check_bpe(const EmbTokBlockHeader *h, EmbError *err)
 	return check_steps(h, err);
 }
 
-/* What only Unigram has. */
+/* Checks the fields that only Unigram has. */
 static EmbStatus
 check_unigram(const EmbTokBlockHeader *h, EmbError *err)
 {
@@ -177,7 +177,7 @@ check_unigram(const EmbTokBlockHeader *h, EmbError *err)
 	return check_steps(h, err);
 }
 
-/* Each text exactly once: A alone in the single template, A and B in the pair's (if there is one). */
+/* Each text must occur exactly once: A in the single template, A and B in the pair template (if there is one). */
 static EmbStatus
 check_templates(const EmbTokBlockHeader *h, EmbError *err)
 {
@@ -209,7 +209,7 @@ check_templates(const EmbTokBlockHeader *h, EmbError *err)
 	return EMB_OK;
 }
 
-/* That all ids lie in the vocabulary, and that a look-up ends at a free slot. */
+/* Checks that all ids are in the vocabulary, and that a look-up ends at a free slot. */
 static EmbStatus
 check_bpe_tables(const EmbTokenizer *tok, EmbError *err)
 {
@@ -270,7 +270,7 @@ check_tables(const EmbTokenizer *tok, EmbError *err)
 	return status;
 }
 
-/* Bytes that some key starts with. */
+/* Marks the bytes that some key starts with. */
 static void
 fill_first(const EmbTrie *trie, bool first[256])
 {
@@ -319,7 +319,7 @@ fast_kind(const EmbTokenizer *tok, uint8_t c)
 	return lower[0] > EMB_TOK_FAST_SPACE && lower[0] < 0x80 ? (uint8_t) lower[0] : EMB_TOK_FAST_SLOW;
 }
 
-/* What a byte is to the pattern of BPE. */
+/* The class of a byte in BPE's pattern. */
 static uint8_t
 fast_kind_bpe(const EmbTokenizer *tok, int c)
 {
@@ -327,11 +327,11 @@ fast_kind_bpe(const EmbTokenizer *tok, int c)
 	uint8_t		kind = c >= 0x80 ? EMB_TOK_IS_MULTIBYTE : flags & EMB_UNI_LETTER ? EMB_TOK_IS_LETTER
 		: flags & EMB_UNI_NUMBER ? EMB_TOK_IS_NUMBER : flags & EMB_UNI_SPACE ? EMB_TOK_IS_SPACE : EMB_TOK_IS_OTHER;
 
-	/* Many tokens of ModernBERT start with a space; bytelevel.c looks one further. */
+	/* Many tokens of ModernBERT start with a space. For those bytelevel.c looks at the next byte, too. */
 	return c == 0 || tok->raw_first[c] || (tok->normalized_first[c] && c != ' ') ? kind | EMB_TOK_IS_SLOW : kind;
 }
 
-/* Lays the tables of BPE over the block. */
+/* Points tok to the block's BPE tables. */
 static void
 open_bpe(const char *block, EmbTokenizer *tok)
 {
@@ -377,7 +377,7 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 	if (tok == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a tokenizer");
 	tok->mem = *mem;
-	/* copied, then checked: the block may be a file's that somebody writes to */
+	/* copied before it is checked: the block may be a mapped file that changes */
 	tok->header_copy = *(const EmbTokBlockHeader *) block;
 	tok->header = h = &tok->header_copy;
 	if ((status = check_identity(h, size, err)) != EMB_OK ||

@@ -2,11 +2,11 @@
  * tokenizer.h
  *		Text to token ids, equal to Hugging Face's tokenizers library.
  *
- * A tokenizer lives in two forms. EmbTokSpec is what a model's files say
+ * A tokenizer has two forms. EmbTokSpec is what a model's files describe
  * (import/hf_tokenizer.c fills it). emb_tok_build turns it into one position-
- * independent block of bytes, a section of the image: tables ready for use,
- * equal byte for byte for equal specs. emb_tok_open lays an EmbTokenizer over
- * such a block without copying or parsing; the block must outlive it.
+ * independent block of bytes, a section of the image. The block has tables ready
+ * for use; equal specs produce equal bytes. emb_tok_open lays an EmbTokenizer
+ * over such a block without copying or parsing. The block must outlive it.
  *
  * Example:
  *
@@ -18,11 +18,12 @@
  *		emb_tok_encode(tok, &text, &to, &r, err);		// ids[r.n_ids]
  *		emb_tok_close(tok);
  *
- * An open tokenizer is read-only and may be used from many threads, if its
- * allocator may: encoding takes memory from it, and gives it back before it
- * returns, for a run of text without spaces where two ways to cut it stay open
- * for over a thousand bytes (Unigram; bounded by the ids asked for), or for a
- * word of over 256 bytes (BPE; a few MB at most, unless a run of white space is longer).
+ * An open tokenizer is read-only. Many threads may use it if they may use its
+ * allocator. Encoding allocates memory in two cases, and frees it before it returns:
+ * - Unigram: in text without spaces, two lattice paths stay open for over a thousand
+ *   bytes. The number of ids asked for bounds this memory.
+ * - BPE: a word has over 256 bytes. This memory is a few MB at most, unless a run of
+ *   white space is longer.
  * Texts are UTF-8 without U+0000; anything else is EMB_ERR_TEXT.
  */
 #ifndef EMB_TOKENIZER_TOKENIZER_H
@@ -39,7 +40,7 @@ typedef enum EmbTokModel
 	EMB_TOK_BPE = 3				/* steps of EmbTokStep, a pattern, ByteLevel; GPT-2's kind */
 } EmbTokModel;
 
-/* What is done to a text before it is split, in the order of EmbTokSpec.steps. */
+/* Steps that normalize a text before it is split, in the order of EmbTokSpec.steps. */
 typedef enum EmbTokStepKind
 {
 	EMB_TOK_STEP_PRECOMPILED = 1,	/* grapheme clusters and characters replaced by the charsmap */
@@ -52,35 +53,35 @@ typedef enum EmbTokStepKind
 typedef struct EmbTokStep
 {
 	uint32_t	kind;			/* EmbTokStepKind */
-	uint32_t	arg;			/* of STRIP: EMB_TOK_STRIP_ bits; of COLLAPSE: the character */
+	uint32_t	arg;			/* STRIP: EMB_TOK_STRIP_ bits; COLLAPSE: the character */
 } EmbTokStep;
 
 #define EMB_TOK_STRIP_LEFT	1u
 #define EMB_TOK_STRIP_RIGHT	2u
 #define EMB_TOK_MAX_STEPS	6
 
-/* When Metaspace puts its character in front of a segment. */
+/* When Metaspace puts its character before a segment. */
 typedef enum EmbTokPrepend
 {
 	EMB_TOK_PREPEND_NEVER,
 	EMB_TOK_PREPEND_ALWAYS,
-	EMB_TOK_PREPEND_FIRST		/* where the segment is the start of the text */
+	EMB_TOK_PREPEND_FIRST		/* if the text starts with the segment */
 } EmbTokPrepend;
 
 /*
- * How a segment is split into words for byte-level BPE: by one of the patterns
- * that tokenizer.json files have (import/hf_bpe.c knows their texts).
+ * How byte-level BPE splits a segment into words: by one of the patterns found
+ * in tokenizer.json files (import/hf_bpe.c has their texts).
  */
 typedef enum EmbTokPattern
 {
 	EMB_TOK_PATTERN_NONE,		/* a segment is a word */
 	EMB_TOK_PATTERN_GPT2,		/* RoBERTa, ModernBERT */
 	EMB_TOK_PATTERN_QWEN2,		/* Qwen2, Qwen3: digits one by one, line ends */
-	EMB_TOK_PATTERN_LLAMA3,		/* the same with up to three digits */
+	EMB_TOK_PATTERN_LLAMA3,		/* the same, with up to three digits together */
 	EMB_TOK_N_PATTERNS
 } EmbTokPattern;
 
-/* Two pieces that BPE makes one, by id; the earlier in the list, the sooner. */
+/* Two pieces that BPE merges into one, by id. Earlier merges in the list go first. */
 typedef struct EmbTokMerge
 {
 	int32_t		left;
@@ -133,12 +134,12 @@ typedef struct EmbTokSpec
 {
 	EmbTokModel model;
 
-	const EmbStop *stop;		/* asked while the block is built; NULL: never */
+	const EmbStop *stop;		/* polled while the block is built; NULL: never */
 
-	/* BertNormalizer; of Unigram, lowercase is a step in front of the others */
+	/* BertNormalizer. With Unigram, lowercase is a step before the others */
 	bool		clean_text,
 				handle_chinese_chars,
-				strip_accents,	/* resolved: null means lowercase */
+				strip_accents,	/* resolved: if the file has null, equal to lowercase */
 				lowercase;
 
 	/* WordPiece */
@@ -149,7 +150,7 @@ typedef struct EmbTokSpec
 	int			n_steps;
 	EmbTokStep	steps[EMB_TOK_MAX_STEPS];
 	EmbTokPiece charsmap;		/* SentencePiece's precompiled_charsmap, for EMB_TOK_STEP_PRECOMPILED */
-	bool		split_spaces;	/* WhitespaceSplit in front of Metaspace */
+	bool		split_spaces;	/* WhitespaceSplit before Metaspace */
 	bool		split_meta;		/* Metaspace splits */
 	EmbTokPrepend prepend;
 	uint32_t	meta;			/* Metaspace's replacement character, U+2581 */
@@ -157,12 +158,12 @@ typedef struct EmbTokSpec
 
 	/* BPE; pieces are spelled in ByteLevel's alphabet */
 	EmbTokPattern pattern;
-	bool		prefix_space;	/* a segment that starts with no space gets one */
-	bool		ignore_merges;	/* a word that is a piece is that piece, whatever the merges make of it */
+	bool		prefix_space;	/* a segment that does not start with a space gets one */
+	bool		ignore_merges;	/* a word that is a piece is not merged */
 	int32_t		n_merges;
 	EmbTokMerge *merges;
 
-	int32_t		unk_id;			/* BPE: of bytes that are no piece; -1: such bytes are dropped */
+	int32_t		unk_id;			/* BPE: id of bytes that are no piece; -1: such bytes are dropped */
 
 	int32_t		n_vocab;		/* pieces[id]; ids run 0 .. n_vocab - 1 */
 	EmbTokPiece *pieces;
@@ -177,9 +178,9 @@ typedef struct EmbTokSpec
 } EmbTokSpec;
 
 /*
- * Builds the image section. *block is allocated from mem (64-byte aligned),
- * the caller releases it. EMB_ERR_FORMAT, EMB_ERR_LIMIT (over 4,000,000
- * pieces, a piece over 65,535 bytes, of Unigram 512, of BPE 1,024) or EMB_ERR_NOMEM.
+ * Builds the image section. *block is allocated from mem (64-byte aligned); the
+ * caller releases it. EMB_ERR_FORMAT, EMB_ERR_NOMEM, or EMB_ERR_LIMIT: over
+ * 4,000,000 pieces, or a piece over 65,535 bytes (Unigram: 512, BPE: 1,024).
  */
 extern EmbStatus emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem,
 							   void **block, size_t *size, EmbError *err);
@@ -187,11 +188,11 @@ extern EmbStatus emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem,
 typedef struct EmbTokenizer EmbTokenizer;
 
 /*
- * check_all: verify every table so that no text can make the encoder read
- * outside the block or yield an id outside 0 .. n_vocab - 1, O(size); an image
- * of unknown origin must be opened so once. Without it the header and the
- * bounds of tables are checked, O(1), and the encoder still never reads
- * outside the block.
+ * check_all: verifies every table, O(size). After that no text can make the
+ * encoder read outside the block or emit an id outside 0 .. n_vocab - 1. An
+ * image of unknown origin must be opened once with check_all. Without check_all
+ * the header and the bounds of the tables are checked, O(1); the encoder still
+ * never reads outside the block.
  */
 extern EmbStatus emb_tok_open(const void *block, size_t size, bool check_all,
 							  const EmbAllocator *mem, EmbTokenizer **tok, EmbError *err);
@@ -199,7 +200,7 @@ extern void emb_tok_close(EmbTokenizer *tok);
 
 extern int32_t emb_tok_n_vocab(const EmbTokenizer *tok);	/* largest id + 1, added tokens included */
 extern int	emb_tok_n_special(const EmbTokenizer *tok, bool pair);	/* special slots of the template */
-extern bool emb_tok_is_special(const EmbTokenizer *tok, int32_t id);	/* the unknown token's, or of a single text's template */
+extern bool emb_tok_is_special(const EmbTokenizer *tok, int32_t id);	/* the unknown token, or a token of the single text's template */
 extern bool emb_tok_has_pair(const EmbTokenizer *tok);
 extern int32_t emb_tok_n_types(const EmbTokenizer *tok, bool pair); /* largest type id of the template + 1 */
 
@@ -212,12 +213,12 @@ typedef struct EmbTokResult
 
 /*
  * Encodes one text with its special tokens, cut on the right so that n_ids <=
- * max_ids (as truncation="longest_first" of a single text does; max_ids >=
- * the number of special slots). Stops reading text once the ids are certain,
+ * max_ids, like truncation="longest_first" of a single text. max_ids must be at
+ * least the number of special slots. Stops reading text once the ids are certain,
  * so a text of 100 MB costs what its first max_ids tokens cost.
  *
  * If the text is not complete and its rest could still change an id or the
- * count, the call returns EMB_OK with need_more set and the ids meaningless.
+ * count, the call returns EMB_OK with need_more set, and the ids are meaningless.
  * (need_more is set whenever the prefix is used up before max_ids is reached.)
  *
  * to->stop is polled at least once every 256 KiB of text (about 10 ms).
@@ -228,7 +229,7 @@ extern EmbStatus emb_tok_encode(const EmbTokenizer *tok, const EmbText *text, co
 /*
  * The same for a text from a reader: pulls only as much text as the ids need.
  * While text->read runs, the tokenizer holds no memory. need_more: the reader
- * ran out of text and its text is not complete.
+ * has no more text, but the text is not complete.
  */
 extern EmbStatus emb_tok_read(const EmbTokenizer *tok, const EmbTextReader *text, const EmbReading *to,
 							  EmbTokResult *result, EmbError *err);
@@ -238,9 +239,9 @@ extern EmbStatus emb_tok_count(const EmbTokenizer *tok, const char *text, size_t
 							   const EmbStop *stop, int64_t *n_tokens, EmbError *err);
 
 /*
- * The same, reading no further than it takes to know that there are more than
- * max: then *n_tokens is some number above max. *n_read: bytes read by then; any
- * longer prefix of the text has more than max tokens, too.
+ * Counts like emb_tok_count, but stops reading once the count is known to exceed
+ * max. *n_tokens is then some number above max, and *n_read the number of bytes
+ * read by then. Any longer prefix of the text has more than max tokens, too.
  */
 extern EmbStatus emb_tok_count_up_to(const EmbTokenizer *tok, const char *text, size_t len, int64_t max,
 									 const EmbStop *stop, int64_t *n_tokens, size_t *n_read, EmbError *err);
@@ -266,8 +267,8 @@ extern EmbStatus emb_tok_read_first(const EmbTokenizer *tok, const EmbTextReader
  * could change the ids, which are then meaningless. a->known: the result of
  * emb_tok_encode_first for a and the same max_ids; it changes no id. With
  * a->known, a's text is needed only if known is longer.
- * EMB_ERR_INVALID_ARGUMENT where Hugging Face raises: the text that may be cut
- * is too short to make room.
+ * EMB_ERR_INVALID_ARGUMENT where Hugging Face's library raises: the text that may
+ * be cut is too short to make room.
  */
 extern EmbStatus emb_tok_encode_pair(const EmbTokenizer *tok, const EmbText *a, const EmbText *b,
 									 EmbTokTruncation truncation, const EmbReading *to,

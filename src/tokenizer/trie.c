@@ -1,10 +1,10 @@
 /*
  * trie.c
- *		Building and checking of double-array tries.
+ *		Builds and checks double-array tries.
  *
  * Nodes are ranges of the sorted keys, placed depth first. Free units of the
- * last few blocks are chained in a list; a node tries a bounded number of them
- * before it opens a new block, so building is linear for any keys.
+ * last few blocks are chained in a list. A node tries a bounded number of them
+ * before a new block is added, so building is linear for any keys.
  */
 #include "tokenizer/trie.h"
 
@@ -36,7 +36,7 @@ typedef struct Builder
 	uint32_t	free_head;		/* EMB_TRIE_NONE: no free unit */
 	uint32_t	n_units;
 	uint32_t	capacity;
-	uint32_t	first_open;		/* first unit of the open blocks */
+	uint32_t	first_open;		/* the first unit of the open blocks */
 } Builder;
 
 uint32_t
@@ -78,7 +78,7 @@ cancelled(EmbError *err)
 	return emb_error(err, EMB_ERR_CANCELLED, "building the tokenizer was cancelled");
 }
 
-/* Most comparisons end here, without a look at the texts: half the time of building a large trie. */
+/* Fills start of each key. Most comparisons need only start, which halves the time to build a large trie. */
 static EmbStatus
 fill_starts(EmbTrieKey *keys, size_t n, const EmbStop *stop, EmbError *err)
 {
@@ -112,7 +112,7 @@ compare_keys(const void *a, const void *b, void *ctx)
 	return cmp;
 }
 
-/* Keeps the first of equal texts, *n of them. */
+/* Keeps the first of equal texts. *n: the number of keys, before and after. */
 static EmbStatus
 drop_duplicates(EmbTrieKey *keys, size_t *n, const EmbStop *stop, EmbError *err)
 {
@@ -191,7 +191,7 @@ link_free(Builder *b, uint32_t unit)
 	b->prev_free[b->free_head] = unit;
 }
 
-/* Adds 256 free units; the oldest open block closes when there are too many. */
+/* Adds 256 free units. If there are too many open blocks, the oldest is closed. */
 static EmbStatus
 add_block(Builder *b, EmbError *err)
 {
@@ -225,7 +225,7 @@ labels_fit(const Builder *b, uint32_t base, const uint8_t *labels, int n)
 	return true;
 }
 
-/* A base under which units for all labels are free. */
+/* Finds a base whose units for all labels are free. */
 static EmbStatus
 find_base(Builder *b, const uint8_t *labels, int n, uint32_t *base, EmbError *err)
 {

@@ -4,11 +4,11 @@
  *
  * The child of node s by byte c is unit t = base(s) ^ c if units[t].check ==
  * s (Aoe, 1989; XOR addressing as in Yata's darts-clone). The units come in
- * blocks of 256, so t is in bounds as soon as base(s) is: one comparison a
- * step keeps a hostile table inside its block of bytes. Node 0 is the root.
+ * blocks of 256, so t is in bounds if base(s) is. One comparison per step keeps
+ * a hostile table inside its block of bytes. Node 0 is the root.
  *
  * EmbTrieUnit, 8 bytes, little endian:
- *		0	u32		base; bit 31: values[] of this node holds
+ *		0	u32		base; bit 31: values[] of this node is valid
  *		4	u32		check: parent node, or one of the EMB_TRIE_CHECK_ values
  */
 #ifndef EMB_TOKENIZER_TRIE_H
@@ -70,8 +70,8 @@ typedef struct EmbTrieKey
 	const uint8_t *text;		/* no zero bytes */
 	uint32_t	len;			/* >= 1 */
 	int32_t		value;
-	int32_t		rank;			/* of equal texts the one with the highest rank wins */
-	uint64_t	start;			/* set by emb_trie_build: the first bytes, as a number that sorts like them */
+	int32_t		rank;			/* among equal texts the highest rank wins */
+	uint64_t	start;			/* set by emb_trie_build: the first bytes, as a number with the same order */
 } EmbTrieKey;
 
 typedef struct EmbTrieBuilt
@@ -81,7 +81,10 @@ typedef struct EmbTrieBuilt
 	uint32_t	n_units;
 } EmbTrieBuilt;
 
-/* Sorts keys in place. Equal keys give equal bytes. No keys: n_units 0, NULL pointers. Asks stop every few milliseconds. */
+/*
+ * Sorts keys in place. Equal keys produce equal bytes. Without keys n_units is 0
+ * and the pointers are NULL. Polls stop every few milliseconds.
+ */
 extern EmbStatus emb_trie_build(EmbTrieKey *keys, size_t n_keys, const EmbAllocator *mem, const EmbStop *stop,
 								EmbTrieBuilt *built, EmbError *err);
 

@@ -107,7 +107,7 @@ emb_uni_lower(uint32_t cp, uint32_t out[EMB_UNI_LOWER_MAX])
 	return 1;
 }
 
-/* Whether a code point of class b goes on with the cluster whose last one has class a. */
+/* Whether a code point of class b continues a cluster whose last code point has class a. */
 static bool
 classes_join(const EmbUniCluster *state, uint8_t a, uint8_t b)
 {

@@ -3,8 +3,8 @@
  *		What the reference library does to each code point.
  *
  * The tables come from scripts/gen_unicode_tables.py, not from a Unicode
- * release: the library's own tables are of several ages. All functions take
- * any value up to U+10FFFF.
+ * release, because the library mixes tables of several releases. All functions
+ * take any value up to U+10FFFF.
  */
 #ifndef EMB_TOKENIZER_UNICODE_H
 #define EMB_TOKENIZER_UNICODE_H
@@ -12,10 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Goes into every tokenizer block: other tables, other ids. */
+/* Stored in every tokenizer block, because other tables produce other ids. */
 #define EMB_UNI_VERSION		1
 
-#define EMB_UNI_SPACE		0x001	/* BertPreTokenizer splits here and drops it; what lstrip and rstrip eat */
+#define EMB_UNI_SPACE		0x001	/* BertPreTokenizer splits here and drops it; lstrip and rstrip drop it */
 #define EMB_UNI_PUNCT		0x002	/* BertPreTokenizer makes it a word of its own */
 #define EMB_UNI_CLEAN_DROP	0x004	/* clean_text removes it */
 #define EMB_UNI_CLEAN_SPACE	0x008	/* clean_text makes it U+0020 */
@@ -24,9 +24,9 @@
 #define EMB_UNI_WORD		0x040	/* \w to single_word */
 #define EMB_UNI_NONSTARTER	0x080	/* canonical combining class is not 0 */
 #define EMB_UNI_LOWER_MULTI	0x100	/* lowercases to several code points */
-#define EMB_UNI_LETTER		0x200	/* \p{L} and \p{N} of the patterns that split for byte-level BPE; \s is EMB_UNI_SPACE */
+#define EMB_UNI_LETTER		0x200	/* \p{L}, then \p{N}, in the patterns of byte-level BPE; \s is EMB_UNI_SPACE */
 #define EMB_UNI_NUMBER		0x400
-#define EMB_UNI_COMPOSES	0x800	/* NFC changes it, or it may compose with what comes before or move behind it */
+#define EMB_UNI_COMPOSES	0x800	/* NFC changes it, or it may compose with, or move after, the code point before */
 
 /* EmbUniRecord.cluster: the class in the rules of grapheme clusters, and two bits */
 #define EMB_UNI_GC_OTHER		0
@@ -37,7 +37,7 @@
 #define EMB_UNI_GC_ZWJ			5
 #define EMB_UNI_GC_PREPEND		6
 #define EMB_UNI_GC_SPACING		7
-#define EMB_UNI_GC_L			8	/* Hangul: leading, vowel, trailing jamo and syllables of them */
+#define EMB_UNI_GC_L			8	/* Hangul: leading, vowel, trailing jamo, and syllables made of them */
 #define EMB_UNI_GC_V			9
 #define EMB_UNI_GC_T			10
 #define EMB_UNI_GC_LV			11
@@ -77,28 +77,31 @@ typedef struct EmbUniPair
 
 extern const EmbUniRecord *emb_uni_record(uint32_t cp);
 
-/* Full canonical decomposition, not reordered; 1 code point where there is none. */
+/* Full canonical decomposition, not reordered. Returns 1 code point if cp does not decompose. */
 extern int	emb_uni_decompose(uint32_t cp, uint32_t out[EMB_UNI_DECOMPOSED_MAX]);
 
-/* Rank of the canonical combining class of a code point that does not decompose, below EMB_UNI_CLASSES_MAX; 0: a starter. */
+/*
+ * Rank of the canonical combining class, below EMB_UNI_CLASSES_MAX; 0: a starter.
+ * cp must not decompose.
+ */
 extern uint8_t emb_uni_class(uint32_t cp);
 
-/* What NFC makes of a pair of code points, or 0. */
+/* The code point that NFC composes from a pair, or 0. */
 extern uint32_t emb_uni_compose(uint32_t first, uint32_t second);
 
-/* What matters of the text of a cluster so far; zero: none was read yet. */
+/* The state of the cluster read so far. Zero: none was read yet. */
 typedef struct EmbUniCluster
 {
 	uint8_t		before;			/* cluster of the last code point */
-	uint8_t		picture;		/* 1: a picture and what extends it, 2: and a joiner behind */
-	uint8_t		conjunct;		/* 1: a consonant and what extends it, 2: a linker among that */
+	uint8_t		picture;		/* 1: a picture and its extensions, 2: the same, followed by a joiner */
+	uint8_t		conjunct;		/* 1: a consonant and its extensions, 2: the same, with a linker among them */
 	bool		open;			/* a code point was read */
 } EmbUniCluster;
 
 /*
- * Takes the next code point. Whether it belongs to the cluster so far: extended
- * grapheme clusters (UAX #29, GB3 to GB11); pairs of regional indicators count
- * as two clusters.
+ * Takes the next code point. Returns whether it belongs to the cluster so far.
+ * These are extended grapheme clusters (UAX #29, GB3 to GB11), except that a pair
+ * of regional indicators counts as two clusters.
  */
 extern bool emb_uni_cluster_take(EmbUniCluster *state, uint32_t cp);
 

@@ -1,16 +1,17 @@
 /*
  * unigram.c
- *		A word to ids: the pieces whose log probabilities have the largest sum
- *		(Kudo, 2018; Viterbi, 1967), as the library's encode_optimized finds
- *		them: sums in double from the start of the word, of equal sums the one
- *		whose last piece is longest, a character without a piece of its own is
- *		unknown, adjacent unknown tokens are one.
+ *		From a word to ids: the lattice path whose pieces have the largest sum of
+ *		log probabilities (Kudo, 2018; Viterbi, 1967), like the library's
+ *		encode_optimized. Sums are computed in double from the start of the word.
+ *		Among equal sums the path with the longest last piece wins. A character
+ *		that is no piece is unknown. Adjacent unknown tokens become one.
  *
- * A word may be as long as the text. Once EMB_TOK_OPEN_BYTES are kept, all best
- * ways to the places where the next piece may start are followed back: what
- * they share is certain, is given, and forgotten. Ways that share nothing over
- * all of that text (of "aaaa...", in twos or in threes) are kept as lists of
- * ids, of no more ids than are asked for, and the text is forgotten as well.
+ * A word may be as long as the text. Once EMB_TOK_OPEN_BYTES are kept, the best
+ * paths to all places where the next piece may start are followed back. The part
+ * that they share is certain: its ids are emitted and its text is forgotten. Paths
+ * may share nothing over all of that text ("aaaa..." cut in twos or in threes).
+ * Such paths are kept as lists of ids, of no more ids than are asked for, and the
+ * text is forgotten as well.
  */
 #include "tokenizer/encode.h"
 
@@ -37,7 +38,7 @@ offer(EmbTokNode *node, double score, int32_t id, uint32_t start)
 	}
 }
 
-/* The pieces that start at start, and the unknown one. False: e->status is set. */
+/* Extends paths by the pieces that start at start, and by the unknown token. False: e->status is set. */
 static bool
 extend(EmbTokEncoder *e, uint32_t start, uint32_t n_char, int32_t *work)
 {
@@ -74,7 +75,7 @@ extend(EmbTokEncoder *e, uint32_t start, uint32_t n_char, int32_t *work)
 	return true;
 }
 
-/* Looks for pieces from every place where all of what may follow is known. */
+/* Extends paths from every place where the longest piece that may start there is already kept. */
 static bool
 advance(EmbTokEncoder *e, bool whole)
 {
@@ -100,7 +101,7 @@ advance(EmbTokEncoder *e, bool whole)
 	return !emb_tok_work(e, work);
 }
 
-/* Gives an id, unless it goes on with an unknown token. */
+/* Emits an id, unless it is an unknown token after an unknown token. */
 static inline bool
 give(EmbTokEncoder *e, int32_t id)
 {
@@ -112,7 +113,7 @@ give(EmbTokEncoder *e, int32_t id)
 	return emb_tok_emit_id(e, id);
 }
 
-/* -------------------------------------------------- ways without their text */
+/* -------------------------------------------------- paths without their text */
 
 static bool
 no_memory(EmbTokEncoder *e)
@@ -137,7 +138,7 @@ emb_tok_forget_ways(EmbTokEncoder *e)
 	e->lattice.n_ways = 0;
 }
 
-/* Ids that a way still needs: one more than fit says that they do not. */
+/* Ids that a path still needs: one more than fit, to show that not all fit. */
 static inline int64_t
 ids_wanted(const EmbTokEncoder *e)
 {
@@ -190,7 +191,7 @@ way_copy(EmbTokEncoder *e, EmbTokWay *to, const EmbTokWay *from)
 	return true;
 }
 
-/* Gives the ids of the way behind an entry and forgets the ways. */
+/* Emits the ids of the path that leads to an entry, and forgets all kept paths. */
 static bool
 give_way(EmbTokEncoder *e, int32_t index)
 {
@@ -208,7 +209,7 @@ give_way(EmbTokEncoder *e, int32_t index)
 	return true;
 }
 
-/* Gives the ids that all ways start with. */
+/* Emits the ids that all kept paths start with. */
 static bool
 give_shared(EmbTokEncoder *e)
 {
@@ -240,7 +241,10 @@ give_shared(EmbTokEncoder *e)
 
 /* ----------------------------------------------------------- going back */
 
-/* Collects in e->path the ends of the pieces that lead to end, last one first; returns how many. *entry: where it starts. */
+/*
+ * Collects in e->path the ends of the pieces on the best path to end, the last piece
+ * first. Returns the number of pieces. *entry: where the path starts.
+ */
 static uint32_t
 trace(EmbTokEncoder *e, uint32_t end, uint32_t *entry)
 {
@@ -255,7 +259,7 @@ trace(EmbTokEncoder *e, uint32_t end, uint32_t *entry)
 	return n;
 }
 
-/* Gives all ids up to end. */
+/* Emits all ids of the best path to end. */
 static bool
 give_to(EmbTokEncoder *e, uint32_t end)
 {
@@ -283,20 +287,20 @@ forget_before(EmbTokEncoder *e, uint32_t place)
 	{
 		EmbTokNode *node = &e->nodes[i];
 
-		/* What came from before place and is no entry leads nowhere. */
+		/* A node whose last piece starts before place is on no path that is still needed. */
 		if (node->start < EMB_TOK_NODE_ENTRY)
 			node->start = node->start >= place ? (uint16_t) (node->start - place) : EMB_TOK_NODE_UNSET;
 	}
 }
 
-/* The last place that all best ways to next_start and beyond go through, or EMB_TOK_NODE_UNSET. */
+/* The last place on all best paths to next_start and beyond, or EMB_TOK_NODE_UNSET. */
 static uint32_t
 find_shared_place(EmbTokEncoder *e)
 {
 	EmbTokNode *nodes = e->nodes;
 	uint32_t	n_open = 0;
 
-	/* next: whether a way that is followed back has come here */
+	/* next: whether a path that is followed back goes through the node */
 	for (uint32_t i = 0; i < e->lattice.n_nodes; i++)
 	{
 		nodes[i].next = i >= e->lattice.next_start && nodes[i].start != EMB_TOK_NODE_UNSET;
@@ -317,7 +321,7 @@ find_shared_place(EmbTokEncoder *e)
 	return EMB_TOK_NODE_UNSET;
 }
 
-/* Replaces the text before next_start by one way for each place that may be gone on from. */
+/* Replaces the text before next_start by one path for each place where a piece may start. */
 static bool
 keep_ways(EmbTokEncoder *e)
 {
@@ -349,7 +353,7 @@ keep_ways(EmbTokEncoder *e)
 		release_ways(mem, ways, n_ways);
 		return false;
 	}
-	/* Only now: the ways were traced through each other's nodes. */
+	/* Done last, because the paths share nodes. */
 	n_ways = 0;
 	for (uint32_t i = e->lattice.next_start; i < e->lattice.n_nodes; i++)
 		if (e->nodes[i].start != EMB_TOK_NODE_UNSET)

@@ -1,7 +1,8 @@
 /*
  * wordpiece.c
- *		A word to ids: the longest piece first, then the longest continuing
- *		piece, and so on; one unknown token where that fails (Wu et al., 2016).
+ *		From a word to ids: the longest piece first, then the longest continuing
+ *		piece, and so on. If that fails, the word is one unknown token (Wu et al.,
+ *		2016).
  */
 #include "tokenizer/encode.h"
 
@@ -34,7 +35,7 @@ emb_tok_emit_word(EmbTokEncoder *e)
 				best_end = i + 1;
 			}
 		}
-		/* Long walks that match little are work too; the characters themselves were counted. */
+		/* Long walks that match little count as work, too. The characters themselves were counted before. */
 		if (i - best_end > 16 && emb_tok_work(e, (int32_t) (i - best_end)))
 			return false;
 		if (best == EMB_TRIE_NONE)
