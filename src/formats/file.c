@@ -58,7 +58,7 @@ not_readable(const EmbFile *file, int error, EmbError *err)
 	return EMB_ERR_IO;
 }
 
-/* The first bytes, zero-terminated, without leading white space and byte order mark. */
+/* Reads the first bytes, zero-terminated, without leading white space and byte order mark. */
 static void
 read_beginning(const EmbFile *file, char *buf, size_t size)
 {

@@ -14,15 +14,14 @@
 #include "common/utf8.h"
 #include "formats/file.h"
 
-/* Reals below this value hold every integer. */
+/* Below this value a double holds every integer. */
 #define MAX_EXACT	9007199254740992.0
 
 /* ---------------------------------------------------------------- memory */
 
 /*
- * A document's memory: blocks that are freed as a whole. Jansson would free
- * values one by one; that takes a fifth of the parsing time and serves no
- * cancel.
+ * A document's memory: blocks that are freed as a whole. Jansson would free values
+ * one by one. That takes a fifth of the parsing time, and cannot be cancelled.
  */
 typedef struct EmbJsonBlock
 {
@@ -92,7 +91,7 @@ free_blocks(EmbJson *doc)
 
 /* --------------------------------------------------------------- parsing */
 
-/* The rest of the text, which the parser reads in pieces of its own size. */
+/* The unread rest of the text. The parser chooses how much it reads at once. */
 typedef struct Feed
 {
 	const char *data;

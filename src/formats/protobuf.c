@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* At most 10 bytes, no bit beyond the 64th. */
+/* Reads at most 10 bytes, and refuses bits beyond the 64th. */
 static bool
 read_varint(EmbProto *m, uint64_t *value)
 {

@@ -12,7 +12,7 @@
 #include "formats/json.h"
 #include "formats/tensor_files.h"
 
-/* In transformers' order of preference. */
+/* The weight files, in transformers' order of preference. */
 static const struct
 {
 	const char *file;
@@ -181,7 +181,7 @@ emb_tensors_add_file_under(EmbTensorSet *set, const char *dir, const char *name,
 	return status;
 }
 
-/* A shard is next to the index: a plain file name, which cannot leave the directory. */
+/* A shard must have a plain file name, so that no index leads out of its directory. */
 static bool
 is_plain_file_name(const char *name)
 {
@@ -229,7 +229,7 @@ open_shards(EmbTensorSet *set, const char *dir, const char *index, const json_t 
 	return EMB_OK;
 }
 
-/* Tensors in the index must exist; other tensors are dropped. */
+/* Tensors in the index must exist. Tensors that are not in the index are dropped. */
 static EmbStatus
 match_index(EmbTensorSet *set, const char *index, const json_t *map, const char **names, EmbError *err)
 {
@@ -353,8 +353,8 @@ float_of_bits(uint32_t bits)
 }
 
 /*
- * IEEE 754 binary16, converted exactly and without the modes of the
- * floating-point unit (subnormals!).
+ * Converts IEEE 754 binary16 exactly, whatever the modes of the floating-point
+ * unit are (subnormals!).
  */
 static uint32_t
 bits_of_f16(uint16_t h)

@@ -2,11 +2,11 @@
  * torch_file.c
  *		A state dict as torch.save writes it.
  *
- * Since torch 1.6 it is a zip: PREFIX/data.pkl, the pickle, and
- * PREFIX/data/KEY, the bytes of the storage with that key. Before, it was one
- * file: three pickles (a magic number, the version 1001, machine properties),
- * the pickle of the state dict, a pickled list of keys, and for each key the
- * number of elements in 8 bytes and the elements. Little endian.
+ * Since torch 1.6 the file is a zip: PREFIX/data.pkl is the pickle, PREFIX/data/KEY
+ * has the bytes of the storage with that key. The old layout is a sequence: three
+ * pickles (a magic number, the version 1001, machine properties), the pickle of the
+ * state dict, a pickled list of keys, and for each key the number of elements in 8
+ * bytes and the elements. All numbers are little endian.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #include "formats/tensor_files.h"
 #include "formats/zip.h"
 
-/* Enough for 40,000 tensors; the machine may take 40 times this size. */
+/* Enough for 40,000 tensors. The pickle machine may take 40 times this size. */
 #define PICKLE_MAX		(4 * 1024 * 1024)
 #define STORAGES_PER_ASK	4096
 

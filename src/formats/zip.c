@@ -38,7 +38,7 @@ damaged(const EmbFile *file, const char *what, EmbError *err)
 	return emb_error(err, EMB_ERR_FORMAT, "file \"%s\" is damaged or cut short: %s", file->path, what);
 }
 
-/* The place of the directory, from the 22 bytes at end_at. */
+/* Reads the place of the directory from the 22 bytes at end_at. */
 static EmbStatus
 read_end(const EmbFile *file, const uint8_t *end, int64_t end_at, uint64_t *n, uint64_t *size, uint64_t *offset, EmbError *err)
 {
@@ -71,7 +71,7 @@ read_end(const EmbFile *file, const uint8_t *end, int64_t end_at, uint64_t *n, u
 	return EMB_OK;
 }
 
-/* The end of the directory is searched from the end of the file: a comment may follow it. */
+/* Searches the end of the directory from the end of the file, because a comment may follow it. */
 static EmbStatus
 find_directory(const EmbFile *file, const EmbAllocator *mem, uint64_t *n, uint64_t *size, uint64_t *offset, EmbError *err)
 {
@@ -95,7 +95,7 @@ find_directory(const EmbFile *file, const EmbAllocator *mem, uint64_t *n, uint64
 	return status;
 }
 
-/* Numbers beyond 32 bits are in an extra field, in this order. */
+/* Numbers beyond 32 bits are in an extra field, in the order size, packed, offset. */
 static bool
 read_extra(const uint8_t *extra, size_t len, uint64_t *size, uint64_t *packed, uint64_t *offset)
 {
@@ -124,7 +124,7 @@ read_extra(const uint8_t *extra, size_t len, uint64_t *size, uint64_t *packed, u
 	return true;
 }
 
-/* One entry at p of left bytes; *used is its length. */
+/* Reads an entry at p, where left bytes are left. *used: the entry's length. */
 static EmbStatus
 read_entry(EmbZip *zip, const uint8_t *p, size_t left, char **names, EmbZipMember *m, size_t *used, EmbError *err)
 {

@@ -1,7 +1,7 @@
 /*
  * image.c
- *		The layout of images: computed when writing, computed again and
- *		compared when reading.
+ *		The layout of images. It is computed when an image is written. When an
+ *		image is read, the layout is computed again and compared.
  */
 #include "image/image.h"
 
@@ -19,7 +19,7 @@ typedef enum PartType
 	PART_WORDS,					/* rows in the image's precision */
 	PART_LINEAR,				/* weights in the image's precision */
 	PART_EXACT,					/* a linear layer in fp32 in every image */
-	PART_ROW					/* the same with one output, not packed */
+	PART_ROW					/* a linear layer in fp32 with one output, not packed */
 } PartType;
 
 typedef struct Slot
@@ -29,14 +29,14 @@ typedef struct Slot
 	int32_t		n_rows,
 				n_cols;
 	bool		lacks_bias;
-	bool		has_factor;		/* has a factor for its input, if quantized */
+	bool		has_factor;		/* its input has a factor, if quantized */
 } Slot;
 
 #define MAX_SLOTS	16
 
 typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
 
-/* Calls visit, unless NULL, for every tensor in order. */
+/* Calls visit, if not NULL, for every tensor in order. */
 typedef struct Plan
 {
 	EmbImagePrecision precision;
@@ -100,7 +100,7 @@ layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 	slots[n++] = (Slot) {EMB_PART_QUERY, PART_LINEAR, a->n_heads * a->head_size, a->hidden, .has_factor = true};
 	slots[n++] = slot(EMB_PART_KEY, PART_LINEAR, a->n_kv_heads * a->head_size, a->hidden);
 	slots[n++] = slot(EMB_PART_VALUE, PART_LINEAR, a->n_kv_heads * a->head_size, a->hidden);
-	/* the factor of its input is folded into the weights of value */
+	/* its input's factor is folded into the weights of value */
 	slots[n++] = slot(EMB_PART_ATTN_OUT, PART_LINEAR, a->hidden, a->n_heads * a->head_size);
 	if (layer > 0 || a->has_first_norm)
 		slots[n++] = slot(EMB_PART_ATTN_NORM, PART_NORM, 1, a->hidden);
@@ -273,7 +273,7 @@ plan_sections(const EmbArch *arch, const EmbImageConfig *config, uint64_t string
 	return offset;
 }
 
-/* FNV-1a, 64 bits: only against accidents; the checks do not rely on it. */
+/* FNV-1a, 64 bits. Detects accidents only; the other checks do not rely on it. */
 static uint64_t
 checksum(const uint8_t *meta, uint64_t size)
 {
@@ -300,7 +300,7 @@ emb_image_is_zero(const uint8_t *p, uint64_t n)
 	return true;
 }
 
-/* arch is checked. */
+/* arch has passed emb_arch_check. */
 static EmbStatus
 check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
 {
@@ -347,7 +347,7 @@ emb_image_check_config(const EmbArch *arch, const EmbImageConfig *config, uint64
 	return status == EMB_OK ? check_config(arch, config, strings_bytes, err) : status;
 }
 
-/* The parts of an image with a correct section table. */
+/* Points view to the parts of an image. The section table must be correct. */
 static void
 point_view(EmbImageView *view, const uint8_t *meta, const uint8_t *base, uint64_t size)
 {
@@ -549,7 +549,10 @@ emb_image_view(const void *base, size_t size, EmbImageView *view, EmbError *err)
 	return check_references(view, err);
 }
 
-/* The least bytes before the tokenizer: those that check_sections reads before it compares the table. */
+/*
+ * The minimum number of bytes before the tokenizer: check_sections reads them
+ * before it compares the table.
+ */
 static uint64_t
 least_meta_bytes(void)
 {
@@ -582,13 +585,13 @@ emb_image_view_copy(const void *base, size_t size, const EmbAllocator *mem, void
 	if (meta == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	memcpy(meta, base, meta_bytes);
-	/* the copy has room for the sizes that were read first */
+	/* the file may have changed: the copy has room for the sizes that were read first */
 	if (memcmp(meta + sizeof(header), sections, sizeof(sections)) != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's section table is corrupt");
 	status = check_meta(view, meta, base, size, err);
 	if (status == EMB_OK)
 	{
-		/* a section may begin where meta ends, so the copy is aligned as the image is */
+		/* a section may begin where meta ends, so the copy has the image's alignment */
 		memcpy(meta + meta_bytes, view->references, reference_bytes);
 		view->references = (const EmbImageReferences *) (meta + meta_bytes);
 		status = check_references(view, err);

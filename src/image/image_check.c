@@ -1,7 +1,7 @@
 /*
  * image_check.c
- *		Checks for an image of unknown origin: every weight, every padding,
- *		every reference.
+ *		Checks an image of unknown origin: every weight, all padding, every
+ *		reference.
  */
 #include "image/image.h"
 
@@ -13,7 +13,10 @@
 /* Weights checked between two polls of stop: about 0.2 ms. */
 #define CHECK_BLOCK_ELEMS	262144
 
-/* Whether all of x are finite: no exponent has all bits set. Written to vectorize. */
+/*
+ * Whether all n floats are finite: no exponent has all bits set. Written so that
+ * compilers vectorize it.
+ */
 static bool
 all_finite(const uint32_t *bits, size_t n)
 {
@@ -28,7 +31,7 @@ all_finite(const uint32_t *bits, size_t n)
 	return largest < 0x7F800000;
 }
 
-/* Whether no sign bit is set: zero or more, if all are finite. */
+/* Whether no sign bit is set. Finite floats are then zero or more. */
 static bool
 none_negative(const uint32_t *bits, size_t n)
 {

@@ -1,8 +1,7 @@
 /*
  * hf_bpe.c
- *		Byte-level BPE: from tokenizer.json, or, without tokenizer.json, from
- *		vocab.json with merges.txt as transformers' RobertaConverter reads
- *		them.
+ *		Reads byte-level BPE from tokenizer.json. Without tokenizer.json, reads
+ *		vocab.json and merges.txt like transformers' RobertaConverter.
  */
 #include <string.h>
 
@@ -146,7 +145,7 @@ read_merges(const EmbJson *doc, const json_t *list, const EmbAllocator *mem, Emb
 
 /* ----------------------------------------------------------------- model */
 
-/* Whether the vocabulary has the characters of all bytes: then no text is ever unknown. */
+/* Whether the vocabulary has the characters of all bytes. If so, no text is unknown. */
 static bool
 has_all_bytes(const EmbTokSpec *spec)
 {
@@ -345,7 +344,7 @@ emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const EmbAllocator *me
 	EmbStatus	status;
 
 	emb_tok_spec_make_bpe(spec);
-	/* The splitting first, because it shows best that a tokenizer is not byte-level. */
+	/* The splitting is read first, because it shows best that a tokenizer is not byte-level. */
 	if ((status = read_splitting(doc, spec, err)) != EMB_OK ||
 		(status = emb_tok_read_steps(doc, mem, spec, err)) != EMB_OK)
 		return status;

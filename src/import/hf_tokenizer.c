@@ -97,7 +97,7 @@ read_model(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbErr
 	return read_pre_tokenizer(doc, err);
 }
 
-/* The library ignores the ids in the list and uses those of emb_tok_spec_add. */
+/* Like the library, ignores the ids in the list: emb_tok_spec_add assigns ids. */
 static EmbStatus
 read_added_tokens(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
@@ -227,7 +227,7 @@ read_token_pair(const EmbJson *doc, const json_t *obj, const char *key, int32_t 
 	return EMB_OK;
 }
 
-/* No tokens are added; pairs as in the library. */
+/* Templates without special tokens. Pairs work as in the library. */
 static void
 plain_templates(EmbTokSpec *spec)
 {
@@ -327,7 +327,7 @@ read_tokenizer(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, Em
 
 	if (!json_is_object(doc->root))
 		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
-	/* The model first, because its kind shows best what a foreign tokenizer is. */
+	/* The model is read first, because its type describes an unsupported tokenizer best. */
 	if ((status = read_model(doc, mem, spec, err)) != EMB_OK ||
 		(status = read_added_tokens(doc, mem, spec, err)) != EMB_OK ||
 		(status = read_post_processor(doc, spec, err)) != EMB_OK)

@@ -186,7 +186,7 @@ emb_tok_require_string(const EmbJson *doc, const json_t *obj, const char *where,
 	return status != EMB_OK ? status : emb_json_get_string(doc, obj, key, value, err);
 }
 
-/* The component at key; *type is its type, NULL if it has none. */
+/* Finds the component at key. *type: NULL if the component has no type. */
 EmbStatus
 emb_tok_get_component(const EmbJson *doc, const char *key, const char *wanted, const json_t **obj, const char **type, EmbError *err)
 {

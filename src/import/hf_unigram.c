@@ -17,13 +17,12 @@
 /* ---------------------------------------------------------------- scores */
 
 /*
- * The last bit of a score decides between two lattice paths of equal score, so
- * the score must be the one that the library reads. The library's parser
- * (serde_json) does not round correctly: it takes the digits as an integer,
- * rounds the integer to a double, and divides or multiplies by a power of ten.
- * Of the 250,002 scores of XLM-R 65,856 differ by one unit. Jansson keeps only
- * the correctly rounded value, so the numbers are read again from the text of
- * the file, which is known to be JSON.
+ * The last bit of a score may decide between two lattice paths, so scores must be
+ * read exactly like the library reads them. The library's parser (serde_json) does
+ * not round correctly: it takes the digits as an integer, rounds the integer to a
+ * double, and divides or multiplies by a power of ten. For XLM-R, 65,856 of 250,002
+ * scores differ by one unit. Jansson keeps only the correctly rounded value, so the
+ * numbers are read again from the text of the file, which is known to be JSON.
  */
 typedef struct Scan
 {
@@ -38,7 +37,7 @@ skip_space(Scan *s)
 		s->p++;
 }
 
-/* A required character, and white space around it. */
+/* Skips a required character and the white space around it. */
 static bool
 skip_char(Scan *s, char c)
 {
@@ -156,7 +155,7 @@ read_number(Scan *s)
 {
 	bool		negative = s->p < s->end && *s->p == '-';
 	bool		fraction = false;
-	bool		full = false;	/* the digits no longer fit: the remaining digits count as zeros */
+	bool		full = false;	/* no more digits fit: the remaining digits count as zeros */
 	uint64_t	digits = 0;
 	int64_t		exponent = 0;
 	double		value;
@@ -195,7 +194,7 @@ read_number(Scan *s)
 	return negative ? -value : value;
 }
 
-/* scores[0 .. n) from "model.vocab", an array of [piece, score]. */
+/* Reads scores[0 .. n) from "model.vocab", an array of [piece, score]. */
 static EmbStatus
 read_scores(const EmbJson *doc, const EmbTokStorage *storage, double *scores, size_t n, EmbError *err)
 {
@@ -265,10 +264,9 @@ read_pieces(const EmbJson *doc, const json_t *vocab, const EmbAllocator *mem, Em
 }
 
 /*
- * The library looks up a run of unknown characters in the vocabulary again.
- * The run can only be there if a path of unknown tokens beats the piece
- * itself. That takes positive scores or a piece that consists of several
- * unknown tokens' texts.
+ * The library looks up a run of unknown characters in the vocabulary again. It
+ * can find the run only if a path of unknown tokens beats the piece itself. That
+ * takes positive scores, or a piece that consists of several unknown tokens' texts.
  */
 EmbStatus
 emb_tok_spec_check_unknown(const char *file, const EmbTokSpec *spec, EmbError *err)

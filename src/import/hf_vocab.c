@@ -1,8 +1,8 @@
 /*
  * hf_vocab.c
- *		vocab.txt with tokenizer_config.json, special_tokens_map.json and
- *		added_tokens.json, as transformers' BertTokenizerFast and
- *		MPNetTokenizerFast read them without a tokenizer.json.
+ *		Reads vocab.txt, tokenizer_config.json, special_tokens_map.json and
+ *		added_tokens.json, like transformers' BertTokenizerFast and
+ *		MPNetTokenizerFast do without tokenizer.json.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -84,7 +84,7 @@ compare_pieces(const void *a, const void *b, void *arg)
 	return cmp != 0 ? cmp : (i->id > j->id) - (i->id < j->id);
 }
 
-/* Sorts the ids of all pieces by text, equal ones by id: *n of them. */
+/* Sorts the *n ids of all pieces by text; ids of equal texts ascend. */
 static EmbStatus
 sort_ids(const EmbTokSpec *spec, const char *file, const EmbAllocator *mem, int32_t *ids, int32_t *n, EmbError *err)
 {
@@ -198,9 +198,9 @@ read_special(const EmbJson *doc, const char *key, const json_t *value, EmbTokAdd
 }
 
 /*
- * The token of a role ("unk_token"): from the map, else from the
- * configuration, else the family's default. A string means the added token
- * with that name, if there is one (*known), with its flags.
+ * Finds the token of a role ("unk_token"): in the map, else in the configuration,
+ * else the family's default. If an added token has that text, its flags apply, and
+ * *known is set.
  */
 static EmbStatus
 get_role(const EmbTokSpec *spec, const EmbTokRole *role, EmbTokAdded *added, bool *known, EmbError *err)

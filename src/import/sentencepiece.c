@@ -1,12 +1,12 @@
 /*
  * sentencepiece.c
- *		sentencepiece.bpe.model of XLM-RoBERTa, if there is no tokenizer.json:
- *		builds the same tokenizer as transformers' converter.
+ *		Reads XLM-RoBERTa's sentencepiece.bpe.model if there is no tokenizer.json.
+ *		Builds the same tokenizer as transformers' converter.
  *
- * The file is a protocol buffer (sentencepiece_model.proto): pieces with
- * scores and the character map. Its first three pieces, <unk> <s> </s>, are
+ * The file is a protocol buffer (sentencepiece_model.proto) with pieces, their
+ * scores, and the character map. Its first three pieces, <unk> <s> </s>, are
  * replaced by <s> <pad> </s> <unk>, and <mask> comes last. So the ids of other
- * pieces are one more than in the file. (Despite its name it is a unigram
+ * pieces are one more than in the file. (Despite the file's name it is a unigram
  * model.)
  */
 #include <math.h>

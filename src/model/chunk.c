@@ -15,7 +15,7 @@
 #include "common/utf8.h"
 #include "tokenizer/unicode.h"
 
-/* How good the place between two characters is for a cut. */
+/* How good a place between two characters is for a cut. */
 typedef enum CutGrade
 {
 	CUT_ANYWHERE,				/* between a character and its combining mark */
@@ -31,7 +31,7 @@ typedef enum CutGrade
 #define BYTES_PER_TOKEN	8
 #define BYTES_AT_LEAST	1024
 
-/* A stretch without a word's end: the text after it does not show where the tokens end. */
+/* If a stretch of this length has no word end, the text does not show where the tokens end. */
 #define WORD_BYTES_MAX	1024
 
 #define STOP_CHARS		65536
@@ -54,7 +54,7 @@ typedef struct Cutter
 
 /* ----------------------------------------------------------------- text */
 
-/* Malformed UTF-8 passes for a character here; the tokenizer refuses it later. */
+/* A malformed byte counts as a character here; the tokenizer refuses the text later. */
 static size_t
 char_at(const Cutter *c, size_t pos, uint32_t *cp)
 {
@@ -175,7 +175,7 @@ skip_spaces(Cutter *c, size_t *pos)
 	return EMB_OK;
 }
 
-/* Whether a piece may end (or start) at pos: never at a space of its own. */
+/* Whether a piece may end (or start) at pos: a piece never ends or starts with a space. */
 static bool
 is_cut(const Cutter *c, size_t pos, CutGrade grade, bool is_end)
 {
@@ -238,8 +238,8 @@ first_cut(Cutter *c, size_t from, size_t to, CutGrade grade, bool is_end, size_t
 /* --------------------------------------------------------------- counts */
 
 /*
- * Tokens of the piece alone, as the model will read it; above max some number
- * larger than max.
+ * Counts the tokens of the piece alone, as the model will read it. If there are
+ * more than max, *n_tokens is some number above max.
  */
 static EmbStatus
 count_piece(Cutter *c, size_t start, size_t end, int64_t max, int64_t *n_tokens)
@@ -260,7 +260,7 @@ count_piece(Cutter *c, size_t start, size_t end, int64_t max, int64_t *n_tokens)
 	return status;
 }
 
-/* Tokens of a stretch of text without anything around it. */
+/* Counts the tokens of a stretch of text, without prompt and special tokens. */
 static EmbStatus
 count_bare(Cutter *c, size_t start, size_t end, int64_t max, int64_t *n_tokens, size_t *n_read)
 {
@@ -283,16 +283,16 @@ typedef struct Piece
 } Piece;
 
 /*
- * The longest piece from start that ends at a cut of that grade, at most at
- * reach. fails: an end with too many tokens; SIZE_MAX: none known. in_order:
- * the last cuts are the likeliest.
+ * The longest piece from start that ends at a cut of that grade, at or before
+ * reach. fails: an end with too many tokens; SIZE_MAX: none known. in_order: the
+ * last cuts are the most likely ends.
  */
 static EmbStatus
 find_longest(Cutter *c, size_t reach, size_t fails, CutGrade grade, bool in_order, Piece *piece)
 {
 	size_t		start = piece->start;
 	size_t		fits = start;
-	int64_t		n_fails = 0;	/* tokens up to fails; 0: not counted */
+	int64_t		n_fails = 0;	/* number of tokens up to fails; 0: not counted */
 
 	for (int n_tries = 0;; n_tries++)
 	{
@@ -339,8 +339,8 @@ find_longest(Cutter *c, size_t reach, size_t fails, CutGrade grade, bool in_orde
 }
 
 /*
- * How far from start more than room tokens reach (then *is_beyond), or the end
- * of the text if it has fewer. The tokenizer may have to read an endless word
+ * The place where more than room tokens from start end (then *is_beyond), or the
+ * end of the text if it has fewer. The tokenizer may have to read an endless word
  * as a whole before one of its tokens is certain ("aaaa..." with a unigram
  * tokenizer). So the text is read in growing windows, and inside such a word
  * the tokens of the window give an estimate (*is_about), rather too far.
@@ -393,7 +393,7 @@ chars_room(const Cutter *c)
 	return n_left;
 }
 
-/* For such a model: the end of these characters, if it is before reach. */
+/* If the model limits characters: lowers *reach to the end of these characters. */
 static EmbStatus
 cap_chars(Cutter *c, size_t start, size_t *reach, bool *is_beyond)
 {
@@ -463,10 +463,10 @@ find_end(Cutter *c, Piece *piece)
 /* ---------------------------------------------------------------- starts */
 
 /*
- * The earliest start of the next piece: the last piece's start. For static
- * models, which read a fixed number of characters, a piece may end at that
- * limit with fewer tokens than the overlap; it then overlaps the next by at
- * most the same fraction of its characters.
+ * The earliest start of the next piece. It is the last piece's start, except for
+ * static models. They read a fixed number of characters, so a piece may end at that
+ * limit with fewer tokens than the overlap. Such a piece overlaps the next by at
+ * most the overlap's fraction of its characters.
  */
 static size_t
 find_repeatable(const Cutter *c, const Piece *last)
@@ -483,9 +483,9 @@ find_repeatable(const Cutter *c, const Piece *last)
 }
 
 /*
- * The start of the next piece, so that it repeats at most c->overlap tokens of
- * the last piece: the first such cut after the last piece's start. Words stay
- * whole, unless the last piece ended inside a word.
+ * The start of the next piece: the first cut, after the last piece's start, that
+ * repeats at most c->overlap tokens of the last piece. Words stay whole, unless the
+ * last piece ended inside a word.
  */
 static EmbStatus
 find_overlap(Cutter *c, const Piece *last, size_t *start)
@@ -502,7 +502,10 @@ find_overlap(Cutter *c, const Piece *last, size_t *start)
 		? last->end - c->overlap * token_bytes : last->start + 1;
 
 	guess = guess > fails ? guess : fails + 1;
-	/* Counts are close to the guess: from there in growing steps, then by bisection. */
+	/*
+	 * The guess is usually close. The search goes from there in growing steps, then
+	 * by bisection.
+	 */
 	while (c->overlap > 0)
 	{
 		size_t		n_read;
@@ -566,7 +569,10 @@ open_cutter(Cutter *c, const EmbModel *model, const EmbChunking *how, const char
 	return EMB_OK;
 }
 
-/* The piece after last (with no tokens: nothing to repeat); empty if only spaces are left. */
+/*
+ * Finds the piece after last; if last has no tokens, nothing is repeated. *piece is
+ * empty if only spaces are left.
+ */
 static EmbStatus
 next_piece(Cutter *c, const Piece *last, Piece *piece)
 {
@@ -587,7 +593,7 @@ next_piece(Cutter *c, const Piece *last, Piece *piece)
 			status = find_end(c, piece);
 		if (status != EMB_OK || (piece->end > piece->start && piece->end > last->end))
 			return status;
-		/* the next word has no room besides the overlap */
+		/* the overlap leaves no room for the next word */
 		piece->start = behind;
 	}
 	status = find_end(c, piece);

@@ -1,7 +1,7 @@
 /*
  * compute.c
- *		Sequences to vectors or logits: equal ones found, batches packed, rows put where
- *		they belong.
+ *		From sequences to vectors or logits. Finds equal sequences, packs batches, and
+ *		copies each row to its sequence's place.
  */
 #include "model/model.h"
 #include "model/token_outputs.h"
@@ -10,7 +10,7 @@
 
 #include "transformer/pooling.h"
 
-/* More would gain nothing and could overflow 32-bit counts of elements in a batch. */
+/* More tokens would gain nothing, and could overflow 32-bit element counts of a batch. */
 #define BATCH_TOKENS_MAX	(1 << 20)
 
 /* One call's state. */
@@ -20,29 +20,29 @@ typedef struct Job
 	const EmbSequence *seqs;
 	int32_t		n_seqs;
 	const EmbRun *run;
-	float	   *out;			/* [n_seqs, dim]; dim is 1 of a reranker; or NULL */
-	const EmbOutputs *outputs;	/* what else is wanted, or NULL */
+	float	   *out;			/* [n_seqs, dim], or NULL; dim is 1 for a reranker */
+	const EmbOutputs *outputs;	/* other outputs, or NULL */
 	EmbOutputPlan plan;			/* of outputs */
-	int32_t		row_width;		/* of what the encoder gives */
-	int32_t		full_width;		/* of what dense layers make of it, if there are any; cut, where the model says so, to dim */
+	int32_t		row_width;		/* of the transformer's rows */
+	int32_t		full_width;		/* of the rows after dense modules; an image with fewer dimensions cuts them */
 	bool		has_types;		/* some sequence has type ids */
 	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
 
-	/* one batch; allocated for the largest */
+	/* one batch; allocated for the largest batch */
 	int32_t    *ids;
 	int32_t    *type_ids;		/* or NULL */
 	int32_t    *offsets;
 	int32_t    *members;		/* the sequences of the batch */
 	float	   *rows;			/* [members, row_width] */
-	float	   *projected;		/* [members, full_width], or NULL: no dense layers */
+	float	   *projected;		/* [members, full_width], or NULL: no dense modules */
 } Job;
 
-/* The cut of all sequences into batches, in input order. */
+/* One batch. Batches take the sequences in input order. */
 typedef struct Cut
 {
-	int32_t		n_seqs;			/* distinct sequences of the batch */
+	int32_t		n_seqs;			/* distinct sequences in the batch */
 	int32_t		n_tokens;
-	int32_t		end;			/* input index behind the batch */
+	int32_t		end;			/* input index after the batch */
 } Cut;
 
 static int32_t
@@ -58,7 +58,7 @@ emb_batch_has_room(int32_t batch_tokens, int32_t n_seqs, int64_t n_tokens, int32
 {
 	int32_t		limit = effective_batch_tokens(batch_tokens);
 
-	/* sequences may have no tokens, but a batch has no more sequences than tokens */
+	/* sequences may have no tokens, so the limit of tokens also limits the sequences of a batch */
 	return n_seqs == 0 || (n_tokens + n_ids <= limit && n_seqs < limit);
 }
 
@@ -74,7 +74,7 @@ check_sequences(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs, 
 	return EMB_OK;
 }
 
-/* FNV-1a over ids, and a last mix so that the low bits serve as an index. */
+/* FNV-1a over ids. A last mixing step makes the low bits good for an index. */
 static uint64_t
 hash_sequence(const EmbSequence *seq)
 {
@@ -87,7 +87,10 @@ hash_sequence(const EmbSequence *seq)
 	return h ^ h >> 32;
 }
 
-/* Sequences with and without type ids never count as equal: at worst one is computed twice. */
+/*
+ * Sequences with and without type ids never count as equal. At worst a sequence is
+ * computed twice.
+ */
 static bool
 sequences_equal(const EmbSequence *a, const EmbSequence *b)
 {
@@ -102,7 +105,7 @@ sequences_equal(const EmbSequence *a, const EmbSequence *b)
 	return memcmp(a->type_ids, b->type_ids, size) == 0;
 }
 
-/* Fills job->first by an open hash table of input indexes, at most half full. */
+/* Fills job->first, using an open hash table of input indexes that is at most half full. */
 static EmbStatus
 find_equals(Job *job, EmbError *err)
 {
@@ -139,7 +142,7 @@ find_equals(Job *job, EmbError *err)
 	return EMB_OK;
 }
 
-/* The batch that begins at input index i. */
+/* Cuts the batch that begins at input index i. */
 static Cut
 next_cut(const Job *job, int32_t i)
 {
@@ -236,7 +239,7 @@ emb_model_cut(const EmbModel *model, const float *vector, int32_t n, float *out,
 	return EMB_OK;
 }
 
-/* The encoder's n rows as the model gives them, where they belong. */
+/* Applies dense modules and the cut to n rows, and copies each row to its sequence's place. */
 static EmbStatus
 finish_rows(const Job *job, int32_t n, EmbError *err)
 {

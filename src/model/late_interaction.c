@@ -1,7 +1,7 @@
 /*
  * late_interaction.c
- *		Late interaction (Khattab and Zaharia 2020, "ColBERT", equation 3), as
- *		a mean over the query's vectors, which is BGE-M3's score.
+ *		Late interaction (Khattab and Zaharia 2020, "ColBERT", equation 3), but as
+ *		a mean over the query's vectors instead of a sum, as BGE-M3 computes its score.
  */
 #include "model/embed_core.h"
 
@@ -10,13 +10,16 @@
 #include "transformer/work.h"
 #include "image/image.h"
 
-/* Query rows packed once; their best dot products are kept while the document passes. */
+/*
+ * Query rows per block. They are packed once, and their best dot products are kept
+ * while all document rows pass.
+ */
 #define QUERY_ROWS		64
 
 /* Elements checked between two polls of stop. */
 #define FINITE_BLOCK	16384
 
-/* Document rows per block: their products with QUERY_ROWS stay in the first-level cache. */
+/* Document rows per block. Their products with QUERY_ROWS rows fit the first-level cache. */
 #define DOCUMENT_ROWS	64
 
 typedef struct Maxsim
@@ -25,7 +28,7 @@ typedef struct Maxsim
 	const float *document;
 	int32_t		n_document;
 	int32_t		n;
-	float	   *packed;			/* [QUERY_ROWS / 16, fewer for a short query][n][16] */
+	float	   *packed;			/* [QUERY_ROWS / 16][n][16], fewer panels for a short query */
 	float	   *products;		/* [DOCUMENT_ROWS, QUERY_ROWS] */
 	float		best[QUERY_ROWS];
 } Maxsim;
@@ -142,8 +145,8 @@ emb_maxsim(const float *query, int32_t n_query, const float *document, int32_t n
 	EmbFpState	fp;
 
 	/*
-	 * no model has wider vectors; the scratch and the time between two polls
-	 * grow with the width
+	 * No model has wider vectors. The scratch memory and the time between two
+	 * polls grow with the width.
 	 */
 	if (n > EMB_ARCH_MAX_HIDDEN)
 		return emb_error(err, EMB_ERR_LIMIT, "vectors have %d elements, more than %d", n, EMB_ARCH_MAX_HIDDEN);

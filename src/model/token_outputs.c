@@ -2,7 +2,7 @@
  * token_outputs.c
  *		Sparse weights and token vectors of sequences.
  *
- * As in FlagEmbedding's BGEM3FlagModel: the weight of a token id is its
+ * Works like FlagEmbedding's BGEM3FlagModel. The weight of a token id is its
  * largest weight at any position. Special tokens and ids with weight 0 are
  * left out. Every token except the first, <s>, has a vector.
  */
@@ -49,8 +49,8 @@ emb_outputs_end(EmbOutputPlan *plan, const EmbAllocator *mem)
 }
 
 /*
- * The first token vector of a sequence: each sequence before has one vector
- * less than tokens.
+ * The place of a sequence's first token vector. Each sequence before it has one
+ * vector fewer than tokens.
  */
 static float *
 multi_of(const EmbOutputPlan *plan, int32_t seq)
@@ -86,13 +86,13 @@ compare_keys(const void *a, const void *b)
 static bool
 counts(const EmbModel *model, int32_t id)
 {
-	/* the padding token is not in the template; a text may contain it like template tokens */
+	/* a text may contain the padding token, which is special but not in the template */
 	return id != model->transformer.arch->position_base - 1 && !emb_tok_is_special(model->tok, id);
 }
 
 /*
- * Bits of non-negative floats sort like the floats: the last key of each id
- * has the largest weight.
+ * The bits of non-negative floats sort like the floats. So the last of the sorted
+ * keys of an id has the largest weight.
  */
 static void
 collect_sparse(EmbOutputPlan *plan, int32_t seq, const float *weights)

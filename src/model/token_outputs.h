@@ -1,7 +1,7 @@
 /*
  * token_outputs.h
- *		The outputs of emb_model_embed_all besides vectors: moves token
- *		results of a batch to each sequence's place in EmbOutputs.
+ *		The outputs of emb_model_embed_all besides vectors. Copies a batch's
+ *		token results to each sequence's place in EmbOutputs.
  *
  * Example:
  *
@@ -30,7 +30,7 @@ typedef struct EmbOutputPlan
 	EmbTokenOutputs tokens;		/* for one batch */
 } EmbOutputPlan;
 
-/* max_tokens: per batch. Call emb_outputs_end whatever the status is. */
+/* max_tokens: of a batch. Call emb_outputs_end whatever the status is. */
 extern EmbStatus emb_outputs_begin(EmbOutputPlan *plan, const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 								   const EmbOutputs *outputs, int32_t max_tokens, const EmbAllocator *mem, EmbError *err);
 extern void emb_outputs_end(EmbOutputPlan *plan, const EmbAllocator *mem);

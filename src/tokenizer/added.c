@@ -299,7 +299,10 @@ fill_window(EmbTokEncoder *e, uint32_t want)
 	}
 }
 
-/* Matches a token at the start of normalized text[0 .. n_text). before: the preceding character, 0: none. */
+/*
+ * Matches a token at the start of normalized text[0 .. n_text). before: the
+ * preceding character, 0: none.
+ */
 static Found
 match_normalized(EmbTokEncoder *e, const uint8_t *text, uint32_t n_text, uint32_t before,
 				 const EmbTokBlockAdded **added, uint32_t *n)

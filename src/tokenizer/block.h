@@ -110,7 +110,10 @@ static_assert(sizeof(EmbTokBlockPair) == 16, "EmbTokBlockPair is an on-disk stru
 
 #define EMB_TOK_NO_RANK			0xFFFFFFFFu
 
-/* Words of 1 to 12 and of 13 to 28 bytes, padded with zeros. id -1: a free slot. Probed like pairs. */
+/*
+ * Words of 1 to 12 and of 13 to 28 bytes, padded with zeros. id -1: a free slot.
+ * Probed like pairs.
+ */
 #define EMB_TOK_WORD_BYTES		12
 #define EMB_TOK_LONG_WORD_BYTES	28
 
@@ -189,7 +192,10 @@ static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk
 /* An unknown character's score is this much below the worst piece's score. */
 #define EMB_TOK_UNK_PENALTY		10.0
 
-/* How the encoder's fast path treats a byte of text. A value above FAST_SPACE is the byte to append to the word. */
+/*
+ * How the encoder's fast path treats a byte of text. A value above FAST_SPACE is
+ * the byte to append to the word.
+ */
 #define EMB_TOK_FAST_SLOW		0	/* left to the slow path */
 #define EMB_TOK_FAST_DROP		1
 #define EMB_TOK_FAST_PUNCT		2

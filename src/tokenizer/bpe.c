@@ -43,7 +43,7 @@ struct EmbTokSymbols
 {
 	size_t		capacity;
 	Symbol	   *symbols;		/* [capacity] by place in word */
-	uint64_t   *tree;			/* [2 * capacity] rank << 32 | place; each node is the smaller of its two children */
+	uint64_t   *tree;			/* [2 * capacity] rank << 32 | place; a node is its smaller child */
 };
 
 static inline uint32_t
@@ -272,7 +272,10 @@ set_leaf(uint64_t *tree, size_t n, size_t leaf, uint64_t key)
 	}
 }
 
-/* Makes a symbol for each byte of word[from .. to), and a leaf for the pair of the symbol and the next. */
+/*
+ * Makes a symbol for each byte of word[from .. to), and a leaf for the pair of the
+ * symbol and the next.
+ */
 static void
 link_symbols(const EmbTokenizer *tok, EmbTokSymbols *s, const uint8_t *word, uint32_t from, uint32_t to)
 {
@@ -384,7 +387,10 @@ emb_tok_give_word(EmbTokEncoder *e, const uint8_t *word, size_t n)
 
 /* ---------------------------------------------------------- open words */
 
-/* Whether no merge crosses the border between two tokens: word[left .. border), word[border .. right). */
+/*
+ * Whether no merge crosses the border between two tokens: word[left .. border),
+ * word[border .. right).
+ */
 static bool
 border_holds(const EmbTokenizer *tok, const uint8_t *word, uint32_t left, uint32_t border, uint32_t right)
 {
@@ -429,7 +435,7 @@ may_go_on(const EmbTokEncoder *e, uint32_t start, uint32_t n)
 static Certain
 is_certain(EmbTokEncoder *e, uint32_t before, uint32_t border, uint32_t first, uint32_t n)
 {
-	uint32_t	known = border;	/* end of the last token after the border that was found not to merge across it */
+	uint32_t	known = border;	/* end of the last token that was found not to merge across border */
 
 	for (uint32_t end = first; end <= n; end++)
 	{

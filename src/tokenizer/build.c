@@ -46,7 +46,10 @@ check_piece(const Build *b, const char *what, int32_t id, const EmbTokPiece *pie
 	return EMB_OK;
 }
 
-/* Copies a template into the block's header. Opening the block checks ids and the number of texts. */
+/*
+ * Copies a template into the block's header. Opening the block checks ids and the
+ * number of texts.
+ */
 static void
 copy_template(EmbTokBlockHeader *h, int pair, const EmbTokTemplate *t)
 {

@@ -60,7 +60,10 @@ is_line_end(uint32_t cp)
 	return cp == '\r' || cp == '\n';
 }
 
-/* Number of letters in a contraction whose first letter is cp: 1 or 2. 0: cp starts no contraction. */
+/*
+ * Number of letters in a contraction whose first letter is cp: 1 or 2. 0: cp starts
+ * no contraction.
+ */
 static int
 contraction_letters(const Pattern *p, uint32_t cp)
 {
@@ -265,7 +268,10 @@ others_go_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind)
 	return true;
 }
 
-/* Whether cp continues the run; if so, cp is taken. False and run.kind NONE: the word ended before cp. */
+/*
+ * Whether cp continues the run; if so, cp is taken. False and run.kind NONE: the
+ * word ended before cp.
+ */
 static bool
 goes_on(EmbTokEncoder *e, uint32_t cp, uint8_t kind, bool *ok)
 {
@@ -594,7 +600,10 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 	return end_word(e);
 }
 
-/* Reads words in place, as long as no added token may match and nothing is normalized. False: e->status is set. */
+/*
+ * Reads words in place, as long as no added token may match and nothing is
+ * normalized. False: e->status is set.
+ */
 static bool
 read_fast(EmbTokEncoder *e, int64_t limit)
 {

@@ -14,7 +14,10 @@
 
 #include <string.h>
 
-/* The maximum number of marks that compose with a starter: the longest decomposition less the starter. */
+/*
+ * The maximum number of marks that compose with a starter: the longest
+ * decomposition less the starter.
+ */
 #define COMPOSED_MAX	(EMB_UNI_DECOMPOSED_MAX - 1)
 
 bool
@@ -141,7 +144,10 @@ read_marks(EmbTokEncoder *e, EmbTokPlace *at, Marks *marks)
 	return event;
 }
 
-/* At the first mark of a long run after starter (0: none): composes, then goes back to read the run class by class. */
+/*
+ * At the first mark of a long run after starter (0: none): composes, then goes back
+ * to read the run class by class.
+ */
 static EmbTokEvent
 begin_long_run(EmbTokEncoder *e, EmbTokPlace *at, uint32_t starter)
 {

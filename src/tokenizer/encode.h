@@ -72,7 +72,7 @@ typedef struct EmbTokCompose
 {
 	uint8_t		next_out;		/* in out: composed code points still to return */
 	uint8_t		n_out;
-	uint8_t		next;			/* in codes: decomposed code points of the character before raw, still to compose */
+	uint8_t		next;			/* in codes: the decomposed character before raw, still to compose */
 	uint8_t		n_codes;
 	uint32_t	codes[EMB_UNI_DECOMPOSED_MAX];
 	uint32_t	out[1 + EMB_TOK_MARKS_MAX];
@@ -199,7 +199,10 @@ typedef struct EmbTokLattice
 	EmbTokWay  *ways;			/* [n_ways] */
 } EmbTokLattice;
 
-/* bytelevel.c, bpe.c: the n_word_bytes of a word, or of white space, whose ids are not yet emitted. */
+/*
+ * bytelevel.c, bpe.c: the n_word_bytes of a word, or of white space, whose ids are
+ * not yet emitted.
+ */
 typedef struct EmbTokByteRun
 {
 	uint8_t    *bytes;			/* [size]; EmbTokEncoder.word until that is too short */
@@ -293,7 +296,10 @@ extern EmbTokEvent emb_tok_next_matched(EmbTokEncoder *e, uint32_t *cp);
 extern EmbTokEvent emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp);
 extern EmbTokEvent emb_tok_next_precompiled(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp);
 
-/* What the steps turn a printable ASCII character into if the next character does not join it. 0: run the steps. */
+/*
+ * What the steps turn a printable ASCII character into if the next character does
+ * not join it. 0: run the steps.
+ */
 extern uint8_t emb_tok_steps_fast(const EmbTokenizer *tok, uint8_t c);
 
 typedef enum EmbTokMapped
@@ -303,7 +309,10 @@ typedef enum EmbTokMapped
 	EMB_TOK_MAP_CORRUPT
 } EmbTokMapped;
 
-/* Finds the first prefix of text[0 .. n) that the charsmap maps. Its replacement is a range of map_text. */
+/*
+ * Finds the first prefix of text[0 .. n) that the charsmap maps. Its replacement is
+ * a range of map_text.
+ */
 extern EmbTokMapped emb_tok_map_find(const EmbTokenizer *tok, const uint8_t *text, uint32_t n, uint32_t *at, uint32_t *end);
 extern EmbStatus emb_tok_map_check(const EmbTokenizer *tok, EmbError *err);
 
@@ -316,7 +325,10 @@ extern void emb_tok_steps_passed(EmbTokEncoder *e);
 extern EmbTokEvent emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp);
 extern bool emb_tok_compose_idle(const EmbTokCompose *c);
 
-/* The loop that drives the stages, for each kind of splitting: pretokenize.c, metaspace.c, bytelevel.c. */
+/*
+ * The loop that drives the stages, for each kind of splitting: pretokenize.c,
+ * metaspace.c, bytelevel.c.
+ */
 extern EmbTokEvent emb_tok_run_words(EmbTokEncoder *e, int64_t limit);
 extern EmbTokEvent emb_tok_run_metaspace(EmbTokEncoder *e, int64_t limit);
 extern EmbTokEvent emb_tok_run_bytelevel(EmbTokEncoder *e, int64_t limit);
@@ -334,7 +346,10 @@ extern bool emb_tok_give_rest(EmbTokEncoder *e, const uint8_t *word, size_t n);
 #define EMB_TOK_PART_BYTES	8192
 #define EMB_TOK_PART_BYTES_MAX	65536
 
-/* For building tables: merges a word of n <= EMB_TOK_MAX_BPE_BYTES bytes. ids: [n]. Returns the number of ids. */
+/*
+ * For building tables: merges a word of n <= EMB_TOK_MAX_BPE_BYTES bytes. ids: [n].
+ * Returns the number of ids.
+ */
 extern uint32_t emb_tok_merge_word(const EmbTokenizer *tok, const uint8_t *word, uint32_t n, uint32_t *ids);
 
 /* Where the look-up of a pair or word starts. */

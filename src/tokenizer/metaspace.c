@@ -17,7 +17,10 @@ push_char(EmbTokEncoder *e, uint32_t cp)
 	return e->n_word_bytes <= WORD_BYTES_MAX || emb_tok_open_word(e);
 }
 
-/* The ids of all but the last characters may be emitted already. The last characters are always kept. */
+/*
+ * The ids of all but the last characters may be emitted already. The last
+ * characters are always kept.
+ */
 static inline bool
 end_word(EmbTokEncoder *e)
 {

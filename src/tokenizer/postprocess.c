@@ -33,7 +33,10 @@ text_offsets(const EmbTokBlockHeader *h, bool pair, const int32_t n_ids[2], int3
 		}
 }
 
-/* Writes the special tokens around the texts, which are in place, and type ids if wanted. Returns the length. */
+/*
+ * Writes the special tokens around the texts, which are in place, and type ids if
+ * wanted. Returns the length.
+ */
 static int32_t
 fill_template(const EmbTokBlockHeader *h, bool pair, const int32_t n_ids[2], int32_t *ids, int32_t *type_ids)
 {
@@ -165,7 +168,10 @@ find_longer(EmbTokEncoder *a, EmbTokEncoder *b, bool *need_more)
 	return run_both(a, b->out.n_ids, b, a->out.n_ids, need_more);
 }
 
-/* Like the library's truncate_encodings. Both texts have been read until they end or exceed room. */
+/*
+ * Like the library's truncate_encodings. Both texts have been read until they end
+ * or exceed room.
+ */
 static EmbStatus
 truncate_longest_first(EmbTokEncoder *a, EmbTokEncoder *b, int32_t room, int32_t n_ids[2], bool *need_more)
 {
@@ -266,7 +272,10 @@ recall_first(EmbTokEncoder *e, const EmbTextIds *known)
 	e->out.done = !known->longer;
 }
 
-/* Reads both texts until they end or exceed room. A known first text is read only where find_longer will go on in it. */
+/*
+ * Reads both texts until they end or exceed room. A known first text is read only
+ * where find_longer will go on in it.
+ */
 static EmbStatus
 read_pair(EmbTokEncoder *first, const EmbTextIds *known, EmbTokEncoder *second, int32_t room, bool *need_more)
 {
@@ -363,7 +372,10 @@ pull_once(const Pull *pull, size_t want, size_t *n_bytes, EmbError *err)
 	return emb_tok_encode(pull->tok, &a, pull->to, pull->result, err);
 }
 
-/* Encodes a growing prefix of the texts, until the ids are certain or the readers have no more text. */
+/*
+ * Encodes a growing prefix of the texts, until the ids are certain or the readers
+ * have no more text.
+ */
 static EmbStatus
 pull_texts(const Pull *pull, EmbError *err)
 {

@@ -133,7 +133,10 @@ emb_tok_map_check(const EmbTokenizer *tok, EmbError *err)
 	return status;
 }
 
-/* Printable ASCII starts a cluster, except after a prepended mark. So one byte is enough to see the cluster's end. */
+/*
+ * Printable ASCII starts a cluster, except after a prepended mark. So one byte is
+ * enough to see the cluster's end.
+ */
 static inline bool
 breaks_before_next(const EmbTokEncoder *e, const EmbTokPlace *at, int step)
 {

@@ -177,7 +177,10 @@ check_unigram(const EmbTokBlockHeader *h, EmbError *err)
 	return check_steps(h, err);
 }
 
-/* Each text must occur exactly once: A in the single template, A and B in the pair template (if there is one). */
+/*
+ * Each text must occur exactly once: A in the single template, A and B in the pair
+ * template (if there is one).
+ */
 static EmbStatus
 check_templates(const EmbTokBlockHeader *h, EmbError *err)
 {
@@ -327,7 +330,10 @@ fast_kind_bpe(const EmbTokenizer *tok, int c)
 	uint8_t		kind = c >= 0x80 ? EMB_TOK_IS_MULTIBYTE : flags & EMB_UNI_LETTER ? EMB_TOK_IS_LETTER
 		: flags & EMB_UNI_NUMBER ? EMB_TOK_IS_NUMBER : flags & EMB_UNI_SPACE ? EMB_TOK_IS_SPACE : EMB_TOK_IS_OTHER;
 
-	/* Many tokens of ModernBERT start with a space. For those bytelevel.c looks at the next byte, too. */
+	/*
+	 * Many tokens of ModernBERT start with a space. For those bytelevel.c looks at
+	 * the next byte, too.
+	 */
 	return c == 0 || tok->raw_first[c] || (tok->normalized_first[c] && c != ' ') ? kind | EMB_TOK_IS_SLOW : kind;
 }
 

@@ -78,7 +78,10 @@ cancelled(EmbError *err)
 	return emb_error(err, EMB_ERR_CANCELLED, "building the tokenizer was cancelled");
 }
 
-/* Fills start of each key. Most comparisons need only start, which halves the time to build a large trie. */
+/*
+ * Fills start of each key. Most comparisons need only start, which halves the time
+ * to build a large trie.
+ */
 static EmbStatus
 fill_starts(EmbTrieKey *keys, size_t n, const EmbStop *stop, EmbError *err)
 {

@@ -26,7 +26,7 @@
 #define EMB_UNI_LOWER_MULTI	0x100	/* lowercases to several code points */
 #define EMB_UNI_LETTER		0x200	/* \p{L}, then \p{N}, in the patterns of byte-level BPE; \s is EMB_UNI_SPACE */
 #define EMB_UNI_NUMBER		0x400
-#define EMB_UNI_COMPOSES	0x800	/* NFC changes it, or it may compose with, or move after, the code point before */
+#define EMB_UNI_COMPOSES	0x800	/* NFC changes it, composes it with the code point before, or reorders the two */
 
 /* EmbUniRecord.cluster: the class in the rules of grapheme clusters, and two bits */
 #define EMB_UNI_GC_OTHER		0

@@ -38,7 +38,10 @@ offer(EmbTokNode *node, double score, int32_t id, uint32_t start)
 	}
 }
 
-/* Extends paths by the pieces that start at start, and by the unknown token. False: e->status is set. */
+/*
+ * Extends paths by the pieces that start at start, and by the unknown token. False:
+ * e->status is set.
+ */
 static bool
 extend(EmbTokEncoder *e, uint32_t start, uint32_t n_char, int32_t *work)
 {

@@ -35,7 +35,10 @@ emb_tok_emit_word(EmbTokEncoder *e)
 				best_end = i + 1;
 			}
 		}
-		/* Long walks that match little count as work, too. The characters themselves were counted before. */
+		/*
+		 * Long walks that match little count as work, too. The characters
+		 * themselves were counted before.
+		 */
 		if (i - best_end > 16 && emb_tok_work(e, (int32_t) (i - best_end)))
 			return false;
 		if (best == EMB_TRIE_NONE)
