@@ -357,7 +357,7 @@ emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 				const EmbRun *run, float *out, EmbError *err)
 {
 	if (model->info.kind != EMB_KIND_EMBEDDING)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker gives scores of pairs, no vectors");
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker and returns no vectors");
 	return run_model(model, seqs, n_seqs, run, out, NULL, err);
 }
 
@@ -368,11 +368,11 @@ emb_model_embed_all(const EmbModel *model, const EmbSequence *seqs, int32_t n_se
 	bool		needs_tokens = outputs->n_sparse != NULL || outputs->multi != NULL;
 
 	if (model->info.kind != EMB_KIND_EMBEDDING)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker gives scores of pairs, no vectors");
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker and returns no vectors");
 	if (outputs->n_sparse != NULL && !model->info.has_sparse)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model gives no sparse weights");
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model returns no token weights");
 	if (outputs->multi != NULL && model->info.multi_dim == 0)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model gives no vectors of tokens");
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model returns no token vectors");
 	return run_model(model, seqs, n_seqs, run, outputs->dense, needs_tokens ? outputs : NULL, err);
 }
 
@@ -381,6 +381,6 @@ emb_model_rerank(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 				 const EmbRun *run, float *logits, EmbError *err)
 {
 	if (model->info.kind != EMB_KIND_RERANKER)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "an embedding model gives vectors, no scores");
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is an embedding model, not a reranker");
 	return run_model(model, seqs, n_seqs, run, logits, NULL, err);
 }

@@ -86,8 +86,8 @@ check_wanted(const EmbedSite *site, const EmbedModelRef *ref, int wanted)
 		(ref->info->multi_dim > 0 ? OUTPUT_MULTI : 0);
 
 	if (((wanted & given) & ~OUTPUT_DENSE) == 0)
-		refuse(site, wanted == OUTPUT_SPARSE ? "weights of tokens" : wanted == OUTPUT_MULTI ? "vectors of tokens"
-			   : "weights or vectors of tokens");
+		refuse(site, wanted == OUTPUT_SPARSE ? "token weights" : wanted == OUTPUT_MULTI ? "token vectors"
+			   : "token weights or token vectors");
 	return wanted & given;
 }
 
