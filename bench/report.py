@@ -9,6 +9,7 @@ import os
 import re
 import statistics
 import sys
+import textwrap
 
 ENGINES = {
     "ort-fp32": "ONNX Runtime fp32",
@@ -298,12 +299,17 @@ def write(result, f):
     f.write(re.sub(r'(?<=[{\[,] )?("(?:shape|threads|embed-|ort-|ov-|torch-|llama-|cells|mixed|sql|memory|accuracy|machine|versions|skipped)[a-z0-9_-]*": [{\[])', r"\n\1", text) + "\n")
 
 
+def wrap(text):
+    """Prose at 100 columns; rows of tables, code and lists stay as they are."""
+    return "\n".join(line if line.startswith(("|", " ", "-")) else textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False) for line in text.split("\n"))
+
+
 def put_into(path, result):
     with open(path) as f:
         text = f.read()
     picture = "![tokens per second by length](%s)" % os.path.relpath(PICTURE, os.path.dirname(os.path.abspath(path)))
     new, n = re.subn(
-        r"(<!-- bench:(short|full) -->\n).*?(<!-- /bench -->)", lambda m: "%s%s\n\n%s\n%s" % (m[1], picture, PAGES[m[2]](result), m[3]), text, flags=re.S
+        r"(<!-- bench:(short|full) -->\n).*?(<!-- /bench -->)", lambda m: "%s%s\n\n%s\n%s" % (m[1], picture, wrap(PAGES[m[2]](result)), m[3]), text, flags=re.S
     )
     if n == 0:
         raise SystemExit("%s has no mark <!-- bench:NAME -->" % path)
