@@ -6,7 +6,7 @@
  *			x = activation(weight x + bias)			for each layer
  *
  * Where the model has them, steps x / max(|x|, 1e-12) stand before and after
- * the layers. Always fp32, whatever the form of the encoder's layers.
+ * the layers. Always fp32, whatever the form of the transformer's layers.
  */
 #ifndef EMB_TRANSFORMER_DENSE_H
 #define EMB_TRANSFORMER_DENSE_H

@@ -17,7 +17,7 @@ clip_utf8(const char *s, int len)
 {
 	int			start = len - 1;
 
-	/* at most three continuation bytes stand behind a lead byte */
+	/* at most three continuation bytes follow a lead byte */
 	while (start > 0 && start > len - 4 && emb_utf8_is_inside((uint8_t) s[start]))
 		start--;
 	if (start >= 0 && start + pg_utf_mblen((const unsigned char *) s + start) > len)

@@ -435,7 +435,7 @@ kind_error(const char *name, EmbKind kind)
 			 errhint("Use it with embed(text), or name a reranker.")));
 }
 
-/* Whether the name stands for a model whose row, image and chunks exist. */
+/* Whether the name stands for a model whose row, image and stored chunks exist. */
 static bool
 is_installed(const char *name, EmbKind kind)
 {

@@ -6,7 +6,7 @@
  * Our own functions write like the catalog does, fire no triggers, and
  * announce their changes themselves (embed_storage_changed). For all other
  * writers, two triggers on each table of the schema do this. The row trigger
- * also keeps replication going: images and chunks are named by their content,
+ * also keeps replication going: images and stored chunks are named by their content,
  * so an existing row is skipped; for rows that may change, the publisher's row
  * wins.
  */
@@ -130,14 +130,14 @@ is_model(Relation rel)
 	return strcmp(RelationGetRelationName(rel), "model") == 0;
 }
 
-/* Images and chunks: their first column is the fingerprint. */
+/* Images and stored chunks: their first column is the fingerprint. */
 static bool
 is_content(Relation rel)
 {
 	return strcmp(RelationGetRelationName(rel), "image") == 0 || strcmp(RelationGetRelationName(rel), "chunk") == 0;
 }
 
-/* The fingerprint of an image or a chunk; false if these bytes cannot be a fingerprint. */
+/* The fingerprint of an image or a stored chunk; false if these bytes cannot be a fingerprint. */
 static bool
 get_fingerprint(Relation rel, HeapTuple tuple, uint8 *fingerprint)
 {

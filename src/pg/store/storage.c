@@ -345,7 +345,7 @@ embed_storage_find_default(const char *kind, Snapshot snapshot)
 }
 
 /*
- * The data of chunk no, detoasted under the snapshot, which is registered.
+ * The data of stored chunk no, detoasted under the snapshot, which is registered.
  */
 static bytea *
 read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
@@ -404,7 +404,7 @@ embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunk
 	MemoryContext old_cxt = MemoryContextSwitchTo(chunk_cxt);
 	bytea	   *data;
 
-	/* one index probe per chunk keeps chunks in order without sorting */
+	/* one index probe per stored chunk keeps them in order without sorting */
 	for (int32 no = 0; (data = read_chunk(rel, snapshot, fingerprint, no)) != NULL; no++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -418,7 +418,7 @@ embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunk
 
 /* ------------------------------------------------------------ checking */
 
-/* Called for every chunk; false if its bytes are wrong. */
+/* Called for every stored chunk; false if its bytes are wrong. */
 typedef bool (*ChunkIsRight) (void *ctx, int64 at, const char *data, size_t size);
 
 static int64
@@ -427,7 +427,7 @@ count_chunks(int64 size_bytes)
 	return size_bytes / EMBED_CHUNK_BYTES + (size_bytes % EMBED_CHUNK_BYTES > 0);
 }
 
-/* Checks one row of _embed.chunk that should be chunk expected of n; NULL if it is. */
+/* Checks one row of _embed.chunk, which should be stored chunk expected of n; NULL if it is. */
 static char *
 check_chunk(Relation rel, HeapTuple tuple, int64 expected, int64 size_bytes, ChunkIsRight is_right, void *ctx)
 {
@@ -449,7 +449,7 @@ check_chunk(Relation rel, HeapTuple tuple, int64 expected, int64 size_bytes, Chu
 	return NULL;
 }
 
-/* Checks all chunks of the image, in order; NULL if they are right. */
+/* Checks all stored chunks of the image, in order; NULL if they are right. */
 static char *
 check_chunks(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes, ChunkIsRight is_right, void *ctx)
 {
@@ -493,7 +493,7 @@ chunk_is_hashed(void *ctx, pg_attribute_unused() int64 at, const char *data, siz
 	return emb_hash_update(ctx, data, size);
 }
 
-/* Checks the chunks by their hash; size_bytes comes from the row of the image. */
+/* Checks the stored chunks by their hash; size_bytes comes from the row of the image. */
 static char *
 check_hash(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes)
 {
