@@ -14,7 +14,7 @@ from workers import Sql, Worker
 RULES = (
     ("tokenizer", r"^(emb_tok_|emb_trie_|emb_nfd_|emb_lower_|emb_uni_|emb_utf8_|emb_model_encode|.*wordpiece|tokenize)"),
     ("attention", r"attend|attention|softmax|pack_keys|pack_values"),
-    ("layer norm", r"add_norm|copy_norm|norm_v16|layer_norm"),
+    ("layer norm", r"add_norm|rms_norm|copy_norm|norm_v16|layer_norm"),
     ("GELU", r"gelu|activate_rows|relu_f32"),
     ("quantize", r"quantize"),
     ("GEMM", r"gemm|tile_|multiply|^project"),

@@ -34,6 +34,8 @@
  *					d = v - mean; var = sum(fma: d d) / n;
  *					y = fma(d * (1 / sqrt(max(var + eps, 1e-30))), gamma, beta).
  *					y may be x or residual.
+ * rms_norm_f32		y = (x * (1 / sqrt(max(sum(fma: x x) / n + eps, 1e-30)))) * gamma; y may be x. If the
+ *					sum overflows, y is 0.
  * softmax_f32		in place: x = 2^max((x - max(x)) * c, -125), c = scale * log2(e); returns
  *					their sum (>= 1). scale > 0. The caller divides, because its rows are
  *					shorter. 2^t has a relative error of 1.2e-7.

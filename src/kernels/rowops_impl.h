@@ -326,3 +326,22 @@ EMB_NAME(add_norm_f32) (const float *x, const float *residual, const float *gamm
 									   v16_load_part(gamma + i, n - i),
 									   v16_load_part(beta + i, n - i)), n - i);
 }
+
+V16_INLINE v16
+rms_norm_v16(v16 x, v16 scale, v16 gamma)
+{
+	return v16_mul(v16_mul(x, scale), gamma);
+}
+
+void
+EMB_NAME(rms_norm_f32) (const float *x, const float *gamma, float eps, int32_t n, float *y)
+{
+	float		mean_square = EMB_NAME(dot_f32) (x, x, n) / (float) n + eps;
+	v16			scale = v16_set(1.0f / sqrtf(mean_square > 1e-30f ? mean_square : 1e-30f));
+	int32_t		i = 0;
+
+	for (; n - i >= 16; i += 16)
+		v16_store(y + i, rms_norm_v16(v16_load(x + i), scale, v16_load(gamma + i)));
+	if (i < n)
+		v16_store_part(y + i, rms_norm_v16(v16_load_part(x + i, n - i), scale, v16_load_part(gamma + i, n - i)), n - i);
+}

@@ -46,6 +46,7 @@ typedef struct Outputs
 	float		gemm[N_ROWS * N_OUT];
 	float		panel[N_LONG * EMB_PANEL];
 	float		norm[N_LONG];
+	float		rms_norm[N_LONG];
 	float		softmax[N_LONG + 1];
 	float		gelu[N_LONG];
 	float		gelu_tanh[N_LONG];
@@ -139,6 +140,7 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
 	k->transpose_f32(in->a, N_LONG, 13, N_LONG, out->panel);
 	k->add_norm_f32(in->a, in->b, in->gamma, in->beta, 1e-12f, N_LONG, out->norm);
+	k->rms_norm_f32(in->a, in->gamma, 1e-6f, N_LONG, out->rms_norm);
 	memcpy(out->softmax, in->a, sizeof(float) * N_LONG);
 	out->softmax[N_LONG] = k->softmax_f32(out->softmax, N_LONG, 0.3f);
 	memcpy(out->gelu, in->a, sizeof(out->gelu));
@@ -247,6 +249,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 	}			fields[] = {
 #define FIELD(op, field) {#op, offsetof(Outputs, field), sizeof(((Outputs *) 0)->field)}
 		FIELD(gemm_f32, gemm), FIELD(transpose_f32, panel), FIELD(add_norm_f32, norm),
+		FIELD(rms_norm_f32, rms_norm),
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh), FIELD(silu_f32, silu),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
 		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),

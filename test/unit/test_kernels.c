@@ -207,6 +207,28 @@ test_add_norm_f32(const EmbKernels *k, const EmbKernels *scalar)
 }
 
 static void
+test_rms_norm_f32(const EmbKernels *k, const EmbKernels *scalar)
+{
+	for (int i = 0; i < 2 * N_LENGTHS; i++)
+	{
+		int32_t		n = lengths[i / 2];
+		bool		in_place = i % 2 == 0;
+		Guarded		x = random_floats(n),
+					gamma = random_floats(n),
+					mine = in_place ? copy_of(x) : random_floats(n),
+					theirs = random_floats(n);
+
+		k->rms_norm_f32(in_place ? mine.x : x.x, gamma.x, 1e-6f, n, mine.x);
+		scalar->rms_norm_f32(x.x, gamma.x, 1e-6f, n, theirs.x);
+		CHECKF(same_bits(mine, theirs), "rms_norm_f32 on %s, length %d", k->name, (int) n);
+		unguard(x);
+		unguard(gamma);
+		unguard(mine);
+		unguard(theirs);
+	}
+}
+
+static void
 test_softmax_f32(const EmbKernels *k, const EmbKernels *scalar)
 {
 	for (int i = 0; i < N_LENGTHS; i++)

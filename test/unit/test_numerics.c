@@ -293,6 +293,44 @@ test_add_norm_error(const EmbKernels *k)
 }
 
 static void
+test_rms_norm_error(const EmbKernels *k)
+{
+	enum {N = 389};
+	float		x[N],
+				gamma[N],
+				y[N];
+	double		mean_square = 0,
+				worst = 0;
+
+	for (int i = 0; i < N; i++)
+	{
+		x[i] = sinf((float) i) + 0.5f;
+		gamma[i] = 1 + (float) i / N;
+		mean_square += (double) x[i] * x[i] / N;
+	}
+	k->rms_norm_f32(x, gamma, 1e-6f, N, y);
+	for (int i = 0; i < N; i++)
+		worst = fmax(worst, fabs(y[i] - x[i] / sqrt(mean_square + 1e-6) * gamma[i]));
+	CHECKF(worst < 1e-6, "rms_norm_f32 on %s is off by %g", k->name, worst);
+	/* no NaN: zeros with eps 0, and a sum of squares that overflows, give zeros */
+	for (int kind = 0; kind < 2; kind++)
+	{
+		int			n_zeros = 0;
+
+		for (int i = 0; i < N; i++)
+			x[i] = kind == 0 ? 0.0f : 3e38f;
+		k->rms_norm_f32(x, gamma, 0, N, y);
+		for (int i = 0; i < N; i++)
+			n_zeros += y[i] == 0;
+		CHECKF(n_zeros == N, "rms_norm_f32 on %s of %g: %d zeros", k->name, x[0], n_zeros);
+	}
+	/* the limit under the root: 1e-18 / sqrt(1e-30) */
+	x[0] = 1e-18f;
+	k->rms_norm_f32(x, gamma, 0, 1, y);
+	CHECKF(fabs(y[0] - 1e-3) < 1e-9, "rms_norm_f32 on %s of 1e-18 is %g", k->name, y[0]);
+}
+
+static void
 test_vectors(const EmbKernels *k)
 {
 	float		a[3] = {1, 2, 2},
@@ -427,6 +465,7 @@ main(void)
 		test_tails(k);
 		test_gemm_error(k);
 		test_add_norm_error(k);
+		test_rms_norm_error(k);
 		emb_fp_leave(fp);
 		test_vectors(k);
 		test_sigmoid();
