@@ -40,6 +40,25 @@ emb_should_stop(const EmbStop *stop)
 	return stop != NULL && stop->should_stop != NULL && stop->should_stop(stop->ctx);
 }
 
+static inline size_t
+emb_round_up(size_t n, size_t multiple)
+{
+	return (n + multiple - 1) / multiple * multiple;
+}
+
+/*
+ * Reserves bytes at base + *at, aligned, and moves *at past them. NULL, and
+ * only counted, if base is NULL.
+ */
+static inline void *
+emb_reserve(char *base, size_t *at, size_t bytes)
+{
+	void	   *p = base == NULL ? NULL : base + *at;
+
+	*at += emb_round_up(bytes, EMB_ALIGNMENT);
+	return p;
+}
+
 /* malloc-backed allocator for tools and tests. */
 extern EmbAllocator emb_malloc_allocator(void);
 

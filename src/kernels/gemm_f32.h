@@ -10,6 +10,7 @@
 #ifndef EMB_KERNELS_GEMM_F32_H
 #define EMB_KERNELS_GEMM_F32_H
 
+#include "kernels/gemm_tiles.h"
 #include "kernels/kernels.h"
 
 /* One K block of R rows by P panels. */
@@ -46,13 +47,11 @@ emb_gemm_row_tile(const EmbGemmF32 *g, int32_t n_rows, EmbGemmTile t, EmbGemmPic
 	}
 }
 
-/* Rows are split evenly into tiles of at most rows_max: 13 is 5 + 4 + 4, not 6 + 6 + 1. */
+/* Rows are split evenly into tiles of at most rows_max. */
 static inline void
 emb_gemm_walk(const EmbGemmF32 *g, int32_t rows_max, EmbGemmPick pick)
 {
 	int32_t		n_tiles = (g->n_rows - 1) / rows_max + 1;
-	int32_t		rows = g->n_rows / n_tiles,
-				n_longer = g->n_rows % n_tiles;
 
 	for (int32_t k0 = 0; k0 < g->n_in; k0 += EMB_GEMM_K_BLOCK)
 	{
@@ -71,7 +70,7 @@ emb_gemm_walk(const EmbGemmF32 *g, int32_t rows_max, EmbGemmPick pick)
 
 		for (int32_t i = 0; i < n_tiles; i++)
 		{
-			int32_t		n_rows = rows + (i < n_longer);
+			int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
 
 			emb_gemm_row_tile(g, n_rows, t, pick);
 			t.a += n_rows * t.a_stride;

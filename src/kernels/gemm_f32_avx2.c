@@ -72,35 +72,8 @@ tile_avx2(const EmbGemmTile *t, const int n_rows, const int n_panels)
 	}
 }
 
-#define TILE(rows, panels) \
-static void \
-tile_##rows##x##panels(const EmbGemmTile *t) \
-{ \
-	tile_avx2(t, rows, panels); \
-}
-
-TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
-TILE(1, 4)
-TILE(2, 2)
-
-static EmbGemmTileFn
-pick_avx2(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
-{
-	static const EmbGemmTileFn tiles[ROWS_MAX] = {tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1};
-
-	if (n_rows == 1 && n_panels >= 4)
-	{
-		*n_taken = 4;
-		return tile_1x4;
-	}
-	if (n_rows == 2 && n_panels >= 2)
-	{
-		*n_taken = 2;
-		return tile_2x2;
-	}
-	*n_taken = 1;
-	return tiles[n_rows - 1];
-}
+EMB_TILES_NARROW(EmbGemmTile, tile_avx2)
+EMB_PICK_NARROW(EmbGemmTileFn, pick_avx2)
 
 void
 emb_gemm_f32_avx2(const EmbGemmF32 *g)

@@ -73,26 +73,14 @@ tile_avx512(const EmbGemmTile *t, const int n_rows, const int n_panels)
 	}
 }
 
-#define TILE(rows, panels) \
-static void \
-tile_##rows##x##panels(const EmbGemmTile *t) \
-{ \
-	tile_avx512(t, rows, panels); \
-}
-
-#define TILES(panels) \
-	TILE(1, panels) TILE(2, panels) TILE(3, panels) TILE(4, panels) TILE(5, panels) TILE(6, panels)
-TILES(1)
-TILES(2)
-TILES(4)
-
-#define TILE_NAMES(panels) \
-	{tile_1x##panels, tile_2x##panels, tile_3x##panels, tile_4x##panels, tile_5x##panels, tile_6x##panels}
+EMB_TILES_6(EmbGemmTile, tile_avx512, 1)
+EMB_TILES_6(EmbGemmTile, tile_avx512, 2)
+EMB_TILES_6(EmbGemmTile, tile_avx512, 4)
 
 static EmbGemmTileFn
 pick_avx512(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 {
-	static const EmbGemmTileFn tiles[3][ROWS_MAX] = {TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(4)};
+	static const EmbGemmTileFn tiles[3][ROWS_MAX] = {EMB_TILE_NAMES_6(1), EMB_TILE_NAMES_6(2), EMB_TILE_NAMES_6(4)};
 	int			log2_panels = n_panels >= 4 ? 2 : n_panels >= 2 ? 1 : 0;
 
 	*n_taken = 1 << log2_panels;

@@ -12,6 +12,7 @@
 #define EMB_KERNELS_GEMM_I8_H
 
 #include "kernels/declare.h"
+#include "kernels/gemm_tiles.h"
 
 /* R rows by P panels. */
 typedef struct EmbTileI8
@@ -99,13 +100,6 @@ emb_gemm_i8_next_rows(EmbTileI8 *t, int32_t n_rows)
 	t->c += n_rows * t->c_stride;
 }
 
-/* Rows of tile i, split evenly: 13 is 5 + 4 + 4, not 6 + 6 + 1. */
-static inline int32_t
-emb_gemm_i8_tile_rows(int32_t n_rows, int32_t n_tiles, int32_t i)
-{
-	return n_rows / n_tiles + (i < n_rows % n_tiles);
-}
-
 /* The steps after a tile's product, while C is still in the first-level cache. */
 static inline void
 emb_gemm_i8_activate(const EmbTileI8 *t, emb_op_activate_rows *activate, int32_t n_rows, int32_t n_panels)
@@ -142,7 +136,7 @@ emb_gemm_i8_walk(const EmbGemmI8 *g, const EmbGemmI8Level *level)
 		t.b_ahead = left >= 2 * n_panels ? n_panels * t.b_stride : 0;
 		for (int32_t i = 0; i < n_tiles; i++)
 		{
-			int32_t		n_rows = emb_gemm_i8_tile_rows(g->n_rows, n_tiles, i);
+			int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
 
 			emb_gemm_i8_block(level, n_rows, n_panels, t);
 			emb_gemm_i8_next_rows(&t, n_rows);

@@ -243,7 +243,7 @@ panel_avx2(EmbTileI8 t, WideBlock *block, int32_t n_rows, bool first, bool last)
 	widen_panel(t.b, t.n_groups, block);
 	for (int32_t i = 0; i < n_tiles; i++)
 	{
-		int32_t		n_tile_rows = emb_gemm_i8_tile_rows(n_rows, n_tiles, i);
+		int32_t		n_tile_rows = emb_gemm_tile_rows(n_rows, n_tiles, i);
 
 		tiles[n_tile_rows - 1] (&t, block, row, ahead_step, first, last);
 		emb_gemm_i8_next_rows(&t, n_tile_rows);
@@ -352,7 +352,7 @@ emb_gemm_i8_avx2(const EmbGemmI8 *g)
 	}
 	for (int32_t i = 0; i < n_blocks; i++)
 	{
-		int32_t		n_rows = emb_gemm_i8_tile_rows(g->n_rows, n_blocks, i);
+		int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_blocks, i);
 
 		block_avx2(g, &t, n_rows);
 		emb_gemm_i8_next_rows(&t, n_rows);

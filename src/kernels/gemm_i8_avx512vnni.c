@@ -97,28 +97,16 @@ tile_avx512vnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
 		finish_tile(t, acc_i32x16, t->a_zero != NULL, t->bias != NULL, n_rows, n_panels);
 }
 
-#define TILE(rows, panels) \
-static void \
-tile_##rows##x##panels(const EmbTileI8 *t) \
-{ \
-	tile_avx512vnni(t, rows, panels); \
-}
-
-#define TILES(panels) \
-	TILE(1, panels) TILE(2, panels) TILE(3, panels) TILE(4, panels) \
-	TILE(5, panels) TILE(6, panels) TILE(7, panels) TILE(8, panels)
-TILES(1)
-TILES(2)
-TILES(3)
-
-#define TILE_NAMES(panels) \
-	{tile_1x##panels, tile_2x##panels, tile_3x##panels, tile_4x##panels, \
-	 tile_5x##panels, tile_6x##panels, tile_7x##panels, tile_8x##panels}
+EMB_TILES_8(EmbTileI8, tile_avx512vnni, 1)
+EMB_TILES_8(EmbTileI8, tile_avx512vnni, 2)
+EMB_TILES_8(EmbTileI8, tile_avx512vnni, 3)
 
 static EmbTileI8Fn
 pick_avx512vnni(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 {
-	static const EmbTileI8Fn tiles[PANELS_MAX][ROWS_MAX] = {TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3)};
+	static const EmbTileI8Fn tiles[PANELS_MAX][ROWS_MAX] = {
+		EMB_TILE_NAMES_8(1), EMB_TILE_NAMES_8(2), EMB_TILE_NAMES_8(3)
+	};
 
 	*n_taken = n_panels < PANELS_MAX ? n_panels : PANELS_MAX;
 	return tiles[*n_taken - 1][n_rows - 1];

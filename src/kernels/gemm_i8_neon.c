@@ -121,14 +121,7 @@ tile_neon(const EmbTileI8 *t, const uint32_t *rows, bool first, bool last, const
 	}
 }
 
-#define TILE(rows) \
-static void \
-tile_##rows(const EmbTileI8 *t, const uint32_t *copy, bool first, bool last) \
-{ \
-	tile_neon(t, copy, first, last, rows); \
-}
-
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
+NEON_TILES(tile_neon)
 
 static void
 sum_panel_neon(const int8_t *b, int32_t n_groups, int32_t *sums)
@@ -154,7 +147,7 @@ emb_gemm_i8_neon(const EmbGemmI8 *g)
 {
 	static const NeonLevel level = {
 		.copy_rows = copy_rows_neon,
-		.tiles = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6},
+		.tiles = NEON_TILE_NAMES,
 		.sum_panel = sum_panel_neon
 	};
 

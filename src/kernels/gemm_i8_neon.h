@@ -25,6 +25,18 @@
  */
 typedef void (*TileFn) (const EmbTileI8 *t, const uint32_t *rows, bool first, bool last);
 
+/* tile_1 .. tile_6 of a level: body with a constant number of rows. */
+#define NEON_TILE(body, rows) \
+static void \
+tile_##rows(const EmbTileI8 *t, const uint32_t *copy, bool first, bool last) \
+{ \
+	body(t, copy, first, last, rows); \
+}
+#define NEON_TILES(body) \
+	NEON_TILE(body, 1) NEON_TILE(body, 2) NEON_TILE(body, 3) \
+	NEON_TILE(body, 4) NEON_TILE(body, 5) NEON_TILE(body, 6)
+#define NEON_TILE_NAMES {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6}
+
 typedef struct NeonLevel
 {
 	void		(*copy_rows) (const EmbTileI8 *t, int32_t n_rows, uint32_t *rows);
@@ -107,7 +119,7 @@ walk_neon(const EmbGemmI8 *g, const NeonLevel *level)
 			level->sum_panel(group.b + i * group.b_stride, g->n_groups, sums + i * EMB_PANEL);
 		for (int32_t i = 0; i < n_tiles; i++)
 		{
-			int32_t		n_rows = emb_gemm_i8_tile_rows(g->n_rows, n_tiles, i);
+			int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
 
 			block_neon(g, level, t, n_rows, n_panels);
 			emb_gemm_i8_next_rows(&t, n_rows);

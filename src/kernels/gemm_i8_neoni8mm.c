@@ -127,21 +127,14 @@ tile_i8mm(const EmbTileI8 *t, const uint32_t *rows, bool first, bool last, const
 	}
 }
 
-#define TILE(rows) \
-static void \
-tile_##rows(const EmbTileI8 *t, const uint32_t *copy, bool first, bool last) \
-{ \
-	tile_i8mm(t, copy, first, last, rows); \
-}
-
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
+NEON_TILES(tile_i8mm)
 
 void
 emb_gemm_i8_neoni8mm(const EmbGemmI8 *g)
 {
 	static const NeonLevel level = {
 		.copy_rows = copy_rows_i8mm,
-		.tiles = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6}
+		.tiles = NEON_TILE_NAMES
 	};
 
 	walk_neon(g, &level);

@@ -22,16 +22,10 @@ typedef struct Scratch
 	float	   *out;			/* [QUERIES_MAX, 16 ceil(d / 16)] */
 } Scratch;
 
-static size_t
-round_up(int32_t n)
-{
-	return emb_pack_f32_panels(n) * EMB_PANEL;
-}
-
 static int32_t
 queries_per_block(int32_t n_tokens)
 {
-	size_t		n = SCORES_ELEMS / round_up(n_tokens);
+	size_t		n = SCORES_ELEMS / emb_round_up(n_tokens, EMB_PANEL);
 
 	return n < QUERIES_MIN ? QUERIES_MIN : n < QUERIES_MAX ? (int32_t) n : QUERIES_MAX;
 }
@@ -45,7 +39,7 @@ queries_per_block(int32_t n_tokens)
 static size_t
 scores_elems(int32_t n_tokens)
 {
-	size_t		row = round_up(n_tokens);
+	size_t		row = emb_round_up(n_tokens, EMB_PANEL);
 	size_t		n = QUERIES_MIN * row > SCORES_ELEMS ? QUERIES_MIN * row : SCORES_ELEMS;
 
 	return QUERIES_MAX * row < n ? QUERIES_MAX * row : n;
@@ -54,10 +48,10 @@ scores_elems(int32_t n_tokens)
 static size_t
 lay_out(float *base, int32_t head_size, int32_t n_tokens, Scratch *s)
 {
-	size_t		keys = round_up(n_tokens) * head_size;
-	size_t		values = round_up(head_size) * n_tokens;
+	size_t		keys = emb_round_up(n_tokens, EMB_PANEL) * head_size;
+	size_t		values = emb_round_up(head_size, EMB_PANEL) * n_tokens;
 	size_t		scores = scores_elems(n_tokens);
-	size_t		out = QUERIES_MAX * round_up(head_size);
+	size_t		out = QUERIES_MAX * emb_round_up(head_size, EMB_PANEL);
 
 	if (s != NULL)
 	{
@@ -144,8 +138,8 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s,
 			 const float *q, int32_t first, int32_t n_queries, float *out)
 {
 	int32_t		n_tokens = a->n_tokens;
-	size_t		n_scores = round_up(n_tokens);
-	size_t		n_out = round_up(a->head_size);
+	size_t		n_scores = emb_round_up(n_tokens, EMB_PANEL);
+	size_t		n_out = emb_round_up(a->head_size, EMB_PANEL);
 	float		scale = 1.0f / sqrtf((float) a->head_size);
 	float		sums[QUERIES_MAX];
 	EmbGemmF32	g = {
@@ -207,8 +201,8 @@ attend_window(EmbWork *work, const EmbAttention *a, const Scratch *s,
 	int32_t		start = block > a->window ? (block - a->window) / EMB_PANEL * EMB_PANEL : 0;
 	int64_t		beyond = (int64_t) block + WINDOW_QUERIES + a->window;
 	int32_t		end = beyond < a->n_tokens ? (int32_t) beyond : a->n_tokens;
-	size_t		n_scores = round_up(end - start);
-	size_t		n_out = round_up(a->head_size);
+	size_t		n_scores = emb_round_up(end - start, EMB_PANEL);
+	size_t		n_out = emb_round_up(a->head_size, EMB_PANEL);
 	float		sums[WINDOW_QUERIES];
 	EmbGemmF32	g = {
 		.n_rows = n_queries, .n_in = a->head_size, .n_panels = (int32_t) (n_scores / EMB_PANEL),

@@ -20,22 +20,6 @@
  */
 #define WINDOW_QUERIES	EMB_PANEL
 
-static size_t
-round_up(size_t n, size_t multiple)
-{
-	return (n + multiple - 1) / multiple * multiple;
-}
-
-/* Reserves bytes at *at; every part starts on a multiple of 64. */
-static void *
-take(char *base, size_t *at, size_t bytes)
-{
-	void	   *p = base == NULL ? NULL : base + *at;
-
-	*at += round_up(bytes, EMB_ALIGNMENT);
-	return p;
-}
-
 /*
  * Size of the bias that the kernel reads: all distances between keys and
  * queries, including keys that fill the last panel.
@@ -57,15 +41,15 @@ lay_out(char *base, bool biased, EmbAttendI8 *a, float **bias)
 	size_t		at = 0;
 	size_t		n_tokens = emb_head_i8_tokens(head->n_tokens);
 
-	head->keys = take(base, &at, n_tokens * round_up(head->head_size, EMB_GROUP));
-	head->key_starts = take(base, &at, n_tokens * sizeof(int32_t));
-	head->key_scales = take(base, &at, n_tokens * sizeof(float));
-	head->value_logs = take(base, &at, n_tokens * sizeof(float));
-	head->value_inverses = take(base, &at, n_tokens * sizeof(float));
-	head->values = take(base, &at, n_tokens * emb_head_i8_columns(head->head_size));
-	a->scores = take(base, &at, EMB_ATTEND_ROWS * n_tokens * sizeof(float));
-	a->codes = take(base, &at, EMB_ATTEND_ROWS * n_tokens);
-	*bias = biased ? take(base, &at, bias_elems(head->n_tokens) * sizeof(float)) : NULL;
+	head->keys = emb_reserve(base, &at, n_tokens * emb_round_up(head->head_size, EMB_GROUP));
+	head->key_starts = emb_reserve(base, &at, n_tokens * sizeof(int32_t));
+	head->key_scales = emb_reserve(base, &at, n_tokens * sizeof(float));
+	head->value_logs = emb_reserve(base, &at, n_tokens * sizeof(float));
+	head->value_inverses = emb_reserve(base, &at, n_tokens * sizeof(float));
+	head->values = emb_reserve(base, &at, n_tokens * emb_head_i8_columns(head->head_size));
+	a->scores = emb_reserve(base, &at, EMB_ATTEND_ROWS * n_tokens * sizeof(float));
+	a->codes = emb_reserve(base, &at, EMB_ATTEND_ROWS * n_tokens);
+	*bias = biased ? emb_reserve(base, &at, bias_elems(head->n_tokens) * sizeof(float)) : NULL;
 	return at;
 }
 
@@ -153,7 +137,7 @@ cut_head(const EmbHeadI8 *head, int32_t start, int32_t end)
 	EmbHeadI8	part = *head;
 
 	part.n_tokens = end - start;
-	part.keys += start * round_up(head->head_size, EMB_GROUP);
+	part.keys += start * emb_round_up(head->head_size, EMB_GROUP);
 	part.key_starts += start;
 	part.key_scales += start;
 	part.value_logs += start;

@@ -209,8 +209,8 @@ extend(Extent *extent, const EmbBatch *batch, int32_t first, int32_t end)
 static size_t
 slice_head_bytes(int32_t n_seqs)
 {
-	return emb_pass_round_up(sizeof(Slice), EMB_ALIGNMENT) +
-		emb_pass_round_up(((size_t) n_seqs + 1) * sizeof(int32_t), EMB_ALIGNMENT);
+	return emb_round_up(sizeof(Slice), EMB_ALIGNMENT) +
+		emb_round_up(((size_t) n_seqs + 1) * sizeof(int32_t), EMB_ALIGNMENT);
 }
 
 static size_t
@@ -229,7 +229,7 @@ run_texts(const Job *job, Slice *slice, int32_t first, int32_t end, int32_t n_wo
 	char	   *base = (char *) slice;
 	const EmbBatch *batch = job->batch;
 	const EmbTransformer *transformer = job->common->transformer;
-	int32_t    *offsets = (int32_t *) (base + emb_pass_round_up(sizeof(Slice), EMB_ALIGNMENT));
+	int32_t    *offsets = (int32_t *) (base + emb_round_up(sizeof(Slice), EMB_ALIGNMENT));
 	int32_t		origin = batch->offsets[first];
 	Extent		extent = {0};
 

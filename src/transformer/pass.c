@@ -28,16 +28,6 @@
 
 /* -------------------------------------------------------------- layout */
 
-/* Reserves bytes at *at; every part starts on a multiple of 64. */
-static void *
-take(char *base, size_t *at, size_t bytes)
-{
-	void	   *p = base == NULL ? NULL : base + *at;
-
-	*at += emb_pass_round_up(bytes, EMB_ALIGNMENT);
-	return p;
-}
-
 static size_t
 attention_scratch_bytes(const EmbTransformer *transformer, int32_t n_longest)
 {
@@ -53,26 +43,26 @@ static void
 lay_out_worker(EmbPass *pass, EmbWorker *w, size_t block, int32_t n_longest, char *base, size_t *at)
 {
 
-	w->sum = take(base, at, block * pass->stride * sizeof(float));
-	w->wide = take(base, at, block * pass->wide_stride * sizeof(float));
+	w->sum = emb_reserve(base, at, block * pass->stride * sizeof(float));
+	w->wide = emb_reserve(base, at, block * pass->wide_stride * sizeof(float));
 	if (pass->arch->norm_place == EMB_NORM_PRE)
-		w->normed = take(base, at, block * pass->stride * sizeof(float));
+		w->normed = emb_reserve(base, at, block * pass->stride * sizeof(float));
 	if (emb_layers_quantize(pass->transformer))
 	{
-		w->q_in = take(base, at, block * pass->q_stride);
-		w->q_wide = take(base, at, block * pass->q_wide_stride);
-		w->scales = take(base, at, block * sizeof(float));
-		w->zeros = take(base, at, block * sizeof(int32_t));
-		w->ranges = take(base, at, block * EMB_RANGE * sizeof(float));
+		w->q_in = emb_reserve(base, at, block * pass->q_stride);
+		w->q_wide = emb_reserve(base, at, block * pass->q_wide_stride);
+		w->scales = emb_reserve(base, at, block * sizeof(float));
+		w->zeros = emb_reserve(base, at, block * sizeof(int32_t));
+		w->ranges = emb_reserve(base, at, block * EMB_RANGE * sizeof(float));
 	}
-	w->attention = take(base, at, attention_scratch_bytes(pass->transformer, n_longest));
+	w->attention = emb_reserve(base, at, attention_scratch_bytes(pass->transformer, n_longest));
 }
 
 static void
 lay_out_heads(const EmbPass *pass, int32_t n_tokens, EmbHeadCodes *heads, char *base, size_t *at)
 {
-	heads->codes = take(base, at, n_tokens * pass->heads_stride);
-	heads->scales = take(base, at, (size_t) n_tokens * pass->arch->n_heads * sizeof(float));
+	heads->codes = emb_reserve(base, at, n_tokens * pass->heads_stride);
+	heads->scales = emb_reserve(base, at, (size_t) n_tokens * pass->arch->n_heads * sizeof(float));
 }
 
 size_t
@@ -88,14 +78,14 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	pass->arch = arch;
 	pass->n_longest = n_longest;
 	pass->block_rows = n_tokens < EMB_PASS_BLOCK_ROWS ? n_tokens : EMB_PASS_BLOCK_ROWS;
-	pass->stride = emb_pass_round_up(arch->hidden, EMB_PANEL);
-	pass->wide_stride = emb_pass_round_up(emb_arch_wide(arch), EMB_PANEL);
-	pass->q_stride = emb_pass_round_up(arch->hidden, EMB_PACK_I8_K);
-	pass->q_wide_stride = emb_pass_round_up(arch->intermediate, EMB_PACK_I8_K);
-	pass->heads_stride = arch->n_heads * emb_pass_round_up(arch->head_size, EMB_GROUP);
+	pass->stride = emb_round_up(arch->hidden, EMB_PANEL);
+	pass->wide_stride = emb_round_up(emb_arch_wide(arch), EMB_PANEL);
+	pass->q_stride = emb_round_up(arch->hidden, EMB_PACK_I8_K);
+	pass->q_wide_stride = emb_round_up(arch->intermediate, EMB_PACK_I8_K);
+	pass->heads_stride = arch->n_heads * emb_round_up(arch->head_size, EMB_GROUP);
 	rows = (size_t) n_tokens * pass->stride * sizeof(float);
-	pass->x = take(base, &at, rows);
-	pass->context = take(base, &at, rows);
+	pass->x = emb_reserve(base, &at, rows);
+	pass->context = emb_reserve(base, &at, rows);
 	/*
 	 * one layer's attention input is dead when the next layer's is written:
 	 * codes and floats share memory
@@ -110,8 +100,8 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	if (emb_layers_attend_f32(transformer))
 	{
 		pass->q = pass->context;
-		pass->k = take(base, &start, rows);
-		pass->v = take(base, &start, rows);
+		pass->k = emb_reserve(base, &start, rows);
+		pass->v = emb_reserve(base, &start, rows);
 	}
 	at = start > at ? start : at;
 	for (int32_t i = 0; i < n_workers; i++)

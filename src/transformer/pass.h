@@ -118,12 +118,6 @@ extern bool emb_layers_quantize(const EmbTransformer *transformer);
 extern bool emb_layers_attend_f32(const EmbTransformer *transformer);
 extern bool emb_layers_attend_i8(const EmbTransformer *transformer);
 
-static inline size_t
-emb_pass_round_up(size_t n, size_t multiple)
-{
-	return (n + multiple - 1) / multiple * multiple;
-}
-
 static inline void
 emb_pass_observe(const EmbPass *pass, EmbObservePoint point, int32_t layer,
 				 int32_t first, int32_t n_rows, const float *rows, size_t stride)
