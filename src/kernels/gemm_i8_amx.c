@@ -27,37 +27,11 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels/amx_tiles.h"
 #include "kernels/gemm_i8.h"
 #include "kernels/declare.h"
 
-#define TILE_ROWS		16		/* at most, of a tile register */
-#define TILE_BYTES		64		/* of a row of it */
-#define STEP_GROUPS		16		/* K = 64: a tile of B */
-#define STEP_BYTES		(STEP_GROUPS * EMB_PANEL * EMB_GROUP)
 #define GROUP_PANELS	4		/* panels that stay in the first-level cache while rows pass */
-
-/*
- * A product of r rows takes about r cycles, but 4 chains of latency 52 take at
- * least 52 cycles a step; AVX-512 VNNI needs 8 cycles per row and panel.
- * Break-even is at 2 rows, plus the cost of configure and release.
- */
-#define ROWS_MIN		4
-
-/* Tile registers: sums 0..3, A 4 and 5, B 6 and 7. */
-#define N_SUMS			4
-#define N_TILES			8
-
-/* The operand of ldtilecfg, palette 1. */
-typedef struct TileConfig
-{
-	uint8_t		palette;
-	uint8_t		start_row;
-	uint8_t		reserved[14];
-	uint16_t	row_bytes[16];	/* 8 registers, then zeros */
-	uint8_t		rows[16];
-} TileConfig;
-
-_Static_assert(sizeof(TileConfig) == 64, "ldtilecfg reads 64 bytes");
 
 /* A tile of rows by n_panels panels whose sums are in Work and not yet written to C. */
 typedef struct Pending
@@ -87,21 +61,6 @@ typedef struct Strip
 EMB_TARGET_BEGIN(EMB_TARGET_AMX)
 
 #include "kernels/gemm_i8_zmm.h"
-
-static void
-configure_tiles(int32_t tile_rows)
-{
-	TileConfig	config = {.palette = 1};
-
-	for (int i = 0; i < N_TILES; i++)
-	{
-		config.row_bytes[i] = TILE_BYTES;
-		config.rows[i] = (uint8_t) (i < 6 ? tile_rows : STEP_GROUPS);
-	}
-	/* some compilers believe that ldtilecfg reads 8 bytes, and tileloadd none */
-	__asm__ volatile ("" : : "r" (&config) : "memory");
-	_tile_loadconfig(&config);
-}
 
 /* bytes is a constant. */
 EMB_ALWAYS_INLINE void

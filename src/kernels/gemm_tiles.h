@@ -23,12 +23,18 @@ tile_##rows##x##panels(const type *t) \
 	body(t, rows, panels); \
 }
 
-#define EMB_TILES_6(type, body, panels) \
+#define EMB_TILES_4(type, body, panels) \
 	EMB_TILE(type, body, 1, panels) EMB_TILE(type, body, 2, panels) EMB_TILE(type, body, 3, panels) \
-	EMB_TILE(type, body, 4, panels) EMB_TILE(type, body, 5, panels) EMB_TILE(type, body, 6, panels)
+	EMB_TILE(type, body, 4, panels)
+
+#define EMB_TILES_6(type, body, panels) \
+	EMB_TILES_4(type, body, panels) EMB_TILE(type, body, 5, panels) EMB_TILE(type, body, 6, panels)
 
 #define EMB_TILES_8(type, body, panels) \
 	EMB_TILES_6(type, body, panels) EMB_TILE(type, body, 7, panels) EMB_TILE(type, body, 8, panels)
+
+#define EMB_TILE_NAMES_4(panels) \
+	{tile_1x##panels, tile_2x##panels, tile_3x##panels, tile_4x##panels}
 
 #define EMB_TILE_NAMES_6(panels) \
 	{tile_1x##panels, tile_2x##panels, tile_3x##panels, tile_4x##panels, tile_5x##panels, tile_6x##panels}

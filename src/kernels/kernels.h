@@ -83,7 +83,7 @@
 #define EMB_GEMM_K_BLOCK	384 /* products of one fused chain */
 #define EMB_GROUP			4	/* bytes of one column that lie together */
 #define EMB_RANGE			32	/* floats that keep the range of a row: 16 lanes of -lo, 16 of hi */
-#define EMB_PACK_I8_K		64	/* K of packed int8 weights is a multiple of it */
+#define EMB_PACK_I8_K		64	/* K of packed int8 and int4 weights is a multiple of it */
 
 /* An activation of rows that become bytes. */
 typedef enum EmbActKind
@@ -156,6 +156,51 @@ typedef struct EmbGemmI8
 	const float *factor;		/* [16 n_panels], or NULL */
 	float	   *range;			/* [n_rows][EMB_RANGE], with factor */
 } EmbGemmI8;
+
+/*
+ * The product with weights of 4 bits. Inputs k belong to groups of `group`
+ * inputs, each with a scale and a zero for every column:
+ *
+ * S_g[m][n] = sum over k of group g of A[m][k] (B[k][n] - b_zero[g][n])	exact
+ * acc = fma((float) S_g[m][n], b_scale[g][n], acc), from 0, for g ascending
+ * C = fma(fma(-(float) a_zero[m], b_sums[n], acc), a_scale[m], bias[n]),
+ * then activate_rows as in EmbGemmI8.
+ *
+ * A as in EmbGemmI8, K = n_in, a multiple of 64.
+ * B n_panels panels of [K / 8][16][4] bytes: byte [j][n][i] of panel p holds, for
+ *	 column 16 p + n, B[8 j + i] in its lower and B[8 j + 4 + i] in its upper 4 bits.
+ * b_scale n_panels panels of [n_scales][16], b_zero likewise; n_scales =
+ *	 emb_pack_i4_scales(K, group), the last group may be shorter. Of a zero only
+ *	 the lower 4 bits count, so |B - b_zero| <= 15.
+ * group 32, 64, 128, or 0: all K inputs. K <= 65,536: then |S_g| < 2^28.
+ * b_sums[n] = the sum over all k of (B[k][n] - b_zero) b_scale, as
+ *	 emb_pack_i4_sum adds it up. It is a float, because a_zero times its rounding
+ *	 error is 10^-5 steps of A: zeros of A cost one operation per element of C.
+ * a_zero NULL means zeros; b_sums is then not read. bias NULL means the plain
+ *	 product of the inner fma and a_scale.
+ * C as in EmbGemmI8. The arrays do not overlap.
+ */
+typedef struct EmbGemmI4
+{
+	int32_t		n_rows;			/* >= 1 */
+	int32_t		n_in;			/* K, >= 64 */
+	int32_t		group;
+	int32_t		n_panels;		/* >= 1 */
+	const uint8_t *a;
+	size_t		a_stride;		/* bytes */
+	const float *a_scale;		/* [n_rows] */
+	const int32_t *a_zero;		/* [n_rows], 0 .. 255, or NULL */
+	const uint8_t *b;
+	const float *b_scale;
+	const uint8_t *b_zero;
+	const float *b_sums;		/* [16 n_panels] */
+	const float *bias;			/* [16 n_panels], or NULL */
+	float	   *c;
+	size_t		c_stride;		/* floats */
+	EmbActKind	act;
+	const float *factor;		/* [16 n_panels], or NULL */
+	float	   *range;			/* [n_rows][EMB_RANGE], with factor */
+} EmbGemmI4;
 
 /*
  * Attention in int8 for one head of one text, in two steps.
@@ -297,6 +342,20 @@ extern void emb_pack_f32_panel(const float *rows, int32_t n_rows, int32_t n_in, 
 extern size_t emb_pack_i8_padded(int32_t n_in);		/* K of the packed panel */
 extern size_t emb_pack_i8_bytes(int32_t n_out, int32_t n_in);
 extern void emb_pack_i8_panel(const int8_t *rows, int32_t n_rows, int32_t n_in, int8_t *panel);
+
+/*
+ * Packed int4 weights, B of gemm_i4, with n_in padded as for int8.
+ *
+ * panel: from codes, [n_rows <= 16, n_in] row-major, one code (0 .. 15) a byte;
+ * missing rows and columns become zeros. scales: number of groups of packed
+ * weights, padding included. sum: adds up b_sums of one column:
+ * fma((float) (sum over group g of (code - zero)), scale[g], sum), from 0, for g
+ * ascending, over the n_in real codes; zeros and scales [groups of n_in].
+ */
+extern size_t emb_pack_i4_bytes(int32_t n_out, int32_t n_in);
+extern int32_t emb_pack_i4_scales(int32_t n_in, int32_t group);
+extern void emb_pack_i4_panel(const uint8_t *codes, int32_t n_rows, int32_t n_in, uint8_t *panel);
+extern float emb_pack_i4_sum(const uint8_t *codes, int32_t n_in, int32_t group, const float *scales, const uint8_t *zeros);
 
 /*
  * Use the level in use, and enter the floating-point environment themselves.

@@ -1,0 +1,218 @@
+/*
+ * kernels_i4.c
+ *		gemm_i4 against gemm_i8: giga-operations per second (2 per multiply-add) on
+ *		the products of Qwen3-0.6B, whose weights come from memory.
+ *
+ *		kernels_i4 [LEVEL [N_ROWS]...]
+ *
+ * A round runs all products of 28 layers with random weights in int8, then in
+ * int4 with each group, so that a neighbour on the machine disturbs all alike. Medians
+ * and best of the rounds, in CPU time of the thread; the ratio is the median of
+ * the rounds' ratios.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/kernels.h"
+
+#define N_LAYERS	28
+#define N_ROUNDS	9
+#define ROWS_MAX	512
+#define WIDE		6144
+#define N_FORMS		5
+
+typedef struct Product
+{
+	int32_t		n_in,
+				n_out;
+} Product;
+
+/* query, key, value, attention's output, gate with up, down */
+static const Product products[] = {{1024, 2048}, {1024, 1024}, {1024, 1024}, {2048, 1024}, {1024, 6144}, {3072, 1024}};
+
+#define N_PRODUCTS	(sizeof(products) / sizeof(products[0]))
+
+typedef struct Form
+{
+	const char *name;
+	int32_t		group;			/* -1: int8 */
+} Form;
+
+static const Form forms[N_FORMS] = {{"int8", -1}, {"int4, groups of 128", 128}, {"of 64", 64}, {"of 32", 32}, {"of the row", 0}};
+
+typedef struct Buffers
+{
+	uint8_t    *a;				/* [ROWS_MAX, 3072] */
+	uint8_t    *b;				/* all layers in int8 */
+	uint8_t    *b_i4;			/* all layers in int4 */
+	float	   *scale;			/* [WIDE]; all layers, groups of 32 */
+	uint8_t    *zero;
+	float	   *a_scale,
+			   *bias,
+			   *c;				/* [ROWS_MAX, WIDE] */
+	int32_t    *a_zero;
+} Buffers;
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+static void *
+filled(size_t size)
+{
+	size_t		padded = (size + 4095) / 4096 * 4096;
+	uint32_t   *p = aligned_alloc(4096, padded);
+	uint32_t	state = 1;
+
+	if (p == NULL)
+		exit(1);
+	for (size_t i = 0; i < padded / 4; i++)
+	{
+		state = state * 1664525u + 1013904223u;
+		p[i] = state;
+	}
+	return p;
+}
+
+static float *
+filled_floats(size_t n)
+{
+	float	   *x = filled(n * sizeof(float));
+
+	for (size_t i = 0; i < n; i++)
+	{
+		int32_t		bits;
+
+		memcpy(&bits, &x[i], sizeof(bits));
+		x[i] = (float) bits * 0x1p-29f;
+	}
+	return x;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	double		x = *(const double *) a,
+				y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+static void
+multiply_i8(const EmbKernels *k, const Buffers *buf, Product product, int32_t n_rows, const uint8_t *b)
+{
+	EmbGemmI8	g = {
+		.n_rows = n_rows, .n_groups = product.n_in / 4, .n_panels = product.n_out / 16,
+		.a = buf->a, .a_stride = product.n_in, .a_scale = buf->a_scale, .a_zero = buf->a_zero,
+		.b = (const int8_t *) b, .b_scale = buf->bias, .b_sums = (const int32_t *) buf->bias, .bias = buf->bias,
+		.c = buf->c, .c_stride = product.n_out
+	};
+
+	k->gemm_i8(&g);
+}
+
+static void
+multiply_i4(const EmbKernels *k, const Buffers *buf, Product product, int32_t n_rows, int32_t group, const uint8_t *b,
+			size_t scales)
+{
+	EmbGemmI4	g = {
+		.n_rows = n_rows, .n_in = product.n_in, .group = group, .n_panels = product.n_out / 16,
+		.a = buf->a, .a_stride = product.n_in, .a_scale = buf->a_scale, .a_zero = buf->a_zero,
+		.b = b, .b_scale = buf->scale + scales, .b_zero = buf->zero + scales, .b_sums = buf->bias, .bias = buf->bias,
+		.c = buf->c, .c_stride = product.n_out
+	};
+
+	k->gemm_i4(&g);
+}
+
+/* All layers; returns the seconds. */
+static double
+run(const EmbKernels *k, const Buffers *buf, int32_t n_rows, const Form *form, int n_layers)
+{
+	double		start = now();
+	size_t		at = 0;			/* weights before this product */
+	size_t		scales = 0;
+
+	for (int l = 0; l < n_layers; l++)
+		for (size_t i = 0; i < N_PRODUCTS; i++)
+		{
+			Product		p = products[i];
+
+			if (form->group < 0)
+				multiply_i8(k, buf, p, n_rows, buf->b + at);
+			else
+			{
+				multiply_i4(k, buf, p, n_rows, form->group, buf->b_i4 + at / 2, scales);
+				scales += (size_t) emb_pack_i4_scales(p.n_in, form->group) * p.n_out;
+			}
+			at += (size_t) p.n_in * p.n_out;
+		}
+	return now() - start;
+}
+
+static void
+bench(const EmbKernels *k, const Buffers *buf, int32_t n_rows, int n_layers)
+{
+	double		seconds[N_FORMS][N_ROUNDS],
+				ratios[N_FORMS][N_ROUNDS],
+				work = 0;
+
+	for (size_t i = 0; i < N_PRODUCTS; i++)
+		work += 2e-9 * n_layers * n_rows * products[i].n_in * products[i].n_out;
+	for (int round = 0; round < N_ROUNDS; round++)
+		for (int f = 0; f < N_FORMS; f++)
+		{
+			seconds[f][round] = run(k, buf, n_rows, &forms[f], n_layers);
+			ratios[f][round] = seconds[0][round] / seconds[f][round];
+		}
+	for (int f = 0; f < N_FORMS; f++)
+	{
+		qsort(seconds[f], N_ROUNDS, sizeof(double), compare);
+		qsort(ratios[f], N_ROUNDS, sizeof(double), compare);
+		printf("%4d rows, %-20s best %6.1f median %6.1f GOPS  %5.3f of int8 (%5.3f to %5.3f)\n", n_rows, forms[f].name,
+			   work / seconds[f][0], work / seconds[f][N_ROUNDS / 2], ratios[f][N_ROUNDS / 2], ratios[f][0],
+			   ratios[f][N_ROUNDS - 1]);
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	static const int32_t rows[] = {96, 16, 48, 400};
+	size_t		n_weights = 0;
+	int			n_layers = N_LAYERS;
+	Buffers		buf;
+	EmbError	err;
+
+	if (argc > 1 && emb_kernels_select(argv[1], &err) != EMB_OK)
+	{
+		fprintf(stderr, "%s\n", err.message);
+		return 1;
+	}
+	if (strcmp(emb_kernels_name(), "scalar") == 0)
+		n_layers = 1;
+	for (size_t i = 0; i < N_PRODUCTS; i++)
+		n_weights += (size_t) n_layers * products[i].n_in * products[i].n_out;
+	buf = (Buffers) {
+		.a = filled((size_t) ROWS_MAX * 3072), .b = filled(n_weights), .b_i4 = filled(n_weights / 2),
+		.scale = filled_floats(n_weights / 32), .zero = filled(n_weights / 32),
+		.a_scale = filled_floats(ROWS_MAX), .bias = filled_floats(WIDE), .c = filled_floats((size_t) ROWS_MAX * WIDE),
+		.a_zero = filled(ROWS_MAX * sizeof(int32_t))
+	};
+	for (int i = 0; i < ROWS_MAX; i++)
+		buf.a_zero[i] &= 255;
+	printf("level %s, one thread, %d layers of Qwen3-0.6B's shape, %d rounds\n", emb_kernels_name(), n_layers, N_ROUNDS);
+	emb_fp_enter();
+	for (int i = 2; i < argc; i++)
+		bench(emb_kernels(), &buf, atoi(argv[i]) < ROWS_MAX ? atoi(argv[i]) : ROWS_MAX, n_layers);
+	for (size_t i = 0; argc <= 2 && i < (n_layers == N_LAYERS ? sizeof(rows) / sizeof(rows[0]) : 1); i++)
+		bench(emb_kernels(), &buf, n_layers == N_LAYERS ? rows[i] : 4, n_layers);
+	return 0;
+}

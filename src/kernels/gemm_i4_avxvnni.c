@@ -1,0 +1,94 @@
+/*
+ * gemm_i4_avxvnni.c
+ *		C = act(scaled A B + bias) with weights of 4 bits, AVX-VNNI (the VEX form):
+ *		the tiles of gemm_i8_avxvnni.c over unpacked codes.
+ */
+#include "kernels/target.h"
+
+#if EMB_COMPILER_HAS_AVXVNNI
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/gemm_i4.h"
+
+#define ROWS_MAX 6
+#define PANELS_MAX 4
+
+EMB_TARGET_BEGIN(EMB_TARGET_AVXVNNI)
+
+#include "kernels/gemm_i4_ymm.h"
+
+/* n_rows and n_panels are constants of each instance below. Half h of panel p is column 2 p + h of registers. */
+EMB_ALWAYS_INLINE void
+tile_avxvnni(const EmbTileI4 *tile, const int n_rows, const int n_panels)
+{
+	const EmbTileI4 t = *tile;	/* known not to change under stores */
+	const uint8_t *a = t.a;
+	const int8_t *b = t.b->b[0][0];
+	const uint8_t *ahead = t.ahead != NULL ? t.ahead : (const uint8_t *) b;
+	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : sizeof(EmbI4Panel);
+	const float *scale = t.b_scale;
+	bool		starts = t.first;
+
+	for (int32_t left = t.n_groups; left > 0; left -= t.group, scale += EMB_PANEL)
+	{
+		const int8_t *b_end = b + (size_t) (left < t.group ? left : t.group) * EMB_PANEL * EMB_GROUP;
+		__m256i		acc_i32x8[ROWS_MAX][2 * PANELS_MAX];
+
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+		{
+			EMB_UNROLL
+			for (int h = 0; h < 2 * n_panels; h++)
+				acc_i32x8[r][h] = start_ymm(&t, r, h);
+		}
+		for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP, ahead += 32)
+		{
+			__m256i		b_i8x32[2 * PANELS_MAX];
+
+			EMB_UNROLL
+			for (int h = 0; h < 2 * n_panels; h++)
+			{
+				b_i8x32[h] = _mm256_load_si256((const __m256i *) (b + h / 2 * sizeof(EmbI4Panel) + h % 2 * 32));
+				if (h % 2 == 0)
+					_mm_prefetch((const char *) (ahead + h / 2 * ahead_stride), _MM_HINT_T1);
+			}
+			EMB_UNROLL
+			for (int r = 0; r < n_rows; r++)
+			{
+				__m256i		a_u8x32 = broadcast_group(a + r * t.a_stride);
+
+				EMB_UNROLL
+				for (int h = 0; h < 2 * n_panels; h++)
+					acc_i32x8[r][h] = _mm256_dpbusd_avx_epi32(acc_i32x8[r][h], a_u8x32, b_i8x32[h]);
+			}
+		}
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+		{
+			EMB_UNROLL
+			for (int h = 0; h < 2 * n_panels; h++)
+				end_ymm(&t, r, h, acc_i32x8[r][h], scale, starts, t.last && left <= t.group);
+		}
+		starts = false;
+	}
+}
+
+EMB_TILES_NARROW(EmbTileI4, tile_avxvnni)
+EMB_PICK_NARROW(EmbTileI4Fn, pick_avxvnni)
+
+void
+emb_gemm_i4_avxvnni(const EmbGemmI4 *g)
+{
+	static const EmbI4Level level = {
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni, .unpack = unpack_ymm,
+		.activate = emb_activate_rows_avx2
+	};
+
+	i4_walk(g, &level);
+}
+
+EMB_TARGET_END
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * gemm_i4_scalar.c
+ *		C = act(scaled A B + bias) with weights of 4 bits, exactly as in
+ *		kernels.h. The reference of all levels.
+ */
+#include <math.h>
+
+#include "kernels/declare.h"
+
+/* B[k][j] of a panel. */
+static int32_t
+code_of(const uint8_t *panel, int32_t k, int32_t j)
+{
+	int32_t		byte = panel[((size_t) (k / 8) * EMB_PANEL + j) * EMB_GROUP + k % 4];
+
+	return k % 8 < 4 ? byte & 15 : byte >> 4;
+}
+
+/* The fused chain over the groups for column j of a panel. */
+static float
+chain(const EmbGemmI4 *g, const uint8_t *a, int32_t p, int32_t j)
+{
+	int32_t		n_scales = emb_pack_i4_scales(g->n_in, g->group);
+	int32_t		length = g->group == 0 ? g->n_in : g->group;
+	const uint8_t *panel = g->b + (size_t) p * g->n_in / 2 * EMB_PANEL;
+	size_t		at = (size_t) p * n_scales * EMB_PANEL + j;	/* of the first group's scale and zero */
+	float		acc = 0;
+
+	for (int32_t start = 0; start < g->n_in; start += length, at += EMB_PANEL)
+	{
+		int32_t		sum = 0;
+
+		for (int32_t k = start; k < g->n_in && k < start + length; k++)
+			sum += a[k] * (code_of(panel, k, j) - (g->b_zero[at] & 15));
+		acc = fmaf((float) sum, g->b_scale[at], acc);
+	}
+	return acc;
+}
+
+void
+emb_gemm_i4_scalar(const EmbGemmI4 *g)
+{
+	for (int32_t m = 0; m < g->n_rows; m++)
+	{
+		for (int32_t n = 0; n < g->n_panels * EMB_PANEL; n++)
+		{
+			float		y = chain(g, g->a + m * g->a_stride, n / EMB_PANEL, n % EMB_PANEL);
+
+			if (g->a_zero != NULL)
+				y = fmaf(-(float) g->a_zero[m], g->b_sums[n], y);
+			y = g->bias != NULL ? fmaf(y, g->a_scale[m], g->bias[n]) : y * g->a_scale[m];
+			g->c[m * g->c_stride + n] = y;
+		}
+	}
+	if (g->act != EMB_ACT_KIND_NONE || g->factor != NULL)
+		emb_activate_rows_scalar(g->act, g->c, g->c_stride, g->n_rows, g->n_panels, g->factor, g->range);
+}

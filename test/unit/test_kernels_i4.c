@@ -1,0 +1,346 @@
+/*
+ * test_kernels_i4.c
+ *		gemm_i4 of every level against scalar, bit for bit: sizes around the tiles
+ *		and blocks, all groups, extreme codes, zeros and activations, odd
+ *		alignment, and a page that traps behind each buffer. Scalar against plain
+ *		arithmetic; the packing.
+ */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/declare.h"
+#include "unit.h"
+
+/* As in test_kernels_i8.c: AVX-VNNI in the encoding of AVX-512, AMX on a model of its tiles. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "kernels/target.h"
+
+#undef EMB_COMPILER_HAS_AVXVNNI
+#define EMB_COMPILER_HAS_AVXVNNI 1
+#undef EMB_TARGET_AVXVNNI
+#define EMB_TARGET_AVXVNNI EMB_TARGET_AVX512VNNI
+#define _mm256_dpbusd_avx_epi32 _mm256_dpbusd_epi32
+#define emb_gemm_i4_avxvnni emb_gemm_i4_evex
+extern emb_op_gemm_i4 emb_gemm_i4_evex;
+#include "kernels/gemm_i4_avxvnni.c"
+#undef emb_gemm_i4_avxvnni
+#undef ROWS_MAX
+#undef PANELS_MAX
+
+#include "amx_model.h"
+
+#undef EMB_COMPILER_HAS_AMX
+#define EMB_COMPILER_HAS_AMX 1
+#undef EMB_TARGET_AMX
+#define EMB_TARGET_AMX EMB_TARGET_AVX512VNNI
+#define emb_gemm_i4_amx emb_gemm_i4_amx_on_model
+extern emb_op_gemm_i4 emb_gemm_i4_amx_on_model;
+#include "kernels/gemm_i4_amx.c"
+#undef emb_gemm_i4_amx
+
+/* And that it used the tiles where it should, and left them as it found them. */
+static void
+gemm_i4_amx_modelled(const EmbGemmI4 *g)
+{
+	long		n_before = amx_model.n_products;
+	int32_t		n_chunks = (g->n_rows - 1) / I4_CHUNK_ROWS + 1;
+	long		n_tiles = 0;
+
+	for (int32_t i = 0; i < n_chunks && g->n_rows >= ROWS_MIN && g->group != 32; i++)
+		n_tiles += (emb_gemm_tile_rows(g->n_rows, n_chunks, i) - 1) / TILE_ROWS + 1;
+	emb_gemm_i4_amx_on_model(g);
+	if (amx_model.palette != 0 || amx_model.n_products != n_before + n_tiles * g->n_panels * (g->n_in / 64))
+	{
+		printf("# rows %d inputs %d panels %d: %ld products; palette %d\n", g->n_rows, g->n_in, g->n_panels,
+			   amx_model.n_products - n_before, amx_model.palette);
+		exit(1);
+	}
+}
+#endif
+
+#include "kernel_util.h"
+
+typedef enum Fill
+{
+	FILL_RANDOM,
+	FILL_HIGH,					/* 255 x (15 - 0) */
+	FILL_LOW,					/* 255 x (0 - 15) */
+	FILL_ZERO
+} Fill;
+
+typedef struct GemmCase
+{
+	int32_t		n_rows,
+				n_in,
+				group,
+				n_panels;
+	int			slack;			/* A unaligned by so many bytes, strides longer by as many */
+	Fill		fill;
+	bool		has_zero,
+				has_bias;
+	EmbActKind	act;
+	bool		has_factor;
+} GemmCase;
+
+static EmbGemmI4
+make_gemm(const GemmCase *c)
+{
+	size_t		a_stride = c->n_in + c->slack;
+	size_t		n_a = (c->n_rows - 1) * a_stride + c->n_in;
+	size_t		n_b = (size_t) c->n_in * 8 * c->n_panels;
+	size_t		n = 16 * (size_t) c->n_panels;
+	size_t		n_scales = n * emb_pack_i4_scales(c->n_in, c->group);
+	EmbGemmI4	g = {
+		.n_rows = c->n_rows, .n_in = c->n_in, .group = c->group, .n_panels = c->n_panels,
+		.a = place(bufs[0], n_a), .a_stride = a_stride,
+		.b = place(bufs[1], n_b),
+		.a_scale = place(bufs[2], 4 * c->n_rows),
+		.a_zero = c->has_zero ? place(bufs[3], 4 * c->n_rows) : NULL,
+		.b_scale = place(bufs[4], 4 * n_scales),
+		.b_zero = place(bufs[9], n_scales),
+		.b_sums = c->has_zero ? place(bufs[5], 4 * n) : NULL,
+		.bias = c->has_bias ? place(bufs[6], 4 * n) : NULL,
+		.c_stride = n + c->slack, .act = c->act,
+		.factor = c->has_factor ? place(bufs[12], 4 * n) : NULL
+	};
+
+	fill_bytes((uint8_t *) g.a, n_a);
+	fill_bytes((uint8_t *) g.b, n_b);
+	fill_bytes((uint8_t *) g.b_zero, n_scales);	/* the upper bits do not count */
+	if (c->fill != FILL_RANDOM)
+	{
+		memset((uint8_t *) g.a, c->fill == FILL_ZERO ? 0 : 255, n_a);
+		memset((uint8_t *) g.b, c->fill == FILL_HIGH ? 0xFF : 0, n_b);
+		memset((uint8_t *) g.b_zero, c->fill == FILL_LOW ? 15 : 0, n_scales);
+	}
+	fill_floats((float *) g.a_scale, c->n_rows, 0);
+	fill_floats((float *) g.b_scale, n_scales, 0);
+	if (c->has_bias)
+		fill_floats((float *) g.bias, n, 0);
+	if (c->has_factor)
+		fill_floats((float *) g.factor, n, 0);
+	for (int32_t m = 0; c->has_zero && m < c->n_rows; m++)
+		((int32_t *) g.a_zero)[m] = next_random() % 256;
+	if (c->has_zero)
+		fill_floats((float *) g.b_sums, n, 0);
+	return g;
+}
+
+static int
+compare_with(const GemmCase *c, EmbGemmI4 *g, const char *isa, emb_op_gemm_i4 *fn, const float *expected, const float *range)
+{
+	size_t		n_c = (c->n_rows - 1) * g->c_stride + 16 * (size_t) c->n_panels;
+	size_t		n_range = (size_t) c->n_rows * EMB_RANGE;
+
+	g->c = memset(place(bufs[8], 4 * n_c), 0x55, 4 * n_c);
+	g->range = c->has_factor ? memset(place(bufs[11], 4 * n_range), 0, 4 * n_range) : NULL;
+	fn(g);
+	if (memcmp(expected, g->c, 4 * n_c) == 0 && (!c->has_factor || memcmp(range, g->range, 4 * n_range) == 0))
+		return 0;
+	printf("# gemm_i4 %s differs: rows %d inputs %d group %d panels %d slack %d fill %d zero %d bias %d act %d factor %d\n",
+		   isa, c->n_rows, c->n_in, c->group, c->n_panels, c->slack, c->fill, c->has_zero, c->has_bias, c->act,
+		   c->has_factor);
+	return 1;
+}
+
+static int
+compare_gemm(const GemmCase *c)
+{
+	EmbGemmI4	g = make_gemm(c);
+	size_t		n_c = (c->n_rows - 1) * g.c_stride + 16 * (size_t) c->n_panels;
+	size_t		n_range = (size_t) c->n_rows * EMB_RANGE;
+	float	   *expected = memset(place(bufs[7], 4 * n_c), 0x55, 4 * n_c);
+	float	   *range = memset(place(bufs[10], 4 * n_range), 0, 4 * n_range);
+	int			n_wrong = 0;
+
+	g.c = expected;
+	g.range = c->has_factor ? range : NULL;
+	emb_gemm_i4_scalar(&g);
+	for (int i = 0; i < n_gemm_i4; i++)
+		n_wrong += compare_with(c, &g, list_gemm_i4[i].isa, list_gemm_i4[i].fn, expected, range);
+	return n_wrong > 0;
+}
+
+static GemmCase
+random_case(int32_t n_rows, int32_t n_in, int32_t group, int32_t n_panels)
+{
+	uint32_t	r = next_random();
+
+	return (GemmCase) {
+		n_rows, n_in, group, n_panels, (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0, (EmbActKind) (r >> 4 & 3),
+		(r & 64) != 0
+	};
+}
+
+static const int32_t groups[] = {32, 64, 128, 0};
+
+#define N_GROUPS	((int) (sizeof(groups) / sizeof(groups[0])))
+
+static void
+test_sizes(void)
+{
+	static const int32_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 17, 23};
+	static const int32_t inputs[] = {64, 128, 192, 320, 448, 512, 576};
+	static const int32_t panels[] = {1, 2, 3, 4, 5, 7, 9};
+	int			n_wrong = 0;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (size_t j = 0; j < sizeof(inputs) / sizeof(inputs[0]); j++)
+			for (size_t k = 0; k < sizeof(panels) / sizeof(panels[0]); k++)
+			{
+				GemmCase	c = random_case(rows[i], inputs[j], groups[next_random() % N_GROUPS], panels[k]);
+
+				n_wrong += compare_gemm(&c);
+			}
+	CHECKF(n_wrong == 0, "%d sizes of gemm_i4 differ, seed 20240607", n_wrong);
+	n_wrong = 0;
+	/* several blocks of K, of rows, and both */
+	for (int g = 0; g < N_GROUPS; g++)
+	{
+		GemmCase	longer = random_case(5, 1024 + 64, groups[g], 4);
+		GemmCase	longest = random_case(9, 2048 - 64, groups[g], 2);
+		GemmCase	higher = random_case(95 + g, 192, groups[g], 3);
+		GemmCase	both = random_case(193 + g, 640, groups[g], 5);
+
+		n_wrong += compare_gemm(&longer) + compare_gemm(&longest) + compare_gemm(&higher) + compare_gemm(&both);
+	}
+	CHECKF(n_wrong == 0, "%d block sizes of gemm_i4 differ", n_wrong);
+}
+
+static void
+test_extremes(void)
+{
+	int			n_wrong = 0;
+
+	for (int fill = FILL_HIGH; fill <= FILL_ZERO; fill++)
+		for (int g = 0; g < N_GROUPS; g++)
+			for (int r = 0; r < 4; r++)
+			{
+				GemmCase	few = {7, 1536, groups[g], 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1};
+				GemmCase	wide = {1, 65536, groups[g], 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1};
+
+				n_wrong += compare_gemm(&few) + compare_gemm(&wide);
+			}
+	CHECKF(n_wrong == 0, "%d extremes of gemm_i4 differ", n_wrong);
+}
+
+/* Two elements of a row: signs and orders that scalar could have wrong in the same way as all others. */
+static void
+test_meaning(void)
+{
+	enum {IN = 192, GROUP = 128, ROWS = 3, OUT = 32};
+	GemmCase	c = {ROWS, IN, GROUP, OUT / 16, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false};
+	EmbGemmI4	g = make_gemm(&c);
+	int			n_wrong = 0;
+	double		worst = 0;
+
+	for (int n = 0; n < OUT; n++)
+	{
+		uint8_t		codes[IN];
+		float		scales[2];
+		uint8_t		zeros[2];
+
+		for (int k = 0; k < IN; k++)
+			codes[k] = g.b[((size_t) (n / 16) * (IN / 8) + k / 8) * 64 + n % 16 * 4 + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15;
+		for (int i = 0; i < 2; i++)
+		{
+			scales[i] = g.b_scale[(n / 16 * 2 + i) * 16 + n % 16];
+			zeros[i] = g.b_zero[(n / 16 * 2 + i) * 16 + n % 16];
+		}
+		((float *) g.b_sums)[n] = emb_pack_i4_sum(codes, IN, GROUP, scales, zeros);
+	}
+	g.c = place(bufs[7], 4 * ROWS * OUT);
+	emb_gemm_i4_scalar(&g);
+	for (int m = 0; m < ROWS; m++)
+		for (int n = 0; n < OUT; n++)
+		{
+			double		sum = 0,
+						size = 0;
+			float		acc = 0;
+
+			for (int i = 0; i < 2; i++)
+			{
+				int			at = (n / 16 * 2 + i) * 16 + n % 16;
+				int32_t		s = 0;
+
+				for (int k = i * GROUP; k < IN && k < (i + 1) * GROUP; k++)
+				{
+					int			code = g.b[((size_t) (n / 16) * (IN / 8) + k / 8) * 64 + n % 16 * 4 + k % 4];
+					int			weight = (k % 8 < 4 ? code % 16 : code / 16) - g.b_zero[at] % 16;
+					double		product = (double) (g.a[m * g.a_stride + k] - g.a_zero[m]) * weight * g.b_scale[at];
+
+					s += g.a[m * g.a_stride + k] * weight;
+					sum += product;
+					size += fabs(product);
+				}
+				acc = fmaf((float) s, g.b_scale[at], acc);
+			}
+			acc = fmaf(-(float) g.a_zero[m], g.b_sums[n], acc);
+			n_wrong += g.c[m * g.c_stride + n] != fmaf(acc, g.a_scale[m], g.bias[n]);
+			sum = sum * g.a_scale[m] + g.bias[n];
+			size = size * fabs(g.a_scale[m]) + fabs(g.bias[n]);
+			worst = larger(worst, fabs(g.c[m * g.c_stride + n] - sum) / size);
+		}
+	CHECKF(n_wrong == 0, "%d elements", n_wrong);
+	/* rounding of 2 links, of the sum and of the zero's link */
+	CHECKF(worst < 8 * 0x1p-24, "gemm_i4 is off by %g", worst);
+}
+
+/* Codes of each input and output at the place that kernels.h names; padding is zero. */
+static void
+test_packing(void)
+{
+	enum {IN = 70, ROWS = 5};
+	uint8_t		codes[ROWS * IN];
+	uint8_t		panel[128 / 8 * 64];
+	float		scales[3] = {0.5f, -2, 4};
+	uint8_t		zeros[3] = {1, 15, 16 + 2};
+	int			n_wrong = 0;
+
+	fill_bytes(codes, sizeof(codes));
+	for (size_t i = 0; i < sizeof(codes); i++)
+		codes[i] &= 15;
+	memset(panel, 0x55, sizeof(panel));
+	emb_pack_i4_panel(codes, ROWS, IN, panel);
+	for (int k = 0; k < 128; k++)
+		for (int n = 0; n < 16; n++)
+		{
+			int			code = panel[(k / 8 * 16 + n) * 4 + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15;
+
+			n_wrong += code != (k < IN && n < ROWS ? codes[n * IN + k] : 0);
+		}
+	CHECKF(n_wrong == 0, "%d codes", n_wrong);
+	CHECK(emb_pack_i4_bytes(17, 65) == 2 * 16 * 64 && emb_pack_i4_bytes(1 << 20, 1 << 20) == (size_t) 1 << 39);
+	CHECK(emb_pack_i4_scales(65, 32) == 4 && emb_pack_i4_scales(64, 128) == 1 && emb_pack_i4_scales(65536, 32) == 2048);
+	CHECK(emb_pack_i4_scales(65, 0) == 1);
+	memset(codes, 3, IN);
+	/* groups of 32, 32 and 6: 2, -12 and 1 each */
+	CHECK(emb_pack_i4_sum(codes, IN, 32, scales, zeros) == 32 * 2 * 0.5f + 32 * -12 * -2.0f + 6 * 1 * 4.0f);
+	CHECK(emb_pack_i4_sum(codes, IN, 0, scales, zeros) == 70 * 2 * 0.5f);
+}
+
+int
+main(void)
+{
+	EmbFpState	fp = emb_fp_enter();
+
+	prepare_kernels();
+#if defined(__x86_64__)
+	if (has_avx512vnni())
+	{
+		list_gemm_i4[n_gemm_i4].isa = "avxvnni in the encoding of AVX-512";
+		list_gemm_i4[n_gemm_i4++].fn = emb_gemm_i4_evex;
+		list_gemm_i4[n_gemm_i4].isa = "amx on a model of its tiles";
+		list_gemm_i4[n_gemm_i4++].fn = gemm_i4_amx_modelled;
+	}
+#endif
+	test_packing();
+	test_meaning();
+	test_sizes();
+	test_extremes();
+	emb_fp_leave(fp);
+	return done_testing();
+}
