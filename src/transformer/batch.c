@@ -372,6 +372,7 @@ begin(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBat
 	common->arch = transformer->arch;
 	common->batch = batch;
 	common->kernels = kernels;
+	common->end_layer = transformer->arch->n_layers;
 	common->activate = emb_work_activation(kernels, transformer->arch->activation);
 	if (common->activate == NULL)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "unknown activation %d", (int) transformer->arch->activation);
@@ -420,9 +421,9 @@ emb_transformer_run_tokens(const EmbTransformer *transformer, const EmbKernels *
 
 /* Runs in one pass, because rows are counted over the whole batch. */
 EmbStatus
-emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
-						  int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
-						  EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
+emb_transformer_run_span(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
+						 const EmbLayerSpan *span, int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
+						 float *out, EmbError *err)
 {
 	EmbPass pass;
 	EmbTeam		team;
@@ -434,13 +435,15 @@ emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels
 	EmbFpState	fp;
 	EmbStatus	status;
 
-	if (emb_layers_quantize(transformer))
+	if (span->observe != NULL && emb_layers_quantize(transformer))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "only an fp32 model can be observed");
 	status = begin(transformer, kernels, batch, &pass, &n_longest, err);
 	if (status != EMB_OK || batch->n_seqs == 0)
 		return status;
-	pass.observe = observe;
-	pass.observe_ctx = observe_ctx;
+	pass.first_layer = span->first;
+	pass.end_layer = span->end;
+	pass.observe = span->observe;
+	pass.observe_ctx = span->observe_ctx;
 	pass.stopped = &stopped;
 	emb_team_join(&team, n_threads);
 	pass.team = (EmbTeam) {.n_workers = team.n_workers, .while_waiting = ask_while_waiting, .waiting_ctx = &job};
@@ -453,12 +456,24 @@ emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels
 						 bytes, (int) batch->offsets[batch->n_seqs]);
 	}
 	emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, team.n_workers, scratch);
+	if (span->x != NULL)
+		pass.x = span->x;
 	fp = emb_fp_enter();
 	status = emb_pass_run(&pass, stop, out, err);
 	emb_fp_leave(fp);
 	emb_team_leave(&team);
 	emb_release(mem, scratch);
 	return status;
+}
+
+EmbStatus
+emb_transformer_run_observed(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
+						  int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
+						  EmbObserve observe, void *observe_ctx, float *out, EmbError *err)
+{
+	EmbLayerSpan span = {.end = transformer->arch->n_layers, .observe = observe, .observe_ctx = observe_ctx};
+
+	return emb_transformer_run_span(transformer, kernels, batch, &span, n_threads, mem, stop, out, err);
 }
 
 /* A bound over all batches of n_tokens tokens: parts on their own, or one group of them. */

@@ -78,7 +78,7 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	pass->arch = arch;
 	pass->n_longest = n_longest;
 	pass->block_rows = n_tokens < EMB_PASS_BLOCK_ROWS ? n_tokens : EMB_PASS_BLOCK_ROWS;
-	pass->stride = emb_round_up(arch->hidden, EMB_PANEL);
+	pass->stride = emb_transformer_stride(arch);
 	pass->wide_stride = emb_round_up(emb_arch_wide(arch), EMB_PANEL);
 	pass->q_stride = emb_round_up(arch->hidden, EMB_PACK_I8_K);
 	pass->q_wide_stride = emb_round_up(arch->intermediate, EMB_PACK_I8_K);
@@ -191,9 +191,11 @@ part_begin(void *ctx, int32_t block, int32_t worker)
 	int32_t		first = block_start(pass, block);
 	int32_t		end = block_start(pass, block + 1);
 
-	if (emb_work_spend(&w->work, 0) &&
-		embed_rows(pass, w, emb_pass_seq_of_row(pass->batch, first), first, end))
-		emb_layer_project(pass, w, 0, first, end - first, true, !pass->compact);
+	if (!emb_work_spend(&w->work, 0) ||
+		(pass->first_layer == 0 && !embed_rows(pass, w, emb_pass_seq_of_row(pass->batch, first), first, end)))
+		return;
+	if (pass->first_layer < pass->end_layer)
+		emb_layer_project(pass, w, pass->first_layer, first, end - first, true, !pass->compact);
 }
 
 /* The end of pass->layer for a block, and the projections of the next layer. */
@@ -210,9 +212,9 @@ part_finish(void *ctx, int32_t block, int32_t worker)
 	if (!emb_work_spend(&w->work, 0) || !emb_layer_finish(pass, w, pass->layer, first, n_rows))
 		return;
 	emb_pass_observe(pass, EMB_OBSERVE_HIDDEN, next, first, n_rows, pass->x + first * pass->stride, pass->stride);
-	if (next < pass->arch->n_layers)
+	if (next < pass->end_layer)
 		emb_layer_project(pass, w, next, first, n_rows, true, !(last_is_next && pass->compact));
-	else if (pass->tokens != NULL)
+	else if (next == pass->arch->n_layers && pass->tokens != NULL)
 		emb_pass_tokens(pass, w, first, n_rows);
 }
 
@@ -304,12 +306,12 @@ run_layers(EmbPass *pass)
 	int32_t		n_rows = pass->batch->offsets[pass->batch->n_seqs];
 	bool		compact = pass->compact;
 
-	/* with only one layer, this layer needs few queries */
-	pass->compact = compact && arch->n_layers == 1;
+	/* a last layer that comes first needs few queries */
+	pass->compact = compact && arch->n_layers == pass->first_layer + 1;
 	if (!run_blocks(pass, n_rows, part_begin))
 		return false;
 	pass->compact = compact;
-	for (pass->layer = 0; pass->layer < arch->n_layers; pass->layer++)
+	for (pass->layer = pass->first_layer; pass->layer < pass->end_layer; pass->layer++)
 	{
 		if (compact && pass->layer == arch->n_layers - 1)
 		{
@@ -365,7 +367,7 @@ EmbStatus
 emb_pass_run(EmbPass *pass, const EmbStop *stop, float *out, EmbError *err)
 {
 	if (begin_work(pass, stop) && run_layers(pass))
-		return pool(pass, out, err);
+		return pass->end_layer == pass->arch->n_layers ? pool(pass, out, err) : EMB_OK;
 	return emb_error(err, EMB_ERR_CANCELLED, "stopped while embedding a batch of %d tokens",
 					 (int) pass->batch->offsets[pass->batch->n_seqs]);
 }

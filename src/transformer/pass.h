@@ -61,6 +61,8 @@ typedef struct EmbPass
 	EmbHeadCodes q_heads;		/* if attention is int8 */
 	EmbHeadCodes k_heads;
 	EmbHeadCodes v_heads;
+	int32_t		first_layer;	/* of the pass: usually 0 */
+	int32_t		end_layer;		/* usually n_layers; else nothing is pooled */
 	bool		compact;		/* x, q and context hold only the first row of each text; never with tokens */
 	const EmbTokenOutputs *tokens;	/* or NULL */
 	int32_t		first_token;	/* first batch token of the pass, for tokens */
@@ -86,8 +88,9 @@ extern size_t emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer,
 							   int32_t n_workers, char *base);
 
 /*
- * Writes the vectors of pass->batch into out [n_seqs, hidden]. The caller has
- * set all fields up to team and stopped, placed the buffers for the team's
+ * Runs layers first_layer .. end_layer - 1 on x; the embeddings come before
+ * layer 0. After the last layer of the model writes the vectors of pass->batch
+ * into out [n_seqs, hidden]. The caller has set all fields up to team and stopped, placed the buffers for the team's
  * workers and called emb_fp_enter(). The calling thread polls stop; NULL on a
  * worker thread.
  */

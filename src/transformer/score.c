@@ -66,6 +66,36 @@ run_head(const EmbScoreHead *head, const EmbKernels *kernels, const float *rows,
 	return classify(head, kernels, pooled, stride, n_rows, logits, err);
 }
 
+static EmbStatus
+check_head(const EmbTransformer *transformer, EmbError *err)
+{
+	if (emb_arch_normalizes_pooled(transformer->arch))
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker needs its rows as they are");
+	return EMB_OK;
+}
+
+EmbStatus
+emb_transformer_score_rows(const EmbTransformer *transformer, const EmbScoreHead *head, const EmbKernels *kernels,
+						   const float *rows, int32_t n_rows, const EmbAllocator *mem, const EmbStop *stop,
+						   float *logits, EmbError *err)
+{
+	size_t		stride = pooled_stride(transformer);
+	EmbStatus	status = check_head(transformer, err);
+	float	   *pooled;
+	EmbFpState	fp;
+
+	if (status != EMB_OK)
+		return status;
+	pooled = emb_alloc_array(mem, n_rows, stride * sizeof(float));
+	if (pooled == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d pairs", (int) n_rows);
+	fp = emb_fp_enter();
+	status = run_head(head, kernels, rows, n_rows, pooled, stride, stop, logits, err);
+	emb_fp_leave(fp);
+	emb_release(mem, pooled);
+	return status;
+}
+
 EmbStatus
 emb_transformer_score(const EmbTransformer *transformer, const EmbScoreHead *head, const EmbKernels *kernels,
 				  const EmbBatch *batch, int32_t n_threads, const EmbAllocator *mem,
@@ -76,10 +106,9 @@ emb_transformer_score(const EmbTransformer *transformer, const EmbScoreHead *hea
 	EmbStatus	status;
 	EmbFpState	fp;
 
-	if (emb_arch_normalizes_pooled(transformer->arch))
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "a reranker needs its rows as they are");
-	if (batch->n_seqs <= 0)
-		return EMB_OK;
+	status = check_head(transformer, err);
+	if (status != EMB_OK || batch->n_seqs <= 0)
+		return status;
 	rows = emb_alloc(mem, bytes);
 	if (rows == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for %d pairs", bytes, (int) batch->n_seqs);

@@ -33,6 +33,14 @@ extern EmbStatus emb_transformer_score(const EmbTransformer *transformer, const 
 								   const EmbBatch *batch, int32_t n_threads, const EmbAllocator *mem,
 								   const EmbStop *stop, float *logits, EmbError *err);
 
+/*
+ * The head alone: rows [n_rows, hidden], as emb_transformer_run writes them,
+ * to logits [n_rows], with the bits of emb_transformer_score.
+ */
+extern EmbStatus emb_transformer_score_rows(const EmbTransformer *transformer, const EmbScoreHead *head, const EmbKernels *kernels,
+											const float *rows, int32_t n_rows, const EmbAllocator *mem,
+											const EmbStop *stop, float *logits, EmbError *err);
+
 /* Scratch bytes in addition to emb_transformer_run. */
 extern size_t emb_transformer_score_scratch_bytes(const EmbTransformer *transformer, int32_t n_seqs);
 

@@ -144,4 +144,35 @@ extern EmbStatus emb_transformer_run_observed(const EmbTransformer *transformer,
 										   int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
 										   EmbObserve observe, void *observe_ctx, float *out, EmbError *err);
 
+/*
+ * A part of the pass, for a caller that has few layers in memory: layers first
+ * .. end - 1, of which alone the weights are read; the forms of all layers are
+ * set. With first = 0 the embeddings come before (first = end = 0: these
+ * alone).
+ */
+typedef struct EmbLayerSpan
+{
+	int32_t		first,
+				end;
+	float	   *x;				/* [n_tokens, hidden], emb_transformer_stride apart, 64-byte aligned: hidden states,
+								 * input and output. NULL: none are kept, and the span is the whole model */
+	EmbObserve	observe;		/* or NULL */
+	void	   *observe_ctx;
+} EmbLayerSpan;
+
+/* Elements from one row of hidden states to the next. */
+static inline size_t
+emb_transformer_stride(const EmbArch *arch)
+{
+	return ((size_t) arch->hidden + EMB_PANEL - 1) / EMB_PANEL * EMB_PANEL;
+}
+
+/*
+ * All else as emb_transformer_run, with the same bits. out is written if end
+ * is the number of layers; else it may be NULL. Not for a static model.
+ */
+extern EmbStatus emb_transformer_run_span(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
+										  const EmbLayerSpan *span, int32_t n_threads, const EmbAllocator *mem,
+										  const EmbStop *stop, float *out, EmbError *err);
+
 #endif
