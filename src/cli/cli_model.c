@@ -161,9 +161,21 @@ show_progress(void *ctx, const char *stage, int64_t done, int64_t total)
 	fprintf(stderr, "\r%-10s %3d %%%s", stage, percent, strcmp(stage, "write") == 0 && done == total ? "\n" : "");
 }
 
+/* Takes a part of an image out of the file that standard output is. */
+static void
+take_back(off_t size_before)
+{
+	struct stat st;
+
+	(void) fflush(stdout);
+	if (fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(STDOUT_FILENO, size_before) != 0)
+		fputs("embed-cli: a part of an image is left in the output\n", stderr);
+}
+
 int
 cli_pack(const CliArgs *args)
 {
+	struct stat before;
 	EmbAllocator mem = emb_malloc_allocator();
 	Shown		shown = {NULL, -1};
 	EmbSink		sink = {.ctx = &shown, .write = write_stdout, .note = print_note};
@@ -176,8 +188,13 @@ cli_pack(const CliArgs *args)
 	}
 	if (isatty(STDERR_FILENO))
 		sink.progress = show_progress;
+	if (fstat(STDOUT_FILENO, &before) != 0)
+		before.st_size = 0;
 	if (emb_import_dir(args->rest[0], &args->import, &mem, NULL, &sink, &err) != EMB_OK)
+	{
+		take_back(before.st_size);
 		return cli_error(args->rest[0], &err);
+	}
 	return 0;
 }
 

@@ -1,13 +1,14 @@
 /*
  * calibration.h
- *		The inputs of a model's linear layers on calibration texts, measured
+ *		The inputs of a layer's linear layers on calibration texts, measured
  *		on the fp32 model for the quantizer.
  *
  * Example:
  *
  *		EmbCalibration c;
- *		emb_calibrate(fp32, texts, n_texts, &steps, &c, err);
- *		const EmbObserved *in = emb_calibration_at(&c, layer, EMB_OBSERVE_FFN_IN);
+ *		emb_calibration_begin(&c, model, texts, n_texts, &steps, err);	// c.texts: a stream (stream.h)
+ *		emb_calibration_run(&c, model, i, &steps, err);					// for each layer, in order
+ *		const EmbObserved *in = emb_calibration_at(&c, EMB_OBSERVE_FFN_IN);
  *		emb_calibration_free(&c);
  */
 #ifndef EMB_CONVERT_CALIBRATION_H
@@ -15,7 +16,7 @@
 
 #include <pthread.h>
 
-#include "model/model.h"
+#include "convert/stream.h"
 
 /* The built-in texts (calibration_text.c). */
 extern const char *const emb_calibration_texts[];
@@ -51,39 +52,36 @@ typedef struct EmbObserved
 typedef struct EmbCalibration
 {
 	EmbAllocator mem;
-	int32_t		n_layers;
+	EmbStream	texts;
 	int32_t		n_tokens;		/* in all texts: each input has a row per token */
-	int32_t		first_token;	/* of the current batch */
 	int32_t		step;			/* every step-th row is kept, a power of two */
 	pthread_mutex_t lock;		/* protects largest */
-	EmbObserved *points;		/* [n_layers, 4] */
+	EmbObserved points[EMB_OBSERVE_FFN_MID + 1];	/* of the last layer run; EMB_OBSERVE_HIDDEN is empty */
 	float	   *floats;			/* memory of the points */
+	size_t		n_floats;
+	float	   *out;			/* [n_texts, hidden] of the last layer; not used */
 } EmbCalibration;
 
-/* Progress of an import, for the sink. */
-typedef struct EmbImportSteps
-{
-	const EmbAllocator *mem;
-	const EmbStop *stop;
-	const EmbSink *sink;
-	int32_t		n_threads;
-} EmbImportSteps;
-
-static inline void
-emb_import_progress(const EmbImportSteps *steps, const char *stage, int64_t done, int64_t total)
-{
-	if (steps->sink->progress != NULL)
-		steps->sink->progress(steps->sink->ctx, stage, done, total);
-}
-
 /*
- * texts NULL: the built-in texts. The document and the query prompt alternate;
- * a reranker reads two texts as a pair. EMB_ERR_TEXT: a text is not UTF-8.
- * EMB_ERR_LIMIT: an input overflows. On success the caller frees.
+ * Reads the texts; model has a tokenizer. texts NULL: the built-in texts. The
+ * document and the query prompt alternate; a reranker reads two texts as a
+ * pair. EMB_ERR_TEXT: a text is not UTF-8. On success the caller frees.
  */
-extern EmbStatus emb_calibrate(const EmbModel *model, const char *const *texts, int32_t n_texts,
-							   const EmbImportSteps *steps, EmbCalibration *c, EmbError *err);
-extern const EmbObserved *emb_calibration_at(const EmbCalibration *c, int32_t layer, EmbObservePoint point);
+extern EmbStatus emb_calibration_begin(EmbCalibration *c, const EmbModel *model, const char *const *texts, int32_t n_texts,
+									   const EmbImportSteps *steps, EmbError *err);
 extern void emb_calibration_free(EmbCalibration *c);
+
+/* The embeddings of the texts, once their ids are mapped (words.h). */
+extern EmbStatus emb_calibration_embed(EmbCalibration *c, const EmbModel *model, const EmbImportSteps *steps, EmbError *err);
+
+/* Takes the texts through a layer. EMB_ERR_LIMIT: an input overflows. */
+extern EmbStatus emb_calibration_run(EmbCalibration *c, const EmbModel *model, int32_t layer, const EmbImportSteps *steps,
+									 EmbError *err);
+
+static inline const EmbObserved *
+emb_calibration_at(const EmbCalibration *c, EmbObservePoint point)
+{
+	return &c->points[point];
+}
 
 #endif

@@ -2,12 +2,14 @@
  * convert.c
  *		Converts a checkpoint to an image.
  *
- * First the fp32 image is built in memory. Everything that can be checked
- * without reading weights is checked before: architecture, tokenizer, and
- * presence, shape and type of every tensor. For int8 the fp32 image is opened,
- * measured on calibration texts, and quantized into another image. At the end
- * the image is opened, its reference texts are embedded, and the image goes to
- * the sink.
+ * Everything that can be checked without reading weights is checked first:
+ * architecture, tokenizer, and presence, shape and type of every tensor. Then
+ * the image is written front to back while the weights are read: the front,
+ * the word embeddings row by row, the other tensors of the whole model, layer
+ * by layer, and the reference texts. Calibration texts pass each layer in fp32
+ * and are measured for the quantizer; reference texts pass it in fp32 and as
+ * the image has it. So one layer is in memory at a time, twice if the image is
+ * quantized.
  */
 #include "model/embed_core.h"
 
@@ -19,17 +21,14 @@
 #include "import/checkpoint.h"
 #include "kernels/kernels.h"
 #include "convert/calibration.h"
-#include "image/image.h"
+#include "convert/draft.h"
 #include "convert/quantize.h"
 #include "convert/references.h"
-#include "convert/rotary.h"
+#include "convert/words.h"
 #include "tokenizer/tokenizer.h"
 
-/* Floats of a block of embedding rows: 256 KiB, well under 10 ms to read. */
-#define BLOCK_FLOATS	65536
-
-/* Bytes per call of the sink. */
-#define WRITE_BYTES		1048576
+/* Steps of a layer, for progress. */
+#define LAYER_STEPS		4
 
 typedef struct Import
 {
@@ -38,14 +37,13 @@ typedef struct Import
 	EmbImageParts parts;
 	char	   *strings;		/* both prompts, each followed by a zero byte */
 	void	   *tok_block;
-	float	   *rows;			/* of a panel, as read */
-	int64_t		done_bytes;		/* of the weights */
-	uint8_t    *exact;			/* the fp32 image */
-	EmbImageView exact_view;
-	EmbModel   *exact_model;
-	uint8_t    *image;			/* the int8 image */
-	EmbImageView view;
-	EmbModel   *model;
+	EmbWeights	weights;
+	EmbWriter	writer;
+	EmbDraft	image;			/* the image */
+	EmbDraft	exact;			/* of a quantized image: its fp32 tensors */
+	EmbWords	words;
+	EmbCalibration calibration; /* of a quantized image with layers */
+	EmbReferences references;
 } Import;
 
 static bool
@@ -271,181 +269,19 @@ build_tokenizer(Import *im, EmbError *err)
 	return check_tokenizer(im, err);
 }
 
-/* -------------------------------------------------------------- reading */
+/* --------------------------------------------------------------- writing */
 
-/* Computed here, because checkpoints have no such tensors. */
 static bool
-is_rotary(EmbTensorKey key)
+is_quantized(const Import *im)
 {
-	return key.part == EMB_PART_ROTARY || key.part == EMB_PART_ROTARY_LOCAL;
+	return im->parts.config.precision != EMB_PRECISION_FP32;
 }
 
-/* Number of rows of an image tensor before the part's own rows: the gates in ffn_up. */
-static int64_t
-n_gates(const Import *im, const EmbImageTensor *t)
+/* The draft whose weights are those of the checkpoint. */
+static EmbDraft *
+exact_draft(Import *im)
 {
-	if (t->key.part != EMB_PART_FFN_UP || !im->parts.arch.is_gated)
-		return 0;
-	return t->key.kind == EMB_TENSOR_WEIGHT ? t->n_rows / 2 : t->n_cols / 2;
-}
-
-static EmbTensorKey
-gates_of(const EmbImageTensor *t)
-{
-	return (EmbTensorKey) {t->key.layer, EMB_PART_FFN_GATE, t->key.kind};
-}
-
-static EmbStatus
-check_tensor(const Import *im, const EmbImageTensor *t, EmbError *err)
-{
-	bool		is_gated = n_gates(im, t) > 0;
-	int32_t		n_rows = (int32_t) (is_gated && t->key.kind == EMB_TENSOR_WEIGHT ? t->n_rows / 2 : t->n_rows);
-	int32_t		n_cols = (int32_t) (is_gated && t->key.kind != EMB_TENSOR_WEIGHT ? t->n_cols / 2 : t->n_cols);
-	EmbStatus	status = EMB_OK;
-
-	if (is_rotary(t->key))
-		return EMB_OK;
-	if (is_gated)
-		status = emb_checkpoint_check(&im->checkpoint, gates_of(t), n_rows, n_cols, err);
-	return status == EMB_OK ? emb_checkpoint_check(&im->checkpoint, t->key, n_rows, n_cols, err) : status;
-}
-
-/*
- * Checked before memory is taken for the image: the files' size then limits
- * the memory, not the configuration.
- */
-static EmbStatus
-check_tensors(const Import *im, EmbError *err)
-{
-	const EmbArch *arch = &im->parts.arch;
-	uint32_t	n = emb_image_plan(arch, EMB_PRECISION_FP32, NULL);
-	EmbImageTensor *plan = emb_alloc_array(im->steps.mem, n, sizeof(*plan));
-	EmbStatus	status = EMB_OK;
-
-	if (plan == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %u tensors", n);
-	emb_image_plan(arch, EMB_PRECISION_FP32, plan);
-	for (uint32_t i = 0; status == EMB_OK && i < n; i++)
-		status = check_tensor(im, &plan[i], err);
-	emb_release(im->steps.mem, plan);
-	return status;
-}
-
-/* Rows per block: a panel's rows, or BLOCK_FLOATS. */
-static int64_t
-block_rows(const EmbImageTensor *t)
-{
-	if (t->form == EMB_FORM_PANELS_F32)
-		return EMB_PANEL;
-	return t->n_cols < BLOCK_FLOATS ? BLOCK_FLOATS / t->n_cols : 1;
-}
-
-/* The sines of 8,192 positions by 32 angles take 25 ms. */
-static void
-compute_rotation(Import *im, const EmbImageTensor *t)
-{
-	const EmbArch *arch = &im->parts.arch;
-
-	emb_rotary_fill(t->key.part == EMB_PART_ROTARY_LOCAL ? arch->rotary_local_base : arch->rotary_base, arch->rotary_scale,
-					(int32_t) t->n_rows, (int32_t) t->n_cols, (float *) (im->exact + t->offset));
-	im->done_bytes += (int64_t) t->n_rows * t->n_cols * (int64_t) sizeof(float);
-}
-
-/*
- * Rows row .. row + n - 1: those before n_first come from one tensor, the
- * others from another.
- */
-static EmbStatus
-read_rows(Import *im, const EmbImageTensor *t, int64_t row, int64_t n, float *rows, EmbError *err)
-{
-	int64_t		n_first = n_gates(im, t);
-	int64_t		left = n_first - row;
-	int64_t		n_gate = left < 0 ? 0 : left < n ? left : n;
-	int32_t		n_cols = (int32_t) t->n_cols;
-	EmbStatus	status = EMB_OK;
-
-	if (n_gate > 0)
-		status = emb_checkpoint_read(&im->checkpoint, gates_of(t), row, n_gate, n_cols, rows, err);
-	if (status == EMB_OK && n_gate < n)
-		status = emb_checkpoint_read(&im->checkpoint, t->key, row + n_gate - n_first, n - n_gate, n_cols, rows + n_gate * n_cols, err);
-	return status;
-}
-
-/* For a vector, with a GLU or without. */
-static EmbStatus
-read_vector(Import *im, const EmbImageTensor *t, float *to, EmbError *err)
-{
-	int32_t		n_first = (int32_t) n_gates(im, t);
-	EmbStatus	status = EMB_OK;
-
-	if (n_first > 0)
-		status = emb_checkpoint_read(&im->checkpoint, gates_of(t), 0, 1, n_first, to, err);
-	if (status == EMB_OK)
-		status = emb_checkpoint_read(&im->checkpoint, t->key, 0, 1, (int32_t) t->n_cols - n_first, to + n_first, err);
-	im->done_bytes += (int64_t) t->n_cols * (int64_t) sizeof(float);
-	return status;
-}
-
-/* Writes a tensor's rows to their place in the image. */
-static EmbStatus
-read_tensor(Import *im, const EmbImageTensor *t, EmbError *err)
-{
-	int64_t		step = block_rows(t);
-	float	   *to = (float *) (im->exact + t->offset);
-
-	if (emb_should_stop(im->steps.stop))
-		return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-	if (t->form == EMB_FORM_VECTOR_F32)
-		return read_vector(im, t, to, err);
-	if (is_rotary(t->key))
-	{
-		compute_rotation(im, t);
-		return EMB_OK;
-	}
-	for (int64_t row = 0; row < t->n_rows; row += step)
-	{
-		int64_t		n = t->n_rows - row < step ? t->n_rows - row : step;
-		bool		packed = t->form == EMB_FORM_PANELS_F32;
-		EmbStatus	status;
-
-		if (emb_should_stop(im->steps.stop))
-			return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-		status = read_rows(im, t, row, n, packed ? im->rows : to + row * t->n_cols, err);
-		if (status != EMB_OK)
-			return status;
-		if (packed)
-			emb_pack_f32_panel(im->rows, (int32_t) n, (int32_t) t->n_cols, to + row * t->n_cols);
-		im->done_bytes += n * t->n_cols * (int64_t) sizeof(float);
-	}
-	return EMB_OK;
-}
-
-static EmbStatus
-read_tensors(Import *im, EmbError *err)
-{
-	uint32_t	n_tensors = im->exact_view.n_tensors;
-	size_t		n_cols = 0;
-	int64_t		total_bytes = 0;
-	EmbStatus	status = EMB_OK;
-
-	for (uint32_t i = 0; i < n_tensors; i++)
-	{
-		const EmbImageTensor *t = &im->exact_view.tensors[i];
-
-		total_bytes += (int64_t) t->n_rows * t->n_cols * (int64_t) sizeof(float);
-		n_cols = t->form == EMB_FORM_PANELS_F32 && t->n_cols > n_cols ? t->n_cols : n_cols;
-	}
-	im->rows = emb_alloc_array(im->steps.mem, n_cols * EMB_PANEL, sizeof(float));
-	if (im->rows == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d rows of weights", EMB_PANEL);
-	for (uint32_t i = 0; status == EMB_OK && i < n_tensors; i++)
-	{
-		emb_import_progress(&im->steps, "read", im->done_bytes, total_bytes);
-		status = read_tensor(im, &im->exact_view.tensors[i], err);
-	}
-	if (status == EMB_OK)
-		emb_import_progress(&im->steps, "read", total_bytes, total_bytes);
-	return status;
+	return is_quantized(im) ? &im->exact : &im->image;
 }
 
 /* Checks for room before the work. */
@@ -460,80 +296,140 @@ announce_size(const Import *im, EmbError *err)
 }
 
 static EmbStatus
-build_exact(Import *im, EmbError *err)
+begin_drafts(Import *im, EmbError *err)
 {
-	EmbImageParts parts = im->parts;
+	const EmbAllocator *mem = im->steps.mem;
+	EmbStatus	status = emb_draft_begin(&im->image, &im->parts, mem, err);
+
+	/* the front has a copy */
+	emb_release(mem, im->tok_block);
+	im->tok_block = NULL;
+	if (status == EMB_OK && is_quantized(im))
+		status = emb_draft_begin_exact(&im->exact, &im->image, mem, err);
+	return status;
+}
+
+/* Reads calibration and reference texts, and notes their words. */
+static EmbStatus
+read_texts(Import *im, const EmbImportOptions *options, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	if (is_quantized(im) && !is_static(im))
+		status = emb_calibration_begin(&im->calibration, im->image.model, options->calibration_texts, options->n_calibration_texts,
+									   &im->steps, err);
+	if (status == EMB_OK)
+		status = emb_references_begin(&im->references, im->image.model, !is_quantized(im), im->parts.reference_bytes, &im->steps, err);
+	if (status == EMB_OK)
+		status = emb_words_begin(&im->words, &im->parts.arch, im->steps.mem, err);
+	if (status != EMB_OK)
+		return status;
+	emb_words_keep(&im->words, &im->calibration.texts);
+	emb_words_keep(&im->words, &im->references.exact);
+	return EMB_OK;
+}
+
+/* Writes the tensors of the whole model; then texts have hidden states. */
+static EmbStatus
+write_tables(Import *im, EmbError *err)
+{
+	EmbDraft   *exact = exact_draft(im);
+	EmbReferences *refs = &im->references;
 	EmbStatus	status;
 
-	parts.config.precision = EMB_PRECISION_FP32;
-	if ((status = check_tensors(im, err)) != EMB_OK ||
-		(status = announce_size(im, err)) != EMB_OK ||
-		(status = emb_image_build(&parts, im->steps.mem, &im->exact, &im->exact_view, err)) != EMB_OK ||
-		(status = read_tensors(im, err)) != EMB_OK)
+	if ((status = emb_words_write(&im->words, &im->weights, &im->writer, &exact->view, &im->image.view, err)) != EMB_OK ||
+		(status = emb_draft_read_tables(exact, &im->weights, err)) != EMB_OK)
 		return status;
-	emb_references_place(im->exact, &im->exact_view);
-	return emb_model_open(im->exact, im->exact_view.size_bytes, 0, im->steps.mem, im->steps.stop, &im->exact_model, err);
+	if (is_quantized(im) && (status = emb_draft_share_tables(&im->image, exact, err)) != EMB_OK)
+		return status;
+	emb_words_map(&im->words, &im->calibration.texts);
+	emb_words_map(&im->words, &refs->exact);
+	emb_words_map(&im->words, &refs->own);
+	if ((status = emb_draft_write(&im->image, EMB_NO_LAYER, &im->writer, err)) != EMB_OK ||
+		(status = emb_stream_embed(&refs->exact, exact->model, &im->steps, refs->exact_out, err)) != EMB_OK ||
+		(status = emb_stream_embed(&refs->own, im->image.model, &im->steps, refs->own_out, err)) != EMB_OK)
+		return status;
+	return is_quantized(im) && !is_static(im) ? emb_calibration_embed(&im->calibration, exact->model, &im->steps, err) : EMB_OK;
 }
 
-/* ----------------------------------------------------------- quantizing */
-
-static EmbStatus
-quantize(Import *im, const EmbImportOptions *options, EmbError *err)
+/* Progress of layer i after so many of its steps. */
+static void
+show_layer(const Import *im, int32_t i, int step)
 {
-	EmbCalibration calibration = {.mem = *im->steps.mem};
-	EmbStatus	status = is_static(im) ? EMB_OK : emb_calibrate(im->exact_model, options->calibration_texts, options->n_calibration_texts,
-									   &im->steps, &calibration, err);
+	emb_import_progress(&im->steps, "layers", (int64_t) LAYER_STEPS * i + step, (int64_t) LAYER_STEPS * im->parts.arch.n_layers);
+}
 
-	if (status != EMB_OK)
-		return status;
-	status = emb_image_build(&im->parts, im->steps.mem, &im->image, &im->view, err);
+/* From the fp32 layer in the exact draft to the image's. */
+static EmbStatus
+quantize_layer(Import *im, int32_t i, EmbError *err)
+{
+	EmbStatus	status = emb_calibration_run(&im->calibration, im->exact.model, i, &im->steps, err);
+
+	show_layer(im, i, 2);
 	if (status == EMB_OK)
-		status = emb_quantize_model(im->exact_model, &calibration, &im->steps, im->image, &im->view, err);
-	emb_calibration_free(&calibration);
-	if (status != EMB_OK)
-		return status;
-	emb_references_place(im->image, &im->view);
-	return emb_model_open(im->image, im->view.size_bytes, 0, im->steps.mem, im->steps.stop, &im->model, err);
+		status = emb_draft_begin_layer(&im->image, i, im->steps.stop, err);
+	if (status == EMB_OK)
+		status = emb_quantize_layer(im->exact.model, i, &im->calibration, &im->steps, &im->image.view, err);
+	show_layer(im, i, 3);
+	return status;
 }
 
-/* -------------------------------------------------------------- writing */
+static EmbStatus
+write_layer(Import *im, int32_t i, EmbError *err)
+{
+	EmbDraft   *exact = exact_draft(im);
+	EmbReferences *refs = &im->references;
+	EmbStatus	status;
+
+	show_layer(im, i, 0);
+	if ((status = emb_draft_read_layer(exact, i, &im->weights, err)) != EMB_OK)
+		return status;
+	show_layer(im, i, 1);
+	if ((status = emb_stream_run(&refs->exact, exact->model, i, NULL, NULL, &im->steps, refs->exact_out, err)) != EMB_OK)
+		return status;
+	if (is_quantized(im) && ((status = quantize_layer(im, i, err)) != EMB_OK ||
+		(status = emb_stream_run(&refs->own, im->image.model, i, NULL, NULL, &im->steps, refs->own_out, err)) != EMB_OK))
+		return status;
+	return emb_draft_write(&im->image, i, &im->writer, err);
+}
 
 static EmbStatus
-write_image(const EmbImportSteps *steps, const EmbImageView *view, EmbError *err)
+write_references(Import *im, EmbError *err)
 {
-	for (uint64_t at = 0; at < view->size_bytes;)
-	{
-		uint64_t	n = view->size_bytes - at < WRITE_BYTES ? view->size_bytes - at : WRITE_BYTES;
-		EmbStatus	status;
+	EmbReferences *refs = &im->references;
+	int64_t		n = refs->section->n_references;
+	uint64_t	size = im->image.view.size_bytes;
+	EmbStatus	status;
 
-		if (emb_should_stop(steps->stop))
-			return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-		status = steps->sink->write(steps->sink->ctx, view->base + at, n, err);
-		if (status != EMB_OK)
-			return status;
-		at += n;
-		emb_import_progress(steps, "write", (int64_t) at, (int64_t) view->size_bytes);
-	}
+	emb_import_progress(&im->steps, "verify", 0, n);
+	if ((status = emb_references_end(refs, exact_draft(im)->model, im->image.model, &im->steps, err)) != EMB_OK)
+		return status;
+	emb_import_progress(&im->steps, "verify", n, n);
+	if ((status = emb_writer_pad(&im->writer, emb_image_section(&im->image.view, EMB_SECTION_REFERENCES)->offset, err)) != EMB_OK ||
+		(status = emb_writer_put(&im->writer, refs->section, refs->section_bytes, err)) != EMB_OK ||
+		(status = emb_writer_pad(&im->writer, size, err)) != EMB_OK)
+		return status;
+	emb_import_progress(&im->steps, "write", (int64_t) im->writer.at, (int64_t) size);
 	return EMB_OK;
 }
 
 static EmbStatus
-make_image(Import *im, const EmbImportOptions *options, EmbError *err)
+write_image(Import *im, const EmbImportOptions *options, EmbError *err)
 {
-	bool		is_exact = im->parts.config.precision == EMB_PRECISION_FP32;
-	EmbStatus	status = build_exact(im, err);
+	EmbStatus	status;
 
-	if (status == EMB_OK && !is_exact)
-		status = quantize(im, options, err);
-	if (status != EMB_OK)
+	im->weights = (EmbWeights) {.checkpoint = &im->checkpoint, .arch = &im->parts.arch, .steps = &im->steps};
+	im->writer.steps = &im->steps;
+	if ((status = emb_weights_check(&im->weights, err)) != EMB_OK ||
+		(status = announce_size(im, err)) != EMB_OK ||
+		(status = begin_drafts(im, err)) != EMB_OK ||
+		(status = read_texts(im, options, err)) != EMB_OK ||
+		(status = emb_writer_put(&im->writer, im->image.head, im->image.head_bytes, err)) != EMB_OK ||
+		(status = write_tables(im, err)) != EMB_OK)
 		return status;
-	if (is_exact)
-		status = emb_references_fill(im->exact_model, im->exact_model, &im->steps, im->exact, &im->exact_view, err);
-	else
-		status = emb_references_fill(im->exact_model, im->model, &im->steps, im->image, &im->view, err);
-	if (status != EMB_OK)
-		return status;
-	return write_image(&im->steps, is_exact ? &im->exact_view : &im->view, err);
+	for (int32_t i = 0; status == EMB_OK && i < im->parts.arch.n_layers; i++)
+		status = write_layer(im, i, err);
+	return status == EMB_OK ? write_references(im, err) : status;
 }
 
 static EmbStatus
@@ -557,7 +453,7 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 	if ((status = fill_parts(im, options, err)) != EMB_OK ||
 		(status = build_tokenizer(im, err)) != EMB_OK)
 		return status;
-	return make_image(im, options, err);
+	return write_image(im, options, err);
 }
 
 EmbStatus
@@ -569,12 +465,13 @@ emb_import_dir(const char *path, const EmbImportOptions *options, const EmbAlloc
 	EmbStatus	status = run_import(&im, path, options != NULL ? options : &defaults, err);
 
 	emb_checkpoint_close(&im.checkpoint);
-	emb_model_close(im.exact_model);
-	emb_model_close(im.model);
+	emb_draft_free(&im.exact);
+	emb_draft_free(&im.image);
+	emb_words_free(&im.words);
+	emb_calibration_free(&im.calibration);
+	emb_references_free(&im.references);
+	emb_weights_free(&im.weights);
 	emb_release(mem, im.strings);
 	emb_release(mem, im.tok_block);
-	emb_release(mem, im.rows);
-	emb_release(mem, im.exact);
-	emb_release(mem, im.image);
 	return status;
 }

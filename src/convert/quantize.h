@@ -1,7 +1,7 @@
 /*
  * quantize.h
- *		The arithmetic of the quantizer, and the step from an fp32 image to an
- *		int8 image.
+ *		The arithmetic of the quantizer, and the step from an fp32 layer to an
+ *		int8 layer.
  *
  * An image must be equal on every CPU: IEEE add, multiply, divide and square
  * root in a fixed order, the kernels (equal on all ISA levels), and no libm
@@ -36,11 +36,10 @@ extern bool emb_quantize_panel(const float *panel, int32_t n_rows, int32_t n_in,
 extern float emb_quantize_row(const float *x, const float *factor, int32_t n, int8_t *q);
 
 /*
- * Fills the weights of the int8 image at view, whose tensors are in image,
- * from the fp32 model and its observed inputs.
+ * Fills the tensors of a layer in the int8 image of view, where they have
+ * places, from the layer of the fp32 model and its observed inputs.
  */
-extern EmbStatus emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
-									const EmbImportSteps *steps, uint8_t *image, const EmbImageView *view,
-									EmbError *err);
+extern EmbStatus emb_quantize_layer(const EmbModel *model, int32_t layer, const EmbCalibration *calibration,
+									const EmbImportSteps *steps, const EmbImageView *view, EmbError *err);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * quantize_model.c
- *		From an fp32 model and its calibration to the tensors of an int8
- *		image.
+ *		From an fp32 layer and its calibration to the tensors of the layer in
+ *		an int8 image.
  *
  * For every input of linear layers the smoothing exponent is chosen among a
  * few candidates. The best candidate has quantized outputs, computed by the
@@ -68,8 +68,8 @@ typedef struct Quantizer
 	const EmbImportSteps *steps;
 	const EmbModel *model;
 	const EmbCalibration *calibration;
-	uint8_t    *image;
-	const EmbImageView *view;
+	int32_t		layer;
+	const EmbImageView *view;	/* the layer's tensors have places */
 	_Atomic bool stopped;
 	_Atomic bool overflown;
 	EmbTeam		team;
@@ -81,7 +81,6 @@ typedef struct Quantizer
 	/* for the widest input */
 	Candidate	candidates[N_EXPONENTS];
 	float	   *largest;		/* [n] over the weights of all linear layers */
-	double	   *sums;			/* [n] */
 	PanelErrors *errors;		/* [panels] for the widest linear layer */
 } Quantizer;
 
@@ -93,12 +92,6 @@ typedef struct LinearJob
 	int32_t		which;
 	const Candidate *c;
 } LinearJob;
-
-static EmbStatus
-cancelled(EmbError *err)
-{
-	return emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-}
 
 static EmbStatus
 overflow(int32_t layer, EmbPart part, EmbTensorKind kind, EmbError *err)
@@ -113,7 +106,7 @@ overflow(int32_t layer, EmbPart part, EmbTensorKind kind, EmbError *err)
 static void *
 place(const Quantizer *q, int32_t layer, EmbPart part, EmbTensorKind kind)
 {
-	return q->image + emb_image_find(q->view, layer, part, kind)->offset;
+	return (void *) emb_image_data(q->view, emb_image_find(q->view, layer, part, kind));
 }
 
 /* ------------------------------------------------------------ candidates */
@@ -293,7 +286,7 @@ run_linear(LinearJob *job, EmbTeamPart piece, EmbError *err)
 
 	emb_team_run(&q->team, (int32_t) emb_pack_f32_panels(job->in->linears[job->which]->n_out), piece, job);
 	if (atomic_load_explicit(&q->stopped, memory_order_relaxed))
-		return cancelled(err);
+		return emb_import_cancelled(err);
 	if (atomic_load_explicit(&q->overflown, memory_order_relaxed))
 		return overflow(job->in->layer, job->in->parts[job->which], EMB_TENSOR_WEIGHT, err);
 	return EMB_OK;
@@ -445,11 +438,11 @@ quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError
 	EmbStatus	status;
 
 	if (!prepare_candidates(q, in))
-		return cancelled(err);
+		return emb_import_cancelled(err);
 	status = choose_exponent(q, in, &best, err);
 	if (status == EMB_OK && !emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n,
 													in->seen->n_rows, q->candidates[best].factor))
-		status = cancelled(err);
+		status = emb_import_cancelled(err);
 	for (int32_t i = 0; status == EMB_OK && i < in->n_linears; i++)
 		status = write_linear(q, in, i, &q->candidates[best], err);
 	*chosen = &q->candidates[best];
@@ -485,7 +478,7 @@ quantize_attention(Quantizer *q, int32_t i, EmbError *err)
 	const EmbLayer *layer = &q->model->transformer.layers[i];
 	const Candidate *chosen;
 	Input		in = {
-		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_ATTN_IN),
+		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_ATTN_IN),
 		.layer = i,
 		.n_linears = 3,
 		.linears = {&layer->query, &layer->key, &layer->value},
@@ -497,7 +490,7 @@ quantize_attention(Quantizer *q, int32_t i, EmbError *err)
 		return status;
 	memcpy(place(q, i, EMB_PART_QUERY, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
 	in = (Input) {
-		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_ATTN_CONTEXT),
+		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_ATTN_CONTEXT),
 		.layer = i,
 		.n_linears = 1,
 		.linears = {&layer->attn_out},
@@ -515,7 +508,7 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 	const EmbLayer *layer = &q->model->transformer.layers[i];
 	const Candidate *chosen;
 	Input		in = {
-		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_FFN_IN),
+		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_FFN_IN),
 		.layer = i,
 		.n_linears = 1,
 		.linears = {&layer->ffn_up},
@@ -528,7 +521,7 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 		return status;
 	memcpy(place(q, i, EMB_PART_FFN_UP, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
 	in = (Input) {
-		.seen = emb_calibration_at(q->calibration, i, EMB_OBSERVE_FFN_MID),
+		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_FFN_MID),
 		.layer = i,
 		.n_linears = 1,
 		.linears = {&layer->ffn_down},
@@ -541,42 +534,8 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 }
 
 /*
- * factor[i] = root mean square of column i over all rows, at least 1/1024 of
- * the largest, because some models have a few columns much larger than the
- * others. sums: scratch for [n] doubles.
- */
-static bool
-column_factors(Quantizer *q, const float *rows, int32_t n_rows, int32_t n, double *sums, float *factor)
-{
-	double		largest = 0;
-
-	memset(sums, 0, n * sizeof(double));
-	for (int32_t i = 0; i < n_rows; i++)
-	{
-		const float *row = rows + (size_t) i * n;
-
-		for (int32_t k = 0; k < n; k++)
-			sums[k] += (double) row[k] * row[k];
-		if (!emb_work_spend(&q->hands[0].work, 16 * (int64_t) n))
-			return false;
-	}
-	for (int32_t k = 0; k < n; k++)
-	{
-		sums[k] = sqrt(sums[k] / n_rows);
-		largest = sums[k] > largest ? sums[k] : largest;
-	}
-	for (int32_t k = 0; k < n; k++)
-	{
-		double		f = sums[k] > largest / 1024 ? sums[k] : largest / 1024;
-
-		factor[k] = largest > 1e-30 ? (float) f : 1;
-	}
-	return true;
-}
-
-/*
- * The tensors with the same form in both images: norms, tables, heads and
- * modules, and biases, which are corrected later.
+ * The tensors with the same form in both images: norms, and biases, which are
+ * corrected later.
  */
 static void
 copy_exact(Quantizer *q)
@@ -584,56 +543,24 @@ copy_exact(Quantizer *q)
 	for (uint32_t i = 0; i < q->view->n_tensors; i++)
 	{
 		const EmbImageTensor *to = &q->view->tensors[i];
-		const EmbImageTensor *from = emb_image_find(&q->model->view, to->key.layer, to->key.part, to->key.kind);
+		const EmbImageTensor *from;
 
+		if (to->key.layer != q->layer)
+			continue;
+		from = emb_image_find(&q->model->view, to->key.layer, to->key.part, to->key.kind);
 		if (from != NULL && from->form == to->form)
-			memcpy(q->image + to->offset, q->model->view.base + from->offset, from->size_bytes);
+			memcpy((void *) emb_image_data(q->view, to), emb_image_data(&q->model->view, from), from->size_bytes);
 	}
 }
 
 static EmbStatus
-quantize_embeddings(Quantizer *q, EmbError *err)
+quantize_layer(Quantizer *q, EmbError *err)
 {
-	const EmbTransformer *transformer = &q->model->transformer;
-	const EmbArch *arch = transformer->arch;
-	const float *words = transformer->word_embedding.rows_f32;
-	size_t		hidden = arch->hidden;
-	int8_t	   *rows = place(q, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE);
-	float	   *scale = place(q, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_SCALE);
-	float	   *factor = place(q, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_FACTOR);
-
-	if (!column_factors(q, words, arch->n_vocab, arch->hidden, q->sums, factor))
-		return cancelled(err);
-	for (int32_t i = 0; i < arch->n_vocab; i++)
-	{
-		scale[i] = emb_quantize_row(words + i * hidden, factor, arch->hidden, rows + i * hidden);
-		if (!isfinite(scale[i]))
-			return overflow(EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE, err);
-		if (!emb_work_spend(&q->hands[0].work, 32 * (int64_t) hidden))
-			return cancelled(err);
-	}
-	return EMB_OK;
-}
-
-static EmbStatus
-quantize_layers(Quantizer *q, EmbError *err)
-{
-	const EmbTransformer *transformer = &q->model->transformer;
-	const EmbArch *arch = transformer->arch;
 	EmbStatus	status;
 
 	copy_exact(q);
-	status = quantize_embeddings(q, err);
-	for (int32_t i = 0; status == EMB_OK && i < arch->n_layers; i++)
-	{
-		emb_import_progress(q->steps, "quantize", i, arch->n_layers);
-		status = quantize_attention(q, i, err);
-		if (status == EMB_OK)
-			status = quantize_ffn(q, i, err);
-	}
-	if (status == EMB_OK)
-		emb_import_progress(q->steps, "quantize", arch->n_layers, arch->n_layers);
-	return status;
+	status = quantize_attention(q, q->layer, err);
+	return status == EMB_OK ? quantize_ffn(q, q->layer, err) : status;
 }
 
 /* n elements of memory owned by the quantizer, or NULL. */
@@ -677,7 +604,6 @@ allocate(Quantizer *q, const EmbArch *arch)
 	int32_t    *zeros = own(q, N_EXPONENTS * n_rows, sizeof(int32_t));
 
 	q->largest = own(q, n, sizeof(float));
-	q->sums = own(q, n, sizeof(double));
 	q->errors = own(q, emb_pack_f32_panels(wide > arch->hidden ? wide : arch->hidden), sizeof(PanelErrors));
 	allocate_hands(q, n, n_rows);
 	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->team.n_workers, q->steps->mem))
@@ -710,10 +636,10 @@ begin_work(Quantizer *q)
 }
 
 EmbStatus
-emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
-				   const EmbImportSteps *steps, uint8_t *image, const EmbImageView *view, EmbError *err)
+emb_quantize_layer(const EmbModel *model, int32_t layer, const EmbCalibration *calibration,
+				   const EmbImportSteps *steps, const EmbImageView *view, EmbError *err)
 {
-	Quantizer	q = {.steps = steps, .model = model, .calibration = calibration, .image = image, .view = view};
+	Quantizer	q = {.steps = steps, .model = model, .calibration = calibration, .layer = layer, .view = view};
 	EmbFpState	fp;
 	EmbStatus	status;
 
@@ -726,9 +652,9 @@ emb_quantize_model(const EmbModel *model, const EmbCalibration *calibration,
 	{
 		fp = emb_fp_enter();
 		if (!begin_work(&q))
-			status = cancelled(err);
+			status = emb_import_cancelled(err);
 		else
-			status = quantize_layers(&q, err);
+			status = quantize_layer(&q, err);
 		emb_fp_leave(fp);
 	}
 	emb_team_leave(&q.team);

@@ -49,16 +49,10 @@ emb_references_bytes(const EmbArch *arch, const EmbImageConfig *config)
 	return emb_image_reference_bytes(n_references(arch), emb_image_width(arch, config), all_text_bytes(arch));
 }
 
-static EmbImageReferences *
-section_of(uint8_t *image, const EmbImageView *view)
+/* Writes the texts or pairs and their sizes. */
+static void
+place_texts(EmbImageReferences *refs, const EmbImageView *view)
 {
-	return (EmbImageReferences *) (image + emb_image_section(view, EMB_SECTION_REFERENCES)->offset);
-}
-
-void
-emb_references_place(uint8_t *image, const EmbImageView *view)
-{
-	EmbImageReferences *refs = section_of(image, view);
 	EmbImageReference *entries = (EmbImageReference *) (refs + 1);
 	int			n = n_references(view->arch);
 	uint8_t    *text = (uint8_t *) refs + emb_image_reference_texts(n, emb_image_width(view->arch, view->config));
@@ -191,47 +185,110 @@ closeness(const EmbModel *model, const float *exact, const float *vector)
 	return emb_cosine(exact, vector, model->info.dim);
 }
 
-/* Both models have the same tokenizer, so the ids of either are valid. */
-static EmbStatus
-fill_one(const EmbModel *exact, const EmbModel *model, Replay *r, int32_t i, const EmbRun *run,
-		 uint8_t *image, const EmbImageView *view, EmbError *err)
-{
-	EmbImageReference *entry = (EmbImageReference *) (section_of(image, view) + 1) + i;
-	float	   *vector = (float *) (image + ((const uint8_t *) vector_of(view, i) - view->base));
-	EmbStatus	status = replay(r, exact, text_of(view, i), entry, run, err);
+/* ---------------------------------------------------------------- import */
 
+static EmbImageReference *
+entries_of(EmbReferences *r)
+{
+	return (EmbImageReference *) (r->section + 1);
+}
+
+/* Reads text i into the streams; both models have the same tokenizer. */
+static EmbStatus
+read_text(EmbReferences *r, const EmbModel *model, bool is_exact, const EmbImageView *view, int32_t i, Replay *replay,
+		  const EmbRun *run, EmbError *err)
+{
+	EmbImageReference *entry = entries_of(r) + i;
+	const int32_t *type_ids = model->info.kind == EMB_KIND_RERANKER ? replay->type_ids : NULL;
+	EmbStatus	status = encode(replay, model, text_of(view, i), entry, run, err);
+
+	if (status == EMB_OK)
+		status = hash_bytes(replay->ids, type_ids, replay->n_ids * sizeof(int32_t), entry->ids_hash, err);
 	if (status != EMB_OK)
 		return status;
-	memcpy(vector, r->vector, model->info.dim * sizeof(float));
-	if (model != exact)
-		status = replay(r, model, text_of(view, i), entry, run, err);
-	if (status != EMB_OK)
-		return status;
-	entry->n_tokens = (uint32_t) r->n_ids;
-	entry->closeness = closeness(model, vector, r->vector);
-	memcpy(entry->ids_hash, r->ids_hash, sizeof(entry->ids_hash));
-	memcpy(entry->vector_hash, r->vector_hash, sizeof(entry->vector_hash));
+	entry->n_tokens = (uint32_t) replay->n_ids;
+	status = emb_stream_add(&r->exact, replay->ids, type_ids, replay->n_ids, err);
+	if (status == EMB_OK && !is_exact)
+		status = emb_stream_add(&r->own, replay->ids, type_ids, replay->n_ids, err);
+	return status;
+}
+
+static EmbStatus
+allocate(EmbReferences *r, const EmbModel *model, uint64_t section_bytes, EmbError *err)
+{
+	size_t		row_bytes = model->view.arch->hidden * sizeof(float);
+	int			n = n_references(model->view.arch);
+
+	r->section = emb_alloc_zero(&r->mem, 1, section_bytes);
+	r->section_bytes = section_bytes;
+	r->exact_out = emb_alloc_array(&r->mem, n, row_bytes);
+	r->own_out = emb_alloc_array(&r->mem, n, row_bytes);
+	if (r->section == NULL || r->exact_out == NULL || r->own_out == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d reference texts", n);
 	return EMB_OK;
 }
 
 EmbStatus
-emb_references_fill(const EmbModel *exact, const EmbModel *model, const EmbImportSteps *steps,
-					uint8_t *image, const EmbImageView *view, EmbError *err)
+emb_references_begin(EmbReferences *r, const EmbModel *model, bool is_exact, uint64_t section_bytes,
+					 const EmbImportSteps *steps, EmbError *err)
 {
 	EmbRun		run = {.mem = steps->mem, .stop = steps->stop, .n_threads = steps->n_threads};
-	Replay		r = {0};
-	int			n = n_references(view->arch);
-	EmbStatus	status = replay_begin(&r, model, steps->mem, err);
+	EmbImageView view = model->view;
+	Replay		replay = {0};
+	EmbStatus	status;
 
-	for (int i = 0; status == EMB_OK && i < n; i++)
-	{
-		emb_import_progress(steps, "verify", i, n);
-		status = fill_one(exact, model, &r, i, &run, image, view, err);
-	}
-	if (status == EMB_OK)
-		emb_import_progress(steps, "verify", n, n);
-	replay_end(&r, steps->mem);
+	*r = (EmbReferences) {.mem = *steps->mem};
+	emb_stream_begin(&r->exact, steps->mem);
+	emb_stream_begin(&r->own, steps->mem);
+	if ((status = allocate(r, model, section_bytes, err)) != EMB_OK)
+		return status;
+	place_texts(r->section, &view);
+	view.references = r->section;
+	status = replay_begin(&replay, model, steps->mem, err);
+	for (int i = 0; status == EMB_OK && i < n_references(view.arch); i++)
+		status = read_text(r, model, is_exact, &view, i, &replay, &run, err);
+	replay_end(&replay, steps->mem);
 	return status;
+}
+
+EmbStatus
+emb_references_end(EmbReferences *r, const EmbModel *exact, const EmbModel *model, const EmbImportSteps *steps, EmbError *err)
+{
+	EmbRun		run = {.mem = steps->mem, .stop = steps->stop, .n_threads = steps->n_threads};
+	EmbImageReference *entries = entries_of(r);
+	int32_t		n = (int32_t) r->section->n_references;
+	size_t		dim = model->info.dim;
+	float	   *exact_vectors = (float *) ((uint8_t *) r->section + emb_image_reference_vectors(n));
+	float	   *vectors = exact_vectors;
+	float	   *own = NULL;
+	EmbStatus	status = emb_model_finish(exact, r->exact_out, n, &run, exact_vectors, err);
+
+	if (status == EMB_OK && model != exact)
+	{
+		vectors = own = emb_alloc_array(steps->mem, n, dim * sizeof(float));
+		status = own == NULL ? emb_error(err, EMB_ERR_NOMEM, "out of memory for %d reference vectors", n)
+			: emb_model_finish(model, r->own_out, n, &run, own, err);
+	}
+	for (int32_t i = 0; status == EMB_OK && i < n; i++)
+	{
+		entries[i].closeness = closeness(model, exact_vectors + i * dim, vectors + i * dim);
+		status = hash_bytes(vectors + i * dim, NULL, dim * sizeof(float), entries[i].vector_hash, err);
+	}
+	emb_release(steps->mem, own);
+	return status;
+}
+
+void
+emb_references_free(EmbReferences *r)
+{
+	if (r->mem.release == NULL)
+		return;
+	emb_stream_free(&r->exact);
+	emb_stream_free(&r->own);
+	emb_release(&r->mem, r->section);
+	emb_release(&r->mem, r->exact_out);
+	emb_release(&r->mem, r->own_out);
+	*r = (EmbReferences) {0};
 }
 
 /* ----------------------------------------------------------------- check */

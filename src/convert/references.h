@@ -7,15 +7,16 @@
  * Example:
  *
  *		parts.reference_bytes = emb_references_bytes(&parts.arch, &parts.config);
- *		emb_image_build(&parts, mem, &image, &view, err);
- *		emb_references_place(image, &view);			// now the image can be opened
- *		emb_references_fill(exact, model, &steps, image, &view, err);
+ *		emb_references_begin(&refs, model, false, parts.reference_bytes, &steps, err);
+ *		// refs.exact and refs.own pass the layers (stream.h)
+ *		emb_references_end(&refs, exact, model, &steps, err);		// refs.section is ready to be written
+ *		emb_references_free(&refs);
  */
 #ifndef EMB_CONVERT_REFERENCES_H
 #define EMB_CONVERT_REFERENCES_H
 
 #include "convert/calibration.h"
-#include "image/image.h"
+#include "convert/stream.h"
 
 /* The texts (reference_texts.c): UTF-8; changing them changes every image. */
 extern const char *const emb_reference_texts[];
@@ -26,11 +27,29 @@ extern const int emb_n_reference_pairs;
 
 extern uint64_t emb_references_bytes(const EmbArch *arch, const EmbImageConfig *config);
 
-/* Writes the texts or pairs and their sizes. */
-extern void emb_references_place(uint8_t *image, const EmbImageView *view);
+typedef struct EmbReferences
+{
+	EmbAllocator mem;
+	EmbImageReferences *section;
+	uint64_t	section_bytes;
+	EmbStream	exact;			/* the texts, for the exact model */
+	EmbStream	own;			/* the same for the image's model; no texts if it is the exact model */
+	float	   *exact_out;		/* [n, hidden] pooled rows: to be written by the streams' last step */
+	float	   *own_out;
+} EmbReferences;
 
-/* Writes the rest: model is the opened image, exact the unquantized model (or model). */
-extern EmbStatus emb_references_fill(const EmbModel *exact, const EmbModel *model, const EmbImportSteps *steps,
-									 uint8_t *image, const EmbImageView *view, EmbError *err);
+/*
+ * section_bytes: emb_references_bytes. model has a tokenizer; is_exact: it is
+ * the exact model. After an error, too: emb_references_free.
+ */
+extern EmbStatus emb_references_begin(EmbReferences *r, const EmbModel *model, bool is_exact, uint64_t section_bytes,
+									  const EmbImportSteps *steps, EmbError *err);
+
+/* Fills the section from the pooled rows. */
+extern EmbStatus emb_references_end(EmbReferences *r, const EmbModel *exact, const EmbModel *model,
+									const EmbImportSteps *steps, EmbError *err);
+
+/* Does nothing for zeros. */
+extern void emb_references_free(EmbReferences *r);
 
 #endif

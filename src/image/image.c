@@ -371,36 +371,49 @@ emb_image_planned_bytes(const EmbImageParts *parts)
 	return plan_sections(&parts->arch, &parts->config, parts->strings_bytes, parts->tokenizer_bytes, parts->reference_bytes, sections);
 }
 
-EmbStatus
-emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
-				uint8_t **image, EmbImageView *view, EmbError *err)
+/* Fills in what stands before the tokenizer. */
+static void
+write_meta(const EmbImageParts *parts, const EmbImageSection sections[EMB_IMAGE_N_SECTIONS], uint64_t image_bytes, uint8_t *head)
 {
 	const EmbArch *arch = &parts->arch;
 	const EmbImageConfig *config = &parts->config;
-	EmbImageSection sections[EMB_IMAGE_N_SECTIONS];
-	EmbImageHeader *header;
-	uint64_t	image_bytes = plan_sections(arch, config, parts->strings_bytes, parts->tokenizer_bytes,
-											parts->reference_bytes, sections);
-	uint64_t	meta_bytes = sections[EMB_SECTION_TOKENIZER - 1].offset;
+	EmbImageHeader *header = (EmbImageHeader *) head;
 
-	if (image_bytes > SIZE_MAX || (*image = emb_alloc_zero(mem, 1, image_bytes)) == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for an image of %llu bytes", (unsigned long long) image_bytes);
-	header = (EmbImageHeader *) *image;
 	memcpy(header->magic, EMB_IMAGE_MAGIC, sizeof(header->magic));
 	header->layout_version = EMB_IMAGE_LAYOUT_VERSION;
 	header->numerics_version = EMB_IMAGE_NUMERICS_VERSION;
 	header->size_bytes = image_bytes;
 	header->kind = parts->kind;
 	header->n_sections = EMB_IMAGE_N_SECTIONS;
-	memcpy(*image + sizeof(*header), sections, sizeof(sections));
-	memcpy(*image + sections[EMB_SECTION_ARCH - 1].offset, arch, sizeof(*arch));
-	memcpy(*image + sections[EMB_SECTION_CONFIG - 1].offset, config, sizeof(*config));
-	memcpy(*image + sections[EMB_SECTION_STRINGS - 1].offset, parts->strings, parts->strings_bytes);
+	memcpy(head + sizeof(*header), sections, EMB_IMAGE_N_SECTIONS * sizeof(*sections));
+	memcpy(head + sections[EMB_SECTION_ARCH - 1].offset, arch, sizeof(*arch));
+	memcpy(head + sections[EMB_SECTION_CONFIG - 1].offset, config, sizeof(*config));
+	memcpy(head + sections[EMB_SECTION_STRINGS - 1].offset, parts->strings, parts->strings_bytes);
 	plan_tensors(arch, config->precision, sections[EMB_SECTION_WEIGHTS - 1].offset, store_tensor,
-				 *image + sections[EMB_SECTION_TENSORS - 1].offset);
-	header->meta_checksum = checksum(*image, meta_bytes);
-	memcpy(*image + meta_bytes, parts->tokenizer, parts->tokenizer_bytes);
-	point_view(view, *image, *image, image_bytes);
+				 head + sections[EMB_SECTION_TENSORS - 1].offset);
+	header->meta_checksum = checksum(head, sections[EMB_SECTION_TOKENIZER - 1].offset);
+}
+
+EmbStatus
+emb_image_begin(const EmbImageParts *parts, const EmbAllocator *mem, uint8_t **head, uint64_t *head_bytes,
+				EmbImageView *view, EmbError *err)
+{
+	EmbImageSection sections[EMB_IMAGE_N_SECTIONS];
+	uint64_t	image_bytes = plan_sections(&parts->arch, &parts->config, parts->strings_bytes, parts->tokenizer_bytes,
+											parts->reference_bytes, sections);
+	uint64_t	n_tensors = sections[EMB_SECTION_TENSORS - 1].size_bytes / sizeof(EmbImageTensor);
+
+	*head_bytes = sections[EMB_SECTION_WEIGHTS - 1].offset;
+	/* the places follow the head, which ends at a multiple of 64 */
+	*head = image_bytes > SIZE_MAX ? NULL : emb_alloc_zero(mem, 1, *head_bytes + n_tensors * sizeof(uint8_t *));
+	if (*head == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the front of an image (%llu bytes)", (unsigned long long) *head_bytes);
+	write_meta(parts, sections, image_bytes, *head);
+	memcpy(*head + sections[EMB_SECTION_TOKENIZER - 1].offset, parts->tokenizer, parts->tokenizer_bytes);
+	memset(view, 0, sizeof(*view));
+	point_view(view, *head, *head, image_bytes);
+	view->references = NULL;
+	view->places = (const uint8_t *const *) (*head + *head_bytes);
 	return EMB_OK;
 }
 

@@ -10,9 +10,9 @@
  * a new EMB_IMAGE_LAYOUT_VERSION. EMB_IMAGE_NUMERICS_VERSION changes when an
  * equal image would yield other bits.
  *
- * Writing: emb_image_build creates an image that is complete except for the
- * tensors and references; these are zeros until the caller fills them in.
- * Reading: emb_image_view.
+ * Writing: emb_image_begin creates all that stands before the weights; the
+ * caller writes this first, then the tensors of the plan in order, then the
+ * references. Reading: emb_image_view.
  */
 #ifndef EMB_IMAGE_IMAGE_H
 #define EMB_IMAGE_IMAGE_H
@@ -275,18 +275,33 @@ typedef struct EmbImageView
 	const EmbImageTensor *tensors;	/* [n_tensors], the plan, with offsets from the start of the image */
 	uint32_t	n_tensors;
 	const EmbImageReferences *references;
+	const uint8_t *const *places;	/* NULL: tensors are in the image. Else [n_tensors] where they are; NULL: nowhere */
 } EmbImageView;
 
-/* Size of the image that emb_image_build builds from these parts. */
+/* Size of the image of these parts. */
 extern uint64_t emb_image_planned_bytes(const EmbImageParts *parts);
 
 /*
- * The whole image as one block from mem, with a view; all but weights and
- * references is in place. The caller fills in weights and references, and
- * releases the block.
+ * The front of an image, up to the first tensor, as one block from mem of
+ * *head_bytes, with a view of the image to be: it has places, none filled, and
+ * no references. The caller releases the block, which view points into.
  */
-extern EmbStatus emb_image_build(const EmbImageParts *parts, const EmbAllocator *mem,
-								 uint8_t **image, EmbImageView *view, EmbError *err);
+extern EmbStatus emb_image_begin(const EmbImageParts *parts, const EmbAllocator *mem, uint8_t **head,
+								 uint64_t *head_bytes, EmbImageView *view, EmbError *err);
+
+/* The data of a tensor of the view. */
+static inline const uint8_t *
+emb_image_data(const EmbImageView *view, const EmbImageTensor *t)
+{
+	return view->places != NULL ? view->places[t - view->tensors] : view->base + t->offset;
+}
+
+/* Says where the data of a tensor are, in a view of emb_image_begin. */
+static inline void
+emb_image_place(const EmbImageView *view, const EmbImageTensor *t, const void *data)
+{
+	((const uint8_t **) view->places)[t - view->tensors] = data;
+}
 
 static inline const EmbImageSection *
 emb_image_section(const EmbImageView *view, EmbSectionType type)

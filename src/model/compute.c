@@ -239,26 +239,53 @@ emb_model_cut(const EmbModel *model, const float *vector, int32_t n, float *out,
 	return EMB_OK;
 }
 
+/* A row of full width, as the model gives it. */
+static EmbStatus
+finish_row(const EmbModel *model, const float *row, float *out, EmbError *err)
+{
+	size_t		dim = model->info.dim;
+
+	if (model->view.config->dimensions > 0)
+		return cut_vector(row, (int32_t) dim, out, err);
+	memcpy(out, row, dim * sizeof(float));
+	return EMB_OK;
+}
+
 /* Applies dense modules and the cut to n rows, and copies each row to its sequence's place. */
 static EmbStatus
 finish_rows(const Job *job, int32_t n, EmbError *err)
 {
 	const EmbModel *model = job->model;
-	size_t		dim = model->info.dim;
 	const float *rows = job->projected != NULL ? job->projected : job->rows;
 	EmbStatus	status = EMB_OK;
 
 	if (job->projected != NULL)
 		status = emb_transformer_dense(&model->dense, emb_kernels(), job->rows, n, job->run->mem, job->run->stop, job->projected, err);
 	for (int32_t i = 0; status == EMB_OK && i < n; i++, rows += job->full_width)
-	{
-		float	   *out = job->out + job->members[i] * dim;
+		status = finish_row(model, rows, job->out + (size_t) job->members[i] * model->info.dim, err);
+	return status;
+}
 
-		if (model->view.config->dimensions > 0)
-			status = cut_vector(rows, (int32_t) dim, out, err);
-		else
-			memcpy(out, rows, dim * sizeof(float));
+EmbStatus
+emb_model_finish(const EmbModel *model, const float *rows, int32_t n_rows, const EmbRun *run, float *out, EmbError *err)
+{
+	size_t		full_width = emb_arch_width(model->view.arch);
+	const float *full = rows;
+	float	   *projected = NULL;
+	EmbStatus	status = EMB_OK;
+
+	if (model->info.kind == EMB_KIND_RERANKER)
+		return emb_transformer_score_rows(&model->transformer, &model->head, emb_kernels(), rows, n_rows, run->mem, run->stop, out, err);
+	if (model->dense.n_layers > 0)
+	{
+		full = projected = emb_alloc_array(run->mem, n_rows, full_width * sizeof(float));
+		if (projected == NULL)
+			return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d vectors", n_rows);
+		status = emb_transformer_dense(&model->dense, emb_kernels(), rows, n_rows, run->mem, run->stop, projected, err);
 	}
+	for (int32_t i = 0; status == EMB_OK && i < n_rows; i++)
+		status = finish_row(model, full + i * full_width, out + (size_t) i * model->info.dim, err);
+	emb_release(run->mem, projected);
 	return status;
 }
 

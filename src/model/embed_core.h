@@ -76,15 +76,16 @@ typedef struct EmbImportOptions
 } EmbImportOptions;
 
 /*
- * Receives the image from front to back. A status other than EMB_OK ends the
- * import with this status.
+ * Receives the image from front to back while the import works: after an error
+ * the bytes written are a part of an image, which nobody should open. A status
+ * other than EMB_OK ends the import with this status.
  */
 typedef struct EmbSink
 {
 	void	   *ctx;
 	EmbStatus	(*write) (void *ctx, const void *data, size_t size, EmbError *err);
 
-	/* May be NULL. stage is a constant: "read", "calibrate", "quantize", "verify", "write". */
+	/* May be NULL. stage is a constant: "read", "layers", "verify", "write". */
 	void		(*progress) (void *ctx, const char *stage, int64_t done, int64_t total);
 
 	/* Reports to the user what the import chose by itself; UTF-8. May be NULL. */
@@ -100,9 +101,10 @@ typedef struct EmbSink
 
 /*
  * Reads the model directory at path and writes its image to sink. The sink
- * gets the size before the work starts, and no byte before the whole image is
- * complete. Memory: the fp32 image; for int8 also the int8 image and a few
- * hundred rows of activations per layer.
+ * gets the size before the work starts. Memory: one layer in fp32, for int8
+ * also in int8 with a few hundred rows of its activations; the tables and heads
+ * of the model without the word embeddings; the tokenizer; and a hidden state
+ * for each token of the calibration and reference texts.
  */
 extern EmbStatus emb_import_dir(const char *path, const EmbImportOptions *options,
 								const EmbAllocator *mem, const EmbStop *stop,

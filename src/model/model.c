@@ -80,7 +80,7 @@ data(const EmbModel *model, int32_t layer, EmbPart part, EmbTensorKind kind)
 {
 	const EmbImageTensor *t = emb_image_find(&model->view, layer, part, kind);
 
-	return t != NULL ? model->view.base + t->offset : NULL;
+	return t != NULL ? emb_image_data(&model->view, t) : NULL;
 }
 
 /* factor: the part that stores the factor of this layer's input. */
@@ -102,9 +102,9 @@ linear(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 		.factor = data(model, layer, factor, EMB_TENSOR_FACTOR),
 	};
 	if (linear.form == EMB_LINEAR_I8)
-		linear.weight_i8 = (const int8_t *) (model->view.base + t->offset);
+		linear.weight_i8 = (const int8_t *) emb_image_data(&model->view, t);
 	else
-		linear.weight = (const float *) (model->view.base + t->offset);
+		linear.weight = (const float *) emb_image_data(&model->view, t);
 	return linear;
 }
 
@@ -181,20 +181,17 @@ word_table(const EmbModel *model)
 {
 	const void *rows = data(model, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE);
 
-	if (model->view.config->precision == EMB_PRECISION_FP32)
+	if (emb_image_find(&model->view, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE)->form == EMB_FORM_ROWS_F32)
 		return (EmbTable) {.rows_f32 = rows};
 	return (EmbTable) {.rows_i8 = rows, .scales = data(model, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_SCALE),
 		.factors = data(model, EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_FACTOR)};
 }
 
-static EmbStatus
-fill_transformer(EmbModel *model, EmbError *err)
+void
+emb_model_place_weights(EmbModel *model)
 {
 	const EmbArch *arch = model->view.arch;
 
-	model->layers = emb_alloc_array(&model->mem, arch->n_layers, sizeof(EmbLayer));
-	if (arch->n_layers > 0 && model->layers == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	model->transformer = (EmbTransformer) {
 		.arch = arch,
 		.word_embedding = word_table(model),
@@ -212,6 +209,16 @@ fill_transformer(EmbModel *model, EmbError *err)
 	model->dense = dense_modules(model);
 	for (int32_t i = 0; i < arch->n_layers; i++)
 		model->layers[i] = layer(model, i);
+}
+
+static EmbStatus
+allocate_layers(EmbModel *model, EmbError *err)
+{
+	int32_t		n_layers = model->view.arch->n_layers;
+
+	model->layers = emb_alloc_array(&model->mem, n_layers, sizeof(EmbLayer));
+	if (n_layers > 0 && model->layers == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	return EMB_OK;
 }
 
@@ -257,9 +264,11 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "the image has kind %u, but its architecture has another kind",
 						 model->view.header->kind);
 	fill_info(model);
-	status = fill_transformer(model, err);
-	if (status == EMB_OK)
-		status = open_tokenizer(model, check_all, err);
+	status = allocate_layers(model, err);
+	if (status != EMB_OK)
+		return status;
+	emb_model_place_weights(model);
+	status = open_tokenizer(model, check_all, err);
 	if (status == EMB_OK && check_all)
 		status = check_prompts(model, err);
 	if (status == EMB_OK && check_all)
@@ -280,6 +289,24 @@ emb_model_open(const void *image, size_t size, unsigned flags, const EmbAllocato
 	status = emb_image_view_copy(image, size, mem, &m->meta, &m->view, err);
 	if (status == EMB_OK)
 		status = open_parts(m, (flags & EMB_OPEN_CHECK_ALL) != 0, stop, err);
+	if (status == EMB_OK)
+		*model = m;
+	else
+		emb_model_close(m);
+	return status;
+}
+
+EmbStatus
+emb_model_open_unwritten(const EmbImageView *view, const EmbAllocator *mem, EmbModel **model, EmbError *err)
+{
+	EmbModel   *m = emb_alloc_zero(mem, 1, sizeof(*m));
+	EmbStatus	status;
+
+	if (m == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
+	m->mem = *mem;
+	m->view = *view;
+	status = open_parts(m, false, NULL, err);
 	if (status == EMB_OK)
 		*model = m;
 	else

@@ -30,6 +30,23 @@ struct EmbModel
 	size_t		document_prompt_bytes;
 };
 
+/*
+ * model.c: a model whose image is still being written: it has a tokenizer and
+ * everything else before the weights; view->places tells where tensors are.
+ * The view must outlive the model. After a change of places, before anything
+ * is computed: emb_model_place_weights.
+ */
+extern EmbStatus emb_model_open_unwritten(const EmbImageView *view, const EmbAllocator *mem, EmbModel **model, EmbError *err);
+extern void emb_model_place_weights(EmbModel *model);
+
+/*
+ * compute.c: pooled rows [n_rows, hidden], as emb_transformer_run writes them,
+ * to results [n_rows, dim]: heads, dense modules and the cut; the bits of
+ * emb_model_embed or emb_model_rerank.
+ */
+extern EmbStatus emb_model_finish(const EmbModel *model, const float *rows, int32_t n_rows, const EmbRun *run,
+								  float *out, EmbError *err);
+
 /* read_text.c: the prompt, never NULL, and its size. */
 extern const char *emb_model_prompt(const EmbModel *model, EmbPrompt prompt, size_t *bytes);
 

@@ -132,9 +132,17 @@ UNUSED static EmbStatus
 import_image(const char *dir, const EmbImportOptions *options, const EmbAllocator *mem, Image *image, EmbError *err)
 {
 	EmbSink		sink = {.ctx = image, .write = image_write, .progress = image_progress};
+	EmbStatus	status;
 
 	memset(image, 0, sizeof(*image));
-	return emb_import_dir(dir, options, mem, NULL, &sink, err);
+	status = emb_import_dir(dir, options, mem, NULL, &sink, err);
+	if (status != EMB_OK)
+	{
+		/* a part of an image; its size stays */
+		free(image->data);
+		image->data = NULL;
+	}
+	return status;
 }
 
 /* ---------------------------------------------------- temporary directories */

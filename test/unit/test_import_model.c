@@ -356,8 +356,9 @@ test_cases(void)
 		CHECKF(status == c->status && (c->message == NULL || strstr(err.message, c->message) != NULL) &&
 			   (c->also == NULL || strstr(err.message, c->also) != NULL),
 			   "%s: status %d, \"%s\"", c->what, status, err.message);
+		/* only what no header tells is found late: then a part of the image is out */
 		if (status != EMB_OK)
-			CHECKF(image.size_bytes == 0, "%s: %zu bytes reached the sink", c->what, image.size_bytes);
+			CHECKF(image.size_bytes == 0 || strstr(c->what, "a NaN") != NULL, "%s: %zu bytes reached the sink", c->what, image.size_bytes);
 		if (status == EMB_OK)
 			CHECK(image.total_bytes == (int64_t) image.size_bytes && image.n_progress > 10);
 		free(image.data);
@@ -541,11 +542,11 @@ test_calibration(void)
 static void
 test_stages(void)
 {
-	static const char *const stages[] = {"read", "calibrate", "quantize", "verify", "write"};
+	static const char *const stages[] = {"read", "layers", "verify", "write"};
 	Image		image;
 	EmbError	err;
 
-	CHECK(import_changed(as_it_is, NULL, &image, &err) == EMB_OK && image.n_stages == 5);
+	CHECK(import_changed(as_it_is, NULL, &image, &err) == EMB_OK && image.n_stages == 4);
 	for (int i = 0; i < image.n_stages; i++)
 		CHECK(strcmp(image.stages[i], stages[i]) == 0);
 	free(image.data);
