@@ -1,0 +1,277 @@
+/*
+ * dependent_calls.c
+ *		Whether an expression, a stored node tree, calls for the model.
+ *
+ * No user code runs here: the caller may be a superuser, and anybody may have
+ * written the expressions. A constant model argument is folded only if all its
+ * functions are built-in and immutable; an error in folding is caught.
+ */
+#include "pg/sql/dependent_search.h"
+
+#include "access/xact.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
+
+/* The result for one expression; the strongest cause counts. */
+typedef struct Finding
+{
+	const EmbedSearch *search;
+	EmbedDependentCause cause;
+	const EmbedModelFunction *function;
+} Finding;
+
+/* The string of a constant, or NULL. */
+static const char *
+constant_string(Node *node)
+{
+	const Const *constant = (Const *) node;
+
+	if (!IsA(node, Const) || constant->constisnull)
+		return NULL;
+	switch (constant->consttype)
+	{
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+			return TextDatumGetCString(constant->constvalue);
+		case NAMEOID:
+			return NameStr(*DatumGetName(constant->constvalue));
+		case UNKNOWNOID:
+			return DatumGetCString(constant->constvalue);
+		default:
+			return NULL;
+	}
+}
+
+/* ------------------------------------------------------------- folding */
+
+static bool
+is_foreign_or_mutable(Oid function, pg_attribute_unused() void *context)
+{
+	return function >= FirstNormalObjectId || func_volatile(function) != PROVOLATILE_IMMUTABLE;
+}
+
+/*
+ * Whether it contains a node that has no value here, or that runs more than
+ * immutable built-in functions.
+ */
+static bool
+is_unsafe_to_fold(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Param:
+		case T_SubLink:
+		case T_Aggref:
+		case T_WindowFunc:
+		case T_CoerceToDomain:
+		case T_Query:
+			return true;
+		default:
+			return check_functions_in_node(node, is_foreign_or_mutable, context) ||
+				expression_tree_walker(node, is_unsafe_to_fold, context);
+	}
+}
+
+static Node *
+strip_relabel(Node *node)
+{
+	while (IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node;
+}
+
+/* The result of a call of immutable functions; NULL if it raises, like 1 / 0. */
+static Node *
+evaluate(Node *node)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Node	   *volatile value = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		value = eval_const_expressions(NULL, node);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(cxt);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(cxt);
+		CurrentResourceOwner = owner;
+		/* the user requested it; the expression did not cause it */
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		value = NULL;
+	}
+	PG_END_TRY();
+	return value;
+}
+
+/* The folded argument; the argument itself if folding is not safe or fails. */
+static Node *
+fold(Node *argument)
+{
+	Node	   *node = strip_relabel(argument);
+	Node	   *value;
+
+	if (IsA(node, Const) || is_unsafe_to_fold(node, NULL))
+		return node;
+	value = evaluate(node);
+	return value != NULL ? strip_relabel(value) : node;
+}
+
+/* --------------------------------------------------------------- calls */
+
+/*
+ * Whether a constant anywhere in an argument is the name, for example in
+ * COALESCE(column, 'm').
+ */
+static bool
+has_name(Node *node, void *context)
+{
+	const char *s;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, has_name, context, 0);
+	s = constant_string(node);
+	if (s != NULL && embed_search_is_name(s, ((const EmbedSearch *) context)->name))
+		return true;
+	return expression_tree_walker(node, has_name, context);
+}
+
+static EmbedDependentCause
+judge_model_argument(const EmbedSearch *search, Node *argument)
+{
+	Node	   *folded = fold(argument);
+	const char *s;
+
+	if (IsA(folded, Const))
+	{
+		s = constant_string(folded);
+		return s != NULL && embed_search_is_name(s, search->name) ? EMBED_CAUSE_NAMES : EMBED_CAUSE_NONE;
+	}
+	return has_name(argument, (void *) search) ? EMBED_CAUSE_NAMES : EMBED_CAUSE_MAYBE;
+}
+
+/*
+ * Argument i of a call: stored calls may have named arguments, aggregates have
+ * target entries.
+ */
+static Node *
+get_argument(List *args, int i)
+{
+	ListCell   *cell;
+	int			position = 0;
+
+	foreach(cell, args)
+	{
+		Node	   *arg = lfirst(cell);
+		int			number = position++;
+
+		if (IsA(arg, TargetEntry))
+			arg = (Node *) ((TargetEntry *) arg)->expr;
+		if (IsA(arg, NamedArgExpr))
+		{
+			number = ((NamedArgExpr *) arg)->argnumber;
+			arg = (Node *) ((NamedArgExpr *) arg)->arg;
+		}
+		if (number == i)
+			return arg;
+	}
+	return NULL;
+}
+
+static void
+judge_call(Finding *finding, Oid oid, List *args)
+{
+	const EmbedSearch *search = finding->search;
+	const EmbedModelFunction *function = embed_search_get_function(search, oid);
+	EmbedDependentCause cause = EMBED_CAUSE_NONE;
+
+	if (function == NULL)
+		return;
+	if (function->model_arg >= 0)
+	{
+		Node	   *argument = get_argument(args, function->model_arg);
+
+		if (argument != NULL)
+			cause = judge_model_argument(search, argument);
+	}
+	else if (function->uses_default && search->is_default && search->reranks == function->reranks)
+		cause = EMBED_CAUSE_BY_DEFAULT;
+	if (cause > finding->cause)
+	{
+		finding->cause = cause;
+		finding->function = function;
+	}
+}
+
+static bool
+find_calls(Node *node, void *context)
+{
+	Finding    *finding = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_calls, context, 0);
+	if (IsA(node, FuncExpr))
+		judge_call(finding, ((FuncExpr *) node)->funcid, ((FuncExpr *) node)->args);
+	else if (IsA(node, OpExpr) && ((OpExpr *) node)->opno >= FirstNormalObjectId)
+		judge_call(finding, get_opcode(((OpExpr *) node)->opno), ((OpExpr *) node)->args);
+	else if (IsA(node, Aggref))
+		judge_call(finding, ((Aggref *) node)->aggfnoid, ((Aggref *) node)->args);
+	else if (IsA(node, WindowFunc))
+		judge_call(finding, ((WindowFunc *) node)->winfnoid, ((WindowFunc *) node)->args);
+	return expression_tree_walker(node, find_calls, context);
+}
+
+static char *
+describe_finding(const Finding *finding)
+{
+	const char *function = finding->function->name;
+
+	switch (finding->cause)
+	{
+		case EMBED_CAUSE_NAMES:
+			return psprintf("calls %s with model \"%s\"", function, finding->search->name);
+		case EMBED_CAUSE_BY_DEFAULT:
+			return psprintf("calls %s without a model, so it uses the default", function);
+		default:
+			return psprintf("calls %s with a model argument that is not constant", function);
+	}
+}
+
+bool
+embed_search_tree(EmbedSearch *search, EmbedDependentKind kind, const ObjectAddress *address, const char *tree)
+{
+	Finding		finding = {.search = search};
+
+	if (tree == NULL)
+		return false;
+	(void) find_calls(stringToNode((char *) tree), &finding);
+	if (finding.cause == EMBED_CAUSE_NONE)
+		return false;
+	embed_search_add_object(search, kind, finding.cause, address, describe_finding(&finding), search->name);
+	return true;
+}
