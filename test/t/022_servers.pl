@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use EmbedTest;
+use File::Basename qw(basename);
 use Test::More;
 use Time::HiRes qw(usleep time);
 
@@ -130,7 +131,14 @@ query($a, $db, q{SELECT embed('x', 'lost')});
 $a->stop('fast');
 query($b, $db, 'CHECKPOINT');
 my $conf = slurp($a->data_dir . '/postgresql.conf');
+my %inode_before = map { basename($_) => (stat $_)[1] } image_files($a);
 $a->command_ok([ 'pg_rewind', '--target-pgdata', $a->data_dir, '--source-server', $b->connstr($db), '-R' ], 'pg_rewind of the old primary');
+# image_file.h: it treats our folder like any other, and overwrites files in place
+my %inode_after = map { basename($_) => (stat $_)[1] } image_files($a);
+is(join(' ', sort keys %inode_after), join(' ', sort map { basename($_) } image_files($b)), '... copies the image files of the new primary');
+my @kept = grep { exists $inode_after{$_} } keys %inode_before;
+is(scalar @kept, 1, '... of which the old one had one');
+is($inode_after{$_}, $inode_before{$_}, '... which is overwritten in place, so it must be writable') for @kept;
 spit($a->data_dir . '/postgresql.conf', $conf);
 $a->start;
 is(query($a, $db, 'SELECT pg_is_in_recovery()'), 't', 'it rejoins as a standby');

@@ -16,11 +16,12 @@
 
 #include "pg/sql/calibration_query.h"
 #include "pg/sql/dependents.h"
-#include "pg/store/materialize.h"
 #include "pg/sql/progress.h"
 #include "pg/store/registry.h"
 #include "pg/store/replication.h"
+#include "pg/store/spool.h"
 #include "pg/store/storage.h"
+#include "pg/store/sweep.h"
 
 EMBED_FUNCTION(embed_import);
 EMBED_FUNCTION(embed_load);
@@ -254,7 +255,7 @@ store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
 		ereport(NOTICE,
 				(errmsg("the stored rows of model \"%s\" were incomplete or damaged and are written again", name),
 				 errdetail("First defect: %s.", flaw)));
-	embed_materialize_row_changes(spool->fingerprint, existed);
+	embed_sweep_row_changes(spool->fingerprint, existed);
 	embed_storage_delete_image(spool->fingerprint);
 	embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
 }
@@ -322,7 +323,7 @@ typedef struct ImportSink
 static EmbStatus
 sink_begin(void *ctx, int64_t size_bytes, EmbError *err)
 {
-	return embed_materialize_check_room(size_bytes, ((ImportSink *) ctx)->tables_path, err);
+	return embed_spool_check_room(size_bytes, ((ImportSink *) ctx)->tables_path, err);
 }
 
 static EmbStatus
@@ -433,7 +434,7 @@ spool_bytes(EmbedSpool *spool, void *image, pg_attribute_unused() ManageOptions 
 	const char *data = VARDATA_ANY(image);
 	size_t		size = VARSIZE_ANY_EXHDR(image);
 	EmbError	no_room;
-	EmbStatus	room = embed_materialize_check_room(size, embed_storage_path(), &no_room);
+	EmbStatus	room = embed_spool_check_room(size, embed_storage_path(), &no_room);
 
 	if (room != EMB_OK)
 		embed_throw(room, &no_room);
@@ -622,7 +623,7 @@ drop_model(const char *name, bool forget, bool force)
 	if (!force)
 		check_no_dependents(name, &row, forget, dependents);
 	notice_dependents(name, dependents);
-	embed_materialize_sweep();
+	embed_sweep();
 	embed_storage_delete_aliases_of(name);
 	embed_storage_delete_defaults_of(name);
 	row.dropped = true;
@@ -633,7 +634,7 @@ drop_model(const char *name, bool forget, bool force)
 	embed_storage_plans_changed();
 	if (!embed_storage_image_is_used(row.fingerprint))
 	{
-		embed_materialize_row_changes(row.fingerprint, embed_storage_find_image(row.fingerprint, NULL, &size_bytes));
+		embed_sweep_row_changes(row.fingerprint, embed_storage_find_image(row.fingerprint, NULL, &size_bytes));
 		embed_storage_delete_image(row.fingerprint);
 		embed_registry_dropped(row.fingerprint);
 	}

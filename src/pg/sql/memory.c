@@ -20,7 +20,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "pg/store/materialize.h"
+#include "pg/store/image_file.h"
 #include "pg/store/registry.h"
 
 EMBED_FUNCTION(embed_image_memory);
@@ -134,7 +134,7 @@ embed_image_memory(PG_FUNCTION_ARGS)
 				 errmsg("a fingerprint has %d bytes", EMB_HASH_SIZE)));
 	values[1] = BoolGetDatum(embed_registry_find((const uint8 *) VARDATA_ANY(fingerprint)) != NULL);
 
-	embed_materialize_path(path, (const uint8 *) VARDATA_ANY(fingerprint));
+	embed_image_file_path(path, (const uint8 *) VARDATA_ANY(fingerprint));
 	/* O_NONBLOCK: the path may be a FIFO */
 	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes && size_bytes > 0)

@@ -9,9 +9,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-#include "pg/store/materialize.h"
-#include "pg/store/registry.h"
 #include "pg/sql/rows.h"
+#include "pg/store/image_file.h"
+#include "pg/store/registry.h"
 #include "pg/store/storage.h"
 
 EMBED_FUNCTION(embed_verify);
@@ -177,7 +177,7 @@ find_flaw(const char *name, bool *lost)
 	{
 		flaw = embed_storage_check_rows(row.fingerprint, snapshot);
 		*lost = flaw != NULL && !(embed_storage_find_image(row.fingerprint, snapshot, &size_bytes) &&
-								  embed_materialize_has_file(row.fingerprint, size_bytes));
+								  embed_image_file_exists(row.fingerprint, size_bytes));
 	}
 	embed_storage_end_read(snapshot);
 	return flaw;

@@ -49,8 +49,8 @@
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
+#include "pg/store/image_file.h"
 #include "pg/store/mapping.h"
-#include "pg/store/materialize.h"
 
 #define CONTROL_PATH	EMBED_IMAGE_ROOT "/control.v1"
 #define CONTROL_MAGIC	"EMBCTRL"

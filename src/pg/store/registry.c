@@ -18,10 +18,12 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
+#include "pg/store/image_file.h"
 #include "pg/store/materialize.h"
 #include "pg/store/names.h"
 #include "pg/store/restore.h"
 #include "pg/store/storage.h"
+#include "pg/store/sweep.h"
 
 /*
  * One mapped image of this backend. An entry is created dead, so that an error
@@ -261,7 +263,7 @@ get_entry(const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 	if (!has_swept)
 	{
 		/* a standby has no drops and hardly any materialization, so new backends sweep */
-		embed_materialize_sweep_if_idle();
+		embed_sweep_if_idle();
 		has_swept = true;
 	}
 	trusted = !was_damaged(fingerprint);
@@ -383,7 +385,7 @@ at_transaction_end(XactEvent event, void *arg)
 	if (event == XACT_EVENT_PRE_COMMIT)
 		check_before_commit();
 	if (event == XACT_EVENT_COMMIT && extension_gone)
-		embed_materialize_discard_all();
+		embed_sweep_all();
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		extension_gone = drop_seen = false;
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE
@@ -395,7 +397,7 @@ at_transaction_end(XactEvent event, void *arg)
 			continue;
 		/* dropped by another session or on the primary: maybe no other session sweeps */
 		if (event == XACT_EVENT_COMMIT)
-			embed_materialize_discard(entry->ref.fingerprint);
+			embed_image_file_discard(entry->ref.fingerprint);
 		retire(entry);
 	}
 	any_gone = false;
@@ -560,5 +562,5 @@ embed_registry_init(void)
 	RegisterXactCallback(at_transaction_end, NULL);
 	next_object_access_hook = object_access_hook;
 	object_access_hook = watch_drops;
-	embed_materialize_init();
+	embed_sweep_init();
 }

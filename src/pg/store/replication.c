@@ -11,6 +11,7 @@
  * wins.
  */
 #include "pg/store/replication.h"
+#include "pg/store/sweep.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -25,7 +26,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "pg/store/materialize.h"
 #include "pg/store/storage.h"
 
 EMBED_FUNCTION(embed_row_trigger);
@@ -199,7 +199,7 @@ give_up(Relation rel, HeapTuple tuple)
 		return false;
 	/* the commit unlinks the file if the row is then gone */
 	if (strcmp(RelationGetRelationName(rel), "image") == 0)
-		embed_materialize_row_changes(fingerprint, true);
+		embed_sweep_row_changes(fingerprint, true);
 	return true;
 }
 
