@@ -16,6 +16,7 @@
 #include "pg/sql/dependent_search.h"
 #include "pg/sql/rows.h"
 #include "pg/store/storage.h"
+#include "pg/store/tables.h"
 
 EMBED_FUNCTION(embed_dependents);
 

@@ -17,11 +17,13 @@
 #include "pg/sql/calibration_query.h"
 #include "pg/sql/dependents.h"
 #include "pg/sql/progress.h"
+#include "pg/store/image_rows.h"
 #include "pg/store/registry.h"
 #include "pg/store/replication.h"
 #include "pg/store/spool.h"
 #include "pg/store/storage.h"
 #include "pg/store/sweep.h"
+#include "pg/store/tables.h"
 
 EMBED_FUNCTION(embed_import);
 EMBED_FUNCTION(embed_load);

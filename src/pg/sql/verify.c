@@ -11,8 +11,10 @@
 
 #include "pg/sql/rows.h"
 #include "pg/store/image_file.h"
+#include "pg/store/image_rows.h"
 #include "pg/store/registry.h"
 #include "pg/store/storage.h"
+#include "pg/store/tables.h"
 
 EMBED_FUNCTION(embed_verify);
 

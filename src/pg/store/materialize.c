@@ -11,9 +11,10 @@
 #include "storage/fd.h"
 
 #include "pg/store/image_file.h"
+#include "pg/store/image_rows.h"
 #include "pg/store/spool.h"
-#include "pg/store/storage.h"
 #include "pg/store/sweep.h"
+#include "pg/store/tables.h"
 
 static void
 write_chunk(void *ctx, const char *data, size_t size)

@@ -15,6 +15,7 @@
 
 #include "pg/store/restore.h"
 #include "pg/store/storage.h"
+#include "pg/store/tables.h"
 
 /* Snapshots in alternating use: for a query and for the functions it calls. */
 #define N_VIEWS		4

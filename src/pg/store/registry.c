@@ -19,11 +19,12 @@
 #include "utils/memutils.h"
 
 #include "pg/store/image_file.h"
+#include "pg/store/image_rows.h"
 #include "pg/store/materialize.h"
 #include "pg/store/names.h"
 #include "pg/store/restore.h"
-#include "pg/store/storage.h"
 #include "pg/store/sweep.h"
+#include "pg/store/tables.h"
 
 /*
  * One mapped image of this backend. An entry is created dead, so that an error

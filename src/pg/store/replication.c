@@ -11,7 +11,6 @@
  * wins.
  */
 #include "pg/store/replication.h"
-#include "pg/store/sweep.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -27,6 +26,8 @@
 #include "utils/rel.h"
 
 #include "pg/store/storage.h"
+#include "pg/store/sweep.h"
+#include "pg/store/tables.h"
 
 EMBED_FUNCTION(embed_row_trigger);
 EMBED_FUNCTION(embed_truncate_trigger);

@@ -14,7 +14,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
-#include "pg/store/storage.h"
+#include "pg/store/tables.h"
 
 EMBED_FUNCTION(embed_grant);
 EMBED_FUNCTION(embed_revoke);

@@ -15,7 +15,8 @@
 #include "utils/syscache.h"
 
 #include "pg/store/image_file.h"
-#include "pg/store/storage.h"
+#include "pg/store/image_rows.h"
+#include "pg/store/tables.h"
 
 /* Images whose rows this transaction inserted or deleted. */
 typedef struct RowChange
