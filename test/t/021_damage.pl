@@ -314,7 +314,7 @@ query($node, 'damaged', q{UPDATE _embed.chunk SET data = set_byte(data, 70000, g
 my ($damaged_file) = grep { m|/(\d+)/[^/]*$| && $1 == query($node, $db, q{SELECT oid FROM pg_database WHERE datname = 'damaged'}) } image_files($node);
 unlink $damaged_file or die "$damaged_file: $!";
 my ($damaged_state, $message) = error_of($node, 'damaged', q{SELECT embed('x', 'm');});
-is($damaged_state, 'XX001', 'a damaged chunk');
+is($damaged_state, 'XX001', 'a damaged stored chunk');
 like($message, qr/does not have the hash it was imported with/, '... is told');
 is_deeply([ glob($node->data_dir . '/pgsql_tmp_embed/*/*.tmp') ], [], '... and leaves no file');
 

@@ -1,5 +1,5 @@
-# Rows of a model that are lost or damaged, of an image of several chunks:
-# embed_verify names the chunk, an import writes them again, and what comes
+# Rows of a model that are lost or damaged, of an image of several stored chunks:
+# embed_verify names the stored chunk, an import writes them again, and what comes
 # after (standbys, dumps) has the whole model. Rows that somebody made up.
 use strict;
 use warnings;
@@ -11,7 +11,7 @@ use Test::More;
 my $db = 'postgres';
 my $primary = new_node('rows', allows_streaming => 1, conf => "wal_keep_size = 256MB\n");
 
-# The tiny static model, with as many dimensions as make several chunks.
+# The tiny static model, with as many dimensions as make several stored chunks.
 my $dir = $primary->basedir . '/wide';
 my ($n_rows, $dim) = (1500, 1400);
 mkdir $dir or die $!;
@@ -23,7 +23,7 @@ spit("$dir/model.safetensors", pack('Q<', length $header) . $header . pack('f<*'
 
 import_model($primary, $db, 'm', $dir);
 my $n_chunks = query($primary, $db, 'SELECT count(*) FROM _embed.chunk');
-cmp_ok($n_chunks, '>=', 3, 'an image of several chunks');
+cmp_ok($n_chunks, '>=', 3, 'an image of several stored chunks');
 my $bits = q{SELECT md5(embed('a text', 'm')::text)};
 my $want = query($primary, $db, $bits);
 my $rows = q{SELECT md5(string_agg(no || md5(data), ',' ORDER BY no)) || (SELECT md5(i::text) FROM _embed.image i) FROM _embed.chunk};
@@ -44,16 +44,16 @@ sub verified
 # ------------------------------------------ each loss, hidden by the image's file
 
 for my $case (
-	[ 'DELETE FROM _embed.chunk', "all chunks, 0 to $last, are missing" ],
-	[ 'DELETE FROM _embed.chunk WHERE no = 0', "chunk 0 of 0 to $last is missing" ],
-	[ 'DELETE FROM _embed.chunk WHERE no = 1', "chunk 1 of 0 to $last is missing" ],
-	[ "DELETE FROM _embed.chunk WHERE no = $last", "chunk $last of 0 to $last is missing" ],
-	[ "DELETE FROM _embed.chunk WHERE no IN (1, $last)", "chunk 1 of 0 to $last is missing" ],
-	[ 'UPDATE _embed.chunk SET data = set_byte(data, 77777, 255 - get_byte(data, 77777)) WHERE no = 1', "chunk 1 of 0 to $last has other bytes than the image" ],
-	[ 'UPDATE _embed.chunk c SET data = (SELECT data FROM _embed.chunk d WHERE d.no = 1) WHERE no = 0', "chunk 0 of 0 to $last has other bytes than the image" ],
-	[ 'UPDATE _embed.chunk SET data = substr(data, 1, 1000) WHERE no = 1', "chunk 1 of 0 to $last has 1000 bytes instead of 1048576" ],
-	[ "INSERT INTO _embed.chunk SELECT fingerprint, $n_chunks, data FROM _embed.chunk WHERE no = 0", "chunk $n_chunks is outside 0 to $last" ],
-	[ "UPDATE _embed.image SET size_bytes = size_bytes - 1048576", qr/^chunk \d+ |^column "size_bytes"/ ])
+	[ 'DELETE FROM _embed.chunk', "all stored chunks, 0 to $last, are missing" ],
+	[ 'DELETE FROM _embed.chunk WHERE no = 0', "stored chunk 0 of 0 to $last is missing" ],
+	[ 'DELETE FROM _embed.chunk WHERE no = 1', "stored chunk 1 of 0 to $last is missing" ],
+	[ "DELETE FROM _embed.chunk WHERE no = $last", "stored chunk $last of 0 to $last is missing" ],
+	[ "DELETE FROM _embed.chunk WHERE no IN (1, $last)", "stored chunk 1 of 0 to $last is missing" ],
+	[ 'UPDATE _embed.chunk SET data = set_byte(data, 77777, 255 - get_byte(data, 77777)) WHERE no = 1', "stored chunk 1 of 0 to $last has other bytes than the image" ],
+	[ 'UPDATE _embed.chunk c SET data = (SELECT data FROM _embed.chunk d WHERE d.no = 1) WHERE no = 0', "stored chunk 0 of 0 to $last has other bytes than the image" ],
+	[ 'UPDATE _embed.chunk SET data = substr(data, 1, 1000) WHERE no = 1', "stored chunk 1 of 0 to $last has 1000 bytes instead of 1048576" ],
+	[ "INSERT INTO _embed.chunk SELECT fingerprint, $n_chunks, data FROM _embed.chunk WHERE no = 0", "stored chunk $n_chunks is outside 0 to $last" ],
+	[ "UPDATE _embed.image SET size_bytes = size_bytes - 1048576", qr/^stored chunk \d+ |^column "size_bytes"/ ])
 {
 	my ($damage, $said) = @$case;
 
@@ -73,7 +73,7 @@ $standby->init_from_backup($primary, 'b', has_streaming => 1);
 $standby->start;
 query($primary, $db, 'DELETE FROM _embed.chunk WHERE no = 1');
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
-is((error_of($standby, $db, $bits))[0], 'XX001', 'a standby without the chunk cannot embed');
+is((error_of($standby, $db, $bits))[0], 'XX001', 'a standby without the stored chunk cannot embed');
 is(query($standby, $db, q{SELECT string_agg("check" || ok, ' ' ORDER BY "check") FROM embed_verify('m')}), 'imagefalse rowsfalse', '... and embed_verify says why, without an ERROR');
 import_again();
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));

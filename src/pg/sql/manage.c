@@ -253,7 +253,7 @@ store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
 	flaw = embed_storage_compare_rows(spool->fingerprint, NULL, info, spool->mapping.addr);
 	if (flaw == NULL)
 		return;
-	if (existed || embed_storage_has_chunks(spool->fingerprint))
+	if (existed || embed_storage_has_stored_chunks(spool->fingerprint))
 		ereport(NOTICE,
 				(errmsg("the stored rows of model \"%s\" were incomplete or damaged and are written again", name),
 				 errdetail("First defect: %s.", flaw)));
@@ -440,13 +440,13 @@ spool_bytes(EmbedSpool *spool, void *image, pg_attribute_unused() ManageOptions 
 
 	if (room != EMB_OK)
 		embed_throw(room, &no_room);
-	for (size_t at = 0; at < size; at += EMBED_CHUNK_BYTES)
+	for (size_t at = 0; at < size; at += EMBED_STORED_CHUNK_BYTES)
 	{
 		EmbError	err;
 		EmbStatus	status;
 
 		CHECK_FOR_INTERRUPTS();
-		status = embed_spool_write(spool, data + at, Min(size - at, EMBED_CHUNK_BYTES), &err);
+		status = embed_spool_write(spool, data + at, Min(size - at, EMBED_STORED_CHUNK_BYTES), &err);
 		if (status != EMB_OK)
 			embed_throw(status, &err);
 	}

@@ -197,10 +197,10 @@ put_rows_check(EmbedRows *rows, const char *flaw)
 
 /* The mapped image is intact: compares its row, and locates a defect. */
 static char *
-compare_rows(const EmbedModelRef *ref, bool chunks_too)
+compare_rows(const EmbedModelRef *ref, bool stored_chunks_too)
 {
 	Snapshot	snapshot = embed_storage_begin_read();
-	char	   *flaw = embed_storage_compare_rows(ref->fingerprint, snapshot, ref->info, chunks_too ? ref->image : NULL);
+	char	   *flaw = embed_storage_compare_rows(ref->fingerprint, snapshot, ref->info, stored_chunks_too ? ref->image : NULL);
 
 	embed_storage_end_read(snapshot);
 	embed_registry_check(ref, EMB_OK, NULL);

@@ -74,10 +74,11 @@ embed_storage_image_kind(const uint8 *fingerprint)
 }
 
 /*
- * The data of chunk no, detoasted under the snapshot, which is registered.
+ * The data of stored chunk no, detoasted under the snapshot, which is
+ * registered.
  */
 static bytea *
-read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
+read_stored_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
 {
 	ScanKeyData keys[2];
 	SysScanDesc scan;
@@ -95,7 +96,7 @@ read_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int32 no)
 }
 
 static bool
-any_chunk(const uint8 *fingerprint, Snapshot snapshot)
+any_stored_chunk(const uint8 *fingerprint, Snapshot snapshot)
 {
 	Relation	rel = embed_storage_open("chunk", AccessShareLock);
 	ScanKeyData key;
@@ -111,9 +112,9 @@ any_chunk(const uint8 *fingerprint, Snapshot snapshot)
 }
 
 bool
-embed_storage_has_chunks(const uint8 *fingerprint)
+embed_storage_has_stored_chunks(const uint8 *fingerprint)
 {
-	return any_chunk(fingerprint, NULL);
+	return any_stored_chunk(fingerprint, NULL);
 }
 
 bool
@@ -121,20 +122,20 @@ embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot)
 {
 	int64		size_bytes;
 
-	return any_chunk(fingerprint, snapshot) && embed_storage_find_image(fingerprint, snapshot, &size_bytes);
+	return any_stored_chunk(fingerprint, snapshot) && embed_storage_find_image(fingerprint, snapshot, &size_bytes);
 }
 
 void
-embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunkVisit visit, void *ctx)
+embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedStoredChunkVisit visit, void *ctx)
 {
 	Relation	rel = embed_storage_open("chunk", AccessShareLock);
-	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed chunk",
+	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed stored chunk",
 													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_cxt = MemoryContextSwitchTo(chunk_cxt);
 	bytea	   *data;
 
-	/* one index probe per chunk keeps chunks in order without sorting */
-	for (int32 no = 0; (data = read_chunk(rel, snapshot, fingerprint, no)) != NULL; no++)
+	/* one index probe per stored chunk keeps them in order without sorting */
+	for (int32 no = 0; (data = read_stored_chunk(rel, snapshot, fingerprint, no)) != NULL; no++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		visit(ctx, VARDATA(data), VARSIZE(data) - VARHDRSZ);
@@ -201,17 +202,17 @@ image_values(const uint8 *fingerprint, const EmbModelInfo *info, Datum *values)
 }
 
 static void
-insert_chunks(const uint8 *fingerprint, const char *image, int64 size_bytes)
+insert_stored_chunks(const uint8 *fingerprint, const char *image, int64 size_bytes)
 {
 	Relation	rel = embed_storage_open("chunk", RowExclusiveLock);
-	bytea	   *data = palloc(VARHDRSZ + EMBED_CHUNK_BYTES);
+	bytea	   *data = palloc(VARHDRSZ + EMBED_STORED_CHUNK_BYTES);
 	Datum		values[Natts_chunk];
 	int32		no = 0;
 
 	values[Anum_chunk_fingerprint - 1] = embed_storage_fingerprint_datum(fingerprint);
-	for (int64 at = 0; at < size_bytes; at += EMBED_CHUNK_BYTES)
+	for (int64 at = 0; at < size_bytes; at += EMBED_STORED_CHUNK_BYTES)
 	{
-		size_t		size = Min(size_bytes - at, EMBED_CHUNK_BYTES);
+		size_t		size = Min(size_bytes - at, EMBED_STORED_CHUNK_BYTES);
 
 		CHECK_FOR_INTERRUPTS();
 		SET_VARSIZE(data, VARHDRSZ + size);
@@ -233,7 +234,7 @@ embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, c
 	image_values(fingerprint, info, values);
 	embed_storage_insert_row(rel, values);
 	table_close(rel, RowExclusiveLock);
-	insert_chunks(fingerprint, image, info->size_bytes);
+	insert_stored_chunks(fingerprint, image, info->size_bytes);
 	embed_storage_changed();
 }
 
@@ -256,45 +257,45 @@ embed_storage_delete_image(const uint8 *fingerprint)
 
 /* --------------------------------------------------------- checking */
 
-/* Called for every chunk; false if its bytes are wrong. */
-typedef bool (*ChunkIsRight) (void *ctx, int64 at, const char *data, size_t size);
+/* Called for every stored chunk; false if its bytes are wrong. */
+typedef bool (*StoredChunkIsRight) (void *ctx, int64 at, const char *data, size_t size);
 
 static int64
-count_chunks(int64 size_bytes)
+count_stored_chunks(int64 size_bytes)
 {
-	return size_bytes / EMBED_CHUNK_BYTES + (size_bytes % EMBED_CHUNK_BYTES > 0);
+	return size_bytes / EMBED_STORED_CHUNK_BYTES + (size_bytes % EMBED_STORED_CHUNK_BYTES > 0);
 }
 
-/* Checks one row of _embed.chunk that should be chunk expected of n; NULL if it is. */
+/* Checks one row of _embed.chunk that should be stored chunk expected of n; NULL if it is. */
 static char *
-check_chunk(Relation rel, HeapTuple tuple, int64 expected, int64 size_bytes, ChunkIsRight is_right, void *ctx)
+check_stored_chunk(Relation rel, HeapTuple tuple, int64 expected, int64 size_bytes, StoredChunkIsRight is_right, void *ctx)
 {
-	int64		n = count_chunks(size_bytes);
-	int64		at = expected * EMBED_CHUNK_BYTES;
+	int64		n = count_stored_chunks(size_bytes);
+	int64		at = expected * EMBED_STORED_CHUNK_BYTES;
 	int32		no = DatumGetInt32(embed_storage_get_attr(rel, tuple, Anum_chunk_no));
 	bytea	   *data;
 
 	if (no < expected || no >= n)
-		return psprintf("chunk %d is outside 0 to %lld", no, (long long) n - 1);
+		return psprintf("stored chunk %d is outside 0 to %lld", no, (long long) n - 1);
 	if (no > expected)
-		return psprintf("chunk %lld of 0 to %lld is missing", (long long) expected, (long long) n - 1);
+		return psprintf("stored chunk %lld of 0 to %lld is missing", (long long) expected, (long long) n - 1);
 	data = DatumGetByteaPP(embed_storage_get_attr(rel, tuple, Anum_chunk_data));
-	if ((int64) VARSIZE_ANY_EXHDR(data) != Min(size_bytes - at, EMBED_CHUNK_BYTES))
-		return psprintf("chunk %d of 0 to %lld has %d bytes instead of %lld", no, (long long) n - 1,
-						(int) VARSIZE_ANY_EXHDR(data), (long long) Min(size_bytes - at, EMBED_CHUNK_BYTES));
+	if ((int64) VARSIZE_ANY_EXHDR(data) != Min(size_bytes - at, EMBED_STORED_CHUNK_BYTES))
+		return psprintf("stored chunk %d of 0 to %lld has %d bytes instead of %lld", no, (long long) n - 1,
+						(int) VARSIZE_ANY_EXHDR(data), (long long) Min(size_bytes - at, EMBED_STORED_CHUNK_BYTES));
 	if (!is_right(ctx, at, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data)))
-		return psprintf("chunk %d of 0 to %lld has other bytes than the image", no, (long long) n - 1);
+		return psprintf("stored chunk %d of 0 to %lld has other bytes than the image", no, (long long) n - 1);
 	return NULL;
 }
 
-/* Checks all chunks of the image, in order; NULL if they are right. */
+/* Checks all stored chunks of the image, in order; NULL if they are right. */
 static char *
-check_chunks(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes, ChunkIsRight is_right, void *ctx)
+check_stored_chunks(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes, StoredChunkIsRight is_right, void *ctx)
 {
 	Relation	rel = embed_storage_open("chunk", AccessShareLock);
 	Relation	index = index_open(embed_storage_relid("chunk_pkey"), AccessShareLock);
-	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed chunk", ALLOCSET_DEFAULT_SIZES);
-	int64		n = count_chunks(size_bytes);
+	MemoryContext chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "embed stored chunk", ALLOCSET_DEFAULT_SIZES);
+	int64		n = count_stored_chunks(size_bytes);
 	int64		expected = 0;
 	char	   *flaw = NULL;
 	ScanKeyData key;
@@ -308,7 +309,7 @@ check_chunks(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes, Chun
 		MemoryContext old_cxt = MemoryContextSwitchTo(chunk_cxt);
 
 		CHECK_FOR_INTERRUPTS();
-		flaw = check_chunk(rel, tuple, expected++, size_bytes, is_right, ctx);
+		flaw = check_stored_chunk(rel, tuple, expected++, size_bytes, is_right, ctx);
 		MemoryContextSwitchTo(old_cxt);
 		if (flaw != NULL)
 			flaw = pstrdup(flaw);
@@ -319,19 +320,19 @@ check_chunks(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes, Chun
 	index_close(index, AccessShareLock);
 	table_close(rel, AccessShareLock);
 	if (flaw == NULL && expected == 0)
-		return psprintf("all chunks, 0 to %lld, are missing", (long long) n - 1);
+		return psprintf("all stored chunks, 0 to %lld, are missing", (long long) n - 1);
 	if (flaw == NULL && expected < n)
-		return psprintf("chunk %lld of 0 to %lld is missing", (long long) expected, (long long) n - 1);
+		return psprintf("stored chunk %lld of 0 to %lld is missing", (long long) expected, (long long) n - 1);
 	return flaw;
 }
 
 static bool
-chunk_is_hashed(void *ctx, pg_attribute_unused() int64 at, const char *data, size_t size)
+stored_chunk_is_hashed(void *ctx, pg_attribute_unused() int64 at, const char *data, size_t size)
 {
 	return emb_hash_update(ctx, data, size);
 }
 
-/* Checks the chunks by their hash; size_bytes comes from the row of the image. */
+/* Checks the stored chunks by their hash; size_bytes comes from the row of the image. */
 static char *
 check_hash(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes)
 {
@@ -343,7 +344,7 @@ check_hash(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	PG_TRY();
 	{
-		flaw = check_chunks(fingerprint, snapshot, size_bytes, chunk_is_hashed, hash);
+		flaw = check_stored_chunks(fingerprint, snapshot, size_bytes, stored_chunk_is_hashed, hash);
 	}
 	PG_CATCH();
 	{
@@ -354,7 +355,7 @@ check_hash(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes)
 	if (!emb_hash_end(hash, digest))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
 	if (flaw == NULL && memcmp(digest, fingerprint, EMB_HASH_SIZE) != 0)
-		flaw = pstrdup("the chunks do not have the hash of the image");
+		flaw = pstrdup("the stored chunks do not have the hash of the image");
 	return flaw;
 }
 
@@ -371,13 +372,13 @@ embed_storage_check_rows(const uint8 *fingerprint, Snapshot snapshot)
 
 	if (!embed_storage_find_image(fingerprint, snapshot, &size_bytes))
 		return image_row_is_missing();
-	if (size_bytes <= 0 || count_chunks(size_bytes) > PG_INT32_MAX)
+	if (size_bytes <= 0 || count_stored_chunks(size_bytes) > PG_INT32_MAX)
 		return psprintf("column \"size_bytes\" of table \"_embed.image\" is %lld", (long long) size_bytes);
 	return check_hash(fingerprint, snapshot, size_bytes);
 }
 
 static bool
-chunk_is_equal(void *ctx, int64 at, const char *data, size_t size)
+stored_chunk_is_equal(void *ctx, int64 at, const char *data, size_t size)
 {
 	return memcmp((const char *) ctx + at, data, size) == 0;
 }
@@ -419,7 +420,7 @@ embed_storage_compare_rows(const uint8 *fingerprint, Snapshot snapshot, const Em
 
 	if (flaw != NULL || image == NULL)
 		return flaw;
-	return check_chunks(fingerprint, snapshot, info->size_bytes, chunk_is_equal, unconstify(char *, image));
+	return check_stored_chunks(fingerprint, snapshot, info->size_bytes, stored_chunk_is_equal, unconstify(char *, image));
 }
 
 bool
@@ -430,11 +431,11 @@ embed_storage_size_is_credible(const uint8 *fingerprint, Snapshot snapshot, int6
 	SysScanDesc scan;
 	bool		found;
 
-	if (size_bytes <= 0 || count_chunks(size_bytes) > PG_INT32_MAX)
+	if (size_bytes <= 0 || count_stored_chunks(size_bytes) > PG_INT32_MAX)
 		return false;
 	rel = embed_storage_open("chunk", AccessShareLock);
 	embed_storage_fingerprint_key(&keys[0], Anum_chunk_fingerprint, fingerprint);
-	ScanKeyInit(&keys[1], Anum_chunk_no, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum((int32) (count_chunks(size_bytes) - 1)));
+	ScanKeyInit(&keys[1], Anum_chunk_no, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum((int32) (count_stored_chunks(size_bytes) - 1)));
 	scan = embed_storage_scan(rel, "chunk", snapshot, 2, keys);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);

@@ -9,44 +9,45 @@
 
 #include "utils/snapshot.h"
 
-#define EMBED_CHUNK_BYTES	(1024 * 1024)
+#define EMBED_STORED_CHUNK_BYTES	(1024 * 1024)
 
 extern bool embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes);
 extern bool embed_storage_find_image_limits(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes, int32 *max_tokens);
 
 /*
- * Whether the row of the image and at least one chunk exist; for a restore
- * that loads one after the other.
+ * Whether the row of the image and at least one stored chunk exist; for a
+ * restore that loads one after the other.
  */
 extern bool embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot);
 
-/* Whether any chunk of the image exists. */
-extern bool embed_storage_has_chunks(const uint8 *fingerprint);
+/* Whether any stored chunk of the image exists. */
+extern bool embed_storage_has_stored_chunks(const uint8 *fingerprint);
 
 /* The kind of a stored image, palloc'd. */
 extern char *embed_storage_image_kind(const uint8 *fingerprint);
 
 /*
- * Visits the chunks in order, as of snapshot (not NULL: a drop that commits in
- * the meantime must not tear the image). visit may raise. The data is valid
- * only during the call.
+ * Visits the stored chunks in order, as of snapshot (not NULL: a drop that
+ * commits in the meantime must not tear the image). visit may raise. The data
+ * is valid only during the call.
  */
-typedef void (*EmbedChunkVisit) (void *ctx, const char *data, size_t size);
-extern void embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedChunkVisit visit, void *ctx);
+typedef void (*EmbedStoredChunkVisit) (void *ctx, const char *data, size_t size);
+extern void embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot, EmbedStoredChunkVisit visit, void *ctx);
 
 /*
  * Checks the rows of an image. Returns NULL if they are whole, else the first
- * defect, palloc'd ("chunk 3 of 0 to 22 is missing"). check reads only the row
- * of the image and its chunks in order, with their sizes and hash. compare
- * names the chunk or column that differs from an intact image; image NULL:
- * only the columns. One pass over the chunks, serving cancels; may raise.
+ * defect, palloc'd ("stored chunk 3 of 0 to 22 is missing"). check reads only
+ * the row of the image and its stored chunks in order, with their sizes and
+ * hash. compare names the stored chunk or column that differs from an intact
+ * image; image NULL: only the columns. One pass over the stored chunks,
+ * serving cancels; may raise.
  */
 extern char *embed_storage_check_rows(const uint8 *fingerprint, Snapshot snapshot);
 extern char *embed_storage_compare_rows(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInfo *info, const char *image);
 
 /*
- * Whether an image of that size is stored: its last chunk exists. Any role may
- * have written the rows, so no space is reserved before this check.
+ * Whether an image of that size is stored: its last stored chunk exists. Any
+ * role may have written the rows, so no space is reserved before this check.
  */
 extern bool embed_storage_size_is_credible(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes);
 

@@ -17,7 +17,7 @@
 #include "pg/store/tables.h"
 
 static void
-write_chunk(void *ctx, const char *data, size_t size)
+write_stored_chunk(void *ctx, const char *data, size_t size)
 {
 	EmbError	err;
 	EmbStatus	status = embed_spool_write(ctx, data, size, &err);
@@ -55,9 +55,9 @@ static void
 write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
 {
 	if (!embed_storage_size_is_credible(fingerprint, snapshot, size_bytes))
-		rows_error(psprintf("There is no last chunk for the %lld bytes that it should have.", (long long) size_bytes));
+		rows_error(psprintf("There is no last stored chunk for the %lld bytes that it should have.", (long long) size_bytes));
 	embed_spool_reserve(spool->fd, spool->path, size_bytes);
-	embed_storage_read_image(fingerprint, snapshot, write_chunk, spool);
+	embed_storage_read_image(fingerprint, snapshot, write_stored_chunk, spool);
 	embed_spool_finish(spool);
 	if (spool->size_bytes != size_bytes || memcmp(spool->fingerprint, fingerprint, EMB_HASH_SIZE) != 0)
 		rows_error(psprintf("%lld bytes were read, %lld expected.", (long long) spool->size_bytes, (long long) size_bytes));

@@ -6,9 +6,9 @@
  * Our own functions write like the catalog does, fire no triggers, and
  * announce their changes themselves (embed_storage_changed). For all other
  * writers, two triggers on each table of the schema do this. The row trigger
- * also keeps replication going: images and stored chunks are named by their content,
- * so an existing row is skipped; for rows that may change, the publisher's row
- * wins.
+ * also keeps replication going: images and stored chunks are named by their
+ * content, so an existing row is skipped; for rows that may change, the
+ * publisher's row wins.
  */
 #include "pg/store/replication.h"
 
