@@ -431,7 +431,7 @@ check_header(const EmbImageHeader *header, size_t size, EmbError *err)
 		emb_error(err, EMB_ERR_UNSUPPORTED, "the image has layout version %u and numerics version %u, not %d and %d",
 				  header->layout_version, header->numerics_version,
 				  EMB_IMAGE_LAYOUT_VERSION, EMB_IMAGE_NUMERICS_VERSION);
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import the model's directory again with this version.");
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Make the image again from the model's directory, with this version.");
 	}
 	if (header->size_bytes != size)
 		return emb_error(err, EMB_ERR_FORMAT, "the image says it has %llu bytes, but has %zu",

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
+use Digest::SHA qw(sha256_hex);
 use EmbedTest;
 use Test::More;
 
@@ -140,6 +141,26 @@ my ($row_code, $row_message) = error_of($primary, $db, q{SELECT embed('a text', 
 is($load_code, '22P03', 'a weight that is no number: refused by embed_load');
 is($row_code, '22P03', '... and from rows');
 is(scalar(image_files($primary)), 0, '... and no file is left');
+
+# The model of an older version, with the file that this version made: sql/old_image.sql has what helps then.
+query($primary, $db, 'DELETE FROM _embed.chunk; DELETE FROM _embed.image; DELETE FROM _embed.model');
+import_model($primary, $db, 'now', tiny_model('bert-cls'));
+query($primary, $db, q{SELECT embed('a text', 'now')});
+my ($file) = image_files($primary);
+my $image_of_today = slurp($file);
+my $old_image = $image_of_today;
+substr($old_image, 8, 1) = chr(250);
+my $old_file = $file =~ s/[0-9a-f]{64}/sha256_hex($old_image)/er;
+spit($primary->basedir . '/image.hex', unpack('H*', $image_of_today));
+query($primary, $db, sprintf $made_up, "set_byte(decode($image, 'hex'), 8, 250)");
+spit($old_file, $old_image);
+for my $time ('first', 'second')
+{
+	my ($old_code, $old_message) = error_of($primary, $db, q{SELECT embed('a text', 'fake')});
+	is($old_code, '0A000', "an image of another version, $time session");
+	like($old_message, qr/model "fake": the image has layout version .*SELECT embed_drop\('fake', forget => true\) frees the name/s, '... says how to import it again');
+	ok(-e $old_file, '... and leaves the file for sessions with that version');
+}
 is(query($primary, $db, 'SELECT 1'), '1', 'the server is well');
 
 done_testing();

@@ -255,7 +255,7 @@ test_fields(void)
 		CHECKF(status == fields[i].status && strstr(err.message, fields[i].message) != NULL,
 			   "%s: status %d, \"%s\"", fields[i].message, status, err.message);
 		if (fields[i].status == EMB_ERR_UNSUPPORTED)
-			CHECKF(strstr(err.hint, fields[i].section == EMB_N_SECTION_NONE ? "Import the model's directory again" : "another model") != NULL,
+			CHECKF(strstr(err.hint, fields[i].section == EMB_N_SECTION_NONE ? "Make the image again from the model's directory, with this version." : "another model") != NULL,
 				   "%s: \"%s\"", fields[i].message, err.hint);
 		memcpy(copy, small.data, small.size_bytes);
 	}

@@ -9,10 +9,12 @@
 
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/builtins.h"
 
 #include "pg/store/image_file.h"
 #include "pg/store/image_rows.h"
 #include "pg/store/spool.h"
+#include "pg/store/storage.h"
 #include "pg/store/sweep.h"
 #include "pg/store/tables.h"
 
@@ -24,6 +26,26 @@ write_stored_chunk(void *ctx, const char *data, size_t size)
 
 	if (status != EMB_OK)
 		embed_throw(status, &err);
+}
+
+void
+embed_materialize_throw(const uint8 *fingerprint, EmbStatus status, const EmbError *err)
+{
+	char		hex[2 * EMB_HASH_SIZE + 1];
+	const char *message;
+	char	   *name;
+
+	if (status != EMB_ERR_UNSUPPORTED)
+		embed_throw(status, err);
+	message = embed_message_for_server(err->message);
+	hex[hex_encode((const char *) fingerprint, EMB_HASH_SIZE, hex)] = '\0';
+	name = embed_storage_name_of(hex);
+	ereport(ERROR,
+			(errcode(embed_sqlstate(status)),
+			 name != NULL ? errmsg("model \"%s\": %s", name, message) : errmsg("%s", message),
+			 errhint("%s Import it under a new name. Where nothing depends on the old image, "
+					 "SELECT embed_drop(%s, forget => true) frees the name.",
+					 embed_message_for_server(err->hint), name != NULL ? quote_literal_cstr(name) : "name")));
 }
 
 pg_noreturn static void
@@ -44,8 +66,12 @@ rows_error(const char *detail)
 static void
 check_spool(EmbedSpool *spool)
 {
-	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
+	EmbModel   *model;
+	EmbError	err;
+	EmbStatus	status = embed_spool_try_open(spool, CurrentMemoryContext, &model, &err);
 
+	if (status != EMB_OK)
+		embed_materialize_throw(spool->fingerprint, status, &err);
 	emb_model_close(model);
 	embed_unmap(&spool->mapping);
 }

@@ -20,4 +20,11 @@
 extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot,
 							  EmbedMapping *mapping);
 
+/*
+ * Raises what the core reported when it opened a stored image. If another
+ * version of the extension made the image, the hint says how the model can be
+ * imported again: the new image is other content, which the name refuses.
+ */
+pg_noreturn extern void embed_materialize_throw(const uint8 *fingerprint, EmbStatus status, const EmbError *err);
+
 #endif

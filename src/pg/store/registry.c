@@ -224,7 +224,7 @@ open_entry(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot sn
 		if (damaged && retried)
 			damage_error();
 		if ((!damaged && !tells_damage(status)) || retried)
-			embed_throw(status, &err);
+			embed_materialize_throw(fingerprint, status, &err);
 		trusted = false;
 	}
 }

@@ -226,13 +226,11 @@ embed_spool_finish(EmbedSpool *spool)
 				 errmsg("could not fsync file \"%s\": %m", spool->path)));
 }
 
-EmbModel *
-embed_spool_open(EmbedSpool *spool, MemoryContext cxt)
+EmbStatus
+embed_spool_try_open(EmbedSpool *spool, MemoryContext cxt, EmbModel **model, EmbError *err)
 {
 	EmbAllocator mem = embed_allocator(cxt);
 	EmbStop		stop = embed_stop();
-	EmbModel   *model;
-	EmbError	err;
 	EmbStatus	status;
 
 	if (spool->size_bytes == 0)
@@ -241,8 +239,18 @@ embed_spool_open(EmbedSpool *spool, MemoryContext cxt)
 				 errmsg("the image is empty"),
 				 errhint("Make one with embed-cli pack.")));
 	embed_map(&spool->mapping, spool->fd, spool->size_bytes, spool->path);
-	status = emb_model_open(spool->mapping.addr, spool->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, &model, &err);
+	status = emb_model_open(spool->mapping.addr, spool->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, model, err);
 	embed_spool_check(spool);
+	return status;
+}
+
+EmbModel *
+embed_spool_open(EmbedSpool *spool, MemoryContext cxt)
+{
+	EmbModel   *model;
+	EmbError	err;
+	EmbStatus	status = embed_spool_try_open(spool, cxt, &model, &err);
+
 	if (status != EMB_OK)
 		embed_throw(status, &err);
 	return model;

@@ -62,6 +62,9 @@ extern void embed_spool_finish(EmbedSpool *spool);
  */
 extern EmbModel *embed_spool_open(EmbedSpool *spool, MemoryContext cxt);
 
+/* The same, but returns what the core reports. Raises where the file is damaged. */
+extern EmbStatus embed_spool_try_open(EmbedSpool *spool, MemoryContext cxt, EmbModel **model, EmbError *err);
+
 /* 58030 if the mapped file was damaged; call it after reading the file. */
 extern void embed_spool_check(EmbedSpool *spool);
 
