@@ -283,7 +283,7 @@ read_split(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *er
  * "use_regex": true}; offsets do not matter here.
  */
 static EmbStatus
-read_byte_level(const EmbJson *doc, const json_t *obj, bool behind_split, EmbTokSpec *spec, EmbError *err)
+read_byte_level(const EmbJson *doc, const json_t *obj, bool after_split, EmbTokSpec *spec, EmbError *err)
 {
 	bool		use_regex = true;
 	EmbStatus	status;
@@ -291,51 +291,25 @@ read_byte_level(const EmbJson *doc, const json_t *obj, bool behind_split, EmbTok
 	if ((status = emb_tok_require_bool(doc, obj, "pre_tokenizer", "add_prefix_space", &spec->prefix_space, err)) != EMB_OK ||
 		(status = emb_json_get_bool(doc, obj, "use_regex", &use_regex, err)) != EMB_OK)
 		return status;
-	if (behind_split && (use_regex || spec->prefix_space))
+	if (after_split && (use_regex || spec->prefix_space))
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.%s\" of ByteLevel is true after Split, only false is supported there",
 						 doc->file, use_regex ? "use_regex" : "add_prefix_space");
-	if (!behind_split)
+	if (!after_split)
 		spec->pattern = use_regex ? EMB_TOK_PATTERN_GPT2 : EMB_TOK_PATTERN_NONE;
 	return EMB_OK;
 }
 
 /* ByteLevel, or Split and ByteLevel. */
 static EmbStatus
-read_splitting(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
+read_byte_level_splitting(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 {
-	static const char wanted[] = "ByteLevel, or Split and ByteLevel,";
-	const json_t *obj;
-	const json_t *list;
-	const char *type;
-	bool		behind_split = false;
-	EmbStatus	status = emb_tok_get_component(doc, "pre_tokenizer", wanted, &obj, &type, err);
+	const json_t *split;
+	const json_t *byte_level;
+	EmbStatus	status = emb_tok_get_splitting(doc, "Split", "ByteLevel", &split, &byte_level, err);
 
-	if (status != EMB_OK)
-		return status;
-	list = json_object_get(obj, "pretokenizers");
-	if (type != NULL && strcmp(type, "Sequence") == 0 && json_is_array(list) &&
-		json_array_size(list) >= 1 && json_array_size(list) <= 2)
-	{
-		behind_split = json_array_size(list) == 2;
-		for (size_t i = 0; i < json_array_size(list) && status == EMB_OK; i++)
-		{
-			obj = json_array_get(list, i);
-			type = NULL;
-			if (!json_is_object(obj))
-				return emb_error(err, EMB_ERR_FORMAT, "%s: a step of \"pre_tokenizer\" is not an object", doc->file);
-			status = emb_json_get_string(doc, obj, "type", &type, err);
-			if (status != EMB_OK || i + 1 == json_array_size(list))
-				break;
-			if (type == NULL || strcmp(type, "Split") != 0)
-				return emb_tok_refuse_component(doc, "pre_tokenizer", type, wanted, err);
-			status = read_split(doc, obj, spec, err);
-		}
-		if (status != EMB_OK)
-			return status;
-	}
-	if (type == NULL || strcmp(type, "ByteLevel") != 0)
-		return emb_tok_refuse_component(doc, "pre_tokenizer", type, wanted, err);
-	return read_byte_level(doc, obj, behind_split, spec, err);
+	if (status == EMB_OK && split != NULL)
+		status = read_split(doc, split, spec, err);
+	return status != EMB_OK ? status : read_byte_level(doc, byte_level, split != NULL, spec, err);
 }
 
 EmbStatus
@@ -345,7 +319,7 @@ emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const EmbAllocator *me
 
 	emb_tok_spec_make_bpe(spec);
 	/* The splitting is read first, because it shows best that a tokenizer is not byte-level. */
-	if ((status = read_splitting(doc, spec, err)) != EMB_OK ||
+	if ((status = read_byte_level_splitting(doc, spec, err)) != EMB_OK ||
 		(status = emb_tok_read_steps(doc, mem, spec, err)) != EMB_OK)
 		return status;
 	return read_bpe_model(doc, model, mem, spec, err);

@@ -4,6 +4,7 @@
  */
 #include "import/hf_tokenizer_spec.h"
 
+#include <stdio.h>
 #include <string.h>
 
 EmbStatus
@@ -206,6 +207,47 @@ emb_tok_refuse_component(const EmbJson *doc, const char *key, const char *type, 
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" has no type, only %s is supported", doc->file, key, wanted);
 	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s.type\" is \"%.*s\", only %s is supported",
 					 doc->file, key, EMB_TOK_SHOW(type), wanted);
+}
+
+/* A step of the pre-tokenizer must be an object of that type. */
+static EmbStatus
+check_step(const EmbJson *doc, const json_t *step, const char *wanted_type, const char *wanted, EmbError *err)
+{
+	const char *type = NULL;
+	EmbStatus	status;
+
+	if (!json_is_object(step))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: a step of \"pre_tokenizer\" is not an object", doc->file);
+	if ((status = emb_json_get_string(doc, step, "type", &type, err)) != EMB_OK)
+		return status;
+	if (type == NULL || strcmp(type, wanted_type) != 0)
+		return emb_tok_refuse_component(doc, "pre_tokenizer", type, wanted, err);
+	return EMB_OK;
+}
+
+EmbStatus
+emb_tok_get_splitting(const EmbJson *doc, const char *first_type, const char *last_type,
+					  const json_t **first, const json_t **last, EmbError *err)
+{
+	const json_t *list;
+	const char *type;
+	char		wanted[80];
+	EmbStatus	status;
+
+	snprintf(wanted, sizeof(wanted), "%s, or %s and %s,", last_type, first_type, last_type);
+	*first = NULL;
+	if ((status = emb_tok_get_component(doc, "pre_tokenizer", wanted, last, &type, err)) != EMB_OK)
+		return status;
+	list = json_object_get(*last, "pretokenizers");
+	if (type != NULL && strcmp(type, "Sequence") == 0 && (json_array_size(list) == 1 || json_array_size(list) == 2))
+	{
+		if (json_array_size(list) == 2)
+			*first = json_array_get(list, 0);
+		*last = json_array_get(list, json_array_size(list) - 1);
+	}
+	if (*first != NULL && (status = check_step(doc, *first, first_type, wanted, err)) != EMB_OK)
+		return status;
+	return check_step(doc, *last, last_type, wanted, err);
 }
 
 EmbStatus

@@ -116,6 +116,14 @@ extern EmbStatus emb_tok_get_component(const EmbJson *doc, const char *key, cons
 									   const json_t **obj, const char **type, EmbError *err);
 extern EmbStatus emb_tok_refuse_component(const EmbJson *doc, const char *key, const char *type, const char *wanted, EmbError *err);
 
+/*
+ * The pre-tokenizer of Unigram and BPE: last_type alone, or a Sequence of
+ * first_type and last_type. *first: NULL without first_type. Other types are
+ * refused; the caller reads the keys of the steps.
+ */
+extern EmbStatus emb_tok_get_splitting(const EmbJson *doc, const char *first_type, const char *last_type,
+									   const json_t **first, const json_t **last, EmbError *err);
+
 /* <s> A </s> and <s> A </s> </s> B </s>, all of type 0. */
 extern void emb_tok_spec_roberta_templates(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id);
 

@@ -529,36 +529,15 @@ read_metaspace(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError
 
 /* Metaspace, or WhitespaceSplit and Metaspace. */
 static EmbStatus
-read_splitting(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
+read_metaspace_splitting(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 {
-	static const char wanted[] = "Metaspace, or WhitespaceSplit and Metaspace,";
-	const json_t *obj;
-	const json_t *list;
-	const char *type;
-	EmbStatus	status = emb_tok_get_component(doc, "pre_tokenizer", wanted, &obj, &type, err);
+	const json_t *whitespace;
+	const json_t *metaspace;
+	EmbStatus	status = emb_tok_get_splitting(doc, "WhitespaceSplit", "Metaspace", &whitespace, &metaspace, err);
 
-	if (status != EMB_OK)
+	if (status != EMB_OK || (status = read_metaspace(doc, metaspace, spec, err)) != EMB_OK)
 		return status;
-	list = json_object_get(obj, "pretokenizers");
-	if (type != NULL && strcmp(type, "Sequence") == 0 && json_is_array(list) &&
-		json_array_size(list) >= 1 && json_array_size(list) <= 2)
-	{
-		if (json_array_size(list) == 2)
-		{
-			if ((status = emb_json_get_string(doc, json_array_get(list, 0), "type", &type, err)) != EMB_OK)
-				return status;
-			if (type == NULL || strcmp(type, "WhitespaceSplit") != 0)
-				return emb_tok_refuse_component(doc, "pre_tokenizer", type, wanted, err);
-			spec->split_spaces = true;
-		}
-		obj = json_array_get(list, json_array_size(list) - 1);
-		if ((status = emb_json_get_string(doc, obj, "type", &type, err)) != EMB_OK)
-			return status;
-	}
-	if (type == NULL || strcmp(type, "Metaspace") != 0)
-		return emb_tok_refuse_component(doc, "pre_tokenizer", type, wanted, err);
-	if ((status = read_metaspace(doc, obj, spec, err)) != EMB_OK)
-		return status;
+	spec->split_spaces = whitespace != NULL;
 	if (spec->split_spaces && spec->prepend == EMB_TOK_PREPEND_FIRST)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.prepend_scheme\" is \"first\" after WhitespaceSplit, "
 						 "only always and never are supported there", doc->file);
@@ -582,5 +561,5 @@ emb_tok_read_unigram(const EmbJson *doc, const json_t *model, const EmbAllocator
 	emb_tok_spec_make_unigram(spec);
 	if (status == EMB_OK)
 		status = emb_tok_read_steps(doc, mem, spec, err);
-	return status != EMB_OK ? status : read_splitting(doc, spec, err);
+	return status != EMB_OK ? status : read_metaspace_splitting(doc, spec, err);
 }
