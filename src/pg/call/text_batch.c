@@ -27,7 +27,7 @@ thread_cpu_ns(void)
 	return (uint64) used.tv_sec * 1000000000 + used.tv_nsec;
 }
 
-/* Gives the threads to use. */
+/* Returns the number of threads to use. */
 static int
 start_clock(ComputeClock *clock)
 {
@@ -36,7 +36,7 @@ start_clock(ComputeClock *clock)
 	return embed_threads_begin(clock->wall_ns);
 }
 
-/* What passed while this thread did not run, it waited: for a CPU, the disk, its helpers. */
+/* Time in which this thread did not run counts as waiting: for a CPU, the disk, its helpers. */
 static void
 stop_clock(const ComputeClock *clock, EmbedStat *stat)
 {
@@ -49,7 +49,7 @@ stop_clock(const ComputeClock *clock, EmbedStat *stat)
 	embed_stat_add(stat, EMBED_WAIT_NS, wall - cpu);
 }
 
-/* The one place where pg/ computes. out, or outputs that are wanted of an embedding model. */
+/* The one place where pg/ computes. Fills outputs (of an embedding model) or, if outputs is NULL, out. */
 static void
 compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out, const EmbOutputs *outputs)
 {
@@ -72,7 +72,7 @@ compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *
 	else
 		status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
 	stop_clock(&clock, ref->stat);
-	/* here rather than with its parent: in an aggregate that may be much later */
+	/* not left to its parent context, which may live much longer in an aggregate */
 	MemoryContextDelete(scratch);
 	embed_registry_check(ref, status, &err);
 }
@@ -97,7 +97,7 @@ embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBatchSink *sin
 	batch->sink = *sink;
 }
 
-/* Doubles the room of an int32 array until n fit. */
+/* Doubles an int32 array until n elements fit. */
 static void
 make_room(MemoryContext cxt, int32 **array, int32 *room, int64 n, int32 first)
 {
@@ -158,7 +158,7 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 
 	if (n == 0)
 		return;
-	/* since the texts were read, rows may have come and gone */
+	/* the tables of models may have changed since the texts were read */
 	embed_registry_check(ref, EMB_OK, NULL);
 	out = batch->sink.reserve(batch->sink.ctx, n);
 	seqs = palloc(n * sizeof(EmbSequence));

@@ -21,7 +21,7 @@
 typedef struct EmbedBatchSink
 {
 	void	   *ctx;
-	/* where n vectors (logits: dim is 1) go: [n, dim]; good until done returns */
+	/* where n vectors (logits: dim is 1) go: [n, dim]; valid until done returns */
 	float	   *(*reserve) (void *ctx, int32 n);
 	void		(*done) (void *ctx, const float *vectors, int32 n);
 } EmbedBatchSink;
@@ -30,10 +30,10 @@ typedef struct EmbedBatch
 {
 	MemoryContext cxt;
 	EmbedBatchSink sink;
-	int32	   *ids;			/* [n_ids], the texts' end to end */
+	int32	   *ids;			/* [n_ids], of all texts, end to end */
 	int32		n_ids;
 	int32		ids_room;
-	int32	   *type_ids;		/* likewise, of pairs; NULL for single texts */
+	int32	   *type_ids;		/* the same for pairs; NULL for single texts */
 	int32		types_room;
 	int32	   *lengths;		/* [n_texts] */
 	int32		n_texts;
@@ -47,18 +47,19 @@ extern void embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBa
 extern void embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids);
 
 /*
- * Directly after embed_batch_add: its text and model, which will leave a proof
- * (proofs.h). For each text of a batch of documents, or for none.
+ * Called directly after embed_batch_add, with the text and its model. The text
+ * then leaves a proof (proofs.h). Call it for each text of a batch, or for
+ * none.
  */
 extern void embed_batch_prove(EmbedBatch *batch, const EmbedModelRef *ref, Datum value, bool truncated);
 
-/* Computes what waits; nothing to do is no error. */
+/* Computes the waiting texts, if there are any. */
 extern void embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref);
 
 /* out: [n_seqs, dim]; logits of a reranker. Raises what the core reports. */
 extern void embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out);
 
-/* The same, of one sequence, with what it has beside its vector. */
+/* The same for one sequence, with the other outputs besides its vector. */
 extern void embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs);
 
 #endif

@@ -8,10 +8,10 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
-/* Text that is converted, verified or walked through between two looks for a cancel. */
+/* Bytes of text that are converted, verified or counted between two polls for a cancel. */
 #define PIECE_BYTES			(256 * 1024)
 
-/* Length of the longest prefix of s that ends between UTF-8 characters; s may be no UTF-8 at all. */
+/* The length of the longest prefix of s that ends between UTF-8 characters; s may not be UTF-8 at all. */
 static int
 clip_utf8(const char *s, int len)
 {
@@ -26,8 +26,9 @@ clip_utf8(const char *s, int len)
 }
 
 /*
- * The first want bytes of value (fewer if it has fewer), without copying where
- * it lies in memory as it is. UTF-8 is cut between characters.
+ * Returns the first want bytes of value, or all of a shorter value. A value
+ * that is neither compressed nor out of line is not copied. UTF-8 is cut
+ * between characters.
  */
 static const char *
 value_prefix(Datum value, Size want, Size total, int *len)
@@ -60,7 +61,10 @@ value_prefix(Datum value, Size want, Size total, int *len)
 
 /* --------------------------------------------------------- other encodings */
 
-/* The longest start of s[0 .. len) of at most PIECE_BYTES that ends between two characters; 0: there is none. */
+/*
+ * The length of the longest prefix of s[0 .. len) that has at most PIECE_BYTES
+ * and ends between two characters; 0: there is none.
+ */
 static int
 piece_bytes(const char *s, int len)
 {
@@ -71,7 +75,7 @@ piece_bytes(const char *s, int len)
 	return pg_mbcliplen(s, limit, limit);
 }
 
-/* SQL_ASCII: the text as it is, found to be UTF-8. */
+/* SQL_ASCII: returns s itself. Raises if s is not UTF-8. */
 static const char *
 verify_pieces(const char *s, int len, bool is_whole, size_t *n)
 {
@@ -93,9 +97,10 @@ verify_pieces(const char *s, int len, bool is_whole, size_t *n)
 }
 
 /*
- * s in UTF-8, in CurrentMemoryContext, converted piece by piece: 300 MB of LATIN1
- * take most of a second, and the server's conversion looks for no cancel. Each
- * character of a server's encoding is converted by itself.
+ * Returns s in UTF-8, in CurrentMemoryContext. It converts piece by piece,
+ * because the server's conversion does not poll for a cancel, and 300 MB of
+ * LATIN1 take most of a second. Pieces give the same result, because each
+ * character of a server encoding is converted by itself.
  */
 static const char *
 convert_pieces(const char *s, int len, bool is_whole, size_t *n)
@@ -131,7 +136,7 @@ convert_pieces(const char *s, int len, bool is_whole, size_t *n)
 	return utf8;
 }
 
-/* As value_prefix, in UTF-8. SQL_ASCII is taken for UTF-8; 22021 if it is not. */
+/* As value_prefix, in UTF-8. SQL_ASCII is read as UTF-8; other bytes raise 22021. */
 static const char *
 value_prefix_utf8(Datum value, Size want, Size total, size_t *len)
 {
@@ -165,7 +170,7 @@ typedef struct ValueReader
 	Datum		value;
 	Size		total;
 	MemoryContext scratch;
-	bool		begins;			/* read resets scratch: false for a text of a pair that is read second */
+	bool		begins;			/* reading resets scratch; false for the text of a pair that is read second */
 	const EmbTextIds *known;	/* or NULL */
 	ErrorData  *error;			/* the error that reading raised */
 } ValueReader;
@@ -177,8 +182,9 @@ value_reader(Datum value, MemoryContext scratch)
 }
 
 /*
- * Detoasting and conversion raise, but the core is never longjmped through: the
- * error waits here until the core has returned (finish_reading).
+ * Detoasting and conversion may raise, but no error may longjmp through the
+ * core. So the reader keeps the error until the core has returned
+ * (finish_reading).
  */
 static EmbStatus
 read_value(void *ctx, size_t want, EmbText *text, EmbError *err)
@@ -242,7 +248,7 @@ embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 	EmbError	err;
 	EmbStatus	status;
 
-	/* before as well: on other bytes than those of the import nothing is safe */
+	/* also before the call: reading an image that was changed is not safe */
 	embed_registry_check(ref, EMB_OK, NULL);
 	status = emb_model_read(ref->model, prompt, &text, &to, &result, &err);
 	finish_reading(ref, &reader, NULL, status, &err);

@@ -35,13 +35,16 @@ extern void embed_text_encode_query(const EmbedModelRef *ref, Datum query, int32
 extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, Datum query, const EmbTextIds *known, Datum doc,
 										 int32 *ids, int32 *type_ids, MemoryContext scratch);
 
-/* All of value in UTF-8, in CurrentMemoryContext unless it lies in memory as it is. */
+/* Returns all of value in UTF-8: the value itself, or a copy in CurrentMemoryContext. */
 extern const char *embed_text_utf8(Datum value, size_t *len);
 
 /* Characters of s in the server's encoding. */
 extern int64 embed_text_chars(const char *s, int len);
 
-/* Tokens before truncation, and whether there is one: reads all of the value. scratch is reset. */
+/*
+ * Returns the number of tokens before truncation; *truncated: whether the
+ * model cuts the text. Reads all of the value. scratch is reset.
+ */
 extern int64 embed_text_count(const EmbedModelRef *ref, EmbPrompt prompt, Datum value, MemoryContext scratch,
 							  bool *truncated);
 

@@ -1,18 +1,19 @@
 /*
  * rerank.c
- *		rerank(), rerank_many(), rerank_top() and the aggregate rerank_agg: scores of pairs of a
- *		query and a document.
+ *		rerank(), rerank_many(), rerank_top() and the aggregate rerank_agg:
+ *		scores of pairs of a query and a document.
  *
- * As with vectors, pairs go into packed batches, and beside the input and the
- * result only one batch is held. A score is the sigmoid of the model's logit;
- * the order is the logit's, for float4 sigmoids tie above 17.
+ * Pairs are computed in packed batches, as single texts are. Besides the input
+ * and the result, only one batch is in memory. A score is the sigmoid of the
+ * model's logit. Documents are ordered by logit, because float4 sigmoids of
+ * logits above 17 are equal.
  */
 #include "pg/glue.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 
-/* its inline functions do not pass -Wextra */
+/* the inline functions of this header do not pass -Wextra */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #include "utils/arrayaccess.h"
@@ -48,7 +49,7 @@ EMBED_CALL(embed_rerank_pair)
 
 /* -------------------------------------------------------------- arrays */
 
-/* Documents of one call: [n] each; logits[i] counts where nulls[i] is false. */
+/* The documents of one call, in arrays of n. logits[i] is valid if nulls[i] is false. */
 typedef struct Documents
 {
 	int32		n;
@@ -89,13 +90,13 @@ read_documents(AnyArrayType *input, Documents *docs)
 		docs->values[i] = embed_text_iter_next(&iter, &docs->nulls[i], i);
 }
 
-/* From the logits of those that are there, in order, to one a document. */
+/* Moves the packed logits to the places of their documents; documents that are NULL have no logit. */
 static void
 unpack_logits(Documents *docs)
 {
 	int32		next = docs->n_packed;
 
-	/* backwards: none is overwritten before it is moved */
+	/* backwards, so that no logit is overwritten before it is moved */
 	for (int32 i = docs->n - 1; i >= 0; i--)
 	{
 		if (!docs->nulls[i])
@@ -187,7 +188,7 @@ EMBED_CALL(embed_rerank_array)
 	PG_RETURN_ARRAYTYPE_P(score_array(docs.logits, docs.nulls, docs.n));
 }
 
-/* Best first; of equal ones the first in the array. */
+/* The best document first; of equal documents, the first in the array. */
 static int
 compare_documents(const void *a, const void *b, void *arg)
 {
@@ -249,24 +250,23 @@ EMBED_CALL(embed_rerank_top)
 #define GROUP_ROOM_FIRST 64
 
 /*
- * A group: the scores of its rows so far, the last of which may wait in the
- * batch. A row with a NULL among its arguments has a NULL score, as rerank()
- * would give.
+ * A group and the scores of its rows so far. The last rows may still wait in
+ * the batch. A row with a NULL argument has a NULL score, as rerank() returns.
  */
 typedef struct ScoreGroup
 {
 	MemoryContext cxt;
-	struct varlena *query;		/* NULL: it is NULL */
-	char	   *name;			/* of the model; NULL: no argument, or it is NULL */
+	struct varlena *query;		/* NULL if the query is NULL */
+	char	   *name;			/* of the model; NULL if there is no model argument, or it is NULL */
 	bool		is_used;		/* fingerprint and stat are set */
 	uint8		fingerprint[EMB_HASH_SIZE];
 	EmbedStat  *stat;
 	uint64		took_ns;		/* since the group's last result */
 	EmbedBatch	batch;
-	float	   *logits;			/* the batch's */
+	float	   *logits;			/* of the batch */
 
 	int64		n_rows;
-	int64		n_filled;		/* rows before it are NULL or have a score */
+	int64		n_filled;		/* all rows before this row are NULL or have a score */
 	int64		room;
 	float	   *scores;			/* [room] */
 	bool	   *nulls;			/* [room] */
@@ -349,7 +349,7 @@ new_group(MemoryContext cxt, const struct varlena *query, const text *name)
 	return group;
 }
 
-/* One group, one query, one name. */
+/* A group has one query and one model name. */
 static void
 check_group(const ScoreGroup *group, const struct varlena *query, const text *name)
 {
@@ -370,7 +370,7 @@ check_group(const ScoreGroup *group, const struct varlena *query, const text *na
 				 errhint("Add the model to GROUP BY.")));
 }
 
-/* The model is what the name stood for when the group's first pair came. */
+/* A group keeps the model that the name stood for when the first pair came. */
 static const EmbedModelRef *
 model_of_group(ScoreGroup *group, EmbedSite *site, const text *name)
 {
@@ -424,7 +424,7 @@ EMBED_CALL(embed_rerank_agg_accum)
 	PG_RETURN_POINTER(group);
 }
 
-/* (state internal) returns float4[]; what it computes leaves the group's value as it is */
+/* (state internal) returns float4[]; computing the waiting pairs does not change the group's value */
 EMBED_CALL(embed_rerank_agg_final)
 {
 	ScoreGroup *group = PG_ARGISNULL(0) ? NULL : (ScoreGroup *) PG_GETARG_POINTER(0);
