@@ -280,11 +280,11 @@ ask_while_waiting(void *ctx)
 }
 
 static EmbStatus
-run_linear(LinearJob *job, EmbTeamPart piece, EmbError *err)
+run_linear(LinearJob *job, EmbTeamPart run_panel, EmbError *err)
 {
 	Quantizer  *q = job->q;
 
-	emb_team_run(&q->team, (int32_t) emb_pack_f32_panels(job->in->linears[job->which]->n_out), piece, job);
+	emb_team_run(&q->team, (int32_t) emb_pack_f32_panels(job->in->linears[job->which]->n_out), run_panel, job);
 	if (atomic_load_explicit(&q->stopped, memory_order_relaxed))
 		return emb_import_cancelled(err);
 	if (atomic_load_explicit(&q->overflown, memory_order_relaxed))

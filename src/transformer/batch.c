@@ -3,9 +3,9 @@
  *		Splits a batch into parts that stay in a core's own cache.
  *
  * A part has as many texts as fit into PART_BYTES of activations, at least
- * one. Each thread takes whole parts, so that threads meet once per batch and
- * not twice per layer. Left-over parts, and a single text, are shared by all
- * threads.
+ * one. Each worker takes whole parts, so that workers meet once per batch and
+ * not twice per layer. Left-over parts, and a single text, go to all workers
+ * together.
  *
  * Measured on Zen 4 (1 MB of second-level cache), bge-small in int8, one
  * thread, tokens/s at 32 texts of 128, 64 and 16 tokens: all at once 7,780
@@ -27,20 +27,20 @@
 #define PART_TOKENS_MIN 64
 #define PART_TOKENS_MAX 256
 
-/* Fewer tokens per thread are not worth splitting. */
+/* Fewer tokens per worker are not worth splitting. */
 #define THREAD_TOKENS_MIN 16
 
-/* The time that a thread may exceed the mean by, in percent. */
+/* The time that a worker may exceed the mean by, in percent. */
 #define IMBALANCE_MAX	5
 
-/* One thread's pass over a part, followed by its buffers. */
-typedef struct Slice
+/* A worker's pass over a part, followed by its buffers. */
+typedef struct PartPass
 {
 	EmbPass pass;
 	EmbBatch	part;
 	EmbStatus	status;
 	EmbError	err;
-} Slice;
+} PartPass;
 
 typedef struct Job
 {
@@ -51,10 +51,10 @@ typedef struct Job
 	float	   *out;
 	int32_t    *starts;			/* [n_parts + 1] first text of each part */
 	int32_t		n_parts;
-	int32_t		n_shared;		/* parts that go to single threads */
+	int32_t		n_single;		/* parts that go to single workers */
 	int32_t		n_workers;
 	char	   *scratch;
-	size_t		slice_bytes;
+	size_t		part_pass_bytes;
 } Job;
 
 /* -------------------------------------------------------------- checks */
@@ -148,16 +148,16 @@ part_cost(const Job *job, int32_t part)
 }
 
 /*
- * The largest number of parts, from the first on, that keeps all threads busy
+ * The largest number of parts, from the first on, that keeps all workers busy
  * for about equal time if each takes the next part as soon as it is free.
  */
 static int32_t
-count_shared(const Job *job)
+count_single(const Job *job)
 {
 	int64_t		loads[EMB_TEAM_MAX] = {0};
 	int64_t		total = 0;
 	int64_t		longest = 0;
-	int32_t		n_shared = 0;
+	int32_t		n_single = 0;
 
 	if (job->n_workers == 1)
 		return job->n_parts;
@@ -173,9 +173,9 @@ count_shared(const Job *job)
 		total += cost;
 		longest = loads[free] > longest ? loads[free] : longest;
 		if (longest * job->n_workers * 100 <= total * (100 + IMBALANCE_MAX))
-			n_shared = part + 1;
+			n_single = part + 1;
 	}
-	return n_shared;
+	return n_single;
 }
 
 /* -------------------------------------------------------------- passes */
@@ -207,69 +207,69 @@ extend(Extent *extent, const EmbBatch *batch, int32_t first, int32_t end)
 }
 
 static size_t
-slice_head_bytes(int32_t n_seqs)
+part_pass_head_bytes(int32_t n_seqs)
 {
-	return emb_round_up(sizeof(Slice), EMB_ALIGNMENT) +
+	return emb_round_up(sizeof(PartPass), EMB_ALIGNMENT) +
 		emb_round_up(((size_t) n_seqs + 1) * sizeof(int32_t), EMB_ALIGNMENT);
 }
 
 static size_t
-slice_bytes(const EmbTransformer *transformer, Extent extent, int32_t n_workers)
+part_pass_bytes(const EmbTransformer *transformer, Extent extent, int32_t n_workers)
 {
 	EmbPass pass;
 
-	return slice_head_bytes(extent.n_seqs) +
+	return part_pass_head_bytes(extent.n_seqs) +
 		emb_pass_lay_out(&pass, transformer, extent.n_tokens, extent.n_longest, n_workers, NULL);
 }
 
-/* Runs texts first .. end - 1 on n_workers threads, with buffers at base. */
+/* Runs texts first .. end - 1 on n_workers workers, with buffers at base. */
 static void
-run_texts(const Job *job, Slice *slice, int32_t first, int32_t end, int32_t n_workers, const EmbStop *stop)
+run_texts(const Job *job, PartPass *run, int32_t first, int32_t end, int32_t n_workers, const EmbStop *stop)
 {
-	char	   *base = (char *) slice;
+	char	   *base = (char *) run;
 	const EmbBatch *batch = job->batch;
 	const EmbTransformer *transformer = job->common->transformer;
-	int32_t    *offsets = (int32_t *) (base + emb_round_up(sizeof(Slice), EMB_ALIGNMENT));
+	int32_t    *offsets = (int32_t *) (base + emb_round_up(sizeof(PartPass), EMB_ALIGNMENT));
 	int32_t		origin = batch->offsets[first];
 	Extent		extent = {0};
 
 	extend(&extent, batch, first, end);
 	for (int32_t seq = first; seq <= end; seq++)
 		offsets[seq - first] = batch->offsets[seq] - origin;
-	slice->part = (EmbBatch) {
+	run->part = (EmbBatch) {
 		.n_seqs = end - first,
 		.offsets = offsets,
 		.ids = batch->ids + origin,
 		.type_ids = batch->type_ids == NULL ? NULL : batch->type_ids + origin
 	};
-	slice->pass = *job->common;
-	slice->pass.batch = &slice->part;
-	slice->pass.first_token = origin;
-	slice->pass.stopped = job->stopped;
-	slice->pass.team.n_workers = n_workers;
-	emb_pass_lay_out(&slice->pass, transformer, extent.n_tokens, extent.n_longest, n_workers,
-					 base + slice_head_bytes(extent.n_seqs));
-	slice->status = emb_pass_run(&slice->pass, stop, job->out + (size_t) first * transformer->arch->hidden, &slice->err);
+	run->pass = *job->common;
+	run->pass.batch = &run->part;
+	run->pass.first_token = origin;
+	run->pass.stopped = job->stopped;
+	run->pass.team.n_workers = n_workers;
+	emb_pass_lay_out(&run->pass, transformer, extent.n_tokens, extent.n_longest, n_workers,
+					 base + part_pass_head_bytes(extent.n_seqs));
+	run->status = emb_pass_run(&run->pass, stop, job->out + (size_t) first * transformer->arch->hidden, &run->err);
 }
 
-static Slice *
-slice_of(const Job *job, int32_t worker)
+static PartPass *
+part_pass_of(const Job *job, int32_t worker)
 {
-	return (Slice *) (job->scratch + worker * job->slice_bytes);
+	return (PartPass *) (job->scratch + worker * job->part_pass_bytes);
 }
 
 static void
-part_texts(void *ctx, int32_t part, int32_t worker)
+run_part(void *ctx, int32_t part, int32_t worker)
 {
 	Job		   *job = ctx;
-	Slice	   *slice = slice_of(job, worker);
+	PartPass	   *run = part_pass_of(job, worker);
 
 	/* keep the first error */
-	if (slice->status == EMB_OK)
-		run_texts(job, slice, job->starts[part], job->starts[part + 1], 1, worker == 0 ? job->stop : NULL);
+	if (run->status == EMB_OK)
+		run_texts(job, run, job->starts[part], job->starts[part + 1], 1, worker == 0 ? job->stop : NULL);
 }
 
-/* The caller has no part left: it polls stop for the threads that still work. */
+/* The caller has no part left: it polls stop for the workers that still work. */
 static void
 ask_while_waiting(void *ctx)
 {
@@ -281,28 +281,28 @@ ask_while_waiting(void *ctx)
 
 /* Passes a worker's error on; err may be NULL. */
 static EmbStatus
-failed(const Slice *slice, EmbError *err)
+failed(const PartPass *run, EmbError *err)
 {
 	if (err != NULL)
-		*err = slice->err;
-	return slice->status;
+		*err = run->err;
+	return run->status;
 }
 
 static EmbStatus
 run_parts(Job *job, EmbTeam *team, EmbError *err)
 {
-	Slice	   *all = slice_of(job, 0);
+	PartPass	   *all = part_pass_of(job, 0);
 
 	for (int32_t i = 0; i < job->n_workers; i++)
-		slice_of(job, i)->status = EMB_OK;
+		part_pass_of(job, i)->status = EMB_OK;
 	team->while_waiting = ask_while_waiting;
 	team->waiting_ctx = job;
-	emb_team_run(team, job->n_shared, part_texts, job);
+	emb_team_run(team, job->n_single, run_part, job);
 	team->while_waiting = NULL;
 	for (int32_t i = 0; i < job->n_workers; i++)
-		if (slice_of(job, i)->status != EMB_OK)
-			return failed(slice_of(job, i), err);
-	for (int32_t part = job->n_shared; part < job->n_parts && all->status == EMB_OK; part += job->n_workers)
+		if (part_pass_of(job, i)->status != EMB_OK)
+			return failed(part_pass_of(job, i), err);
+	for (int32_t part = job->n_single; part < job->n_parts && all->status == EMB_OK; part += job->n_workers)
 	{
 		int32_t		end = job->n_parts - part < job->n_workers ? job->n_parts : part + job->n_workers;
 
@@ -313,28 +313,28 @@ run_parts(Job *job, EmbTeam *team, EmbError *err)
 
 /* ---------------------------------------------------------------- jobs */
 
-/* Bytes of all slices; sets the bytes of one slice. */
+/* Bytes of all passes; sets the bytes of a single worker's pass. */
 static size_t
 measure(Job *job)
 {
 	const EmbTransformer *transformer = job->common->transformer;
 	Extent		single = {0};
 	Extent		group = {0};
-	size_t		shared_bytes;
+	size_t		single_bytes;
 	size_t		group_bytes;
 
-	for (int32_t part = 0; part < job->n_shared; part++)
+	for (int32_t part = 0; part < job->n_single; part++)
 		extend(&single, job->batch, job->starts[part], job->starts[part + 1]);
-	for (int32_t part = job->n_shared; part < job->n_parts; part += job->n_workers)
+	for (int32_t part = job->n_single; part < job->n_parts; part += job->n_workers)
 	{
 		int32_t		end = job->n_parts - part < job->n_workers ? job->n_parts : part + job->n_workers;
 
 		extend(&group, job->batch, job->starts[part], job->starts[end]);
 	}
-	job->slice_bytes = job->n_shared > 0 ? slice_bytes(transformer, single, 1) : slice_head_bytes(0);
-	shared_bytes = job->slice_bytes * job->n_workers;
-	group_bytes = job->n_shared < job->n_parts ? slice_bytes(transformer, group, job->n_workers) : 0;
-	return shared_bytes > group_bytes ? shared_bytes : group_bytes;
+	job->part_pass_bytes = job->n_single > 0 ? part_pass_bytes(transformer, single, 1) : part_pass_head_bytes(0);
+	single_bytes = job->part_pass_bytes * job->n_workers;
+	group_bytes = job->n_single < job->n_parts ? part_pass_bytes(transformer, group, job->n_workers) : 0;
+	return single_bytes > group_bytes ? single_bytes : group_bytes;
 }
 
 /* job->starts is filled, the team has joined. */
@@ -346,7 +346,7 @@ run_job(Job *job, EmbTeam *team, const EmbAllocator *mem, EmbError *err)
 	EmbFpState	fp;
 
 	job->n_workers = team->n_workers;
-	job->n_shared = count_shared(job);
+	job->n_single = count_single(job);
 	bytes = measure(job);
 	job->scratch = emb_alloc(mem, bytes);
 	if (job->scratch == NULL)
@@ -495,7 +495,7 @@ emb_transformer_scratch_bytes(const EmbTransformer *transformer, int32_t n_token
 	/* the other texts have at least one token each */
 	single.n_seqs = single.n_tokens - n_longest + 1;
 	all.n_seqs = all.n_tokens - n_longest + 1;
-	single_bytes = slice_bytes(transformer, single, 1) * n_workers;
-	all_bytes = slice_bytes(transformer, all, n_workers);
+	single_bytes = part_pass_bytes(transformer, single, 1) * n_workers;
+	all_bytes = part_pass_bytes(transformer, all, n_workers);
 	return (single_bytes > all_bytes ? single_bytes : all_bytes) + ((size_t) n_tokens - n_longest + 2) * sizeof(int32_t);
 }

@@ -20,8 +20,8 @@
 #define BLOCK_ROWS_MIN 16
 
 /*
- * Pieces per worker: heads of texts, or parts of their queries; each piece
- * packs the keys again.
+ * Parts per worker: heads of texts, or parts of their queries; each part packs
+ * the keys again.
  */
 #define PARTS_PER_WORKER	4
 #define PART_QUERIES_MIN	128
@@ -184,7 +184,7 @@ block_start(const EmbPass *pass, int32_t block)
 }
 
 static void
-part_begin(void *ctx, int32_t block, int32_t worker)
+block_begin(void *ctx, int32_t block, int32_t worker)
 {
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
@@ -200,7 +200,7 @@ part_begin(void *ctx, int32_t block, int32_t worker)
 
 /* The end of pass->layer for a block, and the projections of the next layer. */
 static void
-part_finish(void *ctx, int32_t block, int32_t worker)
+block_finish(void *ctx, int32_t block, int32_t worker)
 {
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
@@ -219,7 +219,7 @@ part_finish(void *ctx, int32_t block, int32_t worker)
 }
 
 static void
-part_queries(void *ctx, int32_t block, int32_t worker)
+block_queries(void *ctx, int32_t block, int32_t worker)
 {
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
@@ -234,25 +234,25 @@ part_queries(void *ctx, int32_t block, int32_t worker)
  * are too few heads for the workers.
  */
 static void
-part_attend(void *ctx, int32_t piece, int32_t worker)
+part_attend(void *ctx, int32_t part, int32_t worker)
 {
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
-	int32_t		part = piece % pass->n_parts;
-	int32_t		head = piece / pass->n_parts % pass->arch->n_heads;
-	int32_t		seq = piece / pass->n_parts / pass->arch->n_heads;
+	int32_t		part_of_head = part % pass->n_parts;
+	int32_t		head = part / pass->n_parts % pass->arch->n_heads;
+	int32_t		seq = part / pass->n_parts / pass->arch->n_heads;
 	bool		one_query = pass->compact && pass->layer == pass->arch->n_layers - 1;
 	int64_t		n_queries = one_query ? 1 : seq_length(pass->batch, seq);
-	int32_t		first = (int32_t) (n_queries * part / pass->n_parts);
-	int32_t		end = (int32_t) (n_queries * (part + 1) / pass->n_parts);
+	int32_t		first = (int32_t) (n_queries * part_of_head / pass->n_parts);
+	int32_t		end = (int32_t) (n_queries * (part_of_head + 1) / pass->n_parts);
 
 	if (first < end && emb_work_spend(&w->work, 0))
 		emb_layer_attend(pass, w, seq, head, first, end - first);
 }
 
-/* Runs piece over n_rows rows in blocks. False: stopped. */
+/* Runs run_block over n_rows rows in blocks. False: stopped. */
 static bool
-run_blocks(EmbPass *pass, int32_t n_rows, EmbTeamPart piece)
+run_blocks(EmbPass *pass, int32_t n_rows, EmbTeamPart run_block)
 {
 	int32_t		n_workers = pass->team.n_workers;
 
@@ -266,7 +266,7 @@ run_blocks(EmbPass *pass, int32_t n_rows, EmbTeamPart piece)
 		if (n_rows / even >= BLOCK_ROWS_MIN)
 			pass->n_blocks = even;
 	}
-	emb_team_run(&pass->team, pass->n_blocks, piece, pass);
+	emb_team_run(&pass->team, pass->n_blocks, run_block, pass);
 	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
 }
 
@@ -296,7 +296,7 @@ shrink(EmbPass *pass)
 	for (int32_t seq = 1; seq < batch->n_seqs; seq++)
 		memmove(pass->x + seq * pass->stride, pass->x + batch->offsets[seq] * pass->stride,
 				pass->arch->hidden * sizeof(float));
-	return run_blocks(pass, batch->n_seqs, part_queries);
+	return run_blocks(pass, batch->n_seqs, block_queries);
 }
 
 static bool
@@ -308,7 +308,7 @@ run_layers(EmbPass *pass)
 
 	/* a last layer that comes first needs few queries */
 	pass->compact = compact && arch->n_layers == pass->first_layer + 1;
-	if (!run_blocks(pass, n_rows, part_begin))
+	if (!run_blocks(pass, n_rows, block_begin))
 		return false;
 	pass->compact = compact;
 	for (pass->layer = pass->first_layer; pass->layer < pass->end_layer; pass->layer++)
@@ -319,7 +319,7 @@ run_layers(EmbPass *pass)
 				return false;
 			n_rows = pass->batch->n_seqs;
 		}
-		if (!run_attention(pass) || !run_blocks(pass, n_rows, part_finish))
+		if (!run_attention(pass) || !run_blocks(pass, n_rows, block_finish))
 			return false;
 	}
 	return true;
