@@ -80,6 +80,12 @@ v16_add_bits(v16 a, i32x16 n)
 }
 
 EMB_ALWAYS_INLINE v16
+v16_keep_above(v16 a, v16 x, float limit)
+{
+	return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_GT_OQ), a);
+}
+
+EMB_ALWAYS_INLINE v16
 v16_log2_split(v16 x, v16 *m)
 {
 	__m512i		bits = _mm512_castps_si512(x);

@@ -16,6 +16,7 @@
  *		v16_exp2_split(x, lowest, &m)	i = max(rint(x), lowest); bits of m = (i & 0x7FFFFF) + bits of 1;
  *									returns i - (i & 0x7FFFFF)
  *		v16_add_bits(a, i)			bits of a + i
+ *		v16_keep_above(a, x, limit)	a where x > limit, else 0
  *		v16_log2_split(x, &m)		x = m 2^n, m in sqrt 1/2 .. sqrt 2 by its bits; returns n
  *		interleave_rows(rows, to)	to[4 c + i] = rows[i][c] for c < 16, i < 4
  *		transpose_dwords			transpose_f32 of any level
@@ -33,6 +34,9 @@
 
 /* A score lower than any real score, and 0 for the sums: the value past the last token. */
 #define LOG_OF_NOTHING -1e38f
+
+/* Scores of keys that a query sees are above it, all others below. */
+#define SCORE_UNSEEN -5e37f
 
 /* -------------------------------------------------------------- packing */
 
@@ -136,6 +140,8 @@ typedef struct AttendTile
 	const EmbAttendI8 *a;
 	const uint8_t *q;
 	float	   *out;
+	int32_t		n_keys;			/* that some query of the tile sees */
+	size_t		first_masked;	/* all queries see the keys before this one, the first of a panel */
 	size_t		n_tokens;		/* including the tokens that fill the last panel: the stride of scores and codes */
 	float		factors[ATTEND_ROWS];	/* of the scores of each row */
 	v16			largest[ATTEND_ROWS];	/* of each row and lane */
@@ -250,6 +256,18 @@ exp2_255_v16(v16 x)
 	return v16_add_bits(p, n);
 }
 
+/*
+ * e of scores u. Without a mask, the only keys that no query sees fill the
+ * last panel: their values and inverses are zeros, so that any e will do.
+ */
+EMB_ALWAYS_INLINE v16
+weights_v16(v16 u, v16 origin, const bool masked)
+{
+	v16			e = exp2_255_v16(v16_sub(u, origin));
+
+	return masked ? v16_keep_above(e, u, SCORE_UNSEEN) : e;
+}
+
 /* --------------------------------------------------------------- values */
 
 /*
@@ -290,7 +308,7 @@ combine_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panel
 	size_t		stride = emb_head_i8_columns(head->head_size) * EMB_GROUP;
 	size_t		p_stride = t->n_tokens;
 	const uint8_t *p = t->a->codes;
-	const uint8_t *p_end = p + head->n_tokens;
+	const uint8_t *p_end = p + t->n_keys;
 	const int8_t *v = head->values + panel * GROUP_BYTES;
 	Contexts	contexts;
 	i32x16		sums[ATTEND_ROWS][ATTEND_PANELS];
@@ -351,12 +369,12 @@ typedef struct Weighing
 
 /* Codes of the next 16 keys, rows first .. end - 1. */
 EMB_ALWAYS_INLINE void
-weigh_rows(Weighing *w, size_t stride, const int first, const int end)
+weigh_rows(Weighing *w, size_t stride, const int first, const int end, const bool masked)
 {
 	EMB_UNROLL
 	for (int r = first; r < end; r++)
 	{
-		v16			e = exp2_255_v16(v16_sub(v16_load(w->u + r * stride), v16_set(w->origins[r])));
+		v16			e = weights_v16(v16_load(w->u + r * stride), v16_set(w->origins[r]), masked);
 
 		v16_store_bytes(w->p + r * stride, v16_add(e, v16_set(ROUNDER)));
 		w->shares[r] = v16_fma(e, v16_load(w->inverses), w->shares[r]);
@@ -368,7 +386,7 @@ weigh_rows(Weighing *w, size_t stride, const int first, const int end)
  * latency of these products the next 16 keys are weighed.
  */
 EMB_ALWAYS_INLINE void
-combine_keys(Weighing *w, const uint8_t *p, size_t stride, const int n_rows, const int n_panels, const bool more)
+combine_keys(Weighing *w, const uint8_t *p, size_t stride, const int n_rows, const int n_panels, const bool masked, const bool more)
 {
 	EMB_UNROLL
 	for (int i = 0; i < EMB_GROUP; i++)
@@ -389,7 +407,7 @@ combine_keys(Weighing *w, const uint8_t *p, size_t stride, const int n_rows, con
 				w->sums[r][c] = i32x16_dot(w->sums[r][c], codes, values[c]);
 		}
 		if (more)
-			weigh_rows(w, stride, i * n_rows / EMB_GROUP, (i + 1) * n_rows / EMB_GROUP);
+			weigh_rows(w, stride, i * n_rows / EMB_GROUP, (i + 1) * n_rows / EMB_GROUP, masked);
 	}
 }
 
@@ -400,10 +418,11 @@ combine_keys(Weighing *w, const uint8_t *p, size_t stride, const int n_rows, con
  * 1.05 for heads of 64. Leaves codes and shares for the remaining panels.
  */
 EMB_ALWAYS_INLINE void
-weigh_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
+weigh_and_combine(AttendTile *t, int32_t panel, const int n_rows, const int n_panels, const bool masked)
 {
 	const EmbHeadI8 *head = &t->a->head;
 	const size_t stride = t->n_tokens;
+	const float *u_masked = t->a->scores + t->first_masked;
 	const float *u_end = t->a->scores + stride;
 	Weighing	w = {
 		.u = t->a->scores, .inverses = head->value_inverses, .p = t->a->codes,
@@ -421,16 +440,24 @@ weigh_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
 		for (int c = 0; c < n_panels; c++)
 			w.sums[r][c] = i32x16_zero();
 	}
-	weigh_rows(&w, stride, 0, n_rows);
-	for (w.u += EMB_PANEL; w.u < u_end; w.u += EMB_PANEL)
+	weigh_rows(&w, stride, 0, n_rows, masked);
+	for (w.u += EMB_PANEL; masked && w.u < u_masked; w.u += EMB_PANEL)
 	{
 		const uint8_t *p = w.p;
 
 		w.p += EMB_PANEL;
 		w.inverses += EMB_PANEL;
-		combine_keys(&w, p, stride, n_rows, n_panels, true);
+		combine_keys(&w, p, stride, n_rows, n_panels, false, true);
 	}
-	combine_keys(&w, w.p, stride, n_rows, n_panels, false);
+	for (; w.u < u_end; w.u += EMB_PANEL)
+	{
+		const uint8_t *p = w.p;
+
+		w.p += EMB_PANEL;
+		w.inverses += EMB_PANEL;
+		combine_keys(&w, p, stride, n_rows, n_panels, masked, true);
+	}
+	combine_keys(&w, w.p, stride, n_rows, n_panels, masked, false);
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
 	{
@@ -443,14 +470,26 @@ weigh_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
 	copy_contexts(t, panel, n_rows, &contexts);
 }
 
+EMB_ALWAYS_INLINE void
+weigh_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
+{
+	weigh_and_combine(t, panel, n_rows, n_panels, false);
+}
+
+EMB_ALWAYS_INLINE void
+weigh_masked_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
+{
+	weigh_and_combine(t, panel, n_rows, n_panels, true);
+}
+
 #else
 
 /*
  * Codes and share of one row, without products with the values. 16 registers
  * are too few for both at once: 0.96 times as fast on AVX2.
  */
-static void
-weigh_row(AttendTile *t, int r)
+EMB_ALWAYS_INLINE void
+weigh_row_with(AttendTile *t, int r, const bool masked)
 {
 	const float *u = t->a->scores + r * t->n_tokens;
 	const float *inverses = t->a->head.value_inverses;
@@ -461,12 +500,24 @@ weigh_row(AttendTile *t, int r)
 
 	for (int32_t i = 0; i < n; i += EMB_PANEL)
 	{
-		v16			e = exp2_255_v16(v16_sub(v16_load(u + i), origin));
+		v16			e = weights_v16(v16_load(u + i), origin, masked);
 
 		v16_store_bytes(p + i, v16_add(e, v16_set(ROUNDER)));
 		sum = v16_fma(e, v16_load(inverses + i), sum);
 	}
 	t->shares[r] = 1.0f / v16_sum(sum);
+}
+
+static void
+weigh_row(AttendTile *t, int r)
+{
+	weigh_row_with(t, r, false);
+}
+
+static void
+weigh_masked_row(AttendTile *t, int r)
+{
+	weigh_row_with(t, r, true);
 }
 
 #endif
@@ -503,6 +554,9 @@ STEPS(combine, 4)
 STEPS(weigh, 1)
 STEPS(weigh, 2)
 STEPS(weigh, 4)
+STEPS(weigh_masked, 1)
+STEPS(weigh_masked, 2)
+STEPS(weigh_masked, 4)
 #define ALL_STEPS(step) {STEP_NAMES(step, 1), STEP_NAMES(step, 2), STEP_NAMES(step, 4)}
 #else
 #define ALL_STEPS(step) {STEP_NAMES(step, 1)}
@@ -511,6 +565,7 @@ STEPS(weigh, 4)
 static const AttendStep score[][ATTEND_ROWS] = ALL_STEPS(score);
 #if ATTEND_PANELS > 1
 static const AttendStep weigh[][ATTEND_ROWS] = ALL_STEPS(weigh);
+static const AttendStep weigh_masked[][ATTEND_ROWS] = ALL_STEPS(weigh_masked);
 #endif
 static const AttendStep combine[][ATTEND_ROWS] = ALL_STEPS(combine);
 
@@ -529,15 +584,49 @@ run_step(AttendTile *t, const AttendStep steps[][ATTEND_ROWS], int32_t n_rows, i
 	return panel + (1 << log2_panels);
 }
 
+/*
+ * The scores of the keys from a panel on, of which the queries of a tile see
+ * only some: unseen scores become nothing. Row 0 sees n_seen keys.
+ */
+static void
+score_diagonal(AttendTile *t, int32_t panel, int32_t n_rows, int32_t n_seen)
+{
+	v16			largest[ATTEND_ROWS];
+	int32_t		n_panels = (int32_t) (t->n_tokens / EMB_PANEL);
+
+	memcpy(largest, t->largest, sizeof(largest));
+	for (; panel < n_panels; panel++)
+	{
+		int32_t		column = panel * EMB_PANEL;
+
+		score[0][n_rows - 1] (t, panel);
+		for (int32_t r = 0; r < n_rows; r++)
+		{
+			float	   *u = t->a->scores + r * t->n_tokens + column;
+			int32_t		n = n_seen + r - column;
+
+			if (n < EMB_PANEL)
+				v16_store(u, v16_keep(v16_load(u), n > 0 ? n : 0, LOG_OF_NOTHING));
+			t->largest[r] = largest[r] = v16_max(v16_load(u), largest[r]);
+		}
+	}
+}
+
 /* n_rows queries from query first on */
 static void
 attend_rows(AttendTile *t, int32_t first, int32_t n_rows)
 {
 	const EmbAttendI8 *a = t->a;
-	int32_t		n_key_panels = (int32_t) (t->n_tokens / EMB_PANEL);
+	int32_t		n_seen = a->n_seen > 0 ? a->n_seen + first : a->head.n_tokens;	/* by row 0 */
+	bool		masked = a->n_seen > 0 || a->bias != NULL;
+	int32_t		n_key_panels;
 	int32_t		panel = 0;
 	int32_t		n_value_panels = (int32_t) (emb_head_i8_columns(a->head.head_size) / EMB_PANEL);
 
+	t->n_keys = a->n_seen > 0 ? n_seen + n_rows - 1 : n_seen;
+	t->n_tokens = emb_head_i8_tokens(t->n_keys);
+	n_key_panels = a->n_seen > 0 ? n_seen / EMB_PANEL : (int32_t) (t->n_tokens / EMB_PANEL);
+	t->first_masked = a->n_seen > 0 ? (size_t) n_key_panels * EMB_PANEL : 0;
 	t->q = a->q + first * a->q_stride;
 	t->out = a->out + first * a->out_stride;
 	for (int32_t r = 0; r < n_rows; r++)
@@ -547,13 +636,15 @@ attend_rows(AttendTile *t, int32_t first, int32_t n_rows)
 	}
 	while (panel < n_key_panels)
 		panel = run_step(t, score, n_rows, panel, n_key_panels);
+	if (a->n_seen > 0)
+		score_diagonal(t, panel, n_rows, n_seen);
 	if (a->bias != NULL)
 		add_bias(t, first, n_rows);
 #if ATTEND_PANELS > 1
-	panel = run_step(t, weigh, n_rows, 0, n_value_panels);
+	panel = run_step(t, masked ? weigh_masked : weigh, n_rows, 0, n_value_panels);
 #else
 	for (int r = 0; r < n_rows; r++)
-		weigh_row(t, r);
+		masked ? weigh_masked_row(t, r) : weigh_row(t, r);
 	panel = 0;
 #endif
 	while (panel < n_value_panels)
@@ -565,7 +656,7 @@ EMB_NAME(attend_i8) (const EmbAttendI8 *a)
 {
 	int32_t		n_tiles = (a->n_queries - 1) / ATTEND_ROWS + 1;
 	int32_t		first = 0;
-	AttendTile	t = {.a = a, .n_tokens = emb_head_i8_tokens(a->head.n_tokens)};
+	AttendTile	t = {.a = a};
 
 	for (int32_t i = 0; i < n_tiles; i++)
 	{

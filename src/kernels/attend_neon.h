@@ -73,6 +73,12 @@ v16_add_bits(v16 a, i32x16 n)
 }
 
 EMB_ALWAYS_INLINE v16
+v16_keep_above(v16 a, v16 x, float limit)
+{
+	V16_QUARTERS(vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a.q[i]), vcgtq_f32(x.q[i], vdupq_n_f32(limit)))));
+}
+
+EMB_ALWAYS_INLINE v16
 v16_log2_split(v16 x, v16 *m)
 {
 	v16			n;

@@ -129,6 +129,12 @@ v16_add_bits(v16 a, i32x16 n)
 	V16_LANES(float_of(bits_of(a.lane[i]) + (uint32_t) n.lane[i]));
 }
 
+V16_INLINE v16
+v16_keep_above(v16 a, v16 x, float limit)
+{
+	V16_LANES(x.lane[i] > limit ? a.lane[i] : 0.0f);
+}
+
 /* Right shifts keep the sign, as in every compiler we know. */
 V16_INLINE v16
 v16_log2_split(v16 x, v16 *m)

@@ -78,6 +78,15 @@ v16_add_bits(v16 a, i32x16 n)
 				  _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.hi), n.hi))};
 }
 
+EMB_ALWAYS_INLINE v16
+v16_keep_above(v16 a, v16 x, float limit)
+{
+	__m256		limits = _mm256_set1_ps(limit);
+
+	return (v16) {_mm256_and_ps(a.lo, _mm256_cmp_ps(x.lo, limits, _CMP_GT_OQ)),
+				  _mm256_and_ps(a.hi, _mm256_cmp_ps(x.hi, limits, _CMP_GT_OQ))};
+}
+
 EMB_ALWAYS_INLINE __m256
 log2_split_ymm(__m256 x, __m256 *m)
 {

@@ -221,7 +221,8 @@ typedef struct EmbGemmI4
  *		S_t = key_starts[t] + sum over i of q[i] key[t][i]					exact: q has the zero 128
  *		u_t = fma((float) S_t, (q_scale * scale) * key_scales[t], value_logs[t])
  *		u_t = u_t + bias[t - i]												if there is a bias
- *		e_t = 255 * 2^(max(rint(u_t - max u), -100 * 2^23) / 2^23)			good to 7.6e-5 relative
+ *		e_t = 255 * 2^(max(rint(u_t - max u), -100 * 2^23) / 2^23)			good to 7.6e-5 relative;
+ *			exactly 0 for a key that the query does not see
  *		p_t = rint(e_t), 0 .. 255
  *		share = 1 / sum(fma: e_t value_inverses[t])							16 lanes and the tree
  *		out[c] = (float) (sum over t of p_t value[t][c]) * share			exact before the product
@@ -233,9 +234,12 @@ typedef struct EmbGemmI4
  *
  * Scales come from quantize_heads, and 0 < scale <= 2^24: then |u| < 1e37
  * before the bias. A bias is within +-1e37, or EMB_BIAS_OF_NOTHING for a key
- * that the query does not see; every query sees at least one key. So all
- * values are finite, and an unseen key has e_t = 255 * 2^-100. head_size,
- * n_tokens <= 65,536: then |S|, sum p value < 2^31.
+ * that the query does not see; every query sees at least one key. With n_seen
+ * > 0 (causal attention) query i sees the keys 0 .. n_seen + i - 1, and u_t of
+ * the others is -1e38. So all values are finite. An unseen key is never max u,
+ * and its e_t is 0: it contributes exactly nothing, and neither does what
+ * fills the last panel. A row's bits depend on the keys that it sees and on
+ * nothing else. head_size, n_tokens <= 65,536: then |S|, sum p value < 2^31.
  */
 typedef struct EmbHeadI8
 {
@@ -284,6 +288,7 @@ typedef struct EmbAttendI8
 	const float *q_scales;		/* [n_queries] */
 	float		scale;
 	const float *bias;			/* NULL, or for key 0 and query 0; elements -(n_queries - 1) .. L - 1 are read */
+	int32_t		n_seen;			/* 0, or keys that query 0 sees, and query i i more; then no bias, and n_seen + n_queries - 1 <= n_tokens */
 	EmbHeadI8	head;
 	float	   *scores;			/* scratch, [EMB_ATTEND_ROWS, L] */
 	uint8_t    *codes;			/* scratch, [EMB_ATTEND_ROWS, L] */

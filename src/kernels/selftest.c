@@ -91,6 +91,7 @@ typedef struct Outputs
 	}			head;
 	float		attended[N_ROWS * N_HEAD];
 	float		attended_biased[N_ROWS * N_HEAD];
+	float		attended_causal[N_ROWS * N_HEAD];
 } Outputs;
 
 /* Deterministic values in -4 .. 4, none of them short in binary; any bytes. */
@@ -258,6 +259,10 @@ run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
 	a.bias = bias + N_ROWS - 1;
 	a.out = out->attended_biased;
 	k->attend_i8(&a);
+	a.bias = NULL;
+	a.n_seen = N_TOKENS - N_ROWS + 1;
+	a.out = out->attended_causal;
+	k->attend_i8(&a);
 }
 
 const char *
@@ -277,7 +282,8 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
 		FIELD(gemm_i4, gemm_i4), FIELD(activate_rows, activate_rows), FIELD(quantize_u8, quantize_u8),
 		FIELD(quantize_range_u8, quantize_range_u8), FIELD(quantize_heads, heads),
-		FIELD(pack_head_i8, head), FIELD(attend_i8, attended), FIELD(attend_i8, attended_biased)
+		FIELD(pack_head_i8, head), FIELD(attend_i8, attended), FIELD(attend_i8, attended_biased),
+		FIELD(attend_i8, attended_causal)
 	};
 	Inputs		in;
 	Outputs		mine,
