@@ -205,9 +205,12 @@ run_rows(const EmbKernels *k, const Buffers *buf)
 	}
 }
 
-/* One head of one text: its products alone count as work, packing and softmax are in the time. */
+/*
+ * One head of one text: its products alone count as work, packing and softmax
+ * are in the time. Causal attention counts as half of the products.
+ */
 static void
-run_attention(const EmbKernels *k, const Buffers *buf, int32_t n_tokens, int32_t head_size, double peak)
+run_attention(const EmbKernels *k, const Buffers *buf, int32_t n_tokens, int32_t head_size, bool is_causal, double peak)
 {
 	size_t		padded = emb_head_i8_tokens(n_tokens);
 	EmbHeadRowsI8 rows = {
@@ -215,6 +218,7 @@ run_attention(const EmbKernels *k, const Buffers *buf, int32_t n_tokens, int32_t
 	};
 	EmbAttendI8 a = {
 		.n_queries = n_tokens, .q = buf->a, .q_stride = HIDDEN, .q_scales = buf->a_scale, .scale = 1e6f,
+		.n_seen = is_causal,
 		.head = {
 			n_tokens, head_size, filled(padded * head_size), filled(padded * 4), filled(padded * 4), filled(padded * 4),
 			filled(padded * 4), filled(padded * head_size)
@@ -237,8 +241,8 @@ run_attention(const EmbKernels *k, const Buffers *buf, int32_t n_tokens, int32_t
 		}
 		seconds[i] = now() - start;
 	}
-	snprintf(name, sizeof(name), "attention, %d tokens, head of %d", n_tokens, head_size);
-	print_rate(name, 4.0 * n_repeats * n_tokens * n_tokens * head_size, seconds, peak, "GOPS");
+	snprintf(name, sizeof(name), "%s, %d tokens, head of %d", is_causal ? "causal" : "attention", n_tokens, head_size);
+	print_rate(name, (is_causal ? 2.0 : 4.0) * n_repeats * n_tokens * n_tokens * head_size, seconds, peak, "GOPS");
 }
 
 int
@@ -282,9 +286,12 @@ main(int argc, char **argv)
 	run_model(emb_kernels(), &buf, 128, peak);
 	run_model(emb_kernels(), &buf, 510, peak);
 	run_rows(emb_kernels(), &buf);
-	run_attention(emb_kernels(), &buf, 16, 32, peak);
-	run_attention(emb_kernels(), &buf, 128, 32, peak);
-	run_attention(emb_kernels(), &buf, 512, 32, peak);
-	run_attention(emb_kernels(), &buf, 512, 64, peak);
+	run_attention(emb_kernels(), &buf, 16, 32, false, peak);
+	run_attention(emb_kernels(), &buf, 128, 32, false, peak);
+	run_attention(emb_kernels(), &buf, 512, 32, false, peak);
+	run_attention(emb_kernels(), &buf, 512, 64, false, peak);
+	run_attention(emb_kernels(), &buf, 512, 128, false, peak);
+	for (int32_t n = 128; n <= 2048; n *= 4)
+		run_attention(emb_kernels(), &buf, n, 128, true, peak);
 	return 0;
 }

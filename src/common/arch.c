@@ -65,6 +65,7 @@ check_model(const EmbArch *arch, EmbError *err)
 {
 	const int	has_layers = arch->n_layers != 0;
 	const int	has_vector = arch->head == EMB_HEAD_NONE;
+	const int	is_score = arch->head == EMB_HEAD_SCORE;
 	const Field fields[] =
 	{
 		{"head", arch->head, EMB_HEAD_NONE, has_layers ? EMB_HEAD_ANSWER : EMB_HEAD_NONE},
@@ -77,10 +78,10 @@ check_model(const EmbArch *arch, EmbError *err)
 		{"dense module count", arch->n_dense, 0, has_vector ? EMB_ARCH_DENSE_PLACES : 0},
 		{"sparse head", arch->has_sparse, 0, has_layers && has_vector},
 		{"token vectors' size", arch->multi_dim, 0, has_layers && has_vector ? EMB_ARCH_MAX_HIDDEN : 0},
-		{"head's activation", arch->head_activation, !has_vector, has_vector ? 0 : EMB_ACT_TANH},
-		{"head's norm", arch->head_has_norm, 0, !has_vector},
-		{"head's bias", arch->head_has_bias, 0, !has_vector},
-		{"label count", arch->n_labels, !has_vector, has_vector ? 0 : EMB_ARCH_MAX_TYPES},
+		{"head's activation", arch->head_activation, is_score, is_score ? EMB_ACT_TANH : 0},
+		{"head's norm", arch->head_has_norm, 0, is_score},
+		{"head's bias", arch->head_has_bias, 0, is_score},
+		{"label count", arch->n_labels, !has_vector, is_score ? EMB_ARCH_MAX_TYPES : has_vector ? 0 : 2},
 		{"output matrix", arch->has_output, 0, has_layers},
 		{"tied output", arch->is_output_tied, 0, arch->has_output},
 	};
@@ -209,25 +210,20 @@ check_computed(const EmbArch *arch, EmbError *err)
 		const char *what;
 	}			missing[] =
 	{
-		{arch->n_kv_heads != arch->n_heads, "fewer key heads than query heads"},
-		{arch->n_layers > 0 && (int64_t) arch->head_size * arch->n_heads != arch->hidden, "heads whose sizes do not add up to the hidden size"},
-		{arch->norm_kind == EMB_NORM_RMS, "RMS norms"},
 		{arch->norm_place == EMB_NORM_AROUND, "norms before and after each half of a layer"},
-		{arch->n_layers > 0 && !arch->has_embedding_norm, "no embedding norm"},
-		{arch->norm_place == EMB_NORM_PRE && arch->has_first_norm, "a norm before the first layer's attention"},
-		{arch->has_qk_norm != 0, "query and key norms"},
-		{arch->is_causal != 0, "causal attention"},
+		{arch->has_qk_norm != 0 && arch->norm_kind != EMB_NORM_RMS, "query and key norms other than RMS norms"},
+		{arch->is_causal != 0 && arch->window > 0, "a sliding window in causal attention"},
+		{arch->is_causal != 0 && (arch->positions & EMB_POSITIONS_RELATIVE) != 0, "relative position bias in causal attention"},
 		{arch->n_layers > 0 && arch->positions == 0, "no positions"},
 		{arch->positions == EMB_POSITIONS_RELATIVE, "relative position bias without absolute positions"},
 		{(arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->positions != EMB_POSITIONS_ROTARY, "RoPE beside other positions"},
 		{arch->window > 0 && arch->positions != EMB_POSITIONS_ROTARY, "a sliding window without RoPE"},
 		{arch->embedding_scale != 1, "scaled embeddings"},
-		{arch->pooling == EMB_POOL_LAST, "last-token pooling"},
 		{arch->n_layers == 0 && arch->pooling != EMB_POOL_MEAN, "no layers, but a pooling other than mean"},
 		{arch->n_dense > EMB_ARCH_MAX_DENSE, "more than two dense modules"},
-		{arch->head == EMB_HEAD_ANSWER, "a score by answer tokens"},
 		{arch->head == EMB_HEAD_SCORE && arch->n_labels != 1, "several labels"},
 		{arch->head == EMB_HEAD_SCORE && arch->head_activation == EMB_ACT_SILU, "a head with silu"},
+		{arch->head_has_norm != 0 && arch->norm_kind == EMB_NORM_RMS, "a head with an RMS norm"},
 		{arch->has_output != 0, "an output matrix"},
 	};
 
@@ -258,6 +254,9 @@ emb_arch_check(const EmbArch *arch, EmbError *err)
 	if (arch->n_layers > 0 && arch->n_heads % arch->n_kv_heads != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the model's head count %d is not a multiple of its key head count %d",
 						 arch->n_heads, arch->n_kv_heads);
+	if ((int64_t) arch->n_heads * arch->head_size > EMB_ARCH_MAX_ATTENTION)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's %d heads of size %d have more than %d elements in all",
+						 arch->n_heads, arch->head_size, EMB_ARCH_MAX_ATTENTION);
 	if ((arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->head_size % 2 != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the model's head size %d is odd, but RoPE rotates pairs", arch->head_size);
 	return check_computed(arch, err);

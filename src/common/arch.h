@@ -31,6 +31,7 @@
  */
 #define EMB_ARCH_MAX_HIDDEN			16384
 #define EMB_ARCH_MAX_INTERMEDIATE	65536
+#define EMB_ARCH_MAX_ATTENTION		65536	/* of all query heads */
 #define EMB_ARCH_MAX_LAYERS			256
 #define EMB_ARCH_MAX_VOCAB			4000000
 #define EMB_ARCH_MAX_POSITIONS		1048576
@@ -60,13 +61,13 @@ typedef enum EmbPooling
 	EMB_POOL_MEAN = 2,			/* the mean of all rows, special tokens included */
 	EMB_POOL_MAX = 3,			/* the maximum per element */
 	EMB_POOL_MEAN_SQRT_LEN = 4, /* the sum of all rows divided by the square root of their number */
-	EMB_POOL_LAST = 5			/* the last row: not computed yet */
+	EMB_POOL_LAST = 5			/* the last row */
 } EmbPooling;
 
 typedef enum EmbNormKind
 {
 	EMB_NORM_LAYER = 1,			/* layer norm: mean and variance; gamma and beta */
-	EMB_NORM_RMS = 2			/* root mean square; gamma only: not computed yet */
+	EMB_NORM_RMS = 2			/* root mean square; gamma only */
 } EmbNormKind;
 
 typedef enum EmbNormPlace
@@ -95,7 +96,7 @@ typedef enum EmbHead
 {
 	EMB_HEAD_NONE = 0,			/* an embedding model: pooling, dense modules */
 	EMB_HEAD_SCORE = 1,			/* a reranker: classifier(norm(act(pooler(pooled row)))), see transformer/score.h */
-	EMB_HEAD_ANSWER = 2			/* a reranker: logits of answer tokens at the last row: not computed yet */
+	EMB_HEAD_ANSWER = 2			/* a reranker: a difference of answer tokens' logits, see transformer/score.h */
 } EmbHead;
 
 /*
@@ -146,7 +147,7 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	   84	   4	norm_eps: float
  *	   88	   4	has_embedding_norm: a norm of the embeddings, before the first layer
  *	   92	   4	has_first_norm: 0: with pre-norm, layer 0 has no norm before its attention
- *	   96	   4	has_qk_norm: a norm of each query and key head
+ *	   96	   4	has_qk_norm: an RMS norm of each query and key head, before RoPE
  *	  100	   4	is_causal: a token sees only earlier tokens
  *	  104	   4	positions: EmbPositions, bits
  *	  108	   4	position_base: padding offset of absolute positions. 0: the first token has row 0. Else 1 + the
@@ -169,7 +170,7 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  308	   4	head_activation: EmbActivation; this and the next three: score head only
  *	  312	   4	head_has_norm
  *	  316	   4	head_has_bias: bias of its dense layer
- *	  320	   4	n_labels: outputs of the classifier
+ *	  320	   4	n_labels: outputs of the classifier; answers of an answer head: 1 (yes) or 2 (yes, no)
  *	  324	   4	has_output: a matrix from hidden to the vocabulary is used
  *	  328	   4	is_output_tied: this matrix is the word embeddings
  *	  332	 180	zero
@@ -271,6 +272,29 @@ static inline int32_t
 emb_arch_position_rows(const EmbArch *arch)
 {
 	return arch->n_positions + (arch->position_base > 0);
+}
+
+/*
+ * Elements of a token's queries and of its context, all heads together; of its
+ * keys, and of its values.
+ */
+static inline int32_t
+emb_arch_query_width(const EmbArch *arch)
+{
+	return arch->n_heads * arch->head_size;
+}
+
+static inline int32_t
+emb_arch_key_width(const EmbArch *arch)
+{
+	return arch->n_kv_heads * arch->head_size;
+}
+
+/* Query heads that share a key head. */
+static inline int32_t
+emb_arch_group(const EmbArch *arch)
+{
+	return arch->n_heads / arch->n_kv_heads;
 }
 
 /* Elements per row of the feed-forward network, gates included. */

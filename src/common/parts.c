@@ -23,6 +23,7 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_MULTI] = "multi",
 	[EMB_PART_DENSE_1] = "dense_1",
 	[EMB_PART_DENSE_2] = "dense_2",
+	[EMB_PART_ANSWERS] = "answers",
 	[EMB_PART_ATTN_NORM] = "attn_norm",
 	[EMB_PART_QUERY] = "query",
 	[EMB_PART_KEY] = "key",
@@ -32,6 +33,8 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_FFN_GATE] = "ffn_gate",
 	[EMB_PART_FFN_UP] = "ffn_up",
 	[EMB_PART_FFN_DOWN] = "ffn_down",
+	[EMB_PART_QUERY_NORM] = "query_norm",
+	[EMB_PART_KEY_NORM] = "key_norm",
 };
 
 static const char *const kind_names[] =

@@ -36,6 +36,7 @@ typedef enum EmbPart
 	EMB_PART_MULTI = 13,
 	EMB_PART_DENSE_1 = 14,		/* dense modules */
 	EMB_PART_DENSE_2 = 15,
+	EMB_PART_ANSWERS = 16,		/* answer head: rows of its answers, "yes" before "no" */
 
 	/* per layer */
 	EMB_PART_ATTN_NORM = 32,
@@ -46,10 +47,12 @@ typedef enum EmbPart
 	EMB_PART_FFN_NORM = 37,
 	EMB_PART_FFN_GATE = 38,		/* only in checkpoints; in an image the gates are the first rows of FFN_UP */
 	EMB_PART_FFN_UP = 39,
-	EMB_PART_FFN_DOWN = 40
+	EMB_PART_FFN_DOWN = 40,
+	EMB_PART_QUERY_NORM = 41,	/* RMS norm of each query head */
+	EMB_PART_KEY_NORM = 42
 } EmbPart;
 
-#define EMB_N_PARTS		(EMB_PART_FFN_DOWN + 1)
+#define EMB_N_PARTS		(EMB_PART_KEY_NORM + 1)
 
 typedef enum EmbTensorKind
 {

@@ -80,7 +80,7 @@ point_width(const EmbArch *arch, int point)
 	switch (point)
 	{
 		case EMB_OBSERVE_ATTN_CONTEXT:
-			return arch->n_heads * arch->head_size;
+			return emb_arch_query_width(arch);
 		case EMB_OBSERVE_FFN_MID:
 			return arch->intermediate;
 		default:

@@ -34,6 +34,7 @@ typedef struct Input
 	const EmbLinear *linears[MAX_LINEARS];
 	EmbPart		parts[MAX_LINEARS];
 	EmbActKind	act;			/* applied after them */
+	int32_t		group;			/* query heads that share a value head, for the context; else 1 or 0 */
 } Input;
 
 /* The rows of an input under one exponent. */
@@ -81,6 +82,7 @@ typedef struct Quantizer
 	/* for the widest input */
 	Candidate	candidates[N_EXPONENTS];
 	float	   *largest;		/* [n] over the weights of all linear layers */
+	float	   *seen;			/* [n] over the rows of an input */
 	PanelErrors *errors;		/* [panels] for the widest linear layer */
 } Quantizer;
 
@@ -151,20 +153,43 @@ quantize_rows(Quantizer *q, const Input *in, Candidate *c)
 	return true;
 }
 
+/*
+ * The factors of the context go into the rows of value, so query heads that
+ * share a value head need the same ones: each takes the largest of the group.
+ */
+static void
+share_largest(const Quantizer *q, const Input *in, float *largest)
+{
+	int32_t		head_size = q->model->transformer.arch->head_size;
+
+	for (int32_t i = 0; in->group > 1 && i < in->seen->n; i++)
+	{
+		int32_t		first = i / head_size / in->group * in->group * head_size + i % head_size;
+
+		if (largest[i] > largest[first])
+			largest[first] = largest[i];
+	}
+	for (int32_t i = 0; in->group > 1 && i < in->seen->n; i++)
+		largest[i] = largest[i / head_size / in->group * in->group * head_size + i % head_size];
+}
+
 static bool
 prepare_candidates(Quantizer *q, const Input *in)
 {
 	memset(q->largest, 0, in->seen->n * sizeof(float));
+	memcpy(q->seen, in->seen->largest, in->seen->n * sizeof(float));
 	for (int32_t i = 0; i < in->n_linears; i++)
 	{
 		if (!note_weights(q, in->linears[i]))
 			return false;
 	}
+	share_largest(q, in, q->largest);
+	share_largest(q, in, q->seen);
 	for (int e = 0; e < N_EXPONENTS; e++)
 	{
 		Candidate  *c = &q->candidates[e];
 
-		emb_quantize_smoothing(in->seen->largest, q->largest, in->seen->n, exponents[e], c->smooth);
+		emb_quantize_smoothing(q->seen, q->largest, in->seen->n, exponents[e], c->smooth);
 		for (int32_t i = 0; i < in->seen->n; i++)
 			c->factor[i] = 1.0f / c->smooth[i];
 		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c))
@@ -456,13 +481,17 @@ quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError
 static void
 fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
 {
+	const EmbArch *arch = q->model->transformer.arch;
 	float	   *scale = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_SCALE);
 	float	   *bias = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_BIAS);
 
-	for (int32_t i = 0; i < q->model->transformer.arch->hidden; i++)
+	for (int32_t i = 0; i < emb_arch_key_width(arch); i++)
 	{
-		scale[i] *= c->factor[i];
-		bias[i] *= c->factor[i];
+		/* of the first query head that reads this value head */
+		float		factor = c->factor[i / arch->head_size * emb_arch_group(arch) * arch->head_size + i % arch->head_size];
+
+		scale[i] *= factor;
+		bias[i] *= factor;
 	}
 }
 
@@ -495,6 +524,7 @@ quantize_attention(Quantizer *q, int32_t i, EmbError *err)
 		.n_linears = 1,
 		.linears = {&layer->attn_out},
 		.parts = {EMB_PART_ATTN_OUT},
+		.group = emb_arch_group(q->model->transformer.arch),
 	};
 	status = quantize_input(q, &in, &chosen, err);
 	if (status == EMB_OK)
@@ -591,11 +621,19 @@ allocate_hands(Quantizer *q, size_t n, size_t n_rows)
 		};
 }
 
+static int32_t
+widest(int32_t a, int32_t b, int32_t c)
+{
+	int32_t		widest = a > b ? a : b;
+
+	return widest > c ? widest : c;
+}
+
 static bool
 allocate(Quantizer *q, const EmbArch *arch)
 {
-	int32_t		wide = emb_arch_wide(arch);
-	size_t		n = arch->hidden > arch->intermediate ? arch->hidden : arch->intermediate;
+	int32_t		n_widest = widest(emb_arch_wide(arch), arch->hidden, emb_arch_query_width(arch));	/* outputs */
+	size_t		n = widest(arch->hidden, arch->intermediate, emb_arch_query_width(arch));	/* inputs */
 	size_t		padded = emb_pack_i8_padded((int32_t) n);
 	size_t		n_rows = EMB_CALIBRATION_ROWS;
 	float	   *vectors = own(q, 2 * N_EXPONENTS * n, sizeof(float));
@@ -604,7 +642,8 @@ allocate(Quantizer *q, const EmbArch *arch)
 	int32_t    *zeros = own(q, N_EXPONENTS * n_rows, sizeof(int32_t));
 
 	q->largest = own(q, n, sizeof(float));
-	q->errors = own(q, emb_pack_f32_panels(wide > arch->hidden ? wide : arch->hidden), sizeof(PanelErrors));
+	q->seen = own(q, n, sizeof(float));
+	q->errors = own(q, emb_pack_f32_panels(n_widest), sizeof(PanelErrors));
 	allocate_hands(q, n, n_rows);
 	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->team.n_workers, q->steps->mem))
 		return false;

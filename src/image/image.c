@@ -14,12 +14,12 @@
 /* The tensors that a part consists of. */
 typedef enum PartType
 {
-	PART_NORM,					/* gamma, beta */
+	PART_NORM,					/* gamma, and beta of a layer norm */
 	PART_TABLE,					/* fp32 rows */
 	PART_WORDS,					/* rows in the image's precision */
 	PART_LINEAR,				/* weights in the image's precision */
 	PART_EXACT,					/* a linear layer in fp32 in every image */
-	PART_ROW					/* a linear layer in fp32 with one output, not packed */
+	PART_ROW					/* a linear layer in fp32 with few outputs, not packed */
 } PartType;
 
 typedef struct Slot
@@ -28,7 +28,7 @@ typedef struct Slot
 	PartType	type;
 	int32_t		n_rows,
 				n_cols;
-	bool		lacks_bias;
+	bool		lacks_bias;		/* or a norm's beta */
 	bool		has_factor;		/* its input has a factor, if quantized */
 } Slot;
 
@@ -53,6 +53,13 @@ slot(EmbPart part, PartType type, int32_t n_rows, int32_t n_cols)
 	return (Slot) {.part = part, .type = type, .n_rows = n_rows, .n_cols = n_cols};
 }
 
+/* A norm of the architecture's kind. */
+static Slot
+norm_slot(const EmbArch *a, EmbPart part, int32_t n_cols)
+{
+	return (Slot) {.part = part, .type = PART_NORM, .n_rows = 1, .n_cols = n_cols, .lacks_bias = a->norm_kind == EMB_NORM_RMS};
+}
+
 /* The tensors of the model, and of a layer: everything that depends on the architecture. */
 static int
 model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
@@ -65,7 +72,7 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 	if (a->n_types > 0)
 		slots[n++] = slot(EMB_PART_TYPES, PART_TABLE, a->n_types, a->hidden);
 	if (a->has_embedding_norm)
-		slots[n++] = slot(EMB_PART_EMBEDDING_NORM, PART_NORM, 1, a->hidden);
+		slots[n++] = norm_slot(a, EMB_PART_EMBEDDING_NORM, a->hidden);
 	if (a->positions & EMB_POSITIONS_RELATIVE)
 		slots[n++] = slot(EMB_PART_DISTANCES, PART_TABLE, a->n_heads, EMB_DISTANCES);
 	if (a->positions & EMB_POSITIONS_ROTARY)
@@ -73,7 +80,7 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 	if ((a->positions & EMB_POSITIONS_ROTARY) && a->window > 0)
 		slots[n++] = slot(EMB_PART_ROTARY_LOCAL, PART_TABLE, a->n_positions, a->head_size);
 	if (a->norm_place == EMB_NORM_PRE)
-		slots[n++] = slot(EMB_PART_FINAL_NORM, PART_NORM, 1, a->hidden);
+		slots[n++] = norm_slot(a, EMB_PART_FINAL_NORM, a->hidden);
 	if (a->head == EMB_HEAD_SCORE)
 	{
 		slots[n++] = (Slot) {EMB_PART_POOLER, PART_EXACT, a->hidden, a->hidden, .lacks_bias = !a->head_has_bias};
@@ -81,6 +88,8 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 			slots[n++] = slot(EMB_PART_HEAD_NORM, PART_NORM, 1, a->hidden);
 		slots[n++] = slot(EMB_PART_CLASSIFIER, PART_ROW, a->n_labels, a->hidden);
 	}
+	if (a->head == EMB_HEAD_ANSWER)
+		slots[n++] = (Slot) {EMB_PART_ANSWERS, PART_ROW, a->n_labels, a->hidden, .lacks_bias = true};
 	if (a->has_sparse)
 		slots[n++] = slot(EMB_PART_SPARSE, PART_ROW, 1, a->hidden);
 	if (a->multi_dim > 0)
@@ -97,16 +106,21 @@ layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 	int			n = 0;
 
 	/* query, key and value share an input and its factor */
-	slots[n++] = (Slot) {EMB_PART_QUERY, PART_LINEAR, a->n_heads * a->head_size, a->hidden, .has_factor = true};
-	slots[n++] = slot(EMB_PART_KEY, PART_LINEAR, a->n_kv_heads * a->head_size, a->hidden);
-	slots[n++] = slot(EMB_PART_VALUE, PART_LINEAR, a->n_kv_heads * a->head_size, a->hidden);
+	slots[n++] = (Slot) {EMB_PART_QUERY, PART_LINEAR, emb_arch_query_width(a), a->hidden, .has_factor = true};
+	slots[n++] = slot(EMB_PART_KEY, PART_LINEAR, emb_arch_key_width(a), a->hidden);
+	slots[n++] = slot(EMB_PART_VALUE, PART_LINEAR, emb_arch_key_width(a), a->hidden);
 	/* its input's factor is folded into the weights of value */
-	slots[n++] = slot(EMB_PART_ATTN_OUT, PART_LINEAR, a->hidden, a->n_heads * a->head_size);
+	slots[n++] = slot(EMB_PART_ATTN_OUT, PART_LINEAR, a->hidden, emb_arch_query_width(a));
 	if (layer > 0 || a->has_first_norm)
-		slots[n++] = slot(EMB_PART_ATTN_NORM, PART_NORM, 1, a->hidden);
+		slots[n++] = norm_slot(a, EMB_PART_ATTN_NORM, a->hidden);
 	slots[n++] = (Slot) {EMB_PART_FFN_UP, PART_LINEAR, emb_arch_wide(a), a->hidden, .has_factor = true};
 	slots[n++] = (Slot) {EMB_PART_FFN_DOWN, PART_LINEAR, a->hidden, a->intermediate, .has_factor = true};
-	slots[n++] = slot(EMB_PART_FFN_NORM, PART_NORM, 1, a->hidden);
+	slots[n++] = norm_slot(a, EMB_PART_FFN_NORM, a->hidden);
+	if (a->has_qk_norm)
+	{
+		slots[n++] = norm_slot(a, EMB_PART_QUERY_NORM, a->head_size);
+		slots[n++] = norm_slot(a, EMB_PART_KEY_NORM, a->head_size);
+	}
 	return n;
 }
 
@@ -159,7 +173,8 @@ add_part(Plan *plan, int32_t layer, const Slot *s)
 	{
 		case PART_NORM:
 			add_tensor(plan, layer, s->part, EMB_TENSOR_GAMMA, EMB_FORM_VECTOR_F32, 1, s->n_cols);
-			add_tensor(plan, layer, s->part, EMB_TENSOR_BETA, EMB_FORM_VECTOR_F32, 1, s->n_cols);
+			if (!s->lacks_bias)
+				add_tensor(plan, layer, s->part, EMB_TENSOR_BETA, EMB_FORM_VECTOR_F32, 1, s->n_cols);
 			return;
 		case PART_TABLE:
 			add_tensor(plan, layer, s->part, EMB_TENSOR_TABLE, EMB_FORM_ROWS_F32, s->n_rows, s->n_cols);

@@ -32,7 +32,8 @@ static const char *
 pooling_name(int32_t pooling)
 {
 	static const char *const names[] = {
-		[EMB_POOL_CLS] = "cls", [EMB_POOL_MEAN] = "mean", [EMB_POOL_MAX] = "max", [EMB_POOL_MEAN_SQRT_LEN] = "mean_sqrt_len_tokens"
+		[EMB_POOL_CLS] = "cls", [EMB_POOL_MEAN] = "mean", [EMB_POOL_MAX] = "max", [EMB_POOL_MEAN_SQRT_LEN] = "mean_sqrt_len_tokens",
+		[EMB_POOL_LAST] = "last"
 	};
 
 	return names[pooling];
@@ -129,6 +130,8 @@ layer(const EmbModel *model, int32_t i)
 		.ffn_down = linear(model, i, EMB_PART_FFN_DOWN, EMB_PART_FFN_DOWN),
 		.attn_norm = layer_norm(model, i, EMB_PART_ATTN_NORM),
 		.ffn_norm = layer_norm(model, i, EMB_PART_FFN_NORM),
+		.query_norm = layer_norm(model, i, EMB_PART_QUERY_NORM),
+		.key_norm = layer_norm(model, i, EMB_PART_KEY_NORM),
 	};
 }
 
@@ -144,6 +147,8 @@ score_head(const EmbModel *model)
 		.norm_eps = arch->norm_eps,
 		.classifier = data(model, EMB_NO_LAYER, EMB_PART_CLASSIFIER, EMB_TENSOR_WEIGHT),
 		.classifier_bias = data(model, EMB_NO_LAYER, EMB_PART_CLASSIFIER, EMB_TENSOR_BIAS),
+		.answers = data(model, EMB_NO_LAYER, EMB_PART_ANSWERS, EMB_TENSOR_WEIGHT),
+		.n_answers = arch->n_labels,
 	};
 }
 

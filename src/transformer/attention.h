@@ -1,6 +1,7 @@
 /*
  * attention.h
- *		softmax(Q K^T / sqrt d + bias) V for one head of one text.
+ *		softmax(Q K^T / sqrt d + bias) V for a key head of one text and the
+ *		query heads that share it.
  *
  * K is packed into panels of 16 keys and V into panels of 16 columns. Then
  * blocks of queries compute their scores against all keys, so memory grows
@@ -13,6 +14,11 @@
  * panels that any query of the block sees. The cost is linear in the text's
  * length. The panels do not depend on the part of the text that a thread
  * computes.
+ *
+ * With causal attention, query i sees the keys 0 .. i, and a later key
+ * contributes exactly nothing. So the results of a text's first tokens are the
+ * same whatever follows, bit for bit. The keys of the first tokens may come
+ * from elsewhere: from a prefix that several texts share.
  */
 #ifndef EMB_TRANSFORMER_ATTENTION_H
 #define EMB_TRANSFORMER_ATTENTION_H
@@ -23,40 +29,48 @@
 typedef struct EmbAttention
 {
 	int32_t		head_size;		/* d */
-	size_t		stride;			/* row stride of q, k, v and out */
-	const float *q;				/* [n_queries, d] */
+	int32_t		n_heads;		/* query heads, d columns from each to the next */
+	const float *q;				/* [n_queries, d] of the first head */
+	size_t		stride;			/* row stride of q and out */
 	int32_t		n_queries;
-	const float *k;				/* [n_tokens, d] */
+	const float *prefix_k;		/* [n_prefix, d]: the first keys */
+	const float *prefix_v;
+	int32_t		n_prefix;
+	const float *k;				/* [n_tokens, d]: the keys after them */
 	const float *v;				/* [n_tokens, d] */
+	size_t		key_stride;		/* row stride of all four */
 	int32_t		n_tokens;
-	const float *bias;			/* [EMB_DISTANCES] indexed by key - query, or NULL */
-	int32_t		first;			/* token of the first query, for bias and window */
+	const float *bias;			/* [n_heads, EMB_DISTANCES] indexed by key - query, or NULL */
+	int32_t		first;			/* key of the first query's token, prefix included */
 	int32_t		window;			/* tokens that a query sees on each side; 0: all */
-	float	   *out;			/* [n_queries, d]; may be q */
+	bool		is_causal;		/* then without bias and window */
+	float	   *out;			/* [n_queries, d] of the first head; may be q */
 	void	   *scratch;		/* 64-byte aligned, size from the function below */
 } EmbAttention;
 
 typedef struct EmbAttentionI8
 {
 	int32_t		head_size;		/* d */
-	const uint8_t *q;			/* [n_queries, d4], d rounded up to 4, zero 128 */
-	const float *q_scales;		/* [n_queries] */
+	int32_t		n_heads;		/* query heads, d4 codes from each to the next, d rounded up to 4 */
+	const uint8_t *q;			/* [n_queries, d4] of the first head, zero 128 */
+	size_t		q_stride;		/* bytes, a multiple of 4 */
+	const float *q_scales;		/* [n_heads, n_queries] */
+	size_t		q_scale_stride;
 	int32_t		n_queries;
-	const int8_t *k;			/* [n_tokens, d4] */
-	const int8_t *v;			/* [n_tokens, d4] */
-	const float *k_scales;		/* [n_tokens] */
-	const float *v_scales;		/* [n_tokens] */
+	EmbHeadRowsI8 prefix;		/* [n_prefix] as above */
+	int32_t		n_prefix;
+	EmbHeadRowsI8 rows;			/* [n_tokens] */
 	int32_t		n_tokens;
 	const float *bias;			/* as above */
 	int32_t		first;
 	int32_t		window;
-	size_t		stride;			/* bytes, of q, k, v; a multiple of 4 */
-	float	   *out;			/* [n_queries, d] */
+	bool		is_causal;
+	float	   *out;			/* [n_queries, d] of the first head */
 	size_t		out_stride;		/* floats */
 	void	   *scratch;		/* as above */
 } EmbAttentionI8;
 
-/* Scratch bytes for texts of up to n_tokens tokens; a multiple of 64. */
+/* Scratch bytes for texts of up to n_tokens tokens, prefix included; a multiple of 64. */
 extern size_t emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens);
 extern size_t emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens, bool biased);	/* or with a sliding window */
 

@@ -14,6 +14,17 @@
 
 #define MACS_PER_EXP	16		/* cost of a score in the softmax */
 
+/* Queries of one head from a token on. */
+typedef struct Queries
+{
+	const float *q;
+	float	   *out;
+	const float *bias;			/* of the head, or NULL */
+	int32_t		first;
+	int32_t		n;
+} Queries;
+
+/* L: keys, prefix included. */
 typedef struct Scratch
 {
 	float	   *keys;			/* [ceil(L / 16)][d][16] */
@@ -69,40 +80,70 @@ emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens)
 	return lay_out(NULL, head_size, n_tokens, NULL) * sizeof(float);
 }
 
-static bool
-pack_keys(EmbWork *work, const float *k, size_t stride, int32_t head_size, int32_t n_tokens, float *keys)
+static int32_t
+count_keys(const EmbAttention *a)
 {
-	for (int32_t t = 0; t < n_tokens; t += EMB_PANEL)
-	{
-		int32_t		n_rows = n_tokens - t < EMB_PANEL ? n_tokens - t : EMB_PANEL;
+	return a->n_prefix + a->n_tokens;
+}
 
-		work->kernels->transpose_f32(k + t * stride, stride, n_rows, head_size, keys + (size_t) t * head_size);
-		if (!emb_work_spend(work, (int64_t) EMB_PANEL * head_size))
+static const float *
+key_row(const EmbAttention *a, int32_t t)
+{
+	return t < a->n_prefix ? a->prefix_k + t * a->key_stride : a->k + (t - a->n_prefix) * a->key_stride;
+}
+
+static const float *
+value_row(const EmbAttention *a, int32_t t)
+{
+	return t < a->n_prefix ? a->prefix_v + t * a->key_stride : a->v + (t - a->n_prefix) * a->key_stride;
+}
+
+/* The panel in which the prefix ends; aside: scratch for its rows. */
+static void
+pack_mixed_panel(EmbWork *work, const EmbAttention *a, int32_t t, int32_t n_rows, float *aside, float *panel)
+{
+	for (int32_t i = 0; i < n_rows; i++)
+		memcpy(aside + (size_t) i * a->head_size, key_row(a, t + i), a->head_size * sizeof(float));
+	work->kernels->transpose_f32(aside, a->head_size, n_rows, a->head_size, panel);
+}
+
+static bool
+pack_keys(EmbWork *work, const EmbAttention *a, const Scratch *s)
+{
+	int32_t		n_keys = count_keys(a);
+
+	for (int32_t t = 0; t < n_keys; t += EMB_PANEL)
+	{
+		int32_t		n_rows = n_keys - t < EMB_PANEL ? n_keys - t : EMB_PANEL;
+		float	   *panel = s->keys + (size_t) t * a->head_size;
+
+		if (t < a->n_prefix && t + n_rows > a->n_prefix)
+			pack_mixed_panel(work, a, t, n_rows, s->out, panel);
+		else
+			work->kernels->transpose_f32(key_row(a, t), a->key_stride, n_rows, a->head_size, panel);
+		if (!emb_work_spend(work, (int64_t) EMB_PANEL * a->head_size))
 			return false;
 	}
 	return true;
 }
 
 static bool
-pack_values(EmbWork *work, const float *v, size_t stride, int32_t head_size, int32_t n_tokens, float *values)
+pack_values(EmbWork *work, const EmbAttention *a, const Scratch *s)
 {
-	for (int32_t c = 0; c < head_size; c += EMB_PANEL)
+	int32_t		n_keys = count_keys(a);
+
+	for (int32_t c = 0; c < a->head_size; c += EMB_PANEL)
 	{
-		int32_t		n = head_size - c < EMB_PANEL ? head_size - c : EMB_PANEL;
+		int32_t		n = a->head_size - c < EMB_PANEL ? a->head_size - c : EMB_PANEL;
 
-		for (int32_t t = 0; t < n_tokens; t++)
+		for (int32_t t = 0; t < n_keys; t++)
 		{
-			float	   *to = values + ((size_t) c * n_tokens + (size_t) t * EMB_PANEL);
+			float	   *to = s->values + ((size_t) c * n_keys + (size_t) t * EMB_PANEL);
 
-			if (n == EMB_PANEL)
-				memcpy(to, v + t * stride + c, EMB_PANEL * sizeof(float));
-			else
-			{
-				memcpy(to, v + t * stride + c, n * sizeof(float));
-				memset(to + n, 0, (EMB_PANEL - n) * sizeof(float));
-			}
+			memcpy(to, value_row(a, t) + c, n * sizeof(float));
+			memset(to + n, 0, (EMB_PANEL - n) * sizeof(float));
 		}
-		if (!emb_work_spend(work, (int64_t) EMB_PANEL * n_tokens))
+		if (!emb_work_spend(work, (int64_t) EMB_PANEL * n_keys))
 			return false;
 	}
 	return true;
@@ -113,62 +154,128 @@ pack_values(EmbWork *work, const float *v, size_t stride, int32_t head_size, int
  * sqrt d. The sums do not depend on the compiler's vectorization.
  */
 static void
-add_bias(const EmbAttention *a, int32_t i, float *scores)
+add_bias(const EmbAttention *a, const float *bias, int32_t i, float *scores)
 {
 	float		root = sqrtf((float) a->head_size);
+	int32_t		n_keys = count_keys(a);
 	int32_t		near = i < EMB_DISTANCE_MAX ? 0 : i - EMB_DISTANCE_MAX;
-	int32_t		far = a->n_tokens - 1 - i < EMB_DISTANCE_MAX ? a->n_tokens : i + EMB_DISTANCE_MAX;
-	float		before = a->bias[0] * root;
-	float		behind = a->bias[EMB_DISTANCES - 1] * root;
+	int32_t		far = n_keys - 1 - i < EMB_DISTANCE_MAX ? n_keys : i + EMB_DISTANCE_MAX;
+	float		before = bias[0] * root;
+	float		behind = bias[EMB_DISTANCES - 1] * root;
 
 	for (int32_t t = 0; t < near; t++)
 		scores[t] += before;
 	for (int32_t t = near; t < far; t++)
-		scores[t] += a->bias[t - i + EMB_DISTANCE_MAX] * root;
-	for (int32_t t = far; t < a->n_tokens; t++)
+		scores[t] += bias[t - i + EMB_DISTANCE_MAX] * root;
+	for (int32_t t = far; t < n_keys; t++)
 		scores[t] += behind;
 }
 
-/*
- * Queries of one head, from token first on, against all keys. The division
- * comes last, where rows are short.
- */
-static bool
-attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s,
-			 const float *q, int32_t first, int32_t n_queries, float *out)
+/* The division comes last, where rows are short. */
+static void
+divide(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *queries, const float *sums)
 {
-	int32_t		n_tokens = a->n_tokens;
-	size_t		n_scores = emb_round_up(n_tokens, EMB_PANEL);
 	size_t		n_out = emb_round_up(a->head_size, EMB_PANEL);
-	float		scale = 1.0f / sqrtf((float) a->head_size);
-	float		sums[QUERIES_MAX];
-	EmbGemmF32	g = {
-		.n_rows = n_queries, .n_in = a->head_size, .n_panels = (int32_t) (n_scores / EMB_PANEL),
-		.a = q, .a_stride = a->stride, .b = s->keys, .c = s->scores, .c_stride = n_scores
-	};
 
-	if (!emb_work_multiply(work, &g, NULL))
-		return false;
-	for (int32_t i = 0; i < n_queries; i++)
-	{
-		if (a->bias != NULL)
-			add_bias(a, first + i, s->scores + i * n_scores);
-		sums[i] = work->kernels->softmax_f32(s->scores + i * n_scores, n_tokens, scale);
-		if (!emb_work_spend(work, (int64_t) n_tokens * MACS_PER_EXP))
-			return false;
-	}
-	g = (EmbGemmF32) {
-		.n_rows = n_queries, .n_in = n_tokens, .n_panels = (int32_t) (n_out / EMB_PANEL),
-		.a = s->scores, .a_stride = n_scores, .b = s->values, .c = s->out, .c_stride = n_out
-	};
-	if (!emb_work_multiply(work, &g, NULL))
-		return false;
-	for (int32_t i = 0; i < n_queries; i++)
+	for (int32_t i = 0; i < queries->n; i++)
 	{
 		work->kernels->div_f32(s->out + i * n_out, a->head_size, sums[i]);
-		memcpy(out + i * a->stride, s->out + i * n_out, a->head_size * sizeof(float));
+		memcpy(queries->out + i * a->stride, s->out + i * n_out, a->head_size * sizeof(float));
+	}
+}
+
+/* Scores of queries against the keys of n_panels panels from key start on. */
+static bool
+score(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *queries, int32_t start, int32_t n_panels)
+{
+	EmbGemmF32	g = {
+		.n_rows = queries->n, .n_in = a->head_size, .n_panels = n_panels,
+		.a = queries->q, .a_stride = a->stride, .b = s->keys + (size_t) start * a->head_size,
+		.c = s->scores, .c_stride = (size_t) n_panels * EMB_PANEL
+	};
+
+	return emb_work_multiply(work, &g, NULL);
+}
+
+/* s->out = the weights in s->scores of keys start .. start + n_keys - 1 times their values. */
+static bool
+combine(EmbWork *work, const EmbAttention *a, const Scratch *s, int32_t n_queries, size_t n_scores, int32_t start, int32_t n_keys)
+{
+	size_t		n_out = emb_round_up(a->head_size, EMB_PANEL);
+	bool		all = n_keys == count_keys(a);
+
+	/* panels of values lie end to end only as wholes */
+	for (size_t c = 0; c < n_out; c += all ? n_out : EMB_PANEL)
+	{
+		EmbGemmF32	g = {
+			.n_rows = n_queries, .n_in = n_keys, .n_panels = all ? (int32_t) (n_out / EMB_PANEL) : 1,
+			.a = s->scores, .a_stride = n_scores, .b = s->values + c * count_keys(a) + (size_t) start * EMB_PANEL,
+			.c = s->out + c, .c_stride = n_out
+		};
+
+		if (!emb_work_multiply(work, &g, NULL))
+			return false;
 	}
 	return true;
+}
+
+static bool
+attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *queries)
+{
+	int32_t		n_keys = count_keys(a);
+	size_t		n_scores = emb_round_up(n_keys, EMB_PANEL);
+	float		scale = 1.0f / sqrtf((float) a->head_size);
+	float		sums[QUERIES_MAX];
+
+	if (!score(work, a, s, queries, 0, (int32_t) (n_scores / EMB_PANEL)))
+		return false;
+	for (int32_t i = 0; i < queries->n; i++)
+	{
+		if (queries->bias != NULL)
+			add_bias(a, queries->bias, queries->first + i, s->scores + i * n_scores);
+		sums[i] = work->kernels->softmax_f32(s->scores + i * n_scores, n_keys, scale);
+		if (!emb_work_spend(work, (int64_t) n_keys * MACS_PER_EXP))
+			return false;
+	}
+	if (!combine(work, a, s, queries->n, n_scores, 0, n_keys))
+		return false;
+	divide(work, a, s, queries, sums);
+	return true;
+}
+
+/*
+ * Causal attention: queries are processed in blocks of a panel, counted from
+ * the text's start. The keys before the block meet the block's weights in a
+ * matrix product. The keys of the block itself, of which each query sees other
+ * ones, follow one by one. So no arithmetic touches an unseen value, which may
+ * be infinite.
+ */
+static bool
+attend_seen(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *queries)
+{
+	int32_t		block = queries->first / EMB_PANEL * EMB_PANEL;
+	size_t		n_scores = block + EMB_PANEL;
+	size_t		n_out = emb_round_up(a->head_size, EMB_PANEL);
+	float		scale = 1.0f / sqrtf((float) a->head_size);
+	float		sums[EMB_PANEL];
+
+	if (!score(work, a, s, queries, 0, (int32_t) (n_scores / EMB_PANEL)))
+		return false;
+	for (int32_t i = 0; i < queries->n; i++)
+		sums[i] = work->kernels->softmax_f32(s->scores + i * n_scores, queries->first + i + 1, scale);
+	if (!emb_work_spend(work, (int64_t) queries->n * n_scores * MACS_PER_EXP))
+		return false;
+	if (block == 0)
+		memset(s->out, 0, queries->n * n_out * sizeof(float));
+	else if (!combine(work, a, s, queries->n, n_scores, 0, block))
+		return false;
+	for (int32_t i = 0; i < queries->n; i++)
+	{
+		for (int32_t t = block; t <= queries->first + i; t++)
+			work->kernels->muladd_f32(s->out + i * n_out, value_row(a, t), a->head_size, s->scores[i * n_scores + t]);
+	}
+	divide(work, a, s, queries, sums);
+	return emb_work_spend(work, (int64_t) queries->n * EMB_PANEL * a->head_size);
 }
 
 /*
@@ -193,60 +300,59 @@ weigh_window(EmbWork *work, const EmbAttention *a, int32_t query, int32_t start,
 	return work->kernels->softmax_f32(scores + lo, hi - lo, 1.0f / sqrtf((float) a->head_size));
 }
 
-/* n_queries queries from token first on, all in the block that begins at token block. */
+/* The queries are all in the block that begins at token block. */
 static bool
-attend_window(EmbWork *work, const EmbAttention *a, const Scratch *s,
-			  const float *q, int32_t block, int32_t first, int32_t n_queries, float *out)
+attend_window(EmbWork *work, const EmbAttention *a, const Scratch *s, int32_t block, const Queries *queries)
 {
 	int32_t		start = block > a->window ? (block - a->window) / EMB_PANEL * EMB_PANEL : 0;
 	int64_t		beyond = (int64_t) block + WINDOW_QUERIES + a->window;
-	int32_t		end = beyond < a->n_tokens ? (int32_t) beyond : a->n_tokens;
+	int32_t		end = beyond < count_keys(a) ? (int32_t) beyond : count_keys(a);
 	size_t		n_scores = emb_round_up(end - start, EMB_PANEL);
-	size_t		n_out = emb_round_up(a->head_size, EMB_PANEL);
 	float		sums[WINDOW_QUERIES];
-	EmbGemmF32	g = {
-		.n_rows = n_queries, .n_in = a->head_size, .n_panels = (int32_t) (n_scores / EMB_PANEL),
-		.a = q, .a_stride = a->stride, .b = s->keys + (size_t) start * a->head_size, .c = s->scores, .c_stride = n_scores
-	};
 
-	if (!emb_work_multiply(work, &g, NULL))
+	if (!score(work, a, s, queries, start, (int32_t) (n_scores / EMB_PANEL)))
 		return false;
-	for (int32_t i = 0; i < n_queries; i++)
-		sums[i] = weigh_window(work, a, first + i, start, end, s->scores + i * n_scores);
-	if (!emb_work_spend(work, (int64_t) n_queries * (end - start) * MACS_PER_EXP))
+	for (int32_t i = 0; i < queries->n; i++)
+		sums[i] = weigh_window(work, a, queries->first + i, start, end, s->scores + i * n_scores);
+	if (!emb_work_spend(work, (int64_t) queries->n * (end - start) * MACS_PER_EXP) ||
+		!combine(work, a, s, queries->n, n_scores, start, end - start))
 		return false;
-	for (size_t c = 0; c < n_out; c += EMB_PANEL)
-	{
-		g = (EmbGemmF32) {
-			.n_rows = n_queries, .n_in = end - start, .n_panels = 1,
-			.a = s->scores, .a_stride = n_scores, .b = s->values + c * a->n_tokens + (size_t) start * EMB_PANEL,
-			.c = s->out + c, .c_stride = n_out
-		};
-		if (!emb_work_multiply(work, &g, NULL))
-			return false;
-	}
-	for (int32_t i = 0; i < n_queries; i++)
-	{
-		work->kernels->div_f32(s->out + i * n_out, a->head_size, sums[i]);
-		memcpy(out + i * a->stride, s->out + i * n_out, a->head_size * sizeof(float));
-	}
+	divide(work, a, s, queries, sums);
 	return true;
 }
 
-static bool
-attend_windows(EmbWork *work, const EmbAttention *a, const Scratch *s)
+/* Queries from token i on in one block of n, counted from the text's start, or from the first query. */
+static Queries
+next_queries(const EmbAttention *a, const Queries *all, int32_t i, int32_t n, bool from_start)
 {
-	int32_t		end = a->first + a->n_queries;
+	int32_t		origin = from_start ? 0 : all->first;
+	int32_t		block_end = origin + ((i - origin) / n + 1) * n;
+	int32_t		end = all->first + all->n;
+	size_t		at = (i - all->first) * a->stride;
 
-	for (int32_t i = a->first; i < end;)
+	return (Queries) {all->q + at, all->out + at, all->bias, i, (block_end < end ? block_end : end) - i};
+}
+
+static bool
+attend_head(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *all)
+{
+	bool		windowed = a->window > 0 && a->window < count_keys(a);
+	int32_t		n = a->is_causal ? EMB_PANEL : windowed ? WINDOW_QUERIES : queries_per_block(count_keys(a));
+
+	for (int32_t i = all->first; i < all->first + all->n;)
 	{
-		int32_t		block = i / WINDOW_QUERIES * WINDOW_QUERIES;
-		int32_t		n = (block + WINDOW_QUERIES < end ? block + WINDOW_QUERIES : end) - i;
-		size_t		at = (i - a->first) * a->stride;
+		Queries		queries = next_queries(a, all, i, n, a->is_causal || windowed);
+		bool		may_go_on;
 
-		if (!attend_window(work, a, s, a->q + at, block, i, n, a->out + at))
+		if (a->is_causal)
+			may_go_on = attend_seen(work, a, s, &queries);
+		else if (windowed)
+			may_go_on = attend_window(work, a, s, i / WINDOW_QUERIES * WINDOW_QUERIES, &queries);
+		else
+			may_go_on = attend_block(work, a, s, &queries);
+		if (!may_go_on)
 			return false;
-		i += n;
+		i += queries.n;
 	}
 	return true;
 }
@@ -254,20 +360,19 @@ attend_windows(EmbWork *work, const EmbAttention *a, const Scratch *s)
 bool
 emb_attention_f32(EmbWork *work, const EmbAttention *a)
 {
-	int32_t		block = queries_per_block(a->n_tokens);
 	Scratch		s;
 
-	lay_out(a->scratch, a->head_size, a->n_tokens, &s);
-	if (!pack_keys(work, a->k, a->stride, a->head_size, a->n_tokens, s.keys) ||
-		!pack_values(work, a->v, a->stride, a->head_size, a->n_tokens, s.values))
+	lay_out(a->scratch, a->head_size, count_keys(a), &s);
+	if (!pack_keys(work, a, &s) || !pack_values(work, a, &s))
 		return false;
-	if (a->window > 0 && a->window < a->n_tokens)
-		return attend_windows(work, a, &s);
-	for (int32_t i = 0; i < a->n_queries; i += block)
+	for (int32_t head = 0; head < a->n_heads; head++)
 	{
-		int32_t		n = a->n_queries - i < block ? a->n_queries - i : block;
+		Queries		all = {
+			a->q + (size_t) head * a->head_size, a->out + (size_t) head * a->head_size,
+			a->bias == NULL ? NULL : a->bias + (size_t) head * EMB_DISTANCES, a->first, a->n_queries
+		};
 
-		if (!attend_block(work, a, &s, a->q + i * a->stride, a->first + i, n, a->out + i * a->stride))
+		if (!attend_head(work, a, &s, &all))
 			return false;
 	}
 	return true;

@@ -5,6 +5,8 @@
  */
 #include <math.h>
 
+#include <string.h>
+
 #include "transformer/attention.h"
 
 /* Logarithms to base 2 in steps of 2^-23. */
@@ -30,12 +32,21 @@ bias_elems(int32_t n_tokens)
 	return 2 * (emb_head_i8_tokens(n_tokens) + 2 * WINDOW_QUERIES);
 }
 
+/* The rows of the panel in which a prefix ends. */
+typedef struct MixedPanel
+{
+	int8_t	   *k;				/* [16, d4] */
+	int8_t	   *v;
+	float	   *k_scales;		/* [16] */
+	float	   *v_scales;
+} MixedPanel;
+
 /*
  * Places the arrays of the kernels from base on; only counts if base is NULL.
  * Returns the number of bytes.
  */
 static size_t
-lay_out(char *base, bool biased, EmbAttendI8 *a, float **bias)
+lay_out(char *base, bool biased, EmbAttendI8 *a, float **bias, MixedPanel *mixed)
 {
 	EmbHeadI8  *head = &a->head;
 	size_t		at = 0;
@@ -50,6 +61,10 @@ lay_out(char *base, bool biased, EmbAttendI8 *a, float **bias)
 	a->scores = emb_reserve(base, &at, EMB_ATTEND_ROWS * n_tokens * sizeof(float));
 	a->codes = emb_reserve(base, &at, EMB_ATTEND_ROWS * n_tokens);
 	*bias = biased ? emb_reserve(base, &at, bias_elems(head->n_tokens) * sizeof(float)) : NULL;
+	mixed->k = emb_reserve(base, &at, EMB_PANEL * emb_round_up(head->head_size, EMB_GROUP));
+	mixed->v = emb_reserve(base, &at, EMB_PANEL * emb_round_up(head->head_size, EMB_GROUP));
+	mixed->k_scales = emb_reserve(base, &at, EMB_PANEL * sizeof(float));
+	mixed->v_scales = emb_reserve(base, &at, EMB_PANEL * sizeof(float));
 	return at;
 }
 
@@ -58,8 +73,15 @@ emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens, bool biased)
 {
 	EmbAttendI8 a = {.head = {.n_tokens = n_tokens, .head_size = head_size}};
 	float	   *bias;
+	MixedPanel	mixed;
 
-	return lay_out(NULL, biased, &a, &bias);
+	return lay_out(NULL, biased, &a, &bias, &mixed);
+}
+
+static int32_t
+count_keys(const EmbAttentionI8 *a)
+{
+	return a->n_prefix + a->n_tokens;
 }
 
 /* The cost of a query that sees n_keys keys. */
@@ -69,11 +91,14 @@ macs_per_query(const EmbAttentionI8 *a, int64_t n_keys)
 	return n_keys * (2 * (int64_t) a->head_size / MACS_I8_PER_MAC + MACS_PER_SCORE);
 }
 
-/* Processes n queries from piece->q on, in pieces; moves on to the next. */
+/*
+ * Processes n queries from piece->q on, in pieces; moves on to the next. With
+ * causal attention the cost is that of the last query.
+ */
 static bool
 attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32_t n)
 {
-	int64_t		macs = macs_per_query(a, piece->head.n_tokens);
+	int64_t		macs = macs_per_query(a, a->is_causal ? piece->n_seen + n - 1 : piece->head.n_tokens);
 	int64_t		n_fitting = work->kernels->macs_per_piece / macs;
 	int32_t		n_most = n_fitting < 1 ? 1 : n_fitting < n ? (int32_t) n_fitting : n;
 
@@ -83,6 +108,8 @@ attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32
 		work->kernels->attend_i8(piece);
 		if (!emb_work_spend(work, piece->n_queries * macs))
 			return false;
+		if (a->is_causal)
+			piece->n_seen += piece->n_queries;
 		piece->q += piece->n_queries * piece->q_stride;
 		piece->q_scales += piece->n_queries;
 		piece->out += piece->n_queries * piece->out_stride;
@@ -97,16 +124,16 @@ attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32
  * key and last query, in the kernel's units. Weights may have any size.
  */
 static void
-spread_bias(const EmbAttentionI8 *a, float *bias)
+spread_bias(const EmbAttentionI8 *a, const float *distances, float *bias)
 {
-	int32_t		lowest = 1 - a->n_tokens;
-	int32_t		end = (int32_t) emb_head_i8_tokens(a->n_tokens);
+	int32_t		lowest = 1 - count_keys(a);
+	int32_t		end = (int32_t) emb_head_i8_tokens(count_keys(a));
 
 	for (int32_t distance = lowest; distance < end; distance++)
 	{
 		int32_t		near = distance < -EMB_DISTANCE_MAX ? -EMB_DISTANCE_MAX
 			: distance > EMB_DISTANCE_MAX ? EMB_DISTANCE_MAX : distance;
-		float		b = a->bias[near + EMB_DISTANCE_MAX] * LOG2_E;
+		float		b = distances[near + EMB_DISTANCE_MAX] * LOG2_E;
 
 		bias[distance - lowest] = b < -EMB_BIAS_MAX ? -EMB_BIAS_MAX : b > EMB_BIAS_MAX ? EMB_BIAS_MAX : b;
 	}
@@ -147,10 +174,9 @@ cut_head(const EmbHeadI8 *head, int32_t start, int32_t end)
 }
 
 static bool
-attend_windows(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, float *bias)
+attend_windows(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, const float *middle)
 {
 	const EmbHeadI8 head = piece->head;
-	const float *middle = spread_window(a, bias);
 	int32_t		end = a->first + a->n_queries;
 	int32_t		next;
 
@@ -161,7 +187,7 @@ attend_windows(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, float
 		size_t		to = emb_head_i8_tokens(block + WINDOW_QUERIES + a->window);
 
 		next = block + WINDOW_QUERIES < end ? block + WINDOW_QUERIES : end;
-		piece->head = cut_head(&head, from, to < (size_t) a->n_tokens ? (int32_t) to : a->n_tokens);
+		piece->head = cut_head(&head, from, to < (size_t) count_keys(a) ? (int32_t) to : count_keys(a));
 		piece->bias = middle + from - i;
 		if (!attend_queries(work, a, piece, next - i))
 			return false;
@@ -169,29 +195,103 @@ attend_windows(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, float
 	return true;
 }
 
+/* ----------------------------------------------------------------- packing */
+
+/* Rows t .. t + n - 1 of one of both sources, to row `to` of the mixed panel. */
+static void
+copy_rows(const EmbHeadRowsI8 *rows, int32_t t, int32_t n, size_t row_bytes, const MixedPanel *mixed, int32_t to)
+{
+	for (int32_t i = 0; i < n; i++)
+	{
+		memcpy(mixed->k + (to + i) * row_bytes, rows->k + (t + i) * rows->stride, row_bytes);
+		memcpy(mixed->v + (to + i) * row_bytes, rows->v + (t + i) * rows->stride, row_bytes);
+	}
+	memcpy(mixed->k_scales + to, rows->k_scales + t, n * sizeof(float));
+	memcpy(mixed->v_scales + to, rows->v_scales + t, n * sizeof(float));
+}
+
+/* Packs keys start .. end - 1, rows t .. of a source. */
+static void
+pack(EmbWork *work, const EmbHeadRowsI8 *rows, int32_t t, const EmbHeadI8 *head, int32_t start, int32_t end)
+{
+	EmbHeadRowsI8 from;
+	EmbHeadI8	part;
+
+	if (start >= end)
+		return;
+	from = (EmbHeadRowsI8) {
+		.k = rows->k + t * rows->stride, .v = rows->v + t * rows->stride, .stride = rows->stride,
+		.k_scales = rows->k_scales + t, .v_scales = rows->v_scales + t
+	};
+	part = cut_head(head, start, end);
+	work->kernels->pack_head_i8(&from, &part);
+}
+
+/* The prefix, then the text's own rows; the panel in which the prefix ends has rows of both. */
+static void
+pack_head(EmbWork *work, const EmbAttentionI8 *a, const EmbHeadI8 *head, const MixedPanel *mixed)
+{
+	size_t		row_bytes = emb_round_up(a->head_size, EMB_GROUP);
+	int32_t		whole = a->n_prefix / EMB_PANEL * EMB_PANEL;
+	int32_t		n_last = a->n_prefix - whole;
+	int32_t		n_own = n_last == 0 ? 0 : a->n_tokens < EMB_PANEL - n_last ? a->n_tokens : EMB_PANEL - n_last;
+	const EmbHeadRowsI8 rows = {
+		.k = mixed->k, .v = mixed->v, .stride = row_bytes, .k_scales = mixed->k_scales, .v_scales = mixed->v_scales
+	};
+
+	pack(work, &a->prefix, 0, head, 0, whole);
+	if (n_last > 0)
+	{
+		copy_rows(&a->prefix, whole, n_last, row_bytes, mixed, 0);
+		copy_rows(&a->rows, 0, n_own, row_bytes, mixed, n_last);
+		pack(work, &rows, 0, head, whole, a->n_prefix + n_own);
+	}
+	pack(work, &a->rows, n_own, head, a->n_prefix + n_own, count_keys(a));
+}
+
+static EmbAttendI8
+head_queries(const EmbAttentionI8 *a, int32_t head, const EmbAttendI8 *packed)
+{
+	EmbAttendI8 piece = *packed;
+
+	piece.q = a->q + head * emb_round_up(a->head_size, EMB_GROUP);
+	piece.q_scales = a->q_scales + head * a->q_scale_stride;
+	piece.out = a->out + (size_t) head * a->head_size;
+	piece.n_seen = a->is_causal ? a->first + 1 : 0;
+	return piece;
+}
+
 bool
 emb_attention_i8(EmbWork *work, const EmbAttentionI8 *a)
 {
-	const EmbHeadRowsI8 rows = {.k = a->k, .v = a->v, .stride = a->stride, .k_scales = a->k_scales, .v_scales = a->v_scales};
-	bool		windowed = a->window > 0 && a->window < a->n_tokens - 1;
-	EmbAttendI8 piece = {
-		.q = a->q, .q_stride = a->stride, .q_scales = a->q_scales,
+	bool		windowed = a->window > 0 && a->window < count_keys(a) - 1;
+	EmbAttendI8 packed = {
+		.q_stride = a->q_stride,
 		.scale = LOG2_E / sqrtf((float) a->head_size),
-		.head = {.n_tokens = a->n_tokens, .head_size = a->head_size},
-		.out = a->out, .out_stride = a->out_stride
+		.head = {.n_tokens = count_keys(a), .head_size = a->head_size},
+		.out_stride = a->out_stride
 	};
+	const float *middle = NULL;
+	MixedPanel	mixed;
 	float	   *bias;
 
-	lay_out(a->scratch, a->bias != NULL || windowed, &piece, &bias);
-	work->kernels->pack_head_i8(&rows, &piece.head);
-	if (!emb_work_spend(work, 2 * (int64_t) a->n_tokens * a->head_size))
+	lay_out(a->scratch, a->bias != NULL || windowed, &packed, &bias, &mixed);
+	pack_head(work, a, &packed.head, &mixed);
+	if (!emb_work_spend(work, 2 * (int64_t) count_keys(a) * a->head_size))
 		return false;
 	if (windowed)
-		return attend_windows(work, a, &piece, bias);
-	if (a->bias != NULL)
+		middle = spread_window(a, bias);
+	for (int32_t head = 0; head < a->n_heads; head++)
 	{
-		spread_bias(a, bias);
-		piece.bias = bias + a->n_tokens - 1 - a->first;
+		EmbAttendI8 piece = head_queries(a, head, &packed);
+
+		if (!windowed && a->bias != NULL)
+		{
+			spread_bias(a, a->bias + (size_t) head * EMB_DISTANCES, bias);
+			piece.bias = bias + count_keys(a) - 1 - a->first;
+		}
+		if (windowed ? !attend_windows(work, a, &piece, middle) : !attend_queries(work, a, &piece, a->n_queries))
+			return false;
 	}
-	return attend_queries(work, a, &piece, a->n_queries);
+	return true;
 }

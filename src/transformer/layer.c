@@ -93,11 +93,17 @@ prepare(const Block *c, const EmbLinear *linear, const Input *in)
 	return true;
 }
 
-/* An input with the width of the residual stream, and the input of ffn_down. */
+/* An input with the width of the residual stream, the input of attn_out, and the input of ffn_down. */
 static Input
 hidden_input(const Block *c, const float *rows)
 {
 	return (Input) {rows, c->pass->stride, c->w->q_in, c->pass->q_stride};
+}
+
+static Input
+context_input(const Block *c)
+{
+	return (Input) {c->pass->context + c->first * c->pass->context_stride, c->pass->context_stride, c->w->q_in, c->pass->q_context_stride};
 }
 
 static Input
@@ -195,8 +201,7 @@ norm_rows(const Block *c, const EmbLayerNorm *norm, const float **rows)
 	if (arch->norm_place != EMB_NORM_PRE)
 		return true;
 	for (int32_t i = 0; i < c->n_rows; i++)
-		pass->kernels->add_norm_f32(*rows + i * pass->stride, NULL, norm->gamma, norm->beta, arch->norm_eps, arch->hidden,
-									c->w->normed + i * pass->stride);
+		emb_pass_add_norm(pass, *rows + i * pass->stride, NULL, norm, c->w->normed + i * pass->stride);
 	*rows = c->w->normed;
 	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * arch->hidden);
 }
@@ -214,7 +219,7 @@ add_rows(const Block *c, const EmbLayerNorm *norm)
 		float	   *sum = c->w->sum + i * pass->stride;
 
 		if (norm != NULL)
-			pass->kernels->add_norm_f32(sum, x, norm->gamma, norm->beta, arch->norm_eps, arch->hidden, x);
+			emb_pass_add_norm(pass, sum, x, norm, x);
 		else
 			pass->kernels->add_f32(x, sum, arch->hidden);
 	}
@@ -234,6 +239,15 @@ norm_after(const Block *c, const EmbLayerNorm *own, bool is_end)
 }
 
 /* --------------------------------------------------------- queries, keys, values */
+
+/* Rows of queries, keys or values that a worker makes. */
+typedef struct Heads
+{
+	float	   *rows;			/* of the block's first row on, [n, head_size] each */
+	size_t		stride;
+	int32_t		n;				/* heads */
+	bool		compact;		/* row i belongs to text i */
+} Heads;
 
 /*
  * Rotates one row: each head's first half with its second. -ffp-contract=off:
@@ -259,26 +273,51 @@ rotate_row(const float *angles, int32_t n_heads, int32_t head_size, float *row)
 	}
 }
 
-/* Applies RoPE to queries or keys of the block's tokens. */
+/* Applies RoPE to the heads of the block's rows at their tokens' positions. */
 static bool
-rotate(const Block *c, float *rows)
+rotate(const Block *c, const Heads *heads)
 {
 	const EmbPass *pass = c->pass;
 	const EmbArch *arch = pass->arch;
 	const EmbBatch *batch = pass->batch;
 	const float *table = emb_arch_is_local(arch, c->layer) ? pass->transformer->rotary_local : pass->transformer->rotary;
-	int32_t		seq = emb_pass_seq_of_row(batch, c->first);
+	int32_t		seq = heads->compact ? c->first : emb_pass_seq_of_row(batch, c->first);
 
 	if (table == NULL)
 		return true;
 	for (int32_t i = c->first; i < c->first + c->n_rows; i++)
 	{
-		while (i >= batch->offsets[seq + 1])
-			seq++;
-		rotate_row(table + (size_t) (i - batch->offsets[seq]) * arch->head_size, arch->n_heads, arch->head_size,
-				   rows + (i - c->first) * pass->stride);
+		size_t		position;
+
+		if (heads->compact)
+			position = emb_pass_pooled_row(pass, i);
+		else
+		{
+			while (i >= batch->offsets[seq + 1])
+				seq++;
+			position = i - batch->offsets[seq];
+		}
+		rotate_row(table + position * arch->head_size, heads->n, arch->head_size, heads->rows + (i - c->first) * heads->stride);
 	}
-	return emb_work_spend(&c->w->work, 4 * (int64_t) c->n_rows * arch->hidden);
+	return emb_work_spend(&c->w->work, 4 * (int64_t) c->n_rows * heads->n * arch->head_size);
+}
+
+/* The norm of each head of queries or keys, if the model has one. */
+static bool
+norm_heads(const Block *c, const EmbLayerNorm *norm, const Heads *heads)
+{
+	const EmbArch *arch = c->pass->arch;
+
+	if (norm == NULL || norm->gamma == NULL)
+		return true;
+	for (int32_t i = 0; i < c->n_rows; i++)
+	{
+		float	   *head = heads->rows + i * heads->stride;
+
+		for (int32_t k = 0; k < heads->n; k++, head += arch->head_size)
+			c->pass->kernels->rms_norm_f32(head, norm->gamma, arch->norm_eps, arch->head_size, head);
+	}
+	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * heads->n * arch->head_size);
 }
 
 /*
@@ -317,32 +356,59 @@ emb_layers_attend_i8(const EmbTransformer *transformer)
 	return false;
 }
 
-/* One of query, key, value for fp32 attention: rows with all heads. */
+/* The heads of queries, keys or values in rows: the product, the norm, the rotation. */
 static bool
-project_rows(const Block *c, const EmbLinear *linear, const Input *in, bool is_rotated, float *all)
+project_heads(const Block *c, const EmbLinear *linear, const EmbLayerNorm *norm, bool is_rotated, const Input *in, const Heads *heads)
 {
-	float	   *rows = all + c->first * c->pass->stride;
-
-	return multiply(c, linear, in, false, rows, c->pass->stride) && (!is_rotated || rotate(c, rows));
+	return multiply(c, linear, in, false, heads->rows, heads->stride) && norm_heads(c, norm, heads) &&
+		(!is_rotated || rotate(c, heads));
 }
 
-/* The same for int8 attention: the product, and at once its codes. */
+/* The same as codes for int8 attention. */
 static bool
-project_codes(const Block *c, const EmbLinear *linear, const Input *in, bool is_rotated, int32_t zero,
-			  const EmbHeadCodes *heads)
+project_codes(const Block *c, const EmbLinear *linear, const EmbLayerNorm *norm, bool is_rotated, const Input *in,
+			  bool compact, int32_t zero, const EmbHeadCodes *codes)
 {
 	EmbPass    *pass = c->pass;
-	const EmbArch *arch = pass->arch;
-	int32_t		n_tokens = pass->batch->offsets[pass->batch->n_seqs];
-	float	   *rows = c->w->sum;
+	int32_t		head_size = pass->arch->head_size;
+	Heads		heads = {c->w->sum, emb_round_up(linear->n_out, EMB_PANEL), codes->n_heads, compact};
 
-	if (!multiply(c, linear, in, false, rows, pass->stride) || (is_rotated && !rotate(c, rows)))
+	if (!project_heads(c, linear, norm, is_rotated, in, &heads))
 		return false;
 	for (int32_t i = 0; i < c->n_rows; i++)
-		pass->kernels->quantize_heads(rows + i * pass->stride, arch->n_heads, arch->head_size, zero,
-									  heads->codes + (c->first + i) * pass->heads_stride, heads->scales + c->first + i,
-									  n_tokens);
-	return emb_work_spend(&c->w->work, 4 * (int64_t) c->n_rows * arch->hidden);
+		pass->kernels->quantize_heads(heads.rows + i * heads.stride, heads.n, head_size, zero,
+									  codes->codes + (c->first + i) * codes->stride, codes->scales + c->first + i,
+									  codes->scale_stride);
+	return emb_work_spend(&c->w->work, 4 * (int64_t) c->n_rows * linear->n_out);
+}
+
+static bool
+project_keys(const Block *c, const Input *in)
+{
+	const EmbPass *pass = c->pass;
+	const EmbLayer *l = c->l;
+	const EmbKeysValues *keys = &pass->keys;
+	size_t		at = c->first * pass->key_stride;
+	int32_t		n = pass->arch->n_kv_heads;
+
+	if (attends_f32(pass->transformer, c->layer))
+		return project_heads(c, &l->key, &l->key_norm, true, in, &(Heads) {keys->k + at, pass->key_stride, n, false}) &&
+			project_heads(c, &l->value, NULL, false, in, &(Heads) {keys->v + at, pass->key_stride, n, false});
+	return project_codes(c, &l->key, &l->key_norm, true, in, false, 0, &keys->k_heads) &&
+		project_codes(c, &l->value, NULL, false, in, false, 0, &keys->v_heads);
+}
+
+static bool
+project_queries(const Block *c, const Input *in, bool compact)
+{
+	const EmbPass *pass = c->pass;
+	const EmbLayer *l = c->l;
+	float	   *rows = pass->q + c->first * pass->context_stride;
+
+	if (attends_f32(pass->transformer, c->layer))
+		return project_heads(c, &l->query, &l->query_norm, true, in,
+							 &(Heads) {rows, pass->context_stride, pass->arch->n_heads, compact});
+	return project_codes(c, &l->query, &l->query_norm, true, in, compact, QUERY_ZERO, &pass->q_heads);
 }
 
 bool
@@ -350,8 +416,6 @@ emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int
 {
 	Block		c = block_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
-	/* queries alone belong to first tokens, which RoPE does not change */
-	bool		rotates_queries = keys_values;
 	const float *x = pass->x + first * pass->stride;
 	Input		in;
 
@@ -360,38 +424,36 @@ emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int
 	in = hidden_input(&c, x);
 	if (keys_values)
 		emb_pass_observe(pass, EMB_OBSERVE_ATTN_IN, layer, first, n_rows, x, pass->stride);
-	if (!prepare(&c, &l->query, &in))
-		return false;
-	if (attends_f32(pass->transformer, layer))
-		return (!keys_values || (project_rows(&c, &l->key, &in, true, pass->k) &&
-								 project_rows(&c, &l->value, &in, false, pass->v))) &&
-			(!queries || project_rows(&c, &l->query, &in, rotates_queries, pass->q));
-	return (!keys_values || (project_codes(&c, &l->key, &in, true, 0, &pass->k_heads) &&
-							 project_codes(&c, &l->value, &in, false, 0, &pass->v_heads))) &&
-		(!queries || project_codes(&c, &l->query, &in, rotates_queries, QUERY_ZERO, &pass->q_heads));
+	/* queries without keys belong to a compact pass */
+	return prepare(&c, &l->query, &in) &&
+		(!keys_values || project_keys(&c, &in)) &&
+		(!queries || project_queries(&c, &in, !keys_values));
 }
 
 /* ---------------------------------------------------------------- attention */
 
 static bool
-attend_f32(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries)
+attend_f32(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t first, int32_t n_queries)
 {
 	int32_t		head_size = pass->arch->head_size;
+	int32_t		head = key_head * emb_arch_group(pass->arch);
 	const int32_t *offsets = pass->batch->offsets;
-	size_t		column = (size_t) head * head_size;
-	size_t		rows = offsets[seq] * pass->stride + column;
-	float	   *q = pass->q + emb_pass_query_row(pass, seq, first) * pass->stride + column;
+	size_t		rows = offsets[seq] * pass->key_stride + (size_t) key_head * head_size;
+	float	   *q = pass->q + emb_pass_query_row(pass, seq, first) * pass->context_stride + (size_t) head * head_size;
 	EmbAttention a = {
 		.head_size = head_size,
-		.stride = pass->stride,
+		.n_heads = emb_arch_group(pass->arch),
 		.q = q,
+		.stride = pass->context_stride,
 		.n_queries = n_queries,
-		.k = pass->k + rows,
-		.v = pass->v + rows,
+		.k = pass->keys.k + rows,
+		.v = pass->keys.v + rows,
+		.key_stride = pass->key_stride,
 		.n_tokens = offsets[seq + 1] - offsets[seq],
 		.bias = emb_pass_head_bias(pass, head),
-		.first = first,
+		.first = emb_pass_is_compact(pass) ? emb_pass_pooled_row(pass, seq) : first,
 		.window = emb_pass_window(pass),
+		.is_causal = pass->arch->is_causal != 0,
 		.out = q,
 		.scratch = w->attention
 	};
@@ -400,30 +462,37 @@ attend_f32(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t head, int32_t first
 }
 
 static bool
-attend_i8(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries)
+attend_i8(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t first, int32_t n_queries)
 {
 	const int32_t *offsets = pass->batch->offsets;
+	const EmbHeadCodes *q = &pass->q_heads;
+	const EmbHeadCodes *k = &pass->keys.k_heads;
+	const EmbHeadCodes *v = &pass->keys.v_heads;
 	int32_t		head_size = pass->arch->head_size;
-	size_t		column = head * (pass->heads_stride / pass->arch->n_heads);
+	int32_t		head = key_head * emb_arch_group(pass->arch);
+	size_t		head_bytes = emb_round_up(head_size, EMB_GROUP);
 	size_t		query = emb_pass_query_row(pass, seq, first);
-	size_t		codes = offsets[seq] * pass->heads_stride + column;
-	size_t		scales = (size_t) head * offsets[pass->batch->n_seqs];
+	size_t		codes = offsets[seq] * k->stride + key_head * head_bytes;
+	size_t		scales = key_head * k->scale_stride + offsets[seq];
 	EmbAttentionI8 a = {
 		.head_size = head_size,
-		.q = pass->q_heads.codes + query * pass->heads_stride + column,
-		.q_scales = pass->q_heads.scales + scales + query,
+		.n_heads = emb_arch_group(pass->arch),
+		.q = q->codes + query * q->stride + head * head_bytes,
+		.q_stride = q->stride,
+		.q_scales = q->scales + head * q->scale_stride + query,
+		.q_scale_stride = q->scale_stride,
 		.n_queries = n_queries,
-		.k = (const int8_t *) pass->k_heads.codes + codes,
-		.v = (const int8_t *) pass->v_heads.codes + codes,
-		.k_scales = pass->k_heads.scales + scales + offsets[seq],
-		.v_scales = pass->v_heads.scales + scales + offsets[seq],
+		.rows = {
+			.k = (const int8_t *) k->codes + codes, .v = (const int8_t *) v->codes + codes, .stride = k->stride,
+			.k_scales = k->scales + scales, .v_scales = v->scales + scales
+		},
 		.n_tokens = offsets[seq + 1] - offsets[seq],
 		.bias = emb_pass_head_bias(pass, head),
-		.first = first,
+		.first = emb_pass_is_compact(pass) ? emb_pass_pooled_row(pass, seq) : first,
 		.window = emb_pass_window(pass),
-		.stride = pass->heads_stride,
-		.out = pass->context + query * pass->stride + (size_t) head * head_size,
-		.out_stride = pass->stride,
+		.is_causal = pass->arch->is_causal != 0,
+		.out = pass->context + query * pass->context_stride + (size_t) head * head_size,
+		.out_stride = pass->context_stride,
 		.scratch = w->attention
 	};
 
@@ -431,11 +500,11 @@ attend_i8(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t head, int32_t first,
 }
 
 bool
-emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries)
+emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t first, int32_t n_queries)
 {
 	if (attends_f32(pass->transformer, pass->layer))
-		return attend_f32(pass, w, seq, head, first, n_queries);
-	return attend_i8(pass, w, seq, head, first, n_queries);
+		return attend_f32(pass, w, seq, key_head, first, n_queries);
+	return attend_i8(pass, w, seq, key_head, first, n_queries);
 }
 
 /* ------------------------------------------------------ feed-forward network */
@@ -511,13 +580,12 @@ emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int3
 {
 	Block		c = block_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
-	const float *context = pass->context + first * pass->stride;
 	bool		is_last = layer == pass->arch->n_layers - 1;
-	Input		in = hidden_input(&c, context);
+	Input		in = context_input(&c);
 	Input		mid = wide_input(&c);
 	const float *x;
 
-	emb_pass_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, context, pass->stride);
+	emb_pass_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, in.rows, in.stride);
 	if (!prepare(&c, &l->attn_out, &in) ||
 		!multiply(&c, &l->attn_out, &in, false, w->sum, pass->stride) ||
 		!add_rows(&c, norm_after(&c, &l->attn_norm, false)) ||

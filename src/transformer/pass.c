@@ -2,14 +2,15 @@
  * pass.c
  *		A transformer like BERT (Devlin et al. 2018; the layout of
  *		transformers' BertModel without its pooler): word, type and position
- *		embeddings and a layer norm; then for each layer
+ *		embeddings and a norm; then for each layer
  *
  *		c = attention(x Wq, x Wk, x Wv)
  *		x = norm(c Wo + x)
  *		x = norm(act(x Wu) Wd + x)
  *
  * EmbArch adds the variants of later families: RoPE, pre-norm, the GLU act(x
- * Wg) * (x Wu), sliding windows.
+ * Wg) * (x Wu), sliding windows; and of decoders: RMS norms, fewer key heads
+ * than query heads, causal attention.
  */
 #include <string.h>
 
@@ -39,17 +40,22 @@ attention_scratch_bytes(const EmbTransformer *transformer, int32_t n_longest)
 	return f32 > i8 ? f32 : i8;
 }
 
+static size_t
+larger(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
 static void
 lay_out_worker(EmbPass *pass, EmbWorker *w, size_t block, int32_t n_longest, char *base, size_t *at)
 {
-
-	w->sum = emb_reserve(base, at, block * pass->stride * sizeof(float));
+	w->sum = emb_reserve(base, at, block * larger(pass->stride, pass->context_stride) * sizeof(float));
 	w->wide = emb_reserve(base, at, block * pass->wide_stride * sizeof(float));
 	if (pass->arch->norm_place == EMB_NORM_PRE)
 		w->normed = emb_reserve(base, at, block * pass->stride * sizeof(float));
 	if (emb_layers_quantize(pass->transformer))
 	{
-		w->q_in = emb_reserve(base, at, block * pass->q_stride);
+		w->q_in = emb_reserve(base, at, block * larger(pass->q_stride, pass->q_context_stride));
 		w->q_wide = emb_reserve(base, at, block * pass->q_wide_stride);
 		w->scales = emb_reserve(base, at, block * sizeof(float));
 		w->zeros = emb_reserve(base, at, block * sizeof(int32_t));
@@ -59,10 +65,38 @@ lay_out_worker(EmbPass *pass, EmbWorker *w, size_t block, int32_t n_longest, cha
 }
 
 static void
-lay_out_heads(const EmbPass *pass, int32_t n_tokens, EmbHeadCodes *heads, char *base, size_t *at)
+lay_out_heads(const EmbPass *pass, int32_t n_heads, int32_t n_tokens, EmbHeadCodes *heads, char *base, size_t *at)
 {
-	heads->codes = emb_reserve(base, at, n_tokens * pass->heads_stride);
-	heads->scales = emb_reserve(base, at, (size_t) n_tokens * pass->arch->n_heads * sizeof(float));
+	heads->n_heads = n_heads;
+	heads->stride = n_heads * emb_round_up(pass->arch->head_size, EMB_GROUP);
+	heads->codes = emb_reserve(base, at, n_tokens * heads->stride);
+	heads->scale_stride = n_tokens;
+	heads->scales = emb_reserve(base, at, heads->scale_stride * n_heads * sizeof(float));
+}
+
+/*
+ * Queries, keys and values. The input of one layer's attention is dead when
+ * the next layer's is written: codes and floats share memory.
+ */
+static size_t
+lay_out_attention(EmbPass *pass, int32_t n_tokens, char *base, size_t at)
+{
+	size_t		start = at;
+	size_t		rows = (size_t) n_tokens * pass->key_stride * sizeof(float);
+
+	if (emb_layers_attend_i8(pass->transformer))
+	{
+		lay_out_heads(pass, pass->arch->n_heads, n_tokens, &pass->q_heads, base, &at);
+		lay_out_heads(pass, pass->arch->n_kv_heads, n_tokens, &pass->keys.k_heads, base, &at);
+		lay_out_heads(pass, pass->arch->n_kv_heads, n_tokens, &pass->keys.v_heads, base, &at);
+	}
+	if (emb_layers_attend_f32(pass->transformer))
+	{
+		pass->q = pass->context;
+		pass->keys.k = emb_reserve(base, &start, rows);
+		pass->keys.v = emb_reserve(base, &start, rows);
+	}
+	return larger(start, at);
 }
 
 size_t
@@ -70,40 +104,22 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 				 char *base)
 {
 	const EmbArch *arch = transformer->arch;
-	size_t		rows;
 	size_t		at = 0;
-	size_t		start;
 
 	pass->transformer = transformer;
 	pass->arch = arch;
 	pass->n_longest = n_longest;
 	pass->block_rows = n_tokens < EMB_PASS_BLOCK_ROWS ? n_tokens : EMB_PASS_BLOCK_ROWS;
 	pass->stride = emb_transformer_stride(arch);
+	pass->context_stride = emb_round_up(emb_arch_query_width(arch), EMB_PANEL);
+	pass->key_stride = emb_round_up(emb_arch_key_width(arch), EMB_PANEL);
 	pass->wide_stride = emb_round_up(emb_arch_wide(arch), EMB_PANEL);
 	pass->q_stride = emb_round_up(arch->hidden, EMB_PACK_I8_K);
+	pass->q_context_stride = emb_round_up(emb_arch_query_width(arch), EMB_PACK_I8_K);
 	pass->q_wide_stride = emb_round_up(arch->intermediate, EMB_PACK_I8_K);
-	pass->heads_stride = arch->n_heads * emb_round_up(arch->head_size, EMB_GROUP);
-	rows = (size_t) n_tokens * pass->stride * sizeof(float);
-	pass->x = emb_reserve(base, &at, rows);
-	pass->context = emb_reserve(base, &at, rows);
-	/*
-	 * one layer's attention input is dead when the next layer's is written:
-	 * codes and floats share memory
-	 */
-	start = at;
-	if (emb_layers_attend_i8(transformer))
-	{
-		lay_out_heads(pass, n_tokens, &pass->q_heads, base, &at);
-		lay_out_heads(pass, n_tokens, &pass->k_heads, base, &at);
-		lay_out_heads(pass, n_tokens, &pass->v_heads, base, &at);
-	}
-	if (emb_layers_attend_f32(transformer))
-	{
-		pass->q = pass->context;
-		pass->k = emb_reserve(base, &start, rows);
-		pass->v = emb_reserve(base, &start, rows);
-	}
-	at = start > at ? start : at;
+	pass->x = emb_reserve(base, &at, (size_t) n_tokens * pass->stride * sizeof(float));
+	pass->context = emb_reserve(base, &at, (size_t) n_tokens * pass->context_stride * sizeof(float));
+	at = lay_out_attention(pass, n_tokens, base, at);
 	for (int32_t i = 0; i < n_workers; i++)
 		lay_out_worker(pass, &pass->workers[i], pass->block_rows, n_longest, base, &at);
 	return at;
@@ -143,34 +159,41 @@ next_position(const EmbPass *pass, int32_t seq, int32_t first)
 	return position + 1;
 }
 
-/* x = norm((word + type) + position) */
-static bool
-embed_rows(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t first, int32_t end)
+/* x = norm((word + type) + position), of which a model may lack all but word */
+static void
+embed_token(const EmbPass *pass, size_t id, size_t type, size_t position, float *x)
 {
 	const EmbTransformer *transformer = pass->transformer;
 	const EmbArch *arch = pass->arch;
-	const EmbBatch *batch = pass->batch;
-	const EmbKernels *kernels = pass->kernels;
 	size_t		hidden = arch->hidden;
+	const float *position_row = transformer->position_embedding == NULL ? NULL : transformer->position_embedding + position * hidden;
+
+	load_row(&transformer->word_embedding, id, hidden, x);
+	if (arch->n_types > 0)
+		pass->kernels->add_f32(x, transformer->type_embedding + type * hidden, arch->hidden);
+	if (arch->has_embedding_norm)
+		emb_pass_add_norm(pass, x, position_row, &transformer->embedding_norm, x);
+	else if (position_row != NULL)
+		pass->kernels->add_f32(x, position_row, arch->hidden);
+}
+
+static bool
+embed_rows(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t first, int32_t end)
+{
+	const EmbArch *arch = pass->arch;
+	const EmbBatch *batch = pass->batch;
 	size_t		next = next_position(pass, seq, first);
 
 	for (int32_t i = first; i < end; i++)
 	{
 		size_t		type = batch->type_ids == NULL ? 0 : batch->type_ids[i];
-		size_t		id = batch->ids[i];
 		size_t		position;
-		float	   *x = pass->x + i * pass->stride;
 
 		if (i >= batch->offsets[seq + 1])
 			next = next_position(pass, ++seq, i);
 		position = batch->ids[i] == arch->position_base - 1 ? 0 : next++;
-		load_row(&transformer->word_embedding, id, hidden, x);
-		if (arch->n_types > 0)
-			kernels->add_f32(x, transformer->type_embedding + type * hidden, arch->hidden);
-		kernels->add_norm_f32(x, transformer->position_embedding == NULL ? NULL : transformer->position_embedding + position * hidden,
-							  transformer->embedding_norm.gamma, transformer->embedding_norm.beta,
-							  arch->norm_eps, arch->hidden, x);
-		if (!emb_work_spend(&w->work, 8 * (int64_t) hidden))
+		embed_token(pass, batch->ids[i], type, position, pass->x + i * pass->stride);
+		if (!emb_work_spend(&w->work, 8 * (int64_t) arch->hidden))
 			return false;
 	}
 	emb_pass_observe(pass, EMB_OBSERVE_HIDDEN, 0, first, end - first, pass->x + first * pass->stride, pass->stride);
@@ -230,8 +253,9 @@ block_queries(void *ctx, int32_t block, int32_t worker)
 }
 
 /*
- * A part of the queries of one head of one text; parts are used only if there
- * are too few heads for the workers.
+ * A part of the queries of one text, for a key head and the query heads that
+ * share it; parts of queries are used only if there are too few heads for the
+ * workers.
  */
 static void
 part_attend(void *ctx, int32_t part, int32_t worker)
@@ -239,15 +263,14 @@ part_attend(void *ctx, int32_t part, int32_t worker)
 	EmbPass *pass = ctx;
 	EmbWorker *w = &pass->workers[worker];
 	int32_t		part_of_head = part % pass->n_parts;
-	int32_t		head = part / pass->n_parts % pass->arch->n_heads;
-	int32_t		seq = part / pass->n_parts / pass->arch->n_heads;
-	bool		one_query = pass->compact && pass->layer == pass->arch->n_layers - 1;
-	int64_t		n_queries = one_query ? 1 : seq_length(pass->batch, seq);
+	int32_t		key_head = part / pass->n_parts % pass->arch->n_kv_heads;
+	int32_t		seq = part / pass->n_parts / pass->arch->n_kv_heads;
+	int64_t		n_queries = emb_pass_is_compact(pass) ? 1 : seq_length(pass->batch, seq);
 	int32_t		first = (int32_t) (n_queries * part_of_head / pass->n_parts);
 	int32_t		end = (int32_t) (n_queries * (part_of_head + 1) / pass->n_parts);
 
 	if (first < end && emb_work_spend(&w->work, 0))
-		emb_layer_attend(pass, w, seq, head, first, end - first);
+		emb_layer_attend(pass, w, seq, key_head, first, end - first);
 }
 
 /* Runs run_block over n_rows rows in blocks. False: stopped. */
@@ -274,7 +297,7 @@ run_blocks(EmbPass *pass, int32_t n_rows, EmbTeamPart run_block)
 static bool
 run_attention(EmbPass *pass)
 {
-	int64_t		n_heads = (int64_t) pass->batch->n_seqs * pass->arch->n_heads;
+	int64_t		n_heads = (int64_t) pass->batch->n_seqs * pass->arch->n_kv_heads;
 	int64_t		n_wanted = PARTS_PER_WORKER * pass->team.n_workers / n_heads + 1;
 	int64_t		n_most = pass->n_longest / PART_QUERIES_MIN + 1;
 
@@ -284,17 +307,17 @@ run_attention(EmbPass *pass)
 }
 
 /*
- * The last layer with CLS pooling: after keys and values only the first row of
- * each text is needed. x shrinks to these rows; row "seq" takes row
- * offsets[seq], which is not before it.
+ * The last layer with pooling of one row: after keys and values only this row
+ * of each text is needed. x shrinks to these rows; row "seq" takes a row of
+ * its text, which is not before it.
  */
 static bool
 shrink(EmbPass *pass)
 {
 	const EmbBatch *batch = pass->batch;
 
-	for (int32_t seq = 1; seq < batch->n_seqs; seq++)
-		memmove(pass->x + seq * pass->stride, pass->x + batch->offsets[seq] * pass->stride,
+	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
+		memmove(pass->x + seq * pass->stride, pass->x + (batch->offsets[seq] + emb_pass_pooled_row(pass, seq)) * pass->stride,
 				pass->arch->hidden * sizeof(float));
 	return run_blocks(pass, batch->n_seqs, block_queries);
 }
@@ -345,7 +368,7 @@ pool(const EmbPass *pass, float *out, EmbError *err)
 		float	   *vector = out + (size_t) seq * arch->hidden;
 
 		emb_pool_rows(kernels, arch->pooling, pass->x + first * pass->stride, pass->stride,
-					  seq_length(batch, seq), arch->hidden, vector);
+					  pass->compact ? 1 : seq_length(batch, seq), arch->hidden, vector);
 		if (!emb_pool_is_finite(vector, arch->hidden) ||
 			(emb_arch_normalizes_pooled(arch) && !emb_pool_normalize(kernels, vector, arch->hidden)))
 			return not_finite(err);

@@ -10,6 +10,8 @@
 #ifndef EMB_TRANSFORMER_PASS_H
 #define EMB_TRANSFORMER_PASS_H
 
+#include <string.h>
+
 #include "transformer/attention.h"
 #include "transformer/transformer.h"
 #include "threads/team.h"
@@ -21,10 +23,10 @@
 typedef struct EmbWorker
 {
 	EmbWork		work;
-	float	   *sum;			/* [block, hidden] */
+	float	   *sum;			/* [block, hidden or query width, whichever is larger] */
 	float	   *wide;			/* [block, intermediate], twice as wide with a GLU */
 	float	   *normed;			/* [block, hidden], for pre-norm: input of a linear layer */
-	uint8_t    *q_in;			/* [block, hidden]: int8 only, like all fields below */
+	uint8_t    *q_in;			/* [block, hidden or query width]: int8 only, like all fields below */
 	uint8_t    *q_wide;			/* [block, intermediate] */
 	float	   *scales;			/* [block] for q_in or q_wide */
 	int32_t    *zeros;			/* [block] */
@@ -35,9 +37,21 @@ typedef struct EmbWorker
 /* K, V or Q in int8 as attention reads them: codes per token and head, each with a scale. */
 typedef struct EmbHeadCodes
 {
+	int32_t		n_heads;
 	uint8_t    *codes;			/* [n_tokens, n_heads, head_size rounded up to 4] */
-	float	   *scales;			/* [n_heads, n_tokens] */
+	size_t		stride;			/* bytes of a token's codes */
+	float	   *scales;			/* [n_heads, scale_stride], of which n_tokens are in use */
+	size_t		scale_stride;
 } EmbHeadCodes;
+
+/* The keys and values of a layer, in the form that its attention reads. */
+typedef struct EmbKeysValues
+{
+	float	   *k;				/* [n_tokens, key width] each, if attention is fp32 */
+	float	   *v;
+	EmbHeadCodes k_heads;		/* if attention is int8 */
+	EmbHeadCodes v_heads;
+} EmbKeysValues;
 
 typedef struct EmbPass
 {
@@ -48,22 +62,21 @@ typedef struct EmbPass
 	EmbActivate activate;
 	int32_t		n_longest;		/* tokens in the longest text */
 	int32_t		block_rows;		/* maximum rows per block */
-	size_t		stride;			/* of x, q, k, v, context and sum: hidden rounded up to a panel */
+	size_t		stride;			/* of x: hidden rounded up to a panel */
+	size_t		context_stride; /* of q and context: query width rounded up to a panel */
+	size_t		key_stride;		/* of k and v: key width rounded up to a panel */
 	size_t		wide_stride;	/* of wide: intermediate rounded up to a panel */
 	size_t		q_stride;		/* bytes, of q_in: hidden rounded up to 64 */
+	size_t		q_context_stride;	/* bytes, of q_in for the context: query width rounded up to 64 */
 	size_t		q_wide_stride;	/* bytes, of q_wide: intermediate rounded up to 64 */
-	size_t		heads_stride;	/* bytes, of a row of the codes below */
 	float	   *x;				/* [n_tokens, hidden] */
-	float	   *context;		/* [n_tokens, hidden], output of attention; in fp32 the same buffer as q */
-	float	   *q;				/* [n_tokens, hidden] each, if attention is fp32; k and v share the memory of the codes */
-	float	   *k;
-	float	   *v;
+	float	   *context;		/* [n_tokens, query width], output of attention; in fp32 the same buffer as q */
+	float	   *q;				/* [n_tokens, query width], if attention is fp32 */
 	EmbHeadCodes q_heads;		/* if attention is int8 */
-	EmbHeadCodes k_heads;
-	EmbHeadCodes v_heads;
+	EmbKeysValues keys;			/* of one layer after the other: codes and floats share memory */
 	int32_t		first_layer;	/* of the pass: usually 0 */
 	int32_t		end_layer;		/* usually n_layers; else nothing is pooled */
-	bool		compact;		/* x, q and context hold only the first row of each text; never with tokens */
+	bool		compact;		/* in the last layer x, q and context hold only the pooled row of each text; never with tokens */
 	const EmbTokenOutputs *tokens;	/* or NULL */
 	int32_t		first_token;	/* first batch token of the pass, for tokens */
 	EmbObserve	observe;		/* or NULL */
@@ -103,14 +116,14 @@ extern EmbStatus emb_pass_run(EmbPass *pass, const EmbStop *stop, float *out, Em
  * layer's attention reads them. The caller may leave out either keys and
  * values or queries.
  *
- * attend: context for n_queries rows of a text's head, from the text's row
- * first on, or row seq in a compact pass.
+ * attend: context for n_queries rows of a text, from the text's row first on,
+ * or row seq in a compact pass, and the query heads that share a key head.
  *
  * finish: x = the layer's output, computed from context.
  */
 extern bool emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows,
 							  bool keys_values, bool queries);
-extern bool emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t head, int32_t first, int32_t n_queries);
+extern bool emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t first, int32_t n_queries);
 extern bool emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows);
 
 /*
@@ -127,6 +140,27 @@ emb_pass_observe(const EmbPass *pass, EmbObservePoint point, int32_t layer,
 {
 	if (pass->observe != NULL)
 		pass->observe(pass->observe_ctx, point, layer, first, n_rows, rows, stride);
+}
+
+/* y = norm(x + residual), or norm(x) without a residual, by the architecture's kind of norm; y may be x or residual. */
+static inline void
+emb_pass_add_norm(const EmbPass *pass, const float *x, const float *residual, const EmbLayerNorm *norm, float *y)
+{
+	const EmbArch *arch = pass->arch;
+
+	if (arch->norm_kind == EMB_NORM_LAYER)
+	{
+		pass->kernels->add_norm_f32(x, residual, norm->gamma, norm->beta, arch->norm_eps, arch->hidden, y);
+		return;
+	}
+	if (residual != NULL)
+	{
+		if (y != x && y != residual)
+			memcpy(y, x, arch->hidden * sizeof(float));
+		pass->kernels->add_f32(y, y == residual ? x : residual, arch->hidden);
+		x = y;
+	}
+	pass->kernels->rms_norm_f32(x, norm->gamma, arch->norm_eps, arch->hidden, y);
 }
 
 /* The sequence of batch row i. */
@@ -148,13 +182,25 @@ emb_pass_seq_of_row(const EmbBatch *batch, int32_t i)
 	return lo;
 }
 
+/* Whether the current layer computes only the pooled row of each text. */
+static inline bool
+emb_pass_is_compact(const EmbPass *pass)
+{
+	return pass->compact && pass->layer == pass->arch->n_layers - 1;
+}
+
+/* The row of a text that a compact pass keeps. */
+static inline int32_t
+emb_pass_pooled_row(const EmbPass *pass, int32_t seq)
+{
+	return pass->arch->pooling == EMB_POOL_LAST ? pass->batch->offsets[seq + 1] - pass->batch->offsets[seq] - 1 : 0;
+}
+
 /* The row of q and context for query first of a text. */
 static inline size_t
 emb_pass_query_row(const EmbPass *pass, int32_t seq, int32_t first)
 {
-	bool		one_query = pass->compact && pass->layer == pass->arch->n_layers - 1;
-
-	return one_query ? seq : pass->batch->offsets[seq] + first;
+	return emb_pass_is_compact(pass) ? seq : pass->batch->offsets[seq] + first;
 }
 
 /*
@@ -174,12 +220,6 @@ emb_pass_window(const EmbPass *pass)
 {
 	return emb_arch_is_local(pass->arch, pass->layer) ? pass->arch->window : 0;
 }
-
-/*
- * Applies RoPE to queries or keys at their tokens' positions: tokens first ..
- * first + n_rows - 1, rows as wide as x.
- */
-extern bool emb_pass_rotate(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows, float *rows);
 
 /* Computes pass->tokens from rows of x after the last layer. False: stopped. */
 extern bool emb_pass_tokens(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows);

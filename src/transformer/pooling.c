@@ -22,8 +22,8 @@ void
 emb_pool_rows(const EmbKernels *kernels, EmbPooling pooling,
 			  const float *rows, size_t stride, int32_t n_rows, int32_t n, float *out)
 {
-	memcpy(out, rows, n * sizeof(float));
-	if (pooling == EMB_POOL_CLS)
+	memcpy(out, rows + (pooling == EMB_POOL_LAST ? (n_rows - 1) * stride : 0), n * sizeof(float));
+	if (pooling == EMB_POOL_CLS || pooling == EMB_POOL_LAST)
 		return;
 	for (int32_t i = 1; i < n_rows; i++)
 	{

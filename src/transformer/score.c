@@ -21,6 +21,30 @@ emb_transformer_score_scratch_bytes(const EmbTransformer *transformer, int32_t n
 }
 
 static EmbStatus
+not_finite(EmbError *err)
+{
+	return emb_error(err, EMB_ERR_LIMIT, "the model's weights overflow single precision: a score is not finite");
+}
+
+/* rows: [n_rows, hidden] */
+static EmbStatus
+answer(const EmbScoreHead *head, const EmbKernels *kernels, const float *rows, int32_t n_rows, int32_t hidden,
+	   float *logits, EmbError *err)
+{
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		const float *row = rows + (size_t) i * hidden;
+
+		logits[i] = kernels->dot_f32(row, head->answers, hidden);
+		if (head->n_answers > 1)
+			logits[i] -= kernels->dot_f32(row, head->answers + hidden, hidden);
+		if (!isfinite(logits[i]))
+			return not_finite(err);
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
 classify(const EmbScoreHead *head, const EmbKernels *kernels, float *pooled, size_t stride,
 		 int32_t n_rows, float *logits, EmbError *err)
 {
@@ -34,15 +58,15 @@ classify(const EmbScoreHead *head, const EmbKernels *kernels, float *pooled, siz
 			kernels->add_norm_f32(row, NULL, head->norm.gamma, head->norm.beta, head->norm_eps, hidden, row);
 		logits[i] = kernels->dot_f32(row, head->classifier, hidden) + head->classifier_bias[0];
 		if (!isfinite(logits[i]))
-			return emb_error(err, EMB_ERR_LIMIT, "the model's weights overflow single precision: a score is not finite");
+			return not_finite(err);
 	}
 	return EMB_OK;
 }
 
 /* rows: [n_rows, hidden]; pooled: scratch for [n_rows, hidden rounded up to a panel]. */
 static EmbStatus
-run_head(const EmbScoreHead *head, const EmbKernels *kernels, const float *rows, int32_t n_rows,
-		 float *pooled, size_t stride, const EmbStop *stop, float *logits, EmbError *err)
+run_score_head(const EmbScoreHead *head, const EmbKernels *kernels, const float *rows, int32_t n_rows,
+			   float *pooled, size_t stride, const EmbStop *stop, float *logits, EmbError *err)
 {
 	_Atomic bool stopped = false;
 	EmbWork		work;
@@ -67,6 +91,21 @@ run_head(const EmbScoreHead *head, const EmbKernels *kernels, const float *rows,
 }
 
 static EmbStatus
+run_head(const EmbTransformer *transformer, const EmbScoreHead *head, const EmbKernels *kernels, const float *rows,
+		 int32_t n_rows, float *pooled, const EmbStop *stop, float *logits, EmbError *err)
+{
+	EmbFpState	fp = emb_fp_enter();
+	EmbStatus	status;
+
+	if (head->answers != NULL)
+		status = answer(head, kernels, rows, n_rows, transformer->arch->hidden, logits, err);
+	else
+		status = run_score_head(head, kernels, rows, n_rows, pooled, pooled_stride(transformer), stop, logits, err);
+	emb_fp_leave(fp);
+	return status;
+}
+
+static EmbStatus
 check_head(const EmbTransformer *transformer, EmbError *err)
 {
 	if (emb_arch_normalizes_pooled(transformer->arch))
@@ -82,16 +121,13 @@ emb_transformer_score_rows(const EmbTransformer *transformer, const EmbScoreHead
 	size_t		stride = pooled_stride(transformer);
 	EmbStatus	status = check_head(transformer, err);
 	float	   *pooled;
-	EmbFpState	fp;
 
 	if (status != EMB_OK)
 		return status;
 	pooled = emb_alloc_array(mem, n_rows, stride * sizeof(float));
 	if (pooled == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d pairs", (int) n_rows);
-	fp = emb_fp_enter();
-	status = run_head(head, kernels, rows, n_rows, pooled, stride, stop, logits, err);
-	emb_fp_leave(fp);
+	status = run_head(transformer, head, kernels, rows, n_rows, pooled, stop, logits, err);
 	emb_release(mem, pooled);
 	return status;
 }
@@ -104,7 +140,6 @@ emb_transformer_score(const EmbTransformer *transformer, const EmbScoreHead *hea
 	size_t		bytes = emb_transformer_score_scratch_bytes(transformer, batch->n_seqs);
 	float	   *rows;
 	EmbStatus	status;
-	EmbFpState	fp;
 
 	status = check_head(transformer, err);
 	if (status != EMB_OK || batch->n_seqs <= 0)
@@ -114,12 +149,8 @@ emb_transformer_score(const EmbTransformer *transformer, const EmbScoreHead *hea
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for %d pairs", bytes, (int) batch->n_seqs);
 	status = emb_transformer_run(transformer, kernels, batch, n_threads, mem, stop, rows, err);
 	if (status == EMB_OK)
-	{
-		fp = emb_fp_enter();
-		status = run_head(head, kernels, rows, batch->n_seqs, rows + (size_t) batch->n_seqs * transformer->arch->hidden,
-						  pooled_stride(transformer), stop, logits, err);
-		emb_fp_leave(fp);
-	}
+		status = run_head(transformer, head, kernels, rows, batch->n_seqs,
+						  rows + (size_t) batch->n_seqs * transformer->arch->hidden, stop, logits, err);
 	emb_release(mem, rows);
 	return status;
 }

@@ -1,11 +1,16 @@
 /*
  * score.h
  *		The head of a reranker: computes one logit from the pooled pair of
- *		texts.
+ *		texts. x is pooled after the last layer.
  *
- *		logit = classifier . norm(act(pooler x + b)) + c,	x pooled after the last layer
+ *		EMB_HEAD_SCORE		logit = classifier . norm(act(pooler x + b)) + c
+ *		EMB_HEAD_ANSWER		logit = yes . x - no . x, or yes . x without a "no"
  *
- * With the first row, tanh and no norm this is transformers' BertPooler and
+ * A decoder answers a question about the pair by its next token. yes and no
+ * are the rows of these tokens in its output matrix. So the sigmoid of the
+ * logit is the probability of "yes" among the two.
+ *
+ * With the first row, tanh and no norm the score head is transformers' BertPooler and
  * the classifier of BertForSequenceClassification with one label. Classes of
  * other families have the same structure with other parts. Always fp32,
  * because the head reads one row per text.
@@ -17,6 +22,8 @@
 
 typedef struct EmbScoreHead
 {
+	const float *answers;		/* [n_answers, hidden], yes first; NULL: a score head, which has all that follows */
+	int32_t		n_answers;		/* 1 or 2 */
 	EmbLinear	pooler;			/* [hidden, hidden] */
 	EmbActivation activation;
 	EmbLayerNorm norm;			/* gamma NULL: none */

@@ -55,20 +55,25 @@ typedef struct EmbLinear
 typedef struct EmbLayerNorm
 {
 	const float *gamma;			/* [hidden] */
-	const float *beta;			/* [hidden] */
+	const float *beta;			/* [hidden]; NULL for an RMS norm */
 } EmbLayerNorm;
 
-/* The factor of attn_out's input is folded into value's weights and bias. */
+/*
+ * The factor of attn_out's input is folded into value's weights and bias; the
+ * query heads that share a value head have a common factor.
+ */
 typedef struct EmbLayer
 {
-	EmbLinear	query,			/* [hidden, hidden] each; the three share their input and form */
-				key,
-				value,
-				attn_out,
+	EmbLinear	query,			/* [query width, hidden]; the three share their input and form */
+				key,			/* [key width, hidden] */
+				value,			/* [key width, hidden] */
+				attn_out,		/* [hidden, query width] */
 				ffn_up,			/* [intermediate, hidden]; with a GLU twice as many rows, gates first */
 				ffn_down;		/* [hidden, intermediate] */
 	EmbLayerNorm attn_norm,		/* post-norm: after attention + residual; pre-norm: before attention */
-				ffn_norm;		/* the same for the feed-forward network */
+				ffn_norm,		/* the same for the feed-forward network */
+				query_norm,		/* [head_size]; gamma NULL: none */
+				key_norm;
 } EmbLayer;
 
 /*
@@ -90,7 +95,7 @@ typedef struct EmbTransformer
 	EmbTable	word_embedding; /* [n_vocab, hidden] */
 	const float *position_embedding;	/* [emb_arch_position_rows, hidden], absolute positions */
 	const float *type_embedding;	/* [n_types, hidden] */
-	EmbLayerNorm embedding_norm;
+	EmbLayerNorm embedding_norm;	/* gamma NULL: none */
 	const float *rotary;		/* [n_positions, head_size], cosines before sines, RoPE */
 	const float *rotary_local;	/* the same for layers with a sliding window */
 	const float *distance_bias; /* [n_heads, EMB_DISTANCES] relative position bias, added to attention scores */
@@ -131,9 +136,9 @@ extern size_t emb_transformer_scratch_bytes(const EmbTransformer *transformer, i
  */
 typedef enum EmbObservePoint
 {
-	EMB_OBSERVE_HIDDEN,			/* [hidden] layer 0: after the embedding norm; layer i: after layer i - 1 */
+	EMB_OBSERVE_HIDDEN,			/* [hidden] layer 0: after the embeddings and their norm; layer i: after layer i - 1 */
 	EMB_OBSERVE_ATTN_IN,		/* [hidden] input of query, key, value of layer 0 .. n_layers - 1 */
-	EMB_OBSERVE_ATTN_CONTEXT,	/* [hidden] input of attn_out */
+	EMB_OBSERVE_ATTN_CONTEXT,	/* [query width] input of attn_out */
 	EMB_OBSERVE_FFN_IN,			/* [hidden] input of ffn_up */
 	EMB_OBSERVE_FFN_MID			/* [intermediate] input of ffn_down */
 } EmbObservePoint;

@@ -28,7 +28,7 @@ small_encoder(void)
 	return arch;
 }
 
-/* As Qwen3: what decoders are and this version does not compute. */
+/* As Qwen3. */
 static EmbArch
 small_decoder(void)
 {
@@ -78,28 +78,48 @@ test_checks(void)
 	arch.n_heads = 1;
 	check_status("a static model with heads", &arch, EMB_ERR_FORMAT, "head count");
 
-	/* all that a decoder needs fits the description, and is refused by name until it is computed */
-	arch = small_decoder();
-	check_status("a decoder", &arch, EMB_ERR_UNSUPPORTED, "fewer key heads");
-	arch.n_kv_heads = 4;
-	check_status("its head size", &arch, EMB_ERR_UNSUPPORTED, "heads whose sizes");
-	arch.head_size = 8;
-	check_status("its norms", &arch, EMB_ERR_UNSUPPORTED, "RMS norms");
-	arch.norm_kind = EMB_NORM_LAYER;
-	check_status("its embeddings", &arch, EMB_ERR_UNSUPPORTED, "no embedding norm");
-	arch.has_embedding_norm = 1;
-	check_status("its first norm", &arch, EMB_ERR_UNSUPPORTED, "before the first layer");
-	arch.has_first_norm = 0;
-	check_status("its norms of heads", &arch, EMB_ERR_UNSUPPORTED, "query and key norms");
-	arch.has_qk_norm = 0;
-	check_status("its attention", &arch, EMB_ERR_UNSUPPORTED, "causal");
-	arch.is_causal = 0;
-	check_status("its pooling", &arch, EMB_ERR_UNSUPPORTED, "last-token pooling");
-	arch.pooling = EMB_POOL_MEAN;
-	check_status("what is left of it", &arch, EMB_OK, "");
+}
+
+static void
+test_decoders(void)
+{
+	EmbArch		arch = small_decoder();
+
+	check_status("a decoder", &arch, EMB_OK, "");
+	CHECK(emb_arch_query_width(&arch) == 64 && emb_arch_key_width(&arch) == 32 && emb_arch_group(&arch) == 2);
+	arch.n_kv_heads = 3;
+	check_status("heads that do not divide", &arch, EMB_ERR_FORMAT, "multiple");
+	arch.n_kv_heads = 2;
 	arch.head_size = 7;
-	arch.hidden = 28;
 	check_status("an odd head", &arch, EMB_ERR_FORMAT, "odd");
+	arch.n_heads = arch.n_kv_heads = 16384;
+	arch.head_size = 16384;
+	check_status("too much attention", &arch, EMB_ERR_FORMAT, "65536");
+	arch = small_decoder();
+	arch.norm_kind = EMB_NORM_LAYER;
+	check_status("layer norms of heads", &arch, EMB_ERR_UNSUPPORTED, "query and key norms");
+	arch = small_decoder();
+	arch.window = 64;
+	arch.global_every = 3;
+	arch.rotary_local_base = 1e4;
+	check_status("a causal window", &arch, EMB_ERR_UNSUPPORTED, "sliding window");
+	arch = small_decoder();
+	arch.positions = EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE;
+	arch.rotary_base = arch.rotary_scale = 0;
+	check_status("a causal bias", &arch, EMB_ERR_UNSUPPORTED, "relative position bias");
+	arch = small_decoder();
+	arch.head = EMB_HEAD_ANSWER;
+	check_status("no answers", &arch, EMB_ERR_FORMAT, "label count");
+	arch.n_labels = 3;
+	check_status("three answers", &arch, EMB_ERR_FORMAT, "label count");
+	arch.n_labels = 2;
+	check_status("two answers", &arch, EMB_OK, "");
+	arch.head_activation = EMB_ACT_TANH;
+	check_status("an answer with an activation", &arch, EMB_ERR_FORMAT, "head's activation");
+	arch.head = EMB_HEAD_SCORE;
+	arch.head_has_norm = 1;
+	arch.n_labels = 1;
+	check_status("a score head with a norm", &arch, EMB_ERR_UNSUPPORTED, "RMS norm");
 }
 
 static void
@@ -155,6 +175,7 @@ main(void)
 	EmbArch		arch = small_encoder();
 
 	test_checks();
+	test_decoders();
 	test_windows();
 	test_names();
 	/* words, positions, the norm's two; a layer: six linear layers with biases, two norms */
@@ -165,6 +186,12 @@ main(void)
 	arch.norm_place = EMB_NORM_PRE;
 	arch.has_first_norm = 0;
 	test_plan(&arch, EMB_PRECISION_FP32, 6 + 4 * (6 * 2 + 2 * 2) - 2);
+	/* words, angles, the final norm's gamma, answers; a layer: as above, but norms without beta, and two of heads */
+	arch = small_decoder();
+	arch.head = EMB_HEAD_ANSWER;
+	arch.n_labels = 2;
+	test_plan(&arch, EMB_PRECISION_FP32, 4 + 4 * (6 * 2 + 2 + 2));
+	test_plan(&arch, EMB_PRECISION_INT8, 6 + 4 * (6 * 4 + 3 + 2 + 2));
 	arch = emb_arch_static();
 	arch.hidden = arch.n_vocab = 7;
 	test_plan(&arch, EMB_PRECISION_INT8, 3);

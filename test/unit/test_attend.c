@@ -102,6 +102,7 @@ typedef struct AttendCase
 	int			slack;			/* groups between rows, floats between rows of the result */
 	bool		extreme;		/* codes at their ends, scales from 1e-12 to 1e12 */
 	int			bias;			/* 0: none, 1: random, else a window of bias - 2 to each side */
+	int32_t		n_seen;			/* 0, or as EmbAttendI8 */
 } AttendCase;
 
 static void
@@ -246,6 +247,7 @@ compare_attend(const AttendCase *c)
 	a.scores = place(bufs[10], 4 * n_scores);
 	a.codes = place(bufs[11], n_scores);
 	a.bias = c->bias == 0 ? NULL : place_bias(c);
+	a.n_seen = c->n_seen;
 	a.scale = c->extreme ? 0x1p+24f : LOG2_E_STEPS / sqrtf(c->d);
 	fill_codes((uint8_t *) a.q, n_q, c->extreme, true);
 	fill_scales((float *) a.q_scales, c->n_queries, c->extreme);
@@ -268,8 +270,9 @@ test_attend(void)
 	static const int32_t tokens[] = {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 113, 128, 200};
 	static const int32_t sizes[] = {1, 3, 4, 8, 12, 16, 20, 32, 36, 48, 64, 80, 128};
 	static const AttendCase limits[] = {
-		{2, 8192, 32, 0, false, 0}, {1, 8192, 64, 1, true, 0}, {7, 17, 4096, 0, true, 0}, {3, 1, 4096, 1, true, 0},
-		{1, 5, 16384, 0, true, 0}, {13, 8192, 32, 0, false, 1}, {13, 8192, 32, 0, false, 66}
+		{2, 8192, 32, 0, false, 0, 0}, {1, 8192, 64, 1, true, 0, 0}, {7, 17, 4096, 0, true, 0, 0}, {3, 1, 4096, 1, true, 0, 0},
+		{1, 5, 16384, 0, true, 0, 0}, {13, 8192, 32, 0, false, 1, 0}, {13, 8192, 32, 0, false, 66, 0},
+		{40, 8192, 32, 0, false, 0, 8153}, {40, 8192, 32, 0, false, 0, 4000}, {33, 48, 128, 0, true, 0, 16}
 	};
 	int			n_wrong = 0;
 
@@ -277,7 +280,7 @@ test_attend(void)
 		for (size_t j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++)
 		{
 			uint32_t	r = next_random();
-			AttendCase	c = {1 + (int32_t) ((i + j * 5) % 19), tokens[i], sizes[j], (int) (r % 3), (r >> 4) % 4 == 0, 0};
+			AttendCase	c = {1 + (int32_t) ((i + j * 5) % 19), tokens[i], sizes[j], (int) (r % 3), (r >> 4) % 4 == 0, 0, 0};
 
 			n_wrong += compare_attend(&c);
 			/* each query sees a key at least */
@@ -286,12 +289,108 @@ test_attend(void)
 			n_wrong += compare_attend(&c);
 			c.bias = 2 + (int) (r >> 8) % 20;
 			n_wrong += compare_attend(&c);
+			c.bias = 0;
+			c.n_seen = 1 + (int32_t) (r >> 16) % (c.n_tokens - c.n_queries + 1);
+			n_wrong += compare_attend(&c);
 		}
 	CHECKF(n_wrong == 0, "%d sizes of attention differ, seed 20240607", n_wrong);
 	n_wrong = 0;
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
 		n_wrong += compare_attend(&limits[i]);
 	CHECKF(n_wrong == 0, "%d limits of attention differ", n_wrong);
+}
+
+/* ------------------------------------------------------------- unseen keys */
+
+#define N_UNSEEN	70
+#define D_UNSEEN	20
+
+typedef struct Unseen
+{
+	uint8_t		q[N_UNSEEN * D_UNSEEN];
+	int8_t		k[N_UNSEEN * D_UNSEEN],
+				v[N_UNSEEN * D_UNSEEN];
+	float		scales[3][N_UNSEEN];
+} Unseen;
+
+/* Output of n_queries queries over n_tokens keys at level i of the lists. */
+static void
+attend_unseen(const Unseen *x, int i, int32_t first, int32_t n_queries, int32_t n_tokens, int32_t n_seen, const float *bias, float *out)
+{
+	EmbHeadRowsI8 rows = {x->k, x->v, D_UNSEEN, x->scales[1], x->scales[2]};
+	AttendCase	c = {n_queries, n_tokens, D_UNSEEN, 0, true, 0, n_seen};
+	EmbAttendI8 a = {
+		.n_queries = n_queries, .q = x->q + first * D_UNSEEN, .q_stride = D_UNSEEN, .q_scales = x->scales[0] + first,
+		.scale = LOG2_E_STEPS / sqrtf(D_UNSEEN), .bias = bias, .n_seen = n_seen, .head = place_head(&c, 0),
+		.scores = place(bufs[10], 4 * EMB_ATTEND_ROWS * padded(n_tokens, 16)), .codes = place(bufs[11], EMB_ATTEND_ROWS * padded(n_tokens, 16)),
+		.out = out, .out_stride = D_UNSEEN
+	};
+
+	list_pack_head_i8[i < n_pack_head_i8 ? i : 0].fn(&rows, &a.head);
+	list_attend_i8[i].fn(&a);
+}
+
+/*
+ * Two tokens; query 0 does not see key 1, whose values are as small as values
+ * can be, so that their inverse scale is as large as it can be.
+ */
+static void
+test_two_tokens(void)
+{
+	static const float bias[2] = {0, EMB_BIAS_OF_NOTHING};
+	static Unseen x;
+	float		out[3][D_UNSEEN];
+
+	fill_codes(x.q, sizeof(x.q), false, true);
+	fill_codes((uint8_t *) x.k, sizeof(x.k), false, false);
+	fill_codes((uint8_t *) x.v, sizeof(x.v), false, false);
+	fill_scales(x.scales[0], 2 * N_UNSEEN, false);
+	for (int i = 0; i < n_attend_i8; i++)
+	{
+		x.scales[2][0] = x.scales[2][1] = 1e12f / 127;
+		attend_unseen(&x, i, 0, 1, 1, 0, NULL, out[0]);
+		x.scales[2][1] = 1e-12f / 127;
+		attend_unseen(&x, i, 0, 1, 2, 0, bias, out[1]);
+		attend_unseen(&x, i, 0, 1, 2, 1, NULL, out[2]);
+		CHECKF(memcmp(out[0], out[1], sizeof(out[0])) == 0, "%s: a key that the bias hides changes a result: %.9g, not %.9g",
+			   list_attend_i8[i].isa, (double) out[1][0], (double) out[0][0]);
+		CHECKF(memcmp(out[0], out[2], sizeof(out[0])) == 0, "%s: a later key changes a result: %.9g, not %.9g",
+			   list_attend_i8[i].isa, (double) out[2][0], (double) out[0][0]);
+	}
+}
+
+/*
+ * Codes at their ends and scales from 1e-12 to 1e12: a query over all keys has
+ * the bits that it has over those that it sees alone.
+ */
+static void
+test_unseen(void)
+{
+	static Unseen x;
+	static float together[N_UNSEEN * D_UNSEEN],
+				alone[D_UNSEEN];
+	float		bias[N_UNSEEN + EMB_PANEL];
+
+	fill_codes(x.q, sizeof(x.q), true, true);
+	fill_codes((uint8_t *) x.k, sizeof(x.k), true, false);
+	fill_codes((uint8_t *) x.v, sizeof(x.v), true, false);
+	fill_scales(x.scales[0], 3 * N_UNSEEN, true);
+	for (int i = 0; i < n_attend_i8; i++)
+	{
+		int			n_wrong = 0;
+
+		attend_unseen(&x, i, 0, N_UNSEEN, N_UNSEEN, 1, NULL, together);
+		for (int t = 0; t < N_UNSEEN; t++)
+		{
+			attend_unseen(&x, i, t, 1, t + 1, 0, NULL, alone);
+			n_wrong += memcmp(alone, together + t * D_UNSEEN, sizeof(alone)) != 0;
+			for (int j = 0; j < N_UNSEEN + EMB_PANEL; j++)
+				bias[j] = j <= t ? 0 : EMB_BIAS_OF_NOTHING;
+			attend_unseen(&x, i, t, 1, N_UNSEEN, 0, bias, alone);
+			n_wrong += memcmp(alone, together + t * D_UNSEEN, sizeof(alone)) != 0;
+		}
+		CHECKF(n_wrong == 0, "%s: unseen keys change %d queries", list_attend_i8[i].isa, n_wrong);
+	}
 }
 
 /* ------------------------------------------------------------- meaning */
@@ -344,7 +443,7 @@ error_of_scalar(bool sink)
 	static double exact[N_MEANT][D_MEANT];
 	float		scales[3][N_MEANT];
 	EmbHeadRowsI8 rows = {(int8_t *) k, (int8_t *) v, D_MEANT, scales[1], scales[2]};
-	AttendCase	c = {N_MEANT, N_MEANT, D_MEANT, 0, false, 0};
+	AttendCase	c = {N_MEANT, N_MEANT, D_MEANT, 0, false, 0, 0};
 	EmbAttendI8 a = {
 		.n_queries = N_MEANT, .q = q, .q_stride = D_MEANT, .q_scales = scales[0], .scale = LOG2_E_STEPS / sqrtf(D_MEANT),
 		.head = place_head(&c, 0), .scores = place(bufs[10], 4 * EMB_ATTEND_ROWS * 64), .codes = place(bufs[11], EMB_ATTEND_ROWS * 64),
@@ -391,7 +490,7 @@ test_meaning(void)
 	CHECKF(sink < 0.008, "%g", sink);
 }
 
-/* ------------------------------------------------- windows and biases */
+/* ------------------------------------- windows, biases, causal attention */
 
 #define N_LONG		333
 #define D_LONG		20
@@ -406,9 +505,16 @@ typedef struct LongText
 	float		out[N_LONG * D_LONG];
 } LongText;
 
+typedef enum Seeing
+{
+	PLAIN,
+	BIASED,
+	CAUSAL
+} Seeing;
+
 /* One query in double, of what the codes stand for. */
 static void
-attend_query(const LongText *x, int i, int n_tokens, int window, bool biased, double out[D_LONG])
+attend_query(const LongText *x, int i, int n_tokens, int window, Seeing how, double out[D_LONG])
 {
 	double		sum = 0;
 
@@ -418,11 +524,11 @@ attend_query(const LongText *x, int i, int n_tokens, int window, bool biased, do
 		int			near = t - i < -EMB_DISTANCE_MAX ? -EMB_DISTANCE_MAX : t - i > EMB_DISTANCE_MAX ? EMB_DISTANCE_MAX : t - i;
 		double		s = 0;
 
-		if (window > 0 && abs(t - i) > window)
+		if ((window > 0 && abs(t - i) > window) || (how == CAUSAL && t > i))
 			continue;
 		for (int j = 0; j < D_LONG; j++)
 			s += (double) (x->q[i * D_LONG + j] - 128) * (int8_t) x->k[t * D_LONG + j];
-		s = exp(s * x->scales[0][i] * x->scales[1][t] / sqrt(D_LONG) + (biased ? x->bias[near + EMB_DISTANCE_MAX] : 0));
+		s = exp(s * x->scales[0][i] * x->scales[1][t] / sqrt(D_LONG) + (how == BIASED ? x->bias[near + EMB_DISTANCE_MAX] : 0));
 		sum += s;
 		for (int j = 0; j < D_LONG; j++)
 			out[j] += s * x->scales[2][t] * (int8_t) x->v[t * D_LONG + j];
@@ -431,18 +537,23 @@ attend_query(const LongText *x, int i, int n_tokens, int window, bool biased, do
 		out[j] /= sum;
 }
 
-/* Queries from first on, n_queries of them. */
+/* Queries from first on, n_queries of them; the first n_prefix keys come from elsewhere. */
 static void
-attend_part(const LongText *x, int n_tokens, int first, int n_queries, int window, bool biased, float *out)
+attend_part(const LongText *x, int n_prefix, int n_tokens, int first, int n_queries, int window, Seeing how, float *out)
 {
 	_Atomic bool stopped = false;
 	EmbWork		work;
 	EmbAttentionI8 a = {
-		.head_size = D_LONG, .q = x->q + first * D_LONG, .q_scales = x->scales[0] + first, .n_queries = n_queries,
-		.k = (const int8_t *) x->k, .v = (const int8_t *) x->v, .k_scales = x->scales[1], .v_scales = x->scales[2],
-		.n_tokens = n_tokens, .bias = biased ? x->bias : NULL, .first = first, .window = window, .stride = D_LONG,
-		.out = out + first * D_LONG, .out_stride = D_LONG,
-		.scratch = aligned_alloc(64, emb_attention_i8_scratch_bytes(D_LONG, n_tokens, biased || window > 0))
+		.head_size = D_LONG, .n_heads = 1, .q = x->q + first * D_LONG, .q_stride = D_LONG, .q_scales = x->scales[0] + first,
+		.n_queries = n_queries,
+		.prefix = {(const int8_t *) x->k, (const int8_t *) x->v, D_LONG, x->scales[1], x->scales[2]}, .n_prefix = n_prefix,
+		.rows = {
+			(const int8_t *) x->k + n_prefix * D_LONG, (const int8_t *) x->v + n_prefix * D_LONG, D_LONG,
+			x->scales[1] + n_prefix, x->scales[2] + n_prefix
+		},
+		.n_tokens = n_tokens - n_prefix, .bias = how == BIASED ? x->bias : NULL, .first = first, .window = window,
+		.is_causal = how == CAUSAL, .out = out + first * D_LONG, .out_stride = D_LONG,
+		.scratch = aligned_alloc(64, emb_attention_i8_scratch_bytes(D_LONG, n_tokens, how == BIASED || window > 0))
 	};
 
 	CHECK(emb_work_begin(&work, emb_kernels(), NULL, &stopped) && emb_attention_i8(&work, &a));
@@ -450,18 +561,18 @@ attend_part(const LongText *x, int n_tokens, int first, int n_queries, int windo
 }
 
 static void
-compare_long(LongText *x, int n_tokens, int window, bool biased)
+compare_long(LongText *x, int n_tokens, int window, Seeing how)
 {
 	static float parts[N_LONG * D_LONG];
 	double		worst = 0,
 				largest = 0;
 
-	attend_part(x, n_tokens, 0, n_tokens, window, biased, x->out);
+	attend_part(x, 0, n_tokens, 0, n_tokens, window, how, x->out);
 	for (int i = 0; i < n_tokens; i++)
 	{
 		double		exact[D_LONG];
 
-		attend_query(x, i, n_tokens, window, biased, exact);
+		attend_query(x, i, n_tokens, window, how, exact);
 		for (int j = 0; j < D_LONG; j++)
 		{
 			worst = larger(worst, fabs(x->out[i * D_LONG + j] - exact[j]));
@@ -473,12 +584,12 @@ compare_long(LongText *x, int n_tokens, int window, bool biased)
 	{
 		n = 1 + (int) (next_random() % 40);
 		n = n < n_tokens - first ? n : n_tokens - first;
-		attend_part(x, n_tokens, first, n, window, biased, parts);
+		attend_part(x, how == CAUSAL ? (int) (next_random() % (first + 1)) : 0, n_tokens, first, n, window, how, parts);
 	}
 	CHECKF(memcmp(parts, x->out, n_tokens * D_LONG * sizeof(float)) == 0, "%d tokens, window %d: other bits in parts", n_tokens, window);
 }
 
-/* Against the definition, at lengths around those at which a window begins to matter; the same bits in any parts. */
+/* Against the definition, at lengths around those at which a window begins to matter; the same bits in any parts and behind any prefix. */
 static void
 test_windows(void)
 {
@@ -499,12 +610,14 @@ test_windows(void)
 		{
 			n_tokens = i == 7 ? N_LONG : windows[w] + 16 * (i / 3) + i % 3;
 			if (n_tokens > 0)
-				compare_long(&x, n_tokens, windows[w], windows[w] == 0);
+				compare_long(&x, n_tokens, windows[w], windows[w] == 0 ? BIASED : PLAIN);
 		}
+	for (n_tokens = 1; n_tokens <= N_LONG; n_tokens += n_tokens < 100 ? 1 : 33)
+		compare_long(&x, n_tokens, 0, CAUSAL);
 	/* a bias so large that it overflows counts as the largest */
 	x.bias[EMB_DISTANCE_MAX + 1] = FLT_MAX;
 	x.bias[EMB_DISTANCE_MAX - 1] = -FLT_MAX;
-	attend_part(&x, N_LONG, 0, N_LONG, 0, true, x.out);
+	attend_part(&x, 0, N_LONG, 0, N_LONG, 0, BIASED, x.out);
 	for (int i = 0; i < N_LONG * D_LONG; i++)
 		if (!isfinite(x.out[i]))
 			CHECKF(false, "element %d is not finite", i);
@@ -529,6 +642,8 @@ main(void)
 #endif
 	test_heads();
 	test_attend();
+	test_two_tokens();
+	test_unseen();
 	test_meaning();
 	test_windows();
 	emb_fp_leave(fp);

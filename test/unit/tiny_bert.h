@@ -41,13 +41,13 @@ typedef struct Tiny
 	char	   *file;
 	const char *data;
 	int			n_owned;
-	void	   *owned[512];
+	void	   *owned[1024];
 } Tiny;
 
 static void *
 tiny_own(Tiny *t, void *p)
 {
-	if (p == NULL || t->n_owned == 512)
+	if (p == NULL || t->n_owned == 1024)
 	{
 		fprintf(stderr, "Bail out! test data of %s\n", t->dir);
 		exit(2);
@@ -231,7 +231,7 @@ tiny_inputs(Tiny *t)
 }
 
 /* False if there is no such directory. */
-static bool
+__attribute__((unused)) static bool
 tiny_open(Tiny *t, const char *dir)
 {
 	size_t		size,
