@@ -27,11 +27,11 @@ static const struct
 	{"HalfStorage", "F16", 2, EMB_DTYPE_F16},
 	{"BFloat16Storage", "BF16", 2, EMB_DTYPE_BF16},
 	{"DoubleStorage", "F64", 8, EMB_DTYPE_OTHER},
-	{"LongStorage", "I64", 8, EMB_DTYPE_OTHER},
-	{"IntStorage", "I32", 4, EMB_DTYPE_OTHER},
+	{"LongStorage", "I64", 8, EMB_DTYPE_I64},
+	{"IntStorage", "I32", 4, EMB_DTYPE_I32},
 	{"ShortStorage", "I16", 2, EMB_DTYPE_OTHER},
-	{"CharStorage", "I8", 1, EMB_DTYPE_OTHER},
-	{"ByteStorage", "U8", 1, EMB_DTYPE_OTHER},
+	{"CharStorage", "I8", 1, EMB_DTYPE_I8},
+	{"ByteStorage", "U8", 1, EMB_DTYPE_U8},
 	{"BoolStorage", "BOOL", 1, EMB_DTYPE_OTHER},
 };
 

@@ -393,12 +393,27 @@ check_finite(const EmbTensorSet *set, const EmbTensor *t, int64_t first, int64_t
 	return EMB_OK;
 }
 
+static bool
+is_float(EmbDtype dtype)
+{
+	return dtype == EMB_DTYPE_F32 || dtype == EMB_DTYPE_F16 || dtype == EMB_DTYPE_BF16;
+}
+
 EmbStatus
 emb_tensors_check_dtype(const EmbTensorSet *set, const EmbTensor *tensor, EmbError *err)
 {
-	if (tensor->dtype == EMB_DTYPE_OTHER)
+	if (!is_float(tensor->dtype))
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "tensor \"%s\" of \"%s\" is %s; weights must be F32, F16 or BF16",
 						 tensor->name, set->shards[tensor->shard].file.path, tensor->dtype_name);
+	return EMB_OK;
+}
+
+static EmbStatus
+check_range(const EmbTensor *tensor, int64_t first, int64_t n, EmbError *err)
+{
+	if (first < 0 || n < 0 || first > tensor->n_elems || n > tensor->n_elems - first)
+		return emb_error(err, EMB_ERR_INTERNAL, "elements %lld + %lld of tensor \"%s\", which has %lld",
+						 (long long) first, (long long) n, tensor->name, (long long) tensor->n_elems);
 	return EMB_OK;
 }
 
@@ -411,9 +426,9 @@ emb_tensors_read_f32(const EmbTensorSet *set, const EmbTensor *tensor,
 
 	if (status != EMB_OK)
 		return status;
-	if (first < 0 || n < 0 || first > tensor->n_elems || n > tensor->n_elems - first)
-		return emb_error(err, EMB_ERR_INTERNAL, "elements %lld + %lld of tensor \"%s\", which has %lld",
-						 (long long) first, (long long) n, tensor->name, (long long) tensor->n_elems);
+	status = check_range(tensor, first, n, err);
+	if (status != EMB_OK)
+		return status;
 	if (tensor->dtype == EMB_DTYPE_F32)
 		status = emb_file_read(file, tensor->offset + first * 4, out, (size_t) n * 4, err);
 	else
@@ -433,4 +448,21 @@ emb_tensors_read_f32(const EmbTensorSet *set, const EmbTensor *tensor,
 	if (status != EMB_OK)
 		return status;
 	return check_finite(set, tensor, first, n, out, err);
+}
+
+EmbStatus
+emb_tensors_read_raw(const EmbTensorSet *set, const EmbTensor *tensor,
+					 int64_t first, int64_t n, void *out, EmbError *err)
+{
+	const EmbFile *file = &set->shards[tensor->shard].file;
+	int64_t		elem_bytes;
+	EmbStatus	status = check_range(tensor, first, n, err);
+
+	if (status != EMB_OK || n == 0)
+		return status;
+	if (tensor->dtype == EMB_DTYPE_OTHER)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "tensor \"%s\" of \"%s\" is %s, which cannot be read",
+						 tensor->name, file->path, tensor->dtype_name);
+	elem_bytes = tensor->size_bytes / tensor->n_elems;
+	return emb_file_read(file, tensor->offset + first * elem_bytes, out, (size_t) (n * elem_bytes), err);
 }

@@ -37,10 +37,15 @@
 
 typedef enum EmbDtype
 {
-	EMB_DTYPE_OTHER,			/* well-formed, but read_f32 refuses it */
+	EMB_DTYPE_OTHER,			/* well-formed, but nothing here reads it */
 	EMB_DTYPE_F32,
 	EMB_DTYPE_F16,
-	EMB_DTYPE_BF16
+	EMB_DTYPE_BF16,
+	/* integers: read_f32 refuses them, read_raw reads them */
+	EMB_DTYPE_I64,
+	EMB_DTYPE_I32,
+	EMB_DTYPE_I8,
+	EMB_DTYPE_U8
 } EmbDtype;
 
 typedef struct EmbTensor
@@ -67,7 +72,7 @@ typedef struct EmbTensorShard
 typedef struct EmbTensorSet
 {
 	const EmbAllocator *mem;
-	const EmbStop *stop;		/* polled while files are opened */
+	const EmbStop *stop;		/* polled while files are opened and quantized weights unpacked */
 	int			n_shards;
 	EmbTensorShard *shards;
 } EmbTensorSet;
@@ -106,5 +111,13 @@ extern EmbStatus emb_tensors_check_dtype(const EmbTensorSet *set, const EmbTenso
  */
 extern EmbStatus emb_tensors_read_f32(const EmbTensorSet *set, const EmbTensor *tensor,
 									  int64_t first, int64_t n, float *out, EmbError *err);
+
+/*
+ * Elements first .. first + n - 1 as they are in the file, little endian: n
+ * times the dtype's size. Only for the dtypes that EmbDtype lists;
+ * EMB_ERR_UNSUPPORTED for others.
+ */
+extern EmbStatus emb_tensors_read_raw(const EmbTensorSet *set, const EmbTensor *tensor,
+									  int64_t first, int64_t n, void *out, EmbError *err);
 
 #endif
