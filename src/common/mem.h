@@ -46,6 +46,13 @@ emb_round_up(size_t n, size_t multiple)
 	return (n + multiple - 1) / multiple * multiple;
 }
 
+/* a / b, rounded up; neither is negative. */
+static inline int64_t
+emb_divide_up(int64_t a, int64_t b)
+{
+	return (a + b - 1) / b;
+}
+
 /*
  * Reserves bytes at base + *at, aligned, and moves *at past them. NULL, and
  * only counted, if base is NULL.

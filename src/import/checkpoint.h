@@ -13,6 +13,12 @@
  *		emb_checkpoint_open_dir("/models/bge-small", &options, mem, stop, &c, err);
  *		emb_checkpoint_check(&c, key, n_rows, n_cols, err);		// before memory is taken for the tensor
  *		emb_checkpoint_read(&c, key, row, n, n_cols, rows, err);
+ *		emb_checkpoint_codes(&c, key, n_rows, n_cols, &codes, err);
+ *		if (codes.bits == 4)			// quantized before: the codes themselves
+ *		{
+ *			emb_checkpoint_read_order(&c, key, n_cols, order, err);
+ *			emb_checkpoint_read_codes(&c, key, row, n, n_cols, bytes, scales, zeros, err);
+ *		}
  *		emb_checkpoint_close(&c);
  */
 #ifndef EMB_IMPORT_CHECKPOINT_H
@@ -36,8 +42,24 @@ typedef struct EmbNote
 typedef struct EmbCheckpoint EmbCheckpoint;
 
 /*
+ * How a checkpoint stores the weights of a linear layer that was quantized
+ * before: weight[o][i] = (code[o][i] - zero[g][o]) * scale[g][o] in fp32,
+ * where g is the group of input i.
+ */
+typedef struct EmbCodes
+{
+	int32_t		bits;			/* 4 or 8; 0: there are no codes, only floats */
+	int32_t		group;			/* inputs per group; a whole row is n_cols */
+	int32_t		n_groups;		/* n_cols / group, rounded up: the last group may be shorter */
+	int32_t		zero;			/* the one zero point of all groups and rows; -1: they differ */
+	bool		has_order;		/* places of inputs are not 0, 1, 2, ..: see emb_checkpoint_read_order */
+	const char *reason;			/* with bits 0: why, as the end of a sentence; else NULL */
+} EmbCodes;
+
+/*
  * The source of the tensors. See the functions below. close must accept a
- * partly opened source.
+ * partly opened source. A source that has only floats leaves the three
+ * functions of codes NULL.
  */
 typedef struct EmbCheckpointSource
 {
@@ -45,6 +67,10 @@ typedef struct EmbCheckpointSource
 	EmbStatus	(*read) (const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
 						 float *rows, EmbError *err);
 	void		(*close) (EmbCheckpoint *c);
+	EmbStatus	(*codes) (const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbCodes *codes, EmbError *err);
+	EmbStatus	(*read_order) (const EmbCheckpoint *c, EmbTensorKey key, int32_t n_cols, uint16_t *order, EmbError *err);
+	EmbStatus	(*read_codes) (const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+							   uint8_t *codes, float *scales, uint8_t *zeros, EmbError *err);
 } EmbCheckpointSource;
 
 struct EmbCheckpoint
@@ -110,6 +136,55 @@ emb_checkpoint_read(const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64
 					float *rows, EmbError *err)
 {
 	return c->source->read(c, key, row, n, n_cols, rows, err);
+}
+
+/*
+ * Whether the weight [n_rows, n_cols] of key, which passed the check, is there
+ * as codes that keep its exact values, and in which shape. bits 0 is no error:
+ * the weight is stored as floats, or quantized in a way that codes with one
+ * scale and zero point per group and row cannot express (reason says which).
+ * emb_checkpoint_read works in any case. Reads the zero points of all rows.
+ */
+static inline EmbStatus
+emb_checkpoint_codes(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbCodes *codes, EmbError *err)
+{
+	*codes = (EmbCodes) {.zero = -1, .reason = "it is stored as floats"};
+	return c->source->codes != NULL ? c->source->codes(c, key, n_rows, n_cols, codes, err) : EMB_OK;
+}
+
+/*
+ * The order of a weight with codes: order[j] is the input whose codes stand at
+ * place j, a permutation of 0 .. n_cols - 1. Places from g * group on are group
+ * g. Inside a group inputs ascend, and groups ascend by their first input,
+ * except that a shorter group is last. So the order depends only on which
+ * inputs share a group, not on how the files number the groups, and has_order
+ * is false exactly when the order is 0, 1, 2, ..
+ *
+ * Every weight has its own order. Weights that read the same input (query, key
+ * and value; gate and up) often have equal orders, because a quantizer sorts
+ * by the input's statistics, but nothing forces them to: compare the orders. A
+ * sequence of rows that one tensor stores for several keys has one order.
+ */
+static inline EmbStatus
+emb_checkpoint_read_order(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_cols, uint16_t *order, EmbError *err)
+{
+	return c->source->read_order(c, key, n_cols, order, err);
+}
+
+/*
+ * Rows row .. row + n - 1 of a weight with codes: codes [n, n_cols], one byte
+ * each, 0 .. 2^bits - 1, in the weight's order; scales [n_groups, n]; zeros
+ * [n_groups, n], 0 .. 2^bits - 1. A scale may be zero or negative, and is so
+ * small that scale * 256 is finite, else EMB_ERR_FORMAT. Rows in ascending
+ * pieces are fastest; a few weights may be read in turn.
+ *
+ * Signed weights of 8 bits are code - 128 with zero 128; -128 may occur.
+ */
+static inline EmbStatus
+emb_checkpoint_read_codes(const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+						  uint8_t *codes, float *scales, uint8_t *zeros, EmbError *err)
+{
+	return c->source->read_codes(c, key, row, n, n_cols, codes, scales, zeros, err);
 }
 
 #endif

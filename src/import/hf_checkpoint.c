@@ -35,7 +35,44 @@ close_tensors(EmbCheckpoint *c)
 	emb_release(c->mem, c->source_data);
 }
 
-static const EmbCheckpointSource source = {check, read_rows, close_tensors};
+static EmbStatus
+describe_codes(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbCodes *codes, EmbError *err)
+{
+	return emb_hf_tensors_codes(c->source_data, key, n_rows, n_cols, codes, err);
+}
+
+static EmbStatus
+read_order(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_cols, uint16_t *order, EmbError *err)
+{
+	return emb_hf_tensors_read_order(c->source_data, key, n_cols, order, err);
+}
+
+static EmbStatus
+read_codes(const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+		   uint8_t *codes, float *scales, uint8_t *zeros, EmbError *err)
+{
+	return emb_hf_tensors_read_codes(c->source_data, key, row, n, n_cols, codes, scales, zeros, err);
+}
+
+static const EmbCheckpointSource source = {
+	.check = check,
+	.read = read_rows,
+	.close = close_tensors,
+	.codes = describe_codes,
+	.read_order = read_order,
+	.read_codes = read_codes,
+};
+
+/* bitsandbytes' values fit no form of an image. */
+static void
+note_bitsandbytes(EmbCheckpoint *c)
+{
+	EmbNote    *note = &c->notes[c->n_notes++];
+
+	snprintf(note->message, sizeof(note->message),
+			 "bitsandbytes quantized the model's weights; they are read as floats, which precision int8 quantizes anew");
+	snprintf(note->hint, sizeof(note->hint), "The model from which it was quantized loses less.");
+}
 
 static EmbStatus
 open_tensors(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, EmbError *err)
@@ -53,6 +90,8 @@ open_tensors(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, EmbEr
 	}
 	c->source = &source;
 	c->source_data = tensors;
+	if (emb_quant_is_bitsandbytes(&tensors->quant))
+		note_bitsandbytes(c);
 	return EMB_OK;
 }
 

@@ -97,6 +97,8 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 		status = emb_diagnose_no_config(config->transformer_dir, err);
 	if (status == EMB_OK)
 		status = emb_hf_parse_config(&doc, config, err);
+	if (status == EMB_OK && config->arch.n_layers > 0)
+		status = emb_quant_read_config(&doc, config->transformer_dir, mem, config->stop, &config->quantization, err);
 	emb_json_free(&doc);
 	return status;
 }

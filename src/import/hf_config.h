@@ -9,6 +9,7 @@
  *		sentence_bert_config.json			max_seq_length, do_lower_case
  *		tokenizer_config.json				model_max_length
  *		config_sentence_transformers.json	prompts; for a CrossEncoder the activation
+ *		quantize_config.json, quant_config.json		of quantized weights, see quantized.h
  *
  * All files except config.json (and the files that modules.json names) are
  * optional. Without modules.json the model is what SentenceTransformer(dir)
@@ -25,6 +26,7 @@
 #include "common/error.h"
 #include "common/mem.h"
 #include "formats/json.h"
+#include "import/quantized.h"
 
 #define EMB_HF_MAX_PROMPT_BYTES		8192
 #define EMB_HF_MAX_PATH				1024
@@ -55,6 +57,7 @@ typedef struct EmbHfConfig
 	char	   *document_prompt;
 	bool		has_prompts;	/* the files define the prompts, maybe as none; else hf_prompts.h looks them up */
 	char		name_or_path[256];	/* "_name_or_path" of config.json, or "" */
+	EmbQuantization quantization;	/* of the weights, before they were published */
 } EmbHfConfig;
 
 /* On success free with emb_hf_config_free, same allocator. */

@@ -222,12 +222,6 @@ check_encoder(const EmbJson *doc, const EmbFamily *family, EmbError *err)
 		return emb_hf_unsupported(doc, "is_decoder", "true", "only encoders can be imported", err);
 	if (cross_attention)
 		return emb_hf_unsupported(doc, "add_cross_attention", "true", "only encoders can be imported", err);
-	if (json_is_object(json_object_get(doc->root, "quantization_config")))
-	{
-		emb_error(err, EMB_ERR_UNSUPPORTED,
-				  "%s: \"quantization_config\" says that the weights are quantized; only F32, F16 and BF16 can be imported", doc->file);
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import the model from which it was quantized: embed quantizes at import.");
-	}
 	return EMB_OK;
 }
 

@@ -43,14 +43,12 @@ static const char *const bert_names[EMB_N_PARTS] =
 	[EMB_PART_FFN_NORM] = "output.LayerNorm",
 };
 
-/*
- * Rows of a tensor from first_row on. For a vector: one of its parts, all of
- * equal length. tensor NULL: zeros.
- */
+/* What the files hold for a key: floats, or a layer of codes. tensor NULL: zeros. */
 typedef struct Found
 {
 	const EmbTensor *tensor;
-	int64_t		first_row;
+	bool		is_quantized;
+	EmbQuantLayer layer;
 } Found;
 
 /* ----------------------------------------------------------------- names */
@@ -206,12 +204,20 @@ check_shape(const EmbTensor *source, bool is_vector, int64_t n_rows, int64_t n_c
 					source->name, shape, (long long) n_rows, (long long) n_cols);
 }
 
+/* Weights of linear layers may be quantized; compressed-tensors may quantize word embeddings as well. */
+static bool
+may_be_quantized(EmbTensorKey key)
+{
+	return key.kind == EMB_TENSOR_WEIGHT || (key.kind == EMB_TENSOR_TABLE && key.part == EMB_PART_WORDS);
+}
+
 /* found gets NULL: the tensor is optional. */
 static EmbStatus
-find(const EmbHfTensors *w, EmbTensorKey key, Found *found, const EmbName **name, EmbError *err)
+find(const EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, Found *found, const EmbName **name, EmbError *err)
 {
 	char		own[128];
 	char		full[NAME_BYTES];
+	EmbStatus	status;
 
 	*found = (Found) {.tensor = NULL};
 	*name = find_name(w->family, key.part);
@@ -219,12 +225,32 @@ find(const EmbHfTensors *w, EmbTensorKey key, Found *found, const EmbName **name
 		return EMB_OK;
 	own_name(w->family, key, *name, own, sizeof(own));
 	snprintf(full, sizeof(full), "%s%s", has_prefix(key.part, *name) ? w->prefix : "", own);
+	if (may_be_quantized(key))
+	{
+		status = emb_quant_find(&w->quant, full, n_cols, &found->layer, &found->is_quantized, err);
+		found->tensor = found->layer.weight;
+		if (status != EMB_OK || found->is_quantized)
+			return status;
+	}
 	found->tensor = emb_tensors_find(&w->set, full);
 	if (found->tensor == NULL)
 		found->tensor = find_old_name(w, full);
 	if (found->tensor == NULL)
 		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", full);
 	return EMB_OK;
+}
+
+static int32_t
+n_parts_of(const EmbName *name)
+{
+	return name != NULL && name->n_parts > 1 ? name->n_parts : 1;
+}
+
+/* The first output of the key's part of a quantized layer. */
+static int64_t
+first_output(const Found *found, const EmbName *name)
+{
+	return n_parts_of(name) > 1 ? (int64_t) name->index * (found->layer.n_out / name->n_parts) : 0;
 }
 
 /* The first row of the key's tensor, of n_rows. */
@@ -245,7 +271,7 @@ is_static_table(const EmbArch *arch, EmbTensorKey key)
 }
 
 EmbStatus
-emb_hf_tensors_check(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
+emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
 {
 	bool		is_vector = key.kind == EMB_TENSOR_GAMMA || is_bias(key);
 	int64_t		rows = n_rows;
@@ -257,10 +283,12 @@ emb_hf_tensors_check(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey ke
 
 	if (is_static_table(arch, key))
 		return EMB_OK;
-	status = find(w, key, &found, &name, err);
+	status = find(w, key, n_cols, &found, &name, err);
 	if (status != EMB_OK || found.tensor == NULL)
 		return status;
-	n_parts = name != NULL && name->n_parts > 1 ? name->n_parts : 1;
+	n_parts = n_parts_of(name);
+	if (found.is_quantized)
+		return emb_quant_check(&w->quant, &found.layer, n_parts * rows, err);
 	if (key.part == EMB_PART_DISTANCES)
 	{
 		rows = BUCKETS;
@@ -320,7 +348,7 @@ read_distances(const EmbHfTensors *w, const EmbTensor *tensor, int32_t n_heads, 
 }
 
 EmbStatus
-emb_hf_tensors_read(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
 					float *rows, EmbError *err)
 {
 	bool		is_vector = key.kind == EMB_TENSOR_GAMMA || is_bias(key);
@@ -331,9 +359,11 @@ emb_hf_tensors_read(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key
 
 	if (is_static_table(arch, key))
 		return emb_static_read(&w->set, &w->table, row, n, rows, err);
-	status = find(w, key, &found, &name, err);
+	status = find(w, key, n_cols, &found, &name, err);
 	if (status != EMB_OK)
 		return status;
+	if (found.is_quantized)
+		return emb_quant_read(&w->quant, &found.layer, first_output(&found, name) + row, n, rows, err);
 	if (found.tensor == NULL)
 	{
 		memset(rows, 0, (size_t) n * n_cols * sizeof(float));
@@ -344,6 +374,54 @@ emb_hf_tensors_read(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key
 	/* all parts in one tensor have equal length */
 	at = first_row(arch, key, name, is_vector ? 1 : name != NULL && name->n_parts > 1 ? found.tensor->shape[0] / name->n_parts : 0);
 	return emb_tensors_read_f32(&w->set, found.tensor, (at + row) * n_cols, n * n_cols, rows, err);
+}
+
+/* ------------------------------------------------------------------ codes */
+
+EmbStatus
+emb_hf_tensors_codes(EmbHfTensors *w, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbCodes *codes, EmbError *err)
+{
+	const EmbName *name;
+	Found		found;
+	EmbStatus	status = find(w, key, n_cols, &found, &name, err);
+
+	if (status != EMB_OK || !found.is_quantized)
+		return status;
+	return emb_quant_codes(&w->quant, &found.layer, first_output(&found, name), n_rows, codes, err);
+}
+
+/* The layer of a key that has codes. */
+static EmbStatus
+find_codes(const EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, Found *found, const EmbName **name, EmbError *err)
+{
+	EmbStatus	status = find(w, key, n_cols, found, name, err);
+
+	if (status == EMB_OK && !found->is_quantized)
+		return emb_error(err, EMB_ERR_INTERNAL, "a tensor without codes was read as codes");
+	return status;
+}
+
+EmbStatus
+emb_hf_tensors_read_order(EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, uint16_t *order, EmbError *err)
+{
+	const EmbName *name;
+	Found		found;
+	EmbStatus	status = find_codes(w, key, n_cols, &found, &name, err);
+
+	return status == EMB_OK ? emb_quant_read_order(&w->quant, &found.layer, order, err) : status;
+}
+
+EmbStatus
+emb_hf_tensors_read_codes(EmbHfTensors *w, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+						  uint8_t *codes, float *scales, uint8_t *zeros, EmbError *err)
+{
+	const EmbName *name;
+	Found		found;
+	EmbStatus	status = find_codes(w, key, n_cols, &found, &name, err);
+
+	if (status != EMB_OK)
+		return status;
+	return emb_quant_read_codes(&w->quant, &found.layer, first_output(&found, name) + row, n, codes, scales, zeros, err);
 }
 
 /* ------------------------------------------------------------------ files */
@@ -465,6 +543,7 @@ emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config,
 	status = emb_tensors_open_dir(config->transformer_dir, mem, config->stop, &w->set, err);
 	if (status != EMB_OK)
 		return status;
+	emb_quant_open(&w->quant, &config->quantization, &w->set, mem);
 	status = open_parts(w, dir, config, arch, err);
 	if (status != EMB_OK)
 		emb_hf_tensors_close(w);
@@ -474,6 +553,7 @@ emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config,
 void
 emb_hf_tensors_close(EmbHfTensors *w)
 {
+	emb_quant_close(&w->quant);
 	emb_static_close(&w->table, w->mem);
 	emb_tensors_close(&w->set);
 }

@@ -15,6 +15,7 @@
 #include "common/parts.h"
 #include "formats/tensors.h"
 #include "import/family.h"
+#include "import/quantized.h"
 #include "import/static_table.h"
 
 typedef struct EmbHfTensors
@@ -23,6 +24,7 @@ typedef struct EmbHfTensors
 	const EmbFamily *family;
 	EmbTensorSet set;
 	EmbStaticTable table;		/* for a static model */
+	EmbQuantReader quant;		/* of quantized layers */
 	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* before the names of an encoder */
 } EmbHfTensors;
 
@@ -36,9 +38,15 @@ extern EmbStatus emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const Emb
 extern void emb_hf_tensors_close(EmbHfTensors *w);
 
 /* See emb_checkpoint_check and emb_checkpoint_read. */
-extern EmbStatus emb_hf_tensors_check(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
+extern EmbStatus emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
 									  int32_t n_rows, int32_t n_cols, EmbError *err);
-extern EmbStatus emb_hf_tensors_read(const EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
+extern EmbStatus emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
 									 int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err);
+
+/* See emb_checkpoint_codes, emb_checkpoint_read_order and emb_checkpoint_read_codes. */
+extern EmbStatus emb_hf_tensors_codes(EmbHfTensors *w, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbCodes *codes, EmbError *err);
+extern EmbStatus emb_hf_tensors_read_order(EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, uint16_t *order, EmbError *err);
+extern EmbStatus emb_hf_tensors_read_codes(EmbHfTensors *w, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+										   uint8_t *codes, float *scales, uint8_t *zeros, EmbError *err);
 
 #endif

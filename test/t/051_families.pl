@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use EmbedTest;
+use File::Copy;
 use JSON::PP;
 use Test::More;
 
@@ -195,16 +196,32 @@ for my $name (map { m{([^/]+)/inputs\.jsonl$} } sort glob(test_data() . '/tiny/*
 	check_reranker($name, test_data() . '/tiny');
 }
 
+# Weights that were quantized before: of every method one, and one that is refused.
+check_encoder("quantized-$_", test_data() . '/tiny') for qw(gptq-order awq ct-pack nf4);
+{
+	my $dir = $node->basedir . '/quantized';
+	my $from = test_data() . '/tiny/quantized-gptq/model';
+	my $config = decode_json(slurp("$from/config.json"));
+
+	mkdir $dir or die "$dir: $!";
+	copy("$from/$_", "$dir/$_") or die "$_: $!" for qw(model.safetensors vocab.txt);
+	$config->{quantization_config}{checkpoint_format} = 'gptq_p';
+	spit("$dir/config.json", encode_json($config));
+	my ($state, $message) = error_of($node, $db, "SELECT embed_import('refused', " . quote($dir) . ')');
+	is($state, '0A000', 'gptq_p is refused');
+	like($message, qr/config\.json: "checkpoint_format" is "gptq_p"; only "gptq" and "gptq_v2" can be imported/, 'gptq_p: the message says what it is');
+}
+
 if (defined $shared)
 {
 	my $tiny = "$shared/goldens/tiny";
 	my @lengths = (2, 3, 16, 17, 129, 130, 145, 511 .. 514, 1023 .. 1026, 2047, 2048);
 
-	check_encoder($_, $tiny) for qw(distilbert mpnet nomic-bert gte modernbert-cls modernbert-mean bge-m3);
+	check_encoder($_, $tiny) for qw(gptq-bert distilbert mpnet nomic-bert gte modernbert-cls modernbert-mean bge-m3);
 	check_reranker('xlmr-rerank', $tiny);
 	check_lengths($_, @lengths) for qw(nomic-bert gte modernbert-cls modernbert-mean);
 	check_lengths('mpnet', 2, 3, 16, 17, 129, 130, 257, 511, 512);
-	for my $refused ([ 'qwen3-embed-k', 'qwen3' ], [ 'qwen3-rerank', 'qwen3' ], [ 'gptq-bert', 'quantization_config' ])
+	for my $refused ([ 'qwen3-embed-k', 'qwen3' ], [ 'qwen3-rerank', 'qwen3' ])
 	{
 		my ($state, $message) = error_of($node, $db, "SELECT embed_import('refused', " . quote("$tiny/$refused->[0]/model") . ')');
 

@@ -118,7 +118,7 @@ SPOIL(t5, set_type("t5", "");)
 SPOIL(qwen, set_type("qwen3", "");)
 SPOIL(own_code, set_type("my_bert", ", \"auto_map\": {\"AutoModel\": \"modeling.MyBert\"}");)
 SPOIL(no_type, put("config.json", "{\"hidden_size\": 8}");)
-SPOIL(quantized, set_type("bert", ", \"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4}");)
+SPOIL(quantized, set_type("bert", ", \"quantization_config\": {\"quant_method\": \"quip\", \"bits\": 2}");)
 SPOIL(no_tokenizer, drop("vocab.txt");)
 SPOIL(slow_tokenizer, drop("vocab.txt"); put("spiece.model", "x");)
 SPOIL(dangling_vocab, link_to("vocab.txt", "../../blobs/07eced37");)
@@ -169,7 +169,7 @@ static const struct
 	{"a decoder", qwen, EMB_ERR_UNSUPPORTED, "qwen3", "bert, roberta", "decoders"},
 	{"code of its own", own_code, EMB_ERR_UNSUPPORTED, "my_bert", "", "auto_map"},
 	{"no model_type", no_type, EMB_ERR_FORMAT, "config.json", "model_type", ""},
-	{"quantized weights", quantized, EMB_ERR_UNSUPPORTED, "config.json", "quantization_config", "from which it was quantized"},
+	{"quantized weights", quantized, EMB_ERR_UNSUPPORTED, "config.json", "\"quant_method\" is \"quip\"", "from which it was quantized"},
 	{"another tokenizer", slow_tokenizer, EMB_ERR_UNSUPPORTED, "spiece.model only", "", "AutoTokenizer"},
 	{"a link to no tokenizer", dangling_vocab, EMB_ERR_NOT_FOUND, "vocab.txt", "a link to", "cp -rL"},
 	{"no tokenizer", no_tokenizer, EMB_ERR_NOT_FOUND, "tokenizer.json", "vocab.txt", "tokenizer.json"},

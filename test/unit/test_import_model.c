@@ -268,7 +268,7 @@ static const Case cases[] = {
 	{"relative positions", relative, EMB_ERR_UNSUPPORTED, "position_embedding_type", "relative_key"},
 	{"a decoder", decoder, EMB_ERR_UNSUPPORTED, "is_decoder", NULL},
 	{"cross attention", cross, EMB_ERR_UNSUPPORTED, "add_cross_attention", NULL},
-	{"quantized", gptq, EMB_ERR_UNSUPPORTED, "quantization_config", NULL},
+	{"quantized without a method", gptq, EMB_ERR_FORMAT, "quantization_config", "quant_method"},
 	{"epsilon 0", eps_zero, EMB_ERR_FORMAT, "layer_norm_eps", NULL},
 	{"epsilon a string", eps_text, EMB_ERR_FORMAT, "layer_norm_eps", NULL},
 	{"heads that do not divide", heads, EMB_ERR_FORMAT, "hidden_size", "num_attention_heads"},
