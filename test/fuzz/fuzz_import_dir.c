@@ -2,7 +2,8 @@
  * fuzz_import_dir.c
  *		Whole directories: a tiny model whose JSON is edited as JSON (the header of its
  *		weights too, with its length put right) and whose weights are patched. What is
- *		imported must be an image that opens with all checks.
+ *		imported must be an image that opens with all checks. Codes of quantized weights
+ *		must give the same floats as the weights themselves.
  *
  * The first byte: the model; then edits: a byte that says which file (or none: a
  * patch of the weights, or a file gone), and what json_edit.h reads.
@@ -16,22 +17,26 @@
 
 #include "json_edit.h"
 #include "formats/file.h"
+#include "import/checkpoint.h"
 #include "model/embed_core.h"
 
 static const char *const models[] = {"bert-mean-36", "roberta-rerank", "bert-dense", "gte-rerank", "mpnet-rerank", "nomic-rerank", "modernbert-rerank", "distilbert-rerank", "bge-m3", "model2vec",
 	/* the same with other tokenizer files */
-	"gte-rerank", "roberta-rerank"};
-#define N_MODELS	12
+	"gte-rerank", "roberta-rerank",
+	"quantized-gptq-order", "quantized-awq", "quantized-ct-pack", "quantized-ct-int8", "quantized-nf4", "quantized-llm-int8"};
+#define N_MODELS	18
 #define MODEL_SPM	10
 #define MODEL_BPE	11
+#define MODEL_QUANTIZED	12
 
 static const char *const names[] = {
 	"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json",
 	"modules.json", "1_Pooling/config.json", "2_Dense/config.json", "config_sentence_transformers.json",
 	"2_Dense/model.safetensors", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model",
-	"2_Dense/pytorch_model.bin", "4_Dense/config.json", "4_Dense/model.safetensors", "sparse_linear.pt", "colbert_linear.pt"
+	"2_Dense/pytorch_model.bin", "4_Dense/config.json", "4_Dense/model.safetensors", "sparse_linear.pt", "colbert_linear.pt",
+	"quantize_config.json", "quant_config.json"
 };
-#define N_FILES		20
+#define N_FILES		22
 #define FILE_TOKENIZER 2
 
 typedef struct File
@@ -64,7 +69,7 @@ load(int m)
 		File	   *f = &files[m][i];
 		uint64_t	n = 0;
 
-		if (i == FILE_TOKENIZER && m >= MODEL_SPM)
+		if (i == FILE_TOKENIZER && (m == MODEL_SPM || m == MODEL_BPE))
 			continue;
 		if (emb_file_read_all(i > 10 && i < 15 && m == MODEL_SPM ? "test/data/tokenizer/spm" : i > 10 && i < 15 && m == MODEL_BPE ? "test/data/tokenizer/roberta" : dir,
 							  names[i], 1 << 24, &mem, &f->data, &f->size, NULL) != EMB_OK)
@@ -240,6 +245,59 @@ stop_after(void *ctx)
 	return --*(int *) ctx < 0;
 }
 
+/* The weight of a key, as floats and put together from its codes, must be equal. */
+static void
+compare_codes(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols)
+{
+	size_t		n = (size_t) n_rows * n_cols;
+	float	   *rows = malloc(2 * n * sizeof(float));
+	float	   *scales = malloc(n * sizeof(float));
+	uint8_t    *q = malloc(2 * n);
+	uint16_t   *order = malloc(n_cols * sizeof(uint16_t));
+	EmbCodes	codes;
+
+	if (emb_checkpoint_check(c, key, n_rows, n_cols, NULL) == EMB_OK && emb_checkpoint_read(c, key, 0, n_rows, n_cols, rows, NULL) == EMB_OK &&
+		emb_checkpoint_codes(c, key, n_rows, n_cols, &codes, NULL) == EMB_OK && codes.bits > 0)
+	{
+		if (emb_divide_up(n_cols, codes.group) != codes.n_groups || emb_checkpoint_read_order(c, key, n_cols, order, NULL) != EMB_OK ||
+			emb_checkpoint_read_codes(c, key, 0, n_rows, n_cols, q, scales, q + n, NULL) != EMB_OK)
+			abort();
+		for (int32_t k = 0; k < n_rows; k++)
+		{
+			for (int32_t j = 0; j < n_cols; j++)
+			{
+				size_t		at = (size_t) (j / codes.group) * n_rows + k;
+
+				rows[n + (size_t) k * n_cols + order[j]] = (float) (q[(size_t) k * n_cols + j] - q[n + at]) * scales[at];
+			}
+		}
+		if (memcmp(rows, rows + n, n * sizeof(float)) != 0)
+			abort();
+	}
+	free(rows);
+	free(scales);
+	free(q);
+	free(order);
+}
+
+static void
+read_codes(void)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbCheckpointOptions options = {0};
+	EmbCheckpoint c;
+
+	if (emb_checkpoint_open_dir(root, &options, &mem, NULL, &c, NULL) != EMB_OK)
+		return;
+	if (c.arch.hidden <= 256 && c.arch.intermediate <= 256 && c.arch.n_layers > 0)
+	{
+		compare_codes(&c, (EmbTensorKey) {0, EMB_PART_QUERY, EMB_TENSOR_WEIGHT}, c.arch.hidden, c.arch.hidden);
+		compare_codes(&c, (EmbTensorKey) {0, EMB_PART_FFN_UP, EMB_TENSOR_WEIGHT}, c.arch.intermediate, c.arch.hidden);
+		compare_codes(&c, (EmbTensorKey) {0, EMB_PART_FFN_DOWN, EMB_TENSOR_WEIGHT}, c.arch.hidden, c.arch.intermediate);
+	}
+	emb_checkpoint_close(&c);
+}
+
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
@@ -265,6 +323,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!loaded[m])
 		load(m);
 	write_model(m, &e);
+	if (m >= MODEL_QUANTIZED)
+		read_codes();
 	status = emb_import_dir(root, &options, &mem, &stop, &sink, &err);
 	if (status == EMB_OK)
 	{

@@ -2,7 +2,8 @@
  * fuzz_json_config.c
  *		The configuration files of a model directory. The first byte says which:
  *		'c' config.json, 'm' modules.json, 'p' pooling, 's'
- *		sentence_bert_config.json, 'q' config_sentence_transformers.json.
+ *		sentence_bert_config.json, 'q' config_sentence_transformers.json, 'z' the
+ *		configuration of quantized weights.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ parse(char which, const EmbJson *doc, const EmbAllocator *mem, EmbError *err)
 	EmbHfConfig config = {.arch = emb_arch_encoder()};
 	EmbHfModules modules;
 	EmbHfDense	dense = {.path = ""};
+	EmbQuantization quantization;
 	int64_t		length = 0;
 	EmbStatus	status;
 
@@ -75,6 +77,12 @@ parse(char which, const EmbJson *doc, const EmbAllocator *mem, EmbError *err)
 		case 's':
 			status = emb_hf_parse_sentence_bert(doc, &length, &config, err);
 			if (status == EMB_OK && length < 0)
+				abort();
+			return status;
+		case 'z':
+			status = emb_quant_parse(doc, doc->root, &quantization, err);
+			if (status == EMB_OK && ((quantization.bits != 0 && quantization.bits != 4 && quantization.bits != 8) ||
+									 quantization.group < -1 || quantization.block_rows < 0 || quantization.block_cols < 0))
 				abort();
 			return status;
 		default:
