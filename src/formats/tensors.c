@@ -9,6 +9,7 @@
 
 #include "common/sort.h"
 #include "formats/diagnose.h"
+#include "formats/half.h"
 #include "formats/json.h"
 #include "formats/tensor_files.h"
 
@@ -343,39 +344,6 @@ emb_tensors_find(const EmbTensorSet *set, const char *name)
 	return found;
 }
 
-static float
-float_of_bits(uint32_t bits)
-{
-	float		x;
-
-	memcpy(&x, &bits, sizeof(x));
-	return x;
-}
-
-/*
- * Converts IEEE 754 binary16 exactly, whatever the modes of the floating-point
- * unit are (subnormals!).
- */
-static uint32_t
-bits_of_f16(uint16_t h)
-{
-	uint32_t	sign = (uint32_t) (h & 0x8000) << 16;
-	uint32_t	exponent = h >> 10 & 31;
-	uint32_t	mantissa = h & 0x3FF;
-
-	if (exponent == 31)
-		return sign | 0x7F800000 | mantissa << 13;
-	if (exponent == 0)
-	{
-		if (mantissa == 0)
-			return sign;
-		for (exponent = 1; (mantissa & 0x400) == 0; mantissa <<= 1)
-			exponent--;			/* wraps below zero; adding 112 undoes this */
-		mantissa &= 0x3FF;
-	}
-	return sign | (exponent + 112) << 23 | mantissa << 13;
-}
-
 static EmbStatus
 check_finite(const EmbTensorSet *set, const EmbTensor *t, int64_t first, int64_t n, const float *x, EmbError *err)
 {
@@ -442,7 +410,7 @@ emb_tensors_read_f32(const EmbTensorSet *set, const EmbTensor *tensor,
 			uint16_t	h;
 
 			memcpy(&h, half + i * 2, sizeof(h));
-			out[i] = float_of_bits(tensor->dtype == EMB_DTYPE_F16 ? bits_of_f16(h) : (uint32_t) h << 16);
+			out[i] = tensor->dtype == EMB_DTYPE_F16 ? emb_float_of_f16(h) : emb_float_of_bf16(h);
 		}
 	}
 	if (status != EMB_OK)
