@@ -13,7 +13,7 @@
 static const char usage_text[] =
 "embed-cli " EMBED_CORE_VERSION ": text embedding models without a server\n"
 "\n"
-"  embed-cli pack DIR > FILE              model directory -> image, for embed_load()\n"
+"  embed-cli pack PATH > FILE             model directory or GGUF file -> image, for embed_load()\n"
 "      --max-tokens N                     tokens per text, special ones included\n"
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"

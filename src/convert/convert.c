@@ -447,7 +447,7 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 		(status = check_calibration(options, err)) != EMB_OK)
 		return status;
 	im->parts.config.precision = precision;
-	if ((status = emb_checkpoint_open_dir(path, &known, im->steps.mem, im->steps.stop, &im->checkpoint, err)) != EMB_OK)
+	if ((status = emb_checkpoint_open(path, &known, im->steps.mem, im->steps.stop, &im->checkpoint, err)) != EMB_OK)
 		return status;
 	forward_notes(im);
 	if ((status = fill_parts(im, options, err)) != EMB_OK ||

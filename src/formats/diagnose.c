@@ -122,7 +122,7 @@ find_foreign_weights(const char *dir, char found[NAME_BYTES])
 		if (emb_file_exists(dir, found))
 			return true;
 	}
-	return find_entry(dir, is_gguf, found) || find_entry(dir, is_onnx, found);
+	return find_entry(dir, is_onnx, found);
 }
 
 /* An entry's name, shortened for a message and without characters that break its line. */
@@ -163,6 +163,11 @@ emb_diagnose_no_weights(const char *dir, EmbError *err)
 		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" holds an adapter's weights (adapter_model) only, not a model's", SHOWN(dir));
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
 							  "Merge it into its model first (in Python, with peft: model.merge_and_unload().save_pretrained(dir)).");
+	}
+	if (find_entry(dir, is_gguf, found))
+	{
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has no model.safetensors, but %s and weights in a directory below", SHOWN(dir), shown(found));
+		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Name the path of the GGUF file, or download the model's model.safetensors into the directory.");
 	}
 	if (find_foreign_weights(dir, found))
 	{
@@ -216,8 +221,8 @@ emb_diagnose_no_config(const char *dir, EmbError *err)
 	}
 	if (find_entry(dir, is_gguf, found))
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" has no config.json, but %s: GGUF files cannot be imported", SHOWN(dir), shown(found));
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Download the model that it was made from: config.json, model.safetensors, tokenizer.json.");
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has no config.json, but weights and %s", SHOWN(dir), shown(found));
+		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Name the path of the GGUF file, or download config.json and tokenizer.json.");
 	}
 	emb_error(err, EMB_ERR_NOT_FOUND, "file \"%.*s/config.json\" does not exist", SHOWN(dir));
 	if (find_entry(dir, is_model, found))
@@ -231,11 +236,6 @@ emb_diagnose_no_config(const char *dir, EmbError *err)
 EmbStatus
 emb_diagnose_not_directory(const char *path, EmbError *err)
 {
-	if (ends_with(path, ".gguf"))
-	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" is a GGUF file, which cannot be imported", SHOWN(path));
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import the model that it was made from: a directory with config.json, model.safetensors and tokenizer.json.");
-	}
-	emb_error(err, EMB_ERR_NOT_REGULAR, "\"%.*s\" is not a directory", SHOWN(path));
+	emb_error(err, EMB_ERR_NOT_REGULAR, "\"%.*s\" is neither a directory nor a GGUF file", SHOWN(path));
 	return emb_error_hint(err, EMB_ERR_NOT_REGULAR, "Name the directory that holds config.json, model.safetensors and the tokenizer's files.");
 }

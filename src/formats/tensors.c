@@ -305,6 +305,17 @@ open_sharded(const char *dir, const char *index, const EmbAllocator *mem, const 
 	return status;
 }
 
+bool
+emb_tensors_exist(const char *dir)
+{
+	for (int i = 0; i < N_LAYOUTS; i++)
+	{
+		if (emb_file_exists(dir, layouts[i].file) || emb_file_exists(dir, layouts[i].index))
+			return true;
+	}
+	return false;
+}
+
 EmbStatus
 emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTensorSet *set, EmbError *err)
 {

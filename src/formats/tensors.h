@@ -80,6 +80,9 @@ typedef struct EmbTensorSet
 /* Opens the weights of a model directory: the file that transformers would choose. */
 extern EmbStatus emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTensorSet *set, EmbError *err);
 
+/* Whether dir has a file that emb_tensors_open_dir would open. */
+extern bool emb_tensors_exist(const char *dir);
+
 /* Only one file: torch format if its name ends in .bin, .pt or .pth, else safetensors. */
 extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem, const EmbStop *stop,
 									   EmbTensorSet *set, EmbError *err);

@@ -6,6 +6,20 @@
 
 #include "import/hf_tokenizer.h"
 
+EmbStatus
+emb_checkpoint_open(const char *path, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
+					EmbCheckpoint *c, EmbError *err)
+{
+	char		file[EMB_CHECKPOINT_MAX_PATH];
+	EmbStatus	status = emb_checkpoint_find_gguf(path, file, sizeof(file), err);
+
+	*c = (EmbCheckpoint) {0};
+	if (status != EMB_OK)
+		return status;
+	return file[0] != '\0' ? emb_checkpoint_open_gguf(file, options, mem, stop, c, err)
+		: emb_checkpoint_open_dir(path, options, mem, stop, c, err);
+}
+
 void
 emb_checkpoint_drop_tokenizer(EmbCheckpoint *c)
 {

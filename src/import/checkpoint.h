@@ -10,7 +10,7 @@
  * Example:
  *
  *		EmbCheckpoint c;
- *		emb_checkpoint_open_dir("/models/bge-small", &options, mem, stop, &c, err);
+ *		emb_checkpoint_open("/models/bge-small", &options, mem, stop, &c, err);
  *		emb_checkpoint_check(&c, key, n_rows, n_cols, err);		// before memory is taken for the tensor
  *		emb_checkpoint_read(&c, key, row, n, n_cols, rows, err);
  *		emb_checkpoint_codes(&c, key, n_rows, n_cols, &codes, err);
@@ -31,6 +31,7 @@
 #include "tokenizer/tokenizer.h"
 
 #define EMB_CHECKPOINT_MAX_NOTES		8
+#define EMB_CHECKPOINT_MAX_PATH			1024
 
 /* An assumption of the importer that the files do not state. */
 typedef struct EmbNote
@@ -105,6 +106,24 @@ typedef struct EmbCheckpointOptions
  */
 extern EmbStatus emb_checkpoint_open_dir(const char *dir, const EmbCheckpointOptions *options, const EmbAllocator *mem,
 										 const EmbStop *stop, EmbCheckpoint *c, EmbError *err);
+
+/*
+ * The same for a GGUF file, or any file of one that is split
+ * (gguf_checkpoint.c).
+ */
+extern EmbStatus emb_checkpoint_open_gguf(const char *path, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
+										  EmbCheckpoint *c, EmbError *err);
+
+/*
+ * Whether path is a GGUF file, or a directory with the GGUF files of one model
+ * and without weights in the hub's formats: then its path is in file, which is
+ * "" otherwise. EMB_ERR_UNSUPPORTED: files of several models.
+ */
+extern EmbStatus emb_checkpoint_find_gguf(const char *path, char *file, size_t size, EmbError *err);
+
+/* Opens whatever path is. */
+extern EmbStatus emb_checkpoint_open(const char *path, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
+									 EmbCheckpoint *c, EmbError *err);
 
 /* Does nothing for a checkpoint of zeros. */
 extern void emb_checkpoint_close(EmbCheckpoint *c);

@@ -53,9 +53,8 @@ add_merge(EmbTokSpec *spec, const char *file, const char *where, size_t i, const
 	return EMB_OK;
 }
 
-/* Room for n merges, and a buffer for pieces. */
-static EmbStatus
-reserve_merges(EmbTokSpec *spec, const char *file, size_t n, const EmbAllocator *mem, char **buffer, EmbError *err)
+EmbStatus
+emb_tok_spec_reserve_merges(EmbTokSpec *spec, const char *file, size_t n, const EmbAllocator *mem, char **buffer, EmbError *err)
 {
 	EmbTokStorage *storage = spec->storage;
 
@@ -80,6 +79,18 @@ split_merge(const char *line, size_t len, EmbTokPiece *left, EmbTokPiece *right)
 	*left = (EmbTokPiece) {line, (uint32_t) (space - line)};
 	*right = (EmbTokPiece) {space + 1, (uint32_t) (line + len - space - 1)};
 	return true;
+}
+
+EmbStatus
+emb_tok_spec_add_merge(EmbTokSpec *spec, const char *file, const char *where, size_t i, const char *line, size_t len,
+					   char *buffer, EmbError *err)
+{
+	EmbTokPiece left,
+				right;
+
+	if (!split_merge(line, len, &left, &right))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: %s %zu is not two pieces", file, where, i);
+	return add_merge(spec, file, where, i, &left, &right, buffer, err);
 }
 
 /*
@@ -122,7 +133,7 @@ read_merges(const EmbJson *doc, const json_t *list, const EmbAllocator *mem, Emb
 
 	if (!json_is_array(list))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"model.merges\" is not an array", doc->file);
-	status = reserve_merges(spec, doc->file, n, mem, &buffer, err);
+	status = emb_tok_spec_reserve_merges(spec, doc->file, n, mem, &buffer, err);
 	for (size_t i = 0; i < n && status == EMB_OK; i++)
 	{
 		const json_t *entry = json_array_get(list, i);
@@ -366,7 +377,7 @@ read_merges_txt(const char *file, const char *data, size_t size, const EmbAlloca
 
 	for (line = data; line < end && (line = memchr(line, '\n', (size_t) (end - line))) != NULL; line++)
 		n_lines++;
-	if ((status = reserve_merges(spec, file, n_lines, mem, &buffer, err)) != EMB_OK)
+	if ((status = emb_tok_spec_reserve_merges(spec, file, n_lines, mem, &buffer, err)) != EMB_OK)
 	{
 		emb_release(mem, buffer);
 		return status;

@@ -47,6 +47,17 @@ extern void emb_tok_spec_make_unigram(EmbTokSpec *spec);
 extern void emb_tok_spec_make_bpe(EmbTokSpec *spec);
 
 /*
+ * Merges of BPE. reserve makes room for n, and for pieces in *buffer, which the
+ * caller releases (also after an error); add takes one merge, "left right" in
+ * line[0 .. len), whose pieces and result are in the vocabulary. where and i
+ * are for messages.
+ */
+extern EmbStatus emb_tok_spec_reserve_merges(EmbTokSpec *spec, const char *file, size_t n, const EmbAllocator *mem,
+											 char **buffer, EmbError *err);
+extern EmbStatus emb_tok_spec_add_merge(EmbTokSpec *spec, const char *file, const char *where, size_t i,
+										const char *line, size_t len, char *buffer, EmbError *err);
+
+/*
  * Checks that no run of unknown characters is in the vocabulary, so that
  * fusing unknown characters does not matter.
  */

@@ -3,10 +3,11 @@
  *		The public interface of the embedding core: a plain C library that
  *		knows nothing of PostgreSQL.
  *
- * An import turns a model directory of the Hugging Face hub into an image: one
- * block of bytes with configuration, tokenizer tables and packed weights. The
- * image is equal byte for byte on every CPU. Opening an image parses nothing:
- * the image is used in place, for example from a read-only mapping.
+ * An import turns a model directory of the Hugging Face hub, or a GGUF file,
+ * into an image: one block of bytes with configuration, tokenizer tables and
+ * packed weights. The image is equal byte for byte on every CPU. Opening an
+ * image parses nothing: the image is used in place, for example from a
+ * read-only mapping.
  *
  * Example:
  *
@@ -100,11 +101,11 @@ typedef struct EmbSink
 } EmbSink;
 
 /*
- * Reads the model directory at path and writes its image to sink. The sink
- * gets the size before the work starts. Memory: one layer in fp32, for int8
- * also in int8 with a few hundred rows of its activations; the tables and heads
- * of the model without the word embeddings; the tokenizer; and a hidden state
- * for each token of the calibration and reference texts.
+ * Reads the model directory or GGUF file at path and writes its image to sink.
+ * The sink gets the size before the work starts. Memory: one layer in fp32, for
+ * int8 also in int8 with a few hundred rows of its activations; the tables and
+ * heads of the model without the word embeddings; the tokenizer; and a hidden
+ * state for each token of the calibration and reference texts.
  */
 extern EmbStatus emb_import_dir(const char *path, const EmbImportOptions *options,
 								const EmbAllocator *mem, const EmbStop *stop,

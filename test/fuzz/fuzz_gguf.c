@@ -1,7 +1,7 @@
 /*
  * fuzz_gguf.c
  *		A GGUF file of untrusted origin. Whatever opens is read to its end:
- *		keys, strings of arrays, tensors.
+ *		keys, strings of arrays, tensors. Then it is imported.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "formats/gguf.h"
+#include "model/embed_core.h"
 
 #define BLOCK_ROWS	4
 
@@ -68,6 +69,29 @@ read_tensors(const EmbGguf *gguf)
 	}
 }
 
+static EmbStatus
+drop_image(void *ctx, const void *data, size_t size, EmbError *err)
+{
+	(void) ctx;
+	(void) data;
+	(void) size;
+	(void) err;
+	return EMB_OK;
+}
+
+static void
+import_model(const char *path)
+{
+	static const EmbImportOptions options = {.precision = "fp32"};
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbSink		sink = {.write = drop_image};
+	EmbError	err = {0};
+	EmbStatus	status = emb_import_dir(path, &options, &mem, NULL, &sink, &err);
+
+	if (status == EMB_ERR_INTERNAL || (status != EMB_OK && err.message[0] == '\0'))
+		abort();
+}
+
 extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
@@ -85,14 +109,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	err.message[0] = '\0';
 	status = emb_gguf_open(path, &mem, NULL, &gguf, &err);
-	close(fd);
 	if (status == EMB_OK)
 	{
 		read_keys(&gguf);
 		read_tensors(&gguf);
 		emb_gguf_close(&gguf);
+		import_model(path);
 	}
 	else if (status == EMB_ERR_INTERNAL || err.message[0] == '\0')
 		abort();
+	close(fd);
 	return 0;
 }

@@ -93,7 +93,9 @@ for my $file (qw(config.json model.safetensors tokenizer.json))
 	check_refused("a link to nothing as $file", spoiled(sub { unlink "$_[0]/$file"; symlink '../blobs/1', "$_[0]/$file" or die }), '58P01', qr/\Q$file\E/);
 }
 check_refused('an adapter', spoiled(sub { unlink "$_[0]/config.json"; spit("$_[0]/adapter_config.json", '{}') }), '0A000', qr/adapter_config\.json.*merge_and_unload/s);
-check_refused('a GGUF file', spoiled(sub { unlink "$_[0]/config.json"; spit("$_[0]/a.gguf", 'GGUF') }), '0A000', qr/a\.gguf: GGUF files cannot be imported/);
+check_refused('a GGUF file beside weights', spoiled(sub { unlink "$_[0]/config.json"; spit("$_[0]/a.gguf", 'GGUF') }), '58P01', qr/a\.gguf.*path of the GGUF file/s);
+check_refused('a cut GGUF file', spoiled(sub { unlink "$_[0]/model.safetensors"; spit("$_[0]/a.gguf", 'GGUF') }), '22P03', qr/a\.gguf" ends in the middle/);
+check_refused('a GGUF file of another architecture', spoiled(sub { unlink "$_[0]/model.safetensors"; spit("$_[0]/a.gguf", 'GGUF' . pack('VQ<Q<Q</aVQ</a', 3, 0, 1, 'general.architecture', 8, 'mamba')) }), '0A000', qr/"mamba".*bert/s);
 check_refused('ONNX only', spoiled(sub { unlink "$_[0]/model.safetensors"; spit("$_[0]/model.onnx", 'x') }), '0A000', qr/model\.onnx only/);
 check_refused('the directory above', spoiled(sub { mkdir "$_[0]/m" or die; rename "$_[0]/$_", "$_[0]/m/$_" or die for qw(config.json tokenizer.json) }), '58P01', qr/config\.json.*"m" below it/s);
 check_refused('an unfinished download', spoiled(sub { rename "$_[0]/model.safetensors", "$_[0]/model.safetensors.incomplete" or die }), '58P01', qr/model\.safetensors\.incomplete.*not finished/s);

@@ -87,6 +87,7 @@ SPOIL(onnx_named, drop("model.safetensors"); put("model_quantized.onnx", "x");)
 SPOIL(tf_only, drop("model.safetensors"); put("tf_model.h5", "x");)
 SPOIL(gguf_only, drop("model.safetensors"); put("model-Q4_K_M.gguf", "GGUF");)
 SPOIL(gguf_alone, drop("config.json"); put("a.Q8_0.GGUF", "GGUF");)
+SPOIL(gguf_above, drop("model.safetensors"); put("a.gguf", "GGUF"); make_dir("2_Dense"); put("2_Dense/model.safetensors", "x");)
 SPOIL(odd_name, drop("model.safetensors"); put("\xC3\xA9\n.onnx", "x");)
 SPOIL(adapter, drop("config.json"); put("adapter_config.json", "{}"); put("adapter_model.safetensors", "x");)
 SPOIL(adapter_weights, drop("model.safetensors"); put("adapter_model.safetensors", "x");)
@@ -138,8 +139,9 @@ static const struct
 	{"ONNX only", onnx_only, EMB_ERR_UNSUPPORTED, "onnx/model.onnx only", "", "save_pretrained"},
 	{"ONNX by another name", onnx_named, EMB_ERR_UNSUPPORTED, "model_quantized.onnx only", "", "save_pretrained"},
 	{"TensorFlow only", tf_only, EMB_ERR_UNSUPPORTED, "tf_model.h5 only", "", "save_pretrained"},
-	{"GGUF only", gguf_only, EMB_ERR_UNSUPPORTED, "model-Q4_K_M.gguf only", "", "Download"},
-	{"a GGUF alone", gguf_alone, EMB_ERR_UNSUPPORTED, "a.Q8_0.GGUF", "GGUF files cannot be imported", "config.json"},
+	{"a cut GGUF only", gguf_only, EMB_ERR_FORMAT, "model-Q4_K_M.gguf", "ends in the middle", "download"},
+	{"a GGUF beside weights", gguf_alone, EMB_ERR_NOT_FOUND, "a.Q8_0.GGUF", "has no config.json", "path of the GGUF file"},
+	{"a GGUF above weights", gguf_above, EMB_ERR_NOT_FOUND, "a.gguf", "has no model.safetensors", "path of the GGUF file"},
 	{"an odd name", odd_name, EMB_ERR_UNSUPPORTED, "???.onnx only", "", ""},
 	{"an adapter", adapter, EMB_ERR_UNSUPPORTED, "adapter_config.json", "not a model", "merge_and_unload"},
 	{"an adapter's weights", adapter_weights, EMB_ERR_UNSUPPORTED, "adapter_model", "not a model's", "merge_and_unload"},
@@ -217,7 +219,9 @@ test_paths(void)
 	write_small_model(dir, &m);
 	put("model-q4.gguf", "GGUF");
 	snprintf(path, sizeof(path), "%s/model-q4.gguf", dir);
-	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "GGUF file") != NULL, "%s", err.message);
+	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_FORMAT && strstr(err.message, "model-q4.gguf\" ends") != NULL, "%s", err.message);
+	snprintf(path, sizeof(path), "%s/nowhere.gguf", dir);
+	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_FOUND && strstr(err.message, "file \"") != NULL, "%s", err.message);
 	snprintf(path, sizeof(path), "%s/model.safetensors", dir);
 	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR && strstr(err.hint, "directory that holds") != NULL, "%s", err.message);
 	/* not at the beginning: the reranker's head is what is missed */

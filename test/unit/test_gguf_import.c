@@ -1,0 +1,726 @@
+/*
+ * test_gguf_import.c
+ *		GGUF files as checkpoints: images equal those of the directories that
+ *		the files were made from (test/tools/make_gguf.py); files that lie, cut
+ *		files, and what is refused.
+ */
+#include "model_util.h"
+
+#include <math.h>
+
+#include "gguf_util.h"
+#include "image/image.h"
+#include "import/checkpoint.h"
+
+/* ------------------------------------------------------------ same images */
+
+typedef struct Pair
+{
+	const char *name;			/* in test/data/tiny */
+	const char *file;			/* in test/data/gguf */
+	int32_t		max_tokens;		/* a GGUF file does not have the tokenizer's own limit */
+	bool		same_bytes;		/* of the whole image */
+	bool		is_cut;			/* the padding's position is not in the file */
+	const char *note;			/* part of the importer's notes */
+} Pair;
+
+/* All weights are halves or floats, so nothing is lost. */
+static const Pair pairs[] = {
+	{"bert-mean-36", "bert-mean-36-F32.gguf", 0, true, false, "texts are lowercased; by its vocabulary they are not"},
+	{"modernbert-rerank", "modernbert-rerank-F16.gguf", 700, true, false, "by its vocabulary they are lowercased"},
+	{"distilbert-rerank", "distilbert-rerank-F16.gguf", 0, false, false, "lowercased"},
+	{"roberta-rerank", "roberta-rerank-F16.gguf", 0, false, true, NULL},
+};
+
+typedef struct Noted
+{
+	Image		image;
+	char		notes[2048];
+} Noted;
+
+static void
+keep_note(void *ctx, const char *message, const char *hint)
+{
+	Noted	   *noted = ctx;
+	size_t		len = strlen(noted->notes);
+
+	snprintf(noted->notes + len, sizeof(noted->notes) - len, "%s (%s)\n", message, hint);
+}
+
+static EmbStatus
+write_noted(void *ctx, const void *data, size_t size, EmbError *err)
+{
+	return image_write(&((Noted *) ctx)->image, data, size, err);
+}
+
+static EmbStatus
+import_noted(const char *path, const char *precision, int32_t max_tokens, Noted *noted, EmbError *err)
+{
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	EmbImportOptions options = {.precision = precision, .max_tokens = max_tokens};
+	EmbSink		sink = {.ctx = noted, .write = write_noted, .note = keep_note};
+	EmbStatus	status;
+
+	memset(noted, 0, sizeof(*noted));
+	memset(err, 0, sizeof(*err));
+	status = emb_import_dir(path, &options, &mem, NULL, &sink, err);
+	if (count.n_live != 0)
+		CHECKF(0, "%s: %ld blocks leaked", path, count.n_live);
+	return status;
+}
+
+/* Whether all tensors are equal, but for the first row of the positions where the file is cut. */
+static bool
+same_tensors(const Image *a, const Image *b, bool is_cut)
+{
+	EmbImageView x;
+	EmbImageView y;
+	EmbError	err;
+
+	if (a->size_bytes != b->size_bytes || emb_image_view(a->data, a->size_bytes, &x, &err) != EMB_OK ||
+		emb_image_view(b->data, b->size_bytes, &y, &err) != EMB_OK || x.n_tensors != y.n_tensors)
+		return false;
+	for (uint32_t i = 0; i < x.n_tensors; i++)
+	{
+		const EmbImageTensor *t = &x.tensors[i];
+		size_t		row = (size_t) t->n_cols * sizeof(float);
+		size_t		skip = is_cut && t->key.part == EMB_PART_POSITIONS ? row : 0;
+
+		if (memcmp(t, &y.tensors[i], sizeof(*t)) != 0 ||
+			memcmp(x.base + t->offset + skip, y.base + t->offset + skip, (size_t) t->n_rows * row - skip) != 0)
+			return false;
+		if (skip > 0 && !emb_image_is_zero(y.base + t->offset, row))
+			return false;
+	}
+	return true;
+}
+
+static void
+check_pair(const Pair *p)
+{
+	Noted		a;
+	Noted		b;
+	EmbError	err;
+	char		dir[PATH_MAX];
+	char		file[PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s/tiny/%s/model", data_dir(), p->name);
+	snprintf(file, sizeof(file), "%s/gguf/%s", data_dir(), p->file);
+	if (!CHECKF(import_noted(dir, "fp32", 0, &a, &err) == EMB_OK, "%s: %s", p->name, err.message) ||
+		!CHECKF(import_noted(file, "fp32", p->max_tokens, &b, &err) == EMB_OK, "%s: %s", p->file, err.message))
+		return;
+	if (p->same_bytes)
+		CHECKF(a.image.size_bytes == b.image.size_bytes && memcmp(a.image.data, b.image.data, a.image.size_bytes) == 0, "%s: images differ", p->name);
+	CHECKF(same_tensors(&a.image, &b.image, p->is_cut), "%s: tensors differ", p->name);
+	CHECKF(p->note == NULL ? b.notes[0] == '\0' : strstr(b.notes, p->note) != NULL, "%s: %s", p->name, b.notes);
+	free(a.image.data);
+	free(b.image.data);
+}
+
+static void
+test_same_images(void)
+{
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		check_pair(&pairs[i]);
+}
+
+/* -------------------------------------------------------- equal sequences */
+
+#define N_TEXTS	6
+
+static const char *const texts[N_TEXTS] = {
+	"", "a", "The quick brown fox jumps over the lazy dog.", "na\xC3\xAFve caf\xC3\xA9, 3.14159 and 42", "\xE6\x88\x91\xE4\xBB\xAC \xE6\x96\x87\xE6\x9C\xAC",
+	"  two  blanks, <mask> [MASK] </s> and a [CLS]",
+};
+
+static EmbModel *
+open_image(const Image *image)
+{
+	static EmbAllocator mem;
+	EmbModel   *model = NULL;
+	EmbError	err;
+
+	mem = emb_malloc_allocator();
+	CHECKF(emb_model_open(image->data, image->size_bytes, 0, &mem, NULL, &model, &err) == EMB_OK, "%s", err.message);
+	return model;
+}
+
+/* Ids of a text and its vector, or of a reranker the logit of the query "query" with it. */
+static int
+compute(const EmbModel *model, const char *text, bool is_reranker, int32_t ids[512], float out[64])
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbRun		run = {.mem = &mem};
+	int32_t		types[512];
+	EmbReading	to = {.ids = ids, .type_ids = types, .max_ids = 512, .mem = &mem};
+	EmbText		query = {"query", 5, true, NULL};
+	EmbText		document = {text, strlen(text), true, NULL};
+	EmbEncoded	r = {0};
+	EmbSequence seq = {.ids = ids, .type_ids = is_reranker ? types : NULL};
+	EmbError	err;
+	EmbStatus	status = is_reranker ? emb_model_encode_pair(model, &query, &document, &to, &r, &err)
+		: emb_model_encode(model, EMB_PROMPT_DOCUMENT, &document, &to, &r, &err);
+
+	seq.n_ids = r.n_ids;
+	if (status == EMB_OK)
+		status = is_reranker ? emb_model_rerank(model, &seq, 1, &run, out, &err) : emb_model_embed(model, &seq, 1, &run, out, &err);
+	CHECKF(status == EMB_OK, "\"%s\": %s", text, err.message);
+	return r.n_ids;
+}
+
+/* The largest difference of an element; ids must be equal. */
+static float
+compare_models(const Image *a, const Image *b, bool is_reranker, const char *name)
+{
+	EmbModel   *x = open_image(a);
+	EmbModel   *y = open_image(b);
+	float		worst = 0;
+
+	for (int i = 0; x != NULL && y != NULL && i < N_TEXTS; i++)
+	{
+		int32_t		ids[2][512];
+		float		out[2][64] = {{0}};
+		int			n = compute(x, texts[i], is_reranker, ids[0], out[0]);
+
+		CHECKF(compute(y, texts[i], is_reranker, ids[1], out[1]) == n && memcmp(ids[0], ids[1], (size_t) n * sizeof(int32_t)) == 0, "%s: ids of \"%s\"", name, texts[i]);
+		for (int k = 0; k < 64; k++)
+			worst = fmaxf(worst, fabsf(out[0][k] - out[1][k]));
+	}
+	emb_model_close(x);
+	emb_model_close(y);
+	return worst;
+}
+
+/* The directory of a tiny model without what a GGUF file does not have: other classes in config.json, own modules. */
+static const char *
+changed_dir(const char *name, const char *from, const char *to, bool is_cls)
+{
+	static const char *const files[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+	const char *dir = fresh_dir();
+	char		model[PATH_MAX];
+	char		sub[PATH_MAX];
+
+	snprintf(model, sizeof(model), "%s/tiny/%s/model", data_dir(), name);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+	{
+		size_t		size = 0;
+		char	   *data = read_file(model, files[i], &size);
+		char	   *at = i == 0 ? strstr(data, from) : NULL;
+
+		/* of the same length, with blanks */
+		if (at != NULL)
+		{
+			memset(at, ' ', strlen(from));
+			memcpy(at, to, strlen(to));
+		}
+		write_file(dir, files[i], data, size);
+		free(data);
+	}
+	write_text(dir, "modules.json", SMALL_MODULES);
+	snprintf(sub, sizeof(sub), "%s/1_Pooling", dir);
+	mkdir(sub, 0700);
+	write_text(sub, "config.json", is_cls ? "{\"pooling_mode_cls_token\": true, \"pooling_mode_mean_tokens\": false}"
+			   : "{\"pooling_mode_cls_token\": false, \"pooling_mode_mean_tokens\": true}");
+	return dir;
+}
+
+typedef struct Near
+{
+	const char *name;
+	const char *from,			/* in config.json */
+			   *to;
+	const char *file;
+	bool		is_cls;
+	float		max_difference;	/* of an element; 8 bits for Q8_0 */
+} Near;
+
+static const Near nears[] = {
+	{"nomic-rerank", "\"NomicBertForSequenceClassification\"", "\"NomicBertModel\"", "nomic-F16.gguf", false, 0},
+	{"bge-m3", "?", "", "bge-m3-Q8_0-00001-of-00003.gguf", true, 0.01f},
+	{"bge-m3", "?", "", "bge-m3-Q8_0-00003-of-00003.gguf", true, 0.01f},
+};
+
+static void
+test_near(void)
+{
+	for (size_t i = 0; i < sizeof(nears) / sizeof(nears[0]); i++)
+	{
+		const Near *p = &nears[i];
+		char		file[PATH_MAX];
+		Noted		a;
+		Noted		b;
+		EmbError	err;
+		float		worst;
+
+		snprintf(file, sizeof(file), "%s/gguf/%s", data_dir(), p->file);
+		if (!CHECKF(import_noted(changed_dir(p->name, p->from, p->to, p->is_cls), "fp32", 0, &a, &err) == EMB_OK, "%s: %s", p->name, err.message) ||
+			!CHECKF(import_noted(file, "fp32", 0, &b, &err) == EMB_OK, "%s: %s", p->file, err.message))
+			continue;
+		worst = compare_models(&a.image, &b.image, false, p->file);
+		CHECKF(p->max_difference == 0 ? worst == 0 : worst <= p->max_difference && worst > 0, "%s: difference %g", p->file, (double) worst);
+		free(a.image.data);
+		free(b.image.data);
+	}
+}
+
+/* Logits and ids of the rerankers; int8 images of both kinds of files are equal, too. */
+static void
+test_rerankers(void)
+{
+	for (size_t i = 1; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+	{
+		const Pair *p = &pairs[i];
+		char		dir[PATH_MAX];
+		char		file[PATH_MAX];
+		Noted		a;
+		Noted		b;
+		EmbError	err;
+
+		snprintf(dir, sizeof(dir), "%s/tiny/%s/model", data_dir(), p->name);
+		snprintf(file, sizeof(file), "%s/gguf/%s", data_dir(), p->file);
+		if (!CHECKF(import_noted(dir, "int8", 0, &a, &err) == EMB_OK && import_noted(file, "int8", p->max_tokens, &b, &err) == EMB_OK, "%s: %s", p->name,
+					err.message))
+			continue;
+		CHECKF(compare_models(&a.image, &b.image, true, p->name) == 0, "%s: logits differ", p->name);
+		free(a.image.data);
+		free(b.image.data);
+	}
+}
+
+/* ---------------------------------------------------------- a small file */
+
+#define HIDDEN	4
+#define INNER	8
+#define TOKENS	10
+
+static const char *const small_tokens[TOKENS] = {
+	"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xE2\x96\x81" "a", "b", "\xE2\x96\x81" "word", "s", "\xE2\x96\x81.", "\xE2\x96\x81[PAD9]",
+};
+static const int32_t small_types[TOKENS] = {3, 3, 3, 3, 1, 1, 1, 1, 1, 5};
+
+typedef struct SmallTensor
+{
+	const char *name;
+	int			rank;
+	uint64_t	dims[2];		/* the fastest first */
+} SmallTensor;
+
+static const SmallTensor small_tensors[] = {
+	{"token_embd.weight", 2, {HIDDEN, TOKENS}},
+	{"position_embd.weight", 2, {HIDDEN, 16}},
+	{"token_types.weight", 2, {HIDDEN, 2}},
+	{"token_embd_norm.weight", 1, {HIDDEN}},
+	{"token_embd_norm.bias", 1, {HIDDEN}},
+	{"blk.0.attn_qkv.weight", 2, {HIDDEN, 3 * HIDDEN}},
+	{"blk.0.attn_qkv.bias", 1, {3 * HIDDEN}},
+	{"blk.0.attn_output.weight", 2, {HIDDEN, HIDDEN}},
+	{"blk.0.attn_output.bias", 1, {HIDDEN}},
+	{"blk.0.attn_output_norm.weight", 1, {HIDDEN}},
+	{"blk.0.attn_output_norm.bias", 1, {HIDDEN}},
+	{"blk.0.ffn_up.weight", 2, {HIDDEN, INNER}},
+	{"blk.0.ffn_up.bias", 1, {INNER}},
+	{"blk.0.ffn_down.weight", 2, {INNER, HIDDEN}},
+	{"blk.0.ffn_down.bias", 1, {HIDDEN}},
+	{"blk.0.layer_output_norm.weight", 1, {HIDDEN}},
+	{"blk.0.layer_output_norm.bias", 1, {HIDDEN}},
+	{"cls.weight", 2, {HIDDEN, HIDDEN}},
+	{"cls.bias", 1, {HIDDEN}},
+	{"cls.output.weight", 1, {HIDDEN}},
+	{"cls.output.bias", 1, {1}},
+};
+
+#define N_SMALL			((int) (sizeof(small_tensors) / sizeof(small_tensors[0])))
+#define N_SMALL_HEAD	4
+
+/* What differs from a good file. */
+typedef struct Small
+{
+	bool		has_head;
+	const char *omit;			/* a tensor */
+	const char *omit_key;
+	const char *key;			/* a u32 that is added */
+	uint32_t	value;
+	const char *string_key;		/* a string that is added */
+	const char *string;
+	const char *extra;			/* a tensor [4] that is added */
+	uint32_t	labels;			/* rows of cls.output.weight; 0: one */
+	uint32_t	blocks;			/* block_count; 0: 1 */
+	uint32_t	pooling;		/* pooling_type + 1; 0: CLS, with a head RANK */
+} Small;
+
+static void
+small_keys(Buf *b, const Small *m, int *n)
+{
+	static const char *const names[] = {"block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count", "pooling_type"};
+	const uint32_t values[] = {m->blocks > 0 ? m->blocks : 1, 16, HIDDEN, INNER, 2, m->pooling > 0 ? m->pooling - 1 : m->has_head ? 4 : 2};
+
+	if (m->omit_key == NULL || strcmp(m->omit_key, "general.architecture") != 0)
+	{
+		gguf_key_string(b, "general.architecture", m->string_key != NULL && strcmp(m->string_key, "general.architecture") == 0 ? m->string : "bert");
+		++*n;
+	}
+	for (int i = 0; i < 6; i++)
+	{
+		char		name[64];
+
+		snprintf(name, sizeof(name), "bert.%s", names[i]);
+		if (m->omit_key != NULL && strcmp(m->omit_key, name) == 0)
+			continue;
+		gguf_key_uint(b, name, 4, values[i]);
+		++*n;
+	}
+	gguf_key_uint(b, "bert.attention.layer_norm_epsilon", 6, 0x2B8CBCCC);	/* 1e-12 */
+	gguf_key_string(b, "tokenizer.ggml.model", m->string_key != NULL && strcmp(m->string_key, "tokenizer.ggml.model") == 0 ? m->string : "bert");
+	*n += 2;
+	gguf_key_array(b, "tokenizer.ggml.tokens", 8, TOKENS);
+	for (int i = 0; i < TOKENS; i++)
+		put_string(b, small_tokens[i]);
+	gguf_key_array(b, "tokenizer.ggml.token_type", 5, TOKENS);
+	for (int i = 0; i < TOKENS; i++)
+		put_uint(b, (uint64_t) small_types[i], 4);
+	*n += 2;
+	if (m->key != NULL)
+	{
+		gguf_key_uint(b, m->key, 4, m->value);
+		++*n;
+	}
+	if (m->string_key != NULL && strcmp(m->string_key, "general.architecture") != 0 && strcmp(m->string_key, "tokenizer.ggml.model") != 0)
+	{
+		gguf_key_string(b, m->string_key, m->string);
+		++*n;
+	}
+}
+
+static Buf
+small_gguf(const Small *m)
+{
+	Buf			b = gguf_begin(3, 0, 0);
+	int			n_keys = 0;
+	int			n_tensors = 0;
+	uint64_t	offset = 0;
+	uint32_t	state = 7;
+
+	small_keys(&b, m, &n_keys);
+	for (int i = 0; i < N_SMALL + (m->extra != NULL); i++)
+	{
+		SmallTensor t = i < N_SMALL ? small_tensors[i] : (SmallTensor) {m->extra, 1, {HIDDEN}};
+
+		if ((!m->has_head && i >= N_SMALL - N_SMALL_HEAD && i < N_SMALL) || (m->omit != NULL && strcmp(t.name, m->omit) == 0))
+			continue;
+		if (m->labels > 1 && strcmp(t.name, "cls.output.weight") == 0)
+			t = (SmallTensor) {t.name, 2, {HIDDEN, m->labels}};
+		gguf_tensor(&b, t.name, t.rank, t.dims, 0, offset);
+		offset += (t.dims[0] * (t.rank > 1 ? t.dims[1] : 1) * 4 + 31) / 32 * 32;
+		n_tensors++;
+	}
+	b.data[8] = (uint8_t) n_tensors;
+	b.data[16] = (uint8_t) n_keys;
+	gguf_data(&b, 32, 0);
+	for (uint64_t at = 0; at < offset; at += 4)
+	{
+		float		x;
+
+		state = state * 1664525 + 1013904223;
+		x = (float) ((int) (state >> 25) - 64) / 64.0f;
+		put_bytes(&b, &x, 4);
+	}
+	return b;
+}
+
+static EmbStatus
+import_small(const Small *m, Noted *noted, EmbError *err)
+{
+	const char *dir = fresh_dir();
+	char		path[PATH_MAX];
+	Buf			b = small_gguf(m);
+	EmbStatus	status;
+
+	write_file(dir, "a.gguf", b.data, b.size);
+	free(b.data);
+	snprintf(path, sizeof(path), "%s/a.gguf", dir);
+	status = import_noted(path, "fp32", 0, noted, err);
+	free(noted->image.data);
+	noted->image.data = NULL;
+	return status;
+}
+
+typedef struct Refused
+{
+	const char *what;
+	Small		small;
+	EmbStatus	status;
+	const char *message;
+	const char *note;
+} Refused;
+
+static const Refused refused[] = {
+	{"good", {0}, EMB_OK, NULL, "lowercased"},
+	{"a reranker", {.has_head = true}, EMB_OK, NULL, NULL},
+	{"no pooling", {.pooling = 1}, EMB_OK, NULL, "names no pooling"},
+	{"pooling left out", {.omit_key = "bert.pooling_type"}, EMB_OK, NULL, "names no pooling"},
+	{"last row", {.pooling = 4}, EMB_ERR_UNSUPPORTED, "last-token pooling", NULL},
+	{"pooling 7", {.pooling = 8}, EMB_ERR_FORMAT, "is 7", NULL},
+	{"a reranker without its pooler", {.has_head = true, .omit = "cls.weight"}, EMB_ERR_UNSUPPORTED, "pooler was dropped", NULL},
+	{"the same that does not say so", {.has_head = true, .omit = "cls.weight", .pooling = 3}, EMB_ERR_UNSUPPORTED, "pooler was dropped", NULL},
+	{"half a head", {.has_head = true, .omit = "cls.output.weight", .pooling = 3}, EMB_ERR_UNSUPPORTED, "no \"cls.output.weight\"", NULL},
+	{"a reranker without a head", {.pooling = 5}, EMB_ERR_UNSUPPORTED, "without a tensor \"cls.output.weight\"", NULL},
+	{"two labels", {.has_head = true, .labels = 2}, EMB_ERR_UNSUPPORTED, "2 labels", NULL},
+	{"no architecture", {.omit_key = "general.architecture"}, EMB_ERR_FORMAT, "general.architecture", NULL},
+	{"another architecture", {.string_key = "general.architecture", .string = "gemma-embedding"}, EMB_ERR_UNSUPPORTED, "gemma-embedding", NULL},
+	{"a hostile architecture", {.string_key = "general.architecture", .string = "%s%n\n\x1B[2J"}, EMB_ERR_UNSUPPORTED, "%s%n", NULL},
+	{"an architecture of bytes", {.string_key = "general.architecture", .string = "\xC3("}, EMB_ERR_FORMAT, "not UTF-8", NULL},
+	{"an adapter", {.string_key = "general.type", .string = "adapter"}, EMB_ERR_UNSUPPORTED, "adapter", NULL},
+	{"another tokenizer", {.string_key = "tokenizer.ggml.model", .string = "llama"}, EMB_ERR_UNSUPPORTED, "llama", NULL},
+	{"a tokenizer without scores", {.string_key = "tokenizer.ggml.model", .string = "t5"}, EMB_ERR_FORMAT, "tokenizer.ggml.scores", NULL},
+	{"a tokenizer without a pattern", {.string_key = "tokenizer.ggml.model", .string = "gpt2"}, EMB_ERR_UNSUPPORTED, "tokenizer.ggml.pre", NULL},
+	{"no blocks", {.omit_key = "bert.block_count"}, EMB_ERR_FORMAT, "bert.block_count", NULL},
+	{"no heads", {.omit_key = "bert.attention.head_count"}, EMB_ERR_FORMAT, "bert.attention.head_count", NULL},
+	{"an absent block", {.blocks = 2}, EMB_OK, NULL, "last 1 blocks"},
+	{"257 blocks", {.blocks = 257}, EMB_ERR_FORMAT, "is 257", NULL},
+	{"key heads", {.key = "bert.attention.head_count_kv", .value = 1}, EMB_ERR_UNSUPPORTED, "key heads", NULL},
+	{"a causal encoder", {.key = "bert.attention.causal", .value = 1}, EMB_ERR_FORMAT, "not a bool", NULL},
+	{"another activation", {.string_key = "bert.hidden_activation", .string = "mish"}, EMB_ERR_UNSUPPORTED, "mish", NULL},
+	{"a known activation", {.string_key = "bert.hidden_activation", .string = "relu"}, EMB_OK, NULL, NULL},
+	{"an id beyond the tokens", {.key = "tokenizer.ggml.cls_token_id", .value = TOKENS}, EMB_ERR_FORMAT, "is 10, outside", NULL},
+	{"a missing weight", {.omit = "blk.0.ffn_up.weight"}, EMB_ERR_NOT_FOUND, "blk.0.ffn_up.weight", NULL},
+	{"a missing bias", {.omit = "blk.0.ffn_up.bias"}, EMB_ERR_NOT_FOUND, "blk.0.ffn_up.bias", NULL},
+	{"no words", {.omit = "token_embd.weight"}, EMB_ERR_NOT_FOUND, "token_embd.weight", NULL},
+	{"no positions", {.omit = "position_embd.weight"}, EMB_ERR_NOT_FOUND, "position_embd.weight", NULL},
+	{"no token types", {.omit = "token_types.weight"}, EMB_OK, NULL, NULL},
+	{"an unknown tensor", {.extra = "dense_2.weight"}, EMB_ERR_UNSUPPORTED, "dense_2.weight", NULL},
+	{"an unknown tensor of a layer", {.extra = "blk.0.attn_q_norm.weight"}, EMB_ERR_UNSUPPORTED, "attn_q_norm", NULL},
+	{"an unknown bias", {.extra = "token_types.bias"}, EMB_ERR_UNSUPPORTED, "token_types.bias", NULL},
+	{"a layer that is not counted", {.extra = "blk.1.attn_output.bias"}, EMB_ERR_UNSUPPORTED, "blk.1.", NULL},
+	{"a layer that is no number", {.extra = "blk.x.attn_output.bias"}, EMB_ERR_UNSUPPORTED, "blk.x", NULL},
+	{"a layer of a large number", {.extra = "blk.99999999999999999999.a"}, EMB_ERR_UNSUPPORTED, "blk.9999", NULL},
+};
+
+static void
+test_refused(void)
+{
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+	{
+		const Refused *r = &refused[i];
+		Noted		noted;
+		EmbError	err;
+		EmbStatus	status = import_small(&r->small, &noted, &err);
+
+		CHECKF(status == r->status && (r->message == NULL || strstr(err.message, r->message) != NULL), "%s: %d %s", r->what, status, err.message);
+		CHECKF(r->note == NULL || strstr(noted.notes, r->note) != NULL, "%s: %s", r->what, noted.notes);
+	}
+}
+
+/* Tokens of rewritten pieces. */
+static void
+test_small_tokens(void)
+{
+	static const int32_t want[] = {2, 4, 5, 6, 7, 8, 1, 3};
+	const char *dir = fresh_dir();
+	Buf			b = small_gguf(&(Small) {0});
+	char		path[PATH_MAX];
+	int32_t		ids[512];
+	float		out[64] = {0};
+	Noted		noted;
+	EmbError	err;
+	EmbModel   *model;
+
+	write_file(dir, "a.gguf", b.data, b.size);
+	free(b.data);
+	snprintf(path, sizeof(path), "%s/a.gguf", dir);
+	CHECKF(import_noted(path, "fp32", 0, &noted, &err) == EMB_OK, "%s", err.message);
+	model = open_image(&noted.image);
+	CHECK(compute(model, "\xC3\x81" "b Words. x", false, ids, out) == 8 && memcmp(ids, want, sizeof(want)) == 0);
+	CHECK(fabsf(out[0] * out[0] + out[1] * out[1] + out[2] * out[2] + out[3] * out[3] - 1) < 1e-6f);
+	emb_model_close(model);
+	free(noted.image.data);
+}
+
+/* ------------------------------------------------------------------- cuts */
+
+/* Each cut of a whole model's file is an error, and leaks nothing. */
+static void
+test_truncation(void)
+{
+	const char *dir = fresh_dir();
+	Buf			b = small_gguf(&(Small) {.has_head = true});
+	size_t		end = b.size - 28;	/* the last tensor has 4 bytes of the last 32 */
+	char		path[PATH_MAX];
+	int			n_bad = 0;
+	size_t		at = 0;
+	Noted		noted;
+	EmbError	err;
+
+	snprintf(path, sizeof(path), "%s/a.gguf", dir);
+	for (size_t n = 0; n < end; n++)
+	{
+		write_file(dir, "a.gguf", b.data, n);
+		if (import_noted(path, "fp32", 0, &noted, &err) != EMB_ERR_FORMAT || err.hint[0] == '\0')
+		{
+			n_bad++;
+			at = n;
+		}
+		free(noted.image.data);
+	}
+	CHECKF(n_bad == 0, "%d of %zu cuts are taken, one at byte %zu: %s", n_bad, end, at, err.message);
+	write_file(dir, "a.gguf", b.data, end);
+	CHECKF(import_noted(path, "fp32", 0, &noted, &err) == EMB_OK, "%s", err.message);
+	free(noted.image.data);
+	free(b.data);
+}
+
+/* Each byte before the data changed in turn: an image, or an error with a message. */
+static void
+test_changed_bytes(void)
+{
+	static const uint8_t flips[] = {0x01, 0x80, 0xFF};
+	const char *dir = fresh_dir();
+	Buf			b = small_gguf(&(Small) {0});
+	char		path[PATH_MAX];
+	int			n_bad = 0;
+	int			n_taken = 0;
+	Noted		noted;
+	EmbError	err;
+
+	snprintf(path, sizeof(path), "%s/a.gguf", dir);
+	for (size_t at = 0; at < b.size; at += at < 4096 ? 1 : 97)
+	{
+		for (size_t i = 0; i < sizeof(flips); i++)
+		{
+			EmbStatus	status;
+
+			b.data[at] ^= flips[i];
+			write_file(dir, "a.gguf", b.data, b.size);
+			status = import_noted(path, "fp32", 0, &noted, &err);
+			b.data[at] ^= flips[i];
+			n_taken += status == EMB_OK;
+			n_bad += status == EMB_ERR_INTERNAL || (status != EMB_OK && err.message[0] == '\0');
+			free(noted.image.data);
+		}
+	}
+	CHECKF(n_bad == 0 && n_taken > 0, "%d bad, %d images", n_bad, n_taken);
+	free(b.data);
+}
+
+/* ------------------------------------------------------------ directories */
+
+static void
+test_directories(void)
+{
+	const char *dir = fresh_dir();
+	Buf			b = small_gguf(&(Small) {0});
+	char		sub[PATH_MAX];
+	Noted		noted;
+	EmbError	err;
+
+	write_file(dir, "model-Q8_0.gguf", b.data, b.size);
+	write_text(dir, "README.md", "a model");
+	CHECKF(import_noted(dir, "fp32", 0, &noted, &err) == EMB_OK, "%s", err.message);
+	free(noted.image.data);
+	write_file(dir, "model-F16.gguf", b.data, b.size);
+	CHECKF(import_noted(dir, "fp32", 0, &noted, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "\"model-F16.gguf\" and \"model-Q8_0.gguf\"") != NULL &&
+		   strstr(err.hint, "path") != NULL, "%s", err.message);
+	snprintf(sub, sizeof(sub), "%s/model-Q8_0.gguf", dir);
+	CHECKF(import_noted(sub, "fp32", 0, &noted, &err) == EMB_OK, "%s", err.message);
+	free(noted.image.data);
+	/* a file without its ending */
+	snprintf(sub, sizeof(sub), "%s/sha256-1234", dir);
+	write_file(dir, "sha256-1234", b.data, b.size);
+	CHECKF(import_noted(sub, "fp32", 0, &noted, &err) == EMB_OK, "%s", err.message);
+	free(noted.image.data);
+	/* weights of the hub go first, even if they are one directory below */
+	dir = fresh_dir();
+	write_file(dir, "a.gguf", b.data, b.size);
+	snprintf(sub, sizeof(sub), "%s/0_Transformer", dir);
+	mkdir(sub, 0700);
+	write_text(sub, "model.safetensors", "x");
+	CHECKF(import_noted(dir, "fp32", 0, &noted, &err) == EMB_ERR_NOT_FOUND && strstr(err.message, "a.gguf") != NULL && strstr(err.hint, "path of the GGUF file") != NULL,
+		   "%s", err.message);
+	write_text(dir, "model.safetensors", "x");
+	CHECKF(import_noted(dir, "fp32", 0, &noted, &err) != EMB_OK && strstr(err.message, "config.json") != NULL, "%s", err.message);
+	free(b.data);
+}
+
+/* All shards in a directory are one model. */
+static void
+test_shard_directory(void)
+{
+	const char *dir = fresh_dir();
+	char		from[PATH_MAX];
+	Noted		noted;
+	EmbError	err;
+
+	snprintf(from, sizeof(from), "%s/gguf", data_dir());
+	for (int i = 1; i <= 3; i++)
+	{
+		char		name[64];
+		size_t		size = 0;
+		char	   *data;
+
+		snprintf(name, sizeof(name), "bge-m3-Q8_0-%05d-of-00003.gguf", i);
+		data = read_file(from, name, &size);
+		write_file(dir, name, data, size);
+		free(data);
+	}
+	CHECKF(import_noted(dir, "fp32", 0, &noted, &err) == EMB_OK, "%s", err.message);
+	free(noted.image.data);
+}
+
+/* ---------------------------------------------------------------- prompts */
+
+typedef struct Named
+{
+	const char *dir;
+	const char *file;
+	const char *own;			/* "general.name" */
+	const char *note;			/* NULL: no prompts */
+} Named;
+
+static const Named nameds[] = {
+	{"x", "bge-small-en-v1.5-q8_0.gguf", NULL, "prompts of bge-small-en-v1.5"},
+	{"x", "e5-small-v2.Q4_K_M.gguf", NULL, "\"query: \" before queries, \"passage: \" before documents"},
+	{"e5-small-v2-GGUF", "model-f16.gguf", NULL, "prompts of e5-small-v2"},
+	{"x", "model.gguf", "E5 Small v2", "prompts of E5-Small-v2"},
+	{"x", "my-e5-small-v2-IQ4_XS.gguf", "Mine", NULL},
+	{"x", "bge-m3-Q8_0.gguf", NULL, NULL},
+};
+
+static void
+test_prompts(void)
+{
+	for (size_t i = 0; i < sizeof(nameds) / sizeof(nameds[0]); i++)
+	{
+		const Named *n = &nameds[i];
+		const Small small = {.string_key = n->own != NULL ? "general.name" : NULL, .string = n->own};
+		char		dir[PATH_MAX / 2];
+		char		path[PATH_MAX];
+		Buf			b = small_gguf(&small);
+		Noted		noted;
+		EmbError	err;
+
+		snprintf(dir, sizeof(dir), "%s/%s", fresh_dir(), n->dir);
+		mkdir(dir, 0700);
+		write_file(dir, n->file, b.data, b.size);
+		free(b.data);
+		snprintf(path, sizeof(path), "%s/%s", dir, n->file);
+		CHECKF(import_noted(path, "fp32", 16, &noted, &err) == EMB_OK || strstr(err.message, "leaves no room") != NULL, "%s: %s", n->file, err.message);
+		CHECKF(n->note != NULL ? strstr(noted.notes, n->note) != NULL : strstr(noted.notes, "prompts") == NULL, "%s: %s", n->file, noted.notes);
+		free(noted.image.data);
+	}
+}
+
+int
+main(void)
+{
+	test_same_images();
+	test_near();
+	test_rerankers();
+	test_refused();
+	test_small_tokens();
+	test_truncation();
+	test_changed_bytes();
+	test_directories();
+	test_shard_directory();
+	test_prompts();
+	return done_testing();
+}
