@@ -54,6 +54,8 @@ print_info(const EmbModelInfo *info)
 	printf("max_tokens      %d\n", info->max_tokens);
 	cli_print_quoted("query_prompt    ", info->query_prompt, strlen(info->query_prompt), SIZE_MAX);
 	cli_print_quoted("document_prompt ", info->document_prompt, strlen(info->document_prompt), SIZE_MAX);
+	if (info->instruction != NULL)
+		cli_print_quoted("instruction     ", info->instruction, info->instruction_bytes, SIZE_MAX);
 	printf("size            %lld bytes\n", (long long) info->size_bytes);
 	printf("versions        layout %u, numerics %u\n", info->layout_version, info->numerics_version);
 }
@@ -150,7 +152,8 @@ tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *t
 	first = (EmbText) {texts->text[0], texts->len[0], true, NULL};
 	second = (EmbText) {texts->text[1], texts->len[1], true, NULL};
 	if (emb_model_encode_pair(m->model, &first, &second,
-			&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = emb_model_info(m->model)->max_tokens}, &r, &err) != EMB_OK)
+			&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = emb_model_info(m->model)->max_tokens,
+			.mem = &m->mem}, &r, &err) != EMB_OK)
 		return cli_error("tokenize", &err);
 	print_ids(ids, r.n_ids);
 	print_ids(type_ids, r.n_ids);

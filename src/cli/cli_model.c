@@ -344,7 +344,7 @@ encode_pairs(const CliModel *m, const EmbText *query, const CliTexts *texts, Emb
 		seqs[i].ids = ids;
 		seqs[i].type_ids = ids + max;
 		if (emb_model_encode_pair(m->model, query, &second,
-				&(EmbReading) {.ids = ids, .type_ids = ids + max, .max_ids = max}, &r, &err) != EMB_OK)
+				&(EmbReading) {.ids = ids, .type_ids = ids + max, .max_ids = max, .mem = &m->mem}, &r, &err) != EMB_OK)
 		{
 			snprintf(what, sizeof(what), "document %d", i + 1);
 			return cli_error(what, &err);
@@ -362,7 +362,7 @@ encode_documents(const CliModel *m, const char *query, const CliTexts *texts, Em
 	int32_t    *ids = emb_alloc_array(&m->mem, max, sizeof(int32_t));
 	EmbText		text = {query, strlen(query), true, NULL};
 	EmbTextReader reader = emb_text_reader(&text);
-	EmbReading	to = {.ids = ids, .max_ids = max};
+	EmbReading	to = {.ids = ids, .max_ids = max, .mem = &m->mem};
 	EmbTextIds	known;
 	EmbError	err;
 	int			code;

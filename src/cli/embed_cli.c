@@ -17,6 +17,10 @@ static const char usage_text[] =
 "      --max-tokens N                     tokens per text, special ones included\n"
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"
+"      --kind KIND                        \"embedding\" or \"reranker\", where the files of a decoder do not say it\n"
+"      --instruction TEXT                 the default one, of models that take one\n"
+"      --template JSON                    of a decoder that reranks: {\"prefix\", \"middle\", \"suffix\"}\n"
+"      --pooling MODE                     cls, mean, max, mean_sqrt_len_tokens or lasttoken\n"
 "      --name NAME                        what it will be called: tells prompts where files and directory do not\n"
 "      --dimensions N                     of a vector: the first ones, normalized again\n"
 "      --precision NAME                   int8 (default), fp32\n"
@@ -63,13 +67,17 @@ static const struct
 
 enum
 {
-	OPT_MAX_TOKENS = 256, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
+	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
 	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
 };
 
 static const struct option options[] = {
 	{"max-tokens", required_argument, NULL, OPT_MAX_TOKENS},
+	{"kind", required_argument, NULL, OPT_KIND},
+	{"instruction", required_argument, NULL, OPT_INSTRUCTION},
+	{"template", required_argument, NULL, OPT_TEMPLATE},
+	{"pooling", required_argument, NULL, OPT_POOLING},
 	{"query-prompt", required_argument, NULL, OPT_QUERY_PROMPT},
 	{"document-prompt", required_argument, NULL, OPT_DOCUMENT_PROMPT},
 	{"name", required_argument, NULL, OPT_NAME},
@@ -132,6 +140,18 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_DOCUMENT_PROMPT:
 			args->import.document_prompt = value;
+			break;
+		case OPT_KIND:
+			args->import.kind = value;
+			break;
+		case OPT_INSTRUCTION:
+			args->import.instruction = value;
+			break;
+		case OPT_TEMPLATE:
+			args->import.template = value;
+			break;
+		case OPT_POOLING:
+			args->import.pooling = value;
 			break;
 		case OPT_NAME:
 			args->import.name = value;

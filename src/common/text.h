@@ -61,8 +61,10 @@ typedef struct EmbReading
 	int32_t    *ids;			/* [max_ids] */
 	int32_t    *type_ids;		/* [max_ids] for a pair, else NULL */
 	int32_t		max_ids;
-	const EmbAllocator *mem;	/* for joining prompt and text; NULL if there is no prompt */
+	const EmbAllocator *mem;	/* for joining prompt or template and text; NULL if the model has neither */
 	const EmbStop *stop;		/* NULL: never stops */
+	const char *instruction;	/* for a query, instead of the model's own; NULL: the model's own */
+	size_t		instruction_bytes;
 } EmbReading;
 
 #endif

@@ -186,7 +186,8 @@ encode_one(const EmbModel *model, const Source *source, int32_t i, const EmbImpo
 	query = (EmbText) {pair.query, strlen(pair.query), true, NULL};
 	document = (EmbText) {pair.document, strlen(pair.document), true, NULL};
 	return emb_model_encode_pair(model, &query, &document,
-			&(EmbReading) {.ids = ids->ids, .type_ids = ids->type_ids, .max_ids = EMB_CALIBRATION_TEXT_TOKENS, .stop = steps->stop}, r, err);
+			&(EmbReading) {.ids = ids->ids, .type_ids = ids->type_ids, .max_ids = EMB_CALIBRATION_TEXT_TOKENS,
+			.mem = steps->mem, .stop = steps->stop}, r, err);
 }
 
 static EmbStatus

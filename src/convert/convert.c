@@ -20,6 +20,7 @@
 #include "formats/json.h"
 #include "import/checkpoint.h"
 #include "kernels/kernels.h"
+#include "convert/answers.h"
 #include "convert/calibration.h"
 #include "convert/draft.h"
 #include "convert/quantize.h"
@@ -35,7 +36,8 @@ typedef struct Import
 	EmbImportSteps steps;
 	EmbCheckpoint checkpoint;
 	EmbImageParts parts;
-	char	   *strings;		/* both prompts, each followed by a zero byte */
+	char	   *strings;		/* both prompts and the texts of a template, each followed by a zero byte */
+	char	   *query_prompt;	/* with another instruction, or NULL */
 	void	   *tok_block;
 	EmbWeights	weights;
 	EmbWriter	writer;
@@ -113,6 +115,78 @@ choose_prompt(const char *option, const char *own, const char *what, const char 
 	return EMB_OK;
 }
 
+/* The query prompt with another instruction in the place of its own. */
+static EmbStatus
+put_instruction(Import *im, const char *instruction, const char **query, EmbError *err)
+{
+	EmbPromptInstruction own;
+	size_t		bytes = strlen(instruction);
+	size_t		n = strlen(*query);
+
+	if (!emb_prompt_find_instruction(*query, &own))
+	{
+		emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model takes no instruction");
+		return emb_error_hint(err, EMB_ERR_INVALID_ARGUMENT, "An embedding model takes one if its query prompt is \"Instruct: ..\\nQuery:\"; "
+							  "the option query_prompt sets any prompt.");
+	}
+	if (bytes > EMB_IMAGE_MAX_PROMPT_BYTES || n - own.bytes > EMB_IMAGE_MAX_PROMPT_BYTES - bytes)
+		return emb_error(err, EMB_ERR_LIMIT, "the instruction has %zu bytes; a query prompt may have %d", bytes, EMB_IMAGE_MAX_PROMPT_BYTES);
+	im->query_prompt = emb_alloc(im->steps.mem, n - own.bytes + bytes + 1);
+	if (im->query_prompt == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a model's prompts");
+	memcpy(im->query_prompt, *query, own.begin);
+	memcpy(im->query_prompt + own.begin, instruction, bytes);
+	strcpy(im->query_prompt + own.begin + bytes, *query + own.begin + own.bytes);
+	*query = im->query_prompt;
+	return EMB_OK;
+}
+
+static EmbStatus
+choose_instruction(Import *im, const char *instruction, const char **query, EmbError *err)
+{
+	if (instruction == NULL)
+		return EMB_OK;
+	if (im->parts.arch.head == EMB_HEAD_ANSWER)
+		return emb_answers_set_instruction(&im->checkpoint.pair_template, instruction, err);
+	if (is_reranker(im))
+	{
+		emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model takes no instruction");
+		return emb_error_hint(err, EMB_ERR_INVALID_ARGUMENT, "Rerankers that take one are decoders, such as Qwen3-Reranker.");
+	}
+	return put_instruction(im, instruction, query, err);
+}
+
+/* Both prompts, and the texts of a template, end to end. */
+static EmbStatus
+lay_out_strings(Import *im, const char *query, const char *document, EmbError *err)
+{
+	const char *texts[2 + EMB_TEMPLATE_TEXTS] = {query, document};
+	int			n = 2;
+	size_t		at = 0;
+
+	if (im->parts.arch.head == EMB_HEAD_ANSWER)
+	{
+		memcpy(texts + 2, im->checkpoint.pair_template.texts, sizeof(im->checkpoint.pair_template.texts));
+		n += EMB_TEMPLATE_TEXTS;
+		emb_answers_describe(&im->checkpoint.pair_template, &im->parts.config);
+	}
+	for (int i = 0; i < n; i++)
+		im->parts.strings_bytes += strlen(texts[i]) + 1;
+	im->strings = emb_alloc(im->steps.mem, im->parts.strings_bytes);
+	if (im->strings == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a model's prompts");
+	for (int i = 0; i < n; i++)
+	{
+		strcpy(im->strings + at, texts[i]);
+		at += strlen(texts[i]) + 1;
+	}
+	im->parts.config.query_prompt_bytes = (uint32_t) strlen(query);
+	im->parts.config.document_prompt = (uint32_t) strlen(query) + 1;
+	im->parts.config.document_prompt_bytes = (uint32_t) strlen(document);
+	im->parts.strings = im->strings;
+	return EMB_OK;
+}
+
 static EmbStatus
 choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 {
@@ -126,6 +200,8 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 	status = choose_prompt(options->query_prompt, im->checkpoint.query_prompt, "query", &query, err);
 	if (status == EMB_OK)
 		status = choose_prompt(options->document_prompt, im->checkpoint.document_prompt, "document", &document, err);
+	if (status == EMB_OK)
+		status = choose_instruction(im, options->instruction, &query, err);
 	if (status != EMB_OK)
 		return status;
 	if (!im->checkpoint.pools_prompt && (query[0] != '\0' || document[0] != '\0'))
@@ -134,17 +210,7 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 				  "(\"include_prompt\" is false), which is not supported");
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import it with empty prompts.");
 	}
-	im->parts.strings_bytes = strlen(query) + strlen(document) + 2;
-	im->strings = emb_alloc(im->steps.mem, im->parts.strings_bytes);
-	if (im->strings == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a model's prompts");
-	memcpy(im->strings, query, strlen(query) + 1);
-	memcpy(im->strings + strlen(query) + 1, document, strlen(document) + 1);
-	im->parts.config.query_prompt_bytes = (uint32_t) strlen(query);
-	im->parts.config.document_prompt = (uint32_t) strlen(query) + 1;
-	im->parts.config.document_prompt_bytes = (uint32_t) strlen(document);
-	im->parts.strings = im->strings;
-	return EMB_OK;
+	return lay_out_strings(im, query, document, err);
 }
 
 /*
@@ -177,6 +243,10 @@ choose_length(Import *im, int32_t max_tokens, EmbError *err)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %d is outside 1..%d, the model's positions",
 						 max_tokens, c->arch.n_positions);
 	config->max_tokens = (uint32_t) (max_tokens > 0 ? max_tokens : c->max_tokens);
+
+	/* the table of angles of a decoder, 21 MB for all of Qwen3's positions, ends where texts do */
+	if (c->arch.norm_kind == EMB_NORM_RMS && c->arch.positions == EMB_POSITIONS_ROTARY)
+		im->parts.arch.n_positions = (int32_t) config->max_tokens;
 	config->dropped_id = (uint32_t) (c->dropped_id + 1);
 	max_chars = (int64_t) config->max_tokens * c->token_chars;
 	config->max_chars = max_chars < INT32_MAX ? (uint32_t) max_chars : INT32_MAX;
@@ -226,11 +296,27 @@ check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, cons
 	return status;
 }
 
+/* Answers, room and seam of a decoder that reranks. */
 static EmbStatus
-check_tokenizer(const Import *im, EmbError *err)
+check_template(Import *im, const EmbTokenizer *tok, EmbError *err)
+{
+	EmbPairTemplate *pair = &im->checkpoint.pair_template;
+	EmbStatus	status = emb_answers_check_room(tok, pair, (int32_t) im->parts.config.max_tokens, im->steps.stop, err);
+
+	if (status == EMB_OK)
+		status = emb_answers_look_up(tok, &im->checkpoint, im->steps.stop, err);
+	if (status == EMB_OK)
+		status = emb_answers_find_seam(tok, pair, im->steps.mem, im->steps.stop, err);
+	emb_answers_describe(pair, &im->parts.config);
+	return status;
+}
+
+static EmbStatus
+check_tokenizer(Import *im, EmbError *err)
 {
 	const EmbArch *arch = &im->parts.arch;
-	bool		is_pair = is_reranker(im);
+	bool		has_template = arch->head == EMB_HEAD_ANSWER;
+	bool		is_pair = is_reranker(im) && !has_template;
 	EmbTokenizer *tok;
 	EmbStatus	status = emb_tok_open(im->tok_block, im->parts.tokenizer_bytes, true, im->steps.mem, &tok, err);
 
@@ -247,6 +333,8 @@ check_tokenizer(const Import *im, EmbError *err)
 	else if (emb_tok_n_special(tok, is_pair) >= (int32_t) im->parts.config.max_tokens)
 		status = emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %u leaves no room beside %d special tokens",
 						   im->parts.config.max_tokens, emb_tok_n_special(tok, is_pair));
+	if (status == EMB_OK && has_template)
+		status = check_template(im, tok, err);
 	if (status == EMB_OK)
 		status = check_prompt(im, tok, im->strings, "query", err);
 	if (status == EMB_OK)
@@ -439,6 +527,11 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 		.name = options->name,
 		.has_query_prompt = options->query_prompt != NULL,
 		.has_document_prompt = options->document_prompt != NULL,
+		.kind = options->kind,
+		.template = options->template,
+		.pooling = options->pooling,
+		.sets_normalize = options->sets_normalize,
+		.normalize = options->normalize,
 	};
 	EmbImagePrecision precision;
 	EmbStatus	status;
@@ -472,6 +565,7 @@ emb_import_dir(const char *path, const EmbImportOptions *options, const EmbAlloc
 	emb_references_free(&im.references);
 	emb_weights_free(&im.weights);
 	emb_release(mem, im.strings);
+	emb_release(mem, im.query_prompt);
 	emb_release(mem, im.tok_block);
 	return status;
 }

@@ -139,7 +139,8 @@ encode(Replay *r, const EmbModel *model, const char *text, const EmbImageReferen
 
 	if (model->info.kind == EMB_KIND_RERANKER)
 		status = emb_model_encode_pair(model, &query, &document,
-				&(EmbReading) {.ids = r->ids, .type_ids = r->type_ids, .max_ids = model->info.max_tokens, .stop = run->stop}, &encoded, err);
+				&(EmbReading) {.ids = r->ids, .type_ids = r->type_ids, .max_ids = model->info.max_tokens,
+				.mem = run->mem, .stop = run->stop}, &encoded, err);
 	else
 		status = emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {document.text, document.len, true, NULL},
 				&(EmbReading) {.ids = r->ids, .max_ids = model->info.max_tokens, .mem = run->mem, .stop = run->stop}, &encoded, err);

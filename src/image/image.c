@@ -315,6 +315,27 @@ emb_image_is_zero(const uint8_t *p, uint64_t n)
 	return true;
 }
 
+/* Zeros in all fields, unless the model has a template. */
+static EmbStatus
+check_template(const EmbArch *arch, const EmbImageConfig *config, EmbError *err)
+{
+	const bool	has_template = arch->head == EMB_HEAD_ANSWER;
+	const uint32_t *bytes = config->template_bytes;
+
+	if (config->has_template != (uint32_t) has_template || config->takes_instruction > (uint32_t) has_template ||
+		config->seam > (has_template ? bytes[EMB_TEMPLATE_BEFORE_DOCUMENT] + 1 : 0))
+		return emb_error(err, EMB_ERR_FORMAT, "the image's template is corrupt");
+	for (int i = 0; i < EMB_TEMPLATE_TEXTS; i++)
+	{
+		bool		is_of_instruction = i == EMB_TEMPLATE_BEFORE_INSTRUCTION || i == EMB_TEMPLATE_BEFORE_QUERY || i == EMB_TEMPLATE_INSTRUCTION;
+		bool		may_be = has_template && (config->takes_instruction || !is_of_instruction);
+
+		if (bytes[i] > (may_be ? EMB_TEMPLATE_MAX_BYTES : 0))
+			return emb_error(err, EMB_ERR_FORMAT, "text %d of the image's template has %u bytes", i + 1, bytes[i]);
+	}
+	return EMB_OK;
+}
+
 /* arch has passed emb_arch_check. */
 static EmbStatus
 check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
@@ -336,6 +357,7 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 	};
+	EmbStatus	status;
 
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 	{
@@ -347,10 +369,13 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the prompts of an embedding model");
 	if (!emb_image_is_zero(config->reserved, sizeof(config->reserved)))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's configuration has bytes that must be zero");
+	status = check_template(arch, config, err);
+	if (status != EMB_OK)
+		return status;
 	if (config->query_prompt != 0 ||
 		config->document_prompt != config->query_prompt_bytes + 1 ||
-		strings_bytes != (uint64_t) config->query_prompt_bytes + config->document_prompt_bytes + 2)
-		return emb_error(err, EMB_ERR_FORMAT, "the image's prompts do not fill its strings");
+		strings_bytes != emb_image_template_text(config, EMB_TEMPLATE_TEXTS))
+		return emb_error(err, EMB_ERR_FORMAT, "the image's prompts and template do not fill its strings");
 	return EMB_OK;
 }
 
@@ -495,6 +520,13 @@ check_strings(const EmbImageView *view, EmbError *err)
 	if (strnlen(view->strings, config->query_prompt_bytes + 1) != config->query_prompt_bytes ||
 		strnlen(view->strings + config->document_prompt, config->document_prompt_bytes + 1) != config->document_prompt_bytes)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's prompts are corrupt");
+	for (int i = 0; config->has_template && i < EMB_TEMPLATE_TEXTS; i++)
+	{
+		uint32_t	n = config->template_bytes[i];
+
+		if (strnlen(view->strings + emb_image_template_text(config, i), n + 1) != n)
+			return emb_error(err, EMB_ERR_FORMAT, "the image's template is corrupt");
+	}
 	return EMB_OK;
 }
 

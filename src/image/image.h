@@ -20,6 +20,7 @@
 #include "common/arch.h"
 #include "common/error.h"
 #include "common/mem.h"
+#include "common/pair_template.h"
 #include "common/parts.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -36,7 +37,7 @@ typedef enum EmbSectionType
 {
 	EMB_SECTION_ARCH = 1,		/* EmbArch */
 	EMB_SECTION_CONFIG = 2,		/* EmbImageConfig */
-	EMB_SECTION_STRINGS = 3,	/* prompts, each with a zero byte after it */
+	EMB_SECTION_STRINGS = 3,	/* prompts, then texts of a template, each with a zero byte after it */
 	EMB_SECTION_TENSORS = 4,	/* EmbImageTensor[] */
 	EMB_SECTION_TOKENIZER = 5,	/* emb_tok_build's block */
 	EMB_SECTION_WEIGHTS = 6,
@@ -106,7 +107,12 @@ typedef enum EmbImagePrecision
  *	   24	   4	query_prompt_bytes: without the zero byte
  *	   28	   4	document_prompt
  *	   32	   4	document_prompt_bytes
- *	   36	  92	zero
+ *	   36	   4	has_template: a decoder that reranks has a template for pairs (EmbPairTemplate), all others 0
+ *				in this field and the next ones
+ *	   40	   4	takes_instruction
+ *	   44	   4	seam: 1 + the template's seam; 0: none
+ *	   48	  28	template_bytes: of its texts, without the zero bytes; they follow the prompts
+ *	   76	  52	zero
  */
 typedef struct EmbImageConfig
 {
@@ -119,10 +125,14 @@ typedef struct EmbImageConfig
 	uint32_t	query_prompt_bytes;
 	uint32_t	document_prompt;
 	uint32_t	document_prompt_bytes;
-	uint8_t		reserved[92];
+	uint32_t	has_template;
+	uint32_t	takes_instruction;
+	uint32_t	seam;
+	uint32_t	template_bytes[EMB_TEMPLATE_TEXTS];
+	uint8_t		reserved[52];
 } EmbImageConfig;
 
-_Static_assert(sizeof(EmbImageConfig) == 128, "EmbImageConfig");
+_Static_assert(sizeof(EmbImageConfig) == 128 && offsetof(EmbImageConfig, reserved) == 76, "EmbImageConfig");
 
 typedef enum EmbTensorForm
 {
@@ -209,6 +219,17 @@ typedef struct EmbImageReference
 
 _Static_assert(sizeof(EmbImageReference) == 80, "EmbImageReference");
 
+/* Where a text of the template begins in the strings; with EMB_TEMPLATE_TEXTS: where the strings end. */
+static inline uint64_t
+emb_image_template_text(const EmbImageConfig *config, int text)
+{
+	uint64_t	at = (uint64_t) config->query_prompt_bytes + config->document_prompt_bytes + 2;
+
+	for (int i = 0; config->has_template && i < text; i++)
+		at += (uint64_t) config->template_bytes[i] + 1;
+	return at;
+}
+
 /* Number of elements that the model returns for a sequence. */
 static inline uint32_t
 emb_image_width(const EmbArch *arch, const EmbImageConfig *config)
@@ -255,7 +276,7 @@ typedef struct EmbImageParts
 	EmbArch		arch;
 	EmbImageConfig config;		/* both pass emb_image_check_config */
 	uint32_t	kind;			/* EmbKind */
-	const char *strings;		/* the prompts */
+	const char *strings;		/* the prompts and the texts of a template */
 	size_t		strings_bytes;
 	const void *tokenizer;		/* emb_tok_build's block */
 	size_t		tokenizer_bytes;

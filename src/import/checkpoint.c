@@ -38,5 +38,7 @@ emb_checkpoint_close(EmbCheckpoint *c)
 		c->source->close(c);
 	emb_release(c->mem, c->query_prompt);
 	emb_release(c->mem, c->document_prompt);
+	emb_release(c->mem, c->instruction);
+	emb_release(c->mem, c->template_storage);
 	*c = (EmbCheckpoint) {0};
 }

@@ -27,6 +27,7 @@
 #include "common/arch.h"
 #include "common/error.h"
 #include "common/mem.h"
+#include "common/pair_template.h"
 #include "common/parts.h"
 #include "tokenizer/tokenizer.h"
 
@@ -41,6 +42,7 @@ typedef struct EmbNote
 } EmbNote;
 
 typedef struct EmbCheckpoint EmbCheckpoint;
+typedef struct EmbCheckpointOptions EmbCheckpointOptions;
 
 /*
  * How a checkpoint stores the weights of a linear layer that was quantized
@@ -85,6 +87,21 @@ struct EmbCheckpoint
 	bool		pools_prompt;	/* false: pooling excludes the prompt's rows */
 	char	   *query_prompt;	/* never NULL; owned */
 	char	   *document_prompt;
+
+	/*
+	 * Of a decoder that reranks (EMB_HEAD_ANSWER). The tokenizer has no
+	 * template of its own for pairs, and none of special tokens. answer_ids:
+	 * the rows of EMB_PART_ANSWERS in the output matrix; -1 with a word in
+	 * answers: convert/ looks the word's one token up and sets the id before
+	 * it checks or reads a tensor. -1 without a word: the part has a tensor
+	 * of its own.
+	 */
+	EmbPairTemplate pair_template;
+	const char *answers[2];
+	int32_t		answer_ids[2];
+	char	   *instruction;	/* owner of a text of pair_template, or NULL */
+	char	   *template_storage;	/* likewise */
+
 	int			n_notes;
 	EmbNote		notes[EMB_CHECKPOINT_MAX_NOTES];
 	const EmbCheckpointSource *source;
@@ -92,12 +109,17 @@ struct EmbCheckpoint
 };
 
 /* What a caller knows of a model besides its files. */
-typedef struct EmbCheckpointOptions
+struct EmbCheckpointOptions
 {
 	const char *name;			/* name of the model to be, or NULL */
 	bool		has_query_prompt;	/* the caller sets one: the importer need not search */
 	bool		has_document_prompt;
-} EmbCheckpointOptions;
+	const char *kind;			/* "embedding", "reranker"; NULL: as the files or the name say */
+	const char *template;		/* of a decoder that reranks, see hf_template.h; NULL: the known one */
+	const char *pooling;		/* sentence-transformers' name; NULL: as the files say */
+	bool		sets_normalize;
+	bool		normalize;		/* if sets_normalize */
+};
 
 /*
  * Opens a model directory of the Hugging Face hub (hf_checkpoint.c). stop is
@@ -139,6 +161,7 @@ extern void emb_checkpoint_drop_tokenizer(EmbCheckpoint *c);
  * as existing. Keys: every part except the computed ones (RoPE tables), with
  * the kinds weight, bias, gamma, beta and table. The gates of a GLU are
  * EMB_PART_FFN_GATE. EMB_PART_DISTANCES is [n_heads, EMB_DISTANCES].
+ * EMB_PART_ANSWERS is [n_labels, hidden].
  */
 static inline EmbStatus
 emb_checkpoint_check(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)

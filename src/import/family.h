@@ -20,6 +20,7 @@
 
 #include "common/parts.h"
 #include "import/hf_config.h"
+#include "import/hf_template.h"
 
 /*
  * The tensors of a part, without ".weight" and ".bias". Some checkpoints store
@@ -55,6 +56,8 @@ struct EmbFamily
 	const char *hidden,
 			   *n_layers,
 			   *n_heads,
+			   *n_kv_heads,		/* NULL, or absent: as many as heads */
+			   *head_size,		/* NULL, or absent: the heads share the hidden size */
 			   *intermediate,
 			   *positions,
 			   *types,			/* NULL: the family has no token types */
@@ -68,6 +71,8 @@ struct EmbFamily
 	const char *absent_activation;	/* default activation; NULL: "gelu" */
 	const char *position_type;	/* required "position_embedding_type"; NULL: the class does not read this key */
 	EmbActivation head_activation;	/* of the score head; 0: tanh */
+	bool		is_decoder;		/* its classes may be language models; a reranker answers at the last row */
+	EmbBuiltInTemplate template;	/* of a decoder that reranks, where nobody says another */
 
 	/* both NULL for an encoder like BERT */
 	void		(*shape) (EmbArch *arch);	/* layer differences from BERT, before config.json is read */

@@ -19,13 +19,13 @@
 static EmbStatus
 check(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
 {
-	return emb_hf_tensors_check(c->source_data, &c->arch, key, n_rows, n_cols, err);
+	return emb_hf_tensors_check(c->source_data, &c->arch, c->answer_ids, key, n_rows, n_cols, err);
 }
 
 static EmbStatus
 read_rows(const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
 {
-	return emb_hf_tensors_read(c->source_data, &c->arch, key, row, n, n_cols, rows, err);
+	return emb_hf_tensors_read(c->source_data, &c->arch, c->answer_ids, key, row, n, n_cols, rows, err);
 }
 
 static void
@@ -175,7 +175,80 @@ read_tokenizer(EmbCheckpoint *c, const EmbHfConfig *config, const EmbStop *stop,
 	 */
 	if (config->lowercase_text)
 		c->tokenizer.lowercase = true;
+	/* the template of a decoder has its special tokens in its texts */
+	if (c->arch.head == EMB_HEAD_ANSWER)
+	{
+		c->tokenizer.single = (EmbTokTemplate) {.n_slots = 1, .slots[0] = {.kind = EMB_TOK_SLOT_A}};
+		c->tokenizer.pair.n_slots = 0;
+	}
 	return c->arch.n_layers == 0 ? make_static(c, config, err) : EMB_OK;
+}
+
+/* -------------------------------------------------------------- template */
+
+/* Reports whose template a reranker got, and what it was taken for. */
+static void
+note_template(EmbCheckpoint *c, const EmbAnswerTemplate *template, const EmbHfConfig *config)
+{
+	EmbNote    *note = &c->notes[c->n_notes++];
+
+	if (config->kind_found_in != NULL)
+		snprintf(note->message, sizeof(note->message), "the model is a reranker by the name of %s; it gets the template of %s",
+				 config->kind_found_in, template->model);
+	else
+		snprintf(note->message, sizeof(note->message), "the model's files name no template for pairs; it gets the template of %s",
+				 template->model);
+	snprintf(note->hint, sizeof(note->hint), "The option template sets another one; the option kind says what the model is.");
+}
+
+/*
+ * The template of a decoder that reranks: the caller's, or the known one of
+ * its family. The answers are the module's, or words to look up, or the one
+ * row of a classifier.
+ */
+static EmbStatus
+choose_template(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const EmbCheckpointOptions *options, EmbError *err)
+{
+	EmbAnswerTemplate template = emb_template_built_in(config->family->template);
+	bool		has_classifier = c->arch.n_labels == 1 && config->answer_ids[0] < 0;
+	EmbStatus	status = EMB_OK;
+
+	c->answer_ids[0] = config->answer_ids[0];
+	c->answer_ids[1] = config->answer_ids[1];
+	if (c->arch.head != EMB_HEAD_ANSWER)
+		return options->template == NULL ? EMB_OK
+			: emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is no decoder that reranks, which alone takes a template");
+	if (options->template != NULL)
+		status = emb_template_parse(options->template, c->mem, &template, err);
+	if (status != EMB_OK)
+		return status;
+	c->template_storage = template.storage;
+	c->pair_template = template.pair;
+	if (c->answer_ids[0] < 0 && !has_classifier)
+	{
+		c->answers[0] = template.answers[0];
+		c->answers[1] = template.answers[1];
+	}
+	if (config->instruction != NULL && template.pair.takes_instruction)
+	{
+		c->instruction = config->instruction;
+		config->instruction = NULL;
+		c->pair_template.texts[EMB_TEMPLATE_INSTRUCTION] = c->instruction;
+	}
+	if (template.model != NULL && (emb_hf_find_word(config, dir, options->name, template.known_as) == NULL || has_classifier))
+		note_template(c, &template, config);
+	return EMB_OK;
+}
+
+/* Reports the pooling that no file names. */
+static void
+note_pooling(EmbCheckpoint *c)
+{
+	EmbNote    *note = &c->notes[c->n_notes++];
+
+	snprintf(note->message, sizeof(note->message), "the model has no modules.json, which names its pooling; it takes the %s, normalized",
+			 c->arch.pooling == EMB_POOL_LAST ? "last row" : "mean of all rows");
+	snprintf(note->hint, sizeof(note->hint), "Download modules.json and 1_Pooling/config.json too, or set the options pooling and normalize.");
 }
 
 /* ---------------------------------------------------------------- prompts */
@@ -254,7 +327,10 @@ open_parts(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const EmbChec
 	c->query_prompt = config->query_prompt;
 	c->document_prompt = config->document_prompt;
 	config->query_prompt = config->document_prompt = NULL;
+	if (config->assumes_pooling)
+		note_pooling(c);
 	if ((status = use_known_prompts(c, dir, config, options, err)) != EMB_OK ||
+		(status = choose_template(c, dir, config, options, err)) != EMB_OK ||
 		(status = open_tensors(c, dir, config, err)) != EMB_OK)
 		return status;
 	return read_tokenizer(c, config, stop, err);
@@ -267,8 +343,8 @@ emb_checkpoint_open_dir(const char *dir, const EmbCheckpointOptions *options, co
 	EmbHfConfig config;
 	EmbStatus	status;
 
-	*c = (EmbCheckpoint) {.mem = mem, .dropped_id = -1};
-	status = emb_hf_read_config(dir, mem, stop, &config, err);
+	*c = (EmbCheckpoint) {.mem = mem, .dropped_id = -1, .answer_ids = {-1, -1}};
+	status = emb_hf_read_config(dir, options, mem, stop, &config, err);
 	if (status != EMB_OK)
 	{
 		*c = (EmbCheckpoint) {0};

@@ -12,12 +12,17 @@
 
 #include "formats/diagnose.h"
 #include "formats/file.h"
+#include "import/checkpoint.h"
+#include "import/hf_prompts.h"
 
 #define CONFIG_FILE			"config.json"
 #define MODULES_FILE		"modules.json"
 #define SENTENCE_BERT_FILE	"sentence_bert_config.json"
 #define TOKENIZER_FILE		"tokenizer_config.json"
 #define PROMPTS_FILE		"config_sentence_transformers.json"
+
+/* Decoders read texts of 32,768 tokens and more; memory and time for them are asked for by the option max_tokens. */
+#define DECODER_MAX_TOKENS	8192
 
 /* ---------------------------------------------------------------- lengths */
 
@@ -162,6 +167,8 @@ read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 			max_tokens = tokenizer_max_length(&doc);
 		emb_json_free(&doc);
 	}
+	if (config->family->is_decoder && max_tokens > DECODER_MAX_TOKENS)
+		max_tokens = DECODER_MAX_TOKENS;
 	config->max_tokens = max_tokens < config->arch.n_positions ? (int32_t) max_tokens : config->arch.n_positions;
 	return status;
 }
@@ -174,11 +181,156 @@ read_prompts(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbE
 	EmbStatus	status = emb_json_load_optional(dir, PROMPTS_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 
 	if (status == EMB_OK && config->arch.head != EMB_HEAD_NONE && doc.root != NULL)
-		status = emb_hf_parse_cross_encoder(&doc, err);
+		status = emb_hf_parse_cross_encoder(&doc, mem, config, err);
 	if (status == EMB_OK)
 		status = emb_hf_parse_prompts(config->arch.head != EMB_HEAD_NONE ? &none : &doc, mem, config, err);
 	emb_json_free(&doc);
 	return status;
+}
+
+/* ------------------------------------------------------------------ kinds */
+
+typedef enum Kind
+{
+	KIND_UNKNOWN,
+	KIND_EMBEDDING,
+	KIND_RERANKER
+} Kind;
+
+static const char *const kind_names[] = {"", "embedding", "reranker"};
+
+static EmbStatus
+parse_kind(const char *option, Kind *kind, EmbError *err)
+{
+	*kind = KIND_UNKNOWN;
+	for (Kind k = KIND_EMBEDDING; option != NULL && k <= KIND_RERANKER; k++)
+	{
+		if (strcmp(option, kind_names[k]) == 0)
+			*kind = k;
+	}
+	if (option != NULL && *kind == KIND_UNKNOWN)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%.*s\" is unknown; use \"embedding\" or \"reranker\"",
+						 emb_json_clip(option, 80), option);
+	return EMB_OK;
+}
+
+/* By a name; a name with both words says nothing. */
+static Kind
+kind_by_name(EmbHfConfig *config, const char *dir, const char *name)
+{
+	const char *reranker = emb_hf_find_word(config, dir, name, "rerank");
+	const char *embedding = emb_hf_find_word(config, dir, name, "embed");
+
+	if ((reranker == NULL) == (embedding == NULL))
+		return KIND_UNKNOWN;
+	config->kind_found_in = reranker != NULL ? reranker : embedding;
+	return reranker != NULL ? KIND_RERANKER : KIND_EMBEDDING;
+}
+
+static EmbStatus
+read_logit_score(const char *dir, const EmbHfModules *modules, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	char		name[sizeof(modules->logit_score_path) + sizeof(CONFIG_FILE) + 1];
+	EmbJson		doc;
+	EmbStatus	status;
+
+	snprintf(name, sizeof(name), "%s%s%s", modules->logit_score_path,
+			 modules->logit_score_path[0] != '\0' ? "/" : "", CONFIG_FILE);
+	status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
+	if (status == EMB_OK)
+		status = emb_hf_parse_logit_score(&doc, config, err);
+	emb_json_free(&doc);
+	return status;
+}
+
+/* What the files say themselves; and that they do not contradict each other. */
+static EmbStatus
+kind_by_files(const EmbHfModules *modules, bool has_modules, const EmbHfConfig *config, Kind *kind, EmbError *err)
+{
+	bool		is_reranker = config->arch.head != EMB_HEAD_NONE;
+
+	*kind = is_reranker || modules->has_logit_score ? KIND_RERANKER : KIND_EMBEDDING;
+	if (modules->has_logit_score && (is_reranker || !config->family->is_decoder))
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a LogitScore, but %s says that the model is no language model",
+						 MODULES_FILE, CONFIG_FILE);
+	if (config->is_language_model && !modules->has_logit_score && (!has_modules || modules->transformer_only))
+		*kind = KIND_UNKNOWN;
+	return EMB_OK;
+}
+
+/* The kind of model; a decoder that reranks gets its head. */
+static EmbStatus
+choose_kind(const char *dir, const EmbHfModules *modules, bool has_modules, const EmbCheckpointOptions *options,
+			const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	Kind		wanted;
+	Kind		kind;
+	EmbStatus	status;
+
+	if ((status = parse_kind(options->kind, &wanted, err)) != EMB_OK ||
+		(status = kind_by_files(modules, has_modules, config, &kind, err)) != EMB_OK)
+		return status;
+	if (wanted != KIND_UNKNOWN && kind != KIND_UNKNOWN && kind != wanted)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%s\": the model's files say that it is of kind \"%s\"",
+						 kind_names[wanted], kind_names[kind]);
+	if (kind == KIND_UNKNOWN)
+		kind = wanted != KIND_UNKNOWN ? wanted : kind_by_name(config, dir, options->name);
+	if (kind == KIND_UNKNOWN)
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED, "%s describes a language model, and neither the files nor the name say what it was trained for",
+				  CONFIG_FILE);
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Set the option kind to \"reranker\" or \"embedding\", if it is one of these.");
+	}
+	if (kind == KIND_RERANKER && config->arch.head == EMB_HEAD_NONE)
+	{
+		if (modules->has_logit_score && (status = read_logit_score(dir, modules, mem, config, err)) != EMB_OK)
+			return status;
+		emb_hf_add_answer_head(&config->arch, modules->has_logit_score && config->answer_ids[1] < 0 ? 1 : 2);
+	}
+	return EMB_OK;
+}
+
+/* ---------------------------------------------------------------- pooling */
+
+/* The caller's pooling, or, for a decoder without modules.json, the usual one. */
+static EmbStatus
+override_pooling(bool has_modules, const EmbCheckpointOptions *options, EmbHfConfig *config, EmbError *err)
+{
+	EmbArch    *arch = &config->arch;
+	const EmbJson doc = {.file = "option \"pooling\""};
+	EmbStatus	status = EMB_OK;
+
+	if ((options->pooling != NULL || options->sets_normalize) && (arch->head != EMB_HEAD_NONE || arch->n_layers == 0))
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a %s, whose pooling cannot be set",
+						 arch->head != EMB_HEAD_NONE ? "reranker" : "static model");
+	if (arch->head != EMB_HEAD_NONE || arch->n_layers == 0)
+		return EMB_OK;
+	if (!has_modules && config->family->is_decoder)
+	{
+		arch->pooling = arch->is_causal ? EMB_POOL_LAST : EMB_POOL_MEAN;
+		arch->normalize = 1;
+		config->assumes_pooling = options->pooling == NULL;
+	}
+	if (options->pooling != NULL)
+		status = emb_hf_set_pooling(&doc, "pooling", options->pooling, config, err);
+	if (options->sets_normalize)
+		arch->normalize = options->normalize;
+	return status;
+}
+
+/* A matrix after the layers counts as the first dense module. */
+static EmbStatus
+add_projection(EmbHfConfig *config, EmbError *err)
+{
+	if (config->projection == 0)
+		return EMB_OK;
+	if (config->arch.n_dense > 0 || (config->arch.pooling != EMB_POOL_MEAN && config->arch.pooling != EMB_POOL_LAST &&
+									 config->arch.pooling != EMB_POOL_CLS))
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"num_labels\" %d is a matrix before the pooling, which cannot be imported with this "
+						 "pooling or with modules Dense", CONFIG_FILE, config->projection);
+	config->arch.dense[0] = (EmbArchDense) {.n_out = config->projection};
+	config->arch.n_dense = 1;
+	return EMB_OK;
 }
 
 /* The pooling that follows from the kind of model and its modules. */
@@ -191,7 +343,7 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 
 	if (config->arch.head != EMB_HEAD_NONE)
 	{
-		if (has_modules && !modules->transformer_only)
+		if (has_modules && !modules->transformer_only && !modules->has_logit_score)
 			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a Pooling, but %s says that the model is a reranker",
 							 MODULES_FILE, CONFIG_FILE);
 		return EMB_OK;
@@ -208,7 +360,8 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 }
 
 EmbStatus
-emb_hf_read_config(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbHfConfig *config, EmbError *err)
+emb_hf_read_config(const char *dir, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
+				   EmbHfConfig *config, EmbError *err)
 {
 	EmbHfModules modules;
 	bool		has_modules = false;
@@ -217,13 +370,20 @@ emb_hf_read_config(const char *dir, const EmbAllocator *mem, const EmbStop *stop
 	memset(config, 0, sizeof(*config));
 	config->stop = stop;
 	config->pool_prompt = true;
+	config->answer_ids[0] = config->answer_ids[1] = -1;
 	if ((status = check_directory(dir, err)) != EMB_OK ||
 		(status = read_pipeline(dir, mem, config, &modules, &has_modules, err)) != EMB_OK ||
 		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK)
 		return status;
 	status = config->arch.n_layers == 0 ? emb_hf_read_static(mem, config, err) : EMB_OK;
 	if (status == EMB_OK)
+		status = choose_kind(dir, &modules, has_modules, options, mem, config, err);
+	if (status == EMB_OK)
 		status = choose_pooling(dir, &modules, has_modules, mem, config, err);
+	if (status == EMB_OK)
+		status = override_pooling(has_modules, options, config, err);
+	if (status == EMB_OK)
+		status = add_projection(config, err);
 	if (status == EMB_OK && config->arch.n_layers > 0)
 		status = read_length(mem, config, err);
 	if (status == EMB_OK)
@@ -238,6 +398,8 @@ emb_hf_config_free(EmbHfConfig *config, const EmbAllocator *mem)
 {
 	emb_release(mem, config->query_prompt);
 	emb_release(mem, config->document_prompt);
+	emb_release(mem, config->instruction);
 	config->query_prompt = NULL;
 	config->document_prompt = NULL;
+	config->instruction = NULL;
 }

@@ -6,6 +6,7 @@
  *		modules.json						sentence-transformers' pipeline
  *		1_Pooling/config.json				(modules.json has the path)
  *		2_Dense/config.json					(likewise) a linear layer after the pooling
+ *		1_LogitScore/config.json			(likewise) answers of a decoder that reranks
  *		sentence_bert_config.json			max_seq_length, do_lower_case
  *		tokenizer_config.json				model_max_length
  *		config_sentence_transformers.json	prompts; for a CrossEncoder the activation
@@ -18,6 +19,11 @@
  * CrossEncoder(dir): no prompts, and no pooling but its own. What we do not
  * implement is EMB_ERR_UNSUPPORTED with file, key and value; nothing is
  * guessed.
+ *
+ * A decoder's ForCausalLM says nothing of the kind of model. It is found by,
+ * in this order: modules.json (a Pooling, or a LogitScore); the option "kind";
+ * "rerank" or "embed" in the name of the directory, in "_name_or_path", or in
+ * the name of the model to be.
  */
 #ifndef EMB_IMPORT_HF_CONFIG_H
 #define EMB_IMPORT_HF_CONFIG_H
@@ -32,6 +38,7 @@
 #define EMB_HF_MAX_PATH				1024
 
 typedef struct EmbFamily EmbFamily;	/* family.h */
+typedef struct EmbCheckpointOptions EmbCheckpointOptions;	/* checkpoint.h */
 
 /* A module Dense of sentence-transformers. */
 typedef struct EmbHfDense
@@ -44,6 +51,9 @@ typedef struct EmbHfConfig
 {
 	const EmbStop *stop;		/* polled while files are read; NULL: never */
 	const EmbFamily *family;
+	bool		is_language_model;	/* the class of a decoder that predicts tokens: its kind is still to be found */
+	bool		is_bidirectional;	/* the class of a decoder that reads in both directions */
+	int32_t		projection;		/* outputs of a matrix "linear" after the layers; 0: none */
 	EmbArch		arch;			/* all but the token heads, which only the weights' files define */
 	char		transformer_dir[EMB_HF_MAX_PATH];	/* of config.json, weights and tokenizer */
 	char		dense_paths[EMB_ARCH_MAX_DENSE][256];	/* of the dense modules' files */
@@ -58,10 +68,17 @@ typedef struct EmbHfConfig
 	bool		has_prompts;	/* the files define the prompts, maybe as none; else hf_prompts.h looks them up */
 	char		name_or_path[256];	/* "_name_or_path" of config.json, or "" */
 	EmbQuantization quantization;	/* of the weights, before they were published */
+
+	/* of a decoder that reranks */
+	char	   *instruction;	/* the default of the files, or NULL; owned */
+	int32_t		answer_ids[2];	/* of a module LogitScore; -1: none */
+	const char *kind_found_in;	/* the place of the name that says the kind, for messages; NULL: the files say it */
+	bool		assumes_pooling;	/* an embedding model without a word on pooling */
 } EmbHfConfig;
 
 /* On success free with emb_hf_config_free, same allocator. */
-extern EmbStatus emb_hf_read_config(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbHfConfig *config, EmbError *err);
+extern EmbStatus emb_hf_read_config(const char *dir, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
+									EmbHfConfig *config, EmbError *err);
 extern void emb_hf_config_free(EmbHfConfig *config, const EmbAllocator *mem);
 
 /* The parsers of the single files, also for the fuzz target. Each fills its part of *config. */
@@ -73,12 +90,14 @@ typedef struct EmbHfModules
 	int			n_dense;
 	EmbHfDense	dense[EMB_ARCH_MAX_DENSE];	/* path, and normalize of the module */
 	bool		normalize;		/* at the end of the pipeline */
+	bool		has_logit_score;	/* a LogitScore instead of a Pooling */
+	char		logit_score_path[256];
 	bool		transformer_only;
 	bool		is_static;		/* a StaticEmbedding instead of Transformer and Pooling */
 } EmbHfModules;
 
 extern EmbStatus emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
-/* For a CrossEncoder the list may end after the Transformer. */
+/* For a CrossEncoder the list may end after the Transformer, or with a LogitScore. */
 extern EmbStatus emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err);
 extern EmbStatus emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 
@@ -92,7 +111,13 @@ extern EmbStatus emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq
 extern EmbStatus emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem,
 									  EmbHfConfig *config, EmbError *err);
 
-/* config_sentence_transformers.json of a reranker: reads only what changes its scores. */
-extern EmbStatus emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err);
+/*
+ * config_sentence_transformers.json of a reranker: reads only what changes its
+ * scores. The default prompt of a decoder is its instruction.
+ */
+extern EmbStatus emb_hf_parse_cross_encoder(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err);
+
+/* 1_LogitScore/config.json: the answers' ids; only one where "false_token_id" is null. */
+extern EmbStatus emb_hf_parse_logit_score(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 
 #endif

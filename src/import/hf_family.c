@@ -33,11 +33,25 @@ class_kind(const EmbFamily *family, const char *class)
 	return strncmp(class, family->class_stem, len) == 0 ? class + len : NULL;
 }
 
+/* The classes of decoders. False: it is none of them. */
+static bool
+take_decoder(const char *kind, EmbHfConfig *config)
+{
+	if (strcmp(kind, "ForCausalLM") == 0)
+		config->is_language_model = true;
+	else if (strcmp(kind, "BidirectionalModel") == 0)
+		config->is_bidirectional = true;
+	else
+		return false;
+	return true;
+}
+
 /* Heads that belong neither to the encoder nor to a reranker are dropped. */
 static EmbStatus
-check_class(const EmbJson *doc, const EmbFamily *family, const char *class, bool *is_reranker, EmbError *err)
+check_class(const EmbJson *doc, const char *class, EmbHfConfig *config, bool *is_reranker, EmbError *err)
 {
 	static const char *const encoders[] = {"Model", "ForMaskedLM", "ForPreTraining"};
+	const EmbFamily *family = config->family;
 	const char *kind = class_kind(family, class);
 	const char *stem = family->class_stem;
 	char		want[256];
@@ -52,8 +66,14 @@ check_class(const EmbJson *doc, const EmbFamily *family, const char *class, bool
 		*is_reranker = true;
 		return EMB_OK;
 	}
-	snprintf(want, sizeof(want), "of \"%s\" only %sModel, %sForMaskedLM, %sForPreTraining and %sForSequenceClassification can be imported",
-			 family->model_type, stem, stem, stem, stem);
+	if (kind != NULL && family->is_decoder && take_decoder(kind, config))
+		return EMB_OK;
+	if (family->is_decoder)
+		snprintf(want, sizeof(want), "of \"%s\" only %sModel, %sForCausalLM, %sBidirectionalModel and %sForSequenceClassification can be imported",
+				 family->model_type, stem, stem, stem, stem);
+	else
+		snprintf(want, sizeof(want), "of \"%s\" only %sModel, %sForMaskedLM, %sForPreTraining and %sForSequenceClassification can be imported",
+				 family->model_type, stem, stem, stem, stem);
 	return emb_hf_unsupported(doc, "architectures", class, want, err);
 }
 
@@ -76,8 +96,9 @@ has_encoder(const EmbFamily *family, const json_t *list)
 }
 
 static EmbStatus
-check_architectures(const EmbJson *doc, const EmbFamily *family, bool *is_reranker, EmbError *err)
+check_architectures(const EmbJson *doc, EmbHfConfig *config, bool *is_reranker, EmbError *err)
 {
+	const EmbFamily *family = config->family;
 	const json_t *list = json_object_get(doc->root, "architectures");
 	EmbStatus	status = EMB_OK;
 
@@ -92,7 +113,7 @@ check_architectures(const EmbJson *doc, const EmbFamily *family, bool *is_rerank
 		if (name == NULL)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" holds something other than strings", doc->file);
 		if (class_kind(family, name) == NULL || !has_encoder(family, list))
-			status = check_class(doc, family, name, is_reranker, err);
+			status = check_class(doc, name, config, is_reranker, err);
 	}
 	return status;
 }
@@ -193,7 +214,7 @@ find_family(const EmbJson *doc, const EmbFamily **family, EmbError *err)
 	status = emb_hf_unsupported(doc, "model_type", type, want, err);
 	if (json_object_get(doc->root, "auto_map") != NULL)
 		return emb_error_hint(err, status, "The model comes with code of its own (\"auto_map\"), which is not run here.");
-	return emb_error_hint(err, status, "This version cannot import other models, such as decoders and image models.");
+	return emb_error_hint(err, status, "This version cannot import other models, such as image models.");
 }
 
 /*
@@ -273,6 +294,31 @@ parse_activation(const EmbJson *doc, const EmbFamily *family, EmbArch *arch, Emb
 							  : "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast and relu are known", err);
 }
 
+/* Key heads that several query heads share, and heads whose size is not the hidden size's share. */
+static EmbStatus
+parse_heads(const EmbJson *doc, const EmbFamily *family, EmbArch *arch, EmbError *err)
+{
+	int64_t		n_kv_heads = arch->n_heads;
+	int64_t		head_size = arch->head_size;
+	EmbStatus	status = EMB_OK;
+
+	if (family->n_kv_heads != NULL)
+		status = emb_json_get_int(doc, doc->root, family->n_kv_heads, 1, arch->n_heads, &n_kv_heads, err);
+	if (status == EMB_OK && family->head_size != NULL)
+		status = emb_json_get_int(doc, doc->root, family->head_size, 1, EMB_ARCH_MAX_HIDDEN, &head_size, err);
+	if (status != EMB_OK)
+		return status;
+	if (arch->n_heads % n_kv_heads != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" %d is not a multiple of \"%s\" %lld", doc->file,
+						 family->n_heads, arch->n_heads, family->n_kv_heads, (long long) n_kv_heads);
+	if (family->head_size != NULL && (head_size < 1 || head_size % 2 != 0))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: heads of %lld elements, an odd number, cannot be rotated", doc->file,
+						 (long long) head_size);
+	arch->n_kv_heads = (int32_t) n_kv_heads;
+	arch->head_size = (int32_t) head_size;
+	return EMB_OK;
+}
+
 static EmbStatus
 parse_sizes(const EmbJson *doc, const EmbFamily *family, EmbArch *arch, EmbError *err)
 {
@@ -305,12 +351,13 @@ parse_sizes(const EmbJson *doc, const EmbFamily *family, EmbArch *arch, EmbError
 		status = emb_json_get_int(doc, doc->root, sizes[i].key, sizes[i].min, sizes[i].max, &n, err);
 		*sizes[i].value = (int32_t) n;
 	}
-	if (status == EMB_OK && arch->hidden % n_heads != 0)
+	if (status == EMB_OK && family->head_size == NULL && arch->hidden % n_heads != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" %d is not a multiple of \"%s\" %d",
 						 doc->file, family->hidden, arch->hidden, family->n_heads, n_heads);
-	if (status == EMB_OK)
-		emb_arch_set_heads(arch, n_heads);
-	return status;
+	if (status != EMB_OK)
+		return status;
+	emb_arch_set_heads(arch, n_heads);
+	return parse_heads(doc, family, arch, err);
 }
 
 EmbStatus
@@ -418,10 +465,25 @@ parse_name(const EmbJson *doc, EmbHfConfig *config)
 		config->name_or_path[0] = '\0';
 }
 
+/* The score of a decoder is read from the last row; its classifier is one row of weights. */
+void
+emb_hf_add_answer_head(EmbArch *arch, int32_t n_rows)
+{
+	arch->head = EMB_HEAD_ANSWER;
+	arch->n_labels = n_rows;
+	arch->pooling = EMB_POOL_LAST;
+	arch->normalize = 0;
+}
+
 /* The default score head, unless the family defines another. */
 static void
 add_score_head(const EmbFamily *family, EmbArch *arch)
 {
+	if (family->is_decoder)
+	{
+		emb_hf_add_answer_head(arch, 1);
+		return;
+	}
 	arch->head = EMB_HEAD_SCORE;
 	arch->head_activation = family->head_activation != 0 ? family->head_activation : EMB_ACT_TANH;
 	arch->head_has_bias = 1;
@@ -475,7 +537,7 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	parse_name(doc, config);
 	config->arch = config->family->is_static ? emb_arch_static() : emb_arch_encoder();
 	snprintf(config->arch.family, sizeof(config->arch.family), "%s", emb_family_name(config->family));
-	status = check_architectures(doc, config->family, &is_reranker, err);
+	status = check_architectures(doc, config, &is_reranker, err);
 	if (status != EMB_OK)
 		return status;
 	return config->family->is_static ? parse_static(doc, config, is_reranker, err) : parse_encoder(doc, config, is_reranker, err);

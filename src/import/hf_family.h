@@ -16,6 +16,12 @@ extern EmbStatus emb_hf_check_object(const EmbJson *doc, EmbError *err);
  */
 extern EmbStatus emb_hf_check_score_activation(const EmbJson *doc, const json_t *object, const char *key, EmbError *err);
 
+/* hf_modules.c: sets the pooling by sentence-transformers' name of it. */
+extern EmbStatus emb_hf_set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err);
+
+/* A decoder becomes a reranker: n_rows answers, 1 or 2, at its last row. */
+extern void emb_hf_add_answer_head(EmbArch *arch, int32_t n_rows);
+
 /*
  * family_model2vec.c: replaces config.json if modules.json lists only a
  * StaticEmbedding; the table has the sizes.

@@ -75,6 +75,13 @@ take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules
 	}
 	else if (class != NULL && strcmp(class, "Pooling") == 0 && modules->n_modules == 1)
 		strcpy(modules->pooling_path, path);
+	else if (class != NULL && strcmp(class, "LogitScore") == 0 && modules->n_modules == 1)
+	{
+		modules->has_logit_score = true;
+		strcpy(modules->logit_score_path, path);
+	}
+	else if (modules->has_logit_score)
+		return emb_hf_unsupported(doc, "type", type, "no module may follow a LogitScore", err);
 	else if (class != NULL && strcmp(class, "Normalize") == 0 && modules->n_modules >= 2)
 		*is_normalized = true;
 	else if (class != NULL && strcmp(class, "Dense") == 0 && modules->n_modules >= 2)
@@ -87,7 +94,8 @@ take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules
 	}
 	else if (class == NULL || strcmp(class, "Dropout") != 0 || modules->n_modules < 2)
 		return emb_hf_unsupported(doc, "type", type,
-								  "the modules must be Transformer and Pooling, or StaticEmbedding, then Dense and Normalize if any, in this order", err);
+								  "the modules must be Transformer and Pooling, or StaticEmbedding, then Dense and Normalize if any, in this order; "
+								  "or Transformer and LogitScore", err);
 	modules->n_modules++;
 	return EMB_OK;
 }
@@ -126,8 +134,8 @@ emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
 
 /* --------------------------------------------------- 1_Pooling/config.json */
 
-static EmbStatus
-set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err)
+EmbStatus
+emb_hf_set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err)
 {
 	if (strcmp(mode, "cls") == 0)
 		config->arch.pooling = EMB_POOL_CLS;
@@ -137,8 +145,10 @@ set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *
 		config->arch.pooling = EMB_POOL_MAX;
 	else if (strcmp(mode, "mean_sqrt_len_tokens") == 0)
 		config->arch.pooling = EMB_POOL_MEAN_SQRT_LEN;
+	else if (strcmp(mode, "lasttoken") == 0)
+		config->arch.pooling = EMB_POOL_LAST;
 	else
-		return emb_hf_unsupported(doc, key, mode, "only cls, mean, max and mean_sqrt_len_tokens pooling can be imported", err);
+		return emb_hf_unsupported(doc, key, mode, "only cls, mean, max, mean_sqrt_len_tokens and lasttoken pooling can be imported", err);
 	return EMB_OK;
 }
 
@@ -172,7 +182,7 @@ parse_pooling_flags(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 							 "%s sets several poolings, %s and %s; only one can be imported",
 							 doc->file, chosen, flags[i].mode);
 		if (status == EMB_OK && on)
-			status = set_pooling(doc, flags[i].key, flags[i].mode, config, err);
+			status = emb_hf_set_pooling(doc, flags[i].key, flags[i].mode, config, err);
 		if (status != EMB_OK)
 			return status;
 		if (on)
@@ -187,7 +197,8 @@ EmbStatus
 emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
 	const char *mode = NULL;
-	int64_t		dim = config->arch.hidden;
+	int32_t		width = config->projection > 0 ? config->projection : config->arch.hidden;
+	int64_t		dim = width;
 	EmbStatus	status = emb_hf_check_object(doc, err);
 
 	if (status != EMB_OK ||
@@ -195,12 +206,31 @@ emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		(status = emb_json_get_bool(doc, doc->root, "include_prompt", &config->pool_prompt, err)) != EMB_OK ||
 		(status = emb_json_get_string(doc, doc->root, "pooling_mode", &mode, err)) != EMB_OK)
 		return status;
-	if (dim != config->arch.hidden)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"word_embedding_dimension\" is %lld, but \"hidden_size\" is %d",
-						 doc->file, (long long) dim, config->arch.hidden);
+	if (dim != width)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"word_embedding_dimension\" is %lld, but \"%s\" is %d",
+						 doc->file, (long long) dim, config->projection > 0 ? "num_labels" : "hidden_size", width);
 	if (mode != NULL)
-		return set_pooling(doc, "pooling_mode", mode, config, err);
+		return emb_hf_set_pooling(doc, "pooling_mode", mode, config, err);
 	return parse_pooling_flags(doc, config, err);
+}
+
+/* ------------------------------------------------ 1_LogitScore/config.json */
+
+EmbStatus
+emb_hf_parse_logit_score(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	int64_t		ids[2] = {-1, -1};
+	EmbStatus	status = emb_hf_check_object(doc, err);
+
+	if (status != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "true_token_id", 0, config->arch.n_vocab - 1, &ids[0], err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "false_token_id", 0, config->arch.n_vocab - 1, &ids[1], err)) != EMB_OK)
+		return status;
+	if (ids[0] < 0)
+		return emb_error(err, EMB_ERR_FORMAT, "%s has no \"true_token_id\"", doc->file);
+	config->answer_ids[0] = (int32_t) ids[0];
+	config->answer_ids[1] = (int32_t) ids[1];
+	return EMB_OK;
 }
 
 /* ---------------------------------------------------- 2_Dense/config.json */

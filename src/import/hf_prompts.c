@@ -78,10 +78,14 @@ emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *c
 	return status;
 }
 
-/* A prompt that is not requested is not used; a default prompt would be part of every pair. */
+/*
+ * A prompt that is not requested is not used; a default prompt would be part
+ * of every pair. That of a decoder is the instruction in its template.
+ */
 EmbStatus
-emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err)
+emb_hf_parse_cross_encoder(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
+	const json_t *prompts = json_object_get(doc->root, "prompts");
 	const char *default_name = NULL;
 	EmbStatus	status = emb_hf_check_object(doc, err);
 
@@ -89,14 +93,19 @@ emb_hf_parse_cross_encoder(const EmbJson *doc, EmbError *err)
 		status = emb_hf_check_score_activation(doc, doc->root, "activation_fn", err);
 	if (status == EMB_OK)
 		status = emb_json_get_string(doc, doc->root, "default_prompt_name", &default_name, err);
-	if (status == EMB_OK && default_name != NULL)
+	if (status != EMB_OK || default_name == NULL)
+		return status;
+	if (config->arch.head != EMB_HEAD_ANSWER)
 		return emb_hf_unsupported(doc, "default_prompt_name", default_name, "rerankers are imported without prompts", err);
-	return status;
+	if (json_object_get(prompts, default_name) == NULL)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"default_prompt_name\" is \"%.*s\", which is not among the prompts",
+						 doc->file, emb_json_clip(default_name, 80), default_name);
+	return copy_prompt(doc, json_object_get(prompts, default_name), mem, &config->instruction, err);
 }
 
 /* ------------------------------------------------------------ the well-known */
 
-#define SEARCH_QUERY	"Given a web search query, retrieve relevant passages that answer the query"
+#define SEARCH_QUERY	EMB_DEFAULT_INSTRUCTION
 
 /*
  * From the models' cards. Names are matched as wholes: the author of
@@ -243,4 +252,36 @@ emb_hf_find_prompts(const EmbHfConfig *config, const char *dir, const char *name
 		return false;
 	part = last_part(name, strlen(name), &len);
 	return try_name(part, len, "the model", known);
+}
+
+/* ------------------------------------------------------------ words of names */
+
+static bool
+has_word(const char *name, size_t len, const char *word)
+{
+	size_t		n = strlen(word);
+
+	for (size_t i = 0; i + n <= len; i++)
+	{
+		if (is_same_name(name + i, word, n))
+			return true;
+	}
+	return false;
+}
+
+const char *
+emb_hf_find_word(const EmbHfConfig *config, const char *dir, const char *name, const char *word)
+{
+	size_t		len;
+	const char *part = directory_name(dir, &len);
+
+	if (has_word(part, len, word))
+		return "the directory";
+	part = last_part(config->name_or_path, strlen(config->name_or_path), &len);
+	if (has_word(part, len, word))
+		return "\"_name_or_path\" of config.json";
+	if (name == NULL)
+		return NULL;
+	part = last_part(name, strlen(name), &len);
+	return has_word(part, len, word) ? "the model" : NULL;
 }

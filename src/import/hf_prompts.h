@@ -36,4 +36,10 @@ typedef struct EmbKnownPrompts
  */
 extern bool emb_hf_find_prompts(const EmbHfConfig *config, const char *dir, const char *name, EmbKnownPrompts *known);
 
+/*
+ * Where a word, in lower case, is in one of the model's names, tried in the
+ * order above: the place of that name, for messages; NULL: nowhere.
+ */
+extern const char *emb_hf_find_word(const EmbHfConfig *config, const char *dir, const char *name, const char *word);
+
 #endif

@@ -211,6 +211,54 @@ may_be_quantized(EmbTensorKey key)
 	return key.kind == EMB_TENSOR_WEIGHT || (key.kind == EMB_TENSOR_TABLE && key.part == EMB_PART_WORDS);
 }
 
+/* A matrix by its name in the files, as floats or quantized; nothing is found if the files have neither. */
+static EmbStatus
+find_matrix(EmbHfTensors *w, const char *name, int32_t n_cols, Found *found, EmbError *err)
+{
+	EmbStatus	status = emb_quant_find(&w->quant, name, n_cols, &found->layer, &found->is_quantized, err);
+
+	if (status != EMB_OK)
+		return status;
+	if (found->is_quantized)
+	{
+		found->tensor = found->layer.weight;
+		return emb_quant_check(&w->quant, &found->layer, found->layer.n_out, err);
+	}
+	found->tensor = emb_tensors_find(&w->set, name);
+	return EMB_OK;
+}
+
+/*
+ * The output matrix of a language model; where the files have none, it is tied
+ * to the word embeddings.
+ */
+static EmbStatus
+find_output(EmbHfTensors *w, int32_t n_cols, Found *found, EmbError *err)
+{
+	static const EmbTensorKey words = {EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE};
+	char		own[128];
+	char		name[NAME_BYTES];
+	EmbStatus	status = find_matrix(w, "lm_head.weight", n_cols, found, err);
+
+	if (status != EMB_OK || found->tensor != NULL)
+		return status;
+	own_name(w->family, words, find_name(w->family, EMB_PART_WORDS), own, sizeof(own));
+	snprintf(name, sizeof(name), "%s%s", w->prefix, own);
+	status = find_matrix(w, name, n_cols, found, err);
+	if (status == EMB_OK && found->tensor == NULL)
+		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"lm_head.weight\"");
+	return status;
+}
+
+/* Parts whose tensors have one name in all families, whatever the prefix; NULL: another part. */
+static const char *
+fixed_name(const EmbHfTensors *w, EmbTensorKey key)
+{
+	if (key.part == EMB_PART_ANSWERS)
+		return "score.weight";
+	return key.part == EMB_PART_DENSE_1 && w->has_projection ? "linear.weight" : NULL;
+}
+
 /* found gets NULL: the tensor is optional. */
 static EmbStatus
 find(const EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, Found *found, const EmbName **name, EmbError *err)
@@ -224,7 +272,10 @@ find(const EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, Found *found, cons
 	if (*name != NULL && (*name)->no_bias && is_bias(key))
 		return EMB_OK;
 	own_name(w->family, key, *name, own, sizeof(own));
-	snprintf(full, sizeof(full), "%s%s", has_prefix(key.part, *name) ? w->prefix : "", own);
+	if (fixed_name(w, key) != NULL)
+		snprintf(full, sizeof(full), "%s", fixed_name(w, key));
+	else
+		snprintf(full, sizeof(full), "%s%s", has_prefix(key.part, *name) ? w->prefix : "", own);
 	if (may_be_quantized(key))
 	{
 		status = emb_quant_find(&w->quant, full, n_cols, &found->layer, &found->is_quantized, err);
@@ -270,8 +321,55 @@ is_static_table(const EmbArch *arch, EmbTensorKey key)
 	return arch->n_layers == 0 && key.part == EMB_PART_WORDS;
 }
 
+/* Rows of the output matrix, whose number of rows may exceed the vocabulary's. */
+static EmbStatus
+check_answers(EmbHfTensors *w, const int32_t *ids, int32_t n_rows, int32_t n_cols, EmbError *err)
+{
+	Found		found = {0};
+	int64_t		n_ids;
+	EmbStatus	status = find_output(w, n_cols, &found, err);
+
+	if (status != EMB_OK)
+		return status;
+	n_ids = found.is_quantized ? found.layer.n_out : found.tensor->rank == 2 ? found.tensor->shape[0] : 0;
+	if (!found.is_quantized && (status = check_shape(found.tensor, false, n_ids, n_cols, err)) != EMB_OK)
+		return status;
+	for (int32_t i = 0; i < n_rows; i++)
+	{
+		if (ids[i] < 0 || ids[i] >= n_ids)
+			return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has %lld rows, and none for the answer's token %d", found.tensor->name,
+							 (long long) n_ids, ids[i]);
+	}
+	return found.is_quantized ? EMB_OK : emb_tensors_check_dtype(&w->set, found.tensor, err);
+}
+
+static EmbStatus
+read_answers(EmbHfTensors *w, const int32_t *ids, int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
+{
+	Found		found = {0};
+	EmbStatus	status = find_output(w, n_cols, &found, err);
+
+	for (int64_t i = 0; status == EMB_OK && i < n; i++)
+	{
+		int64_t		id = ids[row + i];
+		float	   *to = rows + i * n_cols;
+
+		status = found.is_quantized ? emb_quant_read(&w->quant, &found.layer, id, 1, to, err)
+			: emb_tensors_read_f32(&w->set, found.tensor, id * n_cols, n_cols, to, err);
+	}
+	return status;
+}
+
+/* Whether the answers are rows of the output matrix. */
+static bool
+is_answers(EmbTensorKey key, const int32_t *answer_ids)
+{
+	return key.part == EMB_PART_ANSWERS && answer_ids[0] >= 0;
+}
+
 EmbStatus
-emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
+emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
+					 int32_t n_rows, int32_t n_cols, EmbError *err)
 {
 	bool		is_vector = key.kind == EMB_TENSOR_GAMMA || is_bias(key);
 	int64_t		rows = n_rows;
@@ -283,6 +381,8 @@ emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int
 
 	if (is_static_table(arch, key))
 		return EMB_OK;
+	if (is_answers(key, answer_ids))
+		return check_answers(w, answer_ids, n_rows, n_cols, err);
 	status = find(w, key, n_cols, &found, &name, err);
 	if (status != EMB_OK || found.tensor == NULL)
 		return status;
@@ -348,8 +448,8 @@ read_distances(const EmbHfTensors *w, const EmbTensor *tensor, int32_t n_heads, 
 }
 
 EmbStatus
-emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
-					float *rows, EmbError *err)
+emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
+					int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
 {
 	bool		is_vector = key.kind == EMB_TENSOR_GAMMA || is_bias(key);
 	const EmbName *name;
@@ -359,6 +459,8 @@ emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, int6
 
 	if (is_static_table(arch, key))
 		return emb_static_read(&w->set, &w->table, row, n, rows, err);
+	if (is_answers(key, answer_ids))
+		return read_answers(w, answer_ids, row, n, n_cols, rows, err);
 	status = find(w, key, n_cols, &found, &name, err);
 	if (status != EMB_OK)
 		return status;
@@ -499,7 +601,7 @@ add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, Emb
 {
 	static const char *const files[] = {"model.safetensors", "pytorch_model.bin"};
 
-	for (int i = 0; i < config->arch.n_dense; i++)
+	for (int i = 0; i < config->arch.n_dense && config->projection == 0; i++)
 	{
 		const char *path = config->dense_paths[i];
 		char		name[sizeof(config->dense_paths[i]) + 32];
@@ -539,7 +641,7 @@ emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config,
 {
 	EmbStatus	status;
 
-	*w = (EmbHfTensors) {.mem = mem, .family = config->family};
+	*w = (EmbHfTensors) {.mem = mem, .family = config->family, .has_projection = config->projection > 0};
 	status = emb_tensors_open_dir(config->transformer_dir, mem, config->stop, &w->set, err);
 	if (status != EMB_OK)
 		return status;

@@ -26,6 +26,7 @@ typedef struct EmbHfTensors
 	EmbStaticTable table;		/* for a static model */
 	EmbQuantReader quant;		/* of quantized layers */
 	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* before the names of an encoder */
+	bool		has_projection;	/* the first dense module is the matrix "linear" beside the layers */
 } EmbHfTensors;
 
 /*
@@ -37,10 +38,10 @@ extern EmbStatus emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const Emb
 									 EmbArch *arch, EmbError *err);
 extern void emb_hf_tensors_close(EmbHfTensors *w);
 
-/* See emb_checkpoint_check and emb_checkpoint_read. */
-extern EmbStatus emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
+/* See emb_checkpoint_check and emb_checkpoint_read. answer_ids: [2], the checkpoint's. */
+extern EmbStatus emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
 									  int32_t n_rows, int32_t n_cols, EmbError *err);
-extern EmbStatus emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key,
+extern EmbStatus emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
 									 int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err);
 
 /* See emb_checkpoint_codes, emb_checkpoint_read_order and emb_checkpoint_read_codes. */

@@ -61,6 +61,12 @@ typedef struct EmbImportOptions
 	const char *query_prompt;	/* NULL: the model's own, or a known family's (import/hf_prompts.h); "": none */
 	const char *document_prompt;
 	const char *name;			/* name of the model to be, or NULL; the last place to look for a known family */
+	const char *kind;			/* "embedding", "reranker"; NULL: as the model's files or its name say */
+	const char *instruction;	/* the default one of a model that takes an instruction; NULL: the model's own */
+	const char *template;		/* of a decoder that reranks: JSON, see import/hf_template.h; NULL: the known one */
+	const char *pooling;		/* "cls", "mean", "max", "mean_sqrt_len_tokens", "lasttoken"; NULL: as the files say */
+	bool		sets_normalize;	/* normalize is the caller's, not the files' */
+	bool		normalize;
 	int32_t		max_tokens;		/* 0: the model's own */
 	int32_t		dimensions;		/* 0: all; else emb_model_cut cuts every vector to this size, at most the model's own */
 
@@ -140,6 +146,9 @@ typedef struct EmbModelInfo
 	int32_t		multi_dim;		/* elements of a token vector; 0: no token vectors */
 	const char *query_prompt;	/* never NULL; UTF-8, zero-terminated */
 	const char *document_prompt;
+	const char *instruction;	/* the default one, [instruction_bytes], UTF-8; NULL: the model takes none */
+	size_t		instruction_bytes;
+	bool		has_template;	/* pairs are read by a template: a decoder that reranks */
 	int64_t		size_bytes;
 	uint32_t	layout_version;
 	uint32_t	numerics_version;
@@ -174,13 +183,15 @@ typedef struct EmbEncoded
 	int32_t		n_ids;
 	bool		truncated;		/* the text has more tokens than fit */
 	bool		need_more;		/* complete was false and more text could change the ids */
+	int32_t		n_shared;		/* of a pair: the ids that all documents of this query start with, if known; else 0 */
 } EmbEncoded;
 
 /*
  * Tokenizes prompt + text, including special tokens, into at most to->max_ids
  * ids (max_ids is itself limited to the model's max_tokens). If the text is not
  * complete, need_more reports that the ids are not certain yet. EMB_ERR_TEXT:
- * not UTF-8.
+ * not UTF-8. EMB_ERR_INVALID_ARGUMENT: an instruction for a model that takes
+ * none, or not for a query.
  */
 extern EmbStatus emb_model_encode(const EmbModel *model, EmbPrompt prompt, const EmbText *text,
 								  const EmbReading *to, EmbEncoded *result, EmbError *err);

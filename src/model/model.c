@@ -33,7 +33,7 @@ pooling_name(int32_t pooling)
 {
 	static const char *const names[] = {
 		[EMB_POOL_CLS] = "cls", [EMB_POOL_MEAN] = "mean", [EMB_POOL_MAX] = "max", [EMB_POOL_MEAN_SQRT_LEN] = "mean_sqrt_len_tokens",
-		[EMB_POOL_LAST] = "last"
+		[EMB_POOL_LAST] = "lasttoken"
 	};
 
 	return names[pooling];
@@ -70,6 +70,35 @@ fill_info(EmbModel *model)
 		.layout_version = model->view.header->layout_version,
 		.numerics_version = model->view.header->numerics_version,
 	};
+}
+
+/* The texts of the template, and the default instruction. */
+static void
+fill_template(EmbModel *model)
+{
+	const EmbImageConfig *config = model->view.config;
+	EmbOpenTemplate *t = &model->template;
+	EmbModelInfo *info = &model->info;
+	EmbPromptInstruction found;
+
+	info->has_template = config->has_template != 0;
+	for (int i = 0; info->has_template && i < EMB_TEMPLATE_TEXTS; i++)
+	{
+		t->pair.texts[i] = model->view.strings + emb_image_template_text(config, i);
+		t->bytes[i] = config->template_bytes[i];
+	}
+	t->pair.takes_instruction = config->takes_instruction != 0;
+	t->pair.seam = (int32_t) config->seam - 1;
+	if (t->pair.takes_instruction)
+	{
+		info->instruction = t->pair.texts[EMB_TEMPLATE_INSTRUCTION];
+		info->instruction_bytes = t->bytes[EMB_TEMPLATE_INSTRUCTION];
+	}
+	else if (emb_prompt_find_instruction(info->query_prompt, &found))
+	{
+		info->instruction = info->query_prompt + found.begin;
+		info->instruction_bytes = found.bytes;
+	}
 }
 
 /*
@@ -243,6 +272,13 @@ open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 	if (emb_tok_n_vocab(model->tok) > arch->n_vocab)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's tokenizer has %d ids, its vocabulary %d",
 						 emb_tok_n_vocab(model->tok), arch->n_vocab);
+	if (model->info.has_template)
+	{
+		status = emb_template_open(model, err);
+		if (status == EMB_OK && model->template.n_prefix + model->template.n_suffix >= (int32_t) config->max_tokens)
+			status = emb_error(err, EMB_ERR_FORMAT, "the image's max_tokens %u leaves no room for text", config->max_tokens);
+		return status;
+	}
 	if (is_pair && (!emb_tok_has_pair(model->tok) || (arch->n_types > 0 && emb_tok_n_types(model->tok, true) > arch->n_types)))
 		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but its tokenizer takes no pairs of %d types", arch->n_types);
 	if (emb_tok_n_special(model->tok, is_pair) >= (int32_t) config->max_tokens)
@@ -257,6 +293,15 @@ check_prompts(const EmbModel *model, EmbError *err)
 	if (!emb_utf8_is_text((const uint8_t *) model->info.query_prompt, model->query_prompt_bytes) ||
 		!emb_utf8_is_text((const uint8_t *) model->info.document_prompt, model->document_prompt_bytes))
 		return emb_error(err, EMB_ERR_FORMAT, "a prompt of the image is not UTF-8");
+	for (int i = 0; model->info.has_template && i < EMB_TEMPLATE_TEXTS; i++)
+	{
+		size_t		seam = i == EMB_TEMPLATE_BEFORE_DOCUMENT && model->template.pair.seam > 0 ? (size_t) model->template.pair.seam : 0;
+		const char *text = model->template.pair.texts[i];
+
+		if (!emb_utf8_is_text((const uint8_t *) text, seam) ||
+			!emb_utf8_is_text((const uint8_t *) text + seam, model->template.bytes[i] - seam))
+			return emb_error(err, EMB_ERR_FORMAT, "the template of the image is not UTF-8");
+	}
 	return EMB_OK;
 }
 
@@ -269,6 +314,7 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "the image has kind %u, but its architecture has another kind",
 						 model->view.header->kind);
 	fill_info(model);
+	fill_template(model);
 	status = allocate_layers(model, err);
 	if (status != EMB_OK)
 		return status;
@@ -330,6 +376,7 @@ emb_model_close(EmbModel *model)
 	if (model->tok != NULL)
 		emb_tok_close(model->tok);
 	emb_release(&mem, model->layers);
+	emb_release(&mem, model->template.ids);
 	emb_release(&mem, model->meta);
 	emb_release(&mem, model);
 }

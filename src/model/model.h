@@ -13,6 +13,16 @@
 #include "image/image.h"
 #include "tokenizer/tokenizer.h"
 
+/* The template of a decoder that reranks; its texts are in meta. */
+typedef struct EmbOpenTemplate
+{
+	EmbPairTemplate pair;
+	size_t		bytes[EMB_TEMPLATE_TEXTS];
+	int32_t    *ids;			/* of the prefix, then of the suffix; owned; NULL: no template */
+	int32_t		n_prefix;
+	int32_t		n_suffix;
+} EmbOpenTemplate;
+
 struct EmbModel
 {
 	EmbAllocator mem;			/* from emb_model_open */
@@ -25,6 +35,7 @@ struct EmbModel
 	EmbScoreHead head;			/* for a reranker, weights in the image */
 	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */
 	EmbLayer   *layers;			/* [n_layers], owned */
+	EmbOpenTemplate template;
 	int32_t		dropped_id;		/* token id left out of texts; -1: none */
 	size_t		query_prompt_bytes;
 	size_t		document_prompt_bytes;
@@ -49,5 +60,42 @@ extern EmbStatus emb_model_finish(const EmbModel *model, const float *rows, int3
 
 /* read_text.c: the prompt, never NULL, and its size. */
 extern const char *emb_model_prompt(const EmbModel *model, EmbPrompt prompt, size_t *bytes);
+
+/*
+ * Texts, one after another, as one text: those of a template, of an
+ * instruction, of readers.
+ *
+ * Example:
+ *
+ *		EmbJoined	joined = {.n = 2, .mem = mem, .pieces = {{.text = "query: ", .bytes = 7}, {.reader = text}}};
+ *		EmbTextReader reader = {&joined, emb_read_joined};
+ *		...
+ *		emb_release(mem, joined.buffer);
+ */
+#define EMB_JOINED_MAX		6
+
+typedef struct EmbPiece
+{
+	const EmbTextReader *reader;	/* NULL: text */
+	const char *text;
+	size_t		bytes;
+} EmbPiece;
+
+typedef struct EmbJoined
+{
+	int			n;
+	EmbPiece	pieces[EMB_JOINED_MAX];
+	const EmbAllocator *mem;
+	char	   *buffer;			/* the text of the last read, or NULL */
+} EmbJoined;
+
+extern EmbStatus emb_read_joined(void *ctx, size_t want, EmbText *text, EmbError *err);
+
+/* pair_text.c: pairs by the model's template; all else as emb_model_read_first and emb_model_read_pair. */
+extern EmbStatus emb_template_open(EmbModel *model, EmbError *err);
+extern EmbStatus emb_template_read_first(const EmbModel *model, const EmbTextReader *query, const EmbReading *to,
+										 EmbTextIds *known, EmbError *err);
+extern EmbStatus emb_template_read_pair(const EmbModel *model, const EmbTextReader *a, const EmbTextReader *b,
+										const EmbReading *to, EmbEncoded *result, EmbError *err);
 
 #endif

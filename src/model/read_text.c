@@ -55,35 +55,6 @@ drop_id(int32_t *ids, int32_t n_ids, int32_t id)
 	return n;
 }
 
-/* A text after a prompt. The tokenizer sees one string, because a word may span the seam. */
-typedef struct PromptedText
-{
-	const EmbTextReader *text;
-	const char *prompt;
-	size_t		prompt_bytes;
-	const EmbAllocator *mem;
-	char	   *joined;			/* the string of the last read, or NULL */
-} PromptedText;
-
-static EmbStatus
-read_prompted(void *ctx, size_t want, EmbText *text, EmbError *err)
-{
-	PromptedText *p = ctx;
-	EmbText		part;
-	EmbStatus	status;
-
-	emb_release(p->mem, p->joined);
-	p->joined = NULL;
-	status = p->text->read(p->text->ctx, want, &part, err);
-	if (status != EMB_OK)
-		return status;
-	p->joined = join(p->prompt, p->prompt_bytes, part.text, part.len, p->mem);
-	if (p->joined == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a prompt and %zu bytes of text", part.len);
-	*text = (EmbText) {p->joined, p->prompt_bytes + part.len, part.complete, NULL};
-	return EMB_OK;
-}
-
 /* The first characters of a text: for a static model the text is cut before it is tokenized, like in model2vec. */
 typedef struct FirstChars
 {
@@ -129,11 +100,12 @@ encode(const EmbModel *model, const EmbTextReader *text, const EmbReading *to, E
 static EmbStatus
 clamp_ids(const EmbModel *model, bool pair, const EmbReading *to, EmbReading *clamped, EmbError *err)
 {
+	bool		has_template = model->info.has_template;
 	int			n_special;
 
-	if (pair && !emb_tok_has_pair(model->tok))
+	if (pair && !has_template && !emb_tok_has_pair(model->tok))
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
-	n_special = emb_tok_n_special(model->tok, pair);
+	n_special = pair && has_template ? model->template.n_prefix + model->template.n_suffix + 1 : emb_tok_n_special(model->tok, pair);
 	*clamped = *to;
 	if (to->max_ids > model->info.max_tokens)
 		clamped->max_ids = model->info.max_tokens;
@@ -143,22 +115,60 @@ clamp_ids(const EmbModel *model, bool pair, const EmbReading *to, EmbReading *cl
 	return EMB_OK;
 }
 
+/* The model takes no instruction, or not here. */
+static EmbStatus
+refuse_instruction(const EmbModel *model, EmbError *err)
+{
+	emb_error(err, EMB_ERR_INVALID_ARGUMENT, model->info.instruction != NULL ? "an instruction belongs to a query"
+			  : "the model takes no instruction");
+	return emb_error_hint(err, EMB_ERR_INVALID_ARGUMENT,
+						  model->info.kind == EMB_KIND_RERANKER ? "Rerankers that take one are decoders, such as Qwen3-Reranker."
+						  : "Embedding models that take one have it in their query prompt: \"Instruct: ..\\nQuery:\".");
+}
+
+/* The prompt, with another instruction in the place of its own, as pieces. */
+static EmbStatus
+add_prompt(const EmbModel *model, EmbPrompt prompt, const EmbReading *to, EmbJoined *joined, EmbError *err)
+{
+	size_t		bytes;
+	const char *text = emb_model_prompt(model, prompt, &bytes);
+	EmbPromptInstruction own;
+
+	if (to->instruction == NULL)
+	{
+		joined->pieces[joined->n++] = (EmbPiece) {.text = text, .bytes = bytes};
+		return EMB_OK;
+	}
+	if (prompt != EMB_PROMPT_QUERY || !emb_prompt_find_instruction(text, &own))
+		return refuse_instruction(model, err);
+	joined->pieces[joined->n++] = (EmbPiece) {.text = text, .bytes = own.begin};
+	joined->pieces[joined->n++] = (EmbPiece) {.text = to->instruction, .bytes = to->instruction_bytes};
+	joined->pieces[joined->n++] = (EmbPiece) {.text = text + own.begin + own.bytes, .bytes = bytes - own.begin - own.bytes};
+	return EMB_OK;
+}
+
+/* The tokenizer sees prompt and text as one string, because a word may span the seam. */
 EmbStatus
 emb_model_read(const EmbModel *model, EmbPrompt prompt, const EmbTextReader *text,
 			   const EmbReading *to, EmbEncoded *result, EmbError *err)
 {
-	PromptedText prompted = {.text = text, .mem = to->mem};
-	EmbTextReader joined = {&prompted, read_prompted};
+	EmbJoined	joined = {.mem = to->mem};
+	EmbTextReader reader = {&joined, emb_read_joined};
 	EmbReading	clamped;
+	size_t		prompt_bytes;
 	EmbStatus	status = clamp_ids(model, false, to, &clamped, err);
 
 	if (status != EMB_OK)
 		return status;
-	prompted.prompt = emb_model_prompt(model, prompt, &prompted.prompt_bytes);
-	if (prompted.prompt_bytes == 0)
+	emb_model_prompt(model, prompt, &prompt_bytes);
+	if (prompt_bytes == 0 && to->instruction == NULL)
 		return encode(model, text, &clamped, result, err);
-	status = encode(model, &joined, &clamped, result, err);
-	emb_release(to->mem, prompted.joined);
+	status = add_prompt(model, prompt, to, &joined, err);
+	if (status != EMB_OK)
+		return status;
+	joined.pieces[joined.n++] = (EmbPiece) {.reader = text};
+	status = encode(model, &reader, &clamped, result, err);
+	emb_release(to->mem, joined.buffer);
 	return status;
 }
 
@@ -179,6 +189,10 @@ emb_model_read_first(const EmbModel *model, const EmbTextReader *query, const Em
 	bool		need_more = false;
 	EmbStatus	status = clamp_ids(model, true, to, &clamped, err);
 
+	if (status == EMB_OK && model->info.has_template)
+		return emb_template_read_first(model, query, &clamped, known, err);
+	if (status == EMB_OK && to->instruction != NULL)
+		return refuse_instruction(model, err);
 	if (status == EMB_OK)
 		status = emb_tok_read_first(model->tok, query, &clamped, known, &need_more, err);
 	if (status == EMB_OK && need_more)
@@ -194,6 +208,10 @@ emb_model_read_pair(const EmbModel *model, const EmbTextReader *a, const EmbText
 	EmbTokResult r;
 	EmbStatus	status = clamp_ids(model, true, to, &clamped, err);
 
+	if (status == EMB_OK && model->info.has_template)
+		return emb_template_read_pair(model, a, b, &clamped, result, err);
+	if (status == EMB_OK && to->instruction != NULL)
+		return refuse_instruction(model, err);
 	if (status == EMB_OK)
 		status = emb_tok_read_pair(model->tok, a, b, EMB_TOK_LONGEST_FIRST, &clamped, &r, err);
 	if (status == EMB_OK)

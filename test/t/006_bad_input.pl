@@ -126,7 +126,7 @@ for my $what (sort keys %lies)
 # Configuration.
 my %configs = (
 	'an unknown architecture' => [ sub { $_[0]{model_type} = 'mamba'; $_[0]{architectures} = ['MambaModel'] }, '0A000', qr/mamba/i ],
-	'a decoder' => [ sub { $_[0]{model_type} = 'qwen3'; $_[0]{architectures} = ['Qwen3Model'] }, '0A000', qr/qwen3/i ],
+	'a decoder' => [ sub { $_[0]{model_type} = 'llama'; $_[0]{architectures} = ['LlamaModel'] }, '0A000', qr/llama/i ],
 	'an unknown activation' => [ sub { $_[0]{hidden_act} = 'swishy' }, '0A000', qr/swishy/ ],
 	'no hidden size' => [ sub { delete $_[0]{hidden_size} }, '22P03', qr/hidden_size/ ],
 	'a hidden size of zero' => [ sub { $_[0]{hidden_size} = 0 }, '22P03|54000', qr/hidden_size/ ],

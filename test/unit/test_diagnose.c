@@ -116,7 +116,7 @@ SPOIL(unfinished, drop("model.safetensors"); put("model.safetensors.crdownload",
 SPOIL(dangling, link_to("model.safetensors", "../../blobs/53aa5117");)
 SPOIL(dangling_config, link_to("config.json", "../../blobs/53aa5117");)
 SPOIL(t5, set_type("t5", "");)
-SPOIL(qwen, set_type("qwen3", "");)
+SPOIL(qwen, set_type("llama", "");)
 SPOIL(own_code, set_type("my_bert", ", \"auto_map\": {\"AutoModel\": \"modeling.MyBert\"}");)
 SPOIL(no_type, put("config.json", "{\"hidden_size\": 8}");)
 SPOIL(quantized, set_type("bert", ", \"quantization_config\": {\"quant_method\": \"quip\", \"bits\": 2}");)
@@ -168,7 +168,7 @@ static const struct
 	{"a link to nothing", dangling, EMB_ERR_NOT_FOUND, "model.safetensors", "a link to \"../../blobs/53aa5117\"", "cp -rL"},
 	{"a configuration that is one", dangling_config, EMB_ERR_NOT_FOUND, "config.json", "a link to", "cp -rL"},
 	{"t5", t5, EMB_ERR_UNSUPPORTED, "config.json: \"model_type\" is \"t5\"", "modernbert", "cannot import other models"},
-	{"a decoder", qwen, EMB_ERR_UNSUPPORTED, "qwen3", "bert, roberta", "decoders"},
+	{"a decoder", qwen, EMB_ERR_UNSUPPORTED, "llama", "qwen2, roberta", "cannot import other models"},
 	{"code of its own", own_code, EMB_ERR_UNSUPPORTED, "my_bert", "", "auto_map"},
 	{"no model_type", no_type, EMB_ERR_FORMAT, "config.json", "model_type", ""},
 	{"quantized weights", quantized, EMB_ERR_UNSUPPORTED, "config.json", "\"quant_method\" is \"quip\"", "from which it was quantized"},

@@ -50,7 +50,7 @@ test_names(void)
 static EmbEncoded
 encode(EmbPrompt prompt, const char *text, size_t len, bool complete, int32_t *ids, int32_t max_ids)
 {
-	EmbEncoded	r = {-1, false, false};
+	EmbEncoded	r = {.n_ids = -1};
 	EmbError	err;
 	EmbStatus	status = emb_model_encode(model, prompt, &(EmbText) {text, len, complete, NULL},
 			&(EmbReading) {.ids = ids, .max_ids = max_ids, .mem = &heap}, &r, &err);
