@@ -29,6 +29,9 @@ CREATE TABLE _embed.image (
 	query_prompt pg_catalog.text NOT NULL,
 	document_prompt pg_catalog.text NOT NULL,
 	outputs pg_catalog.text[] COLLATE pg_catalog."C" NOT NULL,
+	takes_instruction pg_catalog.bool NOT NULL,
+	instruction pg_catalog.text NOT NULL,
+	has_template pg_catalog.bool NOT NULL,
 	CONSTRAINT image_pkey PRIMARY KEY (fingerprint)
 );
 COMMENT ON TABLE _embed.image IS 'properties of the images; several model names may share an image';
@@ -110,10 +113,14 @@ SELECT m.name,
 			WHERE d.kind OPERATOR(pg_catalog.=) i.kind AND d.name OPERATOR(pg_catalog.=) m.name) AS "default",
 	ARRAY(SELECT a.alias FROM _embed.alias a
 		  WHERE a.name OPERATOR(pg_catalog.=) m.name ORDER BY a.alias) AS aliases,
-	i.outputs
+	i.outputs,
+	CASE WHEN i.takes_instruction THEN i.instruction END AS instruction,
+	i.has_template AS template
 FROM _embed.model m
 LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 WHERE NOT m.dropped;
+COMMENT ON COLUMN embed_models.instruction IS 'the instruction of calls that give none; NULL: the model takes no instruction';
+COMMENT ON COLUMN embed_models.template IS 'whether the model is a decoder that reads a query and a document by a template';
 COMMENT ON VIEW embed_models IS 'the models installed in this database; a model whose image is lost has NULLs and must be imported again';
 GRANT SELECT ON embed_models TO PUBLIC;
 
@@ -148,7 +155,7 @@ COMMENT ON FUNCTION _embed.cache_state() IS 'vector cache of this session (embed
 
 CREATE FUNCTION _embed.stat() RETURNS TABLE (fingerprint pg_catalog.bytea,
 	calls pg_catalog.int8, texts pg_catalog.int8, tokens pg_catalog.int8, truncations pg_catalog.int8,
-	errors pg_catalog.int8, cache_hits pg_catalog.int8, tokenizer_ms pg_catalog.float8,
+	errors pg_catalog.int8, cache_hits pg_catalog.int8, prefix_tokens_reused pg_catalog.int8, tokenizer_ms pg_catalog.float8,
 	wait_ms pg_catalog.float8, compute_ms pg_catalog.float8, latency pg_catalog.int8[],
 	stats_since pg_catalog.timestamptz)
 AS 'MODULE_PATHNAME', 'embed_stat_rows' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10;
@@ -163,6 +170,7 @@ SELECT m.name,
 	COALESCE(s.truncations, 0) AS truncations,
 	COALESCE(s.errors, 0) AS errors,
 	COALESCE(s.cache_hits, 0) AS cache_hits,
+	COALESCE(s.prefix_tokens_reused, 0) AS prefix_tokens_reused,
 	COALESCE(s.tokenizer_ms, 0) AS tokenizer_ms,
 	COALESCE(s.wait_ms, 0) AS wait_ms,
 	COALESCE(s.compute_ms, 0) AS compute_ms,
@@ -180,6 +188,7 @@ COMMENT ON COLUMN embed_stat.tokens IS 'tokens read, including special tokens an
 COMMENT ON COLUMN embed_stat.truncations IS 'texts with more tokens than the model reads';
 COMMENT ON COLUMN embed_stat.errors IS 'calls that ended with an error, including wrong arguments and cancels, but not calls of models that do not exist';
 COMMENT ON COLUMN embed_stat.cache_hits IS 'texts answered from the session cache, or repeated within a query';
+COMMENT ON COLUMN embed_stat.prefix_tokens_reused IS 'tokens of template, instruction and query that were computed for an earlier document of the same query; they count in tokens, too';
 COMMENT ON COLUMN embed_stat.tokenizer_ms IS 'time spent on tokenizing texts';
 COMMENT ON COLUMN embed_stat.wait_ms IS 'time spent on waiting: until the image is written and mapped, and during computations for a CPU or for the other threads of the call';
 COMMENT ON COLUMN embed_stat.compute_ms IS 'time spent on computing, by the calling process itself';
@@ -318,6 +327,16 @@ AS 'MODULE_PATHNAME', 'embed_query_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SA
 COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text, pg_catalog.int4)
 IS 'vector of a query, with the model''s query prompt; cut to the given number of dimensions and normalized again';
 
+CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text, instruction pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_query_instructed' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'vector of a query, with an instruction in the place of the model''s own';
+
+CREATE FUNCTION embed_query(input pg_catalog.text, model pg_catalog.text, instruction pg_catalog.text, dimensions pg_catalog.int4) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_query_instructed' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_query(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.int4)
+IS 'vector of a query, with an instruction in the place of the model''s own; cut to the given number of dimensions and normalized again';
+
 CREATE FUNCTION embed(input pg_catalog.text[]) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed(pg_catalog.text[])
@@ -377,6 +396,27 @@ AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C IMMUTABLE STRICT PARALLEL S
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text, pg_catalog.text)
 IS 'score of a document for a query, 0 to 1';
 
+CREATE FUNCTION rerank(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text, instruction pg_catalog.text) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_rerank_pair' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'score of a document for a query, 0 to 1, with an instruction in the place of the model''s own';
+
+CREATE FUNCTION rerank_logit(query pg_catalog.text, doc pg_catalog.text) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_rerank_logit' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank_logit(pg_catalog.text, pg_catalog.text)
+IS 'logit of a document for a query, of which rerank() is the sigmoid, by the default reranker';
+
+CREATE FUNCTION rerank_logit(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_rerank_logit' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank_logit(pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'logit of a document for a query, of which rerank() is the sigmoid';
+
+CREATE FUNCTION rerank_logit(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text, instruction pg_catalog.text) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_rerank_logit' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank_logit(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'logit of a document for a query, with an instruction in the place of the model''s own';
+
+
 CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[]) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[])
@@ -386,6 +426,12 @@ CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[], model pg_c
 AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[], pg_catalog.text)
 IS 'scores of documents for a query, computed together, in input order';
+
+CREATE FUNCTION rerank(query pg_catalog.text, docs pg_catalog.text[], model pg_catalog.text, instruction pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank(pg_catalog.text, pg_catalog.text[], pg_catalog.text, pg_catalog.text)
+IS 'scores of documents for a query, computed together, in input order, with an instruction in the place of the model''s own';
+
 
 -- Like embed_many, rerank_many takes only arrays.
 
@@ -399,6 +445,12 @@ AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL 
 COMMENT ON FUNCTION rerank_many(pg_catalog.text, pg_catalog.text[], pg_catalog.text)
 IS 'scores of documents for a query, computed together, in input order';
 
+CREATE FUNCTION rerank_many(query pg_catalog.text, docs pg_catalog.text[], model pg_catalog.text, instruction pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_rerank_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank_many(pg_catalog.text, pg_catalog.text[], pg_catalog.text, pg_catalog.text)
+IS 'scores of documents for a query, computed together, in input order, with an instruction in the place of the model''s own';
+
+
 CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)
 AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4)
@@ -408,6 +460,12 @@ CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_c
 AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT _embed.rerank_support;
 COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.text)
 IS 'the k best documents for a query, best first, with their positions in the array';
+
+CREATE FUNCTION rerank_top(query pg_catalog.text, docs pg_catalog.text[], k pg_catalog.int4, model pg_catalog.text, instruction pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, score pg_catalog.float4, doc pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_rerank_top' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 10 SUPPORT _embed.rerank_support;
+COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.int4, pg_catalog.text, pg_catalog.text)
+IS 'the k best documents for a query, best first, with their positions in the array, with an instruction in the place of the model''s own';
+
 
 -- Outputs per token, as BGE-M3 has them.
 
@@ -603,6 +661,12 @@ AS 'MODULE_PATHNAME', 'embed_rerank_agg_accum' LANGUAGE C IMMUTABLE PARALLEL SAF
 COMMENT ON FUNCTION _embed.rerank_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text, pg_catalog.text)
 IS 'transition function of rerank_agg';
 
+CREATE FUNCTION _embed.rerank_agg_accum(state pg_catalog.internal, query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text, instruction pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_rerank_agg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION _embed.rerank_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'transition function of rerank_agg';
+
+
 CREATE FUNCTION _embed.rerank_agg_final(state pg_catalog.internal) RETURNS pg_catalog.float4[]
 AS 'MODULE_PATHNAME', 'embed_rerank_agg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION _embed.rerank_agg_final(pg_catalog.internal)
@@ -629,3 +693,15 @@ CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text, model pg
 );
 COMMENT ON AGGREGATE rerank_agg(pg_catalog.text, pg_catalog.text, pg_catalog.text)
 IS 'scores of a group''s documents for one query, in input order';
+
+CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text, model pg_catalog.text, instruction pg_catalog.text) (
+	SFUNC = _embed.rerank_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = _embed.rerank_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE rerank_agg(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text)
+IS 'scores of a group''s documents for one query, in input order, with an instruction in the place of the model''s own';
+

@@ -297,7 +297,7 @@ static EmbStatus
 override_pooling(bool has_modules, const EmbCheckpointOptions *options, EmbHfConfig *config, EmbError *err)
 {
 	EmbArch    *arch = &config->arch;
-	const EmbJson doc = {.file = "option \"pooling\""};
+	const EmbJson doc = {.file = "the options"};
 	EmbStatus	status = EMB_OK;
 
 	if ((options->pooling != NULL || options->sets_normalize) && (arch->head != EMB_HEAD_NONE || arch->n_layers == 0))

@@ -5,8 +5,8 @@
  * Example:
  *
  *		emb_hf_tensors_open(&weights, dir, &config, mem, &arch, err);
- *		emb_hf_tensors_check(&weights, &arch, key, n_rows, n_cols, err);
- *		emb_hf_tensors_read(&weights, &arch, key, row, n, n_cols, rows, err);
+ *		emb_hf_tensors_check(&weights, &arch, answer_ids, key, n_rows, n_cols, err);
+ *		emb_hf_tensors_read(&weights, &arch, answer_ids, key, row, n, n_cols, rows, err);
  *		emb_hf_tensors_close(&weights);
  */
 #ifndef EMB_IMPORT_HF_TENSORS_H

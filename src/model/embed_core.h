@@ -280,6 +280,7 @@ typedef struct EmbSequence
 	const int32_t *ids;
 	int32_t		n_ids;			/* 1 .. max_tokens; for a static model also 0: its vector is zeros */
 	const int32_t *type_ids;	/* same length, or NULL: all 0 */
+	int32_t		n_shared;		/* leading ids that other sequences are likely to share: template, instruction, query; 0: none */
 } EmbSequence;
 
 typedef struct EmbRun

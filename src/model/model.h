@@ -69,7 +69,7 @@ extern const char *emb_model_prompt(const EmbModel *model, EmbPrompt prompt, siz
  *
  *		EmbJoined	joined = {.n = 2, .mem = mem, .pieces = {{.text = "query: ", .bytes = 7}, {.reader = text}}};
  *		EmbTextReader reader = {&joined, emb_read_joined};
- *		...
+ *		emb_tok_read(tok, &reader, to, &result, err);
  *		emb_release(mem, joined.buffer);
  */
 #define EMB_JOINED_MAX		6

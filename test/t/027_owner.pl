@@ -216,7 +216,7 @@ for my $row (q{('short', '\\x01', false)}, q{('empty', '', false)}, q{('nobody',
 }
 for my $size (-1, 0, 1, 1048577, '9e18')
 {
-	as('boss', $hostile, "DELETE FROM _embed.image WHERE fingerprint = sha256('x'); INSERT INTO _embed.image SELECT sha256('x'), $size, kind, family, dim, max_tokens, precision, pooling, '', '', outputs FROM _embed.image LIMIT 1");
+	as('boss', $hostile, "DELETE FROM _embed.image WHERE fingerprint = sha256('x'); INSERT INTO _embed.image SELECT sha256('x'), $size, kind, family, dim, max_tokens, precision, pooling, '', '', outputs, false, '', false FROM _embed.image LIMIT 1");
 	is((error_as('boss', $hostile, q{SELECT embed('x', 'nobody')}))[0], 'XX001', "an image that is said to have $size bytes");
 }
 is((error_as('boss', $hostile, "SELECT embed('x', '$_')"))[0], 'XX001', "model $_") for qw(short empty long);

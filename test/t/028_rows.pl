@@ -115,7 +115,7 @@ is(query($primary, $db, $rows), $whole, '... and the rows are whole');
 # Whoever may write the tables may store anything under its own hash: it must pass the checks of an image, in each call.
 my $made_up = q{DELETE FROM _embed.chunk; DELETE FROM _embed.image; DELETE FROM _embed.model;
 	CREATE TEMP TABLE fake AS SELECT %s AS bytes;
-	INSERT INTO _embed.image SELECT sha256(bytes), length(bytes), 'embedding', 'x', 8, 8, 'int8', 'mean', '', '', '{dense}' FROM fake;
+	INSERT INTO _embed.image SELECT sha256(bytes), length(bytes), 'embedding', 'x', 8, 8, 'int8', 'mean', '', '', '{dense}', false, '', false FROM fake;
 	INSERT INTO _embed.chunk SELECT sha256(bytes), i, substr(bytes, i * 1048576 + 1, 1048576) FROM fake, generate_series(0, (length(bytes) - 1) / 1048576) i;
 	INSERT INTO _embed.model SELECT 'fake', sha256(bytes), false FROM fake};
 my $image = 'convert_from(pg_read_binary_file(' . quote($primary->basedir . '/image.hex') . "), 'utf8')";

@@ -59,7 +59,7 @@ typedef struct CacheItem
 {
 	EmbedAsker	asker;
 	uint8		fingerprint[EMB_HASH_SIZE];
-	EmbPrompt	prompt;
+	int32		prompt;
 	int32		len;
 	int32		dim;
 	bool		truncated;
@@ -126,13 +126,13 @@ embed_asker(void)
 }
 
 EmbedCacheKey
-embed_cache_key(const EmbedModelRef *ref, EmbPrompt prompt, const char *text, int32 len)
+embed_cache_key(const EmbedModelRef *ref, EmbPrompt prompt, bool is_instructed, const char *text, int32 len)
 {
-	EmbedCacheKey key = {embed_asker(), ref->fingerprint, text, len, prompt, 0};
+	EmbedCacheKey key = {embed_asker(), ref->fingerprint, text, len, is_instructed ? -1 : (int32) prompt, 0};
 	uint64		seed;
 
 	memcpy(&seed, ref->fingerprint, sizeof(seed));
-	seed += (uint64) prompt;
+	seed += (uint64) (int64) key.prompt;
 	seed ^= hash_bytes_extended((const unsigned char *) &key.asker, sizeof(key.asker), 0);
 	key.hash = hash_bytes_extended((const unsigned char *) text, len, seed);
 	return key;

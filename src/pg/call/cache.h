@@ -4,7 +4,7 @@
  *
  * Example:
  *
- *		EmbedCacheKey key = embed_cache_key(ref, prompt, text, len);
+ *		EmbedCacheKey key = embed_cache_key(ref, prompt, false, text, len);
  *		if (!embed_cache_find(&key, vector, dim, &truncated))
  *		{
  *			compute(vector, &truncated);
@@ -12,7 +12,7 @@
  *		}
  *
  * A cached vector has the bits of the computed one. A key holds the image, the
- * kind of prompt and the bytes of the text, so entries never become stale. The
+ * kind of prompt, the instruction and the bytes of the text, so entries never become stale. The
  * key also holds the asking role: one role must not learn from embed_stat or
  * from a call's duration what another role had computed. DISCARD ALL empties
  * the cache.
@@ -53,12 +53,12 @@ typedef struct EmbedCacheKey
 	const uint8 *fingerprint;
 	const char *text;
 	int32		len;
-	EmbPrompt	prompt;
+	int32		prompt;			/* EmbPrompt, or -1: the text begins with an instruction */
 	uint64		hash;
 } EmbedCacheKey;
 
 /* Borrows the fingerprint and the text. */
-extern EmbedCacheKey embed_cache_key(const EmbedModelRef *ref, EmbPrompt prompt, const char *text, int32 len);
+extern EmbedCacheKey embed_cache_key(const EmbedModelRef *ref, EmbPrompt prompt, bool is_instructed, const char *text, int32 len);
 
 /* Whether the cache is on and stores texts of this length. */
 extern bool embed_cache_serves(Size len);

@@ -5,6 +5,7 @@
 #include "pg/call/callsite.h"
 
 #include "access/detoast.h"
+#include "mb/pg_wchar.h"
 
 #include "pg/call/text_batch.h"
 #include "pg/store/names.h"
@@ -134,6 +135,60 @@ embed_site_cut(const EmbedSite *site, const float *vector, int32 n, float *out)
 		embed_throw(status, &err);
 }
 
+/* Copies size bytes into site memory at *to, which grows if needed. After an error *to is empty. */
+static void
+keep_bytes(const EmbedSite *site, char **to, Size *room, const void *from, Size size)
+{
+	if (*room < size)
+	{
+		if (*to != NULL)
+			pfree(*to);
+		*to = NULL;
+		*room = 0;
+		*to = MemoryContextAlloc(site->cxt, size);
+		*room = size;
+	}
+	memcpy(*to, from, size);
+}
+
+/* ------------------------------------------------------------ instruction */
+
+/* Bytes of an instruction; a template's texts have the same bound. */
+#define INSTRUCTION_MAX		8192
+
+void
+embed_site_instruct(EmbedSite *site, const EmbedModelRef *ref, FunctionCallInfo fcinfo, int argno)
+{
+	embed_site_set_instruction(site, ref, argno < PG_NARGS() ? PG_GETARG_TEXT_PP(argno) : NULL);
+}
+
+void
+embed_site_set_instruction(EmbedSite *site, const EmbedModelRef *ref, const text *instruction)
+{
+	const char *utf8;
+	Size		bytes;
+
+	site->instruction = NULL;
+	site->instruction_utf8 = (EmbedInstruction) {NULL, 0};
+	if (instruction == NULL)
+		return;
+	if (ref->info->instruction == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" takes no instruction", site->name),
+				 errhint("The column \"instruction\" of embed_models shows which models take one. Leave the argument out for others.")));
+	if (VARSIZE_ANY_EXHDR(instruction) > INSTRUCTION_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the instruction has %zu bytes, more than %d", (size_t) VARSIZE_ANY_EXHDR(instruction), INSTRUCTION_MAX)));
+	utf8 = pg_server_to_any(VARDATA_ANY(instruction), VARSIZE_ANY_EXHDR(instruction), PG_UTF8);
+	bytes = utf8 == VARDATA_ANY(instruction) ? VARSIZE_ANY_EXHDR(instruction) : strlen(utf8);
+	/* at least one byte: an empty instruction is not the model's own, which is NULL */
+	keep_bytes(site, &site->instruction_room, &site->instruction_room_size, bytes > 0 ? utf8 : "", Max(bytes, 1));
+	site->instruction_utf8 = (EmbedInstruction) {site->instruction_room, bytes};
+	site->instruction = instruction;
+}
+
 /* Allocates room for the ids of one text or pair. */
 static void
 make_ids_room(EmbedSite *site, int32 n)
@@ -167,7 +222,7 @@ EmbEncoded
 embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
 {
 	make_ids_room(site, ref->info->max_tokens);
-	return embed_text_encode(ref, prompt, value, site->ids, scratch_of(site));
+	return embed_text_encode(ref, prompt, site->instruction_utf8, value, site->ids, scratch_of(site));
 }
 
 static void
@@ -200,7 +255,8 @@ embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Dat
 	EmbEncoded	encoded;
 
 	make_ids_room(site, ref->info->max_tokens);
-	encoded = embed_text_encode_pair(ref, query, &site->query.known, doc, site->ids, site->type_ids, scratch_of(site));
+	encoded = embed_text_encode_pair(ref, site->instruction_utf8, query, &site->query.known, doc, site->ids, site->type_ids,
+									 scratch_of(site));
 	count_reading(site, ref, encoded, begun);
 	return encoded;
 }
@@ -216,27 +272,50 @@ memo_serves(Datum value)
 		VARSIZE_ANY(DatumGetPointer(value)) <= EMBED_MEMO_INPUT_MAX;
 }
 
-/* Copies size bytes into site memory at *to, which grows if needed. After an error *to is empty. */
-static void
-keep_bytes(const EmbedSite *site, char **to, Size *room, const void *from, Size size)
+/* Bytes of value and of the call's instruction, headers included. */
+static Size
+input_size(const EmbedSite *site, Datum value)
 {
-	if (*room < size)
+	return VARSIZE_ANY(DatumGetPointer(value)) + (site->instruction != NULL ? VARSIZE_ANY(site->instruction) : 0);
+}
+
+/* Whether kept bytes are these; the headers tell where the value ends. */
+static bool
+input_is(const EmbedSite *site, const char *input, Size size, Datum value)
+{
+	Size		value_size = VARSIZE_ANY(DatumGetPointer(value));
+
+	return size == input_size(site, value) && memcmp(input, DatumGetPointer(value), value_size) == 0 &&
+		(site->instruction == NULL || memcmp(input + value_size, site->instruction, size - value_size) == 0);
+}
+
+/* Returns the size. */
+static Size
+keep_input(const EmbedSite *site, char **input, Size *room, Datum value)
+{
+	Size		value_size = VARSIZE_ANY(DatumGetPointer(value));
+	Size		size = input_size(site, value);
+	char	   *joined = NULL;
+
+	if (site->instruction == NULL)
 	{
-		if (*to != NULL)
-			pfree(*to);
-		*to = NULL;
-		*room = 0;
-		*to = MemoryContextAlloc(site->cxt, size);
-		*room = size;
+		keep_bytes(site, input, room, DatumGetPointer(value), value_size);
+		return size;
 	}
-	memcpy(*to, from, size);
+	joined = palloc(size);
+	memcpy(joined, DatumGetPointer(value), value_size);
+	memcpy(joined + value_size, site->instruction, size - value_size);
+	keep_bytes(site, input, room, joined, size);
+	pfree(joined);
+	return size;
 }
 
 static bool
-query_is(const EmbedQuery *last, const EmbedModelRef *ref, Datum query)
+query_is(const EmbedSite *site, const EmbedModelRef *ref, Datum query)
 {
-	return last->input_size > 0 && memo_serves(query) && last->input_size == VARSIZE_ANY(DatumGetPointer(query)) &&
-		memcmp(last->input, DatumGetPointer(query), last->input_size) == 0 &&
+	const EmbedQuery *last = &site->query;
+
+	return last->input_size > 0 && memo_serves(query) && input_is(site, last->input, last->input_size, query) &&
 		memcmp(last->fingerprint, ref->fingerprint, EMB_HASH_SIZE) == 0;
 }
 
@@ -247,7 +326,7 @@ embed_site_read_query(EmbedSite *site, const EmbedModelRef *ref, Datum query)
 	int32		n = ref->info->max_tokens;
 	uint64		begun;
 
-	if (query_is(last, ref, query))
+	if (query_is(site, ref, query))
 		return;
 	begun = embed_clock_ns();
 	last->input_size = 0;
@@ -260,12 +339,11 @@ embed_site_read_query(EmbedSite *site, const EmbedModelRef *ref, Datum query)
 		last->ids = MemoryContextAlloc(site->cxt, (Size) n * sizeof(int32));
 		last->ids_room = n;
 	}
-	embed_text_encode_query(ref, query, last->ids, &last->known, scratch_of(site));
+	embed_text_encode_query(ref, site->instruction_utf8, query, last->ids, &last->known, scratch_of(site));
 	if (memo_serves(query))
 	{
-		Size		size = VARSIZE_ANY(DatumGetPointer(query));
+		Size		size = keep_input(site, &last->input, &last->input_room, query);
 
-		keep_bytes(site, &last->input, &last->input_room, DatumGetPointer(query), size);
 		memcpy(last->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
 		last->input_size = size;
 	}
@@ -273,13 +351,13 @@ embed_site_read_query(EmbedSite *site, const EmbedModelRef *ref, Datum query)
 }
 
 static bool
-memo_has(const EmbedMemo *memo, const EmbedModelRef *ref, Datum value)
+memo_has(const EmbedSite *site, const EmbedModelRef *ref, Datum value)
 {
-	Size		size = VARSIZE_ANY(DatumGetPointer(value));
+	const EmbedMemo *memo = &site->memo;
 	EmbedAsker	asker = embed_asker();
 
-	return memo->input_size == size && embed_same_asker(&memo->asker, &asker) &&
-		memcmp(memo->input, DatumGetPointer(value), size) == 0 &&
+	return memo->input_size > 0 && embed_same_asker(&memo->asker, &asker) &&
+		input_is(site, memo->input, memo->input_size, value) &&
 		memcmp(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE) == 0;
 }
 
@@ -287,10 +365,10 @@ static void
 memo_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, const void *result, Size result_size, bool truncated)
 {
 	EmbedMemo  *memo = &site->memo;
-	Size		size = VARSIZE_ANY(DatumGetPointer(value));
+	Size		size;
 
 	memo->input_size = 0;
-	keep_bytes(site, &memo->input, &memo->input_room, DatumGetPointer(value), size);
+	size = keep_input(site, &memo->input, &memo->input_room, value);
 	keep_bytes(site, &memo->result, &memo->result_room, result, result_size);
 	memo->result_size = result_size;
 	memcpy(memo->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
@@ -331,11 +409,36 @@ answered_again(EmbedSite *site, const EmbedModelRef *ref, bool truncated)
 	embed_stat_hit(ref->stat);
 }
 
+/*
+ * What the cache knows a text by: itself, or, with an instruction, the
+ * instruction's size, the instruction and the text.
+ */
+static const struct varlena *
+cache_text(const EmbedSite *site, const struct varlena *plain)
+{
+	uint32		n_instruction;
+	uint32		n_text = VARSIZE_ANY_EXHDR(plain);
+	struct varlena *joined;
+	char	   *to;
+
+	if (site->instruction == NULL)
+		return plain;
+	n_instruction = VARSIZE_ANY_EXHDR(site->instruction);
+	joined = palloc(VARHDRSZ + sizeof(n_instruction) + n_instruction + n_text);
+	SET_VARSIZE(joined, VARHDRSZ + sizeof(n_instruction) + n_instruction + n_text);
+	to = VARDATA(joined);
+	memcpy(to, &n_instruction, sizeof(n_instruction));
+	memcpy(to + sizeof(n_instruction), VARDATA_ANY(site->instruction), n_instruction);
+	memcpy(to + sizeof(n_instruction) + n_instruction, VARDATA_ANY(plain), n_text);
+	return joined;
+}
+
 /* Takes the vector from the backend's cache, or computes and caches it. */
 static void
 embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out, bool *truncated)
 {
 	struct varlena *plain;
+	const struct varlena *keyed;
 	EmbedCacheKey key;
 
 	if (!embed_cache_serves(toast_raw_datum_size(value) - VARHDRSZ))
@@ -345,7 +448,8 @@ embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum 
 	}
 	/* short enough that the model reads all of it */
 	plain = PG_DETOAST_DATUM_PACKED(value);
-	key = embed_cache_key(ref, prompt, VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+	keyed = cache_text(site, plain);
+	key = embed_cache_key(ref, prompt, site->instruction != NULL, VARDATA_ANY(keyed), VARSIZE_ANY_EXHDR(keyed));
 	if (!embed_cache_find(&key, out, ref->info->dim, truncated))
 	{
 		compute(site, ref, prompt, PointerGetDatum(plain), out, truncated);
@@ -353,6 +457,8 @@ embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum 
 	}
 	else
 		answered_again(site, ref, *truncated);
+	if (keyed != plain)
+		pfree((void *) keyed);
 	if (PointerGetDatum(plain) != value)
 		pfree(plain);
 }
@@ -363,7 +469,7 @@ embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Da
 	bool		use_memo = memo_serves(value);
 	bool		truncated;
 
-	if (use_memo && memo_has(&site->memo, ref, value))
+	if (use_memo && memo_has(site, ref, value))
 	{
 		answered_again(site, ref, site->memo.truncated);
 		memcpy(out, site->memo.result, ref->info->dim * sizeof(float));
@@ -379,7 +485,7 @@ embed_site_recall(EmbedSite *site, const EmbedModelRef *ref, Datum value)
 {
 	void	   *result;
 
-	if (!memo_serves(value) || !memo_has(&site->memo, ref, value))
+	if (!memo_serves(value) || !memo_has(site, ref, value))
 		return NULL;
 	answered_again(site, ref, site->memo.truncated);
 	result = palloc(site->memo.result_size);

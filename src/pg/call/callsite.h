@@ -15,6 +15,7 @@
 #define EMBED_PG_CALL_CALLSITE_H
 
 #include "pg/call/cache.h"
+#include "pg/call/text_value.h"
 #include "pg/store/registry.h"
 
 /* Longer inputs are not remembered. */
@@ -31,8 +32,8 @@ typedef struct EmbedMemo
 {
 	EmbedAsker	asker;			/* as in the cache: a site may outlive SET ROLE */
 	uint8		fingerprint[EMB_HASH_SIZE];
-	char	   *input;			/* the varlena as passed, including its header */
-	Size		input_size;		/* 0: empty memo */
+	char	   *input;			/* the varlena as passed, including its header; then the instruction's, if there is one */
+	Size		input_size;		/* of both; 0: empty memo */
 	Size		input_room;
 	char	   *result;			/* the elements of a vector, or the datum given to embed_site_remember */
 	Size		result_size;
@@ -40,11 +41,11 @@ typedef struct EmbedMemo
 	bool		truncated;
 } EmbedMemo;
 
-/* Token ids of the last query: most rows and documents come with the same query. */
+/* Token ids of the last query: most rows and documents come with the same query and instruction. */
 typedef struct EmbedQuery
 {
 	uint8_t		fingerprint[EMB_HASH_SIZE];
-	char	   *input;			/* the varlena as passed, including its header */
+	char	   *input;			/* as in the memo */
 	Size		input_size;		/* 0: no query to recognize */
 	Size		input_room;
 	int32	   *ids;			/* [ids_room] */
@@ -57,6 +58,12 @@ typedef struct EmbedSite
 	MemoryContext cxt;			/* the site's own memory: fn_mcxt */
 	MemoryContext scratch;		/* for one text, empty between two texts; below cxt; NULL: no text yet */
 	bool		reranks;		/* names resolve to rerankers */
+
+	/* of this call, see embed_site_instruct; instruction NULL: the model's own */
+	const text *instruction;
+	EmbedInstruction instruction_utf8;	/* in site memory */
+	char	   *instruction_room;
+	Size		instruction_room_size;
 
 	/* the last resolved name; ref NULL: none yet */
 	const EmbedModelRef *ref;
@@ -96,6 +103,16 @@ extern void embed_site_cut(const EmbedSite *site, const float *vector, int32 n, 
 
 /* The model argument at position argno, if the call has one; resolved. */
 extern const EmbedModelRef *embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno);
+
+/*
+ * The instruction argument at position argno, if the call has one: used in
+ * whatever this call reads of a query. 22023 if the model takes none, 54000 if
+ * it is too long. Call it for each row, after the model is resolved.
+ */
+extern void embed_site_instruct(EmbedSite *site, const EmbedModelRef *ref, FunctionCallInfo fcinfo, int argno);
+
+/* The same for a packed text, or NULL. */
+extern void embed_site_set_instruction(EmbedSite *site, const EmbedModelRef *ref, const text *instruction);
 
 /* Ids of value: [max_tokens] in site memory, valid until the next call. */
 extern EmbEncoded embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);

@@ -121,6 +121,7 @@ embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, c
 		embed_batch_run(batch, ref);
 	make_room(batch->cxt, &batch->ids, &batch->ids_room, batch->n_ids + (int64) n_ids, IDS_ROOM_FIRST);
 	make_room(batch->cxt, &batch->lengths, &batch->texts_room, batch->n_texts + (int64) 1, TEXTS_ROOM_FIRST);
+	make_room(batch->cxt, &batch->shared, &batch->shared_room, batch->n_texts + (int64) 1, TEXTS_ROOM_FIRST);
 	if (n_ids > 0)
 		memcpy(batch->ids + batch->n_ids, ids, n_ids * sizeof(int32));
 	if (type_ids != NULL)
@@ -129,7 +130,14 @@ embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, c
 		memcpy(batch->type_ids + batch->n_ids, type_ids, n_ids * sizeof(int32));
 	}
 	batch->n_ids += n_ids;
+	batch->shared[batch->n_texts] = 0;
 	batch->lengths[batch->n_texts++] = n_ids;
+}
+
+void
+embed_batch_share(EmbedBatch *batch, int32 n_shared)
+{
+	batch->shared[batch->n_texts - 1] = n_shared;
 }
 
 void
@@ -165,7 +173,7 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 	for (int32 i = 0; i < n; i++)
 	{
 		seqs[i] = (EmbSequence) {.ids = batch->ids + at, .n_ids = batch->lengths[i],
-			.type_ids = batch->type_ids != NULL ? batch->type_ids + at : NULL};
+			.type_ids = batch->type_ids != NULL ? batch->type_ids + at : NULL, .n_shared = batch->shared[i]};
 		at += batch->lengths[i];
 	}
 	embed_compute(ref, seqs, n, out);

@@ -36,8 +36,10 @@ typedef struct EmbedBatch
 	int32	   *type_ids;		/* the same for pairs; NULL for single texts */
 	int32		types_room;
 	int32	   *lengths;		/* [n_texts] */
+	int32	   *shared;			/* [n_texts] ids that texts of one query begin with, see EmbSequence */
 	int32		n_texts;
 	int32		texts_room;
+	int32		shared_room;
 	EmbedProofKey *proof_keys;	/* [n_texts] where embed_batch_prove is called for each, else NULL */
 	int32		proofs_room;
 } EmbedBatch;
@@ -45,6 +47,9 @@ typedef struct EmbedBatch
 extern void embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBatchSink *sink);
 /* type_ids of pairs, for all of a batch; NULL for single texts. */
 extern void embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids);
+
+/* Directly after embed_batch_add: how many ids its pair shares with others of its query. */
+extern void embed_batch_share(EmbedBatch *batch, int32 n_shared);
 
 /*
  * Called directly after embed_batch_add, with the text and its model. The text

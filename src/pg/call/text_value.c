@@ -236,14 +236,15 @@ finish_reading(const EmbedModelRef *ref, const ValueReader *reader, const ValueR
 }
 
 EmbEncoded
-embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
+embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, EmbedInstruction instruction, Datum value,
 				  int32 *ids, MemoryContext scratch)
 {
 	ValueReader reader = value_reader(value, scratch);
 	EmbTextReader text = {&reader, read_value};
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbReading	to = {.ids = ids, .max_ids = ref->info->max_tokens, .mem = &mem, .stop = &stop};
+	EmbReading	to = {.ids = ids, .max_ids = ref->info->max_tokens, .mem = &mem, .stop = &stop,
+		.instruction = instruction.text, .instruction_bytes = instruction.bytes};
 	EmbEncoded	result;
 	EmbError	err;
 	EmbStatus	status;
@@ -256,12 +257,15 @@ embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
 }
 
 void
-embed_text_encode_query(const EmbedModelRef *ref, Datum query, int32 *ids, EmbTextIds *known, MemoryContext scratch)
+embed_text_encode_query(const EmbedModelRef *ref, EmbedInstruction instruction, Datum query, int32 *ids,
+						EmbTextIds *known, MemoryContext scratch)
 {
 	ValueReader reader = value_reader(query, scratch);
 	EmbTextReader text = {&reader, read_value};
+	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbReading	to = {.ids = ids, .max_ids = ref->info->max_tokens, .stop = &stop};
+	EmbReading	to = {.ids = ids, .max_ids = ref->info->max_tokens, .mem = &mem, .stop = &stop,
+		.instruction = instruction.text, .instruction_bytes = instruction.bytes};
 	EmbError	err;
 	EmbStatus	status;
 
@@ -271,15 +275,17 @@ embed_text_encode_query(const EmbedModelRef *ref, Datum query, int32 *ids, EmbTe
 }
 
 EmbEncoded
-embed_text_encode_pair(const EmbedModelRef *ref, Datum query, const EmbTextIds *known, Datum doc,
-					   int32 *ids, int32 *type_ids, MemoryContext scratch)
+embed_text_encode_pair(const EmbedModelRef *ref, EmbedInstruction instruction, Datum query,
+					   const EmbTextIds *known, Datum doc, int32 *ids, int32 *type_ids, MemoryContext scratch)
 {
 	ValueReader query_reader = value_reader(query, scratch);
 	ValueReader doc_reader = value_reader(doc, scratch);
 	EmbTextReader first = {&query_reader, known->longer ? read_value : read_nothing};
 	EmbTextReader second = {&doc_reader, read_value};
+	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbReading	to = {.ids = ids, .type_ids = type_ids, .max_ids = ref->info->max_tokens, .stop = &stop};
+	EmbReading	to = {.ids = ids, .type_ids = type_ids, .max_ids = ref->info->max_tokens, .mem = &mem, .stop = &stop,
+		.instruction = instruction.text, .instruction_bytes = instruction.bytes};
 	EmbEncoded	result;
 	EmbError	err;
 	EmbStatus	status;

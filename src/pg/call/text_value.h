@@ -4,7 +4,8 @@
  *
  * Example:
  *
- *		EmbEncoded	r = embed_text_encode(ref, EMB_PROMPT_DOCUMENT, value, ids, scratch);
+ *		EmbedInstruction none = {NULL, 0};
+ *		EmbEncoded	r = embed_text_encode(ref, EMB_PROMPT_DOCUMENT, none, value, ids, scratch);
  *
  * The value may be short, compressed or out of line, in any server encoding.
  */
@@ -13,26 +14,34 @@
 
 #include "pg/store/registry.h"
 
+/* An instruction of a call, in UTF-8; text NULL: the model's own. */
+typedef struct EmbedInstruction
+{
+	const char *text;
+	size_t		bytes;
+} EmbedInstruction;
+
 /*
  * ids: [max_tokens of the model]. The value is detoasted only as far as its
  * ids need. scratch is reset. Raises: cancelled, 22021 (not UTF-8 in a
  * database of encoding SQL_ASCII).
  */
-extern EmbEncoded embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, Datum value,
+extern EmbEncoded embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, EmbedInstruction instruction, Datum value,
 									int32 *ids, MemoryContext scratch);
 
 /*
  * Reads a query once that is scored with many documents. ids: as above; *known
  * refers to ids.
  */
-extern void embed_text_encode_query(const EmbedModelRef *ref, Datum query, int32 *ids, EmbTextIds *known,
-									MemoryContext scratch);
+extern void embed_text_encode_query(const EmbedModelRef *ref, EmbedInstruction instruction, Datum query, int32 *ids,
+									EmbTextIds *known, MemoryContext scratch);
 
 /*
  * The same for a query and a document. known: the result of
- * embed_text_encode_query for query.
+ * embed_text_encode_query for query and instruction.
  */
-extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, Datum query, const EmbTextIds *known, Datum doc,
+extern EmbEncoded embed_text_encode_pair(const EmbedModelRef *ref, EmbedInstruction instruction, Datum query,
+										 const EmbTextIds *known, Datum doc,
 										 int32 *ids, int32 *type_ids, MemoryContext scratch);
 
 /* Returns all of value in UTF-8: the value itself, or a copy in CurrentMemoryContext. */

@@ -20,8 +20,9 @@
 EMBED_FUNCTION(embed_cosine);
 EMBED_FUNCTION(embed_isa);
 
+/* dimensions, instruction: the positions of these arguments; a call may have fewer. */
 static Datum
-vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
+vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt, int dimensions, int instruction)
 {
 	EmbedSite  *site = embed_site(fcinfo);
 	const EmbedModelRef *ref;
@@ -33,7 +34,8 @@ vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
 	if (embed_in_upgrade())
 		PG_RETURN_NULL();
 	ref = embed_site_resolve_arg(site, fcinfo, 1);
-	n = embed_site_dimensions(site, fcinfo, 2);
+	embed_site_instruct(site, ref, fcinfo, instruction);
+	n = embed_site_dimensions(site, fcinfo, dimensions);
 	result = embed_vector_new(n > 0 ? n : ref->info->dim, &elements);
 	/* memo and cache store whole vectors: a text cut to two lengths is computed once */
 	vector = n > 0 ? palloc(ref->info->dim * sizeof(float)) : elements;
@@ -49,13 +51,19 @@ vector_of_text(FunctionCallInfo fcinfo, EmbPrompt prompt)
 /* embed(input text [, model text [, dimensions int]]) returns float4[] */
 EMBED_CALL(embed_text)
 {
-	return vector_of_text(fcinfo, EMB_PROMPT_DOCUMENT);
+	return vector_of_text(fcinfo, EMB_PROMPT_DOCUMENT, 2, FUNC_MAX_ARGS);
 }
 
 /* embed_query(input text [, model text [, dimensions int]]) returns float4[] */
 EMBED_CALL(embed_query_text)
 {
-	return vector_of_text(fcinfo, EMB_PROMPT_QUERY);
+	return vector_of_text(fcinfo, EMB_PROMPT_QUERY, 2, FUNC_MAX_ARGS);
+}
+
+/* embed_query(input text, model text, instruction text [, dimensions int]) returns float4[] */
+EMBED_CALL(embed_query_instructed)
+{
+	return vector_of_text(fcinfo, EMB_PROMPT_QUERY, 3, 2);
 }
 
 /*

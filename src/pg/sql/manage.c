@@ -92,6 +92,18 @@ option_utf8(const char *key, const JsonbValue *v)
 	return pg_server_to_any(s, strlen(s), PG_UTF8);
 }
 
+/* An object, as JSON text. */
+static char *
+option_object(const char *key, const JsonbValue *v)
+{
+	char	   *s;
+
+	if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data))
+		option_type_error(key, "JSON object");
+	s = JsonbToCString(NULL, v->val.binary.data, v->val.binary.len);
+	return pg_server_to_any(s, strlen(s), PG_UTF8);
+}
+
 static bool
 option_bool(const char *key, const JsonbValue *v)
 {
@@ -129,6 +141,19 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 		options->import.query_prompt = option_utf8(key, v);
 	else if (strcmp(key, "document_prompt") == 0)
 		options->import.document_prompt = option_utf8(key, v);
+	else if (strcmp(key, "kind") == 0)
+		options->import.kind = option_utf8(key, v);
+	else if (strcmp(key, "instruction") == 0)
+		options->import.instruction = option_utf8(key, v);
+	else if (strcmp(key, "template") == 0)
+		options->import.template = option_object(key, v);
+	else if (strcmp(key, "pooling") == 0)
+		options->import.pooling = option_utf8(key, v);
+	else if (strcmp(key, "normalize") == 0)
+	{
+		options->import.normalize = option_bool(key, v);
+		options->import.sets_normalize = true;
+	}
 	else if (strcmp(key, "max_tokens") == 0)
 	{
 		options->import.max_tokens = option_int(key, v);
@@ -159,7 +184,8 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", embed_shown(key)),
-					 errhint("The options are precision, calibration, query_prompt, document_prompt, max_tokens, dimensions, default and alias.")));
+					 errhint("The options are precision, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
+							 "kind, instruction, template, pooling, normalize, default and alias.")));
 	}
 	options->has_import |= import_only;
 }

@@ -1,7 +1,7 @@
 /*
  * rerank.c
- *		rerank(), rerank_many(), rerank_top() and the aggregate rerank_agg:
- *		scores of pairs of a query and a document.
+ *		rerank(), rerank_logit(), rerank_many(), rerank_top() and the aggregate
+ *		rerank_agg: scores of pairs of a query and a document.
  *
  * Pairs are computed in packed batches, as single texts are. Besides the input
  * and the result, only one batch is in memory. A score is the sigmoid of the
@@ -25,8 +25,9 @@
 #include "pg/sql/rows.h"
 #include "pg/sql/vector.h"
 
-/* rerank(query text, doc text [, model text]) returns float4 */
-EMBED_CALL(embed_rerank_pair)
+/* The logit of one pair. */
+static float
+score_pair(FunctionCallInfo fcinfo)
 {
 	EmbedSite  *site = embed_rerank_site(fcinfo);
 	const EmbedModelRef *ref;
@@ -35,16 +36,31 @@ EMBED_CALL(embed_rerank_pair)
 	EmbSequence seq;
 	float		logit;
 
-	if (embed_in_upgrade())
-		PG_RETURN_NULL();
 	ref = embed_site_resolve_arg(site, fcinfo, 2);
+	embed_site_instruct(site, ref, fcinfo, 3);
 	begun = embed_stat_begin(ref->stat);
 	embed_site_read_query(site, ref, PG_GETARG_DATUM(0));
 	encoded = embed_site_read_pair(site, ref, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
-	seq = (EmbSequence) {site->ids, encoded.n_ids, site->type_ids};
+	seq = (EmbSequence) {.ids = site->ids, .n_ids = encoded.n_ids, .type_ids = site->type_ids, .n_shared = encoded.n_shared};
 	embed_compute(ref, &seq, 1, &logit);
 	embed_stat_call(ref->stat, begun);
-	PG_RETURN_FLOAT4(emb_score(logit));
+	return logit;
+}
+
+/* rerank(query text, doc text [, model text [, instruction text]]) returns float4 */
+EMBED_CALL(embed_rerank_pair)
+{
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT4(emb_score(score_pair(fcinfo)));
+}
+
+/* rerank_logit(query text, doc text [, model text [, instruction text]]) returns float4 */
+EMBED_CALL(embed_rerank_logit)
+{
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	PG_RETURN_FLOAT4(score_pair(fcinfo));
 }
 
 /* -------------------------------------------------------------- arrays */
@@ -129,6 +145,7 @@ score_documents(EmbedSite *site, const EmbedModelRef *ref, Datum query, Document
 		has_query = true;
 		encoded = embed_site_read_pair(site, ref, query, docs->values[i]);
 		embed_batch_add(&batch, ref, site->ids, site->type_ids, encoded.n_ids);
+		embed_batch_share(&batch, encoded.n_shared);
 	}
 	embed_batch_run(&batch, ref);
 	embed_stat_call(ref->stat, begun);
@@ -167,7 +184,7 @@ score_array(const float *scores, const bool *nulls, int32 n)
 	return result;
 }
 
-/* rerank, rerank_many (query text, docs text[] [, model text]) return float4[] */
+/* rerank, rerank_many (query text, docs text[] [, model text [, instruction text]]) return float4[] */
 EMBED_CALL(embed_rerank_array)
 {
 	EmbedSite  *site = embed_rerank_site(fcinfo);
@@ -177,6 +194,7 @@ EMBED_CALL(embed_rerank_array)
 	if (embed_in_upgrade())
 		PG_RETURN_NULL();
 	ref = embed_site_resolve_arg(site, fcinfo, 2);
+	embed_site_instruct(site, ref, fcinfo, 3);
 	read_documents(PG_GETARG_ANY_ARRAY_P(1), &docs);
 	check_array_size(docs.n);
 	score_documents(site, ref, PG_GETARG_DATUM(0), &docs);
@@ -224,7 +242,7 @@ put_top(EmbedRows *rows, const Documents *docs, int32 k)
 	}
 }
 
-/* rerank_top(query text, docs text[], k int [, model text]) returns table (ordinality int, score float4, doc text) */
+/* rerank_top(query text, docs text[], k int [, model text [, instruction text]]) returns table (ordinality int, score float4, doc text) */
 EMBED_CALL(embed_rerank_top)
 {
 	int32		k = PG_GETARG_INT32(2);
@@ -237,6 +255,7 @@ EMBED_CALL(embed_rerank_top)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("k is %d, but must not be negative", k)));
+	embed_site_instruct(site, ref, fcinfo, 4);
 	rows = embed_rows_begin(fcinfo);
 	read_documents(PG_GETARG_ANY_ARRAY_P(1), &docs);
 	if (k > 0)
@@ -258,6 +277,7 @@ typedef struct ScoreGroup
 	MemoryContext cxt;
 	struct varlena *query;		/* NULL if the query is NULL */
 	char	   *name;			/* of the model; NULL if there is no model argument, or it is NULL */
+	text	   *instruction;	/* NULL if there is no instruction argument, or it is NULL */
 	bool		is_used;		/* fingerprint and stat are set */
 	uint8		fingerprint[EMB_HASH_SIZE];
 	EmbedStat  *stat;
@@ -328,18 +348,28 @@ same_text(const struct varlena *a, const struct varlena *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
+/* A copy in cxt; NULL of NULL. */
+static struct varlena *
+copy_text(MemoryContext cxt, const struct varlena *value)
+{
+	struct varlena *copy;
+
+	if (value == NULL)
+		return NULL;
+	copy = MemoryContextAlloc(cxt, VARSIZE_ANY(value));
+	memcpy(copy, value, VARSIZE_ANY(value));
+	return copy;
+}
+
 static ScoreGroup *
-new_group(MemoryContext cxt, const struct varlena *query, const text *name)
+new_group(MemoryContext cxt, const struct varlena *query, const text *name, const text *instruction)
 {
 	ScoreGroup *group = MemoryContextAllocZero(cxt, sizeof(ScoreGroup));
 	EmbedBatchSink sink = {group, group_reserve, group_done};
 
 	group->cxt = cxt;
-	if (query != NULL)
-	{
-		group->query = MemoryContextAlloc(cxt, VARSIZE_ANY(query));
-		memcpy(group->query, query, VARSIZE_ANY(query));
-	}
+	group->query = copy_text(cxt, query);
+	group->instruction = copy_text(cxt, instruction);
 	if (name != NULL)
 	{
 		group->name = MemoryContextAllocZero(cxt, VARSIZE_ANY_EXHDR(name) + 1);
@@ -349,9 +379,9 @@ new_group(MemoryContext cxt, const struct varlena *query, const text *name)
 	return group;
 }
 
-/* A group has one query and one model name. */
+/* A group has one query, one model name and one instruction. */
 static void
-check_group(const ScoreGroup *group, const struct varlena *query, const text *name)
+check_group(const ScoreGroup *group, const struct varlena *query, const text *name, const text *instruction)
 {
 	bool		same_name = (group->name == NULL) == (name == NULL);
 
@@ -368,6 +398,11 @@ check_group(const ScoreGroup *group, const struct varlena *query, const text *na
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model varies within a group"),
 				 errhint("Add the model to GROUP BY.")));
+	if (!same_text(group->instruction, instruction))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("instruction varies within a group"),
+				 errhint("Add the instruction to GROUP BY.")));
 }
 
 /* A group keeps the model that the name stood for when the first pair came. */
@@ -392,31 +427,35 @@ add_pair(ScoreGroup *group, EmbedSite *site, const text *name, Datum doc)
 	uint64		begun = embed_stat_begin(ref->stat);
 	EmbEncoded	encoded;
 
+	embed_site_set_instruction(site, ref, group->instruction);
 	embed_site_read_query(site, ref, PointerGetDatum(group->query));
 	encoded = embed_site_read_pair(site, ref, PointerGetDatum(group->query), doc);
 	embed_batch_add(&group->batch, ref, site->ids, site->type_ids, encoded.n_ids);
+	embed_batch_share(&group->batch, encoded.n_shared);
 	group->took_ns += embed_stat_end(ref->stat) - begun;
 }
 
-/* (state internal, query text, doc text [, model text]) returns internal */
+/* (state internal, query text, doc text [, model text [, instruction text]]) returns internal */
 EMBED_CALL(embed_rerank_agg_accum)
 {
 	ScoreGroup *group = PG_ARGISNULL(0) ? NULL : (ScoreGroup *) PG_GETARG_POINTER(0);
 	struct varlena *query = PG_ARGISNULL(1) ? NULL : PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(1));
 	bool		has_model = PG_NARGS() > 3;
 	const text *name = has_model && !PG_ARGISNULL(3) ? PG_GETARG_TEXT_PP(3) : NULL;
-	bool		isnull = query == NULL || PG_ARGISNULL(2) || (has_model && name == NULL);
+	bool		is_instructed = PG_NARGS() > 4;
+	const text *instruction = is_instructed && !PG_ARGISNULL(4) ? PG_GETARG_TEXT_PP(4) : NULL;
+	bool		isnull = query == NULL || PG_ARGISNULL(2) || (has_model && name == NULL) || (is_instructed && instruction == NULL);
 	MemoryContext cxt;
 
 	if (!AggCheckCallContext(fcinfo, &cxt))
 		elog(ERROR, "aggregate function called in non-aggregate context");
 	if (group == NULL)
-		group = new_group(cxt, query, name);
+		group = new_group(cxt, query, name, instruction);
 	else
 	{
 		if (group->is_used)
 			embed_stat_enter(group->stat);
-		check_group(group, query, name);
+		check_group(group, query, name, instruction);
 	}
 	add_row(group, isnull);
 	if (!isnull)

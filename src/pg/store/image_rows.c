@@ -199,6 +199,9 @@ image_values(const uint8 *fingerprint, const EmbModelInfo *info, Datum *values)
 	values[Anum_image_query_prompt - 1] = prompt_datum(info->query_prompt);
 	values[Anum_image_document_prompt - 1] = prompt_datum(info->document_prompt);
 	values[Anum_image_outputs - 1] = outputs_datum(info);
+	values[Anum_image_takes_instruction - 1] = BoolGetDatum(info->instruction != NULL);
+	values[Anum_image_instruction - 1] = prompt_datum(info->instruction != NULL ? pnstrdup(info->instruction, info->instruction_bytes) : "");
+	values[Anum_image_has_template - 1] = BoolGetDatum(info->has_template);
 }
 
 static void

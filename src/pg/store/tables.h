@@ -51,7 +51,10 @@ enum
 	Anum_image_query_prompt,
 	Anum_image_document_prompt,
 	Anum_image_outputs,
-	Natts_image = Anum_image_outputs
+	Anum_image_takes_instruction,
+	Anum_image_instruction,
+	Anum_image_has_template,
+	Natts_image = Anum_image_has_template
 };
 enum
 {
