@@ -18,7 +18,7 @@
  *		EmbText text = {s, len, true, NULL};
  *		EmbReading to = {.ids = ids, .max_ids = 512, .mem = &mem, .stop = &stop};
  *		emb_model_encode(model, EMB_PROMPT_DOCUMENT, &text, &to, &r, err);
- *		EmbSequence seq = {ids, r.n_ids, NULL};
+ *		EmbSequence seq = {.ids = ids, .n_ids = r.n_ids};
  *		emb_model_embed(model, &seq, 1, &run, out, err);		// out[info->dim]
  *		emb_model_close(model);
  *
@@ -28,7 +28,7 @@
  *
  *		EmbReading to = {.ids = ids, .type_ids = type_ids, .max_ids = 512, .stop = &stop};
  *		emb_model_encode_pair(reranker, &query, &document, &to, &r, err);
- *		EmbSequence seq = {ids, r.n_ids, type_ids};
+ *		EmbSequence seq = {.ids = ids, .n_ids = r.n_ids, .type_ids = type_ids};
  *		emb_model_rerank(reranker, &seq, 1, &run, &logit, err);
  *		float score = emb_score(logit);		// 0 to 1
  *

@@ -43,7 +43,7 @@ call_all(const EmbModel *model, const char *text, const EmbAllocator *mem, const
 		if (emb_model_encode_pair(model, &part, &part,
 				&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = info->max_tokens, .stop = stop}, &r, &err) == EMB_OK)
 		{
-			EmbSequence seq = {ids, r.n_ids, type_ids};
+			EmbSequence seq = {.ids = ids, .n_ids = r.n_ids, .type_ids = type_ids};
 
 			(void) emb_model_rerank(model, &seq, 1, &run, out, &err);
 		}

@@ -101,7 +101,7 @@ test_ids(void)
 
 		CHECK(emb_model_encode_pair(model, &query, &doc,
 				&(EmbReading) {.ids = ids[i], .type_ids = type_ids[i], .max_ids = MAX_IDS}, &r, &err) == EMB_OK);
-		seqs[i] = (EmbSequence) {ids[i], r.n_ids, type_ids[i]};
+		seqs[i] = (EmbSequence) {.ids = ids[i], .n_ids = r.n_ids, .type_ids = type_ids[i]};
 		n_wrong += !ints_equal(ids[i], r.n_ids, json_object_get(inputs[i], "ids")) ||
 			!ints_equal(type_ids[i], r.n_ids, json_object_get(inputs[i], "type_ids"));
 	}
@@ -216,7 +216,7 @@ test_types_matter(void)
 	EmbRun		run = {.mem = &heap};
 	int32_t		x[2][8] = {{0, 0, 1, 1}, {0, 0, 0, 1}};
 	int32_t		same[4] = {2, 7, 3, 3};
-	EmbSequence pairs[3] = {{same, 4, x[0]}, {same, 4, x[1]}, {same, 4, x[0]}};
+	EmbSequence pairs[3] = {{same, 4, x[0], 0}, {same, 4, x[1], 0}, {same, 4, x[0], 0}};
 	float		logits[3];
 	EmbError	err;
 
@@ -357,7 +357,7 @@ test_kinds(void)
 	EmbImportOptions options = {.query_prompt = "query: "};
 	EmbEncoded	r;
 	EmbText		text = {"a", 1, true, NULL};
-	EmbSequence seq = {ids[0], 3, NULL};
+	EmbSequence seq = {.ids = ids[0], .n_ids = 3};
 	Image		other = {0};
 	EmbError	err;
 
