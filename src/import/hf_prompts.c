@@ -128,7 +128,8 @@ static const struct
 	"为这个句子生成表示以用于检索相关文章：", ""},
 	{" e5-small e5-base e5-large e5-small-v2 e5-base-v2 e5-large-v2 multilingual-e5-small multilingual-e5-base multilingual-e5-large ",
 	"query: ", "passage: "},
-	{" multilingual-e5-large-instruct e5-mistral-7b-instruct gte-Qwen1.5-7B-instruct gte-Qwen2-1.5B-instruct gte-Qwen2-7B-instruct ",
+	{" multilingual-e5-large-instruct e5-mistral-7b-instruct gte-Qwen1.5-7B-instruct gte-Qwen2-1.5B-instruct gte-Qwen2-7B-instruct"
+		" harrier-oss-v1-0.6b ",
 	"Instruct: " SEARCH_QUERY "\nQuery: ", ""},
 	{" Qwen3-Embedding-0.6B Qwen3-Embedding-4B Qwen3-Embedding-8B ",
 	"Instruct: " SEARCH_QUERY "\nQuery:", ""},

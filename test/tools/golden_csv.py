@@ -5,7 +5,7 @@
 
 Reads test/data/tiny/NAME/{inputs.jsonl,embeddings.npy}, writes
 test/data/sql/NAME.csv with columns text, ids, embedding; of a reranker query,
-doc, tokens, logit, score. Of a model with BGE-M3's heads also NAME-tokens.csv:
+doc, tokens, logit, score; of a decoder that reranks the instruction first. Of a model with BGE-M3's heads also NAME-tokens.csv:
 text, sparse weights by id, number of token vectors, the first and the last; and
 NAME-pairs.csv: query, doc, scores dense, sparse, multi-vector.
 """
@@ -42,7 +42,9 @@ for inputs in sorted((ROOT / "tiny").glob("*rerank*/inputs.jsonl")):
         writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for line in lines:
             row = json.loads(line)
-            writer.writerow([row["query"], row["doc"], row["n"], "%.9g" % row["logit"], "%.9g" % row["score"]])
+            logit = row["logit"] if "logit" in row else row["logit_yes"] - row["logit_no"]
+            instruct = [row["instruct"]] if "instruct" in row else []
+            writer.writerow(instruct + [row["query"], row["doc"], row["n"], "%.9g" % logit, "%.9g" % row["score"]])
 
 for vectors_file in sorted((ROOT / "tiny").glob("*/embeddings.npy")):
     folder = vectors_file.parent
