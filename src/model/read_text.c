@@ -79,6 +79,18 @@ read_first_chars(void *ctx, size_t want, EmbText *text, EmbError *err)
 	return EMB_OK;
 }
 
+/* What a model with layers reads where a text has no token, and its tokenizer adds none: decoders without an end token. */
+static EmbStatus
+encode_nothing(const EmbModel *model, const EmbReading *to, EmbTokResult *r, EmbError *err)
+{
+	static const EmbText space = {" ", 1, true, NULL};
+	EmbStatus	status = emb_tok_encode(model->tok, &space, to, r, err);
+
+	if (status == EMB_OK && r->n_ids == 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the text has no tokens");
+	return status;
+}
+
 /* For a static model, drops the ids of unknown tokens. */
 static EmbStatus
 encode(const EmbModel *model, const EmbTextReader *text, const EmbReading *to, EmbEncoded *result, EmbError *err)
@@ -88,6 +100,8 @@ encode(const EmbModel *model, const EmbTextReader *text, const EmbReading *to, E
 	EmbTokResult r;
 	EmbStatus	status = emb_tok_read(model->tok, model->info.max_chars > 0 ? &cut : text, to, &r, err);
 
+	if (status == EMB_OK && r.n_ids == 0 && !r.need_more && model->info.n_layers > 0)
+		status = encode_nothing(model, to, &r, err);
 	if (status != EMB_OK)
 		return status;
 	if (model->dropped_id >= 0 && !r.need_more)
@@ -255,7 +269,13 @@ emb_model_count_tokens(const EmbModel *model, EmbPrompt prompt, const char *text
 	EmbStatus	status;
 
 	if (prompt_bytes == 0)
-		return emb_tok_count(model->tok, text, len, stop, n_tokens, err);
+	{
+		status = emb_tok_count(model->tok, text, len, stop, n_tokens, err);
+		/* see encode_nothing */
+		if (status == EMB_OK && *n_tokens == 0 && model->info.n_layers > 0)
+			*n_tokens = 1;
+		return status;
+	}
 	joined = join(prefix, prompt_bytes, text, len, mem);
 	if (joined == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a prompt and %zu bytes of text", len);

@@ -55,6 +55,9 @@ SELECT count(*) AS texts, bool_and(embed_tokens(text, 'decoder/both') = ids) AS 
 	bool_and(pg_temp.differs(embed(text, 'decoder/both'), v) <= 2e-6) AS vectors
 FROM texts;
 
+SELECT embed_tokens('', 'decoder/both') = embed_tokens(' ', 'decoder/both') AS ids, embed('', 'decoder/both') = embed(' ', 'decoder/both') AS empty,
+	(embed_info('', 'decoder/both')).tokens;
+
 -- one pair, one score: alone, in arrays, in groups, row by row, in any batch, by any number of threads
 CREATE TEMP TABLE one AS SELECT q.query, d.id, d.doc, rerank_logit(q.query, d.doc, 'decoder/int8', 'Find') AS logit
 FROM (SELECT DISTINCT query FROM golden WHERE id IN (1, 2, 4)) q, golden d WHERE d.tokens < 400;
