@@ -304,6 +304,17 @@ emb_arch_wide(const EmbArch *arch)
 	return arch->is_gated ? 2 * arch->intermediate : arch->intermediate;
 }
 
+/*
+ * Whether the product with quantized weights of the feed-forward network
+ * computes the GLU itself: its rows are 16 gates, their 16 values, the next 16
+ * gates. Else, and in fp32, all gates come before all values.
+ */
+static inline bool
+emb_arch_pairs_gates(const EmbArch *arch)
+{
+	return arch->is_gated && arch->intermediate % 16 == 0;
+}
+
 /* Whether a layer attends only within the sliding window. */
 static inline bool
 emb_arch_is_local(const EmbArch *arch, int32_t layer)

@@ -211,6 +211,8 @@ activation(const EmbKernels *kernels, EmbActKind act)
 			return kernels->gelu_tanh_f32;
 		case EMB_ACT_KIND_RELU:
 			return kernels->relu_f32;
+		case EMB_ACT_KIND_SILU:
+			return kernels->silu_f32;
 		case EMB_ACT_KIND_NONE:
 			break;
 	}
@@ -416,6 +418,17 @@ correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *l
 	return true;
 }
 
+/* The image's place of panel p: gates and values of a GLU come by turns, where its product multiplies them. */
+static size_t
+panel_place(const Quantizer *q, EmbPart part, const EmbLinear *linear, int32_t p)
+{
+	int32_t		n_gates = linear->n_out / EMB_PANEL / 2;
+
+	if (part != EMB_PART_FFN_UP || !emb_arch_pairs_gates(q->model->transformer.arch))
+		return p;
+	return p < n_gates ? 2 * p : 2 * (p - n_gates) + 1;
+}
+
 static void
 write_panel(void *ctx, int32_t p, int32_t worker)
 {
@@ -426,15 +439,17 @@ write_panel(void *ctx, int32_t p, int32_t worker)
 	int32_t		layer = job->in->layer;
 	const float *smooth = job->c->smooth;
 	Hand	   *hand = &q->hands[worker];
-	size_t		at = (size_t) p * EMB_PANEL;
-	const float *panel = linear->weight + at * linear->n_in;
-	int8_t	   *tiles = (int8_t *) place(q, layer, part, EMB_TENSOR_WEIGHT) + p * emb_pack_i8_bytes(EMB_PANEL, linear->n_in);
+	const float *panel = linear->weight + (size_t) p * EMB_PANEL * linear->n_in;
+	size_t		to = panel_place(q, part, linear, p);
+	size_t		at = to * EMB_PANEL;
+	int8_t	   *tiles = (int8_t *) place(q, layer, part, EMB_TENSOR_WEIGHT) + to * emb_pack_i8_bytes(EMB_PANEL, linear->n_in);
 	float	   *scale = (float *) place(q, layer, part, EMB_TENSOR_SCALE) + at;
 	int32_t    *sums = (int32_t *) place(q, layer, part, EMB_TENSOR_SUMS) + at;
 	float	   *bias = (float *) place(q, layer, part, EMB_TENSOR_BIAS) + at;
 
 	if (is_over(q))
 		return;
+	memcpy(bias, linear->bias + (size_t) p * EMB_PANEL, panel_rows(linear, p) * sizeof(float));
 	if (!emb_quantize_panel(panel, panel_rows(linear, p), linear->n_in, smooth, hand->bytes, tiles, scale, sums))
 		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
 	/* if false, it was stopped; run_linear sees that */
@@ -446,9 +461,7 @@ static EmbStatus
 write_linear(Quantizer *q, const Input *in, int32_t which, const Candidate *c, EmbError *err)
 {
 	LinearJob	job = {.q = q, .in = in, .which = which, .c = c};
-	const EmbLinear *linear = in->linears[which];
 
-	memcpy(place(q, in->layer, in->parts[which], EMB_TENSOR_BIAS), linear->bias, linear->n_out * sizeof(float));
 	return run_linear(&job, write_panel, err);
 }
 

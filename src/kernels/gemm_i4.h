@@ -17,6 +17,7 @@
 
 #define I4_BLOCK_GROUPS	128		/* groups of 4 inputs in a block: a multiple of every group of inputs but the whole row */
 #define I4_CHUNK_ROWS	96
+#define I4_ROWS_MAX		16
 #define I4_PANELS_MAX	4
 #define I4_STATE_STRIDE	(I4_PANELS_MAX * EMB_PANEL)
 #define I4_SCALES_MAX	(I4_BLOCK_GROUPS * EMB_GROUP / 32)
@@ -54,6 +55,7 @@ typedef struct EmbTileI4
 	const float *bias;			/* [16 P], or NULL */
 	float	   *c;				/* [R, 16 P] */
 	size_t		c_stride;
+	bool		gated;			/* C is the same for all rows: the caller takes the results from there */
 	int32_t    *configured;		/* for amx: rows of the tile registers */
 	bool		first;
 	bool		last;
@@ -66,12 +68,13 @@ typedef void (*EmbTileI4Fn) (const EmbTileI4 *t);
 typedef struct EmbI4Level
 {
 	int32_t		rows_max;		/* of a tile */
-	int32_t		panels_max;
+	int32_t		panels_max;		/* even, for pairs of gates and values */
 	/* The best tile of exactly n_rows rows and at most n_panels panels. */
 	EmbTileI4Fn (*pick) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
 	/* n_groups groups of 4 inputs, zeros [..][16] for each `group` of them. */
 	void		(*unpack) (const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbI4Panel *panel);
 	emb_op_activate_rows *activate;
+	emb_op_gate_rows *gate;
 } EmbI4Level;
 
 typedef struct EmbI4Work
@@ -79,6 +82,7 @@ typedef struct EmbI4Work
 	int32_t		configured;
 	EmbI4Panel	panels[I4_PANELS_MAX];
 	_Alignas(64) float state[I4_CHUNK_ROWS * I4_STATE_STRIDE];
+	float		raw[I4_ROWS_MAX * I4_STATE_STRIDE]; /* of a gated tile */
 } EmbI4Work;
 
 /* n_panels panels from p on. */
@@ -97,6 +101,8 @@ i4_panels(const EmbGemmI4 *g, int32_t p, int32_t n_panels)
 		part.b_sums += columns;
 	if (g->bias != NULL)
 		part.bias += columns;
+	if (g->gated)
+		columns /= 2;			/* of the result */
 	if (g->factor != NULL)
 		part.factor += columns;
 	part.c += columns;
@@ -136,7 +142,8 @@ i4_tile(const EmbGemmI4 *g, int32_t k0, EmbI4Work *w)
 		.b_scale = g->b_scale + (size_t) (k0 / group) * EMB_PANEL,
 		.scale_stride = (size_t) emb_pack_i4_scales(g->n_in, g->group) * EMB_PANEL,
 		.state = w->state, .configured = &w->configured,
-		.a_scale = g->a_scale, .a_zero = g->a_zero, .b_sums = g->b_sums, .bias = g->bias, .c = g->c, .c_stride = g->c_stride,
+		.a_scale = g->a_scale, .a_zero = g->a_zero, .b_sums = g->b_sums, .bias = g->bias, 
+		.c = g->gated ? w->raw : g->c, .c_stride = g->gated ? I4_STATE_STRIDE : g->c_stride, .gated = g->gated,
 		.first = k0 == 0 || g->group == 0, .last = last,
 		.carries_in = g->group == 0 && k0 > 0, .carries_out = g->group == 0 && !last
 	};
@@ -150,7 +157,8 @@ i4_next_rows(EmbTileI4 *t, int32_t n_rows)
 	if (t->a_zero != NULL)
 		t->a_zero += n_rows;
 	t->state += n_rows * I4_STATE_STRIDE;
-	t->c += n_rows * t->c_stride;
+	if (!t->gated)
+		t->c += n_rows * t->c_stride;
 	t->ahead = NULL;			/* the first rows have fetched it */
 }
 
@@ -220,6 +228,19 @@ i4_packed(const EmbGemmI4 *g, int32_t k0)
 	return g->b + (size_t) k0 * EMB_PANEL * EMB_GROUP / 2;
 }
 
+/* The steps after the product of n_rows rows from m on, while they are in the first-level cache. */
+static void
+i4_finish(const EmbGemmI4 *g, const EmbI4Level *level, int32_t m, int32_t n_rows, const EmbI4Work *w)
+{
+	float	   *c = g->c + m * g->c_stride;
+	float	   *range = g->factor != NULL ? g->range + m * EMB_RANGE : NULL;
+
+	if (g->gated)
+		level->gate(g->act, w->raw, I4_STATE_STRIDE, n_rows, g->n_panels / 2, g->factor, range, c, g->c_stride);
+	else if (g->act != EMB_ACT_KIND_NONE || g->factor != NULL)
+		level->activate(g->act, c, g->c_stride, n_rows, g->n_panels, g->factor, range);
+}
+
 /* All rows of g by its panels, a block of K; next and next_k0 are the block after it, or next is NULL. */
 static void
 i4_block(const EmbGemmI4 *g, const EmbI4Level *level, int32_t k0, const EmbGemmI4 *next, int32_t next_k0, EmbI4Work *w)
@@ -241,9 +262,8 @@ i4_block(const EmbGemmI4 *g, const EmbI4Level *level, int32_t k0, const EmbGemmI
 		int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
 
 		i4_block_rows(level, n_rows, g->n_panels, &t);
-		if (t.last && (g->act != EMB_ACT_KIND_NONE || g->factor != NULL))
-			level->activate(g->act, t.c, t.c_stride, n_rows, g->n_panels, g->factor,
-							g->factor != NULL ? g->range + m * EMB_RANGE : NULL);
+		if (t.last)
+			i4_finish(g, level, m, n_rows, w);
 		i4_next_rows(&t, n_rows);
 		m += n_rows;
 	}

@@ -168,7 +168,7 @@ emb_gemm_i4_amx(const EmbGemmI4 *g)
 {
 	static const EmbI4Level level = {
 		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .pick = pick_amx, .unpack = unpack_zmm,
-		.activate = emb_activate_rows_avx512
+		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 
 	if (g->n_rows < ROWS_MIN || g->group == 32)

@@ -106,7 +106,8 @@ void
 emb_gemm_i4_avx2(const EmbGemmI4 *g)
 {
 	static const EmbI4Level level = {
-		.rows_max = ROWS_MAX, .panels_max = 1, .pick = pick_avx2, .unpack = unpack_ymm, .activate = emb_activate_rows_avx2
+		.rows_max = ROWS_MAX, .panels_max = 2, .pick = pick_avx2, .unpack = unpack_ymm,
+		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 
 	i4_walk(g, &level);

@@ -83,7 +83,7 @@ emb_gemm_i4_avxvnni(const EmbGemmI4 *g)
 {
 	static const EmbI4Level level = {
 		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni, .unpack = unpack_ymm,
-		.activate = emb_activate_rows_avx2
+		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 
 	i4_walk(g, &level);

@@ -207,7 +207,7 @@ emb_gemm_i4_neon(const EmbGemmI4 *g)
 {
 	static const EmbI4Level level = {
 		.rows_max = ROWS_MAX, .panels_max = I4_PANELS_MAX, .pick = pick_neon, .unpack = unpack_neon,
-		.activate = emb_activate_rows_neon
+		.activate = emb_activate_rows_neon, .gate = emb_gate_rows_neon
 	};
 
 	i4_walk(g, &level);

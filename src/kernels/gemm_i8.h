@@ -31,7 +31,8 @@ typedef struct EmbTileI8
 	float	   *c;				/* [R, 16 P] */
 	size_t		c_stride;
 	EmbActKind	act;
-	const float *factor;		/* [16 P], or NULL */
+	bool		gated;
+	const float *factor;		/* [16 P, half of it if gated], or NULL */
 	float	   *range;			/* [R][EMB_RANGE], with factor */
 } EmbTileI8;
 
@@ -47,6 +48,7 @@ typedef struct EmbGemmI8Level
 	int32_t		panels_max;
 	EmbPickI8	pick;
 	emb_op_activate_rows *activate;
+	emb_op_gate_rows *gate;
 } EmbGemmI8Level;
 
 /* For the first panel and row. */
@@ -67,6 +69,7 @@ emb_gemm_i8_first_tile(const EmbGemmI8 *g)
 		.c = g->c,
 		.c_stride = g->c_stride,
 		.act = g->act,
+		.gated = g->gated,
 		.factor = g->factor,
 		.range = g->range
 	};
@@ -83,6 +86,8 @@ emb_gemm_i8_next_panels(EmbTileI8 *t, int32_t n_panels)
 		t->b_sums += n_columns;
 	if (t->bias != NULL)
 		t->bias += n_columns;
+	if (t->gated)
+		n_columns /= 2;			/* of the result */
 	if (t->factor != NULL)
 		t->factor += n_columns;
 	t->c += n_columns;
@@ -98,6 +103,23 @@ emb_gemm_i8_next_rows(EmbTileI8 *t, int32_t n_rows)
 	if (t->factor != NULL)
 		t->range += n_rows * EMB_RANGE;
 	t->c += n_rows * t->c_stride;
+}
+
+/* The floats that tiles of a gated product are written to before they are gated. */
+#define EMB_GATED_ELEMS	(8 * 6 * EMB_PANEL)
+
+/* The same tile without steps after the product, of n_panels panels written to raw. */
+static inline EmbTileI8
+emb_gemm_i8_ungated(const EmbTileI8 *t, int32_t n_panels, float *raw)
+{
+	EmbTileI8	product = *t;
+
+	product.c = raw;
+	product.c_stride = (size_t) n_panels * EMB_PANEL;
+	product.act = EMB_ACT_KIND_NONE;
+	product.gated = false;
+	product.factor = NULL;
+	return product;
 }
 
 /* The steps after a tile's product, while C is still in the first-level cache. */
@@ -122,15 +144,28 @@ emb_gemm_i8_block(const EmbGemmI8Level *level, int32_t n_rows, int32_t n_panels,
 	}
 }
 
+/* The same for a gated product; n_panels is even. */
+static inline void
+emb_gemm_i8_gated_block(const EmbGemmI8Level *level, int32_t n_rows, int32_t n_panels, const EmbTileI8 *t)
+{
+	float		raw[EMB_GATED_ELEMS];
+	EmbTileI8	product = emb_gemm_i8_ungated(t, n_panels, raw);
+
+	emb_gemm_i8_block(level, n_rows, n_panels, product);
+	level->gate(t->act, raw, product.c_stride, n_rows, n_panels / 2, t->factor, t->range, t->c, t->c_stride);
+}
+
 static inline void
 emb_gemm_i8_walk(const EmbGemmI8 *g, const EmbGemmI8Level *level)
 {
 	EmbTileI8	group = emb_gemm_i8_first_tile(g);
 	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
+	/* pairs of panels */
+	int32_t		panels_max = g->gated && level->panels_max % 2 != 0 ? 2 * level->panels_max : level->panels_max;
 
-	for (int32_t left = g->n_panels; left > 0; left -= level->panels_max)
+	for (int32_t left = g->n_panels; left > 0; left -= panels_max)
 	{
-		int32_t		n_panels = left < level->panels_max ? left : level->panels_max;
+		int32_t		n_panels = left < panels_max ? left : panels_max;
 		EmbTileI8	t = group;
 
 		t.b_ahead = left >= 2 * n_panels ? n_panels * t.b_stride : 0;
@@ -138,7 +173,10 @@ emb_gemm_i8_walk(const EmbGemmI8 *g, const EmbGemmI8Level *level)
 		{
 			int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
 
-			emb_gemm_i8_block(level, n_rows, n_panels, t);
+			if (g->gated)
+				emb_gemm_i8_gated_block(level, n_rows, n_panels, &t);
+			else
+				emb_gemm_i8_block(level, n_rows, n_panels, t);
 			emb_gemm_i8_next_rows(&t, n_rows);
 			t.b_ahead = 0;
 		}

@@ -44,6 +44,7 @@ typedef struct Pending
 typedef struct Work
 {
 	_Alignas(64) int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL];
+	float		raw[TILE_ROWS * N_SUMS * EMB_PANEL];	/* of a gated tile */
 	const EmbGemmI8 *g;
 	int32_t		tile_rows;
 	int32_t		n_pending;		/* its tiles' sums lie end to end */
@@ -172,12 +173,20 @@ finish_pending(Work *w)
 	{
 		const Pending *done = &w->pending[i];
 		EmbTileI8	fresh = done->t;	/* without the rows that the tile before has finished */
+		EmbTileI8	product = done->t;
+		int32_t		n_rows = w->tile_rows - done->first_row;
 
+		if (w->g->gated)
+			product = emb_gemm_i8_ungated(&done->t, done->n_panels, w->raw);
 		for (int32_t r = done->first_row; r < w->tile_rows; r++)
 			for (int32_t p = 0; p < done->n_panels; p++)
-				finish_zmm(&done->t, r, p, _mm512_load_si512(w->sums[i * done->n_panels + p][r]));
+				finish_zmm(&product, r, p, _mm512_load_si512(w->sums[i * done->n_panels + p][r]));
 		emb_gemm_i8_next_rows(&fresh, done->first_row);
-		emb_gemm_i8_activate(&fresh, emb_activate_rows_avx512, w->tile_rows - done->first_row, done->n_panels);
+		if (w->g->gated)
+			emb_gate_rows_avx512(fresh.act, w->raw + done->first_row * product.c_stride, product.c_stride, n_rows,
+								 done->n_panels / 2, fresh.factor, fresh.range, fresh.c, fresh.c_stride);
+		else
+			emb_gemm_i8_activate(&fresh, emb_activate_rows_avx512, n_rows, done->n_panels);
 	}
 	w->n_pending = 0;
 }

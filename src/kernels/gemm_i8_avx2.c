@@ -232,7 +232,7 @@ TILE(1) TILE(2) TILE(3) TILE(4)
  * panel b_ahead bytes further on.
  */
 static void
-panel_avx2(EmbTileI8 t, WideBlock *block, int32_t n_rows, bool first, bool last)
+panel_avx2(EmbTileI8 t, WideBlock *block, int32_t n_rows, bool first, bool last, bool gated)
 {
 	static const TileFn tiles[TILE_ROWS] = {tile_1, tile_2, tile_3, tile_4};
 	EmbTileI8	panel = t;
@@ -250,8 +250,18 @@ panel_avx2(EmbTileI8 t, WideBlock *block, int32_t n_rows, bool first, bool last)
 		t.b_ahead += ahead_step * t.n_groups;
 		row += n_tile_rows;
 	}
-	if (last)
+	if (last && !gated)
 		emb_gemm_i8_activate(&panel, emb_activate_rows_avx2, n_rows, 1);
+}
+
+/* Panels 2 pair and 2 pair + 1 of C to panel pair, whose columns are not needed any more. */
+static void
+gate_pair(const EmbTileI8 *rows, int32_t pair, int32_t n_rows)
+{
+	size_t		column = (size_t) pair * EMB_PANEL;
+
+	emb_gate_rows_avx2(rows->act, rows->c + 2 * column, rows->c_stride, n_rows, 1,
+					   rows->factor != NULL ? rows->factor + column : NULL, rows->range, rows->c + column, rows->c_stride);
 }
 
 /* Up to BLOCK_ROWS rows by all panels. */
@@ -264,14 +274,22 @@ block_avx2(const EmbGemmI8 *g, const EmbTileI8 *rows, int32_t n_rows)
 	{
 		EmbTileI8	t = *rows;
 
+		/* C holds all panels until they are gated */
+		if (g->gated)
+			t.factor = NULL;
+		t.gated = false;
 		t.n_groups = g->n_groups - k0 < BLOCK_GROUPS ? g->n_groups - k0 : BLOCK_GROUPS;
 		t.b += (size_t) k0 * EMB_PANEL * EMB_GROUP;
 		for (int32_t r = 0; r < n_rows; r++)
 			block.a_products[r] = widen_row(t.a + r * t.a_stride + (size_t) k0 * EMB_GROUP, t.n_groups, block.a[r]);
 		for (int32_t p = 0; p < g->n_panels; p++)
 		{
+			bool		last = k0 + t.n_groups == g->n_groups;
+
 			t.b_ahead = p + 1 < g->n_panels ? t.b_stride : 0;
-			panel_avx2(t, &block, n_rows, k0 == 0, k0 + t.n_groups == g->n_groups);
+			panel_avx2(t, &block, n_rows, k0 == 0, last, g->gated);
+			if (last && g->gated && p % 2 != 0)
+				gate_pair(rows, p / 2, n_rows);
 			emb_gemm_i8_next_panels(&t, 1);
 		}
 	}
@@ -341,7 +359,7 @@ pick_few(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 void
 emb_gemm_i8_avx2(const EmbGemmI8 *g)
 {
-	static const EmbGemmI8Level few = {FEW_ROWS, 1, pick_few, emb_activate_rows_avx2};
+	static const EmbGemmI8Level few = {FEW_ROWS, 1, pick_few, emb_activate_rows_avx2, emb_gate_rows_avx2};
 	EmbTileI8	t = emb_gemm_i8_first_tile(g);
 	int32_t		n_blocks = (g->n_rows - 1) / BLOCK_ROWS + 1;
 

@@ -117,7 +117,7 @@ emb_gemm_i8_avx512vnni(const EmbGemmI8 *g)
 {
 	static const EmbGemmI8Level level = {
 		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avx512vnni,
-		.activate = emb_activate_rows_avx512
+		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 
 	emb_gemm_i8_walk(g, &level);

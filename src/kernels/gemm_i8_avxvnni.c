@@ -78,7 +78,7 @@ emb_gemm_i8_avxvnni(const EmbGemmI8 *g)
 {
 	static const EmbGemmI8Level level = {
 		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni,
-		.activate = emb_activate_rows_avx2
+		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 
 	emb_gemm_i8_walk(g, &level);

@@ -80,10 +80,14 @@ static void
 block_neon(const EmbGemmI8 *g, const NeonLevel *level, EmbTileI8 t, int32_t n_rows, int32_t n_panels)
 {
 	uint32_t	rows[BLOCK_GROUPS * ROW_SLOTS];
+	EmbTileI8	product = t;
 
+	/* C holds all panels until they are gated */
+	product.gated = false;
+	product.factor = NULL;
 	for (int32_t k0 = 0; k0 < g->n_groups; k0 += BLOCK_GROUPS)
 	{
-		EmbTileI8	part = t;
+		EmbTileI8	part = product;
 
 		part.n_groups = g->n_groups - k0 < BLOCK_GROUPS ? g->n_groups - k0 : BLOCK_GROUPS;
 		part.a += (size_t) k0 * EMB_GROUP;
@@ -95,7 +99,10 @@ block_neon(const EmbGemmI8 *g, const NeonLevel *level, EmbTileI8 t, int32_t n_ro
 			emb_gemm_i8_next_panels(&part, 1);
 		}
 	}
-	emb_gemm_i8_activate(&t, emb_activate_rows_neon, n_rows, n_panels);
+	if (!g->gated)
+		emb_gemm_i8_activate(&t, emb_activate_rows_neon, n_rows, n_panels);
+	else
+		emb_gate_rows_neon(t.act, t.c, t.c_stride, n_rows, n_panels / 2, t.factor, t.range, t.c, t.c_stride);
 }
 
 /* b_sums are read only with a_zero; a level that always needs them computes them itself. */

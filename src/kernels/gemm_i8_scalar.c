@@ -49,6 +49,8 @@ emb_gemm_i8_scalar(const EmbGemmI8 *g)
 			}
 		}
 	}
-	if (g->act != EMB_ACT_KIND_NONE || g->factor != NULL)
+	if (g->gated)
+		emb_gate_rows_scalar(g->act, g->c, g->c_stride, g->n_rows, g->n_panels / 2, g->factor, g->range, g->c, g->c_stride);
+	else if (g->act != EMB_ACT_KIND_NONE || g->factor != NULL)
 		emb_activate_rows_scalar(g->act, g->c, g->c_stride, g->n_rows, g->n_panels, g->factor, g->range);
 }

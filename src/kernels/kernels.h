@@ -57,7 +57,11 @@
  *					factor, not NULL: x = act(x) * factor[n], and in range[m]: [j] = max(-x, [j]),
  *					[16 + j] = max(x, [16 + j]) for j = n mod 16; it starts as zeros.
  *					act: none; gelu, gelu_tanh to an absolute error of 2.6e-4, exactly 0 and x
- *					beyond +-4; relu. NaN becomes 0 unless act is none.
+ *					beyond +-4; relu; silu to 1.1e-4, exactly 0 and x beyond +-13.25. NaN becomes 0
+ *					unless act is none.
+ * gate_rows		y[m][16 j + i] = act(x[m][32 j + i]) * x[m][32 j + 16 + i] for j < n_panels, i < 16: a
+ *					panel of gates, its panel of values; act, factor and range as in activate_rows.
+ *					y may be x with the same stride.
  * quantize_range_u8	quantize_u8 of x without a factor and in one pass, for lo = -max(range[0 .. 15]),
  *					hi = max(range[16 .. 31]). q is clamped, so a wrong range does no harm.
  * quantize_u8		y = x * factor (x alone if factor is NULL); lo = max(min(0, min y), -1e38), hi = min(max(0, max y), 1e38),
@@ -91,7 +95,8 @@ typedef enum EmbActKind
 	EMB_ACT_KIND_NONE = 0,
 	EMB_ACT_KIND_GELU = 1,
 	EMB_ACT_KIND_GELU_TANH = 2,
-	EMB_ACT_KIND_RELU = 3
+	EMB_ACT_KIND_RELU = 3,
+	EMB_ACT_KIND_SILU = 4
 } EmbActKind;
 
 /*
@@ -122,14 +127,16 @@ typedef struct EmbGemmF32
 
 /*
  * C = fma((float) (S[m][n] - a_zero[m] * b_sums[n]), a_scale[m] * b_scale[n], bias[n]),
- * then activate_rows(act, C, .., factor, range) unless act is none and factor NULL.
+ * then activate_rows(act, C, .., factor, range) unless act is none and factor NULL;
+ * if gated gate_rows(act, C, .., factor, range, C) instead.
  * S[m][n] = sum over k < K of A[m][k] B[k][n], exact, K = 4 n_groups.
  *
  * A [n_rows, K] of u8, row stride a_stride >= K bytes.
  * B n_panels panels of [n_groups][16][4] of s8: B[k][n] is byte
  *	 [k / 4][n mod 16][k mod 4] of panel n / 16. b_sums[n] = sum over k of B[k][n].
  * C [n_rows, 16 n_panels], row stride c_stride >= 16 n_panels: whole panels
- *	 are written.
+ *	 are written. If gated, n_panels is even, the result is the first 8 n_panels columns,
+ *	 and the others may be overwritten.
  * K <= 65,536: then |S| <= 255 * 128 * 65,536 < 2^31, and S - a_zero * b_sums,
  *	 the sum over (A - a_zero) B, likewise. b_sums of a forged image may be others:
  *	 then int32 wraps, and levels without u8 by s8 (neon) give other sums than scalar.
@@ -153,7 +160,8 @@ typedef struct EmbGemmI8
 	float	   *c;
 	size_t		c_stride;		/* floats */
 	EmbActKind	act;
-	const float *factor;		/* [16 n_panels], or NULL */
+	bool		gated;
+	const float *factor;		/* [16 n_panels, half of it if gated], or NULL */
 	float	   *range;			/* [n_rows][EMB_RANGE], with factor */
 } EmbGemmI8;
 
@@ -164,7 +172,7 @@ typedef struct EmbGemmI8
  * S_g[m][n] = sum over k of group g of A[m][k] (B[k][n] - b_zero[g][n])	exact
  * acc = fma((float) S_g[m][n], b_scale[g][n], acc), from 0, for g ascending
  * C = fma(fma(-(float) a_zero[m], b_sums[n], acc), a_scale[m], bias[n]),
- * then activate_rows as in EmbGemmI8.
+ * then activate_rows or gate_rows as in EmbGemmI8.
  *
  * A as in EmbGemmI8, K = n_in, a multiple of 64.
  * B n_panels panels of [K / 8][16][4] bytes: byte [j][n][i] of panel p holds, for
@@ -198,7 +206,8 @@ typedef struct EmbGemmI4
 	float	   *c;
 	size_t		c_stride;		/* floats */
 	EmbActKind	act;
-	const float *factor;		/* [16 n_panels], or NULL */
+	bool		gated;
+	const float *factor;		/* [16 n_panels, half of it if gated], or NULL */
 	float	   *range;			/* [n_rows][EMB_RANGE], with factor */
 } EmbGemmI4;
 

@@ -134,6 +134,27 @@ coarse_gelu_tanh_v16(v16 x)
 	return gelu_with(x, 3.8125f, -0x1.741f42p-8f, 0x1.4d44d2p-5f, -0x1.2f2c20p-5f, 0x1.9bb1e6p-5f);
 }
 
+/*
+ * SiLU in the same form: s^4 is the logistic function of -a. A fit of degree 6
+ * to an absolute error of 1.05e-4; s^2 of that degree has 2e-3, because the
+ * tail is long.
+ */
+EMB_ALWAYS_INLINE v16
+coarse_silu_v16(v16 x)
+{
+	v16			a = v16_min(v16_abs(x), v16_set(13.25f));
+	v16			b = v16_sub(v16_set(13.25f), a);
+	v16			s = v16_fma(v16_set(-0x1.1e0c06p-19f), b, v16_set(0x1.5f08c8p-14f));
+
+	s = v16_fma(s, b, v16_set(-0x1.503a50p-10f));
+	s = v16_fma(s, b, v16_set(0x1.48e7bep-7f));
+	s = v16_fma(s, b, v16_set(-0x1.371844p-5f));
+	s = v16_fma(s, b, v16_set(0x1.429c16p-4f));
+	s = v16_mul(s, b);
+	s = v16_mul(s, s);
+	return v16_fma(v16_mul(a, s), v16_sub(v16_set(0.0f), s), v16_max(x, v16_set(0.0f)));
+}
+
 EMB_ALWAYS_INLINE v16
 coarse_relu_v16(v16 x)
 {
@@ -177,23 +198,72 @@ activate_with(float *x, size_t stride, int32_t n_rows, int32_t n_panels, const f
 	}
 }
 
+EMB_ALWAYS_INLINE void
+gate_with(const float *x, size_t x_stride, int32_t n_rows, int32_t n_panels, const float *factor, float *range,
+		  float *y, size_t y_stride, v16 (*f) (v16))
+{
+	for (int32_t m = 0; m < n_rows; m++, x += x_stride, y += y_stride)
+	{
+		v16			below = v16_set(0.0f),
+					above = below;
+
+		if (factor != NULL)
+		{
+			below = v16_load(range + m * EMB_RANGE);
+			above = v16_load(range + m * EMB_RANGE + EMB_PANEL);
+		}
+		for (int32_t j = 0; j < n_panels; j++)
+		{
+			v16			result = v16_mul(f(v16_load(x + j * 2 * EMB_PANEL)), v16_load(x + (j * 2 + 1) * EMB_PANEL));
+
+			if (factor != NULL)
+			{
+				result = v16_mul(result, v16_load(factor + j * EMB_PANEL));
+				widen_range(result, &below, &above);
+			}
+			v16_store(y + j * EMB_PANEL, result);
+		}
+		if (factor != NULL)
+		{
+			v16_store(range + m * EMB_RANGE, below);
+			v16_store(range + m * EMB_RANGE + EMB_PANEL, above);
+		}
+	}
+}
+
+/* CALL with the function of act. */
+#define WITH_ACTIVATION(act, CALL) \
+	switch (act) \
+	{ \
+		case EMB_ACT_KIND_GELU: \
+			CALL(coarse_gelu_v16); \
+			break; \
+		case EMB_ACT_KIND_GELU_TANH: \
+			CALL(coarse_gelu_tanh_v16); \
+			break; \
+		case EMB_ACT_KIND_RELU: \
+			CALL(coarse_relu_v16); \
+			break; \
+		case EMB_ACT_KIND_SILU: \
+			CALL(coarse_silu_v16); \
+			break; \
+		case EMB_ACT_KIND_NONE: \
+			CALL(identity_v16); \
+			break; \
+	}
+
 void
 EMB_NAME(activate_rows) (EmbActKind act, float *x, size_t stride, int32_t n_rows, int32_t n_panels,
 						 const float *factor, float *range)
 {
-	switch (act)
-	{
-		case EMB_ACT_KIND_GELU:
-			activate_with(x, stride, n_rows, n_panels, factor, range, coarse_gelu_v16);
-			break;
-		case EMB_ACT_KIND_GELU_TANH:
-			activate_with(x, stride, n_rows, n_panels, factor, range, coarse_gelu_tanh_v16);
-			break;
-		case EMB_ACT_KIND_RELU:
-			activate_with(x, stride, n_rows, n_panels, factor, range, coarse_relu_v16);
-			break;
-		case EMB_ACT_KIND_NONE:
-			activate_with(x, stride, n_rows, n_panels, factor, range, identity_v16);
-			break;
-	}
+#define ACTIVATE(f) activate_with(x, stride, n_rows, n_panels, factor, range, f)
+	WITH_ACTIVATION(act, ACTIVATE)
+}
+
+void
+EMB_NAME(gate_rows) (EmbActKind act, const float *x, size_t x_stride, int32_t n_rows, int32_t n_panels,
+					 const float *factor, float *range, float *y, size_t y_stride)
+{
+#define GATE(f) gate_with(x, x_stride, n_rows, n_panels, factor, range, y, y_stride, f)
+	WITH_ACTIVATION(act, GATE)
 }

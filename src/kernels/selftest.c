@@ -67,7 +67,12 @@ typedef struct Outputs
 	}			gemm_i8;
 	float		gemm_i8_tiled[N_TILED_ROWS * N_TILED_OUT];
 	float		gemm_i4[2][N_ROWS * N_I4_OUT];
-	float		activate_rows[3][2 * EMB_PANEL];
+	float		activate_rows[4][2 * EMB_PANEL];
+	struct
+	{
+		float		c[N_ROWS * EMB_PANEL];
+		float		ranges[N_ROWS * EMB_RANGE];
+	}			gate_rows;
 	struct
 	{
 		uint8_t		codes[N_BYTES];
@@ -211,7 +216,8 @@ run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->gemm_i8(&g);
 	run_i8_tiled(k, in, out);
 	run_i4(k, in, out);
-	for (int act = EMB_ACT_KIND_GELU; act <= EMB_ACT_KIND_RELU; act++)
+	k->gate_rows(EMB_ACT_KIND_SILU, in->a, 2 * EMB_PANEL, N_ROWS, 1, in->gamma, out->gate_rows.ranges, out->gate_rows.c, EMB_PANEL);
+	for (int act = EMB_ACT_KIND_GELU; act <= EMB_ACT_KIND_SILU; act++)
 	{
 		float	   *x = out->activate_rows[act - EMB_ACT_KIND_GELU];
 
@@ -280,7 +286,8 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh), FIELD(silu_f32, silu),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
 		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
-		FIELD(gemm_i4, gemm_i4), FIELD(activate_rows, activate_rows), FIELD(quantize_u8, quantize_u8),
+		FIELD(gemm_i4, gemm_i4), FIELD(activate_rows, activate_rows),
+		FIELD(gate_rows, gate_rows), FIELD(quantize_u8, quantize_u8),
 		FIELD(quantize_range_u8, quantize_range_u8), FIELD(quantize_heads, heads),
 		FIELD(pack_head_i8, head), FIELD(attend_i8, attended), FIELD(attend_i8, attended_biased),
 		FIELD(attend_i8, attended_causal)

@@ -123,7 +123,9 @@ act_kind(int32_t activation)
 			return EMB_ACT_KIND_GELU_TANH;
 		case EMB_ACT_RELU:
 			return EMB_ACT_KIND_RELU;
-		default:				/* for a GLU, which is activated separately, and for heads */
+		case EMB_ACT_SILU:
+			return EMB_ACT_KIND_SILU;
+		default:				/* for heads */
 			return EMB_ACT_KIND_NONE;
 	}
 }
@@ -164,7 +166,10 @@ product_i8(const Block *c, const EmbLinear *linear, const Input *in, float *y, s
 	};
 }
 
-/* y = x W^T + b for a prepared input, with the model's activation if requested. */
+/*
+ * y = x W^T + b for a prepared input, with the model's activation if requested;
+ * then a quantized product also multiplies gates and values of a GLU.
+ */
 static bool
 multiply(const Block *c, const EmbLinear *linear, const Input *in, bool activate, float *y, size_t y_stride)
 {
@@ -181,7 +186,10 @@ multiply(const Block *c, const EmbLinear *linear, const Input *in, bool activate
 				EmbGemmI8	g = product_i8(c, linear, in, y, y_stride);
 
 				if (activate)
+				{
 					g.act = act_kind(c->pass->arch->activation);
+					g.gated = c->pass->arch->is_gated != 0;
+				}
 				return emb_work_multiply_i8(&c->w->work, &g);
 			}
 	}
@@ -544,6 +552,7 @@ widen_quantized(const Block *c, const Input *in, const Input *mid)
 	EmbGemmI8	g = product_i8(c, &c->l->ffn_up, in, w->wide, c->pass->wide_stride);
 
 	g.act = act_kind(c->pass->arch->activation);
+	g.gated = c->pass->arch->is_gated != 0;
 	g.factor = c->l->ffn_down.factor;
 	g.range = w->ranges;
 	memset(w->ranges, 0, c->n_rows * EMB_RANGE * sizeof(float));
@@ -563,13 +572,14 @@ widen(const Block *c, const Input *in, const Input *mid)
 	const EmbLinear *up = &c->l->ffn_up;
 	const EmbLinear *down = &c->l->ffn_down;
 	EmbPass    *pass = c->pass;
-	bool		gated = pass->arch->is_gated != 0;
+	/* the fp32 activation of a GLU is a step of its own */
+	bool		fused = !pass->arch->is_gated || (up->form == EMB_LINEAR_I8 && emb_arch_pairs_gates(pass->arch));
 
 	/* the factors do not cover an incomplete last panel */
-	if (!gated && up->form == EMB_LINEAR_I8 && down->form == EMB_LINEAR_I8 && down->factor != NULL &&
+	if (fused && up->form == EMB_LINEAR_I8 && down->form == EMB_LINEAR_I8 && down->factor != NULL &&
 		pass->arch->intermediate % EMB_PANEL == 0)
 		return widen_quantized(c, in, mid);
-	if (!multiply(c, up, in, !gated, c->w->wide, pass->wide_stride) || (gated && !gate(c)))
+	if (!multiply(c, up, in, fused, c->w->wide, pass->wide_stride) || (!fused && !gate(c)))
 		return false;
 	emb_pass_observe(pass, EMB_OBSERVE_FFN_MID, c->layer, c->first, c->n_rows, mid->rows, mid->stride);
 	return prepare(c, down, mid);

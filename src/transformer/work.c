@@ -136,6 +136,8 @@ multiply_piece_i8(EmbWork *work, const EmbGemmI8 *g, int32_t m0, int32_t n_rows,
 		piece.b_sums += columns;
 	if (g->bias != NULL)
 		piece.bias += columns;
+	if (g->gated)
+		columns /= 2;			/* of the result */
 	if (g->factor != NULL)
 	{
 		piece.factor += columns;
@@ -151,7 +153,8 @@ emb_work_multiply_i8(EmbWork *work, const EmbGemmI8 *g)
 {
 	int64_t		macs_per_panel = (int64_t) g->n_groups * 4 * EMB_PANEL;
 	int64_t		piece = work->kernels->macs_per_piece * MACS_I8_PER_MAC;
-	int32_t		panels = (int32_t) clamp_count(piece / macs_per_panel, g->n_panels);
+	int32_t		pairs = g->gated ? 2 : 1;
+	int32_t		panels = (int32_t) clamp_count(piece / macs_per_panel / pairs, g->n_panels / pairs) * pairs;
 	int32_t		rows_max = (int32_t) clamp_count(piece / (macs_per_panel * panels), g->n_rows);
 	int32_t		n_pieces = (g->n_rows - 1) / rows_max + 1;
 

@@ -397,6 +397,7 @@ test_muladd_f32(const EmbKernels *k, const EmbKernels *scalar)
 #define test_gemm_i8(k, scalar)
 #define test_gemm_i4(k, scalar)
 #define test_activate_rows(k, scalar)
+#define test_gate_rows(k, scalar)
 #define test_quantize_u8(k, scalar)
 #define test_quantize_range_u8(k, scalar)
 

@@ -87,6 +87,7 @@ typedef struct GemmCase
 				has_bias;
 	EmbActKind	act;
 	bool		has_factor;
+	bool		gated;
 } GemmCase;
 
 /* The columns' real sums, as kernels.h asks. */
@@ -122,7 +123,7 @@ make_gemm(const GemmCase *c)
 		.b_scale = place(bufs[4], 4 * n),
 		.b_sums = c->has_zero ? place(bufs[5], 4 * n) : NULL,
 		.bias = c->has_bias ? place(bufs[6], 4 * n) : NULL,
-		.c_stride = n + c->slack, .act = c->act,
+		.c_stride = n + c->slack, .act = c->act, .gated = c->gated,
 		.factor = c->has_factor ? place(bufs[9], 4 * n) : NULL
 	};
 
@@ -151,6 +152,7 @@ compare_gemm(const GemmCase *c)
 {
 	EmbGemmI8	g = make_gemm(c);
 	size_t		n_c = (c->n_rows - 1) * g.c_stride + 16 * (size_t) c->n_panels;
+	size_t		n_result = 8 * (size_t) c->n_panels;	/* of a row, if gated */
 	float	   *expected = place(bufs[7], 4 * n_c);
 	float	   *got = place(bufs[8], 4 * n_c);
 	size_t		n_range = (size_t) c->n_rows * EMB_RANGE;
@@ -168,11 +170,13 @@ compare_gemm(const GemmCase *c)
 		g.c = got;
 		g.range = c->has_factor ? ranges[1] : NULL;
 		list_gemm_i8[i].fn(&g);
+		for (int32_t m = 0; c->gated && m < c->n_rows; m++)	/* these columns are anybody's */
+			memcpy(got + m * g.c_stride + n_result, expected + m * g.c_stride + n_result, 4 * n_result);
 		if (memcmp(expected, got, 4 * n_c) != 0 || memcmp(ranges[0], ranges[1], 4 * n_range) != 0)
 		{
-			printf("# gemm_i8 %s differs: rows %d groups %d panels %d slack %d fill %d zero %d bias %d act %d factor %d\n",
+			printf("# gemm_i8 %s differs: rows %d groups %d panels %d slack %d fill %d zero %d bias %d act %d factor %d gated %d\n",
 				   list_gemm_i8[i].isa, c->n_rows, c->n_groups, c->n_panels, c->slack, c->fill,
-				   c->has_zero, c->has_bias, c->act, c->has_factor);
+				   c->has_zero, c->has_bias, c->act, c->has_factor, c->gated);
 			return 1;
 		}
 	}
@@ -194,7 +198,7 @@ test_gemm(void)
 				uint32_t	r = next_random();
 				GemmCase	c = {
 					rows[i], groups[j], panels[k], (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0,
-					(EmbActKind) (r >> 4 & 3), (r & 64) != 0
+					(EmbActKind) ((r >> 4) % 5), (r & 64) != 0, false
 				};
 
 				n_wrong += compare_gemm(&c);
@@ -204,8 +208,8 @@ test_gemm(void)
 	for (int fill = FILL_HIGH; fill <= FILL_ZERO; fill++)
 		for (int r = 0; r < 4; r++)
 		{
-			GemmCase	few = {7, 1024, 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1};	/* K = 4096 */
-			GemmCase	wide = {1, 16384, 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1};	/* K = 65,536 */
+			GemmCase	few = {7, 1024, 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1, false};	/* K = 4096 */
+			GemmCase	wide = {1, 16384, 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false};	/* K = 65,536 */
 
 			n_wrong += compare_gemm(&few) + compare_gemm(&wide);
 		}
@@ -213,10 +217,10 @@ test_gemm(void)
 	n_wrong = 0;
 	for (int32_t k = 125; k <= 131; k++)	/* around the blocks of avx2, of groups and of rows, and two of them */
 	{
-		GemmCase	one = {13, k, 5, 1, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU, true};
-		GemmCase	two = {5, 128 + k, 3, 3, FILL_RANDOM, true, false, EMB_ACT_KIND_NONE, false};
-		GemmCase	rows = {k, 19, 3, 2, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU, true};
-		GemmCase	both = {128 + k, k, 2, 1, FILL_RANDOM, false, true, EMB_ACT_KIND_NONE, true};
+		GemmCase	one = {13, k, 5, 1, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU, true, false};
+		GemmCase	two = {5, 128 + k, 3, 3, FILL_RANDOM, true, false, EMB_ACT_KIND_NONE, false, false};
+		GemmCase	rows = {k, 19, 3, 2, FILL_RANDOM, true, true, EMB_ACT_KIND_GELU, true, false};
+		GemmCase	both = {128 + k, k, 2, 1, FILL_RANDOM, false, true, EMB_ACT_KIND_NONE, true, false};
 
 		n_wrong += compare_gemm(&one) + compare_gemm(&two) + compare_gemm(&rows) + compare_gemm(&both);
 	}
@@ -228,7 +232,7 @@ test_gemm(void)
 			uint32_t	r = next_random();
 			GemmCase	c = {
 				n, 16 * (1 + n % 3), p, (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0,
-				(EmbActKind) (r >> 4 & 3), (r & 64) != 0
+				(EmbActKind) ((r >> 4) % 5), (r & 64) != 0, false
 			};
 
 			n_wrong += compare_gemm(&c);
@@ -236,11 +240,35 @@ test_gemm(void)
 	CHECKF(n_wrong == 0, "%d tiles of gemm_i8 differ", n_wrong);
 }
 
+/* Gates and values: pairs of panels, around the tiles, and blocks of K and of rows. */
+static void
+test_gated(void)
+{
+	static const int32_t rows[] = {1, 2, 3, 5, 6, 8, 9, 15, 17, 33, 48, 131};
+	static const int32_t groups[] = {1, 3, 16, 32, 130, 528};
+	int			n_wrong = 0;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (size_t j = 0; j < sizeof(groups) / sizeof(groups[0]); j++)
+			for (int32_t n_panels = 2; n_panels <= 16; n_panels += 2)
+			{
+				uint32_t	r = next_random();
+				GemmCase	c = {
+					rows[i], groups[j], n_panels, (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0,
+					(EmbActKind) ((r >> 4) % 5), (r & 64) != 0, true
+				};
+
+				if ((rows[i] < 33 || n_panels < 6) && groups[j] * n_panels < 3000)
+					n_wrong += compare_gemm(&c);
+			}
+	CHECKF(n_wrong == 0, "%d gated products differ", n_wrong);
+}
+
 /* A dot product by hand: what scalar makes of one element. */
 static void
 test_gemm_meaning(void)
 {
-	GemmCase	c = {3, 5, 2, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false};
+	GemmCase	c = {3, 5, 2, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false, false};
 	EmbGemmI8	g = make_gemm(&c);
 	int			n_wrong = 0;
 
@@ -348,6 +376,70 @@ compare_activate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, in
 	return n_wrong;
 }
 
+/* Rows of pairs of panels, gated in place and into rows of their own: what activate_rows, a product and its range give. */
+static int
+compare_gate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, bool has_factor)
+{
+	int32_t		n = n_panels * EMB_PANEL;
+	size_t		x_stride = 2 * n + slack,
+				y_stride = n + slack;
+	size_t		n_x = (n_rows - 1) * x_stride + 2 * n,
+				n_y = (n_rows - 1) * y_stride + n;
+	float	   *x = place(bufs[0], 4 * n_x);
+	float	   *expected = memset(place(bufs[1], 4 * n_y), 0x55, 4 * n_y);
+	float	   *y = place(bufs[2], 4 * n_y);
+	float	   *ranges[2] = {place(bufs[3], 4 * EMB_RANGE * n_rows), place(bufs[4], 4 * EMB_RANGE * n_rows)};
+	float	   *factor = has_factor ? place(bufs[5], 4 * n) : NULL;
+	float	   *in_place = place(bufs[6], 4 * n_x);
+	int			n_wrong = 0;
+
+	fill_floats(x, n_x, 0);
+	if (has_factor)
+		fill_floats(factor, n, 0);
+	memset(ranges[0], 0, 4 * EMB_RANGE * n_rows);
+	for (int32_t m = 0; m < n_rows; m++)
+		for (int32_t j = 0; j < n_panels; j++)
+		{
+			float		gate[EMB_PANEL];
+			float	   *result = expected + m * y_stride + j * EMB_PANEL;
+
+			memcpy(gate, x + m * x_stride + 2 * j * EMB_PANEL, sizeof(gate));
+			emb_activate_rows_scalar(act, gate, EMB_PANEL, 1, 1, NULL, NULL);
+			for (int i = 0; i < EMB_PANEL; i++)
+				result[i] = gate[i] * x[m * x_stride + (2 * j + 1) * EMB_PANEL + i];
+			if (has_factor)
+				emb_activate_rows_scalar(EMB_ACT_KIND_NONE, result, EMB_PANEL, 1, 1, factor + j * EMB_PANEL,
+										 ranges[0] + m * EMB_RANGE);
+		}
+	for (int i = 0; i < n_gate_rows; i++)
+	{
+		memset(y, 0x55, 4 * n_y);
+		memset(ranges[1], 0, 4 * EMB_RANGE * n_rows);
+		list_gate_rows[i].fn(act, x, x_stride, n_rows, n_panels, factor, ranges[1], y, y_stride);
+		n_wrong += report(memcmp(expected, y, 4 * n_y) != 0 || memcmp(ranges[0], ranges[1], 4 * EMB_RANGE * n_rows) != 0,
+						  "gate_rows", list_gate_rows[i].isa, n);
+		memcpy(in_place, x, 4 * n_x);
+		memset(ranges[1], 0, 4 * EMB_RANGE * n_rows);
+		list_gate_rows[i].fn(act, in_place, x_stride, n_rows, n_panels, factor, ranges[1], in_place, x_stride);
+		for (int32_t m = 0; m < n_rows; m++)
+			n_wrong += report(memcmp(expected + m * y_stride, in_place + m * x_stride, 4 * n) != 0, "gate_rows in place",
+							  list_gate_rows[i].isa, n);
+	}
+	return n_wrong;
+}
+
+static void
+test_gates(void)
+{
+	int			n_wrong = 0;
+
+	for (int act = EMB_ACT_KIND_NONE; act <= EMB_ACT_KIND_SILU; act++)
+		for (int32_t n_panels = 1; n_panels <= 5; n_panels++)
+			n_wrong += compare_gate((EmbActKind) act, n_panels, n_panels, n_panels - 1, false) +
+				compare_gate((EmbActKind) act, n_panels, n_panels, n_panels - 1, true);
+	CHECKF(n_wrong == 0, "%d rows gated differ", n_wrong);
+}
+
 static void
 test_rows(void)
 {
@@ -362,7 +454,7 @@ test_rows(void)
 			}
 	CHECKF(n_wrong == 0, "%d rows quantized differ", n_wrong);
 	n_wrong = 0;
-	for (int act = EMB_ACT_KIND_NONE; act <= EMB_ACT_KIND_RELU; act++)
+	for (int act = EMB_ACT_KIND_NONE; act <= EMB_ACT_KIND_SILU; act++)
 		for (int32_t n_rows = 1; n_rows <= 5; n_rows += 2)
 			for (int32_t n_panels = 1; n_panels <= 9; n_panels += n_panels < 5 ? 1 : 4)
 				for (int wild = 0; wild <= (act != EMB_ACT_KIND_NONE); wild++)
@@ -398,28 +490,29 @@ test_rows_meaning(void)
 static void
 test_activations(void)
 {
-	double		worst[4] = {0};
+	double		worst[5] = {0};
 	int			n_inexact = 0;
 
-	for (int32_t i = -40960; i <= 40960; i++)
+	for (int32_t i = -81920; i <= 81920; i++)
 	{
 		double		x = i / 4096.0;
-		double		exact[4] = {
-			x, x / 2 * (1 + erf(x / sqrt(2))), x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))), x > 0 ? x : 0
+		double		exact[5] = {
+			x, x / 2 * (1 + erf(x / sqrt(2))), x / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))), x > 0 ? x : 0,
+			x / (1 + exp(-x))
 		};
 
-		for (int act = EMB_ACT_KIND_NONE; act <= EMB_ACT_KIND_RELU; act++)
+		for (int act = EMB_ACT_KIND_NONE; act <= EMB_ACT_KIND_SILU; act++)
 		{
 			float		y[EMB_PANEL] = {(float) x};
 
 			emb_activate_rows_scalar((EmbActKind) act, y, EMB_PANEL, 1, 1, NULL, NULL);
 			worst[act] = larger(worst[act], fabs(y[0] - exact[act]));
-			if (act != EMB_ACT_KIND_NONE && (fabs(x) >= 4 || x == 0))
+			if (act != EMB_ACT_KIND_NONE && (fabs(x) >= (act == EMB_ACT_KIND_SILU ? 13.25 : 4) || x == 0))
 				n_inexact += y[0] != (x > 0 ? x : 0) || signbit(y[0]);
 		}
 	}
-	CHECKF(worst[0] == 0 && worst[1] < 2.6e-4 && worst[2] < 2.2e-4 && worst[3] == 0, "errors %g %g %g %g",
-		   worst[0], worst[1], worst[2], worst[3]);
+	CHECKF(worst[0] == 0 && worst[1] < 2.6e-4 && worst[2] < 2.2e-4 && worst[3] == 0 && worst[4] < 1.1e-4,
+		   "errors %g %g %g %g %g", worst[0], worst[1], worst[2], worst[3], worst[4]);
 	CHECKF(n_inexact == 0, "%d", n_inexact);
 }
 
@@ -475,7 +568,9 @@ main(void)
 #endif
 	test_gemm();
 	test_gemm_meaning();
+	test_gated();
 	test_rows();
+	test_gates();
 	test_rows_meaning();
 	test_activations();
 	test_ties();
