@@ -43,7 +43,7 @@ close_model(EmbCheckpoint *c)
 	emb_release(c->mem, m);
 }
 
-static const EmbCheckpointSource source = {check, read_rows, close_model};
+static const EmbCheckpointSource source = {.check = check, .read = read_rows, .close = close_model};
 
 /* ------------------------------------------------------------------ names */
 
