@@ -6,7 +6,7 @@
 CREATE TEMP TABLE old AS SELECT set_byte(string_agg(data, '' ORDER BY no), 8, 250) AS bytes, (array_agg(fingerprint))[1] AS source
 FROM _embed.chunk WHERE fingerprint = (SELECT decode(fingerprint, 'hex') FROM embed_models WHERE name = 'tiny-cls');
 SELECT length(bytes) <= 1048576 AS one_stored_chunk FROM old;
-INSERT INTO _embed.image SELECT sha256(bytes), size_bytes, kind, family, dim, max_tokens, "precision", pooling, query_prompt, document_prompt, outputs
+INSERT INTO _embed.image SELECT sha256(bytes), size_bytes, kind, family, dim, max_tokens, "precision", pooling, query_prompt, document_prompt, outputs, takes_instruction, instruction, has_template
 FROM _embed.image JOIN old ON fingerprint = source;
 INSERT INTO _embed.chunk SELECT sha256(bytes), 0, bytes FROM old;
 INSERT INTO _embed.model SELECT 'old-m', sha256(bytes), false FROM old;
