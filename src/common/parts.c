@@ -47,13 +47,16 @@ static const char *const kind_names[] =
 	[EMB_TENSOR_GAMMA] = "gamma",
 	[EMB_TENSOR_BETA] = "beta",
 	[EMB_TENSOR_TABLE] = "table",
+	[EMB_TENSOR_GROUP_SCALE] = "group_scale",
+	[EMB_TENSOR_GROUP_ZERO] = "group_zero",
+	[EMB_TENSOR_ORDER] = "order",
 };
 
 const char *
 emb_tensor_name(EmbTensorKey key, char *buf, size_t size)
 {
 	const char *part = key.part < EMB_N_PARTS && part_names[key.part] != NULL ? part_names[key.part] : "?";
-	const char *kind = key.kind <= EMB_TENSOR_TABLE && kind_names[key.kind] != NULL ? kind_names[key.kind] : "?";
+	const char *kind = key.kind <= EMB_TENSOR_ORDER && kind_names[key.kind] != NULL ? kind_names[key.kind] : "?";
 
 	if (key.layer == EMB_NO_LAYER)
 		snprintf(buf, size, "%s.%s", part, kind);

@@ -63,7 +63,10 @@ typedef enum EmbTensorKind
 	EMB_TENSOR_FACTOR = 5,		/* per input; stored with the first part that reads the input */
 	EMB_TENSOR_GAMMA = 6,		/* of a norm */
 	EMB_TENSOR_BETA = 7,
-	EMB_TENSOR_TABLE = 8		/* rows for lookup */
+	EMB_TENSOR_TABLE = 8,		/* rows for lookup */
+	EMB_TENSOR_GROUP_SCALE = 9, /* int4: per row and group of inputs */
+	EMB_TENSOR_GROUP_ZERO = 10, /* likewise */
+	EMB_TENSOR_ORDER = 11		/* int4: the input of each column; stored like the factor */
 } EmbTensorKind;
 
 #define EMB_NO_LAYER	(-1)

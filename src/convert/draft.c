@@ -85,15 +85,16 @@ emb_draft_begin(EmbDraft *d, const EmbImageParts *parts, const EmbAllocator *mem
 EmbStatus
 emb_draft_begin_exact(EmbDraft *d, const EmbDraft *image, const EmbAllocator *mem, EmbError *err)
 {
+	const EmbImageConfig exact = {.precision = EMB_PRECISION_FP32};
 	const EmbArch *arch = image->view.arch;
-	uint32_t	n = emb_image_plan(arch, EMB_PRECISION_FP32, NULL);
+	uint32_t	n = emb_image_plan(arch, &exact, NULL);
 	size_t		plan_bytes = emb_image_align(n * sizeof(EmbImageTensor));
 
 	*d = (EmbDraft) {.mem = *mem, .view = image->view, .layer_at = EMB_NO_LAYER};
 	d->plan = emb_alloc_zero(mem, 1, plan_bytes + n * sizeof(uint8_t *));
 	if (d->plan == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %u tensors", n);
-	emb_image_plan(arch, EMB_PRECISION_FP32, d->plan);
+	emb_image_plan(arch, &exact, d->plan);
 	d->view.tensors = d->plan;
 	d->view.n_tensors = n;
 	d->view.places = (const uint8_t *const *) ((uint8_t *) d->plan + plan_bytes);

@@ -49,14 +49,15 @@ check_tensor(const EmbWeights *w, const EmbImageTensor *t, EmbError *err)
 EmbStatus
 emb_weights_check(const EmbWeights *w, EmbError *err)
 {
+	const EmbImageConfig exact = {.precision = EMB_PRECISION_FP32};
 	const EmbAllocator *mem = w->steps->mem;
-	uint32_t	n = emb_image_plan(w->arch, EMB_PRECISION_FP32, NULL);
+	uint32_t	n = emb_image_plan(w->arch, &exact, NULL);
 	EmbImageTensor *plan = emb_alloc_array(mem, n, sizeof(*plan));
 	EmbStatus	status = EMB_OK;
 
 	if (plan == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the names of %u tensors", n);
-	emb_image_plan(w->arch, EMB_PRECISION_FP32, plan);
+	emb_image_plan(w->arch, &exact, plan);
 	for (uint32_t i = 0; status == EMB_OK && i < n; i++)
 		status = check_tensor(w, &plan[i], err);
 	emb_release(mem, plan);

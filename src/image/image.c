@@ -30,6 +30,7 @@ typedef struct Slot
 				n_cols;
 	bool		lacks_bias;		/* or a norm's beta */
 	bool		has_factor;		/* its input has a factor, if quantized */
+	bool		has_order;		/* its input may have an order, in int4 */
 } Slot;
 
 #define MAX_SLOTS	16
@@ -39,7 +40,8 @@ typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
 /* Calls visit, if not NULL, for every tensor in order. */
 typedef struct Plan
 {
-	EmbImagePrecision precision;
+	const EmbArch *arch;
+	const EmbImageConfig *config;
 	uint64_t	offset;			/* offset of the next tensor */
 	uint32_t	n_tensors;
 	VisitTensor visit;
@@ -106,15 +108,15 @@ layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 	int			n = 0;
 
 	/* query, key and value share an input and its factor */
-	slots[n++] = (Slot) {EMB_PART_QUERY, PART_LINEAR, emb_arch_query_width(a), a->hidden, .has_factor = true};
+	slots[n++] = (Slot) {EMB_PART_QUERY, PART_LINEAR, emb_arch_query_width(a), a->hidden, .has_factor = true, .has_order = true};
 	slots[n++] = slot(EMB_PART_KEY, PART_LINEAR, emb_arch_key_width(a), a->hidden);
 	slots[n++] = slot(EMB_PART_VALUE, PART_LINEAR, emb_arch_key_width(a), a->hidden);
 	/* its input's factor is folded into the weights of value */
-	slots[n++] = slot(EMB_PART_ATTN_OUT, PART_LINEAR, a->hidden, emb_arch_query_width(a));
+	slots[n++] = (Slot) {EMB_PART_ATTN_OUT, PART_LINEAR, a->hidden, emb_arch_query_width(a), .has_order = true};
 	if (layer > 0 || a->has_first_norm)
 		slots[n++] = norm_slot(a, EMB_PART_ATTN_NORM, a->hidden);
-	slots[n++] = (Slot) {EMB_PART_FFN_UP, PART_LINEAR, emb_arch_wide(a), a->hidden, .has_factor = true};
-	slots[n++] = (Slot) {EMB_PART_FFN_DOWN, PART_LINEAR, a->hidden, a->intermediate, .has_factor = true};
+	slots[n++] = (Slot) {EMB_PART_FFN_UP, PART_LINEAR, emb_arch_wide(a), a->hidden, .has_factor = true, .has_order = true};
+	slots[n++] = (Slot) {EMB_PART_FFN_DOWN, PART_LINEAR, a->hidden, a->intermediate, .has_factor = true, .has_order = true};
 	slots[n++] = norm_slot(a, EMB_PART_FFN_NORM, a->hidden);
 	if (a->has_qk_norm)
 	{
@@ -141,6 +143,14 @@ form_bytes(EmbTensorForm form, int32_t n_rows, int32_t n_cols)
 			return (uint64_t) n_rows * n_cols;
 		case EMB_FORM_TILES_I8:
 			return emb_pack_i8_bytes(n_rows, n_cols);
+		case EMB_FORM_TILES_I4:
+			return emb_pack_i4_bytes(n_rows, n_cols);
+		case EMB_FORM_GROUPS_F32:
+			return emb_pack_f32_bytes(n_rows, n_cols);
+		case EMB_FORM_GROUPS_U8:
+			return emb_pack_f32_panels(n_rows) * EMB_PANEL * (uint64_t) n_cols;
+		case EMB_FORM_VECTOR_U16:
+			return emb_image_align((uint64_t) n_cols * sizeof(uint16_t));
 	}
 	return 0;
 }
@@ -163,11 +173,57 @@ add_tensor(Plan *plan, int32_t layer, EmbPart part, EmbTensorKind kind, EmbTenso
 	plan->n_tensors++;
 }
 
+static bool
+is_attention(EmbPart part)
+{
+	return part == EMB_PART_QUERY || part == EMB_PART_KEY || part == EMB_PART_VALUE || part == EMB_PART_ATTN_OUT;
+}
+
+/* The form of a linear layer's weights. */
+static EmbTensorForm
+weight_form(const Plan *plan, int32_t layer, EmbPart part)
+{
+	const EmbImageConfig *config = plan->config;
+	bool		is_end = layer == 0 || layer == plan->arch->n_layers - 1;
+
+	if (config->precision == EMB_PRECISION_FP32)
+		return EMB_FORM_PANELS_F32;
+	if (config->precision != EMB_PRECISION_INT4 ||
+		(config->keep_int8 == EMB_KEEP_ATTENTION && is_attention(part)) || (config->keep_int8 == EMB_KEEP_ENDS && is_end))
+		return EMB_FORM_TILES_I8;
+	return EMB_FORM_TILES_I4;
+}
+
+/* What quantized weights need besides them; the factor is that of the input. */
+static void
+add_scales(Plan *plan, int32_t layer, const Slot *s, EmbTensorForm form)
+{
+	if (form == EMB_FORM_TILES_I4)
+	{
+		int32_t		n_scales = emb_pack_i4_scales(s->n_cols, emb_image_kernel_group(plan->config));
+
+		add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_SCALE, EMB_FORM_GROUPS_F32, s->n_rows, n_scales);
+		add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_ZERO, EMB_FORM_GROUPS_U8, s->n_rows, n_scales);
+		add_tensor(plan, layer, s->part, EMB_TENSOR_SUMS, EMB_FORM_VECTOR_F32, 1, s->n_rows);
+		if (s->has_order && plan->config->has_order)
+			add_tensor(plan, layer, s->part, EMB_TENSOR_ORDER, EMB_FORM_VECTOR_U16, 1, s->n_cols);
+	}
+	else
+	{
+		add_tensor(plan, layer, s->part, EMB_TENSOR_SCALE, EMB_FORM_VECTOR_F32, 1, s->n_rows);
+		if (form == EMB_FORM_TILES_I8)
+			add_tensor(plan, layer, s->part, EMB_TENSOR_SUMS, EMB_FORM_VECTOR_I32, 1, s->n_rows);
+	}
+	if (s->has_factor)
+		add_tensor(plan, layer, s->part, EMB_TENSOR_FACTOR, EMB_FORM_VECTOR_F32, 1, s->n_cols);
+}
+
 /* The forms of a part: everything that depends on the precision. */
 static void
 add_part(Plan *plan, int32_t layer, const Slot *s)
 {
-	bool		is_i8 = plan->precision == EMB_PRECISION_INT8;
+	bool		is_exact = plan->config->precision == EMB_PRECISION_FP32;
+	EmbTensorForm form;
 
 	switch (s->type)
 	{
@@ -180,35 +236,33 @@ add_part(Plan *plan, int32_t layer, const Slot *s)
 			add_tensor(plan, layer, s->part, EMB_TENSOR_TABLE, EMB_FORM_ROWS_F32, s->n_rows, s->n_cols);
 			return;
 		case PART_WORDS:
-			add_tensor(plan, layer, s->part, EMB_TENSOR_TABLE, is_i8 ? EMB_FORM_ROWS_I8 : EMB_FORM_ROWS_F32, s->n_rows, s->n_cols);
-			break;
+			form = is_exact ? EMB_FORM_ROWS_F32 : EMB_FORM_ROWS_I8;
+			add_tensor(plan, layer, s->part, EMB_TENSOR_TABLE, form, s->n_rows, s->n_cols);
+			if (!is_exact)
+				add_scales(plan, layer, s, form);
+			return;
 		case PART_LINEAR:
-			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, is_i8 ? EMB_FORM_TILES_I8 : EMB_FORM_PANELS_F32, s->n_rows, s->n_cols);
+			form = weight_form(plan, layer, s->part);
+			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, form, s->n_rows, s->n_cols);
+			if (!is_exact)
+				add_scales(plan, layer, s, form);
 			break;
 		case PART_EXACT:
-			is_i8 = false;
 			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, EMB_FORM_PANELS_F32, s->n_rows, s->n_cols);
 			break;
 		case PART_ROW:
-			is_i8 = false;
 			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, EMB_FORM_ROWS_F32, s->n_rows, s->n_cols);
 			break;
 	}
-	if (is_i8)
-		add_tensor(plan, layer, s->part, EMB_TENSOR_SCALE, EMB_FORM_VECTOR_F32, 1, s->n_rows);
-	if (is_i8 && s->type == PART_LINEAR)
-		add_tensor(plan, layer, s->part, EMB_TENSOR_SUMS, EMB_FORM_VECTOR_I32, 1, s->n_rows);
-	if (is_i8 && s->has_factor)
-		add_tensor(plan, layer, s->part, EMB_TENSOR_FACTOR, EMB_FORM_VECTOR_F32, 1, s->n_cols);
-	if (s->type != PART_WORDS && !s->lacks_bias)
+	if (!s->lacks_bias)
 		add_tensor(plan, layer, s->part, EMB_TENSOR_BIAS, EMB_FORM_VECTOR_F32, 1, s->n_rows);
 }
 
 /* Tensors start at offset. */
 static Plan
-plan_tensors(const EmbArch *arch, EmbImagePrecision precision, uint64_t offset, VisitTensor visit, void *ctx)
+plan_tensors(const EmbArch *arch, const EmbImageConfig *config, uint64_t offset, VisitTensor visit, void *ctx)
 {
-	Plan		plan = {.precision = precision, .offset = offset, .visit = visit, .ctx = ctx};
+	Plan		plan = {.arch = arch, .config = config, .offset = offset, .visit = visit, .ctx = ctx};
 	Slot		slots[MAX_SLOTS];
 
 	for (int32_t layer = EMB_NO_LAYER; layer < arch->n_layers && !plan.stopped; layer++)
@@ -229,9 +283,9 @@ store_tensor(void *ctx, uint32_t i, const EmbImageTensor *t)
 }
 
 uint32_t
-emb_image_plan(const EmbArch *arch, EmbImagePrecision precision, EmbImageTensor *tensors)
+emb_image_plan(const EmbArch *arch, const EmbImageConfig *config, EmbImageTensor *tensors)
 {
-	return plan_tensors(arch, precision, 0, tensors != NULL ? store_tensor : NULL, tensors).n_tensors;
+	return plan_tensors(arch, config, 0, tensors != NULL ? store_tensor : NULL, tensors).n_tensors;
 }
 
 /* The table is sorted by layer. */
@@ -270,7 +324,7 @@ plan_sections(const EmbArch *arch, const EmbImageConfig *config, uint64_t string
 		[EMB_SECTION_ARCH - 1] = sizeof(EmbArch),
 		[EMB_SECTION_CONFIG - 1] = sizeof(EmbImageConfig),
 		[EMB_SECTION_STRINGS - 1] = strings_bytes,
-		[EMB_SECTION_TENSORS - 1] = emb_image_plan(arch, config->precision, NULL) * sizeof(EmbImageTensor),
+		[EMB_SECTION_TENSORS - 1] = emb_image_plan(arch, config, NULL) * sizeof(EmbImageTensor),
 		[EMB_SECTION_TOKENIZER - 1] = tokenizer_bytes,
 		[EMB_SECTION_REFERENCES - 1] = reference_bytes,
 	};
@@ -281,7 +335,7 @@ plan_sections(const EmbArch *arch, const EmbImageConfig *config, uint64_t string
 		uint64_t	size = sizes[i];
 
 		if (i == EMB_SECTION_WEIGHTS - 1)
-			size = plan_tensors(arch, config->precision, offset, NULL, NULL).offset - offset;
+			size = plan_tensors(arch, config, offset, NULL, NULL).offset - offset;
 		sections[i] = (EmbImageSection) {.type = i + 1, .offset = offset, .size_bytes = size};
 		offset = emb_image_align(offset + size);
 	}
@@ -341,6 +395,7 @@ static EmbStatus
 check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
 {
 	const bool	is_static = arch->n_layers == 0;
+	const bool	is_i4 = config->precision == EMB_PRECISION_INT4;
 	const struct
 	{
 		const char *name;
@@ -349,11 +404,13 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 					max;
 	}			fields[] =
 	{
-		{"precision", config->precision, EMB_PRECISION_FP32, EMB_PRECISION_INT8},
+		{"precision", config->precision, EMB_PRECISION_FP32, is_static ? EMB_PRECISION_INT8 : EMB_PRECISION_INT4},
 		{"max_tokens", config->max_tokens, 1, (uint32_t) arch->n_positions},
 		{"max_chars", config->max_chars, 0, is_static ? INT32_MAX : 0},
 		{"dropped id", config->dropped_id, 0, is_static ? (uint32_t) arch->n_vocab : 0},
 		{"dimensions", config->dimensions, 0, arch->head == EMB_HEAD_NONE ? (uint32_t) emb_arch_width(arch) : 0},
+		{"choice of layers that stay int8", config->keep_int8, EMB_KEEP_NONE, is_i4 ? EMB_KEEP_ENDS : EMB_KEEP_NONE},
+		{"order of inputs", config->has_order, 0, is_i4 ? 1 : 0},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 	};
@@ -365,6 +422,9 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 			return emb_error(err, EMB_ERR_FORMAT, "the image's %s is %u, outside %u..%u", fields[i].name,
 							 fields[i].value, fields[i].min, fields[i].max);
 	}
+	if (is_i4 ? config->group != 32 && config->group != 64 && config->group != 128 && config->group != EMB_IMAGE_GROUP_ROW :
+		config->group != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's group is %u, which is no group of inputs of its precision", config->group);
 	if (arch->head != EMB_HEAD_NONE && (config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))
 		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the prompts of an embedding model");
 	if (!emb_image_is_zero(config->reserved, sizeof(config->reserved)))
@@ -429,7 +489,7 @@ write_meta(const EmbImageParts *parts, const EmbImageSection sections[EMB_IMAGE_
 	memcpy(head + sections[EMB_SECTION_ARCH - 1].offset, arch, sizeof(*arch));
 	memcpy(head + sections[EMB_SECTION_CONFIG - 1].offset, config, sizeof(*config));
 	memcpy(head + sections[EMB_SECTION_STRINGS - 1].offset, parts->strings, parts->strings_bytes);
-	plan_tensors(arch, config->precision, sections[EMB_SECTION_WEIGHTS - 1].offset, store_tensor,
+	plan_tensors(arch, config, sections[EMB_SECTION_WEIGHTS - 1].offset, store_tensor,
 				 head + sections[EMB_SECTION_TENSORS - 1].offset);
 	header->meta_checksum = checksum(head, sections[EMB_SECTION_TOKENIZER - 1].offset);
 }
@@ -539,7 +599,7 @@ tensor_is_planned(void *ctx, uint32_t i, const EmbImageTensor *t)
 static EmbStatus
 check_tensor_table(EmbImageView *view, EmbError *err)
 {
-	if (plan_tensors(view->arch, view->config->precision, emb_image_section(view, EMB_SECTION_WEIGHTS)->offset, tensor_is_planned, view).stopped)
+	if (plan_tensors(view->arch, view->config, emb_image_section(view, EMB_SECTION_WEIGHTS)->offset, tensor_is_planned, view).stopped)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's tensor table is corrupt");
 	return EMB_OK;
 }

@@ -91,8 +91,19 @@ _Static_assert(sizeof(EmbImageSection) == 24, "EmbImageSection");
 typedef enum EmbImagePrecision
 {
 	EMB_PRECISION_FP32 = 1,
-	EMB_PRECISION_INT8 = 2
+	EMB_PRECISION_INT8 = 2,
+	EMB_PRECISION_INT4 = 3
 } EmbImagePrecision;
+
+/* The linear layers of an int4 image that stay int8. */
+typedef enum EmbKeepInt8
+{
+	EMB_KEEP_NONE = 0,
+	EMB_KEEP_ATTENTION = 1,		/* query, key, value, attention output */
+	EMB_KEEP_ENDS = 2			/* the first and the last layer */
+} EmbKeepInt8;
+
+#define EMB_IMAGE_GROUP_ROW	65536	/* one group: all inputs */
 
 /*
  * What an image has besides architecture, tokenizer and weights.
@@ -112,7 +123,10 @@ typedef enum EmbImagePrecision
  *	   40	   4	takes_instruction
  *	   44	   4	seam: 1 + the template's seam; 0: none
  *	   48	  28	template_bytes: of its texts, without the zero bytes; they follow the prompts
- *	   76	  52	zero
+ *	   76	   4	group: inputs that share a scale in int4: 32, 64, 128 or EMB_IMAGE_GROUP_ROW; 0 in other precisions
+ *	   80	   4	keep_int8: EmbKeepInt8, for int4
+ *	   84	   4	has_order: 1: int4 layers take their inputs in an order of their own
+ *	   88	  40	zero
  */
 typedef struct EmbImageConfig
 {
@@ -129,10 +143,13 @@ typedef struct EmbImageConfig
 	uint32_t	takes_instruction;
 	uint32_t	seam;
 	uint32_t	template_bytes[EMB_TEMPLATE_TEXTS];
-	uint8_t		reserved[52];
+	uint32_t	group;
+	uint32_t	keep_int8;
+	uint32_t	has_order;
+	uint8_t		reserved[40];
 } EmbImageConfig;
 
-_Static_assert(sizeof(EmbImageConfig) == 128 && offsetof(EmbImageConfig, reserved) == 76, "EmbImageConfig");
+_Static_assert(sizeof(EmbImageConfig) == 128 && offsetof(EmbImageConfig, reserved) == 88, "EmbImageConfig");
 
 typedef enum EmbTensorForm
 {
@@ -141,7 +158,11 @@ typedef enum EmbTensorForm
 	EMB_FORM_VECTOR_F32 = 3,	/* [n_cols rounded up to 16], zeros after; n_rows is 1 */
 	EMB_FORM_VECTOR_I32 = 4,	/* likewise */
 	EMB_FORM_ROWS_I8 = 5,		/* [n_rows, n_cols] row-major */
-	EMB_FORM_TILES_I8 = 6		/* emb_pack_i8_panel's: [n_rows/16 rounded up][n_cols padded to 64, over 4][16][4] */
+	EMB_FORM_TILES_I8 = 6,		/* emb_pack_i8_panel's: [n_rows/16 rounded up][n_cols padded to 64, over 4][16][4] */
+	EMB_FORM_TILES_I4 = 7,		/* emb_pack_i4_panel's: [n_rows/16 rounded up][n_cols padded to 64, over 8][16][4] */
+	EMB_FORM_GROUPS_F32 = 8,	/* [n_rows/16 rounded up][n_cols][16]: n_cols groups of inputs */
+	EMB_FORM_GROUPS_U8 = 9,		/* likewise */
+	EMB_FORM_VECTOR_U16 = 10	/* [n_cols], zeros up to a multiple of 64 bytes */
 } EmbTensorForm;
 
 /*
@@ -230,6 +251,13 @@ emb_image_template_text(const EmbImageConfig *config, int text)
 	return at;
 }
 
+/* The group of inputs as EmbGemmI4 has it. */
+static inline int32_t
+emb_image_kernel_group(const EmbImageConfig *config)
+{
+	return config->group == EMB_IMAGE_GROUP_ROW ? 0 : (int32_t) config->group;
+}
+
 /* Number of elements that the model returns for a sequence. */
 static inline uint32_t
 emb_image_width(const EmbArch *arch, const EmbImageConfig *config)
@@ -257,12 +285,12 @@ emb_image_reference_bytes(uint32_t n_references, uint32_t width, uint32_t text_b
 }
 
 /*
- * The plan: the tensors of an image with this architecture and precision,
+ * The plan: the tensors of an image with this architecture, precision, group, keep_int8 and has_order,
  * their forms, shapes and order. Tensors of the whole model come first, then
  * layer by layer. Fills tensors, if not NULL, with offsets from the first
  * tensor. Returns the number of tensors. arch passes emb_arch_check.
  */
-extern uint32_t emb_image_plan(const EmbArch *arch, EmbImagePrecision precision, EmbImageTensor *tensors);
+extern uint32_t emb_image_plan(const EmbArch *arch, const EmbImageConfig *config, EmbImageTensor *tensors);
 
 /*
  * Checks that the architecture passes emb_arch_check and that every value of

@@ -5,6 +5,7 @@
  */
 #include "image/image.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "common/utf8.h"
@@ -148,6 +149,133 @@ check_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *st
 	return EMB_OK;
 }
 
+/* What belongs to a panel of 4-bit weights. */
+typedef struct GroupPanel
+{
+	const uint8_t *tiles;		/* [K / 8][16][4] */
+	const float *scales;		/* [n_scales][16] */
+	const uint8_t *zeros;		/* [n_scales][16] */
+	int32_t		n_scales;
+	int32_t		group;			/* inputs */
+	int32_t		n_in;
+	int32_t		n_rows;
+} GroupPanel;
+
+/*
+ * Sums of codes of one group, for all 16 rows; false if a code of the padding
+ * is not zero. k is the first input, and a multiple of 8.
+ */
+static bool
+sum_group(const GroupPanel *p, int32_t k, int32_t end, int32_t sums[EMB_PANEL])
+{
+	uint8_t		padding = 0;
+
+	memset(sums, 0, EMB_PANEL * sizeof(int32_t));
+	for (; k < end; k++)
+	{
+		const uint8_t *bytes = p->tiles + (size_t) (k / 8) * EMB_PANEL * 4 + k % 4;
+		int			shift = k % 8 < 4 ? 0 : 4;
+
+		for (int32_t r = 0; r < EMB_PANEL; r++)
+		{
+			uint8_t		code = bytes[r * 4] >> shift & 15;
+
+			if (r < p->n_rows && k < p->n_in)
+				sums[r] += code;
+			else
+				padding |= code;
+		}
+	}
+	return padding == 0;
+}
+
+/* The sums as emb_pack_i4_sum defines them. False: a code, scale or zero of the padding is not zero, or a zero is no code. */
+static bool
+sum_group_panel(const GroupPanel *p, float sums[EMB_PANEL])
+{
+	int32_t		k_padded = (int32_t) emb_pack_i8_padded(p->n_in);
+	bool		ok = true;
+
+	memset(sums, 0, EMB_PANEL * sizeof(float));
+	for (int32_t g = 0; g < p->n_scales; g++)
+	{
+		int32_t		k = g * p->group;
+		int32_t		n_real = k >= p->n_in ? 0 : p->n_in - k < p->group ? p->n_in - k : p->group;
+		int32_t		codes[EMB_PANEL];
+
+		ok &= sum_group(p, k, k + p->group < k_padded ? k + p->group : k_padded, codes);
+		for (int32_t r = 0; r < EMB_PANEL; r++)
+		{
+			float		scale = p->scales[g * EMB_PANEL + r];
+			uint8_t		zero = p->zeros[g * EMB_PANEL + r];
+
+			ok &= zero <= 15 && ((r < p->n_rows && n_real > 0) || (zero == 0 && scale == 0));
+			if (n_real > 0)
+				sums[r] = fmaf((float) (codes[r] - zero * n_real), scale, sums[r]);
+		}
+	}
+	return ok;
+}
+
+static EmbStatus
+check_group_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *stop, EmbError *err)
+{
+	const EmbImageTensor *scales = emb_image_find(view, t->key.layer, t->key.part, EMB_TENSOR_GROUP_SCALE);
+	const EmbImageTensor *zeros = emb_image_find(view, t->key.layer, t->key.part, EMB_TENSOR_GROUP_ZERO);
+	const EmbImageTensor *sums = emb_image_find(view, t->key.layer, t->key.part, EMB_TENSOR_SUMS);
+	const float *expected = (const float *) (view->base + sums->offset);
+	size_t		panel_bytes = emb_pack_i4_bytes(EMB_PANEL, (int32_t) t->n_cols);
+	int32_t		group = emb_image_kernel_group(view->config);
+	char		name[128];
+
+	for (uint32_t row = 0; row < t->n_rows; row += EMB_PANEL)
+	{
+		size_t		at = (size_t) row * scales->n_cols;
+		GroupPanel	panel = {
+			.tiles = view->base + t->offset + row / EMB_PANEL * panel_bytes,
+			.scales = (const float *) (view->base + scales->offset) + at,
+			.zeros = view->base + zeros->offset + at,
+			.n_scales = (int32_t) scales->n_cols,
+			.group = group == 0 ? (int32_t) emb_pack_i8_padded((int32_t) t->n_cols) : group,
+			.n_in = (int32_t) t->n_cols,
+			.n_rows = (int32_t) (t->n_rows - row < EMB_PANEL ? t->n_rows - row : EMB_PANEL)
+		};
+		float		found[EMB_PANEL];
+
+		if (emb_should_stop(stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "cancelled while checking an image");
+		if (!sum_group_panel(&panel, found))
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a zero above 15, or padding that is not zero",
+							 emb_tensor_name(t->key, name, sizeof(name)));
+		for (int32_t r = 0; r < panel.n_rows; r++)
+		{
+			if (found[r] != expected[row + r])
+				return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s is not the sum of its weights",
+								 emb_tensor_name(sums->key, name, sizeof(name)));
+		}
+	}
+	return EMB_OK;
+}
+
+/* An order names every input once. */
+static EmbStatus
+check_order(const EmbImageTensor *t, const uint16_t *order, EmbError *err)
+{
+	uint8_t		seen[65536 / 8] = {0};
+	char		name[128];
+
+	for (uint32_t i = 0; i < t->n_cols; i++)
+	{
+		uint32_t	input = order[i];
+
+		if (input >= t->n_cols || (seen[input / 8] & 1 << input % 8) != 0)
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s is no order of %u inputs",
+							 emb_tensor_name(t->key, name, sizeof(name)), t->n_cols);
+		seen[input / 8] |= (uint8_t) (1 << input % 8);
+	}
+	return EMB_OK;
+}
+
 static EmbStatus
 check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *stop, EmbError *err)
 {
@@ -168,8 +296,16 @@ check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *s
 		case EMB_FORM_TILES_I8:
 			status = check_tiles(view, t, stop, err);
 			break;
+		case EMB_FORM_TILES_I4:
+			status = check_group_tiles(view, t, stop, err);
+			break;
+		case EMB_FORM_VECTOR_U16:
+			status = check_order(t, (const uint16_t *) data, err);
+			padding_ok &= emb_image_is_zero(data + (uint64_t) t->n_cols * sizeof(uint16_t), t->size_bytes - (uint64_t) t->n_cols * sizeof(uint16_t));
+			break;
 	}
-	if (t->form == EMB_FORM_ROWS_F32 || t->form == EMB_FORM_PANELS_F32 || t->form == EMB_FORM_VECTOR_F32)
+	if (t->form == EMB_FORM_ROWS_F32 || t->form == EMB_FORM_PANELS_F32 || t->form == EMB_FORM_VECTOR_F32 ||
+		t->form == EMB_FORM_GROUPS_F32)
 		status = check_floats(t, data, stop, err);
 	if (status == EMB_OK && !padding_ok)
 		status = padding_error(t, err);

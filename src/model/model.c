@@ -39,6 +39,21 @@ pooling_name(int32_t pooling)
 	return names[pooling];
 }
 
+static const char *
+precision_name(EmbImagePrecision precision)
+{
+	switch (precision)
+	{
+		case EMB_PRECISION_FP32:
+			return "fp32";
+		case EMB_PRECISION_INT8:
+			return "int8";
+		case EMB_PRECISION_INT4:
+			return "int4";
+	}
+	return "unknown";
+}
+
 static void
 fill_info(EmbModel *model)
 {
@@ -51,7 +66,7 @@ fill_info(EmbModel *model)
 	model->info = (EmbModelInfo) {
 		.kind = (EmbKind) model->view.header->kind,
 		.family = arch->family,
-		.precision = config->precision == EMB_PRECISION_INT8 ? "int8" : "fp32",
+		.precision = precision_name((EmbImagePrecision) config->precision),
 		.pooling = pooling_name(arch->pooling),
 		.normalize = arch->normalize != 0 || config->dimensions > 0,
 		.dim = (int32_t) emb_image_width(arch, config),
@@ -113,7 +128,29 @@ data(const EmbModel *model, int32_t layer, EmbPart part, EmbTensorKind kind)
 	return t != NULL ? emb_image_data(&model->view, t) : NULL;
 }
 
-/* factor: the part that stores the factor of this layer's input. */
+static EmbLinearForm
+linear_form(uint32_t form)
+{
+	return form == EMB_FORM_TILES_I8 ? EMB_LINEAR_I8 : form == EMB_FORM_TILES_I4 ? EMB_LINEAR_I4 : EMB_LINEAR_F32;
+}
+
+/* In the model's room for them: int4 layers are layers of the transformer. */
+static const EmbGroups *
+groups_of(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
+{
+	EmbGroups  *groups = &model->groups[(size_t) layer * EMB_MODEL_LINEARS + part - EMB_PART_QUERY];
+
+	*groups = (EmbGroups) {
+		.group = emb_image_kernel_group(model->view.config),
+		.scales = data(model, layer, part, EMB_TENSOR_GROUP_SCALE),
+		.zeros = data(model, layer, part, EMB_TENSOR_GROUP_ZERO),
+		.sums = data(model, layer, part, EMB_TENSOR_SUMS),
+		.order = data(model, layer, factor, EMB_TENSOR_ORDER),
+	};
+	return groups;
+}
+
+/* factor: the part that stores the factor and the order of this layer's input. */
 static EmbLinear
 linear(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 {
@@ -123,18 +160,27 @@ linear(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 	if (t == NULL)
 		return linear;
 	linear = (EmbLinear) {
-		.form = t->form == EMB_FORM_TILES_I8 ? EMB_LINEAR_I8 : EMB_LINEAR_F32,
+		.form = linear_form(t->form),
 		.n_out = (int32_t) t->n_rows,
 		.n_in = (int32_t) t->n_cols,
 		.bias = data(model, layer, part, EMB_TENSOR_BIAS),
-		.scale = data(model, layer, part, EMB_TENSOR_SCALE),
-		.sums = data(model, layer, part, EMB_TENSOR_SUMS),
 		.factor = data(model, layer, factor, EMB_TENSOR_FACTOR),
 	};
-	if (linear.form == EMB_LINEAR_I8)
-		linear.weight_i8 = (const int8_t *) emb_image_data(&model->view, t);
-	else
-		linear.weight = (const float *) emb_image_data(&model->view, t);
+	switch (linear.form)
+	{
+		case EMB_LINEAR_F32:
+			linear.weight = (const float *) emb_image_data(&model->view, t);
+			break;
+		case EMB_LINEAR_I8:
+			linear.weight_i8 = (const int8_t *) emb_image_data(&model->view, t);
+			linear.scale = data(model, layer, part, EMB_TENSOR_SCALE);
+			linear.sums = data(model, layer, part, EMB_TENSOR_SUMS);
+			break;
+		case EMB_LINEAR_I4:
+			linear.weight_i4 = emb_image_data(&model->view, t);
+			linear.groups = groups_of(model, layer, part, factor);
+			break;
+	}
 	return linear;
 }
 
@@ -250,8 +296,12 @@ allocate_layers(EmbModel *model, EmbError *err)
 {
 	int32_t		n_layers = model->view.arch->n_layers;
 
+	bool		is_i4 = model->view.config->precision == EMB_PRECISION_INT4;
+
 	model->layers = emb_alloc_array(&model->mem, n_layers, sizeof(EmbLayer));
-	if (n_layers > 0 && model->layers == NULL)
+	if (is_i4)
+		model->groups = emb_alloc_array(&model->mem, n_layers, EMB_MODEL_LINEARS * sizeof(EmbGroups));
+	if ((n_layers > 0 && model->layers == NULL) || (is_i4 && model->groups == NULL))
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	return EMB_OK;
 }
@@ -377,6 +427,7 @@ emb_model_close(EmbModel *model)
 		emb_tok_close(model->tok);
 	emb_release(&mem, model->layers);
 	emb_release(&mem, model->template.ids);
+	emb_release(&mem, model->groups);
 	emb_release(&mem, model->meta);
 	emb_release(&mem, model);
 }

@@ -23,6 +23,8 @@ typedef struct EmbOpenTemplate
 	int32_t		n_suffix;
 } EmbOpenTemplate;
 
+#define EMB_MODEL_LINEARS	(EMB_PART_FFN_DOWN - EMB_PART_QUERY + 1)
+
 struct EmbModel
 {
 	EmbAllocator mem;			/* from emb_model_open */
@@ -36,6 +38,7 @@ struct EmbModel
 	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */
 	EmbLayer   *layers;			/* [n_layers], owned */
 	EmbOpenTemplate template;
+	EmbGroups  *groups;			/* [n_layers][EMB_MODEL_LINEARS] by part from EMB_PART_QUERY on, owned; NULL unless int4 */
 	int32_t		dropped_id;		/* token id left out of texts; -1: none */
 	size_t		query_prompt_bytes;
 	size_t		document_prompt_bytes;

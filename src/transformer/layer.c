@@ -4,7 +4,8 @@
  *
  * The form of a linear layer determines its input: fp32 rows, or rows
  * quantized to u8, each with its own scale and zero point, after
- * multiplication by the smoothing factors. An input is prepared once for all
+ * multiplication by the smoothing factors; int4 weights may take their inputs in
+ * an order of their own. An input is prepared once for all
  * linear layers that share it, in the worker's own buffers; a row that a norm
  * has written is then still in the first-level cache. Residual stream and
  * norms are fp32. A new form of weights needs a case in prepare() and a case
@@ -79,6 +80,33 @@ quantize_rows(const Block *c, const Input *in, const float *factor, int32_t n)
 	return emb_work_spend(&w->work, 4 * (int64_t) c->n_rows * n);
 }
 
+/* The order that an int4 layer takes its inputs in, or NULL. */
+static const uint16_t *
+order_of(const EmbLinear *linear)
+{
+	return linear->form == EMB_LINEAR_I4 ? linear->groups->order : NULL;
+}
+
+/* Codes of a prepared input in the order of the weights; those of padding stay in place. */
+static bool
+order_codes(const Block *c, const EmbLinear *linear, const Input *in)
+{
+	EmbWorker  *w = c->w;
+	const uint16_t *order = order_of(linear);
+
+	if (order == NULL)
+		return true;
+	for (int32_t i = 0; i < c->n_rows; i++)
+	{
+		uint8_t    *codes = in->codes + i * in->code_stride;
+
+		memcpy(w->unordered, codes, linear->n_in);
+		for (int32_t k = 0; k < linear->n_in; k++)
+			codes[k] = w->unordered[order[k]];
+	}
+	return emb_work_spend(&w->work, 8 * (int64_t) c->n_rows * linear->n_in);
+}
+
 /* Prepares in->rows for linear and all layers that share its input. */
 static bool
 prepare(const Block *c, const EmbLinear *linear, const Input *in)
@@ -89,6 +117,8 @@ prepare(const Block *c, const EmbLinear *linear, const Input *in)
 			break;
 		case EMB_LINEAR_I8:
 			return quantize_rows(c, in, linear->factor, linear->n_in);
+		case EMB_LINEAR_I4:
+			return quantize_rows(c, in, linear->factor, linear->n_in) && order_codes(c, linear, in);
 	}
 	return true;
 }
@@ -166,12 +196,69 @@ product_i8(const Block *c, const EmbLinear *linear, const Input *in, float *y, s
 	};
 }
 
-/*
- * y = x W^T + b for a prepared input, with the model's activation if requested;
- * then a quantized product also multiplies gates and values of a GLU.
- */
+static EmbGemmI4
+product_i4(const Block *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
+{
+	return (EmbGemmI4) {
+		.n_rows = c->n_rows,
+		.n_in = (int32_t) in->code_stride,
+		.group = linear->groups->group,
+		.n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
+		.a = in->codes,
+		.a_stride = in->code_stride,
+		.a_scale = c->w->scales,
+		.a_zero = c->w->zeros,
+		.b = linear->weight_i4,
+		.b_scale = linear->groups->scales,
+		.b_zero = linear->groups->zeros,
+		.b_sums = linear->groups->sums,
+		.bias = linear->bias,
+		.c = y,
+		.c_stride = y_stride
+	};
+}
+
+/* The model's activation; a GLU's gates and values are multiplied, too. factor and range: as in EmbGemmI8. */
+typedef struct Steps
+{
+	bool		activates;
+	const float *factor;
+	float	   *range;
+} Steps;
+
 static bool
-multiply(const Block *c, const EmbLinear *linear, const Input *in, bool activate, float *y, size_t y_stride)
+multiply_i8(const Block *c, const EmbLinear *linear, const Input *in, const Steps *steps, float *y, size_t y_stride)
+{
+	EmbGemmI8	g = product_i8(c, linear, in, y, y_stride);
+
+	if (steps->activates)
+	{
+		g.act = act_kind(c->pass->arch->activation);
+		g.gated = c->pass->arch->is_gated != 0;
+	}
+	g.factor = steps->factor;
+	g.range = steps->range;
+	return emb_work_multiply_i8(&c->w->work, &g);
+}
+
+static bool
+multiply_i4(const Block *c, const EmbLinear *linear, const Input *in, const Steps *steps, float *y, size_t y_stride)
+{
+	EmbGemmI4	g = product_i4(c, linear, in, y, y_stride);
+
+	if (steps->activates)
+	{
+		g.act = act_kind(c->pass->arch->activation);
+		g.gated = c->pass->arch->is_gated != 0;
+	}
+	g.factor = steps->factor;
+	g.range = steps->range;
+	return emb_work_multiply_i4(&c->w->work, &g);
+}
+
+/* y = x W^T + b for a prepared input, then the steps; fp32 has neither gates nor factors. */
+static bool
+multiply_with(const Block *c, const EmbLinear *linear, const Input *in, const Steps *steps, float *y, size_t y_stride)
 {
 	switch (linear->form)
 	{
@@ -179,21 +266,20 @@ multiply(const Block *c, const EmbLinear *linear, const Input *in, bool activate
 			{
 				EmbGemmF32	g = product_f32(c, linear, in, y, y_stride);
 
-				return emb_work_multiply(&c->w->work, &g, activate ? c->pass->activate : NULL);
+				return emb_work_multiply(&c->w->work, &g, steps->activates ? c->pass->activate : NULL);
 			}
 		case EMB_LINEAR_I8:
-			{
-				EmbGemmI8	g = product_i8(c, linear, in, y, y_stride);
-
-				if (activate)
-				{
-					g.act = act_kind(c->pass->arch->activation);
-					g.gated = c->pass->arch->is_gated != 0;
-				}
-				return emb_work_multiply_i8(&c->w->work, &g);
-			}
+			return multiply_i8(c, linear, in, steps, y, y_stride);
+		case EMB_LINEAR_I4:
+			return multiply_i4(c, linear, in, steps, y, y_stride);
 	}
 	return false;
+}
+
+static bool
+multiply(const Block *c, const EmbLinear *linear, const Input *in, bool activates, float *y, size_t y_stride)
+{
+	return multiply_with(c, linear, in, &(Steps) {.activates = activates}, y, y_stride);
 }
 
 /* ------------------------------------------------------- norms and residuals */
@@ -340,6 +426,20 @@ static bool
 attends_f32(const EmbTransformer *transformer, int32_t layer)
 {
 	return transformer->layers[layer].query.form == EMB_LINEAR_F32 || (transformer->arch->window > 0 && layer == 0);
+}
+
+bool
+emb_layers_reorder(const EmbTransformer *transformer)
+{
+	for (int32_t i = 0; i < transformer->arch->n_layers; i++)
+	{
+		const EmbLayer *l = &transformer->layers[i];
+
+		if (order_of(&l->query) != NULL || order_of(&l->attn_out) != NULL || order_of(&l->ffn_up) != NULL ||
+			order_of(&l->ffn_down) != NULL)
+			return true;
+	}
+	return false;
 }
 
 bool
@@ -540,29 +640,26 @@ gate(const Block *c)
 }
 
 /*
- * An int8 ffn_up for an int8 ffn_down. The product also returns the ranges of
- * its rows, so that quantizing needs one pass over wide, the largest of all
- * buffers.
+ * A quantized ffn_up for a quantized ffn_down. The product also returns the
+ * ranges of its rows, so that quantizing needs one pass over wide, the largest
+ * of all buffers.
  */
 static bool
 widen_quantized(const Block *c, const Input *in, const Input *mid)
 {
 	EmbWorker  *w = c->w;
+	const EmbLinear *down = &c->l->ffn_down;
 	int32_t		n = c->pass->arch->intermediate;
-	EmbGemmI8	g = product_i8(c, &c->l->ffn_up, in, w->wide, c->pass->wide_stride);
+	Steps		steps = {.activates = true, .factor = down->factor, .range = w->ranges};
 
-	g.act = act_kind(c->pass->arch->activation);
-	g.gated = c->pass->arch->is_gated != 0;
-	g.factor = c->l->ffn_down.factor;
-	g.range = w->ranges;
 	memset(w->ranges, 0, c->n_rows * EMB_RANGE * sizeof(float));
-	if (!emb_work_multiply_i8(&w->work, &g))
+	if (!multiply_with(c, &c->l->ffn_up, in, &steps, w->wide, c->pass->wide_stride))
 		return false;
 	for (int32_t i = 0; i < c->n_rows; i++)
 		w->scales[i] = c->pass->kernels->quantize_range_u8(mid->rows + i * mid->stride, w->ranges + i * EMB_RANGE, n,
 														   (int32_t) mid->code_stride, mid->codes + i * mid->code_stride,
 														   &w->zeros[i]);
-	return emb_work_spend(&w->work, 2 * (int64_t) c->n_rows * n);
+	return emb_work_spend(&w->work, 2 * (int64_t) c->n_rows * n) && order_codes(c, down, mid);
 }
 
 /* mid, the prepared input of ffn_down, from the prepared input of ffn_up. */
@@ -572,11 +669,12 @@ widen(const Block *c, const Input *in, const Input *mid)
 	const EmbLinear *up = &c->l->ffn_up;
 	const EmbLinear *down = &c->l->ffn_down;
 	EmbPass    *pass = c->pass;
+	bool		is_quantized = up->form != EMB_LINEAR_F32;
 	/* the fp32 activation of a GLU is a step of its own */
-	bool		fused = !pass->arch->is_gated || (up->form == EMB_LINEAR_I8 && emb_arch_pairs_gates(pass->arch));
+	bool		fused = !pass->arch->is_gated || (is_quantized && emb_arch_pairs_gates(pass->arch));
 
 	/* the factors do not cover an incomplete last panel */
-	if (fused && up->form == EMB_LINEAR_I8 && down->form == EMB_LINEAR_I8 && down->factor != NULL &&
+	if (fused && is_quantized && down->form != EMB_LINEAR_F32 && down->factor != NULL &&
 		pass->arch->intermediate % EMB_PANEL == 0)
 		return widen_quantized(c, in, mid);
 	if (!multiply(c, up, in, fused, c->w->wide, pass->wide_stride) || (!fused && !gate(c)))

@@ -60,6 +60,7 @@ lay_out_worker(EmbPass *pass, EmbWorker *w, size_t block, int32_t n_longest, cha
 		w->scales = emb_reserve(base, at, block * sizeof(float));
 		w->zeros = emb_reserve(base, at, block * sizeof(int32_t));
 		w->ranges = emb_reserve(base, at, block * EMB_RANGE * sizeof(float));
+		w->unordered = emb_layers_reorder(pass->transformer) ? emb_reserve(base, at, EMB_UNORDERED_BYTES) : NULL;
 	}
 	w->attention = emb_reserve(base, at, attention_scratch_bytes(pass->transformer, n_longest));
 }

@@ -19,6 +19,9 @@
 
 #define EMB_PASS_BLOCK_ROWS 96
 
+/* Whatever an order in an image says: its numbers are u16. */
+#define EMB_UNORDERED_BYTES 65536
+
 /* The private buffers of a worker. */
 typedef struct EmbWorker
 {
@@ -31,6 +34,7 @@ typedef struct EmbWorker
 	float	   *scales;			/* [block] for q_in or q_wide */
 	int32_t    *zeros;			/* [block] */
 	float	   *ranges;			/* [block][EMB_RANGE] for wide */
+	uint8_t    *unordered;		/* [EMB_UNORDERED_BYTES] a row before its codes are ordered; NULL: no layer has an order */
 	void	   *attention;		/* scratch of attention.h */
 } EmbWorker;
 
@@ -127,10 +131,11 @@ extern bool emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t k
 extern bool emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows);
 
 /*
- * Whether any linear layer takes quantized input; whether any layer attends in
- * fp32, or in int8.
+ * Whether any linear layer takes quantized input, or takes it in an order of
+ * its own; whether any layer attends in fp32, or in int8.
  */
 extern bool emb_layers_quantize(const EmbTransformer *transformer);
+extern bool emb_layers_reorder(const EmbTransformer *transformer);
 extern bool emb_layers_attend_f32(const EmbTransformer *transformer);
 extern bool emb_layers_attend_i8(const EmbTransformer *transformer);
 

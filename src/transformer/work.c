@@ -148,28 +148,90 @@ multiply_piece_i8(EmbWork *work, const EmbGemmI8 *g, int32_t m0, int32_t n_rows,
 	return emb_work_spend(work, n_macs + (g->act == EMB_ACT_KIND_NONE ? 0 : n_elems * MACS_PER_ACTIVATION));
 }
 
-bool
-emb_work_multiply_i8(EmbWork *work, const EmbGemmI8 *g)
+static bool
+multiply_piece_i4(EmbWork *work, const EmbGemmI4 *g, int32_t m0, int32_t n_rows, int32_t p0, int32_t n_panels)
 {
-	int64_t		macs_per_panel = (int64_t) g->n_groups * 4 * EMB_PANEL;
-	int64_t		piece = work->kernels->macs_per_piece * MACS_I8_PER_MAC;
-	int32_t		pairs = g->gated ? 2 : 1;
-	int32_t		panels = (int32_t) clamp_count(piece / macs_per_panel / pairs, g->n_panels / pairs) * pairs;
-	int32_t		rows_max = (int32_t) clamp_count(piece / (macs_per_panel * panels), g->n_rows);
-	int32_t		n_pieces = (g->n_rows - 1) / rows_max + 1;
+	EmbGemmI4	piece = *g;
+	size_t		columns = (size_t) p0 * EMB_PANEL;
+	size_t		scales = columns * emb_pack_i4_scales(g->n_in, g->group);
+	int64_t		n_elems = (int64_t) n_rows * n_panels * EMB_PANEL;
 
-	for (int32_t p = 0; p < g->n_panels; p += panels)
+	piece.n_rows = n_rows;
+	piece.n_panels = n_panels;
+	piece.a += m0 * g->a_stride;
+	piece.a_scale += m0;
+	if (g->a_zero != NULL)
+		piece.a_zero += m0;
+	piece.b += columns * g->n_in / 2;
+	piece.b_scale += scales;
+	piece.b_zero += scales;
+	if (g->b_sums != NULL)
+		piece.b_sums += columns;
+	if (g->bias != NULL)
+		piece.bias += columns;
+	if (g->gated)
+		columns /= 2;			/* of the result */
+	if (g->factor != NULL)
 	{
-		int32_t		n_panels = (int32_t) clamp_count(g->n_panels - p, panels);
+		piece.factor += columns;
+		piece.range += m0 * EMB_RANGE;
+	}
+	piece.c += m0 * g->c_stride + columns;
+	work->kernels->gemm_i4(&piece);
+	return emb_work_spend(work, n_elems * g->n_in / MACS_I8_PER_MAC +
+						  (g->act == EMB_ACT_KIND_NONE ? 0 : n_elems * MACS_PER_ACTIVATION));
+}
+
+/* One of the two: how a quantized product is cut into pieces is the same. */
+typedef struct Quantized
+{
+	const EmbGemmI8 *i8;
+	const EmbGemmI4 *i4;
+	int32_t		n_rows;
+	int32_t		n_in;
+	int32_t		n_panels;
+	bool		gated;
+} Quantized;
+
+static bool
+multiply_pieces(EmbWork *work, const Quantized *q)
+{
+	int64_t		macs_per_panel = (int64_t) q->n_in * EMB_PANEL;
+	int64_t		piece = work->kernels->macs_per_piece * MACS_I8_PER_MAC;
+	int32_t		pairs = q->gated ? 2 : 1;
+	int32_t		panels = (int32_t) clamp_count(piece / macs_per_panel / pairs, q->n_panels / pairs) * pairs;
+	int32_t		rows_max = (int32_t) clamp_count(piece / (macs_per_panel * panels), q->n_rows);
+	int32_t		n_pieces = (q->n_rows - 1) / rows_max + 1;
+
+	for (int32_t p = 0; p < q->n_panels; p += panels)
+	{
+		int32_t		n_panels = (int32_t) clamp_count(q->n_panels - p, panels);
 
 		for (int32_t i = 0; i < n_pieces; i++)
 		{
-			int32_t		m = (int32_t) ((int64_t) g->n_rows * i / n_pieces);
-			int32_t		end = (int32_t) ((int64_t) g->n_rows * (i + 1) / n_pieces);
+			int32_t		m = (int32_t) ((int64_t) q->n_rows * i / n_pieces);
+			int32_t		end = (int32_t) ((int64_t) q->n_rows * (i + 1) / n_pieces);
 
-			if (!multiply_piece_i8(work, g, m, end - m, p, n_panels))
+			if (q->i8 != NULL ? !multiply_piece_i8(work, q->i8, m, end - m, p, n_panels) :
+				!multiply_piece_i4(work, q->i4, m, end - m, p, n_panels))
 				return false;
 		}
 	}
 	return true;
+}
+
+bool
+emb_work_multiply_i8(EmbWork *work, const EmbGemmI8 *g)
+{
+	return multiply_pieces(work, &(Quantized) {
+		.i8 = g, .n_rows = g->n_rows, .n_in = g->n_groups * EMB_GROUP, .n_panels = g->n_panels, .gated = g->gated
+	});
+}
+
+bool
+emb_work_multiply_i4(EmbWork *work, const EmbGemmI4 *g)
+{
+	return multiply_pieces(work, &(Quantized) {
+		.i4 = g, .n_rows = g->n_rows, .n_in = g->n_in, .n_panels = g->n_panels, .gated = g->gated
+	});
 }

@@ -150,12 +150,13 @@ static void
 test_plan(const EmbArch *arch, EmbImagePrecision precision, uint32_t n_expected)
 {
 	EmbImageTensor plan[256];
-	uint32_t	n = emb_image_plan(arch, precision, NULL);
+	EmbImageConfig config = {.precision = precision};
+	uint32_t	n = emb_image_plan(arch, &config, NULL);
 	uint64_t	end = 0;
 
 	if (!CHECKF(n == n_expected, "%u tensors", n))
 		return;
-	CHECK(emb_image_plan(arch, precision, plan) == n);
+	CHECK(emb_image_plan(arch, &config, plan) == n);
 	for (uint32_t i = 0; i < n; i++)
 	{
 		char		name[64];
