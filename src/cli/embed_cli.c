@@ -23,7 +23,9 @@ static const char usage_text[] =
 "      --pooling MODE                     cls, mean, max, mean_sqrt_len_tokens or lasttoken\n"
 "      --name NAME                        what it will be called: tells prompts where files and directory do not\n"
 "      --dimensions N                     of a vector: the first ones, normalized again\n"
-"      --precision NAME                   int8 (default), fp32\n"
+"      --precision NAME                   int8 (default), fp32, int4\n"
+"      --group N                          int4: inputs that share a scale: 32, 64, 128 (default), -1 for all\n"
+"      --keep-int8 WHICH                  int4: attention, ends (first and last layer) or none stay int8\n"
 "  embed-cli inspect MODEL                what is in it, and its fingerprint\n"
 "  embed-cli tokenize MODEL [TEXT...]     token ids, one line a text\n"
 "      --query, --document                with that prompt in front\n"
@@ -68,6 +70,7 @@ static const struct
 enum
 {
 	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
+	OPT_GROUP, OPT_KEEP_INT8,
 	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
 };
@@ -83,6 +86,8 @@ static const struct option options[] = {
 	{"name", required_argument, NULL, OPT_NAME},
 	{"dimensions", required_argument, NULL, OPT_DIMENSIONS},
 	{"precision", required_argument, NULL, OPT_PRECISION},
+	{"group", required_argument, NULL, OPT_GROUP},
+	{"keep-int8", required_argument, NULL, OPT_KEEP_INT8},
 	{"query", no_argument, NULL, OPT_QUERY},
 	{"document", no_argument, NULL, OPT_DOCUMENT},
 	{"count", no_argument, NULL, OPT_COUNT},
@@ -162,6 +167,15 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_PRECISION:
 			args->import.precision = value;
+			break;
+		case OPT_GROUP:
+			args->import.group = EMB_GROUP_ROW;
+			ok = strcmp(value, "-1") == 0 || parse_count(value, &n);
+			if (strcmp(value, "-1") != 0)
+				args->import.group = ok ? n : 0;
+			break;
+		case OPT_KEEP_INT8:
+			args->import.keep_int8 = value;
 			break;
 		case OPT_QUERY:
 			args->prompt = EMB_PROMPT_QUERY;

@@ -23,17 +23,14 @@ typedef struct Source
  * Rows are kept at a stride, the smallest power of two that leaves room. So
  * the choice is even over all texts and needs no randomness and no order.
  */
-static void
-choose_step(EmbCalibration *c)
+static int32_t
+choose_step(int32_t n_tokens, int64_t n_max)
 {
-	int32_t		n_kept;
+	int32_t		step = 1;
 
-	c->step = 1;
-	while (c->n_tokens > (int64_t) (EMB_CALIBRATION_ROWS - 1) * c->step + 1)
-		c->step *= 2;
-	n_kept = (c->n_tokens - 1) / c->step + 1;
-	for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
-		c->points[point].n_rows = n_kept;
+	while (n_tokens > (n_max - 1) * step + 1)
+		step *= 2;
+	return step;
 }
 
 static void
@@ -41,6 +38,8 @@ keep_row(const EmbCalibration *c, EmbObserved *o, int32_t token, const float *ro
 {
 	if (token % c->step == 0)
 		memcpy(o->rows + (size_t) (token / c->step) * o->n, row, o->n * sizeof(float));
+	if (o->n_many > 0 && token % c->many_step == 0)
+		memcpy(o->many + (size_t) (token / c->many_step) * o->n, row, o->n * sizeof(float));
 }
 
 /* NaN becomes infinity: neither is a magnitude for quantizing. */
@@ -88,13 +87,31 @@ point_width(const EmbArch *arch, int point)
 	}
 }
 
+/* Numbers of rows to keep. */
+static void
+choose_rows(const EmbArch *arch, bool keeps_many, EmbCalibration *c)
+{
+	size_t		row_bytes = 0;
+
+	for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
+		row_bytes += point_width(arch, point) * sizeof(float);
+	c->step = choose_step(c->n_tokens, EMB_CALIBRATION_ROWS);
+	if (keeps_many)
+		c->many_step = choose_step(c->n_tokens, (int64_t) (EMB_CALIBRATION_MANY_BYTES / row_bytes) + 1);
+	for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
+	{
+		c->points[point].n_rows = (c->n_tokens - 1) / c->step + 1;
+		c->points[point].n_many = keeps_many ? (c->n_tokens - 1) / c->many_step + 1 : 0;
+	}
+}
+
 static EmbStatus
 allocate_points(const EmbArch *arch, EmbCalibration *c, EmbError *err)
 {
 	float	   *at;
 
 	for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
-		c->n_floats += (size_t) point_width(arch, point) * (EMB_CALIBRATION_ROWS + 1);
+		c->n_floats += (size_t) point_width(arch, point) * (EMB_CALIBRATION_ROWS + 1 + c->points[point].n_many);
 	c->floats = at = emb_alloc_array(&c->mem, c->n_floats, sizeof(float));
 	c->out = emb_alloc_array(&c->mem, (size_t) c->texts.n_seqs * arch->hidden, sizeof(float));
 	if (c->floats == NULL || c->out == NULL)
@@ -106,7 +123,8 @@ allocate_points(const EmbArch *arch, EmbCalibration *c, EmbError *err)
 		o->n = point_width(arch, point);
 		o->largest = at;
 		o->rows = at + o->n;
-		at += (size_t) o->n * (EMB_CALIBRATION_ROWS + 1);
+		o->many = o->rows + (size_t) o->n * EMB_CALIBRATION_ROWS;
+		at = o->many + (size_t) o->n * o->n_many;
 	}
 	return EMB_OK;
 }
@@ -214,7 +232,7 @@ encode_texts(EmbCalibration *c, const EmbModel *model, const Source *source, con
 
 EmbStatus
 emb_calibration_begin(EmbCalibration *c, const EmbModel *model, const char *const *texts, int32_t n_texts,
-					  const EmbImportSteps *steps, EmbError *err)
+					  bool keeps_many, const EmbImportSteps *steps, EmbError *err)
 {
 	Source		source = choose_source(model, texts, n_texts);
 	EmbStatus	status;
@@ -227,15 +245,14 @@ emb_calibration_begin(EmbCalibration *c, const EmbModel *model, const char *cons
 	emb_stream_begin(&c->texts, steps->mem);
 	status = encode_texts(c, model, &source, steps, err);
 	if (status == EMB_OK)
-		status = allocate_points(model->view.arch, c, err);
-	if (status != EMB_OK)
 	{
-		emb_calibration_free(c);
-		return status;
+		c->n_tokens = emb_stream_n_tokens(&c->texts);
+		choose_rows(model->view.arch, keeps_many, c);
+		status = allocate_points(model->view.arch, c, err);
 	}
-	c->n_tokens = emb_stream_n_tokens(&c->texts);
-	choose_step(c);
-	return EMB_OK;
+	if (status != EMB_OK)
+		emb_calibration_free(c);
+	return status;
 }
 
 void

@@ -6,7 +6,7 @@
  * Example:
  *
  *		EmbCalibration c;
- *		emb_calibration_begin(&c, model, texts, n_texts, &steps, err);	// c.texts: a stream (stream.h)
+ *		emb_calibration_begin(&c, model, texts, n_texts, false, &steps, err);	// c.texts: a stream (stream.h)
  *		emb_calibration_run(&c, model, i, &steps, err);					// for each layer, in order
  *		const EmbObserved *in = emb_calibration_at(&c, EMB_OBSERVE_FFN_IN);
  *		emb_calibration_free(&c);
@@ -40,6 +40,9 @@ extern const int emb_n_calibration_pairs;
 /* Rows kept per input: between half of this number and all of it. */
 #define EMB_CALIBRATION_ROWS			512
 
+/* Memory for the rows that GPTQ sums up, of all inputs of a layer; usually that is every row. */
+#define EMB_CALIBRATION_MANY_BYTES		((size_t) 400 << 20)
+
 /* The input of a linear layer. */
 typedef struct EmbObserved
 {
@@ -47,6 +50,8 @@ typedef struct EmbObserved
 	int32_t		n_rows;			/* kept, in the order of the texts */
 	float	   *largest;		/* [n] max |x| over all rows seen */
 	float	   *rows;			/* [n_rows, n] */
+	int32_t		n_many;			/* kept for GPTQ, 0: none */
+	float	   *many;			/* [n_many, n] */
 } EmbObserved;
 
 typedef struct EmbCalibration
@@ -55,6 +60,7 @@ typedef struct EmbCalibration
 	EmbStream	texts;
 	int32_t		n_tokens;		/* in all texts: each input has a row per token */
 	int32_t		step;			/* every step-th row is kept, a power of two */
+	int32_t		many_step;		/* for GPTQ; 0: none */
 	pthread_mutex_t lock;		/* protects largest */
 	EmbObserved points[EMB_OBSERVE_FFN_MID + 1];	/* of the last layer run; EMB_OBSERVE_HIDDEN is empty */
 	float	   *floats;			/* memory of the points */
@@ -65,10 +71,11 @@ typedef struct EmbCalibration
 /*
  * Reads the texts; model has a tokenizer. texts NULL: the built-in texts. The
  * document and the query prompt alternate; a reranker reads two texts as a
- * pair. EMB_ERR_TEXT: a text is not UTF-8. On success the caller frees.
+ * pair. keeps_many: for GPTQ. EMB_ERR_TEXT: a text is not UTF-8. On success
+ * the caller frees.
  */
 extern EmbStatus emb_calibration_begin(EmbCalibration *c, const EmbModel *model, const char *const *texts, int32_t n_texts,
-									   const EmbImportSteps *steps, EmbError *err);
+									   bool keeps_many, const EmbImportSteps *steps, EmbError *err);
 extern void emb_calibration_free(EmbCalibration *c);
 
 /* The embeddings of the texts, once their ids are mapped (words.h). */

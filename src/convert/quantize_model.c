@@ -1,12 +1,13 @@
 /*
  * quantize_model.c
  *		From an fp32 layer and its calibration to the tensors of the layer in
- *		an int8 image.
+ *		an int8 or int4 image.
  *
  * For every input of linear layers the smoothing exponent is chosen among a
  * few candidates. The best candidate has quantized outputs, computed by the
  * kernels on the calibration rows, nearest to the fp32 outputs. Query, key and
- * value share an input and therefore an exponent.
+ * value share an input and therefore an exponent. Weights of 4 bits are rounded
+ * with feedback (gptq.h), from more rows.
  *
  * Threads take the panels (16 outputs each) of a linear layer one by one. No
  * panel depends on another, and sums over panels are added in panel order, so
@@ -18,12 +19,21 @@
 #include <string.h>
 
 #include "threads/team.h"
+#include "convert/gptq.h"
 #include "convert/rounding.h"
 
 #define N_EXPONENTS		5
 #define MAX_LINEARS		3		/* reading one input */
 
-static const int exponents[N_EXPONENTS] = {3, 4, 5, 6, 7};	/* eighths */
+/*
+ * Eighths. Of weights of 4 bits more range must go: on bge-small-en and
+ * all-MiniLM the best of 0 .. 8 were mostly 2 to 4.
+ */
+static const int exponents[N_EXPONENTS] = {3, 4, 5, 6, 7};
+static const int exponents_i4[N_EXPONENTS] = {1, 2, 3, 4, 5};
+
+/* With 4 bits, every so many panels are compared under all exponents: a range is sought for each group. */
+#define COMPARED_I4		4
 
 /* One input with the linear layers that read it. */
 typedef struct Input
@@ -45,7 +55,19 @@ typedef struct Candidate
 	uint8_t    *rows;			/* [n_rows, K] */
 	float	   *scales;			/* [n_rows] */
 	int32_t    *zeros;			/* [n_rows] */
+	double	   *energies;		/* [n] for int4: sums of squares, and a part of their mean */
 } Candidate;
+
+/* Quantized weights of a panel, as products take them. */
+typedef struct Rounded
+{
+	bool		is_i4;
+	const void *tiles;
+	const float *scales;		/* [16], or [groups, 16] */
+	const int32_t *sums;		/* [16], for int8 */
+	const uint8_t *group_zeros; /* [groups, 16], for int4 */
+	const float *group_sums;	/* [16], for int4 */
+} Rounded;
 
 /* The private buffers of a thread, for the widest input. */
 typedef struct Hand
@@ -53,6 +75,9 @@ typedef struct Hand
 	EmbWork		work;
 	int8_t	   *bytes;			/* [16, n] */
 	int8_t	   *tiles;			/* per panel */
+	float	   *weights;		/* [n, 16], for int4 only; the same of the next two */
+	float	   *group_scales;	/* [groups, 16] */
+	uint8_t    *group_zeros;	/* [groups, 16] */
 	float	   *exact;			/* [n_rows, 16] */
 	float	   *rounded;		/* [n_rows, 16] */
 } Hand;
@@ -76,7 +101,7 @@ typedef struct Quantizer
 	EmbTeam		team;
 	Hand		hands[EMB_TEAM_MAX];
 	EmbRounding rounding;
-	void	   *owned[16];
+	void	   *owned[24];
 	int			n_owned;
 
 	/* for the widest input */
@@ -84,6 +109,14 @@ typedef struct Quantizer
 	float	   *largest;		/* [n] over the weights of all linear layers */
 	float	   *seen;			/* [n] over the rows of an input */
 	PanelErrors *errors;		/* [panels] for the widest linear layer */
+
+	/* for an int4 image */
+	int32_t		group;			/* as EmbGemmI4 has it */
+	EmbGptq		gptq;
+	EmbWork    *works[EMB_TEAM_MAX];	/* of the hands */
+	uint8_t    *many_codes;		/* [n_many, n] */
+	float	   *many_scales;	/* [n_many] */
+	int32_t    *many_zeros;		/* [n_many] */
 } Quantizer;
 
 /* A linear layer of an input, panel by panel; no candidate while all are compared. */
@@ -173,6 +206,40 @@ share_largest(const Quantizer *q, const Input *in, float *largest)
 		largest[i] = largest[i / head_size / in->group * in->group * head_size + i % head_size];
 }
 
+/* Whether the linear layers of an input get weights of 4 bits: all of them do, or none. */
+static bool
+is_i4(const Quantizer *q, const Input *in)
+{
+	return emb_image_find(q->view, in->layer, in->parts[0], EMB_TENSOR_WEIGHT)->form == EMB_FORM_TILES_I4;
+}
+
+/* What an error of each channel's weights costs in the outputs. */
+static bool
+sum_energies(Quantizer *q, const Input *in, Candidate *c)
+{
+	const EmbObserved *seen = in->seen;
+	size_t		padded = emb_pack_i8_padded(seen->n);
+	double		total = 0;
+
+	memset(c->energies, 0, seen->n * sizeof(double));
+	for (int32_t i = 0; i < seen->n_rows; i++)
+	{
+		for (int32_t k = 0; k < seen->n; k++)
+		{
+			double		x = (double) ((int32_t) c->rows[i * padded + k] - c->zeros[i]) * c->scales[i];
+
+			c->energies[k] += x * x;
+		}
+		if (!emb_work_spend(&q->hands[0].work, 32 * (int64_t) seen->n))
+			return false;
+	}
+	for (int32_t k = 0; k < seen->n; k++)
+		total += c->energies[k];
+	for (int32_t k = 0; k < seen->n; k++)
+		c->energies[k] += total > 0 ? 0.01 * total / seen->n : 1;
+	return true;
+}
+
 static bool
 prepare_candidates(Quantizer *q, const Input *in)
 {
@@ -189,10 +256,11 @@ prepare_candidates(Quantizer *q, const Input *in)
 	{
 		Candidate  *c = &q->candidates[e];
 
-		emb_quantize_smoothing(q->seen, q->largest, in->seen->n, exponents[e], c->smooth);
+		emb_quantize_smoothing(q->seen, q->largest, in->seen->n, is_i4(q, in) ? exponents_i4[e] : exponents[e], c->smooth);
 		for (int32_t i = 0; i < in->seen->n; i++)
 			c->factor[i] = 1.0f / c->smooth[i];
-		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c))
+		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c) ||
+			(is_i4(q, in) && !sum_energies(q, in, c)))
 			return false;
 	}
 	return true;
@@ -238,10 +306,35 @@ multiply_exactly(Hand *hand, const Input *in, const EmbLinear *linear, size_t p)
 	return emb_work_multiply(&hand->work, &g, activation(hand->work.kernels, in->act));
 }
 
+static bool
+multiply_rounded_i4(Hand *hand, const Input *in, const Candidate *c, int32_t group, const Rounded *w, const float *bias, EmbActKind act)
+{
+	size_t		padded = emb_pack_i8_padded(in->seen->n);
+	EmbGemmI4	g = {
+		.n_rows = in->seen->n_rows,
+		.n_in = (int32_t) padded,
+		.group = group,
+		.n_panels = 1,
+		.a = c->rows,
+		.a_stride = padded,
+		.a_scale = c->scales,
+		.a_zero = c->zeros,
+		.b = w->tiles,
+		.b_scale = w->scales,
+		.b_zero = w->group_zeros,
+		.b_sums = w->group_sums,
+		.bias = bias,
+		.c = hand->rounded,
+		.c_stride = EMB_PANEL,
+		.act = act
+	};
+
+	return emb_work_multiply_i4(&hand->work, &g);
+}
+
 /* hand->rounded: the same with quantized weights on a candidate's rows. */
 static bool
-multiply_rounded(Hand *hand, const Input *in, const Candidate *c, const int8_t *tiles,
-				 const float *scale, const int32_t *sums, const float *bias, EmbActKind act)
+multiply_rounded(Hand *hand, const Input *in, const Candidate *c, int32_t group, const Rounded *w, const float *bias, EmbActKind act)
 {
 	size_t		padded = emb_pack_i8_padded(in->seen->n);
 	EmbGemmI8	g = {
@@ -252,15 +345,17 @@ multiply_rounded(Hand *hand, const Input *in, const Candidate *c, const int8_t *
 		.a_stride = padded,
 		.a_scale = c->scales,
 		.a_zero = c->zeros,
-		.b = tiles,
-		.b_scale = scale,
-		.b_sums = sums,
+		.b = w->tiles,
+		.b_scale = w->scales,
+		.b_sums = w->sums,
 		.bias = bias,
 		.c = hand->rounded,
 		.c_stride = EMB_PANEL,
 		.act = act
 	};
 
+	if (w->is_i4)
+		return multiply_rounded_i4(hand, in, c, group, w, bias, act);
 	return emb_work_multiply_i8(&hand->work, &g);
 }
 
@@ -346,7 +441,81 @@ measure_panel(void *ctx, int32_t p, int32_t worker)
 			return;
 		}
 		if (!emb_work_spend(&hand->work, 16 * EMB_PANEL * (int64_t) linear->n_in) ||
-			!multiply_rounded(hand, in, c, hand->tiles, scale, sums, linear->bias + p * EMB_PANEL, in->act))
+			!multiply_rounded(hand, in, c, 0, &(Rounded) {.tiles = hand->tiles, .scales = scale, .sums = sums},
+							  linear->bias + p * EMB_PANEL, in->act))
+			return;
+		errors->own[e] = squared_difference(hand->exact, hand->rounded, in->seen->n_rows, n_columns);
+	}
+}
+
+/* Packs a panel of codes with its scales and zero points; sums: [16]. */
+static void
+pack_panel_i4(const Quantizer *q, const EmbGptqPanel *panel, int32_t n_outputs, int32_t n_in, uint8_t *tiles, float *sums)
+{
+	int32_t		n_groups = q->group == 0 ? 1 : (n_in - 1) / q->group + 1;
+
+	emb_pack_i4_panel(panel->codes, n_outputs, n_in, tiles);
+	memset(sums, 0, EMB_PANEL * sizeof(float));
+	for (int32_t r = 0; r < n_outputs; r++)
+	{
+		float		scales[EMB_ARCH_MAX_INTERMEDIATE / 32];
+		uint8_t		zeros[EMB_ARCH_MAX_INTERMEDIATE / 32];
+
+		for (int32_t g = 0; g < n_groups; g++)
+		{
+			scales[g] = panel->scales[g * EMB_PANEL + r];
+			zeros[g] = panel->zeros[g * EMB_PANEL + r];
+		}
+		sums[r] = emb_pack_i4_sum(panel->codes + (size_t) r * n_in, n_in, q->group, scales, zeros);
+	}
+}
+
+/* A hand's panel of 4 bits. Groups of padding alone keep scales of 0. */
+static EmbGptqPanel
+panel_of_hand(const Quantizer *q, Hand *hand, int32_t n_in)
+{
+	int32_t		n_scales = emb_pack_i4_scales(n_in, q->group);
+
+	memset(hand->group_scales, 0, (size_t) n_scales * EMB_PANEL * sizeof(float));
+	memset(hand->group_zeros, 0, (size_t) n_scales * EMB_PANEL);
+	return (EmbGptqPanel) {.codes = (uint8_t *) hand->bytes, .scales = hand->group_scales, .zeros = hand->group_zeros};
+}
+
+static void
+measure_panel_i4(void *ctx, int32_t p, int32_t worker)
+{
+	LinearJob  *job = ctx;
+	Quantizer  *q = job->q;
+	const Input *in = job->in;
+	const EmbLinear *linear = in->linears[job->which];
+	Hand	   *hand = &q->hands[worker];
+	PanelErrors *errors = &q->errors[p];
+	int32_t		n_columns = panel_rows(linear, p);
+	int32_t		n_in = linear->n_in;
+
+	*errors = (PanelErrors) {.energy = 0};
+	if (p % COMPARED_I4 != 0 || is_over(q) || !multiply_exactly(hand, in, linear, p))
+		return;
+	errors->energy = squared_difference(hand->exact, NULL, in->seen->n_rows, n_columns);
+	for (int e = 0; e < N_EXPONENTS; e++)
+	{
+		const Candidate *c = &q->candidates[e];
+		EmbGptqPanel panel = panel_of_hand(q, hand, n_in);
+		float		sums[EMB_PANEL];
+		bool		overflown;
+
+		if (!emb_gptq_round_panel(&hand->work, linear->weight + (size_t) p * n_in * EMB_PANEL, n_in, n_columns,
+								  c->smooth, c->energies, q->group, &panel, hand->weights, &overflown))
+			return;
+		if (overflown)
+		{
+			atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
+			return;
+		}
+		pack_panel_i4(q, &panel, n_columns, n_in, (uint8_t *) hand->tiles, sums);
+		if (!emb_work_spend(&hand->work, 64 * EMB_PANEL * (int64_t) n_in) ||
+			!multiply_rounded(hand, in, c, q->group, &(Rounded) {.is_i4 = true, .tiles = hand->tiles, .scales = panel.scales,
+							  .group_zeros = panel.zeros, .group_sums = sums}, linear->bias + p * EMB_PANEL, in->act))
 			return;
 		errors->own[e] = squared_difference(hand->exact, hand->rounded, in->seen->n_rows, n_columns);
 	}
@@ -361,7 +530,7 @@ measure_linear(Quantizer *q, const Input *in, int32_t which, double errors[N_EXP
 {
 	LinearJob	job = {.q = q, .in = in, .which = which};
 	PanelErrors all = {0};
-	EmbStatus	status = run_linear(&job, measure_panel, err);
+	EmbStatus	status = run_linear(&job, is_i4(q, in) ? measure_panel_i4 : measure_panel, err);
 
 	if (status != EMB_OK)
 		return status;
@@ -397,15 +566,15 @@ choose_exponent(Quantizer *q, const Input *in, int *best, EmbError *err)
 
 /* bias += the mean error of a panel's outputs. */
 static bool
-correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *linear, size_t p,
-			 const int8_t *tiles, const float *scale, const int32_t *sums, float *bias)
+correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *linear, size_t p, int32_t group,
+			 const Rounded *w, float *bias)
 {
 	Input		plain = *in;
 	int32_t		n_rows = in->seen->n_rows;
 
 	plain.act = EMB_ACT_KIND_NONE;
 	if (!multiply_exactly(hand, &plain, linear, p) ||
-		!multiply_rounded(hand, in, c, tiles, scale, sums, bias, EMB_ACT_KIND_NONE))
+		!multiply_rounded(hand, in, c, group, w, bias, EMB_ACT_KIND_NONE))
 		return false;
 	for (int32_t k = 0; k < panel_rows(linear, p); k++)
 	{
@@ -454,7 +623,48 @@ write_panel(void *ctx, int32_t p, int32_t worker)
 		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
 	/* if false, it was stopped; run_linear sees that */
 	else if (emb_round_panel(&q->rounding, worker, &hand->work, panel, panel_rows(linear, p), smooth, scale, hand->bytes, tiles, sums))
-		(void) correct_bias(hand, job->in, job->c, linear, p, tiles, scale, sums, bias);
+		(void) correct_bias(hand, job->in, job->c, linear, p, 0, &(Rounded) {.tiles = tiles, .scales = scale, .sums = sums}, bias);
+}
+
+static void
+write_panel_i4(void *ctx, int32_t p, int32_t worker)
+{
+	LinearJob  *job = ctx;
+	Quantizer  *q = job->q;
+	const EmbLinear *linear = job->in->linears[job->which];
+	EmbPart		part = job->in->parts[job->which];
+	int32_t		layer = job->in->layer;
+	int32_t		n_in = linear->n_in;
+	Hand	   *hand = &q->hands[worker];
+	size_t		to = panel_place(q, part, linear, p);
+	size_t		at = to * EMB_PANEL;
+	size_t		scales_at = at * emb_pack_i4_scales(n_in, q->group);
+	uint8_t    *tiles = (uint8_t *) place(q, layer, part, EMB_TENSOR_WEIGHT) + to * emb_pack_i4_bytes(EMB_PANEL, n_in);
+	float	   *sums = (float *) place(q, layer, part, EMB_TENSOR_SUMS) + at;
+	float	   *bias = (float *) place(q, layer, part, EMB_TENSOR_BIAS) + at;
+	EmbGptqPanel panel = {
+		.codes = (uint8_t *) hand->bytes,
+		.scales = (float *) place(q, layer, part, EMB_TENSOR_GROUP_SCALE) + scales_at,
+		.zeros = (uint8_t *) place(q, layer, part, EMB_TENSOR_GROUP_ZERO) + scales_at,
+	};
+	bool		overflown = false;
+
+	if (is_over(q))
+		return;
+	memcpy(bias, linear->bias + (size_t) p * EMB_PANEL, panel_rows(linear, p) * sizeof(float));
+	/* if false, it was stopped; run_linear sees that */
+	if (!emb_gptq_panel(&q->gptq, worker, linear->weight + (size_t) p * EMB_PANEL * n_in, panel_rows(linear, p),
+						job->c->smooth, q->group, &panel, &overflown))
+		return;
+	if (overflown)
+	{
+		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
+		return;
+	}
+	pack_panel_i4(q, &panel, panel_rows(linear, p), n_in, tiles, sums);
+	if (emb_work_spend(&hand->work, 64 * EMB_PANEL * (int64_t) n_in))
+		(void) correct_bias(hand, job->in, job->c, linear, p, q->group, &(Rounded) {.is_i4 = true, .tiles = tiles,
+							.scales = panel.scales, .group_zeros = panel.zeros, .group_sums = sums}, bias);
 }
 
 static EmbStatus
@@ -462,7 +672,33 @@ write_linear(Quantizer *q, const Input *in, int32_t which, const Candidate *c, E
 {
 	LinearJob	job = {.q = q, .in = in, .which = which, .c = c};
 
-	return run_linear(&job, write_panel, err);
+	return run_linear(&job, is_i4(q, in) ? write_panel_i4 : write_panel, err);
+}
+
+/* Prepares rounding with feedback for an input under its exponent. False: stopped. */
+static bool
+set_input_i4(Quantizer *q, const Input *in, const Candidate *c)
+{
+	const EmbObserved *seen = in->seen;
+	EmbCodeRows rows = {.n = seen->n, .n_rows = seen->n_many, .stride = seen->n,
+		.codes = q->many_codes, .scales = q->many_scales, .zeros = q->many_zeros};
+
+	for (int32_t i = 0; i < seen->n_many; i++)
+	{
+		q->many_scales[i] = q->hands[0].work.kernels->quantize_u8(seen->many + (size_t) i * seen->n, c->factor, seen->n, seen->n,
+																  q->many_codes + (size_t) i * seen->n, &q->many_zeros[i]);
+		if (!emb_work_spend(&q->hands[0].work, 8 * (int64_t) seen->n))
+			return false;
+	}
+	return emb_gptq_set_input(&q->gptq, &rows);
+}
+
+static bool
+set_input(Quantizer *q, const Input *in, const Candidate *c)
+{
+	if (is_i4(q, in))
+		return set_input_i4(q, in, c);
+	return emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n, in->seen->n_rows, c->factor);
 }
 
 /*
@@ -478,13 +714,38 @@ quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError
 	if (!prepare_candidates(q, in))
 		return emb_import_cancelled(err);
 	status = choose_exponent(q, in, &best, err);
-	if (status == EMB_OK && !emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n,
-													in->seen->n_rows, q->candidates[best].factor))
+	if (status == EMB_OK && !set_input(q, in, &q->candidates[best]))
 		status = emb_import_cancelled(err);
 	for (int32_t i = 0; status == EMB_OK && i < in->n_linears; i++)
 		status = write_linear(q, in, i, &q->candidates[best], err);
 	*chosen = &q->candidates[best];
 	return status;
+}
+
+/* Multiplies the weights of output i of value, which are of 4 bits. */
+static void
+scale_output_i4(Quantizer *q, int32_t layer, int32_t i, float factor)
+{
+	const EmbImageTensor *t = emb_image_find(q->view, layer, EMB_PART_VALUE, EMB_TENSOR_WEIGHT);
+	int32_t		n_in = (int32_t) t->n_cols;
+	int32_t		n_scales = emb_pack_i4_scales(n_in, q->group);
+	size_t		panel = (size_t) i / EMB_PANEL;
+	const uint8_t *tiles = emb_image_data(q->view, t) + panel * emb_pack_i4_bytes(EMB_PANEL, n_in);
+	float	   *scales = (float *) place(q, layer, EMB_PART_VALUE, EMB_TENSOR_GROUP_SCALE) + panel * EMB_PANEL * n_scales;
+	const uint8_t *zeros = (uint8_t *) place(q, layer, EMB_PART_VALUE, EMB_TENSOR_GROUP_ZERO) + panel * EMB_PANEL * n_scales;
+	float	   *sums = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_SUMS);
+	uint8_t    *codes = (uint8_t *) q->hands[0].bytes;
+	float		own_scales[EMB_ARCH_MAX_INTERMEDIATE / 32];
+	uint8_t		own_zeros[EMB_ARCH_MAX_INTERMEDIATE / 32];
+
+	for (int32_t g = 0; g < n_scales; g++)
+	{
+		own_scales[g] = scales[g * EMB_PANEL + i % EMB_PANEL] *= factor;
+		own_zeros[g] = zeros[g * EMB_PANEL + i % EMB_PANEL];
+	}
+	for (int32_t k = 0; k < n_in; k++)
+		codes[k] = tiles[((size_t) (k / 8) * EMB_PANEL + i % EMB_PANEL) * EMB_GROUP + k % EMB_GROUP] >> (k % 8 < 4 ? 0 : 4) & 15;
+	sums[i] = emb_pack_i4_sum(codes, n_in, q->group, own_scales, own_zeros);
 }
 
 /*
@@ -495,7 +756,8 @@ static void
 fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
 {
 	const EmbArch *arch = q->model->transformer.arch;
-	float	   *scale = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_SCALE);
+	bool		has_scale = emb_image_find(q->view, layer, EMB_PART_VALUE, EMB_TENSOR_SCALE) != NULL;
+	float	   *scale = has_scale ? place(q, layer, EMB_PART_VALUE, EMB_TENSOR_SCALE) : NULL;
 	float	   *bias = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_BIAS);
 
 	for (int32_t i = 0; i < emb_arch_key_width(arch); i++)
@@ -503,8 +765,11 @@ fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
 		/* of the first query head that reads this value head */
 		float		factor = c->factor[i / arch->head_size * emb_arch_group(arch) * arch->head_size + i % arch->head_size];
 
-		scale[i] *= factor;
 		bias[i] *= factor;
+		if (has_scale)
+			scale[i] *= factor;
+		else
+			scale_output_i4(q, layer, i, factor);
 	}
 }
 
@@ -634,6 +899,52 @@ allocate_hands(Quantizer *q, size_t n, size_t n_rows)
 		};
 }
 
+/* What weights of 4 bits need, for inputs of up to n channels. */
+static bool
+allocate_i4(Quantizer *q, size_t n)
+{
+	size_t		n_hands = q->team.n_workers;
+	size_t		n_many = emb_calibration_at(q->calibration, EMB_OBSERVE_ATTN_IN)->n_many;
+	size_t		n_scales = EMB_PANEL * emb_pack_i4_scales((int32_t) n, 32);
+	float	   *weights = own(q, n_hands * n * EMB_PANEL, sizeof(float));
+	float	   *scales = own(q, n_hands * n_scales, sizeof(float));
+	uint8_t    *zeros = own(q, n_hands * n_scales, 1);
+	double	   *energies = own(q, N_EXPONENTS * n, sizeof(double));
+
+	q->many_codes = own(q, n_many, n);
+	q->many_scales = own(q, n_many, sizeof(float));
+	q->many_zeros = own(q, n_many, sizeof(int32_t));
+	if (weights == NULL || scales == NULL || zeros == NULL || energies == NULL ||
+		q->many_codes == NULL || q->many_scales == NULL || q->many_zeros == NULL)
+		return false;
+	for (size_t i = 0; i < n_hands; i++)
+	{
+		q->hands[i].weights = weights + i * n * EMB_PANEL;
+		q->hands[i].group_scales = scales + i * n_scales;
+		q->hands[i].group_zeros = zeros + i * n_scales;
+		q->works[i] = &q->hands[i].work;
+	}
+	for (int e = 0; e < N_EXPONENTS; e++)
+		q->candidates[e].energies = energies + e * n;
+	return emb_gptq_begin(&q->gptq, (int32_t) n, &q->team, q->works, q->steps->mem);
+}
+
+/* Channels of the widest input whose linear layers get weights of 4 bits; 0: none does. */
+static int32_t
+widest_i4(const Quantizer *q)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t i = 0; i < q->view->n_tensors; i++)
+	{
+		const EmbImageTensor *t = &q->view->tensors[i];
+
+		if (t->key.layer == q->layer && t->form == EMB_FORM_TILES_I4 && t->n_cols > n)
+			n = t->n_cols;
+	}
+	return (int32_t) n;
+}
+
 static int32_t
 widest(int32_t a, int32_t b, int32_t c)
 {
@@ -649,6 +960,7 @@ allocate(Quantizer *q, const EmbArch *arch)
 	size_t		n = widest(arch->hidden, arch->intermediate, emb_arch_query_width(arch));	/* inputs */
 	size_t		padded = emb_pack_i8_padded((int32_t) n);
 	size_t		n_rows = EMB_CALIBRATION_ROWS;
+	int32_t		n_i4 = widest_i4(q);
 	float	   *vectors = own(q, 2 * N_EXPONENTS * n, sizeof(float));
 	uint8_t    *rows = own(q, N_EXPONENTS * n_rows, padded);
 	float	   *scales = own(q, N_EXPONENTS * n_rows, sizeof(float));
@@ -673,7 +985,7 @@ allocate(Quantizer *q, const EmbArch *arch)
 			.scales = scales + e * n_rows,
 			.zeros = zeros + e * n_rows,
 		};
-	return true;
+	return n_i4 == 0 || allocate_i4(q, n_i4);
 }
 
 /* False: stopped. */
@@ -691,7 +1003,8 @@ EmbStatus
 emb_quantize_layer(const EmbModel *model, int32_t layer, const EmbCalibration *calibration,
 				   const EmbImportSteps *steps, const EmbImageView *view, EmbError *err)
 {
-	Quantizer	q = {.steps = steps, .model = model, .calibration = calibration, .layer = layer, .view = view};
+	Quantizer	q = {.steps = steps, .model = model, .calibration = calibration, .layer = layer, .view = view,
+		.group = emb_image_kernel_group(view->config)};
 	EmbFpState	fp;
 	EmbStatus	status;
 
@@ -713,5 +1026,7 @@ emb_quantize_layer(const EmbModel *model, int32_t layer, const EmbCalibration *c
 	for (int i = 0; i < q.n_owned; i++)
 		emb_release(steps->mem, q.owned[i]);
 	emb_rounding_end(&q.rounding);
+	if (q.gptq.mem.release != NULL)
+		emb_gptq_end(&q.gptq);
 	return status;
 }

@@ -135,6 +135,16 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 		return;
 	if (strcmp(key, "precision") == 0)
 		options->import.precision = option_string(key, v);
+	else if (strcmp(key, "keep_int8") == 0)
+		options->import.keep_int8 = option_string(key, v);
+	else if (strcmp(key, "group") == 0)
+	{
+		options->import.group = option_int(key, v);
+		if (options->import.group == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"group\" is 0, but must be 32, 64, 128 or -1")));
+	}
 	else if (strcmp(key, "calibration") == 0)
 		options->calibration = option_string(key, v);
 	else if (strcmp(key, "query_prompt") == 0)
@@ -184,7 +194,7 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", embed_shown(key)),
-					 errhint("The options are precision, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
+					 errhint("The options are precision, group, keep_int8, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
 							 "kind, instruction, template, pooling, normalize, default and alias.")));
 	}
 	options->has_import |= import_only;
@@ -491,7 +501,7 @@ embed_load(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("embed_load takes only the options default and alias"),
-				 errhint("Prompts, max_tokens, dimensions, precision and calibration are part of the image: set them with embed-cli pack.")));
+				 errhint("Prompts, max_tokens, dimensions, precision, group, keep_int8 and calibration are part of the image: set them with embed-cli pack.")));
 	check_not_alias(name);
 	check_subscriber("embed_load()", name, NULL, &options);
 
