@@ -19,6 +19,7 @@ import sys
 import numpy as np
 
 import make_st_models as st
+from make_torch_files import save_zip
 
 st.HIDDEN, st.LAYERS, st.HEADS, st.WIDE, st.POSITIONS = 64, 2, 2, 96, 24
 
@@ -322,7 +323,10 @@ def write_model(dest, base, name, rng):
         tensors.update(coded[0])
         values[key] = coded[1]
         hashes[key] = hashlib.sha256(np.ascontiguousarray(coded[1], np.float32).tobytes()).hexdigest()
-    save(tensors, os.path.join(model, "model.safetensors"))
+    if name == "gptq-8bit":
+        save_zip({key: (t.dtype, t.shape, t.bytes) for key, t in tensors.items()}, os.path.join(model, "pytorch_model.bin"))
+    else:
+        save(tensors, os.path.join(model, "model.safetensors"))
     st.save_json(dict(CONFIG, quantization_config=config) if config is not None else CONFIG, os.path.join(model, "config.json"))
     for file, value in files.items():
         st.save_json(value, os.path.join(model, file))

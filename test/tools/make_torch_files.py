@@ -17,7 +17,8 @@ import types
 import zipfile
 from collections import OrderedDict
 
-TYPES = {"F32": ("FloatStorage", 4), "F16": ("HalfStorage", 2), "BF16": ("BFloat16Storage", 2), "I64": ("LongStorage", 8)}
+TYPES = {"F32": ("FloatStorage", 4), "F16": ("HalfStorage", 2), "BF16": ("BFloat16Storage", 2), "I64": ("LongStorage", 8),
+         "I32": ("IntStorage", 4), "I8": ("CharStorage", 1), "U8": ("ByteStorage", 1)}
 
 
 def fake_torch():

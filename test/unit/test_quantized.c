@@ -947,7 +947,6 @@ static const struct
 	{"awq", "zero points of another shape", zeros_wrong, EMB_ERR_FORMAT, "key.qzeros", "requires [2, 8]"},
 	{"gptq", "zero points in bytes", zeros_bytes, EMB_ERR_UNSUPPORTED, "key.qzeros", "U8"},
 	{"gptq", "words of another shape", words_wrong, EMB_ERR_FORMAT, "key.qweight", "64 words"},
-	{"gptq-8bit", "words of another shape", words_wrong, EMB_ERR_FORMAT, "key.qweight", ""},
 	{"awq", "words of three dimensions", words_rank, EMB_ERR_FORMAT, "key.qweight", "not a matrix"},
 	{"gptq", "words of floats", words_floats, EMB_ERR_UNSUPPORTED, "key.qweight", "F32"},
 	{"gptq-order", "bits that lie", bits_lie, EMB_ERR_FORMAT, "query.qweight", "8 bits of quantize_config.json"},
