@@ -14,8 +14,9 @@
 #include "common/utf8.h"
 #include "formats/json.h"
 
-/* How much of the file is read at first; more as it is needed. */
+/* How much of the file is read at first; more as it is needed, and so much between two polls. */
 #define FIRST_BYTES		(1024 * 1024)
+#define PIECE_BYTES		(4 * 1024 * 1024)
 
 /* Strings of an array, keys or tensors between two polls. */
 #define ENTRIES_PER_ASK	4096
@@ -84,6 +85,12 @@ ends_early(const Cursor *c, const char *what)
 						c->shard->file.path, what, (long long) c->at);
 }
 
+static EmbStatus
+cancelled(const Cursor *c)
+{
+	return emb_error(c->err, EMB_ERR_CANCELLED, "reading \"%s\" was cancelled", c->shard->file.path);
+}
+
 /* Reads on, to offset end at least. */
 static EmbStatus
 load(Cursor *c, size_t end)
@@ -91,7 +98,7 @@ load(Cursor *c, size_t end)
 	size_t		size = (size_t) c->shard->file.size_bytes;
 	size_t		want = c->loaded * 2 > FIRST_BYTES ? c->loaded * 2 : FIRST_BYTES;
 	uint8_t    *bigger;
-	EmbStatus	status;
+	EmbStatus	status = EMB_OK;
 
 	if (end > EMB_GGUF_MAX_HEADER)
 		return emb_error_at(c->err, EMB_ERR_LIMIT, (int64_t) c->at, "file \"%s\" has more than %d bytes before its data",
@@ -106,9 +113,15 @@ load(Cursor *c, size_t end)
 		memcpy(bigger, c->shard->header, c->loaded);
 	emb_release(c->mem, c->shard->header);
 	c->shard->header = bigger;
-	status = emb_file_read(&c->shard->file, (int64_t) c->loaded, bigger + c->loaded, want - c->loaded, c->err);
-	if (status == EMB_OK)
-		c->loaded = want;
+	while (status == EMB_OK && c->loaded < want)
+	{
+		size_t		n = want - c->loaded < PIECE_BYTES ? want - c->loaded : PIECE_BYTES;
+
+		if (emb_should_stop(c->stop))
+			return cancelled(c);
+		status = emb_file_read(&c->shard->file, (int64_t) c->loaded, bigger + c->loaded, n, c->err);
+		c->loaded += status == EMB_OK ? n : 0;
+	}
 	return status;
 }
 
@@ -136,9 +149,7 @@ read_uint(Cursor *c, int n_bytes, const char *what, uint64_t *value)
 static EmbStatus
 ask_stop(Cursor *c)
 {
-	if (++c->n_entries % ENTRIES_PER_ASK == 0 && emb_should_stop(c->stop))
-		return emb_error(c->err, EMB_ERR_CANCELLED, "reading \"%s\" was cancelled", c->shard->file.path);
-	return EMB_OK;
+	return ++c->n_entries % ENTRIES_PER_ASK == 0 && emb_should_stop(c->stop) ? cancelled(c) : EMB_OK;
 }
 
 /*
@@ -876,29 +887,49 @@ emb_gguf_next_string(const EmbGgufKey *key, const uint8_t **at, size_t *len)
 
 /* --------------------------------------------------------------- reading */
 
+/* The first tensor of a shard that does not come before name, or NULL. */
+static const EmbGgufTensor *
+lower_bound(const EmbGgufShard *shard, const char *name)
+{
+	int			low = 0;
+	int			high = shard->n_tensors;
+
+	while (low < high)
+	{
+		int			mid = low + (high - low) / 2;
+
+		if (strcmp(name, shard->tensors[mid].name) <= 0)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low < shard->n_tensors ? &shard->tensors[low] : NULL;
+}
+
 const EmbGgufTensor *
 emb_gguf_find_tensor(const EmbGguf *gguf, const char *name)
 {
 	for (int i = 0; i < gguf->n_shards; i++)
 	{
-		const EmbGgufShard *shard = &gguf->shards[i];
-		int			low = 0;
-		int			high = shard->n_tensors;
+		const EmbGgufTensor *t = lower_bound(&gguf->shards[i], name);
 
-		while (low < high)
-		{
-			int			mid = low + (high - low) / 2;
-			int			cmp = strcmp(name, shard->tensors[mid].name);
-
-			if (cmp == 0)
-				return &shard->tensors[mid];
-			if (cmp < 0)
-				high = mid;
-			else
-				low = mid + 1;
-		}
+		if (t != NULL && strcmp(t->name, name) == 0)
+			return t;
 	}
 	return NULL;
+}
+
+bool
+emb_gguf_has_prefix(const EmbGguf *gguf, const char *prefix)
+{
+	for (int i = 0; i < gguf->n_shards; i++)
+	{
+		const EmbGgufTensor *t = lower_bound(&gguf->shards[i], prefix);
+
+		if (t != NULL && strncmp(t->name, prefix, strlen(prefix)) == 0)
+			return true;
+	}
+	return false;
 }
 
 EmbStatus

@@ -32,7 +32,7 @@
 #include "formats/file.h"
 #include "formats/ggml_blocks.h"
 
-#define EMB_GGUF_MAX_HEADER		(256 * 1024 * 1024)	/* 250,000 tokens have 10 MB */
+#define EMB_GGUF_MAX_HEADER		(64 * 1024 * 1024)	/* 250,000 tokens have 10 MB */
 #define EMB_GGUF_MAX_KEYS		16384
 #define EMB_GGUF_MAX_TENSORS	65536
 #define EMB_GGUF_MAX_NAME		255	/* bytes of the name of a key or tensor */
@@ -130,6 +130,9 @@ extern const char *emb_gguf_next_string(const EmbGgufKey *key, const uint8_t **a
 
 /* NULL: there is none. */
 extern const EmbGgufTensor *emb_gguf_find_tensor(const EmbGguf *gguf, const char *name);
+
+/* Whether any tensor's name begins so. */
+extern bool emb_gguf_has_prefix(const EmbGguf *gguf, const char *prefix);
 
 /* EMB_ERR_UNSUPPORTED for a type that ggml_blocks.c does not decode. */
 extern EmbStatus emb_gguf_check_type(const EmbGguf *gguf, const EmbGgufTensor *tensor, EmbError *err);

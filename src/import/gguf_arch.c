@@ -153,17 +153,9 @@ static bool
 has_block(const EmbGgufModel *m, int32_t block)
 {
 	char		prefix[24];
-	size_t		len = (size_t) snprintf(prefix, sizeof(prefix), "blk.%d.", block);
 
-	for (int s = 0; s < m->gguf.n_shards; s++)
-	{
-		for (int i = 0; i < m->gguf.shards[s].n_tensors; i++)
-		{
-			if (strncmp(m->gguf.shards[s].tensors[i].name, prefix, len) == 0)
-				return true;
-		}
-	}
-	return false;
+	snprintf(prefix, sizeof(prefix), "blk.%d.", block);
+	return emb_gguf_has_prefix(&m->gguf, prefix);
 }
 
 /*

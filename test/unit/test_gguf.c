@@ -784,7 +784,9 @@ test_refused_tensors(void)
 	CHECK(emb_gguf_read_f32(&gguf, emb_gguf_find_tensor(&gguf, "q8"), 32, 32, out, &err) == EMB_OK);
 	CHECK(emb_gguf_read_f32(&gguf, emb_gguf_find_tensor(&gguf, "q8"), 16, 32, out, &err) == EMB_ERR_INTERNAL);
 	CHECK(emb_gguf_read_f32(&gguf, emb_gguf_find_tensor(&gguf, "q8"), 32, 64, out, &err) == EMB_ERR_INTERNAL);
-	CHECK(emb_gguf_find_tensor(&gguf, "q") == NULL);
+	CHECK(emb_gguf_find_tensor(&gguf, "q") == NULL && emb_gguf_find_tensor(&gguf, "q88") == NULL && emb_gguf_find_tensor(&gguf, "") == NULL);
+	CHECK(emb_gguf_has_prefix(&gguf, "q") && emb_gguf_has_prefix(&gguf, "infinite") && emb_gguf_has_prefix(&gguf, ""));
+	CHECK(!emb_gguf_has_prefix(&gguf, "r") && !emb_gguf_has_prefix(&gguf, "infinite2") && !emb_gguf_has_prefix(&gguf, "a"));
 	emb_gguf_close(&gguf);
 }
 

@@ -13,6 +13,7 @@
 #include "import/hf_tokenizer.h"
 #include "formats/tensors.h"
 #include "model_util.h"
+#include "gguf_util.h"
 #include "tok_util.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -352,6 +353,87 @@ test_added(void)
 	check_import("16,000 added tokens", dir, EMB_ERR_FORMAT);
 }
 
+/* ------------------------------------------------------------- GGUF files */
+
+/* As many tensors and keys as there may be. */
+static void
+test_gguf_entries(void)
+{
+	const char *dir = fresh_dir();
+	Buf			b = gguf_begin(3, 65000, 16002);
+	char		name[64];
+
+	gguf_key_string(&b, "general.architecture", "bert");
+	gguf_key_string(&b, "tokenizer.ggml.model", "bert");
+	for (int i = 0; i < 16000; i++)
+	{
+		snprintf(name, sizeof(name), "bert.a_key_of_some_length.%d", i * 7919 % 16000);
+		gguf_key_uint(&b, name, 4, 1);
+	}
+	for (int i = 0; i < 65000; i++)
+	{
+		snprintf(name, sizeof(name), "blk.%d.attn_output_norm.%d.weight", i * 7919 % 65000 / 256, i * 7919 % 65000);
+		gguf_tensor(&b, name, 1, (uint64_t[]) {1}, 0, (uint64_t) i * 32);
+	}
+	gguf_data(&b, 32, 65000 * 32);
+	write_file(dir, "a.gguf", b.data, b.size);
+	free(b.data);
+	check_import("a GGUF file of 65,000 tensors", dir, EMB_ERR_FORMAT);
+}
+
+/* A tokenizer of n tokens, of which each kind has its way; the model has fewer rows. */
+static void
+check_gguf_tokens(const char *what, const char *kind, const char *pre, int n)
+{
+	static const char *const sizes[] = {"block_count", "embedding_length", "feed_forward_length", "attention.head_count", "context_length"};
+	const char *dir = fresh_dir();
+	bool		is_bpe = strcmp(kind, "gpt2") == 0;
+	Buf			b = gguf_begin(3, 3, 13);
+	char		name[64];
+
+	gguf_key_string(&b, "general.architecture", "bert");
+	gguf_key_string(&b, "tokenizer.ggml.model", kind);
+	gguf_key_string(&b, "tokenizer.ggml.pre", pre);
+	for (int i = 0; i < 5; i++)
+	{
+		snprintf(name, sizeof(name), "bert.%s", sizes[i]);
+		gguf_key_uint(&b, name, 4, i == 4 ? 64 : 1);
+	}
+	gguf_key_uint(&b, "bert.attention.layer_norm_epsilon", 6, 0x2B8CBCCC);
+	gguf_key_array(&b, "tokenizer.ggml.tokens", 8, (uint64_t) n);
+	for (int i = 0; i < n; i++)
+	{
+		snprintf(name, sizeof(name), i == 0 ? "<s>" : i == 1 ? "</s>" : i == 2 ? "<unk>" : i == 3 ? "[CLS]" : i == 4 ? "[SEP]" : i == 5 ? "[UNK]" :
+				 i < 16 ? "%d" : "\xE2\x96\x81%d", i < 16 ? i - 6 : i * 7919 % n);
+		put_string(&b, name);
+	}
+	gguf_key_array(&b, "tokenizer.ggml.token_type", 5, (uint64_t) n);
+	for (int i = 0; i < n; i++)
+		put_uint(&b, i == 2 ? 2 : i < 6 ? 3 : 1, 4);
+	gguf_key_array(&b, "tokenizer.ggml.scores", 6, is_bpe ? 0 : (uint64_t) n);
+	for (int i = 0; i < n && !is_bpe; i++)
+		put_uint(&b, 0xC0000000 + (uint32_t) i, 4);
+	gguf_key_array(&b, "tokenizer.ggml.merges", 8, is_bpe ? (uint64_t) n : 0);
+	for (int i = 0; i < n && is_bpe; i++)
+		put_string(&b, "[CLS] [SEP]");
+	gguf_tensor(&b, "token_embd.weight", 2, (uint64_t[]) {1, 10}, 0, 0);
+	gguf_tensor(&b, "position_embd.weight", 2, (uint64_t[]) {1, 64}, 0, 64);
+	gguf_tensor(&b, "blk.0.attn_output.weight", 1, (uint64_t[]) {1}, 0, 320);
+	gguf_data(&b, 32, 512);
+	write_file(dir, "a.gguf", b.data, b.size);
+	free(b.data);
+	check_import(what, dir, EMB_ERR_FORMAT);
+}
+
+static void
+test_gguf_files(void)
+{
+	test_gguf_entries();
+	check_gguf_tokens("a GGUF file of 1,000,000 pieces", "bert", "", 1000000);
+	check_gguf_tokens("a GGUF file of 1,000,000 scores", "t5", "", 1000000);
+	check_gguf_tokens("a GGUF file of 1,000,000 merges", "gpt2", "gpt-2", 1000000);
+}
+
 /* -------------------------------------------------------- real tokenizers */
 
 static void
@@ -412,6 +494,7 @@ main(void)
 	test_index();
 	test_vocabularies();
 	test_added();
+	test_gguf_files();
 	test_real();
 	return done_testing();
 }
