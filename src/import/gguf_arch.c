@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "formats/json.h"
-#include "import/family.h"
+#include "import/hf_family.h"
 
 #define SHOW(name)	emb_json_clip(name, 100), name
 
@@ -54,8 +54,8 @@ require_int(const EmbGgufModel *m, const char *name, int64_t max, int32_t *value
 	return status;
 }
 
-static EmbStatus
-get_int(const EmbGgufModel *m, const char *name, int64_t min, int64_t max, int64_t *value, EmbError *err)
+EmbStatus
+emb_gguf_get_own_int(const EmbGgufModel *m, const char *name, int64_t min, int64_t max, int64_t *value, EmbError *err)
 {
 	char		key[EMB_GGUF_MAX_NAME + 1];
 
@@ -169,12 +169,34 @@ count_layers(EmbGgufModel *m, EmbArch *arch, EmbError *err)
 	EmbStatus	status;
 
 	if ((status = require_int(m, "block_count", EMB_ARCH_MAX_LAYERS, &m->n_blocks, err)) != EMB_OK ||
-		(status = get_int(m, "nextn_predict_layers", 0, m->n_blocks - 1, &n_predict, err)) != EMB_OK)
+		(status = emb_gguf_get_own_int(m, "nextn_predict_layers", 0, m->n_blocks - 1, &n_predict, err)) != EMB_OK)
 		return status;
 	arch->n_layers = m->n_blocks - (int32_t) n_predict;
 	while (arch->n_layers > 1 && !has_block(m, arch->n_layers - 1))
 		arch->n_layers--;
 	m->n_absent_blocks = m->n_blocks - (int32_t) n_predict - arch->n_layers;
+	return EMB_OK;
+}
+
+/* Keys and values may have a size of their own, which must be the same. */
+static EmbStatus
+read_head_size(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
+{
+	int64_t		n_key = 0;
+	int64_t		n_value = 0;
+	EmbStatus	status;
+
+	if ((status = emb_gguf_get_own_int(m, "attention.key_length", 1, EMB_ARCH_MAX_HIDDEN, &n_key, err)) != EMB_OK ||
+		(status = emb_gguf_get_own_int(m, "attention.value_length", 1, EMB_ARCH_MAX_HIDDEN, &n_value, err)) != EMB_OK)
+		return status;
+	if (n_key != n_value)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "file \"%s\" has keys of %lld elements and values of %lld; only equal sizes can be imported",
+						 emb_gguf_path(m), (long long) n_key, (long long) n_value);
+	if (n_key == 0 && arch->hidden % arch->n_heads != 0)
+		return emb_error(err, EMB_ERR_FORMAT, "file \"%s\": key \"%s.embedding_length\" is %d, not a multiple of the %d heads", emb_gguf_path(m),
+						 m->family->arch, arch->hidden, arch->n_heads);
+	if (n_key > 0)
+		arch->head_size = (int32_t) n_key;
 	return EMB_OK;
 }
 
@@ -192,14 +214,11 @@ read_sizes(EmbGgufModel *m, EmbArch *arch, int32_t *n_context, EmbError *err)
 		(status = require_int(m, "context_length", EMB_ARCH_MAX_POSITIONS, n_context, err)) != EMB_OK)
 		return status;
 	n_kv_heads = n_heads;
-	if ((status = get_int(m, "attention.head_count_kv", 1, EMB_ARCH_MAX_HIDDEN, &n_kv_heads, err)) != EMB_OK)
+	if ((status = emb_gguf_get_own_int(m, "attention.head_count_kv", 1, EMB_ARCH_MAX_HIDDEN, &n_kv_heads, err)) != EMB_OK)
 		return status;
-	if (arch->hidden % n_heads != 0)
-		return emb_error(err, EMB_ERR_FORMAT, "file \"%s\": key \"%s.embedding_length\" is %d, not a multiple of the %d heads", emb_gguf_path(m),
-						 m->family->arch, arch->hidden, n_heads);
 	emb_arch_set_heads(arch, n_heads);
 	arch->n_kv_heads = (int32_t) n_kv_heads;
-	return EMB_OK;
+	return read_head_size(m, arch, err);
 }
 
 static EmbStatus
@@ -208,11 +227,12 @@ read_eps(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 	double		eps = 0;
 	EmbStatus	status = get_double(m, "attention.layer_norm_epsilon", 1e-30, 1, &eps, err);
 
-	/* of ModernBERT's "norm_eps" the converter makes this */
+	/* of an RMS norm; of ModernBERT's "norm_eps" the converter makes this, too */
 	if (status == EMB_OK && eps == 0)
 		status = get_double(m, "attention.layer_norm_rms_epsilon", 1e-30, 1, &eps, err);
 	if (status == EMB_OK && eps == 0)
-		return emb_error(err, EMB_ERR_FORMAT, "file \"%s\" has no key \"%s.attention.layer_norm_epsilon\"", emb_gguf_path(m), m->family->arch);
+		return emb_error(err, EMB_ERR_FORMAT, "file \"%s\" has no key \"%s.attention.layer_norm%s_epsilon\"", emb_gguf_path(m), m->family->arch,
+						 arch->norm_kind == EMB_NORM_RMS ? "_rms" : "");
 	arch->norm_eps = (float) eps;
 	return status;
 }
@@ -294,8 +314,8 @@ read_window(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 	if (!is_arch(m, "modern-bert"))
 		return EMB_OK;
 	arch->rotary_local_base = 10000;
-	if ((status = get_int(m, "attention.sliding_window", 2, EMB_ARCH_MAX_POSITIONS, &width, err)) != EMB_OK ||
-		(status = get_int(m, "attention.sliding_window_pattern", 1, EMB_ARCH_MAX_LAYERS, &every, err)) != EMB_OK ||
+	if ((status = emb_gguf_get_own_int(m, "attention.sliding_window", 2, EMB_ARCH_MAX_POSITIONS, &width, err)) != EMB_OK ||
+		(status = emb_gguf_get_own_int(m, "attention.sliding_window_pattern", 1, EMB_ARCH_MAX_LAYERS, &every, err)) != EMB_OK ||
 		(status = get_double(m, "rope.freq_base_swa", 1, EMB_ARCH_MAX_ROTARY_BASE, &arch->rotary_local_base, err)) != EMB_OK)
 		return status;
 	if (width == 0)
@@ -313,7 +333,7 @@ read_window(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 static EmbStatus
 read_activation(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 {
-	const char *name = is_arch(m, "nomic-bert") ? "silu" : "gelu";
+	const char *name = is_arch(m, "nomic-bert") || emb_gguf_is_decoder(m) ? "silu" : "gelu";
 	EmbStatus	status = get_string(m, "hidden_activation", &name, err);
 
 	if (status == EMB_OK && !emb_hf_find_activation(name, arch->is_gated != 0, &arch->activation))
@@ -370,42 +390,89 @@ read_head(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 	return EMB_OK;
 }
 
-/* Vectors are normalized: the file does not say so, but what reads it does. */
+/* The head that makes a file a reranker's. */
 static EmbStatus
-read_pooling(EmbGgufModel *m, EmbArch *arch, EmbError *err)
+read_reranker(EmbGgufModel *m, EmbArch *arch, EmbError *err)
 {
-	int64_t		type = POOLING_ABSENT;
-	EmbStatus	status = get_int(m, "pooling_type", POOLING_NONE, POOLING_RANK, &type, err);
+	return emb_gguf_is_decoder(m) ? emb_gguf_read_answers(m, arch, err) : read_head(m, arch, err);
+}
 
-	if (status != EMB_OK)
-		return status;
-	if (type == POOLING_RANK || find_head(m, EMB_PART_CLASSIFIER, EMB_TENSOR_WEIGHT) != NULL)
-		return read_head(m, arch, err);
-	if (find_head(m, EMB_PART_POOLER, EMB_TENSOR_WEIGHT) != NULL)
+/*
+ * The kind that pooling and head show. That of a decoder without either is
+ * still to be found.
+ */
+static EmbStatus
+kind_of_file(const EmbGgufModel *m, int64_t pooling, EmbHfKind *kind, EmbError *err)
+{
+	bool		has_head = emb_gguf_find_tensor(&m->gguf, "cls.output.weight") != NULL;
+	bool		says_none = pooling == POOLING_ABSENT || pooling == POOLING_NONE;
+
+	*kind = pooling == POOLING_RANK || has_head ? EMB_HF_KIND_RERANKER : EMB_HF_KIND_EMBEDDING;
+	if (says_none && !has_head && emb_gguf_is_decoder(m))
+		*kind = EMB_HF_KIND_UNKNOWN;
+	if (*kind == EMB_HF_KIND_EMBEDDING && emb_gguf_find_tensor(&m->gguf, "cls.weight") != NULL)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "file \"%s\" has a tensor \"cls.weight\", but no \"cls.output.weight\": such a head is not known",
 						 emb_gguf_path(m));
-	m->assumes_pooling = type == POOLING_ABSENT || type == POOLING_NONE;
-	arch->pooling = type == POOLING_CLS ? EMB_POOL_CLS : type == POOLING_LAST ? EMB_POOL_LAST : EMB_POOL_MEAN;
-	arch->normalize = 1;
 	return EMB_OK;
+}
+
+/* The caller's pooling, or the file's. Vectors are normalized: the file does not say so, but what reads it does. */
+static EmbStatus
+choose_pooling(EmbGgufModel *m, int64_t pooling, const EmbCheckpointOptions *options, EmbArch *arch, EmbError *err)
+{
+	const EmbJson doc = {.file = "the options"};
+	EmbHfConfig *config = &m->names;
+	EmbStatus	status = EMB_OK;
+
+	arch->pooling = pooling == POOLING_CLS ? EMB_POOL_CLS : pooling == POOLING_LAST ? EMB_POOL_LAST : EMB_POOL_MEAN;
+	if (emb_gguf_is_decoder(m) && arch->is_causal && (pooling == POOLING_ABSENT || pooling == POOLING_NONE))
+		arch->pooling = EMB_POOL_LAST;
+	arch->normalize = options->sets_normalize ? options->normalize : 1;
+	m->assumes_pooling = options->pooling == NULL && (pooling == POOLING_ABSENT || pooling == POOLING_NONE);
+	if (options->pooling == NULL)
+		return EMB_OK;
+	config->arch = *arch;
+	status = emb_hf_set_pooling(&doc, "pooling", options->pooling, config, err);
+	arch->pooling = config->arch.pooling;
+	return status;
+}
+
+static EmbStatus
+read_kind(EmbGgufModel *m, const EmbCheckpointOptions *options, EmbArch *arch, EmbError *err)
+{
+	int64_t		pooling = POOLING_ABSENT;
+	EmbHfKind	kind;
+	EmbStatus	status;
+
+	if ((status = emb_gguf_get_own_int(m, "pooling_type", POOLING_NONE, POOLING_RANK, &pooling, err)) != EMB_OK ||
+		(status = kind_of_file(m, pooling, &kind, err)) != EMB_OK ||
+		(status = emb_hf_choose_kind(&m->names, m->path, options, "the GGUF file", &kind, err)) != EMB_OK)
+		return status;
+	if (kind == EMB_HF_KIND_EMBEDDING)
+		return choose_pooling(m, pooling, options, arch, err);
+	if (options->pooling != NULL || options->sets_normalize)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, whose pooling cannot be set");
+	return read_reranker(m, arch, err);
 }
 
 /* ------------------------------------------------------------------ whole */
 
+/* A decoder may read in both directions; no encoder is known that reads in one. */
 static EmbStatus
-check_causal(const EmbGgufModel *m, EmbError *err)
+read_direction(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 {
 	char		key[EMB_GGUF_MAX_NAME + 1];
-	bool		causal = false;
-	EmbStatus	status = emb_gguf_get_bool(&m->gguf, emb_gguf_own_key(m, "attention.causal", key, sizeof(key)), &causal, err);
+	bool		is_causal = arch->is_causal != 0;
+	EmbStatus	status = emb_gguf_get_bool(&m->gguf, emb_gguf_own_key(m, "attention.causal", key, sizeof(key)), &is_causal, err);
 
-	if (status == EMB_OK && causal)
+	if (status == EMB_OK && is_causal && !emb_gguf_is_decoder(m))
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "file \"%s\": key \"%s\" is true; only false can be imported", emb_gguf_path(m), key);
+	arch->is_causal = is_causal;
 	return status;
 }
 
 EmbStatus
-emb_gguf_read_arch(EmbGgufModel *m, EmbArch *arch, int32_t *max_tokens, EmbError *err)
+emb_gguf_read_arch(EmbGgufModel *m, const EmbCheckpointOptions *options, EmbArch *arch, int32_t *max_tokens, EmbError *err)
 {
 	const EmbFamily *family;
 	int32_t		n_context = 0;
@@ -426,9 +493,11 @@ emb_gguf_read_arch(EmbGgufModel *m, EmbArch *arch, int32_t *max_tokens, EmbError
 		(status = read_rotation(m, arch, err)) != EMB_OK ||
 		(status = read_window(m, arch, err)) != EMB_OK ||
 		(status = read_activation(m, arch, err)) != EMB_OK ||
-		(status = check_causal(m, err)) != EMB_OK ||
-		(status = read_pooling(m, arch, err)) != EMB_OK)
+		(status = read_direction(m, arch, err)) != EMB_OK ||
+		(status = read_kind(m, options, arch, err)) != EMB_OK)
 		return status;
 	*max_tokens = n_context < arch->n_positions ? n_context : arch->n_positions;
+	if (emb_gguf_is_decoder(m) && *max_tokens > EMB_DECODER_MAX_TOKENS)
+		*max_tokens = EMB_DECODER_MAX_TOKENS;
 	return emb_gguf_check_names(m, arch->n_layers, err);
 }

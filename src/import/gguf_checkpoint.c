@@ -25,13 +25,13 @@
 static EmbStatus
 check(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
 {
-	return emb_gguf_check_tensor(c->source_data, &c->arch, key, n_rows, n_cols, err);
+	return emb_gguf_check_tensor(c->source_data, &c->arch, c->answer_ids, key, n_rows, n_cols, err);
 }
 
 static EmbStatus
 read_rows(const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
 {
-	return emb_gguf_read_tensor(c->source_data, &c->arch, key, row, n, n_cols, rows, err);
+	return emb_gguf_read_tensor(c->source_data, &c->arch, c->answer_ids, key, row, n, n_cols, rows, err);
 }
 
 static void
@@ -90,14 +90,16 @@ model_name_bytes(const char *path, size_t len)
 
 /* "general.name" as the hub spells names: without blanks. */
 static void
-own_name(const EmbGgufModel *m, EmbHfConfig *config)
+read_names(EmbGgufModel *m, const char *path)
 {
 	const char *name = "";
+	int			n = (int) model_name_bytes(path, strlen(path));
 
-	if (emb_gguf_get_string(&m->gguf, "general.name", &name, NULL) != EMB_OK || strlen(name) >= sizeof(config->name_or_path))
+	snprintf(m->path, sizeof(m->path), "%.*s", n < (int) sizeof(m->path) ? n : 0, path);
+	if (emb_gguf_get_string(&m->gguf, "general.name", &name, NULL) != EMB_OK || strlen(name) >= sizeof(m->names.name_or_path))
 		name = "";
-	strcpy(config->name_or_path, name);
-	for (char *p = config->name_or_path; (p = strchr(p, ' ')) != NULL;)
+	strcpy(m->names.name_or_path, name);
+	for (char *p = m->names.name_or_path; (p = strchr(p, ' ')) != NULL;)
 		*p = '-';
 }
 
@@ -106,20 +108,17 @@ static bool
 find_prompts(const EmbGgufModel *m, const char *path, const char *name, EmbKnownPrompts *known)
 {
 	static const EmbHfConfig none;
-	EmbHfConfig config = {0};
-	char		part[EMB_HF_MAX_PATH];
 	const char *slash = strrchr(path, '/');
-	int			n = (int) model_name_bytes(path, strlen(path));
+	char		dir[EMB_HF_MAX_PATH];
+	int			n = slash != NULL ? (int) model_name_bytes(path, (size_t) (slash - path)) : 0;
 
-	if (snprintf(part, sizeof(part), "%.*s", n, path) < (int) sizeof(part) && emb_hf_find_prompts(&none, part, NULL, known))
+	if (emb_hf_find_prompts(&none, m->path, NULL, known))
 	{
 		known->found_in = "the file";
 		return true;
 	}
-	n = slash != NULL ? (int) model_name_bytes(path, (size_t) (slash - path)) : 0;
-	own_name(m, &config);
-	snprintf(part, sizeof(part), "%.*s", n < (int) sizeof(part) ? n : 0, path);
-	if (!emb_hf_find_prompts(&config, part, name, known))
+	snprintf(dir, sizeof(dir), "%.*s", n < (int) sizeof(dir) ? n : 0, path);
+	if (!emb_hf_find_prompts(&m->names, dir, name, known))
 		return false;
 	if (strncmp(known->found_in, "\"_name", 6) == 0)
 		known->found_in = "\"general.name\" of the file";
@@ -176,8 +175,8 @@ note_assumptions(EmbCheckpoint *c, const EmbGgufModel *m)
 	char		number[12];
 
 	if (m->assumes_pooling)
-		add_note(c, "Import the model's directory with its modules.json if its pooling is another.",
-				 "the file names no pooling; the model takes the mean of all rows%s%s", "", "");
+		add_note(c, "The option pooling sets another.",
+				 "the file names no pooling; the model takes %s%s", c->arch.pooling == EMB_POOL_LAST ? "the last row" : "the mean of all rows", "");
 	if (m->assumes_case)
 		add_note(c, m->lowercases ? "If the model is cased, import its directory with its tokenizer.json instead." :
 				 "If the model is uncased, import its directory with its tokenizer.json instead.",
@@ -207,8 +206,10 @@ open_model(EmbCheckpoint *c, const char *path, const EmbCheckpointOptions *optio
 	}
 	c->source = &source;
 	c->source_data = m;
-	if ((status = emb_gguf_read_arch(m, &c->arch, &c->max_tokens, err)) != EMB_OK ||
-		(status = emb_gguf_read_tokenizer(m, &c->tokenizer, err)) != EMB_OK ||
+	read_names(m, path);
+	if ((status = emb_gguf_read_arch(m, options, &c->arch, &c->max_tokens, err)) != EMB_OK ||
+		(status = emb_gguf_choose_template(c, m, options, err)) != EMB_OK ||
+		(status = emb_gguf_read_tokenizer(m, &c->arch, &c->tokenizer, err)) != EMB_OK ||
 		(status = choose_prompts(c, path, options, err)) != EMB_OK)
 		return status;
 	note_assumptions(c, m);
@@ -221,7 +222,7 @@ emb_checkpoint_open_gguf(const char *path, const EmbCheckpointOptions *options, 
 {
 	EmbStatus	status;
 
-	*c = (EmbCheckpoint) {.mem = mem, .dropped_id = -1, .pools_prompt = true};
+	*c = (EmbCheckpoint) {.mem = mem, .dropped_id = -1, .answer_ids = {-1, -1}, .pools_prompt = true};
 	status = open_model(c, path, options, stop, err);
 	if (status != EMB_OK)
 		emb_checkpoint_close(c);

@@ -1,6 +1,6 @@
 /*
  * gguf_model.h
- *		What a GGUF file of an encoder means: its architecture, its tensors by
+ *		What a GGUF file means: its architecture, its tensors by
  *		key, its tokenizer. gguf_checkpoint.c puts them together.
  *
  * Names of keys and tensors are those that llama.cpp writes (gguf-py's
@@ -13,6 +13,8 @@
 #include "common/arch.h"
 #include "common/parts.h"
 #include "formats/gguf.h"
+#include "import/checkpoint.h"
+#include "import/hf_config.h"
 #include "tokenizer/tokenizer.h"
 
 /* "tokenizer.ggml.model" */
@@ -52,6 +54,10 @@ typedef struct EmbGgufModel
 	EmbGgufTokenizer tokenizer;
 	int32_t		n_blocks;		/* as the file counts them; arch.n_layers of them are layers */
 	int32_t		n_absent_blocks;	/* counted as layers, but without any tensor */
+	EmbHfConfig names;			/* "general.name", and the name that says the kind */
+	char		path[EMB_HF_MAX_PATH];	/* of the file, without its quantization and ending */
+	bool		has_answers;	/* of a decoder that reranks: a matrix of its own */
+	int32_t		answer_rows[2]; /* its rows of "yes" and "no" */
 	bool		assumes_pooling;	/* the file names none */
 	bool		assumes_case;	/* the file does not say whether text is lowercased */
 	bool		lowercases;
@@ -66,7 +72,27 @@ extern const char *emb_gguf_own_key(const EmbGgufModel *m, const char *name, cha
 /* --------------------------------------------------------- gguf_arch.c */
 
 /* Finds family and tokenizer, and reads everything that EmbArch has. */
-extern EmbStatus emb_gguf_read_arch(EmbGgufModel *m, EmbArch *arch, int32_t *max_tokens, EmbError *err);
+extern EmbStatus emb_gguf_read_arch(EmbGgufModel *m, const EmbCheckpointOptions *options, EmbArch *arch, int32_t *max_tokens, EmbError *err);
+
+/* Own keys, "bert.NAME", where they exist: see gguf.h. */
+extern EmbStatus emb_gguf_get_own_int(const EmbGgufModel *m, const char *name, int64_t min, int64_t max, int64_t *value, EmbError *err);
+
+/* ------------------------------------------------------ gguf_decoder.c */
+
+/* Whether the file is of a decoder: Qwen3. */
+extern bool emb_gguf_is_decoder(const EmbGgufModel *m);
+
+/* The answers of a decoder that reranks. */
+extern EmbStatus emb_gguf_read_answers(EmbGgufModel *m, EmbArch *arch, EmbError *err);
+
+/*
+ * Template and answers of a checkpoint whose arch is read: the option's, the
+ * file's own, or Qwen3-Reranker's.
+ */
+extern EmbStatus emb_gguf_choose_template(EmbCheckpoint *c, EmbGgufModel *m, const EmbCheckpointOptions *options, EmbError *err);
+
+/* The templates of special tokens of a decoder. */
+extern EmbStatus emb_gguf_decoder_templates(const EmbGgufModel *m, const EmbArch *arch, EmbTokSpec *spec, EmbError *err);
 
 /* ------------------------------------------------------ gguf_tensors.c */
 
@@ -88,10 +114,10 @@ extern const EmbGgufTensor *emb_gguf_find_part(const EmbGgufModel *m, EmbTensorK
 /* Rows of a matrix or table; llama.cpp writes one row as a vector. */
 extern int64_t emb_gguf_rows(const EmbGgufTensor *tensor);
 
-/* See emb_checkpoint_check and emb_checkpoint_read. */
-extern EmbStatus emb_gguf_check_tensor(const EmbGgufModel *m, const EmbArch *arch, EmbTensorKey key,
+/* See emb_checkpoint_check and emb_checkpoint_read; answer_ids: EmbCheckpoint's. */
+extern EmbStatus emb_gguf_check_tensor(const EmbGgufModel *m, const EmbArch *arch, const int32_t answer_ids[2], EmbTensorKey key,
 									   int32_t n_rows, int32_t n_cols, EmbError *err);
-extern EmbStatus emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch, EmbTensorKey key,
+extern EmbStatus emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch, const int32_t answer_ids[2], EmbTensorKey key,
 									  int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err);
 
 /* ---------------------------------------------------- gguf_tokenizer.c */
@@ -100,6 +126,6 @@ extern EmbStatus emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch
  * Texts of pieces may lie in the file's header, which must live as long as
  * spec. spec->storage owns the rest.
  */
-extern EmbStatus emb_gguf_read_tokenizer(EmbGgufModel *m, EmbTokSpec *spec, EmbError *err);
+extern EmbStatus emb_gguf_read_tokenizer(EmbGgufModel *m, const EmbArch *arch, EmbTokSpec *spec, EmbError *err);
 
 #endif

@@ -71,12 +71,33 @@ static const EmbGgufName modernbert_names[] =
 	{0}
 };
 
+static const EmbGgufName qwen3_names[] =
+{
+	{EMB_PART_WORDS, "token_embd", 0, 0, false},
+	QKV(false),
+	{EMB_PART_QUERY_NORM, "attn_q_norm", 0, 0, false},
+	{EMB_PART_KEY_NORM, "attn_k_norm", 0, 0, false},
+	{EMB_PART_ATTN_OUT, "attn_output", 0, 0, false},
+	{EMB_PART_ATTN_NORM, "attn_norm", 0, 0, false},
+	{EMB_PART_FFN_NORM, "ffn_norm", 0, 0, false},
+	{EMB_PART_FFN_GATE, "ffn_gate", 0, 0, false},
+	{EMB_PART_FFN_UP, "ffn_up", 0, 0, false},
+	{EMB_PART_FFN_DOWN, "ffn_down", 0, 0, false},
+	{EMB_PART_FINAL_NORM, "output_norm", 0, 0, false},
+	/* rows of its own, or of the output matrix, which may be the words */
+	{EMB_PART_ANSWERS, "cls.output", 0, 0, false},
+	{EMB_PART_ANSWERS, "output", 0, 0, false},
+	{EMB_PART_ANSWERS, "token_embd", 0, 0, false},
+	{0}
+};
+
 /* model_type of arch bert is that of its tokenizer: see gguf_arch.c. */
 static const EmbGgufFamily families[] =
 {
 	{"bert", "bert", 0, bert_names},
 	{"nomic-bert", "nomic_bert", 10000, nomic_names},
 	{"modern-bert", "modernbert", 160000, modernbert_names},
+	{"qwen3", "qwen3", 10000, qwen3_names},
 	{0}
 };
 
@@ -247,8 +268,30 @@ missing_rows(const EmbArch *arch, EmbTensorKey key)
 	return key.part == EMB_PART_POSITIONS && arch->position_base > 0 ? 1 : 0;
 }
 
+/* Whether the answers are rows of the output matrix. */
+static bool
+are_output_rows(const EmbGgufModel *m, EmbTensorKey key)
+{
+	return key.part == EMB_PART_ANSWERS && !m->has_answers;
+}
+
+/* Rows of the output matrix by the ids of the answers. */
+static EmbStatus
+check_answers(const EmbGgufModel *m, const EmbGgufTensor *t, const int32_t answer_ids[2], int32_t n_rows, int32_t n_cols, EmbError *err)
+{
+	EmbStatus	status = check_shape(m, t, false, emb_gguf_rows(t), n_cols, err);
+
+	for (int32_t i = 0; status == EMB_OK && i < n_rows; i++)
+	{
+		if (answer_ids[i] < 0 || answer_ids[i] >= emb_gguf_rows(t))
+			return emb_error(err, EMB_ERR_FORMAT, "the answers' id %d has no row in tensor \"%.*s\", which has %lld", answer_ids[i], SHOW(t->name),
+							 (long long) emb_gguf_rows(t));
+	}
+	return status == EMB_OK ? emb_gguf_check_type(&m->gguf, t, err) : status;
+}
+
 EmbStatus
-emb_gguf_check_tensor(const EmbGgufModel *m, const EmbArch *arch, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
+emb_gguf_check_tensor(const EmbGgufModel *m, const EmbArch *arch, const int32_t answer_ids[2], EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbError *err)
 {
 	bool		is_vector = is_vector_key(key);
 	const EmbGgufTensor *t;
@@ -258,6 +301,8 @@ emb_gguf_check_tensor(const EmbGgufModel *m, const EmbArch *arch, EmbTensorKey k
 
 	if (status != EMB_OK || t == NULL)
 		return status;
+	if (are_output_rows(m, key))
+		return check_answers(m, t, answer_ids, n_rows, n_cols, err);
 	n_parts = name->n_parts > 1 ? name->n_parts : 1;
 	status = check_shape(m, t, is_vector, n_parts * ((int64_t) n_rows - missing_rows(arch, key)), is_vector ? n_parts * n_cols : n_cols, err);
 	if (status != EMB_OK)
@@ -269,9 +314,19 @@ emb_gguf_check_tensor(const EmbGgufModel *m, const EmbArch *arch, EmbTensorKey k
 	return emb_gguf_check_type(&m->gguf, t, err);
 }
 
+static EmbStatus
+read_answers(const EmbGgufModel *m, const EmbGgufTensor *t, const int32_t ids[2], int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	for (int64_t i = 0; status == EMB_OK && i < n; i++)
+		status = emb_gguf_read_f32(&m->gguf, t, (int64_t) ids[row + i] * n_cols, n_cols, rows + i * n_cols, err);
+	return status;
+}
+
 EmbStatus
-emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
-					 float *rows, EmbError *err)
+emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch, const int32_t answer_ids[2], EmbTensorKey key,
+					 int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
 {
 	int64_t		missing = missing_rows(arch, key);
 	const EmbGgufTensor *t;
@@ -281,6 +336,8 @@ emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch, EmbTensorKey ke
 
 	if (status != EMB_OK)
 		return status;
+	if (key.part == EMB_PART_ANSWERS)
+		return read_answers(m, t, m->has_answers ? m->answer_rows : answer_ids, row, n, n_cols, rows, err);
 	if (t == NULL || row < missing)
 	{
 		/* all rows of an absent bias, or the padding's row, which models are trained with as zeros */

@@ -34,6 +34,7 @@ enum
 typedef struct Reader
 {
 	const EmbGgufModel *m;
+	const EmbArch *arch;
 	const EmbGgufKey *tokens;
 	const EmbGgufKey *types;	/* NULL: all are normal */
 	const char *file;
@@ -477,6 +478,8 @@ read_bpe_templates(Reader *r)
 	int32_t		sep_id;
 	EmbStatus	status;
 
+	if (emb_gguf_is_decoder(r->m))
+		return emb_gguf_decoder_templates(r->m, r->arch, r->spec, r->err);
 	if ((status = require_id(r, KEY("cls_token_id"), KEY("bos_token_id"), is_modern ? "[CLS]" : "<s>", &cls_id)) != EMB_OK ||
 		(status = require_id(r, KEY("seperator_token_id"), KEY("eos_token_id"), is_modern ? "[SEP]" : "</s>", &sep_id)) != EMB_OK)
 		return status;
@@ -506,9 +509,9 @@ read_bpe(Reader *r)
 /* ------------------------------------------------------------------ whole */
 
 EmbStatus
-emb_gguf_read_tokenizer(EmbGgufModel *m, EmbTokSpec *spec, EmbError *err)
+emb_gguf_read_tokenizer(EmbGgufModel *m, const EmbArch *arch, EmbTokSpec *spec, EmbError *err)
 {
-	Reader		r = {.m = m, .spec = spec, .file = "the GGUF file", .err = err};
+	Reader		r = {.m = m, .arch = arch, .spec = spec, .file = "the GGUF file", .err = err};
 	EmbStatus	status = emb_tok_spec_begin(spec, m->mem, err);
 
 	if (status != EMB_OK)

@@ -21,9 +21,6 @@
 #define TOKENIZER_FILE		"tokenizer_config.json"
 #define PROMPTS_FILE		"config_sentence_transformers.json"
 
-/* Decoders read texts of 32,768 tokens and more; memory and time for them are asked for by the option max_tokens. */
-#define DECODER_MAX_TOKENS	8192
-
 /* ---------------------------------------------------------------- lengths */
 
 EmbStatus
@@ -167,8 +164,8 @@ read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 			max_tokens = tokenizer_max_length(&doc);
 		emb_json_free(&doc);
 	}
-	if (config->family->is_decoder && max_tokens > DECODER_MAX_TOKENS)
-		max_tokens = DECODER_MAX_TOKENS;
+	if (config->family->is_decoder && max_tokens > EMB_DECODER_MAX_TOKENS)
+		max_tokens = EMB_DECODER_MAX_TOKENS;
 	config->max_tokens = max_tokens < config->arch.n_positions ? (int32_t) max_tokens : config->arch.n_positions;
 	return status;
 }
@@ -190,41 +187,34 @@ read_prompts(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbE
 
 /* ------------------------------------------------------------------ kinds */
 
-typedef enum Kind
-{
-	KIND_UNKNOWN,
-	KIND_EMBEDDING,
-	KIND_RERANKER
-} Kind;
-
 static const char *const kind_names[] = {"", "embedding", "reranker"};
 
 static EmbStatus
-parse_kind(const char *option, Kind *kind, EmbError *err)
+parse_kind(const char *option, EmbHfKind *kind, EmbError *err)
 {
-	*kind = KIND_UNKNOWN;
-	for (Kind k = KIND_EMBEDDING; option != NULL && k <= KIND_RERANKER; k++)
+	*kind = EMB_HF_KIND_UNKNOWN;
+	for (EmbHfKind k = EMB_HF_KIND_EMBEDDING; option != NULL && k <= EMB_HF_KIND_RERANKER; k++)
 	{
 		if (strcmp(option, kind_names[k]) == 0)
 			*kind = k;
 	}
-	if (option != NULL && *kind == KIND_UNKNOWN)
+	if (option != NULL && *kind == EMB_HF_KIND_UNKNOWN)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%.*s\" is unknown; use \"embedding\" or \"reranker\"",
 						 emb_json_clip(option, 80), option);
 	return EMB_OK;
 }
 
 /* By a name; a name with both words says nothing. */
-static Kind
+static EmbHfKind
 kind_by_name(EmbHfConfig *config, const char *dir, const char *name)
 {
 	const char *reranker = emb_hf_find_word(config, dir, name, "rerank");
 	const char *embedding = emb_hf_find_word(config, dir, name, "embed");
 
 	if ((reranker == NULL) == (embedding == NULL))
-		return KIND_UNKNOWN;
+		return EMB_HF_KIND_UNKNOWN;
 	config->kind_found_in = reranker != NULL ? reranker : embedding;
-	return reranker != NULL ? KIND_RERANKER : KIND_EMBEDDING;
+	return reranker != NULL ? EMB_HF_KIND_RERANKER : EMB_HF_KIND_EMBEDDING;
 }
 
 static EmbStatus
@@ -245,17 +235,36 @@ read_logit_score(const char *dir, const EmbHfModules *modules, const EmbAllocato
 
 /* What the files say themselves; and that they do not contradict each other. */
 static EmbStatus
-kind_by_files(const EmbHfModules *modules, bool has_modules, const EmbHfConfig *config, Kind *kind, EmbError *err)
+kind_by_files(const EmbHfModules *modules, bool has_modules, const EmbHfConfig *config, EmbHfKind *kind, EmbError *err)
 {
 	bool		is_reranker = config->arch.head != EMB_HEAD_NONE;
 
-	*kind = is_reranker || modules->has_logit_score ? KIND_RERANKER : KIND_EMBEDDING;
+	*kind = is_reranker || modules->has_logit_score ? EMB_HF_KIND_RERANKER : EMB_HF_KIND_EMBEDDING;
 	if (modules->has_logit_score && (is_reranker || !config->family->is_decoder))
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a LogitScore, but %s says that the model is no language model",
 						 MODULES_FILE, CONFIG_FILE);
 	if (config->is_language_model && !modules->has_logit_score && (!has_modules || modules->transformer_only))
-		*kind = KIND_UNKNOWN;
+		*kind = EMB_HF_KIND_UNKNOWN;
 	return EMB_OK;
+}
+
+EmbStatus
+emb_hf_choose_kind(EmbHfConfig *config, const char *dir, const EmbCheckpointOptions *options, const char *file, EmbHfKind *kind, EmbError *err)
+{
+	EmbHfKind	wanted;
+	EmbStatus	status = parse_kind(options->kind, &wanted, err);
+
+	if (status != EMB_OK)
+		return status;
+	if (wanted != EMB_HF_KIND_UNKNOWN && *kind != EMB_HF_KIND_UNKNOWN && *kind != wanted)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%s\": the model's files say that it is of kind \"%s\"",
+						 kind_names[wanted], kind_names[*kind]);
+	if (*kind == EMB_HF_KIND_UNKNOWN)
+		*kind = wanted != EMB_HF_KIND_UNKNOWN ? wanted : kind_by_name(config, dir, options->name);
+	if (*kind != EMB_HF_KIND_UNKNOWN)
+		return EMB_OK;
+	emb_error(err, EMB_ERR_UNSUPPORTED, "%s describes a language model, and neither the files nor the name say what it was trained for", file);
+	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Set the option kind to \"reranker\" or \"embedding\", if it is one of these.");
 }
 
 /* The kind of model; a decoder that reranks gets its head. */
@@ -263,25 +272,13 @@ static EmbStatus
 choose_kind(const char *dir, const EmbHfModules *modules, bool has_modules, const EmbCheckpointOptions *options,
 			const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
-	Kind		wanted;
-	Kind		kind;
+	EmbHfKind	kind;
 	EmbStatus	status;
 
-	if ((status = parse_kind(options->kind, &wanted, err)) != EMB_OK ||
-		(status = kind_by_files(modules, has_modules, config, &kind, err)) != EMB_OK)
+	if ((status = kind_by_files(modules, has_modules, config, &kind, err)) != EMB_OK ||
+		(status = emb_hf_choose_kind(config, dir, options, CONFIG_FILE, &kind, err)) != EMB_OK)
 		return status;
-	if (wanted != KIND_UNKNOWN && kind != KIND_UNKNOWN && kind != wanted)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%s\": the model's files say that it is of kind \"%s\"",
-						 kind_names[wanted], kind_names[kind]);
-	if (kind == KIND_UNKNOWN)
-		kind = wanted != KIND_UNKNOWN ? wanted : kind_by_name(config, dir, options->name);
-	if (kind == KIND_UNKNOWN)
-	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "%s describes a language model, and neither the files nor the name say what it was trained for",
-				  CONFIG_FILE);
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Set the option kind to \"reranker\" or \"embedding\", if it is one of these.");
-	}
-	if (kind == KIND_RERANKER && config->arch.head == EMB_HEAD_NONE)
+	if (kind == EMB_HF_KIND_RERANKER && config->arch.head == EMB_HEAD_NONE)
 	{
 		if (modules->has_logit_score && (status = read_logit_score(dir, modules, mem, config, err)) != EMB_OK)
 			return status;

@@ -19,6 +19,21 @@ extern EmbStatus emb_hf_check_score_activation(const EmbJson *doc, const json_t 
 /* hf_modules.c: sets the pooling by sentence-transformers' name of it. */
 extern EmbStatus emb_hf_set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err);
 
+typedef enum EmbHfKind
+{
+	EMB_HF_KIND_UNKNOWN,
+	EMB_HF_KIND_EMBEDDING,
+	EMB_HF_KIND_RERANKER
+} EmbHfKind;
+
+/*
+ * hf_config.c: the kind of model. *kind is what the files say, which the
+ * option "kind" must not contradict. If they say nothing, the option says it,
+ * or one of the model's names, else EMB_ERR_UNSUPPORTED. file: for the message.
+ */
+extern EmbStatus emb_hf_choose_kind(EmbHfConfig *config, const char *dir, const EmbCheckpointOptions *options, const char *file,
+									EmbHfKind *kind, EmbError *err);
+
 /* A decoder becomes a reranker: n_rows answers, 1 or 2, at its last row. */
 extern void emb_hf_add_answer_head(EmbArch *arch, int32_t n_rows);
 

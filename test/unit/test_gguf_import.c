@@ -11,6 +11,7 @@
 #include "gguf_util.h"
 #include "image/image.h"
 #include "import/checkpoint.h"
+#include "tokenizer/tokenizer.h"
 
 /* ------------------------------------------------------------ same images */
 
@@ -709,6 +710,393 @@ test_prompts(void)
 	}
 }
 
+/* --------------------------------------------------------------- decoders */
+
+typedef struct Decoder
+{
+	const char *name;			/* of a directory with model/ and, in gguf/, the file */
+	const char *file;
+	const char *kind;			/* option, or NULL */
+	double		max_error;		/* of an element, relative to the largest of its row; 0: same bits */
+} Decoder;
+
+/* As goldens/tiny has them; the file of qwen3-rerank-gguf-rank is that of qwen3-rerank's model. */
+static const Decoder decoders[] = {
+	{"qwen3-rerank", "qwen3-rerank-F32", NULL, 0},
+	{"qwen3-rerank", "qwen3-rerank-Q8_0", NULL, 0.006},
+	{"qwen3-rerank", "qwen3-rerank-Q4_0", NULL, 0.13},
+	{"qwen3-rerank-untied", "qwen3-rerank-untied-F32", NULL, 0},
+	{"qwen3-rerank-untied", "qwen3-rerank-untied-Q8_0", NULL, 0.006},
+	{"qwen3-rerank-k", "qwen3-rerank-k-F16", NULL, 0.0005},
+	{"qwen3-rerank-k", "qwen3-rerank-k-Q8_0", NULL, 0.006},
+	{"qwen3-rerank-k", "qwen3-rerank-k-Q4_K_M", NULL, 0.13},
+	{"qwen3-embed-k", "qwen3-embed-k-F16", NULL, 0.0005},
+	{"qwen3-embed-k", "qwen3-embed-k-Q8_0", NULL, 0.006},
+	{"qwen3-embed-k", "qwen3-embed-k-Q4_K_M", NULL, 0.13},
+};
+
+typedef struct Shape
+{
+	EmbTensorKey key;
+	int32_t		n_rows;
+	int32_t		n_cols;
+} Shape;
+
+/* Every tensor of a decoder of this architecture. */
+static int
+list_tensors(const EmbArch *a, Shape *list)
+{
+	int			n = 0;
+	int32_t		n_query = a->n_heads * a->head_size;
+	int32_t		n_key = a->n_kv_heads * a->head_size;
+
+	list[n++] = (Shape) {{EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE}, a->n_vocab, a->hidden};
+	list[n++] = (Shape) {{EMB_NO_LAYER, EMB_PART_FINAL_NORM, EMB_TENSOR_GAMMA}, 1, a->hidden};
+	if (a->head == EMB_HEAD_ANSWER)
+		list[n++] = (Shape) {{EMB_NO_LAYER, EMB_PART_ANSWERS, EMB_TENSOR_WEIGHT}, a->n_labels, a->hidden};
+	for (int32_t layer = 0; layer < a->n_layers; layer++)
+	{
+		const Shape of_layer[] = {
+			{{layer, EMB_PART_ATTN_NORM, EMB_TENSOR_GAMMA}, 1, a->hidden},
+			{{layer, EMB_PART_QUERY, EMB_TENSOR_WEIGHT}, n_query, a->hidden},
+			{{layer, EMB_PART_KEY, EMB_TENSOR_WEIGHT}, n_key, a->hidden},
+			{{layer, EMB_PART_VALUE, EMB_TENSOR_WEIGHT}, n_key, a->hidden},
+			{{layer, EMB_PART_VALUE, EMB_TENSOR_BIAS}, 1, n_key},
+			{{layer, EMB_PART_QUERY_NORM, EMB_TENSOR_GAMMA}, 1, a->head_size},
+			{{layer, EMB_PART_KEY_NORM, EMB_TENSOR_GAMMA}, 1, a->head_size},
+			{{layer, EMB_PART_ATTN_OUT, EMB_TENSOR_WEIGHT}, a->hidden, n_query},
+			{{layer, EMB_PART_FFN_NORM, EMB_TENSOR_GAMMA}, 1, a->hidden},
+			{{layer, EMB_PART_FFN_GATE, EMB_TENSOR_WEIGHT}, a->intermediate, a->hidden},
+			{{layer, EMB_PART_FFN_UP, EMB_TENSOR_WEIGHT}, a->intermediate, a->hidden},
+			{{layer, EMB_PART_FFN_DOWN, EMB_TENSOR_WEIGHT}, a->hidden, a->intermediate},
+		};
+
+		memcpy(&list[n], of_layer, sizeof(of_layer));
+		n += (int) (sizeof(of_layer) / sizeof(of_layer[0]));
+	}
+	return n;
+}
+
+/* The largest error of an element relative to its row's largest; INFINITY where a tensor cannot be read. */
+static double
+tensor_error(const EmbCheckpoint *x, const EmbCheckpoint *y, const Shape *s, EmbError *err)
+{
+	size_t		n = (size_t) s->n_rows * (size_t) s->n_cols;
+	float	   *a = calloc(n, sizeof(float));
+	float	   *b = calloc(n, sizeof(float));
+	double		worst = 0;
+
+	if (emb_checkpoint_check(x, s->key, s->n_rows, s->n_cols, err) != EMB_OK || emb_checkpoint_check(y, s->key, s->n_rows, s->n_cols, err) != EMB_OK ||
+		emb_checkpoint_read(x, s->key, 0, s->n_rows, s->n_cols, a, err) != EMB_OK || emb_checkpoint_read(y, s->key, 0, s->n_rows, s->n_cols, b, err) != EMB_OK)
+		worst = INFINITY;
+	for (int32_t row = 0; row < s->n_rows && worst < INFINITY; row++)
+	{
+		double		largest = 1e-30;
+		double		error = 0;
+
+		for (int32_t i = 0; i < s->n_cols; i++)
+		{
+			largest = fmax(largest, fabs(a[row * s->n_cols + i]));
+			error = fmax(error, fabs((double) a[row * s->n_cols + i] - b[row * s->n_cols + i]));
+		}
+		worst = fmax(worst, error / largest);
+	}
+	free(a);
+	free(b);
+	return worst;
+}
+
+/* The ids of texts that two tokenizers give. */
+static bool
+same_ids(const EmbTokSpec *x, const EmbTokSpec *y)
+{
+	static const char *const more[] = {
+		"<|im_start|>system\nJudge \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n<Instruct>: I\n<Query>: q\n<Document>: d<|im_end|>",
+		"<think>\n\n</think>\n\n yes no <|endoftext|>\xCC\x81 e\xCC\x81", "  1234 'S 've\r\n\n  x\xE3\x80\x80", "yes", "no"
+	};
+	EmbAllocator mem = emb_malloc_allocator();
+	const EmbTokSpec *specs[2] = {x, y};
+	EmbTokenizer *tok[2] = {NULL, NULL};
+	void	   *block[2] = {NULL, NULL};
+	bool		same = true;
+	EmbError	err;
+
+	for (int i = 0; i < 2 && same; i++)
+	{
+		size_t		size;
+
+		same = emb_tok_build(specs[i], &mem, &block[i], &size, &err) == EMB_OK && emb_tok_open(block[i], size, true, &mem, &tok[i], &err) == EMB_OK;
+	}
+	for (size_t k = 0; k < N_TEXTS + sizeof(more) / sizeof(more[0]) && same; k++)
+	{
+		const char *s = k < N_TEXTS ? texts[k] : more[k - N_TEXTS];
+		EmbText		text = {s, strlen(s), true, NULL};
+		int32_t		ids[2][512];
+		EmbTokResult r[2];
+
+		for (int i = 0; i < 2; i++)
+		{
+			EmbReading	to = {.ids = ids[i], .max_ids = 512, .mem = &mem};
+
+			same &= emb_tok_encode(tok[i], &text, &to, &r[i], &err) == EMB_OK;
+		}
+		same = same && r[0].n_ids == r[1].n_ids && memcmp(ids[0], ids[1], (size_t) r[0].n_ids * sizeof(int32_t)) == 0;
+	}
+	for (int i = 0; i < 2; i++)
+	{
+		if (tok[i] != NULL)
+			emb_tok_close(tok[i]);
+		emb_release(&mem, block[i]);
+	}
+	return same;
+}
+
+/* Answers are words to look up, as in the directory; the tensor's rows are then those of their ids. */
+static void
+set_answers(EmbCheckpoint *c)
+{
+	for (int i = 0; i < 2 && c->answers[i] != NULL; i++)
+	{
+		for (int32_t id = 0; id < c->tokenizer.n_vocab; id++)
+		{
+			const EmbTokPiece *piece = &c->tokenizer.pieces[id];
+
+			if (piece->len == strlen(c->answers[i]) && memcmp(piece->text, c->answers[i], piece->len) == 0)
+				c->answer_ids[i] = id;
+		}
+	}
+}
+
+static void
+compare_checkpoints(const char *dir, const char *file, const char *kind, double max_error)
+{
+	/* the directory is named "model", the file by what it is */
+	const EmbCheckpointOptions by_kind = {.kind = strstr(dir, "rerank") != NULL ? "reranker" : NULL};
+	const EmbCheckpointOptions options = {.kind = kind};
+	Count		count;
+	EmbAllocator mem = counting_allocator(&count);
+	EmbCheckpoint x;
+	EmbCheckpoint y;
+	EmbError	err;
+	Shape		list[256];
+	double		worst = 0;
+	bool		answers = true;
+	int			n;
+
+	memset(&err, 0, sizeof(err));
+	if (!CHECKF(emb_checkpoint_open_dir(dir, &by_kind, &mem, NULL, &x, &err) == EMB_OK, "%s: %s", dir, err.message))
+		return;
+	if (!CHECKF(emb_checkpoint_open_gguf(file, &options, &mem, NULL, &y, &err) == EMB_OK, "%s: %s", file, err.message))
+	{
+		emb_checkpoint_close(&x);
+		return;
+	}
+	CHECKF(memcmp(&x.arch, &y.arch, sizeof(x.arch)) == 0, "%s: architectures differ", file);
+	CHECKF(x.max_tokens == y.max_tokens || y.max_tokens == 4096, "%s: %d and %d tokens", file, x.max_tokens, y.max_tokens);
+	for (int i = 0; i < EMB_TEMPLATE_TEXTS && x.arch.head == EMB_HEAD_ANSWER; i++)
+		answers &= strcmp(x.pair_template.texts[i], y.pair_template.texts[i]) == 0;
+	CHECKF(answers, "%s: templates differ", file);
+	CHECKF(same_ids(&x.tokenizer, &y.tokenizer), "%s: ids differ", file);
+	set_answers(&x);
+	set_answers(&y);
+	n = list_tensors(&x.arch, list);
+	for (int i = 0; i < n; i++)
+		worst = fmax(worst, tensor_error(&x, &y, &list[i], &err));
+	CHECKF(max_error == 0 ? worst == 0 : worst > 0 && worst <= max_error, "%s: %d tensors, error %g %s", file, n, worst, err.message);
+	emb_checkpoint_close(&x);
+	emb_checkpoint_close(&y);
+	CHECKF(count.n_live == 0, "%s: %ld blocks leaked", file, count.n_live);
+}
+
+static void
+test_decoders(void)
+{
+	char		dir[PATH_MAX / 2];
+	char		file[PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s/tiny/qwen3-rerank/model", data_dir());
+	snprintf(file, sizeof(file), "%s/gguf/qwen3-rerank-gguf-rank-Q8_0.gguf", data_dir());
+	compare_checkpoints(dir, file, NULL, 0.006);
+	snprintf(file, sizeof(file), "%s/gguf/qwen3-rerank-Q4_0.gguf", data_dir());
+	compare_checkpoints(dir, file, "reranker", 0.13);
+	if (shared_dir() == NULL)
+	{
+		skip("no reference data: GGUF files of decoders");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(decoders) / sizeof(decoders[0]); i++)
+	{
+		const Decoder *d = &decoders[i];
+
+		snprintf(dir, sizeof(dir), "%s/goldens/tiny/%s/model", shared_dir(), d->name);
+		snprintf(file, sizeof(file), "%s/goldens/tiny/%s/gguf/%s.gguf", shared_dir(), d->name, d->file);
+		compare_checkpoints(dir, file, d->kind, d->max_error);
+	}
+}
+
+/* A file of test/data/gguf under another name, with one text replaced by another of the same length. */
+static const char *
+patched(const char *name, const char *as, const char *from, const char *to, char path[PATH_MAX])
+{
+	const char *dir = fresh_dir();
+	char		data_path[PATH_MAX];
+	size_t		size = 0;
+	char	   *data;
+	char	   *at;
+
+	snprintf(data_path, sizeof(data_path), "%s/gguf", data_dir());
+	data = read_file(data_path, name, &size);
+	at = from != NULL ? memmem(data, size, from, strlen(from)) : NULL;
+	if (at != NULL)
+		memcpy(at, to, strlen(to));
+	CHECKF((from == NULL) == (at == NULL) && (from == NULL || strlen(from) == strlen(to)), "%s", from);
+	write_file(dir, as, data, size);
+	free(data);
+	snprintf(path, PATH_MAX, "%s/%s", dir, as);
+	return path;
+}
+
+typedef struct Patch
+{
+	const char *what;
+	const char *as;
+	EmbCheckpointOptions options;
+	EmbStatus	status;
+	const char *message;
+	const char *hint;
+} Patch;
+
+#define RANK_FILE	"qwen3-rerank-gguf-rank-Q8_0.gguf"
+#define PLAIN_FILE	"qwen3-rerank-Q4_0.gguf"
+
+static const Patch patches[] = {
+	{"no kind", "model.gguf", {0}, EMB_ERR_UNSUPPORTED, "what it was trained for", "option kind"},
+	{"a kind by the file's name", "My-Reranker-Q4_0.gguf", {0}, EMB_OK, NULL, NULL},
+	{"a kind by the model's name", "model.gguf", {.name = "my-embedder"}, EMB_OK, NULL, NULL},
+	{"another kind", "model.gguf", {.kind = "translator"}, EMB_ERR_INVALID_ARGUMENT, "translator", NULL},
+	{"the pooling of a reranker", "rerank.gguf", {.pooling = "mean"}, EMB_ERR_INVALID_ARGUMENT, "pooling cannot be set", NULL},
+};
+
+static void
+test_kinds(void)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+
+	for (size_t i = 0; i < sizeof(patches) / sizeof(patches[0]); i++)
+	{
+		const Patch *p = &patches[i];
+		char		path[PATH_MAX];
+		EmbCheckpoint c;
+		EmbError	err = {0};
+		EmbStatus	status = emb_checkpoint_open_gguf(patched(PLAIN_FILE, p->as, NULL, NULL, path), &p->options, &mem, NULL, &c, &err);
+
+		CHECKF(status == p->status && (p->message == NULL || strstr(err.message, p->message) != NULL) &&
+			   (p->hint == NULL || strstr(err.hint, p->hint) != NULL), "%s: %d %s", p->what, status, err.message);
+		if (status == EMB_OK)
+			emb_checkpoint_close(&c);
+	}
+}
+
+/* As an embedding model the same file ends each text with <|endoftext|>, whatever it says. */
+static void
+test_end_token(void)
+{
+	const EmbCheckpointOptions options = {.kind = "embedding"};
+	EmbAllocator mem = emb_malloc_allocator();
+	char		path[PATH_MAX];
+	EmbCheckpoint c;
+	EmbError	err = {0};
+
+	if (!CHECKF(emb_checkpoint_open_gguf(patched(PLAIN_FILE, "model.gguf", NULL, NULL, path), &options, &mem, NULL, &c, &err) == EMB_OK, "%s", err.message))
+		return;
+	CHECK(c.arch.head == EMB_HEAD_NONE && c.arch.pooling == EMB_POOL_LAST && c.arch.normalize == 1);
+	CHECKF(c.tokenizer.single.n_slots == 2 && c.tokenizer.single.slots[1].kind == EMB_TOK_SLOT_SPECIAL, "%d slots", c.tokenizer.single.n_slots);
+	CHECK(memcmp(c.tokenizer.pieces[c.tokenizer.single.slots[1].id].text, "<|endoftext|>", 13) == 0);
+	CHECKF(c.n_notes == 1 && strstr(c.notes[0].message, "last row") != NULL, "%d: %s", c.n_notes, c.notes[0].message);
+	emb_checkpoint_close(&c);
+}
+
+/* The file's two labels, of five letters, become others. The file's first row is then the answers' row yes_row. */
+static void
+check_labels(const char *first, const char *second, EmbStatus want, int yes_row)
+{
+	static const EmbCheckpointOptions none;
+	static const uint8_t labels[] = {3, 0, 0, 0, 0, 0, 0, 0, 'y', 'e', 's', 2, 0, 0, 0, 0, 0, 0, 0, 'n', 'o'};
+	EmbAllocator mem = emb_malloc_allocator();
+	char		path[PATH_MAX];
+	size_t		size = 0;
+	char	   *data;
+	char	   *at;
+	size_t		before;
+	Buf			b = {0};
+	EmbCheckpoint c;
+	EmbError	err = {0};
+	EmbStatus	status;
+	float		rows[2][64];
+	float		second_row[64] = {0};
+	const EmbTensorKey key = {EMB_NO_LAYER, EMB_PART_ANSWERS, EMB_TENSOR_WEIGHT};
+
+	snprintf(path, sizeof(path), "%s/gguf", data_dir());
+	data = read_file(path, RANK_FILE, &size);
+	at = memmem(data, size, labels, sizeof(labels));
+	before = (size_t) (at - data);
+	put_bytes(&b, data, before);
+	put_string(&b, first);
+	put_string(&b, second);
+	put_bytes(&b, at + sizeof(labels), size - before - sizeof(labels));
+	free(data);
+	write_file(fresh_dir(), "m.gguf", b.data, b.size);
+	free(b.data);
+	snprintf(path, sizeof(path), "%s/m.gguf", temp_root);
+	status = emb_checkpoint_open_gguf(path, &none, &mem, NULL, &c, &err);
+	CHECKF(status == want, "%s, %s: %d %s", first, second, status, err.message);
+	if (status != EMB_OK)
+		return;
+	CHECKF(emb_checkpoint_check(&c, key, 2, 64, &err) == EMB_OK && emb_checkpoint_read(&c, key, 0, 2, 64, rows[0], &err) == EMB_OK, "%s", err.message);
+	CHECKF(emb_checkpoint_read(&c, key, 1, 1, 64, second_row, &err) == EMB_OK && memcmp(second_row, rows[1], sizeof(second_row)) == 0, "%s", err.message);
+	/* the first row of the file, that of the first label, begins so */
+	CHECKF(fabsf(rows[yes_row][0] + 0.31103516f) < 1e-7f, "%g", (double) rows[yes_row][0]);
+	emb_checkpoint_close(&c);
+}
+
+/* The head and the template of a reranker's own. */
+static void
+test_rank_file(void)
+{
+	static const EmbCheckpointOptions none;
+	const EmbCheckpointOptions embedding = {.kind = "embedding"};
+	const EmbCheckpointOptions template = {.template = "{\"prefix\": \"P\", \"middle\": \"{query}: {document}\", \"suffix\": \"S\"}"};
+	EmbAllocator mem = emb_malloc_allocator();
+	char		path[PATH_MAX];
+	EmbCheckpoint c;
+	EmbError	err = {0};
+
+	if (CHECKF(emb_checkpoint_open_gguf(patched(RANK_FILE, "m.gguf", "relevant passages that", "relevant articles that", path), &none, &mem, NULL, &c, &err) == EMB_OK,
+			   "%s", err.message))
+	{
+		CHECKF(strstr(c.pair_template.texts[EMB_TEMPLATE_INSTRUCTION], "relevant articles that") != NULL, "%s", c.pair_template.texts[EMB_TEMPLATE_INSTRUCTION]);
+		CHECK(c.arch.head == EMB_HEAD_ANSWER && c.arch.n_labels == 2 && c.answers[0] == NULL && c.n_notes == 0 && c.tokenizer.single.n_slots == 1);
+		emb_checkpoint_close(&c);
+	}
+	CHECKF(emb_checkpoint_open_gguf(patched(RANK_FILE, "m.gguf", "Judge whether", "Judge, whethe", path), &none, &mem, NULL, &c, &err) == EMB_ERR_UNSUPPORTED &&
+		   strstr(err.hint, "option template") != NULL, "%s", err.message);
+	if (CHECKF(emb_checkpoint_open_gguf(path, &template, &mem, NULL, &c, &err) == EMB_OK, "%s", err.message))
+	{
+		CHECK(strcmp(c.pair_template.texts[EMB_TEMPLATE_PREFIX], "P") == 0);
+		emb_checkpoint_close(&c);
+	}
+	check_labels("yes", "no", EMB_OK, 0);
+	check_labels("no", "yes", EMB_OK, 1);
+	check_labels("yet", "no", EMB_ERR_UNSUPPORTED, 0);
+	check_labels("yes", "go", EMB_ERR_UNSUPPORTED, 0);
+	CHECKF(emb_checkpoint_open_gguf(patched(RANK_FILE, "m.gguf", NULL, NULL, path), &embedding, &mem, NULL, &c, &err) == EMB_ERR_INVALID_ARGUMENT &&
+		   strstr(err.message, "reranker") != NULL, "%s", err.message);
+	CHECKF(emb_checkpoint_open_gguf(patched(RANK_FILE, "m.gguf", "attention.value_length", "attention.valuf_length", path), &none, &mem, NULL, &c, &err) ==
+		   EMB_ERR_UNSUPPORTED && strstr(err.message, "values of 0") != NULL, "%s", err.message);
+	CHECKF(emb_checkpoint_open_gguf(patched(RANK_FILE, "m.gguf", "blk.1.attn_q_norm", "blk.1.attn_q.bias", path), &none, &mem, NULL, &c, &err) ==
+		   EMB_ERR_UNSUPPORTED && strstr(err.message, "blk.1.attn_q.bias") != NULL, "%s", err.message);
+}
+
 int
 main(void)
 {
@@ -722,5 +1110,9 @@ main(void)
 	test_directories();
 	test_shard_directory();
 	test_prompts();
+	test_decoders();
+	test_kinds();
+	test_end_token();
+	test_rank_file();
 	return done_testing();
 }
