@@ -4,6 +4,7 @@
  *		copies each row to its sequence's place.
  */
 #include "model/model.h"
+#include "model/prefix_memo.h"
 #include "model/token_outputs.h"
 
 #include <string.h>
@@ -27,6 +28,8 @@ typedef struct Job
 	int32_t		full_width;		/* of the rows after dense modules; an image with fewer dimensions cuts them */
 	bool		has_types;		/* some sequence has type ids */
 	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
+	EmbPrefixMemo *own_memo;	/* or NULL: the caller's is used, or none */
+	EmbSharedPrefix shared;		/* what all sequences begin with; batches have the tokens after it */
 
 	/* one batch; allocated for the largest batch */
 	int32_t    *ids;
@@ -142,6 +145,59 @@ find_equals(Job *job, EmbError *err)
 	return EMB_OK;
 }
 
+/*
+ * The number of distinct sequences, and the number of ids that all of them
+ * begin with. At least one id of each sequence is left.
+ */
+static int32_t
+count_common(const Job *job, int32_t *n_distinct)
+{
+	int32_t		n_common = INT32_MAX;
+
+	*n_distinct = 0;
+	for (int32_t i = 0; i < job->n_seqs; i++)
+	{
+		const EmbSequence *seq = &job->seqs[i];
+		int32_t		n = seq->n_shared < seq->n_ids ? seq->n_shared : seq->n_ids - 1;
+
+		if (job->first[i] != i)
+			continue;
+		(*n_distinct)++;
+		n_common = n < n_common ? n : n_common;
+		for (int32_t k = 0; k < n_common; k++)
+			n_common = seq->ids[k] == job->seqs[0].ids[k] ? n_common : k;
+		/* the next step sees the cancel, too */
+		if (i % 256 == 255 && emb_should_stop(job->run->stop))
+			return 0;
+	}
+	return n_common;
+}
+
+/* Sets job->shared. Outputs of tokens need all rows, so they have no prefix. */
+static EmbStatus
+share_prefix(Job *job, EmbError *err)
+{
+	const EmbRun *run = job->run;
+	EmbPrefixMemo *memo = run->memo;
+	int32_t		n_distinct;
+	int32_t		n_common;
+	EmbStatus	status;
+
+	if (!emb_prefix_is_possible(job->model->transformer.arch) || job->outputs != NULL)
+		return EMB_OK;
+	n_common = count_common(job, &n_distinct);
+	if (n_common < 1 || (memo == NULL && n_distinct < 2))
+		return EMB_OK;
+	if (memo == NULL)
+		memo = job->own_memo = emb_prefix_memo_create(run->mem);
+	if (memo == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", job->n_seqs);
+	status = emb_prefix_memo_share(memo, job->model, job->seqs[0].ids, n_common, n_distinct, run, &job->shared, err);
+	if (status == EMB_OK && run->n_reused != NULL && job->shared.n_tokens > 0)
+		*run->n_reused += (int64_t) n_distinct * job->shared.n_tokens - job->shared.n_computed;
+	return status;
+}
+
 /* Cuts the batch that begins at input index i. */
 static Cut
 next_cut(const Job *job, int32_t i)
@@ -150,7 +206,7 @@ next_cut(const Job *job, int32_t i)
 
 	for (; i < job->n_seqs; i++)
 	{
-		int32_t		n_ids = job->seqs[i].n_ids;
+		int32_t		n_ids = job->seqs[i].n_ids - job->shared.n_tokens;
 
 		if (job->first[i] != i)
 			continue;
@@ -292,23 +348,30 @@ emb_model_finish(const EmbModel *model, const float *rows, int32_t n_rows, const
 static EmbStatus
 run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 {
-	EmbBatch	batch = {.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids, .type_ids = job->type_ids};
+	int32_t		n_prefix = job->shared.n_tokens;
+	EmbBatch	batch = {
+		.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids, .type_ids = job->type_ids,
+		.prefix = n_prefix > 0 ? job->shared.prefix : NULL, .n_prefix = n_prefix
+	};
 	int32_t		n = 0;
 	EmbStatus	status;
 
 	job->offsets[0] = 0;
 	for (int32_t i = begin; i < cut.end; i++)
 	{
+		const EmbSequence *seq = &job->seqs[i];
+		int32_t		n_ids = seq->n_ids - n_prefix;
+
 		if (job->first[i] != i)
 			continue;
-		if (job->seqs[i].n_ids > 0)
-			memcpy(job->ids + job->offsets[n], job->seqs[i].ids, job->seqs[i].n_ids * sizeof(int32_t));
-		if (job->seqs[i].type_ids != NULL)
-			memcpy(job->type_ids + job->offsets[n], job->seqs[i].type_ids, job->seqs[i].n_ids * sizeof(int32_t));
+		if (n_ids > 0)
+			memcpy(job->ids + job->offsets[n], seq->ids + n_prefix, n_ids * sizeof(int32_t));
+		if (seq->type_ids != NULL)
+			memcpy(job->type_ids + job->offsets[n], seq->type_ids + n_prefix, n_ids * sizeof(int32_t));
 		else if (job->has_types)
-			memset(job->type_ids + job->offsets[n], 0, job->seqs[i].n_ids * sizeof(int32_t));
+			memset(job->type_ids + job->offsets[n], 0, n_ids * sizeof(int32_t));
 		job->members[n] = i;
-		job->offsets[n + 1] = job->offsets[n] + job->seqs[i].n_ids;
+		job->offsets[n + 1] = job->offsets[n] + n_ids;
 		n++;
 	}
 	status = run_encoder(job, &batch, err);
@@ -321,6 +384,8 @@ run_job(Job *job, EmbError *err)
 	size_t		dim = job->model->info.dim;
 	EmbStatus	status = find_equals(job, err);
 
+	if (status == EMB_OK)
+		status = share_prefix(job, err);
 	if (status == EMB_OK)
 		status = allocate_batch(job, err);
 	for (int32_t i = 0; status == EMB_OK && i < job->n_seqs;)
@@ -369,6 +434,7 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 	else
 		status = run_job(&job, err);
 	emb_outputs_end(&job.plan, run->mem);
+	emb_prefix_memo_free(job.own_memo);
 	emb_release(run->mem, job.first);
 	emb_release(run->mem, job.ids);
 	emb_release(run->mem, job.type_ids);

@@ -284,8 +284,21 @@ typedef struct EmbSequence
 	const int32_t *ids;
 	int32_t		n_ids;			/* 1 .. max_tokens; for a static model also 0: its vector is zeros */
 	const int32_t *type_ids;	/* same length, or NULL: all 0 */
-	int32_t		n_shared;		/* leading ids that other sequences are likely to share: template, instruction, query; 0: none */
+	int32_t		n_shared;		/* leading ids that other sequences are likely to share: template, instruction, query; 0: none.
+								 * It changes no bit */
 } EmbSequence;
+
+/*
+ * Keeps keys and values of one prefix between calls, so that sequences that
+ * begin alike are computed from where they differ. Only for models with causal
+ * attention and last-token pooling; others ignore it. It changes no bit. Up to
+ * 16 MB from mem. One call at a time uses a memo. It may outlive its model.
+ */
+typedef struct EmbPrefixMemo EmbPrefixMemo;
+
+extern EmbPrefixMemo *emb_prefix_memo_create(const EmbAllocator *mem);	/* NULL: out of memory */
+extern void emb_prefix_memo_free(EmbPrefixMemo *memo);
+extern size_t emb_prefix_memo_bytes(const EmbPrefixMemo *memo);
 
 typedef struct EmbRun
 {
@@ -293,6 +306,8 @@ typedef struct EmbRun
 	const EmbStop *stop;
 	int32_t		batch_tokens;	/* tokens computed at once; 0: EMB_BATCH_TOKENS_DEFAULT */
 	int32_t		n_threads;		/* including the caller's; 0 and 1: only the caller's */
+	EmbPrefixMemo *memo;		/* or NULL: sequences share a prefix within the call only */
+	int64_t    *n_reused;		/* or NULL; tokens that were not computed again are added */
 } EmbRun;
 
 #define EMB_BATCH_TOKENS_DEFAULT 2048
@@ -308,7 +323,7 @@ extern bool emb_batch_has_room(int32_t batch_tokens, int32_t n_seqs, int64_t n_t
 /*
  * out: [n_seqs, dim], row-major. Sequences are packed into batches of at most
  * batch_tokens; a longer sequence is a batch by itself. Equal sequences are
- * computed once. The bits of a row depend only on its ids. Peak scratch is the
+ * computed once, and so is a prefix that all sequences share (n_shared). The bits of a row depend only on its ids. Peak scratch is the
  * scratch of one batch. EMB_ERR_LIMIT: the weights are so large that a vector
  * is not finite (a result never holds a NaN).
  */

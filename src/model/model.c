@@ -5,6 +5,7 @@
  */
 #include "model/model.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "common/utf8.h"
@@ -377,6 +378,14 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 	return status;
 }
 
+static uint64_t
+next_serial(void)
+{
+	static _Atomic uint64_t last;
+
+	return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
 EmbStatus
 emb_model_open(const void *image, size_t size, unsigned flags, const EmbAllocator *mem,
 			   const EmbStop *stop, EmbModel **model, EmbError *err)
@@ -387,6 +396,7 @@ emb_model_open(const void *image, size_t size, unsigned flags, const EmbAllocato
 	if (m == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	m->mem = *mem;
+	m->serial = next_serial();
 	status = emb_image_view_copy(image, size, mem, &m->meta, &m->view, err);
 	if (status == EMB_OK)
 		status = open_parts(m, (flags & EMB_OPEN_CHECK_ALL) != 0, stop, err);
@@ -406,6 +416,7 @@ emb_model_open_unwritten(const EmbImageView *view, const EmbAllocator *mem, EmbM
 	if (m == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	m->mem = *mem;
+	m->serial = next_serial();
 	m->view = *view;
 	status = open_parts(m, false, NULL, err);
 	if (status == EMB_OK)

@@ -28,6 +28,7 @@ typedef struct EmbOpenTemplate
 struct EmbModel
 {
 	EmbAllocator mem;			/* from emb_model_open */
+	uint64_t	serial;			/* no other model of this process has it, open or closed */
 	void	   *meta;			/* a copy of what view points to, except for base; owned */
 	EmbImageView view;
 	EmbModelInfo info;			/* its strings are in meta */

@@ -62,19 +62,23 @@ typedef struct Job
 static EmbStatus
 check_lengths(const EmbArch *arch, const EmbBatch *batch, int32_t *n_longest, EmbError *err)
 {
+	int32_t		n_prefix = batch->prefix != NULL ? batch->n_prefix : 0;
+
 	*n_longest = 0;
+	if (n_prefix > 0 && (!emb_prefix_is_possible(arch) || n_prefix > batch->prefix->n_tokens))
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "malformed prefix of %d tokens", (int) n_prefix);
 	if (batch->n_seqs < 0 || (batch->n_seqs > 0 && batch->offsets[0] != 0))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "malformed batch of %d texts", (int) batch->n_seqs);
 	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
 	{
 		int64_t		n = (int64_t) batch->offsets[seq + 1] - batch->offsets[seq];
 
-		if (n < 1 || n > arch->n_positions)
+		if (n < 1 || n_prefix + n > arch->n_positions)
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT,
 							 "text %d of the batch has %lld tokens, the model takes 1 to %d",
-							 (int) seq, (long long) n, (int) arch->n_positions);
-		if (n > *n_longest)
-			*n_longest = (int32_t) n;
+							 (int) seq, (long long) n, (int) arch->n_positions - n_prefix);
+		if (n_prefix + n > *n_longest)
+			*n_longest = (int32_t) (n_prefix + n);
 	}
 	return EMB_OK;
 }
@@ -102,7 +106,8 @@ static int32_t
 part_tokens(const EmbArch *arch)
 {
 	/* x and the context as fp32, q, k and v as bytes */
-	size_t		n = PART_BYTES / (11 * (size_t) arch->hidden);
+	size_t		n = PART_BYTES / (4 * (size_t) arch->hidden + 5 * (size_t) emb_arch_query_width(arch) +
+							  2 * (size_t) emb_arch_key_width(arch));
 
 	return n < PART_TOKENS_MIN ? PART_TOKENS_MIN : n < PART_TOKENS_MAX ? (int32_t) n : PART_TOKENS_MAX;
 }
@@ -131,18 +136,27 @@ cut(const EmbTransformer *transformer, const EmbBatch *batch, int32_t *starts)
 	return n;
 }
 
-/* In units of a token's linear layers divided by 2 hidden: 6 hidden, plus its attention. */
+/* Multiply-adds of a token in the linear layers of a layer. */
+static int64_t
+linear_macs(const EmbArch *a)
+{
+	return (int64_t) a->hidden * (2 * (emb_arch_query_width(a) + emb_arch_key_width(a)) + emb_arch_wide(a) + a->intermediate);
+}
+
+/* Multiply-adds of a layer. Of the keys in a causal text a token sees half on the average. */
 static int64_t
 part_cost(const Job *job, int32_t part)
 {
+	const EmbArch *arch = job->common->arch;
 	const int32_t *offsets = job->batch->offsets;
+	int32_t		n_prefix = job->batch->prefix != NULL ? job->batch->n_prefix : 0;
 	int64_t		cost = 0;
 
 	for (int32_t seq = job->starts[part]; seq < job->starts[part + 1]; seq++)
 	{
 		int64_t		n = offsets[seq + 1] - offsets[seq];
 
-		cost += n * (6 * job->common->arch->hidden + n);
+		cost += n * (linear_macs(arch) + (n_prefix + n) * (arch->is_causal ? 1 : 2) * emb_arch_query_width(arch));
 	}
 	return cost;
 }
@@ -181,7 +195,7 @@ count_single(const Job *job)
 /* -------------------------------------------------------------- passes */
 
 /*
- * Tokens, texts and the longest text in a run of parts; keeps the maximum with
+ * Tokens, texts and the longest text (prefix included) in a run of parts; keeps the maximum with
  * earlier values.
  */
 typedef struct Extent
@@ -200,7 +214,7 @@ extend(Extent *extent, const EmbBatch *batch, int32_t first, int32_t end)
 	extent->n_seqs = end - first > extent->n_seqs ? end - first : extent->n_seqs;
 	for (int32_t seq = first; seq < end; seq++)
 	{
-		int32_t		n = batch->offsets[seq + 1] - batch->offsets[seq];
+		int32_t		n = batch->offsets[seq + 1] - batch->offsets[seq] + (batch->prefix != NULL ? batch->n_prefix : 0);
 
 		extent->n_longest = n > extent->n_longest ? n : extent->n_longest;
 	}
@@ -240,7 +254,9 @@ run_texts(const Job *job, PartPass *run, int32_t first, int32_t end, int32_t n_w
 		.n_seqs = end - first,
 		.offsets = offsets,
 		.ids = batch->ids + origin,
-		.type_ids = batch->type_ids == NULL ? NULL : batch->type_ids + origin
+		.type_ids = batch->type_ids == NULL ? NULL : batch->type_ids + origin,
+		.prefix = batch->prefix,
+		.n_prefix = batch->n_prefix
 	};
 	run->pass = *job->common;
 	run->pass.batch = &run->part;
@@ -419,6 +435,44 @@ emb_transformer_run_tokens(const EmbTransformer *transformer, const EmbKernels *
 	return status;
 }
 
+/*
+ * One pass over the whole batch, by all threads together. x replaces the
+ * pass's own hidden states unless it is NULL.
+ */
+static EmbStatus
+run_whole(EmbPass *pass, int32_t n_longest, float *x, int32_t n_threads, const EmbAllocator *mem, const EmbStop *stop,
+		  float *out, EmbError *err)
+{
+	const EmbTransformer *transformer = pass->transformer;
+	int32_t		n_tokens = pass->batch->offsets[pass->batch->n_seqs];
+	_Atomic bool stopped = false;
+	Job			job = {.stop = stop, .stopped = &stopped};
+	EmbTeam		team;
+	char	   *scratch;
+	EmbFpState	fp;
+	EmbStatus	status;
+
+	pass->stopped = &stopped;
+	emb_team_join(&team, n_threads);
+	pass->team = (EmbTeam) {.n_workers = team.n_workers, .while_waiting = ask_while_waiting, .waiting_ctx = &job};
+	scratch = emb_alloc(mem, emb_pass_lay_out(pass, transformer, n_tokens, n_longest, team.n_workers, NULL));
+	if (scratch == NULL)
+		status = emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for a batch of %d tokens",
+						   emb_pass_lay_out(pass, transformer, n_tokens, n_longest, team.n_workers, NULL), (int) n_tokens);
+	else
+	{
+		emb_pass_lay_out(pass, transformer, n_tokens, n_longest, team.n_workers, scratch);
+		if (x != NULL)
+			pass->x = x;
+		fp = emb_fp_enter();
+		status = emb_pass_run(pass, stop, out, err);
+		emb_fp_leave(fp);
+	}
+	emb_team_leave(&team);
+	emb_release(mem, scratch);
+	return status;
+}
+
 /* Runs in one pass, because rows are counted over the whole batch. */
 EmbStatus
 emb_transformer_run_span(const EmbTransformer *transformer, const EmbKernels *kernels, const EmbBatch *batch,
@@ -426,13 +480,7 @@ emb_transformer_run_span(const EmbTransformer *transformer, const EmbKernels *ke
 						 float *out, EmbError *err)
 {
 	EmbPass pass;
-	EmbTeam		team;
-	_Atomic bool stopped = false;
-	Job			job = {.stop = stop, .stopped = &stopped};
 	int32_t		n_longest;
-	size_t		bytes;
-	char	   *scratch;
-	EmbFpState	fp;
 	EmbStatus	status;
 
 	if (span->observe != NULL && emb_layers_quantize(transformer))
@@ -444,25 +492,31 @@ emb_transformer_run_span(const EmbTransformer *transformer, const EmbKernels *ke
 	pass.end_layer = span->end;
 	pass.observe = span->observe;
 	pass.observe_ctx = span->observe_ctx;
-	pass.stopped = &stopped;
-	emb_team_join(&team, n_threads);
-	pass.team = (EmbTeam) {.n_workers = team.n_workers, .while_waiting = ask_while_waiting, .waiting_ctx = &job};
-	bytes = emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, team.n_workers, NULL);
-	scratch = emb_alloc(mem, bytes);
-	if (scratch == NULL)
-	{
-		emb_team_leave(&team);
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory: %zu bytes for a batch of %d tokens",
-						 bytes, (int) batch->offsets[batch->n_seqs]);
-	}
-	emb_pass_lay_out(&pass, transformer, batch->offsets[batch->n_seqs], n_longest, team.n_workers, scratch);
-	if (span->x != NULL)
-		pass.x = span->x;
-	fp = emb_fp_enter();
-	status = emb_pass_run(&pass, stop, out, err);
-	emb_fp_leave(fp);
-	emb_team_leave(&team);
-	emb_release(mem, scratch);
+	return run_whole(&pass, n_longest, span->x, n_threads, mem, stop, out, err);
+}
+
+EmbStatus
+emb_transformer_extend_prefix(const EmbTransformer *transformer, const EmbKernels *kernels, EmbPrefix *prefix,
+							  const int32_t *ids, int32_t n_ids, int32_t n_threads, const EmbAllocator *mem,
+							  const EmbStop *stop, EmbError *err)
+{
+	const int32_t offsets[] = {0, n_ids};
+	EmbBatch	batch = {.n_seqs = 1, .offsets = offsets, .ids = ids, .prefix = prefix, .n_prefix = prefix->n_tokens};
+	int32_t		n_useful = n_ids / THREAD_TOKENS_MIN;
+	int32_t		n_longest;
+	EmbPass		pass;
+	EmbStatus	status;
+
+	if (!emb_prefix_is_possible(transformer->arch) || n_ids > prefix->n_room - prefix->n_tokens)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "malformed prefix of %d and %d tokens", (int) prefix->n_tokens, (int) n_ids);
+	status = begin(transformer, kernels, &batch, &pass, &n_longest, err);
+	if (status != EMB_OK)
+		return status;
+	pass.compact = true;
+	pass.keep = prefix;
+	status = run_whole(&pass, n_longest, NULL, n_threads < n_useful ? n_threads : n_useful, mem, stop, NULL, err);
+	if (status == EMB_OK)
+		prefix->n_tokens += n_ids;
 	return status;
 }
 

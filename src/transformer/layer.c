@@ -384,12 +384,12 @@ rotate(const Block *c, const Heads *heads)
 		size_t		position;
 
 		if (heads->compact)
-			position = emb_pass_pooled_row(pass, i);
+			position = emb_pass_prefix(pass) + emb_pass_pooled_row(pass, i);
 		else
 		{
 			while (i >= batch->offsets[seq + 1])
 				seq++;
-			position = i - batch->offsets[seq];
+			position = emb_pass_prefix(pass) + i - batch->offsets[seq];
 		}
 		rotate_row(table + position * arch->head_size, heads->n, arch->head_size, heads->rows + (i - c->first) * heads->stride);
 	}
@@ -422,8 +422,8 @@ norm_heads(const Block *c, const EmbLayerNorm *norm, const Heads *heads)
  * worst cosine from 0.993 to 0.990; int8 in all layers except the first has
  * 0.9979 and 0.994.
  */
-static bool
-attends_f32(const EmbTransformer *transformer, int32_t layer)
+bool
+emb_layer_attends_f32(const EmbTransformer *transformer, int32_t layer)
 {
 	return transformer->layers[layer].query.form == EMB_LINEAR_F32 || (transformer->arch->window > 0 && layer == 0);
 }
@@ -447,7 +447,7 @@ emb_layers_attend_f32(const EmbTransformer *transformer)
 {
 	for (int32_t i = 0; i < transformer->arch->n_layers; i++)
 	{
-		if (attends_f32(transformer, i))
+		if (emb_layer_attends_f32(transformer, i))
 			return true;
 	}
 	return false;
@@ -458,7 +458,7 @@ emb_layers_attend_i8(const EmbTransformer *transformer)
 {
 	for (int32_t i = 0; i < transformer->arch->n_layers; i++)
 	{
-		if (!attends_f32(transformer, i))
+		if (!emb_layer_attends_f32(transformer, i))
 			return true;
 	}
 	return false;
@@ -472,10 +472,10 @@ project_heads(const Block *c, const EmbLinear *linear, const EmbLayerNorm *norm,
 		(!is_rotated || rotate(c, heads));
 }
 
-/* The same as codes for int8 attention. */
+/* The same as codes for int8 attention, from a row of codes on. */
 static bool
 project_codes(const Block *c, const EmbLinear *linear, const EmbLayerNorm *norm, bool is_rotated, const Input *in,
-			  bool compact, int32_t zero, const EmbHeadCodes *codes)
+			  bool compact, int32_t zero, const EmbHeadCodes *codes, size_t row)
 {
 	EmbPass    *pass = c->pass;
 	int32_t		head_size = pass->arch->head_size;
@@ -485,7 +485,7 @@ project_codes(const Block *c, const EmbLinear *linear, const EmbLayerNorm *norm,
 		return false;
 	for (int32_t i = 0; i < c->n_rows; i++)
 		pass->kernels->quantize_heads(heads.rows + i * heads.stride, heads.n, head_size, zero,
-									  codes->codes + (c->first + i) * codes->stride, codes->scales + c->first + i,
+									  codes->codes + (row + i) * codes->stride, codes->scales + row + i,
 									  codes->scale_stride);
 	return emb_work_spend(&c->w->work, 4 * (int64_t) c->n_rows * linear->n_out);
 }
@@ -495,15 +495,16 @@ project_keys(const Block *c, const Input *in)
 {
 	const EmbPass *pass = c->pass;
 	const EmbLayer *l = c->l;
-	const EmbKeysValues *keys = &pass->keys;
-	size_t		at = c->first * pass->key_stride;
+	const EmbKeysValues *keys = emb_pass_keys(pass, c->layer);
+	size_t		row = emb_pass_first_key(pass) + c->first;
+	size_t		at = row * pass->key_stride;
 	int32_t		n = pass->arch->n_kv_heads;
 
-	if (attends_f32(pass->transformer, c->layer))
+	if (emb_layer_attends_f32(pass->transformer, c->layer))
 		return project_heads(c, &l->key, &l->key_norm, true, in, &(Heads) {keys->k + at, pass->key_stride, n, false}) &&
 			project_heads(c, &l->value, NULL, false, in, &(Heads) {keys->v + at, pass->key_stride, n, false});
-	return project_codes(c, &l->key, &l->key_norm, true, in, false, 0, &keys->k_heads) &&
-		project_codes(c, &l->value, NULL, false, in, false, 0, &keys->v_heads);
+	return project_codes(c, &l->key, &l->key_norm, true, in, false, 0, &keys->k_heads, row) &&
+		project_codes(c, &l->value, NULL, false, in, false, 0, &keys->v_heads, row);
 }
 
 static bool
@@ -513,10 +514,10 @@ project_queries(const Block *c, const Input *in, bool compact)
 	const EmbLayer *l = c->l;
 	float	   *rows = pass->q + c->first * pass->context_stride;
 
-	if (attends_f32(pass->transformer, c->layer))
+	if (emb_layer_attends_f32(pass->transformer, c->layer))
 		return project_heads(c, &l->query, &l->query_norm, true, in,
 							 &(Heads) {rows, pass->context_stride, pass->arch->n_heads, compact});
-	return project_codes(c, &l->query, &l->query_norm, true, in, compact, QUERY_ZERO, &pass->q_heads);
+	return project_codes(c, &l->query, &l->query_norm, true, in, compact, QUERY_ZERO, &pass->q_heads, c->first);
 }
 
 bool
@@ -540,13 +541,22 @@ emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int
 
 /* ---------------------------------------------------------------- attention */
 
+/* The first query's token in its text, prefix included. */
+static int32_t
+query_token(const EmbPass *pass, int32_t seq, int32_t first)
+{
+	return emb_pass_prefix(pass) + (emb_pass_is_compact(pass) ? emb_pass_pooled_row(pass, seq) : first);
+}
+
 static bool
 attend_f32(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t first, int32_t n_queries)
 {
 	int32_t		head_size = pass->arch->head_size;
 	int32_t		head = key_head * emb_arch_group(pass->arch);
 	const int32_t *offsets = pass->batch->offsets;
-	size_t		rows = offsets[seq] * pass->key_stride + (size_t) key_head * head_size;
+	const EmbKeysValues *keys = emb_pass_keys(pass, pass->layer);
+	size_t		column = (size_t) key_head * head_size;
+	size_t		rows = (size_t) (emb_pass_first_key(pass) + offsets[seq]) * pass->key_stride + column;
 	float	   *q = pass->q + emb_pass_query_row(pass, seq, first) * pass->context_stride + (size_t) head * head_size;
 	EmbAttention a = {
 		.head_size = head_size,
@@ -554,19 +564,42 @@ attend_f32(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t f
 		.q = q,
 		.stride = pass->context_stride,
 		.n_queries = n_queries,
-		.k = pass->keys.k + rows,
-		.v = pass->keys.v + rows,
+		.n_prefix = emb_pass_prefix(pass),
+		.k = keys->k + rows,
+		.v = keys->v + rows,
 		.key_stride = pass->key_stride,
 		.n_tokens = offsets[seq + 1] - offsets[seq],
 		.bias = emb_pass_head_bias(pass, head),
-		.first = emb_pass_is_compact(pass) ? emb_pass_pooled_row(pass, seq) : first,
+		.first = query_token(pass, seq, first),
 		.window = emb_pass_window(pass),
 		.is_causal = pass->arch->is_causal != 0,
 		.out = q,
 		.scratch = w->attention
 	};
 
+	if (a.n_prefix > 0)
+	{
+		a.prefix_k = pass->batch->prefix->layers[pass->layer].k + column;
+		a.prefix_v = pass->batch->prefix->layers[pass->layer].v + column;
+	}
 	return emb_attention_f32(&w->work, &a);
+}
+
+/* Keys and values of a key head, from a token on. */
+static EmbHeadRowsI8
+head_rows(const EmbPass *pass, const EmbKeysValues *keys, int32_t key_head, size_t first)
+{
+	const EmbHeadCodes *k = &keys->k_heads;
+	const EmbHeadCodes *v = &keys->v_heads;
+	size_t		column = key_head * emb_round_up(pass->arch->head_size, EMB_GROUP);
+
+	return (EmbHeadRowsI8) {
+		.k = (const int8_t *) k->codes + first * k->stride + column,
+		.v = (const int8_t *) v->codes + first * v->stride + column,
+		.stride = k->stride,
+		.k_scales = k->scales + key_head * k->scale_stride + first,
+		.v_scales = v->scales + key_head * v->scale_stride + first
+	};
 }
 
 static bool
@@ -574,29 +607,22 @@ attend_i8(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t fi
 {
 	const int32_t *offsets = pass->batch->offsets;
 	const EmbHeadCodes *q = &pass->q_heads;
-	const EmbHeadCodes *k = &pass->keys.k_heads;
-	const EmbHeadCodes *v = &pass->keys.v_heads;
 	int32_t		head_size = pass->arch->head_size;
 	int32_t		head = key_head * emb_arch_group(pass->arch);
-	size_t		head_bytes = emb_round_up(head_size, EMB_GROUP);
 	size_t		query = emb_pass_query_row(pass, seq, first);
-	size_t		codes = offsets[seq] * k->stride + key_head * head_bytes;
-	size_t		scales = key_head * k->scale_stride + offsets[seq];
 	EmbAttentionI8 a = {
 		.head_size = head_size,
 		.n_heads = emb_arch_group(pass->arch),
-		.q = q->codes + query * q->stride + head * head_bytes,
+		.q = q->codes + query * q->stride + head * emb_round_up(head_size, EMB_GROUP),
 		.q_stride = q->stride,
 		.q_scales = q->scales + head * q->scale_stride + query,
 		.q_scale_stride = q->scale_stride,
 		.n_queries = n_queries,
-		.rows = {
-			.k = (const int8_t *) k->codes + codes, .v = (const int8_t *) v->codes + codes, .stride = k->stride,
-			.k_scales = k->scales + scales, .v_scales = v->scales + scales
-		},
+		.n_prefix = emb_pass_prefix(pass),
+		.rows = head_rows(pass, emb_pass_keys(pass, pass->layer), key_head, emb_pass_first_key(pass) + offsets[seq]),
 		.n_tokens = offsets[seq + 1] - offsets[seq],
 		.bias = emb_pass_head_bias(pass, head),
-		.first = emb_pass_is_compact(pass) ? emb_pass_pooled_row(pass, seq) : first,
+		.first = query_token(pass, seq, first),
 		.window = emb_pass_window(pass),
 		.is_causal = pass->arch->is_causal != 0,
 		.out = pass->context + query * pass->context_stride + (size_t) head * head_size,
@@ -604,13 +630,15 @@ attend_i8(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t fi
 		.scratch = w->attention
 	};
 
+	if (a.n_prefix > 0)
+		a.prefix = head_rows(pass, &pass->batch->prefix->layers[pass->layer], key_head, 0);
 	return emb_attention_i8(&w->work, &a);
 }
 
 bool
 emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t first, int32_t n_queries)
 {
-	if (attends_f32(pass->transformer, pass->layer))
+	if (emb_layer_attends_f32(pass->transformer, pass->layer))
 		return attend_f32(pass, w, seq, key_head, first, n_queries);
 	return attend_i8(pass, w, seq, key_head, first, n_queries);
 }

@@ -151,7 +151,7 @@ next_position(const EmbPass *pass, int32_t seq, int32_t first)
 {
 	int32_t		pad = pass->arch->position_base - 1;
 	int32_t		start = pass->batch->offsets[seq];
-	size_t		position = first - start;
+	size_t		position = emb_pass_prefix(pass) + first - start;
 
 	if (pad < 0)
 		return position;
@@ -335,7 +335,8 @@ run_layers(EmbPass *pass)
 	if (!run_blocks(pass, n_rows, block_begin))
 		return false;
 	pass->compact = compact;
-	for (pass->layer = pass->first_layer; pass->layer < pass->end_layer; pass->layer++)
+	/* of a prefix the last layer's keys and values are wanted, and nothing after them */
+	for (pass->layer = pass->first_layer; pass->layer < pass->end_layer - (pass->keep != NULL); pass->layer++)
 	{
 		if (compact && pass->layer == arch->n_layers - 1)
 		{
@@ -391,7 +392,7 @@ EmbStatus
 emb_pass_run(EmbPass *pass, const EmbStop *stop, float *out, EmbError *err)
 {
 	if (begin_work(pass, stop) && run_layers(pass))
-		return pass->end_layer == pass->arch->n_layers ? pool(pass, out, err) : EMB_OK;
+		return pass->end_layer == pass->arch->n_layers && pass->keep == NULL ? pool(pass, out, err) : EMB_OK;
 	return emb_error(err, EMB_ERR_CANCELLED, "stopped while embedding a batch of %d tokens",
 					 (int) pass->batch->offsets[pass->batch->n_seqs]);
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "transformer/attention.h"
+#include "transformer/prefix.h"
 #include "transformer/transformer.h"
 #include "threads/team.h"
 #include "transformer/tokens.h"
@@ -38,25 +39,6 @@ typedef struct EmbWorker
 	void	   *attention;		/* scratch of attention.h */
 } EmbWorker;
 
-/* K, V or Q in int8 as attention reads them: codes per token and head, each with a scale. */
-typedef struct EmbHeadCodes
-{
-	int32_t		n_heads;
-	uint8_t    *codes;			/* [n_tokens, n_heads, head_size rounded up to 4] */
-	size_t		stride;			/* bytes of a token's codes */
-	float	   *scales;			/* [n_heads, scale_stride], of which n_tokens are in use */
-	size_t		scale_stride;
-} EmbHeadCodes;
-
-/* The keys and values of a layer, in the form that its attention reads. */
-typedef struct EmbKeysValues
-{
-	float	   *k;				/* [n_tokens, key width] each, if attention is fp32 */
-	float	   *v;
-	EmbHeadCodes k_heads;		/* if attention is int8 */
-	EmbHeadCodes v_heads;
-} EmbKeysValues;
-
 typedef struct EmbPass
 {
 	const EmbTransformer *transformer;
@@ -78,6 +60,7 @@ typedef struct EmbPass
 	float	   *q;				/* [n_tokens, query width], if attention is fp32 */
 	EmbHeadCodes q_heads;		/* if attention is int8 */
 	EmbKeysValues keys;			/* of one layer after the other: codes and floats share memory */
+	EmbPrefix  *keep;			/* NULL, or keys and values go behind its tokens, and nothing is pooled */
 	int32_t		first_layer;	/* of the pass: usually 0 */
 	int32_t		end_layer;		/* usually n_layers; else nothing is pooled */
 	bool		compact;		/* in the last layer x, q and context hold only the pooled row of each text; never with tokens */
@@ -136,6 +119,7 @@ extern bool emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t
  */
 extern bool emb_layers_quantize(const EmbTransformer *transformer);
 extern bool emb_layers_reorder(const EmbTransformer *transformer);
+extern bool emb_layer_attends_f32(const EmbTransformer *transformer, int32_t layer);
 extern bool emb_layers_attend_f32(const EmbTransformer *transformer);
 extern bool emb_layers_attend_i8(const EmbTransformer *transformer);
 
@@ -187,6 +171,29 @@ emb_pass_seq_of_row(const EmbBatch *batch, int32_t i)
 	return lo;
 }
 
+/* Tokens that come before the batch's own ones in each of its texts. */
+static inline int32_t
+emb_pass_prefix(const EmbPass *pass)
+{
+	return pass->batch->prefix != NULL ? pass->batch->n_prefix : 0;
+}
+
+/*
+ * The place of a layer's keys and values, and the row of the batch's first
+ * token in it.
+ */
+static inline const EmbKeysValues *
+emb_pass_keys(const EmbPass *pass, int32_t layer)
+{
+	return pass->keep != NULL ? &pass->keep->layers[layer] : &pass->keys;
+}
+
+static inline int32_t
+emb_pass_first_key(const EmbPass *pass)
+{
+	return pass->keep != NULL ? pass->keep->n_tokens : 0;
+}
+
 /* Whether the current layer computes only the pooled row of each text. */
 static inline bool
 emb_pass_is_compact(const EmbPass *pass)
@@ -194,7 +201,7 @@ emb_pass_is_compact(const EmbPass *pass)
 	return pass->compact && pass->layer == pass->arch->n_layers - 1;
 }
 
-/* The row of a text that a compact pass keeps. */
+/* The row of a text that a compact pass keeps, of those in the batch. */
 static inline int32_t
 emb_pass_pooled_row(const EmbPass *pass, int32_t seq)
 {

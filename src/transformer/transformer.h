@@ -124,12 +124,17 @@ typedef struct EmbTransformer
 	const EmbLayer *layers;		/* [n_layers] */
 } EmbTransformer;
 
+/* Keys and values of tokens that texts begin with, see prefix.h. */
+typedef struct EmbPrefix EmbPrefix;
+
 typedef struct EmbBatch
 {
 	int32_t		n_seqs;
 	const int32_t *offsets;		/* [n_seqs + 1], offsets[0] = 0, strictly ascending (a static model allows equal offsets) */
 	const int32_t *ids;			/* [offsets[n_seqs]], each in 0 .. n_vocab - 1 */
 	const int32_t *type_ids;	/* same length, or NULL: all 0 */
+	const EmbPrefix *prefix;	/* or NULL: every sequence starts behind its first n_prefix tokens, which are not in ids */
+	int32_t		n_prefix;		/* then at least 1 */
 } EmbBatch;
 
 /*

@@ -57,7 +57,7 @@ compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *
 												  ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, 1};
+	EmbRun		run = {.mem = &mem, .stop = &stop, .batch_tokens = embed_guc_batch_tokens, .n_threads = 1};
 	EmbError	err;
 	EmbStatus	status;
 	ComputeClock clock;

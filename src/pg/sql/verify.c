@@ -90,7 +90,7 @@ check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
 {
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbRun		run = {&mem, &stop, embed_guc_batch_tokens, 1};
+	EmbRun		run = {.mem = &mem, .stop = &stop, .batch_tokens = embed_guc_batch_tokens, .n_threads = 1};
 	EmbReferenceCheck check;
 	EmbError	err;
 	EmbStatus	status;
