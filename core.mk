@@ -22,6 +22,13 @@ SAN_CFLAGS = $(if $(SANITIZE),$(SANITIZERS))
 COMPILE = $(CC) $(CORE_CPPFLAGS) $(CPPFLAGS) $(CFLAGS) $(CORE_CFLAGS) $(SAN_CFLAGS) $(NUMERIC_CFLAGS) -MMD -MP
 CORE_LIBS = -ljansson -lcrypto -lm -pthread
 
+# reference/ is not in the core: embed-cli and unit tests have it, the server does not. It loads
+# OpenBLAS when it runs; OpenMP is linked where the compiler has it, else its loops run on one thread.
+REFERENCE_SRCS = $(wildcard reference/*.c)
+REFERENCE_OBJS = $(REFERENCE_SRCS:%.c=$(BUILD)/%.o)
+OPENMP := $(shell echo 'int main(void) { return 0; }' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
+REFERENCE_LIBS = $(OPENMP) -ldl
+
 CORE_ROOMS = common formats kernels threads tokenizer transformer image import model convert
 CORE_SRCS = $(foreach room,$(CORE_ROOMS),$(wildcard src/$(room)/*.c))
 CORE_OBJS = $(CORE_SRCS:%.c=$(BUILD)/%.o)
@@ -43,8 +50,11 @@ $(LIB): $(CORE_OBJS)
 	rm -f $@
 	$(AR) rcs $@ $^
 
-$(CLI): $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c)) $(LIB)
-	$(CC) $(CFLAGS) $(SAN_CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+$(CLI): $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c)) $(REFERENCE_OBJS) $(LIB)
+	$(CC) $(CFLAGS) $(SAN_CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS) $(REFERENCE_LIBS)
+
+$(REFERENCE_OBJS) $(BUILD)/src/cli/%.o: CORE_CPPFLAGS += -I.
+$(REFERENCE_OBJS): CORE_CFLAGS += $(if $(OPENMP),$(OPENMP),-Wno-unknown-pragmas)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -56,6 +66,10 @@ $(BUILD)/unit/%: test/unit/%.c $(LIB)
 
 $(BUILD)/src/import/families.o: CORE_CPPFLAGS += '-DEMB_FAMILIES=$(FAMILIES)'
 $(BUILD)/src/import/families.o: $(wildcard src/import/family_*.c)
+
+$(BUILD)/unit/test_reference: test/unit/test_reference.c $(REFERENCE_OBJS) $(LIB)
+	@mkdir -p $(@D)
+	$(COMPILE) -I. -Itest/unit -o $@ $< $(REFERENCE_OBJS) $(LIB) $(LDFLAGS) $(CORE_LIBS) $(REFERENCE_LIBS)
 
 unit-bins: $(UNIT_BINS)
 
@@ -106,7 +120,7 @@ $(BUILD)/fuzz/%: test/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(COMPILE) -fsanitize=fuzzer -o $@ $< $(LIB) $(LDFLAGS) $(CORE_LIBS)
 
--include $(CORE_OBJS:.o=.d) $(wildcard $(BUILD)/src/cli/*.d $(BUILD)/unit/*.d $(BUILD)/replay/*.d $(BUILD)/bench/*.d)
+-include $(CORE_OBJS:.o=.d) $(REFERENCE_OBJS:.o=.d) $(wildcard $(BUILD)/src/cli/*.d $(BUILD)/unit/*.d $(BUILD)/replay/*.d $(BUILD)/bench/*.d)
 
 clean-core:
 	rm -rf build

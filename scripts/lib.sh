@@ -340,6 +340,12 @@ compiles()
 	have gcc && printf '#include <%s>\n' "$1" | gcc -E -x c - >/dev/null 2>&1
 }
 
+# has_library NAME: whether programs can load a shared library of this name.
+has_library()
+{
+	PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q "^[[:space:]]*$1 "
+}
+
 # A pg_config whose server and headers are both there; highest version first.
 find_pg_config()
 {
