@@ -24,7 +24,9 @@ typedef struct CliArgs
 	bool		hash;
 	bool		pair;
 	bool		count;
-	int			tokens;
+	bool		check;			/* pack: the image is checked before it is written */
+	const char *model;			/* check: the image; NULL: made from the directory */
+	int			tokens;			/* 0: the command's own default */
 	int			batch;
 	int			threads;
 	double		seconds;
@@ -66,6 +68,12 @@ extern int	cli_rerank_texts(const CliModel *m, const char *query, const CliTexts
 
 /* Prints at most max bytes of text in double quotes, and a newline. */
 extern void cli_print_quoted(const char *label, const char *text, size_t len, size_t max);
+
+/* cli_check.c */
+extern int	cli_check(const CliArgs *args);
+
+/* The last step of pack: the image m against the directory; reports on standard error. */
+extern int	cli_check_packed(const CliArgs *args, const CliModel *m);
 
 /* cli_commands.c */
 extern int	cli_inspect(const CliArgs *args);

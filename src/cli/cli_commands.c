@@ -541,7 +541,8 @@ cli_time(const CliArgs *args)
 	if (code != 0)
 		return code;
 	info = emb_model_info(m.model);
-	n_tokens = args->tokens < info->max_tokens ? args->tokens : info->max_tokens;
+	n_tokens = args->tokens > 0 ? args->tokens : 128;
+	n_tokens = n_tokens < info->max_tokens ? n_tokens : info->max_tokens;
 	ids = emb_alloc_array(&m.mem, (size_t) args->batch * n_tokens, sizeof(int32_t));
 	seqs = emb_alloc_array(&m.mem, args->batch, sizeof(EmbSequence));
 	out = emb_alloc_array(&m.mem, (size_t) args->batch * info->dim, sizeof(float));

@@ -172,6 +172,28 @@ take_back(off_t size_before)
 		fputs("embed-cli: a part of an image is left in the output\n", stderr);
 }
 
+/*
+ * The image is whole before the reference is loaded, and written only if both
+ * agree.
+ */
+static int
+pack_checked(const CliArgs *args)
+{
+	CliModel	m;
+	int			code = cli_model_open(args->rest[0], &args->import, &m);
+
+	if (code != 0)
+		return code;
+	code = cli_check_packed(args, &m);
+	if (code == 0 && fwrite(m.image, 1, m.size_bytes, stdout) != m.size_bytes)
+	{
+		fprintf(stderr, "embed-cli: could not write the image: %s\n", strerror(errno));
+		code = CLI_FAILED;
+	}
+	cli_model_close(&m);
+	return code;
+}
+
 int
 cli_pack(const CliArgs *args)
 {
@@ -186,6 +208,8 @@ cli_pack(const CliArgs *args)
 		fputs("embed-cli: pack writes the image to standard output; send it to a file\n", stderr);
 		return CLI_USAGE;
 	}
+	if (args->check)
+		return pack_checked(args);
 	if (isatty(STDERR_FILENO))
 		sink.progress = show_progress;
 	if (fstat(STDOUT_FILENO, &before) != 0)

@@ -26,6 +26,7 @@ static const char usage_text[] =
 "      --precision NAME                   int8 (default), fp32, int4\n"
 "      --group N                          int4: inputs that share a scale: 32, 64, 128 (default), -1 for all\n"
 "      --keep-int8 WHICH                  int4: attention, ends (first and last layer) or none stay int8\n"
+"      --check                            write the image only if \"check\" finds it right\n"
 "  embed-cli inspect MODEL                what is in it, and its fingerprint\n"
 "  embed-cli tokenize MODEL [TEXT...]     token ids, one line a text\n"
 "      --query, --document                with that prompt in front\n"
@@ -37,6 +38,9 @@ static const char usage_text[] =
 "  embed-cli rerank MODEL QUERY [TEXT...] score and logit of each text as a document\n"
 "  embed-cli compare MODEL MODEL [FILE]   cosines between the vectors of two models, worst texts\n"
 "  embed-cli verify MODEL                 its reference texts: bits as at import? cosine to fp32\n"
+"  embed-cli check DIR                    fp32 and int8 against an independent reference (needs OpenBLAS); pack's options apply\n"
+"      --model IMAGE                      this image, made from DIR, instead\n"
+"      --tokens N                         the longest text (the model's maximum, at most 8192)\n"
 "  embed-cli time MODEL                   tokens per second\n"
 "      --tokens N, --batch N              tokens a text (128), texts a call (16)\n"
 "      --seconds S                        how long (3)\n"
@@ -63,6 +67,7 @@ static const struct
 	{"rerank", cli_rerank, 2, INT_MAX},
 	{"compare", cli_compare, 2, 3},
 	{"verify", cli_verify, 1, 1},
+	{"check", cli_check, 1, 1},
 	{"time", cli_time, 1, 1},
 	{"isa", cli_isa, 0, 0},
 };
@@ -71,7 +76,7 @@ enum
 {
 	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
 	OPT_GROUP, OPT_KEEP_INT8,
-	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH,
+	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH, OPT_CHECK, OPT_MODEL,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
 };
 
@@ -93,6 +98,8 @@ static const struct option options[] = {
 	{"count", no_argument, NULL, OPT_COUNT},
 	{"pair", no_argument, NULL, OPT_PAIR},
 	{"hash", no_argument, NULL, OPT_HASH},
+	{"check", no_argument, NULL, OPT_CHECK},
+	{"model", required_argument, NULL, OPT_MODEL},
 	{"tokens", required_argument, NULL, OPT_TOKENS},
 	{"batch", required_argument, NULL, OPT_BATCH},
 	{"seconds", required_argument, NULL, OPT_SECONDS},
@@ -192,6 +199,12 @@ apply_option(int opt, char *value, CliArgs *args)
 		case OPT_HASH:
 			args->hash = true;
 			break;
+		case OPT_CHECK:
+			args->check = true;
+			break;
+		case OPT_MODEL:
+			args->model = value;
+			break;
 		case OPT_TOKENS:
 			ok = parse_count(value, &args->tokens);
 			break;
@@ -248,7 +261,7 @@ run_command(const char *name, const CliArgs *args)
 int
 main(int argc, char **argv)
 {
-	CliArgs		args = {.prompt = EMB_PROMPT_NONE, .tokens = 128, .batch = 16, .seconds = 3};
+	CliArgs		args = {.prompt = EMB_PROMPT_NONE, .batch = 16, .seconds = 3};
 	int			opt;
 	int			code;
 
