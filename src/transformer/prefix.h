@@ -11,7 +11,7 @@
  *		EmbPrefix  *prefix = emb_prefix_create(&transformer, 90, mem);
  *		emb_transformer_extend_prefix(&transformer, kernels, prefix, ids, 90, n_threads, mem, stop, err);
  *		EmbBatch	batch = {.n_seqs = n, .offsets = offsets, .ids = rest, .prefix = prefix, .n_prefix = 90};
- *		emb_transformer_run(&transformer, kernels, &batch, ..);
+ *		emb_transformer_run(&transformer, kernels, &batch, n_threads, mem, stop, out, err);
  *		emb_prefix_free(mem, prefix);
  *
  * A prefix holds a byte for each element of a key or value of an int8 layer,

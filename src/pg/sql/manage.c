@@ -501,7 +501,7 @@ embed_load(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("embed_load takes only the options default and alias"),
-				 errhint("Prompts, max_tokens, dimensions, precision, group, keep_int8 and calibration are part of the image: set them with embed-cli pack.")));
+				 errhint("All other options, as prompts and precision, are part of the image: set them with embed-cli pack.")));
 	check_not_alias(name);
 	check_subscriber("embed_load()", name, NULL, &options);
 
