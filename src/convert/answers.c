@@ -57,6 +57,29 @@ emb_answers_look_up(const EmbTokenizer *tok, EmbCheckpoint *c, const EmbStop *st
 	return EMB_OK;
 }
 
+EmbStatus
+emb_answers_find(EmbCheckpoint *c, const EmbStop *stop, EmbError *err)
+{
+	void	   *block = NULL;
+	size_t		size_bytes;
+	EmbTokenizer *tok;
+	EmbStatus	status;
+
+	if (c->answers[0] == NULL && c->answers[1] == NULL)
+		return EMB_OK;
+	status = emb_tok_build(&c->tokenizer, c->mem, &block, &size_bytes, err);
+	if (status != EMB_OK)
+		return status;
+	status = emb_tok_open(block, size_bytes, true, c->mem, &tok, err);
+	if (status == EMB_OK)
+	{
+		status = emb_answers_look_up(tok, c, stop, err);
+		emb_tok_close(tok);
+	}
+	emb_release(c->mem, block);
+	return status;
+}
+
 /* ------------------------------------------------------------------- seam */
 
 /* Texts whose first characters join what is before them, where anything does. */
