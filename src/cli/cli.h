@@ -45,6 +45,7 @@ typedef struct CliModel
 /* cli_model.c */
 extern int	cli_error(const char *what, const EmbError *err);	/* prints; returns CLI_FAILED */
 extern int	cli_model_open(const char *path, const EmbImportOptions *options, CliModel *m);
+extern int	cli_model_import(const char *path, const EmbImportOptions *options, CliModel *m);	/* a directory or GGUF file, in memory */
 extern void cli_model_close(CliModel *m);
 extern int	cli_pack(const CliArgs *args);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "convert/answers.h"
 #include "convert/references.h"
 #include "image/image.h"
 #include "import/checkpoint.h"
@@ -24,14 +25,26 @@
 /*
  * What is allowed. fp32: differences of a vector of norm 1, and of a logit of
  * size 1. Measured on six real models and 20 tiny ones: 1.4e-6 and 4e-6 at
- * most. int8: what the README promises of real models; and of scores, what
- * the tests allow models with random weights.
+ * most. int8: what the README promises of real models. int4: a little less
+ * than what all-MiniLM-L6-v2 loses, the most sensitive of three real models
+ * (mean 0.988, min 0.977 here; 0.983 and 0.924 without smoothing). Scores:
+ * what tiny rerankers with random weights need.
  */
 #define MAX_VECTOR_DIFFERENCE	1e-5
 #define MAX_LOGIT_DIFFERENCE	1e-4
-#define MIN_MEAN_COSINE			0.999
-#define MIN_COSINE				0.995
-#define MAX_SCORE_DIFFERENCE	0.05
+
+typedef struct Allowed
+{
+	const char *precision;
+	double		mean_cosine;	/* at least */
+	double		cosine;
+	double		score;			/* largest difference */
+} Allowed;
+
+static const Allowed quantized[] = {
+	{"int8", 0.999, 0.995, 0.05},
+	{"int4", 0.98, 0.92, 0.2},
+};
 
 typedef struct Check
 {
@@ -206,6 +219,18 @@ run_reference(Check *check, const char *dir, const CliModel *m, int32_t longest)
 
 /* ---------------------------------------------------------------- comparison */
 
+/* What is allowed a quantized image; as int8 if its precision is unknown here. */
+static const Allowed *
+allowed(const EmbModelInfo *info)
+{
+	for (size_t i = 0; i < sizeof(quantized) / sizeof(quantized[0]); i++)
+	{
+		if (strcmp(quantized[i].precision, info->precision) == 0)
+			return &quantized[i];
+	}
+	return &quantized[0];
+}
+
 /* A value of each text: the largest or smallest, and where. */
 typedef struct Worst
 {
@@ -247,7 +272,7 @@ static void
 compare_logits(Check *check, const EmbModelInfo *info, const float *out)
 {
 	bool		exact = strcmp(info->precision, "fp32") == 0;
-	double		bound = exact ? MAX_LOGIT_DIFFERENCE : MAX_SCORE_DIFFERENCE;
+	double		bound = exact ? MAX_LOGIT_DIFFERENCE : allowed(info)->score;
 	Worst		worst = {0};
 	char		line[160];
 
@@ -288,6 +313,7 @@ compare_exact(Check *check, const EmbModelInfo *info, const float *out, const fl
 static void
 compare_cosines(Check *check, const EmbModelInfo *info, const float *out, const float *want)
 {
+	const Allowed *bounds = allowed(info);
 	Worst		worst = {0};
 	char		line[160];
 
@@ -300,8 +326,8 @@ compare_cosines(Check *check, const EmbModelInfo *info, const float *out, const 
 		keep_worst(&worst, is_zero ? norm_of(x, info->dim) == 0 : emb_cosine(x, y, info->dim), false, i);
 	}
 	snprintf(line, sizeof(line), "cosine mean %.6f, min %.6f (%d tokens), required %g and %g", worst.sum / check->n, worst.value,
-			 check->seqs[worst.at].n_ids, MIN_MEAN_COSINE, MIN_COSINE);
-	report(check, info, line, worst.sum / check->n >= MIN_MEAN_COSINE && worst.value >= MIN_COSINE);
+			 check->seqs[worst.at].n_ids, bounds->mean_cosine, bounds->cosine);
+	report(check, info, line, worst.sum / check->n >= bounds->mean_cosine && worst.value >= bounds->cosine);
 }
 
 /* The reference's vectors, cut as the image cuts its own. */
@@ -353,7 +379,16 @@ compare_image(Check *check, const CliModel *m)
 static int
 begin(const CliArgs *args, FILE *to, Check *check)
 {
-	EmbCheckpointOptions options = {.name = args->import.name, .has_query_prompt = true, .has_document_prompt = true};
+	EmbCheckpointOptions options = {
+		.name = args->import.name,
+		.has_query_prompt = true,
+		.has_document_prompt = true,
+		.kind = args->import.kind,
+		.template = args->import.template,
+		.pooling = args->import.pooling,
+		.sets_normalize = args->import.sets_normalize,
+		.normalize = args->import.normalize,
+	};
 	int			threads = args->threads > 0 ? args->threads : 1;
 	EmbError	err;
 
@@ -363,8 +398,10 @@ begin(const CliArgs *args, FILE *to, Check *check)
 	check->mem = emb_malloc_allocator();
 	if (emb_blas_open(threads, &check->blas, &err) != EMB_OK)
 		return cli_error("check", &err);
-	if (emb_checkpoint_open_dir(args->rest[0], &options, &check->mem, NULL, &check->checkpoint, &err) != EMB_OK)
+	if (emb_checkpoint_open(args->rest[0], &options, &check->mem, NULL, &check->checkpoint, &err) != EMB_OK ||
+		emb_answers_find(&check->checkpoint, NULL, &err) != EMB_OK)
 		return cli_error(args->rest[0], &err);
+	emb_checkpoint_drop_tokenizer(&check->checkpoint);
 	return 0;
 }
 
@@ -374,7 +411,7 @@ end(Check *check, int code)
 	if (code == 0)
 	{
 		fprintf(check->to, "verdict         %s (isa %s)\n", check->failed
-				? "FAILED: the engine and the reference disagree on this machine" : "ok: the engine computes what the reference computes", emb_isa_name());
+				? "FAILED: the engine is further from the reference than allowed" : "ok: the engine computes what the reference computes", emb_isa_name());
 		if (check->failed)
 			code = CLI_FAILED;
 	}
@@ -404,7 +441,7 @@ cli_check(const CliArgs *args)
 			options.precision = both[i];
 		/* prompts are not compared: none need be found or reported */
 		options.query_prompt = options.document_prompt = "";
-		code = cli_model_open(is_given ? args->model : args->rest[0], &options, &m);
+		code = is_given ? cli_model_open(args->model, &options, &m) : cli_model_import(args->rest[0], &options, &m);
 		if (code != 0)
 			break;
 		if (check.want == NULL)

@@ -92,11 +92,31 @@ map_image(const char *path, int fd, size_t size, CliModel *m)
 	return 0;
 }
 
+/* The last step of opening; m->image is there if code is 0. */
+static int
+open_image(const char *path, int code, CliModel *m)
+{
+	EmbError	err;
+
+	if (code == 0 && emb_model_open(m->image, m->size_bytes, EMB_OPEN_CHECK_ALL, &m->mem, NULL, &m->model, &err) != EMB_OK)
+		code = cli_error(path, &err);
+	if (code != 0)
+		cli_model_close(m);
+	return code;
+}
+
+int
+cli_model_import(const char *path, const EmbImportOptions *options, CliModel *m)
+{
+	memset(m, 0, sizeof(*m));
+	m->mem = emb_malloc_allocator();
+	return open_image(path, pack_in_memory(path, options, m), m);
+}
+
 int
 cli_model_open(const char *path, const EmbImportOptions *options, CliModel *m)
 {
 	struct stat st;
-	EmbError	err;
 	int			code = CLI_FAILED;
 	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
@@ -112,11 +132,7 @@ cli_model_open(const char *path, const EmbImportOptions *options, CliModel *m)
 		fprintf(stderr, "embed-cli: %s is neither a directory nor a regular file\n", path);
 	if (fd >= 0)
 		close(fd);
-	if (code == 0 && emb_model_open(m->image, m->size_bytes, EMB_OPEN_CHECK_ALL, &m->mem, NULL, &m->model, &err) != EMB_OK)
-		code = cli_error(path, &err);
-	if (code != 0)
-		cli_model_close(m);
-	return code;
+	return open_image(path, code, m);
 }
 
 void
@@ -180,7 +196,7 @@ static int
 pack_checked(const CliArgs *args)
 {
 	CliModel	m;
-	int			code = cli_model_open(args->rest[0], &args->import, &m);
+	int			code = cli_model_import(args->rest[0], &args->import, &m);
 
 	if (code != 0)
 		return code;
