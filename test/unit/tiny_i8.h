@@ -54,6 +54,32 @@ quantize_linear(Tiny *t, const EmbLinear *f, const float *factor)
 		.scale = scale, .sums = sums, .bias = f->bias, .factor = factor};
 }
 
+/* Panels of a vector over outputs, or of tiles: gates and values by turns. */
+static void *
+pair_panels(Tiny *t, const void *panels, size_t n_panels, size_t panel_bytes)
+{
+	char	   *paired = tiny_own(t, aligned_alloc(64, (n_panels * panel_bytes + 63) / 64 * 64));
+
+	for (size_t p = 0; p < n_panels; p++)
+		memcpy(paired + (p < n_panels / 2 ? 2 * p : 2 * p - n_panels + 1) * panel_bytes, (const char *) panels + p * panel_bytes, panel_bytes);
+	return paired;
+}
+
+/* The order of a GLU's outputs in quantized weights, see EmbGemmI8. */
+static EmbLinear
+pair_gates(Tiny *t, EmbLinear up)
+{
+	size_t		n_panels = emb_pack_f32_panels(up.n_out);
+
+	if (!emb_arch_pairs_gates(&t->arch))
+		return up;
+	up.weight_i8 = pair_panels(t, up.weight_i8, n_panels, emb_pack_i8_bytes(EMB_PANEL, up.n_in));
+	up.scale = pair_panels(t, up.scale, n_panels, EMB_PANEL * sizeof(float));
+	up.sums = pair_panels(t, up.sums, n_panels, EMB_PANEL * sizeof(int32_t));
+	up.bias = pair_panels(t, up.bias, n_panels, EMB_PANEL * sizeof(float));
+	return up;
+}
+
 static float *
 ones(Tiny *t, int32_t n)
 {
@@ -80,7 +106,7 @@ quantize(Tiny *t, TinyI8 *q)
 			.key = quantize_linear(t, &f->key, factor),
 			.value = quantize_linear(t, &f->value, factor),
 			.attn_out = quantize_linear(t, &f->attn_out, NULL),
-			.ffn_up = quantize_linear(t, &f->ffn_up, factor),
+			.ffn_up = pair_gates(t, quantize_linear(t, &f->ffn_up, factor)),
 			.ffn_down = quantize_linear(t, &f->ffn_down, factor),
 			.attn_norm = f->attn_norm,
 			.ffn_norm = f->ffn_norm,
