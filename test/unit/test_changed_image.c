@@ -30,7 +30,7 @@ call_all(const EmbModel *model, const char *text, const EmbAllocator *mem, const
 	int32_t    *ids = malloc((size_t) info->max_tokens * sizeof(int32_t));
 	int32_t    *type_ids = malloc((size_t) info->max_tokens * sizeof(int32_t));
 	float	   *out = malloc((size_t) info->dim * sizeof(float));
-	EmbRun		run = {mem, stop, 2048, 1};
+	EmbRun		run = {.mem = mem, .stop = stop, .batch_tokens = 2048, .n_threads = 1};
 	EmbText		part = {text, strlen(text), true, NULL};
 	EmbChunking how = {EMB_PROMPT_DOCUMENT, 8, 2};
 	EmbChunk	chunk = {0};
@@ -91,7 +91,7 @@ change(const Image *good, uint8_t *bytes, size_t from, unsigned seed, const EmbA
 	EmbStop		stop = {&end, stop_at};
 	EmbModel   *model;
 	EmbError	err;
-	EmbRun		run = {mem, &stop, 2048, 1};
+	EmbRun		run = {.mem = mem, .stop = &stop, .batch_tokens = 2048, .n_threads = 1};
 
 	memcpy(bytes, good->data, good->size_bytes);
 	CHECKF(emb_model_open(bytes, good->size_bytes, 0, mem, NULL, &model, &err) == EMB_OK, "%s", err.message);
