@@ -120,14 +120,17 @@ sub check_reranker
 	my $table = 't_' . table_name($name);
 	my $i = 0;
 
-	load_table($node, $db, $table, 'i int, query text, doc text, score float8', map { [ $i++, $_->{query}, $_->{doc}, $_->{score} ] } @rows);
+	my $instruct = exists $rows[0]{instruct} ? ', instruct' : '';	# of a decoder
+
+	load_table($node, $db, $table, 'i int, query text, doc text, score float8, instruct text',
+		map { [ $i++, $_->{query}, $_->{doc}, $_->{score}, $_->{instruct} // '' ] } @rows);
 	for my $precision (qw(fp32 int8))
 	{
 		my $model = "$precision/$name";
 
 		import_model($node, $db, $model, $dir, "{\"precision\": \"$precision\"}");
 		check_row($model, $dir, 'reranker', $precision);
-		my $worst = query($node, $db, "SELECT max(abs(rerank(query, doc, '$model') - score)) FROM $table");
+		my $worst = query($node, $db, "SELECT max(abs(rerank(query, doc, '$model'$instruct) - score)) FROM $table");
 		cmp_ok($worst, '<=', $precision eq 'fp32' ? $SCORE : $int8{$name} // $int8_reranker, "$model: @{[scalar @rows]} scores, largest difference $worst");
 		is(query($node, $db, "SELECT count(*) FROM (SELECT DISTINCT query FROM $table) q, LATERAL (SELECT array_agg(doc ORDER BY i) d, array_agg(rerank(q.query, doc, '$model') ORDER BY i) s FROM $table) a"
 				. " WHERE rerank(q.query, a.d, '$model') IS DISTINCT FROM a.s"), 0, "$model: alone as in the array");
@@ -135,6 +138,22 @@ sub check_reranker
 	}
 	my ($state, $message) = error_of($node, $db, "SELECT embed('a', 'int8/$name')");
 	is($state, '22023', "$name gives no vectors") or diag($message);
+	return;
+}
+
+# A decoder whose weights were quantized before: logits in fp32.
+sub check_logits
+{
+	my ($name, $root) = @_;
+	my $table = 't_' . table_name($name);
+	my $i = 0;
+
+	load_table($node, $db, $table, 'i int, query text, doc text, instruct text, logit float8',
+		map { [ $i++, $_->{query}, $_->{doc}, $_->{instruct}, $_->{logit_yes} - $_->{logit_no} ] } read_jsonl("$root/$name/inputs.jsonl"));
+	import_model($node, $db, $name, "$root/$name/model", '{"precision": "fp32"}');
+	my $worst = query($node, $db, "SELECT max(abs(rerank_logit(query, doc, '$name', instruct) - logit)) FROM $table");
+	cmp_ok($worst, '<=', 4e-4, "$name: $i logits, largest difference $worst");
+	is(verdict($name), 'ok', "$name: embed_verify");
 	return;
 }
 
@@ -196,20 +215,27 @@ for my $name (map { m{([^/]+)/inputs\.jsonl$} } sort glob(test_data() . '/tiny/*
 	check_reranker($name, test_data() . '/tiny');
 }
 
-# Weights that were quantized before: of every method one, and one that is refused.
+# Weights that were quantized before: of every method one.
 check_encoder("quantized-$_", test_data() . '/tiny') for qw(gptq-order awq ct-pack nf4);
+
+# What is refused: another family, another format of weights.
+for my $refused ([ 'model_type', 't5', qr/"model_type" is "t5"; these can be imported: bert, / ],
+	[ 'checkpoint_format', 'gptq_p', qr/"checkpoint_format" is "gptq_p"; only "gptq" and "gptq_v2" can be imported/ ])
 {
-	my $dir = $node->basedir . '/quantized';
+	my ($key, $value, $want) = @$refused;
+	my $dir = $node->basedir . "/$value";
 	my $from = test_data() . '/tiny/quantized-gptq/model';
 	my $config = decode_json(slurp("$from/config.json"));
 
 	mkdir $dir or die "$dir: $!";
 	copy("$from/$_", "$dir/$_") or die "$_: $!" for qw(model.safetensors vocab.txt);
-	$config->{quantization_config}{checkpoint_format} = 'gptq_p';
+	my $where = $key eq 'model_type' ? $config : $config->{quantization_config};
+
+	$where->{$key} = $value;
 	spit("$dir/config.json", encode_json($config));
 	my ($state, $message) = error_of($node, $db, "SELECT embed_import('refused', " . quote($dir) . ')');
-	is($state, '0A000', 'gptq_p is refused');
-	like($message, qr/config\.json: "checkpoint_format" is "gptq_p"; only "gptq" and "gptq_v2" can be imported/, 'gptq_p: the message says what it is');
+	is($state, '0A000', "$value is refused");
+	like($message, qr/config\.json: $want/, "$value: the message says what it is");
 }
 
 if (defined $shared)
@@ -221,17 +247,11 @@ if (defined $shared)
 	check_reranker('xlmr-rerank', $tiny);
 	check_lengths($_, @lengths) for qw(nomic-bert gte modernbert-cls modernbert-mean);
 	check_lengths('mpnet', 2, 3, 16, 17, 129, 130, 257, 511, 512);
-	for my $refused ([ 'qwen3-embed-k', 'qwen3' ], [ 'qwen3-rerank', 'qwen3' ])
-	{
-		my ($state, $message) = error_of($node, $db, "SELECT embed_import('refused', " . quote("$tiny/$refused->[0]/model") . ')');
-
-		is($state, '0A000', "$refused->[0] is refused");
-		like($message, qr/\Q$refused->[1]\E/, "$refused->[0]: the message says what it is");
-	}
+	check_logits($_, $tiny) for qw(qwen3-rerank-awq qwen3-rerank-gptq-desc-act qwen3-rerank-ct-w8a8);
 }
 else
 {
-	skip_loudly('no reference data (EMBED_SHARED): encoders of the families, their lengths, what is refused');
+	skip_loudly('no reference data (EMBED_SHARED): encoders of the families, their lengths, quantized decoders');
 }
 
 done_testing();
