@@ -15,9 +15,9 @@ RULES = (
     ("tokenizer", r"^(emb_tok_|emb_trie_|emb_nfd_|emb_lower_|emb_uni_|emb_utf8_|emb_model_encode|.*wordpiece|tokenize)"),
     ("attention", r"attend|attention|softmax|pack_keys|pack_values"),
     ("layer norm", r"add_norm|rms_norm|copy_norm|norm_v16|layer_norm"),
-    ("GELU", r"gelu|activate_rows|relu_f32"),
+    ("GELU", r"gelu|silu|activate_rows|gate_rows|relu_f32"),
     ("quantize", r"quantize"),
-    ("GEMM", r"gemm|tile_|multiply|^project"),
+    ("GEMM", r"gemm|tile_|multiply|unpack_|^i4_|^project"),
     ("pooling, embeddings", r"pool|embed_rows|piece_begin|normalize"),
 )
 PARTS = [name for name, _ in RULES] + ["rest of the core", "extension", "PostgreSQL", "kernel and libc"]
