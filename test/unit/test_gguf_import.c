@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+#include <jansson.h>
+
 #include "gguf_util.h"
 #include "image/image.h"
 #include "import/checkpoint.h"
@@ -460,7 +462,7 @@ static const Refused refused[] = {
 	{"a reranker", {.has_head = true}, EMB_OK, NULL, NULL},
 	{"no pooling", {.pooling = 1}, EMB_OK, NULL, "names no pooling"},
 	{"pooling left out", {.omit_key = "bert.pooling_type"}, EMB_OK, NULL, "names no pooling"},
-	{"last row", {.pooling = 4}, EMB_ERR_UNSUPPORTED, "last-token pooling", NULL},
+	{"last row", {.pooling = 4}, EMB_OK, NULL, NULL},
 	{"pooling 7", {.pooling = 8}, EMB_ERR_FORMAT, "is 7", NULL},
 	{"a reranker without its pooler", {.has_head = true, .omit = "cls.weight"}, EMB_ERR_UNSUPPORTED, "pooler was dropped", NULL},
 	{"the same that does not say so", {.has_head = true, .omit = "cls.weight", .pooling = 3}, EMB_ERR_UNSUPPORTED, "pooler was dropped", NULL},
@@ -479,7 +481,7 @@ static const Refused refused[] = {
 	{"no heads", {.omit_key = "bert.attention.head_count"}, EMB_ERR_FORMAT, "bert.attention.head_count", NULL},
 	{"an absent block", {.blocks = 2}, EMB_OK, NULL, "last 1 blocks"},
 	{"257 blocks", {.blocks = 257}, EMB_ERR_FORMAT, "is 257", NULL},
-	{"key heads", {.key = "bert.attention.head_count_kv", .value = 1}, EMB_ERR_UNSUPPORTED, "key heads", NULL},
+	{"key heads", {.key = "bert.attention.head_count_kv", .value = 1}, EMB_ERR_FORMAT, "require [6, 4]", NULL},
 	{"a causal encoder", {.key = "bert.attention.causal", .value = 1}, EMB_ERR_FORMAT, "not a bool", NULL},
 	{"another activation", {.string_key = "bert.hidden_activation", .string = "mish"}, EMB_ERR_UNSUPPORTED, "mish", NULL},
 	{"a known activation", {.string_key = "bert.hidden_activation", .string = "relu"}, EMB_OK, NULL, NULL},
@@ -934,6 +936,155 @@ test_decoders(void)
 	}
 }
 
+/* ------------------------------------------------------ decoders' outputs */
+
+/* The floats of a .npy file, version 1. */
+static const float *
+load_floats(const char *path, char **file, size_t *n)
+{
+	size_t		size = 0;
+	size_t		start;
+
+	*file = read_file("/", path, &size);
+	if (*file == NULL || size < 10 || memcmp(*file, "\x93NUMPY\x01", 7) != 0)
+		return NULL;
+	start = 10 + (uint8_t) (*file)[8] + 256 * (size_t) (uint8_t) (*file)[9];
+	*n = (size - start) / sizeof(float);
+	return (const float *) (*file + start);
+}
+
+/*
+ * One input of a golden: ids as the model reads them, and its outputs, width
+ * floats. A reranker's reference has the logits of "no" and "yes".
+ */
+static float
+output_error(const EmbModel *model, const json_t *row, const float *want, int width, bool is_reranker)
+{
+	static int32_t ids[4096];
+	static int32_t own[4096];
+	const json_t *list = json_object_get(row, "ids");
+	const char *instruction = json_string_value(json_object_get(row, "instruct"));
+	const char *q = json_string_value(json_object_get(row, "query"));
+	const char *d = json_string_value(json_object_get(row, is_reranker ? "doc" : "text"));
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbRun		run = {.mem = &mem};
+	EmbReading	to = {.ids = own, .max_ids = 4096, .mem = &mem, .instruction = instruction, .instruction_bytes = instruction != NULL ? strlen(instruction) : 0};
+	EmbEncoded	r = {0};
+	EmbSequence seq = {.ids = ids, .n_ids = (int32_t) json_array_size(list)};
+	float		out[512];
+	float		worst = 0;
+	EmbError	err;
+	EmbStatus	status;
+
+	for (int32_t i = 0; i < seq.n_ids; i++)
+		ids[i] = (int32_t) json_integer_value(json_array_get(list, (size_t) i));
+	if (is_reranker)
+	{
+		EmbText		a = {q, strlen(q), true, NULL};
+		EmbText		b = {d, strlen(d), true, NULL};
+
+		status = emb_model_encode_pair(model, &a, &b, &to, &r, &err);
+	}
+	else
+	{
+		EmbText		a = {d, strlen(d), true, NULL};
+
+		status = emb_model_encode(model, EMB_PROMPT_NONE, &a, &to, &r, &err);
+	}
+	CHECKF(status == EMB_OK && r.n_ids == seq.n_ids && memcmp(ids, own, (size_t) r.n_ids * sizeof(int32_t)) == 0, "%d ids of %d: %s", r.n_ids, seq.n_ids,
+		   status != EMB_OK ? err.message : "");
+	status = is_reranker ? emb_model_rerank(model, &seq, 1, &run, out, &err) : emb_model_embed(model, &seq, 1, &run, out, &err);
+	if (!CHECKF(status == EMB_OK, "%s", err.message))
+		return INFINITY;
+	if (is_reranker)
+		return fabsf(out[0] - (want[1] - want[0]));
+	for (int i = 0; i < width; i++)
+		worst = fmaxf(worst, fabsf(out[i] - want[i]));
+	return worst;
+}
+
+static void
+check_outputs(const char *file, const char *inputs, const char *npy, bool is_reranker, float max_difference)
+{
+	EmbImportOptions options = {.precision = "fp32"};
+	EmbAllocator mem = emb_malloc_allocator();
+	Image		image;
+	EmbError	err = {0};
+	size_t		size = 0;
+	size_t		n = 0;
+	char	   *lines = read_file("/", inputs, &size);
+	char	   *npy_file = NULL;
+	const float *want = load_floats(npy, &npy_file, &n);
+	EmbModel   *model;
+	float		worst = 0;
+	int			n_rows = 0;
+	int			width;
+
+	if (!CHECKF(lines != NULL && want != NULL, "%s, %s", inputs, npy) ||
+		!CHECKF(import_image(file, &options, &mem, &image, &err) == EMB_OK, "%s: %s", file, err.message))
+		return;
+	for (const char *p = lines; *p != '\0'; p++)
+		n_rows += *p == '\n';
+	width = (int) (n / (size_t) n_rows);
+	model = open_image(&image);
+	n_rows = 0;
+	for (char *line = strtok(lines, "\n"); line != NULL; line = strtok(NULL, "\n"))
+	{
+		json_t	   *row = json_loads(line, 0, NULL);
+
+		worst = fmaxf(worst, output_error(model, row, want + (size_t) n_rows++ * (size_t) width, width, is_reranker));
+		json_decref(row);
+	}
+	CHECKF(n_rows > 0 && worst <= max_difference, "%s: %d inputs, difference %g", file, n_rows, (double) worst);
+	printf("# %s: %d inputs, difference %g\n", strrchr(file, '/') + 1, n_rows, (double) worst);
+	emb_model_close(model);
+	free(image.data);
+	free(lines);
+	free(npy_file);
+}
+
+/* Largest differences that the references' README allows: vectors 2e-6, logits 5e-5. */
+static void
+test_decoder_outputs(void)
+{
+	static const char *const own[] = {"qwen3-rerank-gguf-rank-Q8_0", "qwen3-rerank-Q4_0"};
+	char		file[PATH_MAX];
+	char		inputs[PATH_MAX];
+	char		npy[PATH_MAX];
+	char		cwd[PATH_MAX / 2] = "";
+
+	if (data_dir()[0] != '/' && getcwd(cwd, sizeof(cwd) - 1) != NULL)
+		strcat(cwd, "/");
+	for (size_t i = 0; i < 2; i++)
+	{
+		snprintf(file, sizeof(file), "%s%s/gguf/%s.gguf", cwd, data_dir(), own[i]);
+		snprintf(inputs, sizeof(inputs), "%s%s/tiny/qwen3-rerank/inputs.jsonl", cwd, data_dir());
+		snprintf(npy, sizeof(npy), "%s%s/gguf/%s.npy", cwd, data_dir(), own[i]);
+		check_outputs(file, inputs, npy, true, 5e-5f);
+	}
+	if (shared_dir() == NULL)
+	{
+		skip("no reference data: outputs of decoders");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(decoders) / sizeof(decoders[0]); i++)
+	{
+		const Decoder *d = &decoders[i];
+		bool		is_reranker = strstr(d->name, "rerank") != NULL;
+		char		root[PATH_MAX / 2];
+
+		cwd[0] = '\0';
+		if (shared_dir()[0] != '/' && getcwd(cwd, sizeof(cwd) - 1) != NULL)
+			strcat(cwd, "/");
+		snprintf(root, sizeof(root), "%s%s/goldens/tiny/%s", cwd, shared_dir(), d->name);
+		snprintf(file, sizeof(file), "%s/gguf/%s.gguf", root, d->file);
+		snprintf(inputs, sizeof(inputs), "%s/inputs.jsonl", root);
+		/* the file's name ends with the type */
+		snprintf(npy, sizeof(npy), "%s/%s_%s.npy", root, is_reranker ? "logits" : "embeddings", d->file + strlen(d->name) + 1);
+		check_outputs(file, inputs, npy, is_reranker, is_reranker ? 5e-5f : 2e-6f);
+	}
+}
+
 /* A file of test/data/gguf under another name, with one text replaced by another of the same length. */
 static const char *
 patched(const char *name, const char *as, const char *from, const char *to, char path[PATH_MAX])
@@ -1111,6 +1262,7 @@ main(void)
 	test_shard_directory();
 	test_prompts();
 	test_decoders();
+	test_decoder_outputs();
 	test_kinds();
 	test_end_token();
 	test_rank_file();
