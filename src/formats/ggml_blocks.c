@@ -347,3 +347,34 @@ emb_ggml_type(uint32_t number)
 		return NULL;
 	return &types[number];
 }
+
+/* ----------------------------------------------------------------- codes */
+
+static void
+split_q4_0(const uint8_t *block, uint8_t *codes, float *scale)
+{
+	*scale = read_f16(block);
+	for (int i = 0; i < 16; i++)
+	{
+		codes[i] = block[2 + i] & 15;
+		codes[i + 16] = block[2 + i] >> 4;
+	}
+}
+
+/* Signed codes become unsigned ones, with the zero point 128. */
+static void
+split_q8_0(const uint8_t *block, uint8_t *codes, float *scale)
+{
+	*scale = read_f16(block);
+	for (int i = 0; i < 32; i++)
+		codes[i] = block[2 + i] ^ 0x80;
+}
+
+const EmbGgmlCodes *
+emb_ggml_codes(const EmbGgmlType *type)
+{
+	static const EmbGgmlCodes q4_0 = {4, 8, split_q4_0};
+	static const EmbGgmlCodes q8_0 = {8, 128, split_q8_0};
+
+	return type->decode == decode_q4_0 ? &q4_0 : type->decode == decode_q8_0 ? &q8_0 : NULL;
+}

@@ -31,4 +31,15 @@ typedef struct EmbGgmlType
 /* NULL: no type has this number. */
 extern const EmbGgmlType *emb_ggml_type(uint32_t number);
 
+/* A type whose values are (code - zero) * scale, with one scale a block: Q4_0 and Q8_0. */
+typedef struct EmbGgmlCodes
+{
+	int32_t		bits;
+	int32_t		zero;
+	void		(*split) (const uint8_t *block, uint8_t *codes, float *scale);	/* n_elems codes, 0 .. 2^bits - 1 */
+} EmbGgmlCodes;
+
+/* NULL: the type is another. */
+extern const EmbGgmlCodes *emb_ggml_codes(const EmbGgmlType *type);
+
 #endif

@@ -959,6 +959,18 @@ check_finite(const EmbGguf *gguf, const EmbGgufTensor *t, int64_t first, int64_t
 	return EMB_OK;
 }
 
+EmbStatus
+emb_gguf_read_blocks(const EmbGguf *gguf, const EmbGgufTensor *tensor, int64_t first, int64_t n, uint8_t *blocks, EmbError *err)
+{
+	const EmbGgmlType *type = tensor->type;
+
+	if (first < 0 || n < 0 || first > tensor->n_elems || n > tensor->n_elems - first || first % type->n_elems != 0 || n % type->n_elems != 0)
+		return emb_error(err, EMB_ERR_INTERNAL, "elements %lld + %lld of tensor \"%.*s\", which has %lld in blocks of %d",
+						 (long long) first, (long long) n, SHOW(tensor->name), (long long) tensor->n_elems, type->n_elems);
+	return emb_file_read(&gguf->shards[tensor->shard].file, tensor->offset + first / type->n_elems * type->n_bytes, blocks,
+						 (size_t) (n / type->n_elems * type->n_bytes), err);
+}
+
 /*
  * The blocks are read to the end of out and decoded from the front: block k is
  * read from behind the values of the blocks before it, because no block is
@@ -968,18 +980,12 @@ EmbStatus
 emb_gguf_read_f32(const EmbGguf *gguf, const EmbGgufTensor *tensor, int64_t first, int64_t n, float *out, EmbError *err)
 {
 	const EmbGgmlType *type = tensor->type;
-	EmbStatus	status = emb_gguf_check_type(gguf, tensor, err);
 	int64_t		n_blocks = n / type->n_elems;
-	int64_t		bytes = n_blocks * type->n_bytes;
-	uint8_t    *blocks;
+	uint8_t    *blocks = (uint8_t *) out + n * (int64_t) sizeof(float) - n_blocks * type->n_bytes;
+	EmbStatus	status = emb_gguf_check_type(gguf, tensor, err);
 
-	if (status != EMB_OK)
-		return status;
-	if (first < 0 || n < 0 || first > tensor->n_elems || n > tensor->n_elems - first || first % type->n_elems != 0 || n % type->n_elems != 0)
-		return emb_error(err, EMB_ERR_INTERNAL, "elements %lld + %lld of tensor \"%.*s\", which has %lld in blocks of %d",
-						 (long long) first, (long long) n, SHOW(tensor->name), (long long) tensor->n_elems, type->n_elems);
-	blocks = (uint8_t *) out + (size_t) n * sizeof(float) - (size_t) bytes;
-	status = emb_file_read(&gguf->shards[tensor->shard].file, tensor->offset + first / type->n_elems * type->n_bytes, blocks, (size_t) bytes, err);
+	if (status == EMB_OK)
+		status = emb_gguf_read_blocks(gguf, tensor, first, n, blocks, err);
 	for (int64_t k = 0; status == EMB_OK && k < n_blocks; k++)
 	{
 		uint8_t		block[EMB_GGML_MAX_BLOCK_BYTES];

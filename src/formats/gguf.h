@@ -145,4 +145,8 @@ extern EmbStatus emb_gguf_check_type(const EmbGguf *gguf, const EmbGgufTensor *t
 extern EmbStatus emb_gguf_read_f32(const EmbGguf *gguf, const EmbGgufTensor *tensor, int64_t first, int64_t n, float *out,
 								   EmbError *err);
 
+/* The blocks of the same elements as they are in the file. */
+extern EmbStatus emb_gguf_read_blocks(const EmbGguf *gguf, const EmbGgufTensor *tensor, int64_t first, int64_t n, uint8_t *blocks,
+									  EmbError *err);
+
 #endif

@@ -34,6 +34,32 @@ read_rows(const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int3
 	return emb_gguf_read_tensor(c->source_data, &c->arch, c->answer_ids, key, row, n, n_cols, rows, err);
 }
 
+static EmbStatus
+codes(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_rows, int32_t n_cols, EmbCodes *found, EmbError *err)
+{
+	(void) n_rows;
+	return emb_gguf_codes(c->source_data, key, n_cols, found, err);
+}
+
+static EmbStatus
+read_codes(const EmbCheckpoint *c, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+		   uint8_t *to, float *scales, uint8_t *zeros, EmbError *err)
+{
+	return emb_gguf_read_codes(c->source_data, key, row, n, n_cols, to, scales, zeros, err);
+}
+
+/* Inputs stay in their order. */
+static EmbStatus
+read_order(const EmbCheckpoint *c, EmbTensorKey key, int32_t n_cols, uint16_t *order, EmbError *err)
+{
+	(void) c;
+	(void) key;
+	(void) err;
+	for (int32_t i = 0; i < n_cols; i++)
+		order[i] = (uint16_t) i;
+	return EMB_OK;
+}
+
 static void
 close_model(EmbCheckpoint *c)
 {
@@ -43,7 +69,14 @@ close_model(EmbCheckpoint *c)
 	emb_release(c->mem, m);
 }
 
-static const EmbCheckpointSource source = {.check = check, .read = read_rows, .close = close_model};
+static const EmbCheckpointSource source = {
+	.check = check,
+	.read = read_rows,
+	.close = close_model,
+	.codes = codes,
+	.read_order = read_order,
+	.read_codes = read_codes,
+};
 
 /* ------------------------------------------------------------------ names */
 

@@ -120,6 +120,11 @@ extern EmbStatus emb_gguf_check_tensor(const EmbGgufModel *m, const EmbArch *arc
 extern EmbStatus emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch, const int32_t answer_ids[2], EmbTensorKey key,
 									  int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err);
 
+/* See emb_checkpoint_codes and emb_checkpoint_read_codes: Q4_0 and Q8_0. */
+extern EmbStatus emb_gguf_codes(const EmbGgufModel *m, EmbTensorKey key, int32_t n_cols, EmbCodes *codes, EmbError *err);
+extern EmbStatus emb_gguf_read_codes(const EmbGgufModel *m, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+									 uint8_t *codes, float *scales, uint8_t *zeros, EmbError *err);
+
 /* ---------------------------------------------------- gguf_tokenizer.c */
 
 /*

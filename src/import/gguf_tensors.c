@@ -4,6 +4,7 @@
  */
 #include "import/gguf_model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -314,6 +315,13 @@ emb_gguf_check_tensor(const EmbGgufModel *m, const EmbArch *arch, const int32_t 
 	return emb_gguf_check_type(&m->gguf, t, err);
 }
 
+/* The first row of a part that shares its tensor; of a vector one of its parts. */
+static int64_t
+first_row(const EmbGgufTensor *t, const EmbGgufName *name, EmbTensorKey key)
+{
+	return name->n_parts > 1 ? name->index * (is_vector_key(key) ? 1 : emb_gguf_rows(t) / name->n_parts) : 0;
+}
+
 static EmbStatus
 read_answers(const EmbGgufModel *m, const EmbGgufTensor *t, const int32_t ids[2], int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
 {
@@ -350,6 +358,90 @@ emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch, const int32_t a
 	}
 	if (n == 0)
 		return EMB_OK;
-	first = name->n_parts > 1 ? name->index * (is_vector_key(key) ? 1 : emb_gguf_rows(t) / name->n_parts) : 0;
+	first = first_row(t, name, key);
 	return emb_gguf_read_f32(&m->gguf, t, (first + row - missing) * n_cols, n * n_cols, rows, err);
+}
+
+/* ----------------------------------------------------------------- codes */
+
+/* Why the blocks of a type are no codes with a scale: the end of a sentence. */
+static const char *
+no_codes(const EmbGgmlType *type)
+{
+	size_t		len = strlen(type->name);
+
+	if (type->n_elems == 1)
+		return "it is stored as floats";
+	if (type->name[0] == 'I')
+		return "its codes index a table of values";
+	if (type->name[len - 1] == 'K')
+		return "its scales have scales of their own";
+	return type->name[len - 1] == '1' ? "its values are a multiple of a scale and a minimum" : "its codes have 5 bits";
+}
+
+EmbStatus
+emb_gguf_codes(const EmbGgufModel *m, EmbTensorKey key, int32_t n_cols, EmbCodes *codes, EmbError *err)
+{
+	const EmbGgufTensor *t;
+	const EmbGgufName *name;
+	const EmbGgmlCodes *form;
+	EmbStatus	status = find(m, key, &t, &name, err);
+
+	if (status != EMB_OK || t == NULL || key.part == EMB_PART_ANSWERS)
+		return status;
+	form = emb_ggml_codes(t->type);
+	if (form == NULL)
+	{
+		codes->reason = no_codes(t->type);
+		return EMB_OK;
+	}
+	*codes = (EmbCodes) {.bits = form->bits, .group = t->type->n_elems, .n_groups = n_cols / t->type->n_elems, .zero = form->zero};
+	return EMB_OK;
+}
+
+/* One row; scales and zeros have a row of n for each group. */
+static EmbStatus
+split_row(const EmbGgufModel *m, const EmbGgufTensor *t, const uint8_t *blocks, int64_t i, int64_t n, int32_t n_groups,
+		  uint8_t *codes, float *scales, uint8_t *zeros, EmbError *err)
+{
+	const EmbGgmlCodes *form = emb_ggml_codes(t->type);
+
+	for (int32_t g = 0; g < n_groups; g++)
+	{
+		float	   *scale = &scales[g * n + i];
+
+		form->split(blocks + (int64_t) g * t->type->n_bytes, codes + (int64_t) g * t->type->n_elems, scale);
+		if (!isfinite(*scale))
+			return emb_error(err, EMB_ERR_FORMAT, "tensor \"%.*s\" of \"%s\" has a scale that is not finite", SHOW(t->name), emb_gguf_path(m));
+		zeros[g * n + i] = (uint8_t) form->zero;
+	}
+	return EMB_OK;
+}
+
+EmbStatus
+emb_gguf_read_codes(const EmbGgufModel *m, EmbTensorKey key, int64_t row, int64_t n, int32_t n_cols,
+					uint8_t *codes, float *scales, uint8_t *zeros, EmbError *err)
+{
+	const EmbGgufTensor *t;
+	const EmbGgufName *name;
+	uint8_t    *blocks;
+	int32_t		n_groups;
+	int64_t		first;
+	EmbStatus	status = find(m, key, &t, &name, err);
+
+	if (status != EMB_OK)
+		return status;
+	n_groups = n_cols / t->type->n_elems;
+	first = first_row(t, name, key);
+	blocks = emb_alloc_array(m->mem, (size_t) n_groups, (size_t) t->type->n_bytes);
+	if (blocks == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a row of codes");
+	for (int64_t i = 0; status == EMB_OK && i < n; i++)
+	{
+		status = emb_gguf_read_blocks(&m->gguf, t, (first + row + i) * n_cols, n_cols, blocks, err);
+		if (status == EMB_OK)
+			status = split_row(m, t, blocks, i, n, n_groups, codes + i * n_cols, scales, zeros, err);
+	}
+	emb_release(m->mem, blocks);
+	return status;
 }

@@ -936,6 +936,84 @@ test_decoders(void)
 	}
 }
 
+/* ------------------------------------------------------------------ codes */
+
+/* Whether (code - zero) * scale is each value of the weight, bit by bit, read a few rows at a time. */
+static bool
+same_as_codes(const EmbCheckpoint *c, const Shape *s, const EmbCodes *how, EmbError *err)
+{
+	size_t		n = (size_t) s->n_rows * (size_t) s->n_cols;
+	float	   *values = calloc(n, sizeof(float));
+	uint8_t    *q = calloc(n, 1);
+	float	   *scales = calloc(n, sizeof(float));
+	uint8_t    *zeros = calloc(n, 1);
+	bool		same = emb_checkpoint_read(c, s->key, 0, s->n_rows, s->n_cols, values, err) == EMB_OK;
+
+	for (int32_t row = 0; same && row < s->n_rows; row += 7)
+	{
+		int32_t		k = s->n_rows - row < 7 ? s->n_rows - row : 7;
+
+		same = emb_checkpoint_read_codes(c, s->key, row, k, s->n_cols, q, scales, zeros, err) == EMB_OK;
+		for (int32_t i = 0; same && i < k * s->n_cols; i++)
+		{
+			int32_t		at = i % s->n_cols / how->group * k + i / s->n_cols;
+			float		value = (float) (q[i] - zeros[at]) * scales[at];
+
+			same = zeros[at] == how->zero && q[i] >> how->bits == 0 && memcmp(&value, &values[(size_t) row * (size_t) s->n_cols + (size_t) i], 4) == 0;
+		}
+	}
+	free(values);
+	free(q);
+	free(scales);
+	free(zeros);
+	return same;
+}
+
+/* Q4_0 and Q8_0 files have their weights as codes, other types say why not. */
+static void
+check_codes(const char *file, int32_t bits, int32_t zero, const char *reason)
+{
+	const EmbCheckpointOptions options = {.kind = strstr(file, "qwen3") != NULL ? "reranker" : NULL};
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbCheckpoint c;
+	EmbError	err = {0};
+	EmbCodes	how;
+	Shape		list[256];
+	char		path[PATH_MAX];
+	int			n_codes = 0;
+	int			n;
+
+	snprintf(path, sizeof(path), "%s/gguf/%s", data_dir(), file);
+	if (!CHECKF(emb_checkpoint_open_gguf(path, &options, &mem, NULL, &c, &err) == EMB_OK, "%s: %s", file, err.message))
+		return;
+	n = list_tensors(&c.arch, list);
+	for (int i = 0; i < n; i++)
+	{
+		const Shape *s = &list[i];
+
+		if (s->key.kind != EMB_TENSOR_WEIGHT || s->key.part == EMB_PART_ANSWERS)
+			continue;
+		if (!CHECKF(emb_checkpoint_check(&c, s->key, s->n_rows, s->n_cols, &err) == EMB_OK &&
+					emb_checkpoint_codes(&c, s->key, s->n_rows, s->n_cols, &how, &err) == EMB_OK, "%s: %s", file, err.message))
+			break;
+		n_codes += how.bits != 0;
+		if (how.bits == 0)
+			CHECKF(reason != NULL && how.reason != NULL && strcmp(how.reason, reason) == 0, "%s: %s", file, how.reason);
+		else
+			CHECKF(how.bits == bits && how.zero == zero && how.group == 32 && how.n_groups * 32 == s->n_cols && !how.has_order &&
+				   same_as_codes(&c, s, &how, &err), "%s: part %d of layer %d: %s", file, s->key.part, s->key.layer, err.message);
+	}
+	CHECKF(bits == 0 ? n_codes == 0 : n_codes == 14, "%s: %d weights with codes", file, n_codes);
+	emb_checkpoint_close(&c);
+}
+
+static void
+test_codes(void)
+{
+	check_codes("qwen3-rerank-Q4_0.gguf", 4, 8, NULL);
+	check_codes("qwen3-rerank-gguf-rank-Q8_0.gguf", 8, 128, NULL);
+}
+
 /* ------------------------------------------------------ decoders' outputs */
 
 /* The floats of a .npy file, version 1. */
@@ -1262,6 +1340,7 @@ main(void)
 	test_shard_directory();
 	test_prompts();
 	test_decoders();
+	test_codes();
 	test_decoder_outputs();
 	test_kinds();
 	test_end_token();
