@@ -50,6 +50,31 @@ is(query($node, $db, "SELECT family || ' ' || kind || ' ' || dim FROM embed_mode
 cmp_ok(query($node, $db, "SELECT min(embed_cosine(embed(t, 'm3'), embed(t, 'm3dir'))) FROM unnest(ARRAY['a', 'Guten Tag', 'two words and more']) t"), '>', 0.99, 'near the directory');
 is(query($node, $db, "SELECT bool_and(ok) FROM embed_verify('m3')"), 't', 'embed_verify');
 
+# A decoder that reranks: its name, or its head, says so. Logits of the reference, "no" and "yes".
+import_model($node, $db, 'rank/fp32', "$gguf/qwen3-rerank-gguf-rank-Q8_0.gguf", '{"precision": "fp32"}');
+import_model($node, $db, 'rank/q4', "$gguf/qwen3-rerank-Q4_0.gguf", '{"precision": "fp32"}');
+my @inputs = read_jsonl("$data/tiny/qwen3-rerank/inputs.jsonl");
+for my $case ([ 'rank/fp32', 'qwen3-rerank-gguf-rank-Q8_0' ], [ 'rank/q4', 'qwen3-rerank-Q4_0' ])
+{
+	my ($model, $name) = @$case;
+	my @want = read_npy("$gguf/$name.npy");
+	my $worst = 0;
+
+	for my $i (0 .. $#inputs)
+	{
+		my ($query, $doc, $instruct) = map { quote($_) } @{ $inputs[$i] }{qw(query doc instruct)};
+		my $difference = abs(query($node, $db, "SELECT rerank_logit($query, $doc, '$model', $instruct)") - ($want[$i][1] - $want[$i][0]));
+
+		$worst = $difference if $difference > $worst;
+	}
+	cmp_ok($worst, '<=', 5e-5, "$name: ${\ scalar @inputs} logits, largest difference $worst");
+}
+import_model($node, $db, 'rank/int8', "$gguf/qwen3-rerank-gguf-rank-Q8_0.gguf");
+is(query($node, $db, "SELECT family || ' ' || kind FROM embed_models WHERE name = 'rank/int8'"), 'qwen3 reranker', 'in 8 bits');
+is(query($node, $db, "SELECT bool_and(ok) FROM embed_verify('rank/int8')"), 't', 'embed_verify');
+is(fingerprint('embed/q4', "$gguf/qwen3-rerank-Q4_0.gguf", '{"kind": "embedding", "precision": "fp32"}') =~ /^\w{64}$/, 1, 'the same file as an embedding model');
+is(query($node, $db, "SELECT (embed_tokens('', 'embed/q4'))[1] = (embed_tokens('<|endoftext|>', 'embed/q4'))[1]"), 't', '... ends each text with <|endoftext|>');
+
 # What a file does not say.
 like(notices('n', "$gguf/nomic-F16.gguf", '{"precision": "fp32"}'), qr/NOTICE:.*whether texts are lowercased; by its vocabulary they are lowercased.*HINT:/s, 'a NOTICE of what is assumed');
 
