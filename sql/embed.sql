@@ -206,7 +206,7 @@ CREATE FUNCTION embed_import(name pg_catalog.text, path pg_catalog.text,
 							 options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_import' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
 COMMENT ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
-IS 'import a model directory on the server; returns the fingerprint';
+IS 'import a model directory or GGUF file on the server; returns the fingerprint';
 
 CREATE FUNCTION embed_load(name pg_catalog.text, image pg_catalog.bytea,
 						   options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text

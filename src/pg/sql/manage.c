@@ -415,7 +415,7 @@ spool_and_install(const char *function, const char *name, SpoolFiller fill, void
 	return fingerprint_hex(spool.fingerprint);
 }
 
-/* Runs the importer on the directory at path; raises its errors. */
+/* Runs the importer on the directory or file at path; raises its errors. */
 static void
 spool_import(EmbedSpool *spool, void *path, ManageOptions *options)
 {
