@@ -22,6 +22,7 @@
 #include "kernels/kernels.h"
 #include "convert/answers.h"
 #include "convert/calibration.h"
+#include "convert/codes.h"
 #include "convert/draft.h"
 #include "convert/quantize.h"
 #include "convert/references.h"
@@ -49,6 +50,7 @@ typedef struct Import
 	EmbWords	words;
 	EmbCalibration calibration; /* of a quantized image with layers */
 	EmbReferences references;
+	bool		keeps_codes;	/* the int4 image has the codes of the checkpoint */
 } Import;
 
 static bool
@@ -114,6 +116,37 @@ choose_kept(const char *keep, const EmbArch *arch, uint32_t *chosen, EmbError *e
 					 emb_json_clip(keep, 80), keep);
 }
 
+static void
+note_unfit_codes(const Import *im)
+{
+	const EmbSink *sink = im->steps.sink;
+
+	if (sink->note != NULL)
+		sink->note(sink->ctx, "the model was quantized before, in a way that an int4 image cannot have; its weights are quantized again",
+				   "An image keeps 4 bits in groups of 32, 64, 128 or whole rows, of all linear layers, with one order for each input.");
+}
+
+/* Codes of a checkpoint that was quantized before stay, unless the caller asks for another group or for int8 layers. */
+static EmbStatus
+choose_codes(Import *im, const EmbImportOptions *options, EmbError *err)
+{
+	EmbImageConfig own = im->parts.config;
+	EmbCodesUse use;
+	EmbStatus	status = emb_codes_choose(&im->weights, &own, &use, err);
+
+	if (status != EMB_OK || use == EMB_CODES_NONE)
+		return status;
+	if (use == EMB_CODES_UNFIT)
+		note_unfit_codes(im);
+	else if ((options->group == 0 || im->parts.config.group == own.group) &&
+			 (options->keep_int8 == NULL || im->parts.config.keep_int8 == EMB_KEEP_NONE))
+	{
+		im->parts.config = own;
+		im->keeps_codes = true;
+	}
+	return EMB_OK;
+}
+
 /* What only int4 has. */
 static EmbStatus
 choose_int4(Import *im, const EmbImportOptions *options, EmbError *err)
@@ -133,7 +166,9 @@ choose_int4(Import *im, const EmbImportOptions *options, EmbError *err)
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Use \"int8\" or \"fp32\".");
 	}
 	status = choose_group(options->group, &config->group, err);
-	return status == EMB_OK ? choose_kept(options->keep_int8, &im->parts.arch, &config->keep_int8, err) : status;
+	if (status == EMB_OK)
+		status = choose_kept(options->keep_int8, &im->parts.arch, &config->keep_int8, err);
+	return status == EMB_OK ? choose_codes(im, options, err) : status;
 }
 
 static EmbStatus
@@ -319,6 +354,7 @@ fill_parts(Import *im, const EmbImportOptions *options, EmbError *err)
 
 	im->parts.arch = im->checkpoint.arch;
 	im->parts.kind = is_reranker(im) ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING;
+	im->weights = (EmbWeights) {.checkpoint = &im->checkpoint, .arch = &im->parts.arch, .steps = &im->steps};
 	if ((status = check_layers(im, options, err)) != EMB_OK ||
 		(status = choose_int4(im, options, err)) != EMB_OK ||
 		(status = choose_prompts(im, options, err)) != EMB_OK ||
@@ -425,6 +461,13 @@ is_quantized(const Import *im)
 	return im->parts.config.precision != EMB_PRECISION_FP32;
 }
 
+/* Whether the quantizer needs calibration. */
+static bool
+is_calibrated(const Import *im)
+{
+	return is_quantized(im) && !is_static(im) && !im->keeps_codes;
+}
+
 /* The draft whose weights are those of the checkpoint. */
 static EmbDraft *
 exact_draft(Import *im)
@@ -463,7 +506,7 @@ read_texts(Import *im, const EmbImportOptions *options, EmbError *err)
 {
 	EmbStatus	status = EMB_OK;
 
-	if (is_quantized(im) && !is_static(im))
+	if (is_calibrated(im))
 		status = emb_calibration_begin(&im->calibration, im->image.model, options->calibration_texts, options->n_calibration_texts,
 									   im->parts.config.precision == EMB_PRECISION_INT4, &im->steps, err);
 	if (status == EMB_OK)
@@ -497,7 +540,7 @@ write_tables(Import *im, EmbError *err)
 		(status = emb_stream_embed(&refs->exact, exact->model, &im->steps, refs->exact_out, err)) != EMB_OK ||
 		(status = emb_stream_embed(&refs->own, im->image.model, &im->steps, refs->own_out, err)) != EMB_OK)
 		return status;
-	return is_quantized(im) && !is_static(im) ? emb_calibration_embed(&im->calibration, exact->model, &im->steps, err) : EMB_OK;
+	return is_calibrated(im) ? emb_calibration_embed(&im->calibration, exact->model, &im->steps, err) : EMB_OK;
 }
 
 /* Progress of layer i after so many of its steps. */
@@ -511,12 +554,14 @@ show_layer(const Import *im, int32_t i, int step)
 static EmbStatus
 quantize_layer(Import *im, int32_t i, EmbError *err)
 {
-	EmbStatus	status = emb_calibration_run(&im->calibration, im->exact.model, i, &im->steps, err);
+	EmbStatus	status = is_calibrated(im) ? emb_calibration_run(&im->calibration, im->exact.model, i, &im->steps, err) : EMB_OK;
 
 	show_layer(im, i, 2);
 	if (status == EMB_OK)
 		status = emb_draft_begin_layer(&im->image, i, im->steps.stop, err);
-	if (status == EMB_OK)
+	if (status == EMB_OK && im->keeps_codes)
+		status = emb_codes_fill_layer(&im->weights, im->exact.model, i, &im->image.view, err);
+	else if (status == EMB_OK)
 		status = emb_quantize_layer(im->exact.model, i, &im->calibration, &im->steps, &im->image.view, err);
 	show_layer(im, i, 3);
 	return status;
@@ -566,7 +611,6 @@ write_image(Import *im, const EmbImportOptions *options, EmbError *err)
 {
 	EmbStatus	status;
 
-	im->weights = (EmbWeights) {.checkpoint = &im->checkpoint, .arch = &im->parts.arch, .steps = &im->steps};
 	im->writer.steps = &im->steps;
 	if ((status = emb_weights_check(&im->weights, err)) != EMB_OK ||
 		(status = announce_size(im, err)) != EMB_OK ||

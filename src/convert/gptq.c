@@ -33,6 +33,8 @@
 
 #define NOTHING			1e-30f
 
+#define N_GROUPS_MAX	(EMB_ARCH_MAX_INTERMEDIATE / 32)
+
 /* Costs of an element in multiply-adds of gemm_f32, on a machine whose products are fast. */
 #define COST_COPY		32
 #define COST_DOUBLE		12
@@ -635,4 +637,24 @@ emb_gptq_round_panel(EmbWork *work, const float *panel, int32_t n, int32_t n_out
 		round_channel(w + (size_t) k * EMB_PANEL, no_feedback, out->scales + (size_t) (k / length) * EMB_PANEL,
 					  out->zeros + (size_t) (k / length) * EMB_PANEL, n_outputs, out->codes + k, n, errors);
 	return true;
+}
+
+void
+emb_gptq_pack_panel(const EmbGptqPanel *panel, int32_t n_outputs, int32_t n_in, int32_t group, uint8_t *tiles, float *sums)
+{
+	int32_t		n_groups = group == 0 ? 1 : (n_in - 1) / group + 1;
+	float		scales[N_GROUPS_MAX];
+	uint8_t		zeros[N_GROUPS_MAX];
+
+	emb_pack_i4_panel(panel->codes, n_outputs, n_in, tiles);
+	memset(sums, 0, EMB_PANEL * sizeof(float));
+	for (int32_t r = 0; r < n_outputs; r++)
+	{
+		for (int32_t g = 0; g < n_groups; g++)
+		{
+			scales[g] = panel->scales[g * EMB_PANEL + r];
+			zeros[g] = panel->zeros[g * EMB_PANEL + r];
+		}
+		sums[r] = emb_pack_i4_sum(panel->codes + (size_t) r * n_in, n_in, group, scales, zeros);
+	}
 }

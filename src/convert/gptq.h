@@ -91,6 +91,9 @@ extern bool emb_gptq_set_input(EmbGptq *g, const EmbCodeRows *rows);
 extern bool emb_gptq_panel(const EmbGptq *g, int32_t worker, const float *panel, int32_t n_outputs, const float *smooth,
 						   int32_t group, const EmbGptqPanel *out, bool *overflown);
 
+/* Packs a panel as gemm_i4 takes it; sums [16]: what an input's zero point is multiplied by. */
+extern void emb_gptq_pack_panel(const EmbGptqPanel *panel, int32_t n_outputs, int32_t n_in, int32_t group, uint8_t *tiles, float *sums);
+
 /*
  * Without feedback: the nearest codes, with scales and zero points chosen
  * likewise. energies [n] weigh the errors. w: scratch [n][16].

@@ -448,28 +448,6 @@ measure_panel(void *ctx, int32_t p, int32_t worker)
 	}
 }
 
-/* Packs a panel of codes with its scales and zero points; sums: [16]. */
-static void
-pack_panel_i4(const Quantizer *q, const EmbGptqPanel *panel, int32_t n_outputs, int32_t n_in, uint8_t *tiles, float *sums)
-{
-	int32_t		n_groups = q->group == 0 ? 1 : (n_in - 1) / q->group + 1;
-
-	emb_pack_i4_panel(panel->codes, n_outputs, n_in, tiles);
-	memset(sums, 0, EMB_PANEL * sizeof(float));
-	for (int32_t r = 0; r < n_outputs; r++)
-	{
-		float		scales[EMB_ARCH_MAX_INTERMEDIATE / 32];
-		uint8_t		zeros[EMB_ARCH_MAX_INTERMEDIATE / 32];
-
-		for (int32_t g = 0; g < n_groups; g++)
-		{
-			scales[g] = panel->scales[g * EMB_PANEL + r];
-			zeros[g] = panel->zeros[g * EMB_PANEL + r];
-		}
-		sums[r] = emb_pack_i4_sum(panel->codes + (size_t) r * n_in, n_in, q->group, scales, zeros);
-	}
-}
-
 /* A hand's panel of 4 bits. Groups of padding alone keep scales of 0. */
 static EmbGptqPanel
 panel_of_hand(const Quantizer *q, Hand *hand, int32_t n_in)
@@ -512,7 +490,7 @@ measure_panel_i4(void *ctx, int32_t p, int32_t worker)
 			atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
 			return;
 		}
-		pack_panel_i4(q, &panel, n_columns, n_in, (uint8_t *) hand->tiles, sums);
+		emb_gptq_pack_panel(&panel, n_columns, n_in, q->group, (uint8_t *) hand->tiles, sums);
 		if (!emb_work_spend(&hand->work, 64 * EMB_PANEL * (int64_t) n_in) ||
 			!multiply_rounded(hand, in, c, q->group, &(Rounded) {.is_i4 = true, .tiles = hand->tiles, .scales = panel.scales,
 							  .group_zeros = panel.zeros, .group_sums = sums}, linear->bias + p * EMB_PANEL, in->act))
@@ -661,7 +639,7 @@ write_panel_i4(void *ctx, int32_t p, int32_t worker)
 		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
 		return;
 	}
-	pack_panel_i4(q, &panel, panel_rows(linear, p), n_in, tiles, sums);
+	emb_gptq_pack_panel(&panel, panel_rows(linear, p), n_in, q->group, tiles, sums);
 	if (emb_work_spend(&hand->work, 64 * EMB_PANEL * (int64_t) n_in))
 		(void) correct_bias(hand, job->in, job->c, linear, p, q->group, &(Rounded) {.is_i4 = true, .tiles = tiles,
 							.scales = panel.scales, .group_zeros = panel.zeros, .group_sums = sums}, bias);
