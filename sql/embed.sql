@@ -32,9 +32,11 @@ CREATE TABLE _embed.image (
 	takes_instruction pg_catalog.bool NOT NULL,
 	instruction pg_catalog.text NOT NULL,
 	has_template pg_catalog.bool NOT NULL,
+	storage pg_catalog.text COLLATE pg_catalog."C" DEFAULT 'rows' NOT NULL CONSTRAINT image_storage CHECK (storage OPERATOR(pg_catalog.=) ANY (ARRAY['rows', 'file'])),
 	CONSTRAINT image_pkey PRIMARY KEY (fingerprint)
 );
 COMMENT ON TABLE _embed.image IS 'properties of the images; several model names may share an image';
+COMMENT ON COLUMN _embed.image.storage IS 'rows: the image is in _embed.chunk; file: it is file embed_images/FINGERPRINT.img in the data directory';
 
 CREATE TABLE _embed.chunk (
 	fingerprint pg_catalog.bytea NOT NULL,
@@ -43,7 +45,7 @@ CREATE TABLE _embed.chunk (
 	CONSTRAINT chunk_pkey PRIMARY KEY (fingerprint, no)
 );
 ALTER TABLE _embed.chunk ALTER COLUMN data SET STORAGE EXTERNAL;
-COMMENT ON TABLE _embed.chunk IS 'bytes of the images, in pieces of 1 MB';
+COMMENT ON TABLE _embed.chunk IS 'bytes of the images, in pieces of 1 MB; none of an image that is a file';
 
 CREATE TABLE _embed.alias (
 	alias pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -115,7 +117,8 @@ SELECT m.name,
 		  WHERE a.name OPERATOR(pg_catalog.=) m.name ORDER BY a.alias) AS aliases,
 	i.outputs,
 	CASE WHEN i.takes_instruction THEN i.instruction END AS instruction,
-	i.has_template AS template
+	i.has_template AS template,
+	i.storage
 FROM _embed.model m
 LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 WHERE NOT m.dropped;
@@ -125,11 +128,11 @@ COMMENT ON VIEW embed_models IS 'the models installed in this database; a model 
 GRANT SELECT ON embed_models TO PUBLIC;
 
 -- Only the view embed_memory calls this function: PUBLIC has no USAGE on the schema.
-CREATE FUNCTION _embed.image_memory(fingerprint pg_catalog.bytea, size_bytes pg_catalog.int8, pids pg_catalog.int4[],
+CREATE FUNCTION _embed.image_memory(fingerprint pg_catalog.bytea, size_bytes pg_catalog.int8, pids pg_catalog.int4[], storage pg_catalog.text,
 									OUT file pg_catalog.text, OUT mapped pg_catalog.bool,
 									OUT resident_bytes pg_catalog.int8, OUT backends pg_catalog.int4)
 AS 'MODULE_PATHNAME', 'embed_image_memory' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 10000;
-COMMENT ON FUNCTION _embed.image_memory(pg_catalog.bytea, pg_catalog.int8, pg_catalog.int4[])
+COMMENT ON FUNCTION _embed.image_memory(pg_catalog.bytea, pg_catalog.int8, pg_catalog.int4[], pg_catalog.text)
 IS 'file of an image, its bytes in the page cache, and the number of backends that map it';
 
 CREATE VIEW embed_memory AS
@@ -143,7 +146,7 @@ SELECT m.name,
 FROM _embed.model m
 LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 CROSS JOIN LATERAL _embed.image_memory(i.fingerprint, i.size_bytes,
-									   ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a)) u
+									   ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a), i.storage) u
 WHERE NOT m.dropped;
 COMMENT ON VIEW embed_memory IS 'image files of the models in this database, their memory, and the number of backends that map them';
 GRANT SELECT ON embed_memory TO PUBLIC;

@@ -33,7 +33,7 @@ CREATE ROLE regress_embed_user;
 SET ROLE regress_embed_user;
 SELECT name, bytes > 0 AS bytes, backends FROM embed_memory WHERE name = 'tiny-cls';
 SELECT bool_and(ok) AS anybody_may_verify FROM embed_verify('tiny-cls');
-SELECT * FROM _embed.image_memory('', 0, '{}');
+SELECT * FROM _embed.image_memory('', 0, '{}', '');
 RESET ROLE;
 DROP ROLE regress_embed_user;
 SELECT embed_drop('verify-fp32', true);

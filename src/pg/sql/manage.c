@@ -17,6 +17,7 @@
 #include "pg/sql/calibration_query.h"
 #include "pg/sql/dependents.h"
 #include "pg/sql/progress.h"
+#include "pg/store/filed.h"
 #include "pg/store/image_rows.h"
 #include "pg/store/registry.h"
 #include "pg/store/replication.h"
@@ -39,6 +40,8 @@ typedef struct ManageOptions
 	bool		make_default;
 	char	   *alias;
 	char	   *calibration;	/* a query */
+	char	   *storage;		/* "rows", "file" or NULL: by size */
+	bool		is_filed;		/* what follows from storage and the size, when the size is known */
 } ManageOptions;
 
 static void
@@ -126,6 +129,16 @@ option_int(const char *key, const JsonbValue *v)
 	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(n)));
 }
 
+static char *
+get_valid_storage(char *storage)
+{
+	if (strcmp(storage, "rows") != 0 && strcmp(storage, "file") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"storage\" is \"%s\", but must be \"rows\" or \"file\"", embed_shown(storage))));
+	return storage;
+}
+
 static void
 set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 {
@@ -188,6 +201,8 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 			options->has_default = true;
 			options->make_default = option_bool(key, v);
 		}
+		else if (strcmp(key, "storage") == 0)
+			options->storage = get_valid_storage(option_string(key, v));
 		else if (strcmp(key, "alias") == 0)
 			options->alias = get_valid_name(cstring_to_text(option_string(key, v)), "alias");
 		else
@@ -195,7 +210,7 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", embed_shown(key)),
 					 errhint("The options are precision, group, keep_int8, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
-							 "kind, instruction, template, pooling, normalize, default and alias.")));
+							 "kind, instruction, template, pooling, normalize, storage, default and alias.")));
 	}
 	options->has_import |= import_only;
 }
@@ -278,24 +293,45 @@ set_alias(const char *alias, const char *name)
 	embed_storage_put_alias(alias, name);
 }
 
-/* Intact rows of the image stay; damaged rows are removed completely. */
 static void
-store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info)
+notice_filed(const char *name, const EmbModelInfo *info)
+{
+	ereport(NOTICE,
+			(errmsg("the image of model \"%s\" has %lld bytes and is stored as a file", name, (long long) info->size_bytes),
+			 errdetail("Write-ahead log and dumps do not hold it: on a standby, and after a restore, the file must be copied to "
+					   "directory \"%s\" of the data directory. Base backups hold it.", EMBED_FILED_ROOT),
+			 errhint("Option {\"storage\": \"file\"} says so without this notice, and {\"storage\": \"rows\"} stores it in tables.")));
+}
+
+/*
+ * Intact rows of the image stay; damaged rows are removed completely. Without
+ * option storage the image stays where it is.
+ */
+static void
+store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info, ManageOptions *options)
 {
 	int64		stored_bytes;
 	bool		existed = embed_storage_find_image(spool->fingerprint, NULL, &stored_bytes);
+	bool		was_filed = existed && embed_storage_image_is_filed(spool->fingerprint, NULL);
+	bool		moves = false;
 	char	   *flaw;
 
+	if (existed && options->storage == NULL)
+		options->is_filed = was_filed;
+	else if (existed)
+		moves = options->is_filed != was_filed;
+	else if (options->is_filed && options->storage == NULL)
+		notice_filed(name, info);
 	flaw = embed_storage_compare_rows(spool->fingerprint, NULL, info, spool->mapping.addr);
-	if (flaw == NULL)
+	if (flaw == NULL && !moves)
 		return;
-	if (existed || embed_storage_has_stored_chunks(spool->fingerprint))
+	if (flaw != NULL && (existed || embed_storage_has_stored_chunks(spool->fingerprint)))
 		ereport(NOTICE,
 				(errmsg("the stored rows of model \"%s\" were incomplete or damaged and are written again", name),
 				 errdetail("First defect: %s.", flaw)));
 	embed_sweep_row_changes(spool->fingerprint, existed);
 	embed_storage_delete_image(spool->fingerprint);
-	embed_storage_insert_image(spool->fingerprint, info, spool->mapping.addr);
+	embed_storage_insert_image(spool->fingerprint, info, options->is_filed ? NULL : spool->mapping.addr);
 }
 
 /* Whether the name already stands for that image; fingerprint NULL: for any. */
@@ -335,7 +371,7 @@ store_names(const char *name, const EmbedSpool *spool, const char *kind, const M
 
 /* From a finished spool to rows and a file. Writes nothing if the name is taken. */
 static void
-install(const char *function, const char *name, EmbedSpool *spool, const ManageOptions *options)
+install(const char *function, const char *name, EmbedSpool *spool, ManageOptions *options)
 {
 	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
 	const EmbModelInfo *info = emb_model_info(model);
@@ -344,16 +380,28 @@ install(const char *function, const char *name, EmbedSpool *spool, const ManageO
 	embed_storage_lock();
 	check_subscriber(function, name, spool->fingerprint, options);
 	check_name_is_free(name, spool->fingerprint);
-	store_image(name, spool, info);
+	store_image(name, spool, info, options);
 	emb_model_close(model);
 	embed_spool_check(spool);
 	store_names(name, spool, kind, options);
-	embed_spool_publish(spool);
+	if (options->is_filed)
+		embed_spool_publish_filed(spool);
+	else
+		embed_spool_publish(spool);
+}
+
+/* Where an image of that size goes, and whether there is room; raises nothing. */
+static EmbStatus
+choose_storage(ManageOptions *options, int64 size_bytes, const char *tables_path, EmbError *err)
+{
+	options->is_filed = options->storage != NULL ? strcmp(options->storage, "file") == 0 : size_bytes >= EMBED_FILED_FROM_BYTES;
+	return embed_spool_check_room(size_bytes, options->is_filed ? NULL : tables_path, err);
 }
 
 typedef struct ImportSink
 {
 	EmbedSpool *spool;
+	ManageOptions *options;
 	const char *tables_path;
 	EmbedProgress progress;
 } ImportSink;
@@ -361,7 +409,9 @@ typedef struct ImportSink
 static EmbStatus
 sink_begin(void *ctx, int64_t size_bytes, EmbError *err)
 {
-	return embed_spool_check_room(size_bytes, ((ImportSink *) ctx)->tables_path, err);
+	ImportSink *sink = ctx;
+
+	return choose_storage(sink->options, size_bytes, sink->tables_path, err);
 }
 
 static EmbStatus
@@ -421,7 +471,7 @@ spool_import(EmbedSpool *spool, void *path, ManageOptions *options)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed import", ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(cxt);
-	ImportSink	ctx = {.spool = spool, .tables_path = embed_storage_path()};
+	ImportSink	ctx = {.spool = spool, .options = options, .tables_path = embed_storage_path()};
 	EmbStop		stop = {&ctx, import_shall_stop};
 	EmbSink		sink = {&ctx, sink_write, sink_progress, sink_note, sink_begin};
 	EmbError	err;
@@ -467,12 +517,12 @@ embed_import(PG_FUNCTION_ARGS)
 
 /* Spools the bytes of image in pieces, so that an interrupt does not wait for a gigabyte. */
 static void
-spool_bytes(EmbedSpool *spool, void *image, pg_attribute_unused() ManageOptions *options)
+spool_bytes(EmbedSpool *spool, void *image, ManageOptions *options)
 {
 	const char *data = VARDATA_ANY(image);
 	size_t		size = VARSIZE_ANY_EXHDR(image);
 	EmbError	no_room;
-	EmbStatus	room = embed_spool_check_room(size, embed_storage_path(), &no_room);
+	EmbStatus	room = choose_storage(options, size, embed_storage_path(), &no_room);
 
 	if (room != EMB_OK)
 		embed_throw(room, &no_room);
@@ -500,7 +550,7 @@ embed_load(PG_FUNCTION_ARGS)
 	if (options.has_import)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("embed_load takes only the options default and alias"),
+				 errmsg("embed_load takes only the options storage, default and alias"),
 				 errhint("All other options, as prompts and precision, are part of the image: set them with embed-cli pack.")));
 	check_not_alias(name);
 	check_subscriber("embed_load()", name, NULL, &options);

@@ -20,6 +20,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "pg/store/filed.h"
 #include "pg/store/image_file.h"
 #include "pg/store/registry.h"
 
@@ -106,7 +107,7 @@ count_processes(ArrayType *pids, const char *path)
 }
 
 /*
- * _embed.image_memory(fingerprint bytea, size_bytes int8, pids int4[])
+ * _embed.image_memory(fingerprint bytea, size_bytes int8, pids int4[], storage text)
  *
  *		returns (file text, mapped bool, resident_bytes int8, backends int4)
  *
@@ -134,7 +135,10 @@ embed_image_memory(PG_FUNCTION_ARGS)
 				 errmsg("a fingerprint has %d bytes", EMB_HASH_SIZE)));
 	values[1] = BoolGetDatum(embed_registry_find((const uint8 *) VARDATA_ANY(fingerprint)) != NULL);
 
-	embed_image_file_path(path, (const uint8 *) VARDATA_ANY(fingerprint));
+	if (strcmp(text_to_cstring(PG_GETARG_TEXT_PP(3)), "file") == 0)
+		embed_filed_path(path, (const uint8 *) VARDATA_ANY(fingerprint));
+	else
+		embed_image_file_path(path, (const uint8 *) VARDATA_ANY(fingerprint));
 	/* O_NONBLOCK: the path may be a FIFO */
 	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size_bytes && size_bytes > 0)

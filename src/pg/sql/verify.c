@@ -3,13 +3,16 @@
  *		embed_verify: recomputes the reference texts of an image on this
  *		machine.
  */
-#include "pg/glue.h"
+#include "pg/sql/verify.h"
+
+#include <sys/stat.h>
 
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "pg/sql/rows.h"
+#include "pg/store/filed.h"
 #include "pg/store/image_file.h"
 #include "pg/store/image_rows.h"
 #include "pg/store/registry.h"
@@ -85,8 +88,8 @@ image_is_whole(const EmbedModelRef *ref)
 	return memcmp(digest, ref->fingerprint, EMB_HASH_SIZE) == 0;
 }
 
-static EmbReferenceCheck
-check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
+EmbReferenceCheck
+embed_check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
 {
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
@@ -127,7 +130,7 @@ check_references(EmbedRows *rows, const EmbedModelRef *ref, Findings *f)
 
 	for (int32 i = 0; i < n; i++)
 	{
-		EmbReferenceCheck check = check_reference(ref, i, scratch);
+		EmbReferenceCheck check = embed_check_reference(ref, i, scratch);
 
 		add_finding(f, &check);
 		if (!check.ids_equal || !check.bits_equal)
@@ -162,12 +165,20 @@ put_closeness(EmbedRows *rows, const EmbedModelRef *ref, const Findings *f)
 			  mean, f->lowest, expected_mean, f->expected_lowest);
 }
 
+/* What the rows and the files of a model look like before it is mapped. */
+typedef struct Storage
+{
+	bool		is_filed;
+	bool		is_lost;		/* there is no image to check */
+	char		path[MAXPGPATH];	/* of a filed image */
+} Storage;
+
 /*
- * The first defect in the rows of the model, or NULL; *lost: there is no image
- * to check. A file of the image hides such losses from all other calls.
+ * The first defect in the rows of the model, or NULL. A file of the image
+ * hides such losses from all other calls.
  */
 static char *
-find_flaw(const char *name, bool *lost)
+find_flaw(const char *name, Storage *storage)
 {
 	Snapshot	snapshot = embed_storage_begin_read();
 	EmbedModelRow row;
@@ -178,21 +189,42 @@ find_flaw(const char *name, bool *lost)
 	if (embed_storage_find_model(name, snapshot, &row) && !row.dropped)
 	{
 		flaw = embed_storage_check_rows(row.fingerprint, snapshot);
-		*lost = flaw != NULL && !(embed_storage_find_image(row.fingerprint, snapshot, &size_bytes) &&
-								  embed_image_file_exists(row.fingerprint, size_bytes));
+		storage->is_filed = embed_storage_image_is_filed(row.fingerprint, snapshot);
+		embed_filed_path(storage->path, row.fingerprint);
+		if (!embed_storage_find_image(row.fingerprint, snapshot, &size_bytes))
+			storage->is_lost = true;
+		else if (storage->is_filed)
+			storage->is_lost = !embed_image_file_is_good(storage->path, row.fingerprint, size_bytes, true);
+		else
+			storage->is_lost = flaw != NULL && !embed_image_file_exists(row.fingerprint, size_bytes);
 	}
 	embed_storage_end_read(snapshot);
 	return flaw;
 }
 
 static void
-put_rows_check(EmbedRows *rows, const char *flaw)
+put_rows_check(EmbedRows *rows, const Storage *storage, const char *flaw)
 {
-	if (flaw == NULL)
+	if (flaw == NULL && storage->is_filed)
+		put_check(rows, "rows", true, "the image is stored as a file; its row in schema _embed is right");
+	else if (flaw == NULL)
 		put_check(rows, "rows", true, "the tables of schema _embed hold the whole image");
 	else
 		put_check(rows, "rows", false, "%s: import the model again under its name, or restore schema _embed from a backup; "
 				  "dumps and standbys have the same rows", flaw);
+}
+
+static const char *
+lost_image(const Storage *storage)
+{
+	struct stat st;
+
+	if (!storage->is_filed)
+		return "neither a file nor the rows hold the whole image";
+	return psprintf(lstat(storage->path, &st) != 0
+					? "file \"%s\" is missing: copy it from a server that has the model, or import the model again under its name"
+					: "file \"%s\" is not the image: replace it by the file of a server that has the model, or import the model again under its name",
+					storage->path);
 }
 
 /* The mapped image is intact: compares its row, and locates a defect. */
@@ -213,25 +245,27 @@ embed_verify(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	EmbedRows	rows = embed_rows_begin(fcinfo);
-	bool		lost = false;
-	char	   *flaw = find_flaw(name, &lost);
+	Storage		storage = {0};
+	char	   *flaw = find_flaw(name, &storage);
 	const EmbedModelRef *ref;
 	Findings	f = {0};
 	bool		whole;
 
-	if (lost)
+	if (storage.is_lost)
 	{
-		put_rows_check(&rows, flaw);
-		put_check(&rows, "image", false, "neither a file nor the rows hold the whole image");
+		put_rows_check(&rows, &storage, flaw);
+		put_check(&rows, "image", false, "%s", lost_image(&storage));
 		return (Datum) 0;
 	}
 	ref = embed_registry_lookup(name, 0, EMBED_NAME_ARGUMENT);
 	whole = image_is_whole(ref);
 	if (whole)
 		flaw = compare_rows(ref, flaw != NULL);
-	put_rows_check(&rows, flaw);
+	put_rows_check(&rows, &storage, flaw);
 	put_check(&rows, "image", whole, "%lld bytes, %s, %s", (long long) ref->info->size_bytes, ref->info->precision,
-			  whole ? "with the hash of the import" : "differ from the import: the next call rebuilds the file");
+			  whole ? "with the hash of the import"
+			  : storage.is_filed ? "differ from the import: replace the file, or import the model again under its name"
+			  : "differ from the import: the next call rebuilds the file");
 	if (!whole)
 	{
 		/*

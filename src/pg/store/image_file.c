@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
+#include "portability/instr_time.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 
@@ -20,6 +21,9 @@
 
 /* Bytes hashed between two polls for a cancel, a few ms. */
 #define HASH_STEP_BYTES	((size_t) 1024 * 1024)
+
+/* Hashing that takes longer reports its progress, and again after the same time. */
+#define SAY_EVERY_S		2.0
 
 /* Numbers the names that this process makes up. */
 static unsigned name_counter = 0;
@@ -192,40 +196,73 @@ embed_image_file_seal(int fd, const uint8 *fingerprint)
 	(void) futimens(fd, times);
 }
 
+static double
+seconds_since(instr_time then)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, then);
+	return INSTR_TIME_GET_DOUBLE(now);
+}
+
 /*
- * False for other bytes, and if the bytes cannot be read: a bad disk must not
- * prevent rebuilding the file.
+ * Hashes the file and serves cancels. False if the bytes cannot be read: a bad
+ * disk must not prevent rebuilding the file. Raises.
  */
 static bool
-has_hash(int fd, const uint8 *fingerprint)
+hash_file(int fd, const char *path, int64 size_bytes, EmbHash *hash)
 {
 	char	   *buf = palloc(HASH_STEP_BYTES);
-	EmbHash    *hash = emb_hash_begin();
-	uint8		digest[EMB_HASH_SIZE];
-	EmbStop		stop = embed_stop();
-	bool		ok = hash != NULL;
-	bool		cancelled = false;
+	double		said = 0;
+	instr_time	begin;
 	off_t		at = 0;
-	ssize_t		n = 1;
+	ssize_t		n;
 
-	while (ok && !cancelled && n != 0)
+	INSTR_TIME_SET_CURRENT(begin);
+	while ((n = pread(fd, buf, HASH_STEP_BYTES, at)) != 0)
 	{
-		n = pread(fd, buf, HASH_STEP_BYTES, at);
+		double		elapsed = seconds_since(begin);
+
+		CHECK_FOR_INTERRUPTS();
 		if (n < 0 && errno != EINTR)
 			break;
-		if (n > 0)
-			ok = emb_hash_update(hash, buf, n);
+		if (n > 0 && !emb_hash_update(hash, buf, n))
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
 		at += Max(n, 0);
-		cancelled = stop.should_stop(stop.ctx);
+		if (elapsed < said + SAY_EVERY_S)
+			continue;
+		said = elapsed;
+		ereport(NOTICE,
+				(errmsg("checking file \"%s\": %.0f %% after %.0f s", path, 100.0 * at / Max(size_bytes, at), elapsed)));
 	}
-	if (hash != NULL)
-		ok &= emb_hash_end(hash, digest);
-	if (cancelled)
-		CHECK_FOR_INTERRUPTS();
-	if (!ok)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
 	pfree(buf);
-	return n == 0 && memcmp(digest, fingerprint, EMB_HASH_SIZE) == 0;
+	return n == 0;
+}
+
+/* False for other bytes, and if the bytes cannot be read. */
+static bool
+has_hash(int fd, const char *path, const uint8 *fingerprint, int64 size_bytes)
+{
+	EmbHash    *hash = emb_hash_begin();
+	uint8		digest[EMB_HASH_SIZE];
+	volatile bool was_read = false;
+
+	if (hash == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	PG_TRY();
+	{
+		was_read = hash_file(fd, path, size_bytes, hash);
+	}
+	PG_CATCH();
+	{
+		(void) emb_hash_end(hash, NULL);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (!emb_hash_end(hash, digest))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed")));
+	return was_read && memcmp(digest, fingerprint, EMB_HASH_SIZE) == 0;
 }
 
 bool
@@ -241,7 +278,7 @@ embed_image_file_is_same_time(struct timespec a, struct timespec b)
  * found.
  */
 static bool
-is_intact(int fd, const uint8 *fingerprint, int64 size_bytes, bool trusted, struct timespec *checked)
+is_intact(int fd, const char *path, const uint8 *fingerprint, int64 size_bytes, bool trusted, struct timespec *checked)
 {
 	struct stat st;
 	struct stat hashed;
@@ -251,13 +288,21 @@ is_intact(int fd, const uint8 *fingerprint, int64 size_bytes, bool trusted, stru
 	*checked = st.st_mtim;
 	if (trusted && embed_image_file_is_same_time(st.st_mtim, seal_of(fingerprint)))
 		return true;
-	if (!has_hash(fd, fingerprint) || fstat(fd, &hashed) != 0 || !embed_image_file_is_same_time(hashed.st_mtim, st.st_mtim))
+	if (!has_hash(fd, path, fingerprint, size_bytes) || fstat(fd, &hashed) != 0 || !embed_image_file_is_same_time(hashed.st_mtim, st.st_mtim))
 		return false;
 	embed_image_file_seal(fd, fingerprint);
 	if (fstat(fd, &st) != 0)
 		return false;
 	*checked = st.st_mtim;
 	return true;
+}
+
+bool
+embed_image_file_is_sealed(const char *path, const uint8 *fingerprint)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) && embed_image_file_is_same_time(st.st_mtim, seal_of(fingerprint));
 }
 
 /*
@@ -280,7 +325,7 @@ embed_image_file_open(const char *path, const uint8 *fingerprint, int64 size_byt
 				(errcode_for_file_access(),
 				 errmsg("could not open file \"%s\" of a model image: %m", path)));
 	}
-	if (fd < 0 || is_intact(fd, fingerprint, size_bytes, trusted, checked))
+	if (fd < 0 || is_intact(fd, path, fingerprint, size_bytes, trusted, checked))
 		return fd;
 	CloseTransientFile(fd);
 	return -1;

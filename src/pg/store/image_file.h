@@ -82,6 +82,9 @@ extern int	embed_image_file_lock(void);
 /* If the file system does not store such times, every mapping hashes the file. */
 extern void embed_image_file_seal(int fd, const uint8 *fingerprint);
 
+/* Whether the file at path has the seal of the image; says nothing about its size. */
+extern bool embed_image_file_is_sealed(const char *path, const uint8 *fingerprint);
+
 extern bool embed_image_file_is_same_time(struct timespec a, struct timespec b);
 
 /*

@@ -19,6 +19,10 @@
 
 #include "pg/store/tables.h"
 
+/* Values of _embed.image.storage. */
+#define STORAGE_ROWS	"rows"
+#define STORAGE_FILE	"file"
+
 /* ---------------------------------------------------------- reading */
 
 bool
@@ -73,6 +77,25 @@ embed_storage_image_kind(const uint8 *fingerprint)
 	return kind;
 }
 
+bool
+embed_storage_image_is_filed(const uint8 *fingerprint, Snapshot snapshot)
+{
+	Relation	rel = embed_storage_open("image", AccessShareLock);
+	bool		filed = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	embed_storage_fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
+	scan = embed_storage_scan(rel, "image", snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		filed = strcmp(TextDatumGetCString(embed_storage_get_attr(rel, tuple, Anum_image_storage)), STORAGE_FILE) == 0;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return filed;
+}
+
 /*
  * The data of stored chunk no, detoasted under the snapshot, which is
  * registered.
@@ -122,7 +145,8 @@ embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot)
 {
 	int64		size_bytes;
 
-	return any_stored_chunk(fingerprint, snapshot) && embed_storage_find_image(fingerprint, snapshot, &size_bytes);
+	return embed_storage_find_image(fingerprint, snapshot, &size_bytes) &&
+		(any_stored_chunk(fingerprint, snapshot) || embed_storage_image_is_filed(fingerprint, snapshot));
 }
 
 void
@@ -186,7 +210,7 @@ prompt_datum(const char *utf8)
 
 /* The columns of an image's row. */
 static void
-image_values(const uint8 *fingerprint, const EmbModelInfo *info, Datum *values)
+image_values(const uint8 *fingerprint, const EmbModelInfo *info, const char *storage, Datum *values)
 {
 	values[Anum_image_fingerprint - 1] = embed_storage_fingerprint_datum(fingerprint);
 	values[Anum_image_size_bytes - 1] = Int64GetDatum(info->size_bytes);
@@ -202,6 +226,7 @@ image_values(const uint8 *fingerprint, const EmbModelInfo *info, Datum *values)
 	values[Anum_image_takes_instruction - 1] = BoolGetDatum(info->instruction != NULL);
 	values[Anum_image_instruction - 1] = prompt_datum(info->instruction != NULL ? pnstrdup(info->instruction, info->instruction_bytes) : "");
 	values[Anum_image_has_template - 1] = BoolGetDatum(info->has_template);
+	values[Anum_image_storage - 1] = CStringGetTextDatum(storage);
 }
 
 static void
@@ -234,10 +259,11 @@ embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, c
 	Relation	rel = embed_storage_open("image", RowExclusiveLock);
 	Datum		values[Natts_image];
 
-	image_values(fingerprint, info, values);
+	image_values(fingerprint, info, image != NULL ? STORAGE_ROWS : STORAGE_FILE, values);
 	embed_storage_insert_row(rel, values);
 	table_close(rel, RowExclusiveLock);
-	insert_stored_chunks(fingerprint, image, info->size_bytes);
+	if (image != NULL)
+		insert_stored_chunks(fingerprint, image, info->size_bytes);
 	embed_storage_changed();
 }
 
@@ -377,7 +403,7 @@ embed_storage_check_rows(const uint8 *fingerprint, Snapshot snapshot)
 		return image_row_is_missing();
 	if (size_bytes <= 0 || count_stored_chunks(size_bytes) > PG_INT32_MAX)
 		return psprintf("column \"size_bytes\" of table \"_embed.image\" is %lld", (long long) size_bytes);
-	return check_hash(fingerprint, snapshot, size_bytes);
+	return embed_storage_image_is_filed(fingerprint, snapshot) ? NULL : check_hash(fingerprint, snapshot, size_bytes);
 }
 
 static bool
@@ -398,7 +424,7 @@ compare_image_row(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInf
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	image_values(fingerprint, info, values);
+	image_values(fingerprint, info, embed_storage_image_is_filed(fingerprint, snapshot) ? STORAGE_FILE : STORAGE_ROWS, values);
 	embed_storage_fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
 	scan = embed_storage_scan(rel, "image", snapshot, 1, &key);
 	tuple = systable_getnext(scan);
@@ -421,7 +447,7 @@ embed_storage_compare_rows(const uint8 *fingerprint, Snapshot snapshot, const Em
 {
 	char	   *flaw = compare_image_row(fingerprint, snapshot, info);
 
-	if (flaw != NULL || image == NULL)
+	if (flaw != NULL || image == NULL || embed_storage_image_is_filed(fingerprint, snapshot))
 		return flaw;
 	return check_stored_chunks(fingerprint, snapshot, info->size_bytes, stored_chunk_is_equal, unconstify(char *, image));
 }

@@ -14,9 +14,12 @@
 extern bool embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes);
 extern bool embed_storage_find_image_limits(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes, int32 *max_tokens);
 
+/* Whether the row of the image says that the image is a file (filed.h). */
+extern bool embed_storage_image_is_filed(const uint8 *fingerprint, Snapshot snapshot);
+
 /*
  * Whether the row of the image and at least one stored chunk exist; for a
- * restore that loads one after the other.
+ * restore that loads one after the other. A filed image has no stored chunks.
  */
 extern bool embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot snapshot);
 
@@ -38,9 +41,9 @@ extern void embed_storage_read_image(const uint8 *fingerprint, Snapshot snapshot
  * Checks the rows of an image. Returns NULL if they are whole, else the first
  * defect, palloc'd ("stored chunk 3 of 0 to 22 is missing"). check reads only
  * the row of the image and its stored chunks in order, with their sizes and
- * hash. compare names the stored chunk or column that differs from an intact
- * image; image NULL: only the columns. One pass over the stored chunks,
- * serving cancels; may raise.
+ * hash; for a filed image only the row. compare names the stored chunk or
+ * column that differs from an intact image; image NULL: only the columns. One
+ * pass over the stored chunks, serving cancels; may raise.
  */
 extern char *embed_storage_check_rows(const uint8 *fingerprint, Snapshot snapshot);
 extern char *embed_storage_compare_rows(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInfo *info, const char *image);
@@ -51,6 +54,7 @@ extern char *embed_storage_compare_rows(const uint8 *fingerprint, Snapshot snaps
  */
 extern bool embed_storage_size_is_credible(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes);
 
+/* image NULL: a filed image, which has no stored chunks. */
 extern void embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image);
 extern void embed_storage_delete_image(const uint8 *fingerprint);
 

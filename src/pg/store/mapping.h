@@ -50,6 +50,7 @@ typedef struct EmbedMapping
 	EmbedWatch *watch;
 	int			fd;				/* of the mapped inode, whatever has its name now; -1: could not be kept open */
 	bool		is_private;		/* the name may stand for another file for ever */
+	bool		is_filed;		/* no rows can rebuild the file (filed.h) */
 	dev_t		device;			/* state of the file when it was mapped */
 	ino_t		inode;
 	struct timespec modified;

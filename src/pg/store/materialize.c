@@ -5,12 +5,16 @@
 #include "pg/store/materialize.h"
 
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "access/xlog.h"
 
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 
+#include "pg/store/filed.h"
 #include "pg/store/image_file.h"
 #include "pg/store/image_rows.h"
 #include "pg/store/spool.h"
@@ -201,9 +205,117 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snaps
 	CloseTransientFile(lock_fd);
 }
 
+/* -------------------------------------------------------- filed images */
+
+static int
+filed_hint(const char *path)
+{
+	return errhint(RecoveryInProgress()
+				   ? "Copy file \"%s\" of the primary's data directory into the data directory of this standby. "
+				   "The next call uses it."
+				   : "Copy file \"%s\" from the data directory of a server that has the model into the data directory of this server, "
+				   "and the next call uses it; or import the model again under its name.", path);
+}
+
+/* The file cannot serve; says which model needs which file, and what is wrong. */
+pg_noreturn static void
+filed_error(const char *path, const uint8 *fingerprint, int64 size_bytes)
+{
+	char		hex[2 * EMB_HASH_SIZE + 1];
+	struct stat st;
+	const char *name;
+
+	hex[hex_encode((const char *) fingerprint, EMB_HASH_SIZE, hex)] = '\0';
+	name = embed_storage_name_of(hex);
+	if (name == NULL)
+		name = hex;
+	if (lstat(path, &st) != 0)
+	{
+		bool		is_missing = errno == ENOENT || errno == ENOTDIR;
+
+		ereport(ERROR,
+				(is_missing ? errcode(ERRCODE_UNDEFINED_FILE) : errcode_for_file_access(),
+				 errmsg("the image of model \"%s\" is not on this server: file \"%s\": %m", name, path),
+				 errdetail("The image with fingerprint %s and %lld bytes is stored as a file in directory \"%s\" of the data directory. "
+						   "Base backups hold it, but write-ahead log and dumps do not.", hex, (long long) size_bytes, EMBED_FILED_ROOT),
+				 filed_hint(path)));
+	}
+	if (!S_ISREG(st.st_mode))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\", which should be the image of model \"%s\", is not a regular file", path, name),
+				 filed_hint(path)));
+	if (access(path, R_OK) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\", the image of model \"%s\": %m", path, name),
+				 errhint("Give the file to the server's user, with the rights to read and write.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("file \"%s\" is not the image of model \"%s\"", path, name),
+			 st.st_size != size_bytes
+			 ? errdetail("It has %lld bytes, the image with fingerprint %s has %lld.", (long long) st.st_size, hex, (long long) size_bytes)
+			 : errdetail("It does not have the SHA-256 %s.", hex),
+			 filed_hint(path)));
+}
+
+/*
+ * Anybody with rights on the table may have written the row, and the file may
+ * come from anywhere: a file that no import of this cluster has checked must
+ * pass the checks for a client's image. If it does not, its seal is broken.
+ */
+static void
+check_filed(EmbedMapping *mapping, const uint8 *fingerprint)
+{
+	EmbAllocator mem = embed_allocator(CurrentMemoryContext);
+	EmbStop		stop = embed_stop();
+	EmbModel   *model;
+	EmbError	err;
+	EmbStatus	status = emb_model_open(mapping->addr, mapping->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, &model, &err);
+
+	if (status == EMB_OK)
+	{
+		emb_model_close(model);
+		return;
+	}
+	embed_mapping_note_damage(mapping);
+	embed_materialize_throw(fingerprint, status, &err);
+}
+
+static void
+map_filed(const uint8 *fingerprint, int64 size_bytes, bool trusted, EmbedMapping *mapping)
+{
+	char		path[MAXPGPATH];
+	bool		is_sealed;
+	struct timespec checked;
+	int			fd;
+
+	embed_filed_path(path, fingerprint);
+	is_sealed = trusted && embed_image_file_is_sealed(path, fingerprint);
+	fd = embed_image_file_open(path, fingerprint, size_bytes, trusted, &checked);
+	if (fd < 0)
+		filed_error(path, fingerprint, size_bytes);
+	map_checked(mapping, fd, size_bytes, path, checked);
+	CloseTransientFile(fd);
+	if (mapping->addr == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("file \"%s\" of a model image is being written to", path),
+				 errhint("Call again when the file is complete.")));
+	mapping->is_filed = true;
+	if (!is_sealed)
+		check_filed(mapping, fingerprint);
+	embed_filed_own(fingerprint);
+}
+
 void
 embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot, EmbedMapping *mapping)
 {
+	if (embed_storage_image_is_filed(fingerprint, snapshot))
+	{
+		map_filed(fingerprint, size_bytes, trusted, mapping);
+		return;
+	}
 	map_file(fingerprint, size_bytes, trusted, mapping);
 	/* a session that commits a drop or finds damage unlinks without the lock */
 	for (int attempt = 0; mapping->addr == NULL; attempt++)

@@ -1,6 +1,7 @@
 /*
  * materialize.h
  *		Maps images; builds their files (image_file.h) where they are missing.
+ *		A filed image (filed.h) is mapped in place, or its file is missing.
  */
 #ifndef EMBED_PG_STORE_MATERIALIZE_H
 #define EMBED_PG_STORE_MATERIALIZE_H
@@ -14,8 +15,9 @@
 /*
  * Maps the image with that fingerprint, from its file or else from its rows as
  * of snapshot. trusted: the seal of an existing file is enough, unless the
- * file was mapped before and found damaged. Raises; the caller then unmaps
- * what *mapping holds.
+ * file was mapped before and found damaged. Raises, also 58P01 and XX001 for a
+ * filed image whose file is missing or has other content; the caller then
+ * unmaps what *mapping holds.
  */
 extern void embed_materialize(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot snapshot,
 							  EmbedMapping *mapping);

@@ -11,6 +11,7 @@
 #include "pg/store/registry.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
@@ -18,6 +19,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
+#include "pg/store/filed.h"
 #include "pg/store/image_file.h"
 #include "pg/store/image_rows.h"
 #include "pg/store/materialize.h"
@@ -154,13 +156,15 @@ new_entry(const uint8 *fingerprint)
 }
 
 pg_noreturn static void
-damage_error(void)
+damage_error(const RegistryEntry *entry)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_IO_ERROR),
 			 errmsg("the file of a model image was changed or could not be read while it was in use"),
 			 errdetail("The file was truncated or written to, or its disk failed."),
-			 errhint("The next call rebuilds the file.")));
+			 entry->mapping.is_filed
+			 ? errhint("The image is stored as file \"%s\". The next call checks the whole file.", entry->mapping.path)
+			 : errhint("The next call rebuilds the file.")));
 }
 
 /* Opens the mapped image in place. */
@@ -222,7 +226,7 @@ open_entry(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snapshot sn
 		if (damaged)
 			retire_damaged(entry);
 		if (damaged && retried)
-			damage_error();
+			damage_error(entry);
 		if ((!damaged && !tells_damage(status)) || retried)
 			embed_materialize_throw(fingerprint, status, &err);
 		trusted = false;
@@ -289,7 +293,9 @@ check_entries(void)
 
 		if (!entry->live)
 			continue;
-		entry->gone = !embed_storage_find_image(entry->ref.fingerprint, NULL, &size_bytes);
+		/* stored in another way than it is mapped: mapped again */
+		entry->gone = !embed_storage_find_image(entry->ref.fingerprint, NULL, &size_bytes) ||
+			entry->mapping.is_filed != embed_storage_image_is_filed(entry->ref.fingerprint, NULL);
 		any_gone |= entry->gone;
 	}
 	checked_generation = now;
@@ -364,7 +370,7 @@ embed_registry_check(const EmbedModelRef *ref, EmbStatus status, const EmbError 
 	if (retire_lost_entries() || embed_mapping_is_damaged(&entry->mapping) || status == EMB_ERR_FORMAT)
 	{
 		retire_damaged(entry);
-		damage_error();
+		damage_error(entry);
 	}
 	if (status != EMB_OK)
 		embed_throw(status, err);
@@ -397,8 +403,10 @@ at_transaction_end(XactEvent event, void *arg)
 		if (!entry->live || !entry->gone)
 			continue;
 		/* dropped by another session or on the primary: maybe no other session sweeps */
-		if (event == XACT_EVENT_COMMIT)
+		if (event == XACT_EVENT_COMMIT && !entry->mapping.is_filed)
 			embed_image_file_discard(entry->ref.fingerprint);
+		if (event == XACT_EVENT_COMMIT && entry->mapping.is_filed && RecoveryInProgress())
+			embed_filed_release(entry->ref.fingerprint, false);
 		retire(entry);
 	}
 	any_gone = false;

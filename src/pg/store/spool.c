@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 
+#include "pg/store/filed.h"
 #include "pg/store/image_file.h"
 #include "pg/store/sweep.h"
 
@@ -51,8 +52,9 @@ embed_spool_check_room(int64 size_bytes, const char *tables_path, EmbError *err)
 	Room		rooms[] = {{EMBED_IMAGE_ROOT, size_bytes + FREE_RESERVE_BYTES}, {tables_path, rows_bytes}, {XLOGDIR, log_bytes}};
 	int64		needed[lengthof(rooms)];
 	struct stat st[lengthof(rooms)];
+	int			n = tables_path != NULL ? (int) lengthof(rooms) : 1;
 
-	for (int i = 0; i < (int) lengthof(rooms); i++)
+	for (int i = 0; i < n; i++)
 	{
 		struct statvfs fs;
 
@@ -69,8 +71,9 @@ embed_spool_check_room(int64 size_bytes, const char *tables_path, EmbError *err)
 					  "of \"%s\", and %lld are free", (long long) size_bytes, (long long) needed[i], rooms[i].path,
 					  (long long) free_bytes(&fs));
 			return emb_error_hint(err, EMB_ERR_DISK_FULL,
-								  "A model needs room for its file in \"%s\", its rows and their write-ahead log. "
-								  "Free some space, or import it with a smaller precision.", EMBED_IMAGE_ROOT);
+								  tables_path == NULL ? "Free some space, or import the model with a smaller precision."
+								  : "A model needs room for its file in \"%s\", its rows and their write-ahead log. "
+								  "Free some space, or import it with a smaller precision or with storage \"file\".", EMBED_IMAGE_ROOT);
 		}
 	}
 	return EMB_OK;
@@ -330,5 +333,14 @@ embed_spool_publish(EmbedSpool *spool)
 	}
 	(void) embed_sweep_locked(true);
 	CloseTransientFile(lock_fd);
+	CloseTransientFile(spool->fd);
+}
+
+void
+embed_spool_publish_filed(EmbedSpool *spool)
+{
+	embed_unmap(&spool->mapping);
+	embed_filed_publish(spool->path, spool->fingerprint, spool->size_bytes);
+	spool->path[0] = '\0';
 	CloseTransientFile(spool->fd);
 }

@@ -45,8 +45,8 @@ extern void embed_spool_begin(EmbedSpool *spool);
 
 /*
  * Whether the file systems of the folder, the tables (embed_storage_path) and
- * the write-ahead log have room for a new image. Raises nothing: the core may
- * call it.
+ * the write-ahead log have room for a new image; a filed image needs only its
+ * file: tables_path NULL. Raises nothing: the core may call it.
  */
 extern EmbStatus embed_spool_check_room(int64 size_bytes, const char *tables_path, EmbError *err);
 
@@ -76,6 +76,9 @@ extern void embed_spool_reserve(int fd, const char *path, int64 size_bytes);
  * exists. Raises.
  */
 extern void embed_spool_publish(EmbedSpool *spool);
+
+/* The same for a filed image (filed.h): without its name there is no image. */
+extern void embed_spool_publish_filed(EmbedSpool *spool);
 
 typedef enum EmbedPublished
 {

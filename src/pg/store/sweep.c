@@ -9,11 +9,15 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "access/parallel.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "storage/lmgr.h"
 #include "utils/syscache.h"
 
+#include "pg/store/filed.h"
 #include "pg/store/image_file.h"
 #include "pg/store/image_rows.h"
 #include "pg/store/tables.h"
@@ -24,6 +28,9 @@ typedef struct RowChange
 	uint8		fingerprint[EMB_HASH_SIZE];
 	bool		existed;		/* before the transaction */
 	bool		exists;			/* at commit */
+	bool		was_filed;		/* the same two for a row that says that the image is a file */
+	bool		is_filed;
+	bool		was_copied;		/* a file that no database owned had the name before the transaction */
 	struct RowChange *next;
 } RowChange;
 
@@ -93,7 +100,51 @@ image_is_owned(const uint8 *fingerprint)
 	RowChange  *change = find_row_change(fingerprint);
 	int64		size_bytes;
 
-	return (change != NULL && change->existed) || embed_storage_find_image(fingerprint, NULL, &size_bytes);
+	if (change != NULL && change->existed && !change->was_filed)
+		return true;
+	return embed_storage_find_image(fingerprint, NULL, &size_bytes) && !embed_storage_image_is_filed(fingerprint, NULL);
+}
+
+/* The same for a filed image. */
+static bool
+filed_is_owned(const uint8 *fingerprint)
+{
+	RowChange  *change = find_row_change(fingerprint);
+
+	return (change != NULL && change->was_filed) || embed_storage_image_is_filed(fingerprint, NULL);
+}
+
+/*
+ * Only a writer knows that no other session is about to commit a row. A
+ * standby has no writers, but cannot lock them out: its sweepers leave the
+ * images of its databases alone. A parallel worker does not know the row
+ * changes of its leader, and their locks do not conflict. A prepared
+ * transaction keeps its lock.
+ */
+static bool
+lock_out_writers(void)
+{
+	return !RecoveryInProgress() && !IsParallelWorker() &&
+		ConditionalLockRelationOid(embed_storage_model_relid(), ShareRowExclusiveLock);
+}
+
+static bool has_lock;
+
+static bool
+may_release_filed(void)
+{
+	has_lock = lock_out_writers();
+	return has_lock;
+}
+
+/* Filed images without owner. Does not wait: the next sweeper does what this one may not. */
+static void
+sweep_filed(void)
+{
+	has_lock = false;
+	embed_filed_sweep(may_release_filed, filed_is_owned);
+	if (has_lock)
+		UnlockRelationOid(embed_storage_model_relid(), ShareRowExclusiveLock);
 }
 
 /*
@@ -165,6 +216,7 @@ embed_sweep_if_idle(void)
 {
 	int			lock_fd;
 
+	sweep_filed();
 	if (embed_sweep_locked(false) == 0)
 		return;
 	embed_storage_lock_for_read();
@@ -181,6 +233,7 @@ embed_sweep_all(void)
 	DIR		   *dir;
 	struct dirent *de;
 
+	embed_filed_release_all();
 	snprintf(dirname, sizeof(dirname), "%s/%u", EMBED_IMAGE_ROOT, MyDatabaseId);
 	dir = AllocateDir(dirname);
 	if (dir == NULL)
@@ -205,6 +258,7 @@ embed_sweep(void)
 	lock_fd = embed_image_file_lock();
 	(void) embed_sweep_locked(true);
 	CloseTransientFile(lock_fd);
+	sweep_filed();
 }
 
 /* --------------------------------------------------- end of transaction */
@@ -221,15 +275,43 @@ embed_sweep_row_changes(const uint8 *fingerprint, bool existed)
 	memcpy(change->fingerprint, fingerprint, EMB_HASH_SIZE);
 	change->existed = existed;
 	change->exists = true;
+	change->was_filed = change->is_filed = existed && embed_storage_image_is_filed(fingerprint, NULL);
+	change->was_copied = embed_filed_exists(fingerprint) && !embed_filed_has_owner(fingerprint);
 	change->next = row_changes;
 	row_changes = change;
+}
+
+/* What the rows say at the end of a transaction. */
+static void
+look_at_rows(RowChange *change)
+{
+	int64		size_bytes;
+
+	/* the extension itself may have been dropped */
+	change->exists = OidIsValid(embed_storage_model_relid()) &&
+		embed_storage_find_image(change->fingerprint, NULL, &size_bytes);
+	change->is_filed = change->exists && embed_storage_image_is_filed(change->fingerprint, NULL);
+}
+
+/* Removes the files that have no row after the commit or abort. */
+static void
+unlink_changed(const RowChange *change, bool committed)
+{
+	bool		exists = committed ? change->exists : change->existed;
+	bool		is_filed = committed ? change->is_filed : change->was_filed;
+
+	if (!exists)
+		embed_image_file_discard(change->fingerprint);
+	/* a file that was copied here before an import that failed stays */
+	if (!is_filed)
+		embed_filed_release(change->fingerprint, change->was_copied && !change->was_filed);
 }
 
 /*
  * Subtransactions may have ended in the meantime, so the rows themselves are
  * read, as long as this is possible. We do not learn the end of a prepared
  * transaction: sweepers handle its files. A wrong guess costs one
- * materialization.
+ * materialization; filed images are not guessed at.
  */
 static void
 unlink_without_row(XactEvent event, pg_attribute_unused() void *arg)
@@ -237,13 +319,7 @@ unlink_without_row(XactEvent event, pg_attribute_unused() void *arg)
 	if (event == XACT_EVENT_PRE_COMMIT)
 	{
 		for (RowChange *change = row_changes; change != NULL; change = change->next)
-		{
-			int64		size_bytes;
-
-			/* the extension itself may have been dropped */
-			change->exists = OidIsValid(embed_storage_model_relid()) &&
-				embed_storage_find_image(change->fingerprint, NULL, &size_bytes);
-		}
+			look_at_rows(change);
 		return;
 	}
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
@@ -253,8 +329,8 @@ unlink_without_row(XactEvent event, pg_attribute_unused() void *arg)
 		RowChange  *change = row_changes;
 
 		row_changes = change->next;
-		if ((event == XACT_EVENT_COMMIT && !change->exists) || (event == XACT_EVENT_ABORT && !change->existed))
-			embed_image_file_discard(change->fingerprint);
+		if (event != XACT_EVENT_PREPARE)
+			unlink_changed(change, event == XACT_EVENT_COMMIT);
 		pfree(change);
 	}
 }

@@ -23,8 +23,9 @@ extern int	embed_sweep_locked(bool remove);
 extern void embed_sweep_all(void);
 
 /*
- * This transaction is about to insert or delete the image's row. At its end, a
- * file without a row is unlinked. existed: whether the row exists now.
+ * This transaction is about to insert, change or delete the image's row. At
+ * its end, a file without a row is unlinked, a filed image too. existed:
+ * whether the row exists now.
  */
 extern void embed_sweep_row_changes(const uint8 *fingerprint, bool existed);
 

@@ -4,7 +4,7 @@
  *
  *		model (name, fingerprint, dropped)		a name stands for one fingerprint
  *		image (fingerprint, size_bytes, ...)	what the view embed_models shows
- *		chunk (fingerprint, no, data)			the image in pieces of 1 MB
+ *		chunk (fingerprint, no, data)			the image in pieces of 1 MB, unless it is a file (filed.h)
  *		alias (alias, name)
  *		default_model (kind, name)
  *
@@ -54,7 +54,8 @@ enum
 	Anum_image_takes_instruction,
 	Anum_image_instruction,
 	Anum_image_has_template,
-	Natts_image = Anum_image_has_template
+	Anum_image_storage,
+	Natts_image = Anum_image_storage
 };
 enum
 {
