@@ -557,6 +557,24 @@ AS 'MODULE_PATHNAME', 'embed_verify' LANGUAGE C STRICT VOLATILE PARALLEL RESTRIC
 COMMENT ON FUNCTION embed_verify(pg_catalog.text)
 IS 'recompute a model''s reference texts on this machine and compare ids, bits and cosines with the import';
 
+CREATE FUNCTION embed_compare(a pg_catalog.text) RETURNS TABLE (measure pg_catalog.text, n pg_catalog.int4,
+	p50 pg_catalog.float8, p05 pg_catalog.float8, min pg_catalog.float8, verdict pg_catalog.text, rule pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_compare_references' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 2;
+COMMENT ON FUNCTION embed_compare(pg_catalog.text)
+IS 'agreement of a model with its unquantized form, on the reference texts of its image';
+
+CREATE FUNCTION embed_compare(a pg_catalog.text, b pg_catalog.text) RETURNS TABLE (measure pg_catalog.text, n pg_catalog.int4,
+	p50 pg_catalog.float8, p05 pg_catalog.float8, min pg_catalog.float8, verdict pg_catalog.text, rule pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_compare' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 3;
+COMMENT ON FUNCTION embed_compare(pg_catalog.text, pg_catalog.text)
+IS 'agreement of two models on the reference texts of the first';
+
+CREATE FUNCTION embed_compare(a pg_catalog.text, b pg_catalog.text, texts pg_catalog.text[]) RETURNS TABLE (measure pg_catalog.text, n pg_catalog.int4,
+	p50 pg_catalog.float8, p05 pg_catalog.float8, min pg_catalog.float8, verdict pg_catalog.text, rule pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_compare' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 3;
+COMMENT ON FUNCTION embed_compare(pg_catalog.text, pg_catalog.text, pg_catalog.text[])
+IS 'agreement of two models on texts; for rerankers the texts are a query and a document in turn';
+
 CREATE FUNCTION embed_trigger() RETURNS pg_catalog.trigger
 AS 'MODULE_PATHNAME', 'embed_trigger' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION embed_trigger()
