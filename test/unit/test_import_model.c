@@ -478,7 +478,10 @@ test_options(void)
 		const char *message;
 	}			wrong[] =
 	{
-		{{.precision = "int4"}, EMB_ERR_UNSUPPORTED, "int4"},
+		{{.precision = "int4", .group = 48}, EMB_ERR_INVALID_ARGUMENT, "group 48"},
+		{{.group = 64}, EMB_ERR_INVALID_ARGUMENT, "int4"},
+		{{.keep_int8 = "none"}, EMB_ERR_INVALID_ARGUMENT, "int4"},
+		{{.precision = "int4", .keep_int8 = "some"}, EMB_ERR_INVALID_ARGUMENT, "some"},
 		{{.calibration_texts = bad_text, .n_calibration_texts = 0}, EMB_ERR_INVALID_ARGUMENT, "no calibration texts"},
 		{{.calibration_texts = bad_text, .n_calibration_texts = 2}, EMB_ERR_TEXT, "calibration text 2"},
 		{{.precision = "fp7"}, EMB_ERR_INVALID_ARGUMENT, "fp7"},
@@ -623,7 +626,7 @@ test_special_files(void)
 		  strstr(err.message, "/does/not/exist") != NULL);
 	CHECK(import_image("/dev/null", NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR);
 	snprintf(path, sizeof(path), "%s/config.json", temp_root);
-	CHECK(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR && strstr(err.message, "not a directory") != NULL);
+	CHECK(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR && strstr(err.message, "neither a directory nor a GGUF file") != NULL);
 }
 
 /* A link to nothing is a file that could not be read: nothing else is read in its place, and nothing is done without. */
