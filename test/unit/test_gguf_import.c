@@ -1014,6 +1014,79 @@ test_codes(void)
 	check_codes("qwen3-rerank-gguf-rank-Q8_0.gguf", 8, 128, NULL);
 }
 
+static int
+compare_floats(const void *a, const void *b)
+{
+	float		x = *(const float *) a;
+	float		y = *(const float *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* Whether an int4 image has the scales of a weight, in whatever order. */
+static bool
+has_scales(const EmbImageView *view, const EmbCheckpoint *c, const Shape *s)
+{
+	const EmbImageTensor *t = emb_image_find(view, s->key.layer, s->key.part, EMB_TENSOR_GROUP_SCALE);
+	size_t		n = (size_t) s->n_rows * (size_t) s->n_cols / 32;
+	uint8_t    *q = calloc(n, 32);
+	uint8_t    *zeros = calloc(n, 1);
+	float	   *file = calloc(n, sizeof(float));
+	float	   *image = calloc(n, sizeof(float));
+	EmbError	err;
+	bool		same = t != NULL && (size_t) t->n_rows * t->n_cols == n &&
+		emb_checkpoint_read_codes(c, s->key, 0, s->n_rows, s->n_cols, q, file, zeros, &err) == EMB_OK;
+
+	if (same)
+		memcpy(image, view->base + t->offset, n * sizeof(float));
+	qsort(file, n, sizeof(float), compare_floats);
+	qsort(image, n, sizeof(float), compare_floats);
+	same = same && memcmp(file, image, n * sizeof(float)) == 0;
+	free(q);
+	free(zeros);
+	free(file);
+	free(image);
+	return same;
+}
+
+/* An int4 image of a Q4_0 file has the file's weights: groups of 32, the same scales, and no NOTICE. */
+static void
+test_kept_codes(void)
+{
+	const EmbCheckpointOptions options = {.kind = "reranker"};
+	EmbImportOptions import = {.precision = "int4", .kind = "reranker"};
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbSink		sink = {.write = write_noted, .note = keep_note};
+	Noted		noted = {0};
+	char		path[PATH_MAX];
+	EmbImageView view;
+	EmbCheckpoint c;
+	EmbError	err = {0};
+	Shape		list[256];
+	int			n_found = 0;
+	int			n;
+
+	sink.ctx = &noted;
+	snprintf(path, sizeof(path), "%s/gguf/qwen3-rerank-Q4_0.gguf", data_dir());
+	if (!CHECKF(emb_import_dir(path, &import, &mem, NULL, &sink, &err) == EMB_OK && emb_image_view(noted.image.data, noted.image.size_bytes, &view, &err) == EMB_OK,
+				"%s", err.message) ||
+		!CHECKF(emb_checkpoint_open_gguf(path, &options, &mem, NULL, &c, &err) == EMB_OK, "%s", err.message))
+		return;
+	CHECKF(strstr(noted.notes, "quantized") == NULL, "%s", noted.notes);
+	n = list_tensors(&c.arch, list);
+	for (int i = 0; i < n; i++)
+	{
+		if (list[i].key.kind == EMB_TENSOR_WEIGHT && list[i].key.part >= EMB_PART_QUERY && list[i].key.part <= EMB_PART_ATTN_OUT)
+		{
+			n_found++;
+			CHECKF(has_scales(&view, &c, &list[i]), "part %d of layer %d", list[i].key.part, list[i].key.layer);
+		}
+	}
+	CHECKF(n_found == 8, "%d", n_found);
+	emb_checkpoint_close(&c);
+	free(noted.image.data);
+}
+
 /* ------------------------------------------------------ decoders' outputs */
 
 /* The floats of a .npy file, version 1. */
@@ -1341,6 +1414,7 @@ main(void)
 	test_prompts();
 	test_decoders();
 	test_codes();
+	test_kept_codes();
 	test_decoder_outputs();
 	test_kinds();
 	test_end_token();
