@@ -3,9 +3,9 @@
  *		The loop over blocks and tiles, shared by the implementations of gemm_i4.
  *
  * A block is a few panels by 512 inputs. Its codes are unpacked to int8 once,
- * minus their zeros, into the first-level cache (24 KB for 3 panels); then all
+ * minus their zeros, into the first-level cache (16 KB for 2 panels); then all
  * rows pass, a tile at a time. The chains of all rows wait in `state` between
- * two blocks of K: 18 KB for 96 rows and 3 panels. While the first tile of
+ * two blocks of K: 12 KB for 96 rows and 2 panels. While the first tile of
  * rows is multiplied, the next block's bytes are prefetched into the second
  * level.
  */
