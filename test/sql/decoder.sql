@@ -78,6 +78,17 @@ RESET embed.threads;
 SELECT bool_and(logit = rerank_logit(query, doc, 'decoder/int8', 'Find')) AS forwards FROM one;
 SELECT bool_and(logit = rerank_logit(query, doc, 'decoder/int8', 'Find')) AS backwards FROM (SELECT * FROM one ORDER BY id DESC, query) s;
 
+-- what documents of one query share is computed once, whatever computes them
+SELECT embed_stat_reset();
+SELECT count(rerank_logit('what is postgresql?', doc, 'decoder/int8')) AS row_by_row FROM golden WHERE tokens < 200;
+SELECT prefix_tokens_reused > tokens / 3 AS reused FROM embed_stat WHERE name = 'decoder/int8';
+SELECT embed_stat_reset();
+SELECT cardinality(rerank_many('what is postgresql?', array_agg(doc), 'decoder/int8')) AS in_an_array FROM golden WHERE tokens < 200;
+SELECT prefix_tokens_reused > tokens / 3 AS reused FROM embed_stat WHERE name = 'decoder/int8';
+SELECT embed_stat_reset();
+SELECT cardinality(rerank_agg('what is postgresql?', doc, 'decoder/int8')) AS in_a_group FROM golden WHERE tokens < 200;
+SELECT prefix_tokens_reused > tokens / 3 AS reused FROM embed_stat WHERE name = 'decoder/int8';
+
 -- a document or a query that is too long: the end of the template stays
 SELECT embed_import('decoder/short', :'reranker', '{"precision": "fp32", "kind": "reranker", "max_tokens": 160}') IS NOT NULL AS imported;
 SELECT rerank_logit('q', repeat('word ', 1000), 'decoder/short') = rerank_logit('q', repeat('word ', 2000), 'decoder/short') AS cut,

@@ -24,6 +24,7 @@ embed_site(FunctionCallInfo fcinfo)
 		return flinfo->fn_extra;
 	site = MemoryContextAllocZero(cxt, sizeof(EmbedSite));
 	site->cxt = cxt;
+	site->prefix.parent = cxt;
 	if (flinfo != NULL)
 		flinfo->fn_extra = site;
 	return site;
@@ -387,7 +388,7 @@ compute(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value
 	*truncated = encoded.truncated;
 	seq.ids = site->ids;
 	seq.n_ids = encoded.n_ids;
-	embed_compute(ref, &seq, 1, out);
+	embed_compute(ref, &seq, 1, NULL, out);
 	if (prompt == EMB_PROMPT_DOCUMENT)
 	{
 		EmbedProofKey key = embed_proof_key(ref, value, *truncated);

@@ -15,6 +15,7 @@
 #define EMBED_PG_CALL_CALLSITE_H
 
 #include "pg/call/cache.h"
+#include "pg/call/shared_prefix.h"
 #include "pg/call/text_value.h"
 #include "pg/store/registry.h"
 
@@ -76,6 +77,7 @@ typedef struct EmbedSite
 	int32	   *type_ids;		/* the same size, for pairs; NULL until the first pair */
 	int32		ids_room;
 	EmbedQuery	query;			/* if the site reranks */
+	EmbedPrefix prefix;			/* likewise */
 	EmbedMemo	memo;
 } EmbedSite;
 

@@ -51,19 +51,22 @@ stop_clock(const ComputeClock *clock, EmbedStat *stat)
 
 /* The one place where pg/ computes. Fills outputs (of an embedding model) or, if outputs is NULL, out. */
 static void
-compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out, const EmbOutputs *outputs)
+compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out, const EmbOutputs *outputs)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed scratch",
 												  ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbRun		run = {.mem = &mem, .stop = &stop, .batch_tokens = embed_guc_batch_tokens, .n_threads = 1};
+	int64_t		n_reused = 0;
+	EmbRun		run = {.mem = &mem, .stop = &stop, .batch_tokens = embed_guc_batch_tokens, .n_threads = 1, .n_reused = &n_reused};
 	EmbError	err;
 	EmbStatus	status;
 	ComputeClock clock;
 
 	CHECK_FOR_INTERRUPTS();
 	embed_isa_apply();
+	if (prefix != NULL && seqs[0].n_shared > 0)
+		run.memo = embed_prefix_use(prefix);
 	run.n_threads = start_clock(&clock);
 	if (outputs != NULL)
 		status = emb_model_embed_all(ref->model, seqs, n_seqs, &run, outputs, &err);
@@ -72,21 +75,22 @@ compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *
 	else
 		status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
 	stop_clock(&clock, ref->stat);
+	embed_stat_add(ref->stat, EMBED_PREFIX_TOKENS, n_reused);
 	/* not left to its parent context, which may live much longer in an aggregate */
 	MemoryContextDelete(scratch);
 	embed_registry_check(ref, status, &err);
 }
 
 void
-embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out)
+embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out)
 {
-	compute(ref, seqs, n_seqs, out, NULL);
+	compute(ref, seqs, n_seqs, prefix, out, NULL);
 }
 
 void
 embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs)
 {
-	compute(ref, seq, 1, NULL, outputs);
+	compute(ref, seq, 1, NULL, NULL, outputs);
 }
 
 void
@@ -176,7 +180,7 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 			.type_ids = batch->type_ids != NULL ? batch->type_ids + at : NULL, .n_shared = batch->shared[i]};
 		at += batch->lengths[i];
 	}
-	embed_compute(ref, seqs, n, out);
+	embed_compute(ref, seqs, n, batch->prefix, out);
 	pfree(seqs);
 	for (int32 i = 0; batch->proof_keys != NULL && i < n; i++)
 		embed_proof_put(&batch->proof_keys[i], out + (Size) i * ref->info->dim, ref->info->dim);

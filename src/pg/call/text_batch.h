@@ -17,6 +17,7 @@
 #define EMBED_PG_CALL_TEXT_BATCH_H
 
 #include "pg/call/proofs.h"
+#include "pg/call/shared_prefix.h"
 
 typedef struct EmbedBatchSink
 {
@@ -30,6 +31,7 @@ typedef struct EmbedBatch
 {
 	MemoryContext cxt;
 	EmbedBatchSink sink;
+	EmbedPrefix *prefix;		/* of the call site that adds or runs, for pairs; NULL: a prefix is shared within a batch only */
 	int32	   *ids;			/* [n_ids], of all texts, end to end */
 	int32		n_ids;
 	int32		ids_room;
@@ -62,7 +64,7 @@ extern void embed_batch_prove(EmbedBatch *batch, const EmbedModelRef *ref, Datum
 extern void embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref);
 
 /* out: [n_seqs, dim]; logits of a reranker. Raises what the core reports. */
-extern void embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, float *out);
+extern void embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out);
 
 /* The same for one sequence, with the other outputs besides its vector. */
 extern void embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs);

@@ -42,7 +42,7 @@ score_pair(FunctionCallInfo fcinfo)
 	embed_site_read_query(site, ref, PG_GETARG_DATUM(0));
 	encoded = embed_site_read_pair(site, ref, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
 	seq = (EmbSequence) {.ids = site->ids, .n_ids = encoded.n_ids, .type_ids = site->type_ids, .n_shared = encoded.n_shared};
-	embed_compute(ref, &seq, 1, &logit);
+	embed_compute(ref, &seq, 1, &site->prefix, &logit);
 	embed_stat_call(ref->stat, begun);
 	return logit;
 }
@@ -133,6 +133,7 @@ score_documents(EmbedSite *site, const EmbedModelRef *ref, Datum query, Document
 	/* a query that is longer than a pair may be read again: detoast it only once */
 	query = PointerGetDatum(PG_DETOAST_DATUM_PACKED(query));
 	embed_batch_init(&batch, CurrentMemoryContext, &sink);
+	batch.prefix = &site->prefix;
 	for (int32 i = 0; i < docs->n; i++)
 	{
 		EmbEncoded	encoded;
@@ -427,6 +428,7 @@ add_pair(ScoreGroup *group, EmbedSite *site, const text *name, Datum doc)
 	uint64		begun = embed_stat_begin(ref->stat);
 	EmbEncoded	encoded;
 
+	group->batch.prefix = &site->prefix;
 	embed_site_set_instruction(site, ref, group->instruction);
 	embed_site_read_query(site, ref, PointerGetDatum(group->query));
 	encoded = embed_site_read_pair(site, ref, PointerGetDatum(group->query), doc);
@@ -474,9 +476,11 @@ EMBED_CALL(embed_rerank_agg_final)
 		PG_RETURN_NULL();
 	if (group->batch.n_texts > 0)
 	{
-		const EmbedModelRef *ref = embed_site_go_on(embed_rerank_site(fcinfo), group->fingerprint);
+		EmbedSite  *site = embed_rerank_site(fcinfo);
+		const EmbedModelRef *ref = embed_site_go_on(site, group->fingerprint);
 		uint64		begun = embed_stat_begin(ref->stat);
 
+		group->batch.prefix = &site->prefix;
 		embed_batch_run(&group->batch, ref);
 		group->took_ns += embed_stat_end(ref->stat) - begun;
 	}
