@@ -40,6 +40,7 @@ typedef struct CliModel
 	size_t		size_bytes;
 	bool		mapped;
 	EmbModel   *model;
+	const char *instruction;	/* of --instruction, for an image; a directory is packed with it */
 } CliModel;
 
 /* cli_model.c */
@@ -47,6 +48,9 @@ extern int	cli_error(const char *what, const EmbError *err);	/* prints; returns 
 extern int	cli_model_open(const char *path, const EmbImportOptions *options, CliModel *m);
 extern int	cli_model_import(const char *path, const EmbImportOptions *options, CliModel *m);	/* a directory or GGUF file, in memory */
 extern void cli_model_close(CliModel *m);
+
+/* Where max ids go; type_ids for a pair, else NULL. A query (and each pair has one) gets the instruction. */
+extern EmbReading cli_reading(const CliModel *m, int32_t *ids, int32_t *type_ids, int32_t max, bool is_query);
 extern int	cli_pack(const CliArgs *args);
 
 /* Texts: the arguments from first on, or the lines of standard input for "-" or none. */

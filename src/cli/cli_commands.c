@@ -118,6 +118,7 @@ tokenize_texts(const CliArgs *args, const CliModel *m, const CliTexts *texts, in
 	{
 		const char *text = texts->text[i];
 		size_t		len = texts->len[i];
+		EmbReading	to = cli_reading(m, ids, NULL, emb_model_info(m->model)->max_tokens, args->prompt == EMB_PROMPT_QUERY);
 		int64_t		n_tokens;
 		EmbEncoded	r;
 
@@ -128,8 +129,7 @@ tokenize_texts(const CliArgs *args, const CliModel *m, const CliTexts *texts, in
 			printf("%lld\n", (long long) n_tokens);
 			continue;
 		}
-		if (emb_model_encode(m->model, args->prompt, &(EmbText) {text, len, true, NULL},
-				&(EmbReading) {.ids = ids, .max_ids = emb_model_info(m->model)->max_tokens, .mem = &m->mem}, &r, &err) != EMB_OK)
+		if (emb_model_encode(m->model, args->prompt, &(EmbText) {text, len, true, NULL}, &to, &r, &err) != EMB_OK)
 			return cli_error("tokenize", &err);
 		print_ids(ids, r.n_ids);
 	}
@@ -139,6 +139,7 @@ tokenize_texts(const CliArgs *args, const CliModel *m, const CliTexts *texts, in
 static int
 tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *type_ids)
 {
+	EmbReading	to = cli_reading(m, ids, type_ids, emb_model_info(m->model)->max_tokens, true);
 	EmbText		first,
 				second;
 	EmbEncoded	r;
@@ -151,9 +152,7 @@ tokenize_pair(const CliModel *m, const CliTexts *texts, int32_t *ids, int32_t *t
 	}
 	first = (EmbText) {texts->text[0], texts->len[0], true, NULL};
 	second = (EmbText) {texts->text[1], texts->len[1], true, NULL};
-	if (emb_model_encode_pair(m->model, &first, &second,
-			&(EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = emb_model_info(m->model)->max_tokens,
-			.mem = &m->mem}, &r, &err) != EMB_OK)
+	if (emb_model_encode_pair(m->model, &first, &second, &to, &r, &err) != EMB_OK)
 		return cli_error("tokenize", &err);
 	print_ids(ids, r.n_ids);
 	print_ids(type_ids, r.n_ids);

@@ -127,12 +127,24 @@ cli_model_open(const char *path, const EmbImportOptions *options, CliModel *m)
 	else if (S_ISDIR(st.st_mode))
 		code = pack_in_memory(path, options, m);
 	else if (S_ISREG(st.st_mode))
+	{
+		m->instruction = options->instruction;
 		code = map_image(path, fd, st.st_size, m);
+	}
 	else
 		fprintf(stderr, "embed-cli: %s is neither a directory nor a regular file\n", path);
 	if (fd >= 0)
 		close(fd);
 	return open_image(path, code, m);
+}
+
+EmbReading
+cli_reading(const CliModel *m, int32_t *ids, int32_t *type_ids, int32_t max, bool is_query)
+{
+	const char *instruction = is_query ? m->instruction : NULL;
+
+	return (EmbReading) {.ids = ids, .type_ids = type_ids, .max_ids = max, .mem = &m->mem, .instruction = instruction,
+		.instruction_bytes = instruction != NULL ? strlen(instruction) : 0};
 }
 
 void
@@ -323,6 +335,8 @@ encode_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, EmbSequ
 	for (int i = 0; i < texts->n; i++)
 	{
 		int32_t    *ids = emb_alloc_array(&m->mem, max, sizeof(int32_t));
+		EmbText		text = {texts->text[i], texts->len[i], true, NULL};
+		EmbReading	to = cli_reading(m, ids, NULL, max, prompt == EMB_PROMPT_QUERY);
 		EmbEncoded	r;
 		EmbError	err;
 		char		what[32];
@@ -330,8 +344,7 @@ encode_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, EmbSequ
 		if (ids == NULL)
 			return no_memory();
 		seqs[i].ids = ids;
-		if (emb_model_encode(m->model, prompt, &(EmbText) {texts->text[i], texts->len[i], true, NULL},
-				&(EmbReading) {.ids = ids, .max_ids = max, .mem = &m->mem}, &r, &err) != EMB_OK)
+		if (emb_model_encode(m->model, prompt, &text, &to, &r, &err) != EMB_OK)
 		{
 			snprintf(what, sizeof(what), "text %d", i + 1);
 			return cli_error(what, &err);
@@ -375,6 +388,7 @@ encode_pairs(const CliModel *m, const EmbText *query, const CliTexts *texts, Emb
 	{
 		EmbText		second = {texts->text[i], texts->len[i], true, NULL};
 		int32_t    *ids = emb_alloc_array(&m->mem, (size_t) max * 2, sizeof(int32_t));
+		EmbReading	to;
 		EmbEncoded	r;
 		EmbError	err;
 		char		what[32];
@@ -383,8 +397,8 @@ encode_pairs(const CliModel *m, const EmbText *query, const CliTexts *texts, Emb
 			return no_memory();
 		seqs[i].ids = ids;
 		seqs[i].type_ids = ids + max;
-		if (emb_model_encode_pair(m->model, query, &second,
-				&(EmbReading) {.ids = ids, .type_ids = ids + max, .max_ids = max, .mem = &m->mem}, &r, &err) != EMB_OK)
+		to = cli_reading(m, ids, ids + max, max, true);
+		if (emb_model_encode_pair(m->model, query, &second, &to, &r, &err) != EMB_OK)
 		{
 			snprintf(what, sizeof(what), "document %d", i + 1);
 			return cli_error(what, &err);
@@ -402,7 +416,7 @@ encode_documents(const CliModel *m, const char *query, const CliTexts *texts, Em
 	int32_t    *ids = emb_alloc_array(&m->mem, max, sizeof(int32_t));
 	EmbText		text = {query, strlen(query), true, NULL};
 	EmbTextReader reader = emb_text_reader(&text);
-	EmbReading	to = {.ids = ids, .max_ids = max, .mem = &m->mem};
+	EmbReading	to = cli_reading(m, ids, NULL, max, true);
 	EmbTextIds	known;
 	EmbError	err;
 	int			code;

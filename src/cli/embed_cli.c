@@ -18,7 +18,7 @@ static const char usage_text[] =
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"
 "      --kind KIND                        \"embedding\" or \"reranker\", where the files of a decoder do not say it\n"
-"      --instruction TEXT                 the default one, of models that take one\n"
+"      --instruction TEXT                 of models that take one: the default; with an image, of this command\n"
 "      --template JSON                    of a decoder that reranks: {\"prefix\", \"middle\", \"suffix\"}\n"
 "      --pooling MODE                     cls, mean, max, mean_sqrt_len_tokens or lasttoken\n"
 "      --name NAME                        what it will be called: tells prompts where files and directory do not\n"

@@ -314,6 +314,9 @@ parse_heads(const EmbJson *doc, const EmbFamily *family, EmbArch *arch, EmbError
 	if (family->head_size != NULL && (head_size < 1 || head_size % 2 != 0))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: heads of %lld elements, an odd number, cannot be rotated", doc->file,
 						 (long long) head_size);
+	if (arch->n_heads * head_size > EMB_ARCH_MAX_ATTENTION)
+		return emb_error(err, EMB_ERR_LIMIT, "%s: %d heads of %lld elements are wider than %d", doc->file, arch->n_heads,
+						 (long long) head_size, EMB_ARCH_MAX_ATTENTION);
 	arch->n_kv_heads = (int32_t) n_kv_heads;
 	arch->head_size = (int32_t) head_size;
 	return EMB_OK;

@@ -557,6 +557,7 @@ static const Decision decisions[] =
 	{"no scaling", "an-embedder", "\"use_cache\"", "\"rope_scaling\": null, \"use_cache\"", .message = "last row", .pool = EMB_POOL_LAST},
 	{"another activation", "an-embedder", "\"silu\"", "\"gelu\"", .status = EMB_ERR_UNSUPPORTED, .message = "hidden_act"},
 	{"an odd number of heads", "an-embedder", "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", .status = EMB_ERR_FORMAT, .message = "num_key_value_heads"},
+	{"heads that are too wide", "an-embedder", "\"num_attention_heads\": 4", "\"num_attention_heads\": 4096", .status = EMB_ERR_LIMIT, .message = "4096 heads of 32 elements are wider"},
 	{"an odd head", "an-embedder", "\"head_dim\": 32", "\"head_dim\": 31", .status = EMB_ERR_FORMAT, .message = "odd number"},
 	{"two labels", "model", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", .status = EMB_ERR_UNSUPPORTED, .message = "2 labels"},
 	{"a class for another task", "model", "Qwen3ForCausalLM", "Qwen3ForTokenClassification", .status = EMB_ERR_UNSUPPORTED, .message = "Qwen3ForTokenClassification"},
