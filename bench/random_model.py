@@ -1,6 +1,7 @@
 """random_model.py SHAPE FROM OUT [F16|F32]: a model directory of random weights with the tokenizer of the directory FROM.
 
-SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions and bge-m3's two heads), modernbert (ModernBERT-base). Weights are as
+SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions and bge-m3's two heads), modernbert (ModernBERT-base), qwen3-0.6b and
+qwen3-8b (rerankers: --kind reranker; qwen3-8b-2 has two of its layers), with the tokenizer of Qwen3. Weights are as
 transformers initializes them: normal, deviation 0.02. What a shape costs does not depend on what its weights are; vectors of such
 a model mean nothing. Tensors are written one after the other, so that 2.3 GB take no memory."""
 import json
@@ -16,7 +17,11 @@ SHAPES = {  # hidden, layers, heads, intermediate, positions, token types
     "large": (1024, 24, 16, 4096, 512, 2),
     "m3": (1024, 24, 16, 4096, 8194, 1),
     "modernbert": (768, 22, 12, 1152, 8192, 0),
+    "qwen3-0.6b": (1024, 28, 16, 3072, 40960, 0),
+    "qwen3-8b": (4096, 36, 32, 12288, 40960, 0),
+    "qwen3-8b-2": (4096, 2, 32, 12288, 40960, 0),
 }
+KV_HEADS, HEAD_SIZE = 8, 128  # of Qwen3's sizes
 DEVIATION = 0.02
 TYPES = {"F16": np.float16, "F32": np.float32}
 COPIED = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "sentencepiece.bpe.model")
@@ -70,6 +75,26 @@ def modernbert_tensors(vocabulary):
     return tensors + norm("final_norm", False)
 
 
+def qwen3_tensors(vocabulary):
+    """Tied embeddings and BF16-like scales; RMS norms have no bias."""
+    tensors = [("model.embed_tokens.weight", (vocabulary, hidden), "random")]
+    for i in range(layers):
+        prefix = "model.layers.%d." % i
+        for name, n_out, n_in in (
+            ("self_attn.q_proj", heads * HEAD_SIZE, hidden),
+            ("self_attn.k_proj", KV_HEADS * HEAD_SIZE, hidden),
+            ("self_attn.v_proj", KV_HEADS * HEAD_SIZE, hidden),
+            ("self_attn.o_proj", hidden, heads * HEAD_SIZE),
+            ("mlp.gate_proj", wide, hidden),
+            ("mlp.up_proj", wide, hidden),
+            ("mlp.down_proj", hidden, wide),
+        ):
+            tensors += linear(prefix + name, n_out, n_in, False)
+        tensors += norm(prefix + "input_layernorm", False) + norm(prefix + "post_attention_layernorm", False)
+        tensors += [(prefix + "self_attn.%s_norm.weight" % name, (HEAD_SIZE,), "ones") for name in "qk"]
+    return tensors + norm("model.norm", False)
+
+
 def write_weights(path, tensors):
     """A safetensors file: the length of the header, the header, the tensors in its order."""
     generator = np.random.default_rng(1)
@@ -116,23 +141,42 @@ def modernbert_config(vocabulary):
     }
 
 
+def qwen3_config(vocabulary):
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "intermediate_size": wide,
+        "num_key_value_heads": KV_HEADS,
+        "head_dim": HEAD_SIZE,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-06,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+    }
+
+
 def dump(value, *path):
     json.dump(value, open(os.path.join(out, *path), "w"))
 
 
-os.makedirs(os.path.join(out, "1_Pooling"), exist_ok=True)
+family = "qwen3" if shape.startswith("qwen3") else shape
+os.makedirs(os.path.join(out, "1_Pooling") if family != "qwen3" else out, exist_ok=True)
 vocabulary = vocabulary_size()
-config = modernbert_config(vocabulary) if shape == "modernbert" else bert_config(vocabulary)
+config = {"modernbert": modernbert_config, "qwen3": qwen3_config}.get(family, bert_config)(vocabulary)
 config.update(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=vocabulary, max_position_embeddings=positions)
-write_weights(os.path.join(out, "model.safetensors"), modernbert_tensors(vocabulary) if shape == "modernbert" else bert_tensors(vocabulary))
+tensors = {"modernbert": modernbert_tensors, "qwen3": qwen3_tensors}.get(family, bert_tensors)(vocabulary)
+write_weights(os.path.join(out, "model.safetensors"), tensors)
 dump(config, "config.json")
 if shape == "m3":
     write_weights(os.path.join(out, "sparse_linear.safetensors"), linear("sparse_linear", 1, hidden))
     write_weights(os.path.join(out, "colbert_linear.safetensors"), linear("colbert_linear", hidden, hidden))
-dump({"word_embedding_dimension": hidden, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "1_Pooling", "config.json")
-dump({"max_seq_length": 8192 if positions > 8192 else positions, "do_lower_case": False}, "sentence_bert_config.json")
+if family != "qwen3":
+    dump({"word_embedding_dimension": hidden, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "1_Pooling", "config.json")
+    dump({"max_seq_length": 8192 if positions > 8192 else positions, "do_lower_case": False}, "sentence_bert_config.json")
 for name in COPIED:
     if os.path.exists(os.path.join(source, name)):
         shutil.copy(os.path.join(source, name), out)
 modules = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling"), ("2", "2_Normalize", "Normalize")]
-dump([{"idx": int(i), "name": i, "path": path, "type": "sentence_transformers.models." + kind} for i, path, kind in modules], "modules.json")
+if family != "qwen3":
+    dump([{"idx": int(i), "name": i, "path": path, "type": "sentence_transformers.models." + kind} for i, path, kind in modules], "modules.json")

@@ -34,10 +34,10 @@ near()
 	awk -v a="${1:-9}" -v b="${2:--9}" -v t="$3" 'BEGIN { exit !(a >= b - t && a <= b + t) }'
 }
 
-# keeps TITLE FP32 INT8: what int8 loses
+# keeps TITLE FP32 INT8 [PRECISION]: what int8, or another precision, loses
 keeps()
 {
-	ok "awk -v a='${3:-0}' -v b='${2:-9}' -v loss=$LOSS 'BEGIN { exit !(a >= b * (1 - loss)) }'" "$1: int8 ${3:-none}, fp32 ${2:-none}"
+	ok "awk -v a='${3:-0}' -v b='${2:-9}' -v loss=$LOSS 'BEGIN { exit !(a >= b * (1 - loss)) }'" "$1: ${4:-int8} ${3:-none}, fp32 ${2:-none}"
 }
 
 percent()

@@ -1,8 +1,8 @@
--- One line: nDCG@10 of fp32 and int8, recall@10 of both, mean and least cosine
+-- One line, where int8 is the precision asked for: nDCG@10 of fp32 and int8, recall@10 of both, mean and least cosine
 -- of the documents' vectors in int8 to those in fp32, Spearman of the pairs'
 -- cosines in int8 to the data's (to fp32's where the data has none), that of
 -- fp32 to the data's, and the prompts. Variables: model, dir, file (the folder of
--- the data).
+-- the data), precision.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE TEMP TABLE lines (no int GENERATED ALWAYS AS IDENTITY, line text) ON COMMIT DROP;
@@ -25,7 +25,7 @@ INSERT INTO texts SELECT 'a', no, line::json ->> 'a' FROM lines;
 INSERT INTO texts SELECT 'b', no, line::json ->> 'b' FROM lines;
 
 SELECT embed_import('quality-fp32', :'dir', '{"precision": "fp32"}') IS NULL AS unused \gset
-SELECT embed_import('quality-int8', :'dir') IS NULL AS unused \gset
+SELECT embed_import('quality-int8', :'dir', jsonb_build_object('precision', :'precision')) IS NULL AS unused \gset
 CREATE TEMP TABLE vectors ON COMMIT DROP AS
 	SELECT m.model, t.kind, t.id, embed_query(t.body, m.model) AS v
 	FROM texts t, (VALUES ('quality-fp32'), ('quality-int8')) m(model) WHERE t.kind = 'query';

@@ -40,4 +40,5 @@ SELECT embed_import('wrong', :'static', '{"precision": "int4"}');
 SELECT embed_import('wrong', :'cls', '{"precision": "int2"}');
 \set VERBOSITY default
 
-SELECT embed_drop(name, forget => true) FROM embed_models WHERE name LIKE 'four%' OR name IN ('exact', 'tiny-rerank') ORDER BY name COLLATE "C";
+SELECT embed_drop(name, forget => true) FROM embed_models WHERE name LIKE 'four%' OR name IN ('exact', 'tiny-rerank')
+ORDER BY kind = 'reranker', name COLLATE "C" DESC;
