@@ -172,7 +172,6 @@ for my $case (
 unlink $file or die;
 mkdir $file or die;
 is((error_of($node, $db, "$one;"))[0], '42809', 'a directory of that name is refused');
-rmdir $file or die;
 import_model($node, $db, 'm', $dir);
 is(query($node, $db, $one), $want, 'an import under the same name brings the file back');
 
@@ -282,5 +281,35 @@ SKIP:
 query($node, $db, q{SELECT embed_drop('zeros', forget => true)});
 is(counts($node), '1 images, 1 owners', '... dropped');
 is(query($node, $db, $one), $want, 'the other model goes on');
+
+# --------------------------------------------------------------- pg_upgrade
+
+# to the same version, which pg_upgrade allows
+my $upgraded = $EmbedTest::cluster_class->can('get_new_node')
+  ? $EmbedTest::cluster_class->get_new_node('upgraded')
+  : $EmbedTest::cluster_class->new('upgraded');
+$upgraded->init(extra => [ '-E', 'UTF8', '--no-locale' ]);
+$node->stop;
+my ($bin) = split /\n/, `pg_config --bindir`;
+my ($upgrade_out, $upgrade_err) = ('', '');
+SKIP:
+{
+	skip "no $bin/pg_upgrade", 5 if !-x "$bin/pg_upgrade";
+	my $upgrade_dir = $node->basedir . '/upgrade';
+	mkdir $upgrade_dir or die;
+	ok(IPC::Run::run([ 'pg_upgrade', '-b', $bin, '-B', $bin, '-d', $node->data_dir, '-D', $upgraded->data_dir,
+			'-p', $node->port, '-P', $upgraded->port, '-s', $node->host ],
+		'init' => sub { chdir $upgrade_dir or die }, '>' => \$upgrade_out, '2>&1'), 'pg_upgrade') or diag($upgrade_out);
+	$upgraded->start;
+	is((error_of($upgraded, $db, "$one;"))[0], '58P01', '... leaves the files behind');
+	mkdir $upgraded->data_dir . '/embed_images' or die;
+	copy($_, $upgraded->data_dir . '/embed_images') or die for filed($node, '*');
+	is(counts($upgraded), '1 images, 1 owners', '... the folder copied with the owner files of the old cluster');
+	is(query($upgraded, $db, $one), $want, '... works, the same bits');
+	my @owners = filed($upgraded, '*-*');
+	ok(@owners == 1 && !grep({ my $old = $_; grep { $_ =~ s|.*/||r eq $old =~ s|.*/||r } @owners } filed($node, '*-*')),
+		'... and the new cluster owns it, not the old one');
+	$upgraded->stop('immediate');
+}
 
 done_testing();

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
-#include "common/file_perm.h"
+#include <common/file_perm.h>			/* the server's, not ours */
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/syscache.h"
@@ -312,6 +312,7 @@ void
 embed_filed_publish(const char *temp_path, const uint8 *fingerprint, int64 size_bytes)
 {
 	char		path[MAXPGPATH];
+	struct stat st;
 	int			lock_fd;
 	bool		is_there;
 	bool		ok;
@@ -322,9 +323,9 @@ embed_filed_publish(const char *temp_path, const uint8 *fingerprint, int64 size_
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m", EMBED_FILED_ROOT)));
-	/* before the lock, because it may hash the file; a wrong file is replaced */
+	/* before the lock, because it may hash the file; rename replaces a wrong file, but not a directory */
 	is_there = embed_image_file_is_good(path, fingerprint, size_bytes, true);
-	if (!is_there)
+	if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
 		(void) embed_image_file_clear_name(path);
 	lock_fd = lock_folder();
 	if (lock_fd < 0)
