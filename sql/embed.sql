@@ -217,6 +217,17 @@ AS 'MODULE_PATHNAME', 'embed_load' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE CO
 COMMENT ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb)
 IS 'install an image from embed-cli pack; returns the fingerprint';
 
+CREATE FUNCTION embed_load_lo(name pg_catalog.text, object pg_catalog.oid,
+							  options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_load_lo' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION embed_load_lo(pg_catalog.text, pg_catalog.oid, pg_catalog.jsonb)
+IS 'install an image from a large object, of any size; returns the fingerprint';
+
+CREATE FUNCTION embed_export(name pg_catalog.text) RETURNS TABLE (no pg_catalog.int4, data pg_catalog.bytea)
+AS 'MODULE_PATHNAME', 'embed_export' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1000 ROWS 1000;
+COMMENT ON FUNCTION embed_export(pg_catalog.text)
+IS 'the image of a model in pieces of 1 MB, for embed_load_lo on another server';
+
 CREATE FUNCTION embed_drop(name pg_catalog.text, forget pg_catalog.bool DEFAULT false,
 						   force pg_catalog.bool DEFAULT false) RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_drop' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
@@ -242,6 +253,8 @@ IS 'let an alias stand for a model; NULL as the model removes the alias';
 
 REVOKE ALL ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_load_lo(pg_catalog.text, pg_catalog.oid, pg_catalog.jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_export(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_drop(pg_catalog.text, pg_catalog.bool, pg_catalog.bool) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_dependents(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_set_default(pg_catalog.text) FROM PUBLIC;

@@ -77,6 +77,13 @@ SELECT pg_temp.switch('cmp-now', 'tiny-mean-36', (SELECT array_agg(body) FROM do
 SELECT pg_temp.switch('cmp-now', 'tiny-cls', (SELECT array_agg(body) FROM doc WHERE i <= 50)) AS back;
 SELECT embed_set_alias('cmp-now', NULL);
 
+-- the watch of docs/operations.md: no row for a healthy model, rows for another one
+SELECT 'verify: ' || "check" || ' ' || detail FROM embed_verify('tiny-cls') WHERE NOT ok;
+SELECT measure FROM embed_compare('tiny-cls', 'cmp-fp32', (SELECT array_agg(body) FROM (SELECT body FROM doc ORDER BY i DESC LIMIT 200) d))
+WHERE verdict = 'different' OR (measure = 'cosine' AND (p50 < 0.998 OR min < 0.98));
+SELECT measure FROM embed_compare('tiny-mean-36', 'cmp-fp32', (SELECT array_agg(body) FROM (SELECT body FROM doc ORDER BY i DESC LIMIT 200) d))
+WHERE verdict = 'different' OR (measure = 'cosine' AND (p50 < 0.998 OR min < 0.98));
+
 -- what is refused
 SELECT * FROM embed_compare('tiny-cls', 'cmp-rank');
 SELECT * FROM embed_compare('tiny-cls', 'no-such-model');

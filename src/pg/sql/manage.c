@@ -7,10 +7,13 @@
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
+#include "libpq/be-fsstubs.h"
+#include "libpq/libpq-fs.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
@@ -28,6 +31,7 @@
 
 EMBED_FUNCTION(embed_import);
 EMBED_FUNCTION(embed_load);
+EMBED_FUNCTION(embed_load_lo);
 EMBED_FUNCTION(embed_drop);
 EMBED_FUNCTION(embed_set_default);
 EMBED_FUNCTION(embed_set_alias);
@@ -40,6 +44,7 @@ typedef struct ManageOptions
 	bool		make_default;
 	char	   *alias;
 	char	   *calibration;	/* a query */
+	char	   *fingerprint;	/* what the image must have, or NULL */
 	char	   *storage;		/* "rows", "file" or NULL: by size */
 	bool		is_filed;		/* what follows from storage and the size, when the size is known */
 } ManageOptions;
@@ -130,6 +135,17 @@ option_int(const char *key, const JsonbValue *v)
 }
 
 static char *
+get_valid_fingerprint(char *fingerprint)
+{
+	if (strlen(fingerprint) != 2 * EMB_HASH_SIZE || strspn(fingerprint, "0123456789abcdef") != 2 * EMB_HASH_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"fingerprint\" is \"%s\", but must have %d digits from 0-9 and a-f", embed_shown(fingerprint),
+						2 * EMB_HASH_SIZE)));
+	return fingerprint;
+}
+
+static char *
 get_valid_storage(char *storage)
 {
 	if (strcmp(storage, "rows") != 0 && strcmp(storage, "file") != 0)
@@ -201,6 +217,8 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 			options->has_default = true;
 			options->make_default = option_bool(key, v);
 		}
+		else if (strcmp(key, "fingerprint") == 0)
+			options->fingerprint = get_valid_fingerprint(option_string(key, v));
 		else if (strcmp(key, "storage") == 0)
 			options->storage = get_valid_storage(option_string(key, v));
 		else if (strcmp(key, "alias") == 0)
@@ -210,7 +228,7 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", embed_shown(key)),
 					 errhint("The options are precision, group, keep_int8, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
-							 "kind, instruction, template, pooling, normalize, storage, default and alias.")));
+							 "kind, instruction, template, pooling, normalize, storage, fingerprint, default and alias.")));
 	}
 	options->has_import |= import_only;
 }
@@ -369,14 +387,33 @@ store_names(const char *name, const EmbedSpool *spool, const char *kind, const M
 		embed_storage_put_default(kind, name);
 }
 
+/* An image that lost or changed bytes on its way is often still an image. */
+static void
+check_fingerprint(const EmbedSpool *spool, const ManageOptions *options)
+{
+	char	   *fingerprint = TextDatumGetCString(fingerprint_hex(spool->fingerprint));
+
+	if (options->fingerprint == NULL || strcmp(fingerprint, options->fingerprint) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("the image has fingerprint %s, not %s", fingerprint, options->fingerprint),
+			 errdetail("It has %lld bytes.", (long long) spool->size_bytes),
+			 errhint("It is another image, or it was damaged on its way.")));
+}
+
 /* From a finished spool to rows and a file. Writes nothing if the name is taken. */
 static void
 install(const char *function, const char *name, EmbedSpool *spool, ManageOptions *options)
 {
-	EmbModel   *model = embed_spool_open(spool, CurrentMemoryContext);
-	const EmbModelInfo *info = emb_model_info(model);
-	const char *kind = embed_kind_name(info->kind);
+	EmbModel   *model;
+	const EmbModelInfo *info;
+	const char *kind;
 
+	check_fingerprint(spool, options);
+	model = embed_spool_open(spool, CurrentMemoryContext);
+	info = emb_model_info(model);
+	kind = embed_kind_name(info->kind);
 	embed_storage_lock();
 	check_subscriber(function, name, spool->fingerprint, options);
 	check_name_is_free(name, spool->fingerprint);
@@ -538,6 +575,21 @@ spool_bytes(EmbedSpool *spool, void *image, ManageOptions *options)
 	}
 }
 
+/* The options of a finished image; has the checks that come before its bytes are read. */
+static void
+prepare_load(const char *function, const char *name, Jsonb *jsonb, ManageOptions *options)
+{
+	check_may_write(psprintf("%s()", function));
+	parse_options(jsonb, options);
+	if (options->has_import)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s takes only the options storage, fingerprint, default and alias", function),
+				 errhint("All other options, as prompts and precision, are part of the image: set them with embed-cli pack.")));
+	check_not_alias(name);
+	check_subscriber(psprintf("%s()", function), name, NULL, options);
+}
+
 Datum
 embed_load(PG_FUNCTION_ARGS)
 {
@@ -545,17 +597,48 @@ embed_load(PG_FUNCTION_ARGS)
 	bytea	   *image = PG_GETARG_BYTEA_PP(1);
 	ManageOptions options;
 
-	check_may_write("embed_load()");
-	parse_options(PG_GETARG_JSONB_P(2), &options);
-	if (options.has_import)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("embed_load takes only the options storage, default and alias"),
-				 errhint("All other options, as prompts and precision, are part of the image: set them with embed-cli pack.")));
-	check_not_alias(name);
-	check_subscriber("embed_load()", name, NULL, &options);
-
+	prepare_load("embed_load", name, PG_GETARG_JSONB_P(2), &options);
 	PG_RETURN_DATUM(spool_and_install("embed_load()", name, spool_bytes, image, &options));
+}
+
+/*
+ * Spools a large object, through the functions that clients call: they check
+ * the rights, and close the object at the end of the transaction at the latest.
+ */
+static void
+spool_object(EmbedSpool *spool, void *object, ManageOptions *options)
+{
+	int			fd = DatumGetInt32(DirectFunctionCall2(be_lo_open, ObjectIdGetDatum(*(Oid *) object), Int32GetDatum(INV_READ)));
+	int64		size = DatumGetInt64(DirectFunctionCall3(be_lo_lseek64, Int32GetDatum(fd), Int64GetDatum(0), Int32GetDatum(SEEK_END)));
+	char	   *piece = palloc(EMBED_STORED_CHUNK_BYTES);
+	EmbError	err;
+	EmbStatus	status = choose_storage(options, size, embed_storage_path(), &err);
+	int			n = 0;
+
+	(void) DirectFunctionCall3(be_lo_lseek64, Int32GetDatum(fd), Int64GetDatum(0), Int32GetDatum(SEEK_SET));
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (status == EMB_OK)
+			status = embed_spool_write(spool, piece, n, &err);
+		if (status != EMB_OK)
+			embed_throw(status, &err);
+		n = lo_read(fd, piece, EMBED_STORED_CHUNK_BYTES);
+	} while (n > 0);
+	(void) DirectFunctionCall1(be_lo_close, Int32GetDatum(fd));
+	pfree(piece);
+}
+
+/* embed_load_lo(name text, object oid, options jsonb): no limit of 1 GB */
+Datum
+embed_load_lo(PG_FUNCTION_ARGS)
+{
+	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	Oid			object = PG_GETARG_OID(1);
+	ManageOptions options;
+
+	prepare_load("embed_load_lo", name, PG_GETARG_JSONB_P(2), &options);
+	PG_RETURN_DATUM(spool_and_install("embed_load_lo()", name, spool_object, &object, &options));
 }
 
 /* ---------------------------------------------------------- drop, names */

@@ -1,0 +1,87 @@
+# The README's ways to bring a model to a server in pieces: a file of embed-cli pack
+# through psql as a large object, and from server to server by embed_export. The
+# commands are the README's, word for word.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EmbedTest;
+use IPC::Run;
+use Test::More;
+
+my $db = 'postgres';
+my $source = new_node('source');
+my $target = new_node('target');
+my $hash = q{SELECT md5(embed('a text', 'm')::text)};
+my $work = $source->basedir . '/work';
+my $readme = slurp("$FindBin::RealBin/../../README.md");
+
+mkdir $work or die;
+
+# the tiny static model, with as many dimensions as make several pieces
+my $dir = "$work/wide";
+my ($n_rows, $dim) = (1500, 1400);
+mkdir $dir or die;
+spit("$dir/$_", slurp(tiny_model('model2vec') . "/$_")) for qw(tokenizer.json modules.json);
+spit("$dir/config.json", slurp(tiny_model('model2vec') . '/config.json') =~ s/("(?:hidden_dim|apply_pca)": )\d+/$1$dim/gr);
+my $header = sprintf '{"embeddings":{"dtype":"F32","shape":[%d,%d],"data_offsets":[0,%d]}}', $n_rows, $dim, 4 * $n_rows * $dim;
+srand 12;
+spit("$dir/model.safetensors", pack('Q<', length $header) . $header . pack('f<*', map { rand() - 0.5 } 1 .. $n_rows * $dim));
+my $fingerprint = import_model($source, $db, 'm', $dir);
+my $want = query($source, $db, $hash);
+cmp_ok(query($source, $db, q{SELECT count(*) FROM embed_export('m')}), '>=', 3, 'an image of several pieces');
+
+# The block of the README that holds TEXT.
+sub block_with
+{
+	my ($text) = @_;
+	my ($block) = grep { /\Q$text\E/ } $readme =~ /^```(?:sh|sql)\n(.*?)^```/msg;
+	return $block // die "the README has no example with $text";
+}
+
+# Runs a shell command in the folder; gives (status, output).
+sub run_shell
+{
+	my ($command) = @_;
+	my $out = '';
+	my $ok = IPC::Run::run([ 'sh', '-e', '-c', "cd '$work' && $command" ], '<' => \undef, '>&' => \$out);
+	return ($ok ? 0 : 1, $out);
+}
+
+# ------------------------------------------------------- from server to server
+
+my $example = block_with('embed_export');
+$example =~ s/\bsource\.example\b[^']*/$source->connstr($db)/e or die;
+$example =~ s/\btarget\.example\b[^']*/$target->connstr($db)/e or die;
+s/host=(?=host=|port=)// for $example;
+$example =~ s/'host=(port|host)/'$1/g;
+my ($status, $out) = run_shell($example);
+is($status, 0, 'the example of the README runs') or diag($out);
+is(query($target, $db, $hash), $want, '... the same bits on the other server');
+is(query($target, $db, q{SELECT fingerprint FROM embed_models}), $fingerprint, '... the same fingerprint');
+is(query($target, $db, q{SELECT bool_and(ok) FROM embed_verify('m')}), 't', '... verified');
+is(query($target, $db, 'SELECT count(*) FROM pg_largeobject_metadata'), 0, '... and no large object left');
+query($target, $db, q{SELECT embed_drop('m', forget => true)});
+
+# --------------------------------------------------------- a file of the client
+
+spit("$work/model.img", pack('H*', query($source, $db, q{SELECT encode(string_agg(data, '' ORDER BY no), 'hex') FROM embed_export('m')})));
+my ($cli) = grep { -x } map { "$FindBin::RealBin/../../build/$_/embed-cli" } qw(core gcc);
+if ($cli)
+{
+	($status, $out) = run_shell("'$cli' pack '$dir' > packed.img");
+	is($status, 0, 'embed-cli pack');
+	is(slurp("$work/packed.img"), slurp("$work/model.img"), '... writes the bytes of the import');
+}
+else
+{
+	skip_loudly('no build/core/embed-cli: embed_export stands for embed-cli pack');
+}
+my $lo = block_with('\lo_import');
+spit("$work/load.sql", $lo);
+($status, $out) = run_shell("psql -X -q -v ON_ERROR_STOP=1 -d '" . $target->connstr($db) . "' -f load.sql");
+is($status, 0, 'the example with a large object runs') or diag($out);
+is(query($target, $db, q{SELECT md5(embed('a text', name)::text) FROM embed_models}), $want, '... the same bits');
+is(query($target, $db, 'SELECT count(*) FROM pg_largeobject_metadata'), 0, '... and no large object left');
+
+done_testing();
