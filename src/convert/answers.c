@@ -85,7 +85,7 @@ emb_answers_find(EmbCheckpoint *c, const EmbStop *stop, EmbError *err)
 /* Texts whose first characters join what is before them, where anything does. */
 static const char *const documents[] = {
 	"", " ", "\n", "\r\n", "  two", "\t\ttab", "a", "A word", ":x", "::", ">", "'s", "'ll be", "123", "0", "<|im_end|>", "<|endoftext|>", "<Document>:",
-	"\xcc\x81" "a", "\xc2\xa0", "\xc2\xa0x", "\xe2\x80\x8b", "\xe3\x80\x80", "\xe4\xb8\xad\xe6\x96\x87", "\xf0\x9f\x98\x80", "\xd9\x90", ".", ", and", "-1",
+	"\314\201a", "\xc2\xa0", "\xc2\xa0x", "\xe2\x80\x8b", "\xe3\x80\x80", "\xe4\xb8\xad\xe6\x96\x87", "\xf0\x9f\x98\x80", "\xd9\x90", ".", ", and", "-1",
 };
 
 static const char *const queries[] = {

@@ -59,7 +59,7 @@ static void
 release_groups(const EmbQuantReader *r, Groups *g)
 {
 	emb_release(r->mem, g->group_of);
-	*g = (Groups) {NULL};
+	*g = (Groups) {0};
 }
 
 /* Fills group_of from g_idx; *is_given is false if the file has placeholders only. */
