@@ -20,7 +20,11 @@ from workers import Sql, Worker
 HERE = os.path.dirname(os.path.abspath(__file__))
 AGREE = 0.95  # a mean cosine to fp32 below this is another model, not another precision
 SHAPE_ENGINES = ("ort-int8", "ov-int8", "ov-int8-bf16")
-SHAPE_CELLS = {"m3": "512x1,2048x1,8192x1"}
+SHAPE_CELLS = {"m3": "512x1,2048x1,8192x1", "qwen": "128x1,512x1,2048x1"}
+DECODERS = ("qwen",)
+DECODER_DOCUMENTS = 2  # of a cell: all have the same length, and nothing is computed twice
+LOGITS = 12  # documents whose logits are compared
+SAME_RANKING = 0.8  # a correlation below this is another model
 LONG_ROUNDS = 2  # of cells whose calls take half a minute
 ACCURACY_LENGTHS = (8, 16, 24, 48, 64, 100, 128, 200, 256, 400)
 SQL_TOKENS = 128
@@ -128,17 +132,20 @@ def measure_accuracy(workers, corpus, result):
 def operations(shape, tokens):
     """of one document: linear layers and attention, a multiplication and an addition are two"""
     h, n, i = shape["hidden"], shape["layers"], shape["intermediate"]
+    if "head_size" in shape:  # a decoder: a gate, fewer key heads, and half of the keys are seen
+        q, kv = shape["heads"] * shape["head_size"], shape["kv_heads"] * shape["head_size"]
+        return tokens * (2 * n * (2 * h * q + 2 * h * kv + 3 * h * i) + 2 * tokens * q * n)
     return tokens * (2 * n * (4 * h * h + 2 * h * i) + 4 * tokens * h * n)
 
 
 def measure_cell(workers, corpus, tokens, batch, threads, result, shape="small"):
-    docs = corpus.documents(tokens, max(batch, 16), seed=tokens)
+    docs = corpus.documents(tokens, max(batch, DECODER_DOCUMENTS if shape in DECODERS else 16), seed=tokens)
     rounds = {w.name: [] for w in workers}
     cpu, wall = dict.fromkeys(rounds, 0.0), dict.fromkeys(rounds, 0.0)
     for w in workers:
         w.documents(docs)
         w.bench(batch, 0)  # peers choose their setting here
-    for _ in range(args.rounds if tokens <= 4096 else LONG_ROUNDS):
+    for _ in range(args.rounds if tokens <= (1024 if shape in DECODERS else 4096) else LONG_ROUNDS):
         for w in workers:
             cpu_s, begin = w.cpu_s(), time.perf_counter()
             rounds[w.name].append(w.bench(batch, args.seconds))
@@ -291,6 +298,40 @@ def measure_shape(shape, corpus, names, threads, result):
     quit_all(workers)
 
 
+def correlation(a, b):
+    a, b = ([x - statistics.mean(v) for x in v] for v in (a, b))
+    return cosine(a, b)
+
+
+def measure_logits(workers, corpus, result, shape):
+    """Correlation of every engine's logits with ours: the weights are random, so this only shows that all compute the same model."""
+    docs = [corpus.document(ACCURACY_LENGTHS[i % 5], i * 977) for i in range(LOGITS)]
+    logits = {}
+    for w in workers:
+        w.documents(docs)
+        logits[w.name] = [row[0] for row in w.vectors(len(docs))]
+    found = {name: round(correlation(x, logits["embed-int8"]), 4) for name, x in logits.items()}
+    result["logits"][shape] = found
+    report.print_logits(shape, found, logits)
+    for name, c in found.items():
+        if c < SAME_RANKING:
+            raise SystemExit("%s does not compute the same model: correlation %.4f of its logits with embed-int8's" % (name, c))
+
+
+def measure_decoder(shape, corpus, threads, result):
+    asked = args.engines.split(",") if args.engines_asked else report.DECODERS
+    names = wanted([n for n in report.DECODERS if n in asked], result["skipped"], args.clock)
+    result["shapes"][shape] = json.load(open(os.path.join(args.work, shape, "peers", "model.json")))
+    for t in threads:
+        workers = start_all(names, t, result, shape)
+        if shape not in result["logits"]:
+            measure_logits(workers, corpus, result, shape)
+        for cell in (args.shape_cells or SHAPE_CELLS[shape]).split(","):
+            measure_cell(workers, corpus, *map(int, cell.split("x")), t, result, shape)
+            save(result)
+        quit_all(workers)
+
+
 def measure_threads(threads, corpus, names, phases, result):
     workers = start_all(names, threads, result)
     if not result["accuracy"]:
@@ -330,6 +371,7 @@ def parse():
     p.add_argument("--out", default="bench.json")
     found = p.parse_args()
     quick, few = found.quick, len(os.sched_getaffinity(0)) < 2
+    found.engines_asked = found.engines is not None
     found.engines = found.engines or ("ort-fp32,embed-int8,embed-sql,ort-int8,ov-int8,ov-int8-bf16" if quick else ",".join(report.ENGINES))
     found.cells = found.cells or ("16x1,128x1,512x1,128x32" if quick else "16x1,64x1,128x1,256x1,512x1,16x32,64x32,128x32,256x32,512x32")
     found.threads = found.threads or ("1" if quick or few else "1,2")
@@ -347,7 +389,7 @@ def main():
     if args.clock == "cpu" and threads != [1]:
         raise SystemExit("--clock cpu is for one thread")
     phases = args.phases.split(",")
-    result = {key: {} for key in ("versions", "skipped", "accuracy", "peaks", "memory")}
+    result = {key: {} for key in ("versions", "skipped", "accuracy", "peaks", "memory", "logits")}
     result.update(cells=[], mixed=[], machine=machine(), model=args.title, clock=args.clock, time=time.strftime("%Y-%m-%d %H:%M"))
     result.update(rounds=args.rounds, seconds=args.seconds)
     result["shapes"] = {"small": json.load(open(os.path.join(args.work, "small", "peers", "model.json")))}
@@ -355,11 +397,16 @@ def main():
     result["text_tokens"] = corpus.counts(descriptions()[: args.texts])
     names = wanted(args.engines.split(","), result["skipped"], args.clock)
     save(result)
-    for t in threads:
-        measure_threads(t, corpus, names, phases, result)
-        save(result)
-    for shape in [s for s in args.shapes.split(",") if s and "shapes" in phases]:
-        measure_shape(shape, corpus, names, 1, result)
+    shapes = [s for s in args.shapes.split(",") if s and "shapes" in phases]
+    if set(phases) != {"shapes"} or set(shapes) - set(DECODERS):
+        for t in threads:
+            measure_threads(t, corpus, names, phases, result)
+            save(result)
+    for shape in shapes:
+        if shape in DECODERS:
+            measure_decoder(shape, corpus, threads, result)
+        else:
+            measure_shape(shape, corpus, names, 1, result)
         save(result)
     if args.sql and "sql" in phases and args.clock == "wall":
         measure_sql(corpus, result)

@@ -1,6 +1,6 @@
-"""The peers. An engine has run(documents as lists of ids, setting) -> [n, dim], normalized, and settings(batch, tokens): those
-worth trying for a number of documents with a number of tokens; "micro" is the number of documents per call. Libraries are
-imported by the engine that needs them."""
+"""The peers. An engine has run(documents as lists of ids, setting) -> [n, dim], normalized (of a decoder that reranks the logits,
+[n, 1]), and settings(batch, tokens): those worth trying for a number of documents with a number of tokens; "micro" is the number
+of documents per call. Libraries are imported by the engine that needs them."""
 import ctypes
 import json
 import os
@@ -20,6 +20,11 @@ ENGINES = {
     "torch-bf16": ("torch", lambda *a: Torch(*a, "bf16")),
     "torch-int8": ("torch", lambda *a: Torch(*a, "int8")),
     "llama-q8_0": ("llama.cpp", lambda *a: LlamaCpp(*a, "q8_0.gguf")),
+    "ov-decoder-int8": ("openvino", lambda *a: OpenVinoDecoder(*a, "int8.xml")),
+    "ov-decoder-int4": ("openvino", lambda *a: OpenVinoDecoder(*a, "int4.xml")),
+    "llama-decoder-q8_0": ("llama.cpp", lambda *a: LlamaDecoder(*a, "q8_0.gguf")),
+    "llama-decoder-q4_0": ("llama.cpp", lambda *a: LlamaDecoder(*a, "q4_0.gguf")),
+    "llama-decoder-q4_k_m": ("llama.cpp", lambda *a: LlamaDecoder(*a, "q4_k_m.gguf")),
     "nothing": ("base", lambda *a: Nothing(*a)),
 }
 STATIC_SHAPES = 4
@@ -243,6 +248,89 @@ class LlamaCpp(Engine):
             raise RuntimeError("llama.cpp fails to encode")
         rows = [np.ctypeslib.as_array(self.lib.llama_get_embeddings_seq(context, i), shape=(self.dim,)) for i in range(len(docs))]
         return normalized(np.array(rows, np.float32))
+
+
+class OpenVinoDecoder(Engine):
+    """One document a call; peer_decoders.py's graph. Activations are quantized in groups of 64: of 128 and 1,024 it was slower."""
+
+    def __init__(self, threads, models, file):
+        super().__init__(threads, models)
+        import openvino
+
+        self.version = "openvino " + openvino.__version__
+        config = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "ENABLE_CPU_PINNING": False,
+            "PERFORMANCE_HINT": "LATENCY",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 64,
+        }
+        self.request = openvino.Core().compile_model(self.file(file), "CPU", config).create_infer_request()
+
+    def settings(self, batch, tokens):
+        return [{"micro": 1}]
+
+    def run(self, docs, setting):
+        yes, no = self.request.infer({0: np.array(docs, np.int64)})[0].reshape(2)
+        return np.array([[yes - no]], np.float32)
+
+
+class LlamaDecoder(Engine):
+    """One document a call, from an empty cache, in parts of 512 tokens; the logits of its last token."""
+
+    PART = 512
+
+    def __init__(self, threads, models, file):
+        super().__init__(threads, models)
+        import llama_cpp
+
+        self.lib = llama_cpp
+        self.silent = llama_cpp.llama_log_callback(lambda *ignored: None)
+        llama_cpp.llama_log_set(self.silent, ctypes.c_void_p(0))
+        llama_cpp.llama_backend_init()
+        self.version = "llama-cpp-python " + llama_cpp.__version__
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = 0
+        self.model = llama_cpp.llama_model_load_from_file(self.file(file).encode(), params)
+        if not self.model:
+            raise RuntimeError("llama.cpp cannot load its file")
+        self.answers = json.load(open(self.file("model.json")))["answers"]
+        self.room, self.context, self.batch = 0, None, None
+
+    def settings(self, batch, tokens):
+        return [{"micro": 1}]
+
+    def make_context(self, n_tokens):
+        if self.context:
+            self.lib.llama_batch_free(self.batch)
+            self.lib.llama_free(self.context)
+        params = self.lib.llama_context_default_params()
+        params.n_ctx = params.n_batch = self.room = max(n_tokens, self.PART)
+        params.n_ubatch = self.PART
+        params.n_threads = params.n_threads_batch = self.threads
+        params.flash_attn_type = self.lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        self.context = self.lib.llama_init_from_model(self.model, params)
+        if not self.context:
+            raise RuntimeError("llama.cpp makes no context")
+        self.batch = self.lib.llama_batch_init(self.room, 0, 1)
+
+    def run(self, docs, setting):
+        doc = docs[0]
+        if len(doc) > self.room:
+            self.make_context(len(doc))
+        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.context), True)
+        for i, token in enumerate(doc):
+            self.batch.token[i] = token
+            self.batch.pos[i] = i
+            self.batch.n_seq_id[i] = 1
+            self.batch.seq_id[i][0] = 0
+            self.batch.logits[i] = i == len(doc) - 1
+        self.batch.n_tokens = len(doc)
+        if self.lib.llama_decode(self.context, self.batch) != 0:
+            raise RuntimeError("llama.cpp fails to decode")
+        logits = self.lib.llama_get_logits_ith(self.context, -1)
+        yes, no = (logits[i] for i in self.answers)
+        return np.array([[yes - no]], np.float32)
 
 
 class Nothing(Engine):

@@ -1,10 +1,12 @@
-"""random_model.py SHAPE FROM OUT [F16|F32]: a model directory of random weights with the tokenizer of the directory FROM.
+"""random_model.py SHAPE FROM OUT [F16|F32|BF16]: a model directory of random weights with the tokenizer of the directory FROM.
 
-SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions and bge-m3's two heads), modernbert (ModernBERT-base), qwen3-0.6b and
-qwen3-8b (rerankers: --kind reranker; qwen3-8b-2 has two of its layers), with the tokenizer of Qwen3. Weights are as
+SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions and bge-m3's two heads), modernbert (ModernBERT-base), qwen3-0.6b
+and qwen3-8b (Qwen3-Reranker, BF16 by default, with the tokenizer of Qwen3; qwen3-8b-2 has two of its layers). Weights are as
 transformers initializes them: normal, deviation 0.02. What a shape costs does not depend on what its weights are; vectors of such
-a model mean nothing. Tensors are written one after the other, so that 2.3 GB take no memory."""
+a model mean nothing. Tensors are written one after the other, so that 2.3 GB take no memory. The tokenizer of FROM may be packed:
+tokenizer.json.xz."""
 import json
+import lzma
 import os
 import shutil
 import struct
@@ -23,21 +25,22 @@ SHAPES = {  # hidden, layers, heads, intermediate, positions, token types
 }
 KV_HEADS, HEAD_SIZE = 8, 128  # of Qwen3's sizes
 DEVIATION = 0.02
-TYPES = {"F16": np.float16, "F32": np.float32}
+TYPES = {"F16": np.float16, "F32": np.float32, "BF16": np.uint16}  # of BF16 the bits
 COPIED = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "sentencepiece.bpe.model")
 
 if len(sys.argv) not in (4, 5) or sys.argv[1] not in SHAPES or sys.argv[-1] not in TYPES and len(sys.argv) == 5:
     raise SystemExit(__doc__)
 shape, source, out = sys.argv[1:4]
 hidden, layers, heads, wide, positions, types = SHAPES[shape]
-dtype = sys.argv[4] if len(sys.argv) == 5 else "F16"
+family = "qwen3" if shape.startswith("qwen3") else shape
+dtype = sys.argv[4] if len(sys.argv) == 5 else "BF16" if family == "qwen3" else "F16"
 
 
 def vocabulary_size():
     """From config.json, else from the tokenizer: the pieces of its model and the added tokens."""
     if os.path.exists(os.path.join(source, "config.json")):
         return json.load(open(os.path.join(source, "config.json")))["vocab_size"]
-    tokenizer = json.load(open(os.path.join(source, "tokenizer.json")))
+    tokenizer = json.load(open(os.path.join(out, "tokenizer.json")))
     return max([len(tokenizer["model"]["vocab"])] + [t["id"] + 1 for t in tokenizer["added_tokens"]])
 
 
@@ -76,7 +79,6 @@ def modernbert_tensors(vocabulary):
 
 
 def qwen3_tensors(vocabulary):
-    """Tied embeddings and BF16-like scales; RMS norms have no bias."""
     tensors = [("model.embed_tokens.weight", (vocabulary, hidden), "random")]
     for i in range(layers):
         prefix = "model.layers.%d." % i
@@ -95,6 +97,14 @@ def qwen3_tensors(vocabulary):
     return tensors + norm("model.norm", False)
 
 
+def stored(values):
+    """fp32 values as the bytes of the file; BF16 rounds to the nearest."""
+    if dtype != "BF16":
+        return values.astype(TYPES[dtype]).tobytes()
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).tobytes()
+
+
 def write_weights(path, tensors):
     """A safetensors file: the length of the header, the header, the tensors in its order."""
     generator = np.random.default_rng(1)
@@ -111,9 +121,9 @@ def write_weights(path, tensors):
             if kind == "random":
                 for row in range(0, shape[0], 16384):
                     part = generator.standard_normal((min(16384, shape[0] - row),) + shape[1:], dtype=np.float32)
-                    file.write((part * np.float32(DEVIATION)).astype(TYPES[dtype]).tobytes())
+                    file.write(stored(part * np.float32(DEVIATION)))
             else:
-                file.write(np.full(shape, kind == "ones", TYPES[dtype]).tobytes())
+                file.write(stored(np.full(shape, kind == "ones", np.float32)))
 
 
 def bert_config(vocabulary):
@@ -151,8 +161,10 @@ def qwen3_config(vocabulary):
         "hidden_act": "silu",
         "rms_norm_eps": 1e-06,
         "rope_theta": 1000000.0,
-        "tie_word_embeddings": True,
         "attention_bias": False,
+        "use_sliding_window": False,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
     }
 
 
@@ -160,23 +172,54 @@ def dump(value, *path):
     json.dump(value, open(os.path.join(out, *path), "w"))
 
 
-family = "qwen3" if shape.startswith("qwen3") else shape
-os.makedirs(os.path.join(out, "1_Pooling") if family != "qwen3" else out, exist_ok=True)
-vocabulary = vocabulary_size()
-config = {"modernbert": modernbert_config, "qwen3": qwen3_config}.get(family, bert_config)(vocabulary)
-config.update(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=vocabulary, max_position_embeddings=positions)
-tensors = {"modernbert": modernbert_tensors, "qwen3": qwen3_tensors}.get(family, bert_tensors)(vocabulary)
-write_weights(os.path.join(out, "model.safetensors"), tensors)
-dump(config, "config.json")
-if shape == "m3":
-    write_weights(os.path.join(out, "sparse_linear.safetensors"), linear("sparse_linear", 1, hidden))
-    write_weights(os.path.join(out, "colbert_linear.safetensors"), linear("colbert_linear", hidden, hidden))
-if family != "qwen3":
+def copy_tokenizer():
+    for name in COPIED:
+        if os.path.exists(os.path.join(source, name)):
+            shutil.copy(os.path.join(source, name), out)
+    packed = os.path.join(source, "tokenizer.json.xz")
+    if os.path.exists(packed) and not os.path.exists(os.path.join(source, "tokenizer.json")):
+        with lzma.open(packed) as file, open(os.path.join(out, "tokenizer.json"), "wb") as copy:
+            shutil.copyfileobj(file, copy)
+
+
+def answers():
+    """ids of "yes" and "no" in the tokenizer's vocabulary"""
+    pieces = json.load(open(os.path.join(out, "tokenizer.json")))["model"]["vocab"]
+    return {"true_token_id": pieces["yes"], "false_token_id": pieces["no"]}
+
+
+def write_decoder():
+    """What sentence-transformers keeps beside a Qwen3 reranker's weights: that its score is a difference of two logits."""
+    os.makedirs(os.path.join(out, "1_LogitScore"), exist_ok=True)
+    dump(answers(), "1_LogitScore", "config.json")
+    dump({"tokenizer_class": "Qwen2Tokenizer", "model_max_length": 131072, "add_bos_token": False}, "tokenizer_config.json")
+    dump({"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}, "config_sentence_transformers.json")
+    kinds = [("", "base.modules.transformer.Transformer"), ("1_LogitScore", "cross_encoder.modules.logit_score.LogitScore")]
+    dump([{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers." + kind} for i, (path, kind) in enumerate(kinds)], "modules.json")
+
+
+def write_encoder():
+    os.makedirs(os.path.join(out, "1_Pooling"), exist_ok=True)
+    if shape == "m3":
+        write_weights(os.path.join(out, "sparse_linear.safetensors"), linear("sparse_linear", 1, hidden))
+        write_weights(os.path.join(out, "colbert_linear.safetensors"), linear("colbert_linear", hidden, hidden))
     dump({"word_embedding_dimension": hidden, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "1_Pooling", "config.json")
     dump({"max_seq_length": 8192 if positions > 8192 else positions, "do_lower_case": False}, "sentence_bert_config.json")
-for name in COPIED:
-    if os.path.exists(os.path.join(source, name)):
-        shutil.copy(os.path.join(source, name), out)
-modules = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling"), ("2", "2_Normalize", "Normalize")]
-if family != "qwen3":
-    dump([{"idx": int(i), "name": i, "path": path, "type": "sentence_transformers.models." + kind} for i, path, kind in modules], "modules.json")
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    dump([{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind} for i, (path, kind) in enumerate(kinds)], "modules.json")
+
+
+TENSORS = {"modernbert": modernbert_tensors, "qwen3": qwen3_tensors}
+CONFIGS = {"modernbert": modernbert_config, "qwen3": qwen3_config}
+
+os.makedirs(out, exist_ok=True)
+copy_tokenizer()
+vocabulary = vocabulary_size()
+config = CONFIGS.get(family, bert_config)(vocabulary)
+config.update(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=vocabulary, max_position_embeddings=positions)
+write_weights(os.path.join(out, "model.safetensors"), TENSORS.get(family, bert_tensors)(vocabulary))
+dump(config, "config.json")
+if family == "qwen3":
+    write_decoder()
+else:
+    write_encoder()

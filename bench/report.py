@@ -25,7 +25,17 @@ ENGINES = {
     "llama-q8_0": "llama.cpp Q8_0",
 }
 NAMES = {**ENGINES, "ov-bf16": "OpenVINO bf16", "ov-fp32": "OpenVINO fp32", "nothing": "the harness alone"}
-SHAPES = {"base": "a base BERT", "large": "a large BERT (bge-large)", "m3": "bge-m3 (but for its vocabulary, of which a text takes a few rows)"}
+DECODERS = {  # name, and which of ours it is compared with
+    "embed-int8": ("embed int8", "embed-int8"),
+    "embed-int4": ("embed int4", "embed-int8"),
+    "ov-decoder-int8": ("OpenVINO int8", "embed-int8"),
+    "ov-decoder-int4": ("OpenVINO int4, group 128", "embed-int4"),
+    "llama-decoder-q8_0": ("llama.cpp Q8_0", "embed-int8"),
+    "llama-decoder-q4_0": ("llama.cpp Q4_0", "embed-int4"),
+    "llama-decoder-q4_k_m": ("llama.cpp Q4_K_M", "embed-int4"),
+}
+NAMES.update({name: title for name, (title, _) in DECODERS.items()})
+SHAPES = {"qwen": "Qwen3-Reranker-0.6B", "base": "a base BERT", "large": "a large BERT (bge-large)", "m3": "bge-m3 (but for its vocabulary, of which a text takes a few rows)"}
 YARDSTICK = "ov-int8"
 SAME = 0.0002  # of the mean cosine; the bf16 hint moves it that little either way
 WITHOUT_YARDSTICK = 0.9985  # where OpenVINO is not there: what it has on the models we know
@@ -118,11 +128,18 @@ def print_cell(result, cell):
         text = "    %-14s %9.2f ms (best %9.2f) %8.0f tokens/s" % (name, row["ms"], row["ms_min"], row["tokens_per_s"])
         if peak(result):
             text += "  %3.0f %% of peak" % (100 * share(result, cell, name))
-        if is_peer(name) and "embed-int8" in cell["engines"]:
-            text += "  embed-int8 is %.2fx (%.2f to %.2f)" % ratio(cell, "embed-int8", name)
+        ours = DECODERS[name][1] if name in DECODERS else "embed-int8"
+        if is_peer(name) and ours in cell["engines"]:
+            text += "  %s is %.2fx (%.2f to %.2f)" % ((ours,) + ratio(cell, ours, name))
         if cell["threads"] > 1:
             text += "  on %.1f CPUs" % row["cores"]
         print(text, flush=True)
+
+
+def print_logits(shape, correlations, logits):
+    print("\n%s: correlation of the logits with embed-int8's, %d documents" % (shape, len(logits["embed-int8"])))
+    for name, c in correlations.items():
+        print("    %-20s %7.4f  %s .." % (name, c, " ".join("%.3f" % x for x in logits[name][:5])), flush=True)
 
 
 def print_mixed(mixed):
@@ -192,6 +209,42 @@ def cells_table(result, threads, shape="small"):
     return table(["tokens x texts", "embed int8, tokens/s", "of peak", "to the best peer"] + [NAMES.get(n, n) for n in peers], rows)
 
 
+def decoder_cell(cell, name):
+    """Tokens per second; of a peer also how many times as fast ours of the same precision is."""
+    if name not in cell["engines"]:
+        return ""
+    text = thousands(cell["engines"][name]["tokens_per_s"])
+    ours = DECODERS[name][1]
+    if name == ours or ours not in cell["engines"]:
+        return text
+    found = ratio(cell, ours, name)
+    return "%s: %s" % (text, "**%s**" % ratio_text(found) if is_peer(name) else "%.2f of int8" % (1 / found[0]))
+
+
+def decoder_table(result, shape):
+    cells = [c for c in result["cells"] if c["shape"] == shape]
+    names = [n for n in DECODERS if any(n in c["engines"] for c in cells)]
+    rows = [
+        ["%d, %d" % (c["tokens"], c["threads"]), "%.0f %%" % (100 * share(result, c, "embed-int8")) if "embed-int8" in c["engines"] else ""] + [decoder_cell(c, n) for n in names]
+        for c in cells
+    ]
+    return table(["tokens, threads", "int8 of peak"] + [NAMES[n] for n in names], rows)
+
+
+def is_decoder(result, shape):
+    return "head_size" in result["shapes"][shape]
+
+
+def decoder_parts(result, shape):
+    h, same = result["shapes"][shape], result["logits"][shape]
+    return [
+        "The shape of %s (hidden %d, %d layers, %d and %d heads of %d, %d), random weights, one document a call, tokens per second:"
+        % (SHAPES.get(shape, shape), h["hidden"], h["layers"], h["heads"], h["kv_heads"], h["head_size"], h["intermediate"]),
+        decoder_table(result, shape),
+        "Correlation of the logits with embed int8's: %s." % "; ".join("%s %.4f" % (NAMES[n], c) for n, c in same.items() if n != "embed-int8"),
+    ]
+
+
 def fp32_table(result):
     cells = [c for c in result["cells"] if c["threads"] == 1 and {"embed-fp32", "ort-fp32"} <= set(c["engines"])]
     rows = [[cell_title(c), thousands(c["engines"]["embed-fp32"]["tokens_per_s"]), ratio_text(ratio(c, "embed-fp32", "ort-fp32"))] for c in cells]
@@ -255,7 +308,9 @@ def markdown(result):
         found = cells_table(result, threads)
         if found:
             parts += ["%d thread%s:" % (threads, "s" if threads > 1 else ""), found]
-    for shape in [s for s in result["shapes"] if s != "small"]:
+    for shape in [s for s in result["shapes"] if s != "small" and is_decoder(result, s)]:
+        parts += decoder_parts(result, shape)
+    for shape in [s for s in result["shapes"] if s != "small" and not is_decoder(result, s)]:
         h = result["shapes"][shape]
         parts += ["The shape of %s (hidden %d, %d layers, %d heads, %d), random weights, one thread:" % (SHAPES.get(shape, shape), h["hidden"], h["layers"], h["heads"], h["intermediate"]), cells_table(result, 1, shape)]
     parts += [fp32_table(result), accuracy_table(result)] if result["accuracy"] else []
@@ -296,7 +351,7 @@ PICTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results.png"
 def write(result, f):
     """JSON, a line for each row of a cell: small, and readable in a diff."""
     text = json.dumps(result, separators=(", ", ": "))
-    f.write(re.sub(r'(?<=[{\[,] )?("(?:shape|threads|embed-|ort-|ov-|torch-|llama-|cells|mixed|sql|memory|accuracy|machine|versions|skipped)[a-z0-9_-]*": [{\[])', r"\n\1", text) + "\n")
+    f.write(re.sub(r'(?<=[{\[,] )?("(?:shape|threads|embed-|ort-|ov-|torch-|llama-|cells|mixed|sql|memory|accuracy|machine|versions|skipped|logits)[a-z0-9_-]*": [{\[])', r"\n\1", text) + "\n")
 
 
 def wrap(text):

@@ -4,12 +4,14 @@
  *
  *		worker IMAGE THREADS [ISA]
  *
+ * The documents of a reranker are whole sequences of ids, query included.
+ *
  * Lines in, lines out, the same for every engine (peer_worker.py):
  *		ids N, then N lines "id id ..."		the documents
  *		texts N, then N lines				the documents, tokenized anew in every call
  *		bench BATCH SECONDS MIN MAX			ms MS MS ...: BATCH documents a call, in turn
  *		pass ARRANGEMENT					ms MS: all documents once; "one" a call or "all" at once
- *		vectors								N lines of numbers
+ *		vectors								N lines of numbers: a vector, or the logit of a reranker
  *		quit
  */
 #include <stdio.h>
@@ -40,6 +42,8 @@ static EmbModel *model;
 static const EmbModelInfo *info;
 static EmbAllocator mem;
 static EmbRun run;
+static EmbStatus (*compute) (const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
+							 const EmbRun *run, float *out, EmbError *err) = emb_model_embed;
 static clockid_t bench_clock = CLOCK_MONOTONIC;
 
 static void
@@ -74,6 +78,8 @@ open_image(const char *path)
 	if (emb_model_open(image, st.st_size, 0, &mem, NULL, &model, &err) != EMB_OK)
 		fail(err.message);
 	info = emb_model_info(model);
+	if (info->kind == EMB_KIND_RERANKER)
+		compute = emb_model_rerank;
 }
 
 static void *
@@ -171,7 +177,7 @@ embed(const Docs *docs, int at, int n, float *out)
 
 	if (docs->texts != NULL)
 		tokenize(docs, at, n);
-	if (emb_model_embed(model, docs->seqs + at, n, &run, out, &err) != EMB_OK)
+	if (compute(model, docs->seqs + at, n, &run, out, &err) != EMB_OK)
 		fail(err.message);
 }
 

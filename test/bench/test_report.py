@@ -43,7 +43,31 @@ def recorded():
     }
 
 
+def recorded_decoder():
+    """A run of the shape qwen alone; ours in int4 is compared with the peers of 4 bits."""
+    result = recorded()
+    times = {"embed-int8": [200, 220, 210], "embed-int4": [250, 240, 220], "ov-decoder-int8": [300, 330, 420], "ov-decoder-int4": [500, 240, 440], "llama-decoder-q4_0": [1000, 960, 880]}
+    engines = {name: row(sorted(ms)[1], ms, 128) for name, ms in times.items()}
+    result.update(cells=[{"shape": "qwen", "tokens": 128, "batch": 1, "threads": 2, "engines": engines}], mixed=[], sql={}, memory={}, first_call_ms=[], accuracy={})
+    result["shapes"]["qwen"] = {"hidden": 1024, "layers": 28, "heads": 16, "kv_heads": 8, "head_size": 128, "intermediate": 3072}
+    result["logits"] = {"qwen": {"embed-int8": 1.0, "ov-decoder-int8": 0.998}}
+    return result
+
+
 class Report(unittest.TestCase):
+    def test_decoder(self):
+        text = report.markdown(recorded_decoder())
+        for wanted in (
+            "16 and 8 heads of 128",
+            "| 128, 2 | ",
+            "0.92 of int8",  # the median of 200 / 250, 220 / 240, 210 / 220
+            "**1.50x (1.50 to 2.00)**",  # OpenVINO int8 to ours in int8
+            "**2.00x (1.00 to 2.00)**",  # OpenVINO int4 to ours in int4
+            "**4.00x (4.00 to 4.00)**",
+            "embed int8's: OpenVINO int8 0.9980.",
+        ):
+            self.assertIn(wanted, text)
+
     def test_best_peer_is_no_less_accurate(self):
         result = recorded()
         engines = result["cells"][0]["engines"]
