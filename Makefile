@@ -73,6 +73,7 @@ help:
 	@echo 'make bench-memory           what backends cost in memory, and their first call'
 	@echo 'make bench-pressure         threads with limits, quotas and neighbours'
 	@echo 'make bench-busy             many sessions at once on few CPUs'
+	@echo 'make bench-rerank           a decoder that reranks: statements, memory, what a shared prefix saves'
 	@echo 'make check-layers           which room includes which, and whether the map is complete'
 	@echo 'make check-examples         whether the usage examples of headers compile'
 
@@ -108,5 +109,7 @@ bench-pressure:
 	bench/threads_under_pressure
 bench-busy:
 	bench/busy_backends
+bench-rerank:
+	bench/rerank
 
-.PHONY: help cli unit fuzz check-layers check-examples test quality demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy
+.PHONY: help cli unit fuzz check-layers check-examples test quality demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy bench-rerank

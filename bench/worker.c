@@ -11,6 +11,8 @@
  *		texts N, then N lines				the documents, tokenized anew in every call
  *		bench BATCH SECONDS MIN MAX			ms MS MS ...: BATCH documents a call, in turn
  *		pass ARRANGEMENT					ms MS: all documents once; "one" a call or "all" at once
+ *		shared N							ok: the documents of "ids" are said to share this many leading ids
+ *		whole								ms MS, then N lines of numbers, of one call with all documents
  *		vectors								N lines of numbers: a vector, or the logit of a reranker
  *		quit
  */
@@ -221,6 +223,39 @@ pass(const Docs *docs, bool one)
 	free(out);
 }
 
+/* Whether the engine may compute the start of the documents once: it must be equal in all. */
+static void
+set_shared(Docs *docs, int n)
+{
+	for (int i = 0; i < docs->n; i++)
+	{
+		if (docs->texts != NULL || n < 0 || n >= docs->seqs[i].n_ids ||
+			memcmp(docs->seqs[i].ids, docs->seqs[0].ids, n * sizeof(int32_t)) != 0)
+			fail("shared");
+		docs->seqs[i].n_shared = n;
+	}
+	puts("ok");
+}
+
+static void
+print_rows(const float *out, int n)
+{
+	for (int i = 0; i < n * info->dim; i++)
+		printf("%.9g%c", out[i], (i + 1) % info->dim != 0 ? ' ' : '\n');
+}
+
+static void
+print_whole(const Docs *docs)
+{
+	float	   *out = checked(malloc(((size_t) docs->n + 1) * info->dim * sizeof(float)));
+	double		start = now_ms();
+
+	embed(docs, 0, docs->n, out);
+	printf("ms %.4f\n", now_ms() - start);
+	print_rows(out, docs->n);
+	free(out);
+}
+
 static void
 print_vectors(const Docs *docs)
 {
@@ -229,8 +264,7 @@ print_vectors(const Docs *docs)
 	for (int i = 0; i < docs->n; i++)
 	{
 		embed(docs, i, 1, out);
-		for (int k = 0; k < info->dim; k++)
-			printf("%.9g%c", out[k], k + 1 < info->dim ? ' ' : '\n');
+		print_rows(out, 1);
 	}
 	free(out);
 }
@@ -252,6 +286,10 @@ answer(char **line, size_t *room, Docs *docs)
 		bench(docs, n, seconds, min, max);
 	else if (sscanf(*line, "pass %15s", word) == 1)
 		pass(docs, strcmp(word, "one") == 0);
+	else if (sscanf(*line, "shared %d", &n) == 1)
+		set_shared(docs, n);
+	else if (strncmp(*line, "whole", 5) == 0)
+		print_whole(docs);
 	else if (strncmp(*line, "vectors", 7) == 0)
 		print_vectors(docs);
 	else
