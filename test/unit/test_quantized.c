@@ -1122,7 +1122,7 @@ test_slices(void)
 		"{\"num_bits\": 8, \"type\": \"int\", \"strategy\": \"channel\"}}}}";
 	EmbCheckpointOptions options = {0};
 	EmbAllocator mem = emb_malloc_allocator();
-	Files		f = {NULL};
+	Files		f = {0};
 	EmbCheckpoint c;
 	char		dir[PATH_MAX];
 	char		text[256];

@@ -289,7 +289,7 @@ static void
 test_seam(Reader *r)
 {
 	static const char *const texts[] = {
-		"", " ", "\n", "\n\n", " \n", ":x", "::", "\xcc\x81" "a", "\xc2\xa0", "'s", "'\xc5\xbf", "123", "<|im_end|>", "<|im_start|>user\n", "\t", "\r\n", "  x",
+		"", " ", "\n", "\n\n", " \n", ":x", "::", "\314\201a", "\xc2\xa0", "'s", "'\xc5\xbf", "123", "<|im_end|>", "<|im_start|>user\n", "\t", "\r\n", "  x",
 		"\xe4\xb8\xad\xe6\x96\x87", "\xe3\x80\x80x", "\xe2\x80\x8b", "\xf0\x9f\x98\x80", ".", "<Document>: x", "a\n<Document>: b",
 	};
 	static const int n_texts = sizeof(texts) / sizeof(texts[0]);
