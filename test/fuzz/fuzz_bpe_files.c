@@ -16,7 +16,7 @@ static const char *
 whole_vocabulary(void)
 {
 	static char json[8192];
-	static const char *const words[] = {"aa", "aaaa", "ab", "ba", "\xC4\xA0\xC4\xA0", "\xC4\xA0" "a", "the", "th", "\xC4\x8A\xC4\x8A", "\xC3\x83\xC2\xA9"};
+	static const char *const words[] = {"aa", "aaaa", "ab", "ba", "\xC4\xA0\xC4\xA0", "\304\240a", "the", "th", "\xC4\x8A\xC4\x8A", "\xC3\x83\xC2\xA9"};
 	int			n = 0;
 	int			id = 4;
 	int			more = 256;
