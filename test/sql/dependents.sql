@@ -68,6 +68,10 @@ CALL dep_try($$CREATE VIEW dep_v AS SELECT embed(model => 'dep', input => body) 
 CALL dep_try($$CREATE VIEW dep_v AS SELECT CASE WHEN id > 1 THEN (embed_info(body, 'dep')).tokens ELSE cardinality(embed_tokens(body, 'dep')) END FROM dep_docs$$, 'DROP VIEW dep_v');
 CALL dep_try($$CREATE VIEW dep_v AS SELECT c.* FROM dep_docs, embed_chunks(body, 9, 0, 'dep') c$$, 'DROP VIEW dep_v');
 CALL dep_try($$CREATE VIEW dep_v AS SELECT * FROM embed_verify('dep')$$, 'DROP VIEW dep_v');
+CALL dep_try($$CREATE VIEW dep_v AS SELECT * FROM embed_compare('dep')$$, 'DROP VIEW dep_v');
+CALL dep_try($$CREATE VIEW dep_v AS SELECT * FROM embed_compare('another', 'dep')$$, 'DROP VIEW dep_v');
+CALL dep_try($$CREATE VIEW dep_v AS SELECT c.* FROM dep_docs, embed_compare(a => 'dep', b => model, texts => ARRAY[body]) c$$, 'DROP VIEW dep_v');
+CALL dep_try($$CREATE VIEW dep_v AS SELECT no FROM embed_export('dep')$$, 'DROP VIEW dep_v');
 CALL dep_try($$CREATE MATERIALIZED VIEW dep_m AS SELECT embed(body, 'dep') FROM dep_docs$$, 'DROP MATERIALIZED VIEW dep_m');
 CALL dep_try($$CREATE RULE dep_r AS ON INSERT TO dep_docs WHERE NEW.id = 0 DO ALSO UPDATE dep_docs SET e = embed(body, 'dep') WHERE id = 1$$, 'DROP RULE dep_r ON dep_docs');
 CALL dep_try($$CREATE RULE dep_r AS ON INSERT TO dep_docs WHERE embed(NEW.body, 'dep') IS NULL DO NOTHING$$, 'DROP RULE dep_r ON dep_docs');
@@ -79,6 +83,8 @@ CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS float4[] LANGUAGE sql AS 'S
 CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS float4[] LANGUAGE plpgsql AS 'BEGIN SET LOCAL embed.model = ''dep''; RETURN EMBED(x); END'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS float4[] LANGUAGE plpgsql AS 'BEGIN SET LOCAL embed.model = dep; RETURN embed(x); END'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS void LANGUAGE plpgsql AS 'BEGIN SET embed.reranker TO dep; END'$$, 'DROP FUNCTION dep_f');
+CALL dep_try($$CREATE FUNCTION dep_f() RETURNS bool LANGUAGE sql AS 'SELECT bool_and(verdict = ''same'') FROM embed_compare(''another'', ''dep'')'$$, 'DROP FUNCTION dep_f');
+CALL dep_try($$CREATE FUNCTION dep_f(x oid) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM embed_load_lo(''dep'', x); PERFORM embed_verify(''dep''); END'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM embed(x, ''dep''); PERFORM embed_drop(''dep''); END'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE FUNCTION dep_f(x text, y float4[] DEFAULT embed('x', 'dep')) RETURNS int LANGUAGE sql AS 'SELECT 1'$$, 'DROP FUNCTION dep_f');
 CALL dep_try($$CREATE FUNCTION dep_f(x text) RETURNS float4[] LANGUAGE sql SET embed.model = 'dep' AS 'SELECT embed(x)'$$, 'DROP FUNCTION dep_f');

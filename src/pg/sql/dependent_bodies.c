@@ -142,7 +142,8 @@ called_function(const EmbedSearch *search, const char *text)
 static bool
 manages_models(const char *text)
 {
-	return has_word(text, "embed_drop") || has_word(text, "embed_import") || has_word(text, "embed_load");
+	return has_word(text, "embed_drop") || has_word(text, "embed_import") || has_word(text, "embed_load") ||
+		has_word(text, "embed_load_lo");
 }
 
 /* ------------------------------------------------------------ functions */

@@ -210,14 +210,14 @@ judge_call(Finding *finding, Oid oid, List *args)
 
 	if (function == NULL)
 		return;
-	if (function->model_arg >= 0)
+	for (int i = 0; function->model_args >> i != 0; i++)
 	{
-		Node	   *argument = get_argument(args, function->model_arg);
+		Node	   *argument = (function->model_args >> i & 1) != 0 ? get_argument(args, i) : NULL;
 
 		if (argument != NULL)
-			cause = judge_model_argument(search, argument);
+			cause = Max(cause, judge_model_argument(search, argument));
 	}
-	else if (function->uses_default && search->is_default && search->reranks == function->reranks)
+	if (function->uses_default && search->is_default && search->reranks == function->reranks)
 		cause = EMBED_CAUSE_BY_DEFAULT;
 	if (cause > finding->cause)
 	{

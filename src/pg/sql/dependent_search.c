@@ -44,6 +44,36 @@ argument_position(HeapTuple proc, const char *name)
 	return -1;
 }
 
+/* Arguments that are models, and are not named "model". */
+static const struct
+{
+	const char *function;
+	const char *argument;
+}			other_arguments[] = {
+	{"embed_verify", "name"},
+	{"embed_export", "name"},
+	{"embed_compare", "a"},
+	{"embed_compare", "b"},
+};
+
+/* Bit i: argument i is a model. */
+static uint32
+model_arguments(HeapTuple proc, const char *function)
+{
+	int			position = argument_position(proc, "model");
+	uint32		found = position >= 0 ? UINT32_C(1) << position : 0;
+
+	for (int i = 0; i < (int) lengthof(other_arguments); i++)
+	{
+		if (strcmp(function, other_arguments[i].function) != 0)
+			continue;
+		position = argument_position(proc, other_arguments[i].argument);
+		if (position >= 0)
+			found |= UINT32_C(1) << position;
+	}
+	return found;
+}
+
 static void
 add_function(EmbedSearch *search, Oid oid)
 {
@@ -57,7 +87,7 @@ add_function(EmbedSearch *search, Oid oid)
 	function = palloc0(sizeof(EmbedModelFunction));
 	function->oid = oid;
 	function->name = pstrdup(NameStr(form->proname));
-	function->model_arg = argument_position(tuple, strcmp(function->name, "embed_verify") == 0 ? "name" : "model");
+	function->model_args = model_arguments(tuple, function->name);
 	function->reranks = strncmp(function->name, "rerank", strlen("rerank")) == 0;
 	function->is_trigger = strcmp(function->name, "embed_trigger") == 0;
 	search->functions = lappend(search->functions, function);
@@ -73,7 +103,7 @@ has_form_with_model(const EmbedSearch *search, const EmbedModelFunction *functio
 	{
 		const EmbedModelFunction *other = lfirst(cell);
 
-		if (other->model_arg >= 0 && strcmp(other->name, function->name) == 0)
+		if (other->model_args != 0 && strcmp(other->name, function->name) == 0)
 			return true;
 	}
 	return false;
@@ -90,8 +120,8 @@ select_functions(EmbedSearch *search)
 	{
 		EmbedModelFunction *function = lfirst(cell);
 
-		function->uses_default = function->model_arg < 0 && has_form_with_model(search, function);
-		if (function->model_arg >= 0 || function->uses_default || function->is_trigger)
+		function->uses_default = function->model_args == 0 && has_form_with_model(search, function);
+		if (function->model_args != 0 || function->uses_default || function->is_trigger)
 			kept = lappend(kept, function);
 	}
 	search->functions = kept;

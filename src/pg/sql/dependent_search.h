@@ -19,7 +19,7 @@ typedef struct EmbedModelFunction
 {
 	Oid			oid;
 	const char *name;
-	int			model_arg;		/* position of the model argument, or -1 */
+	uint32		model_args;		/* bit i: argument i is a model */
 	bool		uses_default;	/* another form takes a model; this form uses the default */
 	bool		reranks;
 	bool		is_trigger;
