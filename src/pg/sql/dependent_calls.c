@@ -23,7 +23,16 @@ typedef struct Finding
 	const EmbedSearch *search;
 	EmbedDependentCause cause;
 	const EmbedModelFunction *function;
+	const char *name;			/* the model's or an alias, as in EmbedSearch */
 } Finding;
+
+/* A search for the name in one argument. */
+typedef struct NameSearch
+{
+	const EmbedSearch *search;
+	bool		takes_alias;
+	const char *found;			/* as in Finding */
+} NameSearch;
 
 /* The string of a constant, or NULL. */
 static const char *
@@ -140,6 +149,19 @@ fold(Node *argument)
 
 /* --------------------------------------------------------------- calls */
 
+/* Whether s is the name, or an alias where one is taken. */
+static bool
+is_name(NameSearch *names, const char *s)
+{
+	if (s == NULL)
+		return false;
+	if (names->takes_alias)
+		names->found = embed_search_model_or_alias(names->search, s);
+	else
+		names->found = embed_search_is_name(s, names->search->name) ? names->search->name : NULL;
+	return names->found != NULL;
+}
+
 /*
  * Whether a constant anywhere in an argument is the name, for example in
  * COALESCE(column, 'm').
@@ -147,30 +169,41 @@ fold(Node *argument)
 static bool
 has_name(Node *node, void *context)
 {
-	const char *s;
 
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, has_name, context, 0);
-	s = constant_string(node);
-	if (s != NULL && embed_search_is_name(s, ((const EmbedSearch *) context)->name))
-		return true;
-	return expression_tree_walker(node, has_name, context);
+	return is_name(context, constant_string(node)) || expression_tree_walker(node, has_name, context);
 }
 
 static EmbedDependentCause
-judge_model_argument(const EmbedSearch *search, Node *argument)
+judge_model_argument(NameSearch *names, Node *argument)
 {
 	Node	   *folded = fold(argument);
-	const char *s;
 
 	if (IsA(folded, Const))
-	{
-		s = constant_string(folded);
-		return s != NULL && embed_search_is_name(s, search->name) ? EMBED_CAUSE_NAMES : EMBED_CAUSE_NONE;
-	}
-	return has_name(argument, (void *) search) ? EMBED_CAUSE_NAMES : EMBED_CAUSE_MAYBE;
+		return is_name(names, constant_string(folded)) ? EMBED_CAUSE_NAMES : EMBED_CAUSE_NONE;
+	return has_name(argument, names) ? EMBED_CAUSE_NAMES : EMBED_CAUSE_MAYBE;
+}
+
+/*
+ * name: the alias that is named, or NULL. Of a model and its alias the alias
+ * counts: who removes the alias is told of it.
+ */
+static void
+note_cause(Finding *finding, EmbedDependentCause cause, const EmbedModelFunction *function, const char *name)
+{
+	const char *model = finding->search->name;
+	bool		is_alias = name != NULL && name != model;
+
+	if (cause < finding->cause || cause == EMBED_CAUSE_NONE)
+		return;
+	if (cause == finding->cause && (!is_alias || finding->name != model))
+		return;
+	finding->cause = cause;
+	finding->function = function;
+	finding->name = is_alias ? name : model;
 }
 
 /*
@@ -206,24 +239,22 @@ judge_call(Finding *finding, Oid oid, List *args)
 {
 	const EmbedSearch *search = finding->search;
 	const EmbedModelFunction *function = embed_search_get_function(search, oid);
-	EmbedDependentCause cause = EMBED_CAUSE_NONE;
 
 	if (function == NULL)
 		return;
 	for (int i = 0; function->model_args >> i != 0; i++)
 	{
 		Node	   *argument = (function->model_args >> i & 1) != 0 ? get_argument(args, i) : NULL;
+		NameSearch	names = {search, function->takes_alias, NULL};
+		EmbedDependentCause cause;
 
-		if (argument != NULL)
-			cause = Max(cause, judge_model_argument(search, argument));
+		if (argument == NULL)
+			continue;
+		cause = judge_model_argument(&names, argument);
+		note_cause(finding, cause, function, names.found);
 	}
 	if (function->uses_default && search->is_default && search->reranks == function->reranks)
-		cause = EMBED_CAUSE_BY_DEFAULT;
-	if (cause > finding->cause)
-	{
-		finding->cause = cause;
-		finding->function = function;
-	}
+		note_cause(finding, EMBED_CAUSE_BY_DEFAULT, function, NULL);
 }
 
 static bool
@@ -254,7 +285,7 @@ describe_finding(const Finding *finding)
 	switch (finding->cause)
 	{
 		case EMBED_CAUSE_NAMES:
-			return psprintf("calls %s with model \"%s\"", function, finding->search->name);
+			return psprintf("calls %s with %s", function, embed_search_describe_name(finding->search, finding->name));
 		case EMBED_CAUSE_BY_DEFAULT:
 			return psprintf("calls %s without a model, so it uses the default", function);
 		default:
@@ -272,6 +303,6 @@ embed_search_tree(EmbedSearch *search, EmbedDependentKind kind, const ObjectAddr
 	(void) find_calls(stringToNode((char *) tree), &finding);
 	if (finding.cause == EMBED_CAUSE_NONE)
 		return false;
-	embed_search_add_object(search, kind, finding.cause, address, describe_finding(&finding), search->name);
+	embed_search_add_object(search, kind, finding.cause, address, describe_finding(&finding), finding.name);
 	return true;
 }

@@ -20,6 +20,7 @@ typedef struct EmbedModelFunction
 	Oid			oid;
 	const char *name;
 	uint32		model_args;		/* bit i: argument i is a model */
+	bool		takes_alias;	/* in these arguments */
 	bool		uses_default;	/* another form takes a model; this form uses the default */
 	bool		reranks;
 	bool		is_trigger;
