@@ -34,6 +34,9 @@ SELECT name, bool_and(ok) AS ok FROM (VALUES ('four'), ('four-all'), ('four-row'
 SELECT embed_import('wrong', :'cls', '{"precision": "int4", "group": 48}');
 SELECT embed_import('wrong', :'cls', '{"precision": "int4", "group": 0}');
 SELECT embed_import('wrong', :'cls', '{"precision": "int4", "group": "row"}');
+SELECT embed_import('wrong', :'cls', '{"precision": "int4", "group": 1e30}');
+SELECT embed_import('wrong', :'cls', '{"max_tokens": -2147483649}');
+SELECT embed_import('wrong', :'cls', '{"dimensions": 1.5}');
 SELECT embed_import('wrong', :'cls', '{"precision": "int4", "keep_int8": "heads"}');
 SELECT embed_import('wrong', :'cls', '{"group": 64}');
 SELECT embed_import('wrong', :'static', '{"precision": "int4"}');

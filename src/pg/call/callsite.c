@@ -181,7 +181,8 @@ embed_site_set_instruction(EmbedSite *site, const EmbedModelRef *ref, const text
 	if (VARSIZE_ANY_EXHDR(instruction) > INSTRUCTION_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the instruction has %zu bytes, more than %d", (size_t) VARSIZE_ANY_EXHDR(instruction), INSTRUCTION_MAX)));
+				 errmsg("the instruction has %zu bytes, more than %d", (size_t) VARSIZE_ANY_EXHDR(instruction), INSTRUCTION_MAX),
+				 errhint("Say the task in a sentence; what a text is compared with belongs into the query.")));
 	utf8 = pg_server_to_any(VARDATA_ANY(instruction), VARSIZE_ANY_EXHDR(instruction), PG_UTF8);
 	bytes = utf8 == VARDATA_ANY(instruction) ? VARSIZE_ANY_EXHDR(instruction) : strlen(utf8);
 	/* at least one byte: an empty instruction is not the model's own, which is NULL */

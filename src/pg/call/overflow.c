@@ -102,7 +102,7 @@ embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info)
 					(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 					 errmsg("text has more tokens than the model reads (%d)", info->max_tokens),
 					 detail_chars(info->max_chars),
-					 errhint("Shorten the text, or set embed.on_overflow to \"truncate\" or \"warn\" to embed its beginning.")));
+					 errhint("Shorten the text, or set embed.on_overflow to \"truncate\" or \"warn\" to read only its beginning.")));
 			return;
 		case EMBED_OVERFLOW_WARN:
 			counter = counter_of_statement(query_cxt);

@@ -87,7 +87,8 @@ read_texts(ArrayType *array, Inputs *inputs)
 	if (n % width != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("rerankers are compared on pairs, but the array has %d texts", n),
+				 errmsg_plural("rerankers are compared on pairs, but the array has %d text",
+							   "rerankers are compared on pairs, but the array has %d texts", n, n),
 				 errhint("The texts are a query and a document in turn: ARRAY['query', 'document', 'query', 'document'].")));
 	for (int i = 0; i < n; i += width)
 	{

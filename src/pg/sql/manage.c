@@ -131,6 +131,12 @@ option_int(const char *key, const JsonbValue *v)
 	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(n),
 										  DirectFunctionCall2(numeric_trunc, NumericGetDatum(n), Int32GetDatum(0)))))
 		option_type_error(key, "whole number");
+	if (DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(n), DirectFunctionCall1(int4_numeric, Int32GetDatum(PG_INT32_MAX)))) ||
+		DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(n), DirectFunctionCall1(int4_numeric, Int32GetDatum(PG_INT32_MIN)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is out of range", embed_shown(key)),
+				 errhint("It takes whole numbers up to %d.", PG_INT32_MAX)));
 	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(n)));
 }
 
