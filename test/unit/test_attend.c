@@ -337,7 +337,7 @@ attend_unseen(const Unseen *x, int i, int32_t first, int32_t n_queries, int32_t 
 static void
 test_two_tokens(void)
 {
-	static const float bias[2] = {0, EMB_BIAS_OF_NOTHING};
+	static const float bias[EMB_PANEL] = {0, EMB_BIAS_OF_NOTHING};
 	static Unseen x;
 	float		out[3][D_UNSEEN];
 

@@ -357,7 +357,7 @@ static uint8_t *
 tensor_bytes(uint8_t *file, const char *name, size_t *size)
 {
 	uint64_t	header_bytes;
-	char		quoted[160];
+	char		quoted[300];
 	char	   *at;
 	unsigned long begin,
 				end;

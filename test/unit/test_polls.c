@@ -404,7 +404,7 @@ check_gguf_tokens(const char *what, const char *kind, const char *pre, int n)
 	for (int i = 0; i < n; i++)
 	{
 		snprintf(name, sizeof(name), i == 0 ? "<s>" : i == 1 ? "</s>" : i == 2 ? "<unk>" : i == 3 ? "[CLS]" : i == 4 ? "[SEP]" : i == 5 ? "[UNK]" :
-				 i < 16 ? "%d" : "\xE2\x96\x81%d", i < 16 ? i - 6 : i * 7919 % n);
+				 i < 16 ? "%d" : "\xE2\x96\x81%d", i < 16 ? i - 6 : (int) ((int64_t) i * 7919 % n));
 		put_string(&b, name);
 	}
 	gguf_key_array(&b, "tokenizer.ggml.token_type", 5, (uint64_t) n);
