@@ -35,7 +35,10 @@ load_library(char *reason, size_t size)
 	return library;
 }
 
-/* The build with pthreads starts its threads when it is loaded: then this variable is the only way to limit them. */
+/*
+ * The build with pthreads starts its threads when it is loaded: then this
+ * variable is the only way to limit them.
+ */
 static void
 limit_threads(int n_threads)
 {

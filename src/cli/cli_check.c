@@ -95,7 +95,10 @@ long_text(const EmbAllocator *mem, int first, size_t size, size_t *len)
 	return text;
 }
 
-/* A text, or a pair, of at most n_tokens tokens. *n_ids is 0 if so few have no room for the special tokens. */
+/*
+ * A text, or a pair, of at most n_tokens tokens. *n_ids is 0 if so few have no
+ * room for the special tokens.
+ */
 static EmbStatus
 encode(const Check *check, const CliModel *m, int k, int32_t n_tokens, int32_t *ids, int32_t *type_ids, int32_t *n_ids, EmbError *err)
 {
@@ -422,7 +425,10 @@ end(Check *check, int code)
 	return code;
 }
 
-/* Each image in turn, so that only one is in memory: the one given, or those that the directory's import makes. */
+/*
+ * Each image in turn, so that only one is in memory: the one given, or those
+ * that the directory's import makes.
+ */
 int
 cli_check(const CliArgs *args)
 {

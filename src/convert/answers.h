@@ -25,7 +25,10 @@ extern void emb_answers_describe(const EmbPairTemplate *pair, EmbImageConfig *co
 /* Sets the ids of the checkpoint's answers; each is one token, or EMB_ERR_UNSUPPORTED. */
 extern EmbStatus emb_answers_look_up(const EmbTokenizer *tok, EmbCheckpoint *c, const EmbStop *stop, EmbError *err);
 
-/* The same with the checkpoint's own tokenizer, which must not have been dropped. Nothing for models without answers. */
+/*
+ * The same with the checkpoint's own tokenizer, which must not have been
+ * dropped. Nothing for models without answers.
+ */
 extern EmbStatus emb_answers_find(EmbCheckpoint *c, const EmbStop *stop, EmbError *err);
 
 /*

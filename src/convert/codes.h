@@ -28,7 +28,10 @@ typedef enum EmbCodesUse
  */
 extern EmbStatus emb_codes_choose(const EmbWeights *w, EmbImageConfig *config, EmbCodesUse *use, EmbError *err);
 
-/* Fills the tensors of a layer, which have places in view. exact: the same layer in fp32, for norms and biases. */
+/*
+ * Fills the tensors of a layer, which have places in view. exact: the same
+ * layer in fp32, for norms and biases.
+ */
 extern EmbStatus emb_codes_fill_layer(const EmbWeights *w, const EmbModel *exact, int32_t layer, const EmbImageView *view, EmbError *err);
 
 #endif

@@ -126,7 +126,10 @@ note_unfit_codes(const Import *im)
 				   "An image keeps 4 bits in groups of 32, 64, 128 or whole rows, of all linear layers, with one order for each input.");
 }
 
-/* Codes of a checkpoint that was quantized before stay, unless the caller asks for another group or for int8 layers. */
+/*
+ * Codes of a checkpoint that was quantized before stay, unless the caller asks
+ * for another group or for int8 layers.
+ */
 static EmbStatus
 choose_codes(Import *im, const EmbImportOptions *options, EmbError *err)
 {

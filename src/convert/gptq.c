@@ -283,7 +283,10 @@ update_tile(const double *top, size_t stride, int32_t n, int32_t i, int32_t k, d
 	}
 }
 
-/* Row `row` from column k on, n columns: minus the products of rows first .. row - 1, divided by its pivot. */
+/*
+ * Row `row` from column k on, n columns: minus the products of rows first ..
+ * row - 1, divided by its pivot.
+ */
 static void
 finish_columns(const EmbGptq *g, int32_t first, int32_t row, int32_t k, int32_t n)
 {
@@ -378,7 +381,10 @@ factor(EmbGptq *g)
 	return true;
 }
 
-/* U becomes R in float, in the same memory: a float row ends before the double row of the same number begins. */
+/*
+ * U becomes R in float, in the same memory: a float row ends before the double
+ * row of the same number begins.
+ */
 static bool
 narrow(EmbGptq *g)
 {

@@ -565,7 +565,10 @@ correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *l
 	return true;
 }
 
-/* The image's place of panel p: gates and values of a GLU come by turns, where its product multiplies them. */
+/*
+ * The image's place of panel p: gates and values of a GLU come by turns, where
+ * its product multiplies them.
+ */
 static size_t
 panel_place(const Quantizer *q, EmbPart part, const EmbLinear *linear, int32_t p)
 {

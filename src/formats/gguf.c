@@ -21,7 +21,10 @@
 /* Strings of an array, keys or tensors between two polls. */
 #define ENTRIES_PER_ASK	4096
 
-/* The smallest key: a name of one byte and a value of one. The smallest tensor: a name of one byte, one dimension. */
+/*
+ * The smallest key: a name of one byte and a value of one. The smallest tensor:
+ * a name of one byte, one dimension.
+ */
 #define MIN_KEY_BYTES		(8 + 1 + 4 + 1)
 #define MIN_TENSOR_BYTES	(8 + 1 + 4 + 8 + 4 + 8)
 

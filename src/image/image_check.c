@@ -189,7 +189,10 @@ sum_group(const GroupPanel *p, int32_t k, int32_t end, int32_t sums[EMB_PANEL])
 	return padding == 0;
 }
 
-/* The sums as emb_pack_i4_sum defines them. False: a code, scale or zero of the padding is not zero, or a zero is no code. */
+/*
+ * The sums as emb_pack_i4_sum defines them. False: a code, scale or zero of the
+ * padding is not zero, or a zero is no code.
+ */
 static bool
 sum_group_panel(const GroupPanel *p, float sums[EMB_PANEL])
 {

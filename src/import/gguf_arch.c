@@ -416,7 +416,10 @@ kind_of_file(const EmbGgufModel *m, int64_t pooling, EmbHfKind *kind, EmbError *
 	return EMB_OK;
 }
 
-/* The caller's pooling, or the file's. Vectors are normalized: the file does not say so, but what reads it does. */
+/*
+ * The caller's pooling, or the file's. Vectors are normalized: the file does
+ * not say so, but what reads it does.
+ */
 static EmbStatus
 choose_pooling(EmbGgufModel *m, int64_t pooling, const EmbCheckpointOptions *options, EmbArch *arch, EmbError *err)
 {

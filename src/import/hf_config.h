@@ -37,7 +37,10 @@
 #define EMB_HF_MAX_PROMPT_BYTES		8192
 #define EMB_HF_MAX_PATH				1024
 
-/* Decoders read texts of 32,768 tokens and more; memory and time for them are asked for by the option max_tokens. */
+/*
+ * Decoders read texts of 32,768 tokens and more; memory and time for them are
+ * asked for by the option max_tokens.
+ */
 #define EMB_DECODER_MAX_TOKENS		8192
 
 typedef struct EmbFamily EmbFamily;	/* family.h */

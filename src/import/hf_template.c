@@ -145,7 +145,7 @@ read_texts(const EmbJson *doc, Texts *texts, EmbError *err)
 	return EMB_OK;
 }
 
-/* A placeholder that must be there once; NULL: it is not. */
+/* Where a placeholder stands that the text has exactly once; NULL: it is not there, or more often. */
 static const char *
 find_once(const char *text, const char *placeholder)
 {

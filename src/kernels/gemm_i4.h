@@ -22,7 +22,10 @@
 #define I4_STATE_STRIDE	(I4_PANELS_MAX * EMB_PANEL)
 #define I4_SCALES_MAX	(I4_BLOCK_GROUPS * EMB_GROUP / 32)
 
-/* A panel of a block, unpacked: what int8 tiles have, and for levels whose A is signed the sums over each group of inputs. */
+/*
+ * A panel of a block, unpacked: what int8 tiles have, and for levels whose A is
+ * signed the sums over each group of inputs.
+ */
 typedef struct EmbI4Panel
 {
 	_Alignas(64) int8_t b[I4_BLOCK_GROUPS][EMB_PANEL][EMB_GROUP];

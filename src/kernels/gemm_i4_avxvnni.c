@@ -19,7 +19,10 @@ EMB_TARGET_BEGIN(EMB_TARGET_AVXVNNI)
 
 #include "kernels/gemm_i4_ymm.h"
 
-/* n_rows and n_panels are constants of each instance below. Half h of panel p is column 2 p + h of registers. */
+/*
+ * n_rows and n_panels are constants of each instance below. Half h of panel p
+ * is column 2 p + h of registers.
+ */
 EMB_ALWAYS_INLINE void
 tile_avxvnni(const EmbTileI4 *tile, const int n_rows, const int n_panels)
 {

@@ -323,9 +323,10 @@ extern bool emb_batch_has_room(int32_t batch_tokens, int32_t n_seqs, int64_t n_t
 /*
  * out: [n_seqs, dim], row-major. Sequences are packed into batches of at most
  * batch_tokens; a longer sequence is a batch by itself. Equal sequences are
- * computed once, and so is a prefix that all sequences share (n_shared). The bits of a row depend only on its ids. Peak scratch is the
- * scratch of one batch. EMB_ERR_LIMIT: the weights are so large that a vector
- * is not finite (a result never holds a NaN).
+ * computed once, and so is a prefix that all sequences share (n_shared). The
+ * bits of a row depend only on its ids. Peak scratch is the scratch of one
+ * batch. EMB_ERR_LIMIT: the weights are so large that a vector is not finite (a
+ * result never holds a NaN).
  */
 extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 								 const EmbRun *run, float *out, EmbError *err);

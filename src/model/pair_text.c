@@ -85,7 +85,10 @@ read_ids(const EmbModel *model, EmbTemplateText which, int32_t *ids, int32_t *n_
 	return status;
 }
 
-/* The ids of prefix and suffix, some dozens, are not in the image: the tokenizer makes them in microseconds. */
+/*
+ * The ids of prefix and suffix, some dozens, are not in the image: the
+ * tokenizer makes them in microseconds.
+ */
 EmbStatus
 emb_template_open(EmbModel *model, EmbError *err)
 {

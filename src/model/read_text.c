@@ -55,7 +55,10 @@ drop_id(int32_t *ids, int32_t n_ids, int32_t id)
 	return n;
 }
 
-/* The first characters of a text: for a static model the text is cut before it is tokenized, like in model2vec. */
+/*
+ * The first characters of a text: for a static model the text is cut before it
+ * is tokenized, like in model2vec.
+ */
 typedef struct FirstChars
 {
 	const EmbTextReader *text;
@@ -79,7 +82,10 @@ read_first_chars(void *ctx, size_t want, EmbText *text, EmbError *err)
 	return EMB_OK;
 }
 
-/* What a model with layers reads where a text has no token, and its tokenizer adds none: decoders without an end token. */
+/*
+ * What a model with layers reads where a text has no token, and its tokenizer
+ * adds none: decoders without an end token.
+ */
 static EmbStatus
 encode_nothing(const EmbModel *model, const EmbReading *to, EmbTokResult *r, EmbError *err)
 {

@@ -90,9 +90,9 @@ extern size_t emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer,
 /*
  * Runs layers first_layer .. end_layer - 1 on x; the embeddings come before
  * layer 0. After the last layer of the model writes the vectors of pass->batch
- * into out [n_seqs, hidden]. The caller has set all fields up to team and stopped, placed the buffers for the team's
- * workers and called emb_fp_enter(). The calling thread polls stop; NULL on a
- * worker thread.
+ * into out [n_seqs, hidden]. The caller has set all fields up to team and
+ * stopped, placed the buffers for the team's workers and called emb_fp_enter().
+ * The calling thread polls stop; NULL on a worker thread.
  */
 extern EmbStatus emb_pass_run(EmbPass *pass, const EmbStop *stop, float *out, EmbError *err);
 
@@ -131,7 +131,10 @@ emb_pass_observe(const EmbPass *pass, EmbObservePoint point, int32_t layer,
 		pass->observe(pass->observe_ctx, point, layer, first, n_rows, rows, stride);
 }
 
-/* y = norm(x + residual), or norm(x) without a residual, by the architecture's kind of norm; y may be x or residual. */
+/*
+ * y = norm(x + residual), or norm(x) without a residual, by the architecture's
+ * kind of norm; y may be x or residual.
+ */
 static inline void
 emb_pass_add_norm(const EmbPass *pass, const float *x, const float *residual, const EmbLayerNorm *norm, float *y)
 {

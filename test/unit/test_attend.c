@@ -589,7 +589,10 @@ compare_long(LongText *x, int n_tokens, int window, Seeing how)
 	CHECKF(memcmp(parts, x->out, n_tokens * D_LONG * sizeof(float)) == 0, "%d tokens, window %d: other bits in parts", n_tokens, window);
 }
 
-/* Against the definition, at lengths around those at which a window begins to matter; the same bits in any parts and behind any prefix. */
+/*
+ * Against the definition, at lengths around those at which a window begins to
+ * matter; the same bits in any parts and behind any prefix.
+ */
 static void
 test_windows(void)
 {

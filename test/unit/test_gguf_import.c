@@ -195,7 +195,10 @@ compare_models(const Image *a, const Image *b, bool is_reranker, const char *nam
 	return worst;
 }
 
-/* The directory of a tiny model without what a GGUF file does not have: other classes in config.json, own modules. */
+/*
+ * The directory of a tiny model without what a GGUF file does not have: other
+ * classes in config.json, own modules.
+ */
 static const char *
 changed_dir(const char *name, const char *from, const char *to, bool is_cls)
 {
@@ -1318,7 +1321,10 @@ test_end_token(void)
 	emb_checkpoint_close(&c);
 }
 
-/* The file's two labels, of five letters, become others. The file's first row is then the answers' row yes_row. */
+/*
+ * The file's two labels, of five letters, become others. The file's first row
+ * is then the answers' row yes_row.
+ */
 static void
 check_labels(const char *first, const char *second, EmbStatus want, int yes_row)
 {

@@ -104,7 +104,10 @@ check_model(const char *name, const char *keep, int32_t group, double bound)
 	free(images[1].data);
 }
 
-/* Random weights lose more than trained ones: bounds are half of what is left to 1 below the measured means. */
+/*
+ * Random weights lose more than trained ones: bounds are half of what is left
+ * to 1 below the measured means.
+ */
 static void
 test_models(void)
 {

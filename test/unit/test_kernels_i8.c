@@ -376,7 +376,10 @@ compare_activate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, in
 	return n_wrong;
 }
 
-/* Rows of pairs of panels, gated in place and into rows of their own: what activate_rows, a product and its range give. */
+/*
+ * Rows of pairs of panels, gated in place and into rows of their own: what
+ * activate_rows, a product and its range give.
+ */
 static int
 compare_gate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, bool has_factor)
 {

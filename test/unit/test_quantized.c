@@ -391,7 +391,10 @@ test_golden(const char *shared, const char *model, const char *file, const char 
 
 #define MAX_PAIRS	32
 
-/* Noise of the reference is 3.5e-5, of the model that is not tied 6e-6; its README asks for ten times that. */
+/*
+ * Noise of the reference is 3.5e-5, of the model that is not tied 6e-6; its
+ * README asks for ten times that.
+ */
 #define MAX_LOGIT_DIFFERENCE	4e-4
 #define MAX_UNTIED_DIFFERENCE	6e-5
 
@@ -1089,7 +1092,10 @@ test_spoilt(void)
 	}
 }
 
-/* A file of the same name that exporters of ONNX write is none of ours, nor does a configuration make floats codes. */
+/*
+ * A file of the same name that exporters of ONNX write is none of ours, nor
+ * does a configuration make floats codes.
+ */
 static void
 test_bystanders(void)
 {

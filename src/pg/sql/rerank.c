@@ -243,7 +243,10 @@ put_top(EmbedRows *rows, const Documents *docs, int32 k)
 	}
 }
 
-/* rerank_top(query text, docs text[], k int [, model text [, instruction text]]) returns table (ordinality int, score float4, doc text) */
+/*
+ * rerank_top(query text, docs text[], k int [, model text [, instruction
+ * text]]) returns table (ordinality int, score float4, doc text)
+ */
 EMBED_CALL(embed_rerank_top)
 {
 	int32		k = PG_GETARG_INT32(2);
