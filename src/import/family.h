@@ -7,7 +7,7 @@
  *
  * Example:
  *
- *		const EmbFamily emb_family_NAME[] = {{.model_type = "name", .hidden = "hidden_size"}, {0}};
+ *		EMB_FAMILY_LIST(NAME) = {{.model_type = "name", .hidden = "hidden_size"}, {0}};
  *
  * make finds the file by its name and lists it in families.c: no other file
  * changes. src/README.md has the recipe. Models that differ only in names are
@@ -95,6 +95,14 @@ struct EmbFamily
 
 /* The names of RoBERTa's score head, which other families share. */
 #define EMB_FAMILY_ROBERTA_HEAD		EMB_NAME(POOLER, "classifier.dense"), EMB_NAME(CLASSIFIER, "classifier.out_proj")
+
+/*
+ * Begins the definition of the list in family_NAME.c. It is declared first: PostgreSQL 19 is
+ * built with -Wmissing-variable-declarations, and only make knows all names (families.c).
+ */
+#define EMB_FAMILY_LIST(name) \
+	extern const EmbFamily emb_family_##name[]; \
+	const EmbFamily emb_family_##name[]
 
 /* families.c: the lists of all files; NULL ends the list. */
 extern const EmbFamily *const emb_families[];

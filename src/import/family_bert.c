@@ -4,7 +4,7 @@
  */
 #include "import/family.h"
 
-const EmbFamily emb_family_bert[] = {
+EMB_FAMILY_LIST(bert) = {
 	{
 		.model_type = "bert",
 		.class_stem = "Bert",

@@ -4,7 +4,7 @@
  */
 #include "import/family.h"
 
-const EmbFamily emb_family_distilbert[] = {
+EMB_FAMILY_LIST(distilbert) = {
 	{
 		.model_type = "distilbert",
 		.class_stem = "DistilBert",

@@ -85,7 +85,7 @@ read_gte(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		}, \
 	}
 
-const EmbFamily emb_family_gte[] = {
+EMB_FAMILY_LIST(gte) = {
 	GTE("gte", "Gte"),
 	GTE("new", "New"),
 	{0}

@@ -33,7 +33,7 @@ read_model2vec(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	return EMB_OK;
 }
 
-const EmbFamily emb_family_model2vec[] = {
+EMB_FAMILY_LIST(model2vec) = {
 	{
 		.model_type = "model2vec",
 		.class_stem = "Static",

@@ -101,7 +101,7 @@ read_modernbert(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	return emb_hf_read_rope(doc, json_object_get(rope, "sliding_attention"), "sliding_attention", local, err);
 }
 
-const EmbFamily emb_family_modernbert[] = {
+EMB_FAMILY_LIST(modernbert) = {
 	{
 		.model_type = "modernbert",
 		.class_stem = "ModernBert",

@@ -25,7 +25,7 @@ read_mpnet(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	return status == EMB_OK ? emb_hf_read_position_base(doc, config, err) : status;
 }
 
-const EmbFamily emb_family_mpnet[] = {
+EMB_FAMILY_LIST(mpnet) = {
 	{
 		.model_type = "mpnet",
 		.class_stem = "MPNet",

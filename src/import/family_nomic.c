@@ -70,7 +70,7 @@ read_own(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		EMB_NAME(FFN_NORM, "norm2"), \
 	}
 
-const EmbFamily emb_family_nomic[] = {
+EMB_FAMILY_LIST(nomic) = {
 	{
 		NOMIC,
 		.hidden = "n_embd",

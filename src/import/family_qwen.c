@@ -171,7 +171,7 @@ read_qwen3(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	EMB_NAME_BARE(QUERY_NORM, "self_attn.q_norm"), \
 	EMB_NAME_BARE(KEY_NORM, "self_attn.k_norm")
 
-const EmbFamily emb_family_qwen[] = {
+EMB_FAMILY_LIST(qwen) = {
 	{
 		.model_type = "qwen3",
 		.class_stem = "Qwen3",

@@ -18,7 +18,7 @@
 		.names = {EMB_FAMILY_ROBERTA_HEAD}, \
 	}
 
-const EmbFamily emb_family_roberta[] = {
+EMB_FAMILY_LIST(roberta) = {
 	ROBERTA("roberta", "Roberta", 50265),
 	ROBERTA("xlm-roberta", "XLMRoberta", 30522),
 	ROBERTA("camembert", "Camembert", 30522),

@@ -127,4 +127,5 @@ SELECT rerank_agg('q', 'd', 'decoder/rerank', i) FROM unnest('{a,NULL}'::text[])
 SELECT rerank_agg('q', 'd', 'decoder/rerank', i) = ARRAY[rerank('q', 'd', 'decoder/rerank', i)] AS grouped FROM unnest('{a,b}'::text[]) i GROUP BY i ORDER BY i;
 SELECT count(DISTINCT rerank_logit('q', 'd', 'decoder/rerank', i)) AS logits FROM unnest('{"",a,b,a,""}'::text[]) i;
 DROP TABLE judged;
+DROP FUNCTION pg_temp.same();
 SELECT embed_drop(name, true, true) IS NOT NULL AS dropped FROM embed_models WHERE name ~ '^decoder' ORDER BY name COLLATE "C";
