@@ -3,11 +3,11 @@
  *		The names that a family of models uses, in config.json and in its
  *		weights.
  *
- * A family is one file, family_NAME.c, which defines a list.
+ * A family is one file, family_NAME.c, which defines a list: EMB_FAMILY_LIST(NAME) = {..}.
  *
  * Example:
  *
- *		EMB_FAMILY_LIST(NAME) = {{.model_type = "name", .hidden = "hidden_size"}, {0}};
+ *		const EmbFamily list[] = {{.model_type = "name", .hidden = "hidden_size"}, {0}};
  *
  * make finds the file by its name and lists it in families.c: no other file
  * changes. src/README.md has the recipe. Models that differ only in names are
