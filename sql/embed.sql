@@ -591,7 +591,7 @@ IS 'agreement of two models on texts; for rerankers the texts are a query and a 
 CREATE FUNCTION embed_trigger() RETURNS pg_catalog.trigger
 AS 'MODULE_PATHNAME', 'embed_trigger' LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION embed_trigger()
-IS 'row trigger: embed_trigger(vector column, text column [, model or alias])';
+IS 'row trigger: embed_trigger(vector column, text columns [, model or alias [, now or later]])';
 
 -- Checks each new embed_trigger: reports at once the errors that the first row would
 -- report, and records the fingerprint of the model that an alias stands for.

@@ -66,6 +66,8 @@ extern int	embed_guc_on_overflow;	/* EmbedOverflow */
 extern int	embed_guc_batch_tokens;
 extern int	embed_guc_threads;		/* 0: as many as available CPUs */
 extern int	embed_guc_cache_entries;
+extern bool embed_guc_defer;		/* triggers of mode now leave NULL */
+extern bool embed_guc_accept_vectors;	/* triggers keep vectors that the user gives */
 
 /*
  * call_threads.c: the number of threads that the computation may use, including the

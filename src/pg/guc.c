@@ -25,6 +25,8 @@ int			embed_guc_on_overflow = EMBED_OVERFLOW_TRUNCATE;
 int			embed_guc_batch_tokens = EMB_BATCH_TOKENS_DEFAULT;
 int			embed_guc_threads = 0;
 int			embed_guc_cache_entries = EMBED_CACHE_ENTRIES_DEFAULT;
+bool		embed_guc_defer = false;
+bool		embed_guc_accept_vectors = false;
 
 static char *guc_isa = NULL;
 
@@ -140,6 +142,16 @@ embed_guc_init(void)
 							&embed_guc_cache_entries, EMBED_CACHE_ENTRIES_DEFAULT,
 							0, CACHE_ENTRIES_MAX, PGC_USERSET, 0,
 							NULL, assign_cache_entries, NULL);
+	DefineCustomBoolVariable("embed.defer",
+							 "Triggers leave the vectors of new texts to the filler.",
+							 "For COPY and bulk loads: embed_trigger in mode now sets NULL as in mode later.",
+							 &embed_guc_defer, false, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("embed.accept_vectors",
+							 "Triggers keep the vectors that a statement gives, unseen.",
+							 "For bulk loads of vectors that exist already: who sets it vouches that they belong to their texts.",
+							 &embed_guc_accept_vectors, false, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomStringVariable("embed.isa",
 							   "Instruction set level of the computation.",
 							   "auto: the best level of this CPU; results do not depend on it.",

@@ -32,6 +32,17 @@ embed_known_is_same(const EmbedTriggerColumn *column, Datum a, bool a_isnull, Da
 	return datum_image_eq(a, b, column->typbyval, column->typlen);
 }
 
+bool
+embed_known_is_same_text(const EmbedTriggerColumns *columns, const EmbedSources *a, const EmbedSources *b)
+{
+	for (int i = 0; i < columns->n_sources; i++)
+	{
+		if (!embed_known_is_same(&columns->sources[i], a->values[i], a->isnull[i], b->values[i], b->isnull[i]))
+			return false;
+	}
+	return true;
+}
+
 /* ------------------------------------------------------ moved rows */
 
 /*
@@ -44,7 +55,8 @@ typedef struct PassedPair
 	Oid			root;			/* InvalidOid: there is none */
 	char	   *arguments;		/* of the trigger, each followed by '\0' */
 	Size		n_arguments;
-	char	   *source;			/* varlenas as passed */
+	int			n_sources;
+	char	   *sources[EMBED_SOURCES_MAX]; /* varlenas as passed; NULL: a NULL */
 	char	   *vector;
 } PassedPair;
 
@@ -111,6 +123,17 @@ is_small(const EmbedTriggerColumn *column, Datum value)
 	return column->typlen == -1 && VARSIZE_ANY(DatumGetPointer(value)) <= PASSED_BYTES_MAX;
 }
 
+static bool
+are_small(const EmbedTriggerColumns *columns, const EmbedSources *sources)
+{
+	for (int i = 0; i < columns->n_sources; i++)
+	{
+		if (!sources->isnull[i] && !is_small(&columns->sources[i], sources->values[i]))
+			return false;
+	}
+	return true;
+}
+
 static char *
 copy_bytes(Datum value)
 {
@@ -121,12 +144,12 @@ copy_bytes(Datum value)
 
 void
 embed_known_passed(Oid root, const Trigger *trigger, const EmbedTriggerColumns *columns,
-				   Datum source, Datum vector)
+				   const EmbedSources *sources, Datum vector)
 {
 	MemoryContext old;
 
 	passed.root = InvalidOid;
-	if (!is_small(&columns->source, source) || !is_small(&columns->vector, vector))
+	if (!are_small(columns, sources) || !is_small(&columns->vector, vector))
 		return;
 	if (passed_cxt == NULL)
 		passed_cxt = AllocSetContextCreate(TopTransactionContext, "embed passed row", ALLOCSET_DEFAULT_SIZES);
@@ -135,7 +158,9 @@ embed_known_passed(Oid root, const Trigger *trigger, const EmbedTriggerColumns *
 	old = MemoryContextSwitchTo(passed_cxt);
 	passed.arguments = copy_arguments(trigger);
 	passed.n_arguments = arguments_size(trigger);
-	passed.source = copy_bytes(source);
+	passed.n_sources = columns->n_sources;
+	for (int i = 0; i < columns->n_sources; i++)
+		passed.sources[i] = sources->isnull[i] ? NULL : copy_bytes(sources->values[i]);
 	passed.vector = copy_bytes(vector);
 	MemoryContextSwitchTo(old);
 	passed.root = root;
@@ -153,13 +178,28 @@ is_same_bytes(const char *a, Datum value)
 		datum_image_eq(PointerGetDatum(a), value, false, -1);
 }
 
+static bool
+are_same_bytes(const EmbedTriggerColumns *columns, const EmbedSources *sources)
+{
+	if (passed.n_sources != columns->n_sources)
+		return false;
+	for (int i = 0; i < columns->n_sources; i++)
+	{
+		if (sources->isnull[i] != (passed.sources[i] == NULL))
+			return false;
+		if (!sources->isnull[i] &&
+			(columns->sources[i].typlen != -1 || !is_same_bytes(passed.sources[i], sources->values[i])))
+			return false;
+	}
+	return true;
+}
+
 bool
 embed_known_moved(Oid root, const Trigger *trigger, const EmbedTriggerColumns *columns,
-				  Datum source, Datum vector)
+				  const EmbedSources *sources, Datum vector)
 {
 	return OidIsValid(root) && passed.root == root && has_arguments(trigger) &&
-		columns->source.typlen == -1 && columns->vector.typlen == -1 &&
-		is_same_bytes(passed.source, source) && is_same_bytes(passed.vector, vector);
+		columns->vector.typlen == -1 && are_same_bytes(columns, sources) && is_same_bytes(passed.vector, vector);
 }
 
 static void
@@ -267,7 +307,7 @@ is_going(HeapTupleHeader row)
 
 static bool
 find_twin(Relation index, Relation rel, HeapTuple tuple, const EmbedTriggerColumns *columns,
-		  Datum source, Datum *vector)
+		  const EmbedSources *sources, Datum *vector)
 {
 	ScanKeyData keys[INDEX_MAX_KEYS];
 	int			n_keys = make_keys(index, rel, tuple, keys);
@@ -280,12 +320,11 @@ find_twin(Relation index, Relation rel, HeapTuple tuple, const EmbedTriggerColum
 	scan = systable_beginscan(rel, RelationGetRelid(index), true, GetActiveSnapshot(), n_keys, keys);
 	while (!found && HeapTupleIsValid(twin = systable_getnext(scan)))
 	{
-		bool		source_isnull;
 		bool		isnull;
-		Datum		its_source = heap_getattr(twin, columns->source.attnum, RelationGetDescr(rel), &source_isnull);
+		EmbedSources its_sources = embed_trigger_sources(columns, twin, RelationGetDescr(rel));
 		Datum		its_vector = heap_getattr(twin, columns->vector.attnum, RelationGetDescr(rel), &isnull);
 
-		if (isnull || !embed_known_is_same(&columns->source, its_source, source_isnull, source, false) ||
+		if (isnull || !embed_known_is_same_text(columns, &its_sources, sources) ||
 			is_going(twin->t_data))
 			continue;
 		*vector = PointerGetDatum(PG_DETOAST_DATUM_COPY(its_vector));
@@ -301,7 +340,7 @@ find_twin(Relation index, Relation rel, HeapTuple tuple, const EmbedTriggerColum
  */
 bool
 embed_known_twin(EmbedKnownIndexes *indexes, MemoryContext cxt, Relation rel, HeapTuple tuple,
-				 const EmbedTriggerColumns *columns, Datum source, Datum *vector)
+				 const EmbedTriggerColumns *columns, const EmbedSources *sources, Datum *vector)
 {
 	bool		found = false;
 	ListCell   *cell;
@@ -315,7 +354,7 @@ embed_known_twin(EmbedKnownIndexes *indexes, MemoryContext cxt, Relation rel, He
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		found = find_twin(index, rel, tuple, columns, source, vector);
+		found = find_twin(index, rel, tuple, columns, sources, vector);
 		index_close(index, AccessShareLock);
 		if (found)
 			break;

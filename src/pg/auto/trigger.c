@@ -1,16 +1,23 @@
 /*
  * trigger.c
- *		embed_trigger: keeps a vector column equal to embed(source column).
+ *		embed_trigger: keeps a vector column equal to embed(source columns).
  *
  *		CREATE TRIGGER ... BEFORE INSERT OR UPDATE ON docs FOR EACH ROW
- *			EXECUTE FUNCTION embed_trigger('embedding', 'body' [, 'model or alias']);
+ *			EXECUTE FUNCTION embed_trigger('embedding', 'title, body' [, 'model or alias' [, 'later']]);
  *
  * The trigger owns the column. It replaces what a user assigns to the column,
- * with a warning, except in two cases: NULL in an UPDATE requests a new
- * computation, and the trigger accepts a vector that this transaction computed
- * for the same text by the same model (proofs.h).
+ * with a warning, except in three cases: NULL in an UPDATE requests a new
+ * computation, the trigger accepts a vector that this session computed for the
+ * same text by the same model (proofs.h, cache.h), and embed.accept_vectors
+ * takes the user's word.
+ *
+ * A vector in the column belongs to the text beside it, or it is NULL. In mode
+ * later, and where embed.defer is on, the trigger leaves NULL instead of
+ * computing: NULL beside a text is to do, and whoever fills it is right.
  */
 #include "pg/glue.h"
+
+#include <math.h>
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -23,6 +30,7 @@
 #include "pg/auto/known.h"
 #include "pg/call/proofs.h"
 #include "pg/auto/trigger.h"
+#include "pg/kept/wake.h"
 #include "pg/sql/vector.h"
 
 /*
@@ -51,6 +59,7 @@ typedef struct TriggerSite
 	EmbedTriggerColumns columns;
 	ExprContext *econtext;
 
+	bool		is_later;
 	bool		names_model;	/* has a third argument */
 	EmbedTriggerModel model;
 	bool		is_checked;		/* the model that was checked against the trigger's record: */
@@ -61,12 +70,11 @@ typedef struct TriggerSite
 	Replaced	replaced;
 } TriggerSite;
 
-/* The two columns of one version of a row. */
+/* The columns of one version of a row. */
 typedef struct Row
 {
-	Datum		source;
+	EmbedSources sources;
 	Datum		vector;
-	bool		source_isnull;
 	bool		vector_isnull;
 } Row;
 
@@ -100,19 +108,20 @@ trigger_site(FunctionCallInfo fcinfo)
 	return trigger;
 }
 
-/* The result is in econtext's per-tuple memory, or is value itself. */
 static Datum
 convert(TriggerSite *trigger, const EmbedConversion *conversion, Datum value, bool *isnull)
 {
-	if (conversion->state == NULL)
-		return value;
-	trigger->econtext->caseValue_datum = value;
-	trigger->econtext->caseValue_isNull = *isnull;
-	return ExecEvalExprSwitchContext(conversion->state, trigger->econtext, isnull);
+	return embed_trigger_convert(conversion, trigger->econtext, value, isnull);
+}
+
+static Datum
+text_of(TriggerSite *trigger, const Row *row, bool *isnull)
+{
+	return embed_trigger_text(&trigger->columns, trigger->econtext, &row->sources, isnull);
 }
 
 static bool
-column_is_current(TupleDesc desc, const char *name, const EmbedTriggerColumn *column)
+column_is_current(TupleDesc desc, const EmbedTriggerColumn *column)
 {
 	Form_pg_attribute att;
 
@@ -120,7 +129,7 @@ column_is_current(TupleDesc desc, const char *name, const EmbedTriggerColumn *co
 		return false;
 	att = TupleDescAttr(desc, column->attnum - 1);
 	return !att->attisdropped && att->atttypid == column->type &&
-		att->atttypmod == column->typmod && strcmp(NameStr(att->attname), name) == 0;
+		att->atttypmod == column->typmod && strcmp(NameStr(att->attname), NameStr(column->name)) == 0;
 }
 
 static bool
@@ -128,9 +137,14 @@ is_current(const TriggerSite *trigger, TriggerData *data)
 {
 	TupleDesc	desc = RelationGetDescr(data->tg_relation);
 
-	return trigger->relid == RelationGetRelid(data->tg_relation) &&
-		column_is_current(desc, data->tg_trigger->tgargs[0], &trigger->columns.vector) &&
-		column_is_current(desc, data->tg_trigger->tgargs[1], &trigger->columns.source);
+	if (trigger->relid != RelationGetRelid(data->tg_relation) || !column_is_current(desc, &trigger->columns.vector))
+		return false;
+	for (int i = 0; i < trigger->columns.n_sources; i++)
+	{
+		if (!column_is_current(desc, &trigger->columns.sources[i]))
+			return false;
+	}
+	return true;
 }
 
 static void
@@ -143,6 +157,7 @@ set_up(TriggerSite *trigger, TriggerData *data)
 	trigger->is_checked = false;
 	trigger->indexes.is_ready = false;
 	(void) embed_trigger_find_columns(data->tg_relation, data->tg_trigger, cxt, ERROR, &trigger->columns);
+	trigger->is_later = embed_trigger_is_later(data->tg_trigger);
 	trigger->names_model = data->tg_trigger->tgnargs > 2;
 	if (trigger->names_model)
 		trigger->model = embed_trigger_model(data->tg_trigger);
@@ -202,15 +217,9 @@ read_row(const TriggerSite *trigger, TriggerData *data, HeapTuple tuple)
 	TupleDesc	desc = RelationGetDescr(data->tg_relation);
 	Row			row;
 
-	row.source = heap_getattr(tuple, trigger->columns.source.attnum, desc, &row.source_isnull);
+	row.sources = embed_trigger_sources(&trigger->columns, tuple, desc);
 	row.vector = heap_getattr(tuple, trigger->columns.vector.attnum, desc, &row.vector_isnull);
 	return row;
-}
-
-static bool
-is_same_source(const TriggerSite *trigger, const Row *a, const Row *b)
-{
-	return embed_known_is_same(&trigger->columns.source, a->source, a->source_isnull, b->source, b->source_isnull);
 }
 
 static bool
@@ -245,7 +254,23 @@ plain_elements(ArrayType *array, int32 dim)
 	return (const float *) embed_array_data(array);
 }
 
-/* Whether vector equals the computed vector bit for bit, shown by a proof. */
+/*
+ * Whether elements are the text's vector: computed in this transaction, or
+ * before and still cached, where embed takes it from.
+ */
+static bool
+is_computed(const EmbedModelRef *ref, Datum text, const float *elements)
+{
+	int32		dim = ref->info->dim;
+	float	   *cached;
+
+	if (embed_proofs_any() && embed_proof_holds(ref, text, elements, dim))
+		return true;
+	cached = palloc(dim * sizeof(float));
+	return embed_site_cached(ref, text, cached) && memcmp(cached, elements, dim * sizeof(float)) == 0;
+}
+
+/* Whether vector equals the computed vector bit for bit, without computing it. */
 static bool
 is_proven(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
 {
@@ -256,7 +281,7 @@ is_proven(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
 	const float *elements;
 	ArrayType  *array;
 
-	if (!embed_proofs_any() || !trigger->columns.gives_floats)
+	if (!trigger->columns.gives_floats)
 		return false;
 	floats = convert(trigger, &trigger->columns.to_floats, vector, &isnull);
 	if (isnull)
@@ -264,7 +289,7 @@ is_proven(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
 	array = DatumGetArrayTypeP(floats);
 	ref = resolve(trigger, data);
 	elements = plain_elements(array, ref->info->dim);
-	if (elements == NULL || !embed_proof_holds(ref, text, elements, ref->info->dim))
+	if (elements == NULL || !is_computed(ref, text, elements))
 		return false;
 	/* the column's type may store more than the elements */
 	again = convert(trigger, &trigger->columns.from_vector, PointerGetDatum(array), &isnull);
@@ -293,24 +318,60 @@ replace_vector(const TriggerSite *trigger, TriggerData *data, HeapTuple tuple, D
 									 &attnum, &value, &isnull);
 }
 
+/*
+ * A vector that the user gives, kept on his word (embed.accept_vectors): it has the model's
+ * dimensions, and finite numbers.
+ */
+static void
+check_given(TriggerSite *trigger, TriggerData *data, Datum vector)
+{
+	const EmbedModelRef *ref;
+	bool		isnull = false;
+	ArrayType  *array;
+	const float *elements;
+	bool		is_finite = true;
+
+	if (!trigger->columns.gives_floats)
+		return;
+	array = DatumGetArrayTypeP(convert(trigger, &trigger->columns.to_floats, vector, &isnull));
+	ref = resolve(trigger, data);
+	elements = plain_elements(array, ref->info->dim);
+	for (int32 i = 0; elements != NULL && i < ref->info->dim; i++)
+		is_finite &= isfinite(elements[i]);
+	if (elements != NULL && is_finite)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 elements == NULL
+			 ? errmsg("trigger \"%s\": the vector given for column \"%s\" has %d elements, and the model's vectors have %d",
+					  data->tg_trigger->tgname, data->tg_trigger->tgargs[0],
+					  ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)), ref->info->dim)
+			 : errmsg("trigger \"%s\": the vector given for column \"%s\" has an element that is no finite number",
+					  data->tg_trigger->tgname, data->tg_trigger->tgargs[0]),
+			 errhint("Give a vector of the column's model, or SET embed.accept_vectors = off to have it computed.")));
+}
+
 /* An UPDATE that changes no source, for a row with a vector. */
 static HeapTuple
 keep_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *old, const Row *row)
 {
+	Datum		text;
+	bool		isnull;
+
 	if (is_same_vector(trigger, old, row))
 	{
 		if (OidIsValid(trigger->root))
-			embed_known_passed(trigger->root, data->tg_trigger, &trigger->columns, row->source, row->vector);
+			embed_known_passed(trigger->root, data->tg_trigger, &trigger->columns, &row->sources, row->vector);
 		return tuple;
 	}
-	if (embed_proofs_any())
+	if (embed_guc_accept_vectors)
 	{
-		bool		isnull = false;
-		Datum		text = convert(trigger, &trigger->columns.to_text, row->source, &isnull);
-
-		if (is_proven(trigger, data, text, row->vector))
-			return tuple;
+		check_given(trigger, data, row->vector);
+		return tuple;
 	}
+	text = text_of(trigger, row, &isnull);
+	if (!isnull && is_proven(trigger, data, text, row->vector))
+		return tuple;
 	note_replaced(trigger);
 	return replace_vector(trigger, data, tuple, old->vector, false);
 }
@@ -329,6 +390,32 @@ clear_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row
 	return replace_vector(trigger, data, tuple, value, isnull);
 }
 
+/* A partition of the same table had this row. */
+static bool
+is_moved(const TriggerSite *trigger, TriggerData *data, const Row *row)
+{
+	return TRIGGER_FIRED_BY_INSERT(data->tg_event) &&
+		embed_known_moved(trigger->root, data->tg_trigger, &trigger->columns, &row->sources, row->vector);
+}
+
+/* Leaves the row to do. A vector that this transaction computed for its text is as good as one that a filler writes. */
+static HeapTuple
+defer_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *row, bool is_given)
+{
+	if (is_given && is_moved(trigger, data, row))
+		return tuple;
+	if (is_given)
+	{
+		bool		isnull;
+		Datum		text = text_of(trigger, row, &isnull);
+
+		if (!isnull && is_proven(trigger, data, text, row->vector))
+			return tuple;
+	}
+	embed_filler_want();
+	return clear_vector(trigger, data, tuple, row, is_given);
+}
+
 /* is_given: the statement assigned the row's vector. */
 static HeapTuple
 set_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *row, bool is_given)
@@ -337,13 +424,13 @@ set_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *
 	Datum		text;
 	Row			result = *row;
 
-	if (is_insert && is_given &&
-		embed_known_moved(trigger->root, data->tg_trigger, &trigger->columns, row->source, row->vector))
+	if (is_given && is_moved(trigger, data, row))
 		return tuple;
 	/* an alias that has moved raises, before any way to get a vector */
 	(void) resolve(trigger, data);
-	result.vector_isnull = false;
-	text = convert(trigger, &trigger->columns.to_text, row->source, &result.vector_isnull);
+	text = text_of(trigger, row, &result.vector_isnull);
+	if (result.vector_isnull)
+		return clear_vector(trigger, data, tuple, row, is_given);
 	if (is_given && is_proven(trigger, data, text, row->vector))
 		return tuple;
 	/*
@@ -352,7 +439,7 @@ set_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *
 	 */
 	if (!is_insert || !trigger->names_model ||
 		!embed_known_twin(&trigger->indexes, trigger->site.cxt, data->tg_relation, tuple,
-						  &trigger->columns, row->source, &result.vector))
+						  &trigger->columns, &row->sources, &result.vector))
 		result.vector = compute_vector(trigger, data, text, &result.vector_isnull);
 	if (is_given && !is_same_vector(trigger, row, &result))
 		note_replaced(trigger);
@@ -371,12 +458,20 @@ fire(TriggerSite *trigger, TriggerData *data)
 	{
 		Row			old = read_row(trigger, data, data->tg_trigtuple);
 
-		if (!row.source_isnull && !row.vector_isnull && !old.vector_isnull && is_same_source(trigger, &old, &row))
+		if (!row.sources.all_null && !row.vector_isnull && !old.vector_isnull &&
+			embed_known_is_same_text(&trigger->columns, &old.sources, &row.sources))
 			return keep_vector(trigger, data, tuple, &old, &row);
 		is_given = is_given && !is_same_vector(trigger, &old, &row);
 	}
-	if (row.source_isnull)
+	if (row.sources.all_null)
 		return clear_vector(trigger, data, tuple, &row, is_given);
+	if (is_given && embed_guc_accept_vectors)
+	{
+		check_given(trigger, data, row.vector);
+		return tuple;
+	}
+	if (trigger->is_later || embed_guc_defer)
+		return defer_vector(trigger, data, tuple, &row, is_given);
 	return set_vector(trigger, data, tuple, &row, is_given);
 }
 

@@ -3,6 +3,11 @@
  *		The definition of an embed_trigger: its columns, conversions and
  *		model. Checked when the trigger is created and at its first row.
  *
+ * The second argument is a column, or several: names as SQL writes them,
+ * separated by commas. Their texts are joined by a blank line; NULLs are left
+ * out. The fourth argument is 'now' or 'later': who computes the vectors, the
+ * statement that writes the text or whoever fills NULLs afterwards.
+ *
  * A trigger's third argument is a model or an alias, and may end in
  * "@fingerprint": the first 8 to 64 hexadecimal digits. CREATE TRIGGER adds
  * the fingerprint to an alias, so that one column holds the vectors of one
@@ -33,6 +38,7 @@ typedef struct EmbedConversion
 
 typedef struct EmbedTriggerColumn
 {
+	NameData	name;
 	AttrNumber	attnum;
 	Oid			type;
 	int32		typmod;
@@ -40,11 +46,15 @@ typedef struct EmbedTriggerColumn
 	bool		typbyval;
 } EmbedTriggerColumn;
 
+/* The most columns that the text of one vector may come from. */
+#define EMBED_SOURCES_MAX	16
+
 typedef struct EmbedTriggerColumns
 {
 	EmbedTriggerColumn vector;
-	EmbedTriggerColumn source;
-	EmbedConversion to_text;
+	int			n_sources;
+	EmbedTriggerColumn sources[EMBED_SOURCES_MAX];
+	EmbedConversion to_text[EMBED_SOURCES_MAX];
 	EmbedConversion from_vector;
 	EmbedConversion to_floats;	/* for the vector column */
 	bool		gives_floats;	/* to_floats is usable and never raises */
@@ -63,9 +73,35 @@ typedef struct EmbedTriggerModel
 extern bool embed_trigger_check_arguments(const Trigger *trigger, int elevel);
 extern bool embed_trigger_check_events(const Trigger *trigger, int elevel);
 
+/* The values of the source columns of a row, as stored. */
+typedef struct EmbedSources
+{
+	Datum		values[EMBED_SOURCES_MAX];
+	bool		isnull[EMBED_SOURCES_MAX];
+	bool		all_null;
+} EmbedSources;
+
+/* Whether the fourth argument is 'later'. */
+extern bool embed_trigger_is_later(const Trigger *trigger);
+
 /* Finds columns and conversions; expressions are created in cxt. */
 extern bool embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext cxt,
 									   int elevel, EmbedTriggerColumns *columns);
+
+extern EmbedSources embed_trigger_sources(const EmbedTriggerColumns *columns, HeapTuple tuple, TupleDesc desc);
+
+/*
+ * The text that the trigger embeds for these values; *isnull if there is none.
+ * The result is in econtext's per-tuple memory, or is a value itself.
+ */
+extern Datum embed_trigger_text(const EmbedTriggerColumns *columns, ExprContext *econtext,
+								const EmbedSources *sources, bool *isnull);
+
+/* Evaluates a conversion; the result is in econtext's per-tuple memory, or is value itself. */
+extern Datum embed_trigger_convert(const EmbedConversion *conversion, ExprContext *econtext, Datum value, bool *isnull);
+
+/* Whether a function is embed_trigger. */
+extern bool embed_is_trigger_function(Oid function);
 
 /* Parses the third argument; an argument of another form is a name that no model has. */
 extern EmbedTriggerModel embed_trigger_model(const Trigger *trigger);

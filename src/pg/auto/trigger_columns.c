@@ -5,6 +5,7 @@
  */
 #include "pg/auto/trigger.h"
 
+#include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/xact.h"
 #include "catalog/pg_trigger.h"
@@ -12,24 +13,43 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "nodes/primnodes.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/varlena.h"
 
 #include "pg/store/storage.h"
 
 bool
 embed_trigger_check_arguments(const Trigger *trigger, int elevel)
 {
-	if (trigger->tgnargs == 2 || trigger->tgnargs == 3)
-		return true;
-	ereport(elevel,
-			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-			 errmsg("trigger \"%s\": embed_trigger takes two or three arguments, not %d",
-					trigger->tgname, trigger->tgnargs),
-			 errhint("EXECUTE FUNCTION embed_trigger('vector column', 'source column' [, 'model or alias'])")));
-	return false;
+	if (trigger->tgnargs < 2 || trigger->tgnargs > 4)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\": embed_trigger takes two to four arguments, not %d",
+						trigger->tgname, trigger->tgnargs),
+				 errhint("EXECUTE FUNCTION embed_trigger('vector column', 'source columns' [, 'model or alias' [, 'now' or 'later']])")));
+		return false;
+	}
+	if (trigger->tgnargs == 4 && strcmp(trigger->tgargs[3], "now") != 0 && strcmp(trigger->tgargs[3], "later") != 0)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("trigger \"%s\": mode \"%s\" is neither now nor later", trigger->tgname,
+						embed_shown(trigger->tgargs[3])),
+				 errhint("EXECUTE FUNCTION embed_trigger('vector column', 'source columns', 'model', 'later')")));
+		return false;
+	}
+	return true;
+}
+
+bool
+embed_trigger_is_later(const Trigger *trigger)
+{
+	return trigger->tgnargs > 3 && strcmp(trigger->tgargs[3], "later") == 0;
 }
 
 bool
@@ -71,6 +91,7 @@ find_column(Relation rel, const Trigger *trigger, const char *name, int elevel, 
 				 errdetail("Generated columns are computed after BEFORE triggers.")));
 		return false;
 	}
+	column->name = att->attname;
 	column->attnum = att->attnum;
 	column->type = att->atttypid;
 	column->typmod = att->atttypmod;
@@ -134,29 +155,90 @@ type_error(const Trigger *trigger, const char *column, Oid type, const char *nee
 					column, format_type_be(type), needed)));
 }
 
+/*
+ * The names of the source columns: the argument itself where the table has such
+ * a column, else a list as SQL writes it. NIL: reported.
+ */
+static List *
+source_names(Relation rel, const Trigger *trigger, int elevel)
+{
+	const char *argument = trigger->tgargs[1];
+	List	   *names = NIL;
+
+	if (SPI_fnumber(RelationGetDescr(rel), argument) > 0 || strpbrk(argument, ",\"") == NULL)
+		return list_make1(pstrdup(argument));
+	if (!SplitIdentifierString(pstrdup(argument), ',', &names) || names == NIL)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("trigger \"%s\": \"%s\" is no list of columns", trigger->tgname, embed_shown(argument)),
+				 errhint("Separate names by commas, as in 'title, body'; put names with capitals or blanks in double quotes.")));
+		return NIL;
+	}
+	if (list_length(names) > EMBED_SOURCES_MAX)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("trigger \"%s\": a text of %d columns", trigger->tgname, list_length(names)),
+				 errhint("At most %d columns make a text.", EMBED_SOURCES_MAX)));
+		return NIL;
+	}
+	return names;
+}
+
+/* Adds a source column; false: reported. */
+static bool
+add_source(Relation rel, const Trigger *trigger, const char *name, MemoryContext cxt, int elevel, EmbedTriggerColumns *columns)
+{
+	EmbedTriggerColumn *source = &columns->sources[columns->n_sources];
+
+	if (!find_column(rel, trigger, name, elevel, source))
+		return false;
+	if (columns->vector.attnum == source->attnum)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("trigger \"%s\": vector column and source column are the same, \"%s\"",
+						trigger->tgname, name)));
+		return false;
+	}
+	for (int i = 0; i < columns->n_sources; i++)
+	{
+		if (columns->sources[i].attnum != source->attnum)
+			continue;
+		ereport(elevel,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("trigger \"%s\": source column \"%s\" is named twice", trigger->tgname, name)));
+		return false;
+	}
+	if (!prepare_conversion(cxt, source->type, source->typmod, TEXTOID, -1,
+							COERCION_IMPLICIT, &columns->to_text[columns->n_sources]))
+	{
+		type_error(trigger, name, source->type, "not a text type", elevel);
+		return false;
+	}
+	columns->n_sources++;
+	return true;
+}
+
 bool
 embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext cxt,
 						   int elevel, EmbedTriggerColumns *columns)
 {
 	const char *vector_name = trigger->tgargs[0];
-	const char *source_name = trigger->tgargs[1];
+	List	   *names;
+	ListCell   *cell;
 
-	if (!find_column(rel, trigger, vector_name, elevel, &columns->vector) ||
-		!find_column(rel, trigger, source_name, elevel, &columns->source))
+	columns->n_sources = 0;
+	if (!find_column(rel, trigger, vector_name, elevel, &columns->vector))
 		return false;
-	if (columns->vector.attnum == columns->source.attnum)
+	names = source_names(rel, trigger, elevel);
+	if (names == NIL)
+		return false;
+	foreach(cell, names)
 	{
-		ereport(elevel,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("trigger \"%s\": vector column and source column are the same, \"%s\"",
-						trigger->tgname, vector_name)));
-		return false;
-	}
-	if (!prepare_conversion(cxt, columns->source.type, columns->source.typmod, TEXTOID, -1,
-							COERCION_IMPLICIT, &columns->to_text))
-	{
-		type_error(trigger, source_name, columns->source.type, "not a text type", elevel);
-		return false;
+		if (!add_source(rel, trigger, lfirst(cell), cxt, elevel, columns))
+			return false;
 	}
 	if (!prepare_conversion(cxt, FLOAT4ARRAYOID, -1, columns->vector.type, columns->vector.typmod,
 							COERCION_ASSIGNMENT, &columns->from_vector))
@@ -166,6 +248,74 @@ embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext c
 	}
 	prepare_floats(cxt, columns);
 	return true;
+}
+
+/* ------------------------------------------------------------------ text */
+
+EmbedSources
+embed_trigger_sources(const EmbedTriggerColumns *columns, HeapTuple tuple, TupleDesc desc)
+{
+	EmbedSources sources = {.all_null = true};
+
+	for (int i = 0; i < columns->n_sources; i++)
+	{
+		sources.values[i] = heap_getattr(tuple, columns->sources[i].attnum, desc, &sources.isnull[i]);
+		sources.all_null &= sources.isnull[i];
+	}
+	return sources;
+}
+
+Datum
+embed_trigger_convert(const EmbedConversion *conversion, ExprContext *econtext, Datum value, bool *isnull)
+{
+	if (conversion->state == NULL)
+		return value;
+	econtext->caseValue_datum = value;
+	econtext->caseValue_isNull = *isnull;
+	return ExecEvalExprSwitchContext(conversion->state, econtext, isnull);
+}
+
+/* The texts of several columns, joined by a blank line. */
+static Datum
+join_texts(const EmbedTriggerColumns *columns, ExprContext *econtext, const EmbedSources *sources, bool *isnull)
+{
+	MemoryContext old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+	StringInfoData joined;
+
+	*isnull = true;
+	initStringInfo(&joined);
+	for (int i = 0; i < columns->n_sources; i++)
+	{
+		bool		part_isnull = sources->isnull[i];
+		Datum		part;
+		text	   *plain;
+
+		if (part_isnull)
+			continue;
+		part = embed_trigger_convert(&columns->to_text[i], econtext, sources->values[i], &part_isnull);
+		if (part_isnull)
+			continue;
+		plain = DatumGetTextPP(part);
+		if (!*isnull)
+			appendBinaryStringInfo(&joined, "\n\n", 2);
+		appendBinaryStringInfo(&joined, VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+		*isnull = false;
+	}
+	MemoryContextSwitchTo(old);
+	if (*isnull)
+		return (Datum) 0;
+	return PointerGetDatum(cstring_to_text_with_len(joined.data, joined.len));
+}
+
+Datum
+embed_trigger_text(const EmbedTriggerColumns *columns, ExprContext *econtext, const EmbedSources *sources, bool *isnull)
+{
+	*isnull = sources->all_null;
+	if (*isnull)
+		return (Datum) 0;
+	if (columns->n_sources > 1)
+		return join_texts(columns, econtext, sources, isnull);
+	return embed_trigger_convert(&columns->to_text[0], econtext, sources->values[0], isnull);
 }
 
 /* ------------------------------------------------------------------ model */

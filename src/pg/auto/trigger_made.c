@@ -44,21 +44,6 @@ typedef struct Making
 	bool		in_restore;
 } Making;
 
-static bool
-is_embed_trigger(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Form_pg_proc form;
-	bool		found;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	form = (Form_pg_proc) GETSTRUCT(tuple);
-	found = form->prolang == ClanguageId && strcmp(NameStr(form->proname), "embed_trigger") == 0;
-	ReleaseSysCache(tuple);
-	return found;
-}
-
 /* ------------------------------------------------------------------ order */
 
 /* Built-in functions (tsvector_update_trigger, ..) change no text. */
@@ -118,8 +103,8 @@ check_order(Relation rel, int i, Relation parent)
 		const Trigger *first = &all->triggers[Min(i, j)];
 		const Trigger *later = &all->triggers[Max(i, j)];
 
-		if (i == j || !may_change_text(later) || !is_embed_trigger(first->tgfoid) ||
-			is_embed_trigger(later->tgfoid) || has_trigger(parent, all->triggers[j].tgname))
+		if (i == j || !may_change_text(later) || !embed_is_trigger_function(first->tgfoid) ||
+			embed_is_trigger_function(later->tgfoid) || has_trigger(parent, all->triggers[j].tgname))
 			continue;
 		order_warning(rel, first, later);
 		warned = true;
@@ -333,7 +318,7 @@ check_trigger(const Making *making, Oid relid, Oid oid)
 				check_order_in_partitions(rel, rel->trigdesc->triggers[i].tgname);
 		}
 		/* last, because recording a model may move the list */
-		if (!making->is_rename && is_embed_trigger(rel->trigdesc->triggers[i].tgfoid))
+		if (!making->is_rename && embed_is_trigger_function(rel->trigdesc->triggers[i].tgfoid))
 			check_definition(making, rel, &rel->trigdesc->triggers[i]);
 		break;
 	}
@@ -359,7 +344,7 @@ is_of_others(const Node *command)
 	rel = relation_open(relid, NoLock);
 	found = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	for (int i = 0; !found && rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-		found = is_embed_trigger(rel->trigdesc->triggers[i].tgfoid);
+		found = embed_is_trigger_function(rel->trigdesc->triggers[i].tgfoid);
 	relation_close(rel, NoLock);
 	return !found;
 }

@@ -503,3 +503,21 @@ embed_site_remember(EmbedSite *site, const EmbedModelRef *ref, Datum value, cons
 	if (memo_serves(value) && size <= EMBED_MEMO_RESULT_MAX)
 		memo_remember(site, ref, value, result, size, truncated);
 }
+
+bool
+embed_site_cached(const EmbedModelRef *ref, Datum value, float *out)
+{
+	struct varlena *plain;
+	EmbedCacheKey key;
+	bool		truncated = false;
+	bool		found;
+
+	if (!embed_cache_serves(toast_raw_datum_size(value) - VARHDRSZ))
+		return false;
+	plain = PG_DETOAST_DATUM_PACKED(value);
+	key = embed_cache_key(ref, EMB_PROMPT_DOCUMENT, false, VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+	found = embed_cache_find(&key, out, ref->info->dim, &truncated);
+	if (PointerGetDatum(plain) != value)
+		pfree(plain);
+	return found && !(truncated && embed_guc_on_overflow == EMBED_OVERFLOW_ERROR);
+}

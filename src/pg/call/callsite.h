@@ -144,4 +144,10 @@ extern void embed_site_remember(EmbedSite *site, const EmbedModelRef *ref, Datum
  */
 extern void embed_site_embed(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out);
 
+/*
+ * Whether the session's cache has the vector of a document, and embedding it
+ * would not raise: out, [dim]. Counts nothing.
+ */
+extern bool embed_site_cached(const EmbedModelRef *ref, Datum value, float *out);
+
 #endif
