@@ -238,7 +238,7 @@ fill_weight(const EmbWeights *w, const Source *s, const EmbCodes *codes, const E
 	int32_t		layer = s->key.layer;
 	EmbPart		part = part_of(s);
 	int32_t		group = emb_image_kernel_group(view->config);
-	size_t		n_scales = EMB_PANEL * (size_t) emb_pack_i4_scales(s->n_cols, group);
+	size_t		n_scales = EMB_PANEL * (size_t) emb_pack_group_scales(s->n_cols, group);
 	uint8_t    *tiles = place(view, layer, part, EMB_TENSOR_WEIGHT);
 	float	   *scales = place(view, layer, part, EMB_TENSOR_GROUP_SCALE);
 	uint8_t    *zeros = place(view, layer, part, EMB_TENSOR_GROUP_ZERO);

@@ -91,7 +91,7 @@ extern bool emb_gptq_set_input(EmbGptq *g, const EmbCodeRows *rows);
 extern bool emb_gptq_panel(const EmbGptq *g, int32_t worker, const float *panel, int32_t n_outputs, const float *smooth,
 						   int32_t group, const EmbGptqPanel *out, bool *overflown);
 
-/* Packs a panel as gemm_i4 takes it; sums [16]: what an input's zero point is multiplied by. */
+/* Packs a panel as gemm_grouped takes it; sums [16]: what an input's zero point is multiplied by. */
 extern void emb_gptq_pack_panel(const EmbGptqPanel *panel, int32_t n_outputs, int32_t n_in, int32_t group, uint8_t *tiles, float *sums);
 
 /*

@@ -111,7 +111,7 @@ typedef struct Quantizer
 	PanelErrors *errors;		/* [panels] for the widest linear layer */
 
 	/* for an int4 image */
-	int32_t		group;			/* as EmbGemmI4 has it */
+	int32_t		group;			/* as EmbGemmGrouped has it */
 	EmbGptq		gptq;
 	EmbWork    *works[EMB_TEAM_MAX];	/* of the hands */
 	uint8_t    *many_codes;		/* [n_many, n] */
@@ -310,7 +310,7 @@ static bool
 multiply_rounded_i4(Hand *hand, const Input *in, const Candidate *c, int32_t group, const Rounded *w, const float *bias, EmbActKind act)
 {
 	size_t		padded = emb_pack_i8_padded(in->seen->n);
-	EmbGemmI4	g = {
+	EmbGemmGrouped	g = {
 		.n_rows = in->seen->n_rows,
 		.n_in = (int32_t) padded,
 		.group = group,
@@ -329,7 +329,7 @@ multiply_rounded_i4(Hand *hand, const Input *in, const Candidate *c, int32_t gro
 		.act = act
 	};
 
-	return emb_work_multiply_i4(&hand->work, &g);
+	return emb_work_multiply_grouped(&hand->work, &g);
 }
 
 /* hand->rounded: the same with quantized weights on a candidate's rows. */
@@ -452,7 +452,7 @@ measure_panel(void *ctx, int32_t p, int32_t worker)
 static EmbGptqPanel
 panel_of_hand(const Quantizer *q, Hand *hand, int32_t n_in)
 {
-	int32_t		n_scales = emb_pack_i4_scales(n_in, q->group);
+	int32_t		n_scales = emb_pack_group_scales(n_in, q->group);
 
 	memset(hand->group_scales, 0, (size_t) n_scales * EMB_PANEL * sizeof(float));
 	memset(hand->group_zeros, 0, (size_t) n_scales * EMB_PANEL);
@@ -619,7 +619,7 @@ write_panel_i4(void *ctx, int32_t p, int32_t worker)
 	Hand	   *hand = &q->hands[worker];
 	size_t		to = panel_place(q, part, linear, p);
 	size_t		at = to * EMB_PANEL;
-	size_t		scales_at = at * emb_pack_i4_scales(n_in, q->group);
+	size_t		scales_at = at * emb_pack_group_scales(n_in, q->group);
 	uint8_t    *tiles = (uint8_t *) place(q, layer, part, EMB_TENSOR_WEIGHT) + to * emb_pack_i4_bytes(EMB_PANEL, n_in);
 	float	   *sums = (float *) place(q, layer, part, EMB_TENSOR_SUMS) + at;
 	float	   *bias = (float *) place(q, layer, part, EMB_TENSOR_BIAS) + at;
@@ -709,7 +709,7 @@ scale_output_i4(Quantizer *q, int32_t layer, int32_t i, float factor)
 {
 	const EmbImageTensor *t = emb_image_find(q->view, layer, EMB_PART_VALUE, EMB_TENSOR_WEIGHT);
 	int32_t		n_in = (int32_t) t->n_cols;
-	int32_t		n_scales = emb_pack_i4_scales(n_in, q->group);
+	int32_t		n_scales = emb_pack_group_scales(n_in, q->group);
 	size_t		panel = (size_t) i / EMB_PANEL;
 	const uint8_t *tiles = emb_image_data(q->view, t) + panel * emb_pack_i4_bytes(EMB_PANEL, n_in);
 	float	   *scales = (float *) place(q, layer, EMB_PART_VALUE, EMB_TENSOR_GROUP_SCALE) + panel * EMB_PANEL * n_scales;
@@ -726,7 +726,7 @@ scale_output_i4(Quantizer *q, int32_t layer, int32_t i, float factor)
 	}
 	for (int32_t k = 0; k < n_in; k++)
 		codes[k] = tiles[((size_t) (k / 8) * EMB_PANEL + i % EMB_PANEL) * EMB_GROUP + k % EMB_GROUP] >> (k % 8 < 4 ? 0 : 4) & 15;
-	sums[i] = emb_pack_i4_sum(codes, n_in, q->group, own_scales, own_zeros);
+	sums[i] = emb_pack_group_sum(codes, n_in, q->group, own_scales, own_zeros);
 }
 
 /*
@@ -886,7 +886,7 @@ allocate_i4(Quantizer *q, size_t n)
 {
 	size_t		n_hands = q->team.n_workers;
 	size_t		n_many = emb_calibration_at(q->calibration, EMB_OBSERVE_ATTN_IN)->n_many;
-	size_t		n_scales = EMB_PANEL * emb_pack_i4_scales((int32_t) n, 32);
+	size_t		n_scales = EMB_PANEL * emb_pack_group_scales((int32_t) n, 32);
 	float	   *weights = own(q, n_hands * n * EMB_PANEL, sizeof(float));
 	float	   *scales = own(q, n_hands * n_scales, sizeof(float));
 	uint8_t    *zeros = own(q, n_hands * n_scales, 1);

@@ -200,7 +200,7 @@ add_scales(Plan *plan, int32_t layer, const Slot *s, EmbTensorForm form)
 {
 	if (form == EMB_FORM_TILES_I4)
 	{
-		int32_t		n_scales = emb_pack_i4_scales(s->n_cols, emb_image_kernel_group(plan->config));
+		int32_t		n_scales = emb_pack_group_scales(s->n_cols, emb_image_kernel_group(plan->config));
 
 		add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_SCALE, EMB_FORM_GROUPS_F32, s->n_rows, n_scales);
 		add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_ZERO, EMB_FORM_GROUPS_U8, s->n_rows, n_scales);

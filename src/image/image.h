@@ -251,7 +251,7 @@ emb_image_template_text(const EmbImageConfig *config, int text)
 	return at;
 }
 
-/* The group of inputs as EmbGemmI4 has it. */
+/* The group of inputs as EmbGemmGrouped has it. */
 static inline int32_t
 emb_image_kernel_group(const EmbImageConfig *config)
 {

@@ -190,7 +190,7 @@ sum_group(const GroupPanel *p, int32_t k, int32_t end, int32_t sums[EMB_PANEL])
 }
 
 /*
- * The sums as emb_pack_i4_sum defines them. False: a code, scale or zero of the
+ * The sums as emb_pack_group_sum defines them. False: a code, scale or zero of the
  * padding is not zero, or a zero is no code.
  */
 static bool

@@ -178,17 +178,17 @@ typedef struct EmbGemmI8
  * B n_panels panels of [K / 8][16][4] bytes: byte [j][n][i] of panel p holds, for
  *	 column 16 p + n, B[8 j + i] in its lower and B[8 j + 4 + i] in its upper 4 bits.
  * b_scale n_panels panels of [n_scales][16], b_zero likewise; n_scales =
- *	 emb_pack_i4_scales(K, group), the last group may be shorter. Of a zero only
+ *	 emb_pack_group_scales(K, group), the last group may be shorter. Of a zero only
  *	 the lower 4 bits count, so |B - b_zero| <= 15.
  * group 32, 64, 128, or 0: all K inputs. K <= 65,536: then |S_g| < 2^28.
  * b_sums[n] = the sum over all k of (B[k][n] - b_zero) b_scale, as
- *	 emb_pack_i4_sum adds it up. It is a float, because a_zero times its rounding
+ *	 emb_pack_group_sum adds it up. It is a float, because a_zero times its rounding
  *	 error is 10^-5 steps of A: zeros of A cost one operation per element of C.
  * a_zero NULL means zeros; b_sums is then not read. bias NULL means the plain
  *	 product of the inner fma and a_scale.
  * C as in EmbGemmI8. The arrays do not overlap.
  */
-typedef struct EmbGemmI4
+typedef struct EmbGemmGrouped
 {
 	int32_t		n_rows;			/* >= 1 */
 	int32_t		n_in;			/* K, >= 64 */
@@ -209,7 +209,7 @@ typedef struct EmbGemmI4
 	bool		gated;
 	const float *factor;		/* [16 n_panels, half of it if gated], or NULL */
 	float	   *range;			/* [n_rows][EMB_RANGE], with factor */
-} EmbGemmI4;
+} EmbGemmGrouped;
 
 /*
  * Attention in int8 for one head of one text, in two steps.
@@ -358,7 +358,7 @@ extern size_t emb_pack_i8_bytes(int32_t n_out, int32_t n_in);
 extern void emb_pack_i8_panel(const int8_t *rows, int32_t n_rows, int32_t n_in, int8_t *panel);
 
 /*
- * Packed int4 weights, B of gemm_i4, with n_in padded as for int8.
+ * Packed int4 weights, B of gemm_grouped, with n_in padded as for int8.
  *
  * panel: from codes, [n_rows <= 16, n_in] row-major, one code (0 .. 15) a byte;
  * missing rows and columns become zeros. scales: number of groups of packed
@@ -367,9 +367,9 @@ extern void emb_pack_i8_panel(const int8_t *rows, int32_t n_rows, int32_t n_in, 
  * ascending, over the n_in real codes; zeros and scales [groups of n_in].
  */
 extern size_t emb_pack_i4_bytes(int32_t n_out, int32_t n_in);
-extern int32_t emb_pack_i4_scales(int32_t n_in, int32_t group);
+extern int32_t emb_pack_group_scales(int32_t n_in, int32_t group);
 extern void emb_pack_i4_panel(const uint8_t *codes, int32_t n_rows, int32_t n_in, uint8_t *panel);
-extern float emb_pack_i4_sum(const uint8_t *codes, int32_t n_in, int32_t group, const float *scales, const uint8_t *zeros);
+extern float emb_pack_group_sum(const uint8_t *codes, int32_t n_in, int32_t group, const float *scales, const uint8_t *zeros);
 
 /*
  * Use the level in use, and enter the floating-point environment themselves.

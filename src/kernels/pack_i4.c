@@ -17,7 +17,7 @@ emb_pack_i4_bytes(int32_t n_out, int32_t n_in)
 }
 
 int32_t
-emb_pack_i4_scales(int32_t n_in, int32_t group)
+emb_pack_group_scales(int32_t n_in, int32_t group)
 {
 	int32_t		k = (int32_t) emb_pack_i8_padded(n_in);
 
@@ -42,7 +42,7 @@ emb_pack_i4_panel(const uint8_t *codes, int32_t n_rows, int32_t n_in, uint8_t *p
 }
 
 float
-emb_pack_i4_sum(const uint8_t *codes, int32_t n_in, int32_t group, const float *scales, const uint8_t *zeros)
+emb_pack_group_sum(const uint8_t *codes, int32_t n_in, int32_t group, const float *scales, const uint8_t *zeros)
 {
 	int32_t		length = group == 0 ? n_in : group;
 	float		sum = 0;

@@ -22,9 +22,9 @@
 #define N_TILED_GROUPS	32		/* 2 tiles of K */
 #define N_TILED_PANELS	3		/* 2 + 1 */
 #define N_TILED_OUT		(N_TILED_PANELS * EMB_PANEL)
-#define N_I4_IN		64
-#define N_I4_PANELS	4			/* 3 + 1 */
-#define N_I4_OUT	(N_I4_PANELS * EMB_PANEL)
+#define N_GROUPED_IN		64
+#define N_GROUPED_PANELS	4			/* 3 + 1 */
+#define N_GROUPED_OUT	(N_GROUPED_PANELS * EMB_PANEL)
 #define N_HEAD		21			/* a panel and a part, five groups and a part */
 #define N_HEAD_BYTES 24
 #define N_TOKENS	19			/* a panel and a part */
@@ -66,7 +66,7 @@ typedef struct Outputs
 		float		ranges[N_ROWS * EMB_RANGE];
 	}			gemm_i8;
 	float		gemm_i8_tiled[N_TILED_ROWS * N_TILED_OUT];
-	float		gemm_i4[2][N_ROWS * N_I4_OUT];
+	float		gemm_grouped[2][N_ROWS * N_GROUPED_OUT];
 	float		activate_rows[4][2 * EMB_PANEL];
 	struct
 	{
@@ -188,19 +188,19 @@ run_i8_tiled(const EmbKernels *k, const Inputs *in, Outputs *out)
 
 /* Groups of 32 and of the row; the bytes of floats serve as random bytes. */
 static void
-run_i4(const EmbKernels *k, const Inputs *in, Outputs *out)
+run_grouped(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
-	EmbGemmI4	g = {
-		.n_rows = N_ROWS, .n_in = N_I4_IN, .group = 32, .n_panels = N_I4_PANELS,
-		.a = (const uint8_t *) in->b, .a_stride = N_I4_IN, .a_scale = in->gamma, .a_zero = in->zeros,
-		.b = (const uint8_t *) (in->b + N_ROWS * N_I4_IN), .b_scale = in->a, .b_zero = in->a_u8,
-		.b_sums = in->a + 2 * N_I4_OUT, .bias = in->beta, .c = out->gemm_i4[0], .c_stride = N_I4_OUT
+	EmbGemmGrouped	g = {
+		.n_rows = N_ROWS, .n_in = N_GROUPED_IN, .group = 32, .n_panels = N_GROUPED_PANELS,
+		.a = (const uint8_t *) in->b, .a_stride = N_GROUPED_IN, .a_scale = in->gamma, .a_zero = in->zeros,
+		.b = (const uint8_t *) (in->b + N_ROWS * N_GROUPED_IN), .b_scale = in->a, .b_zero = in->a_u8,
+		.b_sums = in->a + 2 * N_GROUPED_OUT, .bias = in->beta, .c = out->gemm_grouped[0], .c_stride = N_GROUPED_OUT
 	};
 
-	k->gemm_i4(&g);
+	k->gemm_grouped(&g);
 	g.group = 0;
-	g.c = out->gemm_i4[1];
-	k->gemm_i4(&g);
+	g.c = out->gemm_grouped[1];
+	k->gemm_grouped(&g);
 }
 
 static void
@@ -215,7 +215,7 @@ run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 
 	k->gemm_i8(&g);
 	run_i8_tiled(k, in, out);
-	run_i4(k, in, out);
+	run_grouped(k, in, out);
 	k->gate_rows(EMB_ACT_KIND_SILU, in->a, 2 * EMB_PANEL, N_ROWS, 1, in->gamma, out->gate_rows.ranges, out->gate_rows.c, EMB_PANEL);
 	for (int act = EMB_ACT_KIND_GELU; act <= EMB_ACT_KIND_SILU; act++)
 	{
@@ -286,7 +286,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh), FIELD(silu_f32, silu),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
 		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
-		FIELD(gemm_i4, gemm_i4), FIELD(activate_rows, activate_rows),
+		FIELD(gemm_grouped, gemm_grouped), FIELD(activate_rows, activate_rows),
 		FIELD(gate_rows, gate_rows), FIELD(quantize_u8, quantize_u8),
 		FIELD(quantize_range_u8, quantize_range_u8), FIELD(quantize_heads, heads),
 		FIELD(pack_head_i8, head), FIELD(attend_i8, attended), FIELD(attend_i8, attended_biased),

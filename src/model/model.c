@@ -132,7 +132,7 @@ data(const EmbModel *model, int32_t layer, EmbPart part, EmbTensorKind kind)
 static EmbLinearForm
 linear_form(uint32_t form)
 {
-	return form == EMB_FORM_TILES_I8 ? EMB_LINEAR_I8 : form == EMB_FORM_TILES_I4 ? EMB_LINEAR_I4 : EMB_LINEAR_F32;
+	return form == EMB_FORM_TILES_I8 ? EMB_LINEAR_I8 : form == EMB_FORM_TILES_I4 ? EMB_LINEAR_GROUPED : EMB_LINEAR_F32;
 }
 
 /* In the model's room for them: int4 layers are layers of the transformer. */
@@ -177,8 +177,8 @@ linear(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 			linear.scale = data(model, layer, part, EMB_TENSOR_SCALE);
 			linear.sums = data(model, layer, part, EMB_TENSOR_SUMS);
 			break;
-		case EMB_LINEAR_I4:
-			linear.weight_i4 = emb_image_data(&model->view, t);
+		case EMB_LINEAR_GROUPED:
+			linear.weight_grouped = emb_image_data(&model->view, t);
 			linear.groups = groups_of(model, layer, part, factor);
 			break;
 	}

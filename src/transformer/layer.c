@@ -84,7 +84,7 @@ quantize_rows(const Block *c, const Input *in, const float *factor, int32_t n)
 static const uint16_t *
 order_of(const EmbLinear *linear)
 {
-	return linear->form == EMB_LINEAR_I4 ? linear->groups->order : NULL;
+	return linear->form == EMB_LINEAR_GROUPED ? linear->groups->order : NULL;
 }
 
 /* Codes of a prepared input in the order of the weights; those of padding stay in place. */
@@ -117,7 +117,7 @@ prepare(const Block *c, const EmbLinear *linear, const Input *in)
 			break;
 		case EMB_LINEAR_I8:
 			return quantize_rows(c, in, linear->factor, linear->n_in);
-		case EMB_LINEAR_I4:
+		case EMB_LINEAR_GROUPED:
 			return quantize_rows(c, in, linear->factor, linear->n_in) && order_codes(c, linear, in);
 	}
 	return true;
@@ -196,10 +196,10 @@ product_i8(const Block *c, const EmbLinear *linear, const Input *in, float *y, s
 	};
 }
 
-static EmbGemmI4
-product_i4(const Block *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
+static EmbGemmGrouped
+product_grouped(const Block *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
 {
-	return (EmbGemmI4) {
+	return (EmbGemmGrouped) {
 		.n_rows = c->n_rows,
 		.n_in = (int32_t) in->code_stride,
 		.group = linear->groups->group,
@@ -208,7 +208,7 @@ product_i4(const Block *c, const EmbLinear *linear, const Input *in, float *y, s
 		.a_stride = in->code_stride,
 		.a_scale = c->w->scales,
 		.a_zero = c->w->zeros,
-		.b = linear->weight_i4,
+		.b = linear->weight_grouped,
 		.b_scale = linear->groups->scales,
 		.b_zero = linear->groups->zeros,
 		.b_sums = linear->groups->sums,
@@ -242,9 +242,9 @@ multiply_i8(const Block *c, const EmbLinear *linear, const Input *in, const Step
 }
 
 static bool
-multiply_i4(const Block *c, const EmbLinear *linear, const Input *in, const Steps *steps, float *y, size_t y_stride)
+multiply_grouped(const Block *c, const EmbLinear *linear, const Input *in, const Steps *steps, float *y, size_t y_stride)
 {
-	EmbGemmI4	g = product_i4(c, linear, in, y, y_stride);
+	EmbGemmGrouped	g = product_grouped(c, linear, in, y, y_stride);
 
 	if (steps->activates)
 	{
@@ -253,7 +253,7 @@ multiply_i4(const Block *c, const EmbLinear *linear, const Input *in, const Step
 	}
 	g.factor = steps->factor;
 	g.range = steps->range;
-	return emb_work_multiply_i4(&c->w->work, &g);
+	return emb_work_multiply_grouped(&c->w->work, &g);
 }
 
 /* y = x W^T + b for a prepared input, then the steps; fp32 has neither gates nor factors. */
@@ -270,8 +270,8 @@ multiply_with(const Block *c, const EmbLinear *linear, const Input *in, const St
 			}
 		case EMB_LINEAR_I8:
 			return multiply_i8(c, linear, in, steps, y, y_stride);
-		case EMB_LINEAR_I4:
-			return multiply_i4(c, linear, in, steps, y, y_stride);
+		case EMB_LINEAR_GROUPED:
+			return multiply_grouped(c, linear, in, steps, y, y_stride);
 	}
 	return false;
 }

@@ -26,12 +26,12 @@ typedef enum EmbLinearForm
 	EMB_LINEAR_F32,				/* emb_pack_f32's panels: [n_out/16 rounded up][n_in][16]; fp32 input */
 	EMB_LINEAR_I8,				/* emb_pack_i8_panel's tiles: [n_out/16 rounded up][n_in padded to 64, over 4][16][4];
 								 * input in u8 with a scale and zero point by row */
-	EMB_LINEAR_I4				/* emb_pack_i4_panel's: [n_out/16 rounded up][n_in padded to 64, over 8][16][4]; the
+	EMB_LINEAR_GROUPED			/* emb_pack_i4_panel's: [n_out/16 rounded up][n_in padded to 64, over 8][16][4]; the
 								 * same input */
 } EmbLinearForm;
 
 /*
- * What int4 weights need besides them, as in EmbGemmI4. Layers with a common
+ * What int4 weights need besides them, as in EmbGemmGrouped. Layers with a common
  * input share the order.
  */
 typedef struct EmbGroups
@@ -58,7 +58,7 @@ typedef struct EmbLinear
 	{
 		const float *weight;	/* EMB_LINEAR_F32 */
 		const int8_t *weight_i8;	/* EMB_LINEAR_I8 */
-		const uint8_t *weight_i4;	/* EMB_LINEAR_I4 */
+		const uint8_t *weight_grouped;	/* EMB_LINEAR_GROUPED */
 	};
 	const float *bias;			/* over outputs; may be NULL for a score head or dense module: none */
 	union
@@ -68,7 +68,7 @@ typedef struct EmbLinear
 			const float *scale;	/* per output */
 			const int32_t *sums;	/* per output: sum of its weights, to be multiplied by the zero point of x */
 		};
-		const EmbGroups *groups;	/* EMB_LINEAR_I4 */
+		const EmbGroups *groups;	/* EMB_LINEAR_GROUPED */
 	};
 	const float *factor;		/* quantized weights: [n_in] for the input, or NULL: 1 */
 } EmbLinear;

@@ -155,11 +155,11 @@ multiply_piece_i8(EmbWork *work, const EmbGemmI8 *g, int32_t m0, int32_t n_rows,
 }
 
 static bool
-multiply_piece_i4(EmbWork *work, const EmbGemmI4 *g, int32_t m0, int32_t n_rows, int32_t p0, int32_t n_panels)
+multiply_piece_grouped(EmbWork *work, const EmbGemmGrouped *g, int32_t m0, int32_t n_rows, int32_t p0, int32_t n_panels)
 {
-	EmbGemmI4	piece = *g;
+	EmbGemmGrouped	piece = *g;
 	size_t		columns = (size_t) p0 * EMB_PANEL;
-	size_t		scales = columns * emb_pack_i4_scales(g->n_in, g->group);
+	size_t		scales = columns * emb_pack_group_scales(g->n_in, g->group);
 	int64_t		n_elems = (int64_t) n_rows * n_panels * EMB_PANEL;
 
 	piece.n_rows = n_rows;
@@ -183,7 +183,7 @@ multiply_piece_i4(EmbWork *work, const EmbGemmI4 *g, int32_t m0, int32_t n_rows,
 		piece.range += m0 * EMB_RANGE;
 	}
 	piece.c += m0 * g->c_stride + columns;
-	work->kernels->gemm_i4(&piece);
+	work->kernels->gemm_grouped(&piece);
 	return emb_work_spend(work, n_elems * g->n_in / MACS_I8_PER_MAC +
 						  (g->act == EMB_ACT_KIND_NONE ? 0 : n_elems * MACS_PER_ACTIVATION));
 }
@@ -192,7 +192,7 @@ multiply_piece_i4(EmbWork *work, const EmbGemmI4 *g, int32_t m0, int32_t n_rows,
 typedef struct Quantized
 {
 	const EmbGemmI8 *i8;
-	const EmbGemmI4 *i4;
+	const EmbGemmGrouped *grouped;
 	int32_t		n_rows;
 	int32_t		n_in;
 	int32_t		n_panels;
@@ -228,7 +228,7 @@ multiply_pieces(EmbWork *work, const Quantized *q)
 			int32_t		end = (int32_t) ((int64_t) q->n_rows * (i + 1) / n_pieces);
 
 			if (q->i8 != NULL ? !multiply_piece_i8(work, q->i8, m, end - m, p, n_panels) :
-				!multiply_piece_i4(work, q->i4, m, end - m, p, n_panels))
+				!multiply_piece_grouped(work, q->grouped, m, end - m, p, n_panels))
 				return false;
 		}
 	}
@@ -244,9 +244,9 @@ emb_work_multiply_i8(EmbWork *work, const EmbGemmI8 *g)
 }
 
 bool
-emb_work_multiply_i4(EmbWork *work, const EmbGemmI4 *g)
+emb_work_multiply_grouped(EmbWork *work, const EmbGemmGrouped *g)
 {
 	return multiply_pieces(work, &(Quantized) {
-		.i4 = g, .n_rows = g->n_rows, .n_in = g->n_in, .n_panels = g->n_panels, .gated = g->gated
+		.grouped = g, .n_rows = g->n_rows, .n_in = g->n_in, .n_panels = g->n_panels, .gated = g->gated
 	});
 }

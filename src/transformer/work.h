@@ -57,6 +57,6 @@ extern bool emb_work_multiply(EmbWork *work, const EmbGemmF32 *g, EmbActivate ac
 extern bool emb_work_multiply_i8(EmbWork *work, const EmbGemmI8 *g);
 
 /* And with weights of 4 bits. */
-extern bool emb_work_multiply_i4(EmbWork *work, const EmbGemmI4 *g);
+extern bool emb_work_multiply_grouped(EmbWork *work, const EmbGemmGrouped *g);
 
 #endif

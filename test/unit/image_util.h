@@ -185,7 +185,7 @@ static void
 i4_write_linear(const I4Images *images, const EmbImageTensor *t)
 {
 	const EmbImageTensor *from = emb_image_find(&images->exact, t->key.layer, (EmbPart) t->key.part, EMB_TENSOR_WEIGHT);
-	int32_t		n_scales = emb_pack_i4_scales((int32_t) t->n_cols, emb_image_kernel_group(images->i4.config));
+	int32_t		n_scales = emb_pack_group_scales((int32_t) t->n_cols, emb_image_kernel_group(images->i4.config));
 	I4Linear	l = i4_round_linear((const float *) (images->exact.base + from->offset), (int32_t) t->n_rows, (int32_t) t->n_cols,
 									&images->choice, (float *) (images->dequantized + from->offset));
 	const float *bias_from = (const float *) (images->exact.base +
@@ -213,7 +213,7 @@ i4_write_linear(const I4Images *images, const EmbImageTensor *t)
 				scales[((size_t) first / EMB_PANEL * n_scales + g) * EMB_PANEL + r] = l.scales[row * l.n_scales + g];
 				zeros[((size_t) first / EMB_PANEL * n_scales + g) * EMB_PANEL + r] = l.zeros[row * l.n_scales + g];
 			}
-			sums[first + r] = emb_pack_i4_sum(l.codes + (size_t) row * l.n_in, l.n_in, l.group, l.scales + row * l.n_scales,
+			sums[first + r] = emb_pack_group_sum(l.codes + (size_t) row * l.n_in, l.n_in, l.group, l.scales + row * l.n_scales,
 											  l.zeros + row * l.n_scales);
 			bias[first + r] = bias_from[row];
 		}

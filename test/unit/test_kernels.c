@@ -393,9 +393,9 @@ test_muladd_f32(const EmbKernels *k, const EmbKernels *scalar)
 	}
 }
 
-/* test_kernels_i8.c and test_kernels_i4.c have these. */
+/* test_kernels_i8.c and test_kernels_grouped.c have these. */
 #define test_gemm_i8(k, scalar)
-#define test_gemm_i4(k, scalar)
+#define test_gemm_grouped(k, scalar)
 #define test_activate_rows(k, scalar)
 #define test_gate_rows(k, scalar)
 #define test_quantize_u8(k, scalar)

@@ -1,6 +1,6 @@
 /*
- * gemm_i4.h
- *		The loop over blocks and tiles, shared by the implementations of gemm_i4.
+ * gemm_grouped.h
+ *		The loop over blocks and tiles, shared by the implementations of gemm_grouped.
  *
  * A block is a few panels by 512 inputs. Its codes are unpacked to int8 once,
  * minus their zeros, into the first-level cache (16 KB for 2 panels); then all
@@ -9,28 +9,28 @@
  * rows is multiplied, the next block's bytes are prefetched into the second
  * level.
  */
-#ifndef EMB_KERNELS_GEMM_I4_H
-#define EMB_KERNELS_GEMM_I4_H
+#ifndef EMB_KERNELS_GEMM_GROUPED_H
+#define EMB_KERNELS_GEMM_GROUPED_H
 
 #include "kernels/declare.h"
 #include "kernels/gemm_tiles.h"
 
-#define I4_BLOCK_GROUPS	128		/* groups of 4 inputs in a block: a multiple of every group of inputs but the whole row */
-#define I4_CHUNK_ROWS	96
-#define I4_ROWS_MAX		16
-#define I4_PANELS_MAX	4
-#define I4_STATE_STRIDE	(I4_PANELS_MAX * EMB_PANEL)
-#define I4_SCALES_MAX	(I4_BLOCK_GROUPS * EMB_GROUP / 32)
+#define GROUPED_BLOCK_GROUPS	128		/* groups of 4 inputs in a block: a multiple of every group of inputs but the whole row */
+#define GROUPED_CHUNK_ROWS	96
+#define GROUPED_ROWS_MAX		16
+#define GROUPED_PANELS_MAX	4
+#define GROUPED_STATE_STRIDE	(GROUPED_PANELS_MAX * EMB_PANEL)
+#define GROUPED_SCALES_MAX	(GROUPED_BLOCK_GROUPS * EMB_GROUP / 32)
 
 /*
  * A panel of a block, unpacked: what int8 tiles have, and for levels whose A is
  * signed the sums over each group of inputs.
  */
-typedef struct EmbI4Panel
+typedef struct EmbGroupedPanel
 {
-	_Alignas(64) int8_t b[I4_BLOCK_GROUPS][EMB_PANEL][EMB_GROUP];
-	int32_t		sums[I4_SCALES_MAX][EMB_PANEL];
-} EmbI4Panel;
+	_Alignas(64) int8_t b[GROUPED_BLOCK_GROUPS][EMB_PANEL][EMB_GROUP];
+	int32_t		sums[GROUPED_SCALES_MAX][EMB_PANEL];
+} EmbGroupedPanel;
 
 /*
  * R rows by P panels of a block. The chains start if first, else continue from
@@ -38,7 +38,7 @@ typedef struct EmbI4Panel
  * blocks (the whole row), state holds int32 sums instead: carries_in continues
  * them, carries_out leaves them, and the chain starts and ends in the last block.
  */
-typedef struct EmbTileI4
+typedef struct EmbTileGrouped
 {
 	int32_t		n_rows;			/* R */
 	int32_t		n_panels;		/* P, or more: what is left of the block */
@@ -46,13 +46,13 @@ typedef struct EmbTileI4
 	int32_t		group;			/* so many of them share a scale */
 	const uint8_t *a;			/* [R, 4 n_groups] */
 	size_t		a_stride;
-	const EmbI4Panel *b;		/* [P] */
+	const EmbGroupedPanel *b;		/* [P] */
 	const float *b_scale;		/* [P][16], and for each next group 16 floats further on */
 	size_t		scale_stride;	/* from panel to panel */
 	const uint8_t *ahead;		/* [P]: bytes to prefetch, 32 for each 4 inputs; NULL: none */
 	size_t		ahead_stride;
-	float	   *state;			/* [R][P][16], row stride I4_STATE_STRIDE */
-	const float *a_scale;		/* [R]; this and the following as in EmbGemmI4, for last */
+	float	   *state;			/* [R][P][16], row stride GROUPED_STATE_STRIDE */
+	const float *a_scale;		/* [R]; this and the following as in EmbGemmGrouped, for last */
 	const int32_t *a_zero;		/* [R], or NULL */
 	const float *b_sums;		/* [16 P], read only with a_zero */
 	const float *bias;			/* [16 P], or NULL */
@@ -64,37 +64,37 @@ typedef struct EmbTileI4
 	bool		last;
 	bool		carries_in;
 	bool		carries_out;
-} EmbTileI4;
+} EmbTileGrouped;
 
-typedef void (*EmbTileI4Fn) (const EmbTileI4 *t);
+typedef void (*EmbTileGroupedFn) (const EmbTileGrouped *t);
 
-typedef struct EmbI4Level
+typedef struct EmbGroupedLevel
 {
 	int32_t		rows_max;		/* of a tile */
 	int32_t		panels_max;		/* even, for pairs of gates and values */
 	/* The best tile of exactly n_rows rows and at most n_panels panels. */
-	EmbTileI4Fn (*pick) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
+	EmbTileGroupedFn (*pick) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
 	/* n_groups groups of 4 inputs, zeros [..][16] for each `group` of them. */
-	void		(*unpack) (const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbI4Panel *panel);
+	void		(*unpack) (const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel);
 	emb_op_activate_rows *activate;
 	emb_op_gate_rows *gate;
-} EmbI4Level;
+} EmbGroupedLevel;
 
-typedef struct EmbI4Work
+typedef struct EmbGroupedWork
 {
 	int32_t		configured;
-	EmbI4Panel	panels[I4_PANELS_MAX];
-	_Alignas(64) float state[I4_CHUNK_ROWS * I4_STATE_STRIDE];
-	float		raw[I4_ROWS_MAX * I4_STATE_STRIDE]; /* of a gated tile */
-} EmbI4Work;
+	EmbGroupedPanel	panels[GROUPED_PANELS_MAX];
+	_Alignas(64) float state[GROUPED_CHUNK_ROWS * GROUPED_STATE_STRIDE];
+	float		raw[GROUPED_ROWS_MAX * GROUPED_STATE_STRIDE]; /* of a gated tile */
+} EmbGroupedWork;
 
 /* n_panels panels from p on. */
-static EmbGemmI4
-i4_panels(const EmbGemmI4 *g, int32_t p, int32_t n_panels)
+static EmbGemmGrouped
+grouped_panels(const EmbGemmGrouped *g, int32_t p, int32_t n_panels)
 {
-	EmbGemmI4	part = *g;
+	EmbGemmGrouped	part = *g;
 	size_t		columns = (size_t) p * EMB_PANEL;
-	size_t		scales = columns * emb_pack_i4_scales(g->n_in, g->group);
+	size_t		scales = columns * emb_pack_group_scales(g->n_in, g->group);
 
 	part.n_panels = n_panels;
 	part.b += columns * g->n_in / 2;
@@ -113,10 +113,10 @@ i4_panels(const EmbGemmI4 *g, int32_t p, int32_t n_panels)
 }
 
 /* n_rows rows from m on. */
-static EmbGemmI4
-i4_rows(const EmbGemmI4 *g, int32_t m, int32_t n_rows)
+static EmbGemmGrouped
+grouped_rows(const EmbGemmGrouped *g, int32_t m, int32_t n_rows)
 {
-	EmbGemmI4	part = *g;
+	EmbGemmGrouped	part = *g;
 
 	part.n_rows = n_rows;
 	part.a += m * g->a_stride;
@@ -130,36 +130,36 @@ i4_rows(const EmbGemmI4 *g, int32_t m, int32_t n_rows)
 }
 
 /* The tile of all rows and panels of g in the block of K from group k0 of 4 inputs on. */
-static EmbTileI4
-i4_tile(const EmbGemmI4 *g, int32_t k0, EmbI4Work *w)
+static EmbTileGrouped
+grouped_tile(const EmbGemmGrouped *g, int32_t k0, EmbGroupedWork *w)
 {
 	int32_t		n_all = g->n_in / EMB_GROUP;
-	int32_t		n_groups = n_all - k0 < I4_BLOCK_GROUPS ? n_all - k0 : I4_BLOCK_GROUPS;
+	int32_t		n_groups = n_all - k0 < GROUPED_BLOCK_GROUPS ? n_all - k0 : GROUPED_BLOCK_GROUPS;
 	int32_t		group = g->group == 0 ? n_all : g->group / EMB_GROUP;
 	bool		last = k0 + n_groups == n_all;
 
-	return (EmbTileI4) {
+	return (EmbTileGrouped) {
 		.n_panels = g->n_panels, .n_groups = n_groups, .group = group,
 		.a = g->a + (size_t) k0 * EMB_GROUP, .a_stride = g->a_stride,
 		.b = w->panels,
 		.b_scale = g->b_scale + (size_t) (k0 / group) * EMB_PANEL,
-		.scale_stride = (size_t) emb_pack_i4_scales(g->n_in, g->group) * EMB_PANEL,
+		.scale_stride = (size_t) emb_pack_group_scales(g->n_in, g->group) * EMB_PANEL,
 		.state = w->state, .configured = &w->configured,
 		.a_scale = g->a_scale, .a_zero = g->a_zero, .b_sums = g->b_sums, .bias = g->bias, 
-		.c = g->gated ? w->raw : g->c, .c_stride = g->gated ? I4_STATE_STRIDE : g->c_stride, .gated = g->gated,
+		.c = g->gated ? w->raw : g->c, .c_stride = g->gated ? GROUPED_STATE_STRIDE : g->c_stride, .gated = g->gated,
 		.first = k0 == 0 || g->group == 0, .last = last,
 		.carries_in = g->group == 0 && k0 > 0, .carries_out = g->group == 0 && !last
 	};
 }
 
 static void
-i4_next_rows(EmbTileI4 *t, int32_t n_rows)
+grouped_next_rows(EmbTileGrouped *t, int32_t n_rows)
 {
 	t->a += n_rows * t->a_stride;
 	t->a_scale += n_rows;
 	if (t->a_zero != NULL)
 		t->a_zero += n_rows;
-	t->state += n_rows * I4_STATE_STRIDE;
+	t->state += n_rows * GROUPED_STATE_STRIDE;
 	if (!t->gated)
 		t->c += n_rows * t->c_stride;
 	t->ahead = NULL;			/* the first rows have fetched it */
@@ -167,7 +167,7 @@ i4_next_rows(EmbTileI4 *t, int32_t n_rows)
 
 /* Forwards, or with a negative number backwards. */
 static void
-i4_move_panels(EmbTileI4 *t, int32_t n_panels)
+grouped_move_panels(EmbTileGrouped *t, int32_t n_panels)
 {
 	ptrdiff_t	n_columns = (ptrdiff_t) n_panels * EMB_PANEL;
 
@@ -190,7 +190,7 @@ i4_move_panels(EmbTileI4 *t, int32_t n_panels)
  * just written stalls: 6 % of the time at 96 rows.
  */
 static void
-i4_block_rows(const EmbI4Level *level, int32_t n_rows, int32_t n_panels, EmbTileI4 *t)
+grouped_block_rows(const EmbGroupedLevel *level, int32_t n_rows, int32_t n_panels, EmbTileGrouped *t)
 {
 	int32_t		n_taken;
 
@@ -198,18 +198,18 @@ i4_block_rows(const EmbI4Level *level, int32_t n_rows, int32_t n_panels, EmbTile
 	level->pick(n_rows, n_panels, &n_taken) (t);
 	for (int32_t done = n_taken; done < n_panels; done += n_taken)
 	{
-		i4_move_panels(t, n_taken);
+		grouped_move_panels(t, n_taken);
 		level->pick(n_rows, n_panels - done, &n_taken) (t);
 	}
-	i4_move_panels(t, t->n_panels - n_panels);
+	grouped_move_panels(t, t->n_panels - n_panels);
 }
 
 /* Fetches scales and zeros of a block: each miss would stall a tile. */
 static void
-i4_fetch_scales(const EmbGemmI4 *g, int32_t k0)
+grouped_fetch_scales(const EmbGemmGrouped *g, int32_t k0)
 {
-	int32_t		n_scales = emb_pack_i4_scales(g->n_in, g->group);
-	int32_t		n_block = g->group == 0 ? 1 : I4_BLOCK_GROUPS * EMB_GROUP / g->group;
+	int32_t		n_scales = emb_pack_group_scales(g->n_in, g->group);
+	int32_t		n_block = g->group == 0 ? 1 : GROUPED_BLOCK_GROUPS * EMB_GROUP / g->group;
 	int32_t		first = g->group == 0 ? 0 : k0 * EMB_GROUP / g->group;
 
 	for (int32_t p = 0; p < g->n_panels; p++)
@@ -226,69 +226,69 @@ i4_fetch_scales(const EmbGemmI4 *g, int32_t k0)
 }
 
 static const uint8_t *
-i4_packed(const EmbGemmI4 *g, int32_t k0)
+grouped_packed(const EmbGemmGrouped *g, int32_t k0)
 {
 	return g->b + (size_t) k0 * EMB_PANEL * EMB_GROUP / 2;
 }
 
 /* The steps after the product of n_rows rows from m on, while they are in the first-level cache. */
 static void
-i4_finish(const EmbGemmI4 *g, const EmbI4Level *level, int32_t m, int32_t n_rows, const EmbI4Work *w)
+grouped_finish(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t m, int32_t n_rows, const EmbGroupedWork *w)
 {
 	float	   *c = g->c + m * g->c_stride;
 	float	   *range = g->factor != NULL ? g->range + m * EMB_RANGE : NULL;
 
 	if (g->gated)
-		level->gate(g->act, w->raw, I4_STATE_STRIDE, n_rows, g->n_panels / 2, g->factor, range, c, g->c_stride);
+		level->gate(g->act, w->raw, GROUPED_STATE_STRIDE, n_rows, g->n_panels / 2, g->factor, range, c, g->c_stride);
 	else if (g->act != EMB_ACT_KIND_NONE || g->factor != NULL)
 		level->activate(g->act, c, g->c_stride, n_rows, g->n_panels, g->factor, range);
 }
 
 /* All rows of g by its panels, a block of K; next and next_k0 are the block after it, or next is NULL. */
 static void
-i4_block(const EmbGemmI4 *g, const EmbI4Level *level, int32_t k0, const EmbGemmI4 *next, int32_t next_k0, EmbI4Work *w)
+grouped_block(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0, const EmbGemmGrouped *next, int32_t next_k0, EmbGroupedWork *w)
 {
-	EmbTileI4	t = i4_tile(g, k0, w);
+	EmbTileGrouped	t = grouped_tile(g, k0, w);
 	size_t		panel_bytes = (size_t) g->n_in / 2 * EMB_PANEL;
 	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
 
 	t.ahead_stride = panel_bytes;
 	if (next != NULL && next->n_panels == g->n_panels)
-		t.ahead = i4_packed(next, next_k0);
+		t.ahead = grouped_packed(next, next_k0);
 	for (int32_t p = 0; p < g->n_panels; p++)
-		level->unpack(i4_packed(g, k0) + p * panel_bytes, t.n_groups, t.group,
+		level->unpack(grouped_packed(g, k0) + p * panel_bytes, t.n_groups, t.group,
 					  g->b_zero + p * t.scale_stride + (size_t) (k0 / t.group) * EMB_PANEL, &w->panels[p]);
 	if (next != NULL)
-		i4_fetch_scales(next, next_k0);
+		grouped_fetch_scales(next, next_k0);
 	for (int32_t i = 0, m = 0; i < n_tiles; i++)
 	{
 		int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
 
-		i4_block_rows(level, n_rows, g->n_panels, &t);
+		grouped_block_rows(level, n_rows, g->n_panels, &t);
 		if (t.last)
-			i4_finish(g, level, m, n_rows, w);
-		i4_next_rows(&t, n_rows);
+			grouped_finish(g, level, m, n_rows, w);
+		grouped_next_rows(&t, n_rows);
 		m += n_rows;
 	}
 }
 
-/* Up to I4_CHUNK_ROWS rows by all panels. */
+/* Up to GROUPED_CHUNK_ROWS rows by all panels. */
 static void
-i4_chunk(const EmbGemmI4 *g, const EmbI4Level *level, EmbI4Work *w)
+grouped_chunk(const EmbGemmGrouped *g, const EmbGroupedLevel *level, EmbGroupedWork *w)
 {
-	EmbGemmI4	part = i4_panels(g, 0, g->n_panels < level->panels_max ? g->n_panels : level->panels_max);
+	EmbGemmGrouped	part = grouped_panels(g, 0, g->n_panels < level->panels_max ? g->n_panels : level->panels_max);
 
 	for (int32_t p = part.n_panels, left = g->n_panels; left > 0; p += part.n_panels)
 	{
 		int32_t		n_next = g->n_panels - p < level->panels_max ? g->n_panels - p : level->panels_max;
-		EmbGemmI4	next = n_next > 0 ? i4_panels(g, p, n_next) : part;
+		EmbGemmGrouped	next = n_next > 0 ? grouped_panels(g, p, n_next) : part;
 
-		for (int32_t k0 = 0; k0 < g->n_in / EMB_GROUP; k0 += I4_BLOCK_GROUPS)
+		for (int32_t k0 = 0; k0 < g->n_in / EMB_GROUP; k0 += GROUPED_BLOCK_GROUPS)
 		{
-			if (k0 + I4_BLOCK_GROUPS < g->n_in / EMB_GROUP)
-				i4_block(&part, level, k0, &part, k0 + I4_BLOCK_GROUPS, w);
+			if (k0 + GROUPED_BLOCK_GROUPS < g->n_in / EMB_GROUP)
+				grouped_block(&part, level, k0, &part, k0 + GROUPED_BLOCK_GROUPS, w);
 			else
-				i4_block(&part, level, k0, n_next > 0 ? &next : NULL, 0, w);
+				grouped_block(&part, level, k0, n_next > 0 ? &next : NULL, 0, w);
 		}
 		left -= part.n_panels;
 		part = next;
@@ -296,18 +296,18 @@ i4_chunk(const EmbGemmI4 *g, const EmbI4Level *level, EmbI4Work *w)
 }
 
 static void
-i4_walk(const EmbGemmI4 *g, const EmbI4Level *level)
+grouped_walk(const EmbGemmGrouped *g, const EmbGroupedLevel *level)
 {
-	EmbI4Work	w;				/* 60 KB, left as they are */
-	int32_t		n_chunks = (g->n_rows - 1) / I4_CHUNK_ROWS + 1;
+	EmbGroupedWork	w;				/* 60 KB, left as they are */
+	int32_t		n_chunks = (g->n_rows - 1) / GROUPED_CHUNK_ROWS + 1;
 
 	w.configured = 0;
 	for (int32_t i = 0, m = 0; i < n_chunks; i++)
 	{
 		int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_chunks, i);
-		EmbGemmI4	chunk = i4_rows(g, m, n_rows);
+		EmbGemmGrouped	chunk = grouped_rows(g, m, n_rows);
 
-		i4_chunk(&chunk, level, &w);
+		grouped_chunk(&chunk, level, &w);
 		m += n_rows;
 	}
 }

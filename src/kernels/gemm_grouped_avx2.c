@@ -1,5 +1,5 @@
 /*
- * gemm_i4_avx2.c
+ * gemm_grouped_avx2.c
  *		C = act(scaled A B + bias) with weights of 4 bits, AVX2: one ymm is one
  *		group of half a panel, 8 columns of 4 bytes.
  *
@@ -15,7 +15,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/gemm_i4.h"
+#include "kernels/gemm_grouped.h"
 #include "kernels/target.h"
 
 #define ROWS_MAX 4
@@ -23,7 +23,7 @@
 
 EMB_TARGET_BEGIN(EMB_TARGET_AVX2)
 
-#include "kernels/gemm_i4_ymm.h"
+#include "kernels/gemm_grouped_ymm.h"
 
 /* Products of 16 inputs, in int32. */
 EMB_ALWAYS_INLINE __m256i
@@ -39,9 +39,9 @@ dot_step(const uint8_t *a, const __m256i b_i8x32[STEP_GROUPS])
 
 /* n_rows is a constant of each instance below; n_panels is 1. */
 EMB_ALWAYS_INLINE void
-tile_avx2(const EmbTileI4 *tile, const int n_rows, const int n_panels)
+tile_avx2(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
 {
-	const EmbTileI4 t = *tile;	/* known not to change under stores */
+	const EmbTileGrouped t = *tile;	/* known not to change under stores */
 	const uint8_t *a = t.a;
 	const int8_t (*b)[EMB_PANEL][EMB_GROUP] = t.b->b;
 	const uint8_t *ahead = t.ahead != NULL ? t.ahead : (const uint8_t *) b;
@@ -90,12 +90,12 @@ tile_avx2(const EmbTileI4 *tile, const int n_rows, const int n_panels)
 	}
 }
 
-EMB_TILES_4(EmbTileI4, tile_avx2, 1)
+EMB_TILES_4(EmbTileGrouped, tile_avx2, 1)
 
-static EmbTileI4Fn
+static EmbTileGroupedFn
 pick_avx2(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 {
-	static const EmbTileI4Fn tiles[] = EMB_TILE_NAMES_4(1);
+	static const EmbTileGroupedFn tiles[] = EMB_TILE_NAMES_4(1);
 
 	(void) n_panels;
 	*n_taken = 1;
@@ -103,14 +103,14 @@ pick_avx2(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 }
 
 void
-emb_gemm_i4_avx2(const EmbGemmI4 *g)
+emb_gemm_grouped_avx2(const EmbGemmGrouped *g)
 {
-	static const EmbI4Level level = {
+	static const EmbGroupedLevel level = {
 		.rows_max = ROWS_MAX, .panels_max = 2, .pick = pick_avx2, .unpack = unpack_ymm,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 
-	i4_walk(g, &level);
+	grouped_walk(g, &level);
 }
 
 EMB_TARGET_END

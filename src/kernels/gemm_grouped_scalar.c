@@ -1,5 +1,5 @@
 /*
- * gemm_i4_scalar.c
+ * gemm_grouped_scalar.c
  *		C = act(scaled A B + bias) with weights of 4 bits, exactly as in
  *		kernels.h. The reference of all levels.
  */
@@ -18,9 +18,9 @@ code_of(const uint8_t *panel, int32_t k, int32_t j)
 
 /* The fused chain over the groups for column j of a panel. */
 static float
-chain(const EmbGemmI4 *g, const uint8_t *a, int32_t p, int32_t j)
+chain(const EmbGemmGrouped *g, const uint8_t *a, int32_t p, int32_t j)
 {
-	int32_t		n_scales = emb_pack_i4_scales(g->n_in, g->group);
+	int32_t		n_scales = emb_pack_group_scales(g->n_in, g->group);
 	int32_t		length = g->group == 0 ? g->n_in : g->group;
 	const uint8_t *panel = g->b + (size_t) p * g->n_in / 2 * EMB_PANEL;
 	size_t		at = (size_t) p * n_scales * EMB_PANEL + j;	/* of the first group's scale and zero */
@@ -38,7 +38,7 @@ chain(const EmbGemmI4 *g, const uint8_t *a, int32_t p, int32_t j)
 }
 
 void
-emb_gemm_i4_scalar(const EmbGemmI4 *g)
+emb_gemm_grouped_scalar(const EmbGemmGrouped *g)
 {
 	for (int32_t m = 0; m < g->n_rows; m++)
 	{

@@ -1,5 +1,5 @@
 /*
- * gemm_i4_amx.c
+ * gemm_grouped_amx.c
  *		C = act(scaled A B + bias) with weights of 4 bits, AMX: unpacked codes are
  *		tiles of B as in gemm_i8_amx.c. 16 rows by 4 panels: a step of K = 64 loads 5
  *		tiles (8 cycles each) for 4 products (16 each).
@@ -20,17 +20,17 @@
 #include <string.h>
 
 #include "kernels/amx_tiles.h"
-#include "kernels/gemm_i4.h"
+#include "kernels/gemm_grouped.h"
 
 EMB_TARGET_BEGIN(EMB_TARGET_AMX)
 
-#include "kernels/gemm_i4_zmm.h"
+#include "kernels/gemm_grouped_zmm.h"
 
-#define STATE_BYTES	(I4_STATE_STRIDE * sizeof(float))
+#define STATE_BYTES	(GROUPED_STATE_STRIDE * sizeof(float))
 
 /* Sums 0 .. n_panels - 1, from zero or from state. */
 static void
-start_sums(const EmbTileI4 *t, int32_t n_panels)
+start_sums(const EmbTileGrouped *t, int32_t n_panels)
 {
 	_tile_zero(0);
 	_tile_zero(1);
@@ -49,7 +49,7 @@ start_sums(const EmbTileI4 *t, int32_t n_panels)
 
 /* Adds the products of n_groups groups of 4 inputs. */
 static void
-multiply_sums(const EmbTileI4 *t, const uint8_t *a, const int8_t *b, int32_t n_groups, int32_t n_panels)
+multiply_sums(const EmbTileGrouped *t, const uint8_t *a, const int8_t *b, int32_t n_groups, int32_t n_panels)
 {
 	for (; n_groups > 0; n_groups -= STEP_GROUPS, a += STEP_GROUPS * EMB_GROUP, b += STEP_BYTES)
 	{
@@ -58,17 +58,17 @@ multiply_sums(const EmbTileI4 *t, const uint8_t *a, const int8_t *b, int32_t n_g
 		_tile_dpbusd(0, 4, 6);
 		if (n_panels > 1)
 		{
-			_tile_loadd(7, b + sizeof(EmbI4Panel), TILE_BYTES);
+			_tile_loadd(7, b + sizeof(EmbGroupedPanel), TILE_BYTES);
 			_tile_dpbusd(1, 4, 7);
 		}
 		if (n_panels > 2)
 		{
-			_tile_loadd(6, b + 2 * sizeof(EmbI4Panel), TILE_BYTES);
+			_tile_loadd(6, b + 2 * sizeof(EmbGroupedPanel), TILE_BYTES);
 			_tile_dpbusd(2, 4, 6);
 		}
 		if (n_panels > 3)
 		{
-			_tile_loadd(7, b + 3 * sizeof(EmbI4Panel), TILE_BYTES);
+			_tile_loadd(7, b + 3 * sizeof(EmbGroupedPanel), TILE_BYTES);
 			_tile_dpbusd(3, 4, 7);
 		}
 	}
@@ -91,7 +91,7 @@ store_sums(void *sums, size_t panel_bytes, size_t row_bytes, int32_t n_panels)
 
 /* The next link of the chains; after the last group C. */
 static void
-end_group(const EmbTileI4 *t, int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL], const float *b_scale, bool starts, bool ends,
+end_group(const EmbTileGrouped *t, int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL], const float *b_scale, bool starts, bool ends,
 		  int32_t n_panels)
 {
 	for (int32_t p = 0; p < n_panels; p++)
@@ -100,7 +100,7 @@ end_group(const EmbTileI4 *t, int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL], const 
 
 		for (int32_t r = 0; r < t->n_rows; r++)
 		{
-			float	   *state = t->state + r * I4_STATE_STRIDE + p * EMB_PANEL;
+			float	   *state = t->state + r * GROUPED_STATE_STRIDE + p * EMB_PANEL;
 			__m512		y = starts ? _mm512_setzero_ps() : _mm512_load_ps(state);
 
 			y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums[p][r])), scale_f32x16, y);
@@ -115,7 +115,7 @@ end_group(const EmbTileI4 *t, int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL], const 
 
 /* Fetches the block of the next panels while this one is multiplied. */
 static void
-prefetch_block(const EmbTileI4 *t, int32_t n_panels)
+prefetch_block(const EmbTileGrouped *t, int32_t n_panels)
 {
 	for (int32_t p = 0; t->ahead != NULL && p < n_panels; p++)
 		for (int32_t i = 0; i < t->n_groups; i += 2)
@@ -123,7 +123,7 @@ prefetch_block(const EmbTileI4 *t, int32_t n_panels)
 }
 
 static void
-tile_amx(const EmbTileI4 *t)
+tile_amx(const EmbTileGrouped *t)
 {
 	_Alignas(64) int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL];
 	int32_t		n_panels = t->n_panels < N_SUMS ? t->n_panels : N_SUMS;
@@ -155,7 +155,7 @@ tile_amx(const EmbTileI4 *t)
 	}
 }
 
-static EmbTileI4Fn
+static EmbTileGroupedFn
 pick_amx(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 {
 	(void) n_rows;
@@ -164,19 +164,19 @@ pick_amx(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 }
 
 void
-emb_gemm_i4_amx(const EmbGemmI4 *g)
+emb_gemm_grouped_amx(const EmbGemmGrouped *g)
 {
-	static const EmbI4Level level = {
+	static const EmbGroupedLevel level = {
 		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .pick = pick_amx, .unpack = unpack_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 
 	if (g->n_rows < ROWS_MIN || g->group == 32)
 	{
-		emb_gemm_i4_avx512vnni(g);
+		emb_gemm_grouped_avx512vnni(g);
 		return;
 	}
-	i4_walk(g, &level);
+	grouped_walk(g, &level);
 	_tile_release();
 }
 

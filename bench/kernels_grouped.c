@@ -1,9 +1,9 @@
 /*
- * kernels_i4.c
- *		gemm_i4 against gemm_i8: giga-operations per second (2 per multiply-add) on
+ * kernels_grouped.c
+ *		gemm_grouped against gemm_i8: giga-operations per second (2 per multiply-add) on
  *		the products of Qwen3-0.6B, whose weights come from memory.
  *
- *		kernels_i4 [LEVEL [N_ROWS]...]
+ *		kernels_grouped [LEVEL [N_ROWS]...]
  *
  * A round runs all products of 28 layers with random weights in int8, then in
  * int4 with each group, so that a neighbour on the machine disturbs all alike. Medians
@@ -119,17 +119,17 @@ multiply_i8(const EmbKernels *k, const Buffers *buf, Product product, int32_t n_
 }
 
 static void
-multiply_i4(const EmbKernels *k, const Buffers *buf, Product product, int32_t n_rows, int32_t group, const uint8_t *b,
+multiply_grouped(const EmbKernels *k, const Buffers *buf, Product product, int32_t n_rows, int32_t group, const uint8_t *b,
 			size_t scales)
 {
-	EmbGemmI4	g = {
+	EmbGemmGrouped	g = {
 		.n_rows = n_rows, .n_in = product.n_in, .group = group, .n_panels = product.n_out / 16,
 		.a = buf->a, .a_stride = product.n_in, .a_scale = buf->a_scale, .a_zero = buf->a_zero,
 		.b = b, .b_scale = buf->scale + scales, .b_zero = buf->zero + scales, .b_sums = buf->bias, .bias = buf->bias,
 		.c = buf->c, .c_stride = product.n_out
 	};
 
-	k->gemm_i4(&g);
+	k->gemm_grouped(&g);
 }
 
 /* All layers; returns the seconds. */
@@ -149,8 +149,8 @@ run(const EmbKernels *k, const Buffers *buf, int32_t n_rows, const Form *form, i
 				multiply_i8(k, buf, p, n_rows, buf->b + at);
 			else
 			{
-				multiply_i4(k, buf, p, n_rows, form->group, buf->b_i4 + at / 2, scales);
-				scales += (size_t) emb_pack_i4_scales(p.n_in, form->group) * p.n_out;
+				multiply_grouped(k, buf, p, n_rows, form->group, buf->b_i4 + at / 2, scales);
+				scales += (size_t) emb_pack_group_scales(p.n_in, form->group) * p.n_out;
 			}
 			at += (size_t) p.n_in * p.n_out;
 		}

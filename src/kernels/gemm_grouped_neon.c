@@ -1,5 +1,5 @@
 /*
- * gemm_i4_neon.c
+ * gemm_grouped_neon.c
  *		C = act(scaled A B + bias) with weights of 4 bits, NEON with the dot product
  *		extension: one q register is one group of a quarter of a panel.
  *
@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#include "kernels/gemm_i4.h"
+#include "kernels/gemm_grouped.h"
 #include "kernels/target_neon.h"
 
 #define ROWS_MAX 6
@@ -34,7 +34,7 @@ spread_zeros(const uint8_t *zeros)
 }
 
 static void
-unpack_neon(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbI4Panel *panel)
+unpack_neon(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel)
 {
 	int32_t		(*sums)[EMB_PANEL] = panel->sums;
 
@@ -72,7 +72,7 @@ unpack_neon(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_
 
 /* [n_groups][ROW_SLOTS]; slots without a row repeat the last row, and their results are unused. */
 static void
-copy_rows(const EmbTileI4 *t, int32_t n_rows, uint32_t *rows)
+copy_rows(const EmbTileGrouped *t, int32_t n_rows, uint32_t *rows)
 {
 	for (int32_t r = 0; r < ROW_SLOTS; r++)
 	{
@@ -90,9 +90,9 @@ copy_rows(const EmbTileI4 *t, int32_t n_rows, uint32_t *rows)
 
 /* The end of a group of inputs for row r, columns 4 h .. 4 h + 3 of the panel. */
 EMB_ALWAYS_INLINE void
-end_neon(const EmbTileI4 *t, int r, int h, int32x4_t sum_i32x4, const float *scale, bool starts, bool ends)
+end_neon(const EmbTileGrouped *t, int r, int h, int32x4_t sum_i32x4, const float *scale, bool starts, bool ends)
 {
-	float	   *state = t->state + r * I4_STATE_STRIDE + h * 4;
+	float	   *state = t->state + r * GROUPED_STATE_STRIDE + h * 4;
 	float32x4_t y;
 
 	if (t->carries_out)
@@ -124,7 +124,7 @@ end_neon(const EmbTileI4 *t, int r, int h, int32x4_t sum_i32x4, const float *sca
 	}
 
 EMB_ALWAYS_INLINE void
-panel_neon(const EmbTileI4 *t, const uint32_t *rows, const int n_rows)
+panel_neon(const EmbTileGrouped *t, const uint32_t *rows, const int n_rows)
 {
 	const int8_t *b = t->b->b[0][0];
 	const int32_t (*sums)[EMB_PANEL] = t->b->sums;
@@ -145,7 +145,7 @@ panel_neon(const EmbTileI4 *t, const uint32_t *rows, const int n_rows)
 				acc_i32x4[r][h] = vld1q_s32(*sums + h * 4);
 				if (t->carries_in)
 					acc_i32x4[r][h] = vaddq_s32(acc_i32x4[r][h], vreinterpretq_s32_f32(
-												vld1q_f32(t->state + r * I4_STATE_STRIDE + h * 4)));
+												vld1q_f32(t->state + r * GROUPED_STATE_STRIDE + h * 4)));
 			}
 		}
 		for (; b < b_end; b += EMB_PANEL * EMB_GROUP, rows += ROW_SLOTS)
@@ -177,40 +177,40 @@ panel_neon(const EmbTileI4 *t, const uint32_t *rows, const int n_rows)
 
 /* n_rows is a constant of each instance below; all panels of the block, n_panels is 1. */
 EMB_ALWAYS_INLINE void
-tile_neon(const EmbTileI4 *tile, const int n_rows, const int n_panels)
+tile_neon(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
 {
-	uint32_t	rows[I4_BLOCK_GROUPS * ROW_SLOTS];
-	EmbTileI4	t = *tile;
+	uint32_t	rows[GROUPED_BLOCK_GROUPS * ROW_SLOTS];
+	EmbTileGrouped	t = *tile;
 
 	(void) n_panels;
 	copy_rows(&t, n_rows, rows);
 	while (t.n_panels > 0)
 	{
 		panel_neon(&t, rows, n_rows);
-		i4_move_panels(&t, 1);
+		grouped_move_panels(&t, 1);
 	}
 }
 
-EMB_TILES_6(EmbTileI4, tile_neon, 1)
+EMB_TILES_6(EmbTileGrouped, tile_neon, 1)
 
-static EmbTileI4Fn
+static EmbTileGroupedFn
 pick_neon(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 {
-	static const EmbTileI4Fn tiles[] = EMB_TILE_NAMES_6(1);
+	static const EmbTileGroupedFn tiles[] = EMB_TILE_NAMES_6(1);
 
 	*n_taken = n_panels;
 	return tiles[n_rows - 1];
 }
 
 void
-emb_gemm_i4_neon(const EmbGemmI4 *g)
+emb_gemm_grouped_neon(const EmbGemmGrouped *g)
 {
-	static const EmbI4Level level = {
-		.rows_max = ROWS_MAX, .panels_max = I4_PANELS_MAX, .pick = pick_neon, .unpack = unpack_neon,
+	static const EmbGroupedLevel level = {
+		.rows_max = ROWS_MAX, .panels_max = GROUPED_PANELS_MAX, .pick = pick_neon, .unpack = unpack_neon,
 		.activate = emb_activate_rows_neon, .gate = emb_gate_rows_neon
 	};
 
-	i4_walk(g, &level);
+	grouped_walk(g, &level);
 }
 
 EMB_TARGET_END

@@ -1,6 +1,6 @@
 /*
- * gemm_i4_ymm.h
- *		Shared by levels of gemm_i4 with ymm registers, for a region with AVX2 and
+ * gemm_grouped_ymm.h
+ *		Shared by levels of gemm_grouped with ymm registers, for a region with AVX2 and
  *		FMA. 16 registers have no room for chains: these stay in `state`.
  */
 EMB_ALWAYS_INLINE __m256i
@@ -22,7 +22,7 @@ load_zeros_ymm(const uint8_t *zeros)
 }
 
 static void
-unpack_ymm(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbI4Panel *panel)
+unpack_ymm(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel)
 {
 	const __m256i low_bits = _mm256_set1_epi8(15);
 
@@ -49,9 +49,9 @@ unpack_ymm(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t
 
 /* The sums of row r, columns 8 h .. 8 h + 7 of the tile, at the start of a group of inputs. */
 EMB_ALWAYS_INLINE __m256i
-start_ymm(const EmbTileI4 *t, int r, int h)
+start_ymm(const EmbTileGrouped *t, int r, int h)
 {
-	__m256i		sum = t->carries_in ? _mm256_load_si256((const __m256i *) (t->state + r * I4_STATE_STRIDE + h * 8)) :
+	__m256i		sum = t->carries_in ? _mm256_load_si256((const __m256i *) (t->state + r * GROUPED_STATE_STRIDE + h * 8)) :
 		_mm256_setzero_si256();
 
 	__asm__("" : "+x"(sum));
@@ -63,9 +63,9 @@ start_ymm(const EmbTileI4 *t, int r, int h)
  * group the result.
  */
 EMB_ALWAYS_INLINE void
-end_ymm(const EmbTileI4 *t, int r, int h, __m256i sum_i32x8, const float *scale, bool starts, bool ends)
+end_ymm(const EmbTileGrouped *t, int r, int h, __m256i sum_i32x8, const float *scale, bool starts, bool ends)
 {
-	float	   *state = t->state + r * I4_STATE_STRIDE + h * 8;
+	float	   *state = t->state + r * GROUPED_STATE_STRIDE + h * 8;
 	__m256		y;
 
 	if (t->carries_out)

@@ -1,5 +1,5 @@
 /*
- * gemm_i4_avxvnni.c
+ * gemm_grouped_avxvnni.c
  *		C = act(scaled A B + bias) with weights of 4 bits, AVX-VNNI (the VEX form):
  *		the tiles of gemm_i8_avxvnni.c over unpacked codes.
  */
@@ -10,27 +10,27 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/gemm_i4.h"
+#include "kernels/gemm_grouped.h"
 
 #define ROWS_MAX 6
 #define PANELS_MAX 4
 
 EMB_TARGET_BEGIN(EMB_TARGET_AVXVNNI)
 
-#include "kernels/gemm_i4_ymm.h"
+#include "kernels/gemm_grouped_ymm.h"
 
 /*
  * n_rows and n_panels are constants of each instance below. Half h of panel p
  * is column 2 p + h of registers.
  */
 EMB_ALWAYS_INLINE void
-tile_avxvnni(const EmbTileI4 *tile, const int n_rows, const int n_panels)
+tile_avxvnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
 {
-	const EmbTileI4 t = *tile;	/* known not to change under stores */
+	const EmbTileGrouped t = *tile;	/* known not to change under stores */
 	const uint8_t *a = t.a;
 	const int8_t *b = t.b->b[0][0];
 	const uint8_t *ahead = t.ahead != NULL ? t.ahead : (const uint8_t *) b;
-	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : sizeof(EmbI4Panel);
+	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : sizeof(EmbGroupedPanel);
 	const float *scale = t.b_scale;
 	bool		starts = t.first;
 
@@ -53,7 +53,7 @@ tile_avxvnni(const EmbTileI4 *tile, const int n_rows, const int n_panels)
 			EMB_UNROLL
 			for (int h = 0; h < 2 * n_panels; h++)
 			{
-				b_i8x32[h] = _mm256_load_si256((const __m256i *) (b + h / 2 * sizeof(EmbI4Panel) + h % 2 * 32));
+				b_i8x32[h] = _mm256_load_si256((const __m256i *) (b + h / 2 * sizeof(EmbGroupedPanel) + h % 2 * 32));
 				if (h % 2 == 0)
 					_mm_prefetch((const char *) (ahead + h / 2 * ahead_stride), _MM_HINT_T1);
 			}
@@ -78,18 +78,18 @@ tile_avxvnni(const EmbTileI4 *tile, const int n_rows, const int n_panels)
 	}
 }
 
-EMB_TILES_NARROW(EmbTileI4, tile_avxvnni)
-EMB_PICK_NARROW(EmbTileI4Fn, pick_avxvnni)
+EMB_TILES_NARROW(EmbTileGrouped, tile_avxvnni)
+EMB_PICK_NARROW(EmbTileGroupedFn, pick_avxvnni)
 
 void
-emb_gemm_i4_avxvnni(const EmbGemmI4 *g)
+emb_gemm_grouped_avxvnni(const EmbGemmGrouped *g)
 {
-	static const EmbI4Level level = {
+	static const EmbGroupedLevel level = {
 		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni, .unpack = unpack_ymm,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 
-	i4_walk(g, &level);
+	grouped_walk(g, &level);
 }
 
 EMB_TARGET_END

@@ -1,6 +1,6 @@
 /*
- * test_kernels_i4.c
- *		gemm_i4 of every level against scalar, bit for bit: sizes around the tiles
+ * test_kernels_grouped.c
+ *		gemm_grouped of every level against scalar, bit for bit: sizes around the tiles
  *		and blocks, all groups, extreme codes, zeros and activations, odd
  *		alignment, and a page that traps behind each buffer. Scalar against plain
  *		arithmetic; the packing.
@@ -23,10 +23,10 @@
 #undef EMB_TARGET_AVXVNNI
 #define EMB_TARGET_AVXVNNI EMB_TARGET_AVX512VNNI
 #define _mm256_dpbusd_avx_epi32 _mm256_dpbusd_epi32
-#define emb_gemm_i4_avxvnni emb_gemm_i4_evex
-extern emb_op_gemm_i4 emb_gemm_i4_evex;
-#include "kernels/gemm_i4_avxvnni.c"
-#undef emb_gemm_i4_avxvnni
+#define emb_gemm_grouped_avxvnni emb_gemm_grouped_evex
+extern emb_op_gemm_grouped emb_gemm_grouped_evex;
+#include "kernels/gemm_grouped_avxvnni.c"
+#undef emb_gemm_grouped_avxvnni
 #undef ROWS_MAX
 #undef PANELS_MAX
 
@@ -36,22 +36,22 @@ extern emb_op_gemm_i4 emb_gemm_i4_evex;
 #define EMB_COMPILER_HAS_AMX 1
 #undef EMB_TARGET_AMX
 #define EMB_TARGET_AMX EMB_TARGET_AVX512VNNI
-#define emb_gemm_i4_amx emb_gemm_i4_amx_on_model
-extern emb_op_gemm_i4 emb_gemm_i4_amx_on_model;
-#include "kernels/gemm_i4_amx.c"
-#undef emb_gemm_i4_amx
+#define emb_gemm_grouped_amx emb_gemm_grouped_amx_on_model
+extern emb_op_gemm_grouped emb_gemm_grouped_amx_on_model;
+#include "kernels/gemm_grouped_amx.c"
+#undef emb_gemm_grouped_amx
 
 /* And that it used the tiles where it should, and left them as it found them. */
 static void
-gemm_i4_amx_modelled(const EmbGemmI4 *g)
+gemm_grouped_amx_modelled(const EmbGemmGrouped *g)
 {
 	long		n_before = amx_model.n_products;
-	int32_t		n_chunks = (g->n_rows - 1) / I4_CHUNK_ROWS + 1;
+	int32_t		n_chunks = (g->n_rows - 1) / GROUPED_CHUNK_ROWS + 1;
 	long		n_tiles = 0;
 
 	for (int32_t i = 0; i < n_chunks && g->n_rows >= ROWS_MIN && g->group != 32; i++)
 		n_tiles += (emb_gemm_tile_rows(g->n_rows, n_chunks, i) - 1) / TILE_ROWS + 1;
-	emb_gemm_i4_amx_on_model(g);
+	emb_gemm_grouped_amx_on_model(g);
 	if (amx_model.palette != 0 || amx_model.n_products != n_before + n_tiles * g->n_panels * (g->n_in / 64))
 	{
 		printf("# rows %d inputs %d panels %d: %ld products; palette %d\n", g->n_rows, g->n_in, g->n_panels,
@@ -86,15 +86,15 @@ typedef struct GemmCase
 	bool		gated;
 } GemmCase;
 
-static EmbGemmI4
+static EmbGemmGrouped
 make_gemm(const GemmCase *c)
 {
 	size_t		a_stride = c->n_in + c->slack;
 	size_t		n_a = (c->n_rows - 1) * a_stride + c->n_in;
 	size_t		n_b = (size_t) c->n_in * 8 * c->n_panels;
 	size_t		n = 16 * (size_t) c->n_panels;
-	size_t		n_scales = n * emb_pack_i4_scales(c->n_in, c->group);
-	EmbGemmI4	g = {
+	size_t		n_scales = n * emb_pack_group_scales(c->n_in, c->group);
+	EmbGemmGrouped	g = {
 		.n_rows = c->n_rows, .n_in = c->n_in, .group = c->group, .n_panels = c->n_panels,
 		.a = place(bufs[0], n_a), .a_stride = a_stride,
 		.b = place(bufs[1], n_b),
@@ -131,7 +131,7 @@ make_gemm(const GemmCase *c)
 }
 
 static int
-compare_with(const GemmCase *c, EmbGemmI4 *g, const char *isa, emb_op_gemm_i4 *fn, const float *expected, const float *range)
+compare_with(const GemmCase *c, EmbGemmGrouped *g, const char *isa, emb_op_gemm_grouped *fn, const float *expected, const float *range)
 {
 	size_t		n_c = (c->n_rows - 1) * g->c_stride + 16 * (size_t) c->n_panels;
 	size_t		n_range = (size_t) c->n_rows * EMB_RANGE;
@@ -143,7 +143,7 @@ compare_with(const GemmCase *c, EmbGemmI4 *g, const char *isa, emb_op_gemm_i4 *f
 		memcpy(g->c + m * g->c_stride + 8 * c->n_panels, expected + m * g->c_stride + 8 * c->n_panels, 32 * c->n_panels);
 	if (memcmp(expected, g->c, 4 * n_c) == 0 && (!c->has_factor || memcmp(range, g->range, 4 * n_range) == 0))
 		return 0;
-	printf("# gemm_i4 %s differs: rows %d inputs %d group %d panels %d slack %d fill %d zero %d bias %d act %d factor %d gated %d\n",
+	printf("# gemm_grouped %s differs: rows %d inputs %d group %d panels %d slack %d fill %d zero %d bias %d act %d factor %d gated %d\n",
 		   isa, c->n_rows, c->n_in, c->group, c->n_panels, c->slack, c->fill, c->has_zero, c->has_bias, c->act,
 		   c->has_factor, c->gated);
 	return 1;
@@ -152,7 +152,7 @@ compare_with(const GemmCase *c, EmbGemmI4 *g, const char *isa, emb_op_gemm_i4 *f
 static int
 compare_gemm(const GemmCase *c)
 {
-	EmbGemmI4	g = make_gemm(c);
+	EmbGemmGrouped	g = make_gemm(c);
 	size_t		n_c = (c->n_rows - 1) * g.c_stride + 16 * (size_t) c->n_panels;
 	size_t		n_range = (size_t) c->n_rows * EMB_RANGE;
 	float	   *expected = memset(place(bufs[7], 4 * n_c), 0x55, 4 * n_c);
@@ -161,9 +161,9 @@ compare_gemm(const GemmCase *c)
 
 	g.c = expected;
 	g.range = c->has_factor ? range : NULL;
-	emb_gemm_i4_scalar(&g);
-	for (int i = 0; i < n_gemm_i4; i++)
-		n_wrong += compare_with(c, &g, list_gemm_i4[i].isa, list_gemm_i4[i].fn, expected, range);
+	emb_gemm_grouped_scalar(&g);
+	for (int i = 0; i < n_gemm_grouped; i++)
+		n_wrong += compare_with(c, &g, list_gemm_grouped[i].isa, list_gemm_grouped[i].fn, expected, range);
 	return n_wrong > 0;
 }
 
@@ -198,7 +198,7 @@ test_sizes(void)
 
 				n_wrong += compare_gemm(&c);
 			}
-	CHECKF(n_wrong == 0, "%d sizes of gemm_i4 differ, seed 20240607", n_wrong);
+	CHECKF(n_wrong == 0, "%d sizes of gemm_grouped differ, seed 20240607", n_wrong);
 	n_wrong = 0;
 	/* several blocks of K, of rows, and both */
 	for (int g = 0; g < N_GROUPS; g++)
@@ -210,7 +210,7 @@ test_sizes(void)
 
 		n_wrong += compare_gemm(&longer) + compare_gemm(&longest) + compare_gemm(&higher) + compare_gemm(&both);
 	}
-	CHECKF(n_wrong == 0, "%d block sizes of gemm_i4 differ", n_wrong);
+	CHECKF(n_wrong == 0, "%d block sizes of gemm_grouped differ", n_wrong);
 	n_wrong = 0;
 	for (int32_t n_rows = 1; n_rows <= 121; n_rows += n_rows < 19 ? 1 : 34)
 		for (int32_t n_panels = 2; n_panels <= 10; n_panels += 2)
@@ -237,7 +237,7 @@ test_extremes(void)
 
 				n_wrong += compare_gemm(&few) + compare_gemm(&wide);
 			}
-	CHECKF(n_wrong == 0, "%d extremes of gemm_i4 differ", n_wrong);
+	CHECKF(n_wrong == 0, "%d extremes of gemm_grouped differ", n_wrong);
 }
 
 /* Two elements of a row: signs and orders that scalar could have wrong in the same way as all others. */
@@ -246,7 +246,7 @@ test_meaning(void)
 {
 	enum {IN = 192, GROUP = 128, ROWS = 3, OUT = 32};
 	GemmCase	c = {ROWS, IN, GROUP, OUT / 16, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false, false};
-	EmbGemmI4	g = make_gemm(&c);
+	EmbGemmGrouped	g = make_gemm(&c);
 	int			n_wrong = 0;
 	double		worst = 0;
 
@@ -263,10 +263,10 @@ test_meaning(void)
 			scales[i] = g.b_scale[(n / 16 * 2 + i) * 16 + n % 16];
 			zeros[i] = g.b_zero[(n / 16 * 2 + i) * 16 + n % 16];
 		}
-		((float *) g.b_sums)[n] = emb_pack_i4_sum(codes, IN, GROUP, scales, zeros);
+		((float *) g.b_sums)[n] = emb_pack_group_sum(codes, IN, GROUP, scales, zeros);
 	}
 	g.c = place(bufs[7], 4 * ROWS * OUT);
-	emb_gemm_i4_scalar(&g);
+	emb_gemm_grouped_scalar(&g);
 	for (int m = 0; m < ROWS; m++)
 		for (int n = 0; n < OUT; n++)
 		{
@@ -299,7 +299,7 @@ test_meaning(void)
 		}
 	CHECKF(n_wrong == 0, "%d elements", n_wrong);
 	/* rounding of 2 links, of the sum and of the zero's link */
-	CHECKF(worst < 8 * 0x1p-24, "gemm_i4 is off by %g", worst);
+	CHECKF(worst < 8 * 0x1p-24, "gemm_grouped is off by %g", worst);
 }
 
 /* Codes of each input and output at the place that kernels.h names; padding is zero. */
@@ -327,12 +327,12 @@ test_packing(void)
 		}
 	CHECKF(n_wrong == 0, "%d codes", n_wrong);
 	CHECK(emb_pack_i4_bytes(17, 65) == 2 * 16 * 64 && emb_pack_i4_bytes(1 << 20, 1 << 20) == (size_t) 1 << 39);
-	CHECK(emb_pack_i4_scales(65, 32) == 4 && emb_pack_i4_scales(64, 128) == 1 && emb_pack_i4_scales(65536, 32) == 2048);
-	CHECK(emb_pack_i4_scales(65, 0) == 1);
+	CHECK(emb_pack_group_scales(65, 32) == 4 && emb_pack_group_scales(64, 128) == 1 && emb_pack_group_scales(65536, 32) == 2048);
+	CHECK(emb_pack_group_scales(65, 0) == 1);
 	memset(codes, 3, IN);
 	/* groups of 32, 32 and 6: 2, -12 and 1 each */
-	CHECK(emb_pack_i4_sum(codes, IN, 32, scales, zeros) == 32 * 2 * 0.5f + 32 * -12 * -2.0f + 6 * 1 * 4.0f);
-	CHECK(emb_pack_i4_sum(codes, IN, 0, scales, zeros) == 70 * 2 * 0.5f);
+	CHECK(emb_pack_group_sum(codes, IN, 32, scales, zeros) == 32 * 2 * 0.5f + 32 * -12 * -2.0f + 6 * 1 * 4.0f);
+	CHECK(emb_pack_group_sum(codes, IN, 0, scales, zeros) == 70 * 2 * 0.5f);
 }
 
 int
@@ -344,10 +344,10 @@ main(void)
 #if defined(__x86_64__)
 	if (has_avx512vnni())
 	{
-		list_gemm_i4[n_gemm_i4].isa = "avxvnni in the encoding of AVX-512";
-		list_gemm_i4[n_gemm_i4++].fn = emb_gemm_i4_evex;
-		list_gemm_i4[n_gemm_i4].isa = "amx on a model of its tiles";
-		list_gemm_i4[n_gemm_i4++].fn = gemm_i4_amx_modelled;
+		list_gemm_grouped[n_gemm_grouped].isa = "avxvnni in the encoding of AVX-512";
+		list_gemm_grouped[n_gemm_grouped++].fn = emb_gemm_grouped_evex;
+		list_gemm_grouped[n_gemm_grouped].isa = "amx on a model of its tiles";
+		list_gemm_grouped[n_gemm_grouped++].fn = gemm_grouped_amx_modelled;
 	}
 #endif
 	test_packing();

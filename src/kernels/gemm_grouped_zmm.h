@@ -1,6 +1,6 @@
 /*
- * gemm_i4_zmm.h
- *		Shared by levels of gemm_i4 with zmm registers, for a region with AVX-512.
+ * gemm_grouped_zmm.h
+ *		Shared by levels of gemm_grouped with zmm registers, for a region with AVX-512.
  */
 /* The zeros of a panel, in all 4 bytes of their columns. */
 EMB_ALWAYS_INLINE __m512i
@@ -12,7 +12,7 @@ load_zeros_zmm(const uint8_t *zeros)
 }
 
 static void
-unpack_zmm(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbI4Panel *panel)
+unpack_zmm(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel)
 {
 	const __m512i low_bits = _mm512_set1_epi8(15);
 
@@ -35,7 +35,7 @@ unpack_zmm(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t
 
 /* Row r of panel p from the end of its chain. */
 EMB_ALWAYS_INLINE __m512
-finish_zmm(const EmbTileI4 *t, int r, int p, __m512 chain_f32x16, const bool has_zero, const bool has_bias)
+finish_zmm(const EmbTileGrouped *t, int r, int p, __m512 chain_f32x16, const bool has_zero, const bool has_bias)
 {
 	__m512		scale_f32x16 = _mm512_set1_ps(t->a_scale[r]);
 

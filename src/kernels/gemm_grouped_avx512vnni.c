@@ -1,5 +1,5 @@
 /*
- * gemm_i4_avx512vnni.c
+ * gemm_grouped_avx512vnni.c
  *		C = act(scaled A B + bias) with weights of 4 bits, AVX-512 VNNI: one zmm is
  *		one group of one panel, as in gemm_i8_avx512vnni.c.
  *
@@ -13,7 +13,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/gemm_i4.h"
+#include "kernels/gemm_grouped.h"
 #include "kernels/target.h"
 
 #define ROWS_MAX 6
@@ -21,7 +21,7 @@
 
 EMB_TARGET_BEGIN(EMB_TARGET_AVX512VNNI)
 
-#include "kernels/gemm_i4_zmm.h"
+#include "kernels/gemm_grouped_zmm.h"
 
 EMB_ALWAYS_INLINE __m512i
 broadcast_group(const uint8_t *a)
@@ -45,13 +45,13 @@ dot_zmm(__m512i sum, __m512i a_u8x64, __m512i b_i8x64)
 }
 
 EMB_ALWAYS_INLINE float *
-state_of(const EmbTileI4 *t, int r, int p)
+state_of(const EmbTileGrouped *t, int r, int p)
 {
-	return t->state + r * I4_STATE_STRIDE + p * EMB_PANEL;
+	return t->state + r * GROUPED_STATE_STRIDE + p * EMB_PANEL;
 }
 
 EMB_ALWAYS_INLINE __m512i
-start_zmm(const EmbTileI4 *t, int r, int p)
+start_zmm(const EmbTileGrouped *t, int r, int p)
 {
 	__m512i		sum = t->carries_in ? _mm512_load_si512(state_of(t, r, p)) : _mm512_setzero_si512();
 
@@ -60,7 +60,7 @@ start_zmm(const EmbTileI4 *t, int r, int p)
 }
 
 EMB_ALWAYS_INLINE void
-store_sums(const EmbTileI4 *t, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const int n_rows, const int n_panels)
+store_sums(const EmbTileGrouped *t, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const int n_rows, const int n_panels)
 {
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
@@ -72,7 +72,7 @@ store_sums(const EmbTileI4 *t, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const i
 }
 
 EMB_ALWAYS_INLINE void
-store_chains(const EmbTileI4 *t, __m512 chain_f32x16[ROWS_MAX][PANELS_MAX], const int n_rows, const int n_panels)
+store_chains(const EmbTileGrouped *t, __m512 chain_f32x16[ROWS_MAX][PANELS_MAX], const int n_rows, const int n_panels)
 {
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
@@ -84,7 +84,7 @@ store_chains(const EmbTileI4 *t, __m512 chain_f32x16[ROWS_MAX][PANELS_MAX], cons
 }
 
 EMB_ALWAYS_INLINE void
-finish_tile(const EmbTileI4 *t, __m512 chain_f32x16[ROWS_MAX][PANELS_MAX], const bool has_zero, const bool has_bias,
+finish_tile(const EmbTileGrouped *t, __m512 chain_f32x16[ROWS_MAX][PANELS_MAX], const bool has_zero, const bool has_bias,
 			const int n_rows, const int n_panels)
 {
 	EMB_UNROLL
@@ -99,7 +99,7 @@ finish_tile(const EmbTileI4 *t, __m512 chain_f32x16[ROWS_MAX][PANELS_MAX], const
 
 /* Products of inputs from a, b on until b_end. */
 EMB_ALWAYS_INLINE void
-multiply_group(const EmbTileI4 *t, const uint8_t *a, const int8_t *b, const int8_t *b_end, const uint8_t *ahead,
+multiply_group(const EmbTileGrouped *t, const uint8_t *a, const int8_t *b, const int8_t *b_end, const uint8_t *ahead,
 			   size_t ahead_stride, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const int n_rows, const int n_panels)
 {
 	for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP, ahead += 32)
@@ -109,7 +109,7 @@ multiply_group(const EmbTileI4 *t, const uint8_t *a, const int8_t *b, const int8
 		EMB_UNROLL
 		for (int p = 0; p < n_panels; p++)
 		{
-			b_i8x64[p] = _mm512_load_si512(b + p * sizeof(EmbI4Panel));
+			b_i8x64[p] = _mm512_load_si512(b + p * sizeof(EmbGroupedPanel));
 			_mm_prefetch((const char *) (ahead + p * ahead_stride), _MM_HINT_T1);
 		}
 		EMB_UNROLL
@@ -126,14 +126,14 @@ multiply_group(const EmbTileI4 *t, const uint8_t *a, const int8_t *b, const int8
 
 /* n_rows and n_panels are constants of each instance below. */
 EMB_ALWAYS_INLINE void
-tile_avx512vnni(const EmbTileI4 *tile, const int n_rows, const int n_panels)
+tile_avx512vnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
 {
-	const EmbTileI4 t = *tile;	/* known not to change under stores to state */
+	const EmbTileGrouped t = *tile;	/* known not to change under stores to state */
 	const uint8_t *a = t.a;
 	const int8_t *b = t.b->b[0][0];
 	const float *scale = t.b_scale;
 	const uint8_t *ahead = t.ahead != NULL ? t.ahead : (const uint8_t *) b;
-	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : sizeof(EmbI4Panel);
+	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : sizeof(EmbGroupedPanel);
 	__m512		chain_f32x16[ROWS_MAX][PANELS_MAX];
 
 	EMB_UNROLL
@@ -182,13 +182,13 @@ tile_avx512vnni(const EmbTileI4 *tile, const int n_rows, const int n_panels)
 		finish_tile(&t, chain_f32x16, t.a_zero != NULL, t.bias != NULL, n_rows, n_panels);
 }
 
-EMB_TILES_6(EmbTileI4, tile_avx512vnni, 1)
-EMB_TILES_6(EmbTileI4, tile_avx512vnni, 2)
+EMB_TILES_6(EmbTileGrouped, tile_avx512vnni, 1)
+EMB_TILES_6(EmbTileGrouped, tile_avx512vnni, 2)
 
-static EmbTileI4Fn
+static EmbTileGroupedFn
 pick_avx512vnni(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 {
-	static const EmbTileI4Fn tiles[PANELS_MAX][ROWS_MAX] = {
+	static const EmbTileGroupedFn tiles[PANELS_MAX][ROWS_MAX] = {
 		EMB_TILE_NAMES_6(1), EMB_TILE_NAMES_6(2)
 	};
 
@@ -197,14 +197,14 @@ pick_avx512vnni(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 }
 
 void
-emb_gemm_i4_avx512vnni(const EmbGemmI4 *g)
+emb_gemm_grouped_avx512vnni(const EmbGemmGrouped *g)
 {
-	static const EmbI4Level level = {
+	static const EmbGroupedLevel level = {
 		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avx512vnni, .unpack = unpack_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 
-	i4_walk(g, &level);
+	grouped_walk(g, &level);
 }
 
 EMB_TARGET_END
