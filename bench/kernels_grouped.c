@@ -1,14 +1,14 @@
 /*
  * kernels_grouped.c
- *		gemm_grouped against gemm_i8: giga-operations per second (2 per multiply-add) on
- *		the products of Qwen3-0.6B, whose weights come from memory.
+ *		gemm_grouped against gemm_i8: giga-operations per second (2 per multiply-add)
+ *		on the products of Qwen3-0.6B, whose weights come from memory.
  *
  *		kernels_grouped [LEVEL [N_ROWS]...]
  *
  * A round runs all products of 28 layers with random weights in int8, then in
- * int4 with each group, so that a neighbour on the machine disturbs all alike. Medians
- * and best of the rounds, in CPU time of the thread; the ratio is the median of
- * the rounds' ratios.
+ * int4 and in int8 with each group, so that a neighbour on the machine disturbs
+ * all alike. Medians and best of the rounds, in CPU time of the thread; the ratio
+ * is the median of the rounds' ratios.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@
 #define N_ROUNDS	9
 #define ROWS_MAX	512
 #define WIDE		6144
-#define N_FORMS		5
+#define N_FORMS		8
 
 typedef struct Product
 {
@@ -37,10 +37,14 @@ static const Product products[] = {{1024, 2048}, {1024, 1024}, {1024, 1024}, {20
 typedef struct Form
 {
 	const char *name;
-	int32_t		group;			/* -1: int8 */
+	int32_t		bits;
+	int32_t		group;			/* -1: gemm_i8 */
 } Form;
 
-static const Form forms[N_FORMS] = {{"int8", -1}, {"int4, groups of 128", 128}, {"of 64", 64}, {"of 32", 32}, {"of the row", 0}};
+static const Form forms[N_FORMS] = {
+	{"int8", 8, -1}, {"int4, groups of 128", 4, 128}, {"of 64", 4, 64}, {"of 32", 4, 32}, {"of the row", 4, 0},
+	{"int8, groups of 128", 8, 128}, {"of 64", 8, 64}, {"of 32", 8, 32}
+};
 
 typedef struct Buffers
 {
@@ -119,13 +123,12 @@ multiply_i8(const EmbKernels *k, const Buffers *buf, Product product, int32_t n_
 }
 
 static void
-multiply_grouped(const EmbKernels *k, const Buffers *buf, Product product, int32_t n_rows, int32_t group, const uint8_t *b,
-			size_t scales)
+multiply_grouped(const EmbKernels *k, const Buffers *buf, Product product, int32_t n_rows, const Form *form, size_t at, size_t scales)
 {
 	EmbGemmGrouped	g = {
-		.n_rows = n_rows, .n_in = product.n_in, .group = group, .n_panels = product.n_out / 16,
+		.n_rows = n_rows, .n_in = product.n_in, .bits = form->bits, .group = form->group, .n_panels = product.n_out / 16,
 		.a = buf->a, .a_stride = product.n_in, .a_scale = buf->a_scale, .a_zero = buf->a_zero,
-		.b = b, .b_scale = buf->scale + scales, .b_zero = buf->zero + scales, .b_sums = buf->bias, .bias = buf->bias,
+		.b = form->bits == 4 ? buf->b_i4 + at / 2 : buf->b + at, .b_scale = buf->scale + scales, .b_zero = buf->zero + scales, .b_sums = buf->bias, .bias = buf->bias,
 		.c = buf->c, .c_stride = product.n_out
 	};
 
@@ -149,7 +152,7 @@ run(const EmbKernels *k, const Buffers *buf, int32_t n_rows, const Form *form, i
 				multiply_i8(k, buf, p, n_rows, buf->b + at);
 			else
 			{
-				multiply_grouped(k, buf, p, n_rows, form->group, buf->b_i4 + at / 2, scales);
+				multiply_grouped(k, buf, p, n_rows, form, at, scales);
 				scales += (size_t) emb_pack_group_scales(p.n_in, form->group) * p.n_out;
 			}
 			at += (size_t) p.n_in * p.n_out;

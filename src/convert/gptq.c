@@ -661,6 +661,6 @@ emb_gptq_pack_panel(const EmbGptqPanel *panel, int32_t n_outputs, int32_t n_in, 
 			scales[g] = panel->scales[g * EMB_PANEL + r];
 			zeros[g] = panel->zeros[g * EMB_PANEL + r];
 		}
-		sums[r] = emb_pack_group_sum(panel->codes + (size_t) r * n_in, n_in, group, scales, zeros);
+		sums[r] = emb_pack_group_sum(panel->codes + (size_t) r * n_in, n_in, 4, group, scales, zeros);
 	}
 }

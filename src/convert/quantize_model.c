@@ -313,6 +313,7 @@ multiply_rounded_i4(Hand *hand, const Input *in, const Candidate *c, int32_t gro
 	EmbGemmGrouped	g = {
 		.n_rows = in->seen->n_rows,
 		.n_in = (int32_t) padded,
+		.bits = 4,
 		.group = group,
 		.n_panels = 1,
 		.a = c->rows,
@@ -726,7 +727,7 @@ scale_output_i4(Quantizer *q, int32_t layer, int32_t i, float factor)
 	}
 	for (int32_t k = 0; k < n_in; k++)
 		codes[k] = tiles[((size_t) (k / 8) * EMB_PANEL + i % EMB_PANEL) * EMB_GROUP + k % EMB_GROUP] >> (k % 8 < 4 ? 0 : 4) & 15;
-	sums[i] = emb_pack_group_sum(codes, n_in, q->group, own_scales, own_zeros);
+	sums[i] = emb_pack_group_sum(codes, n_in, 4, q->group, own_scales, own_zeros);
 }
 
 /*

@@ -2,11 +2,12 @@
  * gemm_grouped.h
  *		The loop over blocks and tiles, shared by the implementations of gemm_grouped.
  *
- * A block is a few panels by 512 inputs. Its codes are unpacked to int8 once,
- * minus their zeros, into the first-level cache (16 KB for 2 panels); then all
- * rows pass, a tile at a time. The chains of all rows wait in `state` between
- * two blocks of K: 12 KB for 96 rows and 2 panels. While the first tile of
- * rows is multiplied, the next block's bytes are prefetched into the second
+ * A block is a few panels by 512 inputs. Codes of 4 bits are unpacked to int8
+ * once, minus their zeros, into the first-level cache (16 KB for 2 panels); codes
+ * of 8 bits are multiplied where they are, unless a level wants them otherwise.
+ * Then all rows pass, a tile at a time. The chains of all rows wait in `state`
+ * between two blocks of K: 12 KB for 96 rows and 2 panels. While the first tile
+ * of rows is multiplied, the next block's bytes are prefetched into the second
  * level.
  */
 #ifndef EMB_KERNELS_GEMM_GROUPED_H
@@ -23,7 +24,7 @@
 #define GROUPED_SCALES_MAX	(GROUPED_BLOCK_GROUPS * EMB_GROUP / 32)
 
 /*
- * A panel of a block, unpacked: what int8 tiles have, and for levels whose A is
+ * Room for a panel of a block: what int8 tiles have, and for levels whose A is
  * signed the sums over each group of inputs.
  */
 typedef struct EmbGroupedPanel
@@ -46,10 +47,13 @@ typedef struct EmbTileGrouped
 	int32_t		group;			/* so many of them share a scale */
 	const uint8_t *a;			/* [R, 4 n_groups] */
 	size_t		a_stride;
-	const EmbGroupedPanel *b;		/* [P] */
+	const int8_t *b;			/* [P][n_groups][16][4] */
+	size_t		b_stride;		/* bytes from panel to panel */
+	const EmbGroupedPanel *sums;	/* [P], for levels whose A is signed */
 	const float *b_scale;		/* [P][16], and for each next group 16 floats further on */
 	size_t		scale_stride;	/* from panel to panel */
-	const uint8_t *ahead;		/* [P]: bytes to prefetch, 32 for each 4 inputs; NULL: none */
+	const uint8_t *ahead;		/* [P]: bytes to prefetch, ahead_step for each 4 inputs; NULL: none */
+	size_t		ahead_step;
 	size_t		ahead_stride;
 	float	   *state;			/* [R][P][16], row stride GROUPED_STATE_STRIDE */
 	const float *a_scale;		/* [R]; this and the following as in EmbGemmGrouped, for last */
@@ -68,13 +72,15 @@ typedef struct EmbTileGrouped
 
 typedef void (*EmbTileGroupedFn) (const EmbTileGrouped *t);
 
+/* How a level multiplies with codes of 4 or of 8 bits. */
 typedef struct EmbGroupedLevel
 {
 	int32_t		rows_max;		/* of a tile */
 	int32_t		panels_max;		/* even, for pairs of gates and values */
+	int32_t		rooms;			/* EmbGroupedPanel for each panel of codes that unpack writes; 0: B stays in place */
 	/* The best tile of exactly n_rows rows and at most n_panels panels. */
 	EmbTileGroupedFn (*pick) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
-	/* n_groups groups of 4 inputs, zeros [..][16] for each `group` of them. */
+	/* n_groups groups of 4 inputs, zeros [..][16] for each `group` of them, read with 4 bits. NULL: nothing to do. */
 	void		(*unpack) (const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel);
 	emb_op_activate_rows *activate;
 	emb_op_gate_rows *gate;
@@ -88,6 +94,13 @@ typedef struct EmbGroupedWork
 	float		raw[GROUPED_ROWS_MAX * GROUPED_STATE_STRIDE]; /* of a gated tile */
 } EmbGroupedWork;
 
+/* Of n_in inputs of a panel. */
+static size_t
+grouped_bytes(const EmbGemmGrouped *g, int32_t n_in)
+{
+	return (size_t) n_in * EMB_PANEL * g->bits / 8;
+}
+
 /* n_panels panels from p on. */
 static EmbGemmGrouped
 grouped_panels(const EmbGemmGrouped *g, int32_t p, int32_t n_panels)
@@ -97,9 +110,10 @@ grouped_panels(const EmbGemmGrouped *g, int32_t p, int32_t n_panels)
 	size_t		scales = columns * emb_pack_group_scales(g->n_in, g->group);
 
 	part.n_panels = n_panels;
-	part.b += columns * g->n_in / 2;
+	part.b += p * grouped_bytes(g, g->n_in);
 	part.b_scale += scales;
-	part.b_zero += scales;
+	if (g->bits == 4)
+		part.b_zero += scales;
 	if (g->a_zero != NULL)
 		part.b_sums += columns;
 	if (g->bias != NULL)
@@ -131,7 +145,7 @@ grouped_rows(const EmbGemmGrouped *g, int32_t m, int32_t n_rows)
 
 /* The tile of all rows and panels of g in the block of K from group k0 of 4 inputs on. */
 static EmbTileGrouped
-grouped_tile(const EmbGemmGrouped *g, int32_t k0, EmbGroupedWork *w)
+grouped_tile(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0, EmbGroupedWork *w)
 {
 	int32_t		n_all = g->n_in / EMB_GROUP;
 	int32_t		n_groups = n_all - k0 < GROUPED_BLOCK_GROUPS ? n_all - k0 : GROUPED_BLOCK_GROUPS;
@@ -141,7 +155,9 @@ grouped_tile(const EmbGemmGrouped *g, int32_t k0, EmbGroupedWork *w)
 	return (EmbTileGrouped) {
 		.n_panels = g->n_panels, .n_groups = n_groups, .group = group,
 		.a = g->a + (size_t) k0 * EMB_GROUP, .a_stride = g->a_stride,
-		.b = w->panels,
+		.b = level->rooms > 0 ? w->panels[0].b[0][0] : (const int8_t *) g->b + grouped_bytes(g, k0 * EMB_GROUP),
+		.b_stride = level->rooms > 0 ? level->rooms * sizeof(EmbGroupedPanel) : grouped_bytes(g, g->n_in),
+		.sums = w->panels,
 		.b_scale = g->b_scale + (size_t) (k0 / group) * EMB_PANEL,
 		.scale_stride = (size_t) emb_pack_group_scales(g->n_in, g->group) * EMB_PANEL,
 		.state = w->state, .configured = &w->configured,
@@ -172,7 +188,8 @@ grouped_move_panels(EmbTileGrouped *t, int32_t n_panels)
 	ptrdiff_t	n_columns = (ptrdiff_t) n_panels * EMB_PANEL;
 
 	t->n_panels -= n_panels;
-	t->b += n_panels;
+	t->b += n_panels * (ptrdiff_t) t->b_stride;
+	t->sums += n_panels;
 	t->b_scale += n_panels * (ptrdiff_t) t->scale_stride;
 	if (t->ahead != NULL)
 		t->ahead += n_panels * (ptrdiff_t) t->ahead_stride;
@@ -219,16 +236,27 @@ grouped_fetch_scales(const EmbGemmGrouped *g, int32_t k0)
 		for (int32_t i = 0; i < n_block && first + i < n_scales; i++)
 		{
 			__builtin_prefetch(g->b_scale + at + i * EMB_PANEL);
-			if (i % 4 == 0)
+			if (g->bits == 4 && i % 4 == 0)
 				__builtin_prefetch(g->b_zero + at + i * EMB_PANEL);
 		}
 	}
 }
 
-static const uint8_t *
-grouped_packed(const EmbGemmGrouped *g, int32_t k0)
+/* Gives the level the panels of a block as it wants them. */
+static void
+grouped_unpack(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0, const EmbTileGrouped *t, EmbGroupedWork *w)
 {
-	return g->b + (size_t) k0 * EMB_PANEL * EMB_GROUP / 2;
+	const uint8_t *packed = g->b + grouped_bytes(g, k0 * EMB_GROUP);
+	const uint8_t *zeros = g->bits == 4 ? g->b_zero + (size_t) (k0 / t->group) * EMB_PANEL : NULL;
+	int32_t		rooms = level->rooms > 0 ? level->rooms : 1;
+
+	for (int32_t p = 0; level->unpack != NULL && p < g->n_panels; p++)
+	{
+		level->unpack(packed, t->n_groups, t->group, zeros, &w->panels[p * rooms]);
+		packed += grouped_bytes(g, g->n_in);
+		if (zeros != NULL)
+			zeros += t->scale_stride;
+	}
 }
 
 /* The steps after the product of n_rows rows from m on, while they are in the first-level cache. */
@@ -248,16 +276,14 @@ grouped_finish(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t m,
 static void
 grouped_block(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0, const EmbGemmGrouped *next, int32_t next_k0, EmbGroupedWork *w)
 {
-	EmbTileGrouped	t = grouped_tile(g, k0, w);
-	size_t		panel_bytes = (size_t) g->n_in / 2 * EMB_PANEL;
+	EmbTileGrouped	t = grouped_tile(g, level, k0, w);
 	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
 
-	t.ahead_stride = panel_bytes;
+	t.ahead_step = grouped_bytes(g, EMB_GROUP);
+	t.ahead_stride = grouped_bytes(g, g->n_in);
 	if (next != NULL && next->n_panels == g->n_panels)
-		t.ahead = grouped_packed(next, next_k0);
-	for (int32_t p = 0; p < g->n_panels; p++)
-		level->unpack(grouped_packed(g, k0) + p * panel_bytes, t.n_groups, t.group,
-					  g->b_zero + p * t.scale_stride + (size_t) (k0 / t.group) * EMB_PANEL, &w->panels[p]);
+		t.ahead = next->b + grouped_bytes(next, next_k0 * EMB_GROUP);
+	grouped_unpack(g, level, k0, &t, w);
 	if (next != NULL)
 		grouped_fetch_scales(next, next_k0);
 	for (int32_t i = 0, m = 0; i < n_tiles; i++)

@@ -1,7 +1,7 @@
 /*
  * gemm_grouped_amx.c
- *		C = act(scaled A B + bias) with weights of 4 bits, AMX: unpacked codes are
- *		tiles of B as in gemm_i8_amx.c. 16 rows by 4 panels: a step of K = 64 loads 5
+ *		C = act(scaled A B + bias) with scales by groups, AMX: unpacked codes, and
+ *		those of 8 bits, are tiles of B as in gemm_i8_amx.c. 16 rows by 4 panels: a step of K = 64 loads 5
  *		tiles (8 cycles each) for 4 products (16 each).
  *
  * Sums pass through memory after each group of inputs, where AVX-512 adds the
@@ -58,17 +58,17 @@ multiply_sums(const EmbTileGrouped *t, const uint8_t *a, const int8_t *b, int32_
 		_tile_dpbusd(0, 4, 6);
 		if (n_panels > 1)
 		{
-			_tile_loadd(7, b + sizeof(EmbGroupedPanel), TILE_BYTES);
+			_tile_loadd(7, b + t->b_stride, TILE_BYTES);
 			_tile_dpbusd(1, 4, 7);
 		}
 		if (n_panels > 2)
 		{
-			_tile_loadd(6, b + 2 * sizeof(EmbGroupedPanel), TILE_BYTES);
+			_tile_loadd(6, b + 2 * t->b_stride, TILE_BYTES);
 			_tile_dpbusd(2, 4, 6);
 		}
 		if (n_panels > 3)
 		{
-			_tile_loadd(7, b + 3 * sizeof(EmbGroupedPanel), TILE_BYTES);
+			_tile_loadd(7, b + 3 * t->b_stride, TILE_BYTES);
 			_tile_dpbusd(3, 4, 7);
 		}
 	}
@@ -118,8 +118,8 @@ static void
 prefetch_block(const EmbTileGrouped *t, int32_t n_panels)
 {
 	for (int32_t p = 0; t->ahead != NULL && p < n_panels; p++)
-		for (int32_t i = 0; i < t->n_groups; i += 2)
-			_mm_prefetch((const char *) (t->ahead + p * t->ahead_stride + i * 32), _MM_HINT_T1);
+		for (size_t i = 0; i < t->n_groups * t->ahead_step; i += 64)
+			_mm_prefetch((const char *) (t->ahead + p * t->ahead_stride + i), _MM_HINT_T1);
 }
 
 static void
@@ -128,7 +128,7 @@ tile_amx(const EmbTileGrouped *t)
 	_Alignas(64) int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL];
 	int32_t		n_panels = t->n_panels < N_SUMS ? t->n_panels : N_SUMS;
 	const uint8_t *a = t->a;
-	const int8_t *b = t->b->b[0][0];
+	const int8_t *b = t->b;
 	const float *scale = t->b_scale;
 
 	if (*t->configured != t->n_rows)
@@ -166,8 +166,12 @@ pick_amx(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 void
 emb_gemm_grouped_amx(const EmbGemmGrouped *g)
 {
-	static const EmbGroupedLevel level = {
-		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .pick = pick_amx, .unpack = unpack_zmm,
+	static const EmbGroupedLevel four = {
+		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .rooms = 1, .pick = pick_amx, .unpack = unpack_zmm,
+		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
+	};
+	static const EmbGroupedLevel eight = {
+		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .pick = pick_amx,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 
@@ -176,7 +180,7 @@ emb_gemm_grouped_amx(const EmbGemmGrouped *g)
 		emb_gemm_grouped_avx512vnni(g);
 		return;
 	}
-	grouped_walk(g, &level);
+	grouped_walk(g, g->bits == 4 ? &four : &eight);
 	_tile_release();
 }
 

@@ -1,6 +1,6 @@
 /*
  * gemm_grouped_avx512vnni.c
- *		C = act(scaled A B + bias) with weights of 4 bits, AVX-512 VNNI: one zmm is
+ *		C = act(scaled A B + bias) with scales by groups, AVX-512 VNNI: one zmm is
  *		one group of one panel, as in gemm_i8_avx512vnni.c.
  *
  * A tile is 6 rows by 2 panels: 12 accumulators and 12 chains. Measured on Zen
@@ -102,14 +102,14 @@ EMB_ALWAYS_INLINE void
 multiply_group(const EmbTileGrouped *t, const uint8_t *a, const int8_t *b, const int8_t *b_end, const uint8_t *ahead,
 			   size_t ahead_stride, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const int n_rows, const int n_panels)
 {
-	for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP, ahead += 32)
+	for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP, ahead += t->ahead_step)
 	{
 		__m512i		b_i8x64[PANELS_MAX];
 
 		EMB_UNROLL
 		for (int p = 0; p < n_panels; p++)
 		{
-			b_i8x64[p] = _mm512_load_si512(b + p * sizeof(EmbGroupedPanel));
+			b_i8x64[p] = _mm512_loadu_si512(b + p * t->b_stride);
 			_mm_prefetch((const char *) (ahead + p * ahead_stride), _MM_HINT_T1);
 		}
 		EMB_UNROLL
@@ -130,10 +130,10 @@ tile_avx512vnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels
 {
 	const EmbTileGrouped t = *tile;	/* known not to change under stores to state */
 	const uint8_t *a = t.a;
-	const int8_t *b = t.b->b[0][0];
+	const int8_t *b = t.b;
 	const float *scale = t.b_scale;
 	const uint8_t *ahead = t.ahead != NULL ? t.ahead : (const uint8_t *) b;
-	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : sizeof(EmbGroupedPanel);
+	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : t.b_stride;
 	__m512		chain_f32x16[ROWS_MAX][PANELS_MAX];
 
 	EMB_UNROLL
@@ -158,7 +158,7 @@ tile_avx512vnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels
 		multiply_group(&t, a, b, b + (size_t) n_groups * EMB_PANEL * EMB_GROUP, ahead, ahead_stride, acc_i32x16, n_rows, n_panels);
 		a += n_groups * EMB_GROUP;
 		b += (size_t) n_groups * EMB_PANEL * EMB_GROUP;
-		ahead += n_groups * 32;
+		ahead += n_groups * t.ahead_step;
 		if (t.carries_out)
 		{
 			store_sums(&t, acc_i32x16, n_rows, n_panels);
@@ -199,12 +199,16 @@ pick_avx512vnni(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 void
 emb_gemm_grouped_avx512vnni(const EmbGemmGrouped *g)
 {
-	static const EmbGroupedLevel level = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avx512vnni, .unpack = unpack_zmm,
+	static const EmbGroupedLevel four = {
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .rooms = 1, .pick = pick_avx512vnni, .unpack = unpack_zmm,
+		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
+	};
+	static const EmbGroupedLevel eight = {
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avx512vnni,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 
-	grouped_walk(g, &level);
+	grouped_walk(g, g->bits == 4 ? &four : &eight);
 }
 
 EMB_TARGET_END

@@ -1,7 +1,7 @@
 /*
  * gemm_grouped_avxvnni.c
- *		C = act(scaled A B + bias) with weights of 4 bits, AVX-VNNI (the VEX form):
- *		the tiles of gemm_i8_avxvnni.c over unpacked codes.
+ *		C = act(scaled A B + bias) with scales by groups, AVX-VNNI (the VEX form):
+ *		the tiles of gemm_i8_avxvnni.c over unpacked codes, or over those of 8 bits.
  */
 #include "kernels/target.h"
 
@@ -28,9 +28,9 @@ tile_avxvnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
 {
 	const EmbTileGrouped t = *tile;	/* known not to change under stores */
 	const uint8_t *a = t.a;
-	const int8_t *b = t.b->b[0][0];
+	const int8_t *b = t.b;
 	const uint8_t *ahead = t.ahead != NULL ? t.ahead : (const uint8_t *) b;
-	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : sizeof(EmbGroupedPanel);
+	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : t.b_stride;
 	const float *scale = t.b_scale;
 	bool		starts = t.first;
 
@@ -46,14 +46,14 @@ tile_avxvnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
 			for (int h = 0; h < 2 * n_panels; h++)
 				acc_i32x8[r][h] = start_ymm(&t, r, h);
 		}
-		for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP, ahead += 32)
+		for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP, ahead += t.ahead_step)
 		{
 			__m256i		b_i8x32[2 * PANELS_MAX];
 
 			EMB_UNROLL
 			for (int h = 0; h < 2 * n_panels; h++)
 			{
-				b_i8x32[h] = _mm256_load_si256((const __m256i *) (b + h / 2 * sizeof(EmbGroupedPanel) + h % 2 * 32));
+				b_i8x32[h] = _mm256_loadu_si256((const __m256i *) (b + h / 2 * t.b_stride + h % 2 * 32));
 				if (h % 2 == 0)
 					_mm_prefetch((const char *) (ahead + h / 2 * ahead_stride), _MM_HINT_T1);
 			}
@@ -84,12 +84,16 @@ EMB_PICK_NARROW(EmbTileGroupedFn, pick_avxvnni)
 void
 emb_gemm_grouped_avxvnni(const EmbGemmGrouped *g)
 {
-	static const EmbGroupedLevel level = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni, .unpack = unpack_ymm,
+	static const EmbGroupedLevel four = {
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .rooms = 1, .pick = pick_avxvnni, .unpack = unpack_ymm,
+		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
+	};
+	static const EmbGroupedLevel eight = {
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 
-	grouped_walk(g, &level);
+	grouped_walk(g, g->bits == 4 ? &four : &eight);
 }
 
 EMB_TARGET_END

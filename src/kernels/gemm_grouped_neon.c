@@ -1,12 +1,11 @@
 /*
  * gemm_grouped_neon.c
- *		C = act(scaled A B + bias) with weights of 4 bits, NEON with the dot product
+ *		C = act(scaled A B + bias) with scales by groups, NEON with the dot product
  *		extension: one q register is one group of a quarter of a panel.
  *
- * sdot is s8 by s8, so A enters as A - 128, and sums start at 128 times the
- * sum of the group's weights, which unpacking adds up. As in gemm_i8_neon.c a
- * tile works on a copy of its rows, a group of 4 inputs of all rows together;
- * all panels of the block share the copy.
+ * A enters as A - 128 (gemm_sdot.h), and sums start at 128 times the sum of the
+ * group's weights, which unpacking adds up. All panels of the block share a
+ * tile's copy of its rows.
  */
 #if defined(__aarch64__)
 
@@ -17,10 +16,10 @@
 
 #define ROWS_MAX 6
 #define ROW_SLOTS 8
-#define A_OFFSET 128
-#define FLIP_SIGNS 0x80808080u	/* u8 as s8: minus 128 */
 
 EMB_TARGET_BEGIN(EMB_TARGET_NEON)
+
+#include "kernels/gemm_sdot.h"
 
 /* The zeros of 4 columns, in all 4 bytes of each. */
 EMB_ALWAYS_INLINE int8x16_t
@@ -70,22 +69,14 @@ unpack_neon(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_
 	}
 }
 
-/* [n_groups][ROW_SLOTS]; slots without a row repeat the last row, and their results are unused. */
+/* Codes of 8 bits stay where they are. */
 static void
-copy_rows(const EmbTileGrouped *t, int32_t n_rows, uint32_t *rows)
+sum_neon(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel)
 {
-	for (int32_t r = 0; r < ROW_SLOTS; r++)
-	{
-		const uint8_t *a = t->a + (r < n_rows ? r : n_rows - 1) * t->a_stride;
-
-		for (int32_t i = 0; i < t->n_groups; i++)
-		{
-			uint32_t	group;
-
-			memcpy(&group, a + (size_t) i * EMB_GROUP, sizeof(group));
-			rows[(size_t) i * ROW_SLOTS + r] = group ^ FLIP_SIGNS;
-		}
-	}
+	(void) zeros;
+	for (int32_t start = 0, g = 0; start < n_groups; start += group, g++)
+		sum_columns((const int8_t *) packed + (size_t) start * EMB_PANEL * EMB_GROUP,
+					n_groups - start < group ? n_groups - start : group, A_OFFSET, panel->sums[g]);
 }
 
 /* The end of a group of inputs for row r, columns 4 h .. 4 h + 3 of the panel. */
@@ -114,26 +105,17 @@ end_neon(const EmbTileGrouped *t, int r, int h, int32x4_t sum_i32x4, const float
 	vst1q_f32(t->c + r * t->c_stride + h * 4, y);
 }
 
-/* The lane has to be a literal. */
-#define MULTIPLY_ROW(r, a_i8x16, lane) \
-	if ((r) < n_rows) \
-	{ \
-		EMB_UNROLL \
-		for (int h = 0; h < 4; h++) \
-			acc_i32x4[r][h] = vdotq_laneq_s32(acc_i32x4[r][h], b_i8x16[h], a_i8x16, lane); \
-	}
-
 EMB_ALWAYS_INLINE void
 panel_neon(const EmbTileGrouped *t, const uint32_t *rows, const int n_rows)
 {
-	const int8_t *b = t->b->b[0][0];
-	const int32_t (*sums)[EMB_PANEL] = t->b->sums;
+	const int8_t *b = t->b;
+	const int32_t (*sums)[EMB_PANEL] = t->sums->sums;
 	const float *scale = t->b_scale;
 	bool		starts = t->first;
 
 	for (int32_t left = t->n_groups; left > 0; left -= t->group, scale += EMB_PANEL, sums++)
 	{
-		const int8_t *b_end = b + (size_t) (left < t->group ? left : t->group) * EMB_PANEL * EMB_GROUP;
+		int32_t		n_groups = left < t->group ? left : t->group;
 		int32x4_t	acc_i32x4[ROWS_MAX][4];
 
 		EMB_UNROLL
@@ -148,22 +130,9 @@ panel_neon(const EmbTileGrouped *t, const uint32_t *rows, const int n_rows)
 												vld1q_f32(t->state + r * GROUPED_STATE_STRIDE + h * 4)));
 			}
 		}
-		for (; b < b_end; b += EMB_PANEL * EMB_GROUP, rows += ROW_SLOTS)
-		{
-			int8x16_t	b_i8x16[4];
-			int8x16_t	a_lo_i8x16 = vreinterpretq_s8_u32(vld1q_u32(rows));
-			int8x16_t	a_hi_i8x16 = n_rows > 4 ? vreinterpretq_s8_u32(vld1q_u32(rows + 4)) : vdupq_n_s8(0);
-
-			EMB_UNROLL
-			for (int h = 0; h < 4; h++)
-				b_i8x16[h] = vld1q_s8(b + h * 16);
-			MULTIPLY_ROW(0, a_lo_i8x16, 0)
-			MULTIPLY_ROW(1, a_lo_i8x16, 1)
-			MULTIPLY_ROW(2, a_lo_i8x16, 2)
-			MULTIPLY_ROW(3, a_lo_i8x16, 3)
-			MULTIPLY_ROW(4, a_hi_i8x16, 0)
-			MULTIPLY_ROW(5, a_hi_i8x16, 1)
-		}
+		multiply_panel(rows, b, n_groups, acc_i32x4, n_rows);
+		b += (size_t) n_groups * EMB_PANEL * EMB_GROUP;
+		rows += (size_t) n_groups * ROW_SLOTS;
 		EMB_UNROLL
 		for (int r = 0; r < n_rows; r++)
 		{
@@ -183,7 +152,7 @@ tile_neon(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
 	EmbTileGrouped	t = *tile;
 
 	(void) n_panels;
-	copy_rows(&t, n_rows, rows);
+	copy_rows(t.a, t.a_stride, t.n_groups, n_rows, rows);
 	while (t.n_panels > 0)
 	{
 		panel_neon(&t, rows, n_rows);
@@ -205,12 +174,16 @@ pick_neon(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 void
 emb_gemm_grouped_neon(const EmbGemmGrouped *g)
 {
-	static const EmbGroupedLevel level = {
-		.rows_max = ROWS_MAX, .panels_max = GROUPED_PANELS_MAX, .pick = pick_neon, .unpack = unpack_neon,
+	static const EmbGroupedLevel four = {
+		.rows_max = ROWS_MAX, .panels_max = GROUPED_PANELS_MAX, .rooms = 1, .pick = pick_neon, .unpack = unpack_neon,
+		.activate = emb_activate_rows_neon, .gate = emb_gate_rows_neon
+	};
+	static const EmbGroupedLevel eight = {
+		.rows_max = ROWS_MAX, .panels_max = GROUPED_PANELS_MAX, .pick = pick_neon, .unpack = sum_neon,
 		.activate = emb_activate_rows_neon, .gate = emb_gate_rows_neon
 	};
 
-	grouped_walk(g, &level);
+	grouped_walk(g, g->bits == 4 ? &four : &eight);
 }
 
 EMB_TARGET_END

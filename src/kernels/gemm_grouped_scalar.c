@@ -1,19 +1,22 @@
 /*
  * gemm_grouped_scalar.c
- *		C = act(scaled A B + bias) with weights of 4 bits, exactly as in
- *		kernels.h. The reference of all levels.
+ *		C = act(scaled A B + bias) with scales by groups, exactly as in kernels.h.
+ *		The reference of all levels.
  */
 #include <math.h>
 
 #include "kernels/declare.h"
 
-/* B[k][j] of a panel. */
+/* B[k][j] - b_zero of a panel. */
 static int32_t
-code_of(const uint8_t *panel, int32_t k, int32_t j)
+weight_of(const EmbGemmGrouped *g, const uint8_t *panel, int32_t k, int32_t j, size_t zero_at)
 {
-	int32_t		byte = panel[((size_t) (k / 8) * EMB_PANEL + j) * EMB_GROUP + k % 4];
+	int32_t		byte;
 
-	return k % 8 < 4 ? byte & 15 : byte >> 4;
+	if (g->bits == 8)
+		return (int8_t) panel[((size_t) (k / 4) * EMB_PANEL + j) * EMB_GROUP + k % 4];
+	byte = panel[((size_t) (k / 8) * EMB_PANEL + j) * EMB_GROUP + k % 4];
+	return (k % 8 < 4 ? byte & 15 : byte >> 4) - (g->b_zero[zero_at] & 15);
 }
 
 /* The fused chain over the groups for column j of a panel. */
@@ -22,7 +25,7 @@ chain(const EmbGemmGrouped *g, const uint8_t *a, int32_t p, int32_t j)
 {
 	int32_t		n_scales = emb_pack_group_scales(g->n_in, g->group);
 	int32_t		length = g->group == 0 ? g->n_in : g->group;
-	const uint8_t *panel = g->b + (size_t) p * g->n_in / 2 * EMB_PANEL;
+	const uint8_t *panel = g->b + (size_t) p * g->n_in * EMB_PANEL * g->bits / 8;
 	size_t		at = (size_t) p * n_scales * EMB_PANEL + j;	/* of the first group's scale and zero */
 	float		acc = 0;
 
@@ -31,7 +34,7 @@ chain(const EmbGemmGrouped *g, const uint8_t *a, int32_t p, int32_t j)
 		int32_t		sum = 0;
 
 		for (int32_t k = start; k < g->n_in && k < start + length; k++)
-			sum += a[k] * (code_of(panel, k, j) - (g->b_zero[at] & 15));
+			sum += a[k] * weight_of(g, panel, k, j, at);
 		acc = fmaf((float) sum, g->b_scale[at], acc);
 	}
 	return acc;

@@ -166,8 +166,8 @@ typedef struct EmbGemmI8
 } EmbGemmI8;
 
 /*
- * The product with weights of 4 bits. Inputs k belong to groups of `group`
- * inputs, each with a scale and a zero for every column:
+ * The product with weights of 4 or 8 bits whose inputs k belong to groups of
+ * `group` inputs, each with a scale for every column, and with 4 bits a zero:
  *
  * S_g[m][n] = sum over k of group g of A[m][k] (B[k][n] - b_zero[g][n])	exact
  * acc = fma((float) S_g[m][n], b_scale[g][n], acc), from 0, for g ascending
@@ -175,12 +175,13 @@ typedef struct EmbGemmI8
  * then activate_rows or gate_rows as in EmbGemmI8.
  *
  * A as in EmbGemmI8, K = n_in, a multiple of 64.
- * B n_panels panels of [K / 8][16][4] bytes: byte [j][n][i] of panel p holds, for
- *	 column 16 p + n, B[8 j + i] in its lower and B[8 j + 4 + i] in its upper 4 bits.
+ * B with 4 bits n_panels panels of [K / 8][16][4] bytes: byte [j][n][i] of panel p
+ *	 holds, for column 16 p + n, B[8 j + i] in its lower and B[8 j + 4 + i] in its
+ *	 upper 4 bits. With 8 bits the panels of EmbGemmI8; b_zero is 0 and not read.
  * b_scale n_panels panels of [n_scales][16], b_zero likewise; n_scales =
  *	 emb_pack_group_scales(K, group), the last group may be shorter. Of a zero only
  *	 the lower 4 bits count, so |B - b_zero| <= 15.
- * group 32, 64, 128, or 0: all K inputs. K <= 65,536: then |S_g| < 2^28.
+ * group 32, 64, 128, or 0: all K inputs. K <= 65,536: then |S_g| < 2^28, with 8 bits < 2^31.
  * b_sums[n] = the sum over all k of (B[k][n] - b_zero) b_scale, as
  *	 emb_pack_group_sum adds it up. It is a float, because a_zero times its rounding
  *	 error is 10^-5 steps of A: zeros of A cost one operation per element of C.
@@ -192,6 +193,7 @@ typedef struct EmbGemmGrouped
 {
 	int32_t		n_rows;			/* >= 1 */
 	int32_t		n_in;			/* K, >= 64 */
+	int32_t		bits;			/* of B: 4 or 8 */
 	int32_t		group;
 	int32_t		n_panels;		/* >= 1 */
 	const uint8_t *a;
@@ -200,7 +202,7 @@ typedef struct EmbGemmGrouped
 	const int32_t *a_zero;		/* [n_rows], 0 .. 255, or NULL */
 	const uint8_t *b;
 	const float *b_scale;
-	const uint8_t *b_zero;
+	const uint8_t *b_zero;		/* read with 4 bits */
 	const float *b_sums;		/* [16 n_panels] */
 	const float *bias;			/* [16 n_panels], or NULL */
 	float	   *c;
@@ -358,18 +360,20 @@ extern size_t emb_pack_i8_bytes(int32_t n_out, int32_t n_in);
 extern void emb_pack_i8_panel(const int8_t *rows, int32_t n_rows, int32_t n_in, int8_t *panel);
 
 /*
- * Packed int4 weights, B of gemm_grouped, with n_in padded as for int8.
+ * Packed int4 weights, B of gemm_grouped, with n_in padded as for int8. Of 8
+ * bits gemm_grouped has the panels of int8.
  *
  * panel: from codes, [n_rows <= 16, n_in] row-major, one code (0 .. 15) a byte;
  * missing rows and columns become zeros. scales: number of groups of packed
  * weights, padding included. sum: adds up b_sums of one column:
  * fma((float) (sum over group g of (code - zero)), scale[g], sum), from 0, for g
- * ascending, over the n_in real codes; zeros and scales [groups of n_in].
+ * ascending, over the n_in real codes of one byte each; zeros and scales [groups
+ * of n_in]. Only the lower `bits` bits of codes and zeros count.
  */
 extern size_t emb_pack_i4_bytes(int32_t n_out, int32_t n_in);
 extern int32_t emb_pack_group_scales(int32_t n_in, int32_t group);
 extern void emb_pack_i4_panel(const uint8_t *codes, int32_t n_rows, int32_t n_in, uint8_t *panel);
-extern float emb_pack_group_sum(const uint8_t *codes, int32_t n_in, int32_t group, const float *scales, const uint8_t *zeros);
+extern float emb_pack_group_sum(const uint8_t *codes, int32_t n_in, int32_t bits, int32_t group, const float *scales, const uint8_t *zeros);
 
 /*
  * Use the level in use, and enter the floating-point environment themselves.

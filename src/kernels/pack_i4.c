@@ -42,8 +42,9 @@ emb_pack_i4_panel(const uint8_t *codes, int32_t n_rows, int32_t n_in, uint8_t *p
 }
 
 float
-emb_pack_group_sum(const uint8_t *codes, int32_t n_in, int32_t group, const float *scales, const uint8_t *zeros)
+emb_pack_group_sum(const uint8_t *codes, int32_t n_in, int32_t bits, int32_t group, const float *scales, const uint8_t *zeros)
 {
+	int32_t		mask = (1 << bits) - 1;
 	int32_t		length = group == 0 ? n_in : group;
 	float		sum = 0;
 
@@ -52,7 +53,7 @@ emb_pack_group_sum(const uint8_t *codes, int32_t n_in, int32_t group, const floa
 		int32_t		of_group = 0;
 
 		for (int32_t k = start; k < n_in && k < start + length; k++)
-			of_group += (codes[k] & 15) - (zeros[g] & 15);
+			of_group += (codes[k] & mask) - (zeros[g] & mask);
 		sum = fmaf((float) of_group, scales[g], sum);
 	}
 	return sum;

@@ -66,7 +66,7 @@ typedef struct Outputs
 		float		ranges[N_ROWS * EMB_RANGE];
 	}			gemm_i8;
 	float		gemm_i8_tiled[N_TILED_ROWS * N_TILED_OUT];
-	float		gemm_grouped[2][N_ROWS * N_GROUPED_OUT];
+	float		gemm_grouped[3][N_ROWS * N_GROUPED_OUT];
 	float		activate_rows[4][2 * EMB_PANEL];
 	struct
 	{
@@ -186,12 +186,12 @@ run_i8_tiled(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->gemm_i8(&g);
 }
 
-/* Groups of 32 and of the row; the bytes of floats serve as random bytes. */
+/* 4 bits in groups of 32 and of the row, 8 bits in groups of 32; the bytes of floats serve as random bytes. */
 static void
 run_grouped(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
 	EmbGemmGrouped	g = {
-		.n_rows = N_ROWS, .n_in = N_GROUPED_IN, .group = 32, .n_panels = N_GROUPED_PANELS,
+		.n_rows = N_ROWS, .n_in = N_GROUPED_IN, .bits = 4, .group = 32, .n_panels = N_GROUPED_PANELS,
 		.a = (const uint8_t *) in->b, .a_stride = N_GROUPED_IN, .a_scale = in->gamma, .a_zero = in->zeros,
 		.b = (const uint8_t *) (in->b + N_ROWS * N_GROUPED_IN), .b_scale = in->a, .b_zero = in->a_u8,
 		.b_sums = in->a + 2 * N_GROUPED_OUT, .bias = in->beta, .c = out->gemm_grouped[0], .c_stride = N_GROUPED_OUT
@@ -200,6 +200,10 @@ run_grouped(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->gemm_grouped(&g);
 	g.group = 0;
 	g.c = out->gemm_grouped[1];
+	k->gemm_grouped(&g);
+	g.bits = 8;
+	g.group = 32;
+	g.c = out->gemm_grouped[2];
 	k->gemm_grouped(&g);
 }
 

@@ -142,6 +142,7 @@ groups_of(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 	EmbGroups  *groups = &model->groups[(size_t) layer * EMB_MODEL_LINEARS + part - EMB_PART_QUERY];
 
 	*groups = (EmbGroups) {
+		.bits = 4,
 		.group = emb_image_kernel_group(model->view.config),
 		.scales = data(model, layer, part, EMB_TENSOR_GROUP_SCALE),
 		.zeros = data(model, layer, part, EMB_TENSOR_GROUP_ZERO),

@@ -4,8 +4,8 @@
  *
  * The form of a linear layer determines its input: fp32 rows, or rows
  * quantized to u8, each with its own scale and zero point, after
- * multiplication by the smoothing factors; int4 weights may take their inputs in
- * an order of their own. An input is prepared once for all
+ * multiplication by the smoothing factors; weights with scales by groups may
+ * take their inputs in an order of their own. An input is prepared once for all
  * linear layers that share it, in the worker's own buffers; a row that a norm
  * has written is then still in the first-level cache. Residual stream and
  * norms are fp32. A new form of weights needs a case in prepare() and a case
@@ -80,7 +80,7 @@ quantize_rows(const Block *c, const Input *in, const float *factor, int32_t n)
 	return emb_work_spend(&w->work, 4 * (int64_t) c->n_rows * n);
 }
 
-/* The order that an int4 layer takes its inputs in, or NULL. */
+/* The order that a linear layer takes its inputs in, or NULL. */
 static const uint16_t *
 order_of(const EmbLinear *linear)
 {
@@ -202,6 +202,7 @@ product_grouped(const Block *c, const EmbLinear *linear, const Input *in, float 
 	return (EmbGemmGrouped) {
 		.n_rows = c->n_rows,
 		.n_in = (int32_t) in->code_stride,
+		.bits = linear->groups->bits,
 		.group = linear->groups->group,
 		.n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
 		.a = in->codes,

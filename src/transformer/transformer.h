@@ -26,19 +26,19 @@ typedef enum EmbLinearForm
 	EMB_LINEAR_F32,				/* emb_pack_f32's panels: [n_out/16 rounded up][n_in][16]; fp32 input */
 	EMB_LINEAR_I8,				/* emb_pack_i8_panel's tiles: [n_out/16 rounded up][n_in padded to 64, over 4][16][4];
 								 * input in u8 with a scale and zero point by row */
-	EMB_LINEAR_GROUPED			/* emb_pack_i4_panel's: [n_out/16 rounded up][n_in padded to 64, over 8][16][4]; the
-								 * same input */
+	EMB_LINEAR_GROUPED			/* EmbGemmGrouped's, of 4 bits (emb_pack_i4_panel) or 8 (emb_pack_i8_panel); the same input */
 } EmbLinearForm;
 
 /*
- * What int4 weights need besides them, as in EmbGemmGrouped. Layers with a common
- * input share the order.
+ * What weights with scales by groups need besides them, as in EmbGemmGrouped.
+ * Layers with a common input share the order.
  */
 typedef struct EmbGroups
 {
+	int32_t		bits;
 	int32_t		group;
 	const float *scales;
-	const uint8_t *zeros;
+	const uint8_t *zeros;		/* NULL with 8 bits */
 	const float *sums;
 	const uint16_t *order;		/* [n_in] weight i belongs to input order[i]; or NULL */
 } EmbGroups;

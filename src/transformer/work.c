@@ -168,9 +168,10 @@ multiply_piece_grouped(EmbWork *work, const EmbGemmGrouped *g, int32_t m0, int32
 	piece.a_scale += m0;
 	if (g->a_zero != NULL)
 		piece.a_zero += m0;
-	piece.b += columns * g->n_in / 2;
+	piece.b += columns * g->n_in * g->bits / 8;
 	piece.b_scale += scales;
-	piece.b_zero += scales;
+	if (g->bits == 4)
+		piece.b_zero += scales;
 	if (g->b_sums != NULL)
 		piece.b_sums += columns;
 	if (g->bias != NULL)

@@ -56,7 +56,7 @@ extern bool emb_work_multiply(EmbWork *work, const EmbGemmF32 *g, EmbActivate ac
 /* The same in int8. */
 extern bool emb_work_multiply_i8(EmbWork *work, const EmbGemmI8 *g);
 
-/* And with weights of 4 bits. */
+/* And with scales by groups. */
 extern bool emb_work_multiply_grouped(EmbWork *work, const EmbGemmGrouped *g);
 
 #endif

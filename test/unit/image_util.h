@@ -213,7 +213,7 @@ i4_write_linear(const I4Images *images, const EmbImageTensor *t)
 				scales[((size_t) first / EMB_PANEL * n_scales + g) * EMB_PANEL + r] = l.scales[row * l.n_scales + g];
 				zeros[((size_t) first / EMB_PANEL * n_scales + g) * EMB_PANEL + r] = l.zeros[row * l.n_scales + g];
 			}
-			sums[first + r] = emb_pack_group_sum(l.codes + (size_t) row * l.n_in, l.n_in, l.group, l.scales + row * l.n_scales,
+			sums[first + r] = emb_pack_group_sum(l.codes + (size_t) row * l.n_in, l.n_in, 4, l.group, l.scales + row * l.n_scales,
 											  l.zeros + row * l.n_scales);
 			bias[first + r] = bias_from[row];
 		}

@@ -1,9 +1,9 @@
 /*
  * test_kernels_grouped.c
- *		gemm_grouped of every level against scalar, bit for bit: sizes around the tiles
- *		and blocks, all groups, extreme codes, zeros and activations, odd
- *		alignment, and a page that traps behind each buffer. Scalar against plain
- *		arithmetic; the packing.
+ *		gemm_grouped of every level against scalar, bit for bit: 4 and 8 bits, sizes
+ *		around the tiles and blocks, all groups, extreme codes, zeros and
+ *		activations, odd alignment, and a page that traps behind each buffer. Scalar
+ *		against plain arithmetic; the packing.
  */
 #include <float.h>
 #include <math.h>
@@ -66,8 +66,8 @@ gemm_grouped_amx_modelled(const EmbGemmGrouped *g)
 typedef enum Fill
 {
 	FILL_RANDOM,
-	FILL_HIGH,					/* 255 x (15 - 0) */
-	FILL_LOW,					/* 255 x (0 - 15) */
+	FILL_HIGH,					/* 255 x (15 - 0), 255 x 127 */
+	FILL_LOW,					/* 255 x (0 - 15), 255 x -128 */
 	FILL_ZERO
 } Fill;
 
@@ -75,6 +75,7 @@ typedef struct GemmCase
 {
 	int32_t		n_rows,
 				n_in,
+				bits,
 				group,
 				n_panels;
 	int			slack;			/* A unaligned by so many bytes, strides longer by as many */
@@ -91,17 +92,17 @@ make_gemm(const GemmCase *c)
 {
 	size_t		a_stride = c->n_in + c->slack;
 	size_t		n_a = (c->n_rows - 1) * a_stride + c->n_in;
-	size_t		n_b = (size_t) c->n_in * 8 * c->n_panels;
+	size_t		n_b = (size_t) c->n_in * 2 * c->bits * c->n_panels;
 	size_t		n = 16 * (size_t) c->n_panels;
 	size_t		n_scales = n * emb_pack_group_scales(c->n_in, c->group);
 	EmbGemmGrouped	g = {
-		.n_rows = c->n_rows, .n_in = c->n_in, .group = c->group, .n_panels = c->n_panels,
+		.n_rows = c->n_rows, .n_in = c->n_in, .bits = c->bits, .group = c->group, .n_panels = c->n_panels,
 		.a = place(bufs[0], n_a), .a_stride = a_stride,
 		.b = place(bufs[1], n_b),
 		.a_scale = place(bufs[2], 4 * c->n_rows),
 		.a_zero = c->has_zero ? place(bufs[3], 4 * c->n_rows) : NULL,
 		.b_scale = place(bufs[4], 4 * n_scales),
-		.b_zero = place(bufs[9], n_scales),
+		.b_zero = c->bits == 4 ? place(bufs[9], n_scales) : NULL,
 		.b_sums = c->has_zero ? place(bufs[5], 4 * n) : NULL,
 		.bias = c->has_bias ? place(bufs[6], 4 * n) : NULL,
 		.c_stride = n + c->slack, .act = c->act, .gated = c->gated,
@@ -110,12 +111,18 @@ make_gemm(const GemmCase *c)
 
 	fill_bytes((uint8_t *) g.a, n_a);
 	fill_bytes((uint8_t *) g.b, n_b);
-	fill_bytes((uint8_t *) g.b_zero, n_scales);	/* the upper bits do not count */
+	if (c->bits == 4)
+		fill_bytes((uint8_t *) g.b_zero, n_scales);	/* the upper bits do not count */
 	if (c->fill != FILL_RANDOM)
 	{
 		memset((uint8_t *) g.a, c->fill == FILL_ZERO ? 0 : 255, n_a);
-		memset((uint8_t *) g.b, c->fill == FILL_HIGH ? 0xFF : 0, n_b);
-		memset((uint8_t *) g.b_zero, c->fill == FILL_LOW ? 15 : 0, n_scales);
+		if (c->bits == 8)
+			memset((uint8_t *) g.b, c->fill == FILL_HIGH ? 127 : c->fill == FILL_LOW ? -128 : 0, n_b);
+		else
+		{
+			memset((uint8_t *) g.b, c->fill == FILL_HIGH ? 0xFF : 0, n_b);
+			memset((uint8_t *) g.b_zero, c->fill == FILL_LOW ? 15 : 0, n_scales);
+		}
 	}
 	fill_floats((float *) g.a_scale, c->n_rows, 0);
 	fill_floats((float *) g.b_scale, n_scales, 0);
@@ -143,8 +150,8 @@ compare_with(const GemmCase *c, EmbGemmGrouped *g, const char *isa, emb_op_gemm_
 		memcpy(g->c + m * g->c_stride + 8 * c->n_panels, expected + m * g->c_stride + 8 * c->n_panels, 32 * c->n_panels);
 	if (memcmp(expected, g->c, 4 * n_c) == 0 && (!c->has_factor || memcmp(range, g->range, 4 * n_range) == 0))
 		return 0;
-	printf("# gemm_grouped %s differs: rows %d inputs %d group %d panels %d slack %d fill %d zero %d bias %d act %d factor %d gated %d\n",
-		   isa, c->n_rows, c->n_in, c->group, c->n_panels, c->slack, c->fill, c->has_zero, c->has_bias, c->act,
+	printf("# gemm_grouped %s differs: rows %d inputs %d bits %d group %d panels %d slack %d fill %d zero %d bias %d act %d factor %d gated %d\n",
+		   isa, c->n_rows, c->n_in, c->bits, c->group, c->n_panels, c->slack, c->fill, c->has_zero, c->has_bias, c->act,
 		   c->has_factor, c->gated);
 	return 1;
 }
@@ -168,12 +175,12 @@ compare_gemm(const GemmCase *c)
 }
 
 static GemmCase
-random_case(int32_t n_rows, int32_t n_in, int32_t group, int32_t n_panels)
+random_case(int32_t n_rows, int32_t n_in, int32_t bits, int32_t group, int32_t n_panels)
 {
 	uint32_t	r = next_random();
 
 	return (GemmCase) {
-		n_rows, n_in, group, n_panels, (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0, (EmbActKind) ((r >> 4) % 5),
+		n_rows, n_in, bits, group, n_panels, (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0, (EmbActKind) ((r >> 4) % 5),
 		(r & 64) != 0, false
 	};
 }
@@ -183,7 +190,7 @@ static const int32_t groups[] = {32, 64, 128, 0};
 #define N_GROUPS	((int) (sizeof(groups) / sizeof(groups[0])))
 
 static void
-test_sizes(void)
+test_sizes(int32_t bits)
 {
 	static const int32_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 17, 23};
 	static const int32_t inputs[] = {64, 128, 192, 320, 448, 512, 576};
@@ -194,7 +201,7 @@ test_sizes(void)
 		for (size_t j = 0; j < sizeof(inputs) / sizeof(inputs[0]); j++)
 			for (size_t k = 0; k < sizeof(panels) / sizeof(panels[0]); k++)
 			{
-				GemmCase	c = random_case(rows[i], inputs[j], groups[next_random() % N_GROUPS], panels[k]);
+				GemmCase	c = random_case(rows[i], inputs[j], bits, groups[next_random() % N_GROUPS], panels[k]);
 
 				n_wrong += compare_gemm(&c);
 			}
@@ -203,10 +210,10 @@ test_sizes(void)
 	/* several blocks of K, of rows, and both */
 	for (int g = 0; g < N_GROUPS; g++)
 	{
-		GemmCase	longer = random_case(5, 1024 + 64, groups[g], 4);
-		GemmCase	longest = random_case(9, 2048 - 64, groups[g], 2);
-		GemmCase	higher = random_case(95 + g, 192, groups[g], 3);
-		GemmCase	both = random_case(193 + g, 640, groups[g], 5);
+		GemmCase	longer = random_case(5, 1024 + 64, bits, groups[g], 4);
+		GemmCase	longest = random_case(9, 2048 - 64, bits, groups[g], 2);
+		GemmCase	higher = random_case(95 + g, 192, bits, groups[g], 3);
+		GemmCase	both = random_case(193 + g, 640, bits, groups[g], 5);
 
 		n_wrong += compare_gemm(&longer) + compare_gemm(&longest) + compare_gemm(&higher) + compare_gemm(&both);
 	}
@@ -215,7 +222,7 @@ test_sizes(void)
 	for (int32_t n_rows = 1; n_rows <= 121; n_rows += n_rows < 19 ? 1 : 34)
 		for (int32_t n_panels = 2; n_panels <= 10; n_panels += 2)
 		{
-			GemmCase	c = random_case(n_rows, 576, groups[(n_rows + n_panels / 2) % N_GROUPS], n_panels);
+			GemmCase	c = random_case(n_rows, 576, bits, groups[(n_rows + n_panels / 2) % N_GROUPS], n_panels);
 
 			c.gated = true;
 			n_wrong += compare_gemm(&c);
@@ -224,7 +231,7 @@ test_sizes(void)
 }
 
 static void
-test_extremes(void)
+test_extremes(int32_t bits)
 {
 	int			n_wrong = 0;
 
@@ -232,20 +239,33 @@ test_extremes(void)
 		for (int g = 0; g < N_GROUPS; g++)
 			for (int r = 0; r < 4; r++)
 			{
-				GemmCase	few = {7, 1536, groups[g], 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1, false};
-				GemmCase	wide = {1, 65536, groups[g], 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false};
+				GemmCase	few = {7, 1536, bits, groups[g], 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1, false};
+				GemmCase	wide = {1, 65536, bits, groups[g], 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false};
 
 				n_wrong += compare_gemm(&few) + compare_gemm(&wide);
 			}
 	CHECKF(n_wrong == 0, "%d extremes of gemm_grouped differ", n_wrong);
 }
 
+/* The code of column n, input k, at the place that kernels.h names. */
+static int
+code_of(const EmbGemmGrouped *g, int n, int k)
+{
+	size_t		panel = (size_t) (n / 16) * g->n_in;
+	int			code;
+
+	if (g->bits == 8)
+		return (int8_t) g->b[(panel / 4 + k / 4) * 64 + n % 16 * 4 + k % 4];
+	code = g->b[(panel / 8 + k / 8) * 64 + n % 16 * 4 + k % 4];
+	return k % 8 < 4 ? code % 16 : code / 16;
+}
+
 /* Two elements of a row: signs and orders that scalar could have wrong in the same way as all others. */
 static void
-test_meaning(void)
+test_meaning(int32_t bits)
 {
 	enum {IN = 192, GROUP = 128, ROWS = 3, OUT = 32};
-	GemmCase	c = {ROWS, IN, GROUP, OUT / 16, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false, false};
+	GemmCase	c = {ROWS, IN, bits, GROUP, OUT / 16, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false, false};
 	EmbGemmGrouped	g = make_gemm(&c);
 	int			n_wrong = 0;
 	double		worst = 0;
@@ -257,13 +277,13 @@ test_meaning(void)
 		uint8_t		zeros[2];
 
 		for (int k = 0; k < IN; k++)
-			codes[k] = g.b[((size_t) (n / 16) * (IN / 8) + k / 8) * 64 + n % 16 * 4 + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15;
+			codes[k] = code_of(&g, n, k) + (bits == 4 ? 0 : 128);
 		for (int i = 0; i < 2; i++)
 		{
 			scales[i] = g.b_scale[(n / 16 * 2 + i) * 16 + n % 16];
-			zeros[i] = g.b_zero[(n / 16 * 2 + i) * 16 + n % 16];
+			zeros[i] = bits == 4 ? g.b_zero[(n / 16 * 2 + i) * 16 + n % 16] : 128;
 		}
-		((float *) g.b_sums)[n] = emb_pack_group_sum(codes, IN, GROUP, scales, zeros);
+		((float *) g.b_sums)[n] = emb_pack_group_sum(codes, IN, bits, GROUP, scales, zeros);
 	}
 	g.c = place(bufs[7], 4 * ROWS * OUT);
 	emb_gemm_grouped_scalar(&g);
@@ -281,8 +301,7 @@ test_meaning(void)
 
 				for (int k = i * GROUP; k < IN && k < (i + 1) * GROUP; k++)
 				{
-					int			code = g.b[((size_t) (n / 16) * (IN / 8) + k / 8) * 64 + n % 16 * 4 + k % 4];
-					int			weight = (k % 8 < 4 ? code % 16 : code / 16) - g.b_zero[at] % 16;
+					int			weight = code_of(&g, n, k) - (bits == 4 ? g.b_zero[at] % 16 : 0);
 					double		product = (double) (g.a[m * g.a_stride + k] - g.a_zero[m]) * weight * g.b_scale[at];
 
 					s += g.a[m * g.a_stride + k] * weight;
@@ -331,8 +350,10 @@ test_packing(void)
 	CHECK(emb_pack_group_scales(65, 0) == 1);
 	memset(codes, 3, IN);
 	/* groups of 32, 32 and 6: 2, -12 and 1 each */
-	CHECK(emb_pack_group_sum(codes, IN, 32, scales, zeros) == 32 * 2 * 0.5f + 32 * -12 * -2.0f + 6 * 1 * 4.0f);
-	CHECK(emb_pack_group_sum(codes, IN, 0, scales, zeros) == 70 * 2 * 0.5f);
+	CHECK(emb_pack_group_sum(codes, IN, 4, 32, scales, zeros) == 32 * 2 * 0.5f + 32 * -12 * -2.0f + 6 * 1 * 4.0f);
+	CHECK(emb_pack_group_sum(codes, IN, 4, 0, scales, zeros) == 70 * 2 * 0.5f);
+	/* 2, -12 and 3 - 18 */
+	CHECK(emb_pack_group_sum(codes, IN, 8, 32, scales, zeros) == 32 * 2 * 0.5f + 32 * -12 * -2.0f + 6 * -15 * 4.0f);
 }
 
 int
@@ -351,9 +372,12 @@ main(void)
 	}
 #endif
 	test_packing();
-	test_meaning();
-	test_sizes();
-	test_extremes();
+	for (int bits = 4; bits <= 8; bits += 4)
+	{
+		test_meaning(bits);
+		test_sizes(bits);
+		test_extremes(bits);
+	}
 	emb_fp_leave(fp);
 	return done_testing();
 }
