@@ -1,6 +1,6 @@
 /*
  * codes.c
- *		int4 layers of a checkpoint that was quantized before.
+ *		Layers of a checkpoint that was quantized before.
  */
 #include "convert/codes.h"
 
@@ -31,6 +31,11 @@ typedef struct Buffers
 } Buffers;
 
 #define MAX_SOURCES		7
+
+/* The zero of codes of 8 bits that an image can have: their middle. */
+#define MIDDLE			128
+
+#define MAX_GROUPS		(EMB_ARCH_MAX_INTERMEDIATE / 32)
 
 /* The weights of a layer; those with one input follow each other. */
 static int
@@ -112,26 +117,29 @@ read_order(const EmbWeights *w, const Source *s, const EmbCodes *codes, uint16_t
 /* What the weights seen so far have in common. */
 typedef struct Common
 {
+	EmbImagePrecision precision;
 	int			n_with_codes;
 	bool		fits;
-	int32_t		group;			/* of weights with several groups; 0: none yet */
-	int32_t		widest_one;		/* inputs of the widest weight with one group */
+	int32_t		group;			/* divides the groups of all weights; 0: each has one group so far */
 	bool		has_order;
 } Common;
 
 static void
-add_weight(Common *common, const Source *s, const EmbCodes *codes)
+add_weight(Common *common, const EmbCodes *codes)
 {
+	int32_t		divisor = common->group != 0 ? common->group : 128;
+
 	common->n_with_codes += codes->bits != 0;
 	common->has_order |= codes->bits != 0 && codes->has_order;
-	if (codes->bits != 4)
+	if (common->precision == EMB_PRECISION_INT4 ? codes->bits != 4 : codes->bits != 8 || codes->zero != MIDDLE)
 		common->fits = false;
-	else if (codes->n_groups == 1)
-		common->widest_one = s->n_cols > common->widest_one ? s->n_cols : common->widest_one;
-	else if (common->group != 0 && common->group != codes->group)
+	if (codes->bits == 0 || codes->n_groups == 1)
+		return;
+	while (codes->group % divisor != 0)
+		divisor /= 2;
+	common->group = divisor;
+	if (divisor < 32)
 		common->fits = false;
-	else
-		common->group = codes->group;
 }
 
 static EmbStatus
@@ -149,7 +157,7 @@ look_at_layer(const EmbWeights *w, Buffers *b, int32_t layer, Common *common, Em
 			status = emb_import_cancelled(err);
 		if (status != EMB_OK)
 			return status;
-		add_weight(common, &sources[i], &codes);
+		add_weight(common, &codes);
 		if (!common->fits)
 			continue;
 		if ((status = read_order(w, &sources[i], &codes, b->other, err)) != EMB_OK)
@@ -166,7 +174,7 @@ EmbStatus
 emb_codes_choose(const EmbWeights *w, EmbImageConfig *config, EmbCodesUse *use, EmbError *err)
 {
 	/* the image has gates and values of a GLU by whole panels */
-	Common		common = {.fits = !w->arch->is_gated || emb_arch_pairs_gates(w->arch)};
+	Common		common = {.precision = config->precision, .fits = !w->arch->is_gated || emb_arch_pairs_gates(w->arch)};
 	Buffers		b;
 	EmbStatus	status = begin(&b, w, err);
 
@@ -175,15 +183,11 @@ emb_codes_choose(const EmbWeights *w, EmbImageConfig *config, EmbCodesUse *use, 
 	end(&b);
 	if (status != EMB_OK)
 		return status;
-	/* a weight with one group fits a group that is as wide */
-	if (common.group != 0 && common.group != 32 && common.group != 64 && common.group != 128)
-		common.fits = false;
-	if (common.group != 0 && common.widest_one > common.group)
-		common.fits = false;
 	*use = common.n_with_codes == 0 ? EMB_CODES_NONE : common.fits ? EMB_CODES_KEPT : EMB_CODES_UNFIT;
 	if (*use != EMB_CODES_KEPT)
 		return EMB_OK;
-	config->group = common.group != 0 ? (uint32_t) common.group : EMB_IMAGE_GROUP_ROW;
+	config->group = common.group != 0 ? (uint32_t) common.group :
+		config->precision == EMB_PRECISION_INT4 ? EMB_IMAGE_GROUP_ROW : 0;
 	config->keep_int8 = EMB_KEEP_NONE;
 	config->has_order = common.has_order;
 	return EMB_OK;
@@ -212,52 +216,118 @@ panel_place(const EmbArch *arch, const Source *s, int32_t p)
 	return 2 * (size_t) p + (s->key.part == EMB_PART_FFN_UP);
 }
 
-/* Rows of panel p of a source, by outputs. */
-static EmbStatus
-read_panel(const EmbWeights *w, const Source *s, const EmbCodes *codes, int32_t p, Buffers *b, EmbError *err)
+/* Outputs of panel p. */
+static int32_t
+panel_rows(const Source *s, int32_t p)
 {
-	int32_t		row = p * EMB_PANEL;
-	int32_t		n = s->n_rows - row < EMB_PANEL ? s->n_rows - row : EMB_PANEL;
-	EmbStatus	status = emb_checkpoint_read_codes(w->checkpoint, s->key, row, n, s->n_cols, b->codes, b->scales, b->zeros, err);
+	return s->n_rows - p * EMB_PANEL < EMB_PANEL ? s->n_rows - p * EMB_PANEL : EMB_PANEL;
+}
+
+/* The image's groups of the inputs of a source. */
+static int32_t
+n_groups_of(const Source *s, const EmbImageConfig *config)
+{
+	return config->group == 0 || config->group == EMB_IMAGE_GROUP_ROW ? 1 : (s->n_cols - 1) / (int32_t) config->group + 1;
+}
+
+/* Rows of panel p of a source, by outputs; scales and zeros by the image's groups. */
+static EmbStatus
+read_panel(const EmbWeights *w, const Source *s, const EmbCodes *codes, const EmbImageConfig *config, int32_t p, Buffers *b, EmbError *err)
+{
+	int32_t		n = panel_rows(s, p);
+	int32_t		n_groups = n_groups_of(s, config);
+	EmbStatus	status = emb_checkpoint_read_codes(w->checkpoint, s->key, p * EMB_PANEL, n, s->n_cols, b->codes, b->scales, b->zeros, err);
 
 	if (status != EMB_OK)
 		return status;
-	memset(b->panel_scales, 0, (size_t) codes->n_groups * EMB_PANEL * sizeof(float));
-	memset(b->panel_zeros, 0, (size_t) codes->n_groups * EMB_PANEL);
-	for (int32_t g = 0; g < codes->n_groups; g++)
+	memset(b->panel_scales, 0, (size_t) n_groups * EMB_PANEL * sizeof(float));
+	memset(b->panel_zeros, 0, (size_t) n_groups * EMB_PANEL);
+	for (int32_t g = 0; g < n_groups; g++)
 	{
-		memcpy(b->panel_scales + g * EMB_PANEL, b->scales + g * n, n * sizeof(float));
-		memcpy(b->panel_zeros + g * EMB_PANEL, b->zeros + g * n, n);
+		int32_t		from = codes->n_groups == 1 ? 0 : (int32_t) ((int64_t) g * config->group / codes->group);
+
+		memcpy(b->panel_scales + g * EMB_PANEL, b->scales + from * n, n * sizeof(float));
+		memcpy(b->panel_zeros + g * EMB_PANEL, b->zeros + from * n, n);
 	}
 	return EMB_OK;
+}
+
+/* The rows of the image's panel `to`, with int4 codes and zeros. */
+static void
+pack_four(const Source *s, const EmbImageView *view, const Buffers *b, int32_t n, size_t to)
+{
+	EmbGptqPanel panel = {.codes = b->codes, .scales = b->panel_scales, .zeros = b->panel_zeros};
+	int32_t		group = emb_image_kernel_group(view->config);
+	size_t		n_scales = EMB_PANEL * (size_t) emb_pack_group_scales(s->n_cols, group);
+	uint8_t    *tiles = place(view, s->key.layer, part_of(s), EMB_TENSOR_WEIGHT);
+	uint8_t    *zeros = place(view, s->key.layer, part_of(s), EMB_TENSOR_GROUP_ZERO);
+	float	   *sums = place(view, s->key.layer, part_of(s), EMB_TENSOR_SUMS);
+
+	emb_gptq_pack_panel(&panel, n, s->n_cols, group, tiles + to * emb_pack_i4_bytes(EMB_PANEL, s->n_cols), sums + to * EMB_PANEL);
+	memcpy(zeros + to * n_scales, b->panel_zeros, (size_t) n_groups_of(s, view->config) * EMB_PANEL);
+}
+
+/* The sum of an output's weights for its input's zero point, by groups. */
+static float
+sum_groups(const Source *s, const EmbImageConfig *config, const Buffers *b, int32_t r)
+{
+	int32_t		n_groups = n_groups_of(s, config);
+	float		scales[MAX_GROUPS];
+	uint8_t		zeros[MAX_GROUPS];
+
+	for (int32_t g = 0; g < n_groups; g++)
+		scales[g] = b->panel_scales[g * EMB_PANEL + r];
+	memset(zeros, MIDDLE, n_groups);
+	return emb_pack_group_sum(b->codes + (size_t) r * s->n_cols, s->n_cols, 8, (int32_t) config->group, scales, zeros);
+}
+
+/* With int8 codes. */
+static void
+pack_eight(const Source *s, const EmbImageView *view, const Buffers *b, int32_t n, size_t to)
+{
+	int8_t	   *tiles = place(view, s->key.layer, part_of(s), EMB_TENSOR_WEIGHT);
+	void	   *sums = place(view, s->key.layer, part_of(s), EMB_TENSOR_SUMS);
+
+	for (int32_t r = 0; r < n; r++)
+	{
+		uint8_t    *row = b->codes + (size_t) r * s->n_cols;
+		int32_t		sum = 0;
+
+		if (view->config->group != 0)
+			((float *) sums)[to * EMB_PANEL + r] = sum_groups(s, view->config, b, r);
+		for (int32_t k = 0; k < s->n_cols; k++)
+		{
+			sum += row[k] - MIDDLE;
+			row[k] ^= MIDDLE;	/* a signed byte */
+		}
+		if (view->config->group == 0)
+			((int32_t *) sums)[to * EMB_PANEL + r] = sum;
+	}
+	emb_pack_i8_panel((const int8_t *) b->codes, n, s->n_cols, tiles + to * emb_pack_i8_bytes(EMB_PANEL, s->n_cols));
 }
 
 static EmbStatus
 fill_weight(const EmbWeights *w, const Source *s, const EmbCodes *codes, const EmbImageView *view, Buffers *b, EmbError *err)
 {
-	int32_t		layer = s->key.layer;
-	EmbPart		part = part_of(s);
-	int32_t		group = emb_image_kernel_group(view->config);
-	size_t		n_scales = EMB_PANEL * (size_t) emb_pack_group_scales(s->n_cols, group);
-	uint8_t    *tiles = place(view, layer, part, EMB_TENSOR_WEIGHT);
-	float	   *scales = place(view, layer, part, EMB_TENSOR_GROUP_SCALE);
-	uint8_t    *zeros = place(view, layer, part, EMB_TENSOR_GROUP_ZERO);
-	float	   *sums = place(view, layer, part, EMB_TENSOR_SUMS);
+	const EmbImageConfig *config = view->config;
+	bool		has_groups = config->group != 0;
+	int32_t		n_scales = has_groups ? emb_pack_group_scales(s->n_cols, emb_image_kernel_group(config)) : 1;
+	float	   *scales = place(view, s->key.layer, part_of(s), has_groups ? EMB_TENSOR_GROUP_SCALE : EMB_TENSOR_SCALE);
 
 	for (int32_t p = 0; p * EMB_PANEL < s->n_rows; p++)
 	{
 		size_t		to = panel_place(w->arch, s, p);
-		int32_t		n = s->n_rows - p * EMB_PANEL < EMB_PANEL ? s->n_rows - p * EMB_PANEL : EMB_PANEL;
-		EmbGptqPanel panel = {.codes = b->codes, .scales = b->panel_scales, .zeros = b->panel_zeros};
 		EmbStatus	status;
 
 		if (emb_should_stop(w->steps->stop))
 			return emb_import_cancelled(err);
-		if ((status = read_panel(w, s, codes, p, b, err)) != EMB_OK)
+		if ((status = read_panel(w, s, codes, config, p, b, err)) != EMB_OK)
 			return status;
-		emb_gptq_pack_panel(&panel, n, s->n_cols, group, tiles + to * emb_pack_i4_bytes(EMB_PANEL, s->n_cols), sums + to * EMB_PANEL);
-		memcpy(scales + to * n_scales, b->panel_scales, (size_t) codes->n_groups * EMB_PANEL * sizeof(float));
-		memcpy(zeros + to * n_scales, b->panel_zeros, (size_t) codes->n_groups * EMB_PANEL);
+		memcpy(scales + to * EMB_PANEL * n_scales, b->panel_scales, (size_t) n_groups_of(s, config) * EMB_PANEL * sizeof(float));
+		if (config->precision == EMB_PRECISION_INT4)
+			pack_four(s, view, b, panel_rows(s, p), to);
+		else
+			pack_eight(s, view, b, panel_rows(s, p), to);
 	}
 	return EMB_OK;
 }
@@ -308,7 +378,7 @@ fill_source(const EmbWeights *w, const Source *s, const EmbModel *exact, const E
 	EmbCodes	codes;
 	EmbStatus	status = codes_of(w, s, &codes, err);
 
-	if (status == EMB_OK && codes.bits != 4)
+	if (status == EMB_OK && codes.bits != (view->config->precision == EMB_PRECISION_INT4 ? 4 : 8))
 		status = emb_error(err, EMB_ERR_FORMAT, "a weight of layer %d has changed during the import", s->key.layer);
 	if (status == EMB_OK)
 		status = fill_weight(w, s, &codes, view, b, err);

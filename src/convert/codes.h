@@ -1,7 +1,11 @@
 /*
  * codes.h
- *		int4 layers of a checkpoint that was quantized before: codes, scales,
- *		zero points and orders of inputs go into the image as they are.
+ *		Layers of a checkpoint that was quantized before: codes, scales, zero
+ *		points and orders of inputs go into the image as they are.
+ *
+ * An int4 image has codes of 4 bits with scales and zeros by groups. An int8
+ * image has codes of 8 bits whose zero is the middle, with scales by groups or
+ * one scale for each output.
  *
  * Example:
  *
@@ -17,14 +21,16 @@
 typedef enum EmbCodesUse
 {
 	EMB_CODES_NONE,				/* the checkpoint has floats */
-	EMB_CODES_UNFIT,			/* some weights have codes, but no int4 image can have all of them */
+	EMB_CODES_UNFIT,			/* some weights have codes, but no image of this precision can have all of them */
 	EMB_CODES_KEPT
 } EmbCodesUse;
 
 /*
- * Whether an int4 image can have the codes of all linear layers; if so, sets
- * group, keep_int8 (none) and has_order of config. Layers that read one input
- * must have one order, and all must have one group.
+ * Whether an image of config's precision, int4 or int8, can have the codes of
+ * all linear layers; if so, sets group, keep_int8 (none) and has_order of
+ * config. Layers that read one input must have one order. The group is the
+ * largest that divides those of all layers; scales of larger groups are
+ * repeated.
  */
 extern EmbStatus emb_codes_choose(const EmbWeights *w, EmbImageConfig *config, EmbCodesUse *use, EmbError *err);
 

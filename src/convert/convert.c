@@ -50,7 +50,7 @@ typedef struct Import
 	EmbWords	words;
 	EmbCalibration calibration; /* of a quantized image with layers */
 	EmbReferences references;
-	bool		keeps_codes;	/* the int4 image has the codes of the checkpoint */
+	bool		keeps_codes;	/* the image has the codes of the checkpoint */
 } Import;
 
 static bool
@@ -63,6 +63,12 @@ static bool
 is_reranker(const Import *im)
 {
 	return im->parts.arch.head != EMB_HEAD_NONE;
+}
+
+static bool
+is_quantized(const Import *im)
+{
+	return im->parts.config.precision != EMB_PRECISION_FP32;
 }
 
 /* -------------------------------------------------------------- options */
@@ -117,32 +123,56 @@ choose_kept(const char *keep, const EmbArch *arch, uint32_t *chosen, EmbError *e
 }
 
 static void
-note_unfit_codes(const Import *im)
+note_codes(const Import *im, EmbCodesUse use)
 {
 	const EmbSink *sink = im->steps.sink;
+	bool		is_i4 = im->parts.config.precision == EMB_PRECISION_INT4;
 
-	if (sink->note != NULL)
+	if (sink->note == NULL)
+		return;
+	if (use == EMB_CODES_KEPT)
+		sink->note(sink->ctx, "the model was quantized before; the image keeps its codes and scales, which are not smoothed or calibrated",
+				   is_i4 ? "Another group, or calibration texts, quantize its weights again." :
+				   "The option group with -1, or calibration texts, quantize its weights again.");
+	else if (is_i4)
 		sink->note(sink->ctx, "the model was quantized before, in a way that an int4 image cannot have; its weights are quantized again",
-				   "An image keeps 4 bits in groups of 32, 64, 128 or whole rows, of all linear layers, with one order for each input.");
+				   "An int4 image keeps 4 bits in groups of 32 inputs or a multiple, of all linear layers, with one order for each input.");
+	else
+		sink->note(sink->ctx, "the model was quantized before, in a way that an int8 image cannot have; its weights are quantized again",
+				   "An int8 image keeps symmetric 8 bits in groups of 32 inputs or a multiple, of all linear layers, with one order for each input.");
+}
+
+/* For int8 the option group means: not the codes of the checkpoint. */
+static bool
+wants_others(const Import *im, const EmbImportOptions *options, uint32_t group)
+{
+	const EmbImageConfig *config = &im->parts.config;
+
+	return options->calibration_texts != NULL ||
+		(options->group != 0 && (config->precision != EMB_PRECISION_INT4 || config->group != group)) ||
+		(options->keep_int8 != NULL && config->keep_int8 != EMB_KEEP_NONE);
 }
 
 /*
  * Codes of a checkpoint that was quantized before stay, unless the caller asks
- * for another group or for int8 layers.
+ * for another group, for int8 layers or for calibration.
  */
 static EmbStatus
 choose_codes(Import *im, const EmbImportOptions *options, EmbError *err)
 {
 	EmbImageConfig own = im->parts.config;
 	EmbCodesUse use;
-	EmbStatus	status = emb_codes_choose(&im->weights, &own, &use, err);
+	EmbStatus	status;
 
+	if (!is_quantized(im) || is_static(im))
+		return EMB_OK;
+	status = emb_codes_choose(&im->weights, &own, &use, err);
 	if (status != EMB_OK || use == EMB_CODES_NONE)
 		return status;
-	if (use == EMB_CODES_UNFIT)
-		note_unfit_codes(im);
-	else if ((options->group == 0 || im->parts.config.group == own.group) &&
-			 (options->keep_int8 == NULL || im->parts.config.keep_int8 == EMB_KEEP_NONE))
+	if (use == EMB_CODES_KEPT && wants_others(im, options, own.group))
+		return EMB_OK;
+	note_codes(im, use);
+	if (use == EMB_CODES_KEPT)
 	{
 		im->parts.config = own;
 		im->keeps_codes = true;
@@ -150,19 +180,25 @@ choose_codes(Import *im, const EmbImportOptions *options, EmbError *err)
 	return EMB_OK;
 }
 
-/* What only int4 has. */
+/* What only int4 has, but the group of a row, which int8 has without being told. */
 static EmbStatus
-choose_int4(Import *im, const EmbImportOptions *options, EmbError *err)
+check_no_int4(const EmbImportOptions *options, EmbImagePrecision precision, EmbError *err)
+{
+	if (options->keep_int8 == NULL && (options->group == 0 || (options->group == EMB_GROUP_ROW && precision == EMB_PRECISION_INT8)))
+		return EMB_OK;
+	return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the options group and keep_int8 are for precision \"int4\" only (group %d for \"int8\", too)",
+					 EMB_GROUP_ROW);
+}
+
+/* How weights become codes. */
+static EmbStatus
+choose_form(Import *im, const EmbImportOptions *options, EmbError *err)
 {
 	EmbImageConfig *config = &im->parts.config;
 	EmbStatus	status;
 
 	if (config->precision != EMB_PRECISION_INT4)
-	{
-		if (options->group != 0 || options->keep_int8 != NULL)
-			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the options group and keep_int8 are for precision \"int4\" only");
-		return EMB_OK;
-	}
+		return check_no_int4(options, config->precision, err);
 	if (is_static(im))
 	{
 		emb_error(err, EMB_ERR_UNSUPPORTED, "the model has no layers, and precision \"int4\" quantizes layers only");
@@ -171,7 +207,7 @@ choose_int4(Import *im, const EmbImportOptions *options, EmbError *err)
 	status = choose_group(options->group, &config->group, err);
 	if (status == EMB_OK)
 		status = choose_kept(options->keep_int8, &im->parts.arch, &config->keep_int8, err);
-	return status == EMB_OK ? choose_codes(im, options, err) : status;
+	return status;
 }
 
 static EmbStatus
@@ -359,7 +395,7 @@ fill_parts(Import *im, const EmbImportOptions *options, EmbError *err)
 	im->parts.kind = is_reranker(im) ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING;
 	im->weights = (EmbWeights) {.checkpoint = &im->checkpoint, .arch = &im->parts.arch, .steps = &im->steps};
 	if ((status = check_layers(im, options, err)) != EMB_OK ||
-		(status = choose_int4(im, options, err)) != EMB_OK ||
+		(status = choose_form(im, options, err)) != EMB_OK ||
 		(status = choose_prompts(im, options, err)) != EMB_OK ||
 		(status = choose_length(im, options->max_tokens, err)) != EMB_OK ||
 		(status = choose_dimensions(im, options->dimensions, err)) != EMB_OK)
@@ -457,12 +493,6 @@ build_tokenizer(Import *im, EmbError *err)
 }
 
 /* --------------------------------------------------------------- writing */
-
-static bool
-is_quantized(const Import *im)
-{
-	return im->parts.config.precision != EMB_PRECISION_FP32;
-}
 
 /* Whether the quantizer needs calibration. */
 static bool
@@ -616,6 +646,7 @@ write_image(Import *im, const EmbImportOptions *options, EmbError *err)
 
 	im->writer.steps = &im->steps;
 	if ((status = emb_weights_check(&im->weights, err)) != EMB_OK ||
+		(status = choose_codes(im, options, err)) != EMB_OK ||
 		(status = announce_size(im, err)) != EMB_OK ||
 		(status = begin_drafts(im, err)) != EMB_OK ||
 		(status = read_texts(im, options, err)) != EMB_OK ||

@@ -30,7 +30,7 @@ typedef struct Slot
 				n_cols;
 	bool		lacks_bias;		/* or a norm's beta */
 	bool		has_factor;		/* its input has a factor, if quantized */
-	bool		has_order;		/* its input may have an order, in int4 */
+	bool		has_order;		/* its input may have an order, with groups */
 } Slot;
 
 #define MAX_SLOTS	16
@@ -142,6 +142,7 @@ form_bytes(EmbTensorForm form, int32_t n_rows, int32_t n_cols)
 		case EMB_FORM_ROWS_I8:
 			return (uint64_t) n_rows * n_cols;
 		case EMB_FORM_TILES_I8:
+		case EMB_FORM_GROUP_TILES_I8:
 			return emb_pack_i8_bytes(n_rows, n_cols);
 		case EMB_FORM_TILES_I4:
 			return emb_pack_i4_bytes(n_rows, n_cols);
@@ -188,8 +189,9 @@ weight_form(const Plan *plan, int32_t layer, EmbPart part)
 
 	if (config->precision == EMB_PRECISION_FP32)
 		return EMB_FORM_PANELS_F32;
-	if (config->precision != EMB_PRECISION_INT4 ||
-		(config->keep_int8 == EMB_KEEP_ATTENTION && is_attention(part)) || (config->keep_int8 == EMB_KEEP_ENDS && is_end))
+	if (config->precision == EMB_PRECISION_INT8)
+		return config->group != 0 ? EMB_FORM_GROUP_TILES_I8 : EMB_FORM_TILES_I8;
+	if ((config->keep_int8 == EMB_KEEP_ATTENTION && is_attention(part)) || (config->keep_int8 == EMB_KEEP_ENDS && is_end))
 		return EMB_FORM_TILES_I8;
 	return EMB_FORM_TILES_I4;
 }
@@ -198,12 +200,13 @@ weight_form(const Plan *plan, int32_t layer, EmbPart part)
 static void
 add_scales(Plan *plan, int32_t layer, const Slot *s, EmbTensorForm form)
 {
-	if (form == EMB_FORM_TILES_I4)
+	if (form == EMB_FORM_TILES_I4 || form == EMB_FORM_GROUP_TILES_I8)
 	{
 		int32_t		n_scales = emb_pack_group_scales(s->n_cols, emb_image_kernel_group(plan->config));
 
 		add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_SCALE, EMB_FORM_GROUPS_F32, s->n_rows, n_scales);
-		add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_ZERO, EMB_FORM_GROUPS_U8, s->n_rows, n_scales);
+		if (form == EMB_FORM_TILES_I4)
+			add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_ZERO, EMB_FORM_GROUPS_U8, s->n_rows, n_scales);
 		add_tensor(plan, layer, s->part, EMB_TENSOR_SUMS, EMB_FORM_VECTOR_F32, 1, s->n_rows);
 		if (s->has_order && plan->config->has_order)
 			add_tensor(plan, layer, s->part, EMB_TENSOR_ORDER, EMB_FORM_VECTOR_U16, 1, s->n_cols);
@@ -391,6 +394,16 @@ check_template(const EmbArch *arch, const EmbImageConfig *config, EmbError *err)
 }
 
 /* arch has passed emb_arch_check. */
+static bool
+is_group(const EmbImageConfig *config, bool is_static)
+{
+	bool		divides = config->group == 32 || config->group == 64 || config->group == 128;
+
+	if (config->precision == EMB_PRECISION_INT4)
+		return divides || config->group == EMB_IMAGE_GROUP_ROW;
+	return config->group == 0 || (divides && config->precision == EMB_PRECISION_INT8 && !is_static);
+}
+
 static EmbStatus
 check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings_bytes, EmbError *err)
 {
@@ -410,7 +423,7 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 		{"dropped id", config->dropped_id, 0, is_static ? (uint32_t) arch->n_vocab : 0},
 		{"dimensions", config->dimensions, 0, arch->head == EMB_HEAD_NONE ? (uint32_t) emb_arch_width(arch) : 0},
 		{"choice of layers that stay int8", config->keep_int8, EMB_KEEP_NONE, is_i4 ? EMB_KEEP_ENDS : EMB_KEEP_NONE},
-		{"order of inputs", config->has_order, 0, is_i4 ? 1 : 0},
+		{"order of inputs", config->has_order, 0, config->group != 0 ? 1 : 0},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 	};
@@ -422,8 +435,7 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 			return emb_error(err, EMB_ERR_FORMAT, "the image's %s is %u, outside %u..%u", fields[i].name,
 							 fields[i].value, fields[i].min, fields[i].max);
 	}
-	if (is_i4 ? config->group != 32 && config->group != 64 && config->group != 128 && config->group != EMB_IMAGE_GROUP_ROW :
-		config->group != 0)
+	if (!is_group(config, is_static))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's group is %u, which is no group of inputs of its precision", config->group);
 	if (arch->head != EMB_HEAD_NONE && (config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))
 		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the prompts of an embedding model");

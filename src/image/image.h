@@ -28,7 +28,7 @@
 #endif
 
 #define EMB_IMAGE_MAGIC				"\x93" "EMBIMG\n"
-#define EMB_IMAGE_LAYOUT_VERSION	4
+#define EMB_IMAGE_LAYOUT_VERSION	5
 #define EMB_IMAGE_NUMERICS_VERSION	4
 
 #define EMB_IMAGE_MAX_PROMPT_BYTES	8192
@@ -123,9 +123,10 @@ typedef enum EmbKeepInt8
  *	   40	   4	takes_instruction
  *	   44	   4	seam: 1 + the template's seam; 0: none
  *	   48	  28	template_bytes: of its texts, without the zero bytes; they follow the prompts
- *	   76	   4	group: inputs that share a scale in int4: 32, 64, 128 or EMB_IMAGE_GROUP_ROW; 0 in other precisions
+ *	   76	   4	group: inputs that share a scale: in int4 32, 64, 128 or EMB_IMAGE_GROUP_ROW; in int8 32, 64, 128,
+ *				or 0: an output has one scale; in fp32 0
  *	   80	   4	keep_int8: EmbKeepInt8, for int4
- *	   84	   4	has_order: 1: int4 layers take their inputs in an order of their own
+ *	   84	   4	has_order: 1: layers with a group take their inputs in an order of their own
  *	   88	  40	zero
  */
 typedef struct EmbImageConfig
@@ -162,7 +163,8 @@ typedef enum EmbTensorForm
 	EMB_FORM_TILES_I4 = 7,		/* emb_pack_i4_panel's: [n_rows/16 rounded up][n_cols padded to 64, over 8][16][4] */
 	EMB_FORM_GROUPS_F32 = 8,	/* [n_rows/16 rounded up][n_cols][16]: n_cols groups of inputs */
 	EMB_FORM_GROUPS_U8 = 9,		/* likewise */
-	EMB_FORM_VECTOR_U16 = 10	/* [n_cols], zeros up to a multiple of 64 bytes */
+	EMB_FORM_VECTOR_U16 = 10,	/* [n_cols], zeros up to a multiple of 64 bytes */
+	EMB_FORM_GROUP_TILES_I8 = 11	/* EMB_FORM_TILES_I8, with scales by groups */
 } EmbTensorForm;
 
 /*
@@ -251,7 +253,7 @@ emb_image_template_text(const EmbImageConfig *config, int text)
 	return at;
 }
 
-/* The group of inputs as EmbGemmGrouped has it. */
+/* The group of inputs as EmbGemmGrouped has it. config->group is not 0. */
 static inline int32_t
 emb_image_kernel_group(const EmbImageConfig *config)
 {

@@ -66,11 +66,11 @@ padding_error(const EmbImageTensor *t, EmbError *err)
 					 emb_tensor_name(t->key, name, sizeof(name)));
 }
 
-/* Whether values of this kind are never negative. */
+/* Whether values of this kind are never negative. Scales of linear layers may be a checkpoint's. */
 static bool
 is_scale(const EmbImageTensor *t)
 {
-	return t->key.kind == EMB_TENSOR_SCALE || t->key.kind == EMB_TENSOR_FACTOR;
+	return t->key.kind == EMB_TENSOR_FACTOR || (t->key.kind == EMB_TENSOR_SCALE && t->key.part == EMB_PART_WORDS);
 }
 
 static EmbStatus
@@ -149,17 +149,25 @@ check_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *st
 	return EMB_OK;
 }
 
-/* What belongs to a panel of 4-bit weights. */
+/* What belongs to a panel of weights with scales by groups. */
 typedef struct GroupPanel
 {
-	const uint8_t *tiles;		/* [K / 8][16][4] */
+	int32_t		bits;
+	const uint8_t *tiles;		/* [K / 8][16][4], with 8 bits [K / 4][16][4] */
 	const float *scales;		/* [n_scales][16] */
-	const uint8_t *zeros;		/* [n_scales][16] */
+	const uint8_t *zeros;		/* [n_scales][16]; NULL with 8 bits */
 	int32_t		n_scales;
 	int32_t		group;			/* inputs */
 	int32_t		n_in;
 	int32_t		n_rows;
 } GroupPanel;
+
+/* The code of input k in its byte. */
+static int32_t
+code_at(const GroupPanel *p, int32_t k, const uint8_t *byte)
+{
+	return p->bits == 8 ? (int8_t) *byte : *byte >> (k % 8 < 4 ? 0 : 4) & 15;
+}
 
 /*
  * Sums of codes of one group, for all 16 rows; false if a code of the padding
@@ -168,17 +176,16 @@ typedef struct GroupPanel
 static bool
 sum_group(const GroupPanel *p, int32_t k, int32_t end, int32_t sums[EMB_PANEL])
 {
-	uint8_t		padding = 0;
+	int32_t		padding = 0;
 
 	memset(sums, 0, EMB_PANEL * sizeof(int32_t));
 	for (; k < end; k++)
 	{
-		const uint8_t *bytes = p->tiles + (size_t) (k / 8) * EMB_PANEL * 4 + k % 4;
-		int			shift = k % 8 < 4 ? 0 : 4;
+		const uint8_t *bytes = p->tiles + (size_t) (k * p->bits / 32) * EMB_PANEL * 4 + k % 4;
 
 		for (int32_t r = 0; r < EMB_PANEL; r++)
 		{
-			uint8_t		code = bytes[r * 4] >> shift & 15;
+			int32_t		code = code_at(p, k, bytes + r * 4);
 
 			if (r < p->n_rows && k < p->n_in)
 				sums[r] += code;
@@ -210,7 +217,7 @@ sum_group_panel(const GroupPanel *p, float sums[EMB_PANEL])
 		for (int32_t r = 0; r < EMB_PANEL; r++)
 		{
 			float		scale = p->scales[g * EMB_PANEL + r];
-			uint8_t		zero = p->zeros[g * EMB_PANEL + r];
+			uint8_t		zero = p->zeros != NULL ? p->zeros[g * EMB_PANEL + r] : 0;
 
 			ok &= zero <= 15 && ((r < p->n_rows && n_real > 0) || (zero == 0 && scale == 0));
 			if (n_real > 0)
@@ -227,7 +234,8 @@ check_group_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbSt
 	const EmbImageTensor *zeros = emb_image_find(view, t->key.layer, t->key.part, EMB_TENSOR_GROUP_ZERO);
 	const EmbImageTensor *sums = emb_image_find(view, t->key.layer, t->key.part, EMB_TENSOR_SUMS);
 	const float *expected = (const float *) (view->base + sums->offset);
-	size_t		panel_bytes = emb_pack_i4_bytes(EMB_PANEL, (int32_t) t->n_cols);
+	int32_t		bits = t->form == EMB_FORM_TILES_I4 ? 4 : 8;
+	size_t		panel_bytes = emb_pack_i8_bytes(EMB_PANEL, (int32_t) t->n_cols) * bits / 8;
 	int32_t		group = emb_image_kernel_group(view->config);
 	char		name[128];
 
@@ -235,9 +243,10 @@ check_group_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbSt
 	{
 		size_t		at = (size_t) row * scales->n_cols;
 		GroupPanel	panel = {
+			.bits = bits,
 			.tiles = view->base + t->offset + row / EMB_PANEL * panel_bytes,
 			.scales = (const float *) (view->base + scales->offset) + at,
-			.zeros = view->base + zeros->offset + at,
+			.zeros = zeros != NULL ? view->base + zeros->offset + at : NULL,
 			.n_scales = (int32_t) scales->n_cols,
 			.group = group == 0 ? (int32_t) emb_pack_i8_padded((int32_t) t->n_cols) : group,
 			.n_in = (int32_t) t->n_cols,
@@ -248,8 +257,9 @@ check_group_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbSt
 		if (emb_should_stop(stop))
 			return emb_error(err, EMB_ERR_CANCELLED, "cancelled while checking an image");
 		if (!sum_group_panel(&panel, found))
-			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a zero above 15, or padding that is not zero",
-							 emb_tensor_name(t->key, name, sizeof(name)));
+			return bits == 8 ? padding_error(t, err)
+				: emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a zero above 15, or padding that is not zero",
+							emb_tensor_name(t->key, name, sizeof(name)));
 		for (int32_t r = 0; r < panel.n_rows; r++)
 		{
 			if (found[r] != expected[row + r])
@@ -300,6 +310,7 @@ check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *s
 			status = check_tiles(view, t, stop, err);
 			break;
 		case EMB_FORM_TILES_I4:
+		case EMB_FORM_GROUP_TILES_I8:
 			status = check_group_tiles(view, t, stop, err);
 			break;
 		case EMB_FORM_VECTOR_U16:

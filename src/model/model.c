@@ -132,17 +132,26 @@ data(const EmbModel *model, int32_t layer, EmbPart part, EmbTensorKind kind)
 static EmbLinearForm
 linear_form(uint32_t form)
 {
-	return form == EMB_FORM_TILES_I8 ? EMB_LINEAR_I8 : form == EMB_FORM_TILES_I4 ? EMB_LINEAR_GROUPED : EMB_LINEAR_F32;
+	switch (form)
+	{
+		case EMB_FORM_TILES_I8:
+			return EMB_LINEAR_I8;
+		case EMB_FORM_TILES_I4:
+		case EMB_FORM_GROUP_TILES_I8:
+			return EMB_LINEAR_GROUPED;
+		default:
+			return EMB_LINEAR_F32;
+	}
 }
 
-/* In the model's room for them: int4 layers are layers of the transformer. */
+/* In the model's room for them: linear layers with groups are in layers of the transformer. */
 static const EmbGroups *
-groups_of(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
+groups_of(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor, int32_t bits)
 {
 	EmbGroups  *groups = &model->groups[(size_t) layer * EMB_MODEL_LINEARS + part - EMB_PART_QUERY];
 
 	*groups = (EmbGroups) {
-		.bits = 4,
+		.bits = bits,
 		.group = emb_image_kernel_group(model->view.config),
 		.scales = data(model, layer, part, EMB_TENSOR_GROUP_SCALE),
 		.zeros = data(model, layer, part, EMB_TENSOR_GROUP_ZERO),
@@ -180,7 +189,7 @@ linear(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 			break;
 		case EMB_LINEAR_GROUPED:
 			linear.weight_grouped = emb_image_data(&model->view, t);
-			linear.groups = groups_of(model, layer, part, factor);
+			linear.groups = groups_of(model, layer, part, factor, t->form == EMB_FORM_TILES_I4 ? 4 : 8);
 			break;
 	}
 	return linear;
@@ -297,13 +306,12 @@ static EmbStatus
 allocate_layers(EmbModel *model, EmbError *err)
 {
 	int32_t		n_layers = model->view.arch->n_layers;
-
-	bool		is_i4 = model->view.config->precision == EMB_PRECISION_INT4;
+	bool		has_groups = model->view.config->group != 0;
 
 	model->layers = emb_alloc_array(&model->mem, n_layers, sizeof(EmbLayer));
-	if (is_i4)
+	if (has_groups)
 		model->groups = emb_alloc_array(&model->mem, n_layers, EMB_MODEL_LINEARS * sizeof(EmbGroups));
-	if ((n_layers > 0 && model->layers == NULL) || (is_i4 && model->groups == NULL))
+	if ((n_layers > 0 && model->layers == NULL) || (has_groups && model->groups == NULL))
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	return EMB_OK;
 }

@@ -44,6 +44,14 @@ MODERN = [("model.embeddings.tok_embeddings", V, H, "w"), ("model.embeddings.nor
 MODERN_CONFIG = sizes(model_type="modernbert", local_attention=4, global_attn_every_n_layers=2)
 SCORE = {"id2label": {"0": "LABEL_0"}}
 
+# Codes of 8 bits with scales by groups of 32 inputs: the FFN's second layer has two
+GROUPS = (dict(sizes(model_type="bert"), intermediate_size=40, quantization_config={
+    "quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {"group_0": {"weights": {
+        "num_bits": 8, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32}}}}),
+    BERT + layers("encoder.layer.%d.", [
+        (name, rows and rows // F * 40 or rows, cols // F * 40 or cols) + (("qsb",) if rows else ())
+        for name, rows, cols in BERT_LAYER]), {})
+
 # name: (config.json, tensors, other files)
 MODELS = {
     "small": (sizes(model_type="bert"), BERT + layers("encoder.layer.%d.", BERT_LAYER), {}),
@@ -77,6 +85,7 @@ MODELS = {
     "modernbert": (MODERN_CONFIG, MODERN, {}),
     "modernbert-rerank": (dict(MODERN_CONFIG, architectures=["ModernBertForSequenceClassification"], **SCORE),
                           MODERN + [("head.dense", H, H, "w"), ("head.norm", 0, H, "w"), ("classifier", 1, H)], {}),
+    "groups": GROUPS,
     "static": ({"model_type": "model2vec"}, [("embeddings", V, H, "")], {}),
 }
 
@@ -85,11 +94,20 @@ def write_weights(path, tensors, rng):
     header, data = {}, b""
     for name, rows, cols, *which in tensors:
         for kind in which[0] if which and which[0] else ["w", "b"] if not which else [""]:
-            shape = [rows, cols] if rows and kind != "b" else [rows or cols]
+            if kind == "s":
+                shape = [rows, (cols - 1) // 32 + 1]
+            else:
+                shape = [rows, cols] if rows and kind != "b" else [rows or cols]
             count = shape[0] * (shape[1] if len(shape) > 1 else 1)
             center = 1.0 if not rows and kind == "w" else 0.0
             values = [center + rng.randrange(-64, 64) / 128 for _ in range(count)]
-            full = name + {"w": ".weight", "b": ".bias", "": ""}[kind]
+            full = name + {"w": ".weight", "q": ".weight", "s": ".weight_scale", "b": ".bias", "": ""}[kind]
+            if kind == "q":
+                header[full] = {"dtype": "I8", "shape": shape, "data_offsets": [len(data), len(data) + count]}
+                data += struct.pack("<%db" % count, *[int(v * 128) for v in values])
+                continue
+            if kind == "s":
+                values = [(1.5 + v) / 128 for v in values]
             header[full] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + 4 * count]}
             data += struct.pack("<%df" % count, *values)
     text = json.dumps(header).encode()
@@ -126,6 +144,7 @@ def main():
     images = {"small-fp32": pack(cli, "small", "fp32")}
     for model in MODELS:
         images[model + "-int8"] = pack(cli, model, "int8")
+    images["small-int4"] = pack(cli, "small", "int4")
     small = images["small-int8"]
     images["cut"] = small[:1000]
     # a weight that is not finite: the last float of the weights that is not zero
