@@ -4,129 +4,18 @@
  *		an int8 or int4 image.
  *
  * For every input of linear layers the smoothing exponent is chosen among a
- * few candidates. The best candidate has quantized outputs, computed by the
- * kernels on the calibration rows, nearest to the fp32 outputs. Query, key and
- * value share an input and therefore an exponent. Weights of 4 bits are rounded
- * with feedback (gptq.h), from more rows.
+ * few candidates (candidates.c). The best candidate has quantized outputs,
+ * computed by the kernels on the calibration rows, nearest to the fp32 outputs.
+ * Query, key and value share an input and therefore an exponent. Weights of 4
+ * bits are rounded with feedback (gptq.h), from more rows.
  *
  * Threads take the panels (16 outputs each) of a linear layer one by one. No
  * panel depends on another, and sums over panels are added in panel order, so
  * the image is the same for any number of threads.
  */
-#include "convert/quantize.h"
+#include "convert/quantizer.h"
 
-#include <math.h>
 #include <string.h>
-
-#include "threads/team.h"
-#include "convert/gptq.h"
-#include "convert/rounding.h"
-
-#define N_EXPONENTS		5
-#define MAX_LINEARS		3		/* reading one input */
-
-/*
- * Eighths. Of weights of 4 bits more range must go: on bge-small-en and
- * all-MiniLM the best of 0 .. 8 were mostly 2 to 4.
- */
-static const int exponents[N_EXPONENTS] = {3, 4, 5, 6, 7};
-static const int exponents_i4[N_EXPONENTS] = {1, 2, 3, 4, 5};
-
-/* With 4 bits, every so many panels are compared under all exponents: a range is sought for each group. */
-#define COMPARED_I4		4
-
-/* One input with the linear layers that read it. */
-typedef struct Input
-{
-	const EmbObserved *seen;
-	int32_t		layer;
-	int32_t		n_linears;
-	const EmbLinear *linears[MAX_LINEARS];
-	EmbPart		parts[MAX_LINEARS];
-	EmbActKind	act;			/* applied after them */
-	int32_t		group;			/* query heads that share a value head, for the context; else 1 or 0 */
-} Input;
-
-/* The rows of an input under one exponent. */
-typedef struct Candidate
-{
-	float	   *smooth;			/* [n] */
-	float	   *factor;			/* [n] 1 / smooth */
-	uint8_t    *rows;			/* [n_rows, K] */
-	float	   *scales;			/* [n_rows] */
-	int32_t    *zeros;			/* [n_rows] */
-	double	   *energies;		/* [n] for int4: sums of squares, and a part of their mean */
-} Candidate;
-
-/* Quantized weights of a panel, as products take them. */
-typedef struct Rounded
-{
-	bool		is_i4;
-	const void *tiles;
-	const float *scales;		/* [16], or [groups, 16] */
-	const int32_t *sums;		/* [16], for int8 */
-	const uint8_t *group_zeros; /* [groups, 16], for int4 */
-	const float *group_sums;	/* [16], for int4 */
-} Rounded;
-
-/* The private buffers of a thread, for the widest input. */
-typedef struct Hand
-{
-	EmbWork		work;
-	int8_t	   *bytes;			/* [16, n] */
-	int8_t	   *tiles;			/* per panel */
-	float	   *weights;		/* [n, 16], for int4 only; the same of the next two */
-	float	   *group_scales;	/* [groups, 16] */
-	uint8_t    *group_zeros;	/* [groups, 16] */
-	float	   *exact;			/* [n_rows, 16] */
-	float	   *rounded;		/* [n_rows, 16] */
-} Hand;
-
-/* Errors of a panel's outputs under each exponent. */
-typedef struct PanelErrors
-{
-	double		own[N_EXPONENTS];
-	double		energy;
-} PanelErrors;
-
-typedef struct Quantizer
-{
-	const EmbImportSteps *steps;
-	const EmbModel *model;
-	const EmbCalibration *calibration;
-	int32_t		layer;
-	const EmbImageView *view;	/* the layer's tensors have places */
-	_Atomic bool stopped;
-	_Atomic bool overflown;
-	EmbTeam		team;
-	Hand		hands[EMB_TEAM_MAX];
-	EmbRounding rounding;
-	void	   *owned[24];
-	int			n_owned;
-
-	/* for the widest input */
-	Candidate	candidates[N_EXPONENTS];
-	float	   *largest;		/* [n] over the weights of all linear layers */
-	float	   *seen;			/* [n] over the rows of an input */
-	PanelErrors *errors;		/* [panels] for the widest linear layer */
-
-	/* for an int4 image */
-	int32_t		group;			/* as EmbGemmGrouped has it */
-	EmbGptq		gptq;
-	EmbWork    *works[EMB_TEAM_MAX];	/* of the hands */
-	uint8_t    *many_codes;		/* [n_many, n] */
-	float	   *many_scales;	/* [n_many] */
-	int32_t    *many_zeros;		/* [n_many] */
-} Quantizer;
-
-/* A linear layer of an input, panel by panel; no candidate while all are compared. */
-typedef struct LinearJob
-{
-	Quantizer  *q;
-	const Input *in;
-	int32_t		which;
-	const Candidate *c;
-} LinearJob;
 
 static EmbStatus
 overflow(int32_t layer, EmbPart part, EmbTensorKind kind, EmbError *err)
@@ -139,273 +28,26 @@ overflow(int32_t layer, EmbPart part, EmbTensorKind kind, EmbError *err)
 
 /* The place of an image tensor. */
 static void *
-place(const Quantizer *q, int32_t layer, EmbPart part, EmbTensorKind kind)
+place(const EmbQuantizer *q, int32_t layer, EmbPart part, EmbTensorKind kind)
 {
 	return (void *) emb_image_data(q->view, emb_image_find(q->view, layer, part, kind));
 }
 
-/* ------------------------------------------------------------ candidates */
-
-static bool
-note_weights(Quantizer *q, const EmbLinear *linear)
-{
-	size_t		n_panels = emb_pack_f32_panels(linear->n_out);
-
-	for (size_t p = 0; p < n_panels; p++)
-	{
-		const float *panel = linear->weight + p * linear->n_in * EMB_PANEL;
-
-		for (int32_t i = 0; i < linear->n_in; i++)
-		{
-			for (int r = 0; r < EMB_PANEL; r++)
-			{
-				float		w = __builtin_fabsf(panel[(size_t) i * EMB_PANEL + r]);
-
-				q->largest[i] = w > q->largest[i] ? w : q->largest[i];
-			}
-		}
-		if (!emb_work_spend(&q->hands[0].work, 4 * EMB_PANEL * (int64_t) linear->n_in))
-			return false;
-	}
-	return true;
-}
-
-static bool
-quantize_rows(Quantizer *q, const Input *in, Candidate *c)
-{
-	const EmbObserved *seen = in->seen;
-	int32_t		padded = (int32_t) emb_pack_i8_padded(seen->n);
-
-	for (int32_t i = 0; i < seen->n_rows; i++)
-	{
-		c->scales[i] = q->hands[0].work.kernels->quantize_u8(seen->rows + (size_t) i * seen->n, c->factor, seen->n, padded,
-													c->rows + (size_t) i * padded, &c->zeros[i]);
-		if (!emb_work_spend(&q->hands[0].work, 8 * (int64_t) seen->n))
-			return false;
-	}
-	return true;
-}
-
-/*
- * The factors of the context go into the rows of value, so query heads that
- * share a value head need the same ones: each takes the largest of the group.
- */
-static void
-share_largest(const Quantizer *q, const Input *in, float *largest)
-{
-	int32_t		head_size = q->model->transformer.arch->head_size;
-
-	for (int32_t i = 0; in->group > 1 && i < in->seen->n; i++)
-	{
-		int32_t		first = i / head_size / in->group * in->group * head_size + i % head_size;
-
-		if (largest[i] > largest[first])
-			largest[first] = largest[i];
-	}
-	for (int32_t i = 0; in->group > 1 && i < in->seen->n; i++)
-		largest[i] = largest[i / head_size / in->group * in->group * head_size + i % head_size];
-}
-
-/* Whether the linear layers of an input get weights of 4 bits: all of them do, or none. */
-static bool
-is_i4(const Quantizer *q, const Input *in)
-{
-	return emb_image_find(q->view, in->layer, in->parts[0], EMB_TENSOR_WEIGHT)->form == EMB_FORM_TILES_I4;
-}
-
-/* What an error of each channel's weights costs in the outputs. */
-static bool
-sum_energies(Quantizer *q, const Input *in, Candidate *c)
-{
-	const EmbObserved *seen = in->seen;
-	size_t		padded = emb_pack_i8_padded(seen->n);
-	double		total = 0;
-
-	memset(c->energies, 0, seen->n * sizeof(double));
-	for (int32_t i = 0; i < seen->n_rows; i++)
-	{
-		for (int32_t k = 0; k < seen->n; k++)
-		{
-			double		x = (double) ((int32_t) c->rows[i * padded + k] - c->zeros[i]) * c->scales[i];
-
-			c->energies[k] += x * x;
-		}
-		if (!emb_work_spend(&q->hands[0].work, 32 * (int64_t) seen->n))
-			return false;
-	}
-	for (int32_t k = 0; k < seen->n; k++)
-		total += c->energies[k];
-	for (int32_t k = 0; k < seen->n; k++)
-		c->energies[k] += total > 0 ? 0.01 * total / seen->n : 1;
-	return true;
-}
-
-static bool
-prepare_candidates(Quantizer *q, const Input *in)
-{
-	memset(q->largest, 0, in->seen->n * sizeof(float));
-	memcpy(q->seen, in->seen->largest, in->seen->n * sizeof(float));
-	for (int32_t i = 0; i < in->n_linears; i++)
-	{
-		if (!note_weights(q, in->linears[i]))
-			return false;
-	}
-	share_largest(q, in, q->largest);
-	share_largest(q, in, q->seen);
-	for (int e = 0; e < N_EXPONENTS; e++)
-	{
-		Candidate  *c = &q->candidates[e];
-
-		emb_quantize_smoothing(q->seen, q->largest, in->seen->n, is_i4(q, in) ? exponents_i4[e] : exponents[e], c->smooth);
-		for (int32_t i = 0; i < in->seen->n; i++)
-			c->factor[i] = 1.0f / c->smooth[i];
-		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c) ||
-			(is_i4(q, in) && !sum_energies(q, in, c)))
-			return false;
-	}
-	return true;
-}
-
-/* ---------------------------------------------------------------- errors */
-
-static EmbActivate
-activation(const EmbKernels *kernels, EmbActKind act)
-{
-	switch (act)
-	{
-		case EMB_ACT_KIND_GELU:
-			return kernels->gelu_f32;
-		case EMB_ACT_KIND_GELU_TANH:
-			return kernels->gelu_tanh_f32;
-		case EMB_ACT_KIND_RELU:
-			return kernels->relu_f32;
-		case EMB_ACT_KIND_SILU:
-			return kernels->silu_f32;
-		case EMB_ACT_KIND_NONE:
-			break;
-	}
-	return NULL;
-}
-
-/* hand->exact: panel p of a linear layer over the kept rows, in fp32. */
-static bool
-multiply_exactly(Hand *hand, const Input *in, const EmbLinear *linear, size_t p)
-{
-	EmbGemmF32	g = {
-		.n_rows = in->seen->n_rows,
-		.n_in = linear->n_in,
-		.n_panels = 1,
-		.a = in->seen->rows,
-		.a_stride = linear->n_in,
-		.b = linear->weight + p * linear->n_in * EMB_PANEL,
-		.bias = linear->bias + p * EMB_PANEL,
-		.c = hand->exact,
-		.c_stride = EMB_PANEL
-	};
-
-	return emb_work_multiply(&hand->work, &g, activation(hand->work.kernels, in->act));
-}
-
-static bool
-multiply_rounded_i4(Hand *hand, const Input *in, const Candidate *c, int32_t group, const Rounded *w, const float *bias, EmbActKind act)
-{
-	size_t		padded = emb_pack_i8_padded(in->seen->n);
-	EmbGemmGrouped	g = {
-		.n_rows = in->seen->n_rows,
-		.n_in = (int32_t) padded,
-		.bits = 4,
-		.group = group,
-		.n_panels = 1,
-		.a = c->rows,
-		.a_stride = padded,
-		.a_scale = c->scales,
-		.a_zero = c->zeros,
-		.b = w->tiles,
-		.b_scale = w->scales,
-		.b_zero = w->group_zeros,
-		.b_sums = w->group_sums,
-		.bias = bias,
-		.c = hand->rounded,
-		.c_stride = EMB_PANEL,
-		.act = act
-	};
-
-	return emb_work_multiply_grouped(&hand->work, &g);
-}
-
-/* hand->rounded: the same with quantized weights on a candidate's rows. */
-static bool
-multiply_rounded(Hand *hand, const Input *in, const Candidate *c, int32_t group, const Rounded *w, const float *bias, EmbActKind act)
-{
-	size_t		padded = emb_pack_i8_padded(in->seen->n);
-	EmbGemmI8	g = {
-		.n_rows = in->seen->n_rows,
-		.n_groups = (int32_t) (padded / EMB_GROUP),
-		.n_panels = 1,
-		.a = c->rows,
-		.a_stride = padded,
-		.a_scale = c->scales,
-		.a_zero = c->zeros,
-		.b = w->tiles,
-		.b_scale = w->scales,
-		.b_sums = w->sums,
-		.bias = bias,
-		.c = hand->rounded,
-		.c_stride = EMB_PANEL,
-		.act = act
-	};
-
-	if (w->is_i4)
-		return multiply_rounded_i4(hand, in, c, group, w, bias, act);
-	return emb_work_multiply_i8(&hand->work, &g);
-}
-
-/* Over n_rows rows of 16, of which n_columns are outputs. */
-static double
-squared_difference(const float *x, const float *y, int32_t n_rows, int32_t n_columns)
-{
-	double		sum = 0;
-
-	for (int32_t i = 0; i < n_rows; i++)
-	{
-		for (int32_t k = 0; k < n_columns; k++)
-		{
-			double		d = (double) x[i * EMB_PANEL + k] - (y != NULL ? y[i * EMB_PANEL + k] : 0);
-
-			sum += d * d;
-		}
-	}
-	return sum;
-}
-
-static int32_t
-panel_rows(const EmbLinear *linear, size_t p)
-{
-	int32_t		left = linear->n_out - (int32_t) p * EMB_PANEL;
-
-	return left < EMB_PANEL ? left : EMB_PANEL;
-}
-
-/* Whether an earlier panel ended the work. */
-static bool
-is_over(const Quantizer *q)
-{
-	return atomic_load_explicit(&q->stopped, memory_order_relaxed) || atomic_load_explicit(&q->overflown, memory_order_relaxed);
-}
+/* ---------------------------------------------------------------- panels */
 
 static void
 ask_while_waiting(void *ctx)
 {
-	Quantizer  *q = ctx;
+	EmbQuantizer *q = ctx;
 
 	if (emb_should_stop(q->steps->stop))
 		atomic_store_explicit(&q->stopped, true, memory_order_relaxed);
 }
 
-static EmbStatus
-run_linear(LinearJob *job, EmbTeamPart run_panel, EmbError *err)
+EmbStatus
+emb_quantizer_run(EmbQuantizerJob *job, EmbTeamPart run_panel, EmbError *err)
 {
-	Quantizer  *q = job->q;
+	EmbQuantizer *q = job->q;
 
 	emb_team_run(&q->team, (int32_t) emb_pack_f32_panels(job->in->linears[job->which]->n_out), run_panel, job);
 	if (atomic_load_explicit(&q->stopped, memory_order_relaxed))
@@ -415,147 +57,19 @@ run_linear(LinearJob *job, EmbTeamPart run_panel, EmbError *err)
 	return EMB_OK;
 }
 
-static void
-measure_panel(void *ctx, int32_t p, int32_t worker)
-{
-	LinearJob  *job = ctx;
-	Quantizer  *q = job->q;
-	const Input *in = job->in;
-	const EmbLinear *linear = in->linears[job->which];
-	Hand	   *hand = &q->hands[worker];
-	PanelErrors *errors = &q->errors[p];
-	int32_t		n_columns = panel_rows(linear, p);
-
-	if (is_over(q) || !multiply_exactly(hand, in, linear, p))
-		return;
-	errors->energy = squared_difference(hand->exact, NULL, in->seen->n_rows, n_columns);
-	for (int e = 0; e < N_EXPONENTS; e++)
-	{
-		const Candidate *c = &q->candidates[e];
-		float		scale[EMB_PANEL];
-		int32_t		sums[EMB_PANEL];
-
-		if (!emb_quantize_panel(linear->weight + (size_t) p * linear->n_in * EMB_PANEL, n_columns, linear->n_in,
-								c->smooth, hand->bytes, hand->tiles, scale, sums))
-		{
-			atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
-			return;
-		}
-		if (!emb_work_spend(&hand->work, 16 * EMB_PANEL * (int64_t) linear->n_in) ||
-			!multiply_rounded(hand, in, c, 0, &(Rounded) {.tiles = hand->tiles, .scales = scale, .sums = sums},
-							  linear->bias + p * EMB_PANEL, in->act))
-			return;
-		errors->own[e] = squared_difference(hand->exact, hand->rounded, in->seen->n_rows, n_columns);
-	}
-}
-
-/* A hand's panel of 4 bits. Groups of padding alone keep scales of 0. */
-static EmbGptqPanel
-panel_of_hand(const Quantizer *q, Hand *hand, int32_t n_in)
-{
-	int32_t		n_scales = emb_pack_group_scales(n_in, q->group);
-
-	memset(hand->group_scales, 0, (size_t) n_scales * EMB_PANEL * sizeof(float));
-	memset(hand->group_zeros, 0, (size_t) n_scales * EMB_PANEL);
-	return (EmbGptqPanel) {.codes = (uint8_t *) hand->bytes, .scales = hand->group_scales, .zeros = hand->group_zeros};
-}
-
-static void
-measure_panel_i4(void *ctx, int32_t p, int32_t worker)
-{
-	LinearJob  *job = ctx;
-	Quantizer  *q = job->q;
-	const Input *in = job->in;
-	const EmbLinear *linear = in->linears[job->which];
-	Hand	   *hand = &q->hands[worker];
-	PanelErrors *errors = &q->errors[p];
-	int32_t		n_columns = panel_rows(linear, p);
-	int32_t		n_in = linear->n_in;
-
-	*errors = (PanelErrors) {.energy = 0};
-	if (p % COMPARED_I4 != 0 || is_over(q) || !multiply_exactly(hand, in, linear, p))
-		return;
-	errors->energy = squared_difference(hand->exact, NULL, in->seen->n_rows, n_columns);
-	for (int e = 0; e < N_EXPONENTS; e++)
-	{
-		const Candidate *c = &q->candidates[e];
-		EmbGptqPanel panel = panel_of_hand(q, hand, n_in);
-		float		sums[EMB_PANEL];
-		bool		overflown;
-
-		if (!emb_gptq_round_panel(&hand->work, linear->weight + (size_t) p * n_in * EMB_PANEL, n_in, n_columns,
-								  c->smooth, c->energies, q->group, &panel, hand->weights, &overflown))
-			return;
-		if (overflown)
-		{
-			atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
-			return;
-		}
-		emb_gptq_pack_panel(&panel, n_columns, n_in, q->group, (uint8_t *) hand->tiles, sums);
-		if (!emb_work_spend(&hand->work, 64 * EMB_PANEL * (int64_t) n_in) ||
-			!multiply_rounded(hand, in, c, q->group, &(Rounded) {.is_i4 = true, .tiles = hand->tiles, .scales = panel.scales,
-							  .group_zeros = panel.zeros, .group_sums = sums}, linear->bias + p * EMB_PANEL, in->act))
-			return;
-		errors->own[e] = squared_difference(hand->exact, hand->rounded, in->seen->n_rows, n_columns);
-	}
-}
-
-/*
- * errors[e] += squared error of the linear layer's outputs under exponent e,
- * relative to the squared outputs.
- */
-static EmbStatus
-measure_linear(Quantizer *q, const Input *in, int32_t which, double errors[N_EXPONENTS], EmbError *err)
-{
-	LinearJob	job = {.q = q, .in = in, .which = which};
-	PanelErrors all = {0};
-	EmbStatus	status = run_linear(&job, is_i4(q, in) ? measure_panel_i4 : measure_panel, err);
-
-	if (status != EMB_OK)
-		return status;
-	for (size_t p = 0; p < emb_pack_f32_panels(in->linears[which]->n_out); p++)
-	{
-		all.energy += q->errors[p].energy;
-		for (int e = 0; e < N_EXPONENTS; e++)
-			all.own[e] += q->errors[p].own[e];
-	}
-	for (int e = 0; e < N_EXPONENTS && all.energy > 0; e++)
-		errors[e] += all.own[e] / all.energy;
-	return EMB_OK;
-}
-
-static EmbStatus
-choose_exponent(Quantizer *q, const Input *in, int *best, EmbError *err)
-{
-	double		errors[N_EXPONENTS] = {0};
-	EmbStatus	status = EMB_OK;
-
-	for (int32_t i = 0; status == EMB_OK && i < in->n_linears; i++)
-		status = measure_linear(q, in, i, errors, err);
-	*best = 0;
-	for (int e = 1; e < N_EXPONENTS; e++)
-	{
-		if (errors[e] < errors[*best])
-			*best = e;
-	}
-	return status;
-}
-
-/* --------------------------------------------------------------- writing */
-
 /* bias += the mean error of a panel's outputs. */
 static bool
-correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *linear, size_t p, int32_t group,
-			 const Rounded *w, float *bias)
+correct_bias(EmbQuantizerHand *hand, const EmbQuantizerInput *in, const EmbQuantizerCandidate *c, const EmbLinear *linear,
+			 size_t p, int32_t group, const EmbQuantizerWeights *w, float *bias)
 {
-	Input		plain = *in;
+	EmbQuantizerInput plain = *in;
 	int32_t		n_rows = in->seen->n_rows;
 
 	plain.act = EMB_ACT_KIND_NONE;
-	if (!multiply_exactly(hand, &plain, linear, p) ||
-		!multiply_rounded(hand, in, c, group, w, bias, EMB_ACT_KIND_NONE))
+	if (!emb_quantizer_multiply_exactly(hand, &plain, linear, p) ||
+		!emb_quantizer_multiply_rounded(hand, in, c, group, w, bias, EMB_ACT_KIND_NONE))
 		return false;
-	for (int32_t k = 0; k < panel_rows(linear, p); k++)
+	for (int32_t k = 0; k < emb_quantizer_rows(linear, p); k++)
 	{
 		double		missing = 0;
 
@@ -571,7 +85,7 @@ correct_bias(Hand *hand, const Input *in, const Candidate *c, const EmbLinear *l
  * its product multiplies them.
  */
 static size_t
-panel_place(const Quantizer *q, EmbPart part, const EmbLinear *linear, int32_t p)
+panel_place(const EmbQuantizer *q, EmbPart part, const EmbLinear *linear, int32_t p)
 {
 	int32_t		n_gates = linear->n_out / EMB_PANEL / 2;
 
@@ -583,13 +97,13 @@ panel_place(const Quantizer *q, EmbPart part, const EmbLinear *linear, int32_t p
 static void
 write_panel(void *ctx, int32_t p, int32_t worker)
 {
-	LinearJob  *job = ctx;
-	Quantizer  *q = job->q;
+	EmbQuantizerJob *job = ctx;
+	EmbQuantizer *q = job->q;
 	const EmbLinear *linear = job->in->linears[job->which];
 	EmbPart		part = job->in->parts[job->which];
 	int32_t		layer = job->in->layer;
 	const float *smooth = job->c->smooth;
-	Hand	   *hand = &q->hands[worker];
+	EmbQuantizerHand *hand = &q->hands[worker];
 	const float *panel = linear->weight + (size_t) p * EMB_PANEL * linear->n_in;
 	size_t		to = panel_place(q, part, linear, p);
 	size_t		at = to * EMB_PANEL;
@@ -598,26 +112,28 @@ write_panel(void *ctx, int32_t p, int32_t worker)
 	int32_t    *sums = (int32_t *) place(q, layer, part, EMB_TENSOR_SUMS) + at;
 	float	   *bias = (float *) place(q, layer, part, EMB_TENSOR_BIAS) + at;
 
-	if (is_over(q))
+	if (emb_quantizer_is_over(q))
 		return;
-	memcpy(bias, linear->bias + (size_t) p * EMB_PANEL, panel_rows(linear, p) * sizeof(float));
-	if (!emb_quantize_panel(panel, panel_rows(linear, p), linear->n_in, smooth, hand->bytes, tiles, scale, sums))
+	memcpy(bias, linear->bias + (size_t) p * EMB_PANEL, emb_quantizer_rows(linear, p) * sizeof(float));
+	if (!emb_quantize_panel(panel, emb_quantizer_rows(linear, p), linear->n_in, smooth, hand->bytes, tiles, scale, sums))
 		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
-	/* if false, it was stopped; run_linear sees that */
-	else if (emb_round_panel(&q->rounding, worker, &hand->work, panel, panel_rows(linear, p), smooth, scale, hand->bytes, tiles, sums))
-		(void) correct_bias(hand, job->in, job->c, linear, p, 0, &(Rounded) {.tiles = tiles, .scales = scale, .sums = sums}, bias);
+	/* if false, it was stopped; emb_quantizer_run sees that */
+	else if (emb_round_panel(&q->rounding, worker, &hand->work, panel, emb_quantizer_rows(linear, p), smooth, scale, hand->bytes,
+							 tiles, sums))
+		(void) correct_bias(hand, job->in, job->c, linear, p, 0,
+							&(EmbQuantizerWeights) {.tiles = tiles, .scales = scale, .sums = sums}, bias);
 }
 
 static void
 write_panel_i4(void *ctx, int32_t p, int32_t worker)
 {
-	LinearJob  *job = ctx;
-	Quantizer  *q = job->q;
+	EmbQuantizerJob *job = ctx;
+	EmbQuantizer *q = job->q;
 	const EmbLinear *linear = job->in->linears[job->which];
 	EmbPart		part = job->in->parts[job->which];
 	int32_t		layer = job->in->layer;
 	int32_t		n_in = linear->n_in;
-	Hand	   *hand = &q->hands[worker];
+	EmbQuantizerHand *hand = &q->hands[worker];
 	size_t		to = panel_place(q, part, linear, p);
 	size_t		at = to * EMB_PANEL;
 	size_t		scales_at = at * emb_pack_group_scales(n_in, q->group);
@@ -631,11 +147,11 @@ write_panel_i4(void *ctx, int32_t p, int32_t worker)
 	};
 	bool		overflown = false;
 
-	if (is_over(q))
+	if (emb_quantizer_is_over(q))
 		return;
-	memcpy(bias, linear->bias + (size_t) p * EMB_PANEL, panel_rows(linear, p) * sizeof(float));
-	/* if false, it was stopped; run_linear sees that */
-	if (!emb_gptq_panel(&q->gptq, worker, linear->weight + (size_t) p * EMB_PANEL * n_in, panel_rows(linear, p),
+	memcpy(bias, linear->bias + (size_t) p * EMB_PANEL, emb_quantizer_rows(linear, p) * sizeof(float));
+	/* if false, it was stopped; emb_quantizer_run sees that */
+	if (!emb_gptq_panel(&q->gptq, worker, linear->weight + (size_t) p * EMB_PANEL * n_in, emb_quantizer_rows(linear, p),
 						job->c->smooth, q->group, &panel, &overflown))
 		return;
 	if (overflown)
@@ -643,23 +159,23 @@ write_panel_i4(void *ctx, int32_t p, int32_t worker)
 		atomic_store_explicit(&q->overflown, true, memory_order_relaxed);
 		return;
 	}
-	emb_gptq_pack_panel(&panel, panel_rows(linear, p), n_in, q->group, tiles, sums);
+	emb_gptq_pack_panel(&panel, emb_quantizer_rows(linear, p), n_in, q->group, tiles, sums);
 	if (emb_work_spend(&hand->work, 64 * EMB_PANEL * (int64_t) n_in))
-		(void) correct_bias(hand, job->in, job->c, linear, p, q->group, &(Rounded) {.is_i4 = true, .tiles = tiles,
+		(void) correct_bias(hand, job->in, job->c, linear, p, q->group, &(EmbQuantizerWeights) {.is_i4 = true, .tiles = tiles,
 							.scales = panel.scales, .group_zeros = panel.zeros, .group_sums = sums}, bias);
 }
 
 static EmbStatus
-write_linear(Quantizer *q, const Input *in, int32_t which, const Candidate *c, EmbError *err)
+write_linear(EmbQuantizer *q, const EmbQuantizerInput *in, int32_t which, const EmbQuantizerCandidate *c, EmbError *err)
 {
-	LinearJob	job = {.q = q, .in = in, .which = which, .c = c};
+	EmbQuantizerJob job = {.q = q, .in = in, .which = which, .c = c};
 
-	return run_linear(&job, is_i4(q, in) ? write_panel_i4 : write_panel, err);
+	return emb_quantizer_run(&job, emb_quantizer_is_i4(q, in) ? write_panel_i4 : write_panel, err);
 }
 
 /* Prepares rounding with feedback for an input under its exponent. False: stopped. */
 static bool
-set_input_i4(Quantizer *q, const Input *in, const Candidate *c)
+set_input_i4(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCandidate *c)
 {
 	const EmbObserved *seen = in->seen;
 	EmbCodeRows rows = {.n = seen->n, .n_rows = seen->n_many, .stride = seen->n,
@@ -676,9 +192,9 @@ set_input_i4(Quantizer *q, const Input *in, const Candidate *c)
 }
 
 static bool
-set_input(Quantizer *q, const Input *in, const Candidate *c)
+set_input(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCandidate *c)
 {
-	if (is_i4(q, in))
+	if (emb_quantizer_is_i4(q, in))
 		return set_input_i4(q, in, c);
 	return emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n, in->seen->n_rows, c->factor);
 }
@@ -688,14 +204,14 @@ set_input(Quantizer *q, const Input *in, const Candidate *c)
  * the next input.
  */
 static EmbStatus
-quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError *err)
+quantize_input(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCandidate **chosen, EmbError *err)
 {
 	int			best;
 	EmbStatus	status;
 
-	if (!prepare_candidates(q, in))
+	if (!emb_quantizer_prepare(q, in))
 		return emb_import_cancelled(err);
-	status = choose_exponent(q, in, &best, err);
+	status = emb_quantizer_choose(q, in, &best, err);
 	if (status == EMB_OK && !set_input(q, in, &q->candidates[best]))
 		status = emb_import_cancelled(err);
 	for (int32_t i = 0; status == EMB_OK && i < in->n_linears; i++)
@@ -706,7 +222,7 @@ quantize_input(Quantizer *q, const Input *in, const Candidate **chosen, EmbError
 
 /* Multiplies the weights of output i of value, which are of 4 bits. */
 static void
-scale_output_i4(Quantizer *q, int32_t layer, int32_t i, float factor)
+scale_output_i4(EmbQuantizer *q, int32_t layer, int32_t i, float factor)
 {
 	const EmbImageTensor *t = emb_image_find(q->view, layer, EMB_PART_VALUE, EMB_TENSOR_WEIGHT);
 	int32_t		n_in = (int32_t) t->n_cols;
@@ -735,7 +251,7 @@ scale_output_i4(Quantizer *q, int32_t layer, int32_t i, float factor)
  * attention does not mix them.
  */
 static void
-fold_into_value(Quantizer *q, int32_t layer, const Candidate *c)
+fold_into_value(EmbQuantizer *q, int32_t layer, const EmbQuantizerCandidate *c)
 {
 	const EmbArch *arch = q->model->transformer.arch;
 	bool		has_scale = emb_image_find(q->view, layer, EMB_PART_VALUE, EMB_TENSOR_SCALE) != NULL;
@@ -762,11 +278,11 @@ act_kind(EmbActivation act)
 }
 
 static EmbStatus
-quantize_attention(Quantizer *q, int32_t i, EmbError *err)
+quantize_attention(EmbQuantizer *q, int32_t i, EmbError *err)
 {
 	const EmbLayer *layer = &q->model->transformer.layers[i];
-	const Candidate *chosen;
-	Input		in = {
+	const EmbQuantizerCandidate *chosen;
+	EmbQuantizerInput in = {
 		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_ATTN_IN),
 		.layer = i,
 		.n_linears = 3,
@@ -778,7 +294,7 @@ quantize_attention(Quantizer *q, int32_t i, EmbError *err)
 	if (status != EMB_OK)
 		return status;
 	memcpy(place(q, i, EMB_PART_QUERY, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
-	in = (Input) {
+	in = (EmbQuantizerInput) {
 		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_ATTN_CONTEXT),
 		.layer = i,
 		.n_linears = 1,
@@ -793,11 +309,11 @@ quantize_attention(Quantizer *q, int32_t i, EmbError *err)
 }
 
 static EmbStatus
-quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
+quantize_ffn(EmbQuantizer *q, int32_t i, EmbError *err)
 {
 	const EmbLayer *layer = &q->model->transformer.layers[i];
-	const Candidate *chosen;
-	Input		in = {
+	const EmbQuantizerCandidate *chosen;
+	EmbQuantizerInput in = {
 		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_FFN_IN),
 		.layer = i,
 		.n_linears = 1,
@@ -810,7 +326,7 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
 	if (status != EMB_OK)
 		return status;
 	memcpy(place(q, i, EMB_PART_FFN_UP, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
-	in = (Input) {
+	in = (EmbQuantizerInput) {
 		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_FFN_MID),
 		.layer = i,
 		.n_linears = 1,
@@ -828,7 +344,7 @@ quantize_ffn(Quantizer *q, int32_t i, EmbError *err)
  * corrected later.
  */
 static void
-copy_exact(Quantizer *q)
+copy_exact(EmbQuantizer *q)
 {
 	for (uint32_t i = 0; i < q->view->n_tensors; i++)
 	{
@@ -844,7 +360,7 @@ copy_exact(Quantizer *q)
 }
 
 static EmbStatus
-quantize_layer(Quantizer *q, EmbError *err)
+quantize_layer(EmbQuantizer *q, EmbError *err)
 {
 	EmbStatus	status;
 
@@ -855,7 +371,7 @@ quantize_layer(Quantizer *q, EmbError *err)
 
 /* n elements of memory owned by the quantizer, or NULL. */
 static void *
-own(Quantizer *q, size_t n, size_t size)
+own(EmbQuantizer *q, size_t n, size_t size)
 {
 	void	   *p = emb_alloc_array(q->steps->mem, n, size);
 
@@ -863,7 +379,7 @@ own(Quantizer *q, size_t n, size_t size)
 }
 
 static void
-allocate_hands(Quantizer *q, size_t n, size_t n_rows)
+allocate_hands(EmbQuantizer *q, size_t n, size_t n_rows)
 {
 	size_t		n_hands = q->team.n_workers;
 	size_t		padded = emb_pack_i8_padded((int32_t) n);
@@ -873,7 +389,7 @@ allocate_hands(Quantizer *q, size_t n, size_t n_rows)
 	float	   *rounded = own(q, n_hands * n_rows * EMB_PANEL, sizeof(float));
 
 	for (size_t i = 0; i < n_hands && bytes != NULL && tiles != NULL && exact != NULL && rounded != NULL; i++)
-		q->hands[i] = (Hand) {
+		q->hands[i] = (EmbQuantizerHand) {
 			.bytes = bytes + i * EMB_PANEL * n,
 			.tiles = tiles + i * EMB_PANEL * padded,
 			.exact = exact + i * n_rows * EMB_PANEL,
@@ -883,7 +399,7 @@ allocate_hands(Quantizer *q, size_t n, size_t n_rows)
 
 /* What weights of 4 bits need, for inputs of up to n channels. */
 static bool
-allocate_i4(Quantizer *q, size_t n)
+allocate_i4(EmbQuantizer *q, size_t n)
 {
 	size_t		n_hands = q->team.n_workers;
 	size_t		n_many = emb_calibration_at(q->calibration, EMB_OBSERVE_ATTN_IN)->n_many;
@@ -891,7 +407,7 @@ allocate_i4(Quantizer *q, size_t n)
 	float	   *weights = own(q, n_hands * n * EMB_PANEL, sizeof(float));
 	float	   *scales = own(q, n_hands * n_scales, sizeof(float));
 	uint8_t    *zeros = own(q, n_hands * n_scales, 1);
-	double	   *energies = own(q, N_EXPONENTS * n, sizeof(double));
+	double	   *energies = own(q, EMB_QUANTIZER_EXPONENTS * n, sizeof(double));
 
 	q->many_codes = own(q, n_many, n);
 	q->many_scales = own(q, n_many, sizeof(float));
@@ -906,14 +422,14 @@ allocate_i4(Quantizer *q, size_t n)
 		q->hands[i].group_zeros = zeros + i * n_scales;
 		q->works[i] = &q->hands[i].work;
 	}
-	for (int e = 0; e < N_EXPONENTS; e++)
+	for (int e = 0; e < EMB_QUANTIZER_EXPONENTS; e++)
 		q->candidates[e].energies = energies + e * n;
 	return emb_gptq_begin(&q->gptq, (int32_t) n, &q->team, q->works, q->steps->mem);
 }
 
 /* Channels of the widest input whose linear layers get weights of 4 bits; 0: none does. */
 static int32_t
-widest_i4(const Quantizer *q)
+widest_i4(const EmbQuantizer *q)
 {
 	uint32_t	n = 0;
 
@@ -936,21 +452,21 @@ widest(int32_t a, int32_t b, int32_t c)
 }
 
 static bool
-allocate(Quantizer *q, const EmbArch *arch)
+allocate(EmbQuantizer *q, const EmbArch *arch)
 {
 	int32_t		n_widest = widest(emb_arch_wide(arch), arch->hidden, emb_arch_query_width(arch));	/* outputs */
 	size_t		n = widest(arch->hidden, arch->intermediate, emb_arch_query_width(arch));	/* inputs */
 	size_t		padded = emb_pack_i8_padded((int32_t) n);
 	size_t		n_rows = EMB_CALIBRATION_ROWS;
 	int32_t		n_i4 = widest_i4(q);
-	float	   *vectors = own(q, 2 * N_EXPONENTS * n, sizeof(float));
-	uint8_t    *rows = own(q, N_EXPONENTS * n_rows, padded);
-	float	   *scales = own(q, N_EXPONENTS * n_rows, sizeof(float));
-	int32_t    *zeros = own(q, N_EXPONENTS * n_rows, sizeof(int32_t));
+	float	   *vectors = own(q, 2 * EMB_QUANTIZER_EXPONENTS * n, sizeof(float));
+	uint8_t    *rows = own(q, EMB_QUANTIZER_EXPONENTS * n_rows, padded);
+	float	   *scales = own(q, EMB_QUANTIZER_EXPONENTS * n_rows, sizeof(float));
+	int32_t    *zeros = own(q, EMB_QUANTIZER_EXPONENTS * n_rows, sizeof(int32_t));
 
 	q->largest = own(q, n, sizeof(float));
 	q->seen = own(q, n, sizeof(float));
-	q->errors = own(q, emb_pack_f32_panels(n_widest), sizeof(PanelErrors));
+	q->errors = own(q, emb_pack_f32_panels(n_widest), sizeof(EmbQuantizerErrors));
 	allocate_hands(q, n, n_rows);
 	if (!emb_rounding_begin(&q->rounding, emb_kernels(), (int32_t) n, EMB_CALIBRATION_ROWS, q->team.n_workers, q->steps->mem))
 		return false;
@@ -959,8 +475,8 @@ allocate(Quantizer *q, const EmbArch *arch)
 		if (q->owned[i] == NULL)
 			return false;
 	}
-	for (int e = 0; e < N_EXPONENTS; e++)
-		q->candidates[e] = (Candidate) {
+	for (int e = 0; e < EMB_QUANTIZER_EXPONENTS; e++)
+		q->candidates[e] = (EmbQuantizerCandidate) {
 			.smooth = vectors + 2 * e * n,
 			.factor = vectors + (2 * e + 1) * n,
 			.rows = rows + e * n_rows * padded,
@@ -972,7 +488,7 @@ allocate(Quantizer *q, const EmbArch *arch)
 
 /* False: stopped. */
 static bool
-begin_work(Quantizer *q)
+begin_work(EmbQuantizer *q)
 {
 	bool		may_go_on = emb_work_begin(&q->hands[0].work, emb_kernels(), q->steps->stop, &q->stopped);
 
@@ -985,7 +501,7 @@ EmbStatus
 emb_quantize_layer(const EmbModel *model, int32_t layer, const EmbCalibration *calibration,
 				   const EmbImportSteps *steps, const EmbImageView *view, EmbError *err)
 {
-	Quantizer	q = {.steps = steps, .model = model, .calibration = calibration, .layer = layer, .view = view,
+	EmbQuantizer q = {.steps = steps, .model = model, .calibration = calibration, .layer = layer, .view = view,
 		.group = emb_image_kernel_group(view->config)};
 	EmbFpState	fp;
 	EmbStatus	status;
