@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "convert/gptq.h"
+#include "convert/group_smoothing.h"
 
 /* The weight of a linear layer as checkpoints have it: gates and values of a GLU apart. */
 typedef struct Source
@@ -28,6 +29,7 @@ typedef struct Buffers
 	uint8_t    *zeros;
 	float	   *panel_scales;
 	uint8_t    *panel_zeros;
+	float	   *smooth;			/* [groups] of the current input: scales are multiplied by it */
 } Buffers;
 
 #define MAX_SOURCES		7
@@ -78,9 +80,10 @@ begin(Buffers *b, const EmbWeights *w, EmbError *err)
 		.zeros = emb_alloc_array(mem, n_scales, 1),
 		.panel_scales = emb_alloc_array(mem, n_scales, sizeof(float)),
 		.panel_zeros = emb_alloc_array(mem, n_scales, 1),
+		.smooth = emb_alloc_array(mem, n_scales / EMB_PANEL, sizeof(float)),
 	};
 	if (b->order == NULL || b->other == NULL || b->codes == NULL || b->scales == NULL || b->zeros == NULL ||
-		b->panel_scales == NULL || b->panel_zeros == NULL)
+		b->panel_scales == NULL || b->panel_zeros == NULL || b->smooth == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for codes of %zu inputs", n);
 	return EMB_OK;
 }
@@ -88,7 +91,7 @@ begin(Buffers *b, const EmbWeights *w, EmbError *err)
 static void
 end(Buffers *b)
 {
-	void	   *owned[] = {b->order, b->other, b->codes, b->scales, b->zeros, b->panel_scales, b->panel_zeros};
+	void	   *owned[] = {b->order, b->other, b->codes, b->scales, b->zeros, b->panel_scales, b->panel_zeros, b->smooth};
 
 	for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)
 		emb_release(b->mem, owned[i]);
@@ -246,7 +249,8 @@ read_panel(const EmbWeights *w, const Source *s, const EmbCodes *codes, const Em
 	{
 		int32_t		from = codes->n_groups == 1 ? 0 : (int32_t) ((int64_t) g * config->group / codes->group);
 
-		memcpy(b->panel_scales + g * EMB_PANEL, b->scales + from * n, n * sizeof(float));
+		for (int32_t r = 0; r < n; r++)
+			b->panel_scales[g * EMB_PANEL + r] = b->scales[from * n + r] * b->smooth[g];
 		memcpy(b->panel_zeros + g * EMB_PANEL, b->zeros + from * n, n);
 	}
 	return EMB_OK;
@@ -350,7 +354,7 @@ fill_bias(const EmbWeights *w, const Source *s, const EmbModel *exact, const Emb
 	}
 }
 
-/* Norms, as they are; factors of 1: what was quantized before is not smoothed. */
+/* Norms, as they are; factors of 1. */
 static void
 fill_others(const EmbModel *exact, int32_t layer, const EmbImageView *view)
 {
@@ -372,26 +376,77 @@ fill_others(const EmbModel *exact, int32_t layer, const EmbImageView *view)
 	}
 }
 
+/* The point and the linear layers of an input; false: it has no factor of its own. */
+static bool
+find_readers(const EmbModel *exact, int32_t layer, EmbPart input, EmbObservePoint *point, EmbGroupSmoothing *s)
+{
+	const EmbLayer *l = &exact->transformer.layers[layer];
+
+	switch (input)
+	{
+		case EMB_PART_QUERY:
+			*point = EMB_OBSERVE_ATTN_IN;
+			s->n_linears = 3;
+			s->linears[0] = &l->query;
+			s->linears[1] = &l->key;
+			s->linears[2] = &l->value;
+			return true;
+		case EMB_PART_FFN_UP:
+			*point = EMB_OBSERVE_FFN_IN;
+			s->n_linears = 1;
+			s->linears[0] = &l->ffn_up;
+			return true;
+		case EMB_PART_FFN_DOWN:
+			*point = EMB_OBSERVE_FFN_MID;
+			s->n_linears = 1;
+			s->linears[0] = &l->ffn_down;
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Chooses the smoothing of an input, before its first source is filled. The order of its weights is in the image. */
 static EmbStatus
-fill_source(const EmbWeights *w, const Source *s, const EmbModel *exact, const EmbImageView *view, Buffers *b, EmbError *err)
+smooth_input(const EmbWeights *w, const Source *s, const EmbModel *exact, const EmbCalibration *calibration, const EmbImageView *view,
+			 Buffers *b, EmbError *err)
+{
+	EmbGroupSmoothing smoothing = {.group = (int32_t) view->config->group};
+	EmbObservePoint point;
+
+	for (int32_t g = 0; g < n_groups_of(s, view->config); g++)
+		b->smooth[g] = 1;
+	if (!emb_codes_are_smoothed(view->config) || !find_readers(exact, s->key.layer, s->input, &point, &smoothing))
+		return EMB_OK;
+	smoothing.seen = emb_calibration_at(calibration, point);
+	if (view->config->has_order)
+		smoothing.order = place(view, s->key.layer, s->input, EMB_TENSOR_ORDER);
+	return emb_smooth_groups(&smoothing, w->steps, b->smooth, place(view, s->key.layer, s->input, EMB_TENSOR_FACTOR), err);
+}
+
+static EmbStatus
+fill_source(const EmbWeights *w, const Source *s, bool is_first, const EmbModel *exact, const EmbCalibration *calibration,
+			const EmbImageView *view, Buffers *b, EmbError *err)
 {
 	EmbCodes	codes;
 	EmbStatus	status = codes_of(w, s, &codes, err);
 
 	if (status == EMB_OK && codes.bits != (view->config->precision == EMB_PRECISION_INT4 ? 4 : 8))
 		status = emb_error(err, EMB_ERR_FORMAT, "a weight of layer %d has changed during the import", s->key.layer);
+	if (status == EMB_OK && view->config->has_order && is_first)
+		status = read_order(w, s, &codes, place(view, s->key.layer, s->input, EMB_TENSOR_ORDER), err);
+	if (status == EMB_OK && is_first)
+		status = smooth_input(w, s, exact, calibration, view, b, err);
 	if (status == EMB_OK)
 		status = fill_weight(w, s, &codes, view, b, err);
-	if (status != EMB_OK)
-		return status;
-	fill_bias(w, s, exact, view);
-	if (view->config->has_order && s->key.part == s->input)
-		return read_order(w, s, &codes, place(view, s->key.layer, s->input, EMB_TENSOR_ORDER), err);
-	return EMB_OK;
+	if (status == EMB_OK)
+		fill_bias(w, s, exact, view);
+	return status;
 }
 
 EmbStatus
-emb_codes_fill_layer(const EmbWeights *w, const EmbModel *exact, int32_t layer, const EmbImageView *view, EmbError *err)
+emb_codes_fill_layer(const EmbWeights *w, const EmbModel *exact, int32_t layer, const EmbCalibration *calibration,
+					 const EmbImageView *view, EmbError *err)
 {
 	Source		sources[MAX_SOURCES];
 	int			n = sources_of(w->arch, layer, sources);
@@ -400,7 +455,7 @@ emb_codes_fill_layer(const EmbWeights *w, const EmbModel *exact, int32_t layer, 
 
 	fill_others(exact, layer, view);
 	for (int i = 0; status == EMB_OK && i < n; i++)
-		status = fill_source(w, &sources[i], exact, view, &b, err);
+		status = fill_source(w, &sources[i], i == 0 || sources[i].input != sources[i - 1].input, exact, calibration, view, &b, err);
 	end(&b);
 	return status;
 }

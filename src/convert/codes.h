@@ -11,11 +11,12 @@
  *
  *		emb_codes_choose(&weights, &config, &use, err);				// config: group, keep_int8, has_order
  *		if (use == EMB_CODES_KEPT)
- *			emb_codes_fill_layer(&weights, exact, i, &view, err);	// instead of emb_quantize_layer
+ *			emb_codes_fill_layer(&weights, exact, i, calibration, &view, err);	// instead of emb_quantize_layer
  */
 #ifndef EMB_CONVERT_CODES_H
 #define EMB_CONVERT_CODES_H
 
+#include "convert/calibration.h"
 #include "convert/weights.h"
 
 typedef enum EmbCodesUse
@@ -35,9 +36,21 @@ typedef enum EmbCodesUse
 extern EmbStatus emb_codes_choose(const EmbWeights *w, EmbImageConfig *config, EmbCodesUse *use, EmbError *err);
 
 /*
- * Fills the tensors of a layer, which have places in view. exact: the same
- * layer in fp32, for norms and biases.
+ * Whether an image with such codes is smoothed, by group_smoothing.h, and so
+ * needs calibration: weights whose scale is that of a row are as they are.
  */
-extern EmbStatus emb_codes_fill_layer(const EmbWeights *w, const EmbModel *exact, int32_t layer, const EmbImageView *view, EmbError *err);
+static inline bool
+emb_codes_are_smoothed(const EmbImageConfig *config)
+{
+	return config->group != 0 && config->group != EMB_IMAGE_GROUP_ROW;
+}
+
+/*
+ * Fills the tensors of a layer, which have places in view. exact: the same
+ * layer in fp32, for norms, biases and smoothing. calibration has run the layer,
+ * if codes are smoothed.
+ */
+extern EmbStatus emb_codes_fill_layer(const EmbWeights *w, const EmbModel *exact, int32_t layer, const EmbCalibration *calibration,
+									  const EmbImageView *view, EmbError *err);
 
 #endif

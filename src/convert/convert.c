@@ -131,7 +131,7 @@ note_codes(const Import *im, EmbCodesUse use)
 	if (sink->note == NULL)
 		return;
 	if (use == EMB_CODES_KEPT)
-		sink->note(sink->ctx, "the model was quantized before; the image keeps its codes and scales, which are not smoothed or calibrated",
+		sink->note(sink->ctx, "the model was quantized before; the image keeps its codes and scales",
 				   is_i4 ? "Another group, or calibration texts, quantize its weights again." :
 				   "The option group with -1, or calibration texts, quantize its weights again.");
 	else if (is_i4)
@@ -498,7 +498,7 @@ build_tokenizer(Import *im, EmbError *err)
 static bool
 is_calibrated(const Import *im)
 {
-	return is_quantized(im) && !is_static(im) && !im->keeps_codes;
+	return is_quantized(im) && !is_static(im) && (!im->keeps_codes || emb_codes_are_smoothed(&im->parts.config));
 }
 
 /* The draft whose weights are those of the checkpoint. */
@@ -541,7 +541,7 @@ read_texts(Import *im, const EmbImportOptions *options, EmbError *err)
 
 	if (is_calibrated(im))
 		status = emb_calibration_begin(&im->calibration, im->image.model, options->calibration_texts, options->n_calibration_texts,
-									   im->parts.config.precision == EMB_PRECISION_INT4, &im->steps, err);
+									   im->parts.config.precision == EMB_PRECISION_INT4 && !im->keeps_codes, &im->steps, err);
 	if (status == EMB_OK)
 		status = emb_references_begin(&im->references, im->image.model, !is_quantized(im), im->parts.reference_bytes, &im->steps, err);
 	if (status == EMB_OK)
@@ -593,7 +593,7 @@ quantize_layer(Import *im, int32_t i, EmbError *err)
 	if (status == EMB_OK)
 		status = emb_draft_begin_layer(&im->image, i, im->steps.stop, err);
 	if (status == EMB_OK && im->keeps_codes)
-		status = emb_codes_fill_layer(&im->weights, im->exact.model, i, &im->image.view, err);
+		status = emb_codes_fill_layer(&im->weights, im->exact.model, i, &im->calibration, &im->image.view, err);
 	else if (status == EMB_OK)
 		status = emb_quantize_layer(im->exact.model, i, &im->calibration, &im->steps, &im->image.view, err);
 	show_layer(im, i, 3);
