@@ -8,6 +8,8 @@
  */
 #include "model_util.h"
 
+#include <math.h>
+
 #include "image/image.h"
 #include "image_util.h"
 #include "kernels/kernels.h"
