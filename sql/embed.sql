@@ -565,6 +565,11 @@ AS 'MODULE_PATHNAME', 'embed_isa' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
 COMMENT ON FUNCTION embed_isa()
 IS 'the ISA level in use';
 
+CREATE FUNCTION embed_fingerprint(model pg_catalog.text) RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_fingerprint' LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION embed_fingerprint(pg_catalog.text)
+IS 'the fingerprint of a model: 64 hexadecimal digits; a model argument "name@digits" with 8 or more of them is refused where the name stands for another image';
+
 CREATE FUNCTION embed_verify(name pg_catalog.text) RETURNS TABLE ("check" pg_catalog.text, ok pg_catalog.bool, detail pg_catalog.text)
 AS 'MODULE_PATHNAME', 'embed_verify' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 1000000 ROWS 5;
 COMMENT ON FUNCTION embed_verify(pg_catalog.text)

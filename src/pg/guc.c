@@ -10,6 +10,7 @@
 
 #include "pg/call/cache.h"
 #include "pg/call/overflow.h"
+#include "pg/store/pinned_name.h"
 #include "pg/store/registry.h"
 
 /* A single text of a long-context model always fits a batch, so this limits only packing. */
@@ -43,9 +44,12 @@ static const struct config_enum_entry overflow_options[] = {
 static bool
 check_model(char **newval, pg_attribute_unused() void **extra, pg_attribute_unused() GucSource source)
 {
-	if (**newval == '\0' || emb_name_is_valid(*newval, strlen(*newval)))
+	EmbedPinnedName pinned;
+
+	if (**newval == '\0' || embed_pinned_parse(*newval, &pinned))
 		return true;
-	GUC_check_errdetail("A name has 1 to %d letters, digits and characters of \"._-/\".", EMB_NAME_MAX);
+	GUC_check_errdetail("A name has 1 to %d letters, digits and characters of \"._-/\"; \"@\" and %d to %d hexadecimal digits of a fingerprint may follow.",
+						EMB_NAME_MAX, EMBED_DIGITS_MIN, EMBED_DIGITS_MAX);
 	return false;
 }
 

@@ -25,6 +25,7 @@
 #include "parser/parse_coerce.h"
 #include "utils/rel.h"
 
+#include "pg/store/pinned_name.h"
 #include "pg/store/registry.h"
 
 /* Digits that CREATE TRIGGER records. */
@@ -60,11 +61,7 @@ typedef struct EmbedTriggerColumns
 	bool		gives_floats;	/* to_floats is usable and never raises */
 } EmbedTriggerColumns;
 
-typedef struct EmbedTriggerModel
-{
-	char		name[EMB_NAME_MAX + 1];
-	char		digits[2 * EMB_HASH_SIZE + 1];	/* of the fingerprint, lower case; "": none */
-} EmbedTriggerModel;
+typedef EmbedPinnedName EmbedTriggerModel;
 
 /*
  * The checks report a defect of the trigger at elevel, and return false if

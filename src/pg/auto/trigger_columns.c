@@ -320,37 +320,15 @@ embed_trigger_text(const EmbedTriggerColumns *columns, ExprContext *econtext, co
 
 /* ------------------------------------------------------------------ model */
 
-/* The digits after "@" in name, or NULL if name has no such end. */
-static const char *
-find_digits(const char *name)
-{
-	const char *at = strchr(name, '@');
-	size_t		n;
-
-	if (at == NULL || at - name > EMB_NAME_MAX)
-		return NULL;
-	n = strlen(at + 1);
-	if (n < 8 || n > 2 * EMB_HASH_SIZE || strspn(at + 1, "0123456789abcdefABCDEF") != n)
-		return NULL;
-	return at + 1;
-}
-
 EmbedTriggerModel
 embed_trigger_model(const Trigger *trigger)
 {
 	const char *name = trigger->tgargs[2];
-	const char *digits = find_digits(name);
-	EmbedTriggerModel model = {"", ""};
+	EmbedTriggerModel model;
 
-	if (digits == NULL)
-	{
-		/* a string longer than a name, or with other characters, finds no model */
+	/* a string longer than a name, or with other characters, finds no model */
+	if (!embed_pinned_parse(name, &model))
 		strlcpy(model.name, strlen(name) > EMB_NAME_MAX ? "@" : name, sizeof(model.name));
-		return model;
-	}
-	strlcpy(model.name, name, Min(sizeof(model.name), (size_t) (digits - name)));
-	for (int i = 0; digits[i] != '\0'; i++)
-		model.digits[i] = pg_ascii_tolower((unsigned char) digits[i]);
 	return model;
 }
 

@@ -73,7 +73,7 @@ look_up(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
 static const EmbedModelRef *
 resolve(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
 {
-	if (len > EMB_NAME_MAX || !is_resolved(site, name, len))
+	if (len > EMBED_PINNED_MAX || !is_resolved(site, name, len))
 		look_up(site, name, len, use);
 	embed_stat_enter(site->ref->stat);
 	return site->ref;

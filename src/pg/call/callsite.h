@@ -17,6 +17,7 @@
 #include "pg/call/cache.h"
 #include "pg/call/shared_prefix.h"
 #include "pg/call/text_value.h"
+#include "pg/store/pinned_name.h"
 #include "pg/store/registry.h"
 
 /* Longer inputs are not remembered. */
@@ -71,7 +72,7 @@ typedef struct EmbedSite
 	uint64		generation;
 	uint64		view;			/* 0: resolve again in any case */
 	bool		has_name;
-	char		name[EMB_NAME_MAX + 1];
+	char		name[EMBED_PINNED_MAX + 1];	/* as given, maybe with a fingerprint */
 
 	int32	   *ids;			/* buffer for the ids of one text or pair */
 	int32	   *type_ids;		/* the same size, for pairs; NULL until the first pair */

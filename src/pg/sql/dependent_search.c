@@ -189,7 +189,7 @@ embed_search_model_or_alias(const EmbedSearch *search, const char *s)
 		return search->name;
 	foreach(cell, search->aliases)
 	{
-		if (strcmp(s, lfirst(cell)) == 0)
+		if (embed_search_is_name(s, lfirst(cell)))
 			return lfirst(cell);
 	}
 	return NULL;

@@ -49,7 +49,7 @@ extern const EmbedModelFunction *embed_search_get_function(const EmbedSearch *se
 /* Whether s is the name, or name@fingerprint. */
 extern bool embed_search_is_name(const char *s, const char *name);
 
-/* The model name or alias that s is, or NULL. */
+/* The model name or alias that s is, with or without a fingerprint, or NULL. */
 extern const char *embed_search_model_or_alias(const EmbedSearch *search, const char *s);
 
 /* "model "m"", or "alias "a"". */

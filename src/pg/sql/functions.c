@@ -13,12 +13,14 @@
 #include "utils/builtins.h"
 
 #include "pg/call/callsite.h"
+#include "pg/store/pinned_name.h"
 #include "pg/store/restore.h"
 #include "pg/call/text_value.h"
 #include "pg/sql/vector.h"
 
 EMBED_FUNCTION(embed_cosine);
 EMBED_FUNCTION(embed_isa);
+EMBED_FUNCTION(embed_fingerprint);
 
 /* dimensions, instruction: the positions of these arguments; a call may have fewer. */
 static Datum
@@ -137,6 +139,20 @@ embed_cosine(PG_FUNCTION_ARGS)
 	PG_FREE_IF_COPY(a, 0);
 	PG_FREE_IF_COPY(b, 1);
 	PG_RETURN_FLOAT4(similarity);
+}
+
+/* embed_fingerprint(model text) returns text: all digits, of a model of any kind */
+Datum
+embed_fingerprint(PG_FUNCTION_ARGS)
+{
+	uint8		fingerprint[EMB_HASH_SIZE];
+	char		digits[EMBED_DIGITS_MAX + 1];
+
+	if (embed_in_upgrade())
+		PG_RETURN_NULL();
+	embed_registry_fingerprint(text_to_cstring(PG_GETARG_TEXT_PP(0)), fingerprint);
+	embed_fingerprint_digits(fingerprint, digits);
+	PG_RETURN_TEXT_P(cstring_to_text(digits));
 }
 
 /* embed_isa() returns text: the ISA level in use */

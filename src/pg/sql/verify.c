@@ -15,6 +15,7 @@
 #include "pg/store/filed.h"
 #include "pg/store/image_file.h"
 #include "pg/store/image_rows.h"
+#include "pg/store/pinned_name.h"
 #include "pg/store/registry.h"
 #include "pg/store/storage.h"
 #include "pg/store/tables.h"
@@ -181,12 +182,14 @@ static char *
 find_flaw(const char *name, Storage *storage)
 {
 	Snapshot	snapshot = embed_storage_begin_read();
+	EmbedPinnedName pinned;
 	EmbedModelRow row;
 	int64		size_bytes;
 	char	   *flaw = NULL;
 
 	/* the lookup refuses other names */
-	if (embed_storage_find_model(name, snapshot, &row) && !row.dropped)
+	if (embed_pinned_parse(name, &pinned) && embed_storage_find_model(pinned.name, snapshot, &row) && !row.dropped &&
+		embed_digits_match(pinned.digits, row.fingerprint))
 	{
 		flaw = embed_storage_check_rows(row.fingerprint, snapshot);
 		storage->is_filed = embed_storage_image_is_filed(row.fingerprint, snapshot);

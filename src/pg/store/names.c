@@ -13,6 +13,7 @@
 
 #include "utils/snapmgr.h"
 
+#include "pg/store/pinned_name.h"
 #include "pg/store/restore.h"
 #include "pg/store/storage.h"
 #include "pg/store/tables.h"
@@ -44,7 +45,7 @@ typedef struct Answer
 	uint64		changes;
 	EmbKind		kind;
 	EmbedNameUse use;
-	char		name[EMB_NAME_MAX + 1]; /* "": the database's default */
+	char		name[EMBED_PINNED_MAX + 1]; /* as given; "": the database's default */
 	EmbedName	found;
 } Answer;
 
@@ -55,6 +56,7 @@ typedef enum Standing
 	NO_DEFAULT,
 	UNKNOWN,
 	DROPPED,					/* a tombstone */
+	OTHER_IMAGE,				/* the name stands for another fingerprint than the one behind "@" */
 	REPLACED					/* dropped, and maybe bound to other content since the snapshot */
 } Standing;
 
@@ -242,6 +244,7 @@ look_up(const char *name, EmbKind kind, EmbedNameUse use, Snapshot snapshot, Emb
 	Snapshot	own = snapshot == NULL ? embed_storage_begin_read() : NULL;
 	Snapshot	seen = snapshot != NULL ? snapshot : own;
 	Standing	standing = NO_DEFAULT;
+	EmbedPinnedName pinned;
 
 	found->model[0] = '\0';
 	if (name == NULL)
@@ -249,10 +252,12 @@ look_up(const char *name, EmbKind kind, EmbedNameUse use, Snapshot snapshot, Emb
 		name = find_default(kind, seen);
 		use = EMBED_NAME_ALIAS_TOO;
 	}
-	if (name != NULL && !emb_name_is_valid(name, strlen(name)))
+	if (name != NULL && !embed_pinned_parse(name, &pinned))
 		standing = UNKNOWN;
 	else if (name != NULL)
-		standing = use == EMBED_NAME_ARGUMENT ? find_argument(name, seen, found) : find_name(name, seen, found);
+		standing = use == EMBED_NAME_ARGUMENT ? find_argument(pinned.name, seen, found) : find_name(pinned.name, seen, found);
+	if (standing == STANDS && !embed_digits_match(pinned.digits, found->fingerprint))
+		standing = OTHER_IMAGE;
 	if (own != NULL)
 		embed_storage_end_read(own);
 	return standing;
@@ -306,14 +311,32 @@ alias_argument_error(const char *alias, const char *target)
 			 errhint("Use the model's name \"%s\", or the alias in the settings embed.model and embed.reranker or in embed_trigger.", target)));
 }
 
+/* A valid name, "@", and something that is no fingerprint. */
+pg_noreturn static void
+digits_error(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"%s\" is not a model's name and fingerprint", embed_shown(name)),
+			 errhint("Behind \"@\" there are %d to %d hexadecimal digits, the first of what embed_fingerprint('name') gives.",
+					 EMBED_DIGITS_MIN, EMBED_DIGITS_MAX)));
+}
+
 pg_noreturn static void
 unknown_model_error(const char *name, EmbedNameUse use)
 {
-	char	   *target = emb_name_is_valid(name, strlen(name)) ? embed_storage_find_alias(name, NULL) : NULL;
+	EmbedPinnedName pinned;
+	bool		is_valid = embed_pinned_parse(name, &pinned);
+	const char *at = strchr(name, '@');
+	char	   *target = is_valid ? embed_storage_find_alias(pinned.name, NULL) : NULL;
 	const char *restore_hint = embed_restore_hint();
 
+	if (!is_valid && at != NULL && emb_name_is_valid(name, at - name))
+		digits_error(name);
 	if (target != NULL && use == EMBED_NAME_ARGUMENT)
-		alias_argument_error(name, target);
+		alias_argument_error(pinned.name, target);
+	if (is_valid)
+		name = pinned.name;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%s\" does not exist", embed_shown(name)),
@@ -332,6 +355,24 @@ dropped_error(const char *name)
 			 errmsg("model \"%s\" was dropped", name),
 			 errhint("Import the same content under that name to bring it back, or drop the objects that name the model: "
 					 "SELECT * FROM embed_dependents('%s') lists them.", name)));
+}
+
+/* Names both fingerprints by as many digits as the call has. */
+pg_noreturn static void
+other_image_error(const char *name, const EmbedName *found)
+{
+	EmbedPinnedName pinned;
+	char		here[EMBED_DIGITS_MAX + 1];
+
+	(void) embed_pinned_parse(name, &pinned);
+	embed_fingerprint_digits(found->fingerprint, here);
+	here[strlen(pinned.digits)] = '\0';
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("model \"%s\" has fingerprint %s in this database, not %s", found->model, here, pinned.digits),
+			 errdetail("The call asks for \"%s@%s\". Vectors and scores of two models cannot be compared.", pinned.name, pinned.digits),
+			 errhint("Use the same image on each server: embed_export gives it, embed_load installs it, and embed_fingerprint('%s') shows which one a server has.",
+					 found->model)));
 }
 
 /*
@@ -425,6 +466,8 @@ embed_names_resolve(const char *name, EmbKind kind, EmbedNameUse use, EmbedName 
 			unknown_model_error(found->model[0] != '\0' ? found->model : name, use);
 		case DROPPED:
 			dropped_error(found->model);
+		case OTHER_IMAGE:
+			other_image_error(name, found);
 		case REPLACED:
 			replaced_error(name);
 	}
@@ -440,5 +483,5 @@ embed_names_find(const char *name, EmbKind kind, Snapshot snapshot, EmbedName *f
 		name = chosen_name(kind);
 	standing = look_up(name, kind, EMBED_NAME_ALIAS_TOO, snapshot != NULL ? snapshot : statement_snapshot(), found);
 	*dropped = standing == DROPPED;
-	return standing == STANDS || standing == DROPPED;
+	return standing == STANDS || standing == DROPPED || standing == OTHER_IMAGE;
 }

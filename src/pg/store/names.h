@@ -49,14 +49,16 @@ extern void embed_names_changed(void);
 
 /*
  * name NULL: embed.model or embed.reranker, else the database's default of
- * that kind. Raises 42704 if the name stands for nothing or for a dropped
+ * that kind. A name may end in "@fingerprint" (pinned_name.h): 55000 if it
+ * stands for another image, 22023 if no digits follow. Raises 42704 if the name stands for nothing or for a dropped
  * model; 22023 for an alias as a model argument.
  */
 extern void embed_names_resolve(const char *name, EmbKind kind, EmbedNameUse use, EmbedName *found);
 
 /*
- * The same without an ERROR: false if there never was such a model. snapshot
- * NULL: the statement's.
+ * The same without an ERROR: false if there never was such a model; another
+ * image than that of the name's fingerprint is found. snapshot NULL: the
+ * statement's.
  */
 extern bool embed_names_find(const char *name, EmbKind kind, Snapshot snapshot, EmbedName *found, bool *dropped);
 

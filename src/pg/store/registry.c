@@ -24,6 +24,7 @@
 #include "pg/store/image_rows.h"
 #include "pg/store/materialize.h"
 #include "pg/store/names.h"
+#include "pg/store/pinned_name.h"
 #include "pg/store/restore.h"
 #include "pg/store/sweep.h"
 #include "pg/store/tables.h"
@@ -477,8 +478,9 @@ static void
 await_restore(const char *name, EmbKind kind)
 {
 	EmbedRestoreWait wait = {.name = name};
+	EmbedPinnedName pinned;
 
-	if (!embed_in_restore() || (name != NULL && !emb_name_is_valid(name, strlen(name))))
+	if (!embed_in_restore() || (name != NULL && !embed_pinned_parse(name, &pinned)))
 		return;
 	while (!is_installed(name, kind) && embed_restore_wait(&wait))
 		;
@@ -545,6 +547,18 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 		kind_error(found.model, entry->ref.info->kind);
 	}
 	return &entry->ref;
+}
+
+void
+embed_registry_fingerprint(const char *name, uint8 *fingerprint)
+{
+	EmbedName	found;
+
+	AcceptInvalidationMessages();
+	watched_relid = embed_storage_model_relid();
+	await_restore(name, 0);
+	embed_names_resolve(name, 0, EMBED_NAME_ARGUMENT, &found);
+	memcpy(fingerprint, found.fingerprint, EMB_HASH_SIZE);
 }
 
 const EmbedModelRef *

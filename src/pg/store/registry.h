@@ -58,6 +58,9 @@ typedef enum EmbedNameUse
  */
 extern const EmbedModelRef *embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use);
 
+/* The fingerprint of the model argument's image, of any kind, without a look at the image. */
+extern void embed_registry_fingerprint(const char *name, uint8 *fingerprint);
+
 /*
  * The model of a group's first row, by image, whatever its name stands for
  * now. The model may be dropped: 42704 only if this backend no longer has it.
