@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use EmbedTest;
+use Fcntl qw(:flock);
 use File::Copy qw(copy);
 use Test::More;
 use Time::HiRes qw(time);
@@ -115,9 +116,37 @@ query($node, $db, q{SELECT embed('x', 'n')});
 is(counts($node), '0 images, 0 owners', 'DROP DATABASE: the next session that embeds removes it');
 reset_models();
 
+# ------------------------------------------------------------------ the lock
+
+my $psql;
+
+# Another process has the folder's lock: who must not raise gives up and leaves the rest to a sweeper.
+reset_models();
+open my $lock, '+<', $node->data_dir . '/embed_images/pgsql_tmp.lock' or die;
+flock $lock, LOCK_EX | LOCK_NB or die 'somebody has the lock';
+my $begin = time;
+is((error_of($node, $db, "SET statement_timeout = '200ms'; SELECT embed_import('m', " . quote($dir) . ", '$filed');"))[0], '57014',
+	'an import that waits for the lock of another process ends at statement_timeout');
+cmp_ok(time - $begin, '<', 30, '... and not with the lock');
+is(counts($node), '0 images, 0 owners', '... and leaves nothing');
+$psql = start_psql($node, $db, "SELECT embed_import('m', " . quote($dir) . ", '$filed');");
+$node->poll_query_until($db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND query LIKE '%embed_import%' AND pid <> pg_backend_pid()})
+  or die 'the import does not wait';
+flock $lock, LOCK_UN or die;
+finish_psql($psql);
+is(query($node, $db, $one) . ' ' . counts($node), "$want 1 images, 1 owners", 'an import that waited goes on with the lock');
+flock $lock, LOCK_EX | LOCK_NB or die 'somebody has the lock';
+is(query($node, $db, q{SELECT embed_drop('m')}), '', 'a drop does not wait for ever');
+is(counts($node), '1 images, 1 owners', '... and leaves the file');
+close $lock;
+import_model($node, $db, 'n', tiny_model('bert-mean-36'));
+query($node, $db, q{SELECT embed('x', 'n')});
+is(counts($node), '0 images, 0 owners', '... to the next session that embeds');
+reset_models();
+
 # ------------------------------------------------------------------ crashes
 
-my $psql = start_psql($node, $db, 'BEGIN; SELECT embed_import(\'m\', ' . quote($dir) . ", '$filed'); SELECT pg_sleep(60);\n");
+$psql = start_psql($node, $db, 'BEGIN; SELECT embed_import(\'m\', ' . quote($dir) . ", '$filed'); SELECT pg_sleep(60);\n");
 $node->poll_query_until($db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) or die 'the import never ended';
 is(counts($node), '1 images, 1 owners', 'an import before its commit');
 kill_server($node);

@@ -20,6 +20,9 @@
 
 #define LOCK_PATH	EMBED_FILED_ROOT "/pgsql_tmp.lock"
 
+/* A holder syncs the folder, which may take a while on a slow disk. */
+#define LOCK_PATIENCE_MS	1000
+
 /* -------------------------------------------------------------- names */
 
 static int
@@ -102,25 +105,51 @@ open_plain(const char *path, int flags)
 
 /*
  * The folder's lock, held for a few system calls only; closing releases it. -1
- * with errno.
+ * with errno, EWOULDBLOCK: another process has it.
  */
+static int
+try_lock_folder(void)
+{
+	int			fd = open_plain(LOCK_PATH, O_RDWR | O_CREAT);
+	int			save_errno;
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	save_errno = errno;
+	(void) close(fd);
+	errno = save_errno == EINTR ? EWOULDBLOCK : save_errno;
+	return -1;
+}
+
+/* Waits for the lock, a cancel or a timeout. Raises these only. */
 static int
 lock_folder(void)
 {
-	int			fd = open_plain(LOCK_PATH, O_RDWR | O_CREAT);
+	int			fd;
 
-	if (fd < 0)
-		return -1;
-	while (flock(fd, LOCK_EX) != 0)
+	while ((fd = try_lock_folder()) < 0 && errno == EWOULDBLOCK)
+		embed_image_file_pause();
+	return fd;
+}
+
+/*
+ * The same where nothing may raise, or nobody should wait for long: gives up
+ * after LOCK_PATIENCE_MS, the next times at once. A process that was stopped
+ * must not keep others from the end of their transactions.
+ */
+static int
+lock_folder_briefly(void)
+{
+	static bool is_stuck = false;
+	int			left_ms = is_stuck ? 0 : LOCK_PATIENCE_MS;
+	int			fd;
+
+	while ((fd = try_lock_folder()) < 0 && errno == EWOULDBLOCK && left_ms > 0)
 	{
-		int			save_errno = errno;
-
-		if (save_errno == EINTR)
-			continue;
-		(void) close(fd);
-		errno = save_errno;
-		return -1;
+		pg_usleep(EMBED_LOCK_POLL_MS * 1000L);
+		left_ms -= EMBED_LOCK_POLL_MS;
 	}
+	is_stuck = fd < 0 && errno == EWOULDBLOCK;
 	return fd;
 }
 
@@ -257,9 +286,9 @@ release_locked(const uint8 *fingerprint, Oid database, bool keep_file)
 static void
 release(const uint8 *fingerprint, Oid database, bool keep_file)
 {
-	int			lock_fd = lock_folder();
+	int			lock_fd = lock_folder_briefly();
 
-	/* without the folder there is nothing to release; else a sweeper will do it */
+	/* without the folder there is nothing to release; else, or if the lock is held, a sweeper will do it */
 	if (lock_fd < 0)
 		return;
 	release_locked(fingerprint, database, keep_file);
@@ -360,7 +389,7 @@ release_if_mine(pg_attribute_unused() void *ctx, const uint8 *fingerprint, Oid d
 void
 embed_filed_release_all(void)
 {
-	int			lock_fd = lock_folder();
+	int			lock_fd = lock_folder_briefly();
 
 	if (lock_fd < 0)
 		return;

@@ -51,7 +51,7 @@ extern bool embed_filed_has_owner(const uint8 *fingerprint);
  */
 extern void embed_filed_publish(const char *temp_path, const uint8 *fingerprint, int64 size_bytes);
 
-/* Makes this database an owner of the image; a failure is only logged. */
+/* Makes this database an owner of the image; a failure is only logged. Raises if it is cancelled. */
 extern void embed_filed_own(const uint8 *fingerprint);
 
 /*

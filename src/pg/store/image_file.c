@@ -17,8 +17,6 @@
 #include "storage/fd.h"
 #include "storage/latch.h"
 
-#define LOCK_POLL_MS	10
-
 /* Bytes hashed between two polls for a cancel, a few ms. */
 #define HASH_STEP_BYTES	((size_t) 1024 * 1024)
 
@@ -152,6 +150,15 @@ embed_image_file_open_lock(void)
 	}
 }
 
+void
+embed_image_file_pause(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 EMBED_LOCK_POLL_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
 int
 embed_image_file_lock(void)
 {
@@ -163,10 +170,7 @@ embed_image_file_lock(void)
 			ereport(ERROR,
 					(errcode_for_file_access(),
 					 errmsg("could not lock file \"%s\": %m", EMBED_IMAGE_ROOT "/lock")));
-		CHECK_FOR_INTERRUPTS();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOCK_POLL_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		embed_image_file_pause();
 	}
 	return fd;
 }

@@ -74,6 +74,12 @@ extern void embed_image_file_make_directories(void);
  */
 extern int	embed_image_file_open_lock(void);
 
+/* How often a process that waits for an flock tries again. */
+#define EMBED_LOCK_POLL_MS	10
+
+/* Between two tries: that time, or a cancel, which raises. */
+extern void embed_image_file_pause(void);
+
 /* Takes the cluster's writer lock; closing the descriptor releases it, also at abort. */
 extern int	embed_image_file_lock(void);
 

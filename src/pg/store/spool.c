@@ -111,9 +111,9 @@ lock_temp(EmbedSpool *spool)
 	struct stat st;
 	int			rc;
 
-	/* a sweeper holds the lock only for a moment */
-	while ((rc = flock(spool->fd, LOCK_EX)) != 0 && errno == EINTR)
-		;
+	/* a sweeper holds the lock only for a moment, unless somebody stops it; it takes care of what a cancel leaves */
+	while ((rc = flock(spool->fd, LOCK_EX | LOCK_NB)) != 0 && (errno == EWOULDBLOCK || errno == EINTR))
+		embed_image_file_pause();
 	if (rc != 0 || fstat(spool->fd, &st) != 0)
 	{
 		int			save_errno = errno;
