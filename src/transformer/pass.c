@@ -105,12 +105,13 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 				 char *base)
 {
 	const EmbArch *arch = transformer->arch;
+	int32_t		block_max = emb_layers_have_i4(transformer) ? EMB_PASS_BLOCK_ROWS_I4 : EMB_PASS_BLOCK_ROWS;
 	size_t		at = 0;
 
 	pass->transformer = transformer;
 	pass->arch = arch;
 	pass->n_longest = n_longest;
-	pass->block_rows = n_tokens < EMB_PASS_BLOCK_ROWS ? n_tokens : EMB_PASS_BLOCK_ROWS;
+	pass->block_rows = n_tokens < block_max ? n_tokens : block_max;
 	pass->stride = emb_transformer_stride(arch);
 	pass->context_stride = emb_round_up(emb_arch_query_width(arch), EMB_PANEL);
 	pass->key_stride = emb_round_up(emb_arch_key_width(arch), EMB_PANEL);

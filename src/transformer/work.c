@@ -11,8 +11,9 @@
 /* Cost of an element in an activation or softmax, in multiply-adds. */
 #define MACS_PER_ACTIVATION 16
 
-/* Panels that the widest tile of a quantized product takes. */
+/* Panels that the widest tile of a quantized product takes; with scales by groups, tiles of 2 panels fit as well. */
 #define TILE_PANELS 3
+#define TILE_PANELS_GROUPED 6
 
 /* An int8 multiply-add costs half of an fp32 multiply-add on AVX2, a quarter with VNNI. */
 #define MACS_I8_PER_MAC 2
@@ -211,7 +212,7 @@ multiply_pieces(EmbWork *work, const Quantized *q)
 {
 	int64_t		macs_per_panel = (int64_t) q->n_in * EMB_PANEL;
 	int64_t		piece = work->kernels->macs_per_piece * MACS_I8_PER_MAC;
-	int32_t		tile = q->gated ? 2 * TILE_PANELS : TILE_PANELS;
+	int32_t		tile = q->grouped != NULL ? TILE_PANELS_GROUPED : q->gated ? 2 * TILE_PANELS : TILE_PANELS;
 	int32_t		rows_max = (int32_t) clamp_count(piece / (macs_per_panel * tile), q->n_rows);
 	int32_t		n_tiles = (q->n_panels - 1) / tile + 1;
 	int32_t		tiles_max = (int32_t) clamp_count(piece / (macs_per_panel * tile * rows_max), n_tiles);
