@@ -613,6 +613,24 @@ ALTER EVENT TRIGGER embed_trigger_made ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER embed_trigger_made
 IS 'checks a new embed_trigger, and records the model of its alias';
 
+-- Kept columns: for the table's owner, with the rights of the caller.
+CREATE FUNCTION embed_column(tab pg_catalog.regclass, source pg_catalog.text, vector pg_catalog.name DEFAULT 'embedding',
+							 model pg_catalog.text DEFAULT NULL, mode pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_column' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION embed_column(pg_catalog.regclass, pg_catalog.text, pg_catalog.name, pg_catalog.text, pg_catalog.text)
+IS 'keep a column of vectors equal to embed(source columns): adds column, trigger and index, or changes them; mode: now or later';
+
+CREATE FUNCTION embed_column_drop(tab pg_catalog.regclass, vector pg_catalog.name) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_column_drop' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION embed_column_drop(pg_catalog.regclass, pg_catalog.name)
+IS 'end what embed_column began: drop trigger and index; the column and its vectors stay';
+
+CREATE FUNCTION embed_check(tab pg_catalog.regclass, vector pg_catalog.name, sample pg_catalog.int4 DEFAULT NULL)
+RETURNS TABLE (verdict pg_catalog.text, n pg_catalog.int8, part pg_catalog.regclass, tid pg_catalog.tid, key pg_catalog.jsonb)
+AS 'MODULE_PATHNAME', 'embed_column_check' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 10;
+COMMENT ON FUNCTION embed_check(pg_catalog.regclass, pg_catalog.name, pg_catalog.int4)
+IS 'vectors of a kept column that are not those of their texts: counts, then the rows; sample: so many vectors, chosen at random';
+
 -- Aggregates. Their states hold pointers, so they have no combine and
 -- serialize functions. The final functions do not modify the state.
 

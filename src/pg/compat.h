@@ -69,6 +69,13 @@
 #define EMBED_GENERATED_COLUMN_DEPENDS_ITSELF
 #endif
 
+/* Whether the current user owns a table, or may do what its owner may; needs utils/acl.h. */
+#if PG_VERSION_NUM >= 160000
+#define embed_owns_table(relid) object_ownercheck(RelationRelationId, relid, GetUserId())
+#else
+#define embed_owns_table(relid) pg_class_ownercheck(relid, GetUserId())
+#endif
+
 /* NULL for an object dropped in the meantime; an error before 14. */
 #if PG_VERSION_NUM >= 140000
 #define embed_object_description(address) getObjectDescription(address, true)

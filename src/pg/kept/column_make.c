@@ -1,0 +1,536 @@
+/*
+ * column_make.c
+ *		embed_column and embed_column_drop: make, change and end a kept column.
+ *
+ * Everything that a kept column is belongs to the user: a column, a trigger, a
+ * partial index. There is no catalog of ours, so that renames, dumps and
+ * rollbacks need no care. A vector belongs to the text beside it and to the
+ * column's model, or it is NULL: whatever cannot be shown to do so becomes NULL
+ * in the same transaction.
+ *
+ * A call that finds everything as asked for changes and locks nothing, so that
+ * scripts may repeat it on a table in use.
+ */
+#include "pg/glue.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_trigger.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "pg/auto/kept_column.h"
+#include "pg/call/callsite.h"
+#include "pg/kept/column_sql.h"
+#include "pg/kept/column_table.h"
+#include "pg/kept/column_time.h"
+#include "pg/kept/wake.h"
+#include "pg/store/names.h"
+
+/* More dimensions than pgvector's type takes. */
+#define VECTOR_DIM_MAX	16000
+
+EMBED_FUNCTION(embed_column);
+EMBED_FUNCTION(embed_column_drop);
+
+/* What the caller asks for. */
+typedef struct Wanted
+{
+	Oid			relid;
+	char	   *vector;
+	char	   *source;			/* as given */
+	EmbedName	model;
+	int32		dim;
+	bool		is_later;
+	const char *schema;			/* of the extension */
+} Wanted;
+
+/* What there is. */
+typedef struct Found
+{
+	bool		has_column;
+	bool		is_complete;	/* nothing is to change */
+	bool		vectors_hold;	/* a trigger kept them for the same texts and model */
+	EmbedTriggerColumns columns;	/* if has_column */
+	List	   *triggers;		/* names */
+} Found;
+
+/* ------------------------------------------------------------ checks */
+
+/* pgvector's type with another number of dimensions: the first row would say so. */
+static void
+check_dim(Relation rel, const Wanted *wanted, const EmbedTriggerColumn *vector)
+{
+	int32		typmod = vector->typmod;
+	Oid			base = getBaseTypeAndTypmod(vector->type, &typmod);
+	char	   *type = format_type_be(base);
+	char	   *dot = strrchr(type, '.');
+
+	if (dot != NULL)
+		type = dot + 1;
+	if (typmod < 0 || typmod == wanted->dim || (strcmp(type, "vector") != 0 && strcmp(type, "halfvec") != 0))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of table \"%s\" takes vectors of %d dimensions, and those of model \"%s\" have %d",
+					wanted->vector, RelationGetRelationName(rel), typmod, wanted->model.model, wanted->dim),
+			 errhint("Keep another column, or ALTER TABLE %s ALTER COLUMN %s TYPE %s(%d) USING NULL first.",
+					 embed_column_table(wanted->relid), quote_identifier(wanted->vector), type, wanted->dim)));
+}
+
+/* ------------------------------------------------------------ what there is */
+
+/* Whether the trigger stands for the wanted model. */
+static bool
+is_model(const EmbedKeptColumn *kept, const EmbedName *model)
+{
+	char		digits[2 * EMB_HASH_SIZE + 1];
+
+	if (!kept->names_model)
+		return false;
+	embed_trigger_digits(model->fingerprint, 2 * EMB_HASH_SIZE, digits);
+	if (kept->model.digits[0] != '\0')
+		return strncmp(digits, kept->model.digits, strlen(kept->model.digits)) == 0;
+	return strcmp(kept->model.name, model->model) == 0;
+}
+
+/* Whether no row and no statement gets past the trigger. */
+static bool
+sees_all(const Trigger *trigger)
+{
+	return TRIGGER_FOR_INSERT(trigger->tgtype) && TRIGGER_FOR_UPDATE(trigger->tgtype) && trigger->tgnattr == 0 &&
+		trigger->tgqual == NULL &&
+		(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS);
+}
+
+static bool
+has_sources(const EmbedTriggerColumns *a, const EmbedTriggerColumns *b)
+{
+	if (a->n_sources != b->n_sources)
+		return false;
+	for (int i = 0; i < a->n_sources; i++)
+	{
+		if (a->sources[i].attnum != b->sources[i].attnum)
+			return false;
+	}
+	return true;
+}
+
+/* The columns that a trigger of these arguments would have; raises if they do not fit. */
+static void
+find_columns(Relation rel, const Wanted *wanted, EmbedTriggerColumns *columns)
+{
+	char	   *arguments[] = {wanted->vector, wanted->source, pstrdup(wanted->model.model), NULL};
+	Trigger		trigger = {.tgname = makeObjectName("zz_embed", wanted->vector, NULL), .tgnargs = 3, .tgargs = arguments};
+
+	(void) embed_trigger_find_columns(rel, &trigger, CurrentMemoryContext, ERROR, columns);
+	check_dim(rel, wanted, &columns->vector);
+}
+
+static void
+look(Relation rel, const Wanted *wanted, Found *found)
+{
+	List	   *triggers = embed_column_triggers(rel, wanted->vector);
+	EmbedKeptColumn *kept = embed_kept_column(rel, wanted->vector, 0);
+	Trigger    *first = triggers != NIL ? linitial(triggers) : NULL;
+	ListCell   *cell;
+
+	memset(found, 0, sizeof(*found));
+	found->has_column = get_attnum(RelationGetRelid(rel), wanted->vector) != InvalidAttrNumber;
+	foreach(cell, triggers)
+		found->triggers = lappend(found->triggers, pstrdup(((Trigger *) lfirst(cell))->tgname));
+	if (!found->has_column)
+		return;
+	find_columns(rel, wanted, &found->columns);
+	if (kept == NULL || list_length(triggers) != 1)
+		return;
+	found->vectors_hold = sees_all(first) && is_model(kept, &wanted->model) && has_sources(&kept->columns, &found->columns);
+	found->is_complete = found->vectors_hold && kept->model.digits[0] == '\0' && kept->is_later == wanted->is_later &&
+		strncmp(first->tgname, "zz_", 3) == 0 &&
+		embed_column_indexes(rel, found->columns.vector.attnum, &found->columns) != NIL;
+}
+
+/* ------------------------------------------------------------ changes */
+
+static void
+set_for_now(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* pgvector's type for the model, wherever it is, else float4[]. */
+static char *
+vector_type(int32 dim)
+{
+	static const char query[] =
+		"SELECT pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(t.typname)"
+		" FROM pg_catalog.pg_extension AS e"
+		" JOIN pg_catalog.pg_depend AS d ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass"
+		" AND d.refobjid OPERATOR(pg_catalog.=) e.oid AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass"
+		" AND d.deptype OPERATOR(pg_catalog.=) 'e'"
+		" JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) d.objid"
+		" JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace"
+		" WHERE e.extname OPERATOR(pg_catalog.=) 'vector' AND t.typname OPERATOR(pg_catalog.=) 'vector'";
+
+	if (SPI_execute(query, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for the type of pgvector");
+	if (SPI_processed == 0 || dim > VECTOR_DIM_MAX)
+		return pstrdup("pg_catalog.float4[]");
+	return psprintf("%s(%d)", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), dim);
+}
+
+static void
+add_column(const Wanted *wanted)
+{
+	embed_column_run(psprintf("ALTER TABLE %s ADD COLUMN %s %s", embed_column_table(wanted->relid),
+							  quote_identifier(wanted->vector), vector_type(wanted->dim)), SPI_OK_UTILITY);
+}
+
+static void
+drop_triggers(Oid relid, List *names)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		embed_column_run(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(cell)), embed_column_table(relid)), SPI_OK_UTILITY);
+}
+
+static void
+drop_indexes(List *oids)
+{
+	ListCell   *cell;
+
+	foreach(cell, oids)
+		embed_column_run(psprintf("DROP INDEX %s", embed_column_table(lfirst_oid(cell))), SPI_OK_UTILITY);
+}
+
+/* A name that no trigger of the table has, as long as names may be. */
+static char *
+new_trigger_name(const Wanted *wanted)
+{
+	Relation	rel = relation_open(wanted->relid, NoLock);
+	char	   *name = makeObjectName("zz_embed", wanted->vector, NULL);
+
+	for (int i = 0, n = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (strcmp(rel->trigdesc->triggers[i].tgname, name) != 0)
+			continue;
+		name = makeObjectName("zz_embed", wanted->vector, psprintf("%d", ++n));
+		/* the loop's step makes it 0: the new name may be taken, too */
+		i = -1;
+	}
+	relation_close(rel, NoLock);
+	return name;
+}
+
+static void
+create_trigger(const Wanted *wanted)
+{
+	embed_column_run(psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s(%s, %s, %s, '%s')",
+							  quote_identifier(new_trigger_name(wanted)), embed_column_table(wanted->relid),
+							  quote_qualified_identifier(wanted->schema, "embed_trigger"),
+							  quote_literal_cstr(wanted->vector), quote_literal_cstr(wanted->source),
+							  quote_literal_cstr(wanted->model.model), wanted->is_later ? "later" : "now"), SPI_OK_UTILITY);
+}
+
+/* The first column of the primary key, else a small column that does not change length, else a constant. */
+static const char *
+index_key(Relation rel, AttrNumber vector)
+{
+	AttrNumber	attnum = 0;
+
+	list_free(RelationGetIndexList(rel));
+	if (OidIsValid(rel->rd_pkindex))
+	{
+		Relation	key = relation_open(rel->rd_pkindex, AccessShareLock);
+
+		attnum = key->rd_index->indkey.values[0];
+		relation_close(key, AccessShareLock);
+	}
+	for (int i = 0; attnum == 0 && i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (!att->attisdropped && att->attlen > 0 && att->attnum != vector && att->attgenerated == '\0' &&
+			OidIsValid(GetDefaultOpClass(att->atttypid, BTREE_AM_OID)))
+			attnum = att->attnum;
+	}
+	return attnum == 0 ? "(true)" : quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname));
+}
+
+/* The index of what is to do; drops those of other sources. */
+static void
+make_index(const Wanted *wanted)
+{
+	Relation	rel = relation_open(wanted->relid, NoLock);
+	EmbedTriggerColumns columns;
+	List	   *others;
+	List	   *right;
+	char	   *command;
+
+	find_columns(rel, wanted, &columns);
+	others = embed_column_indexes(rel, columns.vector.attnum, NULL);
+	right = embed_column_indexes(rel, columns.vector.attnum, &columns);
+	command = psprintf("CREATE INDEX %s ON %s (%s) WHERE %s",
+					   quote_identifier(ChooseRelationName(RelationGetRelationName(rel), wanted->vector, "to_do",
+														   RelationGetNamespace(rel), false)),
+					   embed_column_table(wanted->relid), index_key(rel, columns.vector.attnum),
+					   embed_column_to_do(rel, &columns));
+	relation_close(rel, NoLock);
+	drop_indexes(list_difference_oid(others, right));
+	if (right == NIL)
+		embed_column_run(command, SPI_OK_UTILITY);
+}
+
+/* A trigger of the table that skips rows left them their vectors. */
+static void
+check_cleared(const Wanted *wanted)
+{
+	int64		n = embed_column_number(psprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s IS NOT NULL",
+												 embed_column_rows(wanted->relid), quote_identifier(wanted->vector)));
+
+	if (n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a trigger of table \"%s\" skips rows whose vectors in column \"%s\" must become NULL: " INT64_FORMAT,
+						get_rel_name(wanted->relid), wanted->vector, n),
+				 errdetail("The column would hold vectors that are not those of their texts."),
+				 errhint("Disable the trigger for the call of embed_column.")));
+}
+
+/* The snapshot would not show rows that others wrote since it was taken. */
+static void
+check_isolation(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("embed_column cannot set vectors to NULL in a transaction of isolation level REPEATABLE READ or SERIALIZABLE"),
+				 errdetail("It would miss the rows that were written after the transaction's snapshot."),
+				 errhint("Call it in a transaction of isolation level READ COMMITTED.")));
+}
+
+/*
+ * Vectors that nothing shows to be those of their texts become NULL, under the
+ * new trigger. As the table's owner, because his triggers run.
+ */
+static uint64
+clear_vectors(const Wanted *wanted)
+{
+	Relation	rel = relation_open(wanted->relid, NoLock);
+	Oid			owner = rel->rd_rel->relowner;
+	int			nest = NewGUCNestLevel();
+	Oid			user;
+	int			context;
+	uint64		n;
+
+	relation_close(rel, NoLock);
+	check_isolation();
+	GetUserIdAndSecContext(&user, &context);
+	if (owner != user)
+		SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	set_for_now("embed.defer", "on");
+	/* a policy that hides rows would leave their vectors: an error says so */
+	set_for_now("row_security", "off");
+	n = embed_column_run(psprintf("UPDATE %s SET %s = NULL WHERE %s IS NOT NULL", embed_column_rows(wanted->relid),
+								  quote_identifier(wanted->vector), quote_identifier(wanted->vector)), SPI_OK_UPDATE);
+	check_cleared(wanted);
+	AtEOXact_GUC(false, nest);
+	SetUserIdAndSecContext(user, context);
+	return n;
+}
+
+/* ------------------------------------------------------------ reports */
+
+/* The text of a row in SQL. */
+static char *
+text_in_sql(const EmbedTriggerColumns *columns)
+{
+	StringInfoData sql;
+
+	if (columns->n_sources == 1)
+		return pstrdup(quote_identifier(NameStr(columns->sources[0].name)));
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "array_to_string(ARRAY[");
+	for (int i = 0; i < columns->n_sources; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(NameStr(columns->sources[i].name)));
+	appendStringInfoString(&sql, "], E'\\n\\n')");
+	return sql.data;
+}
+
+static void
+report_to_do(const Wanted *wanted)
+{
+	Relation	rel = relation_open(wanted->relid, NoLock);
+	const char *table = pstrdup(RelationGetRelationName(rel));
+	EmbedTriggerColumns columns;
+	char	   *to_do;
+	char	   *time;
+	int64		n;
+
+	find_columns(rel, wanted, &columns);
+	to_do = embed_column_to_do(rel, &columns);
+	relation_close(rel, NoLock);
+	n = embed_column_number(psprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s", embed_column_rows(wanted->relid), to_do));
+	if (n == 0)
+	{
+		ereport(NOTICE,
+				(errmsg("column \"%s\" of table \"%s\" is kept by model \"%s\", and no row is to do",
+						wanted->vector, table, wanted->model.model)));
+		return;
+	}
+	embed_filler_want();
+	time = embed_column_time(&columns, embed_column_rows(wanted->relid), to_do, n, wanted->model.model, wanted->schema);
+	ereport(NOTICE,
+			(errmsg_plural("column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " row is to do: %s of computing",
+						   "column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " rows are to do: %s of computing",
+						   n, wanted->vector, table, wanted->model.model, n, time),
+			 errhint("UPDATE %s SET %s = embed(%s, %s) WHERE %s", embed_column_table(wanted->relid), quote_identifier(wanted->vector),
+					 text_in_sql(&columns), quote_literal_cstr(wanted->model.model), to_do)));
+}
+
+/* ------------------------------------------------------------ calls */
+
+static bool
+is_later(const char *mode)
+{
+	if (strcmp(mode, "now") != 0 && strcmp(mode, "later") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"%s\" is neither now nor later", embed_shown(mode)),
+				 errhint("now: a statement computes its vectors; later: it leaves them NULL, to do.")));
+	return strcmp(mode, "later") == 0;
+}
+
+/* Model and mode: as given, else as the column has them, else the default. */
+static void
+choose(FunctionCallInfo fcinfo, Relation rel, Wanted *wanted)
+{
+	EmbedKeptColumn *kept = embed_kept_column(rel, wanted->vector, 0);
+	const char *name = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
+
+	if (name == NULL && kept != NULL && kept->names_model)
+		name = kept->model.name;
+	embed_names_resolve(name, EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO, &wanted->model);
+	wanted->dim = embed_registry_lookup(wanted->model.model, EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO)->info->dim;
+	wanted->is_later = PG_ARGISNULL(4) ? kept != NULL && kept->is_later : is_later(text_to_cstring(PG_GETARG_TEXT_PP(4)));
+}
+
+static void
+check_may_write(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	PreventCommandDuringRecovery(function);
+}
+
+static char *
+name_argument(FunctionCallInfo fcinfo, int argno, const char *what)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("embed_column: %s is NULL", what)));
+	return pstrdup(NameStr(*PG_GETARG_NAME(argno)));
+}
+
+static void
+change(const Wanted *wanted, const Found *found)
+{
+	uint64		n_cleared = 0;
+
+	if (!found->has_column)
+		add_column(wanted);
+	drop_triggers(wanted->relid, found->triggers);
+	create_trigger(wanted);
+	make_index(wanted);
+	if (found->has_column && !found->vectors_hold && !embed_guc_accept_vectors)
+		n_cleared = clear_vectors(wanted);
+	if (n_cleared > 0)
+		ereport(NOTICE,
+				(errmsg(UINT64_FORMAT " vectors of column \"%s\" became NULL: nothing shows that they are those of their texts by model \"%s\"",
+						n_cleared, wanted->vector, wanted->model.model),
+				 errhint("Where they are, embed_column keeps them under SET embed.accept_vectors = on.")));
+}
+
+/* embed_column(tab regclass, source text, vector name, model text, mode text) */
+Datum
+embed_column(PG_FUNCTION_ARGS)
+{
+	Wanted		wanted = {0};
+	Found		found;
+	Relation	rel;
+
+	check_may_write("embed_column()");
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("embed_column: %s is NULL", PG_ARGISNULL(0) ? "the table" : "the source")));
+	wanted.relid = PG_GETARG_OID(0);
+	wanted.source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	wanted.vector = name_argument(fcinfo, 2, "the vector column");
+	wanted.schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
+	rel = embed_column_open(wanted.relid, AccessShareLock);
+	choose(fcinfo, rel, &wanted);
+	look(rel, &wanted, &found);
+	/* unlocked: two callers that hold it would wait for each other */
+	relation_close(rel, AccessShareLock);
+	if (!found.is_complete)
+	{
+		rel = embed_column_open(wanted.relid, found.has_column ? ShareRowExclusiveLock : AccessExclusiveLock);
+		look(rel, &wanted, &found);
+		relation_close(rel, NoLock);
+	}
+	if (found.is_complete)
+	{
+		ereport(NOTICE,
+				(errmsg("column \"%s\" of table \"%s\" is kept so already, nothing changes", wanted.vector, get_rel_name(wanted.relid))));
+		PG_RETURN_VOID();
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	change(&wanted, &found);
+	report_to_do(&wanted);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* embed_column_drop(tab regclass, vector name) */
+Datum
+embed_column_drop(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	const char *vector = NameStr(*PG_GETARG_NAME(1));
+	Relation	rel;
+	AttrNumber	attnum;
+	List	   *triggers = NIL;
+	List	   *indexes = NIL;
+	ListCell   *cell;
+
+	check_may_write("embed_column_drop()");
+	rel = embed_column_open(relid, AccessExclusiveLock);
+	attnum = get_attnum(relid, vector);
+	foreach(cell, embed_column_triggers(rel, vector))
+		triggers = lappend(triggers, pstrdup(((Trigger *) lfirst(cell))->tgname));
+	if (attnum != InvalidAttrNumber)
+		indexes = embed_column_indexes(rel, attnum, NULL);
+	if (triggers == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no embed_trigger keeps column \"%s\" of table \"%s\"", vector, RelationGetRelationName(rel))));
+	relation_close(rel, NoLock);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	drop_triggers(relid, triggers);
+	drop_indexes(indexes);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,55 @@
+/*
+ * column_sql.h
+ *		What embed_column and embed_check say about a kept column in SQL, and
+ *		what they find of it in the catalogs.
+ *
+ * Example:
+ *
+ *		char	   *table = embed_column_table(relid);
+ *		SPI_execute(psprintf("SELECT count(*) FROM %s AS t WHERE %s", table, embed_column_to_do(rel, &columns)), true, 0);
+ *
+ * All names are quoted, and qualified where they can be: the search_path does
+ * not matter. Results are in the current context.
+ */
+#ifndef EMBED_PG_KEPT_COLUMN_SQL_H
+#define EMBED_PG_KEPT_COLUMN_SQL_H
+
+#include "pg/glue.h"
+
+#include "nodes/pg_list.h"
+#include "utils/rel.h"
+
+#include "pg/auto/trigger.h"
+
+/* The table, as commands that change it name it. */
+extern char *embed_column_table(Oid relid);
+
+/* The table, as queries of its own rows name it: a partitioned table has those of its partitions, no other has its children's. */
+extern char *embed_column_rows(Oid relid);
+
+/* Whether row t is to do. */
+extern char *embed_column_to_do(Relation rel, const EmbedTriggerColumns *columns);
+
+/* The source columns of t, separated by commas. */
+extern char *embed_column_sources(const EmbedTriggerColumns *columns);
+
+/* The text of a row of the current SPI result; its sources begin at column first. */
+extern Datum embed_column_text_of(const EmbedTriggerColumns *columns, ExprContext *econtext, uint64 row, int first, bool *isnull);
+
+/* The embed_triggers of this vector column, as Trigger, those with a defect, too. They are part of rel. */
+extern List *embed_column_triggers(Relation rel, const char *vector);
+
+/*
+ * Indexes whose rows are those with vector IS NULL and one of some sources
+ * not NULL, as OIDs. columns: only those of exactly these sources; NULL: of
+ * any.
+ */
+extern List *embed_column_indexes(Relation rel, AttrNumber vector, const EmbedTriggerColumns *columns);
+
+/* Runs a command that returns no rows; SPI is connected. Returns the number of rows it changed. */
+extern uint64 embed_column_run(const char *command, int expected);
+
+/* The only number that a query returns. */
+extern int64 embed_column_number(const char *query);
+
+#endif
