@@ -196,14 +196,15 @@ search_trigger_arguments(EmbedSearch *search, Relation rel, HeapTuple tuple, con
 {
 	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 	const EmbedModelFunction *function = embed_search_get_function(search, form->tgfoid);
-	const char *model = trigger_argument(rel, tuple, 2);
+	const char *model;
 	const char *name;
 
 	if (function == NULL || !function->is_trigger)
 		return false;
+	model = trigger_argument(rel, tuple, function->cuts ? 3 : 2);
 	if (model == NULL)
 	{
-		if (!search->is_default || search->reranks)
+		if (!search->is_default || search->reranks || function->cuts)
 			return false;
 		embed_search_add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_BY_DEFAULT, address,
 								"embeds without a model, so it uses the default", search->name);
@@ -213,7 +214,7 @@ search_trigger_arguments(EmbedSearch *search, Relation rel, HeapTuple tuple, con
 	if (name == NULL)
 		return false;
 	embed_search_add_object(search, EMBED_DEPENDENT_TRIGGER, EMBED_CAUSE_NAMES, address,
-							psprintf("embeds with %s", embed_search_describe_name(search, name)), name);
+							psprintf("%s with %s", function->cuts ? "cuts texts" : "embeds", embed_search_describe_name(search, name)), name);
 	return true;
 }
 

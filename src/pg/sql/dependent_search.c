@@ -90,7 +90,8 @@ add_function(EmbedSearch *search, Oid oid)
 	function->model_args = model_arguments(tuple, function->name);
 	function->takes_alias = strcmp(function->name, "embed_compare") == 0;
 	function->reranks = strncmp(function->name, "rerank", strlen("rerank")) == 0;
-	function->is_trigger = strcmp(function->name, "embed_trigger") == 0;
+	function->cuts = strcmp(function->name, "embed_chunk_trigger") == 0;
+	function->is_trigger = function->cuts || strcmp(function->name, "embed_trigger") == 0;
 	search->functions = lappend(search->functions, function);
 	ReleaseSysCache(tuple);
 }

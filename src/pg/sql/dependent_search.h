@@ -24,6 +24,7 @@ typedef struct EmbedModelFunction
 	bool		uses_default;	/* another form takes a model; this form uses the default */
 	bool		reranks;
 	bool		is_trigger;
+	bool		cuts;			/* embed_chunk_trigger: its model is the fourth argument */
 } EmbedModelFunction;
 
 typedef struct EmbedSearch

@@ -1,0 +1,479 @@
+/*
+ * chunk_table.c
+ *		embed_chunk_table: makes the chunk table of a table, or changes how its
+ *		rows are cut.
+ *
+ * The state is the chunk table and the trigger of the table, nothing else:
+ * arguments of the trigger say how rows are cut, and by which model's
+ * tokenizer. All DDL is the caller's, so that the server checks the caller's
+ * rights; the chunk table then belongs to the table's owner.
+ */
+#include "pg/kept/chunk_writer.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+#include "pg/store/names.h"
+#include "pg/store/registry.h"
+
+EMBED_FUNCTION(embed_chunk_table);
+
+#define TRIGGER_NAME	"zz_embed_chunks"
+#define VECTOR_TRIGGER_NAME "zz_embed_embedding"
+#define READ_ROWS		100
+
+/* Columns of every chunk table besides the key. */
+static const char *const own_columns[] = {"ordinality", "start_char", "end_char", "chunk", "embedding"};
+
+typedef struct Making
+{
+	Oid			table;
+	Oid			owner;
+	char		persistence;
+	bool		is_partitioned;
+	bool		has_policies;
+	char	   *schema;
+	char	   *name;
+	char	   *qualified;		/* of the table, in SQL */
+	char	   *extension;		/* its schema */
+	Oid			function;		/* embed_chunk_trigger */
+	const char *arguments[EMBED_CHUNK_ARGUMENTS];
+	const char *mode;
+	StringInfoData columns;		/* of the key: definitions */
+	StringInfoData key;			/* names */
+
+	/* the trigger that the table has */
+	char	   *trigger;		/* NULL: none */
+	bool		is_same;		/* it has these arguments */
+	Oid			chunks;			/* the chunk table */
+	char	   *chunk_name;
+	char	   *chunk_qualified;
+} Making;
+
+static void
+execute(int expected, const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result != expected)
+		elog(ERROR, "unexpected result of \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+/* -------------------------------------------------------------- arguments */
+
+static void
+check_table(const Making *making, Relation rel)
+{
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("embed_chunk_table: \"%s\" is not a table", RelationGetRelationName(rel)),
+				 errhint("For a foreign table call embed_chunk_table on the server that has the rows.")));
+	if (!embed_owns_relation(RelationGetRelid(rel), GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
+	if (making->has_policies)
+		ereport(NOTICE,
+				(errmsg("table \"%s\" has row-level security, its chunk table has none", making->name),
+				 errhint("Add policies to the chunk table before you grant SELECT on it.")));
+}
+
+static void
+check_key_column(const Making *making, const char *name)
+{
+	for (int i = 0; i < (int) lengthof(own_columns); i++)
+	{
+		if (strcmp(name, own_columns[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("embed_chunk_table: column \"%s\" of the primary key of table \"%s\" has the name of a column of chunk tables", name, making->name),
+					 errhint("Rename the column.")));
+	}
+}
+
+/* The primary key's columns, as the chunk table defines them. */
+static void
+read_key(Making *making, Relation rel)
+{
+	Relation	index;
+
+	list_free(RelationGetIndexList(rel));
+	if (!OidIsValid(rel->rd_pkindex))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("embed_chunk_table: table \"%s\" has no primary key", making->name),
+				 errdetail("Chunks refer to their row by its key."),
+				 errhint("ALTER TABLE %s ADD PRIMARY KEY (...).", making->qualified)));
+	index = index_open(rel->rd_pkindex, AccessShareLock);
+	if (index->rd_index->indnkeyatts >= INDEX_MAX_KEYS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("embed_chunk_table: the primary key of table \"%s\" has %d columns", making->name, index->rd_index->indnkeyatts),
+				 errhint("The key of a chunk table has one column more, and keys have at most %d.", INDEX_MAX_KEYS)));
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), index->rd_index->indkey.values[i] - 1);
+		const char *name = quote_identifier(NameStr(att->attname));
+
+		check_key_column(making, NameStr(att->attname));
+		appendStringInfo(&making->columns, "%s %s", name,
+						 format_type_extended(att->atttypid, att->atttypmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+		if (OidIsValid(att->attcollation) && att->attcollation != get_typcollation(att->atttypid))
+			appendStringInfo(&making->columns, " COLLATE %s", generate_collation_name(att->attcollation));
+		appendStringInfoString(&making->columns, " NOT NULL, ");
+		appendStringInfo(&making->key, "%s%s", i == 0 ? "" : ", ", name);
+	}
+	index_close(index, AccessShareLock);
+}
+
+static char *
+join_names(List *names)
+{
+	StringInfoData joined;
+	ListCell   *cell;
+
+	initStringInfo(&joined);
+	foreach(cell, names)
+		appendStringInfo(&joined, "%s%s", joined.len == 0 ? "" : ", ", (char *) lfirst(cell));
+	return joined.data;
+}
+
+static const char *
+read_mode(const char *mode)
+{
+	if (strcmp(mode, "now") != 0 && strcmp(mode, "later") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("embed_chunk_table: mode \"%s\" is neither \"now\" nor \"later\"", embed_shown(mode))));
+	return mode;
+}
+
+/* ----------------------------------------------------------------- what is there */
+
+static void
+find_trigger(Making *making, Relation rel)
+{
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgfoid != making->function || !OidIsValid(trigger->tgconstrrelid))
+			continue;
+		making->trigger = pstrdup(trigger->tgname);
+		making->chunks = trigger->tgconstrrelid;
+		making->is_same = trigger->tgnargs == EMBED_CHUNK_ARGUMENTS;
+		for (int j = 0; making->is_same && j < EMBED_CHUNK_ARGUMENTS; j++)
+			making->is_same = strcmp(trigger->tgargs[j], making->arguments[j]) == 0;
+		return;
+	}
+}
+
+static void
+name_chunks(Making *making)
+{
+	char	   *schema = making->schema;
+
+	if (OidIsValid(making->chunks))
+	{
+		making->chunk_name = get_rel_name(making->chunks);
+		schema = get_namespace_name(get_rel_namespace(making->chunks));
+	}
+	else
+		making->chunk_name = makeObjectName(making->name, NULL, "chunks");
+	making->chunk_qualified = quote_qualified_identifier(schema, making->chunk_name);
+	if (OidIsValid(making->chunks) || !OidIsValid(get_relname_relid(making->chunk_name, get_namespace_oid(schema, false))))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("embed_chunk_table: relation %s already exists, and is not the chunk table of table \"%s\"", making->chunk_qualified, making->name),
+			 errhint("Rename it, or drop it.")));
+}
+
+/* Of a partition whose partitioned table has chunks. */
+static void
+check_not_inherited(const Making *making)
+{
+	execute(SPI_OK_SELECT, psprintf("SELECT FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) %u AND tgfoid OPERATOR(pg_catalog.=) %u"
+									" AND tgparentid OPERATOR(pg_catalog.<>) 0", making->table, making->function));
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("embed_chunk_table: the chunks of table \"%s\" are those of its partitioned table", making->name),
+				 errhint("Call embed_chunk_table for the partitioned table.")));
+}
+
+/* ------------------------------------------------------------------------ DDL */
+
+static void
+create_table(const Making *making)
+{
+	const char *kind = making->persistence == RELPERSISTENCE_TEMP ? "TEMPORARY " :
+		making->persistence == RELPERSISTENCE_UNLOGGED ? "UNLOGGED " : "";
+
+	execute(SPI_OK_UTILITY,
+			psprintf("CREATE %sTABLE %s (%sordinality pg_catalog.int4 NOT NULL, start_char pg_catalog.int4 NOT NULL,"
+					 " end_char pg_catalog.int4 NOT NULL, chunk pg_catalog.text NOT NULL,"
+					 " PRIMARY KEY (%s, ordinality), FOREIGN KEY (%s) REFERENCES %s (%s) ON UPDATE CASCADE ON DELETE CASCADE)",
+					 kind, making->chunk_qualified, making->columns.data, making->key.data, making->key.data,
+					 making->qualified, making->key.data));
+	if (making->owner != GetUserId())
+		execute(SPI_OK_UTILITY, psprintf("ALTER TABLE %s OWNER TO %s", making->chunk_qualified,
+										 quote_identifier(GetUserNameFromId(making->owner, false))));
+}
+
+static void
+create_trigger(const Making *making)
+{
+	if (making->trigger != NULL)
+		execute(SPI_OK_UTILITY, psprintf("DROP TRIGGER %s ON %s", quote_identifier(making->trigger), making->qualified));
+	execute(SPI_OK_UTILITY,
+			psprintf("CREATE CONSTRAINT TRIGGER %s AFTER INSERT OR UPDATE%s ON %s FROM %s NOT DEFERRABLE FOR EACH ROW"
+					 " EXECUTE FUNCTION %s(%s, %s, %s, %s)",
+					 making->trigger != NULL ? quote_identifier(making->trigger) : TRIGGER_NAME,
+					 making->is_partitioned ? " OR DELETE" : "", making->qualified, making->chunk_qualified,
+					 quote_qualified_identifier(making->extension, "embed_chunk_trigger"),
+					 quote_literal_cstr(making->arguments[EMBED_CHUNK_SOURCE]),
+					 quote_literal_cstr(making->arguments[EMBED_CHUNK_MAX_TOKENS]),
+					 quote_literal_cstr(making->arguments[EMBED_CHUNK_OVERLAP]),
+					 quote_literal_cstr(making->arguments[EMBED_CHUNK_MODEL])));
+}
+
+/* ------------------------------------------------------------------- vectors */
+
+/* The column's type: pgvector's where it is installed. */
+static const char *
+vector_type(const Making *making)
+{
+	int32		dim = embed_registry_lookup(making->arguments[EMBED_CHUNK_MODEL], EMB_KIND_EMBEDDING, EMBED_NAME_ARGUMENT)->info->dim;
+
+	execute(SPI_OK_SELECT, "SELECT n.nspname::pg_catalog.text FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n"
+			" ON n.oid OPERATOR(pg_catalog.=) e.extnamespace WHERE e.extname OPERATOR(pg_catalog.=) 'vector'");
+	if (SPI_processed == 0)
+		return "pg_catalog.float4[]";
+	return psprintf("%s(%d)", quote_qualified_identifier(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "vector"), dim);
+}
+
+/* The trigger that keeps the chunk table's vectors, or NULL; whether by this model, and in this mode. */
+static char *
+find_vector_trigger(const Making *making, bool *is_model, bool *is_mode)
+{
+	Oid			function = LookupFuncName(list_make2(makeString(making->extension), makeString("embed_trigger")), 0, NULL, false);
+	Relation	chunks = table_open(making->chunks, AccessShareLock);
+	char	   *name = NULL;
+
+	for (int i = 0; name == NULL && chunks->trigdesc != NULL && i < chunks->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &chunks->trigdesc->triggers[i];
+
+		if (trigger->tgfoid != function || trigger->tgnargs < 3 || strcmp(trigger->tgargs[0], "embedding") != 0)
+			continue;
+		name = pstrdup(trigger->tgname);
+		*is_model = strcmp(trigger->tgargs[2], making->arguments[EMBED_CHUNK_MODEL]) == 0;
+		*is_mode = strcmp(trigger->tgnargs > 3 ? trigger->tgargs[3] : "now", making->mode) == 0;
+	}
+	table_close(chunks, NoLock);
+	return name;
+}
+
+static void
+create_vector_trigger(const Making *making)
+{
+	execute(SPI_OK_UTILITY,
+			psprintf("CREATE TRIGGER " VECTOR_TRIGGER_NAME " BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s('embedding', 'chunk', %s%s)",
+					 making->chunk_qualified, quote_qualified_identifier(making->extension, "embed_trigger"),
+					 quote_literal_cstr(making->arguments[EMBED_CHUNK_MODEL]),
+					 strcmp(making->mode, "later") == 0 ? ", 'later'" : ""));
+}
+
+/*
+ * Lets embed_trigger keep the column "embedding". Another model's vectors go at
+ * once, indexes on the column stay. True: rows without a vector are left to
+ * compute.
+ */
+static bool
+keep_vectors(const Making *making)
+{
+	bool		is_model = false,
+				is_mode = false;
+	char	   *trigger;
+
+	if (!OidIsValid(making->chunks))
+	{
+		execute(SPI_OK_UTILITY, psprintf("ALTER TABLE %s ADD COLUMN embedding %s", making->chunk_qualified, vector_type(making)));
+		create_vector_trigger(making);
+		return false;
+	}
+	trigger = find_vector_trigger(making, &is_model, &is_mode);
+	if (is_model && is_mode)
+		return false;
+	if (trigger != NULL)
+		execute(SPI_OK_UTILITY, psprintf("DROP TRIGGER %s ON %s", quote_identifier(trigger), making->chunk_qualified));
+	if (!is_model)
+		execute(SPI_OK_UTILITY, psprintf("ALTER TABLE %s ALTER COLUMN embedding TYPE %s USING NULL", making->chunk_qualified, vector_type(making)));
+	create_vector_trigger(making);
+	return true;
+}
+
+/* ---------------------------------------------------------------------- rows */
+
+static EmbedChunkWriter *
+open_writer(const Making *making)
+{
+	Relation	rel = table_open(making->table, NoLock);
+	EmbedChunkWriter *writer = NULL;
+
+	for (int i = 0; writer == NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgfoid == making->function)
+			writer = embed_chunk_writer(rel, trigger, CurrentMemoryContext);
+	}
+	if (writer == NULL)
+		elog(ERROR, "table \"%s\" has no trigger for its chunks", making->name);
+	table_close(rel, NoLock);
+	return writer;
+}
+
+static int64
+cut_rows(EmbedChunkWriter *writer, SPITupleTable *rows, uint64 n_rows)
+{
+	int64		n_chunks = 0;
+
+	for (uint64 i = 0; i < n_rows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		/* its memory is a row's */
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		n_chunks += embed_chunk_writer_put_values(writer, rows->vals[i], rows->tupdesc);
+		SPI_finish();
+	}
+	return n_chunks;
+}
+
+/* Cuts the rows that are there: all, or those without chunks. */
+static void
+cut_table(const Making *making, bool only_missing)
+{
+	EmbedChunkWriter *writer = open_writer(making);
+	EmbedOwnerContext before = embed_chunk_writer_enter(writer);
+	const char *sql = psprintf("SELECT %s FROM %s t%s%s", embed_chunk_writer_columns(writer), making->qualified,
+							   only_missing ? " WHERE " : "", only_missing ? embed_chunk_writer_missing(writer) : "");
+	SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
+	Portal		cursor;
+	uint64		n_rows = 0;
+	int64		n_chunks = 0;
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	cursor = SPI_cursor_open(NULL, plan, NULL, NULL, false);
+	for (;;)
+	{
+		SPITupleTable *rows;
+		uint64		n;
+
+		SPI_cursor_fetch(cursor, true, READ_ROWS);
+		rows = SPI_tuptable;
+		n = SPI_processed;
+		if (n == 0)
+			break;
+		n_chunks += cut_rows(writer, rows, n);
+		n_rows += n;
+		SPI_freetuptable(rows);
+	}
+	SPI_cursor_close(cursor);
+	embed_chunk_writer_leave(&before);
+	if (n_rows > 0 && (!only_missing || n_chunks > 0))
+		ereport(NOTICE,
+				(errmsg("table \"%s\": rows of table \"%s\" cut: " UINT64_FORMAT ", chunks: " INT64_FORMAT,
+						making->chunk_name, making->name, n_rows, n_chunks)));
+}
+
+/* ------------------------------------------------------------------ embed_chunk_table */
+
+static void
+open_table(Making *making, FunctionCallInfo fcinfo)
+{
+	Relation	rel = table_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	EmbedName	model;
+
+	making->table = RelationGetRelid(rel);
+	making->owner = rel->rd_rel->relowner;
+	making->persistence = rel->rd_rel->relpersistence;
+	making->is_partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	making->has_policies = rel->rd_rel->relrowsecurity;
+	making->schema = get_namespace_name(RelationGetNamespace(rel));
+	making->name = pstrdup(RelationGetRelationName(rel));
+	making->qualified = quote_qualified_identifier(making->schema, making->name);
+	check_table(making, rel);
+	making->extension = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
+	making->function = LookupFuncName(list_make2(makeString(making->extension), makeString("embed_chunk_trigger")), 0, NULL, false);
+	embed_names_resolve(PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4)), EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO, &model);
+	making->arguments[EMBED_CHUNK_SOURCE] = join_names(embed_chunk_sources(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)), "embed_chunk_table"));
+	making->arguments[EMBED_CHUNK_MAX_TOKENS] = psprintf("%d", PG_GETARG_INT32(2));
+	making->arguments[EMBED_CHUNK_OVERLAP] = psprintf("%d", PG_GETARG_INT32(3));
+	making->arguments[EMBED_CHUNK_MODEL] = pstrdup(model.model);
+	making->mode = read_mode(PG_ARGISNULL(5) ? "now" : text_to_cstring(PG_GETARG_TEXT_PP(5)));
+	initStringInfo(&making->columns);
+	initStringInfo(&making->key);
+	read_key(making, rel);
+	find_trigger(making, rel);
+	name_chunks(making);
+	/* DDL wants no other reference in this session */
+	table_close(rel, NoLock);
+}
+
+/* Raises what embed_chunks says about numbers and model. */
+static void
+check_chunking(const Making *making)
+{
+	execute(SPI_OK_SELECT, psprintf("SELECT FROM %s('', %s, %s, %s)", quote_qualified_identifier(making->extension, "embed_chunks"),
+									making->arguments[EMBED_CHUNK_MAX_TOKENS], making->arguments[EMBED_CHUNK_OVERLAP],
+									quote_literal_cstr(making->arguments[EMBED_CHUNK_MODEL])));
+}
+
+/*
+ * embed_chunk_table(tab regclass, source text, max_tokens int, overlap int,
+ *		model text DEFAULT NULL, mode text DEFAULT 'now') returns regclass
+ */
+Datum
+embed_chunk_table(PG_FUNCTION_ARGS)
+{
+	Making		making = {0};
+	bool		new_vectors;
+	Oid			chunks;
+
+	for (int i = 0; i < 4; i++)
+	{
+		if (PG_ARGISNULL(i))
+			PG_RETURN_NULL();
+	}
+	open_table(&making, fcinfo);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	check_not_inherited(&making);
+	check_chunking(&making);
+	if (making.trigger == NULL)
+		create_table(&making);
+	new_vectors = keep_vectors(&making);
+	if (!making.is_same)
+		create_trigger(&making);
+	cut_table(&making, making.is_same);
+	if (new_vectors)
+		execute(SPI_OK_UPDATE, psprintf("UPDATE %s SET embedding = NULL WHERE embedding IS NULL", making.chunk_qualified));
+	chunks = OidIsValid(making.chunks) ? making.chunks :
+		get_relname_relid(making.chunk_name, get_namespace_oid(making.schema, false));
+	SPI_finish();
+	PG_RETURN_OID(chunks);
+}
