@@ -430,14 +430,14 @@ emb_layer_attends_f32(const EmbTransformer *transformer, int32_t layer)
 }
 
 bool
-emb_layers_have_i4(const EmbTransformer *transformer)
+emb_layers_have_groups(const EmbTransformer *transformer)
 {
 	for (int32_t i = 0; i < transformer->arch->n_layers; i++)
 	{
 		const EmbLayer *l = &transformer->layers[i];
 
-		if (l->query.form == EMB_LINEAR_I4 || l->attn_out.form == EMB_LINEAR_I4 || l->ffn_up.form == EMB_LINEAR_I4 ||
-			l->ffn_down.form == EMB_LINEAR_I4)
+		if (l->query.form == EMB_LINEAR_GROUPED || l->attn_out.form == EMB_LINEAR_GROUPED || l->ffn_up.form == EMB_LINEAR_GROUPED ||
+			l->ffn_down.form == EMB_LINEAR_GROUPED)
 			return true;
 	}
 	return false;

@@ -105,7 +105,7 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 				 char *base)
 {
 	const EmbArch *arch = transformer->arch;
-	int32_t		block_max = emb_layers_have_i4(transformer) ? EMB_PASS_BLOCK_ROWS_I4 : EMB_PASS_BLOCK_ROWS;
+	int32_t		block_max = emb_layers_have_groups(transformer) ? EMB_PASS_BLOCK_ROWS_GROUPED : EMB_PASS_BLOCK_ROWS;
 	size_t		at = 0;
 
 	pass->transformer = transformer;

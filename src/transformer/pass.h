@@ -23,7 +23,7 @@
  * once for each block, so 128 tokens are one block.
  */
 #define EMB_PASS_BLOCK_ROWS 96
-#define EMB_PASS_BLOCK_ROWS_I4 128
+#define EMB_PASS_BLOCK_ROWS_GROUPED 128
 
 /* Whatever an order in an image says: its numbers are u16. */
 #define EMB_UNORDERED_BYTES 65536
@@ -119,11 +119,11 @@ extern bool emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t k
 extern bool emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows);
 
 /*
- * Whether any linear layer takes quantized input, has weights of 4 bits, or
+ * Whether any linear layer takes quantized input, has scales by groups, or
  * takes its input in an order of its own; whether any layer attends in fp32, or in int8.
  */
 extern bool emb_layers_quantize(const EmbTransformer *transformer);
-extern bool emb_layers_have_i4(const EmbTransformer *transformer);
+extern bool emb_layers_have_groups(const EmbTransformer *transformer);
 extern bool emb_layers_reorder(const EmbTransformer *transformer);
 extern bool emb_layer_attends_f32(const EmbTransformer *transformer, int32_t layer);
 extern bool emb_layers_attend_f32(const EmbTransformer *transformer);
