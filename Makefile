@@ -5,7 +5,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" embed.contro
 
 # One line per room, in the direction data flows.
 room = $(patsubst %.c,%.o,$(wildcard src/$(1)/*.c))
-PG_OBJS = $(call room,pg) $(call room,pg/sql) $(call room,pg/auto) $(call room,pg/kept) $(call room,pg/call) $(call room,pg/store) $(call room,pg/stat)
+PG_OBJS = $(call room,pg) $(call room,pg/sql) $(call room,pg/auto) $(call room,pg/ahead) $(call room,pg/kept) $(call room,pg/call) $(call room,pg/store) $(call room,pg/stat)
 CONVERT_OBJS = $(call room,convert)
 MODEL_OBJS = $(call room,model)
 IMPORT_OBJS = $(call room,import)

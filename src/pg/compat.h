@@ -132,4 +132,26 @@
 #define EMBED_PROCESS_UTILITY_ARGUMENTS pstmt, query, context, params, env, dest, completion
 #endif
 
+/* ExecutorRun has no fourth argument since 18. */
+#if PG_VERSION_NUM >= 180000
+#define EMBED_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define EMBED_EXECUTOR_RUN_ARGUMENTS query, direction, count
+#else
+#define EMBED_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool once
+#define EMBED_EXECUTOR_RUN_ARGUMENTS query, direction, count, once
+#endif
+
+/* ModifyTable has a plan for each of its tables before 14, where rows are whole. */
+#if PG_VERSION_NUM < 140000
+#define EMBED_MODIFY_TABLE_HAS_PLANS
+#endif
+
+/* Scans of ranges of ctids, and foreign scans that Append runs at the same time: since 14. */
+#if PG_VERSION_NUM >= 140000
+#define EMBED_HAS_TID_RANGE_SCAN
+#define embed_plan_is_async(plan) ((plan)->async_capable)
+#else
+#define embed_plan_is_async(plan) false
+#endif
+
 #endif

@@ -3,6 +3,7 @@
  *		Module magic and initialization.
  */
 #include "pg/glue.h"
+#include "pg/ahead/ahead_node.h"
 #include "pg/auto/known.h"
 #include "pg/call/proofs.h"
 #include "pg/store/registry.h"
@@ -20,4 +21,5 @@ _PG_init(void)
 	embed_stat_init();
 	embed_proofs_init();
 	embed_known_init();
+	embed_ahead_init();
 }

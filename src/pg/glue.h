@@ -68,6 +68,7 @@ extern int	embed_guc_threads;		/* 0: as many as available CPUs */
 extern int	embed_guc_cache_entries;
 extern bool embed_guc_defer;		/* triggers of mode now leave NULL */
 extern bool embed_guc_accept_vectors;	/* triggers keep vectors that the user gives */
+extern bool embed_guc_look_ahead;
 
 /*
  * call_threads.c: the number of threads that the computation may use, including the

@@ -28,6 +28,7 @@ int			embed_guc_threads = 0;
 int			embed_guc_cache_entries = EMBED_CACHE_ENTRIES_DEFAULT;
 bool		embed_guc_defer = false;
 bool		embed_guc_accept_vectors = false;
+bool		embed_guc_look_ahead = true;
 
 static char *guc_isa = NULL;
 
@@ -155,6 +156,11 @@ embed_guc_init(void)
 							 "Triggers keep the vectors that a statement gives, unseen.",
 							 "For bulk loads of vectors that exist already: who sets it vouches that they belong to their texts.",
 							 &embed_guc_accept_vectors, false, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("embed.look_ahead",
+							 "Whether statements embed the texts of upcoming rows together.",
+							 "For triggers, generated columns and select lists; results do not depend on it.",
+							 &embed_guc_look_ahead, true, PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 	DefineCustomStringVariable("embed.isa",
 							   "Instruction set level of the computation.",

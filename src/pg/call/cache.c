@@ -360,6 +360,14 @@ embed_cache_find(const EmbedCacheKey *key, float *vector, int32 dim, bool *trunc
 	return true;
 }
 
+bool
+embed_cache_has(const EmbedCacheKey *key, int32 dim)
+{
+	CacheEntry *entry = cache != NULL ? hash_search(cache, &key->hash, HASH_FIND, NULL) : NULL;
+
+	return entry != NULL && entry->item != NULL && is_item(entry->item, key, dim);
+}
+
 static CacheItem *
 make_item(const EmbedCacheKey *key, const float *vector, int32 dim, bool truncated)
 {

@@ -65,7 +65,10 @@ extern bool embed_cache_serves(Size len);
 
 extern bool embed_cache_find(const EmbedCacheKey *key, float *vector, int32 dim, bool *truncated);
 
-/* Does nothing if memory is lacking. */
+/* Whether the cache has the vector; no use of it. */
+extern bool embed_cache_has(const EmbedCacheKey *key, int32 dim);
+
+/* Does nothing if memory is lacking, or the cache is off. */
 extern void embed_cache_put(const EmbedCacheKey *key, const float *vector, int32 dim, bool truncated);
 
 /* Drops surplus entries after the setting changed. No ERROR. */

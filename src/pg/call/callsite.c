@@ -7,6 +7,7 @@
 #include "access/detoast.h"
 #include "mb/pg_wchar.h"
 
+#include "pg/call/ahead_store.h"
 #include "pg/call/text_batch.h"
 #include "pg/store/names.h"
 #include "pg/call/overflow.h"
@@ -435,15 +436,56 @@ cache_text(const EmbedSite *site, const struct varlena *plain)
 	return joined;
 }
 
-/* Takes the vector from the backend's cache, or computes and caches it. */
+/*
+ * A vector computed ahead (ahead_store.h) counts as a call now; its text was
+ * counted when it was computed.
+ */
+static void
+answered_ahead(EmbedSite *site, const EmbedModelRef *ref, EmbedAheadVector *found, Datum value)
+{
+	EmbedProofKey proof;
+
+	if (!embed_ahead_use(found))
+	{
+		answered_again(site, ref, found->truncated);
+		return;
+	}
+	if (found->truncated)
+	{
+		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
+		embed_overflow_note(site->cxt, ref->info);
+	}
+	proof = embed_proof_key(ref, value, found->truncated);
+	embed_proof_put(&proof, found->vector, ref->info->dim);
+	embed_stat_count_call(ref->stat, found->took_ns);
+}
+
+/* Takes the vector from those computed ahead. */
+static bool
+find_ahead(EmbedSite *site, const EmbedModelRef *ref, const EmbedCacheKey *key, Datum value, float *out, bool *truncated)
+{
+	EmbedAheadVector *found = embed_ahead_find(key, ref->info->dim);
+
+	if (found == NULL)
+		return false;
+	memcpy(out, found->vector, ref->info->dim * sizeof(float));
+	*truncated = found->truncated;
+	answered_ahead(site, ref, found, value);
+	return true;
+}
+
+/* Takes the vector from those computed ahead or from the backend's cache, or computes it; and caches it. */
 static void
 embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value, float *out, bool *truncated)
 {
+	Size		len = toast_raw_datum_size(value) - VARHDRSZ;
+	bool		may_be_ahead = embed_ahead_any() && prompt == EMB_PROMPT_DOCUMENT && len <= EMBED_CACHE_TEXT_MAX;
+	bool		may_be_cached = embed_cache_serves(len);
 	struct varlena *plain;
 	const struct varlena *keyed;
 	EmbedCacheKey key;
 
-	if (!embed_cache_serves(toast_raw_datum_size(value) - VARHDRSZ))
+	if (!may_be_ahead && !may_be_cached)
 	{
 		compute(site, ref, prompt, value, out, truncated);
 		return;
@@ -452,13 +494,15 @@ embed_cached(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum 
 	plain = PG_DETOAST_DATUM_PACKED(value);
 	keyed = cache_text(site, plain);
 	key = embed_cache_key(ref, prompt, site->instruction != NULL, VARDATA_ANY(keyed), VARSIZE_ANY_EXHDR(keyed));
-	if (!embed_cache_find(&key, out, ref->info->dim, truncated))
+	if (may_be_ahead && find_ahead(site, ref, &key, PointerGetDatum(plain), out, truncated))
+		embed_cache_put(&key, out, ref->info->dim, *truncated);
+	else if (may_be_cached && embed_cache_find(&key, out, ref->info->dim, truncated))
+		answered_again(site, ref, *truncated);
+	else
 	{
 		compute(site, ref, prompt, PointerGetDatum(plain), out, truncated);
 		embed_cache_put(&key, out, ref->info->dim, *truncated);
 	}
-	else
-		answered_again(site, ref, *truncated);
 	if (keyed != plain)
 		pfree((void *) keyed);
 	if (PointerGetDatum(plain) != value)

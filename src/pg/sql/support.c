@@ -34,6 +34,7 @@
 #include "utils/selfuncs.h"
 #include "utils/syscache.h"
 
+#include "pg/call/ahead_store.h"
 #include "pg/store/registry.h"
 
 EMBED_FUNCTION(embed_support);
@@ -411,6 +412,7 @@ embed_support(PG_FUNCTION_ARGS)
 	Node	   *request = (Node *) PG_GETARG_POINTER(0);
 	Node	   *answer = NULL;
 
+	embed_ahead_planned = true;
 	if (IsA(request, SupportRequestCost))
 		answer = embed_cost((SupportRequestCost *) request);
 	else if (IsA(request, SupportRequestRows))

@@ -562,6 +562,27 @@ embed_registry_fingerprint(const char *name, uint8 *fingerprint)
 }
 
 const EmbedModelRef *
+embed_registry_look(const char *name, EmbKind kind, EmbedNameUse use)
+{
+	EmbedName	found;
+	bool		dropped;
+	RegistryEntry *entry;
+
+	watched_relid = embed_storage_model_relid();
+	if (!OidIsValid(watched_relid))
+		return NULL;
+	check_entries();
+	if (!embed_names_find(name, kind, NULL, &found, &dropped) || dropped ||
+		(name != NULL && use == EMBED_NAME_ARGUMENT && strcmp(name, found.model) != 0))
+		return NULL;
+	entry = find_live(found.fingerprint);
+	if (entry == NULL || entry->gone || checked_generation != generation || !embed_mapping_is_current(&entry->mapping) ||
+		entry->ref.info->kind != kind)
+		return NULL;
+	return &entry->ref;
+}
+
+const EmbedModelRef *
 embed_registry_go_on(const uint8 *fingerprint)
 {
 	RegistryEntry *entry;

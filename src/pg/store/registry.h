@@ -73,6 +73,12 @@ extern const EmbedModelRef *embed_registry_go_on(const uint8 *fingerprint);
  */
 extern bool embed_registry_peek(const char *name, EmbKind kind, int64 *size_bytes, int32 *max_tokens);
 
+/*
+ * The same without an ERROR, and without opening anything: NULL unless this
+ * backend has the model mapped, up to date and not damaged.
+ */
+extern const EmbedModelRef *embed_registry_look(const char *name, EmbKind kind, EmbedNameUse use);
+
 /* The model of an image mapped by this backend, or NULL. */
 extern const EmbedModelRef *embed_registry_find(const uint8 *fingerprint);
 

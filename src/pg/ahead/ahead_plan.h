@@ -1,0 +1,35 @@
+/*
+ * ahead_plan.h
+ *		Puts nodes that look ahead into a finished plan.
+ */
+#ifndef EMBED_PG_AHEAD_AHEAD_PLAN_H
+#define EMBED_PG_AHEAD_AHEAD_PLAN_H
+
+#include "pg/glue.h"
+
+#include "nodes/plannodes.h"
+
+/*
+ * What a node has in custom_private: a list of these lists of integers. Bounds
+ * are pairs: the plan node of a Limit, or EMBED_AHEAD_ROOT; and whether each
+ * row of the Limit needs a row of the node.
+ */
+typedef enum EmbedAheadPrivate
+{
+	EMBED_AHEAD_BOUNDS,
+	EMBED_AHEAD_ACTION,			/* CmdType and OnConflictAction, nothing for a select list */
+	EMBED_AHEAD_TARGETS,		/* range table indexes of the target tables */
+	EMBED_AHEAD_COLUMNS			/* a list of lists: the columns that UPDATE sets in each of them, in the plan's order */
+} EmbedAheadPrivate;
+
+/* The count of rows that the client, or a cursor, asks for. */
+#define EMBED_AHEAD_ROOT	(-1)
+
+/*
+ * A copy of the statement with nodes that look ahead, in cxt; NULL where there
+ * is nothing to look ahead for. The statement itself is never changed: it may
+ * be in the plan cache.
+ */
+extern PlannedStmt *embed_ahead_plan(PlannedStmt *stmt, MemoryContext cxt);
+
+#endif
