@@ -159,7 +159,7 @@ COMMENT ON FUNCTION _embed.cache_state() IS 'vector cache of this session (embed
 CREATE FUNCTION _embed.stat() RETURNS TABLE (fingerprint pg_catalog.bytea,
 	calls pg_catalog.int8, texts pg_catalog.int8, tokens pg_catalog.int8, truncations pg_catalog.int8,
 	errors pg_catalog.int8, cache_hits pg_catalog.int8, prefix_tokens_reused pg_catalog.int8, tokenizer_ms pg_catalog.float8,
-	wait_ms pg_catalog.float8, compute_ms pg_catalog.float8, latency pg_catalog.int8[],
+	wait_ms pg_catalog.float8, compute_ms pg_catalog.float8, slow_calls pg_catalog.int8, latency pg_catalog.int8[],
 	stats_since pg_catalog.timestamptz)
 AS 'MODULE_PATHNAME', 'embed_stat_rows' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10;
 COMMENT ON FUNCTION _embed.stat() IS 'counters of the images used in this database';
@@ -178,7 +178,8 @@ SELECT m.name,
 	COALESCE(s.wait_ms, 0) AS wait_ms,
 	COALESCE(s.compute_ms, 0) AS compute_ms,
 	COALESCE(s.latency, pg_catalog.array_fill(0::pg_catalog.int8, '{28}')) AS latency,
-	s.stats_since
+	s.stats_since,
+	COALESCE(s.slow_calls, 0) AS slow_calls
 FROM (SELECT pg_catalog.string_agg(n.name, ', ' ORDER BY n.name) AS name, n.fingerprint
 	  FROM _embed.model n WHERE NOT n.dropped GROUP BY n.fingerprint) m
 LEFT JOIN _embed.stat() s ON s.fingerprint OPERATOR(pg_catalog.=) m.fingerprint;
@@ -197,7 +198,27 @@ COMMENT ON COLUMN embed_stat.wait_ms IS 'time spent on waiting: until the image 
 COMMENT ON COLUMN embed_stat.compute_ms IS 'time spent on computing, by the calling process itself';
 COMMENT ON COLUMN embed_stat.latency IS 'calls by duration: element i counts calls from 2^(i-1) to 2^i microseconds; the first also counts shorter calls, the 28th longer calls';
 COMMENT ON COLUMN embed_stat.stats_since IS 'time of the first counted use or of the last embed_stat_reset(); NULL if never used';
+COMMENT ON COLUMN embed_stat.slow_calls IS 'calls that took embed.log_min_duration or longer, while that was set';
 GRANT SELECT ON embed_stat TO PUBLIC;
+
+CREATE FUNCTION _embed.latency_ms(latency pg_catalog.int8[], share pg_catalog.float8) RETURNS pg_catalog.float8
+AS 'MODULE_PATHNAME', 'embed_latency_ms' LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION _embed.latency_ms(pg_catalog.int8[], pg_catalog.float8)
+IS 'milliseconds that this share of the calls in a histogram of embed_stat do not exceed';
+
+CREATE VIEW embed_latency AS
+SELECT s.name,
+	s.calls,
+	_embed.latency_ms(s.latency, 0.5) AS p50_ms,
+	_embed.latency_ms(s.latency, 0.95) AS p95_ms,
+	_embed.latency_ms(s.latency, 0.99) AS p99_ms,
+	_embed.latency_ms(s.latency, 1) AS max_ms,
+	s.stats_since AS since
+FROM embed_stat s;
+COMMENT ON VIEW embed_latency IS 'durations of calls by model, from the histogram of embed_stat: exact to a factor of 2, interpolated in between';
+COMMENT ON COLUMN embed_latency.max_ms IS 'no call took longer; at most twice the longest one';
+COMMENT ON COLUMN embed_latency.since IS 'time of the first counted use or of the last embed_stat_reset()';
+GRANT SELECT ON embed_latency TO PUBLIC;
 
 CREATE FUNCTION embed_stat_reset() RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_stat_reset' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100;

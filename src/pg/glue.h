@@ -66,6 +66,9 @@ extern int	embed_guc_on_overflow;	/* EmbedOverflow */
 extern int	embed_guc_batch_tokens;
 extern int	embed_guc_threads;		/* 0: as many as available CPUs */
 extern int	embed_guc_cache_entries;
+extern int	embed_guc_max_threads;	/* 0: no cap; this and the next two are for superusers */
+extern int	embed_guc_max_statement_tokens; /* 0: no cap */
+extern int	embed_guc_log_min_duration; /* ms; -1: never */
 extern bool embed_guc_defer;		/* triggers of mode now leave NULL */
 extern bool embed_guc_accept_vectors;	/* triggers keep vectors that the user gives */
 extern bool embed_guc_look_ahead;

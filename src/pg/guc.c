@@ -26,6 +26,9 @@ int			embed_guc_on_overflow = EMBED_OVERFLOW_TRUNCATE;
 int			embed_guc_batch_tokens = EMB_BATCH_TOKENS_DEFAULT;
 int			embed_guc_threads = 0;
 int			embed_guc_cache_entries = EMBED_CACHE_ENTRIES_DEFAULT;
+int			embed_guc_max_threads = 0;
+int			embed_guc_max_statement_tokens = 0;
+int			embed_guc_log_min_duration = -1;
 bool		embed_guc_defer = false;
 bool		embed_guc_accept_vectors = false;
 bool		embed_guc_look_ahead = true;
@@ -110,6 +113,30 @@ assign_cache_entries(int newval, pg_attribute_unused() void *extra)
 	embed_cache_trim(newval);
 }
 
+/* For superusers, so that a role cannot undo what ALTER ROLE .. SET gives it. */
+static void
+define_limits(void)
+{
+	DefineCustomIntVariable("embed.max_threads",
+							"Maximum number of threads of one call, whatever embed.threads says.",
+							"0: no such limit. Superusers set it, for example for a role.",
+							&embed_guc_max_threads, 0,
+							0, THREADS_MAX, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("embed.max_statement_tokens",
+							"Maximum number of tokens that the calls of one statement may read.",
+							"0: no limit. Superusers set it, for example for a role.",
+							&embed_guc_max_statement_tokens, 0,
+							0, PG_INT32_MAX, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("embed.log_min_duration",
+							"Duration from which on a call is logged and counted as slow.",
+							"-1: never. At most one call a second is logged for each model.",
+							&embed_guc_log_min_duration, -1,
+							-1, PG_INT32_MAX, PGC_SUSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
 void
 embed_guc_init(void)
 {
@@ -167,6 +194,7 @@ embed_guc_init(void)
 							   "auto: the best level of this CPU; results do not depend on it.",
 							   &guc_isa, "auto", PGC_USERSET, 0,
 							   check_isa, assign_isa, NULL);
+	define_limits();
 	embed_reserve_guc_prefix("embed");
 	embed_overflow_init();
 	embed_cache_init();

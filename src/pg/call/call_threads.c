@@ -39,6 +39,8 @@ embed_threads_begin(uint64 now_ns)
 	n = embed_control_share(emb_threads_available(), now_ms);
 	if (embed_guc_threads > 0)
 		n = Min(n, embed_guc_threads);
+	if (embed_guc_max_threads > 0)
+		n = Min(n, embed_guc_max_threads);
 	if (n > 1 && !registered)
 	{
 		on_proc_exit(stop_threads, (Datum) 0);

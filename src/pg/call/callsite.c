@@ -10,6 +10,7 @@
 #include "pg/call/ahead_store.h"
 #include "pg/call/text_batch.h"
 #include "pg/store/names.h"
+#include "pg/call/limits.h"
 #include "pg/call/overflow.h"
 #include "pg/call/proofs.h"
 #include "pg/call/text_value.h"
@@ -232,6 +233,7 @@ static void
 count_reading(EmbedSite *site, const EmbedModelRef *ref, EmbEncoded encoded, uint64 begun)
 {
 	embed_stat_add(ref->stat, EMBED_TOKENIZER_NS, embed_clock_ns() - begun);
+	embed_limits_count(encoded.n_ids);
 	embed_stat_add(ref->stat, EMBED_TEXTS, 1);
 	embed_stat_add(ref->stat, EMBED_TOKENS, encoded.n_ids);
 	if (encoded.truncated)

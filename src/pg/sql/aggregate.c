@@ -22,7 +22,7 @@ typedef struct GroupState
 	EmbedBatch	batch;
 	int64		n_vectors;		/* computed; without the vectors of the batch */
 	EmbedStat  *stat;
-	uint64		took_ns;		/* since the last result of the group */
+	EmbedCost	cost;		/* since the last result of the group */
 
 	/* embed_agg */
 	float	   *vectors;		/* [vectors_room, dim] */
@@ -166,7 +166,7 @@ accumulate(FunctionCallInfo fcinfo, bool is_avg)
 	embed_batch_add(&state->batch, ref, site->ids, NULL, encoded.n_ids);
 	if (!is_avg)
 		embed_batch_prove(&state->batch, ref, PG_GETARG_DATUM(1), encoded.truncated);
-	state->took_ns += embed_stat_end(ref->stat) - begun;
+	embed_stat_step(ref->stat, begun, &state->cost);
 	PG_RETURN_POINTER(state);
 }
 
@@ -194,13 +194,12 @@ finish_group(FunctionCallInfo fcinfo)
 		uint64		begun = embed_stat_begin(ref->stat);
 
 		embed_batch_run(&state->batch, ref);
-		state->took_ns += embed_stat_end(ref->stat) - begun;
+		embed_stat_step(ref->stat, begun, &state->cost);
 	}
 	if (state != NULL)
 	{
 		embed_stat_enter(state->stat);
-		embed_stat_count_call(state->stat, state->took_ns);
-		state->took_ns = 0;
+		embed_stat_count_call(state->stat, &state->cost);
 	}
 	return state;
 }

@@ -285,7 +285,7 @@ typedef struct ScoreGroup
 	bool		is_used;		/* fingerprint and stat are set */
 	uint8		fingerprint[EMB_HASH_SIZE];
 	EmbedStat  *stat;
-	uint64		took_ns;		/* since the group's last result */
+	EmbedCost	cost;		/* since the group's last result */
 	EmbedBatch	batch;
 	float	   *logits;			/* of the batch */
 
@@ -437,7 +437,7 @@ add_pair(ScoreGroup *group, EmbedSite *site, const text *name, Datum doc)
 	encoded = embed_site_read_pair(site, ref, PointerGetDatum(group->query), doc);
 	embed_batch_add(&group->batch, ref, site->ids, site->type_ids, encoded.n_ids);
 	embed_batch_share(&group->batch, encoded.n_shared);
-	group->took_ns += embed_stat_end(ref->stat) - begun;
+	embed_stat_step(ref->stat, begun, &group->cost);
 }
 
 /* (state internal, query text, doc text [, model text [, instruction text]]) returns internal */
@@ -485,13 +485,12 @@ EMBED_CALL(embed_rerank_agg_final)
 
 		group->batch.prefix = &site->prefix;
 		embed_batch_run(&group->batch, ref);
-		group->took_ns += embed_stat_end(ref->stat) - begun;
+		embed_stat_step(ref->stat, begun, &group->cost);
 	}
 	if (group->is_used)
 	{
 		embed_stat_enter(group->stat);
-		embed_stat_count_call(group->stat, group->took_ns);
-		group->took_ns = 0;
+		embed_stat_count_call(group->stat, &group->cost);
 	}
 	PG_RETURN_ARRAYTYPE_P(score_array(group->scores, group->nulls, (int32) group->n_rows));
 }

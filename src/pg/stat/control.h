@@ -43,10 +43,11 @@ typedef enum EmbedCounter
 	EMBED_PREFIX_TOKENS,
 	EMBED_TOKENIZER_NS,
 	EMBED_WAIT_NS,
-	EMBED_COMPUTE_NS
+	EMBED_COMPUTE_NS,
+	EMBED_SLOW_CALLS
 } EmbedCounter;
 
-#define EMBED_N_COUNTERS (EMBED_COMPUTE_NS + 1)
+#define EMBED_N_COUNTERS (EMBED_SLOW_CALLS + 1)
 
 /*
  * Counters of one image in one database.
@@ -59,7 +60,8 @@ typedef enum EmbedCounter
  *		 56	used		TimestampTz of the last addition
  *		 64	counters	by EmbedCounter
  *		192 latency		calls by the logarithm of their microseconds
- *		448 (zero)
+ *		448	logged		TimestampTz of the last message about a slow call
+ *		456 (zero)
  *
  * serial, database and fingerprint are written under an flock on the file,
  * serial last. Any backend adds to or overwrites the other fields, atomically.
@@ -74,7 +76,8 @@ typedef struct EmbedStatEntry
 	_Atomic int64 used;
 	_Atomic uint64 counters[16];
 	_Atomic uint64 latency[32];
-	uint64		reserved[8];
+	_Atomic int64 logged;
+	uint64		reserved[7];
 } EmbedStatEntry;
 
 StaticAssertDecl(sizeof(EmbedStatEntry) == 512, "layout of the control file");

@@ -73,6 +73,7 @@ flush_one(EmbedStat *stat)
 	{
 		if (stat->counters[i] != 0)
 			atomic_fetch_add_explicit(&entry->counters[i], stat->counters[i], memory_order_relaxed);
+		stat->flushed[i] += stat->counters[i];
 		stat->counters[i] = 0;
 	}
 	for (int i = 0; i < EMBED_LATENCY_BUCKETS; i++)
@@ -112,11 +113,20 @@ flush_now_and_then(uint64 now_ns)
 
 /* --------------------------------------------------------------- calls */
 
+static uint64
+total(const EmbedStat *stat, EmbedCounter counter)
+{
+	return stat->flushed[counter] + stat->counters[counter];
+}
+
 uint64
-embed_stat_begin(pg_attribute_unused() EmbedStat *stat)
+embed_stat_begin(EmbedStat *stat)
 {
 	uint64		now = embed_clock_ns();
 
+	stat->mark.tokens = total(stat, EMBED_TOKENS);
+	stat->mark.wait_ns = total(stat, EMBED_WAIT_NS);
+	stat->mark.compute_ns = total(stat, EMBED_COMPUTE_NS);
 	embed_control_refresh(embed_ns_to_ms(now));
 	return now;
 }
@@ -142,20 +152,47 @@ bucket_of(uint64 took_ns)
 	return Min(pg_leftmost_one_pos64(us), EMBED_LATENCY_BUCKETS - 1);
 }
 
-void
-embed_stat_count_call(EmbedStat *stat, uint64 took_ns)
+/* The cost since embed_stat_begin. */
+static void
+add_cost(const EmbedStat *stat, uint64 took_ns, EmbedCost *cost)
 {
+	cost->took_ns += took_ns;
+	cost->tokens += total(stat, EMBED_TOKENS) - stat->mark.tokens;
+	cost->wait_ns += total(stat, EMBED_WAIT_NS) - stat->mark.wait_ns;
+	cost->compute_ns += total(stat, EMBED_COMPUTE_NS) - stat->mark.compute_ns;
+}
+
+void
+embed_stat_step(EmbedStat *stat, uint64 begun, EmbedCost *cost)
+{
+	add_cost(stat, embed_stat_end(stat) - begun, cost);
+}
+
+void
+embed_stat_count_call(EmbedStat *stat, EmbedCost *cost)
+{
+	bool		is_slow = embed_guc_log_min_duration >= 0 && cost->took_ns >= (uint64) embed_guc_log_min_duration * 1000000;
+	EmbedCost	done = *cost;
+
+	memset(cost, 0, sizeof(*cost));
 	stat->counters[EMBED_CALLS]++;
-	stat->latency[bucket_of(took_ns)]++;
+	stat->latency[bucket_of(done.took_ns)]++;
 	any_pending = true;
+	if (is_slow)
+	{
+		stat->counters[EMBED_SLOW_CALLS]++;
+		embed_stat_log_slow(stat, &done);
+	}
 }
 
 void
 embed_stat_call(EmbedStat *stat, uint64 begun)
 {
 	uint64		now = embed_clock_ns();
+	EmbedCost	cost = {0};
 
-	embed_stat_count_call(stat, now - begun);
+	add_cost(stat, now - begun, &cost);
+	embed_stat_count_call(stat, &cost);
 	flush_now_and_then(now);
 }
 
@@ -245,7 +282,7 @@ put_entry(const EmbedRows *rows, EmbedStatEntry *entry)
 	{
 		uint64		value = entry->counters[i];
 
-		values[n++] = i < EMBED_TOKENIZER_NS ? count_datum(value) : Float8GetDatum((double) value / 1e6);
+		values[n++] = i < EMBED_TOKENIZER_NS || i > EMBED_COMPUTE_NS ? count_datum(value) : Float8GetDatum((double) value / 1e6);
 	}
 	values[n++] = latency_datum(entry);
 	values[n++] = TimestampTzGetDatum(entry->since);

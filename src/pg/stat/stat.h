@@ -22,6 +22,15 @@
 
 #include "pg/stat/control.h"
 
+/* What a call took, or the steps of an aggregate so far. */
+typedef struct EmbedCost
+{
+	uint64		took_ns;
+	uint64		tokens;
+	uint64		wait_ns;
+	uint64		compute_ns;
+} EmbedCost;
+
 typedef struct EmbedStat
 {
 	struct EmbedStat *next;
@@ -30,6 +39,10 @@ typedef struct EmbedStat
 	/* not yet in the control file */
 	uint64		counters[EMBED_N_COUNTERS];
 	uint64		latency[EMBED_LATENCY_BUCKETS];
+
+	uint64		flushed[EMBED_N_COUNTERS];	/* in the control file, or lost with it: with counters all of this backend */
+	EmbedCost	mark;			/* the totals when the running call began */
+	_Atomic int64 logged;		/* as in the control file, where there is none */
 
 	/* destination in the control file, valid while these values are unchanged */
 	EmbedStatEntry *entry;
@@ -84,11 +97,17 @@ extern uint64 embed_stat_end(EmbedStat *stat);
 /* The same, and counts a call that lasted from begun until now. */
 extern void embed_stat_call(EmbedStat *stat, uint64 begun);
 
-/* Counts a call with the given duration (of an aggregate, for example). */
-extern void embed_stat_count_call(EmbedStat *stat, uint64 took_ns);
+/* A step of an aggregate that lasted from begun until now: adds to its cost. */
+extern void embed_stat_step(EmbedStat *stat, uint64 begun, EmbedCost *cost);
+
+/* Counts a call of this cost (of an aggregate), which begins again at nothing. */
+extern void embed_stat_count_call(EmbedStat *stat, EmbedCost *cost);
 
 /* Counts a call answered from memo or cache: too short to read the clock. */
 extern void embed_stat_hit(EmbedStat *stat);
+
+/* latency.c: a message in the log, unless there was one within the last second. */
+extern void embed_stat_log_slow(EmbedStat *stat, const EmbedCost *cost);
 
 /* Registers callbacks; called by _PG_init. */
 extern void embed_stat_init(void);

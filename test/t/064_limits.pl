@@ -1,0 +1,76 @@
+# Limits of a role that logs in, what slow calls leave in the log, and the
+# queries of docs/monitoring.sql, word for word.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EmbedTest;
+use Test::More;
+
+my $db = 'postgres';
+my $node = new_node('limits');
+import_model($node, $db, 'm', tiny_model('bert-cls'));
+
+# ---------------------------------------------------------- a role that logs in
+
+query($node, $db, q{CREATE ROLE bob LOGIN;
+	ALTER ROLE bob SET embed.max_threads = 1;
+	ALTER ROLE bob SET embed.max_statement_tokens = 9;
+	CREATE ROLE eve LOGIN;
+	ALTER ROLE eve SET embed.max_statement_tokens = 0});
+my $too_much = q{SELECT embed(ARRAY['server', 'server', 'server', 'server'], 'm') IS NOT NULL};
+my @bob = (extra_params => [ '-U', 'bob' ]);
+is((error_of($node, $db, $too_much, @bob))[0], '53400', 'a role has the limit from its first call on');
+is((error_of($node, $db, q{SELECT embed(ARRAY['server', 'server', 'server'], 'm') IS NOT NULL}, @bob))[0], '', '... and may read as much as it says');
+is((error_of($node, $db, $too_much, extra_params => [ '-U', 'eve' ]))[0], '', '... which others may pass');
+
+# before the library is loaded PostgreSQL does not know the settings and takes any value
+for my $try ('SET embed.max_statement_tokens = 0', 'SET SESSION embed.max_statement_tokens = 1000', 'SET embed.max_statement_tokens TO DEFAULT',
+	q{SELECT set_config('embed.max_statement_tokens', '0', false)}, 'RESET ALL', 'DISCARD ALL')
+{
+	my ($out, $err) = ('', '');
+
+	$node->psql($db, "\\set VERBOSITY verbose\n$try;\nSELECT embed_isa() IS NOT NULL;\n$too_much", stdout => \$out, stderr => \$err, on_error_stop => 0, @bob);
+	like($err, qr/ERROR:\s+53400/, "$try, before the library is loaded, does not undo it");
+	$node->psql($db, "\\set VERBOSITY verbose\nSELECT embed_isa() IS NOT NULL;\n$try;\n$too_much", stdout => \$out, stderr => \$err, on_error_stop => 0, @bob);
+	like($err, qr/ERROR:\s+53400/, '... nor later');
+}
+my $statement = q{BEGIN; SET LOCAL embed.max_statement_tokens = 0; } . $too_much . '; COMMIT';
+is((error_of($node, $db, "SELECT embed_isa() IS NOT NULL; $statement", @bob))[0], '42501', 'SET LOCAL is refused');
+like((error_of($node, $db, q{SET client_min_messages = warning; SET embed.max_threads = 64; SELECT embed_isa() IS NOT NULL; DO $$ BEGIN
+	IF current_setting('embed.max_threads') <> '1' THEN RAISE 'max_threads is %', current_setting('embed.max_threads'); END IF; END $$}, @bob))[1],
+	qr/^$/, 'embed.max_threads stays, too');
+
+is((error_of($node, $db, q{SELECT embed(ARRAY['server', 'server', 'server'], 'm') IS NOT NULL; SELECT embed(ARRAY['server', 'server', 'server'], 'm') IS NOT NULL}, @bob))[0], '',
+	'each statement has its own count');
+
+# -------------------------------------------------------------------- slow calls
+
+my $log = sub { return scalar(() = slurp($node->logfile) =~ /embed: a call of model "m" took/g) };
+query($node, $db, $too_much);
+is($log->(), 0, 'without the setting nothing is logged');
+query($node, $db, q{SELECT embed_stat_reset()});
+query($node, $db, q{SET embed.log_min_duration = 0; SELECT count(embed('text ' || i, 'm')) FROM generate_series(1, 50) i});
+like(slurp($node->logfile), qr/LOG:  embed: a call of model "m" took [\d.]+ ms: \d+ tokens, [\d.]+ ms of waiting, [\d.]+ ms of computing/, 'a slow call is logged');
+cmp_ok($log->(), '<=', 3, '... not each of 50: one a second at most');
+is(query($node, $db, q{SELECT calls || ' ' || slow_calls FROM embed_stat WHERE name = 'm'}), '50 50', '... but all are counted');
+my ($tokens) = slurp($node->logfile) =~ /embed: a call of model "m" took [\d.]+ ms: (\d+) tokens/;
+is($tokens, query($node, $db, q{SELECT cardinality(embed_tokens('text 1', 'm'))}), '... with the tokens of this call');
+
+# ------------------------------------------------------------------- monitoring
+
+my $file = slurp("$FindBin::RealBin/../../docs/monitoring.sql");
+my @queries = $file =~ /^-- (embed_\w+): .*\n((?:(?!--).+\n)+)/mg;
+cmp_ok(@queries / 2, '>=', 6, 'docs/monitoring.sql has queries');
+query($node, $db, q{SELECT embed('x', 'm')});
+while (my ($name, $sql) = splice @queries, 0, 2)
+{
+	my ($out, $err) = ('', '');
+
+	$node->psql($db, $sql, stdout => \$out, stderr => \$err, extra_params => [ '-U', 'eve' ]);
+	is($err, '', "$name runs, as any role");
+	like($out, qr/^m\|/m, '... and has a row of the model') if $sql =~ /AS model/;
+}
+is(query($node, $db, q{SELECT bool_and(ok = 1) FROM (} . ($file =~ /(SELECT m\.name AS model, v\.[^;]+);/)[0] . ') s'), 't', 'embed_verify is well');
+
+done_testing();
