@@ -68,6 +68,10 @@ SELECT refused($$SELECT embed_sparse('x', ?)$$, 'pin@00000000') LIKE '55000%' AS
 	refused($$SELECT embed_verify(?)$$, 'pin@00000000') LIKE '55000%' AS verify, refused($$SELECT embed_export(?)$$, 'pin@00000000') LIKE '55000%' AS export,
 	refused($$SELECT embed_compare('pin', ?)$$, 'pin@00000000') LIKE '55000%' AS compare,
 	refused($$SELECT embed_query('x', ?, 'instruction')$$, 'pin@00000000') LIKE '55000%' AS instructed;
+CREATE TABLE kept (id int PRIMARY KEY, body text);
+SELECT refused($$SELECT embed_column('kept', 'body', 'e', ?)$$, 'pin@00000000') LIKE '55000%' AS kept_column,
+	refused($$SELECT embed_chunk_table('kept', 'body', 16, 2, ?)$$, 'pin@00000000') LIKE '55000%' AS chunk_table;
+DROP TABLE kept;
 SELECT count(*) > 0 AND bool_and(ok) AS verified FROM embed_verify('pin@' || left(:'f', 12));
 SELECT sum(length(data)) = (SELECT bytes FROM embed_models WHERE name = 'pin') AS exported FROM embed_export('pin@' || :'f');
 
