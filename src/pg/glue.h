@@ -66,6 +66,8 @@ extern int	embed_guc_on_overflow;	/* EmbedOverflow */
 extern int	embed_guc_batch_tokens;
 extern int	embed_guc_threads;		/* 0: as many as available CPUs */
 extern int	embed_guc_cache_entries;
+extern char *embed_guc_reranker_fallback;	/* "": none */
+extern int	embed_guc_max_rerank_ms;	/* 0: no limit */
 extern int	embed_guc_max_threads;	/* 0: no cap; this and the next two are for superusers */
 extern int	embed_guc_max_statement_tokens; /* 0: no cap */
 extern int	embed_guc_log_min_duration; /* ms; -1: never */

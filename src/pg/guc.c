@@ -26,6 +26,8 @@ int			embed_guc_on_overflow = EMBED_OVERFLOW_TRUNCATE;
 int			embed_guc_batch_tokens = EMB_BATCH_TOKENS_DEFAULT;
 int			embed_guc_threads = 0;
 int			embed_guc_cache_entries = EMBED_CACHE_ENTRIES_DEFAULT;
+char	   *embed_guc_reranker_fallback = NULL;
+int			embed_guc_max_rerank_ms = 0;
 int			embed_guc_max_threads = 0;
 int			embed_guc_max_statement_tokens = 0;
 int			embed_guc_log_min_duration = -1;
@@ -194,6 +196,17 @@ embed_guc_init(void)
 							   "auto: the best level of this CPU; results do not depend on it.",
 							   &guc_isa, "auto", PGC_USERSET, 0,
 							   check_isa, assign_isa, NULL);
+	DefineCustomStringVariable("embed.reranker_fallback",
+							   "A smaller reranker, or an alias of one, used where no model argument is given and embed.max_rerank_ms would be passed.",
+							   "Empty: none.",
+							   &embed_guc_reranker_fallback, "", PGC_USERSET, 0,
+							   check_model, assign_model, NULL);
+	DefineCustomIntVariable("embed.max_rerank_ms",
+							"Estimated duration of a list of documents from which on embed.reranker_fallback scores it.",
+							"0: no limit. The estimate is by the measured speed of the model.",
+							&embed_guc_max_rerank_ms, 0,
+							0, PG_INT32_MAX, PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 	define_limits();
 	embed_reserve_guc_prefix("embed");
 	embed_overflow_init();

@@ -266,6 +266,14 @@ embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Dat
 	return encoded;
 }
 
+int32
+embed_site_count_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc)
+{
+	make_ids_room(site, ref->info->max_tokens);
+	return embed_text_encode_pair(ref, site->instruction_utf8, query, &site->query.known, doc, site->ids, site->type_ids,
+								  scratch_of(site)).n_ids;
+}
+
 /*
  * Out-of-line values are not compared: fetching them costs more than a memo
  * for long texts saves.

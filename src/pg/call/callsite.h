@@ -132,6 +132,9 @@ extern EmbEncoded embed_site_read(EmbedSite *site, const EmbedModelRef *ref, Emb
 extern void embed_site_read_query(EmbedSite *site, const EmbedModelRef *ref, Datum query);
 extern EmbEncoded embed_site_read_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc);
 
+/* The tokens that embed_site_read_pair would read; does not count the text in embed_stat. */
+extern int32 embed_site_count_pair(EmbedSite *site, const EmbedModelRef *ref, Datum query, Datum doc);
+
 /*
  * For results that are varlena datums: a copy of the datum given to
  * embed_site_remember for the same value, counted as a call; or NULL.

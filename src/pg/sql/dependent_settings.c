@@ -24,7 +24,7 @@
 static const char *
 chosen_model(const char *entry)
 {
-	static const char *const settings[] = {"embed.model=", "embed.reranker="};
+	static const char *const settings[] = {"embed.model=", "embed.reranker=", "embed.reranker_fallback="};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 	{
@@ -116,7 +116,8 @@ embed_search_server_settings(EmbedSearch *search)
 		const char *setting = variables[i]->name;
 		const char *name;
 
-		if ((strcmp(setting, "embed.model") != 0 && strcmp(setting, "embed.reranker") != 0) ||
+		if ((strcmp(setting, "embed.model") != 0 && strcmp(setting, "embed.reranker") != 0 &&
+			 strcmp(setting, "embed.reranker_fallback") != 0) ||
 			!is_of_server(variables[i]->reset_source))
 			continue;
 		name = embed_search_model_or_alias(search, GetConfigOptionResetString(setting));

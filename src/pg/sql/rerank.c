@@ -21,6 +21,7 @@
 
 #include "pg/call/text_batch.h"
 #include "pg/call/callsite.h"
+#include "pg/call/fallback.h"
 #include "pg/store/restore.h"
 #include "pg/sql/rows.h"
 #include "pg/sql/vector.h"
@@ -120,6 +121,29 @@ unpack_logits(Documents *docs)
 	}
 }
 
+/* The model for documents of a call that names none: ref, or embed.reranker_fallback. */
+static const EmbedModelRef *
+choose_model(EmbedSite *site, const EmbedModelRef *ref, Datum query, const Documents *docs)
+{
+	int64		n_tokens = 0;
+	bool		has_query = false;
+
+	if (!embed_fallback_is_on())
+		return ref;
+	query = PointerGetDatum(PG_DETOAST_DATUM_PACKED(query));
+	for (int32 i = 0; i < docs->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (docs->nulls[i])
+			continue;
+		if (!has_query)
+			embed_site_read_query(site, ref, query);
+		has_query = true;
+		n_tokens += embed_site_count_pair(site, ref, query, docs->values[i]);
+	}
+	return embed_fallback_choose(site, ref, n_tokens);
+}
+
 static void
 score_documents(EmbedSite *site, const EmbedModelRef *ref, Datum query, Documents *docs)
 {
@@ -198,6 +222,8 @@ EMBED_CALL(embed_rerank_array)
 	embed_site_instruct(site, ref, fcinfo, 3);
 	read_documents(PG_GETARG_ANY_ARRAY_P(1), &docs);
 	check_array_size(docs.n);
+	if (PG_NARGS() <= 2)
+		ref = choose_model(site, ref, PG_GETARG_DATUM(0), &docs);
 	score_documents(site, ref, PG_GETARG_DATUM(0), &docs);
 	for (int32 i = 0; i < docs.n; i++)
 	{
@@ -262,6 +288,8 @@ EMBED_CALL(embed_rerank_top)
 	embed_site_instruct(site, ref, fcinfo, 4);
 	rows = embed_rows_begin(fcinfo);
 	read_documents(PG_GETARG_ANY_ARRAY_P(1), &docs);
+	if (k > 0 && PG_NARGS() <= 3)
+		ref = choose_model(site, ref, PG_GETARG_DATUM(0), &docs);
 	if (k > 0)
 		score_documents(site, ref, PG_GETARG_DATUM(0), &docs);
 	put_top(&rows, &docs, k);
