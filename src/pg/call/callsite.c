@@ -454,6 +454,7 @@ static void
 answered_ahead(EmbedSite *site, const EmbedModelRef *ref, EmbedAheadVector *found, Datum value)
 {
 	EmbedProofKey proof;
+	EmbedCost	cost = {.took_ns = found->took_ns};
 
 	if (!embed_ahead_use(found))
 	{
@@ -467,7 +468,7 @@ answered_ahead(EmbedSite *site, const EmbedModelRef *ref, EmbedAheadVector *foun
 	}
 	proof = embed_proof_key(ref, value, found->truncated);
 	embed_proof_put(&proof, found->vector, ref->info->dim);
-	embed_stat_count_call(ref->stat, found->took_ns);
+	embed_stat_count_call(ref->stat, &cost);
 }
 
 /* Takes the vector from those computed ahead. */
