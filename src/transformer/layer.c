@@ -133,7 +133,7 @@ hidden_input(const Block *c, const float *rows)
 static Input
 context_input(const Block *c)
 {
-	return (Input) {c->pass->context + c->first * c->pass->context_stride, c->pass->context_stride, c->w->q_in, c->pass->q_context_stride};
+	return (Input) {c->pass->context + (c->first - c->pass->segment) * c->pass->context_stride, c->pass->context_stride, c->w->q_in, c->pass->q_context_stride};
 }
 
 static Input
@@ -640,7 +640,7 @@ attend_i8(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t fi
 		.first = query_token(pass, seq, first),
 		.window = emb_pass_window(pass),
 		.is_causal = pass->arch->is_causal != 0,
-		.out = pass->context + query * pass->context_stride + (size_t) head * head_size,
+		.out = pass->context + (query - pass->segment) * pass->context_stride + (size_t) head * head_size,
 		.out_stride = pass->context_stride,
 		.scratch = w->attention
 	};

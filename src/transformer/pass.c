@@ -27,6 +27,10 @@
 #define PARTS_PER_WORKER	4
 #define PART_QUERIES_MIN	128
 
+/* Rows of a segment, for a worker if there are several: each segment packs the keys again. */
+#define SEGMENT_ROWS		512
+#define WORKER_SEGMENT_ROWS	256
+
 /* -------------------------------------------------------------- layout */
 
 static size_t
@@ -100,6 +104,15 @@ lay_out_attention(EmbPass *pass, int32_t n_tokens, char *base, size_t at)
 	return larger(start, at);
 }
 
+static int32_t
+segment_rows(const EmbTransformer *transformer, int32_t n_tokens, int32_t n_workers)
+{
+	int32_t		n = n_workers * WORKER_SEGMENT_ROWS > SEGMENT_ROWS ? n_workers * WORKER_SEGMENT_ROWS : SEGMENT_ROWS;
+
+	/* queries in fp32 are where their context goes */
+	return n_tokens < n || emb_layers_attend_f32(transformer) ? n_tokens : n;
+}
+
 size_t
 emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tokens, int32_t n_longest, int32_t n_workers,
 				 char *base)
@@ -120,7 +133,8 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	pass->q_context_stride = emb_round_up(emb_arch_query_width(arch), EMB_PACK_I8_K);
 	pass->q_wide_stride = emb_round_up(arch->intermediate, EMB_PACK_I8_K);
 	pass->x = emb_reserve(base, &at, (size_t) n_tokens * pass->stride * sizeof(float));
-	pass->context = emb_reserve(base, &at, (size_t) n_tokens * pass->context_stride * sizeof(float));
+	pass->context_rows = segment_rows(transformer, n_tokens, n_workers);
+	pass->context = emb_reserve(base, &at, (size_t) pass->context_rows * pass->context_stride * sizeof(float));
 	at = lay_out_attention(pass, n_tokens, base, at);
 	for (int32_t i = 0; i < n_workers; i++)
 		lay_out_worker(pass, &pass->workers[i], pass->block_rows, n_longest, base, &at);
@@ -205,7 +219,7 @@ embed_rows(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t first, int32_t end)
 static int32_t
 block_start(const EmbPass *pass, int32_t block)
 {
-	return (int32_t) ((int64_t) pass->n_rows * block / pass->n_blocks);
+	return pass->first_row + (int32_t) ((int64_t) pass->n_rows * block / pass->n_blocks);
 }
 
 static void
@@ -223,7 +237,33 @@ block_begin(void *ctx, int32_t block, int32_t worker)
 		emb_layer_project(pass, w, pass->first_layer, first, end - first, true, !pass->compact);
 }
 
-/* The end of pass->layer for a block, and the projections of the next layer. */
+/* Whether the layer's rows are more than its context has room for. */
+static bool
+is_segmented(const EmbPass *pass)
+{
+	return (emb_pass_is_compact(pass) ? pass->batch->n_seqs : pass->batch->offsets[pass->batch->n_seqs]) > pass->context_rows;
+}
+
+static bool
+project_next(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
+{
+	int32_t		next = pass->layer + 1;
+
+	return emb_layer_project(pass, w, next, first, n_rows, true, !(next == pass->arch->n_layers - 1 && pass->compact));
+}
+
+static void
+block_project(void *ctx, int32_t block, int32_t worker)
+{
+	EmbPass *pass = ctx;
+	EmbWorker *w = &pass->workers[worker];
+	int32_t		first = block_start(pass, block);
+
+	if (emb_work_spend(&w->work, 0))
+		(void) project_next(pass, w, first, block_start(pass, block + 1) - first);
+}
+
+/* The end of pass->layer for a block, and the projections of the next layer unless segments follow. */
 static void
 block_finish(void *ctx, int32_t block, int32_t worker)
 {
@@ -232,13 +272,12 @@ block_finish(void *ctx, int32_t block, int32_t worker)
 	int32_t		first = block_start(pass, block);
 	int32_t		n_rows = block_start(pass, block + 1) - first;
 	int32_t		next = pass->layer + 1;
-	bool		last_is_next = next == pass->arch->n_layers - 1;
 
 	if (!emb_work_spend(&w->work, 0) || !emb_layer_finish(pass, w, pass->layer, first, n_rows))
 		return;
 	emb_pass_observe(pass, EMB_OBSERVE_HIDDEN, next, first, n_rows, pass->x + first * pass->stride, pass->stride);
-	if (next < pass->end_layer)
-		emb_layer_project(pass, w, next, first, n_rows, true, !(last_is_next && pass->compact));
+	if (next < pass->end_layer && !is_segmented(pass))
+		(void) project_next(pass, w, first, n_rows);
 	else if (next == pass->arch->n_layers && pass->tokens != NULL)
 		emb_pass_tokens(pass, w, first, n_rows);
 }
@@ -255,7 +294,7 @@ block_queries(void *ctx, int32_t block, int32_t worker)
 }
 
 /*
- * A part of the queries of one text, for a key head and the query heads that
+ * A part of the segment's queries of one text, for a key head and the query heads that
  * share it; parts of queries are used only if there are too few heads for the
  * workers.
  */
@@ -266,21 +305,26 @@ part_attend(void *ctx, int32_t part, int32_t worker)
 	EmbWorker *w = &pass->workers[worker];
 	int32_t		part_of_head = part % pass->n_parts;
 	int32_t		key_head = part / pass->n_parts % pass->arch->n_kv_heads;
-	int32_t		seq = part / pass->n_parts / pass->arch->n_kv_heads;
-	int64_t		n_queries = emb_pass_is_compact(pass) ? 1 : seq_length(pass->batch, seq);
-	int32_t		first = (int32_t) (n_queries * part_of_head / pass->n_parts);
-	int32_t		end = (int32_t) (n_queries * (part_of_head + 1) / pass->n_parts);
+	int32_t		seq = pass->first_seq + part / pass->n_parts / pass->arch->n_kv_heads;
+	bool		compact = emb_pass_is_compact(pass);
+	int32_t		start = compact ? seq : pass->batch->offsets[seq];
+	int32_t		row_end = compact ? seq + 1 : pass->batch->offsets[seq + 1];
+	int32_t		from = (start > pass->segment ? start : pass->segment) - start;
+	int64_t		n_queries = (row_end < pass->segment_end ? row_end : pass->segment_end) - start - from;
+	int32_t		first = from + (int32_t) (n_queries * part_of_head / pass->n_parts);
+	int32_t		end = from + (int32_t) (n_queries * (part_of_head + 1) / pass->n_parts);
 
 	if (first < end && emb_work_spend(&w->work, 0))
 		emb_layer_attend(pass, w, seq, key_head, first, end - first);
 }
 
-/* Runs run_block over n_rows rows in blocks. False: stopped. */
+/* Runs run_block over n_rows rows from first on in blocks. False: stopped. */
 static bool
-run_blocks(EmbPass *pass, int32_t n_rows, EmbTeamPart run_block)
+run_blocks(EmbPass *pass, int32_t first, int32_t n_rows, EmbTeamPart run_block)
 {
 	int32_t		n_workers = pass->team.n_workers;
 
+	pass->first_row = first;
 	pass->n_rows = n_rows;
 	pass->n_blocks = (n_rows - 1) / pass->block_rows + 1;
 	if (n_workers > 1)
@@ -299,10 +343,16 @@ run_blocks(EmbPass *pass, int32_t n_rows, EmbTeamPart run_block)
 static bool
 run_attention(EmbPass *pass)
 {
-	int64_t		n_heads = (int64_t) pass->batch->n_seqs * pass->arch->n_kv_heads;
-	int64_t		n_wanted = PARTS_PER_WORKER * pass->team.n_workers / n_heads + 1;
-	int64_t		n_most = pass->n_longest / PART_QUERIES_MIN + 1;
+	bool		compact = emb_pass_is_compact(pass);
+	int32_t		last_seq = compact ? pass->segment_end - 1 : emb_pass_seq_of_row(pass->batch, pass->segment_end - 1);
+	int32_t		n_segment = pass->segment_end - pass->segment;
+	int64_t		n_most = (n_segment < pass->n_longest ? n_segment : pass->n_longest) / PART_QUERIES_MIN + 1;
+	int64_t		n_heads;
+	int64_t		n_wanted;
 
+	pass->first_seq = compact ? pass->segment : emb_pass_seq_of_row(pass->batch, pass->segment);
+	n_heads = (int64_t) (last_seq - pass->first_seq + 1) * pass->arch->n_kv_heads;
+	n_wanted = PARTS_PER_WORKER * pass->team.n_workers / n_heads + 1;
 	pass->n_parts = (int32_t) (pass->team.n_workers == 1 ? 1 : n_wanted < n_most ? n_wanted : n_most);
 	emb_team_run(&pass->team, (int32_t) n_heads * pass->n_parts, part_attend, pass);
 	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
@@ -321,7 +371,22 @@ shrink(EmbPass *pass)
 	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
 		memmove(pass->x + seq * pass->stride, pass->x + (batch->offsets[seq] + emb_pass_pooled_row(pass, seq)) * pass->stride,
 				pass->arch->hidden * sizeof(float));
-	return run_blocks(pass, batch->n_seqs, block_queries);
+	return run_blocks(pass, 0, batch->n_seqs, block_queries);
+}
+
+/* Attention and the rest of pass->layer, segment by segment; projections of the next layer. */
+static bool
+run_layer(EmbPass *pass, int32_t n_rows)
+{
+	for (int32_t first = 0; first < n_rows; first = pass->segment_end)
+	{
+		pass->segment = first;
+		pass->segment_end = n_rows - first < pass->context_rows ? n_rows : first + pass->context_rows;
+		if (!run_attention(pass) || !run_blocks(pass, first, pass->segment_end - first, block_finish))
+			return false;
+	}
+	pass->segment = 0;
+	return !is_segmented(pass) || pass->layer + 1 >= pass->end_layer || run_blocks(pass, 0, n_rows, block_project);
 }
 
 static bool
@@ -333,7 +398,7 @@ run_layers(EmbPass *pass)
 
 	/* a last layer that comes first needs few queries */
 	pass->compact = compact && arch->n_layers == pass->first_layer + 1;
-	if (!run_blocks(pass, n_rows, block_begin))
+	if (!run_blocks(pass, 0, n_rows, block_begin))
 		return false;
 	pass->compact = compact;
 	/* of a prefix the last layer's keys and values are wanted, and nothing after them */
@@ -345,7 +410,7 @@ run_layers(EmbPass *pass)
 				return false;
 			n_rows = pass->batch->n_seqs;
 		}
-		if (!run_attention(pass) || !run_blocks(pass, n_rows, block_finish))
+		if (!run_layer(pass, n_rows))
 			return false;
 	}
 	return true;
