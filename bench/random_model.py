@@ -1,10 +1,10 @@
-"""random_model.py SHAPE FROM OUT [F16|F32|BF16]: a model directory of random weights with the tokenizer of the directory FROM.
+"""random_model.py SHAPE FROM OUT [F16|F32|BF16|GPTQ]: a model directory of random weights with the tokenizer of the directory FROM.
 
 SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions and bge-m3's two heads), modernbert (ModernBERT-base), qwen3-0.6b
 and qwen3-8b (Qwen3-Reranker, BF16 by default, with the tokenizer of Qwen3; qwen3-8b-2 has two of its layers). Weights are as
 transformers initializes them: normal, deviation 0.02. What a shape costs does not depend on what its weights are; vectors of such
-a model mean nothing. Tensors are written one after the other, so that 2.3 GB take no memory. The tokenizer of FROM may be packed:
-tokenizer.json.xz."""
+a model mean nothing. GPTQ: layers have random codes of 4 bits in groups of 128, the rest is in BF16. Tensors are written one after
+the other, so that 16 GB take no memory, and to several files of at most 5 GB. The tokenizer of FROM may be packed: tokenizer.json.xz."""
 import json
 import lzma
 import os
@@ -25,15 +25,19 @@ SHAPES = {  # hidden, layers, heads, intermediate, positions, token types
 }
 KV_HEADS, HEAD_SIZE = 8, 128  # of Qwen3's sizes
 DEVIATION = 0.02
-TYPES = {"F16": np.float16, "F32": np.float32, "BF16": np.uint16}  # of BF16 the bits
+TYPES = {"F16": np.float16, "F32": np.float32, "BF16": np.uint16, "I32": np.int32}  # of BF16 the bits
+SHARD_BYTES = 5 << 30
+GROUP = 128  # inputs of a layer that share a scale in GPTQ
 COPIED = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "sentencepiece.bpe.model")
 
-if len(sys.argv) not in (4, 5) or sys.argv[1] not in SHAPES or sys.argv[-1] not in TYPES and len(sys.argv) == 5:
+if len(sys.argv) not in (4, 5) or sys.argv[1] not in SHAPES or sys.argv[-1] not in ("F16", "F32", "BF16", "GPTQ") and len(sys.argv) == 5:
     raise SystemExit(__doc__)
 shape, source, out = sys.argv[1:4]
 hidden, layers, heads, wide, positions, types = SHAPES[shape]
 family = "qwen3" if shape.startswith("qwen3") else shape
 dtype = sys.argv[4] if len(sys.argv) == 5 else "BF16" if family == "qwen3" else "F16"
+is_gptq = dtype == "GPTQ"
+dtype = "BF16" if is_gptq else dtype
 
 
 def vocabulary_size():
@@ -49,6 +53,13 @@ def norm(name, bias=True):
 
 
 def linear(name, n_out, n_in, bias=True):
+    if is_gptq and "layers." in name:
+        return [
+            (name + ".qweight", (n_in // 8, n_out), "words"),
+            (name + ".qzeros", (n_in // GROUP, n_out // 8), "eights"),
+            (name + ".scales", (n_in // GROUP, n_out), "scales"),
+            (name + ".g_idx", (n_in,), "groups"),
+        ]
     return [(name + ".weight", (n_out, n_in), "random")] + ([(name + ".bias", (n_out,), "random")] if bias else [])
 
 
@@ -97,33 +108,74 @@ def qwen3_tensors(vocabulary):
     return tensors + norm("model.norm", False)
 
 
-def stored(values):
+def stored(values, as_type):
     """fp32 values as the bytes of the file; BF16 rounds to the nearest."""
-    if dtype != "BF16":
-        return values.astype(TYPES[dtype]).tobytes()
+    if as_type != "BF16":
+        return values.astype(TYPES[as_type]).tobytes()
     bits = values.view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16).tobytes()
 
 
-def write_weights(path, tensors):
+def type_of(kind):
+    return {"words": "I32", "eights": "I32", "groups": "I32", "scales": "F16"}.get(kind, dtype)
+
+
+def size_of(shape, kind):
+    return int(np.prod(shape)) * np.dtype(TYPES[type_of(kind)]).itemsize
+
+
+def pieces(generator, shape, kind):
+    """The bytes of a tensor, piece by piece. A zero of 8 is stored as 7 in GPTQ; a code's deviation is 4.6 scales."""
+    whole = {
+        "ones": lambda: stored(np.ones(shape, np.float32), dtype),
+        "zeros": lambda: stored(np.zeros(shape, np.float32), dtype),
+        "eights": lambda: np.full(shape, 0x77777777, np.int32).tobytes(),
+        "groups": lambda: (np.arange(shape[0], dtype=np.int32) // GROUP).tobytes(),
+        "scales": lambda: stored(generator.uniform(0.8, 1.2, shape) * (DEVIATION / 4.6), "F16"),
+    }
+    if kind in whole:
+        yield whole[kind]()
+        return
+    for row in range(0, shape[0], 16384):
+        part = (min(16384, shape[0] - row),) + shape[1:]
+        if kind == "words":
+            yield generator.bytes(int(np.prod(part)) * 4)
+        else:
+            yield stored(generator.standard_normal(part, dtype=np.float32) * np.float32(DEVIATION), dtype)
+
+
+def write_file(path, tensors, generator):
     """A safetensors file: the length of the header, the header, the tensors in its order."""
-    generator = np.random.default_rng(1)
     header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape, _ in tensors:
-        size = int(np.prod(shape)) * np.dtype(TYPES[dtype]).itemsize
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
+    for name, shape, kind in tensors:
+        size = size_of(shape, kind)
+        header[name] = {"dtype": type_of(kind), "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for _, shape, kind in tensors:
-            if kind == "random":
-                for row in range(0, shape[0], 16384):
-                    part = generator.standard_normal((min(16384, shape[0] - row),) + shape[1:], dtype=np.float32)
-                    file.write(stored(part * np.float32(DEVIATION)))
-            else:
-                file.write(stored(np.full(shape, kind == "ones", np.float32)))
+            for part in pieces(generator, shape, kind):
+                file.write(part)
+
+
+def write_weights(path, tensors):
+    """One file, or numbered ones with their index."""
+    generator = np.random.default_rng(1)
+    shards, filled = [[]], 0
+    for tensor in tensors:
+        filled += size_of(*tensor[1:])
+        if filled > SHARD_BYTES and shards[-1]:
+            shards, filled = shards + [[]], size_of(*tensor[1:])
+        shards[-1].append(tensor)
+    names = ["model-%05d-of-%05d.safetensors" % (i + 1, len(shards)) for i in range(len(shards))] if len(shards) > 1 else [os.path.basename(path)]
+    for name, shard in zip(names, shards):
+        write_file(os.path.join(os.path.dirname(path), name), shard, generator)
+    if len(shards) > 1:
+        total = sum(size_of(*tensor[1:]) for tensor in tensors)
+        index = {tensor[0]: name for name, shard in zip(names, shards) for tensor in shard}
+        dump({"metadata": {"total_size": total}, "weight_map": index}, "model.safetensors.index.json")
 
 
 def bert_config(vocabulary):
@@ -165,6 +217,7 @@ def qwen3_config(vocabulary):
         "use_sliding_window": False,
         "tie_word_embeddings": True,
         "torch_dtype": "bfloat16",
+        **({"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "desc_act": False, "sym": True}} if is_gptq else {}),
     }
 
 
