@@ -112,3 +112,17 @@ DROP TABLE limited;
 DROP FUNCTION refused, at;
 DROP ROLE regress_embed_limited;
 SELECT embed_drop('limit-rerank', forget => true);
+
+-- texts of upcoming rows are embedded together: no more of them than the limit allows, and each counts once
+CREATE TABLE ahead AS SELECT i AS id, 'server' || repeat(' ', i) AS body, NULL::float4[] AS e FROM generate_series(1, 40) i;
+SET embed.cache_entries = 0;
+SET embed.max_statement_tokens = 30;
+SELECT embed_stat_reset();
+SELECT count(*) FROM (SELECT embed(body, 'tiny-cls') AS e FROM ahead OFFSET 0) s WHERE e IS NOT NULL;
+SELECT texts <= 10 AS not_beyond FROM embed_stat WHERE name = 'tiny-cls';
+SELECT count(*) FROM (SELECT embed(body, 'tiny-cls') AS e FROM ahead WHERE id <= 10 OFFSET 0) s WHERE e IS NOT NULL;
+UPDATE ahead SET e = embed(body, 'tiny-cls') WHERE id <= 10;
+UPDATE ahead SET e = embed(body, 'tiny-cls') WHERE id <= 11;
+RESET embed.max_statement_tokens;
+RESET embed.cache_entries;
+DROP TABLE ahead;

@@ -7,6 +7,7 @@
 #include "access/detoast.h"
 #include "miscadmin.h"
 
+#include "pg/call/limits.h"
 #include "pg/call/overflow.h"
 #include "pg/call/text_value.h"
 
@@ -82,6 +83,7 @@ embed_ahead_begin(EmbedAheadTexts *texts)
 		texts->ids = MemoryContextAlloc(texts->cxt, n * sizeof(int32));
 		texts->ids_room = n;
 	}
+	texts->n_waiting = 0;
 	texts->begun = embed_stat_begin(texts->ref->stat);
 }
 
@@ -151,6 +153,9 @@ add_new(EmbedAheadTexts *texts, const EmbedCacheKey *key, Datum text)
 		texts->n_refused++;
 		return;
 	}
+	/* past the limit the row itself raises */
+	if (!embed_limits_fit(texts->n_waiting + encoded.n_ids))
+		return;
 	place = embed_ahead_reserve(texts->store, key, ref->info->dim);
 	if (place == NULL)
 		return;
@@ -159,6 +164,7 @@ add_new(EmbedAheadTexts *texts, const EmbedCacheKey *key, Datum text)
 	place->took_ns = embed_clock_ns() - begun;
 	note_place(texts, place);
 	texts->n_tokens += encoded.n_ids;
+	texts->n_waiting += encoded.n_ids;
 	embed_batch_add(&texts->batch, ref, texts->ids, NULL, encoded.n_ids);
 }
 
@@ -203,6 +209,8 @@ take_vectors(void *ctx, const float *vectors, int32 n)
 		EmbedAheadVector *place = texts->places[texts->n_ready++];
 
 		memcpy(place->vector, vectors + (Size) i * dim, dim * sizeof(float));
+		texts->n_waiting -= place->n_tokens;
+		embed_limits_count(place->n_tokens);
 		embed_stat_add(stat, EMBED_TEXTS, 1);
 		embed_stat_add(stat, EMBED_TOKENS, place->n_tokens);
 		embed_stat_add(stat, EMBED_TOKENIZER_NS, place->took_ns);

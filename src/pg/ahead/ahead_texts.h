@@ -33,6 +33,7 @@ typedef struct EmbedAheadTexts
 	int			n_ready;		/* how many of them have their vectors */
 	int			n_refused;		/* texts that would gain nothing */
 	int64		n_tokens;
+	int64		n_waiting;		/* tokens of this run that are not computed yet */
 	uint64		begun;
 } EmbedAheadTexts;
 

@@ -454,7 +454,7 @@ static void
 answered_ahead(EmbedSite *site, const EmbedModelRef *ref, EmbedAheadVector *found, Datum value)
 {
 	EmbedProofKey proof;
-	EmbedCost	cost = {.took_ns = found->took_ns};
+	EmbedCost	cost = {.took_ns = found->took_ns, .tokens = found->n_tokens, .compute_ns = found->took_ns};
 
 	if (!embed_ahead_use(found))
 	{

@@ -31,8 +31,8 @@ limit_error(int32 n_tokens)
 					 "Where triggers embed the rows of a table, SET embed.defer = on leaves their vectors for later.")));
 }
 
-void
-embed_limits_count(int32 n_tokens)
+static void
+begin_command(void)
 {
 	TimestampTz start = GetCurrentStatementStartTimestamp();
 
@@ -42,7 +42,19 @@ embed_limits_count(int32 n_tokens)
 		n_tokens_read = 0;
 		n_texts_read = 0;
 	}
-	if (embed_guc_max_statement_tokens > 0 && n_tokens_read + n_tokens > embed_guc_max_statement_tokens && !is_own_worker())
+}
+
+bool
+embed_limits_fit(int64 n_tokens)
+{
+	begin_command();
+	return embed_guc_max_statement_tokens == 0 || n_tokens_read + n_tokens <= embed_guc_max_statement_tokens || is_own_worker();
+}
+
+void
+embed_limits_count(int32 n_tokens)
+{
+	if (!embed_limits_fit(n_tokens))
 		limit_error(n_tokens);
 	n_tokens_read += n_tokens;
 	n_texts_read++;

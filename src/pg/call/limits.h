@@ -12,6 +12,9 @@
 
 #include "pg/glue.h"
 
+/* Whether the statement may read so many tokens more; for texts of upcoming rows. */
+extern bool embed_limits_fit(int64 n_tokens);
+
 /* Counts a text that is about to be computed; 53400 if it is one token too many. */
 extern void embed_limits_count(int32 n_tokens);
 
