@@ -154,4 +154,10 @@
 #define embed_plan_is_async(plan) false
 #endif
 
+/*
+ * copyObject of 19 names a type as the compiler of the server does, and that
+ * may be a later C than ours.
+ */
+#define embed_copy_node(node)	copyObjectImpl(node)
+
 #endif

@@ -133,7 +133,7 @@ numbered_vars(List *targetlist, int varno)
 								  exprCollation((Node *) entry->expr), 0);
 		TargetEntry *copy = flatCopyTargetEntry(entry);
 
-		copy->expr = varno == INDEX_VAR && IsA(entry->expr, Const) ? copyObject(entry->expr) : (Expr *) var;
+		copy->expr = varno == INDEX_VAR && IsA(entry->expr, Const) ? embed_copy_node(entry->expr) : (Expr *) var;
 		result = lappend(result, copy);
 	}
 	return result;
@@ -184,7 +184,7 @@ take_columns(Node *node, void *context)
 		if (equal(((TargetEntry *) lfirst(cell))->expr, var))
 			return (Node *) makeVar(INDEX_VAR, n, var->vartype, var->vartypmod, var->varcollid, 0);
 	}
-	*columns = lappend(*columns, makeTargetEntry((Expr *) copyObject(var), n + 1, NULL, false));
+	*columns = lappend(*columns, makeTargetEntry((Expr *) embed_copy_node(var), n + 1, NULL, false));
 	return (Node *) makeVar(INDEX_VAR, n + 1, var->vartype, var->vartypmod, var->varcollid, 0);
 }
 
@@ -334,7 +334,7 @@ visit_modify(Walk *walk, ModifyTable *modify)
 	Plan	   *child = visit(walk, outerPlan(modify), whole);
 
 	if (is_covered(modify))
-		child = pass_through(walk, modify, child, list_copy(modify->resultRelations), copyObject(modify->updateColnosLists));
+		child = pass_through(walk, modify, child, list_copy(modify->resultRelations), embed_copy_node(modify->updateColnosLists));
 	outerPlan(modify) = child;
 #endif
 }
@@ -437,8 +437,8 @@ embed_ahead_plan(PlannedStmt *stmt, MemoryContext cxt)
 	old = MemoryContextSwitchTo(cxt);
 	walk.stmt = makeNode(PlannedStmt);
 	memcpy(walk.stmt, stmt, sizeof(PlannedStmt));
-	walk.stmt->planTree = copyObject(stmt->planTree);
-	walk.stmt->subplans = copyObject(stmt->subplans);
+	walk.stmt->planTree = embed_copy_node(stmt->planTree);
+	walk.stmt->subplans = embed_copy_node(stmt->subplans);
 	walk_all(&walk);
 	MemoryContextSwitchTo(old);
 	return walk.stmt;
