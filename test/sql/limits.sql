@@ -71,7 +71,6 @@ SET embed.log_min_duration = -1;
 SELECT refused($$SELECT set_config('embed.max_statement_tokens', '0', false)$$);
 CREATE FUNCTION pg_temp.free() RETURNS int LANGUAGE sql SET embed.max_statement_tokens = 0 AS 'SELECT 1';
 ALTER ROLE regress_embed_limited SET embed.max_threads = 8;
-ALTER ROLE regress_embed_limited RESET embed.max_threads;
 RESET embed.max_threads;
 RESET ROLE;
 ALTER ROLE regress_embed_limited SET embed.max_threads = 1;

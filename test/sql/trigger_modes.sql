@@ -81,3 +81,22 @@ UPDATE modes SET note = 'kept';
 SELECT count(*) FROM modes_state WHERE NOT current;
 DROP VIEW modes_state;
 DROP TABLE modes;
+-- a type whose cast makes NULL of a vector that is given
+CREATE TYPE boxed AS (x float4[]);
+CREATE FUNCTION box_floats(float4[]) RETURNS boxed LANGUAGE sql AS 'SELECT ROW($1)::boxed';
+CREATE FUNCTION unbox_floats(boxed) RETURNS float4[] LANGUAGE sql AS 'SELECT ($1).x';
+CREATE CAST (float4[] AS boxed) WITH FUNCTION box_floats(float4[]) AS ASSIGNMENT;
+CREATE CAST (boxed AS float4[]) WITH FUNCTION unbox_floats(boxed);
+CREATE TABLE modes (body text, embedding boxed);
+CREATE TRIGGER zz_embed BEFORE INSERT OR UPDATE ON modes FOR EACH ROW
+	EXECUTE FUNCTION embed_trigger('embedding', 'body', 'tiny-mean-36');
+SET embed.accept_vectors = on;
+INSERT INTO modes SELECT 'x', ROW(NULL)::boxed;
+INSERT INTO modes SELECT 'x', embed('x', 'tiny-mean-36');
+UPDATE modes SET embedding = ROW(NULL)::boxed;
+RESET embed.accept_vectors;
+SELECT count(*) FROM modes WHERE embedding::float4[] = embed(body, 'tiny-mean-36');
+DROP TABLE modes;
+SET client_min_messages = warning;
+DROP TYPE boxed CASCADE;
+RESET client_min_messages;

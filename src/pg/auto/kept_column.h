@@ -6,8 +6,8 @@
  * Example:
  *
  *		EmbedKeptColumn *kept = embed_kept_column(rel, "embedding", ERROR);
- *		if (kept != NULL && kept->is_later)
- *			embed_filler_want();
+ *		if (kept == NULL)
+ *			elog(ERROR, "nothing keeps the column");
  */
 #ifndef EMBED_PG_AUTO_KEPT_COLUMN_H
 #define EMBED_PG_AUTO_KEPT_COLUMN_H

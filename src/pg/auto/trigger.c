@@ -30,7 +30,6 @@
 #include "pg/auto/known.h"
 #include "pg/call/proofs.h"
 #include "pg/auto/trigger.h"
-#include "pg/kept/wake.h"
 #include "pg/sql/vector.h"
 
 /*
@@ -327,13 +326,21 @@ check_given(TriggerSite *trigger, TriggerData *data, Datum vector)
 {
 	const EmbedModelRef *ref;
 	bool		isnull = false;
+	Datum		floats;
 	ArrayType  *array;
 	const float *elements;
 	bool		is_finite = true;
 
 	if (!trigger->columns.gives_floats)
 		return;
-	array = DatumGetArrayTypeP(convert(trigger, &trigger->columns.to_floats, vector, &isnull));
+	floats = convert(trigger, &trigger->columns.to_floats, vector, &isnull);
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("trigger \"%s\": the vector given for column \"%s\" becomes NULL as real[]",
+						data->tg_trigger->tgname, data->tg_trigger->tgargs[0]),
+				 errhint("Look at the cast of the column's type to real[], or SET embed.accept_vectors = off to have the vector computed.")));
+	array = DatumGetArrayTypeP(floats);
 	ref = resolve(trigger, data);
 	elements = plain_elements(array, ref->info->dim);
 	for (int32 i = 0; elements != NULL && i < ref->info->dim; i++)
@@ -398,7 +405,7 @@ is_moved(const TriggerSite *trigger, TriggerData *data, const Row *row)
 		embed_known_moved(trigger->root, data->tg_trigger, &trigger->columns, &row->sources, row->vector);
 }
 
-/* Leaves the row to do. A vector that this transaction computed for its text is as good as one that a filler writes. */
+/* Leaves the row to do, unless this session computed the vector that is given for its text. */
 static HeapTuple
 defer_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *row, bool is_given)
 {
@@ -412,7 +419,6 @@ defer_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row
 		if (!isnull && is_proven(trigger, data, text, row->vector))
 			return tuple;
 	}
-	embed_filler_want();
 	return clear_vector(trigger, data, tuple, row, is_given);
 }
 

@@ -32,7 +32,6 @@
 #include "pg/kept/column_sql.h"
 #include "pg/kept/column_table.h"
 #include "pg/kept/column_time.h"
-#include "pg/kept/wake.h"
 #include "pg/store/names.h"
 
 /* More dimensions than pgvector's type takes. */
@@ -387,7 +386,6 @@ report_to_do(const Wanted *wanted)
 						wanted->vector, table, wanted->model.model)));
 		return;
 	}
-	embed_filler_want();
 	time = embed_column_time(&columns, embed_column_rows(wanted->relid), to_do, n, wanted->model.model, wanted->schema);
 	ereport(NOTICE,
 			(errmsg_plural("column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " row is to do: %s of computing",
