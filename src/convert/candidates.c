@@ -53,7 +53,7 @@ quantize_rows(EmbQuantizer *q, const EmbQuantizerInput *in, EmbQuantizerCandidat
 	{
 		c->scales[i] = q->hands[0].work.kernels->quantize_u8(seen->rows + (size_t) i * seen->n, c->factor, seen->n, padded,
 													c->rows + (size_t) i * padded, &c->zeros[i]);
-		if (!emb_work_spend(&q->hands[0].work, 8 * (int64_t) seen->n))
+		if (!emb_work_spend(&q->hands[0].work, 24 * (int64_t) seen->n))
 			return false;
 	}
 	return true;
@@ -96,7 +96,7 @@ sum_energies(EmbQuantizer *q, const EmbQuantizerInput *in, EmbQuantizerCandidate
 
 			c->energies[k] += x * x;
 		}
-		if (!emb_work_spend(&q->hands[0].work, 32 * (int64_t) seen->n))
+		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) seen->n))
 			return false;
 	}
 	for (int32_t k = 0; k < seen->n; k++)

@@ -35,9 +35,14 @@
 
 #define N_GROUPS_MAX	(EMB_ARCH_MAX_INTERMEDIATE / 32)
 
-/* Costs of an element in multiply-adds of gemm_f32, on a machine whose products are fast. */
+/*
+ * Costs of an element in multiply-adds of gemm_f32, on a machine whose products
+ * are fast. COST_TOUCH is for memory that no cache has: new pages, and rows
+ * read by columns.
+ */
 #define COST_COPY		32
-#define COST_DOUBLE		12
+#define COST_TOUCH		256
+#define COST_DOUBLE		24
 #define COST_ROUND		64
 
 static size_t
@@ -166,7 +171,7 @@ part_columns(void *ctx, int32_t s, int32_t worker)
 
 		for (int32_t k = 0; k < g->n_chunk; k++)
 			column[k] = panel[k * EMB_PANEL] = i < g->n ? value(g->rows, g->first_row + k, g->order[i]) : 0;
-		if (!emb_work_spend(g->works[worker], 2 * COST_COPY * (int64_t) g->n_chunk))
+		if (!emb_work_spend(g->works[worker], COST_TOUCH * (int64_t) g->n_chunk))
 			return;
 	}
 }
@@ -210,7 +215,7 @@ part_clear(void *ctx, int32_t s, int32_t worker)
 	int32_t		end = (s + 1) * STRIP < g->stride ? (s + 1) * STRIP : g->stride;
 
 	/* whole tiles of the last rows, too */
-	for (int32_t i = s * STRIP; i < end && emb_work_spend(g->works[worker], COST_COPY * (int64_t) g->stride); i++)
+	for (int32_t i = s * STRIP; i < end && emb_work_spend(g->works[worker], COST_TOUCH * (int64_t) g->stride); i++)
 		memset(row_of(g, i), 0, g->stride * sizeof(double));
 }
 

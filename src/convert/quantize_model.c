@@ -185,7 +185,7 @@ set_input_i4(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCan
 	{
 		q->many_scales[i] = q->hands[0].work.kernels->quantize_u8(seen->many + (size_t) i * seen->n, c->factor, seen->n, seen->n,
 																  q->many_codes + (size_t) i * seen->n, &q->many_zeros[i]);
-		if (!emb_work_spend(&q->hands[0].work, 8 * (int64_t) seen->n))
+		if (!emb_work_spend(&q->hands[0].work, 24 * (int64_t) seen->n))
 			return false;
 	}
 	return emb_gptq_set_input(&q->gptq, &rows);

@@ -72,7 +72,7 @@ emb_rounding_set_input(EmbRounding *r, EmbWork *work, const float *rows, int32_t
 		r->gain[k] = r->kernels->dot_f32(x, x, n_rows);
 		r->order[k] = k;
 		total += r->gain[k];
-		if (!emb_work_spend(work, 32 * (int64_t) n_rows))
+		if (!emb_work_spend(work, 128 * (int64_t) n_rows))
 			return false;
 	}
 	qsort_r(r->order, n, sizeof(int32_t), compare_energies, r->gain);
@@ -117,7 +117,7 @@ emb_round_panel(const EmbRounding *r, int32_t worker, EmbWork *work, const float
 			codes[(size_t) o * r->n + k] = (int8_t) q;
 			sums[o] += q;
 		}
-		if (!emb_work_spend(work, 4 * (int64_t) n_outputs * r->n_rows))
+		if (!emb_work_spend(work, 10 * (int64_t) n_outputs * r->n_rows))
 			return false;
 	}
 	emb_pack_i8_panel(codes, n_outputs, r->n, tiles);

@@ -295,16 +295,26 @@ query($node, $db, qq{CREATE TEMP TABLE zeros AS SELECT * FROM _embed.image LIMIT
 	truncate $sparse, 3 * 1024**3 or die;
 	close $sparse;
 }
-my $started = time;
-($state, $message) = error_of($node, $db, q{SET statement_timeout = '300ms'; SELECT embed('x', 'zeros');});
-is($state, '57014', 'hashing a large file can be cancelled');
-cmp_ok(time - $started, '<', 2, '... at once');
-$started = time;
-($rc, $out, $err) = $node->psql($db, q{SELECT embed('x', 'zeros')});
+# of three times the shortest: the machine may be busy
+my $least = 99;
+for my $attempt (1 .. 3)
+{
+	my $started = time;
+	($state, $message) = error_of($node, $db, q{SET statement_timeout = '300ms'; SELECT embed('x', 'zeros');});
+	is($state, '57014', 'hashing a large file can be cancelled');
+	$least = time - $started if time - $started < $least;
+	last if $least < 2;
+}
+cmp_ok($least, '<', 2, '... at once');
+# the time of the call alone, without that of the client's start
+($rc, $out, $err) = $node->psql($db, q{SELECT clock_timestamp() AS t0 \gset
+	SELECT embed('x', 'zeros');
+	SELECT extract(epoch FROM clock_timestamp() - :'t0'::timestamptz)}, on_error_stop => 0);
+my ($hash_s) = $out =~ /^([\d.]+)$/m;
 like($err, qr{file "embed_images/$zeros\.img" is not the image of model "zeros"}, 'its hash is compared');
 SKIP:
 {
-	skip 'this machine hashes 3 GB in less than 2.2 s', 1 if time - $started < 2.2;
+	skip 'this machine hashes 3 GB in less than 2.2 s', 1 if $hash_s < 2.2;
 	like($err, qr{NOTICE:  checking file "embed_images/$zeros\.img": \d+ % after \d s}, '... and the progress shown');
 }
 query($node, $db, q{SELECT embed_drop('zeros', forget => true)});

@@ -170,9 +170,16 @@ test_work(const char *name, EmbTokenizer *tok, size_t len)
 	for (int i = 0; i < N(runs); i++)
 	{
 		bool		ok[2];
-		double		small = time_of(&model, runs[i], len / 4, how, &ok[0]);
-		double		large = time_of(&model, runs[i], len, how, &ok[1]);
+		double		small,
+					large;
+		int			attempt = 0;
 
+		/* a neighbour of this CPU may disturb one of the two, hardly three times */
+		do
+		{
+			small = time_of(&model, runs[i], len / 4, how, &ok[0]);
+			large = time_of(&model, runs[i], len, how, &ok[1]);
+		} while (large >= 0.2 && large >= 10 * small && ++attempt < 3);
 		CHECKF(ok[0] && ok[1] && (large < 0.2 || large < 10 * small), "%s: run %d: %.3f s of %zu bytes, %.3f s of %zu", name, i, small, len / 4, large, len);
 		if (getenv("EMBED_VERBOSE") != NULL)
 			printf("# %s: run %d: %.3f s of %zu bytes, %.3f s of %zu\n", name, i, small, len / 4, large, len);

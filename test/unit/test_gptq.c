@@ -400,23 +400,33 @@ poll(void *ctx)
 	return ++w->n_polls == w->stop_at;
 }
 
-/* Looks for a cancel at least every 10 ms, and ends at any of them. */
+/*
+ * Looks for a cancel at least every 10 ms, and ends at any of them. A stretch
+ * that the code makes long is long in every run; one that a neighbour of this
+ * CPU makes long is not.
+ */
 static void
 test_stops(void)
 {
 	Task		t = make_task(1100, 900, 32, 128, 40, false);
 	Count		count;
 	EmbAllocator mem = counting_allocator(&count);
-	Watch		w = {.last = cpu_seconds()};
+	Watch		w;
 	EmbStop		stop = {&w, poll};
 	long		n_polls;
+	double		longest = 0;
 	Run			r;
 
-	CHECK(run_task(&t, 1, &stop, &mem, &r));
-	emb_gptq_end(&r.g);
+	for (int i = 0; i < 3; i++)
+	{
+		w = (Watch) {.last = cpu_seconds()};
+		CHECK(run_task(&t, 1, &stop, &mem, &r));
+		emb_gptq_end(&r.g);
+		longest = i == 0 || w.longest < longest ? w.longest : longest;
+	}
 	n_polls = w.n_polls;
-	printf("# longest %.1f ms, %ld polls\n", w.longest * 1000, n_polls);
-	CHECKF(w.longest < 0.010 && n_polls > 10, "%.1f ms without a look, %ld polls", w.longest * 1000, n_polls);
+	printf("# longest %.1f ms, %ld polls\n", longest * 1000, n_polls);
+	CHECKF(longest < 0.010 && n_polls > 10, "%.1f ms without a look, %ld polls", longest * 1000, n_polls);
 	for (long i = 1; i <= n_polls; i += 1 + n_polls / 12)
 	{
 		w = (Watch) {.stop_at = i, .last = cpu_seconds()};

@@ -5,6 +5,7 @@
  */
 #include "unit.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -65,9 +66,9 @@ cpu_seconds(void)
 	return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
-/* Asleep, not spinning: bounded generously, spinning would cost 4 x 0.2 s. */
-static void
-check_idle(void)
+/* The CPU time of 0.2 s without work. */
+static double
+idle_seconds(void)
 {
 	double		before;
 
@@ -75,7 +76,18 @@ check_idle(void)
 	usleep(10000);
 	before = cpu_seconds();
 	usleep(200000);
-	CHECKF(cpu_seconds() - before < 0.02, "%g s of CPU while idle", cpu_seconds() - before);
+	return cpu_seconds() - before;
+}
+
+/* Asleep, not spinning, which would cost 4 x 0.2 s each time; on a busy machine helpers may go to sleep late. */
+static void
+check_idle(void)
+{
+	double		least = idle_seconds();
+
+	for (int i = 1; i < 5 && least >= 0.02; i++)
+		least = fmin(least, idle_seconds());
+	CHECKF(least < 0.02, "%g s of CPU while idle", least);
 }
 
 static void *
