@@ -96,16 +96,24 @@ read_direction(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	return EMB_OK;
 }
 
-/* Qwen3BidirectionalModel ends with a matrix; the mean of its outputs is its output of the mean. */
+/*
+ * Qwen3BidirectionalModel ends with a matrix; the mean of its outputs is its
+ * output of the mean. transformers writes the number of outputs as "id2label".
+ * It writes two labels where a configuration has none, so that two say nothing:
+ * emb_hf_tensors_open refuses a matrix whose outputs no key counts.
+ */
 static EmbStatus
 read_projection(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
-	int64_t		n = 0;
+	size_t		n_names = json_object_size(json_object_get(doc->root, "id2label"));
+	int64_t		n = n_names != 2 ? (int64_t) n_names : 0;
 	EmbStatus	status;
 
 	if (!config->is_bidirectional)
 		return EMB_OK;
 	status = emb_json_get_int(doc, doc->root, "num_labels", 1, EMB_ARCH_MAX_HIDDEN, &n, err);
+	if (status == EMB_OK && n > EMB_ARCH_MAX_HIDDEN)
+		return emb_error(err, EMB_ERR_LIMIT, "%s: \"id2label\" has %zu entries, more than %d", doc->file, n_names, EMB_ARCH_MAX_HIDDEN);
 	config->projection = (int32_t) n;
 	return status;
 }

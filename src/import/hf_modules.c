@@ -206,7 +206,8 @@ emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		(status = emb_json_get_bool(doc, doc->root, "include_prompt", &config->pool_prompt, err)) != EMB_OK ||
 		(status = emb_json_get_string(doc, doc->root, "pooling_mode", &mode, err)) != EMB_OK)
 		return status;
-	if (dim != width)
+	/* sentence-transformers writes the hidden size also where a matrix follows the layers */
+	if (dim != width && dim != config->arch.hidden)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"word_embedding_dimension\" is %lld, but \"%s\" is %d",
 						 doc->file, (long long) dim, config->projection > 0 ? "num_labels" : "hidden_size", width);
 	if (mode != NULL)

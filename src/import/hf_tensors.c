@@ -14,6 +14,9 @@
 /* Longest name looked up: prefix, "encoder.layer.255.", the part. */
 #define NAME_BYTES		(EMB_TENSORS_MAX_NAME + 128)
 
+/* The matrix after a bidirectional decoder's layers. */
+#define PROJECTION		"linear.weight"
+
 /* MPNet has one bias per bucket of distances and head. */
 #define BUCKETS			32
 
@@ -256,7 +259,7 @@ fixed_name(const EmbHfTensors *w, EmbTensorKey key)
 {
 	if (key.part == EMB_PART_ANSWERS)
 		return "score.weight";
-	return key.part == EMB_PART_DENSE_1 && w->has_projection ? "linear.weight" : NULL;
+	return key.part == EMB_PART_DENSE_1 && w->has_projection ? PROJECTION : NULL;
 }
 
 /* found gets NULL: the tensor is optional. */
@@ -623,12 +626,24 @@ add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, Emb
 	return EMB_OK;
 }
 
+/* A matrix after the layers that the configuration does not mention would be left out. */
+static EmbStatus
+check_projection(const EmbHfTensors *w, const EmbHfConfig *config, EmbError *err)
+{
+	if (!config->is_bidirectional || config->projection > 0 || emb_tensors_find(&w->set, PROJECTION) == NULL)
+		return EMB_OK;
+	return emb_error(err, EMB_ERR_FORMAT, "the weights hold a tensor \"" PROJECTION "\", but neither \"num_labels\" nor \"id2label\" of config.json "
+					 "says how many outputs it has");
+}
+
 static EmbStatus
 open_parts(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, EmbArch *arch, EmbError *err)
 {
 	bool		is_static = config->arch.n_layers == 0;
 	EmbStatus	status = add_dense(&w->set, dir, config, err);
 
+	if (status == EMB_OK)
+		status = check_projection(w, config, err);
 	if (status == EMB_OK && is_static)
 		status = emb_static_open(&w->set, w->mem, &w->table, err);
 	if (status == EMB_OK && config->arch.head == EMB_HEAD_NONE && !is_static)

@@ -512,7 +512,16 @@ typedef struct Decision
 	const char *message;		/* in the error, or in the note; NULL: no note */
 	int			head;			/* EmbHead */
 	int			pool;			/* EmbPooling */
+	const char *model;			/* another directory than TINY */
+	int			n_dense;
 } Decision;
+
+/* Ends with a matrix of 40 outputs, "linear.weight". */
+#define BOTH_WAYS	"test/data/tiny/qwen3-both-ways/model"
+
+#define LABEL(i) "\"" #i "\": \"LABEL_" #i "\""
+#define TEN_LABELS(t) LABEL(t##0) "," LABEL(t##1) "," LABEL(t##2) "," LABEL(t##3) "," LABEL(t##4) "," LABEL(t##5) "," LABEL(t##6) "," LABEL(t##7) "," LABEL(t##8) "," LABEL(t##9)
+#define FORTY_LABELS "\"id2label\": {" TEN_LABELS(1) "," TEN_LABELS(2) "," TEN_LABELS(3) "," TEN_LABELS(4) "}"
 
 #define TRANSFORMER "{\"idx\": 0, \"path\": \"\", \"type\": \"sentence_transformers.models.Transformer\"}"
 #define WITH_POOLING "[" TRANSFORMER ", {\"idx\": 1, \"path\": \"1_Pooling\", \"type\": \"sentence_transformers.models.Pooling\"}]"
@@ -549,6 +558,12 @@ static const Decision decisions[] =
 	{"in both directions", "an-embedder", "\"use_cache\"", "\"is_causal\": false, \"use_cache\"", .message = "mean of all rows", .pool = EMB_POOL_MEAN},
 	{"in both directions, another key", "an-embedder", "\"use_cache\"", "\"use_bidirectional_attention\": true, \"use_cache\"", .message = "mean of all rows", .pool = EMB_POOL_MEAN},
 	{"in both directions, by its class", "model", "Qwen3ForCausalLM", "Qwen3BidirectionalModel", .message = "mean of all rows", .pool = EMB_POOL_MEAN},
+	{"outputs of a last matrix", "model", .model = BOTH_WAYS, .message = "mean of all rows", .pool = EMB_POOL_MEAN, .n_dense = 1},
+	{"... by names", "model", "\"num_labels\": 40", FORTY_LABELS, .model = BOTH_WAYS, .message = "mean of all rows", .pool = EMB_POOL_MEAN, .n_dense = 1},
+	{"... of which no key tells", "model", "\"num_labels\": 40", "\"id2label\": {" LABEL(0) "," LABEL(1) "}", .model = BOTH_WAYS, .status = EMB_ERR_FORMAT, .message = "linear.weight"},
+	{"a pooling by the hidden size", "model", .model = BOTH_WAYS, .modules = WITH_POOLING, .pooling = "{\"word_embedding_dimension\": 32}", .pool = EMB_POOL_MEAN, .n_dense = 1},
+	{"a pooling by the outputs", "model", .model = BOTH_WAYS, .modules = WITH_POOLING, .pooling = "{\"word_embedding_dimension\": 40}", .pool = EMB_POOL_MEAN, .n_dense = 1},
+	{"a pooling of another size", "model", .model = BOTH_WAYS, .modules = WITH_POOLING, .pooling = "{\"word_embedding_dimension\": 33}", .status = EMB_ERR_FORMAT, .message = "33"},
 	{"biases", "an-embedder", "\"attention_bias\": false", "\"attention_bias\": true", .status = EMB_ERR_UNSUPPORTED, .message = "attention_bias"},
 	{"a window", "an-embedder", "\"use_sliding_window\": false", "\"use_sliding_window\": true", .status = EMB_ERR_UNSUPPORTED, .message = "use_sliding_window"},
 	{"layers with a window", "an-embedder", "\"full_attention\"", "\"sliding_attention\"", .status = EMB_ERR_UNSUPPORTED, .message = "layer_types"},
@@ -563,14 +578,15 @@ static const Decision decisions[] =
 	{"a class for another task", "model", "Qwen3ForCausalLM", "Qwen3ForTokenClassification", .status = EMB_ERR_UNSUPPORTED, .message = "Qwen3ForTokenClassification"},
 };
 
-/* The tiny model's directory with another config.json and modules. */
+/* A tiny model's directory with another config.json and modules. */
 static void
 write_dir(const char *dir, const Decision *d)
 {
+	const char *model = d->model != NULL ? d->model : TINY;
 	static const char *const links[] = {"model.safetensors", "tokenizer.json", "tokenizer_config.json"};
 	char		cwd[PATH_MAX / 2];
 	size_t		size;
-	char	   *config = read_file(TINY, "config.json", &size);
+	char	   *config = read_file(model, "config.json", &size);
 	char	   *changed = malloc(size + 4096);
 	char	   *at = d->from != NULL ? strstr(config, d->from) : NULL;
 	char		path[PATH_MAX];
@@ -584,8 +600,9 @@ write_dir(const char *dir, const Decision *d)
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 	{
 		snprintf(path, sizeof(path), "%.3000s/%s", dir, links[i]);
-		snprintf(target, sizeof(target), "%s/%s/%s", cwd, TINY, links[i]);
-		CHECK(symlink(target, path) == 0);
+		snprintf(target, sizeof(target), "%s/%s/%s", cwd, model, links[i]);
+		if (access(target, F_OK) == 0)
+			CHECK(symlink(target, path) == 0);
 	}
 	if (d->modules != NULL)
 		write_text(dir, "modules.json", d->modules);
@@ -638,7 +655,8 @@ test_decisions(void)
 			CHECKF(status == d->status && strstr(err.message, d->message) != NULL, "%s: %s", d->what, err.message);
 		else if (CHECKF(status == EMB_OK, "%s: %s", d->what, err.message))
 		{
-			CHECKF(c.arch.head == d->head && c.arch.pooling == d->pool, "%s: head %d, pooling %d", d->what, c.arch.head, c.arch.pooling);
+			CHECKF(c.arch.head == d->head && c.arch.pooling == d->pool && c.arch.n_dense == d->n_dense, "%s: head %d, pooling %d, %d dense", d->what,
+				   c.arch.head, c.arch.pooling, c.arch.n_dense);
 			CHECKF(c.n_notes == (d->message != NULL) && (d->message == NULL || strstr(c.notes[0].message, d->message) != NULL), "%s: %s", d->what, c.notes[0].message);
 			emb_checkpoint_close(&c);
 		}
