@@ -11,43 +11,29 @@
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "pg/ahead/ahead_known.h"
+
 /* ------------------------------------------------------------- functions */
 
-typedef struct KnownFunction
-{
-	Oid			oid;			/* the key */
-	EmbedAheadFunction kind;
-} KnownFunction;
+static void watch_functions(void);
 
-/* Answers, until any function changes. */
-static HTAB *known = NULL;
+static EmbedAheadKnown known = {.name = "embed functions", .watch = watch_functions};
 
+/* The callback gets a hash of the OID. */
 static void
 functions_change(pg_attribute_unused() Datum arg, pg_attribute_unused() int cache, pg_attribute_unused() uint32 hash)
 {
-	if (known != NULL)
-		hash_destroy(known);
-	known = NULL;
+	embed_ahead_known_forget(&known, InvalidOid);
 }
 
 static void
-create_known(void)
+watch_functions(void)
 {
-	static bool is_registered = false;
-	HASHCTL		ctl;
-
-	if (!is_registered)
-		CacheRegisterSyscacheCallback(PROCOID, functions_change, (Datum) 0);
-	is_registered = true;
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(Oid);
-	ctl.entrysize = sizeof(KnownFunction);
-	known = hash_create("embed functions", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterSyscacheCallback(PROCOID, functions_change, (Datum) 0);
 }
 
 static EmbedAheadFunction
@@ -78,21 +64,17 @@ look_up(Oid function)
 EmbedAheadFunction
 embed_ahead_function(Oid function)
 {
-	KnownFunction *entry;
-	EmbedAheadFunction kind;
+	int			kind;
+	uint64		seen;
 
 	/* no extension's function */
 	if (function < FirstNormalObjectId)
 		return EMBED_AHEAD_OTHER;
-	entry = known != NULL ? hash_search(known, &function, HASH_FIND, NULL) : NULL;
-	if (entry != NULL)
-		return entry->kind;
+	if (embed_ahead_known_find(&known, function, &kind))
+		return kind;
+	seen = known.n_changes;
 	kind = look_up(function);
-	/* the lookup may have emptied the table */
-	if (known == NULL)
-		create_known();
-	entry = hash_search(known, &function, HASH_ENTER, NULL);
-	entry->kind = kind;
+	embed_ahead_known_add(&known, function, kind, seen);
 	return kind;
 }
 

@@ -20,13 +20,13 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "pg/ahead/ahead_calls.h"
+#include "pg/ahead/ahead_known.h"
 #include "pg/ahead/ahead_node.h"
 #include "pg/auto/known.h"
 #include "pg/auto/trigger.h"
@@ -228,44 +228,20 @@ add_all_generated(EmbedAheadTarget *target, Table *table, Index table_no)
 
 /* ----------------------------------------------------- tables of interest */
 
-typedef struct KnownTable
-{
-	Oid			relid;			/* the key */
-	bool		embeds;
-} KnownTable;
+static void watch_tables(void);
 
-/* Answers, until the table changes. */
-static HTAB *known = NULL;
-static uint64 n_changes = 0;
+static EmbedAheadKnown known = {.name = "embed tables", .watch = watch_tables};
 
 static void
 table_changes(pg_attribute_unused() Datum arg, Oid relid)
 {
-	n_changes++;
-	if (known == NULL)
-		return;
-	if (OidIsValid(relid))
-		(void) hash_search(known, &relid, HASH_REMOVE, NULL);
-	else
-	{
-		hash_destroy(known);
-		known = NULL;
-	}
+	embed_ahead_known_forget(&known, relid);
 }
 
 static void
-create_known(void)
+watch_tables(void)
 {
-	static bool is_registered = false;
-	HASHCTL		ctl;
-
-	if (!is_registered)
-		CacheRegisterRelcacheCallback(table_changes, (Datum) 0);
-	is_registered = true;
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(Oid);
-	ctl.entrysize = sizeof(KnownTable);
-	known = hash_create("embed tables", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(table_changes, (Datum) 0);
 }
 
 static bool
@@ -290,27 +266,19 @@ rel_embeds(Relation rel)
 static bool
 table_embeds(Oid relid)
 {
-	KnownTable *entry;
 	uint64		seen;
 	Relation	rel;
-	bool		embeds;
+	int			embeds;
 
-	if (known == NULL)
-		create_known();
-	entry = hash_search(known, &relid, HASH_FIND, NULL);
-	if (entry != NULL)
-		return entry->embeds;
-	seen = n_changes;
+	if (embed_ahead_known_find(&known, relid, &embeds))
+		return embeds;
+	seen = known.n_changes;
 	rel = RelationIdGetRelation(relid);
 	if (!RelationIsValid(rel))
 		return false;
 	embeds = rel_embeds(rel);
 	RelationClose(rel);
-	if (seen == n_changes && known != NULL)
-	{
-		entry = hash_search(known, &relid, HASH_ENTER, NULL);
-		entry->embeds = embeds;
-	}
+	embed_ahead_known_add(&known, relid, embeds, seen);
 	return embeds;
 }
 
