@@ -3,10 +3,13 @@
  *		The tile instructions in C, for compiling gemm_i8_amx.c where no CPU has
  *		them: Intel SDM volume 2, LDTILECFG, TILELOADD, TILESTORED, TILEZERO,
  *		TILERELEASE, TDPBUSD. What the CPU answers with a fault ends the program.
+ *		What else the kernels of amx use is AVX-512 VNNI.
  *
- *		#include <immintrin.h>
  *		#include "amx_model.h"
+ *		#define emb_gemm_i8_amx emb_gemm_i8_amx_on_model
+ *		extern emb_op_gemm_i8 emb_gemm_i8_amx_on_model;
  *		#include "kernels/gemm_i8_amx.c"
+ *		#undef emb_gemm_i8_amx
  *
  * The tiles belong to the thread, as on the CPU. Include it once a program.
  */
@@ -18,6 +21,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "kernels/declare.h"
+#include "kernels/target.h"
 
 #define AMX_MODEL_TILES	8
 #define AMX_MODEL_ROWS	16
@@ -161,6 +167,21 @@ amx_model_multiply(int sums, int a, int b)
 	amx_model.n_products++;
 }
 
+/* That a kernel multiplied tiles as often as it should, and left them as it found them. */
+__attribute__((unused)) static void
+amx_model_expect(long n_products, int32_t n_rows, int32_t n_in, int32_t n_panels)
+{
+	if (amx_model.palette == 0 && amx_model.n_products == n_products)
+		return;
+	printf("# rows %d inputs %d panels %d: %ld products, not %ld; palette %d\n", n_rows, n_in, n_panels,
+		   amx_model.n_products, n_products, amx_model.palette);
+	exit(1);
+}
+
+#undef EMB_COMPILER_HAS_AMX
+#define EMB_COMPILER_HAS_AMX 1
+#undef EMB_TARGET_AMX
+#define EMB_TARGET_AMX EMB_TARGET_AVX512VNNI
 #undef _tile_loadconfig
 #undef _tile_release
 #undef _tile_zero

@@ -8,20 +8,10 @@
 #include "transformer/attention.h"
 #include "kernel_util.h"
 
-/*
- * The AVX-VNNI kernels once more, with vpdpbusd in the encoding of AVX-512: the
- * machines that have one often lack the other.
- */
+/* The AVX-VNNI kernels once more, in the encoding of AVX-512. */
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "avxvnni_as_evex.h"
 
-#include "kernels/target.h"
-
-#undef EMB_COMPILER_HAS_AVXVNNI
-#define EMB_COMPILER_HAS_AVXVNNI 1
-#undef EMB_TARGET_AVXVNNI
-#define EMB_TARGET_AVXVNNI EMB_TARGET_AVX512VNNI
-#define _mm256_dpbusd_avx_epi32 _mm256_dpbusd_epi32
 #define emb_attend_i8_avxvnni emb_attend_i8_evex
 #define emb_pack_head_i8_avxvnni emb_pack_head_i8_evex
 extern emb_op_attend_i8 emb_attend_i8_evex;
@@ -635,10 +625,8 @@ main(void)
 #if defined(__x86_64__)
 	if (emb_cpu_has_avx512vnni())
 	{
-		list_attend_i8[n_attend_i8].isa = "avxvnni in the encoding of AVX-512";
-		list_attend_i8[n_attend_i8++].fn = emb_attend_i8_evex;
-		list_pack_head_i8[n_pack_head_i8].isa = "avxvnni in the encoding of AVX-512";
-		list_pack_head_i8[n_pack_head_i8++].fn = emb_pack_head_i8_evex;
+		ADD_KERNEL(attend_i8, AS_EVEX, emb_attend_i8_evex);
+		ADD_KERNEL(pack_head_i8, AS_EVEX, emb_pack_head_i8_evex);
 	}
 	else if (!emb_cpu_has_avxvnni())
 		skip("this CPU cannot run attend_i8 of avxvnni in either encoding");
