@@ -22,6 +22,7 @@
 #include "pg/glue.h"
 
 #include "nodes/execnodes.h"
+#include "nodes/pg_list.h"
 #include "parser/parse_coerce.h"
 #include "utils/rel.h"
 
@@ -80,6 +81,14 @@ typedef struct EmbedSources
 
 /* Whether the fourth argument is 'later'. */
 extern bool embed_trigger_is_later(const Trigger *trigger);
+
+/*
+ * The names of the source columns in an argument, as C strings: the argument
+ * itself where the table has such a column, else a list as SQL writes it.
+ * Whether the table has them is not looked at. NIL: reported at elevel; who
+ * begins the message.
+ */
+extern List *embed_source_names(Relation rel, const char *argument, const char *who, int elevel);
 
 /* Finds columns and conversions; expressions are created in cxt. */
 extern bool embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext cxt,

@@ -155,15 +155,26 @@ type_error(const Trigger *trigger, const char *column, Oid type, const char *nee
 					column, format_type_be(type), needed)));
 }
 
-/*
- * The names of the source columns: the argument itself where the table has such
- * a column, else a list as SQL writes it. NIL: reported.
- */
-static List *
-source_names(Relation rel, const Trigger *trigger, int elevel)
+static bool
+is_named_twice(const List *names, const char **name)
 {
-	const char *argument = trigger->tgargs[1];
+	for (int i = 0; i < list_length(names); i++)
+	{
+		*name = list_nth(names, i);
+		for (int j = 0; j < i; j++)
+		{
+			if (strcmp(*name, list_nth(names, j)) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+List *
+embed_source_names(Relation rel, const char *argument, const char *who, int elevel)
+{
 	List	   *names = NIL;
+	const char *name;
 
 	if (SPI_fnumber(RelationGetDescr(rel), argument) > 0 || strpbrk(argument, ",\"") == NULL)
 		return list_make1(pstrdup(argument));
@@ -171,7 +182,7 @@ source_names(Relation rel, const Trigger *trigger, int elevel)
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("trigger \"%s\": \"%s\" is no list of columns", trigger->tgname, embed_shown(argument)),
+				 errmsg("%s: \"%s\" is no list of columns", who, embed_shown(argument)),
 				 errhint("Separate names by commas, as in 'title, body'; put names with capitals or blanks in double quotes.")));
 		return NIL;
 	}
@@ -179,8 +190,15 @@ source_names(Relation rel, const Trigger *trigger, int elevel)
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_TOO_MANY_COLUMNS),
-				 errmsg("trigger \"%s\": a text of %d columns", trigger->tgname, list_length(names)),
+				 errmsg("%s: a text of %d columns", who, list_length(names)),
 				 errhint("At most %d columns make a text.", EMBED_SOURCES_MAX)));
+		return NIL;
+	}
+	if (is_named_twice(names, &name))
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("%s: source column \"%s\" is named twice", who, embed_shown(name))));
 		return NIL;
 	}
 	return names;
@@ -200,15 +218,6 @@ add_source(Relation rel, const Trigger *trigger, const char *name, MemoryContext
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("trigger \"%s\": vector column and source column are the same, \"%s\"",
 						trigger->tgname, name)));
-		return false;
-	}
-	for (int i = 0; i < columns->n_sources; i++)
-	{
-		if (columns->sources[i].attnum != source->attnum)
-			continue;
-		ereport(elevel,
-				(errcode(ERRCODE_DUPLICATE_COLUMN),
-				 errmsg("trigger \"%s\": source column \"%s\" is named twice", trigger->tgname, name)));
 		return false;
 	}
 	if (!prepare_conversion(cxt, source->type, source->typmod, TEXTOID, -1,
@@ -232,7 +241,7 @@ embed_trigger_find_columns(Relation rel, const Trigger *trigger, MemoryContext c
 	columns->n_sources = 0;
 	if (!find_column(rel, trigger, vector_name, elevel, &columns->vector))
 		return false;
-	names = source_names(rel, trigger, elevel);
+	names = embed_source_names(rel, trigger->tgargs[1], psprintf("trigger \"%s\"", trigger->tgname), elevel);
 	if (names == NIL)
 		return false;
 	foreach(cell, names)
