@@ -660,7 +660,7 @@ COMMENT ON FUNCTION embed_chunk_trigger()
 IS 'constraint trigger that embed_chunk_table creates: embed_chunk_trigger(text columns, max_tokens, overlap, model)';
 
 CREATE FUNCTION embed_chunk_table(tab pg_catalog.regclass, source pg_catalog.text, max_tokens pg_catalog.int4, overlap pg_catalog.int4,
-	model pg_catalog.text DEFAULT NULL, mode pg_catalog.text DEFAULT 'now') RETURNS pg_catalog.regclass
+	model pg_catalog.text DEFAULT NULL, mode pg_catalog.text DEFAULT NULL) RETURNS pg_catalog.regclass
 AS 'MODULE_PATHNAME', 'embed_chunk_table' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
 COMMENT ON FUNCTION embed_chunk_table(pg_catalog.regclass, pg_catalog.text, pg_catalog.int4, pg_catalog.int4, pg_catalog.text, pg_catalog.text)
 IS 'creates or changes a table of the chunks of a table''s texts, kept by a trigger, with their embeddings';

@@ -92,13 +92,6 @@
 #define embed_get_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
 #endif
 
-/* Checks of ownership: one for all kinds of objects since 16. */
-#if PG_VERSION_NUM >= 160000
-#define embed_owns_relation(relid, role) object_ownercheck(RelationRelationId, relid, role)
-#else
-#define embed_owns_relation(relid, role) pg_class_ownercheck(relid, role)
-#endif
-
 /*
  * Symbols that the server must find by name: we build with hidden visibility,
  * and servers before 16 do not export the magic block, the finfo records and

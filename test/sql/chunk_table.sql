@@ -6,21 +6,25 @@ CREATE SCHEMA "Odd ""one""";
 SET search_path = "Odd ""one""", public;
 CREATE TABLE "The docs" (id int PRIMARY KEY, title text, body text, note text);
 INSERT INTO "The docs" VALUES (1, 'One', 'the and qqq and the'), (2, NULL, NULL), (3, NULL, ''), (4, 'Four', NULL);
--- every chunk is one that embed_chunks cuts, and none is missing; the vectors are those of the chunks
-CREATE FUNCTION wrong(OUT cut int, OUT vectors int) LANGUAGE plpgsql AS $$
+-- every chunk is one that embed_chunks cuts, and none is missing; the vectors are those of the chunks, or to do
+CREATE FUNCTION wrong(OUT cut int, OUT vectors int, OUT to_do int) LANGUAGE plpgsql AS $$
 BEGIN
 	SELECT count(*) INTO cut FROM
 		(SELECT id, c.ordinality, c.start_char, c.end_char, c.chunk FROM "The docs" d,
 			embed_chunks(CASE WHEN title IS NOT NULL OR body IS NOT NULL THEN concat_ws(E'\n\n', title, body) END, 12, 4, 'tiny-cls') c) a
 		FULL JOIN (SELECT id, ordinality, start_char, end_char, chunk FROM "The docs_chunks") b
 		USING (id, ordinality, start_char, end_char, chunk) WHERE a IS NULL OR b IS NULL;
-	SELECT count(*) INTO vectors FROM "The docs_chunks" WHERE embedding IS DISTINCT FROM embed(chunk, 'tiny-cls');
+	SELECT count(*) FILTER (WHERE embedding <> embed(chunk, 'tiny-cls')), count(*) FILTER (WHERE embedding IS NULL) INTO vectors, to_do
+		FROM "The docs_chunks";
 END $$;
 SELECT embed_chunk_table('"The docs"', 'title, Body', 12, 4);
 \d "The docs_chunks"
 SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'zz_embed_chunks';
 SELECT id, ordinality, start_char, end_char, chunk FROM "The docs_chunks" ORDER BY 1, 2;
 SELECT * FROM wrong();
+-- rows that were there are to do, as of embed_column; the NOTICE's hint fills them
+UPDATE "Odd ""one"""."The docs_chunks" SET embedding = embed(chunk, 'tiny-cls') WHERE embedding IS NULL AND (chunk IS NOT NULL);
+SELECT verdict, n FROM embed_check('"The docs_chunks"', 'embedding');
 
 -- writes
 INSERT INTO "The docs" SELECT i, 'Title ' || i, repeat('The quick brown fox, jumping over it; ', i) FROM generate_series(5, 9) i;
@@ -82,9 +86,13 @@ DELETE FROM "The docs_chunks";
 SELECT embed_chunk_table('"The docs"', 'title, body', 12, 0);
 SELECT embed_chunk_table('"The docs"', 'title, body', 12, 4);
 SELECT * FROM wrong();
--- another model
+UPDATE "The docs_chunks" SET embedding = embed(chunk) WHERE embedding IS NULL;
+SELECT * FROM wrong();
+-- another model: all vectors go; a model that is not named stays
 SELECT embed_chunk_table('"The docs"', 'title, body', 12, 4, 'tiny-mean-48');
-SELECT count(*) FILTER (WHERE embedding IS DISTINCT FROM embed(chunk, 'tiny-mean-48')) AS wrong FROM "The docs_chunks";
+SELECT embed_chunk_table('"The docs"', 'title, body', 12, 4);
+UPDATE "The docs_chunks" SET embedding = embed(chunk, 'tiny-mean-48') WHERE embedding IS NULL;
+SELECT verdict, n FROM embed_check('"The docs_chunks"', 'embedding');
 SELECT kind, object, detail, refuses FROM embed_dependents('tiny-mean-48') ORDER BY 2;
 -- mode later and back: vectors that are there stay
 SELECT mark();
@@ -92,8 +100,17 @@ SELECT embed_chunk_table('"The docs"', 'title, body', 12, 4, 'tiny-mean-48', 'la
 UPDATE "The docs" SET body = body || ' and one more' WHERE id = 1;
 INSERT INTO "The docs" VALUES (77, NULL, 'for later');
 SELECT id, count(*) FILTER (WHERE embedding IS NULL) > 0 AS to_do, count(embedding) > 1 AS taken_over FROM "The docs_chunks" GROUP BY id ORDER BY id;
-SELECT embed_chunk_table('"The docs"', 'title, body', 12, 4, 'tiny-mean-48');
+SELECT embed_chunk_table('"The docs"', 'title, body', 12, 4);
+SELECT embed_chunk_table('"The docs"', 'title, body', 12, 4, mode => 'now');
 SELECT count(*) FILTER (WHERE embedding IS NULL) AS to_do, bool_or(embedding = '{7}') AS taken_over FROM "The docs_chunks";
+INSERT INTO "The docs" VALUES (78, NULL, 'for now');
+SELECT embedding = embed(chunk, 'tiny-mean-48') AS right FROM "The docs_chunks" WHERE id = 78;
+DELETE FROM "The docs" WHERE id = 78;
+-- what keeps the vectors is embed_column's: the column can be changed and mended by it, and by the same call
+SELECT embed_column('"The docs_chunks"', 'chunk');
+SELECT embed_column_drop('"The docs_chunks"', 'embedding');
+SELECT embed_chunk_table('"The docs"', 'title, body', 12, 4);
+SELECT count(*) FILTER (WHERE embedding IS NULL) = count(*) AS all_to_do FROM "The docs_chunks";
 DELETE FROM "The docs" WHERE id = 77;
 -- renames
 ALTER TABLE "The docs" RENAME TO texts;
@@ -184,6 +201,12 @@ SELECT embed_chunk_table('bad', 'body', 12, 12);
 SELECT embed_chunk_table('bad', 'body', 12, 4, 'no-model');
 SELECT embed_chunk_table('bad', 'body', 12, 4, NULL, 'sometimes');
 SELECT embed_chunk_table('pg_tables', 'body', 12, 4);
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT embed_chunk_table('bad', 'body', 12, 4);
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT embed_chunk_table('bad', 'body', 12, 4);
+ROLLBACK;
 CREATE TABLE bad_chunks ();
 SELECT embed_chunk_table('bad', 'body', 12, 4);
 DROP TABLE bad_chunks;

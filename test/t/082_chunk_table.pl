@@ -16,6 +16,15 @@ query($node, $db, q{CREATE TABLE docs (id int PRIMARY KEY, title text, body text
 	INSERT INTO docs SELECT i, 'Title ' || i, (SELECT string_agg('sentence ' || j || ' of ' || i, '. ') FROM generate_series(1, 1 + i % 20) j) FROM generate_series(1, 30) i;
 	SELECT embed_chunk_table('docs', 'title, body', 24, 4, 'm')});
 
+# Rows that a call of embed_chunk_table cuts are left to do.
+sub fill
+{
+	my ($where) = @_;
+	return query($where // $node, $db, q{UPDATE docs_chunks SET embedding = embed(chunk, 'm') WHERE embedding IS NULL});
+}
+is(query($node, $db, q{SELECT count(*) = count(*) FILTER (WHERE embedding IS NULL) FROM docs_chunks}), 't', 'the call cuts, and leaves vectors to do');
+fill();
+
 # Chunks that are missing, that nobody cuts, and vectors that are not those of their chunk.
 my $wrong = q{SELECT count(*) FILTER (WHERE b IS NULL), count(*) FILTER (WHERE a IS NULL),
 	count(*) FILTER (WHERE b IS NOT NULL AND embedding IS DISTINCT FROM embed(chunk, 'm')) FROM
@@ -49,6 +58,7 @@ query($node, $db, q{UPDATE docs SET id = id + 10000; UPDATE docs SET id = id - 1
 is_right('all keys there and back');
 query($node, $db, q{BEGIN; ALTER TABLE docs DISABLE TRIGGER zz_embed_chunks; INSERT INTO docs VALUES (900, 'unseen'); ALTER TABLE docs ENABLE TRIGGER zz_embed_chunks; COMMIT;
 	SELECT embed_chunk_table('docs', 'title, body', 24, 4, 'm')});
+fill();
 is_right('a row that the trigger did not see, after the same call again');
 query($node, $db, q{ALTER TABLE docs DROP note, ADD extra int DEFAULT 7; UPDATE docs SET body = body || '?' WHERE extra = 7});
 is_right('columns dropped and added');

@@ -7,6 +7,10 @@
  * arguments of the trigger say how rows are cut, and by which model's
  * tokenizer. All DDL is the caller's, so that the server checks the caller's
  * rights; the chunk table then belongs to the table's owner.
+ *
+ * The vectors of the chunks are a kept column as embed_column makes it. The
+ * call cuts the rows that are there, which is quick, and leaves their vectors
+ * to do, as embed_column does: the table's writers wait for it.
  */
 #include "pg/kept/chunk_writer.h"
 
@@ -24,13 +28,12 @@
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
-#include "pg/store/names.h"
-#include "pg/store/registry.h"
+#include "pg/kept/column_make.h"
+#include "pg/kept/column_table.h"
 
 EMBED_FUNCTION(embed_chunk_table);
 
 #define TRIGGER_NAME	"zz_embed_chunks"
-#define VECTOR_TRIGGER_NAME "zz_embed_embedding"
 #define READ_ROWS		100
 
 /* Columns of every chunk table besides the key. */
@@ -49,7 +52,7 @@ typedef struct Making
 	char	   *extension;		/* its schema */
 	Oid			function;		/* embed_chunk_trigger */
 	const char *arguments[EMBED_CHUNK_ARGUMENTS];
-	const char *mode;
+	EmbedColumnWanted vectors;	/* of the chunk table */
 	StringInfoData columns;		/* of the key: definitions */
 	StringInfoData key;			/* names */
 
@@ -73,15 +76,8 @@ execute(int expected, const char *sql)
 /* -------------------------------------------------------------- arguments */
 
 static void
-check_table(const Making *making, Relation rel)
+tell_policies(const Making *making)
 {
-	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("embed_chunk_table: \"%s\" is not a table", RelationGetRelationName(rel)),
-				 errhint("For a foreign table call embed_chunk_table on the server that has the rows.")));
-	if (!embed_owns_relation(RelationGetRelid(rel), GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
 	if (making->has_policies)
 		ereport(NOTICE,
 				(errmsg("table \"%s\" has row-level security, its chunk table has none", making->name),
@@ -148,19 +144,9 @@ join_names(List *names)
 	return joined.data;
 }
 
-static const char *
-read_mode(const char *mode)
-{
-	if (strcmp(mode, "now") != 0 && strcmp(mode, "later") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("embed_chunk_table: mode \"%s\" is neither \"now\" nor \"later\"", embed_shown(mode))));
-	return mode;
-}
-
 /* ----------------------------------------------------------------- what is there */
 
-static void
+static const Trigger *
 find_trigger(Making *making, Relation rel)
 {
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
@@ -171,11 +157,40 @@ find_trigger(Making *making, Relation rel)
 			continue;
 		making->trigger = pstrdup(trigger->tgname);
 		making->chunks = trigger->tgconstrrelid;
-		making->is_same = trigger->tgnargs == EMBED_CHUNK_ARGUMENTS;
-		for (int j = 0; making->is_same && j < EMBED_CHUNK_ARGUMENTS; j++)
-			making->is_same = strcmp(trigger->tgargs[j], making->arguments[j]) == 0;
-		return;
+		return trigger;
 	}
+	return NULL;
+}
+
+/* How the vectors are made: as given, else as they are. The model's tokenizer cuts. */
+static void
+choose_vectors(Making *making, const Trigger *trigger, const char *model, const char *mode)
+{
+	Relation	chunks = OidIsValid(making->chunks) ? table_open(making->chunks, AccessShareLock) : NULL;
+
+	making->vectors.vector = "embedding";
+	making->vectors.source = "chunk";
+	making->vectors.schema = making->extension;
+	making->vectors.may_retype = true;
+	if (model == NULL && trigger != NULL && trigger->tgnargs == EMBED_CHUNK_ARGUMENTS)
+		model = trigger->tgargs[EMBED_CHUNK_MODEL];
+	embed_column_choose(&making->vectors, chunks, model, mode);
+	making->arguments[EMBED_CHUNK_MODEL] = making->vectors.model.model;
+	if (chunks != NULL)
+		table_close(chunks, AccessShareLock);
+}
+
+static bool
+has_arguments(const Trigger *trigger, const char *const *arguments)
+{
+	if (trigger == NULL || trigger->tgnargs != EMBED_CHUNK_ARGUMENTS)
+		return false;
+	for (int i = 0; i < EMBED_CHUNK_ARGUMENTS; i++)
+	{
+		if (strcmp(trigger->tgargs[i], arguments[i]) != 0)
+			return false;
+	}
+	return true;
 }
 
 static void
@@ -248,82 +263,6 @@ create_trigger(const Making *making)
 					 quote_literal_cstr(making->arguments[EMBED_CHUNK_MODEL])));
 }
 
-/* ------------------------------------------------------------------- vectors */
-
-/* The column's type: pgvector's where it is installed. */
-static const char *
-vector_type(const Making *making)
-{
-	int32		dim = embed_registry_lookup(making->arguments[EMBED_CHUNK_MODEL], EMB_KIND_EMBEDDING, EMBED_NAME_ARGUMENT)->info->dim;
-
-	execute(SPI_OK_SELECT, "SELECT n.nspname::pg_catalog.text FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n"
-			" ON n.oid OPERATOR(pg_catalog.=) e.extnamespace WHERE e.extname OPERATOR(pg_catalog.=) 'vector'");
-	if (SPI_processed == 0)
-		return "pg_catalog.float4[]";
-	return psprintf("%s(%d)", quote_qualified_identifier(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "vector"), dim);
-}
-
-/* The trigger that keeps the chunk table's vectors, or NULL; whether by this model, and in this mode. */
-static char *
-find_vector_trigger(const Making *making, bool *is_model, bool *is_mode)
-{
-	Oid			function = LookupFuncName(list_make2(makeString(making->extension), makeString("embed_trigger")), 0, NULL, false);
-	Relation	chunks = table_open(making->chunks, AccessShareLock);
-	char	   *name = NULL;
-
-	for (int i = 0; name == NULL && chunks->trigdesc != NULL && i < chunks->trigdesc->numtriggers; i++)
-	{
-		const Trigger *trigger = &chunks->trigdesc->triggers[i];
-
-		if (trigger->tgfoid != function || trigger->tgnargs < 3 || strcmp(trigger->tgargs[0], "embedding") != 0)
-			continue;
-		name = pstrdup(trigger->tgname);
-		*is_model = strcmp(trigger->tgargs[2], making->arguments[EMBED_CHUNK_MODEL]) == 0;
-		*is_mode = strcmp(trigger->tgnargs > 3 ? trigger->tgargs[3] : "now", making->mode) == 0;
-	}
-	table_close(chunks, NoLock);
-	return name;
-}
-
-static void
-create_vector_trigger(const Making *making)
-{
-	execute(SPI_OK_UTILITY,
-			psprintf("CREATE TRIGGER " VECTOR_TRIGGER_NAME " BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s('embedding', 'chunk', %s%s)",
-					 making->chunk_qualified, quote_qualified_identifier(making->extension, "embed_trigger"),
-					 quote_literal_cstr(making->arguments[EMBED_CHUNK_MODEL]),
-					 strcmp(making->mode, "later") == 0 ? ", 'later'" : ""));
-}
-
-/*
- * Lets embed_trigger keep the column "embedding". Another model's vectors go at
- * once, indexes on the column stay. True: rows without a vector are left to
- * compute.
- */
-static bool
-keep_vectors(const Making *making)
-{
-	bool		is_model = false,
-				is_mode = false;
-	char	   *trigger;
-
-	if (!OidIsValid(making->chunks))
-	{
-		execute(SPI_OK_UTILITY, psprintf("ALTER TABLE %s ADD COLUMN embedding %s", making->chunk_qualified, vector_type(making)));
-		create_vector_trigger(making);
-		return false;
-	}
-	trigger = find_vector_trigger(making, &is_model, &is_mode);
-	if (is_model && is_mode)
-		return false;
-	if (trigger != NULL)
-		execute(SPI_OK_UTILITY, psprintf("DROP TRIGGER %s ON %s", quote_identifier(trigger), making->chunk_qualified));
-	if (!is_model)
-		execute(SPI_OK_UTILITY, psprintf("ALTER TABLE %s ALTER COLUMN embedding TYPE %s USING NULL", making->chunk_qualified, vector_type(making)));
-	create_vector_trigger(making);
-	return true;
-}
-
 /* ---------------------------------------------------------------------- rows */
 
 static EmbedChunkWriter *
@@ -362,8 +301,8 @@ cut_rows(EmbedChunkWriter *writer, SPITupleTable *rows, uint64 n_rows)
 	return n_chunks;
 }
 
-/* Cuts the rows that are there: all, or those without chunks. */
-static void
+/* Cuts the rows that are there: all, or those without chunks. Whether there are any. */
+static bool
 cut_table(const Making *making, bool only_missing)
 {
 	EmbedChunkWriter *writer = open_writer(making);
@@ -377,6 +316,7 @@ cut_table(const Making *making, bool only_missing)
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	(void) set_config_option("embed.defer", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	cursor = SPI_cursor_open(NULL, plan, NULL, NULL, false);
 	for (;;)
 	{
@@ -394,20 +334,26 @@ cut_table(const Making *making, bool only_missing)
 	}
 	SPI_cursor_close(cursor);
 	embed_chunk_writer_leave(&before);
-	if (n_rows > 0 && (!only_missing || n_chunks > 0))
-		ereport(NOTICE,
-				(errmsg("table \"%s\": rows of table \"%s\" cut: " UINT64_FORMAT ", chunks: " INT64_FORMAT,
-						making->chunk_name, making->name, n_rows, n_chunks)));
+	/* a row without a text has no chunks */
+	if (n_rows == 0 || (only_missing && n_chunks == 0))
+		return false;
+	ereport(NOTICE,
+			(errmsg("table \"%s\": rows of table \"%s\" cut: " UINT64_FORMAT ", chunks: " INT64_FORMAT,
+					making->chunk_name, making->name, n_rows, n_chunks)));
+	return true;
 }
 
 /* ------------------------------------------------------------------ embed_chunk_table */
 
-static void
-open_table(Making *making, FunctionCallInfo fcinfo)
+static char *
+text_argument(FunctionCallInfo fcinfo, int argno)
 {
-	Relation	rel = table_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
-	EmbedName	model;
+	return PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
 
+static void
+describe_table(Making *making, Relation rel)
+{
 	making->table = RelationGetRelid(rel);
 	making->owner = rel->rd_rel->relowner;
 	making->persistence = rel->rd_rel->relpersistence;
@@ -416,19 +362,29 @@ open_table(Making *making, FunctionCallInfo fcinfo)
 	making->schema = get_namespace_name(RelationGetNamespace(rel));
 	making->name = pstrdup(RelationGetRelationName(rel));
 	making->qualified = quote_qualified_identifier(making->schema, making->name);
-	check_table(making, rel);
+}
+
+/* Opened twice: who may not change the table does not wait with a lock that its writers wait for. */
+static void
+open_table(Making *making, FunctionCallInfo fcinfo)
+{
+	Relation	rel = embed_column_open(PG_GETARG_OID(0), AccessShareLock, "embed_chunk_table");
+	const Trigger *trigger;
+
+	table_close(rel, AccessShareLock);
+	rel = embed_column_open(PG_GETARG_OID(0), ShareRowExclusiveLock, "embed_chunk_table");
+	describe_table(making, rel);
 	making->extension = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
 	making->function = LookupFuncName(list_make2(makeString(making->extension), makeString("embed_chunk_trigger")), 0, NULL, false);
-	embed_names_resolve(PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4)), EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO, &model);
-	making->arguments[EMBED_CHUNK_SOURCE] = join_names(embed_chunk_sources(rel, text_to_cstring(PG_GETARG_TEXT_PP(1)), "embed_chunk_table"));
+	making->arguments[EMBED_CHUNK_SOURCE] = join_names(embed_chunk_sources(rel, text_argument(fcinfo, 1), "embed_chunk_table"));
 	making->arguments[EMBED_CHUNK_MAX_TOKENS] = psprintf("%d", PG_GETARG_INT32(2));
 	making->arguments[EMBED_CHUNK_OVERLAP] = psprintf("%d", PG_GETARG_INT32(3));
-	making->arguments[EMBED_CHUNK_MODEL] = pstrdup(model.model);
-	making->mode = read_mode(PG_ARGISNULL(5) ? "now" : text_to_cstring(PG_GETARG_TEXT_PP(5)));
 	initStringInfo(&making->columns);
 	initStringInfo(&making->key);
 	read_key(making, rel);
-	find_trigger(making, rel);
+	trigger = find_trigger(making, rel);
+	choose_vectors(making, trigger, text_argument(fcinfo, 4), text_argument(fcinfo, 5));
+	making->is_same = has_arguments(trigger, making->arguments);
 	name_chunks(making);
 	/* DDL wants no other reference in this session */
 	table_close(rel, NoLock);
@@ -443,37 +399,55 @@ check_chunking(const Making *making)
 									quote_literal_cstr(making->arguments[EMBED_CHUNK_MODEL])));
 }
 
+/* Makes or changes table, column and triggers. False: all of it is so already. */
+static bool
+make_table(Making *making)
+{
+	bool		is_new = making->trigger == NULL;
+	bool		changes;
+
+	if (is_new)
+	{
+		create_table(making);
+		making->chunks = get_relname_relid(making->chunk_name, get_namespace_oid(making->schema, false));
+	}
+	making->vectors.relid = making->chunks;
+	changes = embed_column_make(&making->vectors);
+	if (!making->is_same)
+		create_trigger(making);
+	return changes || !making->is_same;
+}
+
 /*
  * embed_chunk_table(tab regclass, source text, max_tokens int, overlap int,
- *		model text DEFAULT NULL, mode text DEFAULT 'now') returns regclass
+ *		model text DEFAULT NULL, mode text DEFAULT NULL) returns regclass
  */
 Datum
 embed_chunk_table(PG_FUNCTION_ARGS)
 {
 	Making		making = {0};
-	bool		new_vectors;
-	Oid			chunks;
+	bool		changes;
 
 	for (int i = 0; i < 4; i++)
 	{
 		if (PG_ARGISNULL(i))
 			PG_RETURN_NULL();
 	}
+	embed_column_check_may_write("embed_chunk_table()");
+	embed_column_check_isolation("embed_chunk_table cannot cut the rows of a table");
 	open_table(&making, fcinfo);
+	tell_policies(&making);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	check_not_inherited(&making);
 	check_chunking(&making);
-	if (making.trigger == NULL)
-		create_table(&making);
-	new_vectors = keep_vectors(&making);
-	if (!making.is_same)
-		create_trigger(&making);
-	cut_table(&making, making.is_same);
-	if (new_vectors)
-		execute(SPI_OK_UPDATE, psprintf("UPDATE %s SET embedding = NULL WHERE embedding IS NULL", making.chunk_qualified));
-	chunks = OidIsValid(making.chunks) ? making.chunks :
-		get_relname_relid(making.chunk_name, get_namespace_oid(making.schema, false));
+	changes = make_table(&making);
+	changes |= cut_table(&making, making.is_same);
+	if (changes)
+		embed_column_report(&making.vectors);
+	else
+		ereport(NOTICE,
+				(errmsg("chunk table \"%s\" of table \"%s\" is kept so already, nothing changes", making.chunk_name, making.name)));
 	SPI_finish();
-	PG_RETURN_OID(chunks);
+	PG_RETURN_OID(making.chunks);
 }

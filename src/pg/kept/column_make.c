@@ -15,7 +15,6 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
@@ -29,28 +28,15 @@
 
 #include "pg/auto/kept_column.h"
 #include "pg/call/callsite.h"
+#include "pg/kept/column_make.h"
 #include "pg/kept/column_sql.h"
 #include "pg/kept/column_table.h"
 #include "pg/kept/column_time.h"
+#include "pg/kept/column_type.h"
 #include "pg/store/names.h"
-
-/* More dimensions than pgvector's type takes. */
-#define VECTOR_DIM_MAX	16000
 
 EMBED_FUNCTION(embed_column);
 EMBED_FUNCTION(embed_column_drop);
-
-/* What the caller asks for. */
-typedef struct Wanted
-{
-	Oid			relid;
-	char	   *vector;
-	char	   *source;			/* as given */
-	EmbedName	model;
-	int32		dim;
-	bool		is_later;
-	const char *schema;			/* of the extension */
-} Wanted;
 
 /* What there is. */
 typedef struct Found
@@ -58,32 +44,10 @@ typedef struct Found
 	bool		has_column;
 	bool		is_complete;	/* nothing is to change */
 	bool		vectors_hold;	/* a trigger kept them for the same texts and model */
+	bool		has_other_dim;	/* the column's type has other dimensions than the model */
 	EmbedTriggerColumns columns;	/* if has_column */
 	List	   *triggers;		/* names */
 } Found;
-
-/* ------------------------------------------------------------ checks */
-
-/* pgvector's type with another number of dimensions: the first row would say so. */
-static void
-check_dim(Relation rel, const Wanted *wanted, const EmbedTriggerColumn *vector)
-{
-	int32		typmod = vector->typmod;
-	Oid			base = getBaseTypeAndTypmod(vector->type, &typmod);
-	char	   *type = format_type_be(base);
-	char	   *dot = strrchr(type, '.');
-
-	if (dot != NULL)
-		type = dot + 1;
-	if (typmod < 0 || typmod == wanted->dim || (strcmp(type, "vector") != 0 && strcmp(type, "halfvec") != 0))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of table \"%s\" takes vectors of %d dimensions, and those of model \"%s\" have %d",
-					wanted->vector, RelationGetRelationName(rel), typmod, wanted->model.model, wanted->dim),
-			 errhint("Keep another column, or ALTER TABLE %s ALTER COLUMN %s TYPE %s(%d) USING NULL first.",
-					 embed_column_table(wanted->relid), quote_identifier(wanted->vector), type, wanted->dim)));
-}
 
 /* ------------------------------------------------------------ what there is */
 
@@ -125,17 +89,28 @@ has_sources(const EmbedTriggerColumns *a, const EmbedTriggerColumns *b)
 
 /* The columns that a trigger of these arguments would have; raises if they do not fit. */
 static void
-find_columns(Relation rel, const Wanted *wanted, EmbedTriggerColumns *columns)
+find_columns(Relation rel, const EmbedColumnWanted *wanted, EmbedTriggerColumns *columns)
 {
 	char	   *arguments[] = {wanted->vector, wanted->source, pstrdup(wanted->model.model), NULL};
 	Trigger		trigger = {.tgname = makeObjectName("zz_embed", wanted->vector, NULL), .tgnargs = 3, .tgargs = arguments};
 
 	(void) embed_trigger_find_columns(rel, &trigger, CurrentMemoryContext, ERROR, columns);
-	check_dim(rel, wanted, &columns->vector);
+}
+
+/* The first row would say so otherwise. */
+pg_noreturn static void
+dim_error(Relation rel, const EmbedColumnWanted *wanted, const EmbedTriggerColumn *vector)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of table \"%s\" takes vectors of %d dimensions, and those of model \"%s\" have %d",
+					wanted->vector, RelationGetRelationName(rel), embed_column_type_dim(vector), wanted->model.model, wanted->dim),
+			 errhint("Keep another column, or ALTER TABLE %s ALTER COLUMN %s TYPE %s USING NULL first.",
+					 embed_column_table(wanted->relid), quote_identifier(wanted->vector), embed_column_type_like(vector, wanted->dim))));
 }
 
 static void
-look(Relation rel, const Wanted *wanted, Found *found)
+look(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 {
 	List	   *triggers = embed_column_triggers(rel, wanted->vector);
 	EmbedKeptColumn *kept = embed_kept_column(rel, wanted->vector, 0);
@@ -149,7 +124,10 @@ look(Relation rel, const Wanted *wanted, Found *found)
 	if (!found->has_column)
 		return;
 	find_columns(rel, wanted, &found->columns);
-	if (kept == NULL || list_length(triggers) != 1)
+	found->has_other_dim = embed_column_type_has_other_dim(&found->columns.vector, wanted->dim);
+	if (found->has_other_dim && !wanted->may_retype)
+		dim_error(rel, wanted, &found->columns.vector);
+	if (kept == NULL || list_length(triggers) != 1 || found->has_other_dim)
 		return;
 	found->vectors_hold = sees_all(first) && is_model(kept, &wanted->model) && has_sources(&kept->columns, &found->columns);
 	found->is_complete = found->vectors_hold && kept->model.digits[0] == '\0' && kept->is_later == wanted->is_later &&
@@ -165,32 +143,19 @@ set_for_now(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* pgvector's type for the model, wherever it is, else float4[]. */
-static char *
-vector_type(int32 dim)
-{
-	static const char query[] =
-		"SELECT pg_catalog.quote_ident(n.nspname) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(t.typname)"
-		" FROM pg_catalog.pg_extension AS e"
-		" JOIN pg_catalog.pg_depend AS d ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass"
-		" AND d.refobjid OPERATOR(pg_catalog.=) e.oid AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass"
-		" AND d.deptype OPERATOR(pg_catalog.=) 'e'"
-		" JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) d.objid"
-		" JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace"
-		" WHERE e.extname OPERATOR(pg_catalog.=) 'vector' AND t.typname OPERATOR(pg_catalog.=) 'vector'";
-
-	if (SPI_execute(query, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for the type of pgvector");
-	if (SPI_processed == 0 || dim > VECTOR_DIM_MAX)
-		return pstrdup("pg_catalog.float4[]");
-	return psprintf("%s(%d)", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), dim);
-}
-
 static void
-add_column(const Wanted *wanted)
+add_column(const EmbedColumnWanted *wanted)
 {
 	embed_column_run(psprintf("ALTER TABLE %s ADD COLUMN %s %s", embed_column_table(wanted->relid),
-							  quote_identifier(wanted->vector), vector_type(wanted->dim)), SPI_OK_UTILITY);
+							  quote_identifier(wanted->vector), embed_column_type(wanted->dim)), SPI_OK_UTILITY);
+}
+
+/* The vectors go. Indexes on the column stay, and are empty. */
+static void
+retype_column(const EmbedColumnWanted *wanted, const EmbedTriggerColumn *vector)
+{
+	embed_column_run(psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s USING NULL", embed_column_table(wanted->relid),
+							  quote_identifier(wanted->vector), embed_column_type_like(vector, wanted->dim)), SPI_OK_UTILITY);
 }
 
 static void
@@ -213,7 +178,7 @@ drop_indexes(List *oids)
 
 /* A name that no trigger of the table has, as long as names may be. */
 static char *
-new_trigger_name(const Wanted *wanted)
+new_trigger_name(const EmbedColumnWanted *wanted)
 {
 	Relation	rel = relation_open(wanted->relid, NoLock);
 	char	   *name = makeObjectName("zz_embed", wanted->vector, NULL);
@@ -231,7 +196,7 @@ new_trigger_name(const Wanted *wanted)
 }
 
 static void
-create_trigger(const Wanted *wanted)
+create_trigger(const EmbedColumnWanted *wanted)
 {
 	embed_column_run(psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s(%s, %s, %s, '%s')",
 							  quote_identifier(new_trigger_name(wanted)), embed_column_table(wanted->relid),
@@ -267,7 +232,7 @@ index_key(Relation rel, AttrNumber vector)
 
 /* The index of what is to do; drops those of other sources. */
 static void
-make_index(const Wanted *wanted)
+make_index(const EmbedColumnWanted *wanted)
 {
 	Relation	rel = relation_open(wanted->relid, NoLock);
 	EmbedTriggerColumns columns;
@@ -291,7 +256,7 @@ make_index(const Wanted *wanted)
 
 /* A trigger of the table that skips rows left them their vectors. */
 static void
-check_cleared(const Wanted *wanted)
+check_cleared(const EmbedColumnWanted *wanted)
 {
 	int64		n = embed_column_number(psprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s IS NOT NULL",
 												 embed_column_rows(wanted->relid), quote_identifier(wanted->vector)));
@@ -305,24 +270,12 @@ check_cleared(const Wanted *wanted)
 				 errhint("Disable the trigger for the call of embed_column.")));
 }
 
-/* The snapshot would not show rows that others wrote since it was taken. */
-static void
-check_isolation(void)
-{
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("embed_column cannot set vectors to NULL in a transaction of isolation level REPEATABLE READ or SERIALIZABLE"),
-				 errdetail("It would miss the rows that were written after the transaction's snapshot."),
-				 errhint("Call it in a transaction of isolation level READ COMMITTED.")));
-}
-
 /*
  * Vectors that nothing shows to be those of their texts become NULL, under the
  * new trigger. As the table's owner, because his triggers run.
  */
 static uint64
-clear_vectors(const Wanted *wanted)
+clear_vectors(const EmbedColumnWanted *wanted)
 {
 	Relation	rel = relation_open(wanted->relid, NoLock);
 	Oid			owner = rel->rd_rel->relowner;
@@ -332,7 +285,7 @@ clear_vectors(const Wanted *wanted)
 	uint64		n;
 
 	relation_close(rel, NoLock);
-	check_isolation();
+	embed_column_check_isolation("embed_column cannot set vectors to NULL");
 	GetUserIdAndSecContext(&user, &context);
 	if (owner != user)
 		SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
@@ -365,10 +318,10 @@ text_in_sql(const EmbedTriggerColumns *columns)
 	return sql.data;
 }
 
-static void
-report_to_do(const Wanted *wanted)
+void
+embed_column_report(const EmbedColumnWanted *wanted)
 {
-	Relation	rel = relation_open(wanted->relid, NoLock);
+	Relation	rel = relation_open(wanted->relid, AccessShareLock);
 	const char *table = pstrdup(RelationGetRelationName(rel));
 	EmbedTriggerColumns columns;
 	char	   *to_do;
@@ -378,6 +331,7 @@ report_to_do(const Wanted *wanted)
 	find_columns(rel, wanted, &columns);
 	to_do = embed_column_to_do(rel, &columns);
 	relation_close(rel, NoLock);
+	embed_column_type_report(&columns.vector, embed_column_table(wanted->relid));
 	n = embed_column_number(psprintf("SELECT pg_catalog.count(*) FROM %s WHERE %s", embed_column_rows(wanted->relid), to_do));
 	if (n == 0)
 	{
@@ -408,26 +362,16 @@ is_later(const char *mode)
 	return strcmp(mode, "later") == 0;
 }
 
-/* Model and mode: as given, else as the column has them, else the default. */
-static void
-choose(FunctionCallInfo fcinfo, Relation rel, Wanted *wanted)
+void
+embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const char *model, const char *mode)
 {
-	EmbedKeptColumn *kept = embed_kept_column(rel, wanted->vector, 0);
-	const char *name = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	EmbedKeptColumn *kept = rel == NULL ? NULL : embed_kept_column(rel, wanted->vector, 0);
 
-	if (name == NULL && kept != NULL && kept->names_model)
-		name = kept->model.name;
-	embed_names_resolve(name, EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO, &wanted->model);
+	if (model == NULL && kept != NULL && kept->names_model)
+		model = kept->model.name;
+	embed_names_resolve(model, EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO, &wanted->model);
 	wanted->dim = embed_registry_lookup(wanted->model.model, EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO)->info->dim;
-	wanted->is_later = PG_ARGISNULL(4) ? kept != NULL && kept->is_later : is_later(text_to_cstring(PG_GETARG_TEXT_PP(4)));
-}
-
-static void
-check_may_write(const char *function)
-{
-	PreventCommandIfReadOnly(function);
-	PreventCommandIfParallelMode(function);
-	PreventCommandDuringRecovery(function);
+	wanted->is_later = mode == NULL ? kept != NULL && kept->is_later : is_later(mode);
 }
 
 static char *
@@ -440,17 +384,25 @@ name_argument(FunctionCallInfo fcinfo, int argno, const char *what)
 	return pstrdup(NameStr(*PG_GETARG_NAME(argno)));
 }
 
+static char *
+text_argument(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
 static void
-change(const Wanted *wanted, const Found *found)
+change(const EmbedColumnWanted *wanted, const Found *found)
 {
 	uint64		n_cleared = 0;
 
 	if (!found->has_column)
 		add_column(wanted);
 	drop_triggers(wanted->relid, found->triggers);
+	if (found->has_other_dim)
+		retype_column(wanted, &found->columns.vector);
 	create_trigger(wanted);
 	make_index(wanted);
-	if (found->has_column && !found->vectors_hold && !embed_guc_accept_vectors)
+	if (found->has_column && !found->vectors_hold && !found->has_other_dim && !embed_guc_accept_vectors)
 		n_cleared = clear_vectors(wanted);
 	if (n_cleared > 0)
 		ereport(NOTICE,
@@ -459,44 +411,52 @@ change(const Wanted *wanted, const Found *found)
 				 errhint("Where they are, embed_column keeps them under SET embed.accept_vectors = on.")));
 }
 
+bool
+embed_column_make(const EmbedColumnWanted *wanted)
+{
+	Relation	rel = embed_column_open(wanted->relid, AccessShareLock, "embed_column");
+	Found		found;
+
+	look(rel, wanted, &found);
+	/* unlocked: two callers that hold it would wait for each other */
+	relation_close(rel, AccessShareLock);
+	if (found.is_complete)
+		return false;
+	rel = embed_column_open(wanted->relid, found.has_column ? ShareRowExclusiveLock : AccessExclusiveLock, "embed_column");
+	look(rel, wanted, &found);
+	relation_close(rel, NoLock);
+	if (found.is_complete)
+		return false;
+	change(wanted, &found);
+	return true;
+}
+
 /* embed_column(tab regclass, source text, vector name, model text, mode text) */
 Datum
 embed_column(PG_FUNCTION_ARGS)
 {
-	Wanted		wanted = {0};
-	Found		found;
+	EmbedColumnWanted wanted = {0};
 	Relation	rel;
 
-	check_may_write("embed_column()");
+	embed_column_check_may_write("embed_column()");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("embed_column: %s is NULL", PG_ARGISNULL(0) ? "the table" : "the source")));
 	wanted.relid = PG_GETARG_OID(0);
-	wanted.source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	wanted.source = text_argument(fcinfo, 1);
 	wanted.vector = name_argument(fcinfo, 2, "the vector column");
 	wanted.schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
-	rel = embed_column_open(wanted.relid, AccessShareLock);
-	choose(fcinfo, rel, &wanted);
-	look(rel, &wanted, &found);
-	/* unlocked: two callers that hold it would wait for each other */
+	rel = embed_column_open(wanted.relid, AccessShareLock, "embed_column");
+	embed_column_choose(&wanted, rel, text_argument(fcinfo, 3), text_argument(fcinfo, 4));
 	relation_close(rel, AccessShareLock);
-	if (!found.is_complete)
-	{
-		rel = embed_column_open(wanted.relid, found.has_column ? ShareRowExclusiveLock : AccessExclusiveLock);
-		look(rel, &wanted, &found);
-		relation_close(rel, NoLock);
-	}
-	if (found.is_complete)
-	{
-		ereport(NOTICE,
-				(errmsg("column \"%s\" of table \"%s\" is kept so already, nothing changes", wanted.vector, get_rel_name(wanted.relid))));
-		PG_RETURN_VOID();
-	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	change(&wanted, &found);
-	report_to_do(&wanted);
+	if (embed_column_make(&wanted))
+		embed_column_report(&wanted);
+	else
+		ereport(NOTICE,
+				(errmsg("column \"%s\" of table \"%s\" is kept so already, nothing changes", wanted.vector, get_rel_name(wanted.relid))));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -513,8 +473,8 @@ embed_column_drop(PG_FUNCTION_ARGS)
 	List	   *indexes = NIL;
 	ListCell   *cell;
 
-	check_may_write("embed_column_drop()");
-	rel = embed_column_open(relid, AccessExclusiveLock);
+	embed_column_check_may_write("embed_column_drop()");
+	rel = embed_column_open(relid, AccessExclusiveLock, "embed_column");
 	attnum = get_attnum(relid, vector);
 	foreach(cell, embed_column_triggers(rel, vector))
 		triggers = lappend(triggers, pstrdup(((Trigger *) lfirst(cell))->tgname));

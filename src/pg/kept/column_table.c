@@ -1,10 +1,12 @@
 /*
  * column_table.c
- *		Which tables can have a kept column, and who may make one.
+ *		Which tables can have a kept column or a chunk table, who may make one,
+ *		and in which transactions.
  */
 #include "pg/kept/column_table.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
@@ -14,17 +16,17 @@
 #include "utils/lsyscache.h"
 
 pg_noreturn static void
-kind_error(const char *name, const char *hint)
+kind_error(const char *function, const char *name, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("\"%s\" is no table that can have a kept column", name),
+			 errmsg("%s cannot keep \"%s\" embedded", function, name),
 			 errhint("%s", hint)));
 }
 
 /* A foreign partition has its rows, and so its triggers, elsewhere. */
 static void
-check_partitions(Relation rel)
+check_partitions(Relation rel, const char *function)
 {
 	List	   *relids = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
 	ListCell   *cell;
@@ -32,35 +34,35 @@ check_partitions(Relation rel)
 	foreach(cell, relids)
 	{
 		if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_FOREIGN_TABLE)
-			kind_error(get_rel_name(lfirst_oid(cell)),
-					   "Call embed_column for it on the server that has its rows, and for the other partitions one by one.");
+			kind_error(function, get_rel_name(lfirst_oid(cell)),
+					   psprintf("Call %s for it on the server that has its rows, and for the other partitions one by one.", function));
 	}
 }
 
 static void
-check_table(Relation rel)
+check_table(Relation rel, const char *function)
 {
 	const char *name = RelationGetRelationName(rel);
 	char		kind = rel->rd_rel->relkind;
 
 	if (IsSystemRelation(rel))
-		kind_error(name, "Tables of the system catalogs are left alone.");
+		kind_error(function, name, "Tables of the system catalogs are left alone.");
 	if (!embed_owns_table(RelationGetRelid(rel)))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(kind), name);
 	if (kind == RELKIND_FOREIGN_TABLE)
-		kind_error(name, "Call embed_column on the server that has its rows.");
+		kind_error(function, name, psprintf("Call %s on the server that has its rows.", function));
 	if (kind == RELKIND_VIEW || kind == RELKIND_MATVIEW)
-		kind_error(name, "Call embed_column for the table below it.");
+		kind_error(function, name, psprintf("Call %s for the table below it.", function));
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
-		kind_error(name, "Name an ordinary or a partitioned table.");
+		kind_error(function, name, "Name an ordinary or a partitioned table.");
 	if (RELATION_IS_OTHER_TEMP(rel))
-		kind_error(name, "It is a temporary table of another session.");
+		kind_error(function, name, "It is a temporary table of another session.");
 	if (kind == RELKIND_PARTITIONED_TABLE)
-		check_partitions(rel);
+		check_partitions(rel, function);
 }
 
 Relation
-embed_column_open(Oid relid, LOCKMODE lock)
+embed_column_open(Oid relid, LOCKMODE lock, const char *function)
 {
 	Relation	rel = try_relation_open(relid, lock);
 
@@ -68,6 +70,25 @@ embed_column_open(Oid relid, LOCKMODE lock)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
-	check_table(rel);
+	check_table(rel, function);
 	return rel;
+}
+
+void
+embed_column_check_may_write(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	PreventCommandDuringRecovery(function);
+}
+
+void
+embed_column_check_isolation(const char *message)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s in a transaction of isolation level REPEATABLE READ or SERIALIZABLE", message),
+				 errdetail("It would miss the rows that were written after the transaction's snapshot."),
+				 errhint("Call it in a transaction of isolation level READ COMMITTED.")));
 }

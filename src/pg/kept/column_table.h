@@ -1,6 +1,7 @@
 /*
  * column_table.h
- *		Which tables can have a kept column, and who may make one.
+ *		Which tables can have a kept column or a chunk table, who may make one,
+ *		and in which transactions.
  */
 #ifndef EMBED_PG_KEPT_COLUMN_TABLE_H
 #define EMBED_PG_KEPT_COLUMN_TABLE_H
@@ -11,10 +12,20 @@
 #include "utils/rel.h"
 
 /*
- * Opens a table whose kept columns the caller may make, change and end. Raises
- * 42809 with a hint for views, foreign tables and catalogs, 42501 for others
- * than the owner.
+ * Opens a table whose kept columns or chunk table the caller may make, change
+ * and end. Raises 42809 with a hint for views, foreign tables and catalogs,
+ * 42501 for others than the owner. function: what the caller called, for
+ * messages.
  */
-extern Relation embed_column_open(Oid relid, LOCKMODE lock);
+extern Relation embed_column_open(Oid relid, LOCKMODE lock, const char *function);
+
+/* Raises where nothing can be written: read-only transactions, standbys, parallel workers. */
+extern void embed_column_check_may_write(const char *function);
+
+/*
+ * Raises 25001 in a transaction whose snapshot would not show rows that others
+ * wrote since it was taken. message: what cannot be done.
+ */
+extern void embed_column_check_isolation(const char *message);
 
 #endif

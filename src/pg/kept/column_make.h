@@ -1,0 +1,52 @@
+/*
+ * column_make.h
+ *		Makes and changes a kept column: for embed_column, and for the column of
+ *		a chunk table.
+ *
+ * Example:
+ *
+ *		EmbedColumnWanted wanted = {.relid = relid, .vector = "embedding", .source = "chunk", .schema = "public"};
+ *		embed_column_choose(&wanted, NULL, "my-model", "later");
+ *		if (embed_column_make(&wanted))
+ *			embed_column_report(&wanted);
+ *
+ * SPI is connected. What the functions raise is what embed_column raises.
+ */
+#ifndef EMBED_PG_KEPT_COLUMN_MAKE_H
+#define EMBED_PG_KEPT_COLUMN_MAKE_H
+
+#include "pg/glue.h"
+
+#include "utils/rel.h"
+
+#include "pg/store/names.h"
+
+/* What the caller asks for. */
+typedef struct EmbedColumnWanted
+{
+	Oid			relid;
+	char	   *vector;
+	char	   *source;			/* as given */
+	EmbedName	model;
+	int32		dim;
+	bool		is_later;
+	bool		may_retype;		/* a column whose type has other dimensions gets those of the model; false: 42804 */
+	const char *schema;			/* of the extension */
+} EmbedColumnWanted;
+
+/*
+ * Sets model, dimensions and mode: as given, else as the column of rel has
+ * them, else the default. rel NULL: there is no such column yet.
+ */
+extern void embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const char *model, const char *mode);
+
+/*
+ * Makes column, trigger and index, or changes what differs. Checks the table
+ * and who calls. False: everything is as wanted already, and nothing is locked.
+ */
+extern bool embed_column_make(const EmbedColumnWanted *wanted);
+
+/* A NOTICE that tells what is to do. */
+extern void embed_column_report(const EmbedColumnWanted *wanted);
+
+#endif
