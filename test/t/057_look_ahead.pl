@@ -172,19 +172,19 @@ while (my ($name, $sql) = splice(@cases, 0, 2))
 
 # ------------------------------------------------------------ the node itself
 
-sub plan
+sub plan_of
 {
 	my ($sql, $settings) = @_;
 	return query($node, $db, ($settings || '') . " EXPLAIN (COSTS OFF, VERBOSE) $sql");
 }
 
 query($node, $db, q{CREATE TABLE kept (id int, body text, e float4[]); CREATE TRIGGER zz BEFORE INSERT OR UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'm')});
-like(plan(q{SELECT id, embed(body, 'm') FROM texts}), qr/^Custom Scan \(EmbedAhead\)\n *Output: id, embed\(body, 'm'::text\)\n *->  Seq Scan on public.texts\n *Output: id, body$/,
+like(plan_of(q{SELECT id, embed(body, 'm') FROM texts}), qr/^Custom Scan \(EmbedAhead\)\n *Output: id, embed\(body, 'm'::text\)\n *->  Seq Scan on public.texts\n *Output: id, body$/,
 	'the first statement of a session looks ahead, and EXPLAIN shows it');
-unlike(plan(q{SELECT id, embed(body, 'm') FROM texts}, 'SET embed.look_ahead = off;'), qr/EmbedAhead/, '... not where it is off');
-like(plan(q{INSERT INTO kept SELECT id, body FROM texts}, 'SELECT embed_isa();'), qr/^Insert on.*\n *->  Custom Scan \(EmbedAhead\)/m, 'below INSERT');
-like(plan(q{UPDATE kept SET body = body || '.'}, 'SELECT embed_isa();'), qr/^Update on.*\n *->  Custom Scan \(EmbedAhead\)/m, 'below UPDATE');
-unlike(plan($_, 'SELECT embed_isa();'), qr/EmbedAhead/, "not: $_") for
+unlike(plan_of(q{SELECT id, embed(body, 'm') FROM texts}, 'SET embed.look_ahead = off;'), qr/EmbedAhead/, '... not where it is off');
+like(plan_of(q{INSERT INTO kept SELECT id, body FROM texts}, 'SELECT embed_isa();'), qr/^Insert on.*\n *->  Custom Scan \(EmbedAhead\)/m, 'below INSERT');
+like(plan_of(q{UPDATE kept SET body = body || '.'}, 'SELECT embed_isa();'), qr/^Update on.*\n *->  Custom Scan \(EmbedAhead\)/m, 'below UPDATE');
+unlike(plan_of($_, 'SELECT embed_isa();'), qr/EmbedAhead/, "not: $_") for
 	q{INSERT INTO kept VALUES (1, 'a')}, q{DELETE FROM kept}, q{SELECT body FROM kept}, q{SELECT embed('x', 'm')}, q{SELECT pg_sleep(0), embed(body, 'm') FROM texts},
 	q{INSERT INTO texts SELECT id + 1000, body FROM texts}, q{SELECT EXISTS (SELECT embed(body, 'm') FROM texts)};
 like(query($node, $db, q{SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT embed(body, 'm') FROM texts; EXPLAIN (COSTS OFF) EXECUTE p; SET embed.look_ahead = off; EXPLAIN (COSTS OFF) EXECUTE p}),
