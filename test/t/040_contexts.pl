@@ -1,5 +1,8 @@
 # Every place an expression can stand in: the vector is always that of a plain
 # call. Who may call it is in 043_rights.pl, pgvector's columns in 042_pgvector.pl.
+#
+# A second process runs the same with embed.look_ahead off; every answer, every
+# error and every stored row have to be the same.
 use strict;
 use warnings;
 use FindBin;
@@ -7,7 +10,11 @@ use lib $FindBin::RealBin;
 use EmbedTest;
 use Test::More;
 
-my $node = new_node('contexts', conf => "max_prepared_transactions = 4\nembed.cache_entries = 0\n");
+my $look_ahead = $ENV{EMBED_LOOK_AHEAD} // 'on';
+my $node = new_node("contexts_$look_ahead", conf => "max_prepared_transactions = 4\nembed.cache_entries = 0\nembed.look_ahead = $look_ahead\n");
+my $transcript = $ENV{EMBED_TRANSCRIPT} // $node->basedir . '/transcript';
+my $other = $look_ahead eq 'on' ? start_other($node->basedir . '/other') : undef;
+keep_transcript($transcript);
 my $db = 'postgres';
 my $version = int(query($node, $db, 'SHOW server_version_num') / 10000);
 my ($cls, $mean48) = map { quote(tiny_model($_)) } qw(bert-cls bert-mean-48);
@@ -16,6 +23,41 @@ import_model($node, $db, 'm', tiny_model('bert-cls'));
 import_model($node, $db, 'other', tiny_model('bert-mean-48'));
 query($node, $db, q{CREATE TABLE docs AS SELECT i AS id, 'document ' || i || ' about ' || md5(i::text) AS body FROM generate_series(1, 300) i});
 query($node, $db, q{ALTER TABLE docs ADD PRIMARY KEY (id); ANALYZE docs});
+
+# This test in another process, with embed.look_ahead off.
+sub start_other
+{
+	my ($path) = @_;
+	my %other = (path => $path, out => '', err => '');
+
+	local $ENV{EMBED_LOOK_AHEAD} = 'off';
+	local $ENV{EMBED_TRANSCRIPT} = $path;
+	$other{handle} = IPC::Run::start([ $^X, (map { "-I$_" } @INC), $0 ], '<' => \undef, '>' => \$other{out}, '2>' => \$other{err});
+	return \%other;
+}
+
+# Answers without what is of the process: ports, paths, and plans, which show where we look ahead.
+sub answers
+{
+	my ($path) = @_;
+	my $text = slurp($path);
+
+	$text =~ s/\b(port|host) '[^']*'/$1/g;
+	$text =~ s/'[^']*\/copied\.bin/'copied.bin/g;
+	return grep { !/\bEXPLAIN\b/ } split /\x1e/, $text;
+}
+
+# The stored rows, as a dump has them.
+sub dump_rows
+{
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ 'pg_dump', '--data-only', '--schema=public', '-d', $node->connstr($db) ], '<' => \undef, '>' => \$out, '2>' => \$err) or die $err;
+	# names of one run
+	$out =~ s/^\\(?:un)?restrict .*\n//mg;
+	spit("$transcript.rows", $out);
+	return;
+}
 
 # Every row of the query has to be true, and there has to be one.
 sub all_right
@@ -373,5 +415,21 @@ computes(20, q{SET embed.cache_entries = 100; SELECT count(embed(d.body, 'm')) F
 	SELECT count(embed(body, 'm')) FROM few WHERE id < 30; SELECT embed('one more', 'm')}, 'what repeats, with the cache');
 is(computed($node, $db, q{SELECT embed_tokens(body, 'm'), embed_info(body, 'm') FROM few; SELECT * FROM embed_models; SELECT * FROM embed_memory; EXPLAIN SELECT embed(body, 'm') FROM few}), 0,
 	'... and nothing to look at tokens, models, plans');
+
+# ------------------------------------------------------------- look-ahead
+
+dump_rows();
+if (defined $other)
+{
+	$other->{handle}->finish;
+	is($other->{handle}->result(0), 0, 'all of this with embed.look_ahead off') or diag("$other->{out}$other->{err}");
+	my @on = answers($transcript);
+	my @off = answers($other->{path});
+
+	cmp_ok(scalar @on, '>', 100, 'answers to compare');
+	is_deeply(\@on, \@off, 'answers and errors are the same');
+	cmp_ok(length(slurp("$transcript.rows")), '>', 100_000, 'rows to compare');
+	is(slurp("$transcript.rows"), slurp("$other->{path}.rows"), 'the stored rows are the same, bit for bit');
+}
 
 done_testing();

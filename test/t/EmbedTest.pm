@@ -14,13 +14,14 @@ use warnings;
 use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename;
+use IO::Handle;
 use IPC::Run;
 use JSON::PP;
 use Test::More;
 
 our @EXPORT = qw(new_node test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
   import_model query computed error_of image_files read_jsonl read_npy load_table quote
-  skip_loudly start_psql finish_psql kill_server wait_for_server max_difference installed_rows);
+  keep_transcript skip_loudly start_psql finish_psql kill_server wait_for_server max_difference installed_rows);
 
 # Servers 13 and 14 ship these modules under older names.
 our $cluster_class;
@@ -122,11 +123,30 @@ sub import_model
 		'SELECT embed_import(' . quote($name) . ',' . quote($path) . ',' . quote($options // '{}') . ')');
 }
 
+# What query and error_of ask and get from now on goes to a file, too, with \x1e behind each answer: runs can be compared.
+my $transcript;
+sub keep_transcript
+{
+	my ($path) = @_;
+
+	open $transcript, '>:raw', $path or die "$path: $!";
+	$transcript->autoflush(1);
+	return;
+}
+
+sub note_answer
+{
+	my ($sql, $answer) = @_;
+
+	print $transcript "$sql\n=> $answer\n\x1e" if defined $transcript;
+	return $answer;
+}
+
 # The result of the last statement of $sql, which must not fail.
 sub query
 {
 	my ($node, $db, $sql) = @_;
-	return $node->safe_psql($db, $sql);
+	return note_answer($sql, $node->safe_psql($db, $sql));
 }
 
 # Texts (pairs) that $sql has computed, of all models: a computation for nothing shows.
@@ -145,6 +165,7 @@ sub error_of
 	my ($out, $err) = ('', '');
 
 	$node->psql($db, "\\set VERBOSITY verbose\n$sql", stdout => \$out, stderr => \$err, on_error_stop => 1, %options);
+	note_answer($sql, "$out$err");
 	return ($1, $err) if $err =~ /(?:ERROR|FATAL):\s+(\w{5}):/;
 	return ('?', $err) if $err =~ /ERROR|FATAL|server closed/;
 	return ('', '');
