@@ -13,14 +13,7 @@ my $db = 'postgres';
 my $primary = new_node('rows', allows_streaming => 1, conf => "wal_keep_size = 256MB\n");
 
 # The tiny static model, with as many dimensions as make several stored chunks.
-my $dir = $primary->basedir . '/wide';
-my ($n_rows, $dim) = (1500, 1400);
-mkdir $dir or die $!;
-spit("$dir/$_", slurp(tiny_model('model2vec') . "/$_")) for qw(tokenizer.json modules.json);
-spit("$dir/config.json", slurp(tiny_model('model2vec') . '/config.json') =~ s/("(?:hidden_dim|apply_pca)": )\d+/$1$dim/gr);
-my $header = sprintf '{"embeddings":{"dtype":"F32","shape":[%d,%d],"data_offsets":[0,%d]}}', $n_rows, $dim, 4 * $n_rows * $dim;
-srand 12;
-spit("$dir/model.safetensors", pack('Q<', length $header) . $header . pack('f<*', map { rand() - 0.5 } 1 .. $n_rows * $dim));
+my $dir = static_model($primary->basedir . '/wide', 1500, 1400);
 
 import_model($primary, $db, 'm', $dir);
 my $n_chunks = query($primary, $db, 'SELECT count(*) FROM _embed.chunk');

@@ -19,14 +19,7 @@ my $readme = slurp("$FindBin::RealBin/../../README.md");
 mkdir $work or die;
 
 # the tiny static model, with as many dimensions as make several pieces
-my $dir = "$work/wide";
-my ($n_rows, $dim) = (1500, 1400);
-mkdir $dir or die;
-spit("$dir/$_", slurp(tiny_model('model2vec') . "/$_")) for qw(tokenizer.json modules.json);
-spit("$dir/config.json", slurp(tiny_model('model2vec') . '/config.json') =~ s/("(?:hidden_dim|apply_pca)": )\d+/$1$dim/gr);
-my $header = sprintf '{"embeddings":{"dtype":"F32","shape":[%d,%d],"data_offsets":[0,%d]}}', $n_rows, $dim, 4 * $n_rows * $dim;
-srand 12;
-spit("$dir/model.safetensors", pack('Q<', length $header) . $header . pack('f<*', map { rand() - 0.5 } 1 .. $n_rows * $dim));
+my $dir = static_model("$work/wide", 1500, 1400);
 my $fingerprint = import_model($source, $db, 'm', $dir);
 my $want = query($source, $db, $hash);
 cmp_ok(query($source, $db, q{SELECT count(*) FROM embed_export('m')}), '>=', 3, 'an image of several pieces');

@@ -20,7 +20,7 @@ use JSON::PP;
 use Test::More;
 
 our @EXPORT = qw(new_node test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
-  import_model query computed error_of image_files read_jsonl read_npy load_table quote
+  static_model import_model query computed error_of image_files read_jsonl read_npy load_table quote
   keep_transcript skip_loudly start_psql finish_psql kill_server wait_for_server max_difference installed_rows);
 
 # Servers 13 and 14 ship these modules under older names.
@@ -114,6 +114,20 @@ sub quote
 	$text =~ s/'/''/g;
 	$text =~ s/\\/\\\\/g;
 	return " E'$text'";
+}
+
+# Writes the tiny static model with other, random rows: as many and of as many dimensions as a test needs.
+sub static_model
+{
+	my ($dir, $n_rows, $dim) = @_;
+	my $header = sprintf '{"embeddings":{"dtype":"F32","shape":[%d,%d],"data_offsets":[0,%d]}}', $n_rows, $dim, 4 * $n_rows * $dim;
+
+	mkdir $dir or die "$dir: $!";
+	spit("$dir/$_", slurp(tiny_model('model2vec') . "/$_")) for qw(tokenizer.json modules.json);
+	spit("$dir/config.json", slurp(tiny_model('model2vec') . '/config.json') =~ s/("(?:hidden_dim|apply_pca)": )\d+/$1$dim/gr);
+	srand 12;
+	spit("$dir/model.safetensors", join '', pack('Q<', length $header), $header, map { pack('f<*', map { rand() - 0.5 } 1 .. $dim) } 1 .. $n_rows);
+	return $dir;
 }
 
 sub import_model
