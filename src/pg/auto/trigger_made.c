@@ -30,6 +30,7 @@
 #include "utils/inval.h"
 #include "utils/syscache.h"
 
+#include "pg/auto/as_owner.h"
 #include "pg/call/callsite.h"
 #include "pg/store/restore.h"
 #include "pg/store/storage.h"
@@ -287,10 +288,15 @@ check_definition(const Making *making, Relation rel, const Trigger *trigger)
 {
 	int			elevel = making->in_restore ? WARNING : ERROR;
 	EmbedTriggerColumns columns;
+	EmbedCaller caller;
+	bool		found;
 
-	if (!embed_trigger_check_events(trigger, elevel) ||
-		!embed_trigger_check_arguments(trigger, elevel) ||
-		!embed_trigger_find_columns(rel, trigger, CurrentMemoryContext, elevel, &columns))
+	if (!embed_trigger_check_events(trigger, elevel) || !embed_trigger_check_arguments(trigger, elevel))
+		return;
+	caller = embed_as_owner(rel);
+	found = embed_trigger_find_columns(rel, trigger, CurrentMemoryContext, elevel, &columns);
+	embed_as_caller(&caller);
+	if (!found)
 		return;
 	if (trigger->tgnargs > 2)
 		check_model(making, rel, trigger);

@@ -19,6 +19,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "pg/auto/as_owner.h"
 #include "pg/auto/kept_column.h"
 #include "pg/auto/known.h"
 #include "pg/call/callsite.h"
@@ -198,6 +199,7 @@ EMBED_CALL(embed_column_check)
 	const char *key;
 	const char *to_do;
 	Relation	rel;
+	EmbedCaller caller;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		return (Datum) 0;
@@ -212,6 +214,8 @@ EMBED_CALL(embed_column_check)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", PG_GETARG_OID(0))));
+	/* casts of the key, the sources and the vectors are the owner's code */
+	caller = embed_as_owner(rel);
 	check.kept = embed_kept_column(rel, vector, WARNING);
 	if (check.kept == NULL)
 		ereport(ERROR,
@@ -238,5 +242,6 @@ EMBED_CALL(embed_column_check)
 	put_wrong(&check);
 	SPI_finish();
 	FreeExprContext(check.econtext, true);
+	embed_as_caller(&caller);
 	return (Datum) 0;
 }

@@ -20,12 +20,12 @@
 #include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "pg/auto/as_owner.h"
 #include "pg/auto/kept_column.h"
 #include "pg/call/callsite.h"
 #include "pg/kept/column_make.h"
@@ -110,7 +110,7 @@ dim_error(Relation rel, const EmbedColumnWanted *wanted, const EmbedTriggerColum
 }
 
 static void
-look(Relation rel, const EmbedColumnWanted *wanted, Found *found)
+look_as_owner(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 {
 	List	   *triggers = embed_column_triggers(rel, wanted->vector);
 	EmbedKeptColumn *kept = embed_kept_column(rel, wanted->vector, 0);
@@ -133,6 +133,15 @@ look(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 	found->is_complete = found->vectors_hold && kept->model.digits[0] == '\0' && kept->is_later == wanted->is_later &&
 		strncmp(first->tgname, "zz_", 3) == 0 &&
 		embed_column_indexes(rel, found->columns.vector.attnum, &found->columns) != NIL;
+}
+
+static void
+look(Relation rel, const EmbedColumnWanted *wanted, Found *found)
+{
+	EmbedCaller caller = embed_as_owner(rel);
+
+	look_as_owner(rel, wanted, found);
+	embed_as_caller(&caller);
 }
 
 /* ------------------------------------------------------------ changes */
@@ -239,8 +248,10 @@ make_index(const EmbedColumnWanted *wanted)
 	List	   *others;
 	List	   *right;
 	char	   *command;
+	EmbedCaller caller = embed_as_owner(rel);
 
 	find_columns(rel, wanted, &columns);
+	embed_as_caller(&caller);
 	others = embed_column_indexes(rel, columns.vector.attnum, NULL);
 	right = embed_column_indexes(rel, columns.vector.attnum, &columns);
 	command = psprintf("CREATE INDEX %s ON %s (%s) WHERE %s",
@@ -278,17 +289,12 @@ static uint64
 clear_vectors(const EmbedColumnWanted *wanted)
 {
 	Relation	rel = relation_open(wanted->relid, NoLock);
-	Oid			owner = rel->rd_rel->relowner;
+	EmbedCaller caller = embed_as_owner(rel);
 	int			nest = NewGUCNestLevel();
-	Oid			user;
-	int			context;
 	uint64		n;
 
 	relation_close(rel, NoLock);
 	embed_column_check_isolation("embed_column cannot set vectors to NULL");
-	GetUserIdAndSecContext(&user, &context);
-	if (owner != user)
-		SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	set_for_now("embed.defer", "on");
 	/* a policy that hides rows would leave their vectors: an error says so */
 	set_for_now("row_security", "off");
@@ -296,7 +302,7 @@ clear_vectors(const EmbedColumnWanted *wanted)
 								  quote_identifier(wanted->vector), quote_identifier(wanted->vector)), SPI_OK_UPDATE);
 	check_cleared(wanted);
 	AtEOXact_GUC(false, nest);
-	SetUserIdAndSecContext(user, context);
+	embed_as_caller(&caller);
 	return n;
 }
 
@@ -318,10 +324,12 @@ text_in_sql(const EmbedTriggerColumns *columns)
 	return sql.data;
 }
 
+/* As the table's owner, because his casts run. */
 void
 embed_column_report(const EmbedColumnWanted *wanted)
 {
 	Relation	rel = relation_open(wanted->relid, AccessShareLock);
+	EmbedCaller caller = embed_as_owner(rel);
 	const char *table = pstrdup(RelationGetRelationName(rel));
 	EmbedTriggerColumns columns;
 	char	   *to_do;
@@ -338,9 +346,11 @@ embed_column_report(const EmbedColumnWanted *wanted)
 		ereport(NOTICE,
 				(errmsg("column \"%s\" of table \"%s\" is kept by model \"%s\", and no row is to do",
 						wanted->vector, table, wanted->model.model)));
+		embed_as_caller(&caller);
 		return;
 	}
 	time = embed_column_time(&columns, embed_column_rows(wanted->relid), to_do, n, wanted->model.model, wanted->schema);
+	embed_as_caller(&caller);
 	ereport(NOTICE,
 			(errmsg_plural("column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " row is to do: %s of computing",
 						   "column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " rows are to do: %s of computing",
@@ -362,10 +372,20 @@ is_later(const char *mode)
 	return strcmp(mode, "later") == 0;
 }
 
+static EmbedKeptColumn *
+kept_column(Relation rel, const char *vector)
+{
+	EmbedCaller caller = embed_as_owner(rel);
+	EmbedKeptColumn *kept = embed_kept_column(rel, vector, 0);
+
+	embed_as_caller(&caller);
+	return kept;
+}
+
 void
 embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const char *model, const char *mode)
 {
-	EmbedKeptColumn *kept = rel == NULL ? NULL : embed_kept_column(rel, wanted->vector, 0);
+	EmbedKeptColumn *kept = rel == NULL ? NULL : kept_column(rel, wanted->vector);
 
 	if (model == NULL && kept != NULL && kept->names_model)
 		model = kept->model.name;
