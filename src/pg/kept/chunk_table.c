@@ -30,6 +30,7 @@
 #include "utils/ruleutils.h"
 
 #include "pg/kept/column_make.h"
+#include "pg/kept/column_sql.h"
 #include "pg/kept/column_table.h"
 
 EMBED_FUNCTION(embed_chunk_table);
@@ -377,7 +378,7 @@ open_table(Making *making, FunctionCallInfo fcinfo)
 	describe_table(making, rel);
 	making->extension = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
 	making->function = LookupFuncName(list_make2(makeString(making->extension), makeString("embed_chunk_trigger")), 0, NULL, false);
-	making->arguments[EMBED_CHUNK_SOURCE] = join_names(embed_chunk_sources(rel, text_argument(fcinfo, 1), "embed_chunk_table"));
+	making->arguments[EMBED_CHUNK_SOURCE] = join_names(embed_chunk_sources(rel, embed_column_source(rel, text_argument(fcinfo, 1)), "embed_chunk_table"));
 	making->arguments[EMBED_CHUNK_MAX_TOKENS] = psprintf("%d", PG_GETARG_INT32(2));
 	making->arguments[EMBED_CHUNK_OVERLAP] = psprintf("%d", PG_GETARG_INT32(3));
 	initStringInfo(&making->columns);

@@ -16,7 +16,9 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -47,6 +49,7 @@ typedef struct Found
 	bool		has_other_dim;	/* the column's type has other dimensions than the model */
 	EmbedTriggerColumns columns;	/* if has_column */
 	List	   *triggers;		/* names */
+	List	   *dead;			/* names of triggers whose vector column is gone or was renamed: they raise at every row */
 } Found;
 
 /* ------------------------------------------------------------ what there is */
@@ -109,6 +112,17 @@ dim_error(Relation rel, const EmbedColumnWanted *wanted, const EmbedTriggerColum
 					 embed_column_table(wanted->relid), quote_identifier(wanted->vector), embed_column_type_like(vector, wanted->dim))));
 }
 
+/*
+ * A to-do index follows its columns through renames, a trigger its names. So
+ * where names changed their places, only indexes of other sources are there.
+ */
+static bool
+has_moved_sources(Relation rel, const EmbedTriggerColumns *columns)
+{
+	return embed_column_indexes(rel, columns->vector.attnum, NULL) != NIL &&
+		embed_column_indexes(rel, columns->vector.attnum, columns) == NIL;
+}
+
 static void
 look_as_owner(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 {
@@ -119,18 +133,21 @@ look_as_owner(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 
 	memset(found, 0, sizeof(*found));
 	found->has_column = get_attnum(RelationGetRelid(rel), wanted->vector) != InvalidAttrNumber;
-	foreach(cell, triggers)
-		found->triggers = lappend(found->triggers, pstrdup(((Trigger *) lfirst(cell))->tgname));
+	found->dead = embed_column_dead_triggers(rel);
 	if (!found->has_column)
 		return;
+	foreach(cell, triggers)
+		found->triggers = lappend(found->triggers, pstrdup(((Trigger *) lfirst(cell))->tgname));
 	find_columns(rel, wanted, &found->columns);
+	embed_column_check_type(rel, &found->columns.vector);
 	found->has_other_dim = embed_column_type_has_other_dim(&found->columns.vector, wanted->dim);
 	if (found->has_other_dim && !wanted->may_retype)
 		dim_error(rel, wanted, &found->columns.vector);
 	if (kept == NULL || list_length(triggers) != 1 || found->has_other_dim)
 		return;
-	found->vectors_hold = sees_all(first) && is_model(kept, &wanted->model) && has_sources(&kept->columns, &found->columns);
-	found->is_complete = found->vectors_hold && kept->model.digits[0] == '\0' && kept->is_later == wanted->is_later &&
+	found->vectors_hold = sees_all(first) && is_model(kept, &wanted->model) &&
+		has_sources(&kept->columns, &found->columns) && !has_moved_sources(rel, &found->columns);
+	found->is_complete = found->vectors_hold && found->dead == NIL && kept->model.digits[0] == '\0' && kept->is_later == wanted->is_later &&
 		strncmp(first->tgname, "zz_", 3) == 0 &&
 		embed_column_indexes(rel, found->columns.vector.attnum, &found->columns) != NIL;
 }
@@ -174,6 +191,18 @@ drop_triggers(Oid relid, List *names)
 
 	foreach(cell, names)
 		embed_column_run(psprintf("DROP TRIGGER %s ON %s", quote_identifier(lfirst(cell)), embed_column_table(relid)), SPI_OK_UTILITY);
+}
+
+static void
+drop_dead(const EmbedColumnWanted *wanted, List *names)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		ereport(NOTICE,
+				(errmsg("trigger \"%s\" of table \"%s\" is dropped: its column of vectors is gone or was renamed, and it failed at every row",
+						(char *) lfirst(cell), get_rel_name(wanted->relid))));
+	drop_triggers(wanted->relid, names);
 }
 
 static void
@@ -265,7 +294,7 @@ make_index(const EmbedColumnWanted *wanted)
 		embed_column_run(command, SPI_OK_UTILITY);
 }
 
-/* A trigger of the table that skips rows left them their vectors. */
+/* A trigger of the table that skips rows, or a rule, left them their vectors. */
 static void
 check_cleared(const EmbedColumnWanted *wanted)
 {
@@ -275,15 +304,15 @@ check_cleared(const EmbedColumnWanted *wanted)
 	if (n > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a trigger of table \"%s\" skips rows whose vectors in column \"%s\" must become NULL: " INT64_FORMAT,
+				 errmsg("a trigger or rule of table \"%s\" skips rows whose vectors in column \"%s\" must become NULL: " INT64_FORMAT,
 						get_rel_name(wanted->relid), wanted->vector, n),
 				 errdetail("The column would hold vectors that are not those of their texts."),
-				 errhint("Disable the trigger for the call of embed_column.")));
+				 errhint("Disable the trigger or rule for the call of embed_column.")));
 }
 
 /*
  * Vectors that nothing shows to be those of their texts become NULL, under the
- * new trigger. As the table's owner, because his triggers run.
+ * new trigger. As the table's owner, because his triggers and rules run.
  */
 static uint64
 clear_vectors(const EmbedColumnWanted *wanted)
@@ -298,8 +327,11 @@ clear_vectors(const EmbedColumnWanted *wanted)
 	set_for_now("embed.defer", "on");
 	/* a policy that hides rows would leave their vectors: an error says so */
 	set_for_now("row_security", "off");
-	n = embed_column_run(psprintf("UPDATE %s SET %s = NULL WHERE %s IS NOT NULL", embed_column_rows(wanted->relid),
-								  quote_identifier(wanted->vector), quote_identifier(wanted->vector)), SPI_OK_UPDATE);
+	/* a rule may make another command of it: what counts is what is left */
+	if (SPI_execute(psprintf("UPDATE %s SET %s = NULL WHERE %s IS NOT NULL", embed_column_rows(wanted->relid),
+							 quote_identifier(wanted->vector), quote_identifier(wanted->vector)), false, 0) < 0)
+		elog(ERROR, "could not set vectors to NULL");
+	n = SPI_processed;
 	check_cleared(wanted);
 	AtEOXact_GUC(false, nest);
 	embed_as_caller(&caller);
@@ -318,8 +350,10 @@ text_in_sql(const EmbedTriggerColumns *columns)
 		return pstrdup(quote_identifier(NameStr(columns->sources[0].name)));
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "array_to_string(ARRAY[");
+	/* an array has one type of elements */
 	for (int i = 0; i < columns->n_sources; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(NameStr(columns->sources[i].name)));
+		appendStringInfo(&sql, "%s%s%s", i > 0 ? ", " : "", quote_identifier(NameStr(columns->sources[i].name)),
+						 columns->sources[i].type == TEXTOID ? "" : "::text");
 	appendStringInfoString(&sql, "], E'\\n\\n')");
 	return sql.data;
 }
@@ -383,12 +417,15 @@ kept_column(Relation rel, const char *vector)
 }
 
 void
-embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const char *model, const char *mode)
+embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const char *given_model, const char *mode)
 {
+	const char *model = given_model;
 	EmbedKeptColumn *kept = rel == NULL ? NULL : kept_column(rel, wanted->vector);
 
 	if (model == NULL && kept != NULL && kept->names_model)
 		model = kept->model.name;
+	wanted->given_model = given_model;
+	wanted->given_mode = mode;
 	embed_names_resolve(model, EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO, &wanted->model);
 	wanted->dim = embed_registry_lookup(wanted->model.model, EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO)->info->dim;
 	wanted->is_later = mode == NULL ? kept != NULL && kept->is_later : is_later(mode);
@@ -410,6 +447,16 @@ text_argument(FunctionCallInfo fcinfo, int argno)
 	return PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
 }
 
+/* Triggers are not inherited, the new column is. */
+static void
+tell_of_children(const EmbedColumnWanted *wanted)
+{
+	if (get_rel_relkind(wanted->relid) == RELKIND_RELATION && find_inheritance_children(wanted->relid, NoLock) != NIL)
+		ereport(NOTICE,
+				(errmsg("rows of the child tables of table \"%s\" are not kept", get_rel_name(wanted->relid)),
+				 errhint("Call embed_column for each of the child tables.")));
+}
+
 static void
 change(const EmbedColumnWanted *wanted, const Found *found)
 {
@@ -418,6 +465,7 @@ change(const EmbedColumnWanted *wanted, const Found *found)
 	if (!found->has_column)
 		add_column(wanted);
 	drop_triggers(wanted->relid, found->triggers);
+	drop_dead(wanted, found->dead);
 	if (found->has_other_dim)
 		retype_column(wanted, &found->columns.vector);
 	create_trigger(wanted);
@@ -426,13 +474,14 @@ change(const EmbedColumnWanted *wanted, const Found *found)
 		n_cleared = clear_vectors(wanted);
 	if (n_cleared > 0)
 		ereport(NOTICE,
-				(errmsg(UINT64_FORMAT " vectors of column \"%s\" became NULL: nothing shows that they are those of their texts by model \"%s\"",
-						n_cleared, wanted->vector, wanted->model.model),
+				(errmsg_plural(UINT64_FORMAT " vector of column \"%s\" became NULL: nothing shows that it is that of its text by model \"%s\"",
+							   UINT64_FORMAT " vectors of column \"%s\" became NULL: nothing shows that they are those of their texts by model \"%s\"",
+							   n_cleared, n_cleared, wanted->vector, wanted->model.model),
 				 errhint("Where they are, embed_column keeps them under SET embed.accept_vectors = on.")));
 }
 
 bool
-embed_column_make(const EmbedColumnWanted *wanted)
+embed_column_make(EmbedColumnWanted *wanted)
 {
 	Relation	rel = embed_column_open(wanted->relid, AccessShareLock, "embed_column");
 	Found		found;
@@ -443,11 +492,15 @@ embed_column_make(const EmbedColumnWanted *wanted)
 	if (found.is_complete)
 		return false;
 	rel = embed_column_open(wanted->relid, found.has_column ? ShareRowExclusiveLock : AccessExclusiveLock, "embed_column");
+	/* what is not given may have changed before the lock */
+	if (found.has_column)
+		embed_column_choose(wanted, rel, wanted->given_model, wanted->given_mode);
 	look(rel, wanted, &found);
 	relation_close(rel, NoLock);
 	if (found.is_complete)
 		return false;
 	change(wanted, &found);
+	tell_of_children(wanted);
 	return true;
 }
 
@@ -464,10 +517,10 @@ embed_column(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("embed_column: %s is NULL", PG_ARGISNULL(0) ? "the table" : "the source")));
 	wanted.relid = PG_GETARG_OID(0);
-	wanted.source = text_argument(fcinfo, 1);
 	wanted.vector = name_argument(fcinfo, 2, "the vector column");
 	wanted.schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
 	rel = embed_column_open(wanted.relid, AccessShareLock, "embed_column");
+	wanted.source = embed_column_source(rel, text_argument(fcinfo, 1));
 	embed_column_choose(&wanted, rel, text_argument(fcinfo, 3), text_argument(fcinfo, 4));
 	relation_close(rel, AccessShareLock);
 	if (SPI_connect() != SPI_OK_CONNECT)

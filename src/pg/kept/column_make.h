@@ -26,12 +26,14 @@ typedef struct EmbedColumnWanted
 {
 	Oid			relid;
 	char	   *vector;
-	char	   *source;			/* as given */
+	char	   *source;			/* as the trigger gets it */
 	EmbedName	model;
 	int32		dim;
 	bool		is_later;
 	bool		may_retype;		/* a column whose type has other dimensions gets those of the model; false: 42804 */
 	const char *schema;			/* of the extension */
+	const char *given_model;	/* by embed_column_choose */
+	const char *given_mode;
 } EmbedColumnWanted;
 
 /*
@@ -44,7 +46,7 @@ extern void embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const c
  * Makes column, trigger and index, or changes what differs. Checks the table
  * and who calls. False: everything is as wanted already, and nothing is locked.
  */
-extern bool embed_column_make(const EmbedColumnWanted *wanted);
+extern bool embed_column_make(EmbedColumnWanted *wanted);
 
 /* A NOTICE that tells what is to do. */
 extern void embed_column_report(const EmbedColumnWanted *wanted);

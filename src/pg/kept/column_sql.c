@@ -13,6 +13,7 @@
 #include "nodes/primnodes.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/varlena.h"
 
 char *
 embed_column_table(Oid relid)
@@ -69,6 +70,23 @@ embed_column_text_of(const EmbedTriggerColumns *columns, ExprContext *econtext, 
 	return embed_trigger_text(columns, econtext, &sources, isnull);
 }
 
+char *
+embed_column_source(Relation rel, const char *source)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+	StringInfoData sql;
+
+	if (get_attnum(RelationGetRelid(rel), source) > 0)
+		names = list_make1((char *) source);
+	else if (!SplitIdentifierString(pstrdup(source), ',', &names) || names == NIL)
+		return pstrdup(source);
+	initStringInfo(&sql);
+	foreach(cell, names)
+		appendStringInfo(&sql, "%s%s", sql.len > 0 ? ", " : "", quote_identifier(lfirst(cell)));
+	return sql.data;
+}
+
 List *
 embed_column_triggers(Relation rel, const char *vector)
 {
@@ -82,6 +100,22 @@ embed_column_triggers(Relation rel, const char *vector)
 			list = lappend(list, trigger);
 	}
 	return list;
+}
+
+List *
+embed_column_dead_triggers(Relation rel)
+{
+	List	   *names = NIL;
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (embed_is_trigger_function(trigger->tgfoid) && trigger->tgnargs > 0 &&
+			get_attnum(RelationGetRelid(rel), trigger->tgargs[0]) == InvalidAttrNumber)
+			names = lappend(names, pstrdup(trigger->tgname));
+	}
+	return names;
 }
 
 /* ------------------------------------------------------------ index */

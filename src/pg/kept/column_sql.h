@@ -30,6 +30,13 @@ extern char *embed_column_rows(Oid relid);
 /* Whether row t is to do. */
 extern char *embed_column_to_do(Relation rel, const EmbedTriggerColumns *columns);
 
+/*
+ * What a user names as source, as SQL writes it: the column of this very name,
+ * if there is one, else the argument read as SQL. A trigger gets this form, so
+ * that its meaning does not change with columns that come later.
+ */
+extern char *embed_column_source(Relation rel, const char *source);
+
 /* The source columns of t, separated by commas. */
 extern char *embed_column_sources(const EmbedTriggerColumns *columns);
 
@@ -38,6 +45,9 @@ extern Datum embed_column_text_of(const EmbedTriggerColumns *columns, ExprContex
 
 /* The embed_triggers of this vector column, as Trigger, those with a defect, too. They are part of rel. */
 extern List *embed_column_triggers(Relation rel, const char *vector);
+
+/* The names of those whose vector column is not there: it was dropped or renamed. */
+extern List *embed_column_dead_triggers(Relation rel);
 
 /*
  * Indexes whose rows are those with vector IS NULL and one of some sources

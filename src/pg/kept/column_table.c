@@ -8,9 +8,11 @@
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/catalog.h"
+#include "catalog/dependency.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -39,6 +41,15 @@ check_partitions(Relation rel, const char *function)
 	}
 }
 
+/* A table of ours: a user's column and trigger would be in no dump. */
+static bool
+is_own(Oid relid)
+{
+	Oid			extension = getExtensionOfObject(RelationRelationId, relid);
+
+	return OidIsValid(extension) && extension == get_extension_oid("embed", true);
+}
+
 static void
 check_table(Relation rel, const char *function)
 {
@@ -47,6 +58,8 @@ check_table(Relation rel, const char *function)
 
 	if (IsSystemRelation(rel))
 		kind_error(function, name, "Tables of the system catalogs are left alone.");
+	if (is_own(RelationGetRelid(rel)))
+		kind_error(function, name, "It belongs to the extension embed.");
 	if (!embed_owns_table(RelationGetRelid(rel)))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(kind), name);
 	if (kind == RELKIND_FOREIGN_TABLE)

@@ -4,6 +4,7 @@
  */
 #include "pg/kept/column_type.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -31,6 +32,20 @@ embed_column_type(int32 dim)
 	if (SPI_processed == 0 || dim > VECTOR_DIM_MAX)
 		return pstrdup("pg_catalog.float4[]");
 	return psprintf("%s(%d)", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), dim);
+}
+
+void
+embed_column_check_type(Relation rel, const EmbedTriggerColumn *vector)
+{
+	Oid			function;
+
+	if (find_coercion_pathway(getBaseType(vector->type), FLOAT4ARRAYOID, COERCION_ASSIGNMENT, &function) != COERCION_PATH_COERCEVIAIO)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of table \"%s\" is of type %s, and cannot hold vectors",
+					NameStr(vector->name), RelationGetRelationName(rel), format_type_be(vector->type)),
+			 errhint("The second argument names all source columns, as in 'title, body'; the third names the column of the vectors.")));
 }
 
 /* Whether the base type bears this name. */

@@ -18,6 +18,9 @@
 /* vector(dim) where pgvector is installed, else float4[]. SPI is connected. */
 extern char *embed_column_type(int32 dim);
 
+/* Raises 42804 where the column has texts: vectors would fit into it, and its texts would become NULL. */
+extern void embed_column_check_type(Relation rel, const EmbedTriggerColumn *vector);
+
 /* The number of dimensions that the column's type demands; 0: any. */
 extern int32 embed_column_type_dim(const EmbedTriggerColumn *vector);
 
