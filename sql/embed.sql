@@ -796,3 +796,58 @@ CREATE AGGREGATE rerank_agg(query pg_catalog.text, doc pg_catalog.text, model pg
 COMMENT ON AGGREGATE rerank_agg(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text)
 IS 'scores of a group''s documents for one query, in input order, with an instruction in the place of the model''s own';
 
+
+-- Kept columns: what is filled, by whom, and what could not be.
+
+CREATE TABLE _embed.failure (
+	tab pg_catalog.oid NOT NULL,
+	vector pg_catalog.name NOT NULL,
+	text_hash pg_catalog.int8 NOT NULL,
+	sqlstate pg_catalog.text NOT NULL,
+	message pg_catalog.text NOT NULL,
+	tries pg_catalog.int4 NOT NULL,
+	at pg_catalog.timestamptz NOT NULL,
+	CONSTRAINT failure_pkey PRIMARY KEY (tab, vector, text_hash)
+);
+COMMENT ON TABLE _embed.failure IS 'texts that could not be filled; not dumped: another server tries again';
+
+CREATE VIEW embed_failures AS
+SELECT f.tab::pg_catalog.regclass AS tab, f.vector, f.text_hash, f.sqlstate, f.message, f.tries, f.at
+FROM _embed.failure f
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) f.tab
+WHERE pg_catalog.has_table_privilege(c.oid, 'SELECT');
+COMMENT ON VIEW embed_failures IS 'texts of kept columns that could not be filled; they are tried again after a change of the text, or after embed_retry()';
+COMMENT ON COLUMN embed_failures.text_hash IS 'identifies the text, which the view does not show';
+GRANT SELECT ON embed_failures TO PUBLIC;
+
+CREATE FUNCTION _embed.kept_columns() RETURNS TABLE (tab pg_catalog.oid, source pg_catalog.text, vector pg_catalog.name,
+	model pg_catalog.text, fingerprint pg_catalog.text, mode pg_catalog.text, status pg_catalog.text,
+	to_do pg_catalog.int8, failed pg_catalog.int8, filled pg_catalog.int8, rows_per_s pg_catalog.float8,
+	eta pg_catalog.interval, oldest_pending pg_catalog.timestamptz, filler_pid pg_catalog.int4,
+	last_error pg_catalog.text, last_error_at pg_catalog.timestamptz, last_success_at pg_catalog.timestamptz,
+	mixed pg_catalog.bool)
+AS 'MODULE_PATHNAME', 'embed_kept_rows' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 10000 ROWS 10;
+COMMENT ON FUNCTION _embed.kept_columns() IS 'kept columns of the tables that the caller may SELECT from';
+
+CREATE VIEW embed_columns AS
+SELECT k.tab::pg_catalog.regclass AS tab, k.source, k.vector, k.model, k.fingerprint, k.mode, k.status, k.to_do, k.failed,
+	k.filled, k.rows_per_s, k.eta, k.oldest_pending, k.filler_pid, k.last_error, k.last_error_at, k.last_success_at, k.mixed
+FROM _embed.kept_columns() k;
+COMMENT ON VIEW embed_columns IS 'vector columns that embed_trigger keeps, and how complete they are';
+COMMENT ON COLUMN embed_columns.status IS 'complete, filling, waiting for a worker, failing, or off (nothing fills the column: last_error says why, or embed.background is off)';
+COMMENT ON COLUMN embed_columns.to_do IS 'rows with a text and without a vector, counted now, including those that failed';
+COMMENT ON COLUMN embed_columns.failed IS 'texts recorded in embed_failures';
+COMMENT ON COLUMN embed_columns.filled IS 'vectors written by fillers and embed_fill since the control file was made';
+COMMENT ON COLUMN embed_columns.oldest_pending IS 'when the first of the commits that wait for a filler left something to do';
+COMMENT ON COLUMN embed_columns.mixed IS 'whether the name in the trigger stands for another model than when the trigger was made';
+GRANT SELECT ON embed_columns TO PUBLIC;
+
+CREATE PROCEDURE embed_fill(tab pg_catalog.regclass DEFAULT NULL, seconds pg_catalog.int4 DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'embed_fill' LANGUAGE C;
+COMMENT ON PROCEDURE embed_fill(pg_catalog.regclass, pg_catalog.int4)
+IS 'fills kept columns here and now, with a COMMIT about once a second: of a table or its partitions, or of all tables that the caller may UPDATE';
+
+CREATE FUNCTION embed_retry(tab pg_catalog.regclass DEFAULT NULL) RETURNS pg_catalog.int8
+AS 'MODULE_PATHNAME', 'embed_retry' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION embed_retry(pg_catalog.regclass)
+IS 'forgets recorded failures of a table, or of all tables that the caller may UPDATE; returns their number';

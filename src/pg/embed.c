@@ -6,6 +6,7 @@
 #include "pg/ahead/ahead_node.h"
 #include "pg/auto/known.h"
 #include "pg/call/proofs.h"
+#include "pg/kept/wake.h"
 #include "pg/store/registry.h"
 #include "pg/stat/stat.h"
 
@@ -22,4 +23,5 @@ _PG_init(void)
 	embed_proofs_init();
 	embed_known_init();
 	embed_ahead_init();
+	embed_wake_init();
 }

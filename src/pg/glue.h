@@ -74,6 +74,8 @@ extern int	embed_guc_log_min_duration; /* ms; -1: never */
 extern bool embed_guc_defer;		/* triggers of mode now leave NULL */
 extern bool embed_guc_accept_vectors;	/* triggers keep vectors that the user gives */
 extern bool embed_guc_look_ahead;
+extern bool embed_guc_background;	/* embed.background: commits may start a filler */
+extern int	embed_guc_background_threads;	/* 0: as many as sessions leave */
 
 /*
  * call_threads.c: the number of threads that the computation may use, including the
@@ -82,6 +84,9 @@ extern bool embed_guc_look_ahead;
  */
 extern int	embed_threads_begin(uint64 now_ns);
 extern void embed_threads_end(uint64 now_ns);
+
+/* This process computes in the background: with the threads that sessions leave. */
+extern bool embed_is_background;
 
 /*
  * Selects the level of embed.isa unless it is already in use; call it before

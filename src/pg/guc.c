@@ -34,6 +34,8 @@ int			embed_guc_log_min_duration = -1;
 bool		embed_guc_defer = false;
 bool		embed_guc_accept_vectors = false;
 bool		embed_guc_look_ahead = true;
+bool		embed_guc_background = true;
+int			embed_guc_background_threads = 0;
 
 static char *guc_isa = NULL;
 
@@ -191,6 +193,17 @@ embed_guc_init(void)
 							 "For triggers, generated columns and select lists; results do not depend on it.",
 							 &embed_guc_look_ahead, true, PGC_USERSET, 0,
 							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("embed.background",
+							 "Whether commits may start a background worker that fills kept columns.",
+							 "off: rows wait until embed_fill is called, or until on again.",
+							 &embed_guc_background, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("embed.background_threads",
+							"Maximum number of threads of the background worker that fills kept columns.",
+							"0: the CPUs that computing sessions leave, at least one.",
+							&embed_guc_background_threads, 0,
+							0, THREADS_MAX, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 	DefineCustomStringVariable("embed.isa",
 							   "Instruction set level of the computation.",
 							   "auto: the best level of this CPU; results do not depend on it.",

@@ -28,8 +28,10 @@
 
 #include "pg/call/callsite.h"
 #include "pg/auto/known.h"
+#include "pg/call/handover.h"
 #include "pg/call/proofs.h"
 #include "pg/auto/trigger.h"
+#include "pg/kept/wake.h"
 #include "pg/sql/vector.h"
 
 /*
@@ -419,6 +421,7 @@ defer_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row
 		if (!isnull && is_proven(trigger, data, text, row->vector))
 			return tuple;
 	}
+	embed_filler_want();
 	return clear_vector(trigger, data, tuple, row, is_given);
 }
 
@@ -452,6 +455,26 @@ set_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row *
 	return replace_vector(trigger, data, tuple, result.vector, result.vector_isnull);
 }
 
+/* The vector that a fill of this session has computed for this text. */
+static bool
+take_handed(TriggerSite *trigger, TriggerData *data, const Row *row, HeapTuple *tuple)
+{
+	bool		isnull;
+	Datum		text = text_of(trigger, row, &isnull);
+	const float *vector;
+	int32		dim;
+	Datum		value;
+
+	if (isnull)
+		return false;
+	vector = embed_handed_over(RelationGetRelid(data->tg_relation), data->tg_trigger->tgoid, text, &dim);
+	if (vector == NULL)
+		return false;
+	value = convert(trigger, &trigger->columns.from_vector, PointerGetDatum(embed_vector_copy(vector, dim)), &isnull);
+	*tuple = replace_vector(trigger, data, *tuple, value, isnull);
+	return true;
+}
+
 static HeapTuple
 fire(TriggerSite *trigger, TriggerData *data)
 {
@@ -471,6 +494,8 @@ fire(TriggerSite *trigger, TriggerData *data)
 	}
 	if (row.sources.all_null)
 		return clear_vector(trigger, data, tuple, &row, is_given);
+	if (is_update && embed_is_handing_over() && take_handed(trigger, data, &row, &tuple))
+		return tuple;
 	if (is_given && embed_guc_accept_vectors)
 	{
 		check_given(trigger, data, row.vector);

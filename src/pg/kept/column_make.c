@@ -35,6 +35,7 @@
 #include "pg/kept/column_table.h"
 #include "pg/kept/column_time.h"
 #include "pg/kept/column_type.h"
+#include "pg/kept/wake.h"
 #include "pg/store/names.h"
 
 EMBED_FUNCTION(embed_column);
@@ -383,6 +384,7 @@ embed_column_report(const EmbedColumnWanted *wanted)
 		embed_as_caller(&caller);
 		return;
 	}
+	embed_filler_want();
 	time = embed_column_time(&columns, embed_column_rows(wanted->relid), to_do, n, wanted->model.model, wanted->schema);
 	embed_as_caller(&caller);
 	ereport(NOTICE,

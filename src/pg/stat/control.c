@@ -6,6 +6,8 @@
  *		     0	header		see ControlHeader
  *		  4096	slots		[N_SLOTS] of 8 bytes: one for each PGPROC
  *		135168	entries		[EMBED_CONTROL_ENTRIES] of 512 bytes: see EmbedStatEntry
+ *		397312	fillers		[EMBED_FILLERS] of 64 bytes: see EmbedFiller
+ *		413696	columns		[EMBED_FILL_COLUMNS] of 512 bytes: see EmbedFillColumn
  *
  * Header: written once, before the file gets its name, except n_claims, which
  * changes under an flock on the file.
@@ -18,7 +20,9 @@
  * later than the slot's start of work.) Readers take words as they find them:
  * a wrong word costs one thread too many or too few in one computation.
  *
- * Entries: see EmbedStatEntry. No process waits for the flock.
+ * Entries: see EmbedStatEntry. No process waits for the flock. Fillers and
+ * columns are claimed by compare-and-swap, and all their fields are hints
+ * (fill_state.h).
  *
  * The file: created under another name, then linked, so that it is always
  * complete. Once a second each user checks whether the name still stands for
@@ -49,15 +53,18 @@
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
+#include "pg/stat/fill_state.h"
 #include "pg/store/image_file.h"
 #include "pg/store/mapping.h"
 
-#define CONTROL_PATH	EMBED_IMAGE_ROOT "/control.v1"
+#define CONTROL_PATH	EMBED_IMAGE_ROOT "/control.v2"
 #define CONTROL_MAGIC	"EMBCTRL"
 #define N_SLOTS			16384
 #define SLOTS_OFFSET	4096
 #define ENTRIES_OFFSET	(SLOTS_OFFSET + N_SLOTS * sizeof(uint64))
-#define CONTROL_BYTES	(ENTRIES_OFFSET + EMBED_CONTROL_ENTRIES * sizeof(EmbedStatEntry))
+#define FILLERS_OFFSET	(ENTRIES_OFFSET + EMBED_CONTROL_ENTRIES * sizeof(EmbedStatEntry))
+#define COLUMNS_OFFSET	(FILLERS_OFFSET + EMBED_FILLERS * sizeof(EmbedFiller))
+#define CONTROL_BYTES	(COLUMNS_OFFSET + EMBED_FILL_COLUMNS * sizeof(EmbedFillColumn))
 
 #define REFRESH_MS		1000
 
@@ -80,7 +87,7 @@ typedef struct ControlHeader
 } ControlHeader;
 
 StaticAssertDecl(offsetof(ControlHeader, check) == 32 && sizeof(ControlHeader) == 48, "layout of the control file");
-StaticAssertDecl(ENTRIES_OFFSET == 135168, "layout of the control file");
+StaticAssertDecl(ENTRIES_OFFSET == 135168 && FILLERS_OFFSET == 397312 && COLUMNS_OFFSET == 413696, "layout of the control file");
 
 static struct
 {
@@ -240,7 +247,7 @@ embed_control_refresh(uint64 now_ms)
 	control.checked_ms = now_ms;
 	if (control.addr != NULL && !mapping_is_current())
 		detach();
-	if (control.addr == NULL && !map_control(&absent))
+	if (control.addr == NULL && !map_control(&absent) && OidIsValid(MyDatabaseId))
 	{
 		create_control(!absent);
 		(void) map_control(&absent);
@@ -335,25 +342,46 @@ slot_is_busy(int i, uint64 now_ms)
 	return (word & SLOT_COMPUTING) != 0 || age <= GRACE_MS || age > SLOT_MS_MASK / 2;
 }
 
-int
-embed_control_share(int n_cpus, uint64 now_ms)
+/* Other busy backends, at most n_cpus; *n_before: those with slots before ours. */
+static int
+count_others(int own, int n_cpus, uint64 now_ms, int *n_before)
 {
-	int			own = own_slot();
-	int			n_slots;
+	int			n_slots = n_slots_used();
 	int			n_others = 0;
-	int			n_before = 0;
-	int			share;
 
-	if (n_cpus <= 1 || own < 0)
-		return n_cpus;
-	n_slots = n_slots_used();
+	*n_before = 0;
 	for (int i = 0; i < n_slots && n_others < n_cpus; i++)
 	{
 		if (i == own || !slot_is_busy(i, now_ms))
 			continue;
 		n_others++;
-		n_before += i < own;
+		*n_before += i < own;
 	}
+	return n_others;
+}
+
+int
+embed_control_rest(int n_cpus, uint64 now_ms)
+{
+	int			own = own_slot();
+	int			n_before;
+
+	if (n_cpus <= 1 || own < 0)
+		return n_cpus;
+	return Max(n_cpus - count_others(own, n_cpus, now_ms, &n_before), 1);
+}
+
+int
+embed_control_share(int n_cpus, uint64 now_ms)
+{
+	int			own = own_slot();
+	int			n_others;
+	int			n_before;
+	int			share;
+
+	if (n_cpus <= 1 || own < 0)
+		return n_cpus;
+	n_others = count_others(own, n_cpus, now_ms, &n_before);
 	/* the first backends get the remainder */
 	share = n_cpus / (n_others + 1) + (n_before < n_cpus % (n_others + 1));
 	return Max(share, 1);
@@ -427,6 +455,18 @@ embed_control_entry_at(int i)
 	if (embed_control_mapping() == 0)
 		return NULL;
 	return (EmbedStatEntry *) (control.addr + ENTRIES_OFFSET) + i;
+}
+
+EmbedFiller *
+embed_control_fillers(void)
+{
+	return embed_control_mapping() != 0 ? (EmbedFiller *) (control.addr + FILLERS_OFFSET) : NULL;
+}
+
+EmbedFillColumn *
+embed_control_fill_columns(void)
+{
+	return embed_control_mapping() != 0 ? (EmbedFillColumn *) (control.addr + COLUMNS_OFFSET) : NULL;
 }
 
 static EmbedStatEntry *

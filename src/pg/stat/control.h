@@ -3,9 +3,9 @@
  *		The control file: shares data between the backends of a cluster
  *		without shared_preload_libraries.
  *
- * The file is pgsql_tmp_embed/control.v1, in the folder of the images. Every
- * backend that computes maps it. It records which backends are busy, and
- * counters of models. The file is optional: if it cannot be created (read-only
+ * The file is pgsql_tmp_embed/control.v2, in the folder of the images. Every
+ * backend that computes maps it. It records which backends are busy, counters
+ * of models, and which databases have vectors to fill (fill_state.h). The file is optional: if it cannot be created (read-only
  * or full disk), or is deleted, truncated or overwritten while in use, calls
  * work without it and the numbers are lost. With shared_preload_libraries the
  * same file is used: there is one path to test, and the counters survive a
@@ -111,6 +111,9 @@ extern void embed_control_idle(uint64 now_ms);
  */
 extern int	embed_control_share(int n_cpus, uint64 now_ms);
 
+/* What the busy backends leave of n_cpus, at least one. */
+extern int	embed_control_rest(int n_cpus, uint64 now_ms);
+
 /*
  * Number of the current mapping, or 0 if there is none: pointers into another
  * mapping are stale.
@@ -127,5 +130,11 @@ extern EmbedStatEntry *embed_control_entry(Oid database, const uint8 *fingerprin
 
 /* Entry i of EMBED_CONTROL_ENTRIES, free or not; NULL without a file. */
 extern EmbedStatEntry *embed_control_entry_at(int i);
+
+/* All entries of fill_state.h; NULL without a file. */
+struct EmbedFiller;
+struct EmbedFillColumn;
+extern struct EmbedFiller *embed_control_fillers(void);
+extern struct EmbedFillColumn *embed_control_fill_columns(void);
 
 #endif

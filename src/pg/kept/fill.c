@@ -1,0 +1,331 @@
+/*
+ * fill.c
+ *		Fills the NULLs of a kept column: passes, batches and what becomes of
+ *		errors.
+ */
+#include "pg/kept/fill.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "pg/kept/fill_rows.h"
+#include "pg/stat/fill_state.h"
+
+#define BATCH_ROWS_FIRST	16
+#define BATCH_ROWS_MAX		512
+#define BATCH_NS			UINT64CONST(500000000)
+#define BACKOFF_MAX_S		60
+
+/* A batch of this many rows that all fail: the column's fault, not the rows'. */
+#define ALL_FAIL_ROWS		64
+
+typedef void (*FillWork) (EmbedFill *fill, int32 from, int32 to);
+
+bool
+embed_fill_is_transient(int sqlerrcode)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		class == ERRCODE_INSUFFICIENT_RESOURCES || class == ERRCODE_SYSTEM_ERROR;
+}
+
+EmbedFill *
+embed_fill_new(const EmbedFillHost *host, const EmbedKeptColumn *column, MemoryContext cxt)
+{
+	MemoryContext own = AllocSetContextCreate(cxt, "embed fill", ALLOCSET_DEFAULT_SIZES);
+	EmbedFill  *fill = MemoryContextAllocZero(own, sizeof(EmbedFill));
+
+	fill->host = host;
+	fill->cxt = own;
+	fill->batch_cxt = AllocSetContextCreate(own, "embed fill batch", ALLOCSET_DEFAULT_SIZES);
+	fill->column = *column;
+	fill->site.cxt = own;
+	fill->batch_rows = BATCH_ROWS_FIRST;
+	return fill;
+}
+
+void
+embed_fill_free(EmbedFill *fill)
+{
+	if (fill->update != NULL)
+		SPI_freeplan(fill->update);
+	MemoryContextDelete(fill->cxt);
+}
+
+/* -------------------------------------------------------------- errors */
+
+/* Does the work in a subtransaction; returns its error, in batch memory, or NULL. */
+static ErrorData *
+attempt(EmbedFill *fill, FillWork work, int32 from, int32 to)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(fill->batch_cxt);
+	PG_TRY();
+	{
+		work(fill, from, to);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(fill->batch_cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	/* a user cancels embed_fill, not a batch of it */
+	if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED && !fill->host->is_worker)
+		ReThrowError(error);
+	return error;
+}
+
+static void
+keep_error(EmbedFill *fill, const ErrorData *error)
+{
+	EmbedFillColumn *state = embed_fill_column_of(fill->column.table, fill->column.columns.vector.attnum, true);
+	StringInfoData all;
+
+	initStringInfo(&all);
+	appendStringInfoString(&all, error->message != NULL ? error->message : "missing error text");
+	if (error->hint != NULL)
+		appendStringInfo(&all, " (%s)", error->hint);
+	fill->last_error = MemoryContextStrdup(fill->cxt, all.data);
+	pfree(all.data);
+	if (fill->host->is_worker)
+		ereport(LOG,
+				(errmsg("filler of database %u, column \"%s\" of table \"%s\": %s", MyDatabaseId,
+						fill->vector_name, fill->table_name, fill->last_error)));
+	if (state == NULL)
+		return;
+	state->error_at = state->used = GetCurrentTimestamp();
+	state->is_failing = 1;
+	strlcpy(state->message, fill->last_error, sizeof(state->message));
+}
+
+static EmbedFillEnd
+wait_longer(EmbedFill *fill)
+{
+	EmbedFillColumn *state = embed_fill_column_of(fill->column.table, fill->column.columns.vector.attnum, true);
+
+	fill->backoff_s = fill->backoff_s == 0 ? 1 : Min(2 * fill->backoff_s, BACKOFF_MAX_S);
+	fill->retry_ns = embed_clock_ns() + (uint64) fill->backoff_s * 1000000000;
+	if (state != NULL)
+		state->used = GetCurrentTimestamp();
+	return EMBED_FILL_WAIT;
+}
+
+static EmbedFillEnd
+end_by_error(EmbedFill *fill, const ErrorData *error)
+{
+	bool		is_transient = embed_fill_is_transient(error->sqlerrcode);
+
+	keep_error(fill, error);
+	/* the next turn begins with a new list */
+	fill->tids = NULL;
+	return is_transient ? wait_longer(fill) : EMBED_FILL_STOPPED;
+}
+
+static void
+record_failure(EmbedFill *fill, EmbedFillRow *row, const ErrorData *error)
+{
+	embed_failures_put(fill->column.table, fill->vector_name, row->text_hash, error);
+	row->is_failed = true;
+	fill->batch_failed++;
+}
+
+/*
+ * Does the work for rows [from, to). An error that is a row's halves the rows
+ * until it has found the row, which is recorded. Any other error is returned.
+ */
+static ErrorData *
+halve(EmbedFill *fill, FillWork work, int32 from, int32 to)
+{
+	int64		written = fill->batch_written;
+	int64		skipped = fill->batch_skipped;
+	ErrorData  *error = attempt(fill, work, from, to);
+	int32		middle = from + (to - from) / 2;
+
+	if (error == NULL)
+		return NULL;
+	fill->batch_written = written;
+	fill->batch_skipped = skipped;
+	if (fill->is_about_column || embed_fill_is_transient(error->sqlerrcode))
+		return error;
+	if (to - from == 1)
+	{
+		record_failure(fill, &fill->rows[from], error);
+		keep_error(fill, error);
+		return NULL;
+	}
+	error = halve(fill, work, from, middle);
+	return error != NULL ? error : halve(fill, work, middle, to);
+}
+
+/* -------------------------------------------------------------- batches */
+
+/* Batches grow and shrink to about half a second of work. */
+static void
+adapt_batch(EmbedFill *fill, uint64 took_ns)
+{
+	double		factor = (double) BATCH_NS / (double) Max(took_ns, 1);
+	double		wanted = fill->batch_rows * Min(Max(factor, 0.25), 4.0);
+
+	if (fill->n_rows == fill->batch_rows || wanted < fill->batch_rows)
+		fill->batch_rows = (int32) Min(Max(wanted, 1), BATCH_ROWS_MAX);
+}
+
+static void
+report_batch(EmbedFill *fill, uint64 took_ns)
+{
+	EmbedFillColumn *state = embed_fill_column_of(fill->column.table, fill->column.columns.vector.attnum, true);
+
+	fill->pass_written += fill->batch_written;
+	fill->pass_skipped += fill->batch_skipped;
+	fill->n_written += fill->batch_written;
+	fill->n_failed += fill->batch_failed;
+	if (state == NULL || fill->batch_written == 0)
+		return;
+	state->filled += (uint64) fill->batch_written;
+	state->rate = (uint64) ((double) fill->batch_written * 1e12 / (double) Max(took_ns, 1));
+	state->success_at = state->used = GetCurrentTimestamp();
+	if (fill->batch_failed == 0)
+		state->is_failing = 0;
+	fill->backoff_s = 0;
+}
+
+/* Reads, computes and writes the next batch; *end is set where that ends the turn. */
+static bool
+fill_batch(EmbedFill *fill, EmbedFillEnd *end)
+{
+	uint64		begun = embed_clock_ns();
+	ErrorData  *error;
+
+	MemoryContextReset(fill->batch_cxt);
+	fill->n_rows = 0;
+	fill->batch_written = fill->batch_failed = fill->batch_skipped = 0;
+	/* what fails here is no row's text: casts of the owner do not see our batches */
+	fill->is_about_column = true;
+	error = attempt(fill, embed_fill_read, 0, 0);
+	fill->is_about_column = false;
+	fill->host->commit();
+	if (error == NULL && fill->n_rows > 0)
+	{
+		error = halve(fill, embed_fill_compute, 0, fill->n_rows);
+		fill->host->commit();
+	}
+	if (error == NULL && fill->n_rows > 0)
+	{
+		error = halve(fill, embed_fill_write, 0, fill->n_rows);
+		fill->host->commit();
+	}
+	report_batch(fill, embed_clock_ns() - begun);
+	adapt_batch(fill, embed_clock_ns() - begun);
+	if (error != NULL)
+		*end = end_by_error(fill, error);
+	else if (fill->is_gone)
+		*end = EMBED_FILL_GONE;
+	else if (fill->batch_failed >= ALL_FAIL_ROWS && fill->batch_failed == fill->n_rows)
+		*end = EMBED_FILL_STOPPED;
+	else
+		return true;
+	return false;
+}
+
+/* -------------------------------------------------------------- passes */
+
+static bool
+begin_pass(EmbedFill *fill, EmbedFillEnd *end)
+{
+	ErrorData  *error;
+
+	MemoryContextReset(fill->batch_cxt);
+	fill->is_gone = false;
+	fill->is_about_column = true;
+	fill->n_tids = fill->next = 0;
+	if (!ItemPointerIsValid(&fill->last))
+		fill->pass_written = fill->pass_skipped = 0;
+	error = attempt(fill, embed_fill_prepare, 0, 0);
+	fill->host->commit();
+	if (error == NULL && !fill->is_gone)
+	{
+		error = attempt(fill, embed_fill_list, 0, 0);
+		fill->host->commit();
+	}
+	fill->is_about_column = false;
+	if (error != NULL)
+		*end = end_by_error(fill, error);
+	else if (fill->is_gone)
+		*end = EMBED_FILL_GONE;
+	else
+		return true;
+	return false;
+}
+
+static void
+forget_unseen(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_unused() int32 to)
+{
+	embed_failures_forget_unseen(fill->failures);
+}
+
+/* The list is done: is there more? */
+static bool
+end_pass(EmbedFill *fill, EmbedFillEnd *end)
+{
+	bool		is_idle = fill->pass_written == 0 && fill->lists_rest;
+
+	fill->tids = NULL;
+	if (!fill->lists_rest)
+		return true;
+	/* the next list begins at the front */
+	ItemPointerSet(&fill->last, 0, 0);
+	if (!is_idle)
+		return true;
+	if (fill->pass_skipped > 0)
+		*end = wait_longer(fill);
+	else if (!fill->lists_all)
+		*end = EMBED_FILL_EMPTY;
+	else
+	{
+		ErrorData  *error = attempt(fill, forget_unseen, 0, 0);
+
+		fill->host->commit();
+		*end = error != NULL ? end_by_error(fill, error) : EMBED_FILL_EMPTY;
+	}
+	return false;
+}
+
+EmbedFillEnd
+embed_fill_turn(EmbedFill *fill, uint64 deadline_ns)
+{
+	EmbedFillEnd end = EMBED_FILL_TIME;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (fill->tids == NULL && !begin_pass(fill, &end))
+			return end;
+		if (fill->next >= fill->n_tids)
+		{
+			if (!end_pass(fill, &end))
+				return end;
+			continue;
+		}
+		if (!fill_batch(fill, &end))
+		{
+			fill->tids = NULL;
+			return end;
+		}
+	} while (embed_clock_ns() < deadline_ns);
+	return EMBED_FILL_TIME;
+}

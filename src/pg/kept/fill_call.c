@@ -1,0 +1,295 @@
+/*
+ * fill_call.c
+ *		CALL embed_fill([tab regclass [, seconds int]]) and embed_retry([tab
+ *		regclass]).
+ */
+#include "pg/kept/fill.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "pg/kept/wake.h"
+
+#define TURN_NS		UINT64CONST(1000000000)
+#define NOTICE_NS	UINT64CONST(2000000000)
+
+/* Rows that others lock, often a filler: so many more attempts. */
+#define WAITS		50
+#define WAIT_MS		100
+
+EMBED_FUNCTION(embed_fill);
+EMBED_FUNCTION(embed_retry);
+
+/* A column that this call fills. */
+typedef struct CallColumn
+{
+	EmbedFill  *fill;
+	EmbedFillEnd end;
+	int64		to_do;			/* at the beginning */
+	int			n_waits;		/* in a row, for rows that others lock */
+	uint64		took_ns;
+	uint64		told_ns;
+} CallColumn;
+
+static void
+commit_and_begin(void)
+{
+	SPI_commit();
+	SPI_start_transaction();
+}
+
+static const EmbedFillHost host = {commit_and_begin, false};
+
+static void
+require_top_level(FunctionCallInfo fcinfo)
+{
+	CallContext *context = (CallContext *) fcinfo->context;
+
+	if (context != NULL && IsA(context, CallContext) && !context->atomic)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg("embed_fill cannot run inside a transaction block"),
+			 errdetail("It commits about once a second."),
+			 errhint("CALL it outside of BEGIN, and not from a function. Inside a transaction, UPDATE ... SET column = embed(...).")));
+}
+
+/* Whether table is tab, or a partition of it. */
+static bool
+belongs_to(Oid table, Oid tab)
+{
+	return table == tab || (get_rel_relispartition(table) && list_member_oid(get_partition_ancestors(table), tab));
+}
+
+static int64
+count_to_do(Relation rel, const EmbedKeptColumn *column)
+{
+	EmbedOwner	before = embed_become_owner(rel);
+	int64		n;
+	bool		isnull;
+
+	SPI_connect();
+	if (SPI_execute(embed_fill_query(rel, column, "pg_catalog.count(*)"), false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "cannot count the rows to do");
+	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	embed_leave_owner(&before);
+	return n;
+}
+
+static List *
+add_column(List *columns, Relation rel, const EmbedKeptColumn *kept, bool is_named, MemoryContext cxt)
+{
+	const char *reason = embed_fill_left_alone(rel, kept);
+	MemoryContext old;
+	CallColumn *column;
+
+	if (reason != NULL)
+	{
+		if (is_named)
+			ereport(WARNING,
+					(errcode(ERRCODE_WARNING),
+					 errmsg("table \"%s\" is not filled: %s", RelationGetRelationName(rel), reason)));
+		return columns;
+	}
+	old = MemoryContextSwitchTo(cxt);
+	column = palloc0(sizeof(CallColumn));
+	column->fill = embed_fill_new(&host, kept, cxt);
+	columns = lappend(columns, column);
+	MemoryContextSwitchTo(old);
+	column->to_do = count_to_do(rel, kept);
+	return columns;
+}
+
+/* The kept columns of tab, or of all tables that the caller may UPDATE. */
+static List *
+find_columns(Oid tab, MemoryContext cxt)
+{
+	List	   *columns = NIL;
+	List	   *tables = embed_kept_tables();
+	ListCell   *cell;
+
+	foreach(cell, tables)
+	{
+		Oid			table = lfirst_oid(cell);
+		Relation	rel;
+		List	   *kept;
+		ListCell   *one;
+
+		CHECK_FOR_INTERRUPTS();
+		if (OidIsValid(tab) ? !belongs_to(table, tab) : pg_class_aclcheck(table, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
+			continue;
+		rel = try_relation_open(table, AccessShareLock);
+		if (rel == NULL)
+			continue;
+		kept = embed_kept_columns(rel, WARNING);
+		foreach(one, kept)
+			columns = add_column(columns, rel, lfirst(one), OidIsValid(tab), cxt);
+		relation_close(rel, NoLock);
+	}
+	return columns;
+}
+
+static void
+check_right(Oid tab)
+{
+	char	   *name = get_rel_name(tab);
+	AclResult	right = pg_class_aclcheck(tab, GetUserId(), ACL_UPDATE);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no table with OID %u", tab)));
+	if (right != ACLCHECK_OK)
+		aclcheck_error(right, get_relkind_objtype(get_rel_relkind(tab)), name);
+}
+
+/* Percent, and the time left by the speed so far. */
+static void
+tell(CallColumn *column, bool is_end)
+{
+	EmbedFill  *fill = column->fill;
+	int64		n_done = fill->n_written + fill->n_failed;
+	int64		n_all = Max(column->to_do, n_done);
+	uint64		now = embed_clock_ns();
+	double		left_s;
+
+	if (n_all == 0 || (!is_end && now - column->told_ns < NOTICE_NS))
+		return;
+	column->told_ns = now;
+	left_s = n_done == 0 ? 0 : (double) column->took_ns / 1e9 / (double) n_done * (double) (n_all - n_done);
+	if (is_end)
+		ereport(NOTICE,
+				(errmsg("column \"%s\" of table \"%s\": filled " INT64_FORMAT " of " INT64_FORMAT " rows (%d %%) in %.1f s, " INT64_FORMAT " failed",
+						fill->vector_name, fill->table_name, fill->n_written, n_all,
+						(int) (n_done * 100 / n_all), (double) column->took_ns / 1e9, fill->n_failed),
+				 fill->n_failed > 0 ? errhint("The view embed_failures says why; embed_retry tries again.") : 0));
+	else
+		ereport(NOTICE,
+				(errmsg("column \"%s\" of table \"%s\": " INT64_FORMAT " of " INT64_FORMAT " rows (%d %%), about %.0f s left",
+						fill->vector_name, fill->table_name, n_done, n_all, (int) (n_done * 100 / n_all), left_s)));
+}
+
+static void
+end_column(CallColumn *column)
+{
+	EmbedFill  *fill = column->fill;
+
+	tell(column, true);
+	if (column->end == EMBED_FILL_STOPPED || (column->end == EMBED_FILL_WAIT && fill->last_error != NULL))
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("column \"%s\" of table \"%s\" is not complete: %s", fill->vector_name, fill->table_name, fill->last_error),
+				 errhint("The rows stay to do: CALL embed_fill again.")));
+	else if (column->end == EMBED_FILL_WAIT)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("column \"%s\" of table \"%s\" is not complete: other transactions hold rows locked", fill->vector_name, fill->table_name),
+				 errhint("The rows stay to do: CALL embed_fill again.")));
+}
+
+static EmbedFillEnd
+wait_for_others(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return EMBED_FILL_TIME;
+}
+
+/* One turn of each column; whether any has more to do. */
+static bool
+fill_round(List *columns, uint64 deadline_ns)
+{
+	bool		is_busy = false;
+	ListCell   *cell;
+
+	foreach(cell, columns)
+	{
+		CallColumn *column = lfirst(cell);
+		uint64		begun = embed_clock_ns();
+
+		if (column->end != EMBED_FILL_TIME)
+			continue;
+		if (begun >= deadline_ns)
+			return false;
+		column->end = embed_fill_turn(column->fill, Min(begun + TURN_NS, deadline_ns));
+		column->took_ns += embed_clock_ns() - begun;
+		if (column->end == EMBED_FILL_WAIT && column->fill->last_error == NULL && column->n_waits++ < WAITS)
+			column->end = wait_for_others();
+		else if (column->end != EMBED_FILL_WAIT)
+			column->n_waits = 0;
+		is_busy |= column->end == EMBED_FILL_TIME;
+		tell(column, false);
+	}
+	return is_busy;
+}
+
+/* embed_fill(tab regclass DEFAULT NULL, seconds int DEFAULT NULL), a procedure */
+Datum
+embed_fill(PG_FUNCTION_ARGS)
+{
+	Oid			tab = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	int32		seconds = PG_ARGISNULL(1) ? PG_INT32_MAX : PG_GETARG_INT32(1);
+	uint64		deadline_ns = embed_clock_ns() + (uint64) Max(seconds, 0) * 1000000000;
+	MemoryContext cxt;
+	List	   *columns;
+	ListCell   *cell;
+
+	require_top_level(fcinfo);
+	if (seconds <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("embed_fill: seconds must be greater than 0, not %d", seconds)));
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	/* SPI's memory of this connection lasts until SPI_finish, through all commits */
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "embed_fill", ALLOCSET_DEFAULT_SIZES);
+	if (OidIsValid(tab))
+		check_right(tab);
+	columns = find_columns(tab, cxt);
+	if (OidIsValid(tab) && columns == NIL)
+		ereport(NOTICE,
+				(errmsg("table \"%s\" has no column to fill", get_rel_name(tab)),
+				 errhint("SELECT embed_column(...) makes one.")));
+	/* ends the snapshot of the CALL itself */
+	host.commit();
+	while (fill_round(columns, deadline_ns))
+		;
+	foreach(cell, columns)
+	{
+		end_column(lfirst(cell));
+		embed_fill_free(((CallColumn *) lfirst(cell))->fill);
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* embed_retry(tab regclass DEFAULT NULL) returns bigint: the number of failures forgotten */
+Datum
+embed_retry(PG_FUNCTION_ARGS)
+{
+	Oid			tab = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	int64		n = 0;
+	List	   *tables = embed_kept_tables();
+	ListCell   *cell;
+
+	if (OidIsValid(tab))
+		check_right(tab);
+	foreach(cell, tables)
+	{
+		Oid			table = lfirst_oid(cell);
+
+		if (OidIsValid(tab) ? belongs_to(table, tab) : pg_class_aclcheck(table, GetUserId(), ACL_UPDATE) == ACLCHECK_OK)
+			n += embed_failures_forget(table, NULL);
+	}
+	embed_filler_want();
+	PG_RETURN_INT64(n);
+}

@@ -1,0 +1,234 @@
+/*
+ * kept_view.c
+ *		Rows of the view embed_columns.
+ */
+#include "pg/kept/fill.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "pg/kept/wake.h"
+#include "pg/sql/rows.h"
+#include "pg/store/storage.h"
+#include "pg/store/names.h"
+
+EMBED_FUNCTION(embed_kept_rows);
+
+enum
+{
+	KEPT_TAB,
+	KEPT_SOURCE,
+	KEPT_VECTOR,
+	KEPT_MODEL,
+	KEPT_FINGERPRINT,
+	KEPT_MODE,
+	KEPT_STATUS,
+	KEPT_TO_DO,
+	KEPT_FAILED,
+	KEPT_FILLED,
+	KEPT_RATE,
+	KEPT_ETA,
+	KEPT_OLDEST,
+	KEPT_PID,
+	KEPT_ERROR,
+	KEPT_ERROR_AT,
+	KEPT_SUCCESS_AT,
+	KEPT_MIXED,
+	N_KEPT
+};
+
+typedef struct Row
+{
+	Datum		values[N_KEPT];
+	bool		nulls[N_KEPT];
+} Row;
+
+static void
+put(Row *row, int i, Datum value)
+{
+	row->values[i] = value;
+	row->nulls[i] = false;
+}
+
+static void
+put_time(Row *row, int i, int64 at)
+{
+	if (at != 0)
+		put(row, i, TimestampTzGetDatum(at));
+}
+
+/* One number of a query about the table, as the caller: row security applies to him. */
+static int64
+count(const char *sql)
+{
+	bool		isnull;
+	int64		n;
+
+	SPI_connect();
+	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "cannot count the rows to do");
+	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return isnull ? 0 : n;
+}
+
+static int64
+count_to_do(Relation rel, const EmbedKeptColumn *column)
+{
+	return count(embed_fill_query(rel, column, "pg_catalog.count(*)"));
+}
+
+static char *
+source_names(const EmbedKeptColumn *column)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < column->columns.n_sources; i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", quote_identifier(NameStr(column->columns.sources[i].name)));
+	return names.data;
+}
+
+/* The model that the column is kept by; *mixed: the alias stands for another one now. */
+static void
+put_model(Row *row, const EmbedKeptColumn *column)
+{
+	const char *name = column->names_model ? column->model.name : NULL;
+	EmbedName	found;
+	bool		dropped = false;
+	char		digits[2 * EMB_HASH_SIZE + 1];
+
+	if (name != NULL)
+		put(row, KEPT_MODEL, CStringGetTextDatum(name));
+	put(row, KEPT_MIXED, BoolGetDatum(false));
+	if (name == NULL || !embed_names_find(name, EMB_KIND_EMBEDDING, NULL, &found, &dropped))
+		return;
+	embed_trigger_digits(found.fingerprint, 2 * EMB_HASH_SIZE, digits);
+	put(row, KEPT_MODEL, CStringGetTextDatum(found.model));
+	put(row, KEPT_FINGERPRINT, CStringGetTextDatum(digits));
+	put(row, KEPT_MIXED, BoolGetDatum(strncmp(digits, column->model.digits, strlen(column->model.digits)) != 0));
+}
+
+/* The message has bytes of whoever wrote the file last. */
+static void
+put_message(Row *row, const EmbedFillColumn *state)
+{
+	char		message[EMBED_FILL_MESSAGE];
+	int			len;
+
+	memcpy(message, state->message, sizeof(message));
+	message[sizeof(message) - 1] = '\0';
+	len = pg_mbcliplen(message, (int) strlen(message), (int) sizeof(message) - 1);
+	message[len] = '\0';
+	if (len > 0 && pg_verify_mbstr(GetDatabaseEncoding(), message, len, true))
+		put(row, KEPT_ERROR, CStringGetTextDatum(message));
+}
+
+static void
+put_state(Row *row, const EmbedFillColumn *state, int64 open)
+{
+	double		rate = (double) state->rate / 1000.0;
+
+	put(row, KEPT_FILLED, Int64GetDatum((int64) Min(state->filled, (uint64) PG_INT64_MAX)));
+	put_time(row, KEPT_ERROR_AT, state->error_at);
+	put_time(row, KEPT_SUCCESS_AT, state->success_at);
+	if (state->error_at != 0)
+		put_message(row, state);
+	if (rate <= 0)
+		return;
+	put(row, KEPT_RATE, Float8GetDatum(rate));
+	if (open > 0)
+	{
+		Interval   *eta = palloc0(sizeof(Interval));
+
+		eta->time = (int64) (Min((double) open / rate, 1e9) * USECS_PER_SEC);
+		put(row, KEPT_ETA, IntervalPGetDatum(eta));
+	}
+}
+
+static const char *
+status_of(const char *reason, int64 open, int64 failed, const EmbedFillColumn *state, bool lives)
+{
+	if (reason != NULL)
+		return "off";
+	if (open == 0)
+		return failed > 0 ? "failing" : "complete";
+	if (state != NULL && state->is_failing != 0 && !lives)
+		return "failing";
+	if (lives)
+		return "filling";
+	return embed_guc_background ? "waiting for a worker" : "off";
+}
+
+static void
+put_row(const EmbedRows *rows, Relation rel, const EmbedKeptColumn *column)
+{
+	EmbedFiller *filler = embed_filler_of(MyDatabaseId, false);
+	EmbedFillColumn *state = embed_fill_column_of(column->table, column->columns.vector.attnum, false);
+	bool		lives = filler != NULL && embed_filler_lives(filler, MyDatabaseId);
+	const char *reason = embed_fill_left_alone(rel, column);
+	int64		to_do = count_to_do(rel, column);
+	int64		failed = embed_failures_count(column->table, NameStr(column->columns.vector.name));
+	int64		open = Max(to_do - failed, 0);
+	Row			row;
+
+	memset(row.nulls, true, sizeof(row.nulls));
+	put(&row, KEPT_TAB, ObjectIdGetDatum(column->table));
+	put(&row, KEPT_SOURCE, CStringGetTextDatum(source_names(column)));
+	put(&row, KEPT_VECTOR, DirectFunctionCall1(namein, CStringGetDatum(NameStr(column->columns.vector.name))));
+	put_model(&row, column);
+	put(&row, KEPT_MODE, CStringGetTextDatum(column->is_later ? "later" : "now"));
+	put(&row, KEPT_STATUS, CStringGetTextDatum(status_of(reason, open, failed, state, lives)));
+	put(&row, KEPT_TO_DO, Int64GetDatum(to_do));
+	put(&row, KEPT_FAILED, Int64GetDatum(failed));
+	put(&row, KEPT_FILLED, Int64GetDatum(0));
+	if (state != NULL)
+		put_state(&row, state, open);
+	if (reason != NULL)
+		put(&row, KEPT_ERROR, CStringGetTextDatum(reason));
+	if (filler != NULL && open > 0)
+		put_time(&row, KEPT_OLDEST, filler->since);
+	if (lives)
+		put(&row, KEPT_PID, Int32GetDatum((int32) (filler->holder >> 32)));
+	tuplestore_putvalues(rows->store, rows->desc, row.values, row.nulls);
+}
+
+/* _embed.kept_columns() returns a row for each kept column of the tables that the caller may SELECT from */
+Datum
+embed_kept_rows(PG_FUNCTION_ARGS)
+{
+	EmbedRows	rows = embed_rows_begin(fcinfo);
+	List	   *tables = embed_kept_tables();
+	ListCell   *cell;
+
+	embed_control_refresh(embed_ns_to_ms(embed_clock_ns()));
+	foreach(cell, tables)
+	{
+		Oid			table = lfirst_oid(cell);
+		Relation	rel;
+		List	   *columns;
+		ListCell   *one;
+
+		CHECK_FOR_INTERRUPTS();
+		if (pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+			continue;
+		rel = try_relation_open(table, AccessShareLock);
+		if (rel == NULL)
+			continue;
+		columns = RELATION_IS_OTHER_TEMP(rel) ? NIL : embed_kept_columns(rel, 0);
+		foreach(one, columns)
+			put_row(&rows, rel, lfirst(one));
+		relation_close(rel, AccessShareLock);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,38 @@
+/*
+ * wake.h
+ *		Wakes or starts the filler of this database when a transaction has
+ *		left something to do.
+ *
+ * Example:
+ *
+ *		// in embed_trigger, after it set the vector to NULL
+ *		embed_filler_want();
+ *
+ * No wake-up is lost. The session counts EmbedFiller.wanted up after its commit
+ * is visible, then reads the holder. The filler gives up its place as holder,
+ * then reads wanted again. So either the session sees no holder and starts a
+ * worker, or the filler sees the count and goes on. Without the control file
+ * the session always starts a worker, and the lock of the database decides
+ * (filler.c).
+ */
+#ifndef EMBED_PG_KEPT_WAKE_H
+#define EMBED_PG_KEPT_WAKE_H
+
+#include "pg/stat/fill_state.h"
+
+/* Marks this transaction, or its running part: after its commit there is something to do. */
+extern void embed_filler_want(void);
+
+/* Whether the filler's process exists; clears a holder that does not. */
+extern bool embed_filler_lives(EmbedFiller *filler, Oid database);
+
+/* Registers a worker for a database, which connects delay_ms later; false: no slot is free. Never raises. */
+extern bool embed_filler_register(Oid database, int delay_ms);
+
+/* This process is a filler: its own commits start none. */
+extern bool embed_is_filler;
+
+/* Registers callbacks, and the launcher if the library is preloaded; called by _PG_init. */
+extern void embed_wake_init(void);
+
+#endif
