@@ -11,7 +11,7 @@
  *
  * Example:
  *
- *		embed_hand_over(table, trigger, text, vector, dim);
+ *		embed_hand_over(table, trigger, value, vector, dim);
  *		PG_TRY();
  *		{
  *			update_row();

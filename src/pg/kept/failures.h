@@ -11,8 +11,8 @@
  * Example:
  *
  *		EmbedFailures *failures = embed_failures_read(table, "embedding", cxt);
- *		if (embed_failures_has(failures, embed_text_hash(text)))
- *			continue;
+ *		if (embed_failures_has(failures, embed_text_hash(value)))
+ *			return;
  */
 #ifndef EMBED_PG_KEPT_FAILURES_H
 #define EMBED_PG_KEPT_FAILURES_H

@@ -6,7 +6,7 @@
  *
  *		EmbedFill  *fill = embed_fill_new(&host, column, cxt);
  *		while (embed_fill_turn(fill, deadline_ns) == EMBED_FILL_TIME)
- *			...;				// other columns' turns
+ *			;					// other columns' turns
  *		embed_fill_free(fill);
  *
  * A pass lists the rows to do (through the to-do index, or in the order of
