@@ -1,6 +1,7 @@
 -- embed_chunk_table.
 \set data_dir `echo "${EMBED_TEST_DATA:-$PWD/test/data}"`
 \i :data_dir/sql/tiny.sql
+\i :data_dir/sql/filler_off.sql
 
 CREATE SCHEMA "Odd ""one""";
 SET search_path = "Odd ""one""", public;
@@ -216,3 +217,4 @@ DROP TRIGGER t ON bad;
 ALTER TABLE bad DROP CONSTRAINT bad_pkey, ADD PRIMARY KEY (id, chunk);
 SELECT embed_chunk_table('bad', 'body', 12, 4);
 DROP TABLE bad;
+\i :data_dir/sql/filler_on.sql

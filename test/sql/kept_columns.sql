@@ -1,6 +1,7 @@
 -- embed_column, embed_column_drop, embed_check
 \set data_dir `echo "${EMBED_TEST_DATA:-$PWD/test/data}"`
 \i :data_dir/sql/tiny.sql
+\i :data_dir/sql/filler_off.sql
 SELECT embed_set_default('tiny-mean-36');
 SELECT embed_set_alias('kept-alias', 'tiny-mean-48');
 CREATE FUNCTION kept(t regclass) RETURNS TABLE (kind text, definition text) LANGUAGE sql AS $$
@@ -204,3 +205,4 @@ DROP TABLE kept_docs, kept_back, kept_wrong CASCADE;
 DROP FUNCTION kept, kept_shout, kept_who, kept_skip;
 SELECT embed_set_default('tiny-cls');
 SELECT embed_set_alias('kept-alias', NULL);
+\i :data_dir/sql/filler_on.sql

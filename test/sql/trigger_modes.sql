@@ -1,6 +1,7 @@
 -- embed_trigger: several source columns, mode later, embed.defer, embed.accept_vectors.
 \set data_dir `echo "${EMBED_TEST_DATA:-$PWD/test/data}"`
 \i :data_dir/sql/tiny.sql
+\i :data_dir/sql/filler_off.sql
 
 -- several columns make a text: a blank line between them, NULLs left out
 CREATE TABLE modes (id int PRIMARY KEY, title text, "Body, long" varchar(100), embedding float4[], note text);
@@ -100,3 +101,4 @@ DROP TABLE modes;
 SET client_min_messages = warning;
 DROP TYPE boxed CASCADE;
 RESET client_min_messages;
+\i :data_dir/sql/filler_on.sql

@@ -7,7 +7,7 @@ use lib $FindBin::RealBin;
 use EmbedTest;
 use Test::More;
 
-my $node = new_node('look_ahead', conf => "embed.cache_entries = 0\nmax_parallel_workers_per_gather = 0\nembed.threads = 2\n");
+my $node = new_node('look_ahead', conf => "embed.cache_entries = 0\nmax_parallel_workers_per_gather = 0\nembed.threads = 2\nembed.background = off\n");
 my $db = 'postgres';
 my $version = int(query($node, $db, 'SHOW server_version_num') / 10000);
 

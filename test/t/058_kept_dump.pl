@@ -6,7 +6,7 @@ use lib $FindBin::RealBin;
 use EmbedTest;
 use Test::More;
 
-my $node = new_node('kept_dump');
+my $node = new_node('kept_dump', conf => "embed.background = off\n");
 my $db = 'postgres';
 my $state = q{SELECT count(*), md5(string_agg(id || ':' || coalesce(embedding::text, 'NULL'), ',' ORDER BY id)) FROM docs};
 my $check = q{SELECT string_agg(verdict || ' ' || n, ', ') FROM embed_check('docs', 'embedding')};

@@ -22,7 +22,7 @@
 #define START_MS	1000
 
 /* Commits that left nothing to do try at most this often to start a filler for older work. */
-#define TRY_MS		1000
+#define TRY_MS		100
 
 bool		embed_is_filler = false;
 
