@@ -32,7 +32,7 @@ sub comes
 	my ($sql, $answer, $name, $database) = @_;
 	my $out = '';
 
-	for (my $until = time + 30; time < $until; sleep 0.02)
+	for (my $until = time + 180; time < $until; sleep 0.02)
 	{
 		$out = ask($sql, $database);
 		last if $out eq $answer;
@@ -233,7 +233,7 @@ query($node, $db, 'DROP DATABASE second');
 cmp_ok(time - $begun, '<', 6, 'DROP DATABASE while filling');
 
 # SIGTERM
-query($node, $db, q{INSERT INTO docs SELECT 10000 + i, 'row ' || i || repeat(' word', 300) FROM generate_series(1, 3000) i});
+query($node, $db, q{INSERT INTO docs SELECT 10000 + i, 'row ' || i || repeat(' word', 100) FROM generate_series(1, 600) i});
 comes($fillers, 1, 'a filler at work');
 query($node, $db, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'embed filler'});
 comes($fillers, 0, 'SIGTERM ends it');
@@ -243,7 +243,7 @@ comes(open_rows('docs'), 0, '... has the rest filled');
 # ---------------------------------------------------------------- preload, no slot
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'embed'\n");
-query($node, $db, q{INSERT INTO docs SELECT 30000 + i, 'row ' || i || repeat(' word', 300) FROM generate_series(1, 3000) i});
+query($node, $db, q{INSERT INTO docs SELECT 30000 + i, 'row ' || i || repeat(' word', 100) FROM generate_series(1, 600) i});
 $node->stop('immediate');
 $node->start;
 comes(open_rows('docs'), 0, 'with preload a launcher goes on after a restart');
