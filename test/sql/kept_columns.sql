@@ -50,6 +50,20 @@ SELECT verdict, n, part, tid = (SELECT ctid FROM kept_docs d WHERE d.id = (key -
 SELECT sum(n) AS looked_at FROM embed_check('kept_docs', 'embedding', 1) WHERE verdict IN ('right', 'wrong');
 SELECT embed_check('kept_docs', 'embedding', -1);
 SELECT embed_check('kept_docs', 'title');
+-- many rows: their texts are computed together, whatever the order of rows with and without a text
+CREATE TABLE kept_many (id int PRIMARY KEY, body text);
+SELECT embed_column('kept_many', 'body', model => 'tiny-mean-48');
+INSERT INTO kept_many SELECT i, CASE WHEN i % 50 > 0 THEN 'row ' || i END FROM generate_series(1, 600) i;
+INSERT INTO kept_many VALUES (601, repeat('very long ', 1000000)), (602, 'the row after');
+SET session_replication_role = replica;
+UPDATE kept_many SET body = body || '!' WHERE id IN (1, 255, 256, 257, 599, 601);
+UPDATE kept_many SET body = NULL WHERE id IN (2, 258, 513);
+UPDATE kept_many SET embedding = '{1}' WHERE id IN (301, 350);
+RESET session_replication_role;
+SELECT embed_stat_reset();
+SELECT verdict, n, key ->> 'id' AS id FROM embed_check('kept_many', 'embedding') ORDER BY n DESC NULLS LAST, (key ->> 'id')::int;
+SELECT texts, calls < 10 AS together FROM embed_stat WHERE texts > 0;
+DROP TABLE kept_many;
 -- another trigger that fires later is warned of
 CREATE FUNCTION kept_shout() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.body := upper(NEW.body); RETURN NEW; END';
 CREATE TRIGGER zzz_shout BEFORE UPDATE ON kept_docs FOR EACH ROW EXECUTE FUNCTION kept_shout();

@@ -5,7 +5,8 @@
  *
  * A trigger that is disabled, that fires before another one changes the text,
  * or that session_replication_role silences leaves such rows. The check embeds
- * the texts anew and compares bit for bit, in the column's type.
+ * the texts anew, some hundred rows at a time, and compares bit for bit, in the
+ * column's type.
  */
 #include "pg/glue.h"
 
@@ -23,12 +24,14 @@
 #include "pg/auto/kept_column.h"
 #include "pg/auto/known.h"
 #include "pg/call/callsite.h"
+#include "pg/call/text_batch.h"
 #include "pg/kept/column_sql.h"
 #include "pg/sql/rows.h"
 #include "pg/sql/vector.h"
 
-/* Rows that the cursor reads at a time. */
-#define FETCH_ROWS	100
+/* Rows that the cursor reads at a time, and the bytes of their texts that are computed together. */
+#define FETCH_ROWS	256
+#define TEXT_BYTES	(8 * 1024 * 1024)
 
 /* Columns of the cursor. */
 enum
@@ -49,6 +52,11 @@ typedef struct Check
 	int64		n_right;
 	int64		n_wrong;
 	Tuplestorestate *wrong;		/* after the counts */
+	Datum		texts[FETCH_ROWS];	/* of the rows in work; 0: none */
+	int32		n_texts;
+	int32		dim;
+	float	   *vectors;		/* of those that have a text: [n, dim] */
+	float	   *next_vector;
 } Check;
 
 /* The primary key of t as an object, or NULL. */
@@ -75,72 +83,152 @@ key_in_sql(Relation rel)
 	return sql.data;
 }
 
-/* The vector of the text in the column's type. */
-static Datum
-compute(Check *check, Datum text, bool *isnull)
+static const EmbedModelRef *
+resolve(Check *check)
 {
 	const char *name = check->kept->names_model ? check->kept->model.name : NULL;
 	const EmbedModelRef *ref = embed_site_resolve_name(check->site, name, EMBED_NAME_ALIAS_TOO);
-	float	   *elements;
-	ArrayType  *vector;
+	char		digits[2 * EMB_HASH_SIZE + 1];
 
-	if (check->kept->model.digits[0] != '\0')
-	{
-		char		digits[2 * EMB_HASH_SIZE + 1];
-
-		embed_trigger_digits(ref->fingerprint, 2 * EMB_HASH_SIZE, digits);
-		if (strncmp(digits, check->kept->model.digits, strlen(check->kept->model.digits)) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("trigger \"%s\": alias \"%s\" stands for another model than when the trigger was created",
-							NameStr(check->kept->trigger_name), check->kept->model.name)));
-	}
-	vector = embed_vector_new(ref->info->dim, &elements);
-	embed_site_embed(check->site, ref, EMB_PROMPT_DOCUMENT, text, elements);
-	*isnull = false;
-	return embed_trigger_convert(&check->kept->columns.from_vector, check->econtext, PointerGetDatum(vector), isnull);
+	embed_trigger_digits(ref->fingerprint, 2 * EMB_HASH_SIZE, digits);
+	if (strncmp(digits, check->kept->model.digits, strlen(check->kept->model.digits)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("trigger \"%s\": alias \"%s\" stands for another model than when the trigger was created",
+						NameStr(check->kept->trigger_name), check->kept->model.name)));
+	return ref;
 }
 
-/* NULL: the row is right. */
-static const char *
-verdict(Check *check, uint64 row)
+/* Texts of the rows from first on, as many as are computed together; returns the row after them. */
+static uint64
+read_texts(Check *check, uint64 first, uint64 n_rows)
 {
-	bool		text_isnull;
-	bool		stored_isnull;
-	bool		isnull;
-	Datum		text = embed_column_text_of(&check->kept->columns, check->econtext, row, COLUMN_SOURCES, &text_isnull);
-	Datum		stored = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, COLUMN_VECTOR, &stored_isnull);
-	Datum		computed;
+	Size		bytes = 0;
+	uint64		row = first;
 
-	if (text_isnull)
-		return "no text";
-	computed = compute(check, text, &isnull);
-	if (check->kept->columns.vector.typlen == -1)
+	check->n_texts = 0;
+	for (; row < n_rows && bytes < TEXT_BYTES; row++)
 	{
-		stored = PointerGetDatum(PG_DETOAST_DATUM(stored));
-		computed = PointerGetDatum(PG_DETOAST_DATUM(computed));
+		bool		isnull;
+		Datum		text = embed_column_text_of(&check->kept->columns, check->econtext, row, COLUMN_SOURCES, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		check->texts[row] = isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(text));
+		if (!isnull)
+		{
+			bytes += VARSIZE(DatumGetPointer(check->texts[row]));
+			check->n_texts++;
+		}
+		ResetExprContext(check->econtext);
 	}
-	return embed_known_is_same(&check->kept->columns.vector, stored, stored_isnull, computed, isnull) ? NULL : "other vector";
+	return row;
+}
+
+static float *
+reserve_vectors(void *ctx, pg_attribute_unused() int32 n)
+{
+	return ((Check *) ctx)->next_vector;
 }
 
 static void
-check_row(Check *check, uint64 row)
+take_vectors(void *ctx, pg_attribute_unused() const float *vectors, int32 n)
 {
-	const char *found = verdict(check, row);
+	Check	   *check = ctx;
+
+	check->next_vector += (Size) n * check->dim;
+}
+
+/* Runs no SQL: conversions, which may, come before and after. */
+static void
+compute(Check *check, uint64 first, uint64 end)
+{
+	const EmbedModelRef *ref = resolve(check);
+	uint64		begun = embed_stat_begin(ref->stat);
+	EmbedBatchSink sink = {check, reserve_vectors, take_vectors};
+	EmbedBatch	batch;
+
+	check->dim = ref->info->dim;
+	check->vectors = MemoryContextAllocHuge(CurrentMemoryContext, (Size) check->n_texts * check->dim * sizeof(float));
+	check->next_vector = check->vectors;
+	embed_batch_init(&batch, CurrentMemoryContext, &sink);
+	for (uint64 row = first; row < end; row++)
+	{
+		EmbEncoded	encoded;
+
+		CHECK_FOR_INTERRUPTS();
+		if (check->texts[row] == (Datum) 0)
+			continue;
+		encoded = embed_site_read(check->site, ref, EMB_PROMPT_DOCUMENT, check->texts[row]);
+		embed_batch_add(&batch, ref, check->site->ids, NULL, encoded.n_ids);
+	}
+	embed_batch_run(&batch, ref);
+	embed_stat_call(ref->stat, begun);
+}
+
+/* Whether the row has this vector, as the trigger would store it. */
+static bool
+has_vector(Check *check, uint64 row, const float *elements)
+{
+	float	   *copy;
+	ArrayType  *vector = embed_vector_new(check->dim, &copy);
+	bool		stored_isnull;
+	bool		isnull = false;
+	Datum		stored = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, COLUMN_VECTOR, &stored_isnull);
+	Datum		computed;
+
+	memcpy(copy, elements, check->dim * sizeof(float));
+	computed = embed_trigger_convert(&check->kept->columns.from_vector, check->econtext, PointerGetDatum(vector), &isnull);
+	if (check->kept->columns.vector.typlen == -1)
+	{
+		stored = PointerGetDatum(PG_DETOAST_DATUM(stored));
+		if (!isnull)
+			computed = PointerGetDatum(PG_DETOAST_DATUM(computed));
+	}
+	return embed_known_is_same(&check->kept->columns.vector, stored, stored_isnull, computed, isnull);
+}
+
+/* verdict NULL: the row is right. */
+static void
+put_row(Check *check, uint64 row, const char *verdict)
+{
 	Datum		values[5];
 	bool		nulls[5] = {false, true};
 
-	if (found == NULL)
+	if (verdict == NULL)
 	{
 		check->n_right++;
 		return;
 	}
 	check->n_wrong++;
-	values[0] = CStringGetTextDatum(found);
+	values[0] = CStringGetTextDatum(verdict);
 	values[1] = (Datum) 0;
 	for (int i = COLUMN_PART; i <= COLUMN_KEY; i++)
 		values[1 + i] = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i, &nulls[1 + i]);
 	tuplestore_putvalues(check->wrong, check->rows.desc, values, nulls);
+}
+
+static void
+compare(Check *check, uint64 first, uint64 end)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed check of a row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	const float *vector = check->vectors;
+
+	for (uint64 row = first; row < end; row++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (check->texts[row] == (Datum) 0)
+			put_row(check, row, "no text");
+		else
+		{
+			put_row(check, row, has_vector(check, row, vector) ? NULL : "other vector");
+			vector += check->dim;
+		}
+		MemoryContextReset(scratch);
+		ResetExprContext(check->econtext);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 }
 
 static void
@@ -149,24 +237,27 @@ check_rows(Check *check, const char *query)
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed check", ALLOCSET_DEFAULT_SIZES);
 	SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
 	Portal		cursor = plan != NULL ? SPI_cursor_open(NULL, plan, NULL, NULL, true) : NULL;
+	uint64		n_rows;
 
 	if (cursor == NULL)
 		elog(ERROR, "could not run \"%s\"", query);
 	do
 	{
 		SPI_cursor_fetch(cursor, true, FETCH_ROWS);
-		for (uint64 i = 0; i < SPI_processed; i++)
+		n_rows = SPI_processed;
+		for (uint64 first = 0, end; first < n_rows; first = end)
 		{
 			MemoryContext old = MemoryContextSwitchTo(scratch);
 
-			CHECK_FOR_INTERRUPTS();
-			check_row(check, i);
+			end = read_texts(check, first, n_rows);
+			if (check->n_texts > 0)
+				compute(check, first, end);
+			compare(check, first, end);
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(scratch);
-			ResetExprContext(check->econtext);
 		}
 		SPI_freetuptable(SPI_tuptable);
-	} while (SPI_processed > 0);
+	} while (n_rows > 0);
 	SPI_cursor_close(cursor);
 }
 
