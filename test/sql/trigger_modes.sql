@@ -82,6 +82,18 @@ UPDATE modes SET note = 'kept';
 SELECT count(*) FROM modes_state WHERE NOT current;
 DROP VIEW modes_state;
 DROP TABLE modes;
+-- a type that does not give the elements back: rows that are to do can be filled
+CREATE TABLE modes (id int, body text, embedding numeric(4, 2)[]);
+CREATE TRIGGER zz_embed BEFORE INSERT OR UPDATE ON modes FOR EACH ROW
+	EXECUTE FUNCTION embed_trigger('embedding', 'body', 'tiny-mean-36', 'later');
+INSERT INTO modes SELECT i, 'text ' || i FROM generate_series(1, 20) i;
+UPDATE modes SET embedding = embed(body, 'tiny-mean-36') WHERE embedding IS NULL;
+SELECT verdict, n FROM embed_check('modes', 'embedding');
+UPDATE modes SET embedding = NULL WHERE id < 3;
+UPDATE modes SET embedding = embed('another', 'tiny-mean-36') WHERE id = 1;
+UPDATE modes SET embedding = embed(body, 'tiny-mean-48') WHERE id = 2;
+SELECT verdict, n FROM embed_check('modes', 'embedding');
+DROP TABLE modes;
 -- a type whose cast makes NULL of a vector that is given
 CREATE TYPE boxed AS (x float4[]);
 CREATE FUNCTION box_floats(float4[]) RETURNS boxed LANGUAGE sql AS 'SELECT ROW($1)::boxed';

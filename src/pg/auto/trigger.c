@@ -271,9 +271,28 @@ is_computed(const EmbedModelRef *ref, Datum text, const float *elements)
 	return embed_site_cached(ref, text, cached) && memcmp(cached, elements, dim * sizeof(float)) == 0;
 }
 
-/* Whether vector equals the computed vector bit for bit, without computing it. */
+/*
+ * Whether vector is what the column makes of the vector in the cache: of types
+ * that keep fewer bits, such as halfvec, the elements do not come back.
+ */
 static bool
-is_proven(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
+is_cached(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
+{
+	const EmbedModelRef *ref = resolve(trigger, data);
+	bool		isnull = false;
+	float	   *elements;
+	ArrayType  *cached = embed_vector_new(ref->info->dim, &elements);
+	Datum		stored;
+
+	if (!embed_site_cached(ref, text, elements))
+		return false;
+	stored = convert(trigger, &trigger->columns.from_vector, PointerGetDatum(cached), &isnull);
+	return embed_known_is_same(&trigger->columns.vector, vector, false, stored, isnull);
+}
+
+/* Whether the elements of vector are those of the computed vector, bit for bit. */
+static bool
+has_computed_elements(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
 {
 	bool		isnull = false;
 	const EmbedModelRef *ref;
@@ -295,6 +314,13 @@ is_proven(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
 	/* the column's type may store more than the elements */
 	again = convert(trigger, &trigger->columns.from_vector, PointerGetDatum(array), &isnull);
 	return embed_known_is_same(&trigger->columns.vector, vector, false, again, isnull);
+}
+
+/* Whether vector is the computed vector, without computing it. */
+static bool
+is_proven(TriggerSite *trigger, TriggerData *data, Datum text, Datum vector)
+{
+	return has_computed_elements(trigger, data, text, vector) || is_cached(trigger, data, text, vector);
 }
 
 /* The vector of a text, in the column's type. */
