@@ -7,6 +7,7 @@
 
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 
 #include "pg/call/cache.h"
 #include "pg/call/overflow.h"
@@ -117,6 +118,40 @@ assign_cache_entries(int newval, pg_attribute_unused() void *extra)
 	embed_cache_trim(newval);
 }
 
+/* The settings of define_limits. */
+static bool
+is_limit(const char *name)
+{
+	return pg_strcasecmp(name, "embed.max_threads") == 0 || pg_strcasecmp(name, "embed.max_statement_tokens") == 0 ||
+		pg_strcasecmp(name, "embed.log_min_duration") == 0;
+}
+
+/*
+ * Whoever connects may give any setting that the server does not know yet,
+ * libpq by PGOPTIONS. Such a value hides those of ALTER ROLE, ALTER DATABASE
+ * and the configuration, and is dropped now if the client may not set it: the
+ * limit would be gone. Settings that the server knows it refuses as we do.
+ */
+static void
+refuse_limits_of_client(void)
+{
+	int			n;
+	struct config_generic **variables = embed_get_guc_variables(&n);
+
+	for (int i = 0; i < n; i++)
+	{
+		const struct config_generic *variable = variables[i];
+
+		if ((variable->flags & GUC_CUSTOM_PLACEHOLDER) == 0 || variable->reset_source != PGC_S_CLIENT ||
+			variable->reset_scontext != PGC_BACKEND || !is_limit(variable->name))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set parameter \"%s\"", variable->name),
+				 errhint("Connect without it in the connection's options.")));
+	}
+}
+
 /* For superusers, so that a role cannot undo what ALTER ROLE .. SET gives it. */
 static void
 define_limits(void)
@@ -144,6 +179,8 @@ define_limits(void)
 void
 embed_guc_init(void)
 {
+	/* first: after an error the library is loaded again */
+	refuse_limits_of_client();
 	DefineCustomStringVariable("embed.model",
 							   "Model or alias used where no model argument is given.",
 							   "Empty: the database's default model.",

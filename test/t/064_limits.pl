@@ -35,6 +35,18 @@ for my $try ('SET embed.max_statement_tokens = 0', 'SET SESSION embed.max_statem
 	$node->psql($db, "\\set VERBOSITY verbose\nSELECT embed_isa() IS NOT NULL;\n$try;\n$too_much", stdout => \$out, stderr => \$err, on_error_stop => 0, @bob);
 	like($err, qr/ERROR:\s+53400/, '... nor later');
 }
+# options of a connection are values, too
+for my $options ('-c embed.max_statement_tokens=0', '--embed.max_statement_tokens=1000', '-c EMBED.max_statement_tokens=0', '-c embed.max_threads=0 -c embed.log_min_duration=-1')
+{
+	local $ENV{PGOPTIONS} = $options;
+	is((error_of($node, $db, "SET embed.max_statement_tokens = 0; $too_much", @bob))[0], '42501', "PGOPTIONS=$options is refused");
+	is((error_of($node, $db, "\\set ON_ERROR_STOP 0\nSELECT embed_isa();\nRESET ALL;\n\\set ON_ERROR_STOP 1\n$too_much", @bob))[0], '42501', '... again at each call');
+	is((error_of($node, $db, $too_much))[0], '', '... but not to a superuser');
+}
+{
+	local $ENV{PGOPTIONS} = '-c embed.threads=1 -c embed.defer=on';
+	is((error_of($node, $db, $too_much, @bob))[0], '53400', 'other settings may be options');
+}
 my $statement = q{BEGIN; SET LOCAL embed.max_statement_tokens = 0; } . $too_much . '; COMMIT';
 is((error_of($node, $db, "SELECT embed_isa() IS NOT NULL; $statement", @bob))[0], '42501', 'SET LOCAL is refused');
 like((error_of($node, $db, q{SET client_min_messages = warning; SET embed.max_threads = 64; SELECT embed_isa() IS NOT NULL; DO $$ BEGIN
