@@ -24,6 +24,11 @@ SELECT embed_column('mistakes', 'title body', 'e4');
 SELECT embed_column('mistakes', 'title, label, body', 'e4', mode => 'later');
 UPDATE public.mistakes SET e4 = embed(array_to_string(ARRAY[title, label::text, body::text], E'\n\n'), 'tiny-mean-36') WHERE e4 IS NULL;
 SELECT verdict, n FROM embed_check('mistakes', 'e4');
+SET search_path = pg_catalog;
+SELECT public.embed_column('public.mistakes', 'title', 'e5');
+UPDATE public.mistakes SET e5 = public.embed(title, 'tiny-mean-36') WHERE e5 IS NULL AND (title IS NOT NULL);
+RESET search_path;
+SELECT verdict, n FROM embed_check('mistakes', 'e5');
 -- tables of the extension
 SELECT embed_column('_embed.model', 'name');
 SELECT embed_chunk_table('_embed.model', 'name', 20, 5);

@@ -15,6 +15,7 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -359,6 +360,15 @@ text_in_sql(const EmbedTriggerColumns *columns)
 	return sql.data;
 }
 
+/* Qualified where the search_path does not have the extension's schema. */
+static char *
+function_in_sql(const char *schema, const char *function)
+{
+	if (list_member_oid(fetch_search_path(false), get_namespace_oid(schema, false)))
+		return pstrdup(function);
+	return quote_qualified_identifier(schema, function);
+}
+
 /* As the table's owner, because his casts run. */
 void
 embed_column_report(const EmbedColumnWanted *wanted)
@@ -391,8 +401,8 @@ embed_column_report(const EmbedColumnWanted *wanted)
 			(errmsg_plural("column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " row is to do: %s of computing",
 						   "column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " rows are to do: %s of computing",
 						   n, wanted->vector, table, wanted->model.model, n, time),
-			 errhint("UPDATE %s SET %s = embed(%s, %s) WHERE %s", embed_column_table(wanted->relid), quote_identifier(wanted->vector),
-					 text_in_sql(&columns), quote_literal_cstr(wanted->model.model), to_do)));
+			 errhint("UPDATE %s SET %s = %s(%s, %s) WHERE %s", embed_column_table(wanted->relid), quote_identifier(wanted->vector),
+					 function_in_sql(wanted->schema, "embed"), text_in_sql(&columns), quote_literal_cstr(wanted->model.model), to_do)));
 }
 
 /* ------------------------------------------------------------ calls */
