@@ -1,6 +1,7 @@
 -- embed_column: what a newcomer does wrong, and what tables do afterwards
 \set data_dir `echo "${EMBED_TEST_DATA:-$PWD/test/data}"`
 \i :data_dir/sql/tiny.sql
+\i :data_dir/sql/filler_off.sql
 SELECT embed_set_default('tiny-mean-36');
 CREATE FUNCTION mistakes_kept(t regclass) RETURNS SETOF text LANGUAGE sql AS $$
 	SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = t ORDER BY tgname $$;
@@ -68,3 +69,4 @@ SELECT verdict, n FROM embed_check('mistakes_rule', 'vectors');
 DROP TABLE mistakes, mistakes_rule, mistakes_parent, mistakes_child;
 DROP FUNCTION mistakes_kept;
 SELECT embed_set_default('tiny-cls');
+\i :data_dir/sql/filler_on.sql

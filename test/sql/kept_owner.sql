@@ -1,6 +1,7 @@
 -- code of a table's owner (casts, domains, triggers) never runs with the rights of a superuser who calls our functions
 \set data_dir `echo "${EMBED_TEST_DATA:-$PWD/test/data}"`
 \i :data_dir/sql/tiny.sql
+\i :data_dir/sql/filler_off.sql
 SELECT embed_set_default('tiny-mean-36');
 CREATE ROLE regress_kept_owner;
 CREATE ROLE regress_kept_reader;
@@ -19,7 +20,7 @@ CREATE TYPE key AS ENUM ('a', 'b');
 CREATE FUNCTION key_json(key) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM kept_owner.note('json'); RETURN '1'; END $$;
 CREATE CAST (key AS json) WITH FUNCTION key_json(key);
 -- a CHECK that is computed when a session first looks at the type
-CREATE FUNCTION planned() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE NOTICE 'planned by %', current_user; RETURN ''; END $$;
+CREATE FUNCTION planned() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE WARNING 'planned by %', current_user; RETURN ''; END $$;
 CREATE DOMAIN vec AS float4[] CHECK (kept_owner.planned() = '');
 CREATE TABLE docs (id key PRIMARY KEY, body body);
 INSERT INTO docs VALUES ('a', ROW('one')), ('b', ROW('two'));
@@ -39,13 +40,24 @@ SELECT * FROM embed_check('docs', 'embedding') WHERE n IS NOT NULL OR key IS NOT
 SELECT DISTINCT * FROM ran ORDER BY what; TRUNCATE ran;
 \c -
 SET search_path = kept_owner, public;
-CREATE TRIGGER by_hand BEFORE INSERT OR UPDATE ON checked FOR EACH ROW EXECUTE FUNCTION embed_trigger('embedding', 'body', 'tiny-mean-36');
+CREATE TRIGGER by_hand BEFORE INSERT OR UPDATE ON checked FOR EACH ROW EXECUTE FUNCTION embed_trigger('embedding', 'body', 'tiny-mean-36', 'later');
+SELECT embed_check('checked', 'embedding');
+SELECT tab, status FROM embed_columns WHERE tab = 'checked'::regclass;
+SELECT embed_column('checked', 'body');
+SET ROLE regress_kept_owner;
+INSERT INTO checked VALUES ('one');
+RESET ROLE;
+\c -
+SET search_path = kept_owner, public;
+SELECT tab, status, to_do FROM embed_columns WHERE tab = 'checked'::regclass;
+SET client_min_messages = warning;
+CALL embed_fill('checked');
 \c -
 SET search_path = kept_owner, public;
 SELECT embed_check('checked', 'embedding');
 \c -
 SET search_path = kept_owner, public;
-SELECT embed_column('checked', 'body');
+SELECT embed_column('checked', 'body', model => 'tiny-mean-48');
 -- who has not the owner's rights stays who he is, as in a SELECT
 GRANT SELECT ON docs TO regress_kept_reader;
 SET ROLE regress_kept_reader;
@@ -81,3 +93,4 @@ DROP SCHEMA kept_owner CASCADE;
 DROP ROLE regress_kept_owner, regress_kept_reader;
 RESET search_path;
 SELECT embed_set_default('tiny-cls');
+\i :data_dir/sql/filler_on.sql

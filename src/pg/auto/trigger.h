@@ -32,10 +32,15 @@
 /* Digits that CREATE TRIGGER records. */
 #define EMBED_RECORDED_DIGITS	16
 
-/* A conversion like in an assignment; state NULL: no conversion needed. */
+/*
+ * A conversion like in an assignment; converter NULL: no conversion needed.
+ * Whoever looks at a table runs nothing of its owner: CHECKs of domains, which
+ * the server computes in part when it prepares an expression, run when the
+ * first value is converted.
+ */
 typedef struct EmbedConversion
 {
-	ExprState  *state;
+	struct EmbedConverter *converter;
 } EmbedConversion;
 
 typedef struct EmbedTriggerColumn

@@ -100,6 +100,13 @@ find_column(Relation rel, const Trigger *trigger, const char *name, int elevel, 
 	return true;
 }
 
+typedef struct EmbedConverter
+{
+	Expr	   *expr;			/* as the parser made it */
+	ExprState  *state;			/* NULL: no value was converted yet */
+	MemoryContext cxt;			/* of both */
+} EmbedConverter;
+
 /*
  * Sets up the conversion from one type to another; false if this context has
  * none. The parser handles domains, length coercions and arrays.
@@ -117,11 +124,14 @@ prepare_conversion(MemoryContext cxt, Oid from, int32 from_typmod, Oid to, int32
 	input->collation = get_typcollation(from);
 	expr = coerce_to_target_type(NULL, (Node *) input, from, to, to_typmod,
 								 coercion, COERCE_IMPLICIT_CAST, -1);
-	conversion->state = NULL;
+	conversion->converter = NULL;
 	if (expr != NULL && IsA(expr, RelabelType) && (Node *) ((RelabelType *) expr)->arg == (Node *) input)
 		expr = (Node *) input;
 	if (expr != NULL && expr != (Node *) input)
-		conversion->state = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+	{
+		conversion->converter = palloc(sizeof(EmbedConverter));
+		*conversion->converter = (EmbedConverter) {(Expr *) expr, NULL, cxt};
+	}
 	MemoryContextSwitchTo(old);
 	return expr != NULL;
 }
@@ -138,7 +148,7 @@ prepare_floats(MemoryContext cxt, EmbedTriggerColumns *columns)
 	Oid			function;
 
 	columns->gives_floats = false;
-	columns->to_floats.state = NULL;
+	columns->to_floats.converter = NULL;
 	if (base != FLOAT4ARRAYOID &&
 		find_coercion_pathway(FLOAT4ARRAYOID, base, COERCION_EXPLICIT, &function) != COERCION_PATH_FUNC)
 		return;
@@ -274,14 +284,25 @@ embed_trigger_sources(const EmbedTriggerColumns *columns, HeapTuple tuple, Tuple
 	return sources;
 }
 
+static void
+init_converter(EmbedConverter *converter)
+{
+	MemoryContext old = MemoryContextSwitchTo(converter->cxt);
+
+	converter->state = ExecInitExpr(expression_planner(converter->expr), NULL);
+	MemoryContextSwitchTo(old);
+}
+
 Datum
 embed_trigger_convert(const EmbedConversion *conversion, ExprContext *econtext, Datum value, bool *isnull)
 {
-	if (conversion->state == NULL)
+	if (conversion->converter == NULL)
 		return value;
+	if (conversion->converter->state == NULL)
+		init_converter(conversion->converter);
 	econtext->caseValue_datum = value;
 	econtext->caseValue_isNull = *isnull;
-	return ExecEvalExprSwitchContext(conversion->state, econtext, isnull);
+	return ExecEvalExprSwitchContext(conversion->converter->state, econtext, isnull);
 }
 
 /* The texts of several columns, joined by a blank line. */
