@@ -7,12 +7,15 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "catalog/pg_index.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
 #include "nodes/primnodes.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 char *
@@ -120,6 +123,23 @@ embed_column_dead_triggers(Relation rel)
 
 /* ------------------------------------------------------------ index */
 
+List *
+embed_column_index_terms(Relation index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(RelationGetRelid(index)));
+	List	   *terms = NIL;
+	bool		isnull;
+	Datum		predicate;
+
+	if (!HeapTupleIsValid(tuple))
+		return NIL;
+	predicate = SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indpred, &isnull);
+	if (!isnull)
+		terms = make_ands_implicit(stringToNode(TextDatumGetCString(predicate)));
+	ReleaseSysCache(tuple);
+	return terms;
+}
+
 /* The column of a test for NULL or NOT NULL, or 0. */
 static AttrNumber
 tested_column(const Node *node, NullTestType type)
@@ -163,7 +183,7 @@ demands_text(Node *term, const EmbedTriggerColumns *columns)
 static bool
 is_to_do_index(Relation index, AttrNumber vector, const EmbedTriggerColumns *columns)
 {
-	List	   *terms = RelationGetIndexPredicate(index);
+	List	   *terms = embed_column_index_terms(index);
 
 	return !index->rd_index->indisunique && list_length(terms) == 2 &&
 		tested_column(linitial(terms), IS_NULL) == vector && demands_text(lsecond(terms), columns);

@@ -50,6 +50,13 @@ extern List *embed_column_triggers(Relation rel, const char *vector);
 extern List *embed_column_dead_triggers(Relation rel);
 
 /*
+ * The terms of an index's predicate, as they are stored: the server's own
+ * function computes what is constant in them, which is code of the table's
+ * owner.
+ */
+extern List *embed_column_index_terms(Relation index);
+
+/*
  * Indexes whose rows are those with vector IS NULL and one of some sources
  * not NULL, as OIDs. columns: only those of exactly these sources; NULL: of
  * any.

@@ -19,6 +19,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "pg/kept/column_sql.h"
+
 EmbedOwner
 embed_become_owner(Relation rel)
 {
@@ -86,7 +88,7 @@ embed_to_do_index(Relation rel, const EmbedKeptColumn *column)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		if (index->rd_index->indisvalid && demands_null(RelationGetIndexPredicate(index), column->columns.vector.attnum))
+		if (index->rd_index->indisvalid && demands_null(embed_column_index_terms(index), column->columns.vector.attnum))
 			found = RelationGetRelid(index);
 		index_close(index, AccessShareLock);
 	}
