@@ -3,7 +3,7 @@
  *		CALL embed_fill([tab regclass [, seconds int]]) and embed_retry([tab
  *		regclass]).
  */
-#include "pg/kept/fill.h"
+#include "pg/kept/fill_call.h"
 
 #include "access/relation.h"
 #include "access/xact.h"
@@ -16,6 +16,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "pg/kept/fill.h"
 #include "pg/kept/wake.h"
 
 #define TURN_NS		UINT64CONST(1000000000)
@@ -48,8 +49,8 @@ commit_and_begin(void)
 
 static const EmbedFillHost host = {commit_and_begin, false};
 
-static void
-require_top_level(FunctionCallInfo fcinfo)
+void
+embed_fill_require_top_level(FunctionCallInfo fcinfo, const char *procedure)
 {
 	CallContext *context = (CallContext *) fcinfo->context;
 
@@ -57,9 +58,10 @@ require_top_level(FunctionCallInfo fcinfo)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-			 errmsg("embed_fill cannot run inside a transaction block"),
+			 errmsg("%s cannot run inside a transaction block", procedure),
 			 errdetail("It commits about once a second."),
-			 errhint("CALL it outside of BEGIN, and not from a function. Inside a transaction, UPDATE ... SET column = embed(...).")));
+			 errhint("CALL it outside of BEGIN, and not from a function.%s",
+					 strcmp(procedure, "embed_fill") == 0 ? " Inside a transaction, UPDATE ... SET column = embed(...)." : "")));
 }
 
 /* Whether table is tab, or a partition of it. */
@@ -109,9 +111,9 @@ add_column(List *columns, Relation rel, const EmbedKeptColumn *kept, bool is_nam
 	return columns;
 }
 
-/* The kept columns of tab, or of all tables that the caller may UPDATE. */
+/* The kept columns of tab, or of all tables that the caller may UPDATE; vector: that column alone, or NULL. */
 static List *
-find_columns(Oid tab, MemoryContext cxt)
+find_columns(Oid tab, const char *vector, MemoryContext cxt)
 {
 	List	   *columns = NIL;
 	List	   *tables = embed_kept_tables();
@@ -132,7 +134,12 @@ find_columns(Oid tab, MemoryContext cxt)
 			continue;
 		kept = embed_kept_columns(rel, WARNING);
 		foreach(one, kept)
-			columns = add_column(columns, rel, lfirst(one), OidIsValid(tab), cxt);
+		{
+			EmbedKeptColumn *column = lfirst(one);
+
+			if (vector == NULL || strcmp(NameStr(column->columns.vector.name), vector) == 0)
+				columns = add_column(columns, rel, column, OidIsValid(tab), cxt);
+		}
 		relation_close(rel, NoLock);
 	}
 	return columns;
@@ -233,32 +240,15 @@ fill_round(List *columns, uint64 deadline_ns)
 	return is_busy;
 }
 
-/* embed_fill(tab regclass DEFAULT NULL, seconds int DEFAULT NULL), a procedure */
-Datum
-embed_fill(PG_FUNCTION_ARGS)
+bool
+embed_fill_here(Oid tab, const char *vector, uint64 deadline_ns)
 {
-	Oid			tab = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
-	int32		seconds = PG_ARGISNULL(1) ? PG_INT32_MAX : PG_GETARG_INT32(1);
-	uint64		deadline_ns = embed_clock_ns() + (uint64) Max(seconds, 0) * 1000000000;
-	MemoryContext cxt;
-	List	   *columns;
+	/* SPI's memory of this connection lasts until SPI_finish, through all commits */
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed_fill", ALLOCSET_DEFAULT_SIZES);
+	List	   *columns = find_columns(tab, vector, cxt);
+	bool		found = columns != NIL;
 	ListCell   *cell;
 
-	require_top_level(fcinfo);
-	if (seconds <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("embed_fill: seconds must be greater than 0, not %d", seconds)));
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	/* SPI's memory of this connection lasts until SPI_finish, through all commits */
-	cxt = AllocSetContextCreate(CurrentMemoryContext, "embed_fill", ALLOCSET_DEFAULT_SIZES);
-	if (OidIsValid(tab))
-		check_right(tab);
-	columns = find_columns(tab, cxt);
-	if (OidIsValid(tab) && columns == NIL)
-		ereport(NOTICE,
-				(errmsg("table \"%s\" has no column to fill", get_rel_name(tab)),
-				 errhint("SELECT embed_column(...) makes one.")));
 	/* ends the snapshot of the CALL itself */
 	host.commit();
 	while (fill_round(columns, deadline_ns))
@@ -268,6 +258,29 @@ embed_fill(PG_FUNCTION_ARGS)
 		end_column(lfirst(cell));
 		embed_fill_free(((CallColumn *) lfirst(cell))->fill);
 	}
+	return found;
+}
+
+/* embed_fill(tab regclass DEFAULT NULL, seconds int DEFAULT NULL), a procedure */
+Datum
+embed_fill(PG_FUNCTION_ARGS)
+{
+	Oid			tab = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	int32		seconds = PG_ARGISNULL(1) ? PG_INT32_MAX : PG_GETARG_INT32(1);
+	uint64		deadline_ns = embed_clock_ns() + (uint64) Max(seconds, 0) * 1000000000;
+
+	embed_fill_require_top_level(fcinfo, "embed_fill");
+	if (seconds <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("embed_fill: seconds must be greater than 0, not %d", seconds)));
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	if (OidIsValid(tab))
+		check_right(tab);
+	if (!embed_fill_here(tab, NULL, deadline_ns) && OidIsValid(tab))
+		ereport(NOTICE,
+				(errmsg("table \"%s\" has no column to fill", get_rel_name(tab)),
+				 errhint("SELECT embed_column(...) makes one.")));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

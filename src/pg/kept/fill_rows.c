@@ -89,6 +89,8 @@ open_table(EmbedFill *fill, LOCKMODE lock)
 		embed_fill_left_alone(rel, &column) == NULL)
 	{
 		fill->column = column;
+		/* embed_switch renames columns that it leaves under their triggers */
+		strlcpy(fill->vector_name, NameStr(column.columns.vector.name), NAMEDATALEN);
 		return rel;
 	}
 	if (rel != NULL)
@@ -143,7 +145,6 @@ embed_fill_prepare(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribu
 	if (rel == NULL)
 		return;
 	strlcpy(fill->table_name, RelationGetRelationName(rel), NAMEDATALEN);
-	strlcpy(fill->vector_name, NameStr(fill->column.columns.vector.name), NAMEDATALEN);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	{
 		const EmbedModelRef *ref = resolve(fill, rel);
