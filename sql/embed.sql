@@ -847,6 +847,16 @@ AS 'MODULE_PATHNAME', 'embed_fill' LANGUAGE C;
 COMMENT ON PROCEDURE embed_fill(pg_catalog.regclass, pg_catalog.int4)
 IS 'fills kept columns here and now, with a COMMIT about once a second: of a table or its partitions, or of all tables that the caller may UPDATE';
 
+CREATE PROCEDURE embed_refill(tab pg_catalog.regclass, vector pg_catalog.name, model pg_catalog.text)
+AS 'MODULE_PATHNAME', 'embed_refill' LANGUAGE C;
+COMMENT ON PROCEDURE embed_refill(pg_catalog.regclass, pg_catalog.name, pg_catalog.text)
+IS 'makes, keeps and fills a column of another model''s vectors beside a kept column, <vector>__next; goes on where an earlier call ended';
+
+CREATE FUNCTION embed_switch(tab pg_catalog.regclass, vector pg_catalog.name) RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'embed_switch' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION embed_switch(pg_catalog.regclass, pg_catalog.name)
+IS 'lets <vector>__next take the place of a kept column, which becomes <vector>__prev; again: goes back';
+
 CREATE FUNCTION embed_retry(tab pg_catalog.regclass DEFAULT NULL) RETURNS pg_catalog.int8
 AS 'MODULE_PATHNAME', 'embed_retry' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION embed_retry(pg_catalog.regclass)

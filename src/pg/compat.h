@@ -92,6 +92,14 @@
 #define embed_get_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
 #endif
 
+/* The columns that a statement reads of a table are beside its range table since 16; needs parser/parse_relation.h. */
+#if PG_VERSION_NUM >= 160000
+#define embed_selected_columns(statement, entry) \
+	((entry)->perminfoindex == 0 ? NULL : getRTEPermissionInfo((statement)->permInfos, entry)->selectedCols)
+#else
+#define embed_selected_columns(statement, entry) ((entry)->selectedCols)
+#endif
+
 /*
  * Symbols that the server must find by name: we build with hidden visibility,
  * and servers before 16 do not export the magic block, the finfo records and

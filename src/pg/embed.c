@@ -6,6 +6,7 @@
 #include "pg/ahead/ahead_node.h"
 #include "pg/auto/known.h"
 #include "pg/call/proofs.h"
+#include "pg/kept/switch.h"
 #include "pg/kept/wake.h"
 #include "pg/store/registry.h"
 #include "pg/stat/stat.h"
@@ -24,4 +25,5 @@ _PG_init(void)
 	embed_known_init();
 	embed_ahead_init();
 	embed_wake_init();
+	embed_switch_guard_init();
 }

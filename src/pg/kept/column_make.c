@@ -56,9 +56,8 @@ typedef struct Found
 
 /* ------------------------------------------------------------ what there is */
 
-/* Whether the trigger stands for the wanted model. */
-static bool
-is_model(const EmbedKeptColumn *kept, const EmbedName *model)
+bool
+embed_column_is_model(const EmbedKeptColumn *kept, const EmbedName *model)
 {
 	char		digits[2 * EMB_HASH_SIZE + 1];
 
@@ -70,17 +69,16 @@ is_model(const EmbedKeptColumn *kept, const EmbedName *model)
 	return strcmp(kept->model.name, model->model) == 0;
 }
 
-/* Whether no row and no statement gets past the trigger. */
-static bool
-sees_all(const Trigger *trigger)
+bool
+embed_column_sees_all(const Trigger *trigger)
 {
 	return TRIGGER_FOR_INSERT(trigger->tgtype) && TRIGGER_FOR_UPDATE(trigger->tgtype) && trigger->tgnattr == 0 &&
 		trigger->tgqual == NULL &&
 		(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS);
 }
 
-static bool
-has_sources(const EmbedTriggerColumns *a, const EmbedTriggerColumns *b)
+bool
+embed_column_has_sources(const EmbedTriggerColumns *a, const EmbedTriggerColumns *b)
 {
 	if (a->n_sources != b->n_sources)
 		return false;
@@ -147,8 +145,8 @@ look_as_owner(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 		dim_error(rel, wanted, &found->columns.vector);
 	if (kept == NULL || list_length(triggers) != 1 || found->has_other_dim)
 		return;
-	found->vectors_hold = sees_all(first) && is_model(kept, &wanted->model) &&
-		has_sources(&kept->columns, &found->columns) && !has_moved_sources(rel, &found->columns);
+	found->vectors_hold = embed_column_sees_all(first) && embed_column_is_model(kept, &wanted->model) &&
+		embed_column_has_sources(&kept->columns, &found->columns) && !has_moved_sources(rel, &found->columns);
 	found->is_complete = found->vectors_hold && found->dead == NIL && kept->model.digits[0] == '\0' && kept->is_later == wanted->is_later &&
 		strncmp(first->tgname, "zz_", 3) == 0 &&
 		embed_column_indexes(rel, found->columns.vector.attnum, &found->columns) != NIL;
@@ -235,8 +233,8 @@ new_trigger_name(const EmbedColumnWanted *wanted)
 	return name;
 }
 
-static void
-create_trigger(const EmbedColumnWanted *wanted)
+void
+embed_column_create_trigger(const EmbedColumnWanted *wanted)
 {
 	embed_column_run(psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s(%s, %s, %s, '%s')",
 							  quote_identifier(new_trigger_name(wanted)), embed_column_table(wanted->relid),
@@ -271,8 +269,8 @@ index_key(Relation rel, AttrNumber vector)
 }
 
 /* The index of what is to do; drops those of other sources. */
-static void
-make_index(const EmbedColumnWanted *wanted)
+void
+embed_column_make_index(const EmbedColumnWanted *wanted)
 {
 	Relation	rel = relation_open(wanted->relid, NoLock);
 	EmbedTriggerColumns columns;
@@ -480,8 +478,8 @@ change(const EmbedColumnWanted *wanted, const Found *found)
 	drop_dead(wanted, found->dead);
 	if (found->has_other_dim)
 		retype_column(wanted, &found->columns.vector);
-	create_trigger(wanted);
-	make_index(wanted);
+	embed_column_create_trigger(wanted);
+	embed_column_make_index(wanted);
 	if (found->has_column && !found->vectors_hold && !found->has_other_dim && !embed_guc_accept_vectors)
 		n_cleared = clear_vectors(wanted);
 	if (n_cleared > 0)

@@ -19,6 +19,7 @@
 
 #include "utils/rel.h"
 
+#include "pg/auto/kept_column.h"
 #include "pg/store/names.h"
 
 /* What the caller asks for. */
@@ -47,6 +48,19 @@ extern void embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const c
  * and who calls. False: everything is as wanted already, and nothing is locked.
  */
 extern bool embed_column_make(EmbedColumnWanted *wanted);
+
+/* Parts of that, one by one: for who commits between them. The column is there. */
+extern void embed_column_create_trigger(const EmbedColumnWanted *wanted);
+extern void embed_column_make_index(const EmbedColumnWanted *wanted);
+
+/* Whether the column's trigger stands for this model. */
+extern bool embed_column_is_model(const EmbedKeptColumn *kept, const EmbedName *model);
+
+/* Whether no row and no statement gets past the trigger. */
+extern bool embed_column_sees_all(const Trigger *trigger);
+
+/* Whether both have the same source columns, in the same order. */
+extern bool embed_column_has_sources(const EmbedTriggerColumns *a, const EmbedTriggerColumns *b);
 
 /* A NOTICE that tells what is to do. */
 extern void embed_column_report(const EmbedColumnWanted *wanted);
