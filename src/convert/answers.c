@@ -29,6 +29,56 @@ emb_answers_describe(const EmbPairTemplate *pair, EmbImageConfig *config)
 		config->template_bytes[i] = (uint32_t) strlen(pair->texts[i]);
 }
 
+/* ------------------------------------------------------------- one token */
+
+/* The id of a text that is one token of the vocabulary; -1: it is none, or several. */
+static EmbStatus
+find_token(const EmbTokenizer *tok, const char *word, size_t len, const EmbStop *stop, int32_t *id, EmbError *err)
+{
+	EmbText		text = {word, len, true, NULL};
+	EmbTokResult r;
+	int32_t		found;
+	EmbStatus	status = emb_tok_encode(tok, &text, &(EmbReading) {.ids = &found, .max_ids = 1, .stop = stop}, &r, err);
+
+	*id = status == EMB_OK && r.n_ids == 1 && !r.truncated ? found : -1;
+	return status;
+}
+
+static EmbStatus
+check_marks_of(const EmbTokenizer *tok, const char *text, const EmbStop *stop, EmbError *err)
+{
+	for (const char *end; (text = strstr(text, "<|")) != NULL && (end = strstr(text, "|>")) != NULL; text = end)
+	{
+		int32_t		id;
+		EmbStatus	status;
+
+		end += 2;
+		status = find_token(tok, text, (size_t) (end - text), stop, &id, err);
+		if (status != EMB_OK)
+			return status;
+		if (id >= 0)
+			continue;
+		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" of the template is not one token of the model's vocabulary", (int) (end - text), text);
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Download tokenizer.json too, or set the option template to what the model was trained with.");
+	}
+	return EMB_OK;
+}
+
+EmbStatus
+emb_answers_check_marks(const EmbTokenizer *tok, const EmbCheckpoint *c, const EmbStop *stop, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	if (c->template_storage != NULL)
+		return EMB_OK;
+	for (int i = 0; status == EMB_OK && i < EMB_TEMPLATE_TEXTS; i++)
+	{
+		if (i != EMB_TEMPLATE_INSTRUCTION)
+			status = check_marks_of(tok, c->pair_template.texts[i], stop, err);
+	}
+	return status;
+}
+
 /* ---------------------------------------------------------------- answers */
 
 EmbStatus
@@ -37,17 +87,15 @@ emb_answers_look_up(const EmbTokenizer *tok, EmbCheckpoint *c, const EmbStop *st
 	for (int i = 0; i < 2; i++)
 	{
 		const char *word = c->answers[i];
-		EmbText		text = {word, word != NULL ? strlen(word) : 0, true, NULL};
 		int32_t		id;
-		EmbTokResult r;
 		EmbStatus	status;
 
 		if (word == NULL)
 			continue;
-		status = emb_tok_encode(tok, &text, &(EmbReading) {.ids = &id, .max_ids = 1, .stop = stop}, &r, err);
+		status = find_token(tok, word, strlen(word), stop, &id, err);
 		if (status != EMB_OK)
 			return status;
-		if (r.n_ids != 1 || r.truncated)
+		if (id < 0)
 		{
 			emb_error(err, EMB_ERR_UNSUPPORTED, "the answer \"%.*s\" is not one token of the model's vocabulary", emb_json_clip(word, 80), word);
 			return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "The option template names other answers, as \"yes\" and \"no\".");

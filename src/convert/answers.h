@@ -5,6 +5,7 @@
  *
  * Example:
  *
+ *		emb_answers_check_marks(tok, &checkpoint, stop, err);
  *		emb_answers_look_up(tok, &checkpoint, stop, err);		// now EMB_PART_ANSWERS can be read
  *		emb_answers_find_seam(tok, &checkpoint.pair_template, mem, stop, err);
  *		emb_answers_describe(&checkpoint.pair_template, &parts.config);
@@ -21,6 +22,13 @@ extern EmbStatus emb_answers_set_instruction(EmbPairTemplate *pair, const char *
 
 /* Fields of the configuration. */
 extern void emb_answers_describe(const EmbPairTemplate *pair, EmbImageConfig *config);
+
+/*
+ * That marks of the template, as "<|im_start|>", are tokens: a tokenizer that
+ * takes them apart gives scores that mean nothing. EMB_ERR_UNSUPPORTED names
+ * the first that is not. A template that the caller gave may have any text.
+ */
+extern EmbStatus emb_answers_check_marks(const EmbTokenizer *tok, const EmbCheckpoint *c, const EmbStop *stop, EmbError *err);
 
 /* Sets the ids of the checkpoint's answers; each is one token, or EMB_ERR_UNSUPPORTED. */
 extern EmbStatus emb_answers_look_up(const EmbTokenizer *tok, EmbCheckpoint *c, const EmbStop *stop, EmbError *err);

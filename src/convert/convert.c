@@ -439,6 +439,8 @@ check_template(Import *im, const EmbTokenizer *tok, EmbError *err)
 	EmbStatus	status = emb_answers_check_room(tok, pair, (int32_t) im->parts.config.max_tokens, im->steps.stop, err);
 
 	if (status == EMB_OK)
+		status = emb_answers_check_marks(tok, &im->checkpoint, im->steps.stop, err);
+	if (status == EMB_OK)
 		status = emb_answers_look_up(tok, &im->checkpoint, im->steps.stop, err);
 	if (status == EMB_OK)
 		status = emb_answers_find_seam(tok, pair, im->steps.mem, im->steps.stop, err);

@@ -458,6 +458,67 @@ test_spelled_out(Reader *known)
 	close_reader(&r);
 }
 
+/* Marks of a template that is not the caller's are tokens, or nothing is imported. */
+static void
+test_marks(const Reader *r)
+{
+	EmbCheckpoint c = r->checkpoint;
+	char		own = '\0';
+	EmbError	err;
+
+	CHECK(emb_answers_check_marks(r->model.tok, &c, NULL, &err) == EMB_OK);
+	c.pair_template.texts[EMB_TEMPLATE_SUFFIX] = "<|im_end|>\n<|im_begin|>assistant\n";
+	CHECK(emb_answers_check_marks(r->model.tok, &c, NULL, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "\"<|im_begin|>\"") != NULL && err.hint[0] != '\0');
+	c.pair_template.texts[EMB_TEMPLATE_SUFFIX] = "a < b | c |> <| d";
+	CHECK(emb_answers_check_marks(r->model.tok, &c, NULL, &err) == EMB_OK);
+	c.pair_template.texts[EMB_TEMPLATE_PREFIX] = "<|>";
+	CHECK(emb_answers_check_marks(r->model.tok, &c, NULL, &err) == EMB_ERR_UNSUPPORTED);
+	c.template_storage = &own;
+	CHECK(emb_answers_check_marks(r->model.tok, &c, NULL, &err) == EMB_OK);
+}
+
+static EmbStatus
+count_bytes(void *ctx, const void *data, size_t size, EmbError *err)
+{
+	(void) data;
+	(void) err;
+	*(size_t *) ctx += size;
+	return EMB_OK;
+}
+
+/* The same by an import: a tokenizer without one of the tokens. */
+static void
+test_missing_mark(void)
+{
+	static const char *const links[] = {"model.safetensors", "config.json", "tokenizer_config.json"};
+	size_t		size;
+	size_t		n_written = 0;
+	char	   *tokenizer = read_file(TINY, "tokenizer.json", &size);
+	char	   *at = strstr(tokenizer, "<|im_start|>");
+	char		cwd[PATH_MAX / 2];
+	char		path[PATH_MAX];
+	char		target[PATH_MAX];
+	const char *dir = fresh_dir();
+	EmbImportOptions options = {.precision = "fp32", .kind = "reranker"};
+	EmbSink		sink = {.ctx = &n_written, .write = count_bytes};
+	EmbError	err = {0};
+
+	CHECK(at != NULL && getcwd(cwd, sizeof(cwd)) != NULL);
+	memcpy(at, "<|im_begin|>", strlen("<|im_begin|>"));
+	write_text(dir, "tokenizer.json", tokenizer);
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
+	{
+		snprintf(path, sizeof(path), "%.3000s/%s", dir, links[i]);
+		snprintf(target, sizeof(target), "%s/%s/%s", cwd, TINY, links[i]);
+		CHECK(symlink(target, path) == 0);
+	}
+	CHECKF(emb_import_dir(dir, &options, &mem, NULL, &sink, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "\"<|im_start|>\" of the template") != NULL &&
+		   n_written == 0, "%s", err.message);
+	options.template = "{\"middle\": \"{query}<|im_start|>{document}\"}";
+	CHECKF(emb_import_dir(dir, &options, &mem, NULL, &sink, &err) == EMB_OK && n_written > 0, "%s", err.message);
+	free(tokenizer);
+}
+
 /* A template in two parts is tokenized in two parts; one that would join its parts has no seam. */
 static void
 test_apart(void)
@@ -709,6 +770,7 @@ main(void)
 	{
 		test_arch(&r);
 		test_answers(&r);
+		test_marks(&r);
 		test_cut(&r);
 		test_seam(&r);
 		test_long_document(&r);
@@ -718,6 +780,7 @@ main(void)
 	}
 	test_option();
 	test_apart();
+	test_missing_mark();
 	test_decisions();
 	return done_testing();
 }
