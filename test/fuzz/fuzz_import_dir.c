@@ -23,21 +23,34 @@
 static const char *const models[] = {"bert-mean-36", "roberta-rerank", "bert-dense", "gte-rerank", "mpnet-rerank", "nomic-rerank", "modernbert-rerank", "distilbert-rerank", "bge-m3", "model2vec",
 	/* the same with other tokenizer files */
 	"gte-rerank", "roberta-rerank",
-	"quantized-gptq-order", "quantized-awq", "quantized-ct-pack", "quantized-ct-int8", "quantized-nf4", "quantized-llm-int8"};
-#define N_MODELS	18
+	"quantized-gptq-order", "quantized-awq", "quantized-ct-pack", "quantized-ct-int8", "quantized-nf4", "quantized-llm-int8",
+	/* decoders; those after the first two take the kind that their files name */
+	"qwen3-rerank", "qwen2-rerank", "qwen3-embed", "qwen3-both-ways",
+	/* the first again, with a LogitScore */
+	"qwen3-rerank"};
+#define N_MODELS	23
 #define MODEL_SPM	10
 #define MODEL_BPE	11
 #define MODEL_QUANTIZED	12
+#define MODEL_DECODER	18
+#define N_WITHOUT_KIND	2
+#define MODEL_LOGITS	22
 
 static const char *const names[] = {
 	"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json",
 	"modules.json", "1_Pooling/config.json", "2_Dense/config.json", "config_sentence_transformers.json",
 	"2_Dense/model.safetensors", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model",
 	"2_Dense/pytorch_model.bin", "4_Dense/config.json", "4_Dense/model.safetensors", "sparse_linear.pt", "colbert_linear.pt",
-	"quantize_config.json", "quant_config.json"
+	"quantize_config.json", "quant_config.json", "1_LogitScore/config.json"
 };
-#define N_FILES		22
+#define N_FILES		23
 #define FILE_TOKENIZER 2
+#define FILE_MODULES	5
+#define FILE_LOGITS		22
+
+static const char logit_modules[] = "[{\"idx\": 0, \"path\": \"\", \"type\": \"sentence_transformers.models.Transformer\"}, {\"idx\": 1, \"path\": \"1_LogitScore\","
+	" \"type\": \"sentence_transformers.cross_encoder.modules.logit_score.LogitScore\"}]";
+static const char logit_score[] = "{\"true_token_id\": 258, \"false_token_id\": 257}";
 
 typedef struct File
 {
@@ -55,6 +68,15 @@ static bool
 is_weights(int i)
 {
 	return strstr(names[i], ".safetensors") != NULL;
+}
+
+/* A file that no model's directory has. */
+static void
+add_file(File *f, const char *text)
+{
+	f->data = strdup(text);
+	f->size = strlen(text);
+	f->json = json_loads(text, 0, NULL);
 }
 
 static void
@@ -82,6 +104,11 @@ load(int m)
 		}
 		else if (strstr(names[i], ".json") != NULL)
 			f->json = json_loadb(f->data, f->size, 0, NULL);
+	}
+	if (m == MODEL_LOGITS)
+	{
+		add_file(&files[m][FILE_MODULES], logit_modules);
+		add_file(&files[m][FILE_LOGITS], logit_score);
 	}
 	if (files[m][0].data == NULL)
 		abort();
@@ -112,6 +139,8 @@ remove_root(void)
 	rmdir(path);
 	snprintf(path, sizeof(path), "%s/4_Dense", root);
 	rmdir(path);
+	snprintf(path, sizeof(path), "%s/1_LogitScore", root);
+	rmdir(path);
 	rmdir(root);
 }
 
@@ -128,6 +157,8 @@ make_root(void)
 	snprintf(path, sizeof(path), "%s/2_Dense", root);
 	mkdir(path, 0700);
 	snprintf(path, sizeof(path), "%s/4_Dense", root);
+	mkdir(path, 0700);
+	snprintf(path, sizeof(path), "%s/1_LogitScore", root);
 	mkdir(path, 0700);
 	atexit(remove_root);
 }
@@ -323,8 +354,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!loaded[m])
 		load(m);
 	write_model(m, &e);
-	if (m >= MODEL_QUANTIZED)
+	if (m >= MODEL_QUANTIZED && m < MODEL_DECODER)
 		read_codes();
+	if (m >= MODEL_DECODER && m < MODEL_DECODER + N_WITHOUT_KIND)
+		options.kind = "reranker";
 	status = emb_import_dir(root, &options, &mem, &stop, &sink, &err);
 	if (status == EMB_OK)
 	{
