@@ -23,11 +23,15 @@
 
 /* ---------------------------------------------------------------- lengths */
 
+/* Lengths of their own for queries and documents would change vectors; nothing here has them. */
 EmbStatus
 emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length, EmbHfConfig *config, EmbError *err)
 {
+	static const char *const unset[] = {"query_length", "document_length", "query_expansion", NULL};
 	EmbStatus	status = emb_hf_check_object(doc, err);
 
+	if (status == EMB_OK)
+		status = emb_hf_check_unset(doc, unset, err);
 	if (status == EMB_OK)
 		status = emb_json_get_int(doc, doc->root, "max_seq_length", 1, INT32_MAX, max_seq_length, err);
 	if (status == EMB_OK)

@@ -158,6 +158,8 @@ CHANGE(no_prompt_pooled, m->pooling = "{\"include_prompt\": false}";)
 CHANGE(no_prompt_pooled_but, m->pooling = "{\"include_prompt\": false}"; m->prompts = "{\"prompts\": {\"query\": \"query: \"}}";)
 
 CHANGE(length_zero, m->sentence_bert = "{\"max_seq_length\": 0}";)
+CHANGE(length_of_queries, m->sentence_bert = "{\"max_seq_length\": 16, \"query_length\": 8}";)
+CHANGE(length_of_none, m->sentence_bert = "{\"max_seq_length\": 16, \"query_length\": null, \"query_expansion\": null}";)
 CHANGE(length_text, m->sentence_bert = "{\"max_seq_length\": \"16\"}";)
 CHANGE(length_two, m->sentence_bert = "{\"max_seq_length\": 2}";)
 CHANGE(prompts_list, m->prompts = "{\"prompts\": []}";)
@@ -303,6 +305,7 @@ static const Case cases[] = {
 	{"prompt not pooled, none there", no_prompt_pooled, EMB_OK, NULL, NULL},
 	{"prompt not pooled", no_prompt_pooled_but, EMB_ERR_UNSUPPORTED, "include_prompt", NULL},
 	{"max_seq_length 0", length_zero, EMB_ERR_FORMAT, "max_seq_length", NULL},
+	{"a length of queries", length_of_queries, EMB_ERR_UNSUPPORTED, "query_length", NULL},
 	{"max_seq_length a string", length_text, EMB_ERR_FORMAT, "max_seq_length", NULL},
 	{"max_seq_length 2", length_two, EMB_ERR_INVALID_ARGUMENT, "max_tokens 2", NULL},
 	{"prompts a list", prompts_list, EMB_ERR_FORMAT, "prompts", NULL},
@@ -406,6 +409,7 @@ static const Reading readings[] = {
 	{"length given in int8", as_it_is, {.max_tokens = 7, .precision = "int8"}, "cls", true, 7, "", ""},
 	{"length of the tokenizer", from_tokenizer, {0}, "cls", true, 12, "", ""},
 	{"no length at all", tokenizer_huge, {0}, "cls", true, 16, "", ""},
+	{"no other length of queries", length_of_none, {0}, "cls", true, 16, "", ""},
 	{"length beyond the positions", length_beyond, {0}, "cls", true, 16, "", ""},
 };
 
