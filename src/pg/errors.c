@@ -4,6 +4,7 @@
  */
 #include "pg/glue.h"
 
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
@@ -42,21 +43,72 @@ embed_sqlstate(EmbStatus status)
 	return ERRCODE_INTERNAL_ERROR;
 }
 
-/* Core messages may quote names from foreign files. */
+/* Appends a character as the database writes it; false: the database's encoding lacks the character. */
+static bool
+append_character(StringInfo buf, pg_wchar character)
+{
+	MemoryContext old = CurrentMemoryContext;
+	unsigned char bytes[MAX_UNICODE_EQUIVALENT_STRING + 1];
+	volatile bool has_it = true;
+
+	PG_TRY();
+	{
+		pg_unicode_to_server(character, bytes);
+	}
+	PG_CATCH();
+	{
+		int			sqlstate = geterrcode();
+
+		MemoryContextSwitchTo(old);
+		if (sqlstate != ERRCODE_UNTRANSLATABLE_CHARACTER && sqlstate != ERRCODE_FEATURE_NOT_SUPPORTED &&
+			sqlstate != ERRCODE_SYNTAX_ERROR)
+			PG_RE_THROW();
+		FlushErrorState();
+		has_it = false;
+	}
+	PG_END_TRY();
+	if (has_it)
+		appendStringInfoString(buf, (const char *) bytes);
+	return has_it;
+}
+
+/* The bytes of the character of UTF-8 at p; 0: there is none. */
+static int
+character_bytes(const unsigned char *p)
+{
+	int			n = pg_utf_mblen(p);
+
+	return strnlen((const char *) p, n) == (size_t) n && pg_utf8_islegal(p, n) ? n : 0;
+}
+
+const char *
+embed_utf8_for_server(const char *utf8, bool escapes)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (const unsigned char *p = (const unsigned char *) utf8; *p != '\0';)
+	{
+		int			n = character_bytes(p);
+		bool		is_shown = n > 0 && (*p < 0x80 || GetDatabaseEncoding() == PG_UTF8);
+		if (is_shown)
+			appendBinaryStringInfo(&buf, (const char *) p, n);
+		else if (n > 0)
+			is_shown = append_character(&buf, utf8_to_unicode(p));
+		if (!is_shown && n > 0 && escapes)
+			appendStringInfo(&buf, "\\u%04X", (unsigned) utf8_to_unicode(p));
+		else if (!is_shown)
+			appendStringInfoChar(&buf, '?');
+		p += Max(n, 1);
+	}
+	return buf.data;
+}
+
+/* Messages may quote names from foreign files. */
 const char *
 embed_message_for_server(const char *message)
 {
-	char	   *copy = pstrdup(message);
-
-	if (GetDatabaseEncoding() == PG_UTF8 &&
-		pg_verify_mbstr(PG_UTF8, copy, strlen(copy), true))
-		return copy;
-	for (char *p = copy; *p != '\0'; p++)
-	{
-		if (IS_HIGHBIT_SET(*p))
-			*p = '?';
-	}
-	return copy;
+	return embed_utf8_for_server(message, false);
 }
 
 const char *

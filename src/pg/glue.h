@@ -47,9 +47,13 @@ pg_noreturn extern void embed_throw(EmbStatus status, const EmbError *err);
 extern int	embed_sqlstate(EmbStatus status);
 
 /*
- * A copy of the core's UTF-8 message for errmsg; characters that the
- * database's encoding may lack become question marks.
+ * A copy of a text of the core, which is UTF-8, in the database's encoding.
+ * Characters that the encoding lacks become question marks, or \\uXXXX with
+ * escapes; so do bytes that are no UTF-8, always as question marks.
  */
+extern const char *embed_utf8_for_server(const char *utf8, bool escapes);
+
+/* The core's message for errmsg. */
 extern const char *embed_message_for_server(const char *message);
 
 /*

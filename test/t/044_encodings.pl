@@ -39,6 +39,22 @@ sub everything
 		(SELECT embed_avg(x, 'm') FROM (VALUES (t), (t || '.')) AS v (x)) FROM (SELECT $literal AS t) AS s");
 }
 
+# A model whose file has prompts in several scripts.
+my $prompt = 'é 日 в 한 ☃: ';
+my $dir = $node->basedir . '/prompts';
+system('cp', '-r', tiny_model('bert-mean-36'), $dir) == 0 or die;
+spit("$dir/config_sentence_transformers.json", encode('utf-8', qq({"prompts": {"query": "$prompt"}})));
+
+# What the encoding has is shown, the rest is escaped; SQL_ASCII has ASCII only.
+sub shown
+{
+	my ($encoding, $perl_encoding) = @_;
+	return join '', map {
+		my $bytes = $encoding eq 'SQL_ASCII' && ord > 127 ? '' : encode($perl_encoding, $_, Encode::FB_QUIET);
+		$bytes ne '' ? unpack('H*', $bytes) : unpack('H*', sprintf '\\u%04X', ord);
+	} map { my $c = $_; $c } split //, $prompt;
+}
+
 my $unknown = bytes_literal('utf-8', '☃');
 for my $case (@encodings)
 {
@@ -51,6 +67,9 @@ for my $case (@encodings)
 	import_model($node, $name, 'm', tiny_model('bert-mean-36'));
 	is(query($node, $db, "SELECT embed_tokens($utf8, 'm') && (embed_tokens($unknown, 'm'))[2:2]"), 'f', "$encoding: a text without unknown characters");
 	is(everything($name, $native), everything($db, $utf8), '... its ids and vectors are those of UTF-8');
+	import_model($node, $name, 'prompts', $dir);
+	is(query($node, $name, q{SELECT encode(convert_to(prompts ->> 'query', getdatabaseencoding()), 'hex') FROM embed_models WHERE name = 'prompts'}),
+		shown($encoding, $perl_encoding), '... embed_models shows the characters of a prompt that the encoding has');
 	query($node, $name, "CREATE TABLE docs (body text, e float4[], g float4[] GENERATED ALWAYS AS (embed(body, 'm')) STORED);
 		CREATE TRIGGER t BEFORE INSERT ON docs FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'm');
 		INSERT INTO docs VALUES ($native), (repeat($native || ' ', 100000))");

@@ -9,7 +9,6 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -193,19 +192,7 @@ outputs_datum(const EmbModelInfo *info)
 static Datum
 prompt_datum(const char *utf8)
 {
-	StringInfoData buf;
-
-	if (GetDatabaseEncoding() == PG_UTF8)
-		return CStringGetTextDatum(utf8);
-	initStringInfo(&buf);
-	for (const unsigned char *p = (const unsigned char *) utf8; *p != '\0'; p += pg_utf_mblen(p))
-	{
-		if (*p < 0x80)
-			appendStringInfoChar(&buf, *p);
-		else
-			appendStringInfo(&buf, "\\u%04X", (unsigned) utf8_to_unicode(p));
-	}
-	return CStringGetTextDatum(buf.data);
+	return CStringGetTextDatum(embed_utf8_for_server(utf8, true));
 }
 
 /* The columns of an image's row. */
