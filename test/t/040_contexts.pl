@@ -300,10 +300,19 @@ if (query($node, $db, q{SELECT count(*) FROM pg_available_extensions WHERE name 
 	is(query($node, $db, q{SELECT id FROM far WHERE embed(body, 'm') = embed('changed', 'm')}), 7, '... with the same vectors');
 	query($node, $db, q{INSERT INTO far_into SELECT id, body FROM docs WHERE id <= 10; UPDATE far_into SET body = 'x' WHERE id = 1});
 	all_right(q{SELECT e = embed(body, 'm') FROM far_target}, 'the trigger on a foreign table');
+	# a foreign partition that comes after embed_column
+	query($node, $db, q{CREATE TABLE shards (id int, body text, e float4[]) PARTITION BY LIST ((id % 2)); CREATE TABLE shard_0 PARTITION OF shards FOR VALUES IN (0);
+		SELECT embed_column('shards', 'body', 'e', 'm'); CREATE TABLE far_shard (id int, body text, e float4[]);
+		CREATE FOREIGN TABLE shard_1 PARTITION OF shards FOR VALUES IN (1) SERVER here OPTIONS (table_name 'far_shard');
+		INSERT INTO shards SELECT id, body FROM docs WHERE id <= 10; UPDATE shards SET body = 'a new text' WHERE id IN (4, 5)});
+	all_right(q{SELECT e = embed(body, 'm') FROM far_shard}, 'rows on their way to a foreign partition');
+	query($node, $db, q{UPDATE far_shard SET body = 'past the trigger' WHERE id = 3});
+	is(query($node, $db, q{SELECT string_agg(verdict || coalesce(' ' || n, ' ' || part), ', ' ORDER BY n DESC NULLS LAST) FROM embed_check('shards', 'e')}),
+		'right 9, wrong 1, to do 0, other vector shard_1', '... embed_check reads them there');
 }
 else
 {
-	skip_loudly('this server has no postgres_fdw', 5);
+	skip_loudly('this server has no postgres_fdw', 7);
 }
 
 # ------------------------------------- subtransactions, two phases, failures

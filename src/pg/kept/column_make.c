@@ -557,7 +557,7 @@ embed_column_drop(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	embed_column_check_may_write("embed_column_drop()");
-	rel = embed_column_open(relid, AccessExclusiveLock, "embed_column");
+	rel = embed_column_open_any(relid, AccessExclusiveLock, "embed_column_drop");
 	attnum = get_attnum(relid, vector);
 	foreach(cell, embed_column_triggers(rel, vector))
 		triggers = lappend(triggers, pstrdup(((Trigger *) lfirst(cell))->tgname));

@@ -22,7 +22,7 @@ kind_error(const char *function, const char *name, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("%s cannot keep \"%s\" embedded", function, name),
+			 errmsg("%s does not work on \"%s\"", function, name),
 			 errhint("%s", hint)));
 }
 
@@ -70,12 +70,20 @@ check_table(Relation rel, const char *function)
 		kind_error(function, name, "Name an ordinary or a partitioned table.");
 	if (RELATION_IS_OTHER_TEMP(rel))
 		kind_error(function, name, "It is a temporary table of another session.");
-	if (kind == RELKIND_PARTITIONED_TABLE)
-		check_partitions(rel, function);
 }
 
 Relation
 embed_column_open(Oid relid, LOCKMODE lock, const char *function)
+{
+	Relation	rel = embed_column_open_any(relid, lock, function);
+
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		check_partitions(rel, function);
+	return rel;
+}
+
+Relation
+embed_column_open_any(Oid relid, LOCKMODE lock, const char *function)
 {
 	Relation	rel = try_relation_open(relid, lock);
 

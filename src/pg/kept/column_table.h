@@ -19,6 +19,9 @@
  */
 extern Relation embed_column_open(Oid relid, LOCKMODE lock, const char *function);
 
+/* The same for one that may have got foreign partitions since: its kept columns can be ended. */
+extern Relation embed_column_open_any(Oid relid, LOCKMODE lock, const char *function);
+
 /* Raises where nothing can be written: read-only transactions, standbys, parallel workers. */
 extern void embed_column_check_may_write(const char *function);
 
