@@ -48,6 +48,7 @@ my $tables = q{
 	CREATE TRIGGER zz BEFORE INSERT OR UPDATE ON parted FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'm');
 	INSERT INTO keyed SELECT id, body FROM texts WHERE id <= 20;
 	INSERT INTO plain SELECT id, body FROM texts;
+	INSERT INTO parted SELECT id, body FROM texts WHERE id % 7 = 0;
 	CREATE TEMP SEQUENCE numbers;
 };
 my $show = q{
@@ -136,6 +137,9 @@ my @cases = (
 		DECLARE b SCROLL CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM texts; FETCH 5 FROM b; FETCH BACKWARD 3 FROM b; FETCH LAST FROM b; FETCH PRIOR FROM b;
 		DECLARE c NO SCROLL CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM plain FOR UPDATE; FETCH 5 FROM c; UPDATE plain SET body = 'current' WHERE CURRENT OF c RETURNING id; FETCH 5 FROM c;
 		DECLARE d NO SCROLL CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM plain; FETCH 3 FROM d; UPDATE plain SET body = 'current' WHERE CURRENT OF d RETURNING id; FETCH 3 FROM d;
+		DECLARE p CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM parted; FETCH 4 FROM p; UPDATE parted SET body = 'current' WHERE CURRENT OF p RETURNING id, tableoid::regclass; FETCH 30 FROM p;
+		DELETE FROM parted WHERE CURRENT OF p RETURNING id, tableoid::regclass; FETCH ALL FROM p; DELETE FROM parted WHERE CURRENT OF p; FETCH BACKWARD 2 FROM p; UPDATE parted SET body = 'behind' WHERE CURRENT OF p RETURNING id;
+		DECLARE j CURSOR FOR SELECT a.id, md5(embed(b.body, 'm')::text) FROM plain a JOIN texts b USING (id); FETCH 4 FROM j; UPDATE plain SET body = 'joined' WHERE CURRENT OF j;
 		DECLARE h NO SCROLL CURSOR WITH HOLD FOR SELECT id, md5(embed(body, 'm')::text) FROM texts; FETCH 4 FROM h; COMMIT; FETCH 4 FROM h},
 	'prepared statements' => q{SET plan_cache_mode = force_generic_plan; PREPARE p(int, text) AS SELECT id, md5(embed(body, $2)::text) FROM texts WHERE id < $1 ORDER BY id;
 		EXECUTE p(10, 'm'); EXECUTE p(20, 'other'); EXECUTE p(5, NULL); EXECUTE p(5, 'missing'); EXECUTE p(15, 'm'); EXECUTE p(15, 'm');
@@ -148,6 +152,18 @@ my @cases = (
 	'CREATE TABLE AS, COPY' => q{CREATE TEMP TABLE made AS SELECT id, embed(body, 'm') AS e FROM texts; SELECT count(e), md5(string_agg(e::text, ',' ORDER BY id)) FROM made; COPY (SELECT md5(embed(body, 'm')::text) FROM texts ORDER BY id) TO STDOUT},
 	'roles' => q{SET SESSION AUTHORIZATION reader; SELECT md5(embed(body, 'm')::text) FROM texts; RESET SESSION AUTHORIZATION},
 );
+# A cursor that goes here and there, over plans of several kinds.
+srand(1);
+for my $from ("texts", "texts WHERE id > 55", "(SELECT * FROM texts WHERE id < 9 UNION ALL SELECT * FROM texts WHERE id > 56) AS texts", "(SELECT * FROM texts ORDER BY id LIMIT 9) AS texts")
+{
+	my @moves = ('FETCH NEXT', 'FETCH PRIOR', 'FETCH 2', 'FETCH 5', 'FETCH 17', 'FETCH BACKWARD 2', 'FETCH BACKWARD 4', 'FETCH RELATIVE 0', 'FETCH LAST', 'FETCH FIRST', 'FETCH ABSOLUTE 6', 'MOVE 3', 'MOVE BACKWARD 2', 'FETCH ALL');
+
+	push @cases, "a cursor that goes to and fro: $from ~" => "BEGIN; DECLARE c SCROLL CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM $from; "
+	  . join('; ', map { "$moves[ rand @moves ] FROM c" } 1 .. 60) . '; COMMIT';
+}
+push @cases, 'cursors in PL/pgSQL' => q{DO $$ DECLARE c CURSOR FOR SELECT id, embed(body, 'm') AS e FROM plain WHERE id < 30; n NO SCROLL CURSOR FOR SELECT id, embed(body, 'm') AS e FROM plain WHERE id < 30; r record; BEGIN
+	FOR r IN c LOOP UPDATE plain SET e = r.e, body = r.id || ' was here' WHERE CURRENT OF c; END LOOP;
+	OPEN n; LOOP FETCH n INTO r; EXIT WHEN NOT FOUND; UPDATE plain SET e = r.e WHERE CURRENT OF n; END LOOP; END $$};
 push @cases, 'MERGE ~' => q{MERGE INTO keyed k USING texts t ON k.id = t.id WHEN MATCHED AND t.id < 10 THEN UPDATE SET body = t.body || '.' WHEN NOT MATCHED THEN INSERT (id, body) VALUES (t.id, t.body);
 	INSERT INTO generated SELECT id, body FROM texts; MERGE INTO generated g USING texts t ON g.id = t.id WHEN MATCHED AND t.id < 10 THEN UPDATE SET body = t.body || '.' WHEN MATCHED THEN DELETE} if $version >= 15;
 query($node, $db, q{CREATE ROLE reader; GRANT SELECT ON texts TO reader});
@@ -197,6 +213,20 @@ like(query($node, $db, q{LOAD 'embed'; CREATE TRIGGER aa BEFORE INSERT ON kept F
 # One row, or as many as are asked for, and no more.
 is(computed($node, $db, q{SELECT embed(body, 'm') FROM texts LIMIT 5}), 5, 'LIMIT 5 computes 5 texts');
 is(computed($node, $db, q{BEGIN; DECLARE c NO SCROLL CURSOR FOR SELECT embed(body, 'm') FROM texts FOR UPDATE; FETCH 3 FROM c; FETCH 4 FROM c; COMMIT}), 7, 'rows fetched from a cursor');
+
+is(computed($node, $db, q{BEGIN; DECLARE c CURSOR FOR SELECT embed(body, 'm') FROM texts; FETCH 3 FROM c; FETCH 4 FROM c; COMMIT}), 7, '... from one that might be asked where it is');
+if ($version >= 14)
+{
+	for my $kind ('CURSOR', 'SCROLL CURSOR', 'NO SCROLL CURSOR')
+	{
+		is(query($node, $db, qq{BEGIN; DECLARE c $kind FOR SELECT embed(body, 'm') IS NULL FROM texts; FETCH 5 FROM c; SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'embed look-ahead'}),
+			join("\n", ('f') x 5, 1), "$kind looks ahead");
+	}
+}
+else
+{
+	skip_loudly('no pg_backend_memory_contexts before PostgreSQL 14', 3);
+}
 
 # Another session changes a row that was read ahead.
 query($node, $db, q{CREATE TABLE shared AS SELECT id, body, NULL::float4[] AS e FROM texts});

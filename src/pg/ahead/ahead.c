@@ -13,6 +13,7 @@
 #include "utils/portal.h"
 #include "tcop/pquery.h"
 
+#include "pg/ahead/ahead_bounds.h"
 #include "pg/ahead/ahead_plan.h"
 #include "pg/call/ahead_store.h"
 
@@ -36,9 +37,9 @@ may_embed(const PlannedStmt *stmt)
 }
 
 /*
- * Whether the statement is the query of an SQL cursor, where UPDATE .. WHERE
- * CURRENT OF may ask which row the scan is at. Cursors FOR UPDATE take that
- * from the lock of the row, and portals of clients have no such statements.
+ * Whether the statement is the query of a cursor, where UPDATE .. WHERE CURRENT
+ * OF may ask which row the scan is at. Cursors FOR UPDATE take that from the
+ * lock of the row, and portals of clients have no such statements.
  */
 static bool
 may_be_current(const PlannedStmt *stmt)
@@ -52,8 +53,8 @@ may_be_current(const PlannedStmt *stmt)
 static bool
 can_look_ahead(const QueryDesc *query, int eflags)
 {
-	return embed_guc_look_ahead && (eflags & (EXEC_FLAG_BACKWARD | EXEC_FLAG_MARK)) == 0 && may_embed(query->plannedstmt) &&
-		!IsBinaryUpgrade && !IsParallelWorker() && !may_be_current(query->plannedstmt);
+	return embed_guc_look_ahead && (eflags & EXEC_FLAG_MARK) == 0 && may_embed(query->plannedstmt) && !IsBinaryUpgrade &&
+		!IsParallelWorker();
 }
 
 static void
@@ -63,7 +64,7 @@ executor_start(QueryDesc *query, int eflags)
 
 	/* the copy lives as long as the descriptor */
 	if (can_look_ahead(query, eflags))
-		stmt = embed_ahead_plan(query->plannedstmt, GetMemoryChunkContext(query));
+		stmt = embed_ahead_plan(query->plannedstmt, may_be_current(query->plannedstmt), GetMemoryChunkContext(query));
 	if (stmt != NULL)
 		query->plannedstmt = stmt;
 	if (next_start != NULL)

@@ -13,6 +13,11 @@
  *
  * If fewer than half of the vectors of a batch were used, somebody changes
  * texts or skips rows between us and the call. Then the node gives up.
+ *
+ * A cursor may go backwards: then the input first goes back to the row that the
+ * cursor is at, and rows come one by one. And it may be asked, for WHERE CURRENT
+ * OF, which row of the table it is at: above the scan of a table the node keeps
+ * the rows' places.
  */
 #include "pg/ahead/ahead_node.h"
 
@@ -26,23 +31,15 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
+#include "pg/ahead/ahead_bounds.h"
 #include "pg/ahead/ahead_calls.h"
 #include "pg/ahead/ahead_plan.h"
 #include "pg/ahead/ahead_target.h"
 
 #define ROWS_MAX	1024
 #define BYTES_MAX	((Size) 8 * 1024 * 1024)
-
-EmbedAheadRun embed_ahead_running = {NULL, 0};
-
-/* What ends the reading early. */
-typedef struct Bound
-{
-	int			limit;			/* the plan node of a Limit, or EMBED_AHEAD_ROOT */
-	bool		is_exact;		/* each row of the Limit needs a row of ours */
-	LimitState *state;
-} Bound;
 
 /* A call of the target list. */
 typedef struct Call
@@ -54,8 +51,8 @@ typedef struct Call
 typedef struct AheadState
 {
 	CustomScanState css;		/* first */
-	Bound	   *bounds;
-	int			n_bounds;
+	EmbedAheadBounds bounds;
+	ScanState  *scan;			/* of a table, just below; NULL: it is something else */
 
 	bool		is_set_up;
 	EmbedAheadStore *store;
@@ -66,10 +63,12 @@ typedef struct AheadState
 	MemoryContext rows_cxt;
 	MemoryContext batch_cxt;
 	MinimalTuple rows[ROWS_MAX];
+	ItemPointerData places[ROWS_MAX];	/* of the rows in the scanned table */
 	int			n_rows;
 	int			next;			/* the next row to return */
 	int			n_examined;		/* the texts of the rows before were taken */
 	bool		is_done;		/* the input has no more rows */
+	bool		at_end;			/* and that was told */
 	bool		gave_up;
 	int			n_pull;			/* rows to pull next time */
 	double		tokens_per_row;
@@ -78,18 +77,6 @@ typedef struct AheadState
 } AheadState;
 
 /* ------------------------------------------------------------------ set up */
-
-static void
-read_bounds(AheadState *ahead, List *list)
-{
-	ahead->n_bounds = list_length(list) / 2;
-	ahead->bounds = palloc0(Max(ahead->n_bounds, 1) * sizeof(Bound));
-	for (int i = 0; i < ahead->n_bounds; i++)
-	{
-		ahead->bounds[i].limit = list_nth_int(list, 2 * i);
-		ahead->bounds[i].is_exact = list_nth_int(list, 2 * i + 1) != 0;
-	}
-}
 
 /* The model argument: a constant or a parameter. NULL: there is no vector, either. */
 static char *
@@ -145,43 +132,7 @@ set_up(AheadState *ahead)
 	ahead->gave_up = ahead->texts == NIL;
 }
 
-/* -------------------------------------------------------------------- bounds */
-
-/* Rows that a Limit still needs; it has counted those that it returned. */
-static int64
-needed_by_limit(const Bound *bound)
-{
-	const LimitState *limit = bound->state;
-
-	if (limit == NULL)
-		return 1;
-	if (limit->noCount)
-		return PG_INT64_MAX;
-	return bound->is_exact ? limit->offset + limit->count - limit->position : 1;
-}
-
-static int64
-needed_by_run(const Bound *bound, const EState *estate)
-{
-	if (embed_ahead_running.estate != estate || embed_ahead_running.count == 0)
-		return PG_INT64_MAX;
-	return bound->is_exact ? (int64) (embed_ahead_running.count - estate->es_processed) : 1;
-}
-
-/* How many rows are needed in any case. */
-static int64
-rows_needed(const AheadState *ahead)
-{
-	int64		n = PG_INT64_MAX;
-
-	for (int i = 0; i < ahead->n_bounds; i++)
-	{
-		const Bound *bound = &ahead->bounds[i];
-
-		n = Min(n, bound->limit == EMBED_AHEAD_ROOT ? needed_by_run(bound, ahead->css.ss.ps.state) : needed_by_limit(bound));
-	}
-	return Max(n, 1);
-}
+/* -------------------------------------------------------------------- rows */
 
 static int64
 tokens_max(void)
@@ -192,7 +143,7 @@ tokens_max(void)
 static int
 rows_to_pull(const AheadState *ahead)
 {
-	int64		n = Min(ahead->n_pull, rows_needed(ahead));
+	int64		n = Min(ahead->n_pull, embed_ahead_rows_needed(&ahead->bounds, ahead->css.ss.ps.state));
 
 	if (ahead->gave_up || !embed_guc_look_ahead || ahead->css.ss.ps.state->es_epq_active != NULL)
 		return 1;
@@ -201,7 +152,17 @@ rows_to_pull(const AheadState *ahead)
 	return (int) n;
 }
 
-/* -------------------------------------------------------------------- rows */
+/* The scan slot has a row: at which place of its table. */
+static void
+set_place(AheadState *ahead, const ItemPointerData *place)
+{
+	TupleTableSlot *slot = ahead->css.ss.ss_ScanTupleSlot;
+
+	if (ahead->scan == NULL)
+		return;
+	slot->tts_tid = *place;
+	slot->tts_tableOid = RelationGetRelid(ahead->scan->ss_currentRelation);
+}
 
 /* The values of a buffered row into the scan slot; they stay until the next batch of rows. */
 static void
@@ -217,6 +178,7 @@ load_row(AheadState *ahead, int i)
 	ExecClearTuple(slot);
 	heap_deform_tuple(&tuple, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
 	ExecStoreVirtualTuple(slot);
+	set_place(ahead, &ahead->places[i]);
 }
 
 static TupleTableSlot *
@@ -228,20 +190,21 @@ pull(AheadState *ahead)
 	return ahead->is_done ? NULL : slot;
 }
 
-/* A row alone, without a copy. */
+/* A row alone, without a copy; NULL: there is none. */
 static bool
-pass_row(AheadState *ahead)
+pass_row(AheadState *ahead, TupleTableSlot *row)
 {
 	TupleTableSlot *slot = ahead->css.ss.ss_ScanTupleSlot;
-	TupleTableSlot *row = pull(ahead);
 
 	ExecClearTuple(slot);
-	if (row == NULL)
+	if (TupIsNull(row))
 		return false;
 	slot_getallattrs(row);
 	memcpy(slot->tts_values, row->tts_values, slot->tts_tupleDescriptor->natts * sizeof(Datum));
 	memcpy(slot->tts_isnull, row->tts_isnull, slot->tts_tupleDescriptor->natts * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
+	if (ahead->scan != NULL)
+		set_place(ahead, &ahead->scan->ss_ScanTupleSlot->tts_tid);
 	return true;
 }
 
@@ -262,6 +225,8 @@ pull_rows(AheadState *ahead, int n)
 		old = MemoryContextSwitchTo(ahead->rows_cxt);
 		ahead->rows[ahead->n_rows] = ExecCopySlotMinimalTuple(row);
 		MemoryContextSwitchTo(old);
+		if (ahead->scan != NULL)
+			ahead->places[ahead->n_rows] = ahead->scan->ss_ScanTupleSlot->tts_tid;
 		bytes += ahead->rows[ahead->n_rows++]->t_len;
 	}
 }
@@ -359,11 +324,11 @@ next_row(AheadState *ahead)
 		n = rows_to_pull(ahead);
 		ahead->n_pull = Min(2 * ahead->n_pull, ROWS_MAX);
 		if (n <= 1)
-			return pass_row(ahead);
+			return pass_row(ahead, pull(ahead));
 		if (!ahead->is_set_up)
 			set_up(ahead);
 		if (ahead->gave_up)
-			return pass_row(ahead);
+			return pass_row(ahead, pull(ahead));
 		pull_rows(ahead, n);
 		if (ahead->n_rows == 0)
 			return false;
@@ -381,14 +346,47 @@ next_row(AheadState *ahead)
 	return true;
 }
 
+static void
+start_over(AheadState *ahead)
+{
+	ahead->n_rows = ahead->next = ahead->n_examined = 0;
+	ahead->is_done = ahead->at_end = false;
+	ahead->n_pull = 1;
+}
+
+/* The row before the one that was returned last, for cursors. */
+static bool
+row_before(AheadState *ahead)
+{
+	PlanState  *outer = outerPlanState(&ahead->css.ss.ps);
+	/* how far the input is ahead of us; behind its last row it is one step further */
+	int			n = ahead->n_rows - ahead->next + (ahead->is_done && !ahead->at_end);
+
+	while (n-- > 0)
+		(void) ExecProcNode(outer);
+	if (ahead->is_set_up)
+		end_batch(ahead);
+	start_over(ahead);
+	return pass_row(ahead, ExecProcNode(outer));
+}
+
 static TupleTableSlot *
 exec(CustomScanState *node)
 {
+	AheadState *ahead = (AheadState *) node;
 	ExprContext *econtext = node->ss.ps.ps_ExprContext;
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
+	bool		has_row;
 
 	ResetExprContext(econtext);
-	if (!next_row((AheadState *) node))
+	if (ScanDirectionIsBackward(node->ss.ps.state->es_direction))
+		has_row = row_before(ahead);
+	else
+	{
+		has_row = next_row(ahead);
+		ahead->at_end = !has_row;
+	}
+	if (!has_row)
 	{
 		ExecClearTuple(slot);
 		return NULL;
@@ -399,13 +397,40 @@ exec(CustomScanState *node)
 	return ExecProject(node->ss.ps.ps_ProjInfo);
 }
 
+/* A scan that has a place of the table in its slot. */
+static bool
+is_table_scan(const PlanState *state)
+{
+	switch (nodeTag(state))
+	{
+		case T_SeqScanState:
+		case T_SampleScanState:
+		case T_IndexScanState:
+		case T_BitmapHeapScanState:
+		case T_TidScanState:
+#ifdef EMBED_HAS_TID_RANGE_SCAN
+		case T_TidRangeScanState:
+#endif
+			return true;
+		default:
+			return false;
+	}
+}
+
 static void
 begin(CustomScanState *node, EState *estate, int eflags)
 {
+	AheadState *ahead = (AheadState *) node;
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
+	PlanState  *outer = ExecInitNode(outerPlan(&scan->scan.plan), estate, eflags);
 
-	read_bounds((AheadState *) node, list_nth(scan->custom_private, EMBED_AHEAD_BOUNDS));
-	outerPlanState(&node->ss.ps) = ExecInitNode(outerPlan(&scan->scan.plan), estate, eflags);
+	embed_ahead_read_bounds(&ahead->bounds, list_nth(scan->custom_private, EMBED_AHEAD_BOUNDS));
+	outerPlanState(&node->ss.ps) = outer;
+	if (!is_table_scan(outer))
+		return;
+	ahead->scan = (ScanState *) outer;
+	/* WHERE CURRENT OF looks here */
+	node->ss.ss_currentRelation = ahead->scan->ss_currentRelation;
 }
 
 static void
@@ -424,9 +449,7 @@ rescan(CustomScanState *node)
 	AheadState *ahead = (AheadState *) node;
 	PlanState  *outer = outerPlanState(&node->ss.ps);
 
-	ahead->n_rows = ahead->next = ahead->n_examined = 0;
-	ahead->is_done = false;
-	ahead->n_pull = 1;
+	start_over(ahead);
 	if (ahead->is_set_up)
 		embed_ahead_clear(ahead->store);
 	/* else the first ExecProcNode does it */
@@ -473,45 +496,22 @@ const CustomScanMethods embed_ahead_scan_methods = {
 
 /* ------------------------------------------------------------------- Limits */
 
-typedef struct States
-{
-	List	   *limits;
-	List	   *ours;
-} States;
-
 static bool
-collect(PlanState *state, void *context)
+collect_ours(PlanState *state, void *context)
 {
-	States	   *states = context;
+	List	  **ours = context;
 
-	if (IsA(state, LimitState))
-		states->limits = lappend(states->limits, state);
-	else if (IsA(state, CustomScanState) && ((CustomScanState *) state)->methods == &exec_methods)
-		states->ours = lappend(states->ours, state);
-	return planstate_tree_walker(state, collect, context);
+	if (IsA(state, CustomScanState) && ((CustomScanState *) state)->methods == &exec_methods)
+		*ours = lappend(*ours, &((AheadState *) state)->bounds);
+	return planstate_tree_walker(state, collect_ours, context);
 }
 
 void
 embed_ahead_bind(PlanState *root)
 {
-	States		states = {NIL, NIL};
-	ListCell   *ours;
-	ListCell   *limit;
+	List	   *bounds = NIL;
 
-	(void) collect(root, &states);
-	foreach(ours, states.ours)
-	{
-		AheadState *ahead = lfirst(ours);
-
-		for (int i = 0; i < ahead->n_bounds; i++)
-		{
-			foreach(limit, states.limits)
-			{
-				if (((PlanState *) lfirst(limit))->plan->plan_node_id == ahead->bounds[i].limit)
-					ahead->bounds[i].state = lfirst(limit);
-			}
-		}
-	}
-	list_free(states.limits);
-	list_free(states.ours);
+	(void) collect_ours(root, &bounds);
+	embed_ahead_bind_limits(root, bounds);
+	list_free(bounds);
 }

@@ -16,15 +16,6 @@ extern const CustomScanMethods embed_ahead_scan_methods;
 /* After the start of a statement's executor: tells our nodes the states of the Limits above them. */
 extern void embed_ahead_bind(PlanState *root);
 
-/* The statement's executor returns at most count rows of estate; 0: all. */
-typedef struct EmbedAheadRun
-{
-	const EState *estate;
-	uint64		count;
-} EmbedAheadRun;
-
-extern EmbedAheadRun embed_ahead_running;
-
 /* ahead.c: registers hooks; called by _PG_init. */
 extern void embed_ahead_init(void);
 

@@ -35,6 +35,7 @@ typedef struct Walk
 {
 	PlannedStmt *stmt;
 	bool		is_trial;		/* only find out whether there is a place */
+	bool		may_be_current;
 	bool		found;
 	Reading    *ctes;			/* of each subplan that is a CTE, by the scans of it */
 	bool	   *is_cte;
@@ -221,6 +222,17 @@ projects(const Plan *plan)
 	}
 }
 
+/*
+ * Whether WHERE CURRENT OF can ask a node above plan as it would ask plan: the
+ * node has the places of the rows of a scan of a table (ahead_node.c), and is
+ * not asked above others, but for these.
+ */
+static bool
+tells_place(const Plan *plan)
+{
+	return !IsA(plan, IndexOnlyScan) && !IsA(plan, SubqueryScan) && !IsA(plan, ForeignScan) && !IsA(plan, Result);
+}
+
 static bool
 list_is_volatile(List *targetlist)
 {
@@ -280,7 +292,8 @@ compute_above(Walk *walk, Plan *plan, Reading reading)
 	List	   *targetlist;
 	List	   *columns = NIL;
 
-	if (reading.is_unknown || !projects(plan) || !list_has_calls(plan->targetlist) || !reads_silently(plan))
+	if (reading.is_unknown || !projects(plan) || (walk->may_be_current && !tells_place(plan)) || !list_has_calls(plan->targetlist) ||
+		!reads_silently(plan))
 		return plan;
 	walk->found = true;
 	if (walk->is_trial)
@@ -425,10 +438,10 @@ walk_all(Walk *walk)
 }
 
 PlannedStmt *
-embed_ahead_plan(PlannedStmt *stmt, MemoryContext cxt)
+embed_ahead_plan(PlannedStmt *stmt, bool may_be_current, MemoryContext cxt)
 {
-	Walk		trial = {.stmt = stmt, .is_trial = true};
-	Walk		walk = {0};
+	Walk		trial = {.stmt = stmt, .is_trial = true, .may_be_current = may_be_current};
+	Walk		walk = {.may_be_current = may_be_current};
 	MemoryContext old;
 
 	walk_all(&trial);

@@ -28,8 +28,9 @@ typedef enum EmbedAheadPrivate
 /*
  * A copy of the statement with nodes that look ahead, in cxt; NULL where there
  * is nothing to look ahead for. The statement itself is never changed: it may
- * be in the plan cache.
+ * be in the plan cache. may_be_current: WHERE CURRENT OF may ask for the row
+ * that a scan is at.
  */
-extern PlannedStmt *embed_ahead_plan(PlannedStmt *stmt, MemoryContext cxt);
+extern PlannedStmt *embed_ahead_plan(PlannedStmt *stmt, bool may_be_current, MemoryContext cxt);
 
 #endif
