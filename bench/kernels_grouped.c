@@ -6,7 +6,7 @@
  *		kernels_grouped [LEVEL [N_ROWS]...]
  *
  * A round runs all products of 28 layers with random weights in int8, then in
- * int4 and in int8 with each group, so that a neighbour on the machine disturbs
+ * int4 and in int8 with each group and scales of 16 and of 32 bits, so that a neighbour on the machine disturbs
  * all alike. Medians and best of the rounds, in CPU time of the thread; the ratio
  * is the median of the rounds' ratios.
  */
@@ -21,7 +21,7 @@
 #define N_ROUNDS	9
 #define ROWS_MAX	512
 #define WIDE		6144
-#define N_FORMS		8
+#define N_FORMS		14
 
 typedef struct Product
 {
@@ -39,11 +39,18 @@ typedef struct Form
 	const char *name;
 	int32_t		bits;
 	int32_t		group;			/* -1: gemm_i8 */
+	EmbScaleType scale_type;
 } Form;
 
 static const Form forms[N_FORMS] = {
-	{"int8", 8, -1}, {"int4, groups of 128", 4, 128}, {"of 64", 4, 64}, {"of 32", 4, 32}, {"of the row", 4, 0},
-	{"int8, groups of 128", 8, 128}, {"of 64", 8, 64}, {"of 32", 8, 32}
+	{"int8", 8, -1, EMB_SCALE_F32},
+	{"int4, groups of 128", 4, 128, EMB_SCALE_F16}, {"  fp32 scales", 4, 128, EMB_SCALE_F32},
+	{"of 64", 4, 64, EMB_SCALE_F16}, {"  fp32 scales", 4, 64, EMB_SCALE_F32},
+	{"of 32", 4, 32, EMB_SCALE_F16}, {"  bf16 scales", 4, 32, EMB_SCALE_BF16}, {"  fp32 scales", 4, 32, EMB_SCALE_F32},
+	{"of the row", 4, 0, EMB_SCALE_F16},
+	{"int8, groups of 128", 8, 128, EMB_SCALE_F16}, {"  fp32 scales", 8, 128, EMB_SCALE_F32},
+	{"of 64", 8, 64, EMB_SCALE_F16},
+	{"of 32", 8, 32, EMB_SCALE_F16}, {"  fp32 scales", 8, 32, EMB_SCALE_F32}
 };
 
 typedef struct Buffers
@@ -51,7 +58,7 @@ typedef struct Buffers
 	uint8_t    *a;				/* [ROWS_MAX, 3072] */
 	uint8_t    *b;				/* all layers in int8 */
 	uint8_t    *b_i4;			/* all layers in int4 */
-	float	   *scale;			/* [WIDE]; all layers, groups of 32 */
+	float	   *scale;			/* all layers, groups of 32; also as halves */
 	uint8_t    *zero;
 	float	   *a_scale,
 			   *bias,
@@ -100,6 +107,18 @@ filled_floats(size_t n)
 	return x;
 }
 
+/* Floats of which both halves are finite, in both formats. */
+static float *
+filled_scales(size_t n)
+{
+	float	   *x = filled_floats(n);
+	uint16_t   *halves = (uint16_t *) x;
+
+	for (size_t i = 0; i < 2 * n; i++)
+		halves[i] &= 0xBFFF;
+	return x;
+}
+
 static int
 compare(const void *a, const void *b)
 {
@@ -128,7 +147,8 @@ multiply_grouped(const EmbKernels *k, const Buffers *buf, Product product, int32
 	EmbGemmGrouped	g = {
 		.n_rows = n_rows, .n_in = product.n_in, .bits = form->bits, .group = form->group, .n_panels = product.n_out / 16,
 		.a = buf->a, .a_stride = product.n_in, .a_scale = buf->a_scale, .a_zero = buf->a_zero,
-		.b = form->bits == 4 ? buf->b_i4 + at / 2 : buf->b + at, .b_scale = buf->scale + scales, .b_zero = buf->zero + scales, .b_sums = buf->bias, .bias = buf->bias,
+		.b = form->bits == 4 ? buf->b_i4 + at / 2 : buf->b + at, .scale_type = form->scale_type,
+		.b_scale = (const char *) buf->scale + scales * emb_scale_bytes(form->scale_type), .b_zero = buf->zero + scales, .b_sums = buf->bias, .bias = buf->bias,
 		.c = buf->c, .c_stride = product.n_out
 	};
 
@@ -205,7 +225,7 @@ main(int argc, char **argv)
 		n_weights += (size_t) n_layers * products[i].n_in * products[i].n_out;
 	buf = (Buffers) {
 		.a = filled((size_t) ROWS_MAX * 3072), .b = filled(n_weights), .b_i4 = filled(n_weights / 2),
-		.scale = filled_floats(n_weights / 32), .zero = filled(n_weights / 32),
+		.scale = filled_scales(n_weights / 32), .zero = filled(n_weights / 32),
 		.a_scale = filled_floats(ROWS_MAX), .bias = filled_floats(WIDE), .c = filled_floats((size_t) ROWS_MAX * WIDE),
 		.a_zero = filled(ROWS_MAX * sizeof(int32_t))
 	};

@@ -21,7 +21,7 @@
 
 #include <stddef.h>
 
-#include "formats/half.h"
+#include "common/half.h"
 
 /* Elements of a block of a K-quant. */
 #define SUPER	256

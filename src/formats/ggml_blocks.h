@@ -31,7 +31,7 @@ typedef struct EmbGgmlType
 /* NULL: no type has this number. */
 extern const EmbGgmlType *emb_ggml_type(uint32_t number);
 
-/* A type whose values are (code - zero) * scale, with one scale a block: Q4_0 and Q8_0. */
+/* A type whose values are (code - zero) * scale, with one scale a block, in binary16: Q4_0 and Q8_0. */
 typedef struct EmbGgmlCodes
 {
 	int32_t		bits;

@@ -9,7 +9,7 @@
 
 #include "common/sort.h"
 #include "formats/diagnose.h"
-#include "formats/half.h"
+#include "common/half.h"
 #include "formats/json.h"
 #include "formats/tensor_files.h"
 

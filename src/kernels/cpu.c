@@ -20,6 +20,7 @@
 #define LEAF1_ECX_FMA			(1u << 12)
 #define LEAF1_ECX_OSXSAVE		(1u << 27)
 #define LEAF1_ECX_AVX			(1u << 28)
+#define LEAF1_ECX_F16C			(1u << 29)
 /* leaf 7, subleaf 0 */
 #define LEAF7_EBX_AVX2			(1u << 5)
 #define LEAF7_EBX_AVX512F		(1u << 16)
@@ -77,7 +78,7 @@ os_saves(uint64_t mask)
 bool
 emb_cpu_has_avx2(void)
 {
-	const unsigned need = LEAF1_ECX_AVX | LEAF1_ECX_FMA;
+	const unsigned need = LEAF1_ECX_AVX | LEAF1_ECX_FMA | LEAF1_ECX_F16C;
 
 	return (cpuid(1, 0).ecx & need) == need &&
 		(cpuid(7, 0).ebx & LEAF7_EBX_AVX2) != 0 &&

@@ -5,6 +5,7 @@
  * A block is a few panels by 512 inputs. Codes of 4 bits are unpacked to int8
  * once, minus their zeros, into the first-level cache (16 KB for 2 panels); codes
  * of 8 bits are multiplied where they are, unless a level wants them otherwise.
+ * Scales of 16 bits are widened once, too.
  * Then all rows pass, a tile at a time. The chains of all rows wait in `state`
  * between two blocks of K: 24 KB for 192 rows and 2 panels. While the first tile
  * of rows is multiplied, the next block's bytes are prefetched into the second
@@ -81,6 +82,8 @@ typedef struct EmbGroupedLevel
 	int32_t		rooms;			/* EmbGroupedPanel for each panel of codes that unpack writes; 0: B stays in place */
 	/* The best tile of exactly n_rows rows and at most n_panels panels. */
 	EmbTileGroupedFn (*pick) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
+	/* n groups' scales of 16 bits. */
+	void		(*widen) (const uint16_t *from, EmbScaleType type, int32_t n, float (*to)[EMB_PANEL]);
 	/* n_groups groups of 4 inputs, zeros [..][16] for each `group` of them, read with 4 bits. NULL: nothing to do. */
 	void		(*unpack) (const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel);
 	emb_op_activate_rows *activate;
@@ -91,6 +94,7 @@ typedef struct EmbGroupedWork
 {
 	int32_t		configured;
 	EmbGroupedPanel	panels[GROUPED_PANELS_MAX];
+	_Alignas(64) float scales[GROUPED_PANELS_MAX][GROUPED_SCALES_MAX][EMB_PANEL];
 	_Alignas(64) float state[GROUPED_CHUNK_ROWS * GROUPED_STATE_STRIDE];
 	float		raw[GROUPED_ROWS_MAX * GROUPED_STATE_STRIDE]; /* of a gated tile */
 } EmbGroupedWork;
@@ -100,6 +104,13 @@ static size_t
 grouped_bytes(const EmbGemmGrouped *g, int32_t n_in)
 {
 	return (size_t) n_in * EMB_PANEL * g->bits / 8;
+}
+
+/* Scale i of g. */
+static const void *
+grouped_scale(const EmbGemmGrouped *g, size_t i)
+{
+	return (const char *) g->b_scale + i * emb_scale_bytes(g->scale_type);
 }
 
 /* n_panels panels from p on. */
@@ -112,7 +123,7 @@ grouped_panels(const EmbGemmGrouped *g, int32_t p, int32_t n_panels)
 
 	part.n_panels = n_panels;
 	part.b += p * grouped_bytes(g, g->n_in);
-	part.b_scale += scales;
+	part.b_scale = grouped_scale(g, scales);
 	if (g->bits == 4)
 		part.b_zero += scales;
 	if (g->a_zero != NULL)
@@ -152,6 +163,7 @@ grouped_tile(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0, 
 	int32_t		n_groups = n_all - k0 < GROUPED_BLOCK_GROUPS ? n_all - k0 : GROUPED_BLOCK_GROUPS;
 	int32_t		group = g->group == 0 ? n_all : g->group / EMB_GROUP;
 	bool		last = k0 + n_groups == n_all;
+	bool		is_wide = g->scale_type == EMB_SCALE_F32;
 
 	return (EmbTileGrouped) {
 		.n_panels = g->n_panels, .n_groups = n_groups, .group = group,
@@ -159,8 +171,8 @@ grouped_tile(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0, 
 		.b = level->rooms > 0 ? w->panels[0].b[0][0] : (const int8_t *) g->b + grouped_bytes(g, k0 * EMB_GROUP),
 		.b_stride = level->rooms > 0 ? level->rooms * sizeof(EmbGroupedPanel) : grouped_bytes(g, g->n_in),
 		.sums = w->panels,
-		.b_scale = g->b_scale + (size_t) (k0 / group) * EMB_PANEL,
-		.scale_stride = (size_t) emb_pack_group_scales(g->n_in, g->group) * EMB_PANEL,
+		.b_scale = is_wide ? grouped_scale(g, (size_t) (k0 / group) * EMB_PANEL) : w->scales[0][0],
+		.scale_stride = (is_wide ? (size_t) emb_pack_group_scales(g->n_in, g->group) : GROUPED_SCALES_MAX) * EMB_PANEL,
 		.state = w->state, .configured = &w->configured,
 		.a_scale = g->a_scale, .a_zero = g->a_zero, .b_sums = g->b_sums, .bias = g->bias, 
 		.c = g->gated ? w->raw : g->c, .c_stride = g->gated ? GROUPED_STATE_STRIDE : g->c_stride, .gated = g->gated,
@@ -230,33 +242,38 @@ grouped_fetch_scales(const EmbGemmGrouped *g, int32_t k0)
 	int32_t		n_block = g->group == 0 ? 1 : GROUPED_BLOCK_GROUPS * EMB_GROUP / g->group;
 	int32_t		first = g->group == 0 ? 0 : k0 * EMB_GROUP / g->group;
 
+	n_block = n_scales - first < n_block ? n_scales - first : n_block;
 	for (int32_t p = 0; p < g->n_panels; p++)
 	{
 		size_t		at = ((size_t) p * n_scales + first) * EMB_PANEL;
+		const char *scales = grouped_scale(g, at);
+		size_t		n_bytes = n_block * EMB_PANEL * emb_scale_bytes(g->scale_type);
 
-		for (int32_t i = 0; i < n_block && first + i < n_scales; i++)
-		{
-			__builtin_prefetch(g->b_scale + at + i * EMB_PANEL);
-			if (g->bits == 4 && i % 4 == 0)
-				__builtin_prefetch(g->b_zero + at + i * EMB_PANEL);
-		}
+		for (size_t i = 0; i < n_bytes; i += 64)
+			__builtin_prefetch(scales + i);
+		for (int32_t i = 0; i < n_block && g->bits == 4; i += 4)
+			__builtin_prefetch(g->b_zero + at + i * EMB_PANEL);
 	}
 }
 
-/* Gives the level the panels of a block as it wants them. */
+/* Gives the level the panels of a block, and their scales, as it wants them. */
 static void
 grouped_unpack(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0, const EmbTileGrouped *t, EmbGroupedWork *w)
 {
 	const uint8_t *packed = g->b + grouped_bytes(g, k0 * EMB_GROUP);
 	const uint8_t *zeros = g->bits == 4 ? g->b_zero + (size_t) (k0 / t->group) * EMB_PANEL : NULL;
 	int32_t		rooms = level->rooms > 0 ? level->rooms : 1;
+	int32_t		n_scales = emb_pack_group_scales(g->n_in, g->group);
 
+	for (int32_t p = 0; g->scale_type != EMB_SCALE_F32 && p < g->n_panels; p++)
+		level->widen(grouped_scale(g, ((size_t) p * n_scales + k0 / t->group) * EMB_PANEL), g->scale_type,
+					 (t->n_groups - 1) / t->group + 1, w->scales[p]);
 	for (int32_t p = 0; level->unpack != NULL && p < g->n_panels; p++)
 	{
 		level->unpack(packed, t->n_groups, t->group, zeros, &w->panels[p * rooms]);
 		packed += grouped_bytes(g, g->n_in);
 		if (zeros != NULL)
-			zeros += t->scale_stride;
+			zeros += (size_t) n_scales * EMB_PANEL;
 	}
 }
 
@@ -325,7 +342,7 @@ grouped_chunk(const EmbGemmGrouped *g, const EmbGroupedLevel *level, EmbGroupedW
 static void
 grouped_walk(const EmbGemmGrouped *g, const EmbGroupedLevel *level)
 {
-	EmbGroupedWork	w;				/* 90 KB, left as they are */
+	EmbGroupedWork	w;				/* 94 KB, left as they are */
 	int32_t		n_chunks = (g->n_rows - 1) / GROUPED_CHUNK_ROWS + 1;
 
 	w.configured = 0;

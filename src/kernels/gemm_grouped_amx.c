@@ -167,11 +167,11 @@ void
 emb_gemm_grouped_amx(const EmbGemmGrouped *g)
 {
 	static const EmbGroupedLevel four = {
-		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .rooms = 1, .pick = pick_amx, .unpack = unpack_zmm,
+		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .rooms = 1, .pick = pick_amx, .widen = widen_zmm, .unpack = unpack_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 	static const EmbGroupedLevel eight = {
-		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .pick = pick_amx,
+		.rows_max = TILE_ROWS, .panels_max = N_SUMS, .pick = pick_amx, .widen = widen_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 

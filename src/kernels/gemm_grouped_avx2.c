@@ -192,11 +192,11 @@ void
 emb_gemm_grouped_avx2(const EmbGemmGrouped *g)
 {
 	static const EmbGroupedLevel four = {
-		.rows_max = ROWS_MAX, .panels_max = 2, .rooms = 1, .pick = pick_narrow, .unpack = unpack_ymm,
+		.rows_max = ROWS_MAX, .panels_max = 2, .rooms = 1, .pick = pick_narrow, .widen = widen_scales_ymm, .unpack = unpack_ymm,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 	static const EmbGroupedLevel eight = {
-		.rows_max = ROWS_MAX, .panels_max = 2, .rooms = 2, .pick = pick_wide, .unpack = widen_ymm,
+		.rows_max = ROWS_MAX, .panels_max = 2, .rooms = 2, .pick = pick_wide, .widen = widen_scales_ymm, .unpack = widen_ymm,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 

@@ -200,11 +200,11 @@ void
 emb_gemm_grouped_avx512vnni(const EmbGemmGrouped *g)
 {
 	static const EmbGroupedLevel four = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .rooms = 1, .pick = pick_avx512vnni, .unpack = unpack_zmm,
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .rooms = 1, .pick = pick_avx512vnni, .widen = widen_zmm, .unpack = unpack_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 	static const EmbGroupedLevel eight = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avx512vnni,
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avx512vnni, .widen = widen_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 

@@ -85,11 +85,11 @@ void
 emb_gemm_grouped_avxvnni(const EmbGemmGrouped *g)
 {
 	static const EmbGroupedLevel four = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .rooms = 1, .pick = pick_avxvnni, .unpack = unpack_ymm,
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .rooms = 1, .pick = pick_avxvnni, .widen = widen_scales_ymm, .unpack = unpack_ymm,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 	static const EmbGroupedLevel eight = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni,
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni, .widen = widen_scales_ymm,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 

@@ -33,6 +33,19 @@ spread_zeros(const uint8_t *zeros)
 }
 
 static void
+widen_neon(const uint16_t *from, EmbScaleType type, int32_t n, float (*to)[EMB_PANEL])
+{
+	for (int32_t i = 0; i < 4 * n; i++)
+	{
+		uint16x4_t	halves = vld1_u16(from + i * 4);
+		float32x4_t	scale_f32x4 = type == EMB_SCALE_F16 ? vcvt_f32_f16(vreinterpret_f16_u16(halves)) :
+			vreinterpretq_f32_u32(vshll_n_u16(halves, 16));
+
+		vst1q_f32(to[i / 4] + i % 4 * 4, scale_f32x4);
+	}
+}
+
+static void
 unpack_neon(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel)
 {
 	int32_t		(*sums)[EMB_PANEL] = panel->sums;
@@ -175,11 +188,11 @@ void
 emb_gemm_grouped_neon(const EmbGemmGrouped *g)
 {
 	static const EmbGroupedLevel four = {
-		.rows_max = ROWS_MAX, .panels_max = GROUPED_PANELS_MAX, .rooms = 1, .pick = pick_neon, .unpack = unpack_neon,
+		.rows_max = ROWS_MAX, .panels_max = GROUPED_PANELS_MAX, .rooms = 1, .pick = pick_neon, .widen = widen_neon, .unpack = unpack_neon,
 		.activate = emb_activate_rows_neon, .gate = emb_gate_rows_neon
 	};
 	static const EmbGroupedLevel eight = {
-		.rows_max = ROWS_MAX, .panels_max = GROUPED_PANELS_MAX, .pick = pick_neon, .unpack = sum_neon,
+		.rows_max = ROWS_MAX, .panels_max = GROUPED_PANELS_MAX, .pick = pick_neon, .widen = widen_neon, .unpack = sum_neon,
 		.activate = emb_activate_rows_neon, .gate = emb_gate_rows_neon
 	};
 

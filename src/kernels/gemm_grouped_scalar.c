@@ -35,7 +35,7 @@ chain(const EmbGemmGrouped *g, const uint8_t *a, int32_t p, int32_t j)
 
 		for (int32_t k = start; k < g->n_in && k < start + length; k++)
 			sum += a[k] * weight_of(g, panel, k, j, at);
-		acc = fmaf((float) sum, g->b_scale[at], acc);
+		acc = fmaf((float) sum, emb_scale_at(g->b_scale, g->scale_type, at), acc);
 	}
 	return acc;
 }

@@ -1,7 +1,7 @@
 /*
  * gemm_grouped_ymm.h
- *		Shared by levels of gemm_grouped with ymm registers, for a region with AVX2 and
- *		FMA. 16 registers have no room for chains: these stay in `state`.
+ *		Shared by levels of gemm_grouped with ymm registers, for a region with AVX2, FMA
+ *		and F16C. 16 registers have no room for chains: these stay in `state`.
  */
 EMB_ALWAYS_INLINE __m256i
 broadcast_group(const uint8_t *a)
@@ -19,6 +19,19 @@ load_zeros_ymm(const uint8_t *zeros)
 	__m256i		zero_i32x8 = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *) zeros));
 
 	return _mm256_mullo_epi32(_mm256_and_si256(zero_i32x8, _mm256_set1_epi32(15)), _mm256_set1_epi32(0x01010101));
+}
+
+static void
+widen_scales_ymm(const uint16_t *from, EmbScaleType type, int32_t n, float (*to)[EMB_PANEL])
+{
+	for (int32_t i = 0; i < 2 * n; i++)
+	{
+		__m128i		halves = _mm_loadu_si128((const __m128i *) (from + i * 8));
+		__m256		scale_f32x8 = type == EMB_SCALE_F16 ? _mm256_cvtph_ps(halves) :
+			_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+
+		_mm256_store_ps(to[i / 2] + i % 2 * 8, scale_f32x8);
+	}
 }
 
 static void

@@ -12,6 +12,19 @@ load_zeros_zmm(const uint8_t *zeros)
 }
 
 static void
+widen_zmm(const uint16_t *from, EmbScaleType type, int32_t n, float (*to)[EMB_PANEL])
+{
+	for (int32_t i = 0; i < n; i++)
+	{
+		__m256i		halves = _mm256_loadu_si256((const __m256i *) (from + i * EMB_PANEL));
+		__m512		scale_f32x16 = type == EMB_SCALE_F16 ? _mm512_cvtph_ps(halves) :
+			_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+
+		_mm512_store_ps(to[i], scale_f32x16);
+	}
+}
+
+static void
 unpack_zmm(const uint8_t *packed, int32_t n_groups, int32_t group, const uint8_t *zeros, EmbGroupedPanel *panel)
 {
 	const __m512i low_bits = _mm512_set1_epi8(15);

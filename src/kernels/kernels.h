@@ -81,6 +81,7 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "common/half.h"
 #include "kernels/fpenv.h"
 
 #define EMB_PANEL			16	/* columns of a panel */
@@ -178,9 +179,10 @@ typedef struct EmbGemmI8
  * B with 4 bits n_panels panels of [K / 8][16][4] bytes: byte [j][n][i] of panel p
  *	 holds, for column 16 p + n, B[8 j + i] in its lower and B[8 j + 4 + i] in its
  *	 upper 4 bits. With 8 bits the panels of EmbGemmI8; b_zero is 0 and not read.
- * b_scale n_panels panels of [n_scales][16], b_zero likewise; n_scales =
- *	 emb_pack_group_scales(K, group), the last group may be shorter. Of a zero only
- *	 the lower 4 bits count, so |B - b_zero| <= 15.
+ * b_scale n_panels panels of [n_scales][16] of scale_type, widened to fp32, which
+ *	 is exact; b_zero likewise, of u8. n_scales = emb_pack_group_scales(K, group),
+ *	 the last group may be shorter. Scales are finite. Of a zero only the lower 4
+ *	 bits count, so |B - b_zero| <= 15.
  * group 32, 64, 128, or 0: all K inputs. K <= 65,536: then |S_g| < 2^28, with 8 bits < 2^31.
  * b_sums[n] = the sum over all k of (B[k][n] - b_zero) b_scale, as
  *	 emb_pack_group_sum adds it up. It is a float, because a_zero times its rounding
@@ -201,7 +203,8 @@ typedef struct EmbGemmGrouped
 	const float *a_scale;		/* [n_rows] */
 	const int32_t *a_zero;		/* [n_rows], 0 .. 255, or NULL */
 	const uint8_t *b;
-	const float *b_scale;
+	EmbScaleType scale_type;
+	const void *b_scale;
 	const uint8_t *b_zero;		/* read with 4 bits */
 	const float *b_sums;		/* [16 n_panels] */
 	const float *bias;			/* [16 n_panels], or NULL */

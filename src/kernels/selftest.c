@@ -41,6 +41,7 @@ typedef struct Inputs
 	int8_t		b_i8[N_OUT * N_I8_GROUPS * EMB_GROUP];
 	int32_t		zeros[N_ROWS];
 	int32_t		sums[N_OUT];
+	uint16_t	halves[2 * N_GROUPED_OUT];
 } Inputs;
 
 /* The outputs of one level. Compared byte by byte, so zeroed before use. */
@@ -123,6 +124,9 @@ fill_inputs(Inputs *in)
 	memset(in->b_i8 + 2 * EMB_GROUP, -128, 2 * EMB_GROUP);
 	for (int i = 0; i < N_ROWS; i++)
 		in->zeros[i] = i * 42;
+	/* some subnormal; as bfloat16 all are finite, too */
+	for (int i = 0; i < 2 * N_GROUPED_OUT; i++)
+		in->halves[i] = emb_f16_of_float(in->a[i] * (i % 2 == 0 ? 0x1p-18f : 1));
 	memset(in->sums, 0, sizeof(in->sums));
 	for (int i = 0; i < N_OUT * N_I8_GROUPS * EMB_GROUP; i++)
 		in->sums[i / (EMB_PANEL * N_I8_GROUPS * EMB_GROUP) * EMB_PANEL + i / EMB_GROUP % EMB_PANEL] += in->b_i8[i];
@@ -186,7 +190,7 @@ run_i8_tiled(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->gemm_i8(&g);
 }
 
-/* 4 bits in groups of 32 and of the row, 8 bits in groups of 32; the bytes of floats serve as random bytes. */
+/* 4 bits in groups of 32 and of the row, 8 bits in groups of 32, each with scales of another type; the bytes of floats serve as random bytes. */
 static void
 run_grouped(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
@@ -199,10 +203,13 @@ run_grouped(const EmbKernels *k, const Inputs *in, Outputs *out)
 
 	k->gemm_grouped(&g);
 	g.group = 0;
+	g.scale_type = EMB_SCALE_BF16;
+	g.b_scale = in->halves;
 	g.c = out->gemm_grouped[1];
 	k->gemm_grouped(&g);
 	g.bits = 8;
 	g.group = 32;
+	g.scale_type = EMB_SCALE_F16;
 	g.c = out->gemm_grouped[2];
 	k->gemm_grouped(&g);
 }

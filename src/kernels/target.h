@@ -49,10 +49,10 @@
 #endif
 
 /* Everything the levels need; cpu.c checks exactly these. */
-#define EMB_TARGET_AVX2 "avx2,fma"
-#define EMB_TARGET_AVXVNNI "avx2,fma,avxvnni"
-#define EMB_TARGET_AVX512 "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"
-#define EMB_TARGET_AVX512VNNI "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+#define EMB_TARGET_AVX2 "avx2,fma,f16c"
+#define EMB_TARGET_AVXVNNI "avx2,fma,f16c,avxvnni"
+#define EMB_TARGET_AVX512 "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+#define EMB_TARGET_AVX512VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
 #define EMB_TARGET_AMX EMB_TARGET_AVX512VNNI ",amx-tile,amx-int8"
 
 #if defined(__has_feature)

@@ -210,6 +210,7 @@ product_grouped(const Block *c, const EmbLinear *linear, const Input *in, float 
 		.a_scale = c->w->scales,
 		.a_zero = c->w->zeros,
 		.b = linear->weight_grouped,
+		.scale_type = linear->groups->scale_type,
 		.b_scale = linear->groups->scales,
 		.b_zero = linear->groups->zeros,
 		.b_sums = linear->groups->sums,

@@ -37,7 +37,8 @@ typedef struct EmbGroups
 {
 	int32_t		bits;
 	int32_t		group;
-	const float *scales;
+	EmbScaleType scale_type;
+	const void *scales;
 	const uint8_t *zeros;		/* NULL with 8 bits */
 	const float *sums;
 	const uint16_t *order;		/* [n_in] weight i belongs to input order[i]; or NULL */

@@ -170,7 +170,7 @@ multiply_piece_grouped(EmbWork *work, const EmbGemmGrouped *g, int32_t m0, int32
 	if (g->a_zero != NULL)
 		piece.a_zero += m0;
 	piece.b += columns * g->n_in * g->bits / 8;
-	piece.b_scale += scales;
+	piece.b_scale = (const char *) g->b_scale + scales * emb_scale_bytes(g->scale_type);
 	if (g->bits == 4)
 		piece.b_zero += scales;
 	if (g->b_sums != NULL)

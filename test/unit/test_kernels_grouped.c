@@ -1,7 +1,7 @@
 /*
  * test_kernels_grouped.c
  *		gemm_grouped of every level against scalar, bit for bit: 4 and 8 bits, sizes
- *		around the tiles and blocks, all groups, extreme codes, zeros and
+ *		around the tiles and blocks, all groups and types of scales, extreme codes, zeros and
  *		activations, odd alignment, and a page that traps behind each buffer. Scalar
  *		against plain arithmetic; the packing.
  */
@@ -68,7 +68,22 @@ typedef struct GemmCase
 	EmbActKind	act;
 	bool		has_factor;
 	bool		gated;
+	EmbScaleType scale_type;
 } GemmCase;
+
+/* Finite scales of a type: of 16 bits any bits, subnormals too, without the largest exponents. */
+static void
+fill_scales(EmbScaleType type, void *scales, size_t n)
+{
+	if (type == EMB_SCALE_F32)
+		fill_floats(scales, n, 0);
+	for (size_t i = 0; i < n && type != EMB_SCALE_F32; i++)
+	{
+		uint16_t	h = (uint16_t) (next_random() & 0xBFFF);
+
+		memcpy((uint16_t *) scales + i, &h, sizeof(h));
+	}
+}
 
 static EmbGemmGrouped
 make_gemm(const GemmCase *c)
@@ -84,7 +99,8 @@ make_gemm(const GemmCase *c)
 		.b = place(bufs[1], n_b),
 		.a_scale = place(bufs[2], 4 * c->n_rows),
 		.a_zero = c->has_zero ? place(bufs[3], 4 * c->n_rows) : NULL,
-		.b_scale = place(bufs[4], 4 * n_scales),
+		.scale_type = c->scale_type,
+		.b_scale = place(bufs[4], emb_scale_bytes(c->scale_type) * n_scales),
 		.b_zero = c->bits == 4 ? place(bufs[9], n_scales) : NULL,
 		.b_sums = c->has_zero ? place(bufs[5], 4 * n) : NULL,
 		.bias = c->has_bias ? place(bufs[6], 4 * n) : NULL,
@@ -108,7 +124,7 @@ make_gemm(const GemmCase *c)
 		}
 	}
 	fill_floats((float *) g.a_scale, c->n_rows, 0);
-	fill_floats((float *) g.b_scale, n_scales, 0);
+	fill_scales(c->scale_type, (void *) g.b_scale, n_scales);
 	if (c->has_bias)
 		fill_floats((float *) g.bias, n, 0);
 	if (c->has_factor)
@@ -133,9 +149,9 @@ compare_with(const GemmCase *c, EmbGemmGrouped *g, const char *isa, emb_op_gemm_
 		forget_second_halves(g->c, expected, c->n_rows, g->c_stride, c->n_panels);
 	if (memcmp(expected, g->c, 4 * n_c) == 0 && (!c->has_factor || memcmp(range, g->range, 4 * n_range) == 0))
 		return 0;
-	printf("# gemm_grouped %s differs: rows %d inputs %d bits %d group %d panels %d slack %d fill %d zero %d bias %d act %d factor %d gated %d\n",
+	printf("# gemm_grouped %s differs: rows %d inputs %d bits %d group %d panels %d slack %d fill %d zero %d bias %d act %d factor %d gated %d scales %d\n",
 		   isa, c->n_rows, c->n_in, c->bits, c->group, c->n_panels, c->slack, c->fill, c->has_zero, c->has_bias, c->act,
-		   c->has_factor, c->gated);
+		   c->has_factor, c->gated, c->scale_type);
 	return 1;
 }
 
@@ -164,7 +180,7 @@ random_case(int32_t n_rows, int32_t n_in, int32_t bits, int32_t group, int32_t n
 
 	return (GemmCase) {
 		n_rows, n_in, bits, group, n_panels, (int) (r % 4), FILL_RANDOM, (r & 4) != 0, (r & 8) != 0, (EmbActKind) ((r >> 4) % 5),
-		(r & 64) != 0, false
+		(r & 64) != 0, false, (EmbScaleType) ((r >> 8) % 3)
 	};
 }
 
@@ -222,8 +238,8 @@ test_extremes(int32_t bits)
 		for (int g = 0; g < N_GROUPS; g++)
 			for (int r = 0; r < 4; r++)
 			{
-				GemmCase	few = {7, 1536, bits, groups[g], 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1, false};
-				GemmCase	wide = {1, 65536, bits, groups[g], 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false};
+				GemmCase	few = {7, 1536, bits, groups[g], 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1, false, (EmbScaleType) (r % 3)};
+				GemmCase	wide = {1, 65536, bits, groups[g], 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false, (EmbScaleType) (r % 3)};
 
 				n_wrong += compare_gemm(&few) + compare_gemm(&wide);
 			}
@@ -245,10 +261,10 @@ code_of(const EmbGemmGrouped *g, int n, int k)
 
 /* Two elements of a row: signs and orders that scalar could have wrong in the same way as all others. */
 static void
-test_meaning(int32_t bits)
+test_meaning(int32_t bits, EmbScaleType type)
 {
 	enum {IN = 192, GROUP = 128, ROWS = 3, OUT = 32};
-	GemmCase	c = {ROWS, IN, bits, GROUP, OUT / 16, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false, false};
+	GemmCase	c = {ROWS, IN, bits, GROUP, OUT / 16, 0, FILL_RANDOM, true, true, EMB_ACT_KIND_NONE, false, false, type};
 	EmbGemmGrouped	g = make_gemm(&c);
 	int			n_wrong = 0;
 	double		worst = 0;
@@ -263,7 +279,7 @@ test_meaning(int32_t bits)
 			codes[k] = code_of(&g, n, k) + (bits == 4 ? 0 : 128);
 		for (int i = 0; i < 2; i++)
 		{
-			scales[i] = g.b_scale[(n / 16 * 2 + i) * 16 + n % 16];
+			scales[i] = emb_scale_at(g.b_scale, type, (n / 16 * 2 + i) * 16 + n % 16);
 			zeros[i] = bits == 4 ? g.b_zero[(n / 16 * 2 + i) * 16 + n % 16] : 128;
 		}
 		((float *) g.b_sums)[n] = emb_pack_group_sum(codes, IN, bits, GROUP, scales, zeros);
@@ -285,13 +301,13 @@ test_meaning(int32_t bits)
 				for (int k = i * GROUP; k < IN && k < (i + 1) * GROUP; k++)
 				{
 					int			weight = code_of(&g, n, k) - (bits == 4 ? g.b_zero[at] % 16 : 0);
-					double		product = (double) (g.a[m * g.a_stride + k] - g.a_zero[m]) * weight * g.b_scale[at];
+					double		product = (double) (g.a[m * g.a_stride + k] - g.a_zero[m]) * weight * emb_scale_at(g.b_scale, type, at);
 
 					s += g.a[m * g.a_stride + k] * weight;
 					sum += product;
 					size += fabs(product);
 				}
-				acc = fmaf((float) s, g.b_scale[at], acc);
+				acc = fmaf((float) s, emb_scale_at(g.b_scale, type, at), acc);
 			}
 			acc = fmaf(-(float) g.a_zero[m], g.b_sums[n], acc);
 			n_wrong += g.c[m * g.c_stride + n] != fmaf(acc, g.a_scale[m], g.bias[n]);
@@ -339,6 +355,54 @@ test_packing(void)
 	CHECK(emb_pack_group_sum(codes, IN, 8, 32, scales, zeros) == 32 * 2 * 0.5f + 32 * -12 * -2.0f + 6 * -15 * 4.0f);
 }
 
+/* x as a sum of powers of two: what the bits of a half mean. */
+static double
+value_of(uint16_t h, int exponent_bits)
+{
+	int			mantissa_bits = 15 - exponent_bits;
+	int			bias = (1 << (exponent_bits - 1)) - 1;
+	int			exponent = h >> mantissa_bits & ((1 << exponent_bits) - 1);
+	int			mantissa = h & ((1 << mantissa_bits) - 1);
+	double		x = ldexp(exponent == 0 ? mantissa : mantissa + (1 << mantissa_bits), (exponent == 0 ? 1 : exponent) - bias - mantissa_bits);
+
+	return h & 0x8000 ? -x : x;
+}
+
+/* Every finite half, and what lies between it and the next one. */
+static void
+test_halves(void)
+{
+	int			n_wrong = 0;
+
+	for (int type = EMB_SCALE_F16; type <= EMB_SCALE_BF16; type++)
+	{
+		int			exponent_bits = type == EMB_SCALE_F16 ? 5 : 8;
+		uint16_t	end = type == EMB_SCALE_F16 ? 0x7C00 : 0x7F80;
+
+		for (int h = 0; h < end; h++)
+		{
+			uint16_t	halves[4] = {(uint16_t) h, (uint16_t) (h | 0x8000)};
+			float		x = emb_scale_at(halves, (EmbScaleType) type, 0);
+			float		next = (float) value_of((uint16_t) (h + 1), exponent_bits);	/* of the last one: the first that is too large */
+			float		middle = h + 1 < end ? x + (next - x) / 2 : x;
+
+			n_wrong += x != value_of((uint16_t) h, exponent_bits) || emb_scale_at(halves, (EmbScaleType) type, 1) != -x;
+			emb_scale_store(halves, (EmbScaleType) type, 2, (float[]) {x, -x}, 2);
+			n_wrong += memcmp(halves, halves + 2, 4) != 0;
+			n_wrong += emb_scale_nearest(x, (EmbScaleType) type) != x;
+			/* a middle goes to the even one */
+			n_wrong += emb_scale_nearest(middle, (EmbScaleType) type) != (h % 2 == 0 || h + 1 == end ? x : next);
+			n_wrong += emb_scale_nearest(nextafterf(middle, 0), (EmbScaleType) type) != x;
+			n_wrong += emb_scale_nearest(nextafterf(middle, INFINITY), (EmbScaleType) type) != (h + 1 == end ? x : next);
+		}
+		n_wrong += !(emb_scale_nearest(INFINITY, (EmbScaleType) type) == (float) value_of(end - 1, exponent_bits));
+		n_wrong += !isfinite(emb_scale_nearest(NAN, (EmbScaleType) type)) || emb_scale_nearest(-FLT_MAX, (EmbScaleType) type) >= 0;
+	}
+	CHECKF(n_wrong == 0, "%d conversions", n_wrong);
+	CHECK(emb_scale_nearest(0.1f, EMB_SCALE_F32) == 0.1f && emb_scale_bytes(EMB_SCALE_F32) == 4 && emb_scale_bytes(EMB_SCALE_F16) == 2);
+	CHECK(emb_f16_of_float(1e-30f) == 0 && emb_f16_of_float(-1e-30f) == 0x8000 && emb_scale_nearest(65519.0f, EMB_SCALE_F16) == EMB_F16_MAX);
+}
+
 int
 main(void)
 {
@@ -353,9 +417,11 @@ main(void)
 	}
 #endif
 	test_packing();
+	test_halves();
 	for (int bits = 4; bits <= 8; bits += 4)
 	{
-		test_meaning(bits);
+		for (int type = EMB_SCALE_F32; type <= EMB_SCALE_BF16; type++)
+			test_meaning(bits, (EmbScaleType) type);
 		test_sizes(bits);
 		test_extremes(bits);
 	}
