@@ -5,6 +5,7 @@
  */
 #include "convert/quantizer.h"
 
+#include <math.h>
 #include <string.h>
 
 /*
@@ -16,6 +17,10 @@ static const int exponents_i4[EMB_QUANTIZER_EXPONENTS] = {1, 2, 3, 4, 5};
 
 /* With 4 bits, every so many panels are compared under all exponents: a range is sought for each group. */
 #define COMPARED_I4		4
+
+/* Weights of 4 bits are brought below 2^4, so their scales below 2: see center_scales. */
+#define LARGEST_EXPONENT	4
+#define SHIFT_MAX			64
 
 /* ------------------------------------------------------------ candidates */
 
@@ -106,6 +111,28 @@ sum_energies(EmbQuantizer *q, const EmbQuantizerInput *in, EmbQuantizerCandidate
 	return true;
 }
 
+/*
+ * Multiplies all factors by one power of two, so that scales of 4-bit weights are
+ * in the upper middle of binary16's range. It changes no code, of weights or of
+ * inputs. (The range of normal numbers begins at 2^-14.)
+ */
+static void
+center_scales(const float *largest, int32_t n, float *smooth)
+{
+	float		most = 0;
+	int			shift;
+
+	for (int32_t i = 0; i < n; i++)
+		most = largest[i] * smooth[i] > most ? largest[i] * smooth[i] : most;
+	if (most == 0 || !isfinite(most))
+		return;
+	(void) frexpf(most, &shift);
+	shift = LARGEST_EXPONENT - shift;
+	shift = shift > SHIFT_MAX ? SHIFT_MAX : shift > -SHIFT_MAX ? shift : -SHIFT_MAX;
+	for (int32_t i = 0; i < n; i++)
+		smooth[i] = ldexpf(smooth[i], shift);
+}
+
 bool
 emb_quantizer_prepare(EmbQuantizer *q, const EmbQuantizerInput *in)
 {
@@ -124,6 +151,8 @@ emb_quantizer_prepare(EmbQuantizer *q, const EmbQuantizerInput *in)
 
 		emb_quantize_smoothing(q->seen, q->largest, in->seen->n, emb_quantizer_is_i4(q, in) ? exponents_i4[e] : exponents[e],
 							   c->smooth);
+		if (emb_quantizer_is_i4(q, in))
+			center_scales(q->largest, in->seen->n, c->smooth);
 		for (int32_t i = 0; i < in->seen->n; i++)
 			c->factor[i] = 1.0f / c->smooth[i];
 		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c) ||

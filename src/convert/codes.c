@@ -4,6 +4,7 @@
  */
 #include "convert/codes.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "convert/gptq.h"
@@ -125,6 +126,7 @@ typedef struct Common
 	bool		fits;
 	int32_t		group;			/* divides the groups of all weights; 0: each has one group so far */
 	bool		has_order;
+	EmbScaleType scale_type;
 } Common;
 
 static void
@@ -132,6 +134,10 @@ add_weight(Common *common, const EmbCodes *codes)
 {
 	int32_t		divisor = common->group != 0 ? common->group : 128;
 
+	if (common->n_with_codes == 0)
+		common->scale_type = codes->scale_type;
+	else if (codes->scale_type != common->scale_type)
+		common->scale_type = EMB_SCALE_F32;
 	common->n_with_codes += codes->bits != 0;
 	common->has_order |= codes->bits != 0 && codes->has_order;
 	if (common->precision == EMB_PRECISION_INT4 ? codes->bits != 4 : codes->bits != 8 || codes->zero != MIDDLE)
@@ -193,6 +199,7 @@ emb_codes_choose(const EmbWeights *w, EmbImageConfig *config, EmbCodesUse *use, 
 		config->precision == EMB_PRECISION_INT4 ? EMB_IMAGE_GROUP_ROW : 0;
 	config->keep_int8 = EMB_KEEP_NONE;
 	config->has_order = common.has_order;
+	config->scale_type = config->group != 0 ? common.scale_type : EMB_SCALE_F32;
 	return EMB_OK;
 }
 
@@ -233,6 +240,18 @@ n_groups_of(const Source *s, const EmbImageConfig *config)
 	return config->group == 0 || config->group == EMB_IMAGE_GROUP_ROW ? 1 : (s->n_cols - 1) / (int32_t) config->group + 1;
 }
 
+/*
+ * A scale with its group's smoothing, as the image has it. It is exact but where it
+ * is too large: there all weights are zero (see group_smoothing.h).
+ */
+static float
+smoothed_scale(float scale, float smooth, const EmbImageConfig *config)
+{
+	float		x = scale * smooth;
+
+	return emb_scale_nearest(isfinite(x) ? x : scale, (EmbScaleType) config->scale_type);
+}
+
 /* Rows of panel p of a source, by outputs; scales and zeros by the image's groups. */
 static EmbStatus
 read_panel(const EmbWeights *w, const Source *s, const EmbCodes *codes, const EmbImageConfig *config, int32_t p, Buffers *b, EmbError *err)
@@ -250,7 +269,7 @@ read_panel(const EmbWeights *w, const Source *s, const EmbCodes *codes, const Em
 		int32_t		from = codes->n_groups == 1 ? 0 : (int32_t) ((int64_t) g * config->group / codes->group);
 
 		for (int32_t r = 0; r < n; r++)
-			b->panel_scales[g * EMB_PANEL + r] = b->scales[from * n + r] * b->smooth[g];
+			b->panel_scales[g * EMB_PANEL + r] = smoothed_scale(b->scales[from * n + r], b->smooth[g], config);
 		memcpy(b->panel_zeros + g * EMB_PANEL, b->zeros + from * n, n);
 	}
 	return EMB_OK;
@@ -316,7 +335,7 @@ fill_weight(const EmbWeights *w, const Source *s, const EmbCodes *codes, const E
 	const EmbImageConfig *config = view->config;
 	bool		has_groups = config->group != 0;
 	int32_t		n_scales = has_groups ? emb_pack_group_scales(s->n_cols, emb_image_kernel_group(config)) : 1;
-	float	   *scales = place(view, s->key.layer, part_of(s), has_groups ? EMB_TENSOR_GROUP_SCALE : EMB_TENSOR_SCALE);
+	void	   *scales = place(view, s->key.layer, part_of(s), has_groups ? EMB_TENSOR_GROUP_SCALE : EMB_TENSOR_SCALE);
 
 	for (int32_t p = 0; p * EMB_PANEL < s->n_rows; p++)
 	{
@@ -327,7 +346,8 @@ fill_weight(const EmbWeights *w, const Source *s, const EmbCodes *codes, const E
 			return emb_import_cancelled(err);
 		if ((status = read_panel(w, s, codes, config, p, b, err)) != EMB_OK)
 			return status;
-		memcpy(scales + to * EMB_PANEL * n_scales, b->panel_scales, (size_t) n_groups_of(s, config) * EMB_PANEL * sizeof(float));
+		emb_scale_store(scales, (EmbScaleType) config->scale_type, to * EMB_PANEL * n_scales, b->panel_scales,
+						(size_t) n_groups_of(s, config) * EMB_PANEL);
 		if (config->precision == EMB_PRECISION_INT4)
 			pack_four(s, view, b, panel_rows(s, p), to);
 		else
@@ -411,7 +431,7 @@ static EmbStatus
 smooth_input(const EmbWeights *w, const Source *s, const EmbModel *exact, const EmbCalibration *calibration, const EmbImageView *view,
 			 Buffers *b, EmbError *err)
 {
-	EmbGroupSmoothing smoothing = {.group = (int32_t) view->config->group};
+	EmbGroupSmoothing smoothing = {.group = (int32_t) view->config->group, .scale_type = (EmbScaleType) view->config->scale_type};
 	EmbObservePoint point;
 
 	for (int32_t g = 0; g < n_groups_of(s, view->config); g++)

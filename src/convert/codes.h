@@ -9,7 +9,7 @@
  *
  * Example:
  *
- *		emb_codes_choose(&weights, &config, &use, err);				// config: group, keep_int8, has_order
+ *		emb_codes_choose(&weights, &config, &use, err);				// config: group, keep_int8, has_order, scale_type
  *		if (use == EMB_CODES_KEPT)
  *			emb_codes_fill_layer(&weights, exact, i, calibration, &view, err);	// instead of emb_quantize_layer
  */
@@ -28,8 +28,8 @@ typedef enum EmbCodesUse
 
 /*
  * Whether an image of config's precision, int4 or int8, can have the codes of
- * all linear layers; if so, sets group, keep_int8 (none) and has_order of
- * config. Layers that read one input must have one order. The group is the
+ * all linear layers; if so, sets group, keep_int8 (none), has_order and
+ * scale_type of config. Layers that read one input must have one order. The group is the
  * largest that divides those of all layers; scales of larger groups are
  * repeated.
  */

@@ -204,6 +204,7 @@ choose_form(Import *im, const EmbImportOptions *options, EmbError *err)
 		emb_error(err, EMB_ERR_UNSUPPORTED, "the model has no layers, and precision \"int4\" quantizes layers only");
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Use \"int8\" or \"fp32\".");
 	}
+	config->scale_type = EMB_SCALE_F16;
 	status = choose_group(options->group, &config->group, err);
 	if (status == EMB_OK)
 		status = choose_kept(options->keep_int8, &im->parts.arch, &config->keep_int8, err);

@@ -440,14 +440,14 @@ code_of(float w, float inverse, float zero)
 	return round_even(x > CODE_MAX ? CODE_MAX : x > 0 ? x : 0);
 }
 
-/* Scale and zero point of a range that contains 0. */
+/* Scale, in binary16, and zero point of a range that contains 0. */
 static void
 scale_of(float low, float high, float *scale, float *zero)
 {
 	float		range = high - low;
 
-	*scale = range < NOTHING ? 0 : range / CODE_MAX;
-	*zero = range < NOTHING ? 0 : round_even(-low * (CODE_MAX / range));
+	*scale = range < NOTHING ? 0 : emb_scale_nearest(range / CODE_MAX, EMB_SCALE_F16);
+	*zero = *scale == 0 ? 0 : round_even(-low * (CODE_MAX / range));
 }
 
 /* The error of n weights, 16 apart, under a scale and zero point. */
@@ -466,7 +466,7 @@ clip_error(const float *w, const double *energies, int32_t n, float scale, float
 	return error;
 }
 
-/* The scale and zero point of a group of n weights, 16 apart. False: they are not finite. */
+/* The scale and zero point of a group of n weights, 16 apart. False: the weights are not finite, or the scale is too large. */
 static bool
 choose_scale(const float *w, const double *energies, int32_t n, float *best_scale, float *best_zero)
 {
@@ -483,7 +483,7 @@ choose_scale(const float *w, const double *energies, int32_t n, float *best_scal
 		low = x < low ? x : low;
 		high = x > high ? x : high;
 	}
-	if (!isfinite(high - low))
+	if (!(high - low <= EMB_F16_MAX * CODE_MAX))
 		return false;
 	scale_of(low, high, best_scale, best_zero);
 	for (int c = 0; c < N_CLIPS && *best_scale > 0; c++)

@@ -11,7 +11,8 @@
  *		q_k = Q(w_k + sum over earlier j of R[k][j] e_j),	e_k = w_k - q_k
  *
  * Scales and zero points of the groups are found before, so a group is what
- * the inputs' order says, whatever the order of rounding.
+ * the inputs' order says, whatever the order of rounding. Scales are values of
+ * binary16.
  *
  * Example:
  *
@@ -86,7 +87,7 @@ extern bool emb_gptq_set_input(EmbGptq *g, const EmbCodeRows *rows);
 /*
  * panel: [n][16] fp32 (emb_pack_f32_panel), times smooth [n]; the first
  * n_outputs columns are outputs. group: inputs of a group, 0 for all. The
- * products are finite, else *overflown is set. False: stopped.
+ * products are below 10^5, else *overflown is set. False: stopped.
  */
 extern bool emb_gptq_panel(const EmbGptq *g, int32_t worker, const float *panel, int32_t n_outputs, const float *smooth,
 						   int32_t group, const EmbGptqPanel *out, bool *overflown);

@@ -4,6 +4,7 @@
  */
 #include "convert/group_smoothing.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -113,9 +114,13 @@ power_of_two(float x)
 	return ldexpf(1, mantissa > 0.70710678f ? exponent : exponent - 1);
 }
 
-static void
+/* False: some scale might not fit its type. */
+static bool
 make_candidate(Work *w, int eighths)
 {
+	float		least = FLT_MAX;
+	bool		fits = true;
+
 	if (eighths < 0)
 	{
 		for (int32_t g = 0; g < w->n_groups; g++)
@@ -124,9 +129,18 @@ make_candidate(Work *w, int eighths)
 	else
 		emb_quantize_smoothing(w->largest_x, w->largest_w, w->n_groups, eighths, w->smooth);
 	for (int32_t g = 0; g < w->n_groups; g++)
+	{
 		w->smooth[g] = power_of_two(w->smooth[g]);
+		least = w->smooth[g] < least ? w->smooth[g] : least;
+	}
+	for (int32_t g = 0; g < w->n_groups; g++)
+	{
+		w->smooth[g] /= least;
+		fits &= w->s->scale_type != EMB_SCALE_F16 || w->largest_w[g] * w->smooth[g] <= EMB_F16_MAX;
+	}
 	for (int32_t k = 0; k < w->n; k++)
 		w->factor[input_at(w, k)] = 1 / w->smooth[k / w->s->group];
+	return fits;
 }
 
 /* The squared error of the rows under the candidate; false: stopped. */
@@ -164,7 +178,9 @@ choose(Work *w, float *smooth, float *factor)
 	{
 		double		error;
 
-		make_candidate(w, exponents[e]);
+		/* without smoothing scales are the checkpoint's */
+		if (!make_candidate(w, exponents[e]) && e > 0)
+			continue;
 		if (!measure(w, &error))
 			return false;
 		if (e > 0 && !(error < least))

@@ -136,13 +136,14 @@ write_panel_i4(void *ctx, int32_t p, int32_t worker)
 	EmbQuantizerHand *hand = &q->hands[worker];
 	size_t		to = panel_place(q, part, linear, p);
 	size_t		at = to * EMB_PANEL;
-	size_t		scales_at = at * emb_pack_group_scales(n_in, q->group);
+	size_t		n_scales = EMB_PANEL * (size_t) emb_pack_group_scales(n_in, q->group);
+	size_t		scales_at = to * n_scales;
 	uint8_t    *tiles = (uint8_t *) place(q, layer, part, EMB_TENSOR_WEIGHT) + to * emb_pack_i4_bytes(EMB_PANEL, n_in);
 	float	   *sums = (float *) place(q, layer, part, EMB_TENSOR_SUMS) + at;
 	float	   *bias = (float *) place(q, layer, part, EMB_TENSOR_BIAS) + at;
 	EmbGptqPanel panel = {
 		.codes = (uint8_t *) hand->bytes,
-		.scales = (float *) place(q, layer, part, EMB_TENSOR_GROUP_SCALE) + scales_at,
+		.scales = hand->group_scales,
 		.zeros = (uint8_t *) place(q, layer, part, EMB_TENSOR_GROUP_ZERO) + scales_at,
 	};
 	bool		overflown = false;
@@ -150,6 +151,7 @@ write_panel_i4(void *ctx, int32_t p, int32_t worker)
 	if (emb_quantizer_is_over(q))
 		return;
 	memcpy(bias, linear->bias + (size_t) p * EMB_PANEL, emb_quantizer_rows(linear, p) * sizeof(float));
+	memset(hand->group_scales, 0, n_scales * sizeof(float));	/* a group of padding alone keeps zeros */
 	/* if false, it was stopped; emb_quantizer_run sees that */
 	if (!emb_gptq_panel(&q->gptq, worker, linear->weight + (size_t) p * EMB_PANEL * n_in, emb_quantizer_rows(linear, p),
 						job->c->smooth, q->group, &panel, &overflown))
@@ -160,6 +162,7 @@ write_panel_i4(void *ctx, int32_t p, int32_t worker)
 		return;
 	}
 	emb_gptq_pack_panel(&panel, emb_quantizer_rows(linear, p), n_in, q->group, tiles, sums);
+	emb_scale_store(place(q, layer, part, EMB_TENSOR_GROUP_SCALE), (EmbScaleType) q->view->config->scale_type, scales_at, panel.scales, n_scales);
 	if (emb_work_spend(&hand->work, 64 * EMB_PANEL * (int64_t) n_in))
 		(void) correct_bias(hand, job->in, job->c, linear, p, q->group, &(EmbQuantizerWeights) {.is_i4 = true, .tiles = tiles,
 							.scales = panel.scales, .group_zeros = panel.zeros, .group_sums = sums}, bias);
@@ -229,7 +232,8 @@ scale_output_i4(EmbQuantizer *q, int32_t layer, int32_t i, float factor)
 	int32_t		n_scales = emb_pack_group_scales(n_in, q->group);
 	size_t		panel = (size_t) i / EMB_PANEL;
 	const uint8_t *tiles = emb_image_data(q->view, t) + panel * emb_pack_i4_bytes(EMB_PANEL, n_in);
-	float	   *scales = (float *) place(q, layer, EMB_PART_VALUE, EMB_TENSOR_GROUP_SCALE) + panel * EMB_PANEL * n_scales;
+	EmbScaleType scale_type = (EmbScaleType) q->view->config->scale_type;
+	void	   *scales = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_GROUP_SCALE);
 	const uint8_t *zeros = (uint8_t *) place(q, layer, EMB_PART_VALUE, EMB_TENSOR_GROUP_ZERO) + panel * EMB_PANEL * n_scales;
 	float	   *sums = place(q, layer, EMB_PART_VALUE, EMB_TENSOR_SUMS);
 	uint8_t    *codes = (uint8_t *) q->hands[0].bytes;
@@ -238,7 +242,10 @@ scale_output_i4(EmbQuantizer *q, int32_t layer, int32_t i, float factor)
 
 	for (int32_t g = 0; g < n_scales; g++)
 	{
-		own_scales[g] = scales[g * EMB_PANEL + i % EMB_PANEL] *= factor;
+		size_t		at = (panel * n_scales + g) * EMB_PANEL + i % EMB_PANEL;
+
+		own_scales[g] = emb_scale_nearest(emb_scale_at(scales, scale_type, at) * factor, scale_type);
+		emb_scale_store(scales, scale_type, at, &own_scales[g], 1);
 		own_zeros[g] = zeros[g * EMB_PANEL + i % EMB_PANEL];
 	}
 	for (int32_t k = 0; k < n_in; k++)

@@ -148,6 +148,9 @@ form_bytes(EmbTensorForm form, int32_t n_rows, int32_t n_cols)
 			return emb_pack_i4_bytes(n_rows, n_cols);
 		case EMB_FORM_GROUPS_F32:
 			return emb_pack_f32_bytes(n_rows, n_cols);
+		case EMB_FORM_GROUPS_F16:
+		case EMB_FORM_GROUPS_BF16:
+			return emb_pack_f32_bytes(n_rows, n_cols) / 2;
 		case EMB_FORM_GROUPS_U8:
 			return emb_pack_f32_panels(n_rows) * EMB_PANEL * (uint64_t) n_cols;
 		case EMB_FORM_VECTOR_U16:
@@ -196,6 +199,21 @@ weight_form(const Plan *plan, int32_t layer, EmbPart part)
 	return EMB_FORM_TILES_I4;
 }
 
+static EmbTensorForm
+scale_form(const EmbImageConfig *config)
+{
+	switch ((EmbScaleType) config->scale_type)
+	{
+		case EMB_SCALE_F16:
+			return EMB_FORM_GROUPS_F16;
+		case EMB_SCALE_BF16:
+			return EMB_FORM_GROUPS_BF16;
+		case EMB_SCALE_F32:
+			break;
+	}
+	return EMB_FORM_GROUPS_F32;
+}
+
 /* What quantized weights need besides them; the factor is that of the input. */
 static void
 add_scales(Plan *plan, int32_t layer, const Slot *s, EmbTensorForm form)
@@ -204,7 +222,7 @@ add_scales(Plan *plan, int32_t layer, const Slot *s, EmbTensorForm form)
 	{
 		int32_t		n_scales = emb_pack_group_scales(s->n_cols, emb_image_kernel_group(plan->config));
 
-		add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_SCALE, EMB_FORM_GROUPS_F32, s->n_rows, n_scales);
+		add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_SCALE, scale_form(plan->config), s->n_rows, n_scales);
 		if (form == EMB_FORM_TILES_I4)
 			add_tensor(plan, layer, s->part, EMB_TENSOR_GROUP_ZERO, EMB_FORM_GROUPS_U8, s->n_rows, n_scales);
 		add_tensor(plan, layer, s->part, EMB_TENSOR_SUMS, EMB_FORM_VECTOR_F32, 1, s->n_rows);
@@ -424,6 +442,7 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 		{"dimensions", config->dimensions, 0, arch->head == EMB_HEAD_NONE ? (uint32_t) emb_arch_width(arch) : 0},
 		{"choice of layers that stay int8", config->keep_int8, EMB_KEEP_NONE, is_i4 ? EMB_KEEP_ENDS : EMB_KEEP_NONE},
 		{"order of inputs", config->has_order, 0, config->group != 0 ? 1 : 0},
+		{"type of scales", config->scale_type, EMB_SCALE_F32, config->group != 0 ? EMB_SCALE_BF16 : EMB_SCALE_F32},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 	};

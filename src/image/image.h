@@ -19,6 +19,7 @@
 
 #include "common/arch.h"
 #include "common/error.h"
+#include "common/half.h"
 #include "common/mem.h"
 #include "common/pair_template.h"
 #include "common/parts.h"
@@ -28,7 +29,7 @@
 #endif
 
 #define EMB_IMAGE_MAGIC				"\x93" "EMBIMG\n"
-#define EMB_IMAGE_LAYOUT_VERSION	5
+#define EMB_IMAGE_LAYOUT_VERSION	6
 #define EMB_IMAGE_NUMERICS_VERSION	4
 
 #define EMB_IMAGE_MAX_PROMPT_BYTES	8192
@@ -127,7 +128,8 @@ typedef enum EmbKeepInt8
  *				or 0: an output has one scale; in fp32 0
  *	   80	   4	keep_int8: EmbKeepInt8, for int4
  *	   84	   4	has_order: 1: layers with a group take their inputs in an order of their own
- *	   88	  40	zero
+ *	   88	   4	scale_type: EmbScaleType, of the scales of groups; without groups 0
+ *	   92	  36	zero
  */
 typedef struct EmbImageConfig
 {
@@ -147,10 +149,11 @@ typedef struct EmbImageConfig
 	uint32_t	group;
 	uint32_t	keep_int8;
 	uint32_t	has_order;
-	uint8_t		reserved[40];
+	uint32_t	scale_type;
+	uint8_t		reserved[36];
 } EmbImageConfig;
 
-_Static_assert(sizeof(EmbImageConfig) == 128 && offsetof(EmbImageConfig, reserved) == 88, "EmbImageConfig");
+_Static_assert(sizeof(EmbImageConfig) == 128 && offsetof(EmbImageConfig, reserved) == 92, "EmbImageConfig");
 
 typedef enum EmbTensorForm
 {
@@ -164,7 +167,9 @@ typedef enum EmbTensorForm
 	EMB_FORM_GROUPS_F32 = 8,	/* [n_rows/16 rounded up][n_cols][16]: n_cols groups of inputs */
 	EMB_FORM_GROUPS_U8 = 9,		/* likewise */
 	EMB_FORM_VECTOR_U16 = 10,	/* [n_cols], zeros up to a multiple of 64 bytes */
-	EMB_FORM_GROUP_TILES_I8 = 11	/* EMB_FORM_TILES_I8, with scales by groups */
+	EMB_FORM_GROUP_TILES_I8 = 11,	/* EMB_FORM_TILES_I8, with scales by groups */
+	EMB_FORM_GROUPS_F16 = 12,	/* EMB_FORM_GROUPS_F32 in binary16 */
+	EMB_FORM_GROUPS_BF16 = 13	/* and in bfloat16 */
 } EmbTensorForm;
 
 /*
@@ -287,7 +292,7 @@ emb_image_reference_bytes(uint32_t n_references, uint32_t width, uint32_t text_b
 }
 
 /*
- * The plan: the tensors of an image with this architecture, precision, group, keep_int8 and has_order,
+ * The plan: the tensors of an image with this architecture, precision, group, keep_int8, has_order and scale_type,
  * their forms, shapes and order. Tensors of the whole model come first, then
  * layer by layer. Fills tensors, if not NULL, with offsets from the first
  * tensor. Returns the number of tensors. arch passes emb_arch_check.

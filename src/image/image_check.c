@@ -32,6 +32,21 @@ all_finite(const uint32_t *bits, size_t n)
 	return largest < 0x7F800000;
 }
 
+/* The same for scales of 16 bits. exponent: its bits. */
+static bool
+all_halves_finite(const uint16_t *bits, size_t n, uint16_t exponent)
+{
+	uint16_t	largest = 0;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		uint16_t	magnitude = bits[i] & 0x7FFF;
+
+		largest = magnitude > largest ? magnitude : largest;
+	}
+	return largest < exponent;
+}
+
 /* Whether no sign bit is set. Finite floats are then zero or more. */
 static bool
 none_negative(const uint32_t *bits, size_t n)
@@ -96,6 +111,25 @@ check_floats(const EmbImageTensor *t, const uint8_t *data, const EmbStop *stop, 
 	return EMB_OK;
 }
 
+static EmbStatus
+check_halves(const EmbImageTensor *t, const uint8_t *data, const EmbStop *stop, EmbError *err)
+{
+	uint64_t	n_halves = t->size_bytes / sizeof(uint16_t);
+	char		name[128];
+
+	for (uint64_t i = 0; i < n_halves; i += CHECK_BLOCK_ELEMS)
+	{
+		uint64_t	n = n_halves - i < CHECK_BLOCK_ELEMS ? n_halves - i : CHECK_BLOCK_ELEMS;
+
+		if (emb_should_stop(stop))
+			return emb_error(err, EMB_ERR_CANCELLED, "cancelled while checking an image");
+		if (!all_halves_finite((const uint16_t *) data + i, n, t->form == EMB_FORM_GROUPS_F16 ? 0x7C00 : 0x7F80))
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s has a weight that is not finite",
+							 emb_tensor_name(t->key, name, sizeof(name)));
+	}
+	return EMB_OK;
+}
+
 /*
  * Sums of the columns in one panel of tiles, [K/4][16][4]; false if an element
  * past column n_in or row n_rows is not zero. |sum| <= 128 * 65,536.
@@ -154,7 +188,8 @@ typedef struct GroupPanel
 {
 	int32_t		bits;
 	const uint8_t *tiles;		/* [K / 8][16][4], with 8 bits [K / 4][16][4] */
-	const float *scales;		/* [n_scales][16] */
+	EmbScaleType scale_type;
+	const void *scales;			/* [n_scales][16] */
 	const uint8_t *zeros;		/* [n_scales][16]; NULL with 8 bits */
 	int32_t		n_scales;
 	int32_t		group;			/* inputs */
@@ -216,7 +251,7 @@ sum_group_panel(const GroupPanel *p, float sums[EMB_PANEL])
 		ok &= sum_group(p, k, k + p->group < k_padded ? k + p->group : k_padded, codes);
 		for (int32_t r = 0; r < EMB_PANEL; r++)
 		{
-			float		scale = p->scales[g * EMB_PANEL + r];
+			float		scale = emb_scale_at(p->scales, p->scale_type, g * EMB_PANEL + r);
 			uint8_t		zero = p->zeros != NULL ? p->zeros[g * EMB_PANEL + r] : 0;
 
 			ok &= zero <= 15 && ((r < p->n_rows && n_real > 0) || (zero == 0 && scale == 0));
@@ -237,6 +272,7 @@ check_group_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbSt
 	int32_t		bits = t->form == EMB_FORM_TILES_I4 ? 4 : 8;
 	size_t		panel_bytes = emb_pack_i8_bytes(EMB_PANEL, (int32_t) t->n_cols) * bits / 8;
 	int32_t		group = emb_image_kernel_group(view->config);
+	EmbScaleType scale_type = (EmbScaleType) view->config->scale_type;
 	char		name[128];
 
 	for (uint32_t row = 0; row < t->n_rows; row += EMB_PANEL)
@@ -245,7 +281,8 @@ check_group_tiles(const EmbImageView *view, const EmbImageTensor *t, const EmbSt
 		GroupPanel	panel = {
 			.bits = bits,
 			.tiles = view->base + t->offset + row / EMB_PANEL * panel_bytes,
-			.scales = (const float *) (view->base + scales->offset) + at,
+			.scale_type = scale_type,
+			.scales = view->base + scales->offset + at * emb_scale_bytes(scale_type),
 			.zeros = zeros != NULL ? view->base + zeros->offset + at : NULL,
 			.n_scales = (int32_t) scales->n_cols,
 			.group = group == 0 ? (int32_t) emb_pack_i8_padded((int32_t) t->n_cols) : group,
@@ -321,6 +358,8 @@ check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *s
 	if (t->form == EMB_FORM_ROWS_F32 || t->form == EMB_FORM_PANELS_F32 || t->form == EMB_FORM_VECTOR_F32 ||
 		t->form == EMB_FORM_GROUPS_F32)
 		status = check_floats(t, data, stop, err);
+	if (t->form == EMB_FORM_GROUPS_F16 || t->form == EMB_FORM_GROUPS_BF16)
+		status = check_halves(t, data, stop, err);
 	if (status == EMB_OK && !padding_ok)
 		status = padding_error(t, err);
 	return status;

@@ -26,6 +26,7 @@
 
 #include "common/arch.h"
 #include "common/error.h"
+#include "common/half.h"
 #include "common/mem.h"
 #include "common/pair_template.h"
 #include "common/parts.h"
@@ -56,6 +57,7 @@ typedef struct EmbCodes
 	int32_t		n_groups;		/* n_cols / group, rounded up: the last group may be shorter */
 	int32_t		zero;			/* the one zero point of all groups and rows; -1: they differ */
 	bool		has_order;		/* places of inputs are not 0, 1, 2, ..: see emb_checkpoint_read_order */
+	EmbScaleType scale_type;	/* has the value of every scale */
 	const char *reason;			/* with bits 0: why, as the end of a sentence; else NULL */
 } EmbCodes;
 

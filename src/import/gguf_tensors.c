@@ -395,7 +395,9 @@ emb_gguf_codes(const EmbGgufModel *m, EmbTensorKey key, int32_t n_cols, EmbCodes
 		codes->reason = no_codes(t->type);
 		return EMB_OK;
 	}
-	*codes = (EmbCodes) {.bits = form->bits, .group = t->type->n_elems, .n_groups = n_cols / t->type->n_elems, .zero = form->zero};
+	*codes = (EmbCodes) {
+		.bits = form->bits, .group = t->type->n_elems, .n_groups = n_cols / t->type->n_elems, .zero = form->zero, .scale_type = EMB_SCALE_F16
+	};
 	return EMB_OK;
 }
 

@@ -720,6 +720,20 @@ find_zero(const EmbQuantReader *r, const EmbQuantLayer *layer, int64_t row, int6
 	return status;
 }
 
+static EmbScaleType
+scale_type(const EmbQuantLayer *layer)
+{
+	switch (layer->scales->dtype)
+	{
+		case EMB_DTYPE_F16:
+			return EMB_SCALE_F16;
+		case EMB_DTYPE_BF16:
+			return EMB_SCALE_BF16;
+		default:
+			return EMB_SCALE_F32;
+	}
+}
+
 EmbStatus
 emb_quant_codes(EmbQuantReader *r, const EmbQuantLayer *layer, int64_t row, int64_t n, EmbCodes *codes, EmbError *err)
 {
@@ -744,6 +758,7 @@ emb_quant_codes(EmbQuantReader *r, const EmbQuantLayer *layer, int64_t row, int6
 		codes->group = g.group;
 		codes->n_groups = layer->n_groups;
 		codes->has_order = g.has_order;
+		codes->scale_type = scale_type(layer);
 		status = find_zero(r, layer, row, n, &codes->zero, err);
 	}
 	release_groups(r, &g);

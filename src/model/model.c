@@ -153,6 +153,7 @@ groups_of(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor, in
 	*groups = (EmbGroups) {
 		.bits = bits,
 		.group = emb_image_kernel_group(model->view.config),
+		.scale_type = (EmbScaleType) model->view.config->scale_type,
 		.scales = data(model, layer, part, EMB_TENSOR_GROUP_SCALE),
 		.zeros = data(model, layer, part, EMB_TENSOR_GROUP_ZERO),
 		.sums = data(model, layer, part, EMB_TENSOR_SUMS),

@@ -79,7 +79,8 @@ typedef struct Linear
 	const EmbImageView *view;
 	const EmbImageTensor *weight;
 	const EmbImageTensor *group_scale;	/* NULL: a scale for each output */
-	const float *scales;
+	EmbScaleType scale_type;
+	const void *scales;
 	const uint8_t *zeros;
 	const uint16_t *order;
 	const float *factor;		/* of the input; NULL: 1 */
@@ -102,6 +103,7 @@ linear_of(const EmbImageView *view, const EmbImageTensor *t)
 
 	return (Linear) {
 		.view = view, .weight = t, .group_scale = group_scale,
+		.scale_type = group_scale != NULL ? (EmbScaleType) view->config->scale_type : EMB_SCALE_F32,
 		.scales = part_data(view, t->key, part, group_scale != NULL ? EMB_TENSOR_GROUP_SCALE : EMB_TENSOR_SCALE),
 		.zeros = part_data(view, t->key, part, EMB_TENSOR_GROUP_ZERO),
 		.order = part_data(view, t->key, input, EMB_TENSOR_ORDER),
@@ -122,9 +124,11 @@ weight_at(const Linear *l, uint32_t o, uint32_t k)
 	size_t		at = l->group_scale == NULL ? o
 		: ((size_t) panel * l->group_scale->n_cols + (group == EMB_IMAGE_GROUP_ROW ? 0 : k / group)) * 16 + r;
 
+	float		scale = emb_scale_at(l->scales, l->scale_type, at);
+
 	if (is_i4)
-		return (float) ((tiles[(k / 8 * 16 + r) * 4 + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15) - l->zeros[at]) * l->scales[at];
-	return (float) (int8_t) tiles[(k / 4 * 16 + r) * 4 + k % 4] * l->scales[at];
+		return (float) ((tiles[(k / 8 * 16 + r) * 4 + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15) - l->zeros[at]) * scale;
+	return (float) (int8_t) tiles[(k / 4 * 16 + r) * 4 + k % 4] * scale;
 }
 
 static bool
@@ -224,6 +228,7 @@ typedef struct Kept
 	double		bound;			/* of the mean closeness to the checkpoint in fp32 */
 	const char *kind;
 	bool		has_order;
+	EmbScaleType scale_type;	/* of the image */
 } Kept;
 
 /* Returns how many weights are smoothed. */
@@ -244,8 +249,8 @@ check_kept(const char *root, const Kept *kept)
 		return 0;
 	view = view_of(&quantized.image);
 	CHECKF(strstr(quantized.notes, "keeps its codes") != NULL, "%s: %s", path, quantized.notes);
-	CHECKF(view.config->group == kept->group && view.config->has_order == kept->has_order, "%s: group %u, order %u", path,
-		   view.config->group, view.config->has_order);
+	CHECKF(view.config->group == kept->group && view.config->has_order == kept->has_order && view.config->scale_type == kept->scale_type,
+		   "%s: group %u, order %u, type of scales %u", path, view.config->group, view.config->has_order, view.config->scale_type);
 	options.precision = "fp32";
 	CHECK(import_path(path, &options, &exact, &err) == EMB_OK);
 	check_weights(path, &quantized.image, &exact.image, kept->form, &n_smoothed);
@@ -284,19 +289,19 @@ check_choices(const Kept *kept)
 }
 
 static const Kept own[] = {
-	{"tiny/quantized-awq/model", "int4", EMB_FORM_TILES_I4, 32, 0.999, NULL, false},
-	{"gguf/qwen3-rerank-Q4_0.gguf", "int4", EMB_FORM_TILES_I4, 32, 0.9, NULL, false},
-	{"tiny/quantized-gptq-8bit/model", "int8", EMB_FORM_TILES_I8, 0, 0.999, NULL, false},
-	{"tiny/quantized-ct-block/model", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.999, NULL, false},
-	{"gguf/bge-m3-Q8_0-00002-of-00003.gguf", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.99, NULL, false},
-	{"gguf/qwen3-rerank-gguf-rank-Q8_0.gguf", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.9, NULL, false},
+	{"tiny/quantized-awq/model", "int4", EMB_FORM_TILES_I4, 32, 0.999, NULL, false, EMB_SCALE_F16},
+	{"gguf/qwen3-rerank-Q4_0.gguf", "int4", EMB_FORM_TILES_I4, 32, 0.9, NULL, false, EMB_SCALE_F16},
+	{"tiny/quantized-gptq-8bit/model", "int8", EMB_FORM_TILES_I8, 0, 0.999, NULL, false, EMB_SCALE_F32},
+	{"tiny/quantized-ct-block/model", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.999, NULL, false, EMB_SCALE_BF16},
+	{"gguf/bge-m3-Q8_0-00002-of-00003.gguf", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.99, NULL, false, EMB_SCALE_F16},
+	{"gguf/qwen3-rerank-gguf-rank-Q8_0.gguf", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.9, NULL, false, EMB_SCALE_F16},
 };
 
 static const Kept goldens[] = {
-	{"qwen3-rerank-gptq/model", "int4", EMB_FORM_TILES_I4, 128, 0.99, "reranker", false},
-	{"qwen3-rerank-ct-w4a16/model", "int4", EMB_FORM_TILES_I4, 128, 0.95, "reranker", false},
-	{"qwen3-rerank-gptq-8bit/model", "int8", EMB_FORM_TILES_I8, 0, 0.95, "reranker", false},
-	{"qwen3-rerank-ct-w8a8/model", "int8", EMB_FORM_TILES_I8, 0, 0.99, "reranker", false},
+	{"qwen3-rerank-gptq/model", "int4", EMB_FORM_TILES_I4, 128, 0.99, "reranker", false, EMB_SCALE_F16},
+	{"qwen3-rerank-ct-w4a16/model", "int4", EMB_FORM_TILES_I4, 128, 0.95, "reranker", false, EMB_SCALE_BF16},
+	{"qwen3-rerank-gptq-8bit/model", "int8", EMB_FORM_TILES_I8, 0, 0.95, "reranker", false, EMB_SCALE_F32},
+	{"qwen3-rerank-ct-w8a8/model", "int8", EMB_FORM_TILES_I8, 0, 0.99, "reranker", false, EMB_SCALE_F32},
 };
 
 /* ----------------------------------------------------- changed checkpoints */
@@ -373,11 +378,14 @@ share_orders(void)
 	free(data);
 }
 
+static const char *const bert_layers[] = {
+	"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "intermediate.dense", "output.dense"
+};
+
 /* Adds a g_idx to the linear layers of a small BERT: group g has the inputs i with i mod n_groups = g. */
 static void
 add_orders(void)
 {
-	static const char *const names[] = {"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "intermediate.dense", "output.dense"};
 	size_t		size;
 	uint8_t    *data = read_weights(&size);
 	uint64_t	header_bytes = 0;
@@ -402,7 +410,7 @@ add_orders(void)
 		size_t		n = i % 6 < 5 ? 64 : 96;
 
 		at += (size_t) snprintf(header + at, sizeof(header) - at, ",\"encoder.layer.%d.%s.weight_g_idx\":{\"dtype\":\"I32\",\"shape\":[%zu],\"data_offsets\":[%zu,%zu]}",
-								i / 6, names[i % 6], n, end, end + 4 * n);
+								i / 6, bert_layers[i % 6], n, end, end + 4 * n);
 		end += 4 * n;
 	}
 	header[at++] = '}';
@@ -447,6 +455,75 @@ negate_scales(const char *name)
 	free(data);
 }
 
+/* The scales of the first n_layers linear layers of a small BERT become binary16, with the same values times factor. */
+static void
+change_types(int n_layers, float factor)
+{
+	size_t		size,
+				n;
+	uint8_t    *data = read_weights(&size);
+
+	for (int i = 0; i < n_layers; i++)
+	{
+		char		name[128];
+		uint8_t    *bytes;
+		char	   *type;
+
+		snprintf(name, sizeof(name), "encoder.layer.%d.%s.weight_scale", i / 6, bert_layers[i % 6]);
+		if (!CHECKF((bytes = tensor_bytes(data, name, &n)) != NULL, "%s", name))
+			continue;
+		for (size_t k = 0; k < n; k += 2)
+		{
+			uint16_t	h;
+
+			memcpy(&h, bytes + k, 2);
+			h = emb_f16_of_float(emb_float_of_bf16(h) * factor);
+			memcpy(bytes + k, &h, 2);
+		}
+		type = strstr(strstr((char *) data + 8, name), "\"BF16\"");
+		memcpy(type, "\"F16\" ", 6);
+	}
+	write_file(temp_root, WEIGHTS, data, size);
+	free(data);
+}
+
+/* Four inputs of the second group of layer 0's FFN become so many times larger: 2^exponent. */
+static void
+enlarge_inputs(int exponent)
+{
+	size_t		size,
+				n;
+	uint8_t    *data = read_weights(&size);
+	uint8_t    *gamma = tensor_bytes(data, "encoder.layer.0.attention.output.LayerNorm.weight", &n);
+
+	if (CHECK(gamma != NULL && n == 2 * 64))
+	{
+		for (int k = 40; k < 48; k += 2)
+			gamma[2 * k + 1] += exponent << 2;	/* of binary16 */
+		write_file(temp_root, WEIGHTS, data, size);
+	}
+	free(data);
+}
+
+/* Outputs 0 .. 23 of layer 0's FFN have weights of zero, with the largest scale that there is. */
+static void
+empty_block(void)
+{
+	size_t		size,
+				n;
+	uint8_t    *data = read_weights(&size);
+	uint8_t    *weight = tensor_bytes(data, "encoder.layer.0.intermediate.dense.weight", &n);
+	uint8_t    *scales = tensor_bytes(data, "encoder.layer.0.intermediate.dense.weight_scale", &n);
+
+	if (CHECK(weight != NULL && scales != NULL && n == 2 * 4 * 2))
+	{
+		memset(weight, 0, 24 * 64);
+		memcpy(scales, (uint16_t[]) {0x7BFF, 0x7BFF}, 4);
+		write_file(temp_root, WEIGHTS, data, size);
+	}
+	free(data);
+}
+
 static void
 test_kept(void)
 {
@@ -467,13 +544,13 @@ test_changed(void)
 	if (copy_model(dir))
 	{
 		add_orders();
-		check_kept(temp_root, &(Kept) {".", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.999, NULL, true});
+		check_kept(temp_root, &(Kept) {".", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.999, NULL, true, EMB_SCALE_BF16});
 	}
 	if (copy_model(dir))
 	{
 		negate_scales("encoder.layer.0.attention.self.key.weight_scale");
 		negate_scales("encoder.layer.1.output.dense.weight_scale");
-		check_kept(temp_root, &(Kept) {".", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.999, NULL, false});
+		check_kept(temp_root, &(Kept) {".", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.999, NULL, false, EMB_SCALE_BF16});
 	}
 }
 
@@ -482,27 +559,54 @@ static void
 test_smoothed(void)
 {
 	char		dir[PATH_MAX];
-	size_t		size,
-				n;
-	uint8_t    *data;
-	uint8_t    *gamma;
 
 	snprintf(dir, sizeof(dir), "%s/tiny/quantized-ct-block/model", data_dir());
 	for (int i = 0; i < 2 && copy_model(dir); i++)
 	{
-		data = read_weights(&size);
-		gamma = tensor_bytes(data, "encoder.layer.0.attention.output.LayerNorm.weight", &n);
-		if (CHECK(gamma != NULL && n == 2 * 64))
-		{
-			/* 32 times the value, of binary16 */
-			for (int k = 40; k < 48; k += 2)
-				gamma[2 * k + 1] += 5 << 2;
-			write_file(temp_root, WEIGHTS, data, size);
-		}
-		free(data);
+		enlarge_inputs(5);
 		if (i == 1)
 			add_orders();
-		CHECK(check_kept(temp_root, &(Kept) {".", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.99, NULL, i == 1}) > 0);
+		CHECK(check_kept(temp_root, &(Kept) {".", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.99, NULL, i == 1, EMB_SCALE_BF16}) > 0);
+	}
+}
+
+/* The image's scales are of the checkpoint's type, and keep their values where smoothing could exceed it. */
+static void
+test_scale_types(void)
+{
+	static const Kept half = {".", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.99, NULL, false, EMB_SCALE_F16};
+	static const Kept mixed = {".", "int8", EMB_FORM_GROUP_TILES_I8, 32, 0.99, NULL, false, EMB_SCALE_F32};
+	char		dir[PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s/tiny/quantized-ct-block/model", data_dir());
+	if (copy_model(dir))
+	{
+		change_types(12, 1);
+		check_kept(temp_root, &half);
+		enlarge_inputs(5);
+		CHECK(check_kept(temp_root, &half) > 0);
+		empty_block();
+		CHECK(check_kept(temp_root, &half) > 0);
+	}
+	if (copy_model(dir))
+	{
+		change_types(1, 1);
+		enlarge_inputs(5);
+		CHECK(check_kept(temp_root, &mixed) > 0);
+	}
+	/* subnormal scales, which a factor below 1 would round */
+	if (copy_model(dir))
+	{
+		change_types(12, 0x1p-8f);
+		enlarge_inputs(5);
+		CHECK(check_kept(temp_root, &half) > 0);
+	}
+	/* scales of 2^14: a factor of 2 or more would exceed the type */
+	if (copy_model(dir))
+	{
+		change_types(12, 0x1p26f);
+		enlarge_inputs(5);
+		check_kept(temp_root, &half);
 	}
 }
 
@@ -524,13 +628,13 @@ test_goldens(void)
 	if (copy_model(dir))
 	{
 		share_orders();
-		check_kept(temp_root, &(Kept) {".", "int4", EMB_FORM_TILES_I4, 64, 0.95, "reranker", true});
+		check_kept(temp_root, &(Kept) {".", "int4", EMB_FORM_TILES_I4, 64, 0.95, "reranker", true, EMB_SCALE_F16});
 	}
 	snprintf(dir, sizeof(dir), "%s/qwen3-rerank-ct-w8a8/model", root);
 	if (copy_model(dir))
 	{
 		negate_scales("model.layers.1.mlp.up_proj.weight_scale");
-		check_kept(temp_root, &(Kept) {".", "int8", EMB_FORM_TILES_I8, 0, 0.98, "reranker", false});
+		check_kept(temp_root, &(Kept) {".", "int8", EMB_FORM_TILES_I8, 0, 0.98, "reranker", false, EMB_SCALE_F32});
 	}
 }
 
@@ -640,6 +744,8 @@ check_damage(const char *path, const char *precision, bool has_zeros)
 	}
 	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, has_order)), &(uint32_t) {1}, 4, "section table"));
 	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, keep_int8)), &(uint32_t) {3}, 4, "stay int8"));
+	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, scale_type)), &(uint32_t) {EMB_SCALE_F32}, 4, "section table"));
+	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, scale_type)), &(uint32_t) {3}, 4, "type of scales"));
 	t = emb_image_find(&view, 1, EMB_PART_FFN_DOWN, EMB_TENSOR_WEIGHT);
 	CHECK(is_refused(&im.image, t->offset + 5, &(uint8_t) {im.image.data[t->offset + 5] ^ 1}, 1, "not the sum"));
 	t = emb_image_find(&view, 1, EMB_PART_FFN_DOWN, EMB_TENSOR_GROUP_SCALE);
@@ -676,6 +782,7 @@ main(void)
 	test_kept();
 	test_changed();
 	test_smoothed();
+	test_scale_types();
 	test_goldens();
 	test_unfit();
 	test_calibrated();

@@ -1037,11 +1037,14 @@ has_scales(const EmbImageView *view, const EmbCheckpoint *c, const Shape *s)
 	float	   *file = calloc(n, sizeof(float));
 	float	   *image = calloc(n, sizeof(float));
 	EmbError	err;
-	bool		same = t != NULL && (size_t) t->n_rows * t->n_cols == n &&
+	bool		same = t != NULL && t->form == EMB_FORM_GROUPS_F16 && (size_t) t->n_rows * t->n_cols == n &&
 		emb_checkpoint_read_codes(c, s->key, 0, s->n_rows, s->n_cols, q, file, zeros, &err) == EMB_OK;
 
 	if (same)
-		memcpy(image, view->base + t->offset, n * sizeof(float));
+	{
+		for (size_t i = 0; i < n; i++)
+			image[i] = emb_scale_at(view->base + t->offset, EMB_SCALE_F16, i);
+	}
 	qsort(file, n, sizeof(float), compare_floats);
 	qsort(image, n, sizeof(float), compare_floats);
 	same = same && memcmp(file, image, n * sizeof(float)) == 0;

@@ -98,24 +98,24 @@ static const struct
 	EmbCodes	codes;
 }			wanted[] =
 {
-	{"gptq", "layer.0.intermediate", {8, 64, 1, 128, false, NULL}},
-	{"gptq", "layer.1.output.dense", {0, 0, 0, -1, false, "it is stored as floats"}},
-	{"gptq", "layer.0.output.dense", {4, 64, 2, 8, true, NULL}},
-	{"gptq", "", {4, 32, 0, 8, false, NULL}},
-	{"gptq-order", "layer.1.attention.output", {0, 0, 0, -1, false, "its groups of inputs have different sizes"}},
-	{"gptq-order", "", {4, 32, 0, -1, true, NULL}},
-	{"gptq-8bit", "", {8, 0, 1, 128, false, NULL}},
-	{"awq", "", {4, 32, 0, -1, false, NULL}},
-	{"ct-pack", "layer.1", {8, 0, 1, 128, false, NULL}},
-	{"ct-pack", "self", {4, 32, 2, -1, false, NULL}},
-	{"ct-pack", "layer.0", {4, 32, 0, -1, true, NULL}},
-	{"ct-int8", "query", {8, 64, 1, 128, false, NULL}},
-	{"ct-int8", "layer.0", {8, 0, 1, 128, false, NULL}},
-	{"ct-int8", "layer.1", {8, 0, 1, -1, false, NULL}},
-	{"ct-block", "", {8, 32, 0, 128, false, NULL}},
-	{"nf4", "", {0, 0, 0, -1, false, "bitsandbytes' values are no multiples of a scale"}},
-	{"fp4", "", {0, 0, 0, -1, false, "bitsandbytes' values are no multiples of a scale"}},
-	{"llm-int8", "", {0, 0, 0, -1, false, "bitsandbytes' values are no multiples of a scale"}},
+	{"gptq", "layer.0.intermediate", {8, 64, 1, 128, false, EMB_SCALE_F16, NULL}},
+	{"gptq", "layer.1.output.dense", {0, 0, 0, -1, false, EMB_SCALE_F32, "it is stored as floats"}},
+	{"gptq", "layer.0.output.dense", {4, 64, 2, 8, true, EMB_SCALE_F16, NULL}},
+	{"gptq", "", {4, 32, 0, 8, false, EMB_SCALE_F16, NULL}},
+	{"gptq-order", "layer.1.attention.output", {0, 0, 0, -1, false, EMB_SCALE_F32, "its groups of inputs have different sizes"}},
+	{"gptq-order", "", {4, 32, 0, -1, true, EMB_SCALE_F16, NULL}},
+	{"gptq-8bit", "", {8, 0, 1, 128, false, EMB_SCALE_F16, NULL}},
+	{"awq", "", {4, 32, 0, -1, false, EMB_SCALE_F16, NULL}},
+	{"ct-pack", "layer.1", {8, 0, 1, 128, false, EMB_SCALE_BF16, NULL}},
+	{"ct-pack", "self", {4, 32, 2, -1, false, EMB_SCALE_BF16, NULL}},
+	{"ct-pack", "layer.0", {4, 32, 0, -1, true, EMB_SCALE_BF16, NULL}},
+	{"ct-int8", "query", {8, 64, 1, 128, false, EMB_SCALE_BF16, NULL}},
+	{"ct-int8", "layer.0", {8, 0, 1, 128, false, EMB_SCALE_BF16, NULL}},
+	{"ct-int8", "layer.1", {8, 0, 1, -1, false, EMB_SCALE_BF16, NULL}},
+	{"ct-block", "", {8, 32, 0, 128, false, EMB_SCALE_BF16, NULL}},
+	{"nf4", "", {0, 0, 0, -1, false, EMB_SCALE_F32, "bitsandbytes' values are no multiples of a scale"}},
+	{"fp4", "", {0, 0, 0, -1, false, EMB_SCALE_F32, "bitsandbytes' values are no multiples of a scale"}},
+	{"llm-int8", "", {0, 0, 0, -1, false, EMB_SCALE_F32, "bitsandbytes' values are no multiples of a scale"}},
 };
 
 /* Sizes of 0 in the table depend on the layer's inputs. */
@@ -132,9 +132,9 @@ check_described(const char *model, const char *name, int32_t n_cols, const EmbCo
 			w.group = n_cols;
 		if (w.bits > 0 && w.n_groups == 0)
 			w.n_groups = n_cols / w.group;
-		CHECKF(c->bits == w.bits && c->group == w.group && c->n_groups == w.n_groups && c->zero == w.zero && c->has_order == w.has_order,
-			   "%s, %s: %d bits, groups of %d, %d of them, zero %d, %s", model, name, c->bits, c->group, c->n_groups, c->zero,
-			   c->has_order ? "an order" : "no order");
+		CHECKF(c->bits == w.bits && c->group == w.group && c->n_groups == w.n_groups && c->zero == w.zero && c->has_order == w.has_order && c->scale_type == w.scale_type,
+			   "%s, %s: %d bits, groups of %d, %d of them, zero %d, %s, type of scales %d", model, name, c->bits, c->group, c->n_groups, c->zero,
+			   c->has_order ? "an order" : "no order", c->scale_type);
 		CHECKF((w.reason == NULL) == (c->reason == NULL) && (w.reason == NULL || strcmp(w.reason, c->reason) == 0), "%s, %s: %s", model, name,
 			   c->reason != NULL ? c->reason : "no reason");
 		return;

@@ -86,6 +86,7 @@ image_bytes(const EmbArch *arch, EmbImagePrecision precision, uint32_t keep, siz
 	if (precision == EMB_PRECISION_INT4)
 	{
 		parts.config.group = 128;
+		parts.config.scale_type = EMB_SCALE_F16;
 		parts.config.keep_int8 = keep;
 	}
 	CHECKF(emb_arch_check(arch, &err) == EMB_OK, "%s", err.message);
@@ -107,10 +108,11 @@ test_images(void)
 	CHECKF(default_i4 <= 0.20 * exact, "bge-large in int4, attention in int8: %.1f MB, %.1f %%", default_i4 / MEGABYTE, 100 * default_i4 / exact);
 	CHECKF(all_i4 < default_i4 && all_i4 <= 0.16 * exact, "bge-large in int4: %.1f MB, %.1f %%", all_i4 / MEGABYTE, 100 * all_i4 / exact);
 	size = image_bytes(&large_qwen, EMB_PRECISION_INT4, EMB_KEEP_NONE, QWEN_TOKENIZER_BYTES);
-	/* scales are floats: 217 MB, twice what they need */
-	CHECKF(size > 4300 * MEGABYTE && size <= 4410 * MEGABYTE, "Qwen3-Reranker-8B in int4: %.1f MB", size / MEGABYTE);
+	CHECKF(size <= 4300 * MEGABYTE, "Qwen3-Reranker-8B in int4: %.1f MB", size / MEGABYTE);
+	printf("# Qwen3-Reranker-8B in int4: %.1f MB\n", size / MEGABYTE);
 	size = image_bytes(&small_qwen, EMB_PRECISION_INT4, EMB_KEEP_NONE, QWEN_TOKENIZER_BYTES);
-	CHECKF(size <= 425 * MEGABYTE, "Qwen3-Reranker-0.6B in int4: %.1f MB", size / MEGABYTE);
+	CHECKF(size <= 418 * MEGABYTE, "Qwen3-Reranker-0.6B in int4: %.1f MB", size / MEGABYTE);
+	printf("# Qwen3-Reranker-0.6B in int4: %.1f MB\n", size / MEGABYTE);
 	size = image_bytes(&small_qwen, EMB_PRECISION_INT8, 0, QWEN_TOKENIZER_BYTES);
 	CHECKF(size <= 630 * MEGABYTE, "Qwen3-Reranker-0.6B in int8: %.1f MB", size / MEGABYTE);
 }
