@@ -49,6 +49,9 @@
  * div_f32			x = x / divisor
  * dot_f32			returns sum(fma: x y); the arguments may be one array
  * muladd_f32		y = x * factor + y, rounded twice
+ * rotate_f32		in place, n_heads heads of d elements, h = d / 2, angles h cosines and h sines, for i < h:
+ *					x[i], x[h + i] = x[i] cos[i] - x[h + i] sin[i], x[h + i] cos[i] + x[i] sin[i], each
+ *					product and sum rounded
  *
  * Rows in int8. rint rounds to nearest even; a sum is exact, in int32. Values
  * that are not finite become defined codes (NaN the lowest), equal on all levels.

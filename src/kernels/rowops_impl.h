@@ -185,6 +185,38 @@ EMB_NAME(muladd_f32) (float *y, const float *x, int32_t n, float factor)
 }
 
 void
+EMB_NAME(rotate_f32) (const float *angles, int32_t n_heads, int32_t d, float *x)
+{
+	int32_t		h = d / 2;
+
+	for (int32_t head = 0; head < n_heads; head++, x += d)
+	{
+		int32_t		i = 0;
+
+		for (; h - i >= 16; i += 16)
+		{
+			v16			cosine = v16_load(angles + i);
+			v16			sine = v16_load(angles + h + i);
+			v16			a = v16_load(x + i);
+			v16			b = v16_load(x + h + i);
+
+			v16_store(x + i, v16_sub(v16_mul(a, cosine), v16_mul(b, sine)));
+			v16_store(x + h + i, v16_add(v16_mul(b, cosine), v16_mul(a, sine)));
+		}
+		if (i < h)
+		{
+			v16			cosine = v16_load_part(angles + i, h - i);
+			v16			sine = v16_load_part(angles + h + i, h - i);
+			v16			a = v16_load_part(x + i, h - i);
+			v16			b = v16_load_part(x + h + i, h - i);
+
+			v16_store_part(x + i, v16_sub(v16_mul(a, cosine), v16_mul(b, sine)), h - i);
+			v16_store_part(x + h + i, v16_add(v16_mul(b, cosine), v16_mul(a, sine)), h - i);
+		}
+	}
+}
+
+void
 EMB_NAME(div_f32) (float *x, int32_t n, float divisor)
 {
 	v16			d = v16_set(divisor);

@@ -61,6 +61,7 @@ typedef struct Outputs
 	float		div[N_LONG];
 	float		dot;
 	float		muladd[N_LONG];
+	float		rotated[N_LONG];
 	struct
 	{
 		float		c[N_ROWS * N_OUT];
@@ -174,6 +175,8 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 	out->dot = k->dot_f32(in->a, in->b, N_LONG);
 	memcpy(out->muladd, in->a, sizeof(out->muladd));
 	k->muladd_f32(out->muladd, in->b, N_LONG, 1.7f);
+	memcpy(out->rotated, in->a, sizeof(out->rotated));
+	k->rotate_f32(in->b, 1, N_LONG / 2 * 2, out->rotated);
 }
 
 /* K of 64 and more rows than a tile; the bytes of floats serve as random bytes. */
@@ -296,7 +299,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(rms_norm_f32, rms_norm),
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh), FIELD(silu_f32, silu),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
-		FIELD(muladd_f32, muladd), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
+		FIELD(muladd_f32, muladd), FIELD(rotate_f32, rotated), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
 		FIELD(gemm_grouped, gemm_grouped), FIELD(activate_rows, activate_rows),
 		FIELD(gate_rows, gate_rows), FIELD(quantize_u8, quantize_u8),
 		FIELD(quantize_range_u8, quantize_range_u8), FIELD(quantize_heads, heads),

@@ -345,30 +345,6 @@ typedef struct Heads
 	bool		compact;		/* row i belongs to text i */
 } Heads;
 
-/*
- * Rotates one row: each head's first half with its second. -ffp-contract=off:
- * no fused operations.
- */
-static void
-rotate_row(const float *angles, int32_t n_heads, int32_t head_size, float *row)
-{
-	int32_t		half = head_size / 2;
-	const float *cosines = angles;
-	const float *sines = angles + half;
-
-	for (int32_t head = 0; head < n_heads; head++, row += head_size)
-	{
-		for (int32_t i = 0; i < half; i++)
-		{
-			float		a = row[i];
-			float		b = row[half + i];
-
-			row[i] = a * cosines[i] - b * sines[i];
-			row[half + i] = b * cosines[i] + a * sines[i];
-		}
-	}
-}
-
 /* Applies RoPE to the heads of the block's rows at their tokens' positions. */
 static bool
 rotate(const Block *c, const Heads *heads)
@@ -393,7 +369,7 @@ rotate(const Block *c, const Heads *heads)
 				seq++;
 			position = emb_pass_prefix(pass) + i - batch->offsets[seq];
 		}
-		rotate_row(table + position * arch->head_size, heads->n, arch->head_size, heads->rows + (i - c->first) * heads->stride);
+		pass->kernels->rotate_f32(table + position * arch->head_size, heads->n, arch->head_size, heads->rows + (i - c->first) * heads->stride);
 	}
 	return emb_work_spend(&c->w->work, 4 * (int64_t) c->n_rows * heads->n * arch->head_size);
 }

@@ -393,6 +393,40 @@ test_muladd_f32(const EmbKernels *k, const EmbKernels *scalar)
 	}
 }
 
+/* Against the formula, too: all levels share the loop. */
+static void
+test_rotate_f32(const EmbKernels *k, const EmbKernels *scalar)
+{
+	enum {HEADS = 3};
+
+	for (int n = 0; n < N_LENGTHS && lengths[n] <= 101; n++)
+	{
+		int32_t		h = lengths[n];
+		Guarded		angles = random_floats(2 * h),
+					before = random_floats(HEADS * 2 * h),
+					mine = copy_of(before),
+					theirs = copy_of(before);
+		int			n_wrong = 0;
+
+		k->rotate_f32(angles.x, HEADS, 2 * h, mine.x);
+		scalar->rotate_f32(angles.x, HEADS, 2 * h, theirs.x);
+		CHECKF(same_bits(mine, theirs), "rotate_f32 on %s, half a head of %d", k->name, (int) h);
+		for (int i = 0; i < HEADS * h; i++)
+		{
+			int			at = i / h * 2 * h + i % h;
+			float		left[2] = {before.x[at] * angles.x[i % h], before.x[at + h] * angles.x[h + i % h]};
+			float		right[2] = {before.x[at + h] * angles.x[i % h], before.x[at] * angles.x[h + i % h]};
+
+			n_wrong += mine.x[at] != left[0] - left[1] || mine.x[at + h] != right[0] + right[1];
+		}
+		CHECKF(n_wrong == 0, "rotate_f32 on %s: %d pairs", k->name, n_wrong);
+		unguard(angles);
+		unguard(before);
+		unguard(mine);
+		unguard(theirs);
+	}
+}
+
 /* test_kernels_i8.c and test_kernels_grouped.c have these. */
 #define test_gemm_i8(k, scalar)
 #define test_gemm_grouped(k, scalar)
