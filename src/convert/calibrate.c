@@ -246,6 +246,7 @@ emb_calibration_begin(EmbCalibration *c, const EmbModel *model, const char *cons
 	status = encode_texts(c, model, &source, steps, err);
 	if (status == EMB_OK)
 	{
+		emb_stream_share(&c->texts, model->view.arch);
 		c->n_tokens = emb_stream_n_tokens(&c->texts);
 		choose_rows(model->view.arch, keeps_many, c);
 		status = allocate_points(model->view.arch, c, err);

@@ -249,6 +249,12 @@ emb_references_begin(EmbReferences *r, const EmbModel *model, bool is_exact, uin
 	for (int i = 0; status == EMB_OK && i < n_references(view.arch); i++)
 		status = read_text(r, model, is_exact, &view, i, &replay, &run, err);
 	replay_end(&replay, steps->mem);
+	if (status == EMB_OK)
+	{
+		emb_stream_share(&r->exact, view.arch);
+		if (!is_exact)
+			emb_stream_share(&r->own, view.arch);
+	}
 	return status;
 }
 

@@ -6,12 +6,17 @@
 
 #include <string.h>
 
+#include "transformer/prefix.h"
+
 /* A batch is closed when it has this number of tokens. */
 #define BATCH_TOKENS	1024
 
 /* Texts and tokens that a stream has room for at first; room doubles. */
 #define ROOM_SEQS_MIN	64
 #define ROOM_TOKENS_MIN	4096
+
+/* Fewer tokens are not worth a pass of their own. */
+#define SHARED_MIN		16
 
 /* Rows of a batch, numbered over the whole stream. */
 typedef struct Shifted
@@ -42,6 +47,7 @@ emb_stream_free(EmbStream *s)
 	emb_release(&s->mem, s->ids);
 	emb_release(&s->mem, s->type_ids);
 	emb_release(&s->mem, s->x);
+	emb_release(&s->mem, s->prefix);
 	*s = (EmbStream) {0};
 }
 
@@ -113,6 +119,50 @@ emb_stream_add(EmbStream *s, const int32_t *ids, const int32_t *type_ids, int32_
 	return EMB_OK;
 }
 
+/* How many tokens all texts begin with; each has one more. */
+static int32_t
+count_shared(const EmbStream *s)
+{
+	int32_t		n = s->offsets[1] - 1;
+
+	for (int32_t i = 1; i < s->n_seqs; i++)
+	{
+		const int32_t *ids = s->ids + s->offsets[i];
+		int32_t		n_own = s->offsets[i + 1] - s->offsets[i] - 1;
+		int32_t		same = 0;
+
+		while (same < n && same < n_own && ids[same] == s->ids[same])
+			same++;
+		n = same;
+	}
+	return n;
+}
+
+void
+emb_stream_share(EmbStream *s, const EmbArch *arch)
+{
+	int32_t		n = emb_prefix_is_possible(arch) && s->n_seqs > 1 ? count_shared(s) : 0;
+	int32_t		at = n;
+	int32_t		start = 0;
+
+	if (n < SHARED_MIN)
+		return;
+	for (int32_t i = 0; i < s->n_seqs; i++)
+	{
+		int32_t		end = s->offsets[i + 1];
+
+		memmove(s->ids + at, s->ids + start + n, (end - start - n) * sizeof(int32_t));
+		s->offsets[i] = at;
+		at += end - start - n;
+		start = end;
+	}
+	s->offsets[s->n_seqs] = at;
+	s->n_shared = n;
+	/* such a model has no types */
+	emb_release(&s->mem, s->type_ids);
+	s->type_ids = NULL;
+}
+
 /* ------------------------------------------------------------------- layers */
 
 static void
@@ -136,7 +186,9 @@ run_batch(EmbStream *s, const EmbModel *model, int32_t first, int32_t end, const
 		.n_seqs = end - first,
 		.offsets = offsets,
 		.ids = s->ids + row,
-		.type_ids = s->type_ids != NULL ? s->type_ids + row : NULL
+		.type_ids = s->type_ids != NULL ? s->type_ids + row : NULL,
+		.prefix = s->prefix,
+		.n_prefix = s->n_shared
 	};
 
 	if (out != NULL)
@@ -154,6 +206,23 @@ run_batch(EmbStream *s, const EmbModel *model, int32_t first, int32_t end, const
 	return emb_transformer_run_span(transformer, emb_kernels(), &batch, &part, steps->n_threads, steps->mem, steps->stop, out, err);
 }
 
+/* The shared tokens, which leave their keys and values. */
+static EmbStatus
+run_shared(EmbStream *s, const EmbModel *model, const EmbLayerSpan *span, const EmbImportSteps *steps, EmbError *err)
+{
+	const int32_t offsets[] = {0, s->n_shared};
+	EmbBatch	batch = {.n_seqs = 1, .offsets = offsets, .ids = s->ids};
+	EmbLayerSpan part = *span;
+	EmbStatus	status;
+
+	part.x = s->x;
+	part.keep = s->prefix;
+	s->prefix->n_tokens = 0;
+	status = emb_transformer_run_span(&model->transformer, emb_kernels(), &batch, &part, steps->n_threads, steps->mem, steps->stop, NULL, err);
+	s->prefix->n_tokens = s->n_shared;
+	return status;
+}
+
 static EmbStatus
 run_span(EmbStream *s, const EmbModel *model, const EmbLayerSpan *span, const EmbImportSteps *steps, float *out, EmbError *err)
 {
@@ -162,6 +231,8 @@ run_span(EmbStream *s, const EmbModel *model, const EmbLayerSpan *span, const Em
 
 	if (offsets == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", s->n_seqs);
+	if (s->n_shared > 0)
+		status = run_shared(s, model, span, steps, err);
 	for (int32_t i = 0; status == EMB_OK && i < s->n_seqs;)
 	{
 		int32_t		end = i + 1;
@@ -185,6 +256,12 @@ emb_stream_embed(EmbStream *s, const EmbModel *model, const EmbImportSteps *step
 		s->x = emb_alloc_array(&s->mem, emb_stream_n_tokens(s), emb_transformer_stride(arch) * sizeof(float));
 		if (s->x == NULL)
 			return emb_error(err, EMB_ERR_NOMEM, "out of memory for the hidden states of %d tokens", emb_stream_n_tokens(s));
+	}
+	if (s->n_shared > 0)
+	{
+		s->prefix = emb_prefix_create(&model->transformer, s->n_shared, &s->mem);
+		if (s->prefix == NULL)
+			return emb_error(err, EMB_ERR_NOMEM, "out of memory for keys and values of %d tokens", s->n_shared);
 	}
 	return run_span(s, model, &(EmbLayerSpan) {0}, steps, out, err);
 }

@@ -9,6 +9,7 @@
  *		EmbStream	s;
  *		emb_stream_begin(&s, mem);
  *		emb_stream_add(&s, ids, NULL, n_ids, err);		// for each text
+ *		emb_stream_share(&s, model->view.arch);			// or not
  *		// words.h notes the ids, and then turns them into rows of the words in memory
  *		emb_stream_embed(&s, model, &steps, out, err);
  *		emb_stream_run(&s, model, i, observe, ctx, &steps, out, err);	// for each layer
@@ -41,10 +42,12 @@ typedef struct EmbStream
 {
 	EmbAllocator mem;
 	int32_t		n_seqs;
-	int32_t    *offsets;		/* [n_seqs + 1] */
+	int32_t		n_shared;		/* tokens that all texts begin with, kept once: rows 0 .. n_shared - 1 */
+	int32_t    *offsets;		/* [n_seqs + 1], from n_shared on */
 	int32_t    *ids;			/* [n_tokens] of the vocabulary; once mapped, of the words kept */
 	int32_t    *type_ids;		/* [n_tokens], or NULL: all 0 */
 	float	   *x;				/* [n_tokens, hidden], emb_transformer_stride apart: behind the layers run so far */
+	EmbPrefix  *prefix;			/* keys and values of the shared tokens, in the layer run last */
 	int32_t		room_seqs;
 	int32_t		room_tokens;
 } EmbStream;
@@ -60,6 +63,14 @@ emb_stream_n_tokens(const EmbStream *s)
 
 /* Adds a text; type_ids is NULL for all texts or for none. EMB_ERR_NOMEM, EMB_ERR_LIMIT. */
 extern EmbStatus emb_stream_add(EmbStream *s, const int32_t *ids, const int32_t *type_ids, int32_t n_ids, EmbError *err);
+
+/*
+ * After the last text: tokens that all texts begin with become one text that
+ * the others start behind, if attention is causal. Each pair of a decoder that
+ * reranks begins with 60 tokens of its template. It changes no bit of out, and
+ * shared rows are observed once.
+ */
+extern void emb_stream_share(EmbStream *s, const EmbArch *arch);
 
 /*
  * Runs all texts through the embeddings, or through layer i, whose weights are

@@ -492,6 +492,7 @@ emb_transformer_run_span(const EmbTransformer *transformer, const EmbKernels *ke
 	pass.end_layer = span->end;
 	pass.observe = span->observe;
 	pass.observe_ctx = span->observe_ctx;
+	pass.keep = span->keep;
 	return run_whole(&pass, n_longest, span->x, n_threads, mem, stop, out, err);
 }
 

@@ -401,8 +401,8 @@ run_layers(EmbPass *pass)
 	if (!run_blocks(pass, 0, n_rows, block_begin))
 		return false;
 	pass->compact = compact;
-	/* of a prefix the last layer's keys and values are wanted, and nothing after them */
-	for (pass->layer = pass->first_layer; pass->layer < pass->end_layer - (pass->keep != NULL); pass->layer++)
+	/* of a compact prefix the last layer's keys and values are wanted, and nothing after them */
+	for (pass->layer = pass->first_layer; pass->layer < pass->end_layer - (pass->keep != NULL && compact); pass->layer++)
 	{
 		if (compact && pass->layer == arch->n_layers - 1)
 		{

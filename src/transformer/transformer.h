@@ -190,6 +190,8 @@ typedef struct EmbLayerSpan
 								 * input and output. NULL: none are kept, and the span is the whole model */
 	EmbObserve	observe;		/* or NULL */
 	void	   *observe_ctx;
+	EmbPrefix  *keep;			/* or NULL: the batch is one text, whose keys and values go behind keep's tokens. out is not
+								 * written */
 } EmbLayerSpan;
 
 /* Elements from one row of hidden states to the next. */

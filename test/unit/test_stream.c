@@ -6,10 +6,15 @@
  */
 #include "model_util.h"
 
+#include <stdatomic.h>
+
 #include "convert/stream.h"
 
 #define HIDDEN	64
 #define WIDE	256
+
+/* Tokens that the texts of a decoder begin with. */
+#define N_SHARED	30
 
 /* A layer's weights in fp32. */
 #define LAYER_BYTES	((size_t) (4 * HIDDEN * HIDDEN + 2 * HIDDEN * WIDE) * sizeof(float))
@@ -150,6 +155,8 @@ test_memory(const char *precision)
 typedef struct Pass
 {
 	EmbModel   *model;
+	bool		shares;			/* what its texts begin with */
+	_Atomic int n_observed;		/* rows */
 	EmbImportSteps steps;
 	int32_t		n_seqs;
 	int32_t		offsets[64];
@@ -158,48 +165,74 @@ typedef struct Pass
 	float	   *spans;
 } Pass;
 
-/* Texts of 1 to 40 tokens; a repeated id, and the first ids, among which is the padding. */
+/* Texts of 1 to 40 tokens behind n_shared others; a repeated id, and the first ids, among which is the padding. */
 static void
-fill_texts(Pass *p)
+fill_texts(Pass *p, int32_t n_shared)
 {
 	uint32_t	state = 7;
 
 	p->n_seqs = 40;
 	for (int32_t i = 0; i < p->n_seqs; i++)
 	{
-		p->offsets[i + 1] = p->offsets[i] + i + 1;
+		p->offsets[i + 1] = p->offsets[i] + n_shared + i + 1;
 		for (int32_t k = p->offsets[i]; k < p->offsets[i + 1]; k++)
 		{
 			state = state * 1664525 + 1013904223;
 			p->ids[k] = (int32_t) ((state >> 8) % (uint32_t) p->model->transformer.arch->n_vocab);
 			if (k % 7 == 0)
 				p->ids[k] = k % 5;
+			if (k - p->offsets[i] < n_shared)
+				p->ids[k] = p->ids[k - p->offsets[i]];
 		}
+		/* no text goes on as all others do */
+		p->ids[p->offsets[i] + n_shared] = i % 2;
 	}
+}
+
+static void
+count_rows(void *ctx, EmbObservePoint point, int32_t layer, int32_t first_row, int32_t n_rows, const float *rows, size_t stride)
+{
+	Pass	   *p = ctx;
+
+	(void) rows;
+	(void) stride;
+	if (point == EMB_OBSERVE_FFN_MID && layer == 0 && first_row >= 0)
+		atomic_fetch_add(&p->n_observed, n_rows);
 }
 
 static void
 run_spans(Pass *p, const char *what)
 {
+	const EmbArch *arch = p->model->transformer.arch;
+	bool		is_exact = p->model->view.config->precision == EMB_PRECISION_FP32;
 	EmbStream	s;
 	EmbError	err = {0};
 	EmbStatus	status = EMB_OK;
 
+	p->n_observed = 0;
+
 	emb_stream_begin(&s, p->steps.mem);
 	for (int32_t i = 0; status == EMB_OK && i < p->n_seqs; i++)
 		status = emb_stream_add(&s, p->ids + p->offsets[i], NULL, p->offsets[i + 1] - p->offsets[i], &err);
+	if (status == EMB_OK && p->shares)
+	{
+		emb_stream_share(&s, arch);
+		CHECKF(s.n_shared == N_SHARED && emb_stream_n_tokens(&s) == p->offsets[p->n_seqs] - (p->n_seqs - 1) * N_SHARED,
+			   "%s: %d tokens are shared, of %d", what, s.n_shared, emb_stream_n_tokens(&s));
+	}
 	if (status == EMB_OK)
 		status = emb_stream_embed(&s, p->model, &p->steps, NULL, &err);
-	for (int32_t i = 0; status == EMB_OK && i < p->model->transformer.arch->n_layers; i++)
-		status = emb_stream_run(&s, p->model, i, NULL, NULL, &p->steps, p->spans, &err);
+	for (int32_t i = 0; status == EMB_OK && i < arch->n_layers; i++)
+		status = emb_stream_run(&s, p->model, i, is_exact ? count_rows : NULL, p, &p->steps, p->spans, &err);
 	CHECKF(status == EMB_OK, "%s: %s", what, err.message);
+	CHECKF(!is_exact || p->n_observed == emb_stream_n_tokens(&s), "%s: %d rows of %d observed", what, p->n_observed, emb_stream_n_tokens(&s));
 	emb_stream_free(&s);
 }
 
 static void
-check_spans(const char *name, const char *precision, const EmbAllocator *mem)
+check_spans(const char *name, const char *precision, bool shares, const EmbAllocator *mem)
 {
-	EmbImportOptions options = {.precision = precision};
+	EmbImportOptions options = {.precision = precision, .kind = shares && strstr(name, "rerank") != NULL ? "reranker" : NULL};
 	static const EmbSink no_sink;
 	static Pass p;
 	char		dir[PATH_MAX],
@@ -209,7 +242,7 @@ check_spans(const char *name, const char *precision, const EmbAllocator *mem)
 
 	snprintf(dir, sizeof(dir), "%s/tiny/%s/model", data_dir(), name);
 	snprintf(what, sizeof(what), "%s %s", name, precision);
-	p = (Pass) {.steps = {.mem = mem, .sink = &no_sink, .n_threads = 1}};
+	p = (Pass) {.shares = shares, .steps = {.mem = mem, .sink = &no_sink, .n_threads = 1}};
 	if (!CHECKF(import_image(dir, &options, mem, &image, &err) == EMB_OK, "%s: %s", what, err.message))
 		return;
 	if (CHECKF(emb_model_open(image.data, image.size_bytes, 0, mem, NULL, &p.model, &err) == EMB_OK, "%s", err.message))
@@ -217,7 +250,7 @@ check_spans(const char *name, const char *precision, const EmbAllocator *mem)
 		EmbBatch	batch = {.offsets = p.offsets, .ids = p.ids};
 		size_t		n;
 
-		fill_texts(&p);
+		fill_texts(&p, shares ? N_SHARED : 0);
 		batch.n_seqs = p.n_seqs;
 		n = (size_t) p.n_seqs * p.model->transformer.arch->hidden;
 		p.whole = calloc(n, sizeof(float));
@@ -242,13 +275,20 @@ test_spans(void)
 {
 	static const char *const names[] = {"bert-cls", "bert-mean-36", "roberta-rerank", "mpnet-rerank", "nomic-rerank", "gte-rerank",
 	"modernbert-rerank", "modernbert-rerank-cls", "bge-m3"};
+	static const char *const decoders[] = {"qwen3-rerank", "qwen3-embed", "qwen2-rerank"};
 	Count		count;
 	EmbAllocator mem = counting_allocator(&count);
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 	{
-		check_spans(names[i], "fp32", &mem);
-		check_spans(names[i], "int8", &mem);
+		check_spans(names[i], "fp32", false, &mem);
+		check_spans(names[i], "int8", false, &mem);
+	}
+	for (size_t i = 0; i < sizeof(decoders) / sizeof(decoders[0]); i++)
+	{
+		check_spans(decoders[i], "fp32", true, &mem);
+		check_spans(decoders[i], "int8", true, &mem);
+		check_spans(decoders[i], "int4", true, &mem);
 	}
 	CHECK(count.n_live == 0);
 	emb_threads_stop();
