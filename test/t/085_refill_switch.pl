@@ -226,6 +226,13 @@ is(query($node, $db, q{SELECT count(*) FROM long WHERE v__next IS DISTINCT FROM 
 query($node, $db, q{LOAD 'embed'; ALTER SYSTEM RESET embed.background});
 query($node, $db, q{SELECT pg_reload_conf()});
 
+# Two sessions refill the same column at once.
+query($node, $db, q{CREATE TABLE twice AS SELECT i AS id, 'twice ' || i AS body FROM generate_series(1, 500) i; SELECT embed_column('twice', 'body', 'v', 'm2'); CALL embed_fill('twice')});
+my @calls = map { start_psql($node, $db, q{CALL embed_refill('twice', 'v', 'm3')}) } 1 .. 2;
+is(join(' ', map { (finish_psql($_))[0] } @calls), '0 0', 'two calls at once');
+query($node, $db, q{CALL embed_refill('twice', 'v', 'm3'); SELECT embed_switch('twice', 'v')});
+is(query($node, $db, q{SELECT count(*) FROM twice WHERE v IS DISTINCT FROM embed(body, 'm3') OR v__prev IS DISTINCT FROM embed(body, 'm2')}), 0, '... fill one column');
+
 # ---------------------------------------------------------------- dump between refill and switch
 
 my $dump = $node->basedir . '/refill.dump';

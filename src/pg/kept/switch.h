@@ -46,7 +46,7 @@ extern void embed_switch_check_table(Relation rel);
  */
 extern EmbedKeptColumn *embed_switch_kept(Relation rel, const char *vector);
 
-/* The same without demands on the trigger, or NULL: nothing keeps the column. */
+/* A copy of the column's trigger, whatever it is like, or NULL: nothing keeps the column. */
 extern const Trigger *embed_switch_trigger(Relation rel, const char *vector);
 
 /* Rows that are to do; SPI is connected. */

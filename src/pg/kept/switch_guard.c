@@ -19,6 +19,7 @@
 #include "access/parallel.h"
 #include "access/sysattr.h"
 #include "access/xact.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/bitmapset.h"
 #include "parser/parse_relation.h"
@@ -59,12 +60,27 @@ is_read(const Bitmapset *columns, AttrNumber attnum)
 		bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
+/* Without a lookup in the catalogs: most tables have no trigger with arguments. */
+static bool
+may_be_kept(const TriggerDesc *all)
+{
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
+	{
+		if (all->triggers[i].tgnargs >= 2)
+			return true;
+	}
+	return false;
+}
+
 static void
 check_table(Relation rel, const Bitmapset *columns, Snapshot snapshot)
 {
-	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+	/* a lookup may replace what the relation has */
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
+
+	for (int i = 0; i < all->numtriggers; i++)
 	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
+		const Trigger *trigger = &all->triggers[i];
 		AttrNumber	attnum;
 
 		if (trigger->tgnargs < 2 || !embed_is_trigger_function(trigger->tgfoid))
@@ -73,6 +89,7 @@ check_table(Relation rel, const Bitmapset *columns, Snapshot snapshot)
 		if (attnum > 0 && is_read(columns, attnum) && is_newer(rel, attnum, snapshot))
 			switched_error(rel, trigger->tgargs[0]);
 	}
+	FreeTriggerDesc(all);
 }
 
 /* The statement holds its tables' locks. */
@@ -93,7 +110,7 @@ check_statement(const PlannedStmt *statement, Snapshot snapshot)
 		if (columns == NULL)
 			continue;
 		rel = RelationIdGetRelation(entry->relid);
-		if (rel != NULL && rel->trigdesc != NULL)
+		if (rel != NULL && may_be_kept(rel->trigdesc))
 			check_table(rel, columns, snapshot);
 		if (rel != NULL)
 			RelationClose(rel);

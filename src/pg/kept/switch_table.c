@@ -99,10 +99,27 @@ embed_switch_tables(Relation rel, LOCKMODE lock)
 
 /* ------------------------------------------------------------ the trigger */
 
+/* Those of the column, as copies: a lookup in the catalogs may replace what the relation has. */
+static List *
+copy_triggers(Relation rel, const char *vector)
+{
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
+	List	   *list = NIL;
+
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
+	{
+		Trigger    *trigger = &all->triggers[i];
+
+		if (trigger->tgnargs > 0 && strcmp(trigger->tgargs[0], vector) == 0 && embed_is_trigger_function(trigger->tgfoid))
+			list = lappend(list, trigger);
+	}
+	return list;
+}
+
 const Trigger *
 embed_switch_trigger(Relation rel, const char *vector)
 {
-	List	   *triggers = embed_column_triggers(rel, vector);
+	List	   *triggers = copy_triggers(rel, vector);
 
 	return triggers == NIL ? NULL : linitial(triggers);
 }
@@ -110,7 +127,7 @@ embed_switch_trigger(Relation rel, const char *vector)
 EmbedKeptColumn *
 embed_switch_kept(Relation rel, const char *vector)
 {
-	List	   *triggers = embed_column_triggers(rel, vector);
+	List	   *triggers = copy_triggers(rel, vector);
 	/* a defect of another column's trigger is none of ours */
 	EmbedKeptColumn *kept = embed_kept_column(rel, vector, 0);
 
