@@ -26,7 +26,9 @@ SELECT embed_switch('refill_docs', 'body');
 SELECT embed_switch('refill_docs', 'nosuch');
 -- refused
 CALL embed_refill('refill_docs', 'embedding', 'nosuch');
+\set VERBOSITY sqlstate
 CALL embed_refill('refill_docs', 'embedding', 'tiny-mean-48@00000000');
+\set VERBOSITY default
 CALL embed_refill('refill_docs', 'embedding', 'tiny-mean-36');
 CALL embed_refill('refill_docs', 'embedding', 'refill-alias');
 CALL embed_refill('refill_docs', 'body', 'tiny-mean-48');
