@@ -14,7 +14,7 @@ GRANT INSERT ON ran TO PUBLIC;
 CREATE FUNCTION note(what text) RETURNS void LANGUAGE sql AS $$ INSERT INTO kept_owner.ran VALUES (current_user, what) $$;
 -- casts of source and key
 CREATE TYPE body AS (t text);
-CREATE FUNCTION body_text(body) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM kept_owner.note('text'); RETURN ($1).t; END $$;
+CREATE FUNCTION body_text(body) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM kept_owner.note('text'), set_config('application_name', 'set by ' || current_user, false); RETURN ($1).t; END $$;
 CREATE CAST (body AS text) WITH FUNCTION body_text(body) AS IMPLICIT;
 CREATE TYPE key AS ENUM ('a', 'b');
 CREATE FUNCTION key_json(key) RETURNS json LANGUAGE plpgsql AS $$ BEGIN PERFORM kept_owner.note('json'); RETURN '1'; END $$;
@@ -36,7 +36,9 @@ ALTER TABLE docs DISABLE TRIGGER USER;
 UPDATE docs SET body = ROW('another') WHERE id = 'b';
 RESET ROLE;
 TRUNCATE ran;
+SET application_name = 'mine';
 SELECT * FROM embed_check('docs', 'embedding') WHERE n IS NOT NULL OR key IS NOT NULL;
+SHOW application_name;
 SELECT DISTINCT * FROM ran ORDER BY what; TRUNCATE ran;
 \c -
 SET search_path = kept_owner, public;

@@ -26,6 +26,7 @@ typedef struct EmbedCaller
 {
 	Oid			user;
 	int			context;
+	int			nest;			/* of settings, which the owner's code may change for the session; 0: nothing was switched */
 } EmbedCaller;
 
 /*
