@@ -73,6 +73,13 @@ is_onnx(const char *dir, const char *name)
 	return ends_with(name, ".onnx");
 }
 
+static bool
+is_safetensors(const char *dir, const char *name)
+{
+	(void) dir;
+	return ends_with(name, ".safetensors");
+}
+
 /* The names that download tools use for incomplete files. */
 static bool
 is_unfinished(const char *dir, const char *name)
@@ -175,6 +182,13 @@ emb_diagnose_no_weights(const char *dir, EmbError *err)
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
 							  "Download the model's model.safetensors or pytorch_model.bin, or convert the weights "
 							  "(in Python: model.save_pretrained(dir)).");
+	}
+	/* AutoGPTQ names its files by bits and group: gptq_model-4bit-128g.safetensors */
+	if (find_entry(dir, is_safetensors, found))
+	{
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has no model.safetensors, but %s", SHOWN(dir), shown(found));
+		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "If these are all weights of the model, rename the file to model.safetensors; "
+							  "of weights in several files download model.safetensors.index.json, too.");
 	}
 	emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither model.safetensors nor pytorch_model.bin, nor the .index.json of either", SHOWN(dir));
 	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Download the model's model.safetensors into the directory.");

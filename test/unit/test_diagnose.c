@@ -82,6 +82,7 @@ cut(const char *name, size_t size)
 
 SPOIL(nothing, drop("config.json");)
 SPOIL(weights_gone, drop("model.safetensors");)
+SPOIL(other_name, drop("model.safetensors"); put("gptq_model-4bit-128g.safetensors", "x");)
 SPOIL(onnx_only, drop("model.safetensors"); make_dir("onnx"); put("onnx/model.onnx", "x");)
 SPOIL(onnx_named, drop("model.safetensors"); put("model_quantized.onnx", "x");)
 SPOIL(tf_only, drop("model.safetensors"); put("tf_model.h5", "x");)
@@ -136,6 +137,7 @@ static const struct
 {
 	{"no config.json", nothing, EMB_ERR_NOT_FOUND, "config.json", "does not exist", "model.safetensors and tokenizer.json"},
 	{"no weights", weights_gone, EMB_ERR_NOT_FOUND, "neither model.safetensors nor pytorch_model.bin", "", "Download"},
+	{"weights under another name", other_name, EMB_ERR_NOT_FOUND, "no model.safetensors, but gptq_model-4bit-128g.safetensors", "", "rename the file to model.safetensors"},
 	{"ONNX only", onnx_only, EMB_ERR_UNSUPPORTED, "onnx/model.onnx only", "", "save_pretrained"},
 	{"ONNX by another name", onnx_named, EMB_ERR_UNSUPPORTED, "model_quantized.onnx only", "", "save_pretrained"},
 	{"TensorFlow only", tf_only, EMB_ERR_UNSUPPORTED, "tf_model.h5 only", "", "save_pretrained"},
