@@ -21,6 +21,7 @@ static const char usage_text[] =
 "      --instruction TEXT                 of models that take one: the default; with an image, of this command\n"
 "      --template JSON                    of a decoder that reranks: {\"prefix\", \"middle\", \"suffix\"}\n"
 "      --pooling MODE                     cls, mean, max, mean_sqrt_len_tokens or lasttoken\n"
+"      --normalize YESNO                  whether vectors are divided by their norm: yes or no\n"
 "      --name NAME                        what it will be called: tells prompts where files and directory do not\n"
 "      --dimensions N                     of a vector: the first ones, normalized again\n"
 "      --precision NAME                   int8 (default), fp32, int4\n"
@@ -75,7 +76,7 @@ static const struct
 
 enum
 {
-	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
+	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_NORMALIZE, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
 	OPT_GROUP, OPT_KEEP_INT8,
 	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH, OPT_CHECK, OPT_MODEL,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
@@ -87,6 +88,7 @@ static const struct option options[] = {
 	{"instruction", required_argument, NULL, OPT_INSTRUCTION},
 	{"template", required_argument, NULL, OPT_TEMPLATE},
 	{"pooling", required_argument, NULL, OPT_POOLING},
+	{"normalize", required_argument, NULL, OPT_NORMALIZE},
 	{"query-prompt", required_argument, NULL, OPT_QUERY_PROMPT},
 	{"document-prompt", required_argument, NULL, OPT_DOCUMENT_PROMPT},
 	{"name", required_argument, NULL, OPT_NAME},
@@ -165,6 +167,11 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_POOLING:
 			args->import.pooling = value;
+			break;
+		case OPT_NORMALIZE:
+			args->import.sets_normalize = true;
+			args->import.normalize = strcmp(value, "yes") == 0;
+			ok = args->import.normalize || strcmp(value, "no") == 0;
 			break;
 		case OPT_NAME:
 			args->import.name = value;

@@ -63,6 +63,11 @@ test_models(void)
 	CHECKF(says("to 129 tokens") && says("\nverdict         ok"), "%s", output);
 	CHECK(run("", "check --tokens 20 --precision fp32 --threads 2 %s/tiny/bert-cls/model", data_dir()) == 0);
 	CHECKF(says("\nfp32 ") && !says("\nint8 ") && says("2 threads"), "%s", output);
+	/* pooling and norm that no file says */
+	CHECK(run("", "check --kind embedding --pooling mean --normalize no --precision fp32 --tokens 20 %s/tiny/qwen3-rerank/model", data_dir()) == 0);
+	CHECKF(says("\nverdict         ok"), "%s", output);
+	CHECK(run("", "check --kind embedding --normalize true %s/tiny/qwen3-rerank/model", data_dir()) == 2);
+	CHECKF(says("\"true\" is not a value for this option"), "%s", output);
 	CHECK(run("", "check --tokens 20 --precision int4 %s/tiny/bert-cls/model", data_dir()) == 0);
 	CHECKF(says("\nint4 ") && !says("\nint8 ") && says("required 0.98 and 0.92: ok"), "%s", output);
 }
