@@ -7,7 +7,7 @@ use lib $FindBin::RealBin;
 use EmbedTest;
 use Test::More;
 
-my $node = new_node('chunk_table', allows_streaming => 'logical', conf => "max_prepared_transactions = 2\n");
+my $node = new_node('chunk_table', allows_streaming => 'logical', conf => "max_prepared_transactions = 2\nembed.background = off\n");
 my $db = 'postgres';
 my $version = query($node, $db, 'SHOW server_version_num');
 
@@ -97,7 +97,7 @@ for my $how ([ '-Fp' ], [ '-Fc' ])
 
 # ------------------------------------------------------------ a subscriber
 
-my $subscriber = new_node('chunk_subscriber');
+my $subscriber = new_node('chunk_subscriber', conf => "embed.background = off\n");
 import_model($subscriber, $db, 'm', tiny_model('bert-cls'));
 query($subscriber, $db, q{CREATE TABLE docs (id int PRIMARY KEY, title text, body text, extra int);
 	SELECT embed_chunk_table('docs', 'title, body', 24, 4, 'm')});

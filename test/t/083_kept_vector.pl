@@ -8,7 +8,7 @@ use lib $FindBin::RealBin;
 use EmbedTest;
 use Test::More;
 
-my $node = new_node('kept_vector');
+my $node = new_node('kept_vector', conf => "embed.background = off\n");
 my $db = 'postgres';
 my ($major, $minor) = split /\./, query($node, $db, q{SELECT default_version FROM pg_available_extensions WHERE name = 'vector'});
 
