@@ -20,7 +20,7 @@
 #define GROUPED_BLOCK_GROUPS	128		/* groups of 4 inputs in a block: a multiple of every group of inputs but the whole row */
 /* For two blocks of 64 rows instead of one of 128, codes of 4 bits are unpacked twice: 3 % of the time. */
 #define GROUPED_CHUNK_ROWS	192
-#define GROUPED_ROWS_MAX		16
+#define GROUPED_RAW_ROWS		24			/* for steps after the product, at least of one tile */
 #define GROUPED_PANELS_MAX	4
 #define GROUPED_STATE_STRIDE	(GROUPED_PANELS_MAX * EMB_PANEL)
 #define GROUPED_SCALES_MAX	(GROUPED_BLOCK_GROUPS * EMB_GROUP / 32)
@@ -44,6 +44,7 @@ typedef struct EmbGroupedPanel
 typedef struct EmbTileGrouped
 {
 	int32_t		n_rows;			/* R */
+	int32_t		n_tiles;		/* so many tiles of R rows, one below the other, for levels that loop over them; else 1 */
 	int32_t		n_panels;		/* P, or more: what is left of the block */
 	int32_t		n_groups;		/* of 4 inputs */
 	int32_t		group;			/* so many of them share a scale */
@@ -79,6 +80,7 @@ typedef struct EmbGroupedLevel
 {
 	int32_t		rows_max;		/* of a tile */
 	int32_t		panels_max;		/* even, for pairs of gates and values */
+	bool		loops;			/* its tiles take n_tiles: a call costs 2 % of the time of 6 rows by 2 panels */
 	int32_t		rooms;			/* EmbGroupedPanel for each panel of codes that unpack writes; 0: B stays in place */
 	/* The best tile of exactly n_rows rows and at most n_panels panels. */
 	EmbTileGroupedFn (*pick) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
@@ -96,7 +98,7 @@ typedef struct EmbGroupedWork
 	EmbGroupedPanel	panels[GROUPED_PANELS_MAX];
 	_Alignas(64) float scales[GROUPED_PANELS_MAX][GROUPED_SCALES_MAX][EMB_PANEL];
 	_Alignas(64) float state[GROUPED_CHUNK_ROWS * GROUPED_STATE_STRIDE];
-	float		raw[GROUPED_ROWS_MAX * GROUPED_STATE_STRIDE]; /* of a gated tile */
+	float		raw[GROUPED_RAW_ROWS * GROUPED_STATE_STRIDE]; /* of gated tiles */
 } EmbGroupedWork;
 
 /* Of n_in inputs of a panel. */
@@ -215,16 +217,17 @@ grouped_move_panels(EmbTileGrouped *t, int32_t n_panels)
 }
 
 /*
- * A tile of rows by the panels of a block; an incomplete group of panels uses
+ * Tiles of rows by the panels of a block; an incomplete group of panels uses
  * smaller tiles. t is changed and restored, because a copy of fields that were
  * just written stalls: 6 % of the time at 96 rows.
  */
 static void
-grouped_block_rows(const EmbGroupedLevel *level, int32_t n_rows, int32_t n_panels, EmbTileGrouped *t)
+grouped_block_rows(const EmbGroupedLevel *level, int32_t n_rows, int32_t n_tiles, int32_t n_panels, EmbTileGrouped *t)
 {
 	int32_t		n_taken;
 
 	t->n_rows = n_rows;
+	t->n_tiles = n_tiles;
 	level->pick(n_rows, n_panels, &n_taken) (t);
 	for (int32_t done = n_taken; done < n_panels; done += n_taken)
 	{
@@ -286,8 +289,24 @@ grouped_finish(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t m,
 
 	if (g->gated)
 		level->gate(g->act, w->raw, GROUPED_STATE_STRIDE, n_rows, g->n_panels / 2, g->factor, range, c, g->c_stride);
-	else if (g->act != EMB_ACT_KIND_NONE || g->factor != NULL)
+	else
 		level->activate(g->act, c, g->c_stride, n_rows, g->n_panels, g->factor, range);
+}
+
+/*
+ * How many tiles from tile i on, of n_rows rows each, one call takes: the first
+ * one alone, because it fetches the next block; a few if steps follow.
+ */
+static int32_t
+grouped_run(const EmbGemmGrouped *g, const EmbGroupedLevel *level, bool has_steps, int32_t i, int32_t n_tiles, int32_t n_rows)
+{
+	int32_t		n_taller = g->n_rows % n_tiles;
+	int32_t		n = (i < n_taller ? n_taller : n_tiles) - i;
+	int32_t		n_max = has_steps ? GROUPED_RAW_ROWS / n_rows : n;
+
+	if (!level->loops || i == 0)
+		return 1;
+	return n < n_max ? n : n_max;
 }
 
 /* All rows of g by its panels, a block of K; next and next_k0 are the block after it, or next is NULL. */
@@ -296,6 +315,7 @@ grouped_block(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0,
 {
 	EmbTileGrouped	t = grouped_tile(g, level, k0, w);
 	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
+	bool		has_steps = t.last && (g->gated || g->act != EMB_ACT_KIND_NONE || g->factor != NULL);
 
 	t.ahead_step = grouped_bytes(g, EMB_GROUP);
 	t.ahead_stride = grouped_bytes(g, g->n_in);
@@ -304,15 +324,16 @@ grouped_block(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0,
 	grouped_unpack(g, level, k0, &t, w);
 	if (next != NULL)
 		grouped_fetch_scales(next, next_k0);
-	for (int32_t i = 0, m = 0; i < n_tiles; i++)
+	for (int32_t i = 0, m = 0, n_run; i < n_tiles; i += n_run)
 	{
 		int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
 
-		grouped_block_rows(level, n_rows, g->n_panels, &t);
-		if (t.last)
-			grouped_finish(g, level, m, n_rows, w);
-		grouped_next_rows(&t, n_rows);
-		m += n_rows;
+		n_run = grouped_run(g, level, has_steps, i, n_tiles, n_rows);
+		grouped_block_rows(level, n_rows, n_run, g->n_panels, &t);
+		if (has_steps)
+			grouped_finish(g, level, m, n_run * n_rows, w);
+		grouped_next_rows(&t, n_run * n_rows);
+		m += n_run * n_rows;
 	}
 }
 
@@ -342,7 +363,7 @@ grouped_chunk(const EmbGemmGrouped *g, const EmbGroupedLevel *level, EmbGroupedW
 static void
 grouped_walk(const EmbGemmGrouped *g, const EmbGroupedLevel *level)
 {
-	EmbGroupedWork	w;				/* 94 KB, left as they are */
+	EmbGroupedWork	w;				/* 96 KB, left as they are */
 	int32_t		n_chunks = (g->n_rows - 1) / GROUPED_CHUNK_ROWS + 1;
 
 	w.configured = 0;

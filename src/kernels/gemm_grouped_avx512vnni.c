@@ -124,16 +124,15 @@ multiply_group(const EmbTileGrouped *t, const uint8_t *a, const int8_t *b, const
 	}
 }
 
-/* n_rows and n_panels are constants of each instance below. */
+/* One tile; t is a copy that is known not to change under stores to state. */
 EMB_ALWAYS_INLINE void
-tile_avx512vnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
+one_tile(const EmbTileGrouped *t, const int n_rows, const int n_panels)
 {
-	const EmbTileGrouped t = *tile;	/* known not to change under stores to state */
-	const uint8_t *a = t.a;
-	const int8_t *b = t.b;
-	const float *scale = t.b_scale;
-	const uint8_t *ahead = t.ahead != NULL ? t.ahead : (const uint8_t *) b;
-	const size_t ahead_stride = t.ahead != NULL ? t.ahead_stride : t.b_stride;
+	const uint8_t *a = t->a;
+	const int8_t *b = t->b;
+	const float *scale = t->b_scale;
+	const uint8_t *ahead = t->ahead != NULL ? t->ahead : (const uint8_t *) b;
+	const size_t ahead_stride = t->ahead != NULL ? t->ahead_stride : t->b_stride;
 	__m512		chain_f32x16[ROWS_MAX][PANELS_MAX];
 
 	EMB_UNROLL
@@ -141,11 +140,11 @@ tile_avx512vnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels
 	{
 		EMB_UNROLL
 		for (int p = 0; p < n_panels; p++)
-			chain_f32x16[r][p] = t.first ? _mm512_setzero_ps() : _mm512_load_ps(state_of(&t, r, p));
+			chain_f32x16[r][p] = t->first ? _mm512_setzero_ps() : _mm512_load_ps(state_of(t, r, p));
 	}
-	for (int32_t left = t.n_groups; left > 0; left -= t.group, scale += EMB_PANEL)
+	for (int32_t left = t->n_groups; left > 0; left -= t->group, scale += EMB_PANEL)
 	{
-		int32_t		n_groups = left < t.group ? left : t.group;
+		int32_t		n_groups = left < t->group ? left : t->group;
 		__m512i		acc_i32x16[ROWS_MAX][PANELS_MAX];
 
 		EMB_UNROLL
@@ -153,33 +152,51 @@ tile_avx512vnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels
 		{
 			EMB_UNROLL
 			for (int p = 0; p < n_panels; p++)
-				acc_i32x16[r][p] = start_zmm(&t, r, p);
+				acc_i32x16[r][p] = start_zmm(t, r, p);
 		}
-		multiply_group(&t, a, b, b + (size_t) n_groups * EMB_PANEL * EMB_GROUP, ahead, ahead_stride, acc_i32x16, n_rows, n_panels);
+		multiply_group(t, a, b, b + (size_t) n_groups * EMB_PANEL * EMB_GROUP, ahead, ahead_stride, acc_i32x16, n_rows, n_panels);
 		a += n_groups * EMB_GROUP;
 		b += (size_t) n_groups * EMB_PANEL * EMB_GROUP;
-		ahead += n_groups * t.ahead_step;
-		if (t.carries_out)
+		ahead += n_groups * t->ahead_step;
+		if (t->carries_out)
 		{
-			store_sums(&t, acc_i32x16, n_rows, n_panels);
+			store_sums(t, acc_i32x16, n_rows, n_panels);
 			return;
 		}
 		EMB_UNROLL
 		for (int p = 0; p < n_panels; p++)
 		{
-			__m512		scale_f32x16 = _mm512_loadu_ps(scale + p * t.scale_stride);
+			__m512		scale_f32x16 = _mm512_loadu_ps(scale + p * t->scale_stride);
 
 			EMB_UNROLL
 			for (int r = 0; r < n_rows; r++)
 				chain_f32x16[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc_i32x16[r][p]), scale_f32x16, chain_f32x16[r][p]);
 		}
 	}
-	if (!t.last)
-		store_chains(&t, chain_f32x16, n_rows, n_panels);
-	else if (t.a_zero != NULL && t.bias != NULL)
-		finish_tile(&t, chain_f32x16, true, true, n_rows, n_panels);
+	if (!t->last)
+		store_chains(t, chain_f32x16, n_rows, n_panels);
+	else if (t->a_zero != NULL && t->bias != NULL)
+		finish_tile(t, chain_f32x16, true, true, n_rows, n_panels);
 	else
-		finish_tile(&t, chain_f32x16, t.a_zero != NULL, t.bias != NULL, n_rows, n_panels);
+		finish_tile(t, chain_f32x16, t->a_zero != NULL, t->bias != NULL, n_rows, n_panels);
+}
+
+/* n_rows and n_panels are constants of each instance below. */
+EMB_ALWAYS_INLINE void
+tile_avx512vnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels)
+{
+	EmbTileGrouped t = *tile;
+
+	for (int32_t left = tile->n_tiles; left > 0; left--)
+	{
+		one_tile(&t, n_rows, n_panels);
+		t.a += n_rows * t.a_stride;
+		t.a_scale += n_rows;
+		if (t.a_zero != NULL)
+			t.a_zero += n_rows;
+		t.state += n_rows * GROUPED_STATE_STRIDE;
+		t.c += n_rows * t.c_stride;
+	}
 }
 
 EMB_TILES_6(EmbTileGrouped, tile_avx512vnni, 1)
@@ -200,11 +217,11 @@ void
 emb_gemm_grouped_avx512vnni(const EmbGemmGrouped *g)
 {
 	static const EmbGroupedLevel four = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .rooms = 1, .pick = pick_avx512vnni, .widen = widen_zmm, .unpack = unpack_zmm,
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .loops = true, .rooms = 1, .pick = pick_avx512vnni, .widen = widen_zmm, .unpack = unpack_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 	static const EmbGroupedLevel eight = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avx512vnni, .widen = widen_zmm,
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .loops = true, .pick = pick_avx512vnni, .widen = widen_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 
