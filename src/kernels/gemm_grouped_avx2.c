@@ -121,25 +121,24 @@ multiply_wide(const EmbTileGrouped *t, const uint8_t *a, const int8_t (*b)[EMB_P
 
 /* n_rows and bits are constants of each instance below. A tile has one panel. */
 EMB_ALWAYS_INLINE void
-tile_avx2(const EmbTileGrouped *tile, const int n_rows, const int bits)
+one_tile(const EmbTileGrouped *t, const int n_rows, const int bits)
 {
-	const EmbTileGrouped t = *tile;	/* known not to change under stores */
-	const uint8_t *a = t.a;
-	const int8_t (*b)[EMB_PANEL][EMB_GROUP] = (const void *) t.b;
-	const uint8_t *ahead = t.ahead != NULL ? t.ahead : (const uint8_t *) b;
-	const float *scale = t.b_scale;
-	bool		starts = t.first;
+	const uint8_t *a = t->a;
+	const int8_t (*b)[EMB_PANEL][EMB_GROUP] = (const void *) t->b;
+	const uint8_t *ahead = t->ahead != NULL ? t->ahead : (const uint8_t *) b;
+	const float *scale = t->b_scale;
+	bool		starts = t->first;
 
-	for (int32_t left = t.n_groups; left > 0; left -= t.group, scale += EMB_PANEL)
+	for (int32_t left = t->n_groups; left > 0; left -= t->group, scale += EMB_PANEL)
 	{
-		int32_t		n_groups = left < t.group ? left : t.group;
+		int32_t		n_groups = left < t->group ? left : t->group;
 		__m256i		acc_i32x8[ROWS_MAX][2];
 
 		EMB_UNROLL
 		for (int r = 0; r < n_rows; r++)
 		{
-			acc_i32x8[r][0] = start_ymm(&t, r, 0);
-			acc_i32x8[r][1] = start_ymm(&t, r, 1);
+			acc_i32x8[r][0] = start_ymm(t, r, 0);
+			acc_i32x8[r][1] = start_ymm(t, r, 1);
 		}
 		for (int32_t i = 0; i < n_groups; i += STEP_GROUPS)
 		{
@@ -147,9 +146,9 @@ tile_avx2(const EmbTileGrouped *tile, const int n_rows, const int bits)
 			for (int k = 0; k < 32 * bits; k += 64)
 				_mm_prefetch((const char *) (ahead + k), _MM_HINT_T1);
 			if (bits == 4)
-				multiply_narrow(&t, a, b, acc_i32x8, n_rows);
+				multiply_narrow(t, a, b, acc_i32x8, n_rows);
 			else
-				multiply_wide(&t, a, b, acc_i32x8, n_rows);
+				multiply_wide(t, a, b, acc_i32x8, n_rows);
 			a += STEP_GROUPS * EMB_GROUP;
 			b += STEP_GROUPS;
 			ahead += 32 * bits;
@@ -157,10 +156,22 @@ tile_avx2(const EmbTileGrouped *tile, const int n_rows, const int bits)
 		EMB_UNROLL
 		for (int r = 0; r < n_rows; r++)
 		{
-			end_ymm(&t, r, 0, acc_i32x8[r][0], scale, starts, t.last && left <= t.group);
-			end_ymm(&t, r, 1, acc_i32x8[r][1], scale, starts, t.last && left <= t.group);
+			end_ymm(t, r, 0, acc_i32x8[r][0], scale, starts, t->last && left <= t->group);
+			end_ymm(t, r, 1, acc_i32x8[r][1], scale, starts, t->last && left <= t->group);
 		}
 		starts = false;
+	}
+}
+
+EMB_ALWAYS_INLINE void
+tile_avx2(const EmbTileGrouped *tile, const int n_rows, const int bits)
+{
+	EmbTileGrouped t = *tile;	/* known not to change under stores */
+
+	for (int32_t left = tile->n_tiles; left > 0; left--)
+	{
+		one_tile(&t, n_rows, bits);
+		grouped_next_tile(&t, n_rows);
 	}
 }
 
@@ -192,11 +203,11 @@ void
 emb_gemm_grouped_avx2(const EmbGemmGrouped *g)
 {
 	static const EmbGroupedLevel four = {
-		.rows_max = ROWS_MAX, .panels_max = 2, .rooms = 1, .pick = pick_narrow, .widen = widen_scales_ymm, .unpack = unpack_ymm,
+		.rows_max = ROWS_MAX, .panels_max = 2, .loops = true, .rooms = 1, .pick = pick_narrow, .widen = widen_scales_ymm, .unpack = unpack_ymm,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 	static const EmbGroupedLevel eight = {
-		.rows_max = ROWS_MAX, .panels_max = 2, .rooms = 2, .pick = pick_wide, .widen = widen_scales_ymm, .unpack = widen_ymm,
+		.rows_max = ROWS_MAX, .panels_max = 2, .loops = true, .rooms = 2, .pick = pick_wide, .widen = widen_scales_ymm, .unpack = widen_ymm,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 

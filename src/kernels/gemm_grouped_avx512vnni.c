@@ -190,12 +190,7 @@ tile_avx512vnni(const EmbTileGrouped *tile, const int n_rows, const int n_panels
 	for (int32_t left = tile->n_tiles; left > 0; left--)
 	{
 		one_tile(&t, n_rows, n_panels);
-		t.a += n_rows * t.a_stride;
-		t.a_scale += n_rows;
-		if (t.a_zero != NULL)
-			t.a_zero += n_rows;
-		t.state += n_rows * GROUPED_STATE_STRIDE;
-		t.c += n_rows * t.c_stride;
+		grouped_next_tile(&t, n_rows);
 	}
 }
 
