@@ -194,7 +194,8 @@ weight_form(const Plan *plan, int32_t layer, EmbPart part)
 		return EMB_FORM_PANELS_F32;
 	if (config->precision == EMB_PRECISION_INT8)
 		return config->group != 0 ? EMB_FORM_GROUP_TILES_I8 : EMB_FORM_TILES_I8;
-	if ((config->keep_int8 == EMB_KEEP_ATTENTION && is_attention(part)) || (config->keep_int8 == EMB_KEEP_ENDS && is_end))
+	if ((config->keep_int8 == EMB_KEEP_ATTENTION && is_attention(part)) || (config->keep_int8 == EMB_KEEP_ENDS && is_end) ||
+		(config->keep_int8 == EMB_KEEP_ALL_BUT_DOWN && part != EMB_PART_FFN_DOWN))
 		return EMB_FORM_TILES_I8;
 	return EMB_FORM_TILES_I4;
 }
@@ -440,7 +441,7 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 		{"max_chars", config->max_chars, 0, is_static ? INT32_MAX : 0},
 		{"dropped id", config->dropped_id, 0, is_static ? (uint32_t) arch->n_vocab : 0},
 		{"dimensions", config->dimensions, 0, arch->head == EMB_HEAD_NONE ? (uint32_t) emb_arch_width(arch) : 0},
-		{"choice of layers that stay int8", config->keep_int8, EMB_KEEP_NONE, is_i4 ? EMB_KEEP_ENDS : EMB_KEEP_NONE},
+		{"choice of layers that stay int8", config->keep_int8, EMB_KEEP_NONE, is_i4 ? EMB_KEEP_ALL_BUT_DOWN : EMB_KEEP_NONE},
 		{"order of inputs", config->has_order, 0, config->group != 0 ? 1 : 0},
 		{"type of scales", config->scale_type, EMB_SCALE_F32, config->group != 0 ? EMB_SCALE_BF16 : EMB_SCALE_F32},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},

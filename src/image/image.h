@@ -101,7 +101,8 @@ typedef enum EmbKeepInt8
 {
 	EMB_KEEP_NONE = 0,
 	EMB_KEEP_ATTENTION = 1,		/* query, key, value, attention output */
-	EMB_KEEP_ENDS = 2			/* the first and the last layer */
+	EMB_KEEP_ENDS = 2,			/* the first and the last layer */
+	EMB_KEEP_ALL_BUT_DOWN = 3	/* all but ffn_down */
 } EmbKeepInt8;
 
 #define EMB_IMAGE_GROUP_ROW	65536	/* one group: all inputs */

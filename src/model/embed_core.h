@@ -62,7 +62,8 @@ typedef struct EmbImportOptions
 	const char *precision;		/* "int8", "fp32", "int4"; NULL: int8 */
 	int32_t		group;			/* for int4: inputs that share a scale: 32, 64, 128, or EMB_GROUP_ROW for all; 0: 128, or the
 								 * checkpoint's; for int8: EMB_GROUP_ROW: not the codes of the checkpoint */
-	const char *keep_int8;		/* for int4: "attention", "ends", "none"; NULL: attention in encoders, none in decoders */
+	const char *keep_int8;		/* for int4: "attention", "ends", "all_but_down", "none"; NULL: all_but_down in encoders that rerank,
+								 * attention in other encoders, none in decoders */
 	const char *query_prompt;	/* NULL: the model's own, or a known family's (import/hf_prompts.h); "": none */
 	const char *document_prompt;
 	const char *name;			/* name of the model to be, or NULL; the last place to look for a known family */
