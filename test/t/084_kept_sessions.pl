@@ -56,5 +56,22 @@ for my $call (q{SELECT status FROM embed_columns}, q{CALL embed_fill('checked')}
 	is(query($node, 'postgres', q{SELECT count(*) FROM ran WHERE who <> 'owner'}), '0', "$call runs nothing of the owner's as superuser");
 }
 
+# a trigger that never ends keeps its own table waiting, not the others
+is((error_of($node, 'postgres', q{
+CREATE TABLE slow (id int, body text);
+SELECT embed_column('slow', 'body', 'embedding', 'a', 'later');
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	PERFORM set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false), pg_sleep(100000);
+	RETURN NEW;
+END $$;
+CREATE TRIGGER slow BEFORE UPDATE ON slow FOR EACH ROW EXECUTE FUNCTION slow();
+CREATE TABLE others (id int, body text);
+SELECT embed_column('others', 'body', 'embedding', 'a', 'later');
+INSERT INTO slow VALUES (1, 'one')}, @owner))[0], '', 'a trigger that never ends');
+ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'embed filler' AND wait_event = 'PgSleep'}), 'the filler meets it');
+query($node, 'postgres', q{INSERT INTO others VALUES (1, 'one')});
+ok($node->poll_query_until('postgres', q{SELECT count(embedding) = 1 FROM others}), 'another table is filled');
+like(query($node, 'postgres', q{SELECT last_error FROM embed_columns WHERE tab = 'slow'::regclass}), qr/statement timeout/, '... and the view says what the matter is');
+
 $node->stop;
 done_testing();

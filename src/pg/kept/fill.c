@@ -9,6 +9,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/resowner.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "pg/kept/fill_rows.h"
@@ -18,6 +19,9 @@
 #define BATCH_ROWS_MAX		512
 #define BATCH_NS			UINT64CONST(500000000)
 #define BACKOFF_MAX_S		60
+
+/* Casts and triggers of one table must not stop the filler for all others. */
+#define OWNER_TIMEOUT_MS	15000
 
 /* A batch of this many rows that all fail: the column's fault, not the rows'. */
 #define ALL_FAIL_ROWS		64
@@ -59,6 +63,21 @@ embed_fill_free(EmbedFill *fill)
 
 /* -------------------------------------------------------------- errors */
 
+/* The steps that run code of the owner for a number of rows; a list may take as long as the table is large. */
+static bool
+may_time_out(const EmbedFill *fill, FillWork work)
+{
+	return fill->host->is_worker && (work == embed_fill_prepare || work == embed_fill_read || work == embed_fill_write);
+}
+
+static void
+end_timeout(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	/* it came too late: it is nobody else's */
+	QueryCancelPending = false;
+}
+
 /* Does the work in a subtransaction; returns its error, in batch memory, or NULL. */
 static ErrorData *
 attempt(EmbedFill *fill, FillWork work, int32 from, int32 to)
@@ -71,11 +90,17 @@ attempt(EmbedFill *fill, FillWork work, int32 from, int32 to)
 	MemoryContextSwitchTo(fill->batch_cxt);
 	PG_TRY();
 	{
+		if (may_time_out(fill, work))
+			enable_timeout_after(STATEMENT_TIMEOUT, OWNER_TIMEOUT_MS);
 		work(fill, from, to);
 		ReleaseCurrentSubTransaction();
+		if (may_time_out(fill, work))
+			end_timeout();
 	}
 	PG_CATCH();
 	{
+		if (may_time_out(fill, work))
+			end_timeout();
 		MemoryContextSwitchTo(fill->batch_cxt);
 		error = CopyErrorData();
 		FlushErrorState();
