@@ -61,6 +61,18 @@
 #define EMBED_HAS_ROW_FILTERS
 #endif
 
+/* MERGE: since 15; WHEN NOT MATCHED BY SOURCE: since 17. */
+#if PG_VERSION_NUM >= 150000
+#define EMBED_HAS_MERGE
+#endif
+#if PG_VERSION_NUM >= 170000
+#define embed_merge_is_matched(action) ((action)->matchKind == MERGE_WHEN_MATCHED)
+#define embed_merge_is_by_source(action) ((action)->matchKind == MERGE_WHEN_NOT_MATCHED_BY_SOURCE)
+#else
+#define embed_merge_is_matched(action) ((action)->matched)
+#define embed_merge_is_by_source(action) ((void) (action), false)
+#endif
+
 /*
  * The expression of a generated column: its column has the dependencies; since
  * 15 its expression has them, like a default's.

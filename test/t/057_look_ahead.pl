@@ -87,6 +87,8 @@ my @cases = (
 	'unique violation ~' => q{INSERT INTO keyed SELECT id, body || '?' FROM texts ORDER BY id DESC},
 	'WITH' => q{WITH new AS (INSERT INTO kept SELECT id, body FROM texts RETURNING *), more AS (INSERT INTO generated SELECT id, body FROM new RETURNING id, e)
 		SELECT count(*), md5(string_agg(n.e::text || m.e::text, ',' ORDER BY n.id)) FROM new n JOIN more m USING (id)},
+	'WITH, rows that are written when they are read' => q{INSERT INTO kept SELECT id, body FROM texts WHERE id <= 20;
+		WITH t AS (INSERT INTO kept SELECT id + 100, body || '?' FROM t2 RETURNING id), t2 AS (UPDATE kept SET id = id + 1000 RETURNING id, body) SELECT id FROM t UNION ALL SELECT id FROM t2; SELECT ctid, id FROM kept},
 	'generated columns' => q{INSERT INTO generated SELECT id, body FROM texts; UPDATE generated SET body = body || '.' WHERE id < 30; UPDATE generated SET id = id + 100},
 	'UPDATE' => q{INSERT INTO kept SELECT id, body FROM texts; UPDATE kept SET body = body || '.'; UPDATE kept SET note = 'x'; UPDATE kept SET body = body || '';
 		UPDATE kept SET e = NULL; UPDATE kept SET body = NULL WHERE id % 2 = 0; UPDATE kept SET body = CASE WHEN id % 3 = 0 THEN body || '-' ELSE body END, note = 'y'},
@@ -139,6 +141,7 @@ my @cases = (
 		DECLARE d NO SCROLL CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM plain; FETCH 3 FROM d; UPDATE plain SET body = 'current' WHERE CURRENT OF d RETURNING id; FETCH 3 FROM d;
 		DECLARE p CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM parted; FETCH 4 FROM p; UPDATE parted SET body = 'current' WHERE CURRENT OF p RETURNING id, tableoid::regclass; FETCH 30 FROM p;
 		DELETE FROM parted WHERE CURRENT OF p RETURNING id, tableoid::regclass; FETCH ALL FROM p; DELETE FROM parted WHERE CURRENT OF p; FETCH BACKWARD 2 FROM p; UPDATE parted SET body = 'behind' WHERE CURRENT OF p RETURNING id;
+		DECLARE q SCROLL CURSOR FOR SELECT id, tableoid::regclass, md5(embed(body, 'm')::text) FROM parted; FETCH LAST FROM q; FETCH FIRST FROM q; DELETE FROM parted WHERE CURRENT OF q RETURNING id;
 		DECLARE j CURSOR FOR SELECT a.id, md5(embed(b.body, 'm')::text) FROM plain a JOIN texts b USING (id); FETCH 4 FROM j; UPDATE plain SET body = 'joined' WHERE CURRENT OF j;
 		DECLARE h NO SCROLL CURSOR WITH HOLD FOR SELECT id, md5(embed(body, 'm')::text) FROM texts; FETCH 4 FROM h; COMMIT; FETCH 4 FROM h},
 	'prepared statements' => q{SET plan_cache_mode = force_generic_plan; PREPARE p(int, text) AS SELECT id, md5(embed(body, $2)::text) FROM texts WHERE id < $1 ORDER BY id;
@@ -164,8 +167,16 @@ for my $from ("texts", "texts WHERE id > 55", "(SELECT * FROM texts WHERE id < 9
 push @cases, 'cursors in PL/pgSQL' => q{DO $$ DECLARE c CURSOR FOR SELECT id, embed(body, 'm') AS e FROM plain WHERE id < 30; n NO SCROLL CURSOR FOR SELECT id, embed(body, 'm') AS e FROM plain WHERE id < 30; r record; BEGIN
 	FOR r IN c LOOP UPDATE plain SET e = r.e, body = r.id || ' was here' WHERE CURRENT OF c; END LOOP;
 	OPEN n; LOOP FETCH n INTO r; EXIT WHEN NOT FOUND; UPDATE plain SET e = r.e WHERE CURRENT OF n; END LOOP; END $$};
-push @cases, 'MERGE ~' => q{MERGE INTO keyed k USING texts t ON k.id = t.id WHEN MATCHED AND t.id < 10 THEN UPDATE SET body = t.body || '.' WHEN NOT MATCHED THEN INSERT (id, body) VALUES (t.id, t.body);
-	INSERT INTO generated SELECT id, body FROM texts; MERGE INTO generated g USING texts t ON g.id = t.id WHEN MATCHED AND t.id < 10 THEN UPDATE SET body = t.body || '.' WHEN MATCHED THEN DELETE} if $version >= 15;
+push @cases,
+	'MERGE' => q{MERGE INTO keyed k USING texts t ON k.id = t.id WHEN MATCHED AND t.id < 10 THEN UPDATE SET body = t.body || '.' WHEN NOT MATCHED THEN INSERT (id, body) VALUES (t.id, t.body);
+		MERGE INTO keyed k USING texts t ON k.id = t.id WHEN MATCHED AND k.body IS DISTINCT FROM t.body THEN UPDATE SET body = t.body WHEN MATCHED THEN DO NOTHING;
+		MERGE INTO keyed k USING (SELECT id + 5 AS id, body FROM texts) t ON k.id = t.id WHEN MATCHED AND k.id > 50 THEN DELETE WHEN MATCHED THEN UPDATE SET body = k.body || ' ' || t.body WHEN NOT MATCHED AND t.id > 62 THEN INSERT VALUES (t.id, t.body)},
+	'MERGE, generated columns ~' => q{INSERT INTO generated SELECT id, body FROM texts; MERGE INTO generated g USING texts t ON g.id = t.id WHEN MATCHED AND t.id < 10 THEN UPDATE SET body = t.body || '.' WHEN MATCHED AND t.id < 20 THEN UPDATE SET id = -t.id WHEN MATCHED THEN DELETE;
+		MERGE INTO generated g USING odd o ON g.id = o.id WHEN NOT MATCHED THEN INSERT (id, body) VALUES (o.id, o.body || coalesce(lower(o.body), 'x'))},
+	'MERGE, partitions' => q{MERGE INTO parted p USING texts t ON p.id = t.id WHEN MATCHED AND p.id % 2 = 0 THEN UPDATE SET body = t.body || '!' WHEN MATCHED THEN UPDATE SET id = t.id + 100 WHEN NOT MATCHED THEN INSERT (body, id) VALUES (t.body || '.', t.id)},
+	'MERGE with conditions that raise ~' => q{MERGE INTO keyed k USING texts t ON k.id = t.id WHEN MATCHED AND 1 / (t.id - 5) < 2 THEN UPDATE SET body = 'x' || t.body WHEN NOT MATCHED THEN INSERT (id, body) VALUES (t.id, t.body);
+		MERGE INTO keyed k USING texts t ON k.id = t.id WHEN MATCHED THEN UPDATE SET body = shouts(t.body), id = 100 / (k.id - 7)},
+	'MERGE with a row that comes twice ~' => q{MERGE INTO keyed k USING (SELECT * FROM texts UNION ALL SELECT * FROM texts WHERE id = 12) t ON k.id = t.id WHEN MATCHED THEN UPDATE SET body = t.body || '2'} if $version >= 15;
 query($node, $db, q{CREATE ROLE reader; GRANT SELECT ON texts TO reader});
 
 sub texts_computed
@@ -200,6 +211,8 @@ like(plan_of(q{SELECT id, embed(body, 'm') FROM texts}), qr/^Custom Scan \(Embed
 unlike(plan_of(q{SELECT id, embed(body, 'm') FROM texts}, 'SET embed.look_ahead = off;'), qr/EmbedAhead/, '... not where it is off');
 like(plan_of(q{INSERT INTO kept SELECT id, body FROM texts}, 'SELECT embed_isa();'), qr/^Insert on.*\n *->  Custom Scan \(EmbedAhead\)/m, 'below INSERT');
 like(plan_of(q{UPDATE kept SET body = body || '.'}, 'SELECT embed_isa();'), qr/^Update on.*\n *->  Custom Scan \(EmbedAhead\)/m, 'below UPDATE');
+like(plan_of(q{MERGE INTO kept k USING texts t ON k.id = t.id WHEN NOT MATCHED THEN INSERT (id, body) VALUES (t.id, t.body)}, 'SELECT embed_isa();'),
+	qr/^Merge on.*\n *->  Custom Scan \(EmbedAhead\)/m, 'below MERGE') if $version >= 15;
 unlike(plan_of($_, 'SELECT embed_isa();'), qr/EmbedAhead/, "not: $_") for
 	q{INSERT INTO kept VALUES (1, 'a')}, q{DELETE FROM kept}, q{SELECT body FROM kept}, q{SELECT embed('x', 'm')}, q{SELECT pg_sleep(0), embed(body, 'm') FROM texts},
 	q{INSERT INTO texts SELECT id + 1000, body FROM texts}, q{SELECT EXISTS (SELECT embed(body, 'm') FROM texts)};
@@ -207,6 +220,9 @@ like(query($node, $db, q{SET plan_cache_mode = force_generic_plan; PREPARE p AS 
 	qr/EmbedAhead.*\n *->  Seq Scan on texts\nSeq Scan on texts$/, 'the cached plan is not changed');
 like(query($node, $db, q{SET embed.threads = 2; SET embed.look_ahead = on; EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) SELECT embed(body, 'm') FROM texts}), qr/Texts Ahead: 59\n *Texts Used: 59/, 'all texts behind the first');
 like(query($node, $db, q{SET embed.batch_tokens = 64; EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) SELECT embed(body, 'm') FROM texts}), qr/Texts Ahead: (5\d)\n *Texts Used: \1$/m, '... in small batches, too');
+like(query($node, $db, q{LOAD 'embed'; EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) MERGE INTO kept k USING texts t ON k.id = t.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED AND t.id > 10 THEN INSERT (id, body) VALUES (t.id, t.body)}),
+	qr/Texts Ahead: (4\d|50)\n *Texts Used: \1$/m, 'MERGE, the rows that its condition lets in') if $version >= 15;
+query($node, $db, q{TRUNCATE kept});
 like(query($node, $db, q{LOAD 'embed'; CREATE TRIGGER aa BEFORE INSERT ON kept FOR EACH ROW EXECUTE FUNCTION changes(); EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) INSERT INTO kept SELECT id, body FROM texts; DROP TRIGGER aa ON kept}),
 	qr/Texts Ahead: 2\n *Texts Used: 0/, 'who looks ahead in vain stops');
 

@@ -30,6 +30,9 @@ may_embed(const PlannedStmt *stmt)
 			return embed_ahead_planned || stmt->hasModifyingCTE;
 		case CMD_INSERT:
 		case CMD_UPDATE:
+#ifdef EMBED_HAS_MERGE
+		case CMD_MERGE:
+#endif
 			return true;
 		default:
 			return stmt->hasModifyingCTE;

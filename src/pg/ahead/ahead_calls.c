@@ -146,6 +146,14 @@ all_early(List *args, bool *has_column)
 	return true;
 }
 
+bool
+embed_ahead_is_early(Node *expr)
+{
+	bool		has_column = false;
+
+	return is_early(expr, &has_column);
+}
+
 static bool
 is_fixed(Node *node)
 {

@@ -32,6 +32,9 @@ typedef struct EmbedAheadCall
  */
 extern List *embed_ahead_calls(Node *expr);
 
+/* Whether an expression can be computed early: it neither raises nor reads anything but the row. */
+extern bool embed_ahead_is_early(Node *expr);
+
 /* Whether computing expr early may show: it has volatile functions other than nextval and random numbers. */
 extern bool embed_ahead_is_volatile(Node *expr);
 

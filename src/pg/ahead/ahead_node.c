@@ -59,6 +59,7 @@ typedef struct AheadState
 	List	   *texts;			/* of EmbedAheadTexts, of calls and target */
 	List	   *calls;			/* of a target list */
 	EmbedAheadTarget *target;	/* of rows for ModifyTable */
+	EmbedAheadMerge *merge;
 
 	MemoryContext rows_cxt;
 	MemoryContext batch_cxt;
@@ -122,6 +123,12 @@ set_up(AheadState *ahead)
 	ahead->batch_cxt = AllocSetContextCreate(estate->es_query_cxt, "embed batch ahead", ALLOCSET_DEFAULT_SIZES);
 	if (action == NIL)
 		set_up_calls(ahead, scan->scan.plan.targetlist);
+#ifdef EMBED_HAS_MERGE
+	else if (linitial_int(action) == CMD_MERGE)
+		ahead->merge = embed_ahead_merge(estate, list_nth(scan->custom_private, EMBED_AHEAD_TARGETS),
+										 list_nth(scan->custom_private, EMBED_AHEAD_ACTIONS), scan->scan.plan.targetlist,
+										 ahead->store, &ahead->texts);
+#endif
 	else
 		ahead->target = embed_ahead_target(estate, (CmdType) linitial_int(action), (OnConflictAction) lsecond_int(action),
 										   list_nth(scan->custom_private, EMBED_AHEAD_TARGETS),
@@ -293,6 +300,10 @@ embed_batch(AheadState *ahead)
 		load_row(ahead, ahead->n_examined++);
 		if (ahead->target != NULL)
 			embed_ahead_target_add(ahead->target, ahead->css.ss.ss_ScanTupleSlot);
+#ifdef EMBED_HAS_MERGE
+		else if (ahead->merge != NULL)
+			embed_ahead_merge_add(ahead->merge, ahead->css.ss.ss_ScanTupleSlot);
+#endif
 		else
 			add_calls(ahead);
 		n_tokens = count_tokens(ahead);
@@ -450,6 +461,8 @@ rescan(CustomScanState *node)
 	PlanState  *outer = outerPlanState(&node->ss.ps);
 
 	start_over(ahead);
+	/* WHERE CURRENT OF finds no row here */
+	ExecClearTuple(node->ss.ss_ScanTupleSlot);
 	if (ahead->is_set_up)
 		embed_ahead_clear(ahead->store);
 	/* else the first ExecProcNode does it */

@@ -259,9 +259,13 @@ list_has_calls(List *targetlist)
 	return false;
 }
 
-/* Whether rows of plan can be read early without anybody seeing it. */
+/*
+ * Whether rows of plan can be read early without anybody seeing it. Rows that a
+ * statement in WITH writes would be written early: triggers and the order of
+ * rows show when.
+ */
 static bool
-reads_silently(Plan *plan)
+reads_silently(const PlannedStmt *stmt, Plan *plan)
 {
 	ListCell   *cell;
 	List	   *more = NIL;
@@ -269,20 +273,22 @@ reads_silently(Plan *plan)
 	if (plan == NULL)
 		return true;
 	check_stack_depth();
-	if (list_is_volatile(plan->targetlist) || embed_ahead_is_volatile((Node *) plan->qual))
+	if (IsA(plan, ModifyTable) || list_is_volatile(plan->targetlist) || embed_ahead_is_volatile((Node *) plan->qual))
 		return false;
 	if (IsA(plan, SubqueryScan))
 		more = list_make1(((SubqueryScan *) plan)->subplan);
+	else if (IsA(plan, CteScan))
+		more = list_make1(list_nth(stmt->subplans, ((CteScan *) plan)->ctePlanId - 1));
 	else if (IsA(plan, Append))
 		more = ((Append *) plan)->appendplans;
 	else if (IsA(plan, MergeAppend))
 		more = ((MergeAppend *) plan)->mergeplans;
 	foreach(cell, more)
 	{
-		if (!reads_silently(lfirst(cell)))
+		if (!reads_silently(stmt, lfirst(cell)))
 			return false;
 	}
-	return reads_silently(plan->lefttree) && reads_silently(plan->righttree);
+	return reads_silently(stmt, plan->lefttree) && reads_silently(stmt, plan->righttree);
 }
 
 /* Puts a node above plan that computes its target list. */
@@ -293,32 +299,32 @@ compute_above(Walk *walk, Plan *plan, Reading reading)
 	List	   *columns = NIL;
 
 	if (reading.is_unknown || !projects(plan) || (walk->may_be_current && !tells_place(plan)) || !list_has_calls(plan->targetlist) ||
-		!reads_silently(plan))
+		!reads_silently(walk->stmt, plan))
 		return plan;
 	walk->found = true;
 	if (walk->is_trial)
 		return plan;
 	targetlist = (List *) take_columns((Node *) plan->targetlist, &columns);
 	plan->targetlist = columns;
-	return make_node(walk, plan, targetlist, list_make4(reading.bounds, NIL, NIL, NIL));
+	return make_node(walk, plan, targetlist, list_make5(reading.bounds, NIL, NIL, NIL, NIL));
 }
 
 /* --------------------------------------------------------- target tables */
 
 /* Puts a node below ModifyTable. child: its input, nth of several before 14. */
 static Plan *
-pass_through(Walk *walk, ModifyTable *modify, Plan *child, List *targets, List *columns)
+pass_through(Walk *walk, ModifyTable *modify, Plan *child, List *targets, List *columns, List *actions)
 {
 	List	   *action = list_make2_int(modify->operation, modify->onConflictAction);
 
 	/* a single row has none ahead of it */
 	if (child == NULL || (IsA(child, Result) && child->lefttree == NULL) ||
-		!embed_ahead_targets(walk->stmt, targets, modify->operation) || !reads_silently(child))
+		!embed_ahead_targets(walk->stmt, targets, modify->operation) || !reads_silently(walk->stmt, child))
 		return child;
 	walk->found = true;
 	if (walk->is_trial)
 		return child;
-	return make_node(walk, child, numbered_vars(child->targetlist, INDEX_VAR), list_make4(NIL, action, targets, columns));
+	return make_node(walk, child, numbered_vars(child->targetlist, INDEX_VAR), list_make5(NIL, action, targets, columns, actions));
 }
 
 static bool
@@ -326,6 +332,39 @@ is_covered(const ModifyTable *modify)
 {
 	return (modify->operation == CMD_INSERT || modify->operation == CMD_UPDATE) && bms_is_empty(modify->fdwDirectModifyPlans);
 }
+
+#ifdef EMBED_HAS_MERGE
+
+/* Rows that are only in the target are left alone: the plan tells them in another way. */
+static bool
+is_covered_merge(const ModifyTable *modify)
+{
+	ListCell   *table;
+	ListCell   *cell;
+
+	if (modify->operation != CMD_MERGE)
+		return false;
+	foreach(table, modify->mergeActionLists)
+	{
+		foreach(cell, (List *) lfirst(table))
+		{
+			if (embed_merge_is_by_source((MergeAction *) lfirst(cell)))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* The target tables, and the one that INSERT names. */
+static List *
+merge_targets(const ModifyTable *modify)
+{
+	int			root = modify->rootRelation != 0 ? (int) modify->rootRelation : linitial_int(modify->resultRelations);
+
+	return lappend_int(list_copy(modify->resultRelations), root);
+}
+
+#endif
 
 static void
 visit_modify(Walk *walk, ModifyTable *modify)
@@ -339,7 +378,7 @@ visit_modify(Walk *walk, ModifyTable *modify)
 		Plan	   *child = visit(walk, lfirst(cell), whole);
 
 		if (is_covered(modify))
-			child = pass_through(walk, modify, child, list_make1_int(list_nth_int(modify->resultRelations, n)), NIL);
+			child = pass_through(walk, modify, child, list_make1_int(list_nth_int(modify->resultRelations, n)), NIL, NIL);
 		lfirst(cell) = child;
 		n++;
 	}
@@ -347,7 +386,11 @@ visit_modify(Walk *walk, ModifyTable *modify)
 	Plan	   *child = visit(walk, outerPlan(modify), whole);
 
 	if (is_covered(modify))
-		child = pass_through(walk, modify, child, list_copy(modify->resultRelations), embed_copy_node(modify->updateColnosLists));
+		child = pass_through(walk, modify, child, list_copy(modify->resultRelations), embed_copy_node(modify->updateColnosLists), NIL);
+#ifdef EMBED_HAS_MERGE
+	if (is_covered_merge(modify))
+		child = pass_through(walk, modify, child, merge_targets(modify), NIL, embed_copy_node(modify->mergeActionLists));
+#endif
 	outerPlan(modify) = child;
 #endif
 }

@@ -10,7 +10,7 @@
 #include "nodes/plannodes.h"
 
 /*
- * What a node has in custom_private: a list of these lists of integers. Bounds
+ * What a node has in custom_private: a list of these lists, most of integers. Bounds
  * are pairs: the plan node of a Limit, or EMBED_AHEAD_ROOT; and whether each
  * row of the Limit needs a row of the node.
  */
@@ -18,8 +18,9 @@ typedef enum EmbedAheadPrivate
 {
 	EMBED_AHEAD_BOUNDS,
 	EMBED_AHEAD_ACTION,			/* CmdType and OnConflictAction, nothing for a select list */
-	EMBED_AHEAD_TARGETS,		/* range table indexes of the target tables */
-	EMBED_AHEAD_COLUMNS			/* a list of lists: the columns that UPDATE sets in each of them, in the plan's order */
+	EMBED_AHEAD_TARGETS,		/* range table indexes of the target tables; of MERGE, behind them, the one that INSERT names */
+	EMBED_AHEAD_COLUMNS,		/* a list of lists: the columns that UPDATE sets in each of them, in the plan's order */
+	EMBED_AHEAD_ACTIONS			/* a list of lists: the actions of MERGE for each of them */
 } EmbedAheadPrivate;
 
 /* The count of rows that the client, or a cursor, asks for. */

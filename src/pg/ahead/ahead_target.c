@@ -292,7 +292,7 @@ embed_ahead_targets(const PlannedStmt *stmt, const List *tables, CmdType operati
 		const RangeTblEntry *entry = rt_fetch(lfirst_int(cell), stmt->rtable);
 
 		/* an old row is found by its ctid */
-		if (operation == CMD_UPDATE && entry->relkind != RELKIND_RELATION && entry->relkind != RELKIND_PARTITIONED_TABLE)
+		if (operation != CMD_INSERT && entry->relkind != RELKIND_RELATION && entry->relkind != RELKIND_PARTITIONED_TABLE)
 			continue;
 		if (table_embeds(entry->relid))
 			return true;

@@ -23,6 +23,15 @@ extern bool embed_ahead_targets(const PlannedStmt *stmt, const List *tables, Cmd
 extern EmbedAheadTarget *embed_ahead_target(EState *estate, CmdType operation, OnConflictAction on_conflict, List *tables,
 											List *columns, List *targetlist, EmbedAheadStore *store, List **texts);
 
+/*
+ * The same for MERGE: a target for each of its actions. tables, actions: as in
+ * EmbedAheadPrivate.
+ */
+typedef struct EmbedAheadMerge EmbedAheadMerge;
+
+extern EmbedAheadMerge *embed_ahead_merge(EState *estate, List *tables, List *actions, List *targetlist, EmbedAheadStore *store, List **texts);
+extern void embed_ahead_merge_add(EmbedAheadMerge *merge, TupleTableSlot *row);
+
 /* Adds the texts that will be embedded for a row of the plan, whose values are in a virtual slot. */
 extern void embed_ahead_target_add(EmbedAheadTarget *target, TupleTableSlot *row);
 
