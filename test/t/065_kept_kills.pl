@@ -125,12 +125,12 @@ sub filling_again
 {
 	my ($round) = @_;
 	my $begun = time;
-	my $id = -$round;
+	my $id = -int(1000 * $round);
 
 	query($node, $db, "INSERT INTO later VALUES ($id, 0, 'first after $round')");
 	$acknowledged{later}{$id} = 0;
 	$begun = time;
-	for (1 .. 3000)
+	while (time - $begun < 60)
 	{
 		return (time - $begun) * 1000 if ask("SELECT e IS NOT NULL FROM later WHERE id = $id") eq 't';
 		sleep 0.01;
@@ -141,6 +141,29 @@ sub filling_again
 my %n_killed;
 my @again;
 my $n_never = 0;
+
+# A worker that was registered and had not started is gone with the crash.
+{
+	my $sleeper = start_psql($node, $db, 'SELECT pg_sleep(600)');
+	my $pid;
+
+	for (1 .. 3000)
+	{
+		$pid = ask(q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%'});
+		last if $pid =~ /^\d+$/ && ask(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'embed filler'}) eq '0';
+		sleep 0.01;
+	}
+	my $log_size = -s $node->logfile;
+
+	query($node, $db, q{INSERT INTO later VALUES (0, 0, 'before')});
+	kill 'KILL', $pid;
+	wait_for_server($node, $db, $log_size);
+	finish_psql($sleeper);
+	ok(defined filling_again(0.5), 'a crash just behind a commit that starts a filler');
+	query($node, $db, q{DELETE FROM later});
+	delete $acknowledged{later}{$_} for keys %{ $acknowledged{later} };
+}
+
 for my $round (1 .. $n_rounds)
 {
 	my @writers = map { start_psql($node, $db, statements((qw(later deferred now))[ $_ % 3 ])) } 1 .. $n_writers;

@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/latch.h"
+#include "storage/pg_shmem.h"
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
@@ -101,12 +102,23 @@ wake_holder(EmbedFiller *filler)
 	return proc != NULL;
 }
 
+/*
+ * The time of a registration, and in 16 bits the life of the shared memory: it
+ * is made anew after a crash, and a worker that was registered before never
+ * starts.
+ */
+static uint64
+starting_mark(uint64 now_ms)
+{
+	return now_ms << 16 | (((const PGShmemHeader *) UsedShmemSegAddr)->dsm_control >> 1 & 0xffff);
+}
+
 static bool
 is_starting(EmbedFiller *filler, uint64 now_ms)
 {
-	uint64		since = atomic_load(&filler->starting);
+	uint64		mark = atomic_load(&filler->starting);
 
-	return since != 0 && now_ms - since < START_MS;
+	return mark != 0 && starting_mark(mark >> 16) == mark && now_ms - (mark >> 16) < START_MS;
 }
 
 static void
@@ -124,7 +136,7 @@ start(EmbedFiller *filler)
 	if (wake_holder(filler) || is_starting(filler, now_ms))
 		return;
 	filler->tried = now_ms;
-	filler->starting = now_ms;
+	filler->starting = starting_mark(now_ms);
 	if (embed_filler_register(MyDatabaseId, 0))
 		filler->no_slot = 0;
 	else

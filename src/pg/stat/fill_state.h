@@ -33,7 +33,7 @@
  *		  8	holder		the filler's process: PID in bits 32..63, number of its PGPROC below; 0: none
  *		 16	wanted		counts commits that left something to do
  *		 24	done		value of wanted when the filler last found nothing to do
- *		 32	starting	ms of embed_clock_ns when a worker was registered, 0: it has started
+ *		 32	starting	when a worker was registered (wake.c), 0: it has started
  *		 40	since		TimestampTz of the first commit that waits, or 0
  *		 48	tried		ms of embed_clock_ns at the last attempt by a commit that left nothing to do
  *		 56	prepared	a prepared transaction left something to do
