@@ -70,7 +70,7 @@ note_bitsandbytes(EmbCheckpoint *c)
 	EmbNote    *note = &c->notes[c->n_notes++];
 
 	snprintf(note->message, sizeof(note->message),
-			 "bitsandbytes quantized the model's weights; they are read as floats, which precision int8 quantizes anew");
+			 "bitsandbytes quantized the model's weights; they are read as floats, which precisions int8 and int4 quantize anew");
 	snprintf(note->hint, sizeof(note->hint), "The model from which it was quantized loses less.");
 }
 
