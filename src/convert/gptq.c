@@ -49,9 +49,11 @@ static size_t
 scratch_elems(int32_t n_max)
 {
 	size_t		n = ((size_t) n_max + EMB_PANEL - 1) / EMB_PANEL * EMB_PANEL;
-	size_t		product = STRIP * STRIP_PANELS * EMB_PANEL;
+	size_t		product = STRIP * STRIP_PANELS * EMB_PANEL;	/* as many as two squares of BLOCK in double */
 	size_t		panel = 2 * n * EMB_PANEL + FEEDBACK * EMB_PANEL;	/* weights, errors, feedback */
 
+	/* an even number, so that each worker's are aligned for doubles */
+	_Static_assert(STRIP * STRIP_PANELS * EMB_PANEL * sizeof(float) >= 2 * BLOCK * BLOCK * sizeof(double), "two squares");
 	return product > panel ? product : panel;
 }
 
@@ -257,9 +259,9 @@ load(const double *p)
 	return *(const Pair *) p;
 }
 
-/* c [TILE, TILE], row stride: minus the products of n rows from top on, at columns i and k. */
+/* c [TILE, TILE], stride apart: minus the products of the rows of two squares, at columns of a and b. */
 static void
-update_tile(const double *top, size_t stride, int32_t n, int32_t i, int32_t k, double *c)
+update_tile(const double *a, const double *b, double *c, size_t stride)
 {
 	Pair		acc[TILE][TILE / 2];
 
@@ -268,17 +270,17 @@ update_tile(const double *top, size_t stride, int32_t n, int32_t i, int32_t k, d
 		acc[r][0] = load(c + r * stride);
 		acc[r][1] = load(c + r * stride + 2);
 	}
-	for (int32_t b = 0; b < n; b++, top += stride)
+	for (int32_t i = 0; i < BLOCK; i++, a += BLOCK, b += BLOCK)
 	{
-		Pair		x = load(top + k);
-		Pair		y = load(top + k + 2);
+		Pair		x = load(b);
+		Pair		y = load(b + 2);
 
 		for (int r = 0; r < TILE; r++)
 		{
-			Pair		a = {top[i + r], top[i + r]};
+			Pair		w = {a[r], a[r]};
 
-			acc[r][0] -= a * x;
-			acc[r][1] -= a * y;
+			acc[r][0] -= w * x;
+			acc[r][1] -= w * y;
 		}
 	}
 	for (int r = 0; r < TILE; r++)
@@ -348,26 +350,42 @@ part_block(void *ctx, int32_t s, int32_t worker)
 	}
 }
 
-/* Strip s of the rows below a block: tiles from the diagonal on. */
+/*
+ * Up to BLOCK columns of the block's rows, to [BLOCK, BLOCK]: the same columns
+ * of a wide matrix's rows share few places of a cache.
+ */
+static void
+copy_square(const EmbGptq *g, int32_t column, double *to)
+{
+	int32_t		n = g->stride - column < BLOCK ? g->stride - column : BLOCK;
+
+	for (int32_t i = 0; i < BLOCK; i++)
+		memcpy(to + i * BLOCK, row_of(g, g->block + i) + column, n * sizeof(double));
+}
+
+/* Strip s of the rows below a block: squares from the diagonal on. */
 static void
 part_below(void *ctx, int32_t s, int32_t worker)
 {
 	EmbGptq    *g = ctx;
-	int32_t		first = block_end(g) + s * STRIP;
-	int32_t		end = g->n - first < STRIP ? g->n : first + STRIP;
-	const double *top = row_of(g, g->block);
+	int32_t		first = block_end(g) + s * BLOCK;
+	int32_t		end = g->n - first < BLOCK ? g->n : first + BLOCK;
+	double	   *left = (double *) (g->scratch + worker * g->scratch_elems);
+	double	   *right = left + BLOCK * BLOCK;
 
-	for (int32_t span = first; span < g->n && !is_over(g, worker); span += SPAN)
+	copy_square(g, first, left);
+	for (int32_t column = first; column < g->n && !is_over(g, worker); column += BLOCK)
 	{
-		int32_t		span_end = span + SPAN < g->n ? span + SPAN : g->n;
+		int32_t		n = g->n - column < BLOCK ? g->n - column : BLOCK;
 
+		copy_square(g, column, right);
 		for (int32_t i = first; i < end; i += TILE)
 		{
 			/* whole tiles: what they write below the diagonal and past column n is never read */
-			for (int32_t k = span > i ? span : i; k < span_end; k += TILE)
-				update_tile(top, g->stride, BLOCK, i, k, row_of(g, i) + k);
+			for (int32_t k = column > i ? 0 : i - column; k < n; k += TILE)
+				update_tile(left + i - first, right + k, row_of(g, i) + column + k, g->stride);
 		}
-		if (!emb_work_spend(g->works[worker], COST_DOUBLE * BLOCK * STRIP * (int64_t) (span_end - span)))
+		if (!emb_work_spend(g->works[worker], COST_DOUBLE * BLOCK * BLOCK * (int64_t) n))
 			return;
 	}
 }
@@ -380,7 +398,7 @@ factor(EmbGptq *g)
 		int32_t		n_left = g->n - block_end(g);
 
 		factor_square(g, g->block, block_end(g));
-		if (n_left > 0 && (!run(g, (n_left - 1) / SPAN + 1, part_block) || !run(g, (n_left - 1) / STRIP + 1, part_below)))
+		if (n_left > 0 && (!run(g, (n_left - 1) / SPAN + 1, part_block) || !run(g, (n_left - 1) / BLOCK + 1, part_below)))
 			return false;
 	}
 	return true;
