@@ -1,6 +1,7 @@
 -- Foreign tables and foreign partitions: what embed_column, embed_chunk_table and embed_trigger make of them.
 \set data_dir `echo "${EMBED_TEST_DATA:-$PWD/test/data}"`
 \i :data_dir/sql/tiny.sql
+\i :data_dir/sql/filler_off.sql
 
 CREATE FOREIGN DATA WRAPPER kept_wrapper;
 CREATE SERVER kept_server FOREIGN DATA WRAPPER kept_wrapper;
@@ -54,3 +55,4 @@ SET client_min_messages = warning;
 DROP TABLE kept_keyed CASCADE;
 DROP TABLE kept_keyed_chunks, kept_shards;
 DROP FOREIGN DATA WRAPPER kept_wrapper CASCADE;
+\i :data_dir/sql/filler_on.sql

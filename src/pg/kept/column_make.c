@@ -36,6 +36,7 @@
 #include "pg/kept/column_table.h"
 #include "pg/kept/column_time.h"
 #include "pg/kept/column_type.h"
+#include "pg/kept/failures.h"
 #include "pg/kept/wake.h"
 #include "pg/store/names.h"
 
@@ -367,6 +368,37 @@ function_in_sql(const char *schema, const char *function)
 	return quote_qualified_identifier(schema, function);
 }
 
+/* Fillers do neither rows that row security may hide from the owner, nor foreign ones. */
+static bool
+fillers_may(Relation rel)
+{
+	List	   *relids = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
+	bool		result = !rel->rd_rel->relrowsecurity || !rel->rd_rel->relforcerowsecurity;
+	ListCell   *cell;
+
+	foreach(cell, relids)
+		result &= get_rel_relkind(lfirst_oid(cell)) != RELKIND_FOREIGN_TABLE;
+	return result;
+}
+
+static char *
+how_to_fill(const EmbedColumnWanted *wanted, const EmbedTriggerColumns *columns, const char *to_do)
+{
+	Relation	rel = relation_open(wanted->relid, NoLock);
+	const char *table = embed_column_table(wanted->relid);
+	bool		may = fillers_may(rel);
+	bool		is_temporary = rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP;
+
+	relation_close(rel, NoLock);
+	if (!may)
+		return psprintf("UPDATE %s SET %s = %s(%s, %s) WHERE %s", table, quote_identifier(wanted->vector),
+						function_in_sql(wanted->schema, "embed"), text_in_sql(columns), quote_literal_cstr(wanted->model.model), to_do);
+	if (is_temporary || !embed_guc_background)
+		return psprintf("CALL %s(%s) fills them.", function_in_sql(wanted->schema, "embed_fill"), quote_literal_cstr(table));
+	return psprintf("A background worker fills them after the commit. CALL %s(%s) fills them at once.",
+					function_in_sql(wanted->schema, "embed_fill"), quote_literal_cstr(table));
+}
+
 /* As the table's owner, because his casts run. */
 void
 embed_column_report(const EmbedColumnWanted *wanted)
@@ -399,8 +431,7 @@ embed_column_report(const EmbedColumnWanted *wanted)
 			(errmsg_plural("column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " row is to do: %s of computing",
 						   "column \"%s\" of table \"%s\" is kept by model \"%s\", and " INT64_FORMAT " rows are to do: %s of computing",
 						   n, wanted->vector, table, wanted->model.model, n, time),
-			 errhint("UPDATE %s SET %s = %s(%s, %s) WHERE %s", embed_column_table(wanted->relid), quote_identifier(wanted->vector),
-					 function_in_sql(wanted->schema, "embed"), text_in_sql(&columns), quote_literal_cstr(wanted->model.model), to_do)));
+			 errhint("%s", how_to_fill(wanted, &columns, to_do))));
 }
 
 /* ------------------------------------------------------------ calls */
@@ -467,6 +498,21 @@ tell_of_children(const EmbedColumnWanted *wanted)
 				 errhint("Call embed_column for each of the child tables.")));
 }
 
+/* Another model, or another source, may well do what failed. */
+static void
+forget_failures(Oid relid, const char *vector)
+{
+	List	   *relids = find_all_inheritors(relid, NoLock, NULL);
+	ListCell   *cell;
+
+	foreach(cell, relids)
+	{
+		if (embed_failures_count(lfirst_oid(cell), vector) > 0)
+			(void) embed_failures_forget(lfirst_oid(cell), vector);
+	}
+	list_free(relids);
+}
+
 static void
 change(const EmbedColumnWanted *wanted, const Found *found)
 {
@@ -480,6 +526,7 @@ change(const EmbedColumnWanted *wanted, const Found *found)
 		retype_column(wanted, &found->columns.vector);
 	embed_column_create_trigger(wanted);
 	embed_column_make_index(wanted);
+	forget_failures(wanted->relid, wanted->vector);
 	if (found->has_column && !found->vectors_hold && !found->has_other_dim && !embed_guc_accept_vectors)
 		n_cleared = clear_vectors(wanted);
 	if (n_cleared > 0)
@@ -573,5 +620,6 @@ embed_column_drop(PG_FUNCTION_ARGS)
 	drop_triggers(relid, triggers);
 	drop_indexes(indexes);
 	SPI_finish();
+	forget_failures(relid, vector);
 	PG_RETURN_VOID();
 }
