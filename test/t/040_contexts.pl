@@ -11,7 +11,7 @@ use EmbedTest;
 use Test::More;
 
 my $look_ahead = $ENV{EMBED_LOOK_AHEAD} // 'on';
-my $node = new_node("contexts_$look_ahead", conf => "max_prepared_transactions = 4\nembed.cache_entries = 0\nembed.look_ahead = $look_ahead\n");
+my $node = new_node("contexts_$look_ahead", conf => "max_prepared_transactions = 4\nembed.cache_entries = 0\nembed.look_ahead = $look_ahead\nembed.background = off\n");
 my $transcript = $ENV{EMBED_TRANSCRIPT} // $node->basedir . '/transcript';
 my $other = $look_ahead eq 'on' ? start_other($node->basedir . '/other') : undef;
 keep_transcript($transcript);

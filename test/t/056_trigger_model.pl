@@ -7,7 +7,7 @@ use lib $FindBin::RealBin;
 use EmbedTest;
 use Test::More;
 
-my $node = new_node('trigger_model', conf => "max_prepared_transactions = 4\n");
+my $node = new_node('trigger_model', conf => "max_prepared_transactions = 4\nembed.background = off\n");
 my $db = 'postgres';
 
 import_model($node, $db, 'old', tiny_model('bert-mean-36'), '{"alias": "current"}');

@@ -17,29 +17,8 @@ my $n_kills = $ENV{EMBED_KILLS} // 2;
 
 import_model($node, $db, 'm', tiny_model('bert-cls'));
 
-sub ask
-{
-	my ($sql, $database) = @_;
-	my ($out, $err) = ('', '');
-
-	$node->psql($database // $db, $sql, stdout => \$out, stderr => \$err);
-	return $out;
-}
-
-# Waits until the query gives the answer.
-sub comes
-{
-	my ($sql, $answer, $name, $database) = @_;
-	my $out = '';
-
-	for (my $until = time + 180; time < $until; sleep 0.02)
-	{
-		$out = ask($sql, $database);
-		last if $out eq $answer;
-	}
-	is($out, $answer, $name);
-	return;
-}
+sub ask { return answer_of($node, $_[1] // $db, $_[0]) }
+sub comes { return answer_comes($node, $_[3] // $db, @_[ 0 .. 2 ]) }
 
 sub make_table
 {
@@ -87,7 +66,7 @@ comes(q{SELECT embed('look') IS NOT NULL AND (SELECT e IS NOT NULL FROM docs WHE
 
 # Without the control file, and with a file that nobody can write.
 comes($fillers, 0, 'the filler ends');
-query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && rm control.v2 && mkdir control.v2'});
+query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && until mkdir control.v2; do rm -rf control.v2; done'});
 query($node, $db, q{INSERT INTO docs VALUES (5001, 'no file')});
 comes(open_rows('docs'), 0, 'without the control file');
 query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && rm -rf control.v2'});
@@ -197,16 +176,18 @@ is(query($node, $db, q{SELECT status, last_error LIKE '%FORCE ROW LEVEL SECURITY
 make_table('crash');
 for my $round (1 .. $n_kills)
 {
-	my $victim;
+	my ($victim, $log_size);
 
 	query($node, $db, "INSERT INTO crash SELECT $round * 10000 + i, 'round $round row ' || i || repeat(' more', 200) FROM generate_series(1, 300) i");
-	for (my $until = time + 5; time < $until; sleep 0.01)
+	for (my $until = time + 180; time < $until; sleep 0.01)
 	{
 		$victim = ask(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'embed filler' LIMIT 1});
 		last if $victim =~ /^\d+$/;
 	}
+	like($victim, qr/^\d+$/, "round $round: a filler, killed");
+	$log_size = -s $node->logfile;
 	kill 'KILL', $victim if $victim =~ /^\d+$/;
-	comes('SELECT 1', 1, "round $round: the server is back") ;
+	wait_for_server($node, $db, $log_size);
 	query($node, $db, "INSERT INTO crash VALUES ($round * 10000, 'after $round')");
 	comes(open_rows('crash'), 0, '... and the first commit has all filled');
 }

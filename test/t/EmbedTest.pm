@@ -21,7 +21,7 @@ use Test::More;
 
 our @EXPORT = qw(new_node test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
   static_model import_model query computed error_of image_files read_jsonl read_npy load_table quote
-  keep_transcript skip_loudly start_psql finish_psql kill_server wait_for_server max_difference installed_rows);
+  keep_transcript skip_loudly answer_of answer_comes start_psql finish_psql kill_server wait_for_server max_difference installed_rows);
 
 # Servers 13 and 14 ship these modules under older names.
 our $cluster_class;
@@ -326,6 +326,31 @@ sub wait_for_server
 		select undef, undef, undef, 0.05;
 	}
 	die 'the server does not come back';
+}
+
+# The result of $sql, which may fail: then it is empty.
+sub answer_of
+{
+	my ($node, $db, $sql) = @_;
+	my ($out, $err) = ('', '');
+
+	$node->psql($db, $sql, stdout => \$out, stderr => \$err);
+	return $out;
+}
+
+# Asks until the answer comes, which is the test.
+sub answer_comes
+{
+	my ($node, $db, $sql, $answer, $name) = @_;
+	my $out = '';
+
+	for (my $until = time + 180; time < $until; select undef, undef, undef, 0.02)
+	{
+		$out = answer_of($node, $db, $sql);
+		last if $out eq $answer;
+	}
+	is($out, $answer, $name);
+	return;
 }
 
 # A psql that runs beside the test; finish_psql waits and gives (status, stdout, stderr).

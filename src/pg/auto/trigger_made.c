@@ -32,6 +32,7 @@
 
 #include "pg/auto/as_owner.h"
 #include "pg/call/callsite.h"
+#include "pg/kept/wake.h"
 #include "pg/store/restore.h"
 #include "pg/store/storage.h"
 
@@ -298,6 +299,9 @@ check_definition(const Making *making, Relation rel, const Trigger *trigger)
 	embed_as_caller(&caller);
 	if (!found)
 		return;
+	/* rows that were to do when they were dumped */
+	if (embed_loads_dump())
+		embed_filler_want();
 	if (trigger->tgnargs > 2)
 		check_model(making, rel, trigger);
 	else if (!making->in_restore)

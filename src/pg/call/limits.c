@@ -44,6 +44,13 @@ begin_command(void)
 	}
 }
 
+void
+embed_limits_restart(void)
+{
+	n_tokens_read = 0;
+	n_texts_read = 0;
+}
+
 bool
 embed_limits_fit(int64 n_tokens)
 {

@@ -12,6 +12,9 @@
 
 #include "pg/glue.h"
 
+/* What follows is counted as another statement: for batches of embed_fill, which commits after each. */
+extern void embed_limits_restart(void);
+
 /* Whether the statement may read so many tokens more; for texts of upcoming rows. */
 extern bool embed_limits_fit(int64 n_tokens);
 

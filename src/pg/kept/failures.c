@@ -232,19 +232,42 @@ embed_failures_forget(Oid table, const char *vector)
 	return n;
 }
 
-void
-embed_failures_forget_dropped(void)
+typedef struct Unkept
 {
-	Relation	rel = embed_storage_open("failure", ShareRowExclusiveLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	Oid			table;
+	NameData	vector;
+} Unkept;
+
+void
+embed_failures_forget_unkept(bool (*is_kept) (Oid table, const char *vector))
+{
+	Relation	rel = embed_storage_open("failure", AccessShareLock);
+	/* in the order of the key: columns come one after another */
+	SysScanDesc scan = embed_storage_scan(rel, "failure", NULL, 0, NULL);
+	List	   *unkept = NIL;
+	Unkept		last = {.table = InvalidOid};
+	ListCell   *cell;
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
+		Oid			table = DatumGetObjectId(embed_storage_get_attr(rel, tuple, Anum_failure_tab));
+		Name		vector = DatumGetName(embed_storage_get_attr(rel, tuple, Anum_failure_vector));
+
 		CHECK_FOR_INTERRUPTS();
-		if (!SearchSysCacheExists1(RELOID, embed_storage_get_attr(rel, tuple, Anum_failure_tab)))
-			CatalogTupleDelete(rel, &tuple->t_self);
+		if (table == last.table && strcmp(NameStr(*vector), NameStr(last.vector)) == 0)
+			continue;
+		last.table = table;
+		last.vector = *vector;
+		if (!is_kept(table, NameStr(*vector)))
+			unkept = lappend(unkept, memcpy(palloc(sizeof(Unkept)), &last, sizeof(Unkept)));
 	}
 	systable_endscan(scan);
-	table_close(rel, NoLock);
+	table_close(rel, AccessShareLock);
+	foreach(cell, unkept)
+	{
+		const Unkept *column = lfirst(cell);
+
+		(void) embed_failures_forget(column->table, NameStr(column->vector));
+	}
 }

@@ -19,6 +19,8 @@
 #define BATCH_ROWS_MAX		512
 #define BATCH_NS			UINT64CONST(500000000)
 #define BACKOFF_MAX_S		60
+#define ROWS_WAIT_MS		100
+#define ROWS_WAIT_MAX_MS	10000
 
 /* Casts and triggers of one table must not stop the filler for all others. */
 #define OWNER_TIMEOUT_MS	15000
@@ -36,29 +38,6 @@ embed_fill_is_transient(int sqlerrcode)
 	return sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_QUERY_CANCELED ||
 		class == ERRCODE_INSUFFICIENT_RESOURCES || class == ERRCODE_SYSTEM_ERROR;
-}
-
-EmbedFill *
-embed_fill_new(const EmbedFillHost *host, const EmbedKeptColumn *column, MemoryContext cxt)
-{
-	MemoryContext own = AllocSetContextCreate(cxt, "embed fill", ALLOCSET_DEFAULT_SIZES);
-	EmbedFill  *fill = MemoryContextAllocZero(own, sizeof(EmbedFill));
-
-	fill->host = host;
-	fill->cxt = own;
-	fill->batch_cxt = AllocSetContextCreate(own, "embed fill batch", ALLOCSET_DEFAULT_SIZES);
-	fill->column = *column;
-	fill->site.cxt = own;
-	fill->batch_rows = BATCH_ROWS_FIRST;
-	return fill;
-}
-
-void
-embed_fill_free(EmbedFill *fill)
-{
-	if (fill->update != NULL)
-		SPI_freeplan(fill->update);
-	MemoryContextDelete(fill->cxt);
 }
 
 /* -------------------------------------------------------------- errors */
@@ -125,6 +104,8 @@ keep_error(EmbedFill *fill, const ErrorData *error)
 	appendStringInfoString(&all, error->message != NULL ? error->message : "missing error text");
 	if (error->hint != NULL)
 		appendStringInfo(&all, " (%s)", error->hint);
+	if (fill->last_error != NULL)
+		pfree(fill->last_error);
 	fill->last_error = MemoryContextStrdup(fill->cxt, all.data);
 	pfree(all.data);
 	if (fill->host->is_worker)
@@ -134,10 +115,10 @@ keep_error(EmbedFill *fill, const ErrorData *error)
 	if (state == NULL)
 		return;
 	state->error_at = state->used = GetCurrentTimestamp();
-	state->is_failing = 1;
 	strlcpy(state->message, fill->last_error, sizeof(state->message));
 }
 
+/* After an error that passes. The control file hands the wait on to the next filler. */
 static EmbedFillEnd
 wait_longer(EmbedFill *fill)
 {
@@ -145,19 +126,62 @@ wait_longer(EmbedFill *fill)
 
 	fill->backoff_s = fill->backoff_s == 0 ? 1 : Min(2 * fill->backoff_s, BACKOFF_MAX_S);
 	fill->retry_ns = embed_clock_ns() + (uint64) fill->backoff_s * 1000000000;
-	if (state != NULL)
+	fill->waits_for_rows = false;
+	if (state != NULL && fill->host->is_worker)
+	{
 		state->used = GetCurrentTimestamp();
+		state->backoff = (uint32) fill->backoff_s;
+		state->retry_at = state->used + fill->backoff_s * USECS_PER_SEC;
+	}
 	return EMBED_FILL_WAIT;
+}
+
+/* For rows that others have locked: a commit may free them at any time, and new rows need not wait for them. */
+static EmbedFillEnd
+wait_for_rows(EmbedFill *fill)
+{
+	fill->rows_wait_ms = fill->rows_wait_ms == 0 ? ROWS_WAIT_MS : Min(2 * fill->rows_wait_ms, ROWS_WAIT_MAX_MS);
+	fill->retry_ns = embed_clock_ns() + (uint64) fill->rows_wait_ms * 1000000;
+	fill->waits_for_rows = true;
+	return EMBED_FILL_WAIT;
+}
+
+static void
+end_wait(EmbedFill *fill, EmbedFillColumn *state)
+{
+	fill->backoff_s = 0;
+	fill->rows_wait_ms = 0;
+	if (state == NULL)
+		return;
+	state->backoff = 0;
+	state->retry_at = 0;
+}
+
+/* The wait that the last filler began. */
+static void
+take_over_wait(EmbedFill *fill)
+{
+	EmbedFillColumn *state = embed_fill_column_of(fill->column.table, fill->column.columns.vector.attnum, false);
+	int64		left_us;
+
+	if (state == NULL || state->backoff == 0)
+		return;
+	left_us = state->retry_at - GetCurrentTimestamp();
+	fill->backoff_s = (int) Min(state->backoff, BACKOFF_MAX_S);
+	if (left_us > 0)
+		fill->retry_ns = embed_clock_ns() + (uint64) Min(left_us, fill->backoff_s * USECS_PER_SEC) * 1000;
 }
 
 static EmbedFillEnd
 end_by_error(EmbedFill *fill, const ErrorData *error)
 {
 	bool		is_transient = embed_fill_is_transient(error->sqlerrcode);
+	EmbedFillColumn *state;
 
 	keep_error(fill, error);
-	/* the next turn begins with a new list */
-	fill->tids = NULL;
+	state = embed_fill_column_of(fill->column.table, fill->column.columns.vector.attnum, false);
+	if (state != NULL)
+		state->is_failing = 1;
 	return is_transient ? wait_longer(fill) : EMBED_FILL_STOPPED;
 }
 
@@ -167,6 +191,13 @@ record_failure(EmbedFill *fill, EmbedFillRow *row, const ErrorData *error)
 	embed_failures_put(fill->column.table, fill->vector_name, row->text_hash, error);
 	row->is_failed = true;
 	fill->batch_failed++;
+}
+
+/* More than embed.max_statement_tokens allows the role of embed_fill, where fewer texts may fit. */
+static bool
+is_too_much(const ErrorData *error, int32 n)
+{
+	return error->sqlerrcode == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED && n > 1;
 }
 
 /*
@@ -185,7 +216,7 @@ halve(EmbedFill *fill, FillWork work, int32 from, int32 to)
 		return NULL;
 	fill->batch_written = written;
 	fill->batch_skipped = skipped;
-	if (fill->is_about_column || embed_fill_is_transient(error->sqlerrcode))
+	if (fill->is_about_column || (embed_fill_is_transient(error->sqlerrcode) && !is_too_much(error, to - from)))
 		return error;
 	if (to - from == 1)
 	{
@@ -195,6 +226,32 @@ halve(EmbedFill *fill, FillWork work, int32 from, int32 to)
 	}
 	error = halve(fill, work, from, middle);
 	return error != NULL ? error : halve(fill, work, middle, to);
+}
+
+EmbedFill *
+embed_fill_new(const EmbedFillHost *host, const EmbedKeptColumn *column, MemoryContext cxt)
+{
+	MemoryContext own = AllocSetContextCreate(cxt, "embed fill", ALLOCSET_DEFAULT_SIZES);
+	EmbedFill  *fill = MemoryContextAllocZero(own, sizeof(EmbedFill));
+
+	fill->host = host;
+	fill->cxt = own;
+	fill->pass_cxt = AllocSetContextCreate(own, "embed fill pass", ALLOCSET_DEFAULT_SIZES);
+	fill->batch_cxt = AllocSetContextCreate(own, "embed fill batch", ALLOCSET_DEFAULT_SIZES);
+	fill->column = *column;
+	fill->site.cxt = own;
+	fill->batch_rows = BATCH_ROWS_FIRST;
+	if (host->is_worker)
+		take_over_wait(fill);
+	return fill;
+}
+
+void
+embed_fill_free(EmbedFill *fill)
+{
+	if (fill->update != NULL)
+		SPI_freeplan(fill->update);
+	MemoryContextDelete(fill->cxt);
 }
 
 /* -------------------------------------------------------------- batches */
@@ -219,14 +276,14 @@ report_batch(EmbedFill *fill, uint64 took_ns)
 	fill->pass_skipped += fill->batch_skipped;
 	fill->n_written += fill->batch_written;
 	fill->n_failed += fill->batch_failed;
+	if (fill->batch_written > 0)
+		end_wait(fill, state);
 	if (state == NULL || fill->batch_written == 0)
 		return;
 	state->filled += (uint64) fill->batch_written;
 	state->rate = (uint64) ((double) fill->batch_written * 1e12 / (double) Max(took_ns, 1));
 	state->success_at = state->used = GetCurrentTimestamp();
-	if (fill->batch_failed == 0)
-		state->is_failing = 0;
-	fill->backoff_s = 0;
+	state->is_failing = 0;
 }
 
 /* Reads, computes and writes the next batch; *end is set where that ends the turn. */
@@ -269,12 +326,21 @@ fill_batch(EmbedFill *fill, EmbedFillEnd *end)
 
 /* -------------------------------------------------------------- passes */
 
+/* The next list begins at the front. */
+static void
+drop_list(EmbedFill *fill)
+{
+	fill->tids = NULL;
+	ItemPointerSet(&fill->last, 0, 0);
+}
+
 static bool
 begin_pass(EmbedFill *fill, EmbedFillEnd *end)
 {
 	ErrorData  *error;
 
 	MemoryContextReset(fill->batch_cxt);
+	MemoryContextReset(fill->pass_cxt);
 	fill->is_gone = false;
 	fill->is_about_column = true;
 	fill->n_tids = fill->next = 0;
@@ -312,12 +378,11 @@ end_pass(EmbedFill *fill, EmbedFillEnd *end)
 	fill->tids = NULL;
 	if (!fill->lists_rest)
 		return true;
-	/* the next list begins at the front */
-	ItemPointerSet(&fill->last, 0, 0);
+	drop_list(fill);
 	if (!is_idle)
 		return true;
 	if (fill->pass_skipped > 0)
-		*end = wait_longer(fill);
+		*end = wait_for_rows(fill);
 	else if (!fill->lists_all)
 		*end = EMBED_FILL_EMPTY;
 	else
@@ -339,7 +404,10 @@ embed_fill_turn(EmbedFill *fill, uint64 deadline_ns)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (fill->tids == NULL && !begin_pass(fill, &end))
+		{
+			drop_list(fill);
 			return end;
+		}
 		if (fill->next >= fill->n_tids)
 		{
 			if (!end_pass(fill, &end))
@@ -348,7 +416,7 @@ embed_fill_turn(EmbedFill *fill, uint64 deadline_ns)
 		}
 		if (!fill_batch(fill, &end))
 		{
-			fill->tids = NULL;
+			drop_list(fill);
 			return end;
 		}
 	} while (embed_clock_ns() < deadline_ns);

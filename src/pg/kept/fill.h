@@ -57,6 +57,7 @@ typedef struct EmbedFill
 {
 	const EmbedFillHost *host;
 	MemoryContext cxt;			/* of all of this */
+	MemoryContext pass_cxt;		/* of a list of rows */
 	MemoryContext batch_cxt;	/* of a batch */
 	EmbedKeptColumn column;		/* as the last transaction found it */
 	char		vector_name[NAMEDATALEN];
@@ -66,10 +67,10 @@ typedef struct EmbedFill
 	int32		dim;
 	void	   *update;			/* SPIPlanPtr, or NULL */
 	char	   *update_sql;
-	EmbedFailures *failures;	/* of this pass */
+	EmbedFailures *failures;	/* of this pass, in pass_cxt */
 
 	/* this pass */
-	ItemPointerData *tids;		/* [n_tids] */
+	ItemPointerData *tids;		/* [n_tids] in pass_cxt; NULL: a list is due */
 	int32		n_tids;
 	int32		next;
 	bool		lists_rest;		/* the list reached the end of what is to do */
@@ -91,7 +92,9 @@ typedef struct EmbedFill
 	int64		n_written;		/* since embed_fill_new */
 	int64		n_failed;
 	uint64		retry_ns;		/* embed_clock_ns() of the next attempt after EMBED_FILL_WAIT */
-	int			backoff_s;
+	int			backoff_s;		/* after the last error that passes; 0: none */
+	int			rows_wait_ms;	/* the last wait for rows that others lock; 0: none */
+	bool		waits_for_rows;	/* retry_ns is for such rows: new rows need not wait */
 	char	   *last_error;		/* in cxt, with its hint; or NULL */
 } EmbedFill;
 

@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/latch.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -111,9 +112,12 @@ add_column(List *columns, Relation rel, const EmbedKeptColumn *kept, bool is_nam
 	return columns;
 }
 
-/* The kept columns of tab, or of all tables that the caller may UPDATE; vector: that column alone, or NULL. */
+/*
+ * The kept columns of tab, or of all tables that the caller may UPDATE; vector:
+ * that column alone, or NULL. *is_all becomes false if others are left.
+ */
 static List *
-find_columns(Oid tab, const char *vector, MemoryContext cxt)
+find_columns(Oid tab, const char *vector, MemoryContext cxt, bool *is_all)
 {
 	List	   *columns = NIL;
 	List	   *tables = embed_kept_tables();
@@ -128,7 +132,10 @@ find_columns(Oid tab, const char *vector, MemoryContext cxt)
 
 		CHECK_FOR_INTERRUPTS();
 		if (OidIsValid(tab) ? !belongs_to(table, tab) : pg_class_aclcheck(table, GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
+		{
+			*is_all = false;
 			continue;
+		}
 		rel = try_relation_open(table, AccessShareLock);
 		if (rel == NULL)
 			continue;
@@ -245,7 +252,9 @@ embed_fill_here(Oid tab, const char *vector, uint64 deadline_ns)
 {
 	/* SPI's memory of this connection lasts until SPI_finish, through all commits */
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed_fill", ALLOCSET_DEFAULT_SIZES);
-	List	   *columns = find_columns(tab, vector, cxt);
+	uint64		wanted = embed_filler_wanted();
+	bool		is_all = !OidIsValid(tab);
+	List	   *columns = find_columns(tab, vector, cxt, &is_all);
 	bool		found = columns != NIL;
 	ListCell   *cell;
 
@@ -255,9 +264,14 @@ embed_fill_here(Oid tab, const char *vector, uint64 deadline_ns)
 		;
 	foreach(cell, columns)
 	{
-		end_column(lfirst(cell));
-		embed_fill_free(((CallColumn *) lfirst(cell))->fill);
+		CallColumn *column = lfirst(cell);
+
+		end_column(column);
+		is_all &= column->end == EMBED_FILL_EMPTY;
+		embed_fill_free(column->fill);
 	}
+	if (is_all)
+		embed_filler_done(wanted);
 	return found;
 }
 
@@ -269,6 +283,7 @@ embed_fill(PG_FUNCTION_ARGS)
 	int32		seconds = PG_ARGISNULL(1) ? PG_INT32_MAX : PG_GETARG_INT32(1);
 	uint64		deadline_ns = embed_clock_ns() + (uint64) Max(seconds, 0) * 1000000000;
 
+	PreventCommandDuringRecovery("embed_fill()");
 	embed_fill_require_top_level(fcinfo, "embed_fill");
 	if (seconds <= 0)
 		ereport(ERROR,
@@ -294,6 +309,7 @@ embed_retry(PG_FUNCTION_ARGS)
 	List	   *tables = embed_kept_tables();
 	ListCell   *cell;
 
+	PreventCommandIfReadOnly("embed_retry()");
 	if (OidIsValid(tab))
 		check_right(tab);
 	foreach(cell, tables)

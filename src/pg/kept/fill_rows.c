@@ -15,12 +15,14 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "pg/call/handover.h"
+#include "pg/call/limits.h"
 #include "pg/call/text_batch.h"
 #include "pg/sql/vector.h"
 
@@ -187,7 +189,7 @@ keep_tids(EmbedFill *fill, bool by_index)
 {
 	fill->n_tids = (int32) SPI_processed;
 	fill->next = 0;
-	fill->tids = MemoryContextAlloc(fill->cxt, Max(fill->n_tids, 1) * sizeof(ItemPointerData));
+	fill->tids = MemoryContextAlloc(fill->pass_cxt, Max(fill->n_tids, 1) * sizeof(ItemPointerData));
 	for (int32 i = 0; i < fill->n_tids; i++)
 	{
 		bool		isnull;
@@ -222,7 +224,7 @@ embed_fill_list(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_
 	SPI_finish();
 	PopActiveSnapshot();
 	embed_leave_owner(&before);
-	fill->failures = embed_failures_read(fill->column.table, fill->vector_name, fill->cxt);
+	fill->failures = embed_failures_read(fill->column.table, fill->vector_name, fill->pass_cxt);
 	table_close(rel, AccessShareLock);
 }
 
@@ -258,6 +260,23 @@ text_to_do(const EmbedFill *fill, Relation rel, ExprContext *econtext, TupleTabl
 	return !isnull;
 }
 
+/* Whether another transaction is about to change the row. Not more than a hint, which spares a computation. */
+static bool
+is_locked(TupleTableSlot *slot)
+{
+	bool		should_free;
+	HeapTupleHeader header = ExecFetchSlotHeapTuple(slot, false, &should_free)->t_data;
+	uint16		bits = header->t_infomask;
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(header);
+
+	if ((bits & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) != 0 || !TransactionIdIsNormal(xmax))
+		return false;
+	/* a foreign key's lock is in nobody's way */
+	if (HEAP_XMAX_IS_LOCKED_ONLY(bits) && HEAP_XMAX_IS_KEYSHR_LOCKED(bits))
+		return false;
+	return !TransactionIdIsCurrentTransactionId(xmax) && TransactionIdIsInProgress(xmax);
+}
+
 void
 embed_fill_read(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_unused() int32 to)
 {
@@ -285,6 +304,12 @@ embed_fill_read(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_
 		CHECK_FOR_INTERRUPTS();
 		if (!fetch_row(rel, tid, n_blocks, slot) || !text_to_do(fill, rel, econtext, slot, &text))
 			continue;
+		if (is_locked(slot))
+		{
+			fill->batch_skipped++;
+			ResetExprContext(econtext);
+			continue;
+		}
 		text = PointerGetDatum(PG_DETOAST_DATUM_COPY(text));
 		ResetExprContext(econtext);
 		row->text_hash = embed_text_hash(text);
@@ -349,6 +374,8 @@ embed_fill_compute(EmbedFill *fill, int32 from, int32 to)
 	EmbedBatchSink sink = {&to_rows, reserve, done};
 	EmbedBatch	batch;
 
+	/* a batch is what others send as a statement */
+	embed_limits_restart();
 	/* a name that was forgotten and given to another model, since the pass began */
 	if (memcmp(ref->fingerprint, fill->fits, EMB_HASH_SIZE) != 0)
 		ereport(ERROR,
@@ -394,6 +421,8 @@ update_plan(EmbedFill *fill, Relation rel)
 	fill->update = SPI_prepare(sql, 2, types);
 	if (fill->update == NULL || SPI_keepplan(fill->update) != 0)
 		elog(ERROR, "cannot prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	if (fill->update_sql != NULL)
+		pfree(fill->update_sql);
 	fill->update_sql = MemoryContextStrdup(fill->cxt, sql);
 	return fill->update;
 }
@@ -451,9 +480,13 @@ update_row(EmbedFill *fill, SPIPlanPtr plan, EmbedFillRow *row)
 	pfree(DatumGetPointer(values[1]));
 }
 
-/* Deferred triggers and constraints: now, as the owner, where an error still finds its row. */
+/*
+ * Deferred triggers and constraints fire at once, in this transaction: as the
+ * owner (the server refuses to defer them in a security-restricted context),
+ * and where an error still finds its row.
+ */
 static void
-fire_deferred(void)
+defer_nothing(void)
 {
 	ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt, .constraints = NIL, .deferred = false};
 
@@ -478,6 +511,7 @@ embed_fill_write(EmbedFill *fill, int32 from, int32 to)
 	SPI_connect();
 	econtext = CreateStandaloneExprContext();
 	plan = update_plan(fill, rel);
+	defer_nothing();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	n_blocks = RelationGetNumberOfBlocks(rel);
 	slot = table_slot_create(rel, NULL);
@@ -502,7 +536,6 @@ embed_fill_write(EmbedFill *fill, int32 from, int32 to)
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExprContext(econtext, true);
 	PopActiveSnapshot();
-	fire_deferred();
 	SPI_finish();
 	embed_leave_owner(&before);
 	table_close(rel, NoLock);

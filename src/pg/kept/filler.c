@@ -34,6 +34,7 @@
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "pg/kept/fill.h"
@@ -43,6 +44,8 @@
 #define TURN_NS			UINT64CONST(1000000000)
 #define LINGER_MS		2000
 #define POLL_MS			50
+#define NO_SLOT_MS		1000
+#define LOCKED_RETRY_NS	UINT64CONST(1000000000)
 #define NICE			10
 #define LOCK_TIMEOUT	"1s"
 
@@ -66,8 +69,10 @@ typedef struct FillerColumn
 
 static struct
 {
+	Oid			database;
 	MemoryContext cxt;
 	List	   *columns;		/* of FillerColumn */
+	uint64		locked_retry_ns;	/* when tables that were locked at the last search are looked at again; 0: none was */
 	EmbedFiller *entry;
 	uint64		mapping;
 } me;
@@ -135,7 +140,7 @@ entry(void)
 	if (me.entry == NULL || me.mapping != embed_control_mapping())
 	{
 		me.mapping = embed_control_mapping();
-		me.entry = embed_filler_of(MyDatabaseId, true);
+		me.entry = embed_filler_of(me.database, true);
 	}
 	return me.entry;
 }
@@ -174,14 +179,6 @@ leave_at_exit(pg_attribute_unused() int code, pg_attribute_unused() Datum arg)
 	leave_place();
 }
 
-static uint64
-wanted(void)
-{
-	EmbedFiller *filler = entry();
-
-	return filler != NULL ? atomic_load(&filler->wanted) : 0;
-}
-
 /* Whether another process holds the place, woken. */
 static bool
 wake_other(void)
@@ -189,7 +186,7 @@ wake_other(void)
 	EmbedFiller *filler = entry();
 	uint64		holder = filler != NULL ? atomic_load(&filler->holder) : 0;
 
-	if (holder == 0 || holder == own_holder() || !embed_filler_lives(filler, MyDatabaseId))
+	if (holder == 0 || holder == own_holder() || !embed_filler_lives(filler, me.database))
 		return false;
 	SetLatch(&ProcGlobal->allProcs[(uint32) holder].procLatch);
 	return true;
@@ -261,16 +258,42 @@ add_column(const EmbedKeptColumn *column)
 	MemoryContextSwitchTo(old);
 }
 
+/* No waiting behind an ALTER TABLE of one table while others have work. */
+static void
+pass_over(Oid table)
+{
+	ListCell   *cell;
+
+	me.locked_retry_ns = embed_clock_ns() + LOCKED_RETRY_NS;
+	foreach(cell, me.columns)
+	{
+		FillerColumn *known = lfirst(cell);
+
+		if (known->fill->column.table != table)
+			continue;
+		known->is_found = true;
+		known->fill->retry_ns = Max(known->fill->retry_ns, me.locked_retry_ns);
+	}
+}
+
 static void
 search_table(Oid table)
 {
-	/* no waiting behind an ALTER TABLE of one table while others have work */
-	Relation	rel = ConditionalLockRelationOid(table, AccessShareLock) ? try_relation_open(table, NoLock) : NULL;
+	Relation	rel;
 	List	   *columns;
 	ListCell   *cell;
 
-	if (rel == NULL)
+	if (!ConditionalLockRelationOid(table, AccessShareLock))
+	{
+		pass_over(table);
 		return;
+	}
+	rel = try_relation_open(table, NoLock);
+	if (rel == NULL)
+	{
+		UnlockRelationOid(table, AccessShareLock);
+		return;
+	}
 	columns = embed_kept_columns(rel, 0);
 	foreach(cell, columns)
 	{
@@ -293,6 +316,7 @@ search_columns(void)
 
 	foreach(cell, me.columns)
 		((FillerColumn *) lfirst(cell))->is_found = false;
+	me.locked_retry_ns = 0;
 	tables = embed_kept_tables();
 	foreach(cell, tables)
 		search_table(lfirst_oid(cell));
@@ -317,21 +341,27 @@ search_columns(void)
 /*
  * Goes through the columns until none has anything to do now. Returns whether
  * nothing is left but what waits: *retry_ns, 0 if nothing waits. false: the
- * filler has to leave.
+ * filler has to leave. is_woken: there are new rows.
  */
 static bool
-fill_all(uint64 *retry_ns)
+fill_all(bool is_woken, uint64 *retry_ns)
 {
 	bool		is_busy = true;
 	ListCell   *cell;
 
 	search_columns();
 	foreach(cell, me.columns)
-		((FillerColumn *) lfirst(cell))->end = EMBED_FILL_TIME;
+	{
+		FillerColumn *known = lfirst(cell);
+
+		known->end = EMBED_FILL_TIME;
+		if (is_woken && known->fill->waits_for_rows)
+			known->fill->retry_ns = 0;
+	}
 	while (is_busy)
 	{
 		is_busy = false;
-		*retry_ns = 0;
+		*retry_ns = me.locked_retry_ns;
 		foreach(cell, me.columns)
 		{
 			FillerColumn *known = lfirst(cell);
@@ -373,6 +403,42 @@ any_prepared(void)
 	return found;
 }
 
+static bool
+database_exists(Oid database)
+{
+	return SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
+}
+
+/* A table that is locked now may keep its column. */
+static bool
+is_kept(Oid table, const char *vector)
+{
+	Relation	rel;
+	bool		result;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table)))
+		return false;
+	rel = ConditionalLockRelationOid(table, AccessShareLock) ? try_relation_open(table, NoLock) : NULL;
+	if (rel == NULL)
+		return true;
+	result = embed_kept_column(rel, vector, 0) != NULL;
+	relation_close(rel, AccessShareLock);
+	return result;
+}
+
+/* What dropped tables, columns, triggers and databases have left behind. */
+static void
+tidy(void)
+{
+	static bool is_tidy = false;
+
+	if (is_tidy)
+		return;
+	embed_failures_forget_unkept(is_kept);
+	embed_fillers_forget(database_exists);
+	is_tidy = true;
+}
+
 /* Everything that the count of wanted work stood for when we looked is done. */
 static void
 note_done(uint64 seen, uint64 retry_ns)
@@ -387,24 +453,25 @@ note_done(uint64 seen, uint64 retry_ns)
 			return;
 		filler->prepared = 0;
 	}
-	filler->since = 0;
-	atomic_store(&filler->done, seen);
-	if (atomic_load(&filler->wanted) != seen)
-		filler->since = GetCurrentTimestamp();
+	embed_filler_done(seen);
 }
 
 /* One look at everything; false: leave now. */
 static bool
 work(uint64 *seen, uint64 *retry_ns)
 {
+	uint64		before = *seen;
 	bool		stays;
 
-	*seen = wanted();
+	*seen = embed_filler_wanted();
 	*retry_ns = 0;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	pgstat_report_activity(STATE_RUNNING, "filling kept columns");
-	stays = is_installed() && embed_guc_background && fill_all(retry_ns);
+	stays = is_installed() && embed_guc_background;
+	if (stays)
+		tidy();
+	stays = stays && fill_all(*seen != before, retry_ns);
 	if (stays)
 		note_done(*seen, *retry_ns);
 	CommitTransactionCommand();
@@ -426,7 +493,7 @@ linger(uint64 seen, uint64 retry_ns)
 	{
 		uint64		now = embed_clock_ns();
 
-		if (wanted() != seen || (retry_ns != 0 && retry_ns <= now))
+		if (embed_filler_wanted() != seen || (retry_ns != 0 && retry_ns <= now))
 			return true;
 		if (now >= until || (retry_ns > until) || !embed_guc_background || database_is_wanted())
 			return false;
@@ -434,16 +501,48 @@ linger(uint64 seen, uint64 retry_ns)
 	}
 }
 
-static void
+/*
+ * A successor has the place while it waits, so that commits wake it, and start
+ * no other one. false: there is another filler, which waits as well if it must.
+ */
+static bool
 wait_before_connecting(int delay_ms)
 {
 	uint64		until = embed_clock_ns() + (uint64) delay_ms * 1000000;
+	EmbedFiller *filler = entry();
+	uint64		seen = filler != NULL ? atomic_load(&filler->wanted) : 0;
+	uint64		nobody = 0;
 
-	/* a commit meanwhile starts another filler: we shall find nothing to do, or its lock */
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 (long) Max((int64) (until - embed_clock_ns()) / 1000000, 1), PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
+	if (filler != NULL && !atomic_compare_exchange_strong(&filler->holder, &nobody, own_holder()) &&
+		embed_filler_lives(filler, me.database))
+		return false;
+	/* the latch of a new process is set */
+	for (;;)
+	{
+		uint64		now = embed_clock_ns();
+
+		filler = entry();
+		if (now >= until || (filler != NULL && atomic_load(&filler->wanted) != seen))
+			return true;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (long) ((until - now) / 1000000 + 1), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Without a free slot this process waits for one, or for its time, itself. */
+static void
+leave_successor(uint64 retry_ns)
+{
+	for (;;)
+	{
+		uint64		now = embed_clock_ns();
+
+		if (!embed_guc_background || database_is_wanted() ||
+			embed_filler_register(MyDatabaseId, (int) (retry_ns > now ? (retry_ns - now) / 1000000 + 1 : 1)))
+			return;
+		nap(NO_SLOT_MS);
+	}
 }
 
 static void
@@ -480,7 +579,7 @@ run(void)
 		leave_place();
 		unlock(LOCK_FILLER);
 		/* once more: who read the place before we left it has counted before */
-		if (wanted() == seen || !embed_guc_background || database_is_wanted() || !become_filler())
+		if (embed_filler_wanted() == seen || !embed_guc_background || database_is_wanted() || !become_filler())
 			return retry_ns;
 	}
 }
@@ -490,22 +589,21 @@ embed_filler_main(Datum database)
 {
 	EmbedFillerStart begin;
 	uint64		retry_ns;
-	uint64		now;
 
 	memcpy(&begin, MyBgworkerEntry->bgw_extra, sizeof(begin));
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	embed_is_filler = true;
-	if (begin.delay_ms > 0)
-		wait_before_connecting(begin.delay_ms);
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
-	set_up_session();
+	me.database = DatumGetObjectId(database);
 	before_shmem_exit(leave_at_exit, (Datum) 0);
+	if (begin.delay_ms > 0 && !wait_before_connecting(begin.delay_ms))
+		return;
+	BackgroundWorkerInitializeConnectionByOid(me.database, InvalidOid, 0);
+	set_up_session();
 	if (!become_filler())
 		return;
 	retry_ns = run();
-	now = embed_clock_ns();
-	if (retry_ns != 0 && embed_guc_background && !database_is_wanted())
-		(void) embed_filler_register(MyDatabaseId, (int) (retry_ns > now ? (retry_ns - now) / 1000000 + 1 : 1));
+	if (retry_ns != 0)
+		leave_successor(retry_ns);
 }

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -68,18 +69,24 @@ put_time(Row *row, int i, int64 at)
 		put(row, i, TimestampTzGetDatum(at));
 }
 
-/* One number of a query about the table: row security applies to the caller. */
+/*
+ * One number of a query about the table: row security applies to the caller. By
+ * the to-do index, whatever the table's old statistics say.
+ */
 static int64
 count(const char *sql)
 {
 	bool		isnull;
 	int64		n;
+	int			nest = NewGUCNestLevel();
 
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
 	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "cannot count the rows to do");
 	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
+	AtEOXact_GUC(true, nest);
 	return isnull ? 0 : n;
 }
 
@@ -169,7 +176,7 @@ status_of(const char *reason, int64 open, int64 failed, const EmbedFillColumn *s
 		return "off";
 	if (open == 0)
 		return failed > 0 ? "failing" : "complete";
-	if (state != NULL && state->is_failing != 0 && !lives)
+	if (state != NULL && state->is_failing != 0 && (!lives || state->retry_at > GetCurrentTimestamp()))
 		return "failing";
 	if (lives)
 		return "filling";

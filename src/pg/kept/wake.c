@@ -126,7 +126,7 @@ start(EmbedFiller *filler)
 {
 	uint64		now_ms = embed_ns_to_ms(embed_clock_ns());
 
-	if (!embed_guc_background || embed_is_filler || RecoveryInProgress())
+	if (!embed_guc_background || embed_is_filler || RecoveryInProgress() || IsBinaryUpgrade)
 		return;
 	if (filler == NULL)
 	{
@@ -174,6 +174,27 @@ entry(bool create)
 		filler = embed_filler_of(MyDatabaseId, create);
 	}
 	return filler;
+}
+
+uint64
+embed_filler_wanted(void)
+{
+	EmbedFiller *filler = entry(true);
+
+	return filler != NULL ? atomic_load(&filler->wanted) : 0;
+}
+
+void
+embed_filler_done(uint64 seen)
+{
+	EmbedFiller *filler = entry(true);
+
+	if (filler == NULL || filler->prepared != 0)
+		return;
+	filler->since = 0;
+	atomic_store(&filler->done, seen);
+	if (atomic_load(&filler->wanted) != seen)
+		filler->since = GetCurrentTimestamp();
 }
 
 /* Work that waits, and no filler: no worker slot was free, or the server was restarted. */

@@ -29,6 +29,10 @@ extern bool embed_filler_lives(EmbedFiller *filler, Oid database);
 /* Registers a worker for a database, which connects delay_ms later; false: no slot is free. Never raises. */
 extern bool embed_filler_register(Oid database, int delay_ms);
 
+/* The count of commits that left something to do, and that all they left until it was seen is done. */
+extern uint64 embed_filler_wanted(void);
+extern void embed_filler_done(uint64 seen);
+
 /* This process is a filler: its own commits start none. */
 extern bool embed_is_filler;
 

@@ -16,10 +16,11 @@ embed_filler_at(int i)
 	return fillers != NULL ? &fillers[i] : NULL;
 }
 
-/* Entries are never freed, so everybody who looks for a database meets the same first entry. */
-EmbedFiller *
-embed_filler_of(Oid database, bool create)
+/* The database's entry; *hole: the first entry that can be claimed, or NULL. */
+static EmbedFiller *
+find_filler(Oid database, EmbedFiller **hole)
 {
+	*hole = NULL;
 	for (int i = 0; i < EMBED_FILLERS; i++)
 	{
 		EmbedFiller *filler = embed_filler_at(i);
@@ -28,18 +29,66 @@ embed_filler_of(Oid database, bool create)
 		if (filler == NULL)
 			return NULL;
 		found = atomic_load(&filler->database);
-		if (found == 0)
-		{
-			if (!create)
-				return NULL;
-			/* found becomes the winner's database if another process claims the entry */
-			if (atomic_compare_exchange_strong(&filler->database, &found, database))
-				return filler;
-		}
 		if (found == database)
 			return filler;
+		if (*hole == NULL && (found == 0 || found == EMBED_FILLER_FREED))
+			*hole = filler;
+		/* behind an entry that was never used there is none */
+		if (found == 0)
+			return NULL;
 	}
 	return NULL;
+}
+
+/*
+ * Two processes that claim at once may claim two entries, where a third frees
+ * one before them. Then one more filler is started than needed, which ends.
+ */
+EmbedFiller *
+embed_filler_of(Oid database, bool create)
+{
+	for (;;)
+	{
+		EmbedFiller *hole;
+		EmbedFiller *filler = find_filler(database, &hole);
+		uint32		before;
+
+		if (filler != NULL || !create || hole == NULL)
+			return filler;
+		before = atomic_load(&hole->database);
+		if ((before == 0 || before == EMBED_FILLER_FREED) &&
+			atomic_compare_exchange_strong(&hole->database, &before, database))
+			return hole;
+	}
+}
+
+/* No session of a dropped database is left that could have its entry in use. */
+static void
+free_filler(EmbedFiller *filler, uint32 database)
+{
+	atomic_store(&filler->done, atomic_load(&filler->wanted));
+	filler->no_slot = 0;
+	filler->holder = 0;
+	filler->starting = 0;
+	filler->since = 0;
+	filler->tried = 0;
+	filler->prepared = 0;
+	(void) atomic_compare_exchange_strong(&filler->database, &database, EMBED_FILLER_FREED);
+}
+
+void
+embed_fillers_forget(bool (*exists) (Oid database))
+{
+	for (int i = 0; i < EMBED_FILLERS; i++)
+	{
+		EmbedFiller *filler = embed_filler_at(i);
+		uint32		database = filler != NULL ? atomic_load(&filler->database) : 0;
+
+		if (database == 0)
+			return;
+		if (database != EMBED_FILLER_FREED && !exists(database))
+			free_filler(filler, database);
+	}
 }
 
 /* Never 0, which is a free entry. */

@@ -22,13 +22,14 @@
 #include "pg/stat/control.h"
 
 #define EMBED_FILLERS		256
+#define EMBED_FILLER_FREED	UINT32_MAX	/* no OID of a database */
 #define EMBED_FILL_COLUMNS	512
 #define EMBED_FILL_MESSAGE	392
 
 /*
  * The filler of a database.
  *
- *		  0	database	0: free; claimed by compare-and-swap, never freed
+ *		  0	database	0: never used; EMBED_FILLER_FREED: free again; claimed by compare-and-swap
  *		  4	no_slot		the last start failed: no worker slot was free
  *		  8	holder		the filler's process: PID in bits 32..63, number of its PGPROC below; 0: none
  *		 16	wanted		counts commits that left something to do
@@ -64,7 +65,7 @@ StaticAssertDecl(sizeof(EmbedFiller) == 64, "layout of the control file");
  *		 40	error_at	TimestampTz of the last error
  *		 48	retry_at	TimestampTz before which the column is left alone after a transient error; 0: now
  *		 56	backoff		seconds of the last wait
- *		 60	is_failing	the last attempt ended with an error
+ *		 60	is_failing	the last attempt ended with an error of the whole column
  *		 64	(zero)
  *		120	message		of the last error, with its hint, in the database's encoding; ends with a zero
  *
@@ -89,6 +90,9 @@ StaticAssertDecl(sizeof(EmbedFillColumn) == 512, "layout of the control file");
 
 /* The entry, or NULL; with create NULL only without the file or if all entries are taken. */
 extern EmbedFiller *embed_filler_of(Oid database, bool create);
+
+/* Frees the entries of databases that do not exist. */
+extern void embed_fillers_forget(bool (*exists) (Oid database));
 
 /* Entry i of EMBED_FILLERS, free or not; NULL without a file. */
 extern EmbedFiller *embed_filler_at(int i);
