@@ -19,3 +19,11 @@ SELECT name AS model, fingerprint, kind, bytes FROM embed_models;
 
 -- embed_verify: ok = 0. Computes: once an hour is enough
 SELECT m.name AS model, v."check", v.ok::int AS ok FROM embed_models m CROSS JOIN LATERAL embed_verify(m.name) v;
+
+-- embed_columns: pending_s > 60; failed > 0; status: off, failing, or waiting for a worker. Of tables that the role may SELECT from
+SELECT tab::text AS tab, vector, status, to_do, failed, filled,
+	CASE WHEN to_do > failed THEN coalesce(extract(epoch FROM now() - oldest_pending), 0) ELSE 0 END AS pending_s
+FROM embed_columns;
+
+-- embed_failures: failures > 0
+SELECT tab::text AS tab, vector, sqlstate, count(*) AS failures FROM embed_failures GROUP BY 1, 2, 3;

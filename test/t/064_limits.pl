@@ -75,6 +75,11 @@ my $file = slurp("$FindBin::RealBin/../../docs/monitoring.sql");
 my @queries = $file =~ /^-- (embed_\w+): .*\n((?:(?!--).+\n)+)/mg;
 cmp_ok(@queries / 2, '>=', 6, 'docs/monitoring.sql has queries');
 query($node, $db, q{SELECT embed('x', 'm')});
+query($node, $db, q{CREATE TABLE kept (id int, body text, e float4[], CHECK (NOT (id = 1 AND e IS NOT NULL))); GRANT SELECT ON kept TO eve;
+	CREATE TRIGGER zz BEFORE INSERT OR UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'm', 'later');
+	INSERT INTO kept VALUES (1, 'fails'), (2, 'waits')});
+answer_comes($node, $db, q{SELECT to_do, failed FROM embed_columns}, '1|1', 'a text that fails');
+my %rows = (embed_columns => qr/^kept\|e\|failing\|1\|1\|1\|0$/m, embed_failures => qr/^kept\|e\|23514\|1$/m);
 while (my ($name, $sql) = splice @queries, 0, 2)
 {
 	my ($out, $err) = ('', '');
@@ -82,7 +87,19 @@ while (my ($name, $sql) = splice @queries, 0, 2)
 	$node->psql($db, $sql, stdout => \$out, stderr => \$err, extra_params => [ '-U', 'eve' ]);
 	is($err, '', "$name runs, as any role");
 	like($out, qr/^m\|/m, '... and has a row of the model') if $sql =~ /AS model/;
+	like($out, $rows{$name}, '... and has a row of the column') if $rows{$name};
 }
 is(query($node, $db, q{SELECT bool_and(ok = 1) FROM (} . ($file =~ /(SELECT m\.name AS model, v\.[^;]+);/)[0] . ') s'), 't', 'embed_verify is well');
+
+# rows that nobody fills
+query($node, $db, q{LOAD 'embed'; ALTER SYSTEM SET embed.background = off});
+query($node, $db, 'SELECT pg_reload_conf()');
+answer_comes($node, $db, q{LOAD 'embed'; SHOW embed.background}, 'off', 'embed.background off');
+answer_comes($node, $db, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'embed filler'}, 0, '... ends the filler');
+query($node, $db, q{INSERT INTO kept VALUES (3, 'waits')});
+my ($columns) = $file =~ /^-- embed_columns: .*\n((?:(?!--).+\n)+)/m;
+like(query($node, $db, $columns), qr/^kept\|e\|off\|2\|1\|1\|0\.\d+$/m, 'a row that waits has an age');
+query($node, $db, 'CALL embed_fill()');
+like(query($node, $db, $columns), qr/^kept\|e\|failing\|1\|1\|2\|0$/m, '... until it is filled');
 
 done_testing();
