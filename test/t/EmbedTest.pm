@@ -293,13 +293,16 @@ sub kill_server
 	my ($node) = @_;
 	my $pid_file = $node->data_dir . '/postmaster.pid';
 	my ($postmaster, $socket_dir, $port) = (split /\n/, slurp($pid_file))[ 0, 4, 3 ];
-	my @children = split ' ', slurp("/proc/$postmaster/task/$postmaster/children");
+	my @children;
 
+	# stopped: it starts no child that nobody waits for
+	kill 'STOP', $postmaster;
+	@children = split ' ', slurp("/proc/$postmaster/task/$postmaster/children");
 	kill 'KILL', $postmaster;
 	for (1 .. 1000)
 	{
-		# a zombie has no command line
-		last unless grep { (eval { slurp("/proc/$_/cmdline") } // '') ne '' } $postmaster, @children;
+		# a zombie has left the shared memory; without a command line it may still be about to
+		last unless grep { (eval { slurp("/proc/$_/stat") } // ') X') !~ /\) [ZX]/ } $postmaster, @children;
 		select undef, undef, undef, 0.01;
 	}
 	# a new postmaster takes a zombie's pid for a living one's
