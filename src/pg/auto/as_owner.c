@@ -1,6 +1,6 @@
 /*
  * as_owner.c
- *		The table's owner in the place of a superuser.
+ *		The table's owner in the place of the current user.
  */
 #include "pg/auto/as_owner.h"
 
@@ -9,20 +9,40 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 
+static EmbedCaller
+enter(Oid owner, int flags)
+{
+	EmbedCaller caller;
+
+	GetUserIdAndSecContext(&caller.user, &caller.context);
+	caller.nest = NewGUCNestLevel();
+	SetUserIdAndSecContext(owner, caller.context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION | flags);
+	return caller;
+}
+
 EmbedCaller
 embed_as_owner(Relation rel)
 {
-	EmbedCaller caller = {.nest = 0};
-	int			flags = SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
+	Oid			user = GetUserId();
 
-	GetUserIdAndSecContext(&caller.user, &caller.context);
-	if (caller.user == rel->rd_rel->relowner || !embed_owns_table(RelationGetRelid(rel)))
-		return caller;
-	if (has_bypassrls_privilege(caller.user))
-		flags |= SECURITY_NOFORCE_RLS;
-	caller.nest = NewGUCNestLevel();
-	SetUserIdAndSecContext(rel->rd_rel->relowner, caller.context | flags);
+	if (user == rel->rd_rel->relowner || !embed_owns_table(RelationGetRelid(rel)))
+		return (EmbedCaller) {.nest = 0};
+	return enter(rel->rd_rel->relowner, has_bypassrls_privilege(user) ? SECURITY_NOFORCE_RLS : 0);
+}
+
+EmbedCaller
+embed_as_any_owner(Oid owner, int flags)
+{
+	EmbedCaller caller = enter(owner, flags);
+
+	embed_set_for_now("search_path", "pg_catalog, pg_temp");
 	return caller;
+}
+
+void
+embed_set_for_now(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 void

@@ -1,10 +1,11 @@
 /*
  * as_owner.h
- *		The table's owner in the place of a superuser.
+ *		The table's owner in the place of the current user.
  *
  * Casts of a table's types, CHECKs of its domains, its triggers and rules are
  * code of the table's owner. A superuser who calls embed_column or embed_check
- * must not run this code with his own rights, as he does not with REINDEX.
+ * must not run this code with his own rights, as he does not with REINDEX. What the
+ * filler and the triggers of chunk tables do for others runs as the owner, too.
  *
  * Example:
  *
@@ -39,6 +40,15 @@ typedef struct EmbedCaller
  * visible to a caller who sees them.
  */
 extern EmbedCaller embed_as_owner(Relation rel);
+
+/*
+ * The same for callers of any rights, who have no say in what runs: the
+ * search_path is pg_catalog. flags: more of SECURITY_.
+ */
+extern EmbedCaller embed_as_any_owner(Oid owner, int flags);
+
+/* A setting until embed_as_caller, or until the end of NewGUCNestLevel(). */
+extern void embed_set_for_now(const char *name, const char *value);
 
 extern void embed_as_caller(const EmbedCaller *caller);
 

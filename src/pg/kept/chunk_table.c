@@ -308,7 +308,7 @@ static bool
 cut_table(const Making *making, bool only_missing)
 {
 	EmbedChunkWriter *writer = open_writer(making);
-	EmbedOwnerContext before = embed_chunk_writer_enter(writer);
+	EmbedCaller caller = embed_chunk_writer_enter(writer);
 	const char *sql = psprintf("SELECT %s FROM %s t%s%s", embed_chunk_writer_columns(writer), making->qualified,
 							   only_missing ? " WHERE " : "", only_missing ? embed_chunk_writer_missing(writer) : "");
 	SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
@@ -318,7 +318,7 @@ cut_table(const Making *making, bool only_missing)
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-	(void) set_config_option("embed.defer", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	embed_set_for_now("embed.defer", "on");
 	cursor = SPI_cursor_open(NULL, plan, NULL, NULL, false);
 	for (;;)
 	{
@@ -335,7 +335,7 @@ cut_table(const Making *making, bool only_missing)
 		SPI_freetuptable(rows);
 	}
 	SPI_cursor_close(cursor);
-	embed_chunk_writer_leave(&before);
+	embed_as_caller(&caller);
 	/* a row without a text has no chunks */
 	if (n_rows == 0 || (only_missing && n_chunks == 0))
 		return false;

@@ -54,7 +54,7 @@ Datum
 embed_chunk_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
-	EmbedOwnerContext before;
+	EmbedCaller caller;
 	EmbedChunkWriter *writer;
 	TupleDesc	desc;
 
@@ -64,7 +64,7 @@ embed_chunk_trigger(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event) &&
 		embed_chunk_writer_is_same(writer, data->tg_trigtuple, data->tg_newtuple, desc))
 		PG_RETURN_POINTER(NULL);
-	before = embed_chunk_writer_enter(writer);
+	caller = embed_chunk_writer_enter(writer);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
@@ -74,6 +74,6 @@ embed_chunk_trigger(PG_FUNCTION_ARGS)
 	else
 		(void) embed_chunk_writer_put(writer, data->tg_newtuple, desc, false);
 	SPI_finish();
-	embed_chunk_writer_leave(&before);
+	embed_as_caller(&caller);
 	PG_RETURN_POINTER(NULL);
 }

@@ -13,7 +13,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/guc.h"
 
 #include "pg/kept/chunk_match.h"
 
@@ -41,25 +40,10 @@ embed_chunk_writer_is_same(const EmbedChunkWriter *writer, HeapTuple a, HeapTupl
 
 /* -------------------------------------------------------------------- owner */
 
-EmbedOwnerContext
+EmbedCaller
 embed_chunk_writer_enter(const EmbedChunkWriter *writer)
 {
-	EmbedOwnerContext before;
-
-	GetUserIdAndSecContext(&before.user, &before.context);
-	before.nest = NewGUCNestLevel();
-	SetUserIdAndSecContext(writer->owner, before.context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return before;
-}
-
-/* After an error the end of the (sub)transaction does the same. */
-void
-embed_chunk_writer_leave(const EmbedOwnerContext *before)
-{
-	AtEOXact_GUC(false, before->nest);
-	SetUserIdAndSecContext(before->user, before->context);
+	return embed_as_any_owner(writer->owner, SECURITY_NOFORCE_RLS);
 }
 
 /* ------------------------------------------------------------------ a row */

@@ -5,9 +5,9 @@
  * Example:
  *
  *		EmbedChunkWriter *writer = embed_chunk_writer(rel, trigger, cxt);
- *		EmbedOwnerContext before = embed_chunk_writer_enter(writer);
+ *		EmbedCaller caller = embed_chunk_writer_enter(writer);
  *		embed_chunk_writer_put(writer, tuple, RelationGetDescr(rel), true);
- *		embed_chunk_writer_leave(&before);
+ *		embed_as_caller(&caller);
  *
  * Everything runs as the owner of the chunk table, in a security-restricted
  * context with search_path pg_catalog, as the server's own foreign keys write:
@@ -27,6 +27,8 @@
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
+#include "pg/auto/as_owner.h"
+
 /* Arguments of embed_chunk_trigger. */
 typedef enum EmbedChunkArgument
 {
@@ -38,13 +40,6 @@ typedef enum EmbedChunkArgument
 } EmbedChunkArgument;
 
 typedef struct EmbedChunkWriter EmbedChunkWriter;
-
-typedef struct EmbedOwnerContext
-{
-	Oid			user;
-	int			context;
-	int			nest;
-} EmbedOwnerContext;
 
 /*
  * The columns that a source names, as quoted column names in their order, in a
@@ -66,8 +61,8 @@ extern const char *embed_chunk_writer_missing(const EmbedChunkWriter *writer);
 /* Whether two versions of a row have the same source. */
 extern bool embed_chunk_writer_is_same(const EmbedChunkWriter *writer, HeapTuple a, HeapTuple b, TupleDesc desc);
 
-extern EmbedOwnerContext embed_chunk_writer_enter(const EmbedChunkWriter *writer);
-extern void embed_chunk_writer_leave(const EmbedOwnerContext *before);
+/* As the owner of the chunk table until embed_as_caller. */
+extern EmbedCaller embed_chunk_writer_enter(const EmbedChunkWriter *writer);
 
 /* With SPI connected, as the owner. Replaces the chunks of a row; is_new: it has none yet. Returns their number. */
 extern int64 embed_chunk_writer_put(EmbedChunkWriter *writer, HeapTuple tuple, TupleDesc desc, bool is_new);

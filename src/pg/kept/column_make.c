@@ -165,12 +165,6 @@ look(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 /* ------------------------------------------------------------ changes */
 
 static void
-set_for_now(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
-static void
 add_column(const EmbedColumnWanted *wanted)
 {
 	embed_column_run(psprintf("ALTER TABLE %s ADD COLUMN %s %s", embed_column_table(wanted->relid),
@@ -325,9 +319,9 @@ clear_vectors(const EmbedColumnWanted *wanted)
 
 	relation_close(rel, NoLock);
 	embed_column_check_isolation("embed_column cannot set vectors to NULL");
-	set_for_now("embed.defer", "on");
+	embed_set_for_now("embed.defer", "on");
 	/* a policy that hides rows would leave their vectors: an error says so */
-	set_for_now("row_security", "off");
+	embed_set_for_now("row_security", "off");
 	/* a rule may make another command of it: what counts is what is left */
 	if (SPI_execute(psprintf("UPDATE %s SET %s = NULL WHERE %s IS NOT NULL", embed_column_rows(wanted->relid),
 							 quote_identifier(wanted->vector), quote_identifier(wanted->vector)), false, 0) < 0)

@@ -22,6 +22,7 @@
 #ifndef EMBED_PG_KEPT_FILL_H
 #define EMBED_PG_KEPT_FILL_H
 
+#include "pg/auto/as_owner.h"
 #include "pg/auto/kept_column.h"
 #include "pg/call/callsite.h"
 #include "pg/kept/failures.h"
@@ -119,17 +120,7 @@ extern Oid	embed_to_do_index(Relation rel, const EmbedKeptColumn *column);
  */
 extern bool embed_fill_is_transient(int sqlerrcode);
 
-/*
- * Runs SQL on the table as its owner: security-restricted, with search_path
- * pg_catalog. An error undoes it with its subtransaction.
- */
-typedef struct EmbedOwner
-{
-	Oid			user;
-	int			context;
-	int			nest;
-} EmbedOwner;
-extern EmbedOwner embed_become_owner(Relation rel);
-extern void embed_leave_owner(const EmbedOwner *before);
+/* embed_as_any_owner for SQL on the table, with plans that follow the to-do index; undone by embed_as_caller. */
+extern EmbedCaller embed_fill_as_owner(Relation rel);
 
 #endif

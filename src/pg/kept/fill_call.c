@@ -75,7 +75,7 @@ belongs_to(Oid table, Oid tab)
 static int64
 count_to_do(Relation rel, const EmbedKeptColumn *column)
 {
-	EmbedOwner	before = embed_become_owner(rel);
+	EmbedCaller caller = embed_fill_as_owner(rel);
 	int64		n;
 	bool		isnull;
 
@@ -84,7 +84,7 @@ count_to_do(Relation rel, const EmbedKeptColumn *column)
 		elog(ERROR, "cannot count the rows to do");
 	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 	return n;
 }
 

@@ -121,7 +121,7 @@ resolve(EmbedFill *fill, Relation rel)
 static void
 check_fit(EmbedFill *fill, Relation rel, int32 dim)
 {
-	EmbedOwner	before = embed_become_owner(rel);
+	EmbedCaller caller = embed_fill_as_owner(rel);
 	ExprContext *econtext = CreateStandaloneExprContext();
 	float	   *elements;
 	ArrayType  *vector = embed_vector_new(dim, &elements);
@@ -131,7 +131,7 @@ check_fit(EmbedFill *fill, Relation rel, int32 dim)
 	elements[0] = 1;
 	(void) embed_trigger_convert(&fill->column.columns.from_vector, econtext, PointerGetDatum(vector), &isnull);
 	FreeExprContext(econtext, true);
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 }
 
 void
@@ -205,14 +205,14 @@ void
 embed_fill_list(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_unused() int32 to)
 {
 	Relation	rel = open_table(fill, AccessShareLock);
-	EmbedOwner	before;
+	EmbedCaller caller;
 	bool		by_index;
 	bool		from_front = is_before_all(&fill->last);
 
 	if (rel == NULL)
 		return;
 	by_index = OidIsValid(embed_to_do_index(rel, &fill->column));
-	before = embed_become_owner(rel);
+	caller = embed_fill_as_owner(rel);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	/* not read-only: with a snapshot of its own */
@@ -223,7 +223,7 @@ embed_fill_list(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_
 	fill->lists_all = fill->lists_rest && (by_index || from_front);
 	SPI_finish();
 	PopActiveSnapshot();
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 	fill->failures = embed_failures_read(fill->column.table, fill->vector_name, fill->pass_cxt);
 	table_close(rel, AccessShareLock);
 }
@@ -282,14 +282,14 @@ embed_fill_read(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_
 {
 	Relation	rel = open_table(fill, AccessShareLock);
 	Size		bytes = 0;
-	EmbedOwner	before;
+	EmbedCaller caller;
 	BlockNumber n_blocks;
 	TupleTableSlot *slot;
 	ExprContext *econtext;
 
 	if (rel == NULL)
 		return;
-	before = embed_become_owner(rel);
+	caller = embed_fill_as_owner(rel);
 	econtext = CreateStandaloneExprContext();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	n_blocks = RelationGetNumberOfBlocks(rel);
@@ -326,7 +326,7 @@ embed_fill_read(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExprContext(econtext, true);
 	PopActiveSnapshot();
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 	table_close(rel, AccessShareLock);
 }
 
@@ -497,7 +497,7 @@ void
 embed_fill_write(EmbedFill *fill, int32 from, int32 to)
 {
 	Relation	rel = open_table(fill, RowExclusiveLock);
-	EmbedOwner	before;
+	EmbedCaller caller;
 	BlockNumber n_blocks;
 	TupleTableSlot *slot;
 	MemoryContext row_cxt;
@@ -507,7 +507,7 @@ embed_fill_write(EmbedFill *fill, int32 from, int32 to)
 
 	if (rel == NULL)
 		return;
-	before = embed_become_owner(rel);
+	caller = embed_fill_as_owner(rel);
 	SPI_connect();
 	econtext = CreateStandaloneExprContext();
 	plan = update_plan(fill, rel);
@@ -537,6 +537,6 @@ embed_fill_write(EmbedFill *fill, int32 from, int32 to)
 	FreeExprContext(econtext, true);
 	PopActiveSnapshot();
 	SPI_finish();
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 	table_close(rel, NoLock);
 }

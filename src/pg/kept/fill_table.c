@@ -21,27 +21,16 @@
 
 #include "pg/kept/column_sql.h"
 
-EmbedOwner
-embed_become_owner(Relation rel)
+EmbedCaller
+embed_fill_as_owner(Relation rel)
 {
-	EmbedOwner	before;
+	EmbedCaller caller = embed_as_any_owner(rel->rd_rel->relowner, 0);
 
-	GetUserIdAndSecContext(&before.user, &before.context);
-	before.nest = NewGUCNestLevel();
-	SetUserIdAndSecContext(rel->rd_rel->relowner, before.context | SECURITY_RESTRICTED_OPERATION);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	/* a list follows the to-do index, whatever the table's old statistics say, and ctids */
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("synchronize_seqscans", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return before;
-}
-
-void
-embed_leave_owner(const EmbedOwner *before)
-{
-	AtEOXact_GUC(false, before->nest);
-	SetUserIdAndSecContext(before->user, before->context);
+	embed_set_for_now("enable_seqscan", "off");
+	embed_set_for_now("synchronize_seqscans", "off");
+	embed_set_for_now("max_parallel_workers_per_gather", "0");
+	return caller;
 }
 
 char *

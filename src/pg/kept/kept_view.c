@@ -80,7 +80,7 @@ count(const char *sql)
 	int64		n;
 	int			nest = NewGUCNestLevel();
 
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	embed_set_for_now("enable_seqscan", "off");
 	SPI_connect();
 	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "cannot count the rows to do");

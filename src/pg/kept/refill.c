@@ -144,10 +144,10 @@ static void
 look_again(Refill *refill, LOCKMODE lock)
 {
 	Relation	rel = embed_column_open(refill->wanted.relid, lock == NoLock ? AccessShareLock : lock, "embed_refill");
-	EmbedOwner	before = embed_become_owner(rel);
+	EmbedCaller caller = embed_fill_as_owner(rel);
 
 	look(rel, refill);
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 	relation_close(rel, lock == NoLock ? AccessShareLock : NoLock);
 }
 
@@ -198,7 +198,7 @@ static void
 add_column(Refill *refill)
 {
 	Relation	rel;
-	EmbedOwner	before;
+	EmbedCaller caller;
 	char	   *type;
 	char	   *command;
 
@@ -206,14 +206,14 @@ add_column(Refill *refill)
 	if (refill->has_column)
 		return;
 	rel = embed_column_open(refill->wanted.relid, NoLock, "embed_refill");
-	before = embed_become_owner(rel);
+	caller = embed_fill_as_owner(rel);
 	type = column_type(rel, refill);
 	command = psprintf("ALTER TABLE %s ADD COLUMN %s %s%s", embed_column_table(refill->wanted.relid),
 					   quote_identifier(refill->wanted.vector), type, storage_clause(rel, refill));
 	check_type(refill, type);
 	relation_close(rel, NoLock);
 	embed_column_run(command, SPI_OK_UTILITY);
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 	embed_column_create_trigger(&refill->wanted);
 }
 
@@ -256,7 +256,7 @@ static void
 report(Refill *refill)
 {
 	Relation	rel;
-	EmbedOwner	before;
+	EmbedCaller caller;
 	EmbedKeptColumn *from;
 	EmbedKeptColumn *to;
 	char	   *missing;
@@ -264,12 +264,12 @@ report(Refill *refill)
 
 	look_again(refill, AccessShareLock);
 	rel = embed_column_open(refill->wanted.relid, NoLock, "embed_refill");
-	before = embed_become_owner(rel);
+	caller = embed_fill_as_owner(rel);
 	from = embed_switch_kept(rel, refill->vector);
 	to = embed_switch_kept(rel, refill->wanted.vector);
 	(void) embed_switch_pair_indexes(rel, from, to, &missing);
 	n = embed_switch_to_do(rel, to);
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 	if (n == 0)
 		ereport(NOTICE,
 				(errmsg("column \"%s\" of table \"%s\" is complete", refill->wanted.vector, RelationGetRelationName(rel)),

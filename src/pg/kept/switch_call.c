@@ -126,7 +126,7 @@ check_indexes(Relation rel, Switch *s)
 static void
 look(Relation rel, Switch *s)
 {
-	EmbedOwner	before = embed_become_owner(rel);
+	EmbedCaller caller = embed_fill_as_owner(rel);
 
 	embed_switch_check_table(rel);
 	choose_direction(rel, s);
@@ -136,7 +136,7 @@ look(Relation rel, Switch *s)
 	embed_switch_check_dependents(rel, s->vector, s->in);
 	check_indexes(rel, s);
 	check_complete(rel, s);
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 }
 
 /* ------------------------------------------------------------ the switch */

@@ -176,11 +176,11 @@ static const char dependents_query[] =
 static void
 query_catalogs(Relation rel, const char *query)
 {
-	EmbedOwner	before = embed_become_owner(rel);
+	EmbedCaller caller = embed_fill_as_owner(rel);
 
 	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not run \"%s\"", query);
-	embed_leave_owner(&before);
+	embed_as_caller(&caller);
 }
 
 static char *
