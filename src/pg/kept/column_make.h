@@ -53,6 +53,9 @@ extern bool embed_column_make(EmbedColumnWanted *wanted);
 extern void embed_column_create_trigger(const EmbedColumnWanted *wanted);
 extern void embed_column_make_index(const EmbedColumnWanted *wanted);
 
+/* The columns that the trigger would have; raises if they do not fit. */
+extern void embed_column_find(Relation rel, const EmbedColumnWanted *wanted, EmbedTriggerColumns *columns);
+
 /* Whether the column's trigger stands for this model. */
 extern bool embed_column_is_model(const EmbedKeptColumn *kept, const EmbedName *model);
 
@@ -62,7 +65,7 @@ extern bool embed_column_sees_all(const Trigger *trigger);
 /* Whether both have the same source columns, in the same order. */
 extern bool embed_column_has_sources(const EmbedTriggerColumns *a, const EmbedTriggerColumns *b);
 
-/* A NOTICE that tells what is to do. */
+/* A NOTICE that tells what is to do, which the filler begins after the commit. */
 extern void embed_column_report(const EmbedColumnWanted *wanted);
 
 #endif

@@ -3,13 +3,6 @@
  *		The filler: a background worker that fills the kept columns of one
  *		database.
  *
- * One filler a database: it holds an advisory lock of a kind that SQL cannot
- * take. A second worker that finds the lock taken wakes the holder that the
- * control file names and ends: the holder reads the count of wanted work after
- * it gave up its place. If the control file names nobody, the second worker
- * waits for the lock, and a third one that finds a waiter ends: the waiter has
- * not looked yet.
- *
  * The order at the end: give up the place and the lock, then look once more at
  * the count, then exit. Anything else loses wake-ups.
  */
@@ -19,17 +12,12 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/pg_database.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "storage/ipc.h"
-#include "storage/latch.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
-#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -38,26 +26,16 @@
 #include "utils/timestamp.h"
 
 #include "pg/kept/fill.h"
+#include "pg/kept/filler_place.h"
 #include "pg/kept/wake.h"
 #include "pg/store/tables.h"
 
 #define TURN_NS			UINT64CONST(1000000000)
 #define LINGER_MS		2000
-#define POLL_MS			50
 #define NO_SLOT_MS		1000
 #define LOCKED_RETRY_NS	UINT64CONST(1000000000)
 #define NICE			10
 #define LOCK_TIMEOUT	"1s"
-
-/* "embd", in the advisory locks' space; SQL has kinds 1 and 2. */
-#define LOCK_CLASS		0x656d6264
-#define LOCK_KIND		3
-
-enum
-{
-	LOCK_FILLER = 1,
-	LOCK_WAITER = 2
-};
 
 /* What a filler found out about a column, as long as it lives. */
 typedef struct FillerColumn
@@ -69,149 +47,10 @@ typedef struct FillerColumn
 
 static struct
 {
-	Oid			database;
 	MemoryContext cxt;
 	List	   *columns;		/* of FillerColumn */
 	uint64		locked_retry_ns;	/* when tables that were locked at the last search are looked at again; 0: none was */
-	EmbedFiller *entry;
-	uint64		mapping;
 } me;
-
-/* ----------------------------------------------------------- locks */
-
-static void
-set_tag(LOCKTAG *tag, uint32 which)
-{
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LOCK_CLASS, which, LOCK_KIND);
-}
-
-static bool
-try_lock(uint32 which)
-{
-	LOCKTAG		tag;
-
-	set_tag(&tag, which);
-	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-static void
-unlock(uint32 which)
-{
-	LOCKTAG		tag;
-
-	set_tag(&tag, which);
-	(void) LockRelease(&tag, ExclusiveLock, true);
-}
-
-/* Somebody drops, copies or moves this database, and waits for us to leave. */
-static bool
-database_is_wanted(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
-	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-		return true;
-	(void) LockRelease(&tag, RowExclusiveLock, true);
-	return false;
-}
-
-static void
-nap(int ms)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-}
-
-/* ----------------------------------------------------------- the entry */
-
-static EmbedFiller *
-entry(void)
-{
-	embed_control_refresh(embed_ns_to_ms(embed_clock_ns()));
-	if (embed_control_mapping() == 0)
-		return NULL;
-	if (me.entry == NULL || me.mapping != embed_control_mapping())
-	{
-		me.mapping = embed_control_mapping();
-		me.entry = embed_filler_of(me.database, true);
-	}
-	return me.entry;
-}
-
-static uint64
-own_holder(void)
-{
-	return (uint64) (uint32) MyProcPid << 32 | (uint32) (MyProc - ProcGlobal->allProcs);
-}
-
-static void
-take_place(void)
-{
-	EmbedFiller *filler = entry();
-
-	if (filler == NULL)
-		return;
-	atomic_store(&filler->holder, own_holder());
-	atomic_store(&filler->starting, 0);
-	filler->no_slot = 0;
-}
-
-static void
-leave_place(void)
-{
-	uint64		own = own_holder();
-	EmbedFiller *filler = embed_control_mapping() == me.mapping ? me.entry : NULL;
-
-	if (filler != NULL)
-		(void) atomic_compare_exchange_strong(&filler->holder, &own, 0);
-}
-
-static void
-leave_at_exit(pg_attribute_unused() int code, pg_attribute_unused() Datum arg)
-{
-	leave_place();
-}
-
-/* Whether another process holds the place, woken. */
-static bool
-wake_other(void)
-{
-	EmbedFiller *filler = entry();
-	uint64		holder = filler != NULL ? atomic_load(&filler->holder) : 0;
-
-	if (holder == 0 || holder == own_holder() || !embed_filler_lives(filler, me.database))
-		return false;
-	SetLatch(&ProcGlobal->allProcs[(uint32) holder].procLatch);
-	return true;
-}
-
-/* Becomes the filler of the database, or returns false: another one does our work. */
-static bool
-become_filler(void)
-{
-	bool		result = true;
-
-	if (try_lock(LOCK_FILLER))
-		return true;
-	if (!try_lock(LOCK_WAITER))
-		return false;
-	while (result && !try_lock(LOCK_FILLER))
-	{
-		if (wake_other() || database_is_wanted())
-			result = false;
-		else
-			nap(POLL_MS);
-	}
-	unlock(LOCK_WAITER);
-	return result;
-}
 
 /* ----------------------------------------------------------- columns */
 
@@ -367,7 +206,7 @@ fill_all(bool is_woken, uint64 *retry_ns)
 			FillerColumn *known = lfirst(cell);
 			uint64		now = embed_clock_ns();
 
-			if (!embed_guc_background || database_is_wanted())
+			if (!embed_guc_background || embed_database_is_wanted())
 				return false;
 			if (known->end == EMBED_FILL_TIME && known->fill->retry_ns <= now)
 				known->end = embed_fill_turn(known->fill, now + TURN_NS);
@@ -443,7 +282,7 @@ tidy(void)
 static void
 note_done(uint64 seen, uint64 retry_ns)
 {
-	EmbedFiller *filler = entry();
+	EmbedFiller *filler = embed_place_entry();
 
 	if (filler == NULL || retry_ns != 0)
 		return;
@@ -487,7 +326,7 @@ linger(uint64 seen, uint64 retry_ns)
 	uint64		until = embed_clock_ns() + LINGER_MS * UINT64CONST(1000000);
 
 	/* without the file nobody can wake us: let the waiter have the lock */
-	if (entry() == NULL && retry_ns == 0)
+	if (embed_place_entry() == NULL && retry_ns == 0)
 		return false;
 	for (;;)
 	{
@@ -495,38 +334,9 @@ linger(uint64 seen, uint64 retry_ns)
 
 		if (embed_filler_wanted() != seen || (retry_ns != 0 && retry_ns <= now))
 			return true;
-		if (now >= until || (retry_ns > until) || !embed_guc_background || database_is_wanted())
+		if (now >= until || (retry_ns > until) || !embed_guc_background || embed_database_is_wanted())
 			return false;
-		nap((int) Max((Min(retry_ns != 0 ? retry_ns : until, until) - now) / 1000000, 1));
-	}
-}
-
-/*
- * A successor has the place while it waits, so that commits wake it, and start
- * no other one. false: there is another filler, which waits as well if it must.
- */
-static bool
-wait_before_connecting(int delay_ms)
-{
-	uint64		until = embed_clock_ns() + (uint64) delay_ms * 1000000;
-	EmbedFiller *filler = entry();
-	uint64		seen = filler != NULL ? atomic_load(&filler->wanted) : 0;
-	uint64		nobody = 0;
-
-	if (filler != NULL && !atomic_compare_exchange_strong(&filler->holder, &nobody, own_holder()) &&
-		embed_filler_lives(filler, me.database))
-		return false;
-	/* the latch of a new process is set */
-	for (;;)
-	{
-		uint64		now = embed_clock_ns();
-
-		filler = entry();
-		if (now >= until || (filler != NULL && atomic_load(&filler->wanted) != seen))
-			return true;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (long) ((until - now) / 1000000 + 1), PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		embed_filler_nap((int) Max((Min(retry_ns != 0 ? retry_ns : until, until) - now) / 1000000, 1));
 	}
 }
 
@@ -538,10 +348,10 @@ leave_successor(uint64 retry_ns)
 	{
 		uint64		now = embed_clock_ns();
 
-		if (!embed_guc_background || database_is_wanted() ||
+		if (!embed_guc_background || embed_database_is_wanted() ||
 			embed_filler_register(MyDatabaseId, (int) (retry_ns > now ? (retry_ns - now) / 1000000 + 1 : 1)))
 			return;
-		nap(NO_SLOT_MS);
+		embed_filler_nap(NO_SLOT_MS);
 	}
 }
 
@@ -570,16 +380,15 @@ run(void)
 
 	for (;;)
 	{
-		take_place();
+		embed_place_take();
 		while (work(&seen, &retry_ns))
 		{
 			if (!linger(seen, retry_ns))
 				break;
 		}
-		leave_place();
-		unlock(LOCK_FILLER);
+		embed_place_leave();
 		/* once more: who read the place before we left it has counted before */
-		if (embed_filler_wanted() == seen || !embed_guc_background || database_is_wanted() || !become_filler())
+		if (embed_filler_wanted() == seen || !embed_guc_background || embed_database_is_wanted() || !embed_place_get())
 			return retry_ns;
 	}
 }
@@ -595,13 +404,12 @@ embed_filler_main(Datum database)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	embed_is_filler = true;
-	me.database = DatumGetObjectId(database);
-	before_shmem_exit(leave_at_exit, (Datum) 0);
-	if (begin.delay_ms > 0 && !wait_before_connecting(begin.delay_ms))
+	embed_place_init(DatumGetObjectId(database));
+	if (begin.delay_ms > 0 && !embed_place_wait(begin.delay_ms))
 		return;
-	BackgroundWorkerInitializeConnectionByOid(me.database, InvalidOid, 0);
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
 	set_up_session();
-	if (!become_filler())
+	if (!embed_place_get())
 		return;
 	retry_ns = run();
 	if (retry_ns != 0)

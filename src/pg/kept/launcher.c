@@ -25,24 +25,12 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
+#include "pg/kept/filler_place.h"
 #include "pg/kept/wake.h"
 
 #define LOOK_MS		5000
 #define STEP_MS		50
 #define RESTART_S	5
-
-static void
-nap(int ms)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-}
 
 /* Databases that accept connections and are no templates, in cxt. */
 static List *
@@ -76,11 +64,11 @@ static void
 start_filler(Oid database)
 {
 	while (embed_guc_background && !embed_filler_register(database, 0))
-		nap(1000);
-	nap(STEP_MS);
+		embed_filler_nap(1000);
+	embed_filler_nap(STEP_MS);
 }
 
-/* Marks without a filler; a dropped database keeps its entry. */
+/* Marks without a filler; a dropped database may keep its entry for a while. */
 static void
 look(MemoryContext cxt)
 {
@@ -115,7 +103,7 @@ embed_launcher_main(pg_attribute_unused() Datum unused)
 		start_filler(lfirst_oid(cell));
 	for (;;)
 	{
-		nap(LOOK_MS);
+		embed_filler_nap(LOOK_MS);
 		look(cxt);
 	}
 }
@@ -127,13 +115,8 @@ embed_launcher_init(void)
 
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
-	memset(&worker, 0, sizeof(worker));
+	embed_worker_init(&worker, "embed launcher", "embed_launcher_main");
 	strlcpy(worker.bgw_name, "embed launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "embed launcher", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = RESTART_S;
-	strlcpy(worker.bgw_library_name, "$libdir/embed", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "embed_launcher_main", BGW_MAXLEN);
 	RegisterBackgroundWorker(&worker);
 }

@@ -41,20 +41,26 @@ embed_filler_want(void)
 
 /* ----------------------------------------------------------- registering */
 
+void
+embed_worker_init(BackgroundWorker *worker, const char *type, const char *main_function)
+{
+	memset(worker, 0, sizeof(*worker));
+	strlcpy(worker->bgw_type, type, BGW_MAXLEN);
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	strlcpy(worker->bgw_library_name, "$libdir/embed", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, main_function, BGW_MAXLEN);
+}
+
 bool
 embed_filler_register(Oid database, int delay_ms)
 {
 	BackgroundWorker worker;
 	EmbedFillerStart start = {.delay_ms = delay_ms};
 
-	memset(&worker, 0, sizeof(worker));
+	embed_worker_init(&worker, "embed filler", "embed_filler_main");
 	snprintf(worker.bgw_name, BGW_MAXLEN, "embed filler for database %u", database);
-	strlcpy(worker.bgw_type, "embed filler", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "$libdir/embed", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "embed_filler_main", BGW_MAXLEN);
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
 	memcpy(worker.bgw_extra, &start, sizeof(start));
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
@@ -92,10 +98,10 @@ embed_filler_lives(EmbedFiller *filler, Oid database)
 	return false;
 }
 
-static bool
-wake_holder(EmbedFiller *filler)
+bool
+embed_filler_wake(EmbedFiller *filler, Oid database)
 {
-	PGPROC	   *proc = holder_proc(atomic_load(&filler->holder), MyDatabaseId);
+	PGPROC	   *proc = holder_proc(atomic_load(&filler->holder), database);
 
 	if (proc != NULL)
 		SetLatch(&proc->procLatch);
@@ -133,7 +139,7 @@ start(EmbedFiller *filler)
 		(void) embed_filler_register(MyDatabaseId, 0);
 		return;
 	}
-	if (wake_holder(filler) || is_starting(filler, now_ms))
+	if (embed_filler_wake(filler, MyDatabaseId) || is_starting(filler, now_ms))
 		return;
 	filler->tried = now_ms;
 	filler->starting = starting_mark(now_ms);

@@ -18,6 +18,10 @@
 #ifndef EMBED_PG_KEPT_WAKE_H
 #define EMBED_PG_KEPT_WAKE_H
 
+#include "pg/glue.h"
+
+#include "postmaster/bgworker.h"
+
 #include "pg/stat/fill_state.h"
 
 /* Marks this transaction, or its running part: after its commit there is something to do. */
@@ -25,6 +29,12 @@ extern void embed_filler_want(void);
 
 /* Whether the filler's process exists; clears a holder that does not. */
 extern bool embed_filler_lives(EmbedFiller *filler, Oid database);
+
+/* Wakes the filler's process; false: it does not exist. */
+extern bool embed_filler_wake(EmbedFiller *filler, Oid database);
+
+/* What all workers of ours have in common; without name, restart and arguments. */
+extern void embed_worker_init(BackgroundWorker *worker, const char *type, const char *main_function);
 
 /* Registers a worker for a database, which connects delay_ms later; false: no slot is free. Never raises. */
 extern bool embed_filler_register(Oid database, int delay_ms);
