@@ -88,7 +88,7 @@ my @cases = (
 	'WITH' => q{WITH new AS (INSERT INTO kept SELECT id, body FROM texts RETURNING *), more AS (INSERT INTO generated SELECT id, body FROM new RETURNING id, e)
 		SELECT count(*), md5(string_agg(n.e::text || m.e::text, ',' ORDER BY n.id)) FROM new n JOIN more m USING (id)},
 	'WITH, rows that are written when they are read' => q{INSERT INTO kept SELECT id, body FROM texts WHERE id <= 20;
-		WITH t AS (INSERT INTO kept SELECT id + 100, body || '?' FROM t2 RETURNING id), t2 AS (UPDATE kept SET id = id + 1000 RETURNING id, body) SELECT id FROM t UNION ALL SELECT id FROM t2; SELECT ctid, id FROM kept},
+		WITH t2 AS (UPDATE kept SET id = id + 1000 RETURNING id, body), t AS (INSERT INTO kept SELECT id + 100, body || '?' FROM t2 RETURNING id) SELECT id FROM t UNION ALL SELECT id FROM t2; SELECT ctid, id FROM kept},
 	'generated columns' => q{INSERT INTO generated SELECT id, body FROM texts; UPDATE generated SET body = body || '.' WHERE id < 30; UPDATE generated SET id = id + 100},
 	'UPDATE' => q{INSERT INTO kept SELECT id, body FROM texts; UPDATE kept SET body = body || '.'; UPDATE kept SET note = 'x'; UPDATE kept SET body = body || '';
 		UPDATE kept SET e = NULL; UPDATE kept SET body = NULL WHERE id % 2 = 0; UPDATE kept SET body = CASE WHEN id % 3 = 0 THEN body || '-' ELSE body END, note = 'y'},
@@ -141,9 +141,10 @@ my @cases = (
 		DECLARE d NO SCROLL CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM plain; FETCH 3 FROM d; UPDATE plain SET body = 'current' WHERE CURRENT OF d RETURNING id; FETCH 3 FROM d;
 		DECLARE p CURSOR FOR SELECT id, md5(embed(body, 'm')::text) FROM parted; FETCH 4 FROM p; UPDATE parted SET body = 'current' WHERE CURRENT OF p RETURNING id, tableoid::regclass; FETCH 30 FROM p;
 		DELETE FROM parted WHERE CURRENT OF p RETURNING id, tableoid::regclass; FETCH ALL FROM p; DELETE FROM parted WHERE CURRENT OF p; FETCH BACKWARD 2 FROM p; UPDATE parted SET body = 'behind' WHERE CURRENT OF p RETURNING id;
-		DECLARE q SCROLL CURSOR FOR SELECT id, tableoid::regclass, md5(embed(body, 'm')::text) FROM parted; FETCH LAST FROM q; FETCH FIRST FROM q; DELETE FROM parted WHERE CURRENT OF q RETURNING id;
-		DECLARE j CURSOR FOR SELECT a.id, md5(embed(b.body, 'm')::text) FROM plain a JOIN texts b USING (id); FETCH 4 FROM j; UPDATE plain SET body = 'joined' WHERE CURRENT OF j;
 		DECLARE h NO SCROLL CURSOR WITH HOLD FOR SELECT id, md5(embed(body, 'm')::text) FROM texts; FETCH 4 FROM h; COMMIT; FETCH 4 FROM h},
+	'cursors that go back' => q{BEGIN;
+		DECLARE q SCROLL CURSOR FOR SELECT id, tableoid::regclass, md5(embed(body, 'm')::text) FROM parted; FETCH LAST FROM q; FETCH FIRST FROM q; DELETE FROM parted WHERE CURRENT OF q RETURNING id;
+		DECLARE j CURSOR FOR SELECT a.id, md5(embed(b.body, 'm')::text) FROM plain a JOIN texts b USING (id); FETCH 4 FROM j; UPDATE plain SET body = 'joined' WHERE CURRENT OF j; COMMIT},
 	'prepared statements' => q{SET plan_cache_mode = force_generic_plan; PREPARE p(int, text) AS SELECT id, md5(embed(body, $2)::text) FROM texts WHERE id < $1 ORDER BY id;
 		EXECUTE p(10, 'm'); EXECUTE p(20, 'other'); EXECUTE p(5, NULL); EXECUTE p(5, 'missing'); EXECUTE p(15, 'm'); EXECUTE p(15, 'm');
 		PREPARE i AS INSERT INTO kept SELECT id, body FROM texts WHERE id <= $1; EXECUTE i(10); EXECUTE i(20); DROP TRIGGER zz ON kept; EXECUTE i(10)},
