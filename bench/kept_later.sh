@@ -87,9 +87,10 @@ wal_of()
 	SQL
 }
 
-# A transaction of a row: milliseconds.
+# A transaction of a row: milliseconds; called in a subshell.
 one_row_ms()
 {
+	[ -z "$REALTIME" ] || chrt -f -p 10 "$BASHPID"
 	as_user "$BINDIR/pgbench" -n -M prepared -T 2 -f "$WORK/one_row_$1" "$CONNINFO" 2>/dev/null | sed -n 's/^latency average = \([0-9.]*\) ms/\1/p'
 }
 
