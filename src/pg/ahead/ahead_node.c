@@ -109,7 +109,7 @@ set_up_calls(AheadState *ahead, List *targetlist)
 	}
 }
 
-/* Behind the first row: statements of one row have no use for all this. */
+/* Behind the second row. */
 static void
 set_up(AheadState *ahead)
 {
@@ -215,8 +215,9 @@ pass_row(AheadState *ahead, TupleTableSlot *row)
 	return true;
 }
 
+/* row: what was pulled already, or NULL. */
 static void
-pull_rows(AheadState *ahead, int n)
+pull_rows(AheadState *ahead, int n, TupleTableSlot *row)
 {
 	Size		bytes = 0;
 
@@ -224,9 +225,10 @@ pull_rows(AheadState *ahead, int n)
 	MemoryContextReset(ahead->rows_cxt);
 	while (ahead->n_rows < n && bytes < BYTES_MAX)
 	{
-		TupleTableSlot *row = pull(ahead);
 		MemoryContext old;
 
+		if (row == NULL)
+			row = pull(ahead);
 		if (row == NULL)
 			break;
 		old = MemoryContextSwitchTo(ahead->rows_cxt);
@@ -235,6 +237,7 @@ pull_rows(AheadState *ahead, int n)
 		if (ahead->scan != NULL)
 			ahead->places[ahead->n_rows] = ahead->scan->ss_ScanTupleSlot->tts_tid;
 		bytes += ahead->rows[ahead->n_rows++]->t_len;
+		row = NULL;
 	}
 }
 
@@ -328,6 +331,7 @@ next_row(AheadState *ahead)
 {
 	if (ahead->next == ahead->n_rows)
 	{
+		TupleTableSlot *row = NULL;
 		int			n;
 
 		if (ahead->is_set_up)
@@ -337,10 +341,16 @@ next_row(AheadState *ahead)
 		if (n <= 1)
 			return pass_row(ahead, pull(ahead));
 		if (!ahead->is_set_up)
+		{
+			row = pull(ahead);
+			/* statements of one row have no use for the rest */
+			if (row == NULL)
+				return pass_row(ahead, NULL);
 			set_up(ahead);
+		}
 		if (ahead->gave_up)
-			return pass_row(ahead, pull(ahead));
-		pull_rows(ahead, n);
+			return pass_row(ahead, row != NULL ? row : pull(ahead));
+		pull_rows(ahead, n, row);
 		if (ahead->n_rows == 0)
 			return false;
 	}
