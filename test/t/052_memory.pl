@@ -1,12 +1,35 @@
 # What a long text costs a backend in memory: it is given back, whatever the C
 # library would keep of it, after an error too, and is bounded by the text's
-# length. Needs the reference data's model with 8,194 positions.
+# length. What it has of an image that it checks. Needs the reference data's model
+# with 8,194 positions.
 use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use EmbedTest;
 use Test::More;
+
+# An import checks the image that it made, page by page. The pages are the file's: they leave on the way.
+sub test_check
+{
+	my $dir = real_model();
+
+	return skip_loudly('no all-MiniLM-L6-v2 (EMBED_MODEL_DIR): pages of a checked image are not measured') unless $dir;
+	my $node = new_node('checked', conf => "embed.threads = 1\n");
+	my $peak = "\\! sed -n 's/^VmHWM:[^0-9]*/peak /p' /proc/\$PID/status\n";
+	# rows would count, too: their pages in shared buffers
+	my $import = 'SELECT embed_import(\'m\', ' . quote($dir) . q{, '{"precision": "fp32", "storage": "file"}')};
+	my (undef, $out) = $node->psql('postgres', "SELECT pg_backend_pid() AS pid \\gset\n\\setenv PID :pid\nSELECT count(*) FROM embed_models;\n$peak$import;\n$peak");
+	my @kb = $out =~ /^peak (\d+)/mg;
+	my $image_kb = query($node, 'postgres', 'SELECT bytes / 1024 FROM embed_models');
+
+	cmp_ok($image_kb, '>', 80000, "an image of $image_kb kB");
+	is(scalar @kb, 2, '... was imported');
+	my $growth_kb = $kb[1] - $kb[0];
+	cmp_ok($growth_kb, '<', 0.75 * $image_kb, "... with $growth_kb kB of memory at most");
+	$node->stop;
+}
+test_check();
 
 my $shared = shared_dir();
 my $model = defined $shared ? "$shared/goldens/tiny/bge-m3/model" : '';

@@ -27,6 +27,9 @@
 /* Watches per segment; one segment is enough for nearly all backends. */
 #define N_PLACES	64
 
+/* A check of an image polls once a megabyte at most (image_check.c). */
+#define POLLS_PER_DROP	32
+
 struct EmbedWatch
 {
 	char	   *volatile addr;	/* NULL: free */
@@ -253,6 +256,34 @@ embed_unmap(EmbedMapping *mapping)
 	/* this was the last lost mapping */
 	if (any_lost)
 		count_lost();
+}
+
+/* A check in progress. */
+typedef struct Check
+{
+	const EmbedMapping *mapping;
+	EmbStop		stop;
+	int			n_polls;
+} Check;
+
+static bool
+drop_pages_and_poll(void *ctx)
+{
+	Check	   *check = ctx;
+
+	/* if it fails, the pages stay */
+	if (++check->n_polls % POLLS_PER_DROP == 0)
+		(void) madvise(check->mapping->addr, check->mapping->size_bytes, MADV_DONTNEED);
+	return emb_should_stop(&check->stop);
+}
+
+EmbStatus
+embed_mapping_open_checked(const EmbedMapping *mapping, const EmbAllocator *mem, EmbModel **model, EmbError *err)
+{
+	Check		check = {.mapping = mapping, .stop = embed_stop()};
+	EmbStop		stop = {&check, drop_pages_and_poll};
+
+	return emb_model_open(mapping->addr, mapping->size_bytes, EMB_OPEN_CHECK_ALL, mem, &stop, model, err);
 }
 
 static bool

@@ -40,6 +40,8 @@
 
 #include <sys/stat.h>
 
+#include "pg/glue.h"
+
 /* A place in the table of the signal handler. */
 typedef struct EmbedWatch EmbedWatch;
 
@@ -60,6 +62,13 @@ typedef struct EmbedMapping
 /* Maps the first size_bytes of fd, which the caller may close. Raises 53200. */
 extern void embed_map(EmbedMapping *mapping, int fd, size_t size_bytes, const char *path);
 extern void embed_unmap(EmbedMapping *mapping);
+
+/*
+ * Opens the image and checks all of it (EMB_OPEN_CHECK_ALL), polling
+ * embed_stop(). Pages that were read leave the process on the way, not the
+ * page cache: of an image of 4 GB 32 MB count as memory of the process.
+ */
+extern EmbStatus embed_mapping_open_checked(const EmbedMapping *mapping, const EmbAllocator *mem, EmbModel **model, EmbError *err);
 
 /*
  * Whether the mapped file is intact and no other file has its name. A deleted

@@ -268,10 +268,9 @@ static void
 check_filed(EmbedMapping *mapping, const uint8 *fingerprint)
 {
 	EmbAllocator mem = embed_allocator(CurrentMemoryContext);
-	EmbStop		stop = embed_stop();
 	EmbModel   *model;
 	EmbError	err;
-	EmbStatus	status = emb_model_open(mapping->addr, mapping->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, &model, &err);
+	EmbStatus	status = embed_mapping_open_checked(mapping, &mem, &model, &err);
 
 	if (status == EMB_OK)
 	{

@@ -233,7 +233,6 @@ EmbStatus
 embed_spool_try_open(EmbedSpool *spool, MemoryContext cxt, EmbModel **model, EmbError *err)
 {
 	EmbAllocator mem = embed_allocator(cxt);
-	EmbStop		stop = embed_stop();
 	EmbStatus	status;
 
 	if (spool->size_bytes == 0)
@@ -242,7 +241,7 @@ embed_spool_try_open(EmbedSpool *spool, MemoryContext cxt, EmbModel **model, Emb
 				 errmsg("the image is empty"),
 				 errhint("Make one with embed-cli pack.")));
 	embed_map(&spool->mapping, spool->fd, spool->size_bytes, spool->path);
-	status = emb_model_open(spool->mapping.addr, spool->size_bytes, EMB_OPEN_CHECK_ALL, &mem, &stop, model, err);
+	status = embed_mapping_open_checked(&spool->mapping, &mem, model, err);
 	embed_spool_check(spool);
 	return status;
 }
