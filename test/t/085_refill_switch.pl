@@ -229,7 +229,23 @@ query($node, $db, q{SELECT pg_reload_conf()});
 # Two sessions refill the same column at once.
 query($node, $db, q{CREATE TABLE twice AS SELECT i AS id, 'twice ' || i AS body FROM generate_series(1, 500) i; SELECT embed_column('twice', 'body', 'v', 'm2'); CALL embed_fill('twice')});
 my @calls = map { start_psql($node, $db, q{CALL embed_refill('twice', 'v', 'm3')}) } 1 .. 2;
-is(join(' ', map { (finish_psql($_))[0] } @calls), '0 0', 'two calls at once');
+my @ends = map { [ finish_psql($_) ] } @calls;
+is(join(' ', map { $_->[0] } @ends), '0 0', 'two calls at once') or diag(map { $_->[2] } @ends);
+# Both find the index missing, and wait for the same lock.
+{
+	my ($in, $said) = ('', '');
+	my $writer = IPC::Run::start([ 'psql', '-X', '-q', '-A', '-t', '-d', $node->connstr($db) ], '<', \$in, '>', \$said);
+
+	query($node, $db, q{DROP INDEX twice_v__next_to_do});
+	$in .= "BEGIN; LOCK TABLE twice IN ROW EXCLUSIVE MODE; SELECT 'locked';\n";
+	$writer->pump until $said =~ /locked/;
+	@calls = map { start_psql($node, $db, q{CALL embed_refill('twice', 'v', 'm3')}) } 1 .. 2;
+	comes(q{SELECT count(*) FROM pg_locks WHERE relation = 'twice'::regclass AND NOT granted}, 2, 'two calls wait to make the index');
+	$in .= "COMMIT;\n\\q\n";
+	$writer->finish;
+	@ends = map { [ finish_psql($_) ] } @calls;
+	is(join(' ', map { $_->[0] } @ends), '0 0', '... one makes it') or diag(map { $_->[2] } @ends);
+}
 query($node, $db, q{CALL embed_refill('twice', 'v', 'm3'); SELECT embed_switch('twice', 'v')});
 is(query($node, $db, q{SELECT count(*) FROM twice WHERE v IS DISTINCT FROM embed(body, 'm3') OR v__prev IS DISTINCT FROM embed(body, 'm2')}), 0, '... fill one column');
 

@@ -243,9 +243,10 @@ make(Refill *refill)
 	}
 	else if (!refill->has_index)
 	{
-		/* as strong as CREATE INDEX needs, and waited for by nobody who searches */
-		look_again(refill, ShareLock);
-		embed_column_make_index(&refill->wanted);
+		/* waited for by nobody who searches; two calls would both pass the ShareLock of CREATE INDEX */
+		look_again(refill, ShareRowExclusiveLock);
+		if (!refill->has_index)
+			embed_column_make_index(&refill->wanted);
 	}
 	commit();
 }
