@@ -224,6 +224,7 @@ run_attention(const EmbKernels *k, const Buffers *buf, int32_t n_tokens, int32_t
 			filled(padded * 4), filled(padded * head_size)
 		},
 		.scores = filled(EMB_ATTEND_ROWS * padded * 4), .codes = filled(EMB_ATTEND_ROWS * padded),
+		.maxima = filled(EMB_ATTEND_ROWS * emb_attend_segments(n_tokens) * 4), .factors = filled(EMB_ATTEND_ROWS * emb_attend_segments(n_tokens) * 4),
 		.out = buf->c, .out_stride = HIDDEN
 	};
 	double		seconds[N_ROUNDS];

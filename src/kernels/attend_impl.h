@@ -28,6 +28,7 @@
 #include "kernels/v16_math.h"
 
 #define GROUP_BYTES (EMB_PANEL * EMB_GROUP)
+#define SEGMENT_PANELS (EMB_ATTEND_SEGMENT / EMB_PANEL)
 
 /* The least exponent of 2^x, in steps of 2^-23. */
 #define EXP2_LOWEST (-100 * (1 << 23))
@@ -144,7 +145,15 @@ typedef struct AttendTile
 	size_t		first_masked;	/* all queries see the keys before this one, the first of a panel */
 	size_t		n_tokens;		/* including the tokens that fill the last panel: the stride of scores and codes */
 	float		factors[ATTEND_ROWS];	/* of the scores of each row */
-	v16			largest[ATTEND_ROWS];	/* of each row and lane */
+	v16			largest[ATTEND_ROWS];	/* of each row and lane in a segment */
+	int32_t		n_segments;		/* of keys with a maximum of their own */
+	size_t		s_stride;		/* of maxima and factors */
+	/* the segment at hand */
+	int32_t		segment;
+	size_t		from,
+				to;				/* its keys, to: including those that fill the last panel */
+	float		origins[ATTEND_ROWS];	/* the maximum of each row */
+	v16			weights[ATTEND_ROWS];	/* sums of weights of all segments so far, if there are several */
 	float		shares[ATTEND_ROWS];
 } AttendTile;
 
@@ -213,11 +222,12 @@ score_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panels)
 }
 
 /*
- * The bias of n_rows queries from query first on, and the new maximum. A
- * separate pass, so that the scores of models without a bias stay unchanged.
+ * The bias of n_rows queries from query first on, for the keys of panels from
+ * .. end - 1, and their maxima. A separate pass, so that the scores of models
+ * without a bias stay unchanged.
  */
 static void
-add_bias(AttendTile *t, int32_t first, int32_t n_rows)
+add_bias(AttendTile *t, int32_t first, int32_t n_rows, int32_t from, int32_t end)
 {
 	for (int32_t r = 0; r < n_rows; r++)
 	{
@@ -225,7 +235,7 @@ add_bias(AttendTile *t, int32_t first, int32_t n_rows)
 		float	   *u = t->a->scores + r * t->n_tokens;
 		v16			largest = v16_set(-FLT_MAX);
 
-		for (size_t i = 0; i < t->n_tokens; i += EMB_PANEL)
+		for (int32_t i = from * EMB_PANEL; i < end * EMB_PANEL; i += EMB_PANEL)
 		{
 			v16			sum = v16_add(v16_load(u + i), v16_load(bias + i));
 
@@ -268,11 +278,48 @@ weights_v16(v16 u, v16 origin, const bool masked)
 	return masked ? v16_keep_above(e, u, SCORE_UNSEEN) : e;
 }
 
+/* What joins the segments: 1 where a row's largest score is, so that a row has the same bits whether it sees one segment or is beside rows that see more. */
+static void
+set_factors(const AttendTile *t, int32_t n_rows)
+{
+	v16			one = exp2_255_v16(v16_set(0.0f));
+
+	for (int32_t r = 0; r < n_rows; r++)
+	{
+		const float *maxima = t->a->maxima + r * t->s_stride;
+		float	   *factors = t->a->factors + r * t->s_stride;
+		v16			largest = v16_load(maxima);
+
+		for (int32_t s = EMB_PANEL; s < t->n_segments; s += EMB_PANEL)
+			largest = v16_max(v16_load(maxima + s), largest);
+		largest = v16_set(v16_largest(largest));
+		for (int32_t s = 0; s < t->n_segments; s += EMB_PANEL)
+			v16_store(factors + s, v16_div(exp2_255_v16(v16_sub(v16_load(maxima + s), largest)), one));
+	}
+}
+
+/* The panel behind segment s. */
+V16_INLINE int32_t
+segment_end(const AttendTile *t, int32_t s)
+{
+	return s + 1 < t->n_segments ? (s + 1) * SEGMENT_PANELS : (int32_t) (t->n_tokens / EMB_PANEL);
+}
+
+V16_INLINE void
+begin_segment(AttendTile *t, int32_t s, int32_t n_rows)
+{
+	t->segment = s;
+	t->from = (size_t) s * EMB_ATTEND_SEGMENT;
+	t->to = (size_t) segment_end(t, s) * EMB_PANEL;
+	for (int32_t r = 0; t->n_segments > 1 && r < n_rows; r++)
+		t->origins[r] = t->a->maxima[r * t->s_stride + s];
+}
+
 /* --------------------------------------------------------------- values */
 
 /*
  * The destination of a tile of contexts: its place, or a buffer if its last
- * panel is incomplete.
+ * panel is incomplete or there are several segments to join.
  */
 typedef struct Contexts
 {
@@ -284,20 +331,74 @@ typedef struct Contexts
 EMB_ALWAYS_INLINE void
 place_contexts(const AttendTile *t, int32_t panel, const int n_panels, Contexts *contexts)
 {
-	bool		whole = t->a->head.head_size - panel * EMB_PANEL >= n_panels * EMB_PANEL;
+	bool		whole = t->a->head.head_size - panel * EMB_PANEL >= n_panels * EMB_PANEL && t->n_segments == 1;
 
 	contexts->to = whole ? t->out + panel * EMB_PANEL : contexts->aside;
 	contexts->stride = whole ? t->a->out_stride : ATTEND_PANELS * EMB_PANEL;
 }
 
+/* Adds a row's sums of a segment to those of the segments before. */
+static void
+join_row(const AttendTile *t, int r, const float *sums, float *out, int32_t n_columns)
+{
+	v16			factor = v16_set(t->a->factors[r * t->s_stride + t->segment]);
+
+	for (int32_t c = 0; c < n_columns; c += EMB_PANEL)
+	{
+		int			n = n_columns - c < EMB_PANEL ? n_columns - c : EMB_PANEL;
+		v16			before = t->segment == 0 ? v16_set(0.0f) : v16_load_part(out + c, n);
+
+		v16_store_part(out + c, v16_fma(v16_load(sums + c), factor, before), n);
+	}
+}
+
 EMB_ALWAYS_INLINE void
-copy_contexts(const AttendTile *t, int32_t panel, int n_rows, const Contexts *contexts)
+copy_contexts(const AttendTile *t, int32_t panel, int n_rows, const int n_panels, const Contexts *contexts)
 {
 	int32_t		n_columns = t->a->head.head_size - panel * EMB_PANEL;
 
-	for (int r = 0; contexts->to == contexts->aside && r < n_rows; r++)
-		memcpy(t->out + panel * EMB_PANEL + r * t->a->out_stride, contexts->aside + r * contexts->stride,
-			   n_columns * sizeof(float));
+	if (contexts->to != contexts->aside)
+		return;
+	if (n_columns > n_panels * EMB_PANEL)
+		n_columns = n_panels * EMB_PANEL;
+	for (int r = 0; r < n_rows; r++)
+	{
+		float	   *out = t->out + panel * EMB_PANEL + r * t->a->out_stride;
+
+		if (t->n_segments == 1)
+			memcpy(out, contexts->aside + r * contexts->stride, n_columns * sizeof(float));
+		else
+			join_row(t, r, contexts->aside + r * contexts->stride, out, n_columns);
+	}
+}
+
+/* Of one segment: 1 / the sum of a row's weights. Of several: 1, and the sum waits for the others. */
+EMB_ALWAYS_INLINE float
+end_weights(AttendTile *t, int r, v16 weights)
+{
+	if (t->n_segments == 1)
+		return 1.0f / v16_sum(weights);
+	t->weights[r] = v16_fma(weights, v16_set(t->a->factors[r * t->s_stride + t->segment]), t->segment == 0 ? v16_set(0.0f) : t->weights[r]);
+	return 1.0f;
+}
+
+static void
+share_out(const AttendTile *t, int32_t n_rows)
+{
+	int32_t		n_columns = t->a->head.head_size;
+
+	for (int32_t r = 0; r < n_rows; r++)
+	{
+		v16			share = v16_set(1.0f / v16_sum(t->weights[r]));
+		float	   *out = t->out + r * t->a->out_stride;
+
+		for (int32_t c = 0; c < n_columns; c += EMB_PANEL)
+		{
+			int			n = n_columns - c < EMB_PANEL ? n_columns - c : EMB_PANEL;
+
+			v16_store_part(out + c, v16_mul(v16_load_part(out + c, n), share), n);
+		}
+	}
 }
 
 /* The codes of n_rows rows times n_panels panels of value columns. */
@@ -307,9 +408,9 @@ combine_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panel
 	const EmbHeadI8 *head = &t->a->head;
 	size_t		stride = emb_head_i8_columns(head->head_size) * EMB_GROUP;
 	size_t		p_stride = t->n_tokens;
-	const uint8_t *p = t->a->codes;
-	const uint8_t *p_end = p + t->n_keys;
-	const int8_t *v = head->values + panel * GROUP_BYTES;
+	const uint8_t *p = t->a->codes + t->from;
+	const uint8_t *p_end = t->a->codes + (t->segment + 1 < t->n_segments ? t->to : (size_t) t->n_keys);
+	const int8_t *v = head->values + t->from / EMB_GROUP * stride + panel * GROUP_BYTES;
 	Contexts	contexts;
 	i32x16		sums[ATTEND_ROWS][ATTEND_PANELS];
 
@@ -349,7 +450,7 @@ combine_panels(AttendTile *t, int32_t panel, const int n_rows, const int n_panel
 		for (int c = 0; c < n_panels; c++)
 			v16_store(contexts.to + r * contexts.stride + c * EMB_PANEL, v16_mul(v16_from_i32(sums[r][c]), share));
 	}
-	copy_contexts(t, panel, n_rows, &contexts);
+	copy_contexts(t, panel, n_rows, n_panels, &contexts);
 }
 
 #if ATTEND_PANELS > 1
@@ -422,11 +523,12 @@ weigh_and_combine(AttendTile *t, int32_t panel, const int n_rows, const int n_pa
 {
 	const EmbHeadI8 *head = &t->a->head;
 	const size_t stride = t->n_tokens;
-	const float *u_masked = t->a->scores + t->first_masked;
-	const float *u_end = t->a->scores + stride;
+	const size_t v_stride = emb_head_i8_columns(head->head_size) * EMB_GROUP;
+	const float *u_end = t->a->scores + t->to;
+	const float *u_masked = t->a->scores + (t->first_masked < t->to ? t->first_masked : t->to);
 	Weighing	w = {
-		.u = t->a->scores, .inverses = head->value_inverses, .p = t->a->codes,
-		.v = head->values + panel * GROUP_BYTES, .v_stride = emb_head_i8_columns(head->head_size) * EMB_GROUP
+		.u = t->a->scores + t->from, .inverses = head->value_inverses + t->from, .p = t->a->codes + t->from,
+		.v = head->values + t->from / EMB_GROUP * v_stride + panel * GROUP_BYTES, .v_stride = v_stride
 	};
 	Contexts	contexts;
 
@@ -434,7 +536,7 @@ weigh_and_combine(AttendTile *t, int32_t panel, const int n_rows, const int n_pa
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
 	{
-		w.origins[r] = v16_largest(t->largest[r]);
+		w.origins[r] = t->origins[r];
 		w.shares[r] = v16_set(0.0f);
 		EMB_UNROLL
 		for (int c = 0; c < n_panels; c++)
@@ -461,13 +563,13 @@ weigh_and_combine(AttendTile *t, int32_t panel, const int n_rows, const int n_pa
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
 	{
-		v16			share = v16_set(t->shares[r] = 1.0f / v16_sum(w.shares[r]));
+		v16			share = v16_set(t->shares[r] = end_weights(t, r, w.shares[r]));
 
 		EMB_UNROLL
 		for (int c = 0; c < n_panels; c++)
 			v16_store(contexts.to + r * contexts.stride + c * EMB_PANEL, v16_mul(v16_from_i32(w.sums[r][c]), share));
 	}
-	copy_contexts(t, panel, n_rows, &contexts);
+	copy_contexts(t, panel, n_rows, n_panels, &contexts);
 }
 
 EMB_ALWAYS_INLINE void
@@ -494,18 +596,17 @@ weigh_row_with(AttendTile *t, int r, const bool masked)
 	const float *u = t->a->scores + r * t->n_tokens;
 	const float *inverses = t->a->head.value_inverses;
 	uint8_t    *p = t->a->codes + r * t->n_tokens;
-	v16			origin = v16_set(v16_largest(t->largest[r]));
+	v16			origin = v16_set(t->origins[r]);
 	v16			sum = v16_set(0.0f);
-	int32_t		n = (int32_t) t->n_tokens;
 
-	for (int32_t i = 0; i < n; i += EMB_PANEL)
+	for (size_t i = t->from; i < t->to; i += EMB_PANEL)
 	{
 		v16			e = weights_v16(v16_load(u + i), origin, masked);
 
 		v16_store_bytes(p + i, v16_add(e, v16_set(ROUNDER)));
 		sum = v16_fma(e, v16_load(inverses + i), sum);
 	}
-	t->shares[r] = 1.0f / v16_sum(sum);
+	t->shares[r] = end_weights(t, r, sum);
 }
 
 static void
@@ -585,17 +686,16 @@ run_step(AttendTile *t, const AttendStep steps[][ATTEND_ROWS], int32_t n_rows, i
 }
 
 /*
- * The scores of the keys from a panel on, of which the queries of a tile see
- * only some: unseen scores become nothing. Row 0 sees n_seen keys.
+ * The scores of the keys of panels from .. end - 1, of which the queries of a
+ * tile see only some: unseen scores become nothing. Row 0 sees n_seen keys.
  */
 static void
-score_diagonal(AttendTile *t, int32_t panel, int32_t n_rows, int32_t n_seen)
+score_diagonal(AttendTile *t, int32_t from, int32_t end, int32_t n_rows, int32_t n_seen)
 {
 	v16			largest[ATTEND_ROWS];
-	int32_t		n_panels = (int32_t) (t->n_tokens / EMB_PANEL);
 
 	memcpy(largest, t->largest, sizeof(largest));
-	for (; panel < n_panels; panel++)
+	for (int32_t panel = from; panel < end; panel++)
 	{
 		int32_t		column = panel * EMB_PANEL;
 
@@ -612,43 +712,75 @@ score_diagonal(AttendTile *t, int32_t panel, int32_t n_rows, int32_t n_seen)
 	}
 }
 
+/* Scores and maxima of a segment. All queries see the first n_whole panels of keys. */
+static void
+score_segment(AttendTile *t, int32_t s, int32_t first, int32_t n_rows, int32_t n_whole, int32_t n_seen)
+{
+	int32_t		from = s * SEGMENT_PANELS;
+	int32_t		end = segment_end(t, s);
+	int32_t		whole = end < n_whole ? end : n_whole;
+	int32_t		panel = from;
+
+	for (int32_t r = 0; r < n_rows; r++)
+		t->largest[r] = v16_set(-FLT_MAX);
+	while (panel < whole)
+		panel = run_step(t, score, n_rows, panel, whole);
+	if (panel < end)
+		score_diagonal(t, panel, end, n_rows, n_seen);
+	if (t->a->bias != NULL)
+		add_bias(t, first, n_rows, from, end);
+	for (int32_t r = 0; r < n_rows; r++)
+		t->origins[r] = v16_largest(t->largest[r]);
+	for (int32_t r = 0; t->n_segments > 1 && r < n_rows; r++)
+		t->a->maxima[r * t->s_stride + s] = t->origins[r];
+}
+
+/* Codes of a segment's weights, and their products with its values. */
+static void
+combine_segment(AttendTile *t, int32_t n_rows)
+{
+	int32_t		n_value_panels = (int32_t) (emb_head_i8_columns(t->a->head.head_size) / EMB_PANEL);
+	bool		masked = t->a->n_seen > 0 || t->a->bias != NULL;
+	int32_t		panel = 0;
+
+#if ATTEND_PANELS > 1
+	panel = run_step(t, masked ? weigh_masked : weigh, n_rows, 0, n_value_panels);
+#else
+	for (int r = 0; r < n_rows; r++)
+		masked ? weigh_masked_row(t, r) : weigh_row(t, r);
+#endif
+	while (panel < n_value_panels)
+		panel = run_step(t, combine, n_rows, panel, n_value_panels);
+}
+
 /* n_rows queries from query first on */
 static void
 attend_rows(AttendTile *t, int32_t first, int32_t n_rows)
 {
 	const EmbAttendI8 *a = t->a;
 	int32_t		n_seen = a->n_seen > 0 ? a->n_seen + first : a->head.n_tokens;	/* by row 0 */
-	bool		masked = a->n_seen > 0 || a->bias != NULL;
-	int32_t		n_key_panels;
-	int32_t		panel = 0;
-	int32_t		n_value_panels = (int32_t) (emb_head_i8_columns(a->head.head_size) / EMB_PANEL);
+	int32_t		n_whole;
 
 	t->n_keys = a->n_seen > 0 ? n_seen + n_rows - 1 : n_seen;
 	t->n_tokens = emb_head_i8_tokens(t->n_keys);
-	n_key_panels = a->n_seen > 0 ? n_seen / EMB_PANEL : (int32_t) (t->n_tokens / EMB_PANEL);
-	t->first_masked = a->n_seen > 0 ? (size_t) n_key_panels * EMB_PANEL : 0;
+	t->n_segments = (t->n_keys - 1) / EMB_ATTEND_SEGMENT + 1;
+	n_whole = a->n_seen > 0 ? n_seen / EMB_PANEL : (int32_t) (t->n_tokens / EMB_PANEL);
+	t->first_masked = a->n_seen > 0 ? (size_t) n_whole * EMB_PANEL : 0;
 	t->q = a->q + first * a->q_stride;
 	t->out = a->out + first * a->out_stride;
 	for (int32_t r = 0; r < n_rows; r++)
-	{
 		t->factors[r] = a->q_scales[first + r] * a->scale;
-		t->largest[r] = v16_set(-FLT_MAX);
+	for (int32_t s = 0; s < t->n_segments; s++)
+		score_segment(t, s, first, n_rows, n_whole, n_seen);
+	if (t->n_segments > 1)
+		set_factors(t, n_rows);
+	for (int32_t s = 0; s < t->n_segments; s++)
+	{
+		begin_segment(t, s, n_rows);
+		combine_segment(t, n_rows);
 	}
-	while (panel < n_key_panels)
-		panel = run_step(t, score, n_rows, panel, n_key_panels);
-	if (a->n_seen > 0)
-		score_diagonal(t, panel, n_rows, n_seen);
-	if (a->bias != NULL)
-		add_bias(t, first, n_rows);
-#if ATTEND_PANELS > 1
-	panel = run_step(t, masked ? weigh_masked : weigh, n_rows, 0, n_value_panels);
-#else
-	for (int r = 0; r < n_rows; r++)
-		masked ? weigh_masked_row(t, r) : weigh_row(t, r);
-	panel = 0;
-#endif
-	while (panel < n_value_panels)
-		panel = run_step(t, combine, n_rows, panel, n_value_panels);
+	if (t->n_segments > 1)
+		share_out(t, n_rows);
 }
 
 void
@@ -656,8 +788,13 @@ EMB_NAME(attend_i8) (const EmbAttendI8 *a)
 {
 	int32_t		n_tiles = (a->n_queries - 1) / ATTEND_ROWS + 1;
 	int32_t		first = 0;
-	AttendTile	t = {.a = a};
+	AttendTile	t;
 
+	t.a = a;
+	t.s_stride = emb_attend_segments(a->head.n_tokens);
+	/* what fills the last 16 segments is below every score */
+	for (size_t i = 0; a->head.n_tokens > EMB_ATTEND_SEGMENT && i < ATTEND_ROWS * t.s_stride; i++)
+		a->maxima[i] = LOG_OF_NOTHING;
 	for (int32_t i = 0; i < n_tiles; i++)
 	{
 		/* evenly: 13 is 5 + 4 + 4, not 6 + 6 + 1 */

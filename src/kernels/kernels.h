@@ -238,11 +238,17 @@ typedef struct EmbGemmGrouped
  *		S_t = key_starts[t] + sum over i of q[i] key[t][i]					exact: q has the zero 128
  *		u_t = fma((float) S_t, (q_scale * scale) * key_scales[t], value_logs[t])
  *		u_t = u_t + bias[t - i]												if there is a bias
- *		e_t = 255 * 2^(max(rint(u_t - max u), -100 * 2^23) / 2^23)			good to 7.6e-5 relative;
+ *		m_s = max u_t over the keys of segment s: keys 512 s .. 512 s + 511
+ *		e_t = E(u_t - m_s), E(x) = 255 * 2^(max(rint(x), -100 * 2^23) / 2^23)	good to 7.6e-5 relative;
  *			exactly 0 for a key that the query does not see
  *		p_t = rint(e_t), 0 .. 255
- *		share = 1 / sum(fma: e_t value_inverses[t])							16 lanes and the tree
- *		out[c] = (float) (sum over t of p_t value[t][c]) * share			exact before the product
+ *		f_s = E(m_s - max m) / E(0)											1 for the segment of the largest u
+ *		share = 1 / sum(fma: f_s sum(fma: e_t value_inverses[t] in s))		16 lanes and the tree
+ *		out[c] = sum(fma: f_s (float) (sum over t in s of p_t value[t][c])) * share		the inner sums are exact
+ *
+ * A segment has a maximum of its own because the weights of a long text are
+ * spread over all its keys: beside the largest of 8,192 weights the others
+ * would have few of the 256 codes.
  *
  * This is softmax(scale' Q K^T) V with scale = scale' * log2 e * 2^23: the
  * scale of a value is folded into its weight, so that the integers of all
@@ -277,6 +283,16 @@ emb_head_i8_tokens(int32_t n_tokens)
 	return ((size_t) n_tokens + EMB_PANEL - 1) / EMB_PANEL * EMB_PANEL;
 }
 
+/* Keys that share a maximum. 256: 7 % of attention's time instead of 4, and a tenth of the error less. */
+#define EMB_ATTEND_SEGMENT 512
+
+/* The segments of n_tokens keys, rounded up to 16. */
+static inline size_t
+emb_attend_segments(int32_t n_tokens)
+{
+	return (((size_t) n_tokens - 1) / EMB_ATTEND_SEGMENT + EMB_PANEL) / EMB_PANEL * EMB_PANEL;
+}
+
 static inline size_t
 emb_head_i8_columns(int32_t head_size)
 {
@@ -309,6 +325,8 @@ typedef struct EmbAttendI8
 	EmbHeadI8	head;
 	float	   *scores;			/* scratch, [EMB_ATTEND_ROWS, L] */
 	uint8_t    *codes;			/* scratch, [EMB_ATTEND_ROWS, L] */
+	float	   *maxima;			/* scratch, [EMB_ATTEND_ROWS, emb_attend_segments(L)]: m_s */
+	float	   *factors;		/* scratch, likewise: f_s */
 	float	   *out;			/* [n_queries, d] */
 	size_t		out_stride;		/* floats */
 } EmbAttendI8;

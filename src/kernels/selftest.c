@@ -27,8 +27,8 @@
 #define N_GROUPED_OUT	(N_GROUPED_PANELS * EMB_PANEL)
 #define N_HEAD		21			/* a panel and a part, five groups and a part */
 #define N_HEAD_BYTES 24
-#define N_TOKENS	19			/* a panel and a part */
-#define N_TOKENS_PADDED 32
+#define N_TOKENS	(EMB_ATTEND_SEGMENT + 19)	/* a segment, a panel and a part */
+#define N_TOKENS_PADDED (EMB_ATTEND_SEGMENT + 32)
 #define N_BIASES	(N_ROWS - 1 + N_TOKENS_PADDED)
 
 typedef struct Inputs
@@ -252,6 +252,8 @@ run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
 	float		q_scales[N_TOKENS];
 	float		scores[EMB_ATTEND_ROWS * N_TOKENS_PADDED];
 	uint8_t		codes[EMB_ATTEND_ROWS * N_TOKENS_PADDED];
+	float		maxima[EMB_ATTEND_ROWS * EMB_PANEL];
+	float		factors[EMB_ATTEND_ROWS * EMB_PANEL];
 	float		bias[N_BIASES];
 	EmbHeadRowsI8 rows = {
 		.k = (const int8_t *) out->heads.codes, .v = (const int8_t *) out->heads.codes, .stride = N_HEAD_BYTES,
@@ -263,11 +265,11 @@ run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
 			N_TOKENS, N_HEAD, out->head.keys, out->head.key_starts, out->head.key_scales, out->head.value_logs,
 			out->head.value_inverses, out->head.values
 		},
-		.scores = scores, .codes = codes, .out = out->attended, .out_stride = N_HEAD
+		.scores = scores, .codes = codes, .maxima = maxima, .factors = factors, .out = out->attended, .out_stride = N_HEAD
 	};
 
-	k->quantize_heads(in->a, N_TOKENS, N_HEAD, 0, out->heads.codes, out->heads.scales, 1);
-	k->quantize_heads(in->a, N_TOKENS, N_HEAD, 128, q, q_scales, 1);
+	k->quantize_heads(in->b, N_TOKENS, N_HEAD, 0, out->heads.codes, out->heads.scales, 1);
+	k->quantize_heads(in->b, N_TOKENS, N_HEAD, 128, q, q_scales, 1);
 	k->pack_head_i8(&rows, &a.head);
 	k->attend_i8(&a);
 	/*
@@ -275,7 +277,7 @@ run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
 	 * see its own token
 	 */
 	for (int i = 0; i < N_BIASES; i++)
-		bias[i] = i % 3 == N_ROWS % 3 ? EMB_BIAS_OF_NOTHING : in->a[i] * 0x1p+22f;
+		bias[i] = i % 3 == N_ROWS % 3 ? EMB_BIAS_OF_NOTHING : in->b[i] * 0x1p+22f;
 	a.bias = bias + N_ROWS - 1;
 	a.out = out->attended_biased;
 	k->attend_i8(&a);

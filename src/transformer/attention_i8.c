@@ -60,6 +60,8 @@ lay_out(char *base, bool biased, EmbAttendI8 *a, float **bias, MixedPanel *mixed
 	head->values = emb_reserve(base, &at, n_tokens * emb_head_i8_columns(head->head_size));
 	a->scores = emb_reserve(base, &at, EMB_ATTEND_ROWS * n_tokens * sizeof(float));
 	a->codes = emb_reserve(base, &at, EMB_ATTEND_ROWS * n_tokens);
+	a->maxima = emb_reserve(base, &at, EMB_ATTEND_ROWS * emb_attend_segments(head->n_tokens) * sizeof(float));
+	a->factors = emb_reserve(base, &at, EMB_ATTEND_ROWS * emb_attend_segments(head->n_tokens) * sizeof(float));
 	*bias = biased ? emb_reserve(base, &at, bias_elems(head->n_tokens) * sizeof(float)) : NULL;
 	mixed->k = emb_reserve(base, &at, EMB_PANEL * emb_round_up(head->head_size, EMB_GROUP));
 	mixed->v = emb_reserve(base, &at, EMB_PANEL * emb_round_up(head->head_size, EMB_GROUP));
