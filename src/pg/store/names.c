@@ -442,6 +442,7 @@ embed_names_resolve(const char *name, EmbKind kind, EmbedNameUse use, EmbedName 
 	uint64		seen_changes = changes;
 	const Answer *answer;
 	Standing	standing;
+	EmbedName	now;
 
 	if (name == NULL)
 	{
@@ -454,20 +455,22 @@ embed_names_resolve(const char *name, EmbKind kind, EmbedNameUse use, EmbedName 
 		*found = answer->found;
 		return;
 	}
-	standing = look_up(name, kind, use, statement_snapshot(), found);
+	/* the name may be that of *found: callers resolve a name anew */
+	standing = look_up(name, kind, use, statement_snapshot(), &now);
 	switch (standing)
 	{
 		case STANDS:
-			remember_answer(name, kind, use, view, seen_changes, found);
+			remember_answer(name, kind, use, view, seen_changes, &now);
+			*found = now;
 			return;
 		case NO_DEFAULT:
 			no_model_error(kind);
 		case UNKNOWN:
-			unknown_model_error(found->model[0] != '\0' ? found->model : name, use);
+			unknown_model_error(now.model[0] != '\0' ? now.model : name, use);
 		case DROPPED:
-			dropped_error(found->model);
+			dropped_error(now.model);
 		case OTHER_IMAGE:
-			other_image_error(name, found);
+			other_image_error(name, &now);
 		case REPLACED:
 			replaced_error(name);
 	}
