@@ -114,7 +114,8 @@ source_of_trigger(EmbedAheadTarget *target, Relation rel, const Trigger *trigger
 static void
 add_triggers(EmbedAheadTarget *target, Table *table)
 {
-	const TriggerDesc *all = table->rel->trigdesc;
+	/* a copy: any lookup in the catalogs may replace what the relation has */
+	const TriggerDesc *all = CopyTriggerDesc(table->rel->trigdesc);
 
 	for (int i = 0; all != NULL && i < all->numtriggers; i++)
 	{

@@ -12,6 +12,7 @@
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -61,18 +62,21 @@ describe(Relation rel, const Trigger *trigger, int elevel)
 List *
 embed_kept_columns(Relation rel, int elevel)
 {
+	/* a copy: any lookup in the catalogs may replace what the relation has */
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
 	List	   *list = NIL;
 
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
 	{
 		EmbedKeptColumn *kept;
 
-		if (!embed_is_trigger_function(rel->trigdesc->triggers[i].tgfoid))
+		if (!embed_is_trigger_function(all->triggers[i].tgfoid))
 			continue;
-		kept = describe(rel, &rel->trigdesc->triggers[i], elevel != 0 ? elevel : SILENT);
+		kept = describe(rel, &all->triggers[i], elevel != 0 ? elevel : SILENT);
 		if (kept != NULL)
 			list = lappend(list, kept);
 	}
+	FreeTriggerDesc(all);
 	return list;
 }
 

@@ -92,12 +92,12 @@ has_trigger(Relation rel, const char *name)
 
 /*
  * Warns of wrongly ordered pairs with trigger i, except pairs that parent also
- * has; true if there was one. The list is in firing order.
+ * has; true if there was one. all: the relation's triggers in firing order, a
+ * copy, because any lookup in the catalogs may replace what the relation has.
  */
 static bool
-check_order(Relation rel, int i, Relation parent)
+check_order(Relation rel, const TriggerDesc *all, int i, Relation parent)
 {
-	const TriggerDesc *all = rel->trigdesc;
 	bool		warned = false;
 
 	for (int j = 0; j < all->numtriggers; j++)
@@ -128,11 +128,12 @@ check_order_in_partitions(Relation parent, const char *name)
 	foreach(cell, relids)
 	{
 		Relation	part = relation_open(lfirst_oid(cell), AccessShareLock);
+		TriggerDesc *all = CopyTriggerDesc(part->trigdesc);
 
-		for (int i = 0; part->trigdesc != NULL && i < part->trigdesc->numtriggers; i++)
+		for (int i = 0; all != NULL && i < all->numtriggers; i++)
 		{
-			if (strcmp(part->trigdesc->triggers[i].tgname, name) == 0)
-				warned |= check_order(part, i, parent);
+			if (strcmp(all->triggers[i].tgname, name) == 0)
+				warned |= check_order(part, all, i, parent);
 		}
 		relation_close(part, AccessShareLock);
 		if (warned)
@@ -316,20 +317,20 @@ check_trigger(const Making *making, Oid relid, Oid oid)
 {
 	/* the command holds a stronger lock */
 	Relation	rel = relation_open(relid, AccessShareLock);
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
 
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
 	{
-		if (rel->trigdesc->triggers[i].tgoid != oid)
+		if (all->triggers[i].tgoid != oid)
 			continue;
 		if (!making->in_restore)
 		{
-			(void) check_order(rel, i, NULL);
+			(void) check_order(rel, all, i, NULL);
 			if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-				check_order_in_partitions(rel, rel->trigdesc->triggers[i].tgname);
+				check_order_in_partitions(rel, all->triggers[i].tgname);
 		}
-		/* last, because recording a model may move the list */
-		if (!making->is_rename && embed_is_trigger_function(rel->trigdesc->triggers[i].tgfoid))
-			check_definition(making, rel, &rel->trigdesc->triggers[i]);
+		if (!making->is_rename && embed_is_trigger_function(all->triggers[i].tgfoid))
+			check_definition(making, rel, &all->triggers[i]);
 		break;
 	}
 	relation_close(rel, AccessShareLock);

@@ -93,11 +93,13 @@ embed_column_source(Relation rel, const char *source)
 List *
 embed_column_triggers(Relation rel, const char *vector)
 {
+	/* a copy: any lookup in the catalogs may replace what the relation has */
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
 	List	   *list = NIL;
 
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = &all->triggers[i];
 
 		if (embed_is_trigger_function(trigger->tgfoid) && trigger->tgnargs > 0 && strcmp(trigger->tgargs[0], vector) == 0)
 			list = lappend(list, trigger);
@@ -108,11 +110,12 @@ embed_column_triggers(Relation rel, const char *vector)
 List *
 embed_column_dead_triggers(Relation rel)
 {
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
 	List	   *names = NIL;
 
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
 	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
+		const Trigger *trigger = &all->triggers[i];
 
 		if (embed_is_trigger_function(trigger->tgfoid) && trigger->tgnargs > 0 &&
 			get_attnum(RelationGetRelid(rel), trigger->tgargs[0]) == InvalidAttrNumber)
