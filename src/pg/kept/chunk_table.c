@@ -148,12 +148,17 @@ join_names(List *names)
 
 /* ----------------------------------------------------------------- what is there */
 
+/* Of a copy: any lookup in the catalogs may replace what the relation has. */
 static const Trigger *
 find_trigger(Making *making, Relation rel)
 {
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
+
+	making->trigger = NULL;
+	making->chunks = InvalidOid;
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
 	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
+		const Trigger *trigger = &all->triggers[i];
 
 		if (trigger->tgfoid != making->function || !OidIsValid(trigger->tgconstrrelid))
 			continue;
@@ -271,11 +276,12 @@ static EmbedChunkWriter *
 open_writer(const Making *making)
 {
 	Relation	rel = table_open(making->table, NoLock);
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
 	EmbedChunkWriter *writer = NULL;
 
-	for (int i = 0; writer == NULL && i < rel->trigdesc->numtriggers; i++)
+	for (int i = 0; all != NULL && writer == NULL && i < all->numtriggers; i++)
 	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
+		const Trigger *trigger = &all->triggers[i];
 
 		if (trigger->tgfoid == making->function)
 			writer = embed_chunk_writer(rel, trigger, CurrentMemoryContext);
@@ -366,15 +372,12 @@ describe_table(Making *making, Relation rel)
 	making->qualified = quote_qualified_identifier(making->schema, making->name);
 }
 
-/* Opened twice: who may not change the table does not wait with a lock that its writers wait for. */
+/* What is wanted and what is there. */
 static void
-open_table(Making *making, FunctionCallInfo fcinfo)
+look(Making *making, Relation rel, FunctionCallInfo fcinfo)
 {
-	Relation	rel = embed_column_open(PG_GETARG_OID(0), AccessShareLock, "embed_chunk_table");
 	const Trigger *trigger;
 
-	table_close(rel, AccessShareLock);
-	rel = embed_column_open(PG_GETARG_OID(0), ShareRowExclusiveLock, "embed_chunk_table");
 	describe_table(making, rel);
 	making->extension = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
 	making->function = LookupFuncName(list_make2(makeString(making->extension), makeString("embed_chunk_trigger")), 0, NULL, false);
@@ -388,6 +391,24 @@ open_table(Making *making, FunctionCallInfo fcinfo)
 	choose_vectors(making, trigger, text_argument(fcinfo, 4), text_argument(fcinfo, 5));
 	making->is_same = has_arguments(trigger, making->arguments);
 	name_chunks(making);
+}
+
+/*
+ * Opened twice: who may not change the table does not wait with a lock that its
+ * writers wait for. The second lock is all that the call needs: DROP TRIGGER
+ * would wait for who reads the table, and who reads it may wait for us to write.
+ */
+static void
+open_table(Making *making, FunctionCallInfo fcinfo)
+{
+	Relation	rel = embed_column_open(PG_GETARG_OID(0), AccessShareLock, "embed_chunk_table");
+	LOCKMODE	lock;
+
+	look(making, rel, fcinfo);
+	lock = making->trigger != NULL && !making->is_same ? AccessExclusiveLock : ShareRowExclusiveLock;
+	table_close(rel, AccessShareLock);
+	rel = embed_column_open(PG_GETARG_OID(0), lock, "embed_chunk_table");
+	look(making, rel, fcinfo);
 	/* DDL wants no other reference in this session */
 	table_close(rel, NoLock);
 }

@@ -26,6 +26,7 @@
 #include "pg/call/callsite.h"
 #include "pg/call/text_batch.h"
 #include "pg/kept/column_sql.h"
+#include "pg/kept/column_table.h"
 #include "pg/sql/rows.h"
 #include "pg/sql/vector.h"
 
@@ -300,6 +301,7 @@ EMBED_CALL(embed_column_check)
 				 errmsg("a sample of %d vectors", PG_GETARG_INT32(2)),
 				 errhint("Give a number of 0 or more, or NULL for all vectors.")));
 	vector = NameStr(*PG_GETARG_NAME(1));
+	embed_column_lock_parents(PG_GETARG_OID(0));
 	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
 	if (rel == NULL)
 		ereport(ERROR,

@@ -433,18 +433,34 @@ change(const EmbedColumnWanted *wanted, const Found *found)
 				 errhint("Where they are, embed_column keeps them under SET embed.accept_vectors = on.")));
 }
 
+/*
+ * All that the change needs from the start: DROP TRIGGER, DROP INDEX and ALTER
+ * TABLE would wait for who reads the table, and who reads it may wait for us to
+ * write.
+ */
+static LOCKMODE
+lock_to_change(Relation rel, const Found *found)
+{
+	bool		drops = found->triggers != NIL || found->dead != NIL || found->has_other_dim ||
+		embed_column_indexes(rel, found->columns.vector.attnum, NULL) != NIL;
+
+	return found->has_column && !drops ? ShareRowExclusiveLock : AccessExclusiveLock;
+}
+
 bool
 embed_column_make(EmbedColumnWanted *wanted)
 {
 	Relation	rel = embed_column_open(wanted->relid, AccessShareLock, "embed_column");
 	Found		found;
+	LOCKMODE	lock;
 
 	look(rel, wanted, &found);
+	lock = lock_to_change(rel, &found);
 	/* unlocked: two callers that hold it would wait for each other */
 	relation_close(rel, AccessShareLock);
 	if (found.is_complete)
 		return false;
-	rel = embed_column_open(wanted->relid, found.has_column ? ShareRowExclusiveLock : AccessExclusiveLock, "embed_column");
+	rel = embed_column_open(wanted->relid, lock, "embed_column");
 	/* what is not given may have changed before the lock */
 	if (found.has_column)
 		embed_column_choose(wanted, rel, wanted->given_model, wanted->given_mode);
@@ -500,7 +516,11 @@ embed_column_drop(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 
 	embed_column_check_may_write("embed_column_drop()");
+	/* who may not change the table keeps nobody waiting */
+	relation_close(embed_column_open_any(relid, AccessShareLock, "embed_column_drop"), AccessShareLock);
 	rel = embed_column_open_any(relid, AccessExclusiveLock, "embed_column_drop");
+	/* DROP TRIGGER would lock partitions in the order of their triggers */
+	(void) find_all_inheritors(relid, AccessExclusiveLock, NULL);
 	attnum = get_attnum(relid, vector);
 	foreach(cell, embed_column_triggers(rel, vector))
 		triggers = lappend(triggers, pstrdup(((Trigger *) lfirst(cell))->tgname));

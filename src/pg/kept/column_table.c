@@ -10,12 +10,15 @@
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
 #include "catalog/objectaddress.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 
 pg_noreturn static void
 kind_error(const char *function, const char *name, const char *hint)
@@ -26,11 +29,16 @@ kind_error(const char *function, const char *name, const char *hint)
 			 errhint("%s", hint)));
 }
 
-/* A foreign partition has its rows, and so its triggers, elsewhere. */
+/*
+ * A foreign partition has its rows, and so its triggers, elsewhere. All are
+ * locked as the partitioned table is, in the order of all who lock them: the
+ * server would lock them one by one, as it comes to their triggers.
+ */
 static void
-check_partitions(Relation rel, const char *function)
+check_partitions(Relation rel, LOCKMODE lock, const char *function)
 {
-	List	   *relids = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
+	/* who only looks unlocks the table, and would keep these */
+	List	   *relids = find_all_inheritors(RelationGetRelid(rel), lock == AccessShareLock ? NoLock : lock, NULL);
 	ListCell   *cell;
 
 	foreach(cell, relids)
@@ -78,21 +86,60 @@ embed_column_open(Oid relid, LOCKMODE lock, const char *function)
 	Relation	rel = embed_column_open_any(relid, lock, function);
 
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		check_partitions(rel, function);
+		check_partitions(rel, lock, function);
 	return rel;
+}
+
+void
+embed_column_lock_parents(Oid relid)
+{
+	List	   *parents = get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL;
+
+	/* the nearest is the first */
+	for (int i = list_length(parents) - 1; i >= 0; i--)
+		LockRelationOid(list_nth_oid(parents, i), AccessShareLock);
 }
 
 Relation
 embed_column_open_any(Oid relid, LOCKMODE lock, const char *function)
 {
-	Relation	rel = try_relation_open(relid, lock);
+	Relation	rel;
 
+	embed_column_lock_parents(relid);
+	rel = try_relation_open(relid, lock);
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
 	check_table(rel, function);
 	return rel;
+}
+
+void
+embed_column_look(void (*work) (void *arg), void *arg)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		work(arg);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	if (error != NULL)
+		ReThrowError(error);
 }
 
 void

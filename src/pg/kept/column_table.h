@@ -14,13 +14,27 @@
 /*
  * Opens a table whose kept columns or chunk table the caller may make, change
  * and end. Raises 42809 with a hint for views, foreign tables and catalogs,
- * 42501 for others than the owner. function: what the caller called, for
- * messages.
+ * 42501 for others than the owner. Partitions get the same lock, except
+ * AccessShareLock. function: what the caller called, for messages.
  */
 extern Relation embed_column_open(Oid relid, LOCKMODE lock, const char *function);
 
 /* The same for one that may have got foreign partitions since: its kept columns can be ended. */
 extern Relation embed_column_open_any(Oid relid, LOCKMODE lock, const char *function);
+
+/*
+ * Before a partition is locked: the server opens the partitioned tables of one
+ * whose rows it reads or writes, while who changes them has them and waits for
+ * the partition.
+ */
+extern void embed_column_lock_parents(Oid relid);
+
+/*
+ * Does work(arg) and leaves none of the locks that its queries took: two
+ * sessions that hold one would wait for each other, if both go on to change the
+ * table. What it changes is rolled back; its errors are raised.
+ */
+extern void embed_column_look(void (*work) (void *arg), void *arg);
 
 /* Raises where nothing can be written: read-only transactions, standbys, parallel workers. */
 extern void embed_column_check_may_write(const char *function);

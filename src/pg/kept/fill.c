@@ -186,11 +186,43 @@ end_by_error(EmbedFill *fill, const ErrorData *error)
 }
 
 static void
-record_failure(EmbedFill *fill, EmbedFillRow *row, const ErrorData *error)
+note_failure(EmbedFill *fill, EmbedFillRow *row, const ErrorData *error)
 {
-	embed_failures_put(fill->column.table, fill->vector_name, row->text_hash, error);
 	row->is_failed = true;
+	row->error = error;
 	fill->batch_failed++;
+}
+
+static void
+put_failures(EmbedFill *fill, int32 from, int32 to)
+{
+	for (int32 i = from; i < to; i++)
+	{
+		const EmbedFillRow *row = &fill->rows[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (row->is_failed)
+			embed_failures_put(fill->column.table, fill->vector_name, row->text_hash, row->error);
+	}
+}
+
+/*
+ * In a transaction of its own, without a lock of the table: embed_column has
+ * that when it forgets failures. Who keeps the failures locked is waited for as
+ * for rows: what is not recorded is tried again.
+ */
+static ErrorData *
+record_failures(EmbedFill *fill)
+{
+	ErrorData  *error;
+
+	if (fill->batch_failed == 0)
+		return NULL;
+	error = attempt(fill, put_failures, 0, fill->n_rows);
+	if (error != NULL)
+		fill->batch_failed = 0;
+	fill->host->commit();
+	return error;
 }
 
 /* More than embed.max_statement_tokens allows the role of embed_fill, where fewer texts may fit. */
@@ -202,7 +234,7 @@ is_too_much(const ErrorData *error, int32 n)
 
 /*
  * Does the work for rows [from, to). An error that is a row's halves the rows
- * until it has found the row, which is recorded. Any other error is returned.
+ * until it has found the row. Any other error is returned.
  */
 static ErrorData *
 halve(EmbedFill *fill, FillWork work, int32 from, int32 to)
@@ -220,7 +252,7 @@ halve(EmbedFill *fill, FillWork work, int32 from, int32 to)
 		return error;
 	if (to - from == 1)
 	{
-		record_failure(fill, &fill->rows[from], error);
+		note_failure(fill, &fill->rows[from], error);
 		keep_error(fill, error);
 		return NULL;
 	}
@@ -292,6 +324,7 @@ fill_batch(EmbedFill *fill, EmbedFillEnd *end)
 {
 	uint64		begun = embed_clock_ns();
 	ErrorData  *error;
+	ErrorData  *unrecorded;
 
 	MemoryContextReset(fill->batch_cxt);
 	fill->n_rows = 0;
@@ -311,6 +344,9 @@ fill_batch(EmbedFill *fill, EmbedFillEnd *end)
 		error = halve(fill, embed_fill_write, 0, fill->n_rows);
 		fill->host->commit();
 	}
+	unrecorded = record_failures(fill);
+	if (error == NULL)
+		error = unrecorded;
 	report_batch(fill, embed_clock_ns() - begun);
 	adapt_batch(fill, embed_clock_ns() - begun);
 	if (error != NULL)

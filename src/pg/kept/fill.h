@@ -51,7 +51,8 @@ typedef struct EmbedFillRow
 	Datum		text;			/* plain, in batch memory */
 	int64		text_hash;
 	const float *vector;		/* [dim], in batch memory; NULL: not computed */
-	bool		is_failed;		/* recorded */
+	bool		is_failed;		/* by error, which is to be recorded */
+	const ErrorData *error;		/* in batch memory */
 } EmbedFillRow;
 
 typedef struct EmbedFill

@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "pg/kept/column_table.h"
 #include "pg/kept/fill.h"
 #include "pg/kept/wake.h"
 
@@ -136,6 +137,7 @@ find_columns(Oid tab, const char *vector, MemoryContext cxt, bool *is_all)
 			*is_all = false;
 			continue;
 		}
+		embed_column_lock_parents(table);
 		rel = try_relation_open(table, AccessShareLock);
 		if (rel == NULL)
 			continue;
@@ -148,6 +150,8 @@ find_columns(Oid tab, const char *vector, MemoryContext cxt, bool *is_all)
 				columns = add_column(columns, rel, column, OidIsValid(tab), cxt);
 		}
 		relation_close(rel, NoLock);
+		/* ends its locks: who changes several tables has them in another order */
+		host.commit();
 	}
 	return columns;
 }

@@ -24,6 +24,7 @@
 #include "pg/call/handover.h"
 #include "pg/call/limits.h"
 #include "pg/call/text_batch.h"
+#include "pg/kept/column_table.h"
 #include "pg/sql/vector.h"
 
 /* A list has 6 bytes a row, and is older than its last row by a minute at most. */
@@ -32,13 +33,16 @@
 
 /* ---------------------------------------------------------- the column */
 
+/* Of a copy: any lookup in the catalogs may replace what the relation has. */
 static const Trigger *
 find_trigger(Relation rel, Oid oid)
 {
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
+
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
 	{
-		if (rel->trigdesc->triggers[i].tgoid == oid)
-			return &rel->trigdesc->triggers[i];
+		if (all->triggers[i].tgoid == oid)
+			return &all->triggers[i];
 	}
 	return NULL;
 }
@@ -84,9 +88,11 @@ is_same_definition(const EmbedKeptColumn *a, const EmbedKeptColumn *b)
 static Relation
 open_table(EmbedFill *fill, LOCKMODE lock)
 {
-	Relation	rel = try_relation_open(fill->column.table, lock);
+	Relation	rel;
 	EmbedKeptColumn column;
 
+	embed_column_lock_parents(fill->column.table);
+	rel = try_relation_open(fill->column.table, lock);
 	if (rel != NULL && find_column(fill, rel, &column) && is_same_definition(&fill->column, &column) &&
 		embed_fill_left_alone(rel, &column) == NULL)
 	{

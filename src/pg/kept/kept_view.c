@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/auto/as_owner.h"
+#include "pg/kept/column_table.h"
 #include "pg/kept/wake.h"
 #include "pg/sql/rows.h"
 #include "pg/store/storage.h"
@@ -216,6 +217,30 @@ put_row(const EmbedRows *rows, Relation rel, const EmbedKeptColumn *column)
 	tuplestore_putvalues(rows->store, rows->desc, row.values, row.nulls);
 }
 
+typedef struct Look
+{
+	const EmbedRows *rows;
+	Oid			table;
+} Look;
+
+static void
+put_table(void *arg)
+{
+	const Look *look = arg;
+	Relation	rel;
+	List	   *columns;
+	ListCell   *cell;
+
+	embed_column_lock_parents(look->table);
+	rel = try_relation_open(look->table, AccessShareLock);
+	if (rel == NULL)
+		return;
+	columns = RELATION_IS_OTHER_TEMP(rel) ? NIL : embed_kept_columns(rel, 0);
+	foreach(cell, columns)
+		put_row(look->rows, rel, lfirst(cell));
+	relation_close(rel, AccessShareLock);
+}
+
 /* _embed.kept_columns() returns a row for each kept column of the tables that the caller may SELECT from */
 Datum
 embed_kept_rows(PG_FUNCTION_ARGS)
@@ -227,21 +252,12 @@ embed_kept_rows(PG_FUNCTION_ARGS)
 	embed_control_refresh(embed_ns_to_ms(embed_clock_ns()));
 	foreach(cell, tables)
 	{
-		Oid			table = lfirst_oid(cell);
-		Relation	rel;
-		List	   *columns;
-		ListCell   *one;
+		Look		look = {&rows, lfirst_oid(cell)};
 
 		CHECK_FOR_INTERRUPTS();
-		if (pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
-			continue;
-		rel = try_relation_open(table, AccessShareLock);
-		if (rel == NULL)
-			continue;
-		columns = RELATION_IS_OTHER_TEMP(rel) ? NIL : embed_kept_columns(rel, 0);
-		foreach(one, columns)
-			put_row(&rows, rel, lfirst(one));
-		relation_close(rel, AccessShareLock);
+		/* who reads the view holds one table at a time */
+		if (pg_class_aclcheck(look.table, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+			embed_column_look(put_table, &look);
 	}
 	return (Datum) 0;
 }

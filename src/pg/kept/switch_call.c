@@ -139,6 +139,16 @@ look(Relation rel, Switch *s)
 	embed_as_caller(&caller);
 }
 
+static void
+look_first(void *arg)
+{
+	Switch		s = *(Switch *) arg;
+	Relation	rel = embed_column_open(s.relid, AccessShareLock, "embed_switch");
+
+	look(rel, &s);
+	relation_close(rel, AccessShareLock);
+}
+
 /* ------------------------------------------------------------ the switch */
 
 static void
@@ -206,10 +216,7 @@ embed_switch(PG_FUNCTION_ARGS)
 	embed_column_check_isolation("embed_switch cannot look for rows that are to do");
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	rel = embed_column_open(s.relid, AccessShareLock, "embed_switch");
-	look(rel, &s);
-	/* unlocked: two callers that hold it would wait for each other */
-	relation_close(rel, AccessShareLock);
+	embed_column_look(look_first, &s);
 	rel = embed_column_open(s.relid, AccessExclusiveLock, "embed_switch");
 	CheckTableNotInUse(rel, "embed_switch");
 	(void) embed_switch_tables(rel, AccessExclusiveLock);
