@@ -1,5 +1,6 @@
 # A statement timeout of 1 s ends within 1.1 s, whatever the call is doing, and
-# the backend goes on working with no more memory than before.
+# the backend goes on working with no more memory than before. The time does not
+# count for which threads of the backend wait until they get a CPU.
 use strict;
 use warnings;
 use FindBin;
@@ -44,12 +45,16 @@ query(
 # Private resident memory of the backend, kB: resident less shared pages.
 my $private = q{(split_part(pg_read_file('/proc/self/statm', 0, 100), ' ', 2)::int - split_part(pg_read_file('/proc/self/statm', 0, 100), ' ', 3)::int) * 4};
 
+# Seconds that the backend's threads waited for a CPU, where the kernel counts them.
+my $waited = -r '/proc/self/schedstat' ?
+  q{(SELECT sum(split_part(pg_read_file('/proc/self/task/' || d || '/schedstat', 0, 100), ' ', 2)::numeric) / 1e9 FROM pg_ls_dir('/proc/self/task') d)} : '0.0';
+
 # One session: $n times the statement under a timeout; prints "pid seconds kB" after each.
 sub timeouts
 {
 	my ($sql, $n) = @_;
-	my $round = "SELECT clock_timestamp() AS t0 \\gset\nSET statement_timeout = '1s';\n$sql;\nSET statement_timeout = 0;\n"
-	  . "SELECT pg_backend_pid(), extract(epoch FROM clock_timestamp() - :'t0'::timestamptz), $private;\n"
+	my $round = "SELECT clock_timestamp() AS t0, $waited AS w0 \\gset\nSET statement_timeout = '1s';\n$sql;\nSET statement_timeout = 0;\n"
+	  . "SELECT pg_backend_pid(), greatest(extract(epoch FROM clock_timestamp() - :'t0'::timestamptz)::numeric - ($waited - :w0), 0), $private;\n"
 	  . "SELECT cardinality(embed('still alive', 'm')) > 0;\n";
 	my ($out, $err) = ('', '');
 

@@ -101,9 +101,10 @@ SKIP:
 	ok($pid, 'a session at work has its slot');
 	is(threads_taken(), 1, 'beside a busy session: one CPU each');
 	is(query($node, $db, "LOAD 'embed'; SET embed.threads = 2; SELECT $work = 40, $tasks"), 't|1', '... whatever embed.threads allows');
+	my $log_size = -s $node->logfile;
 	kill 'KILL', $pid;
 	finish_psql($busy);
-	$node->poll_query_until($db, 'SELECT true');
+	wait_for_server($node, $db, $log_size);
 	is(threads_taken(), 2, 'killed, it has no part any more');
 	is(scalar(computing()), 0, '... and no slot');
 	cmp_ok(stat_of('calls'), '>', 0, '... and the counters outlived the restart of the server');

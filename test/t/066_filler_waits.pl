@@ -182,7 +182,7 @@ comes(q{SELECT count(*) FROM _embed.failure}, 0, 'the next one forgets failures 
 
 my $oid = query($node, $db, q{SELECT oid FROM pg_database WHERE datname = 'restored'});
 is(scalar(grep { $_ == $oid } databases_of_fillers()), 1, 'the database has an entry in the control file');
-query($node, $db, 'DROP DATABASE restored');
+drop_database($node, $db, 'restored');
 comes($fillers, 0, 'the filler of another database ends');
 query($node, $db, q{INSERT INTO docs VALUES (31, 'any')});
 comes(open_rows('docs'), 0, '... and the next');
@@ -211,7 +211,7 @@ comes(open_rows('docs'), 0, 'the publisher fills');
 comes($vectors, query($node, $db, $vectors), '... and its vectors arrive', 'next');
 is(query($node, 'next', q{SELECT status, last_error LIKE '%subscription%', filled FROM embed_columns WHERE tab = 'docs'::regclass}), 'off|t|1', '... the subscriber leaves the table alone, and says so');
 query($node, 'next', 'DROP SUBSCRIPTION docs');
-query($node, $db, 'DROP DATABASE next');
+drop_database($node, $db, 'next');
 
 # ---------------------------------------------------------------- a standby
 

@@ -42,15 +42,7 @@ query($node, $db, qq{
 sub comes
 {
 	my ($sql, $answer, $name) = @_;
-	my ($out, $err) = ('', '');
-
-	for (my $until = time + 60; time < $until; sleep 0.02)
-	{
-		$node->psql($db, $sql, stdout => \$out, stderr => \$err);
-		last if $out eq $answer;
-	}
-	is($out, $answer, $name);
-	return;
+	return answer_comes($node, $db, $sql, $answer, $name);
 }
 
 sub model_of
@@ -172,6 +164,7 @@ for my $end ('cancel', 'terminate', 'kill')
 	$call = start_psql($node, $db, $refill);
 	comes(q{SELECT count(*) FROM long WHERE v__next IS NULL}, 1, "$end: all but one row are filled");
 	$pid = query($node, $db, q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL embed_refill%' AND pid <> pg_backend_pid()});
+	my $log_size = -s $node->logfile;
 	if ($end eq 'kill')
 	{
 		kill 'KILL', $pid;
@@ -184,7 +177,7 @@ for my $end ('cancel', 'terminate', 'kill')
 	isnt($result, 0, '... and the call ends') or diag($errors);
 	$in .= "\\q\n";
 	$lock->finish;
-	comes('SELECT 1', '1', '... the server runs');
+	wait_for_server($node, $db, $end eq 'kill' ? $log_size : undef);
 	is((error_of($node, $db, q{SELECT embed_switch('long', 'v')}))[0], '55000', '... no switch while a row is to do');
 	($state, $message) = error_of($node, $db, q{CALL embed_refill('long', 'v', 'wide')});
 	is($state, '55000', '... and no refill by another model');
@@ -262,7 +255,7 @@ query($node, 'restored', q{SELECT embed_switch('docs', 'embedding')});
 is(query($node, 'restored', q{SELECT count(*) FROM docs WHERE embedding IS DISTINCT FROM embed(body, 'm3') OR embedding__prev IS DISTINCT FROM embed(body, 'm2')}), 0, '... switched');
 query($node, 'restored', q{SELECT embed_switch('docs', 'embedding'); INSERT INTO docs VALUES (5000, 'after')});
 is(query($node, 'restored', q{SELECT count(*) FROM docs WHERE embedding IS DISTINCT FROM embed(body, 'm2') OR embedding__next IS DISTINCT FROM embed(body, 'm3')}), 0, '... and back');
-query($node, $db, 'DROP DATABASE restored');
+drop_database($node, $db, 'restored');
 
 # ---------------------------------------------------------------- roles
 

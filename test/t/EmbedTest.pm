@@ -21,7 +21,7 @@ use Test::More;
 
 our @EXPORT = qw(new_node test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
   static_model import_model query computed error_of image_files read_jsonl read_npy load_table quote
-  keep_transcript skip_loudly answer_of answer_comes start_psql finish_psql kill_server wait_for_server max_difference installed_rows);
+  keep_transcript skip_loudly answer_of answer_comes start_psql finish_psql kill_server wait_for_server drop_database max_difference installed_rows);
 
 # Servers 13 and 14 ship these modules under older names.
 our $cluster_class;
@@ -331,14 +331,31 @@ sub wait_for_server
 	die 'the server does not come back';
 }
 
-# The result of $sql, which may fail: then it is empty.
+# The result of $sql, which may fail: then it is empty. Not by ->psql, which dies where nobody can connect (wait_for_server).
 sub answer_of
 {
 	my ($node, $db, $sql) = @_;
+	my $file = $node->basedir . '/answer_of.sql';
 	my ($out, $err) = ('', '');
 
-	$node->psql($db, $sql, stdout => \$out, stderr => \$err);
+	spit($file, $sql);
+	IPC::Run::run([ 'psql', '-X', '-A', '-t', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', $file ], '<' => \undef, '>' => \$out, '2>' => \$err);
+	chomp $out;
 	return $out;
+}
+
+# The server waits five seconds for a filler to leave the database: on a busy machine that may be too short.
+sub drop_database
+{
+	my ($node, $db, $name) = @_;
+	my ($state, $message) = ('55006', '');
+
+	for (my $until = time + 180; time < $until && $state eq '55006';)
+	{
+		($state, $message) = error_of($node, $db, "DROP DATABASE $name");
+	}
+	die $message if $state ne '';
+	return;
 }
 
 # Asks until the answer comes, which is the test.
