@@ -4,6 +4,7 @@
  *
  *	post-norm	x = norm(x + attention(x)),		x = norm(x + ffn(x))			(Devlin et al. 2018)
  *	pre-norm	x = x + attention(norm(x)),		x = x + ffn(norm(x)), and a norm at the end
+ *	around		x = x + norm(attention(norm(x))),	x = x + norm(ffn(norm(x))), and a norm at the end
  *
  *	attention	softmax(q k^T / sqrt d + bias) v Wo for each head, over the keys that a token sees
  *				(Vaswani et al. 2017); several heads of q may share one head of k and v (Ainslie et
@@ -36,7 +37,9 @@ typedef struct Layer
 	EmbRefNorm	attn_norm,
 				ffn_norm,
 				query_norm,
-				key_norm;
+				key_norm,
+				attn_end_norm,	/* of what a half adds */
+				ffn_end_norm;
 } Layer;
 
 /* A text's activations, for the longest text. */
@@ -242,14 +245,16 @@ typedef void (*Half) (const EmbRefRun *run, const Layer *layer, const Buffers *b
 
 /* Attention or FFN with its norm and its residual. */
 static void
-run_half(const EmbRefRun *run, const Layer *layer, const Buffers *b, Half half, EmbRefNorm norm, int32_t n, float *x)
+run_half(const EmbRefRun *run, const Layer *layer, const Buffers *b, Half half, EmbRefNorm norm, EmbRefNorm end_norm, int32_t n, float *x)
 {
 	const EmbArch *arch = run->arch;
-	bool		is_pre = arch->norm_place == EMB_NORM_PRE;
+	bool		is_pre = arch->norm_place != EMB_NORM_POST;
 
 	if (is_pre && norm.gamma != NULL)
 		emb_ref_norm(arch->norm_kind, norm, arch->norm_eps, n, arch->hidden, x, b->normed, run->n_threads);
 	half(run, layer, b, n, is_pre && norm.gamma != NULL ? b->normed : x);
+	if (end_norm.gamma != NULL)
+		emb_ref_norm(arch->norm_kind, end_norm, arch->norm_eps, n, arch->hidden, b->sum, b->sum, run->n_threads);
 	emb_ref_add((int64_t) n * arch->hidden, x, b->sum, run->n_threads);
 	if (!is_pre)
 		emb_ref_norm(arch->norm_kind, norm, arch->norm_eps, n, arch->hidden, x, x, run->n_threads);
@@ -279,6 +284,11 @@ read_layer(EmbRefRun *run, int32_t i)
 		layer.query_norm = emb_ref_read_norm(run, i, EMB_PART_QUERY_NORM, arch->head_size);
 		layer.key_norm = emb_ref_read_norm(run, i, EMB_PART_KEY_NORM, arch->head_size);
 	}
+	if (arch->norm_place == EMB_NORM_AROUND)
+	{
+		layer.attn_end_norm = emb_ref_read_norm(run, i, EMB_PART_ATTN_END_NORM, arch->hidden);
+		layer.ffn_end_norm = emb_ref_read_norm(run, i, EMB_PART_FFN_END_NORM, arch->hidden);
+	}
 	return layer;
 }
 
@@ -288,7 +298,7 @@ run_layer(EmbRefRun *run, const Buffers *b, int32_t i, const EmbReferenceText *t
 	const EmbArch *arch = run->arch;
 	int			mark = run->n_blocks;
 	Layer		layer = read_layer(run, i);
-	bool		ends = i == arch->n_layers - 1 && arch->norm_place == EMB_NORM_PRE;
+	bool		ends = i == arch->n_layers - 1 && arch->norm_place != EMB_NORM_POST;
 	EmbRefNorm	final = {NULL, NULL};
 
 	if (ends)
@@ -297,8 +307,8 @@ run_layer(EmbRefRun *run, const Buffers *b, int32_t i, const EmbReferenceText *t
 	{
 		int32_t		n = texts[k].n_ids;
 
-		run_half(run, &layer, b, attend, layer.attn_norm, n, rows[k]);
-		run_half(run, &layer, b, feed_forward, layer.ffn_norm, n, rows[k]);
+		run_half(run, &layer, b, attend, layer.attn_norm, layer.attn_end_norm, n, rows[k]);
+		run_half(run, &layer, b, feed_forward, layer.ffn_norm, layer.ffn_end_norm, n, rows[k]);
 		if (ends)
 			emb_ref_norm(arch->norm_kind, final, arch->norm_eps, n, arch->hidden, rows[k], rows[k], run->n_threads);
 		keep_hidden(run, &texts[k], i + 1, rows[k]);
@@ -369,8 +379,6 @@ check_run(const EmbArch *arch, const EmbReferenceText *texts, int32_t n_texts, E
 {
 	EmbStatus	status = EMB_OK;
 
-	if (arch->norm_place == EMB_NORM_AROUND)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model has norms before and after each half of a layer, for which there are no tensors yet");
 	if (arch->n_dense > EMB_ARCH_MAX_DENSE)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model has %d dense modules, of which there are tensors for %d", arch->n_dense, EMB_ARCH_MAX_DENSE);
 	for (int32_t i = 0; i < n_texts && status == EMB_OK; i++)

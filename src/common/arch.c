@@ -210,9 +210,7 @@ check_computed(const EmbArch *arch, EmbError *err)
 		const char *what;
 	}			missing[] =
 	{
-		{arch->norm_place == EMB_NORM_AROUND, "norms before and after each half of a layer"},
 		{arch->has_qk_norm != 0 && arch->norm_kind != EMB_NORM_RMS, "query and key norms other than RMS norms"},
-		{arch->is_causal != 0 && arch->window > 0, "a sliding window in causal attention"},
 		{arch->is_causal != 0 && (arch->positions & EMB_POSITIONS_RELATIVE) != 0, "relative position bias in causal attention"},
 		{arch->n_layers > 0 && arch->positions == 0, "no positions"},
 		{arch->positions == EMB_POSITIONS_RELATIVE, "relative position bias without absolute positions"},

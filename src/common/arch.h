@@ -74,7 +74,7 @@ typedef enum EmbNormPlace
 {
 	EMB_NORM_POST = 1,			/* x = norm(x + f(x)) */
 	EMB_NORM_PRE = 2,			/* x = x + f(norm(x)), and a norm after the last layer */
-	EMB_NORM_AROUND = 3			/* x = x + norm(f(norm(x))): not computed yet */
+	EMB_NORM_AROUND = 3			/* x = x + norm(f(norm(x))), and a norm after the last layer */
 } EmbNormPlace;
 
 /* Bits: a model may combine two of them. */
@@ -288,6 +288,13 @@ static inline int32_t
 emb_arch_key_width(const EmbArch *arch)
 {
 	return arch->n_kv_heads * arch->head_size;
+}
+
+/* Whether the input of attention and of the feed-forward network is normed, and the output of the last layer. */
+static inline bool
+emb_arch_has_final_norm(const EmbArch *arch)
+{
+	return arch->n_layers > 0 && arch->norm_place != EMB_NORM_POST;
 }
 
 /* Query heads that share a key head. */

@@ -35,6 +35,8 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_FFN_DOWN] = "ffn_down",
 	[EMB_PART_QUERY_NORM] = "query_norm",
 	[EMB_PART_KEY_NORM] = "key_norm",
+	[EMB_PART_ATTN_END_NORM] = "attn_end_norm",
+	[EMB_PART_FFN_END_NORM] = "ffn_end_norm",
 };
 
 static const char *const kind_names[] =

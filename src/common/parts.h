@@ -49,10 +49,12 @@ typedef enum EmbPart
 	EMB_PART_FFN_UP = 39,
 	EMB_PART_FFN_DOWN = 40,
 	EMB_PART_QUERY_NORM = 41,	/* RMS norm of each query head */
-	EMB_PART_KEY_NORM = 42
+	EMB_PART_KEY_NORM = 42,
+	EMB_PART_ATTN_END_NORM = 43,	/* with EMB_NORM_AROUND: of what attention adds */
+	EMB_PART_FFN_END_NORM = 44	/* likewise, of the feed-forward network */
 } EmbPart;
 
-#define EMB_N_PARTS		(EMB_PART_KEY_NORM + 1)
+#define EMB_N_PARTS		(EMB_PART_FFN_END_NORM + 1)
 
 typedef enum EmbTensorKind
 {

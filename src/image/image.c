@@ -81,7 +81,7 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 		slots[n++] = slot(EMB_PART_ROTARY, PART_TABLE, a->n_positions, a->head_size);
 	if ((a->positions & EMB_POSITIONS_ROTARY) && a->window > 0)
 		slots[n++] = slot(EMB_PART_ROTARY_LOCAL, PART_TABLE, a->n_positions, a->head_size);
-	if (a->norm_place == EMB_NORM_PRE)
+	if (emb_arch_has_final_norm(a))
 		slots[n++] = norm_slot(a, EMB_PART_FINAL_NORM, a->hidden);
 	if (a->head == EMB_HEAD_SCORE)
 	{
@@ -122,6 +122,11 @@ layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 	{
 		slots[n++] = norm_slot(a, EMB_PART_QUERY_NORM, a->head_size);
 		slots[n++] = norm_slot(a, EMB_PART_KEY_NORM, a->head_size);
+	}
+	if (a->norm_place == EMB_NORM_AROUND)
+	{
+		slots[n++] = norm_slot(a, EMB_PART_ATTN_END_NORM, a->hidden);
+		slots[n++] = norm_slot(a, EMB_PART_FFN_END_NORM, a->hidden);
 	}
 	return n;
 }

@@ -48,6 +48,7 @@ struct EmbFamily
 	const char *model_type;		/* of config.json; NULL ends the list */
 	const char *name;			/* the family name in images; NULL: same as model_type */
 	const char *class_stem;		/* "Bert" in BertModel */
+	const char *class_word;		/* may follow the stem: "Text" in Gemma3TextModel; or NULL */
 
 	/*
 	 * keys of config.json; the defaults are the defaults of the family's class
@@ -72,6 +73,8 @@ struct EmbFamily
 	const char *position_type;	/* required "position_embedding_type"; NULL: the class does not read this key */
 	EmbActivation head_activation;	/* of the score head; 0: tanh */
 	bool		is_decoder;		/* its classes may be language models; a reranker answers at the last row */
+	bool		only_embeds;	/* a reranker of this family is refused */
+	bool		norms_less_one;	/* weights of norms are stored less 1 */
 	EmbBuiltInTemplate template;	/* of a decoder that reranks, where nobody says another */
 
 	/* both NULL for an encoder like BERT */
@@ -142,5 +145,8 @@ extern EmbStatus emb_hf_read_position_base(const EmbJson *doc, EmbHfConfig *conf
  */
 extern EmbStatus emb_hf_check_head_size(const EmbJson *doc, const EmbHfConfig *config, EmbError *err);
 extern EmbStatus emb_hf_read_rope(const EmbJson *doc, const json_t *object, const char *key, double *base, EmbError *err);
+
+/* "rope_scaling": "yarn" and its like change the angles of all positions, so only the default passes. */
+extern EmbStatus emb_hf_check_rope_scaling(const EmbJson *doc, EmbError *err);
 
 #endif

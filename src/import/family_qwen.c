@@ -54,29 +54,15 @@ check_layer_types(const EmbJson *doc, EmbError *err)
 	return EMB_OK;
 }
 
-/*
- * The base, by either name, and no other scaling than the default: "yarn" and
- * its like change the angles of all positions.
- */
+/* The base, by either name, and no other scaling than the default. */
 static EmbStatus
 read_rotation(const EmbJson *doc, EmbArch *arch, EmbError *err)
 {
-	const json_t *scaling = json_object_get(doc->root, "rope_scaling");
-	const char *type = "default";
 	EmbStatus	status;
 
 	arch->rotary_base = 10000;
-	if (scaling != NULL && !json_is_null(scaling))
-	{
-		if (!json_is_object(scaling))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"rope_scaling\" is not an object", doc->file);
-		if ((status = emb_json_get_string(doc, scaling, "type", &type, err)) != EMB_OK ||
-			(status = emb_json_get_string(doc, scaling, "rope_type", &type, err)) != EMB_OK)
-			return status;
-		if (strcmp(type, "default") != 0)
-			return emb_hf_unsupported(doc, "rope_scaling", type, "only null and \"default\" can be imported", err);
-	}
-	if ((status = emb_json_get_double(doc, doc->root, "rope_theta", 1, EMB_ARCH_MAX_ROTARY_BASE, &arch->rotary_base, err)) != EMB_OK)
+	if ((status = emb_hf_check_rope_scaling(doc, err)) != EMB_OK ||
+		(status = emb_json_get_double(doc, doc->root, "rope_theta", 1, EMB_ARCH_MAX_ROTARY_BASE, &arch->rotary_base, err)) != EMB_OK)
 		return status;
 	return emb_hf_read_rope(doc, json_object_get(doc->root, "rope_parameters"), "rope_parameters", &arch->rotary_base, err);
 }

@@ -282,6 +282,9 @@ choose_kind(const char *dir, const EmbHfModules *modules, bool has_modules, cons
 	if ((status = kind_by_files(modules, has_modules, config, &kind, err)) != EMB_OK ||
 		(status = emb_hf_choose_kind(config, dir, options, CONFIG_FILE, &kind, err)) != EMB_OK)
 		return status;
+	if (kind == EMB_HF_KIND_RERANKER && config->family->only_embeds)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: rerankers of type \"%s\" cannot be imported, only embedding models", CONFIG_FILE,
+						 config->family->model_type);
 	if (kind == EMB_HF_KIND_RERANKER && config->arch.head == EMB_HEAD_NONE)
 	{
 		if (modules->has_logit_score && (status = read_logit_score(dir, modules, mem, config, err)) != EMB_OK)

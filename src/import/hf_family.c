@@ -29,8 +29,12 @@ static const char *
 class_kind(const EmbFamily *family, const char *class)
 {
 	size_t		len = strlen(family->class_stem);
+	size_t		n_word = family->class_word != NULL ? strlen(family->class_word) : 0;
 
-	return strncmp(class, family->class_stem, len) == 0 ? class + len : NULL;
+	if (strncmp(class, family->class_stem, len) != 0)
+		return NULL;
+	class += len;
+	return n_word > 0 && strncmp(class, family->class_word, n_word) == 0 ? class + n_word : class;
 }
 
 /* The classes of decoders. False: it is none of them. */
@@ -454,6 +458,25 @@ emb_hf_read_rope(const EmbJson *doc, const json_t *object, const char *key, doub
 	if (status == EMB_OK && strcmp(type, "default") != 0)
 		return emb_hf_unsupported(doc, "rope_type", type, "only \"default\" can be imported", err);
 	return status == EMB_OK ? emb_json_get_double(doc, object, "rope_theta", 1, EMB_ARCH_MAX_ROTARY_BASE, base, err) : status;
+}
+
+EmbStatus
+emb_hf_check_rope_scaling(const EmbJson *doc, EmbError *err)
+{
+	const json_t *scaling = json_object_get(doc->root, "rope_scaling");
+	const char *type = "default";
+	EmbStatus	status;
+
+	if (scaling == NULL || json_is_null(scaling))
+		return EMB_OK;
+	if (!json_is_object(scaling))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"rope_scaling\" is not an object", doc->file);
+	if ((status = emb_json_get_string(doc, scaling, "type", &type, err)) != EMB_OK ||
+		(status = emb_json_get_string(doc, scaling, "rope_type", &type, err)) != EMB_OK)
+		return status;
+	if (strcmp(type, "default") != 0)
+		return emb_hf_unsupported(doc, "rope_scaling", type, "only null and \"default\" can be imported", err);
+	return EMB_OK;
 }
 
 /* Any string is possible; a string that cannot be a known model's name counts as none. */

@@ -8,6 +8,7 @@
  */
 #include "import/hf_tensors.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -450,9 +451,31 @@ read_distances(const EmbHfTensors *w, const EmbTensor *tensor, int32_t n_heads, 
 	return status;
 }
 
-EmbStatus
-emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
-					int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
+/*
+ * From what the files hold to what the architecture means: see EmbFamily and
+ * EmbHfConfig. A single operation an element, so the compiler cannot change
+ * the bits.
+ */
+static EmbStatus
+adjust(const EmbHfTensors *w, EmbTensorKey key, int64_t n, float *x, EmbError *err)
+{
+	bool		is_words = key.part == EMB_PART_WORDS && w->word_scale != 0;
+	bool		is_query_norm = key.part == EMB_PART_QUERY_NORM && w->query_scale != 0;
+
+	for (int64_t i = 0; key.kind == EMB_TENSOR_GAMMA && w->family->norms_less_one && i < n; i++)
+		x[i] = 1.0f + x[i];
+	for (int64_t i = 0; (is_words || is_query_norm) && i < n; i++)
+	{
+		x[i] *= is_words ? w->word_scale : w->query_scale;
+		if (!isfinite(x[i]))
+			return emb_error(err, EMB_ERR_FORMAT, "the weights of the word embeddings or of a norm overflow single precision");
+	}
+	return EMB_OK;
+}
+
+static EmbStatus
+read_floats(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
+			int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
 {
 	bool		is_vector = key.kind == EMB_TENSOR_GAMMA || is_bias(key);
 	const EmbName *name;
@@ -479,6 +502,15 @@ emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_
 	/* all parts in one tensor have equal length */
 	at = first_row(arch, key, name, is_vector ? 1 : name != NULL && name->n_parts > 1 ? found.tensor->shape[0] / name->n_parts : 0);
 	return emb_tensors_read_f32(&w->set, found.tensor, (at + row) * n_cols, n * n_cols, rows, err);
+}
+
+EmbStatus
+emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
+					int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
+{
+	EmbStatus	status = read_floats(w, arch, answer_ids, key, row, n, n_cols, rows, err);
+
+	return status == EMB_OK ? adjust(w, key, n * n_cols, rows, err) : status;
 }
 
 /* ------------------------------------------------------------------ codes */
@@ -656,7 +688,8 @@ emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config,
 {
 	EmbStatus	status;
 
-	*w = (EmbHfTensors) {.mem = mem, .family = config->family, .has_projection = config->projection > 0};
+	*w = (EmbHfTensors) {.mem = mem, .family = config->family, .has_projection = config->projection > 0,
+		.word_scale = config->word_scale, .query_scale = config->query_scale};
 	status = emb_tensors_open_dir(config->transformer_dir, mem, config->stop, &w->set, err);
 	if (status != EMB_OK)
 		return status;

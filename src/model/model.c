@@ -219,6 +219,8 @@ layer(const EmbModel *model, int32_t i)
 		.ffn_norm = layer_norm(model, i, EMB_PART_FFN_NORM),
 		.query_norm = layer_norm(model, i, EMB_PART_QUERY_NORM),
 		.key_norm = layer_norm(model, i, EMB_PART_KEY_NORM),
+		.attn_end_norm = layer_norm(model, i, EMB_PART_ATTN_END_NORM),
+		.ffn_end_norm = layer_norm(model, i, EMB_PART_FFN_END_NORM),
 	};
 }
 

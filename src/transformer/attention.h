@@ -43,7 +43,7 @@ typedef struct EmbAttention
 	const float *bias;			/* [n_heads, EMB_DISTANCES] indexed by key - query, or NULL */
 	int32_t		first;			/* key of the first query's token, prefix included */
 	int32_t		window;			/* tokens that a query sees on each side; 0: all */
-	bool		is_causal;		/* then without bias and window */
+	bool		is_causal;		/* then without bias; a window is then of earlier tokens */
 	float	   *out;			/* [n_queries, d] of the first head; may be q */
 	void	   *scratch;		/* 64-byte aligned, size from the function below */
 } EmbAttention;

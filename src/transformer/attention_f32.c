@@ -247,32 +247,43 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queri
  * Causal attention: queries are processed in blocks of a panel, counted from
  * the text's start. The keys before the block meet the block's weights in a
  * matrix product. The keys of the block itself, of which each query sees other
- * ones, follow one by one. So no arithmetic touches an unseen value, which may
- * be infinite.
+ * ones, follow one by one. So no arithmetic touches a later value, which may
+ * be infinite. With a window the product begins at the panel of the first key
+ * that any query of the block sees, and earlier keys have the weight 0.
  */
 static bool
 attend_seen(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *queries)
 {
 	int32_t		block = queries->first / EMB_PANEL * EMB_PANEL;
-	size_t		n_scores = block + EMB_PANEL;
+	int32_t		start = a->window > 0 && block > a->window ? (block - a->window) / EMB_PANEL * EMB_PANEL : 0;
+	size_t		n_scores = block - start + EMB_PANEL;
 	size_t		n_out = emb_round_up(a->head_size, EMB_PANEL);
 	float		scale = 1.0f / sqrtf((float) a->head_size);
 	float		sums[EMB_PANEL];
 
-	if (!score(work, a, s, queries, 0, (int32_t) (n_scores / EMB_PANEL)))
-		return false;
-	for (int32_t i = 0; i < queries->n; i++)
-		sums[i] = work->kernels->softmax_f32(s->scores + i * n_scores, queries->first + i + 1, scale);
-	if (!emb_work_spend(work, (int64_t) queries->n * n_scores * MACS_PER_EXP))
-		return false;
-	if (block == 0)
-		memset(s->out, 0, queries->n * n_out * sizeof(float));
-	else if (!combine(work, a, s, queries->n, n_scores, 0, block))
+	if (!score(work, a, s, queries, start, (int32_t) (n_scores / EMB_PANEL)))
 		return false;
 	for (int32_t i = 0; i < queries->n; i++)
 	{
-		for (int32_t t = block; t <= queries->first + i; t++)
-			work->kernels->muladd_f32(s->out + i * n_out, value_row(a, t), a->head_size, s->scores[i * n_scores + t]);
+		int32_t		query = queries->first + i;
+		int32_t		lo = a->window > 0 && query - a->window > start ? query - a->window : start;
+
+		memset(s->scores + i * n_scores, 0, (lo - start) * sizeof(float));
+		sums[i] = work->kernels->softmax_f32(s->scores + i * n_scores + lo - start, query + 1 - lo, scale);
+	}
+	if (!emb_work_spend(work, (int64_t) queries->n * n_scores * MACS_PER_EXP))
+		return false;
+	if (block == start)
+		memset(s->out, 0, queries->n * n_out * sizeof(float));
+	else if (!combine(work, a, s, queries->n, n_scores, start, block - start))
+		return false;
+	for (int32_t i = 0; i < queries->n; i++)
+	{
+		int32_t		query = queries->first + i;
+		int32_t		first = a->window > 0 && query - a->window > block ? query - a->window : block;
+
+		for (int32_t t = first; t <= query; t++)
+			work->kernels->muladd_f32(s->out + i * n_out, value_row(a, t), a->head_size, s->scores[i * n_scores + t - start]);
 	}
 	divide(work, a, s, queries, sums);
 	return emb_work_spend(work, (int64_t) queries->n * EMB_PANEL * a->head_size);

@@ -100,7 +100,7 @@ macs_per_query(const EmbAttentionI8 *a, int64_t n_keys)
 static bool
 attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32_t n)
 {
-	int64_t		macs = macs_per_query(a, a->is_causal ? piece->n_seen + n - 1 : piece->head.n_tokens);
+	int64_t		macs = macs_per_query(a, piece->n_seen > 0 ? piece->n_seen + n - 1 : piece->head.n_tokens);
 	int64_t		n_fitting = work->kernels->macs_per_piece / macs;
 	int32_t		n_most = n_fitting < 1 ? 1 : n_fitting < n ? (int32_t) n_fitting : n;
 
@@ -110,7 +110,7 @@ attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32
 		work->kernels->attend_i8(piece);
 		if (!emb_work_spend(work, piece->n_queries * macs))
 			return false;
-		if (a->is_causal)
+		if (piece->n_seen > 0)
 			piece->n_seen += piece->n_queries;
 		piece->q += piece->n_queries * piece->q_stride;
 		piece->q_scales += piece->n_queries;
@@ -141,6 +141,13 @@ spread_bias(const EmbAttentionI8 *a, const float *distances, float *bias)
 	}
 }
 
+/* Tokens after a query that it sees. */
+static int32_t
+window_after(const EmbAttentionI8 *a)
+{
+	return a->is_causal ? 0 : a->window;
+}
+
 /*
  * 0 inside the window, nothing outside. Returns the place of distance 0. A
  * block's keys begin and end at a panel boundary, less than a block and a
@@ -149,10 +156,11 @@ spread_bias(const EmbAttentionI8 *a, const float *distances, float *bias)
 static const float *
 spread_window(const EmbAttentionI8 *a, float *bias)
 {
-	int32_t		n = a->window + WINDOW_QUERIES + EMB_PANEL;
+	int32_t		window = a->window < count_keys(a) ? a->window : count_keys(a);
+	int32_t		n = window + WINDOW_QUERIES + EMB_PANEL;
 
 	for (int32_t distance = -n; distance < n; distance++)
-		bias[distance + n] = distance < -a->window || distance > a->window ? EMB_BIAS_OF_NOTHING : 0.0f;
+		bias[distance + n] = distance < -window || distance > window_after(a) ? EMB_BIAS_OF_NOTHING : 0.0f;
 	return bias + n;
 }
 
@@ -186,7 +194,7 @@ attend_windows(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, const
 	{
 		int32_t		block = i / WINDOW_QUERIES * WINDOW_QUERIES;
 		int32_t		from = block > a->window ? (block - a->window) / EMB_PANEL * EMB_PANEL : 0;
-		size_t		to = emb_head_i8_tokens(block + WINDOW_QUERIES + a->window);
+		size_t		to = emb_head_i8_tokens(block + WINDOW_QUERIES + window_after(a));
 
 		next = block + WINDOW_QUERIES < end ? block + WINDOW_QUERIES : end;
 		piece->head = cut_head(&head, from, to < (size_t) count_keys(a) ? (int32_t) to : count_keys(a));
@@ -259,14 +267,15 @@ head_queries(const EmbAttentionI8 *a, int32_t head, const EmbAttendI8 *packed)
 	piece.q = a->q + head * emb_round_up(a->head_size, EMB_GROUP);
 	piece.q_scales = a->q_scales + head * a->q_scale_stride;
 	piece.out = a->out + (size_t) head * a->head_size;
-	piece.n_seen = a->is_causal ? a->first + 1 : 0;
+	piece.n_seen = a->is_causal && a->window == 0 ? a->first + 1 : 0;
 	return piece;
 }
 
 bool
 emb_attention_i8(EmbWork *work, const EmbAttentionI8 *a)
 {
-	bool		windowed = a->window > 0 && a->window < count_keys(a) - 1;
+	/* a causal text begins with the same bits whatever follows: so its length must not decide */
+	bool		windowed = a->window > 0 && (a->is_causal || a->window < count_keys(a) - 1);
 	EmbAttendI8 packed = {
 		.q_stride = a->q_stride,
 		.scale = LOG2_E / sqrtf((float) a->head_size),

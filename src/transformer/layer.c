@@ -286,7 +286,7 @@ multiply(const Block *c, const EmbLinear *linear, const Input *in, bool activate
 
 /* ------------------------------------------------------- norms and residuals */
 
-/* The input of a linear layer after a norm: rows of x, normed in pre-norm models. */
+/* The input of a linear layer after a norm: rows of x, normed unless the norm comes after the sum. */
 static bool
 norm_rows(const Block *c, const EmbLayerNorm *norm, const float **rows)
 {
@@ -294,7 +294,7 @@ norm_rows(const Block *c, const EmbLayerNorm *norm, const float **rows)
 	const EmbArch *arch = pass->arch;
 
 	*rows = pass->x + c->first * pass->stride;
-	if (arch->norm_place != EMB_NORM_PRE)
+	if (arch->norm_place == EMB_NORM_POST)
 		return true;
 	for (int32_t i = 0; i < c->n_rows; i++)
 		emb_pass_add_norm(pass, *rows + i * pass->stride, NULL, norm, c->w->normed + i * pass->stride);
@@ -302,9 +302,9 @@ norm_rows(const Block *c, const EmbLayerNorm *norm, const float **rows)
 	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * arch->hidden);
 }
 
-/* x = norm(sum + x), or x += sum without a norm. */
+/* x = norm(sum + x), or x += sum without a norm; sum itself is normed before, if there is an end_norm. */
 static bool
-add_rows(const Block *c, const EmbLayerNorm *norm)
+add_rows(const Block *c, const EmbLayerNorm *end_norm, const EmbLayerNorm *norm)
 {
 	EmbPass    *pass = c->pass;
 	const EmbArch *arch = pass->arch;
@@ -314,6 +314,8 @@ add_rows(const Block *c, const EmbLayerNorm *norm)
 		float	   *x = pass->x + (c->first + i) * pass->stride;
 		float	   *sum = c->w->sum + i * pass->stride;
 
+		if (end_norm->gamma != NULL)
+			emb_pass_add_norm(pass, sum, NULL, end_norm, sum);
 		if (norm != NULL)
 			emb_pass_add_norm(pass, sum, x, norm, x);
 		else
@@ -324,12 +326,12 @@ add_rows(const Block *c, const EmbLayerNorm *norm)
 
 /*
  * The norm after half of a layer: the layer's own in post-norm models, the
- * final norm at the end of pre-norm models.
+ * final norm at the end of the others.
  */
 static const EmbLayerNorm *
 norm_after(const Block *c, const EmbLayerNorm *own, bool is_end)
 {
-	if (c->pass->arch->norm_place != EMB_NORM_PRE)
+	if (c->pass->arch->norm_place == EMB_NORM_POST)
 		return own;
 	return is_end ? &c->pass->transformer->final_norm : NULL;
 }
@@ -716,7 +718,7 @@ emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int3
 	emb_pass_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, in.rows, in.stride);
 	if (!prepare(&c, &l->attn_out, &in) ||
 		!multiply(&c, &l->attn_out, &in, false, w->sum, pass->stride) ||
-		!add_rows(&c, norm_after(&c, &l->attn_norm, false)) ||
+		!add_rows(&c, &l->attn_end_norm, norm_after(&c, &l->attn_norm, false)) ||
 		!norm_rows(&c, &l->ffn_norm, &x))
 		return false;
 	emb_pass_observe(pass, EMB_OBSERVE_FFN_IN, layer, first, n_rows, x, pass->stride);
@@ -724,5 +726,5 @@ emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int3
 	return prepare(&c, &l->ffn_up, &in) &&
 		widen(&c, &in, &mid) &&
 		multiply(&c, &l->ffn_down, &mid, false, w->sum, pass->stride) &&
-		add_rows(&c, norm_after(&c, &l->ffn_norm, is_last));
+		add_rows(&c, &l->ffn_end_norm, norm_after(&c, &l->ffn_norm, is_last));
 }

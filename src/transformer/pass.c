@@ -10,7 +10,7 @@
  *
  * EmbArch adds the variants of later families: RoPE, pre-norm, the GLU act(x
  * Wg) * (x Wu), sliding windows; and of decoders: RMS norms, fewer key heads
- * than query heads, causal attention.
+ * than query heads, causal attention, norms of what each half of a layer adds.
  */
 #include <string.h>
 
@@ -55,7 +55,7 @@ lay_out_worker(EmbPass *pass, EmbWorker *w, size_t block, int32_t n_longest, cha
 {
 	w->sum = emb_reserve(base, at, block * larger(pass->stride, pass->context_stride) * sizeof(float));
 	w->wide = emb_reserve(base, at, block * pass->wide_stride * sizeof(float));
-	if (pass->arch->norm_place == EMB_NORM_PRE)
+	if (pass->arch->norm_place != EMB_NORM_POST)
 		w->normed = emb_reserve(base, at, block * pass->stride * sizeof(float));
 	if (emb_layers_quantize(pass->transformer))
 	{

@@ -95,7 +95,9 @@ typedef struct EmbLayer
 	EmbLayerNorm attn_norm,		/* post-norm: after attention + residual; pre-norm: before attention */
 				ffn_norm,		/* the same for the feed-forward network */
 				query_norm,		/* [head_size]; gamma NULL: none */
-				key_norm;
+				key_norm,
+				attn_end_norm,	/* of what attention adds; gamma NULL: none */
+				ffn_end_norm;	/* the same for the feed-forward network */
 } EmbLayer;
 
 /*
@@ -121,7 +123,7 @@ typedef struct EmbTransformer
 	const float *rotary;		/* [n_positions, head_size], cosines before sines, RoPE */
 	const float *rotary_local;	/* the same for layers with a sliding window */
 	const float *distance_bias; /* [n_heads, EMB_DISTANCES] relative position bias, added to attention scores */
-	EmbLayerNorm final_norm;	/* pre-norm models only */
+	EmbLayerNorm final_norm;	/* not in post-norm models */
 	const EmbLayer *layers;		/* [n_layers] */
 } EmbTransformer;
 

@@ -112,6 +112,24 @@ sub check_encoder
 	return;
 }
 
+# embed_query with the prompt of the files, as encode_query gives it.
+sub check_queries
+{
+	my ($name, $root) = @_;
+	my @want = read_npy("$root/$name/queries.npy");
+	my $queries = decode_json(slurp("$root/$name/queries.json"));
+
+	import_model($node, $db, "own/$name", "$root/$name/model", '{"precision": "fp32"}');
+	for my $k (0 .. $#want)
+	{
+		my $got = [ split /,/, query($node, $db, 'SELECT trim(both \'{}\' from embed_query(' . quote($queries->[$k]) . ", 'own/$name')::text)") ];
+		my $d = max_difference($want[$k], $got);
+
+		cmp_ok($d, '<=', $VECTOR, "$name: query $k, largest difference $d");
+	}
+	return;
+}
+
 sub check_reranker
 {
 	my ($name, $root) = @_;
@@ -214,6 +232,16 @@ for my $name (map { m{([^/]+)/inputs\.jsonl$} } sort glob(test_data() . '/tiny/*
 {
 	check_reranker($name, test_data() . '/tiny');
 }
+
+# Encoders of families that have no other reference data; queries with the model's own prompt.
+my @families = qw(embedding-gemma harrier);
+
+for my $name (@families)
+{
+	check_encoder($name, test_data() . '/tiny');
+	check_queries($name, test_data() . '/tiny');
+}
+check_lengths($_, 2, 3, 17, 33, 34, 64, 65, 129, 130, 513) for @families;
 
 # Weights that were quantized before: of every method one.
 check_encoder("quantized-$_", test_data() . '/tiny') for qw(gptq-order awq ct-pack nf4);

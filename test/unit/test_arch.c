@@ -102,7 +102,9 @@ test_decoders(void)
 	arch.window = 64;
 	arch.global_every = 3;
 	arch.rotary_local_base = 1e4;
-	check_status("a causal window", &arch, EMB_ERR_UNSUPPORTED, "sliding window");
+	check_status("a causal window", &arch, EMB_OK, "");
+	arch.norm_place = EMB_NORM_AROUND;
+	check_status("norms of what is added", &arch, EMB_OK, "");
 	arch = small_decoder();
 	arch.positions = EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE;
 	arch.rotary_base = arch.rotary_scale = 0;
@@ -193,6 +195,9 @@ main(void)
 	arch.n_labels = 2;
 	test_plan(&arch, EMB_PRECISION_FP32, 4 + 4 * (6 * 2 + 2 + 2));
 	test_plan(&arch, EMB_PRECISION_INT8, 6 + 4 * (6 * 4 + 3 + 2 + 2));
+	/* two more norms a layer */
+	arch.norm_place = EMB_NORM_AROUND;
+	test_plan(&arch, EMB_PRECISION_FP32, 4 + 4 * (6 * 2 + 4 + 2));
 	arch = emb_arch_static();
 	arch.hidden = arch.n_vocab = 7;
 	test_plan(&arch, EMB_PRECISION_INT8, 3);

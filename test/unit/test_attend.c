@@ -696,6 +696,8 @@ test_windows(void)
 			n_tokens = i == 7 ? N_LONG : windows[w] + 16 * (i / 3) + i % 3;
 			if (n_tokens > 0)
 				compare_long(&x, n_tokens, windows[w], windows[w] == 0 ? BIASED : PLAIN);
+			if (n_tokens > 0 && windows[w] > 0)
+				compare_long(&x, n_tokens, windows[w], CAUSAL);
 		}
 	for (n_tokens = 1; n_tokens <= N_LONG; n_tokens += n_tokens < 100 ? 1 : 33)
 		compare_long(&x, n_tokens, 0, CAUSAL);

@@ -294,7 +294,8 @@ test_model(const char *name, const char *model_dir, const char *golden_dir, cons
 static bool
 is_known(const char *name)
 {
-	static const char *const others[] = {"bge-m3", "distilbert", "gte", "model2vec", "modernbert-cls", "modernbert-mean", "mpnet", "nomic-bert"};
+	static const char *const others[] = {"bge-m3", "distilbert", "gte", "model2vec", "modernbert-cls", "modernbert-mean", "mpnet", "nomic-bert",
+		"embedding-gemma", "harrier"};
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 	{

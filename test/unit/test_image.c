@@ -196,7 +196,7 @@ test_fields(void)
 		{ARCH(norm_kind), 2, EMB_ERR_FORMAT, "table"},
 		{ARCH(norm_kind), 3, EMB_ERR_FORMAT, "kind of norms"},
 		{ARCH(norm_place), 2, EMB_ERR_FORMAT, "table"},
-		{ARCH(norm_place), 3, EMB_ERR_UNSUPPORTED, "before and after"},
+		{ARCH(norm_place), 3, EMB_ERR_FORMAT, "table"},
 		{ARCH(norm_eps), 0x7FC00000, EMB_ERR_FORMAT, "epsilon"},
 		{ARCH(norm_eps), 0, EMB_ERR_FORMAT, "epsilon"},
 		{ARCH(has_embedding_norm), 0, EMB_ERR_FORMAT, "table"},

@@ -401,6 +401,31 @@ check_faults(const EmbModel *model)
 	CHECK(n_failed > 5);
 }
 
+/* A window, in two layers of three. Rows depend on what is in it, so the bits are not those of the model without. */
+static void
+check_window(Tiny *t, TinyI8 *i8, const int32_t *lengths, int n_lengths)
+{
+	static const int32_t windows[] = {1, 15, 16, 40, 5000};
+	float		plain[256],
+				windowed[256];
+
+	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++)
+	{
+		run_whole(&t->transformer, 100, 1, plain);
+		t->arch.window = windows[i];
+		t->arch.global_every = 3;
+		t->arch.global_first = 2;
+		t->transformer.rotary_local = t->transformer.rotary;
+		i8->transformer.rotary_local = i8->transformer.rotary;
+		run_whole(&t->transformer, 100, 1, windowed);
+		CHECKF((memcmp(plain, windowed, t->arch.hidden * sizeof(float)) == 0) == (windows[i] >= 100), "a window of %d", windows[i]);
+		check_splits(t, &t->transformer, "fp32 with a window", lengths, n_lengths);
+		check_splits(t, &i8->transformer, "int8 with a window", lengths, n_lengths);
+		t->arch.window = t->arch.global_every = t->arch.global_first = 0;
+		t->transformer.rotary_local = i8->transformer.rotary_local = NULL;
+	}
+}
+
 int
 main(void)
 {
@@ -442,6 +467,7 @@ main(void)
 	check_splits(&t, &i8.transformer, "int8", around, sizeof(around) / sizeof(around[0]));
 	check_splits(&t, &t.transformer, "fp32", far, sizeof(far) / sizeof(far[0]));
 	check_splits(&t, &i8.transformer, "int8", far, sizeof(far) / sizeof(far[0]));
+	check_window(&t, &i8, around, sizeof(around) / sizeof(around[0]));
 	check_batch(&t, &t.transformer, "fp32");
 	check_batch(&t, &i8.transformer, "int8");
 	check_errors(&t, &t.transformer);

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Makes tiny models of test/data/tiny, one a family: random weights, vectors by sentence-transformers in fp32.
+
+    make_tiny_families.py DEST [NAME...]
+
+Needs sentence-transformers 6.2.0, transformers 5.23.0, torch 2.15.0 (CPU, eager attention). The files are those that
+the hub has of such a model: modules, prompts, lengths, names of tensors. Vectors are those of the weights in
+the file, whose type is smaller than the hub's where that saves room. Tokenizers and texts are those beside this script in test/data.
+"""
+
+import json
+import os
+import shutil
+import sys
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
+
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
+WORDPIECE = os.path.join(DATA, "tokenizer", "cls.json")
+UNIGRAM = os.path.join(DATA, "tokenizer", "unigram.json")
+BYTE_LEVEL = os.path.join(DATA, "tokenizer", "bpe.json")
+
+LONG = "This package contains the source for the Rust crate, packaged by debcargo for use with cargo and dh-cargo. "
+TEXTS = ["", "a", "the quick brown fox", "PostgreSQL database server", "na\u00efve caf\u00e9 \u2014 d\u00e9j\u00e0 vu",
+         "\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\u3002", "numbers 1234567 and 3.14", "spaces   between   words",
+         "a table, a row, a column and an index of the database", LONG, LONG * 2 + "The end.", LONG * 5]
+QUERIES = ["what is a database?", "rust crates", "\u5317\u4eac"]
+
+
+def write_json(path, value):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(value, f, indent=2)
+        f.write("\n")
+
+
+def randomize(module, seed, matrices=1.0, words=1.0, norms=1.0):
+    """Weights of a size at which layers, biases and norms all matter; norms: what their weights are around."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        values = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() > 1:
+            values *= words if "embed" in name.lower() else matrices / parameter.shape[-1] ** 0.5
+        else:
+            values *= 0.15
+            if name.endswith("weight"):
+                values += norms
+        parameter.data = values
+
+
+def save_weights(tensors, file, dtype):
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    save_file({name: value.detach().to(dtype).contiguous() for name, value in tensors.items()}, file, metadata={"format": "pt"})
+
+
+def save_dense(folder, n_in, n_out, seed, dtype, activation="torch.nn.modules.linear.Identity"):
+    generator = torch.Generator().manual_seed(seed)
+    write_json(os.path.join(folder, "config.json"),
+               {"in_features": n_in, "out_features": n_out, "bias": False, "activation_function": activation})
+    save_weights({"linear.weight": torch.randn(n_out, n_in, generator=generator) / n_in ** 0.5},
+                 os.path.join(folder, "model.safetensors"), dtype)
+
+
+def save_tokenizer(model, file, length):
+    shutil.copy(file, os.path.join(model, "tokenizer.json"))
+    specials = {name: t for name, t in (("pad_token", "<pad>"), ("pad_token", "[PAD]"))
+                if Tokenizer.from_file(file).token_to_id(t) is not None}
+    write_json(os.path.join(model, "tokenizer_config.json"),
+               dict({"model_max_length": length, "tokenizer_class": "PreTrainedTokenizerFast"}, **specials))
+
+
+def save_modules(model, pooling, hidden, *rest):
+    """rest: names of the modules after the pooling."""
+    kinds = ["Transformer", "Pooling"] + list(rest)
+    write_json(os.path.join(model, "modules.json"),
+               [{"idx": i, "name": str(i), "path": "" if i == 0 else f"{i}_{kind}", "type": f"sentence_transformers.models.{kind}"}
+                for i, kind in enumerate(kinds)])
+    write_json(os.path.join(model, "1_Pooling", "config.json"),
+               {"word_embedding_dimension": hidden, "pooling_mode_cls_token": pooling == "cls", "pooling_mode_mean_tokens": pooling == "mean",
+                "pooling_mode_max_tokens": False, "pooling_mode_mean_sqrt_len_tokens": False, "pooling_mode_weightedmean_tokens": False,
+                "pooling_mode_lasttoken": pooling == "lasttoken", "include_prompt": True})
+
+
+def save_prompts(model, prompts, length):
+    write_json(os.path.join(model, "config_sentence_transformers.json"),
+               {"model_type": "SentenceTransformer", "__version__": {"sentence_transformers": "6.2.0", "transformers": "5.23.0"},
+                "prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"})
+    write_json(os.path.join(model, "sentence_bert_config.json"), {"max_seq_length": length, "do_lower_case": False})
+
+
+# ------------------------------------------------------------------ Gemma 3
+
+EMBEDDING_GEMMA_PROMPTS = {
+    "query": "task: search result | query: ", "document": "title: none | text: ", "BitextMining": "task: search result | query: ",
+    "Clustering": "task: clustering | query: ", "Classification": "task: classification | query: ",
+    "InstructionRetrieval": "task: code retrieval | query: ", "STS": "task: sentence similarity | query: ",
+}
+GEMMA = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 2, "num_key_value_heads": 1,
+         "head_dim": 16, "vocab_size": 302, "sliding_window": 32, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
+         "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]}
+
+
+def save_gemma(model, config, seed, dtype):
+    transformer = transformers.Gemma3TextModel(config)
+    randomize(transformer, seed, matrices=1.2, words=0.3, norms=0)
+    config = config.to_dict()
+    # as files of the time before "rope_parameters" have it
+    ropes = config.pop("rope_parameters")
+    config.update(architectures=["Gemma3TextModel"], rope_theta=ropes["full_attention"]["rope_theta"], rope_scaling=None,
+                  rope_local_base_freq=ropes["sliding_attention"]["rope_theta"], dtype=str(dtype).split(".")[1],
+                  _sliding_window_pattern=6)
+    write_json(os.path.join(model, "config.json"), config)
+    save_weights(transformer.state_dict(), os.path.join(model, "model.safetensors"), dtype)
+
+
+def make_embedding_gemma(model):
+    config = transformers.Gemma3TextConfig(**GEMMA, max_position_embeddings=2048, query_pre_attn_scalar=16, use_bidirectional_attention=True)
+    save_gemma(model, config, 1, torch.bfloat16)
+    save_tokenizer(model, UNIGRAM, 2048)
+    save_modules(model, "mean", 32, "Dense", "Dense", "Normalize")
+    save_dense(os.path.join(model, "2_Dense"), 32, 64, 2, torch.bfloat16)
+    save_dense(os.path.join(model, "3_Dense"), 64, 32, 3, torch.bfloat16)
+    save_prompts(model, EMBEDDING_GEMMA_PROMPTS, 2048)
+
+
+def make_harrier(model):
+    """Causal, the last token's row, a root of its own under the scores."""
+    config = transformers.Gemma3TextConfig(**GEMMA, max_position_embeddings=32768, query_pre_attn_scalar=24, use_bidirectional_attention=False)
+    save_gemma(model, config, 4, torch.bfloat16)
+    save_tokenizer(model, UNIGRAM, 32768)
+    save_modules(model, "lasttoken", 32, "Normalize")
+    save_prompts(model, {"query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: ", "document": ""}, 32768)
+
+
+MAKERS = {"embedding-gemma": make_embedding_gemma, "harrier": make_harrier}
+
+
+# -------------------------------------------------------------------- vectors
+
+def write_vectors(where, model):
+    st = SentenceTransformer(model, device="cpu", model_kwargs={"dtype": torch.float32, "attn_implementation": "eager"})
+    lines = []
+    for i, text in enumerate(TEXTS):
+        ids = st.tokenizer(text)["input_ids"]
+        lines.append({"text": text, "ids": ids, "n": len(ids), "i": i})
+    # a text without tokens has no vector
+    lines = [x for x in lines if x["n"] > 0]
+    vectors = np.stack([st.encode(x["text"], normalize_embeddings=True) for x in lines])
+    exact = SentenceTransformer(model, device="cpu", model_kwargs={"dtype": torch.float64, "attn_implementation": "eager"}).double()
+    noise = max(np.abs(exact.encode(x["text"], normalize_embeddings=True) - v).max() for x, v in zip(lines, vectors))
+    np.save(os.path.join(where, "embeddings.npy"), vectors.astype("<f4"))
+    if st.prompts.get("query"):
+        queries = st.encode_query(QUERIES, batch_size=1)
+        np.save(os.path.join(where, "queries.npy"), queries.astype("<f4"))
+        with open(os.path.join(where, "queries.json"), "w", encoding="utf-8") as f:
+            f.write(json.dumps(QUERIES) + "\n")
+    with open(os.path.join(where, "inputs.jsonl"), "w", encoding="utf-8") as f:
+        for i, x in enumerate(lines):
+            f.write(json.dumps(dict(x, i=i), separators=(",", ":")) + "\n")
+    cosines = vectors @ vectors.T - np.eye(len(vectors))
+    print("%s: %d to %d tokens, noise %.1e, cosines %.3f to %.3f" % (os.path.basename(where), lines[0]["n"], lines[-1]["n"], noise,
+                                                                   cosines[cosines != 0].min(), cosines.max()))
+
+
+def main():
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    for name in sys.argv[2:] or MAKERS:
+        where = os.path.join(sys.argv[1], name)
+        model = os.path.join(where, "model")
+        os.makedirs(model, exist_ok=True)
+        MAKERS[name](model)
+        write_vectors(where, model)
+
+
+if __name__ == "__main__":
+    main()
