@@ -62,9 +62,9 @@ typedef struct Buffers
 
 /* ------------------------------------------------------------------ embeddings */
 
-/* word * scale (+ type) (+ position), then a norm if there is one. */
+/* word * scale (+ type) (+ position), then a norm if there is one: rows of width elements. */
 static void
-embed_text(EmbRefRun *run, const EmbReferenceText *text, const float *types, const float *positions, EmbRefNorm norm, float *x)
+embed_text(EmbRefRun *run, const EmbReferenceText *text, const float *types, const float *positions, EmbRefNorm norm, int32_t width, float *x)
 {
 	const EmbArch *arch = run->arch;
 	int32_t		padding = arch->position_base - 1;	/* -1: none */
@@ -72,22 +72,22 @@ embed_text(EmbRefRun *run, const EmbReferenceText *text, const float *types, con
 
 	for (int32_t i = 0; i < text->n_ids && run->status == EMB_OK; i++)
 	{
-		float	   *row = x + (size_t) i * arch->hidden;
+		float	   *row = x + (size_t) i * width;
 		int32_t		type = text->type_ids != NULL ? text->type_ids[i] : 0;
 		int32_t		position = text->ids[i] == padding ? 0 : next++;
 
-		emb_ref_read_row(run, EMB_PART_WORDS, text->ids[i], arch->hidden, row);
-		for (int32_t k = 0; k < arch->hidden; k++)
+		emb_ref_read_row(run, EMB_PART_WORDS, text->ids[i], width, row);
+		for (int32_t k = 0; k < width; k++)
 		{
 			row[k] *= arch->embedding_scale;
 			if (types != NULL)
-				row[k] += types[(size_t) type * arch->hidden + k];
+				row[k] += types[(size_t) type * width + k];
 			if (positions != NULL)
-				row[k] += positions[(size_t) position * arch->hidden + k];
+				row[k] += positions[(size_t) position * width + k];
 		}
 	}
 	if (run->status == EMB_OK && arch->has_embedding_norm)
-		emb_ref_norm(arch->norm_kind, norm, arch->norm_eps, text->n_ids, arch->hidden, x, x, run->n_threads);
+		emb_ref_norm(arch->norm_kind, norm, arch->norm_eps, text->n_ids, width, x, x, run->n_threads);
 }
 
 static void
@@ -99,24 +99,48 @@ keep_hidden(const EmbRefRun *run, const EmbReferenceText *text, int32_t layer, c
 		memcpy(text->hidden + layer * n, x, n * sizeof(float));
 }
 
+/* Embeddings of another size than the layers' are multiplied by a matrix. */
+static void
+embed_and_project(EmbRefRun *run, const EmbReferenceText *text, const float *types, const float *positions, EmbRefNorm norm, int32_t width,
+				  const EmbRefLinear *projection, float *x)
+{
+	int			mark = run->n_blocks;
+	float	   *narrow;
+
+	if (run->arch->embedding_size == 0)
+	{
+		embed_text(run, text, types, positions, norm, width, x);
+		return;
+	}
+	narrow = emb_ref_take(run, text->n_ids, width);
+	embed_text(run, text, types, positions, norm, width, narrow);
+	if (run->status == EMB_OK)
+		emb_ref_multiply(run, projection, text->n_ids, narrow, x);
+	emb_ref_release(run, mark);
+}
+
 static void
 embed_texts(EmbRefRun *run, const EmbReferenceText *texts, int32_t n_texts, float *const *rows)
 {
 	const EmbArch *arch = run->arch;
 	int			mark = run->n_blocks;
+	int32_t		width = emb_arch_embedding_width(arch);
 	bool		is_absolute = (arch->positions & EMB_POSITIONS_ABSOLUTE) != 0;
 	const float *types = arch->n_types == 0 ? NULL
-		: emb_ref_read(run, EMB_NO_LAYER, EMB_PART_TYPES, EMB_TENSOR_TABLE, arch->n_types, arch->hidden);
+		: emb_ref_read(run, EMB_NO_LAYER, EMB_PART_TYPES, EMB_TENSOR_TABLE, arch->n_types, width);
 	const float *positions = !is_absolute ? NULL
-		: emb_ref_read(run, EMB_NO_LAYER, EMB_PART_POSITIONS, EMB_TENSOR_TABLE, emb_arch_position_rows(arch), arch->hidden);
+		: emb_ref_read(run, EMB_NO_LAYER, EMB_PART_POSITIONS, EMB_TENSOR_TABLE, emb_arch_position_rows(arch), width);
 	EmbRefNorm	norm = {NULL, NULL};
+	EmbRefLinear projection = {0};
 
 	if (arch->has_embedding_norm)
-		norm = emb_ref_read_norm(run, EMB_NO_LAYER, EMB_PART_EMBEDDING_NORM, arch->hidden);
-	emb_ref_check_table(run, EMB_PART_WORDS, arch->n_vocab, arch->hidden);
+		norm = emb_ref_read_norm(run, EMB_NO_LAYER, EMB_PART_EMBEDDING_NORM, width);
+	if (arch->embedding_size > 0)
+		projection = emb_ref_linear(run, EMB_NO_LAYER, EMB_PART_EMBEDDING_PROJECTION, arch->hidden, width, true);
+	emb_ref_check_table(run, EMB_PART_WORDS, arch->n_vocab, width);
 	for (int32_t i = 0; i < n_texts && run->status == EMB_OK; i++)
 	{
-		embed_text(run, &texts[i], types, positions, norm, rows[i]);
+		embed_and_project(run, &texts[i], types, positions, norm, width, &projection, rows[i]);
 		if (arch->n_layers > 0)
 			keep_hidden(run, &texts[i], 0, rows[i]);
 	}

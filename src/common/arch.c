@@ -117,6 +117,7 @@ check_layers(const EmbArch *arch, EmbError *err)
 		{"rotary scaling", arch->rotary_scaling, 0, rotary ? EMB_ROTARY_NTK : 0},
 		{"window", arch->window, 0, one * EMB_ARCH_MAX_POSITIONS},
 		{"distance between global layers", arch->global_every, windowed, windowed ? EMB_ARCH_MAX_LAYERS : 0},
+		{"embedding size", arch->embedding_size, 0, one * EMB_ARCH_MAX_HIDDEN},
 		{"first global layer", arch->global_first, 0, windowed ? (int64_t) arch->global_every - 1 : 0},
 	};
 

@@ -173,7 +173,8 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  320	   4	n_labels: outputs of the classifier; answers of an answer head: 1 (yes) or 2 (yes, no)
  *	  324	   4	has_output: a matrix from hidden to the vocabulary is used
  *	  328	   4	is_output_tied: this matrix is the word embeddings
- *	  332	 180	zero
+ *	  332	   4	embedding_size: of embeddings that a matrix projects to hidden; 0: they have the hidden size
+ *	  336	 176	zero
  */
 typedef struct EmbArch
 {
@@ -219,11 +220,12 @@ typedef struct EmbArch
 	int32_t		n_labels;
 	int32_t		has_output;
 	int32_t		is_output_tied;
-	uint8_t		reserved[180];
+	int32_t		embedding_size;
+	uint8_t		reserved[176];
 } EmbArch;
 
 _Static_assert(sizeof(EmbArch) == 512, "EmbArch");
-_Static_assert(offsetof(EmbArch, rotary_base) == 120 && offsetof(EmbArch, dense) == 168 && offsetof(EmbArch, reserved) == 332,
+_Static_assert(offsetof(EmbArch, rotary_base) == 120 && offsetof(EmbArch, dense) == 168 && offsetof(EmbArch, reserved) == 336,
 			   "EmbArch");
 
 /*
@@ -265,6 +267,13 @@ static inline bool
 emb_arch_normalizes_pooled(const EmbArch *arch)
 {
 	return (arch->n_dense > 0 ? arch->dense[0].normalize : arch->normalize) != 0;
+}
+
+/* Elements of the embeddings and of their norm. */
+static inline int32_t
+emb_arch_embedding_width(const EmbArch *arch)
+{
+	return arch->embedding_size > 0 ? arch->embedding_size : arch->hidden;
 }
 
 /* Rows in the table of absolute positions; the padding's row comes first. */

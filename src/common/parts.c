@@ -24,6 +24,7 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_DENSE_1] = "dense_1",
 	[EMB_PART_DENSE_2] = "dense_2",
 	[EMB_PART_ANSWERS] = "answers",
+	[EMB_PART_EMBEDDING_PROJECTION] = "embedding_projection",
 	[EMB_PART_ATTN_NORM] = "attn_norm",
 	[EMB_PART_QUERY] = "query",
 	[EMB_PART_KEY] = "key",

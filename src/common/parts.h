@@ -37,6 +37,7 @@ typedef enum EmbPart
 	EMB_PART_DENSE_1 = 14,		/* dense modules */
 	EMB_PART_DENSE_2 = 15,
 	EMB_PART_ANSWERS = 16,		/* answer head: rows of its answers, "yes" before "no" */
+	EMB_PART_EMBEDDING_PROJECTION = 20,	/* from the embeddings' size to hidden, after their norm */
 
 	/* per layer */
 	EMB_PART_ATTN_NORM = 32,

@@ -36,7 +36,7 @@ typedef EmbStatus (*TakeRows) (Reading *r, int64_t row, int64_t n, EmbError *err
 EmbStatus
 emb_words_begin(EmbWords *w, const EmbArch *arch, const EmbAllocator *mem, EmbError *err)
 {
-	*w = (EmbWords) {.mem = *mem, .n_vocab = arch->n_vocab, .hidden = arch->hidden};
+	*w = (EmbWords) {.mem = *mem, .n_vocab = arch->n_vocab, .hidden = emb_arch_embedding_width(arch)};
 	w->kept = emb_alloc_array(mem, arch->n_vocab, sizeof(int32_t));
 	if (w->kept == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a vocabulary of %d", arch->n_vocab);

@@ -66,15 +66,18 @@ norm_slot(const EmbArch *a, EmbPart part, int32_t n_cols)
 static int
 model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 {
+	int32_t		width = emb_arch_embedding_width(a);
 	int			n = 0;
 
-	slots[n++] = (Slot) {EMB_PART_WORDS, PART_WORDS, a->n_vocab, a->hidden, .has_factor = true};
+	slots[n++] = (Slot) {EMB_PART_WORDS, PART_WORDS, a->n_vocab, width, .has_factor = true};
 	if (a->positions & EMB_POSITIONS_ABSOLUTE)
-		slots[n++] = slot(EMB_PART_POSITIONS, PART_TABLE, emb_arch_position_rows(a), a->hidden);
+		slots[n++] = slot(EMB_PART_POSITIONS, PART_TABLE, emb_arch_position_rows(a), width);
 	if (a->n_types > 0)
-		slots[n++] = slot(EMB_PART_TYPES, PART_TABLE, a->n_types, a->hidden);
+		slots[n++] = slot(EMB_PART_TYPES, PART_TABLE, a->n_types, width);
 	if (a->has_embedding_norm)
-		slots[n++] = norm_slot(a, EMB_PART_EMBEDDING_NORM, a->hidden);
+		slots[n++] = norm_slot(a, EMB_PART_EMBEDDING_NORM, width);
+	if (a->embedding_size > 0)
+		slots[n++] = slot(EMB_PART_EMBEDDING_PROJECTION, PART_EXACT, a->hidden, width);
 	if (a->positions & EMB_POSITIONS_RELATIVE)
 		slots[n++] = slot(EMB_PART_DISTANCES, PART_TABLE, a->n_heads, EMB_DISTANCES);
 	if (a->positions & EMB_POSITIONS_ROTARY)

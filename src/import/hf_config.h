@@ -60,6 +60,7 @@ typedef struct EmbHfConfig
 	bool		is_language_model;	/* the class of a decoder that predicts tokens: its kind is still to be found */
 	bool		is_bidirectional;	/* the class of a decoder that reads in both directions */
 	int32_t		projection;		/* outputs of a matrix "linear" after the layers; 0: none */
+	int32_t		n_tasks;		/* rows of a table of tasks, whose first is added to the token types; 0: none */
 	float		word_scale;		/* a factor of the word embeddings in the files; 0: none */
 	float		query_scale;	/* a factor of the norm of query heads in the files; 0: none */
 	EmbArch		arch;			/* all but the token heads, which only the weights' files define */

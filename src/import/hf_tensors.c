@@ -15,6 +15,9 @@
 /* Longest name looked up: prefix, "encoder.layer.255.", the part. */
 #define NAME_BYTES		(EMB_TENSORS_MAX_NAME + 128)
 
+/* ERNIE's embeddings of tasks, after the prefix. */
+#define TASKS			"embeddings.task_type_embeddings.weight"
+
 /* The matrix after a bidirectional decoder's layers. */
 #define PROJECTION		"linear.weight"
 
@@ -371,6 +374,21 @@ is_answers(EmbTensorKey key, const int32_t *answer_ids)
 	return key.part == EMB_PART_ANSWERS && answer_ids[0] >= 0;
 }
 
+/* The table of tasks, if the model has one. */
+static EmbStatus
+find_tasks(const EmbHfTensors *w, int32_t n_cols, const EmbTensor **tensor, EmbError *err)
+{
+	char		name[NAME_BYTES];
+	EmbStatus	status;
+
+	snprintf(name, sizeof(name), "%s%s", w->prefix, TASKS);
+	*tensor = emb_tensors_find(&w->set, name);
+	if (*tensor == NULL)
+		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", name);
+	status = check_shape(*tensor, false, w->n_tasks, n_cols, err);
+	return status == EMB_OK ? emb_tensors_check_dtype(&w->set, *tensor, err) : status;
+}
+
 EmbStatus
 emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
 					 int32_t n_rows, int32_t n_cols, EmbError *err)
@@ -379,6 +397,7 @@ emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer
 	int64_t		rows = n_rows;
 	int64_t		cols = n_cols;
 	int64_t		n_parts;
+	const EmbTensor *found_tasks;
 	const EmbName *name;
 	Found		found;
 	EmbStatus	status;
@@ -400,6 +419,8 @@ emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer
 	}
 	else if (key.part == EMB_PART_POSITIONS)
 		rows += first_row(arch, key, name, rows);
+	if (key.part == EMB_PART_TYPES && w->n_tasks > 0 && (status = find_tasks(w, n_cols, &found_tasks, err)) != EMB_OK)
+		return status;
 	status = check_shape(found.tensor, is_vector, n_parts * rows, is_vector ? n_parts * cols : cols, err);
 	return status == EMB_OK ? emb_tensors_check_dtype(&w->set, found.tensor, err) : status;
 }
@@ -448,6 +469,25 @@ read_distances(const EmbHfTensors *w, const EmbTensor *tensor, int32_t n_heads, 
 			rows[head * EMB_DISTANCES + i] = buckets[(int64_t) distance_bucket(i - EMB_DISTANCE_MAX) * n_heads + first + head];
 	}
 	emb_release(w->mem, buckets);
+	return status;
+}
+
+/* Adds the row of the first task to rows of token types. */
+static EmbStatus
+add_task(const EmbHfTensors *w, int64_t n, int32_t n_cols, float *rows, EmbError *err)
+{
+	const EmbTensor *tensor;
+	float	   *task = emb_alloc_array(w->mem, n_cols, sizeof(float));
+	EmbStatus	status;
+
+	if (task == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a row of %d elements", n_cols);
+	status = find_tasks(w, n_cols, &tensor, err);
+	if (status == EMB_OK)
+		status = emb_tensors_read_f32(&w->set, tensor, 0, n_cols, task, err);
+	for (int64_t i = 0; status == EMB_OK && i < n * n_cols; i++)
+		rows[i] += task[i % n_cols];
+	emb_release(w->mem, task);
 	return status;
 }
 
@@ -510,6 +550,8 @@ emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_
 {
 	EmbStatus	status = read_floats(w, arch, answer_ids, key, row, n, n_cols, rows, err);
 
+	if (status == EMB_OK && key.part == EMB_PART_TYPES && w->n_tasks > 0)
+		status = add_task(w, n, n_cols, rows, err);
 	return status == EMB_OK ? adjust(w, key, n * n_cols, rows, err) : status;
 }
 
@@ -689,7 +731,7 @@ emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config,
 	EmbStatus	status;
 
 	*w = (EmbHfTensors) {.mem = mem, .family = config->family, .has_projection = config->projection > 0,
-		.word_scale = config->word_scale, .query_scale = config->query_scale};
+		.n_tasks = config->n_tasks, .word_scale = config->word_scale, .query_scale = config->query_scale};
 	status = emb_tensors_open_dir(config->transformer_dir, mem, config->stop, &w->set, err);
 	if (status != EMB_OK)
 		return status;

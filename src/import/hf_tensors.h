@@ -27,7 +27,8 @@ typedef struct EmbHfTensors
 	EmbQuantReader quant;		/* of quantized layers */
 	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* before the names of an encoder */
 	bool		has_projection;	/* the first dense module is the matrix "linear" beside the layers */
-	float		word_scale;		/* as in EmbHfConfig */
+	int32_t		n_tasks;		/* as in EmbHfConfig */
+	float		word_scale;
 	float		query_scale;
 } EmbHfTensors;
 

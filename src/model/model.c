@@ -292,6 +292,7 @@ emb_model_place_weights(EmbModel *model)
 		.position_embedding = data(model, EMB_NO_LAYER, EMB_PART_POSITIONS, EMB_TENSOR_TABLE),
 		.type_embedding = data(model, EMB_NO_LAYER, EMB_PART_TYPES, EMB_TENSOR_TABLE),
 		.embedding_norm = layer_norm(model, EMB_NO_LAYER, EMB_PART_EMBEDDING_NORM),
+		.embedding_projection = linear(model, EMB_NO_LAYER, EMB_PART_EMBEDDING_PROJECTION, EMB_PART_EMBEDDING_PROJECTION),
 		.rotary = data(model, EMB_NO_LAYER, EMB_PART_ROTARY, EMB_TENSOR_TABLE),
 		.rotary_local = data(model, EMB_NO_LAYER, EMB_PART_ROTARY_LOCAL, EMB_TENSOR_TABLE),
 		.distance_bias = data(model, EMB_NO_LAYER, EMB_PART_DISTANCES, EMB_TENSOR_TABLE),

@@ -53,7 +53,7 @@ larger(size_t a, size_t b)
 static void
 lay_out_worker(EmbPass *pass, EmbWorker *w, size_t block, int32_t n_longest, char *base, size_t *at)
 {
-	w->sum = emb_reserve(base, at, block * larger(pass->stride, pass->context_stride) * sizeof(float));
+	w->sum = emb_reserve(base, at, block * larger(larger(pass->stride, pass->context_stride), pass->embedding_stride) * sizeof(float));
 	w->wide = emb_reserve(base, at, block * pass->wide_stride * sizeof(float));
 	if (pass->arch->norm_place != EMB_NORM_POST)
 		w->normed = emb_reserve(base, at, block * pass->stride * sizeof(float));
@@ -126,6 +126,7 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	pass->n_longest = n_longest;
 	pass->block_rows = n_tokens < block_max ? n_tokens : block_max;
 	pass->stride = emb_transformer_stride(arch);
+	pass->embedding_stride = emb_round_up(emb_arch_embedding_width(arch), EMB_PANEL);
 	pass->context_stride = emb_round_up(emb_arch_query_width(arch), EMB_PANEL);
 	pass->key_stride = emb_round_up(emb_arch_key_width(arch), EMB_PANEL);
 	pass->wide_stride = emb_round_up(emb_arch_wide(arch), EMB_PANEL);
@@ -181,16 +182,30 @@ embed_token(const EmbPass *pass, size_t id, size_t type, size_t position, float 
 {
 	const EmbTransformer *transformer = pass->transformer;
 	const EmbArch *arch = pass->arch;
-	size_t		hidden = arch->hidden;
-	const float *position_row = transformer->position_embedding == NULL ? NULL : transformer->position_embedding + position * hidden;
+	int32_t		n = emb_arch_embedding_width(arch);
+	const float *position_row = transformer->position_embedding == NULL ? NULL : transformer->position_embedding + position * n;
 
-	load_row(&transformer->word_embedding, id, hidden, x);
+	load_row(&transformer->word_embedding, id, n, x);
 	if (arch->n_types > 0)
-		pass->kernels->add_f32(x, transformer->type_embedding + type * hidden, arch->hidden);
+		pass->kernels->add_f32(x, transformer->type_embedding + type * n, n);
 	if (arch->has_embedding_norm)
-		emb_pass_add_norm(pass, x, position_row, &transformer->embedding_norm, x);
+		emb_pass_add_norm_of(pass, n, x, position_row, &transformer->embedding_norm, x);
 	else if (position_row != NULL)
-		pass->kernels->add_f32(x, position_row, arch->hidden);
+		pass->kernels->add_f32(x, position_row, n);
+}
+
+/* x = rows W^T + b for n_rows embeddings that are narrower or wider than the layers. */
+static bool
+project_embeddings(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
+{
+	const EmbLinear *linear = &pass->transformer->embedding_projection;
+	EmbGemmF32	g = {
+		.n_rows = n_rows, .n_in = linear->n_in, .n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
+		.a = w->sum, .a_stride = pass->embedding_stride, .b = linear->weight, .bias = linear->bias,
+		.c = pass->x + first * pass->stride, .c_stride = pass->stride
+	};
+
+	return emb_work_multiply(&w->work, &g, NULL);
 }
 
 static bool
@@ -198,6 +213,9 @@ embed_rows(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t first, int32_t end)
 {
 	const EmbArch *arch = pass->arch;
 	const EmbBatch *batch = pass->batch;
+	bool		is_projected = arch->embedding_size > 0;
+	float	   *rows = is_projected ? w->sum : pass->x + first * pass->stride;
+	size_t		stride = is_projected ? pass->embedding_stride : pass->stride;
 	size_t		next = next_position(pass, seq, first);
 
 	for (int32_t i = first; i < end; i++)
@@ -208,10 +226,12 @@ embed_rows(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t first, int32_t end)
 		if (i >= batch->offsets[seq + 1])
 			next = next_position(pass, ++seq, i);
 		position = batch->ids[i] == arch->position_base - 1 ? 0 : next++;
-		embed_token(pass, batch->ids[i], type, position, pass->x + i * pass->stride);
-		if (!emb_work_spend(&w->work, 8 * (int64_t) arch->hidden))
+		embed_token(pass, batch->ids[i], type, position, rows + (i - first) * stride);
+		if (!emb_work_spend(&w->work, 8 * (int64_t) emb_arch_embedding_width(arch)))
 			return false;
 	}
+	if (is_projected && !project_embeddings(pass, w, first, end - first))
+		return false;
 	emb_pass_observe(pass, EMB_OBSERVE_HIDDEN, 0, first, end - first, pass->x + first * pass->stride, pass->stride);
 	return true;
 }

@@ -37,7 +37,7 @@
 typedef struct EmbWorker
 {
 	EmbWork		work;
-	float	   *sum;			/* [block, hidden or query width, whichever is larger] */
+	float	   *sum;			/* [block, hidden, query width or the embeddings' width, whichever is largest] */
 	float	   *wide;			/* [block, intermediate], twice as wide with a GLU */
 	float	   *normed;			/* [block, hidden], for pre-norm: input of a linear layer */
 	uint8_t    *q_in;			/* [block, hidden or query width]: int8 only, like all fields below */
@@ -59,6 +59,7 @@ typedef struct EmbPass
 	int32_t		n_longest;		/* tokens in the longest text */
 	int32_t		block_rows;		/* maximum rows per block */
 	size_t		stride;			/* of x: hidden rounded up to a panel */
+	size_t		embedding_stride;	/* of embeddings before their projection: their width rounded up to a panel */
 	size_t		context_stride; /* of q and context: query width rounded up to a panel */
 	size_t		key_stride;		/* of k and v: key width rounded up to a panel */
 	size_t		wide_stride;	/* of wide: intermediate rounded up to a panel */
@@ -148,27 +149,34 @@ emb_pass_observe(const EmbPass *pass, EmbObservePoint point, int32_t layer,
 }
 
 /*
- * y = norm(x + residual), or norm(x) without a residual, by the architecture's
- * kind of norm; y may be x or residual.
+ * y = norm(x + residual), or norm(x) without a residual, of n elements, by the
+ * architecture's kind of norm; y may be x or residual.
  */
 static inline void
-emb_pass_add_norm(const EmbPass *pass, const float *x, const float *residual, const EmbLayerNorm *norm, float *y)
+emb_pass_add_norm_of(const EmbPass *pass, int32_t n, const float *x, const float *residual, const EmbLayerNorm *norm, float *y)
 {
 	const EmbArch *arch = pass->arch;
 
 	if (arch->norm_kind == EMB_NORM_LAYER)
 	{
-		pass->kernels->add_norm_f32(x, residual, norm->gamma, norm->beta, arch->norm_eps, arch->hidden, y);
+		pass->kernels->add_norm_f32(x, residual, norm->gamma, norm->beta, arch->norm_eps, n, y);
 		return;
 	}
 	if (residual != NULL)
 	{
 		if (y != x && y != residual)
-			memcpy(y, x, arch->hidden * sizeof(float));
-		pass->kernels->add_f32(y, y == residual ? x : residual, arch->hidden);
+			memcpy(y, x, n * sizeof(float));
+		pass->kernels->add_f32(y, y == residual ? x : residual, n);
 		x = y;
 	}
-	pass->kernels->rms_norm_f32(x, norm->gamma, arch->norm_eps, arch->hidden, y);
+	pass->kernels->rms_norm_f32(x, norm->gamma, arch->norm_eps, n, y);
+}
+
+/* The same for a row of the layers. */
+static inline void
+emb_pass_add_norm(const EmbPass *pass, const float *x, const float *residual, const EmbLayerNorm *norm, float *y)
+{
+	emb_pass_add_norm_of(pass, pass->arch->hidden, x, residual, norm, y);
 }
 
 /* The sequence of batch row i. */

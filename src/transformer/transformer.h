@@ -116,10 +116,11 @@ typedef struct EmbTable
 typedef struct EmbTransformer
 {
 	const EmbArch *arch;		/* passes emb_arch_check */
-	EmbTable	word_embedding; /* [n_vocab, hidden] */
-	const float *position_embedding;	/* [emb_arch_position_rows, hidden], absolute positions */
-	const float *type_embedding;	/* [n_types, hidden] */
+	EmbTable	word_embedding; /* [n_vocab, width], width that of emb_arch_embedding_width */
+	const float *position_embedding;	/* [emb_arch_position_rows, width], absolute positions */
+	const float *type_embedding;	/* [n_types, width] */
 	EmbLayerNorm embedding_norm;	/* gamma NULL: none */
+	EmbLinear	embedding_projection;	/* [hidden, width] in fp32, with an embedding size */
 	const float *rotary;		/* [n_positions, head_size], cosines before sines, RoPE */
 	const float *rotary_local;	/* the same for layers with a sliding window */
 	const float *distance_bias; /* [n_heads, EMB_DISTANCES] relative position bias, added to attention scores */

@@ -137,7 +137,38 @@ def make_harrier(model):
     save_prompts(model, {"query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: ", "document": ""}, 32768)
 
 
-MAKERS = {"embedding-gemma": make_embedding_gemma, "harrier": make_harrier}
+# ------------------------------------------------------- ELECTRA, ERNIE, EuroBERT
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
+
+
+def save_encoder(model, transformer, seed, tokenizer, length, pooling, normalizes, **changes):
+    randomize(transformer, seed, matrices=0.8)
+    write_json(os.path.join(model, "config.json"), dict(transformer.config.to_dict(), architectures=[type(transformer).__name__], **changes))
+    save_weights(transformer.state_dict(), os.path.join(model, "model.safetensors"), torch.float16)
+    save_tokenizer(model, tokenizer, length)
+    save_modules(model, pooling, 32, *(["Normalize"] if normalizes else []))
+    write_json(os.path.join(model, "sentence_bert_config.json"), {"max_seq_length": length, "do_lower_case": False})
+
+
+def make_electra(model):
+    """Embeddings narrower than the layers."""
+    config = transformers.ElectraConfig(vocab_size=800, embedding_size=20, pad_token_id=0, **SIZES)
+    save_encoder(model, transformers.ElectraModel(config), 5, WORDPIECE, 512, "mean", True)
+
+
+def make_ernie(model):
+    config = transformers.ErnieConfig(vocab_size=800, use_task_id=True, task_type_vocab_size=3, pad_token_id=0, **SIZES)
+    save_encoder(model, transformers.ErnieModel(config, add_pooling_layer=False), 6, WORDPIECE, 512, "cls", True)
+
+
+def make_eurobert(model):
+    config = transformers.EuroBertConfig(vocab_size=1101, num_key_value_heads=1, max_position_embeddings=8192, pad_token_id=1,
+                                         bos_token_id=0, eos_token_id=2, rope_parameters={"rope_type": "default", "rope_theta": 250000.0}, **SIZES)
+    save_encoder(model, transformers.EuroBertModel(config), 7, BYTE_LEVEL, 8192, "mean", True)
+
+
+MAKERS = {"electra": make_electra, "ernie": make_ernie, "eurobert": make_eurobert, "embedding-gemma": make_embedding_gemma, "harrier": make_harrier}
 
 
 # -------------------------------------------------------------------- vectors

@@ -18,7 +18,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from transformers import (DistilBertConfig, DistilBertForSequenceClassification, GteConfig, GteForSequenceClassification,
+from transformers import (DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification,
+                          ErnieConfig, ErnieForSequenceClassification, EuroBertConfig, EuroBertForSequenceClassification, GteConfig, GteForSequenceClassification,
                           ModernBertConfig, ModernBertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification,
                           NomicBertConfig, NomicBertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification)
 
@@ -85,6 +86,13 @@ MODELS = {
     "roberta-rerank": (RobertaForSequenceClassification,
                        RobertaConfig(vocab_size=1101, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, bos_token_id=0,
                                      eos_token_id=2, **SIZES, **LABELS), BYTE_LEVEL, 512, None, None),
+    "electra-rerank": (ElectraForSequenceClassification,
+                       ElectraConfig(vocab_size=800, embedding_size=32, pad_token_id=0, **SIZES, **LABELS), WORDPIECE, 512, None, None),
+    "ernie-rerank": (ErnieForSequenceClassification,
+                     ErnieConfig(vocab_size=800, use_task_id=True, pad_token_id=0, **SIZES, **LABELS), WORDPIECE, 512, None, None),
+    "eurobert-rerank": (EuroBertForSequenceClassification,
+                        EuroBertConfig(vocab_size=1101, num_key_value_heads=1, max_position_embeddings=1024, classifier_pooling="mean",
+                                       pad_token_id=1, bos_token_id=0, eos_token_id=2, **SIZES, **LABELS), BYTE_LEVEL, 600, None, None),
 }
 
 

@@ -185,6 +185,10 @@ main(void)
 	test_plan(&arch, EMB_PRECISION_FP32, 4 + 4 * (6 * 2 + 2 * 2));
 	/* scale and factor of the words; of a layer scales and sums of six, factors of three inputs */
 	test_plan(&arch, EMB_PRECISION_INT8, 6 + 4 * (6 * 4 + 3 + 2 * 2));
+	/* a matrix with a bias */
+	arch.embedding_size = 20;
+	test_plan(&arch, EMB_PRECISION_FP32, 6 + 4 * (6 * 2 + 2 * 2));
+	arch.embedding_size = 0;
 	/* pre-norm: a final norm, and none in layer 0 */
 	arch.norm_place = EMB_NORM_PRE;
 	arch.has_first_norm = 0;
