@@ -30,7 +30,7 @@ CHANGE(config_a_list, m->config = "[]";)
 CHANGE(config_nul, m->config = CONFIG(BERT ", \"x\": \"\\u0000\"");)
 CHANGE(config_deep, static char deep[8192]; memset(deep, '[', 8191); m->config = deep;)
 CHANGE(no_type, m->config = CONFIG("\"hidden_act\": \"gelu\"");)
-CHANGE(electra, m->config = CONFIG("\"model_type\": \"electra\"");)
+CHANGE(bloom, m->config = CONFIG("\"model_type\": \"bloom\"");)
 CHANGE(type_number, m->config = CONFIG("\"model_type\": 5");)
 CHANGE(token_classifier, m->config = CONFIG(BERT ", \"architectures\": [\"BertForTokenClassification\"]");)
 #define RERANKER(more) *m = small_reranker(); m->config = SMALL_RERANKER_CONFIG(more)
@@ -105,6 +105,22 @@ CHANGE(modern_activation, m->config = CONFIG(MODERN_HEAD ", \"classifier_activat
 CHANGE(modern_head_bias, m->config = CONFIG(MODERN_HEAD ", \"classifier_bias\": 1");)
 CHANGE(modern_labels, m->config = CONFIG(MODERN ", \"architectures\": [\"ModernBertForSequenceClassification\"]");)
 CHANGE(modern_names, m->config = CONFIG(MODERN ", \"position_embedding_type\": \"absolute\"");)
+#define GEMMA "\"model_type\": \"gemma3_text\", \"head_dim\": 4, \"num_key_value_heads\": 1"
+CHANGE(gemma_sizes, m->config = CONFIG("\"model_type\": \"gemma3_text\", \"head_dim\": 4");)
+CHANGE(gemma_softcap, m->config = CONFIG(GEMMA ", \"attn_logit_softcapping\": 50.0");)
+CHANGE(gemma_bias, m->config = CONFIG(GEMMA ", \"attention_bias\": true");)
+CHANGE(gemma_types, m->config = CONFIG(GEMMA ", \"layer_types\": [\"chunked_attention\", \"full_attention\"]");)
+CHANGE(gemma_few, m->config = CONFIG(GEMMA ", \"layer_types\": [\"full_attention\"]");)
+CHANGE(gemma_width, m->config = CONFIG(GEMMA ", \"sliding_window\": 1");)
+CHANGE(gemma_rope, m->config = CONFIG(GEMMA ", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 8}");)
+CHANGE(gemma_reranker, m->config = CONFIG(GEMMA ", \"architectures\": [\"Gemma3TextForSequenceClassification\"], \"id2label\": {\"0\": \"x\"}");)
+CHANGE(gemma_images, m->config = CONFIG(GEMMA ", \"architectures\": [\"Gemma3ForConditionalGeneration\"]");)
+#define EURO_HEAD "\"model_type\": \"eurobert\", \"architectures\": [\"EuroBertForSequenceClassification\"], \"id2label\": {\"0\": \"x\"}"
+CHANGE(euro_late, m->config = CONFIG(EURO_HEAD);)
+CHANGE(euro_bias, m->config = CONFIG("\"model_type\": \"eurobert\", \"mlp_bias\": true");)
+CHANGE(ernie_tasks, m->config = CONFIG("\"model_type\": \"ernie\", \"use_task_id\": true");)
+CHANGE(electra_none, m->config = "{\"model_type\": \"electra\"}";)
+CHANGE(electra_zero, m->config = CONFIG("\"model_type\": \"electra\", \"embedding_size\": 0");)
 CHANGE(two_classes, m->config = CONFIG(BERT ", \"architectures\": [\"BertModel\", \"BertForTokenClassification\"]");)
 CHANGE(two_families, m->config = CONFIG(BERT ", \"architectures\": [\"BertModel\", \"RobertaModel\"]");)
 CHANGE(modern_bias, m->config = CONFIG(MODERN ", \"norm_bias\": true");)
@@ -194,7 +210,7 @@ static const Case cases[] = {
 	{"U+0000", config_nul, EMB_ERR_FORMAT, "config.json", NULL},
 	{"nested deeply", config_deep, EMB_ERR_FORMAT, "config.json", NULL},
 	{"no model_type", no_type, EMB_ERR_FORMAT, "model_type", NULL},
-	{"another family", electra, EMB_ERR_UNSUPPORTED, "model_type", "electra"},
+	{"another family", bloom, EMB_ERR_UNSUPPORTED, "model_type", "bloom"},
 	{"model_type a number", type_number, EMB_ERR_FORMAT, "model_type", NULL},
 	{"a classifier of tokens", token_classifier, EMB_ERR_UNSUPPORTED, "architectures", "BertForTokenClassification"},
 	{"a reranker", reranker, EMB_OK, NULL, NULL},
@@ -261,6 +277,20 @@ static const Case cases[] = {
 	{"no global layer", modern_every, EMB_ERR_FORMAT, "global_attn_every_n_layers", "0"},
 	{"global layers out of order", modern_types, EMB_ERR_UNSUPPORTED, "layer_types", "full_attention"},
 	{"too few layer types", modern_few, EMB_ERR_FORMAT, "layer_types", NULL},
+	{"a Gemma without sizes", gemma_sizes, EMB_ERR_FORMAT, "num_key_value_heads", "missing"},
+	{"a Gemma with capped scores", gemma_softcap, EMB_ERR_UNSUPPORTED, "attn_logit_softcapping", NULL},
+	{"a Gemma with biases", gemma_bias, EMB_ERR_UNSUPPORTED, "attention_bias", NULL},
+	{"a Gemma with other layers", gemma_types, EMB_ERR_UNSUPPORTED, "layer_types", "chunked_attention"},
+	{"a Gemma with too few layer types", gemma_few, EMB_ERR_FORMAT, "layer_types", NULL},
+	{"a Gemma whose window is the token", gemma_width, EMB_ERR_FORMAT, "sliding_window", "1"},
+	{"a Gemma with scaled rotation", gemma_rope, EMB_ERR_UNSUPPORTED, "rope_scaling", "linear"},
+	{"a Gemma that reranks", gemma_reranker, EMB_ERR_UNSUPPORTED, "rerankers of type", "gemma3_text"},
+	{"a Gemma with images", gemma_images, EMB_ERR_UNSUPPORTED, "architectures", "Gemma3ForConditionalGeneration"},
+	{"a EuroBERT that pools logits", euro_late, EMB_ERR_UNSUPPORTED, "classifier_pooling", "late"},
+	{"a EuroBERT with biases", euro_bias, EMB_ERR_UNSUPPORTED, "mlp_bias", NULL},
+	{"an ERNIE without its tasks", ernie_tasks, EMB_ERR_NOT_FOUND, "task_type_embeddings", NULL},
+	{"an ELECTRA without sizes", electra_none, EMB_ERR_FORMAT, "hidden_size", "missing"},
+	{"an ELECTRA without embeddings", electra_zero, EMB_ERR_FORMAT, "embedding_size", "0"},
 	{"an encoder with a class for tokens", two_classes, EMB_OK, NULL, NULL},
 	{"classes of two families", two_families, EMB_ERR_UNSUPPORTED, "architectures", "RobertaModel"},
 	{"no architectures", no_architectures, EMB_OK, NULL, NULL},
