@@ -154,6 +154,11 @@
 #define EMBED_EXECUTOR_RUN_ARGUMENTS query, direction, count, once
 #endif
 
+/* Lists of five: since 14. */
+#if PG_VERSION_NUM < 140000
+#define list_make5(x1, x2, x3, x4, x5) lappend(list_make4(x1, x2, x3, x4), x5)
+#endif
+
 /* ModifyTable has a plan for each of its tables before 14, where rows are whole. */
 #if PG_VERSION_NUM < 140000
 #define EMBED_MODIFY_TABLE_HAS_PLANS
