@@ -811,6 +811,15 @@ CREATE TABLE _embed.failure (
 );
 COMMENT ON TABLE _embed.failure IS 'texts that could not be filled; not dumped: another server tries again';
 
+-- A publication FOR ALL TABLES carries this table, too, whose OIDs are another server's.
+CREATE FUNCTION _embed.failure_trigger() RETURNS pg_catalog.trigger
+AS 'MODULE_PATHNAME', 'embed_failure_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1;
+COMMENT ON FUNCTION _embed.failure_trigger()
+IS 'row trigger of _embed.failure: leaves out what apply workers bring from another server';
+REVOKE ALL ON FUNCTION _embed.failure_trigger() FROM PUBLIC;
+CREATE TRIGGER embed_failure BEFORE INSERT OR UPDATE OR DELETE ON _embed.failure FOR EACH ROW EXECUTE FUNCTION _embed.failure_trigger();
+ALTER TABLE _embed.failure ENABLE REPLICA TRIGGER embed_failure;
+
 CREATE VIEW embed_failures AS
 SELECT f.tab::pg_catalog.regclass AS tab, f.vector, f.text_hash, f.sqlstate, f.message, f.tries, f.at
 FROM _embed.failure f

@@ -8,6 +8,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "commands/trigger.h"
 #include <common/hashfn.h>			/* the server's, not ours */
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -19,6 +20,8 @@
 #include "utils/timestamp.h"
 
 #include "pg/store/tables.h"
+
+EMBED_FUNCTION(embed_failure_trigger);
 
 /* Attribute numbers, as in sql/embed.sql. */
 enum
@@ -230,6 +233,17 @@ embed_failures_forget(Oid table, const char *vector)
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	return n;
+}
+
+/* Fires in apply workers: failures of another server are not those of this one. */
+Datum
+embed_failure_trigger(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"_embed.failure_trigger\" is for the trigger on table \"_embed.failure\"")));
+	return PointerGetDatum(NULL);
 }
 
 typedef struct Unkept

@@ -176,7 +176,8 @@ tell(CallColumn *column, bool is_end)
 {
 	EmbedFill  *fill = column->fill;
 	int64		n_done = fill->n_written + fill->n_failed;
-	int64		n_all = Max(column->to_do, n_done);
+	/* at the end of a complete column the rest is what others have filled */
+	int64		n_all = is_end && column->end == EMBED_FILL_EMPTY ? n_done : Max(column->to_do, n_done);
 	uint64		now = embed_clock_ns();
 	double		left_s;
 

@@ -298,6 +298,8 @@ embed_fill_read(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_
 	caller = embed_fill_as_owner(rel);
 	econtext = CreateStandaloneExprContext();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	/* a table that publishes updates and has no identity: no row's fault */
+	CheckCmdReplicaIdentity(rel, CMD_UPDATE);
 	n_blocks = RelationGetNumberOfBlocks(rel);
 	slot = table_slot_create(rel, NULL);
 	fill->rows = palloc0(fill->batch_rows * sizeof(EmbedFillRow));
