@@ -848,7 +848,7 @@ COMMENT ON COLUMN embed_columns.to_do IS 'rows with a text and without a vector,
 COMMENT ON COLUMN embed_columns.failed IS 'texts recorded in embed_failures';
 COMMENT ON COLUMN embed_columns.filled IS 'vectors written by fillers and embed_fill since the control file was made';
 COMMENT ON COLUMN embed_columns.oldest_pending IS 'when the first of the commits that wait for a filler left something to do';
-COMMENT ON COLUMN embed_columns.mixed IS 'whether the name in the trigger stands for another model than when the trigger was made';
+COMMENT ON COLUMN embed_columns.mixed IS 'whether the name in the trigger stands for another model than when the trigger was made: nothing is computed then, and model and fingerprint are those of the vectors';
 GRANT SELECT ON embed_columns TO PUBLIC;
 
 CREATE PROCEDURE embed_fill(tab pg_catalog.regclass DEFAULT NULL, seconds pg_catalog.int4 DEFAULT NULL)

@@ -2,6 +2,7 @@
 \set data_dir `echo "${EMBED_TEST_DATA:-$PWD/test/data}"`
 \i :data_dir/sql/tiny.sql
 \i :data_dir/sql/filler_off.sql
+\set SHOW_CONTEXT never
 
 CREATE SCHEMA "Odd ""one""";
 SET search_path = "Odd ""one""", public;
@@ -19,8 +20,10 @@ BEGIN
 		FROM "The docs_chunks";
 END $$;
 SELECT embed_chunk_table('"The docs"', 'title, Body', 12, 4);
-\d "The docs_chunks"
-SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'zz_embed_chunks';
+SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute WHERE attrelid = '"The docs_chunks"'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = '"The docs_chunks"'::regclass ORDER BY 1;
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = '"The docs_chunks"'::regclass AND contype IN ('p', 'f') ORDER BY 1;
+SELECT regexp_replace(pg_get_triggerdef(oid), '@[0-9a-f]{16}', '@(16 digits)') FROM pg_trigger WHERE tgname IN ('zz_embed_chunks', 'zz_embed_embedding') ORDER BY tgname;
 SELECT id, ordinality, start_char, end_char, chunk FROM "The docs_chunks" ORDER BY 1, 2;
 SELECT * FROM wrong();
 -- rows that were there are to do, as of embed_column; the NOTICE's hint fills them

@@ -2,12 +2,13 @@
 \set data_dir `echo "${EMBED_TEST_DATA:-$PWD/test/data}"`
 \i :data_dir/sql/tiny.sql
 \i :data_dir/sql/filler_off.sql
+\set SHOW_CONTEXT never
 SELECT embed_set_default('tiny-mean-36');
 SELECT embed_set_alias('kept-alias', 'tiny-mean-48');
 CREATE FUNCTION kept(t regclass) RETURNS TABLE (kind text, definition text) LANGUAGE sql AS $$
 	SELECT 'column', attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
 	WHERE attrelid = t AND attnum > 0 AND NOT attisdropped AND atttypid = 'float4[]'::regtype
-	UNION ALL SELECT 'trigger', pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = t
+	UNION ALL SELECT 'trigger', regexp_replace(pg_get_triggerdef(oid), '@[0-9a-f]{16}', '@(16 digits)') FROM pg_trigger WHERE tgrelid = t
 	UNION ALL SELECT 'index', pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = t AND indpred IS NOT NULL
 	ORDER BY 1, 2 $$;
 

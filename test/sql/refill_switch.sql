@@ -6,7 +6,7 @@ SELECT embed_set_alias('refill-alias', 'tiny-mean-36');
 CREATE FUNCTION state(t regclass) RETURNS TABLE (kind text, definition text) LANGUAGE sql AS $$
 	SELECT 'column', attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
 	WHERE attrelid = t AND attnum > 0 AND NOT attisdropped AND atttypid = 'float4[]'::regtype
-	UNION ALL SELECT 'trigger', tgname || ' ' || encode(tgargs, 'escape') || ' ' || tgenabled::text FROM pg_trigger WHERE tgrelid = t
+	UNION ALL SELECT 'trigger', tgname || ' ' || regexp_replace(encode(tgargs, 'escape'), '@[0-9a-f]{16}', '@(16 digits)') || ' ' || tgenabled::text FROM pg_trigger WHERE tgrelid = t
 	UNION ALL SELECT 'index', pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = t AND NOT indisprimary
 	ORDER BY 1, 2 $$;
 -- times and speeds differ

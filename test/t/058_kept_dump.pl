@@ -48,5 +48,20 @@ is(query($node, 'whole', $computed), 0, 'none was computed');
 query($node, 'whole', 'TRUNCATE docs');
 $node->command_ok([ 'psql', '-qX', '-v', 'ON_ERROR_STOP=1', '-f', $data, '-d', $node->connstr('whole') ], 'data restored without');
 is(query($node, 'whole', $check), 'right 0, wrong 0, to do 100', 'mode later leaves all to do');
+
+# The table alone, to where the model's name stands for other content: vectors of two models never meet.
+my $table = $node->basedir . '/kept.table';
+$node->command_ok([ 'pg_dump', '-t', 'docs*', '-f', $table, '-d', $node->connstr($db) ], 'table dumped');
+query($node, $db, 'CREATE DATABASE elsewhere TEMPLATE template0');
+query($node, 'elsewhere', 'CREATE EXTENSION embed');
+import_model($node, 'elsewhere', 'kept', tiny_model('bert-mean-36'), '{"document_prompt": "other: "}');
+$node->command_ok([ 'psql', '-qX', '-v', 'ON_ERROR_STOP=1', '-f', $table, '-d', $node->connstr('elsewhere') ], 'restored elsewhere');
+my $docs = q{FROM embed_columns WHERE tab = 'docs_low'::regclass};
+is(query($node, 'elsewhere', "SELECT status, mixed, last_error LIKE '%stood for model of fingerprint%' $docs"), 'failing|t|t', 'embed_columns says that the model is another');
+query($node, 'elsewhere', q{INSERT INTO docs VALUES (101, 'new', NULL); SET client_min_messages = error; CALL embed_fill('docs')});
+is(query($node, 'elsewhere', 'SELECT count(*), count(embedding) FROM docs'), '101|99', '... and embed_fill fills nothing');
+is((error_of($node, 'elsewhere', q{UPDATE docs SET embedding = embed(title, 'kept') WHERE embedding IS NULL}))[0], '55000', '... nor does an UPDATE');
+query($node, 'elsewhere', q{SELECT embed_column('docs', 'title, body'); SET client_min_messages = error; CALL embed_fill('docs')});
+is(query($node, 'elsewhere', $check), 'right 101, wrong 0, to do 0', 'embed_column takes the model that is there');
 $node->stop;
 done_testing();

@@ -301,8 +301,8 @@ query($node, $db, q{SELECT embed_switch('parts', 'e'); CREATE TABLE parts_3 PART
 is(query($node, $db, q{SELECT count(*), bool_and(e = embed(body, 'm3')), bool_and(e__prev = embed(body, 'm2')) FROM parts}), '23|t|t', 'partitions are switched, later ones as well');
 query($node, $db, q{SELECT embed_switch('parts', 'e'); INSERT INTO parts VALUES (6, 'new'), (106, 'new'), (206, 'new')});
 is(query($node, $db, q{SELECT count(*), bool_and(e = embed(body, 'm2')), bool_and(e__next = embed(body, 'm3')) FROM parts}), '26|t|t', '... and back');
-is(query($node, $db, q{SELECT string_agg(DISTINCT tgname || ' ' || encode(tgargs, 'escape'), ', ') FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'parts%' AND NOT tgisinternal OR tgparentid <> 0 AND tgrelid::regclass::text LIKE 'parts%'}),
-	'zz_embed_e e\000body\000m2\000now\000, zz_embed_e__next e__next\000body\000m3\000now\000', '... with the triggers of all partitions');
+is(query($node, $db, q{SELECT string_agg(DISTINCT tgname || ' ' || regexp_replace(encode(tgargs, 'escape'), '@[0-9a-f]{16}', '@'), ', ') FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'parts%' AND NOT tgisinternal OR tgparentid <> 0 AND tgrelid::regclass::text LIKE 'parts%'}),
+	'zz_embed_e e\000body\000m2@\000now\000, zz_embed_e__next e__next\000body\000m3@\000now\000', '... with the triggers of all partitions');
 query($node, $db, q{SELECT embed_chunk_table('docs', 'body', 16, 2, 'm2'); CALL embed_fill('docs_chunks'); CALL embed_refill('docs_chunks', 'embedding', 'm3');
 	SELECT embed_switch('docs_chunks', 'embedding'); UPDATE docs SET body = 'another text' WHERE id = 3; INSERT INTO docs VALUES (6000, 'a new text of some words, cut into a chunk or two because it is long')});
 is(query($node, $db, q{SELECT count(*) > 400, bool_and(embedding = embed(chunk, 'm3')), bool_and(embedding__prev = embed(chunk, 'm2')) FROM docs_chunks}), 't|t|t', 'a chunk table is switched, and goes on');

@@ -239,7 +239,7 @@ resolve(TriggerSite *trigger, TriggerData *data)
 	if (trigger->names_model &&
 		!(trigger->is_checked && memcmp(trigger->checked, ref->fingerprint, EMB_HASH_SIZE) == 0))
 	{
-		embed_trigger_check_model(data->tg_trigger, &trigger->model, ref);
+		embed_trigger_check_model(data->tg_relation, data->tg_trigger, &trigger->model, ref);
 		memcpy(trigger->checked, ref->fingerprint, EMB_HASH_SIZE);
 		trigger->is_checked = true;
 	}

@@ -10,11 +10,12 @@
  *
  * A trigger's third argument is a model or an alias, and may end in
  * "@fingerprint": the first 8 to 64 hexadecimal digits. CREATE TRIGGER adds
- * the fingerprint to an alias, so that one column holds the vectors of one
- * model: after the alias has moved, the trigger refuses (55000). The arguments
- * of a trigger go wherever the trigger goes: dumps of one table, pg_upgrade,
- * partitions attached later, renames, rollback. A table of our own would have
- * to follow.
+ * the fingerprint to an alias, and embed_column to every name, so that one
+ * column holds the vectors of one model: after the alias has moved, or the name
+ * was freed and given to other content, the trigger refuses (55000). The
+ * arguments of a trigger go wherever the trigger goes: dumps of one table,
+ * pg_upgrade, partitions attached later, renames, rollback. A table of our own
+ * would have to follow.
  */
 #ifndef EMBED_PG_AUTO_TRIGGER_H
 #define EMBED_PG_AUTO_TRIGGER_H
@@ -117,10 +118,25 @@ extern bool embed_is_trigger_function(Oid function);
 /* Parses the third argument; an argument of another form is a name that no model has. */
 extern EmbedTriggerModel embed_trigger_model(const Trigger *trigger);
 
+/* "model@digits", as CREATE TRIGGER and embed_column record a model: palloc'd. */
+extern char *embed_trigger_recorded(const char *name, const uint8 *fingerprint);
+
+/* Changes argument i of the trigger with this OID, which has those of trigger; its table is locked against other changes. */
+extern void embed_trigger_set_argument(Oid oid, const Trigger *trigger, int i, const char *value);
+
+/*
+ * Records the fingerprint in all triggers of the database that have the model's
+ * name alone: the name is about to be freed. Locks their tables.
+ */
+extern void embed_triggers_pin(const char *model, const uint8 *fingerprint);
+
 /* The first n_digits (an even number) of a fingerprint, in the form of embed_trigger_model. */
 extern void embed_trigger_digits(const uint8 *fingerprint, int n_digits, char *digits);
 
-/* 55000 if the name stands for another model than recorded, or is an alias without a record. */
-extern void embed_trigger_check_model(const Trigger *trigger, const EmbedTriggerModel *model, const EmbedModelRef *ref);
+/* 55000 if the name stands for another model than recorded, or is an alias without a record. rel: the trigger's table. */
+extern void embed_trigger_check_model(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model, const EmbedModelRef *ref);
+
+/* Why vectors of the model that the name stands for now are refused, for users: palloc'd. */
+extern char *embed_trigger_other_model(const EmbedTriggerModel *model, const uint8 *fingerprint);
 
 #endif

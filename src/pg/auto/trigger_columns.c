@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
+#include "pg/auto/known.h"
 #include "pg/store/storage.h"
 
 bool
@@ -369,15 +370,10 @@ embed_trigger_digits(const uint8 *fingerprint, int n_digits, char *digits)
 	digits[n_digits] = '\0';
 }
 
-/*
- * For messages: the model's name, or what is known of the model. alias: its
- * current model is preferred.
- */
+/* For messages: the model's name, or what is known of the model. name: the one that it has, if it has several. */
 static const char *
-describe_model(const char *digits, const char *alias)
+describe_model(const char *digits, const char *name)
 {
-	char	   *name = alias != NULL ? embed_storage_find_alias(alias, NULL) : NULL;
-
 	if (name == NULL)
 		name = embed_storage_name_of(digits);
 	return name != NULL ? psprintf("\"%s\"", name) : psprintf("of fingerprint %s", digits);
@@ -387,56 +383,105 @@ describe_model(const char *digits, const char *alias)
 static bool
 is_model_now(const EmbedTriggerModel *model)
 {
-	char		digits[2 * EMB_HASH_SIZE + 1];
 	const char *name = model->name;
 	EmbedModelRow row;
 
 	if (!embed_storage_find_model(name, NULL, &row) &&
 		((name = embed_storage_find_alias(name, NULL)) == NULL || !embed_storage_find_model(name, NULL, &row)))
 		return false;
-	embed_trigger_digits(row.fingerprint, 2 * EMB_HASH_SIZE, digits);
-	return strncmp(digits, model->digits, strlen(model->digits)) == 0;
+	return embed_digits_match(model->digits, row.fingerprint);
 }
 
-/* Alias and trigger were switched together after this transaction's snapshot was taken: it has the new trigger, and the old alias. */
+/* Name and trigger were switched together after this transaction's snapshot was taken: it has the new trigger, and the old meaning. */
 pg_noreturn static void
 snapshot_error(const Trigger *trigger, const EmbedTriggerModel *model)
 {
+	EmbedModelRow row;
+
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to a change of alias \"%s\"", model->name),
+			 embed_storage_find_model(model->name, NULL, &row)
+			 ? errmsg("could not serialize access due to a change of model name \"%s\"", model->name)
+			 : errmsg("could not serialize access due to a change of alias \"%s\"", model->name),
 			 errdetail("Trigger \"%s\" was made for another model after the snapshot of this transaction was taken.", trigger->tgname),
 			 errhint("The transaction might succeed if retried.")));
 }
 
-pg_noreturn static void
-moved_error(const Trigger *trigger, const EmbedTriggerModel *model, const char *digits_now)
+char *
+embed_trigger_other_model(const EmbedTriggerModel *model, const uint8 *fingerprint)
 {
-	const char *then = describe_model(model->digits, NULL);
+	char		digits[2 * EMB_HASH_SIZE + 1];
+	char	   *target = embed_storage_find_alias(model->name, NULL);
 
+	embed_trigger_digits(fingerprint, 2 * EMB_HASH_SIZE, digits);
+	digits[strlen(model->digits)] = '\0';
+	/* a model's own name says nothing here: it has two meanings */
+	return psprintf("\"%s\" stood for model %s when the trigger was created, and stands for model %s now", model->name,
+					describe_model(model->digits, NULL),
+					target != NULL ? describe_model(digits, target) : psprintf("of fingerprint %s", digits));
+}
+
+/* The table that embed_column takes: a partition's trigger is that of its partitioned table. */
+static char *
+table_in_sql(Relation rel)
+{
+	Oid			relid = OidIsValid(embed_known_root(rel)) ? embed_known_root(rel) : RelationGetRelid(rel);
+
+	return quote_literal_cstr(quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid)));
+}
+
+/* The name that the trigger's model has here, or NULL. */
+static char *
+installed_name(const EmbedTriggerModel *model)
+{
+	char	   *name = embed_storage_name_of(model->digits);
+	EmbedModelRow row;
+
+	return name != NULL && embed_storage_find_model(name, NULL, &row) && !row.dropped ? name : NULL;
+}
+
+/* What to do. An alias can move back; a name that was freed stands for its new content for ever. */
+static char *
+ways_out(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model)
+{
+	char	   *former = installed_name(model);
+	char	   *arguments;
+
+	if (embed_storage_find_alias(model->name, NULL) != NULL)
+		return psprintf("Let \"%s\" stand for model %s again, or fill another column by another trigger, or in one transaction "
+						"drop and create the trigger and embed all rows anew with UPDATE ... SET %s = NULL.",
+						model->name, describe_model(model->digits, NULL), quote_identifier(trigger->tgargs[0]));
+	arguments = psprintf("%s, %s, %s", table_in_sql(rel), quote_literal_cstr(trigger->tgargs[1]), quote_literal_cstr(trigger->tgargs[0]));
+	if (former != NULL)
+		return psprintf("SELECT embed_column(%s, %s) keeps the vectors and goes on with their model. With %s, or after "
+						"CALL embed_refill and embed_switch, the column has those of the model of today.",
+						arguments, quote_literal_cstr(former), quote_literal_cstr(model->name));
+	return psprintf("SELECT embed_column(%s, %s) sets the vectors to NULL and fills the column by the model of today; "
+					"CALL embed_refill keeps them until another column is filled. "
+					"Or import the former model under another name, and give this name to embed_column: the vectors stay.",
+					arguments, quote_literal_cstr(model->name));
+}
+
+pg_noreturn static void
+moved_error(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model, const uint8 *fingerprint)
+{
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("trigger \"%s\": \"%s\" stood for model %s when the trigger was created, and stands for model %s now",
-					trigger->tgname, model->name, then, describe_model(digits_now, model->name)),
+			 errmsg("trigger \"%s\": %s", trigger->tgname, embed_trigger_other_model(model, fingerprint)),
 			 errdetail("Column \"%s\" would hold vectors of two models.", trigger->tgargs[0]),
-			 errhint("Let \"%s\" stand for model %s again, or fill another column by another trigger, or in one transaction "
-					 "drop and create the trigger and embed all rows anew with UPDATE ... SET %s = NULL.",
-					 model->name, then, quote_identifier(trigger->tgargs[0]))));
+			 errhint("%s", ways_out(rel, trigger, model))));
 }
 
 void
-embed_trigger_check_model(const Trigger *trigger, const EmbedTriggerModel *model, const EmbedModelRef *ref)
+embed_trigger_check_model(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model, const EmbedModelRef *ref)
 {
-	char		digits[2 * EMB_HASH_SIZE + 1];
 	EmbedModelRow row;
 
-	embed_trigger_digits(ref->fingerprint, 2 * EMB_HASH_SIZE, digits);
-	if (model->digits[0] != '\0' && strncmp(digits, model->digits, strlen(model->digits)) != 0)
+	if (!embed_digits_match(model->digits, ref->fingerprint))
 	{
-		digits[strlen(model->digits)] = '\0';
 		if (IsolationUsesXactSnapshot() && is_model_now(model))
 			snapshot_error(trigger, model);
-		moved_error(trigger, model, digits);
+		moved_error(rel, trigger, model, ref->fingerprint);
 	}
 	if (model->digits[0] == '\0' && !embed_storage_find_model(model->name, NULL, &row))
 		ereport(ERROR,

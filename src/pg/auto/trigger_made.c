@@ -154,39 +154,6 @@ find_trigger(Relation catalog, Oid oid, SysScanDesc *scan)
 	return systable_getnext(*scan);
 }
 
-/* Makes model the third argument. */
-static void
-store_model(Oid oid, const Trigger *trigger, const char *model)
-{
-	Relation	catalog = table_open(TriggerRelationId, RowExclusiveLock);
-	Datum		values[Natts_pg_trigger] = {0};
-	bool		nulls[Natts_pg_trigger] = {false};
-	bool		replaces[Natts_pg_trigger] = {false};
-	SysScanDesc scan;
-	HeapTuple	tuple = find_trigger(catalog, oid, &scan);
-	HeapTuple	changed;
-	StringInfoData arguments;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "could not find tuple for trigger %u", oid);
-	initStringInfo(&arguments);
-	/* each argument is followed by '\0' */
-	for (int i = 0; i < trigger->tgnargs; i++)
-	{
-		const char *argument = i == 2 ? model : trigger->tgargs[i];
-
-		appendBinaryStringInfo(&arguments, argument, strlen(argument) + 1);
-	}
-	values[Anum_pg_trigger_tgargs - 1] =
-		PointerGetDatum(cstring_to_text_with_len(arguments.data, arguments.len));
-	replaces[Anum_pg_trigger_tgargs - 1] = true;
-	changed = heap_modify_tuple(tuple, RelationGetDescr(catalog), values, nulls, replaces);
-	CatalogTupleUpdate(catalog, &tuple->t_self, changed);
-	CacheInvalidateRelcacheByRelid(((Form_pg_trigger) GETSTRUCT(changed))->tgrelid);
-	systable_endscan(scan);
-	table_close(catalog, RowExclusiveLock);
-}
-
 static bool
 is_same_call(const Trigger *a, const Trigger *b)
 {
@@ -204,13 +171,10 @@ is_same_call(const Trigger *a, const Trigger *b)
 static void
 record_model(Relation rel, const Trigger *trigger, const EmbedTriggerModel *model, const uint8 *fingerprint)
 {
-	char		digits[EMBED_RECORDED_DIGITS + 1];
-	char	   *recorded;
+	char	   *recorded = embed_trigger_recorded(model->name, fingerprint);
 	List	   *relids = list_make1_oid(RelationGetRelid(rel));
 	ListCell   *cell;
 
-	embed_trigger_digits(fingerprint, EMBED_RECORDED_DIGITS, digits);
-	recorded = psprintf("%s@%s", model->name, digits);
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		relids = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
 	foreach(cell, relids)
@@ -220,7 +184,7 @@ record_model(Relation rel, const Trigger *trigger, const EmbedTriggerModel *mode
 		for (int i = 0; part->trigdesc != NULL && i < part->trigdesc->numtriggers; i++)
 		{
 			if (is_same_call(&part->trigdesc->triggers[i], trigger))
-				store_model(part->trigdesc->triggers[i].tgoid, trigger, recorded);
+				embed_trigger_set_argument(part->trigdesc->triggers[i].tgoid, trigger, 2, recorded);
 		}
 		relation_close(part, AccessShareLock);
 	}
@@ -274,7 +238,7 @@ check_model(const Making *making, Relation rel, const Trigger *trigger)
 
 		if (model.digits[0] != '\0')
 		{
-			embed_trigger_check_model(trigger, &model, ref);
+			embed_trigger_check_model(rel, trigger, &model, ref);
 			return;
 		}
 		memcpy(row.fingerprint, ref->fingerprint, EMB_HASH_SIZE);

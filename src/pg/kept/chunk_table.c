@@ -174,15 +174,17 @@ static void
 choose_vectors(Making *making, const Trigger *trigger, const char *model, const char *mode)
 {
 	Relation	chunks = OidIsValid(making->chunks) ? table_open(making->chunks, AccessShareLock) : NULL;
+	EmbedPinnedName pinned;
 
 	making->vectors.vector = "embedding";
 	making->vectors.source = "chunk";
 	making->vectors.schema = making->extension;
 	making->vectors.may_retype = true;
 	if (model == NULL && trigger != NULL && trigger->tgnargs == EMBED_CHUNK_ARGUMENTS)
-		model = trigger->tgargs[EMBED_CHUNK_MODEL];
+		model = embed_pinned_parse(trigger->tgargs[EMBED_CHUNK_MODEL], &pinned) ? embed_column_model_now(&pinned) :
+			trigger->tgargs[EMBED_CHUNK_MODEL];
 	embed_column_choose(&making->vectors, chunks, model, mode);
-	making->arguments[EMBED_CHUNK_MODEL] = making->vectors.model.model;
+	making->arguments[EMBED_CHUNK_MODEL] = embed_column_model_argument(&making->vectors);
 	if (chunks != NULL)
 		table_close(chunks, AccessShareLock);
 }

@@ -89,14 +89,13 @@ resolve(Check *check)
 {
 	const char *name = check->kept->names_model ? check->kept->model.name : NULL;
 	const EmbedModelRef *ref = embed_site_resolve_name(check->site, name, EMBED_NAME_ALIAS_TOO);
-	char		digits[2 * EMB_HASH_SIZE + 1];
 
-	embed_trigger_digits(ref->fingerprint, 2 * EMB_HASH_SIZE, digits);
-	if (strncmp(digits, check->kept->model.digits, strlen(check->kept->model.digits)) != 0)
+	if (!embed_digits_match(check->kept->model.digits, ref->fingerprint))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("trigger \"%s\": alias \"%s\" stands for another model than when the trigger was created",
-						NameStr(check->kept->trigger_name), check->kept->model.name)));
+				 errmsg("trigger \"%s\": %s", NameStr(check->kept->trigger_name),
+						embed_trigger_other_model(&check->kept->model, ref->fingerprint)),
+				 errhint("The vectors are those of a model that is not here under this name. Import it, and give its name to embed_column.")));
 	return ref;
 }
 

@@ -37,6 +37,8 @@
 #include "pg/kept/column_type.h"
 #include "pg/kept/failures.h"
 #include "pg/store/names.h"
+#include "pg/store/pinned_name.h"
+#include "pg/store/storage.h"
 
 EMBED_FUNCTION(embed_column);
 EMBED_FUNCTION(embed_column_drop);
@@ -58,14 +60,40 @@ typedef struct Found
 bool
 embed_column_is_model(const EmbedKeptColumn *kept, const EmbedName *model)
 {
-	char		digits[2 * EMB_HASH_SIZE + 1];
-
 	if (!kept->names_model)
 		return false;
-	embed_trigger_digits(model->fingerprint, 2 * EMB_HASH_SIZE, digits);
 	if (kept->model.digits[0] != '\0')
-		return strncmp(digits, kept->model.digits, strlen(kept->model.digits)) == 0;
+		return embed_digits_match(kept->model.digits, model->fingerprint);
+	/* written by hand, without a record */
 	return strcmp(kept->model.name, model->model) == 0;
+}
+
+/* How many digits of the fingerprint the trigger gets: as many as for an alias, or as the caller gave. */
+static int
+n_recorded_digits(const EmbedColumnWanted *wanted)
+{
+	EmbedPinnedName given;
+
+	if (wanted->given_model == NULL || !embed_pinned_parse(wanted->given_model, &given))
+		return EMBED_RECORDED_DIGITS;
+	return Max((int) strlen(given.digits), EMBED_RECORDED_DIGITS);
+}
+
+char *
+embed_column_model_argument(const EmbedColumnWanted *wanted)
+{
+	char		digits[EMBED_DIGITS_MAX + 1];
+
+	embed_fingerprint_digits(wanted->model.fingerprint, digits);
+	return psprintf("%s@%.*s", wanted->model.model, n_recorded_digits(wanted), digits);
+}
+
+/* Whether a call with the same arguments would write the trigger's model as it stands there. */
+static bool
+has_model_argument(const EmbedKeptColumn *kept, const EmbedColumnWanted *wanted)
+{
+	return embed_column_is_model(kept, &wanted->model) && strcmp(kept->model.name, wanted->model.model) == 0 &&
+		(int) strlen(kept->model.digits) >= n_recorded_digits(wanted);
 }
 
 bool
@@ -92,7 +120,7 @@ embed_column_has_sources(const EmbedTriggerColumns *a, const EmbedTriggerColumns
 void
 embed_column_find(Relation rel, const EmbedColumnWanted *wanted, EmbedTriggerColumns *columns)
 {
-	char	   *arguments[] = {wanted->vector, wanted->source, pstrdup(wanted->model.model), NULL};
+	char	   *arguments[] = {wanted->vector, wanted->source, embed_column_model_argument(wanted), NULL};
 	Trigger		trigger = {.tgname = makeObjectName("zz_embed", wanted->vector, NULL), .tgnargs = 3, .tgargs = arguments};
 
 	(void) embed_trigger_find_columns(rel, &trigger, CurrentMemoryContext, ERROR, columns);
@@ -145,7 +173,7 @@ look_as_owner(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 		return;
 	found->vectors_hold = embed_column_sees_all(first) && embed_column_is_model(kept, &wanted->model) &&
 		embed_column_has_sources(&kept->columns, &found->columns) && !has_moved_sources(rel, &found->columns);
-	found->is_complete = found->vectors_hold && found->dead == NIL && kept->model.digits[0] == '\0' && kept->is_later == wanted->is_later &&
+	found->is_complete = found->vectors_hold && found->dead == NIL && has_model_argument(kept, wanted) && kept->is_later == wanted->is_later &&
 		strncmp(first->tgname, "zz_", 3) == 0 &&
 		embed_column_indexes(rel, found->columns.vector.attnum, &found->columns) != NIL;
 }
@@ -232,7 +260,7 @@ embed_column_create_trigger(const EmbedColumnWanted *wanted)
 							  quote_identifier(new_trigger_name(wanted)), embed_column_table(wanted->relid),
 							  quote_qualified_identifier(wanted->schema, "embed_trigger"),
 							  quote_literal_cstr(wanted->vector), quote_literal_cstr(wanted->source),
-							  quote_literal_cstr(wanted->model.model), wanted->is_later ? "later" : "now"), SPI_OK_UTILITY);
+							  quote_literal_cstr(embed_column_model_argument(wanted)), wanted->is_later ? "later" : "now"), SPI_OK_UTILITY);
 }
 
 /* The first column of the primary key, else a small column that does not change length, else a constant. */
@@ -353,6 +381,22 @@ kept_column(Relation rel, const char *vector)
 	return kept;
 }
 
+char *
+embed_column_model_now(const EmbedPinnedName *model)
+{
+	const char *other = NULL;
+	EmbedName	found;
+	EmbedModelRow row;
+	bool		dropped;
+
+	if (model->digits[0] == '\0')
+		return pstrdup(model->name);
+	if (!embed_names_find(model->name, EMB_KIND_EMBEDDING, NULL, &found, &dropped) || dropped ||
+		!embed_digits_match(model->digits, found.fingerprint))
+		other = embed_storage_name_of(model->digits);
+	return pstrdup(other != NULL && embed_storage_find_model(other, NULL, &row) && !row.dropped ? other : model->name);
+}
+
 void
 embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const char *given_model, const char *mode)
 {
@@ -360,7 +404,7 @@ embed_column_choose(EmbedColumnWanted *wanted, Relation rel, const char *given_m
 	EmbedKeptColumn *kept = rel == NULL ? NULL : kept_column(rel, wanted->vector);
 
 	if (model == NULL && kept != NULL && kept->names_model)
-		model = kept->model.name;
+		model = embed_column_model_now(&kept->model);
 	wanted->given_model = given_model;
 	wanted->given_mode = mode;
 	embed_names_resolve(model, EMB_KIND_EMBEDDING, EMBED_NAME_ALIAS_TOO, &wanted->model);

@@ -21,6 +21,7 @@
 
 #include "pg/auto/kept_column.h"
 #include "pg/store/names.h"
+#include "pg/store/pinned_name.h"
 
 /* What the caller asks for. */
 typedef struct EmbedColumnWanted
@@ -55,6 +56,18 @@ extern void embed_column_make_index(const EmbedColumnWanted *wanted);
 
 /* The columns that the trigger would have; raises if they do not fit. */
 extern void embed_column_find(Relation rel, const EmbedColumnWanted *wanted, EmbedTriggerColumns *columns);
+
+/*
+ * The model as a trigger's argument, palloc'd: its own name and its fingerprint,
+ * so that a column never holds vectors of two contents of that name.
+ */
+extern char *embed_column_model_argument(const EmbedColumnWanted *wanted);
+
+/*
+ * The name under which such an argument's model is here: its content counts. If
+ * the content is gone, the argument's own name, whatever that stands for. palloc'd.
+ */
+extern char *embed_column_model_now(const EmbedPinnedName *model);
 
 /* Whether the column's trigger stands for this model. */
 extern bool embed_column_is_model(const EmbedKeptColumn *kept, const EmbedName *model);

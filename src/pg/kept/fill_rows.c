@@ -119,7 +119,7 @@ resolve(EmbedFill *fill, Relation rel)
 	const Trigger *trigger = name != NULL && rel != NULL ? find_trigger(rel, fill->column.trigger) : NULL;
 
 	if (trigger != NULL)
-		embed_trigger_check_model(trigger, &fill->column.model, ref);
+		embed_trigger_check_model(rel, trigger, &fill->column.model, ref);
 	return ref;
 }
 

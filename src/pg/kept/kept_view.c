@@ -24,6 +24,7 @@
 #include "pg/sql/rows.h"
 #include "pg/store/storage.h"
 #include "pg/store/names.h"
+#include "pg/store/pinned_name.h"
 
 EMBED_FUNCTION(embed_kept_rows);
 
@@ -113,24 +114,39 @@ source_names(const EmbedKeptColumn *column)
 	return names.data;
 }
 
-/* The model that the column is kept by; *mixed: the alias stands for another one now. */
-static void
+/*
+ * The model that the column is kept by. Returns why its vectors cannot be
+ * computed now, or NULL: the name is gone, or stands for another model.
+ */
+static char *
 put_model(Row *row, const EmbedKeptColumn *column)
 {
-	const char *name = column->names_model ? column->model.name : NULL;
+	const EmbedTriggerModel *model = &column->model;
+	const char *name;
 	EmbedName	found;
 	bool		dropped = false;
-	char		digits[2 * EMB_HASH_SIZE + 1];
+	bool		is_there;
 
-	if (name != NULL)
-		put(row, KEPT_MODEL, CStringGetTextDatum(name));
 	put(row, KEPT_MIXED, BoolGetDatum(false));
-	if (name == NULL || !embed_names_find(name, EMB_KIND_EMBEDDING, NULL, &found, &dropped))
-		return;
-	embed_trigger_digits(found.fingerprint, 2 * EMB_HASH_SIZE, digits);
-	put(row, KEPT_MODEL, CStringGetTextDatum(found.model));
-	put(row, KEPT_FINGERPRINT, CStringGetTextDatum(digits));
-	put(row, KEPT_MIXED, BoolGetDatum(strncmp(digits, column->model.digits, strlen(column->model.digits)) != 0));
+	if (!column->names_model)
+		return NULL;
+	is_there = embed_names_find(model->name, EMB_KIND_EMBEDDING, NULL, &found, &dropped);
+	if (is_there && embed_digits_match(model->digits, found.fingerprint))
+	{
+		char		digits[EMBED_DIGITS_MAX + 1];
+
+		embed_fingerprint_digits(found.fingerprint, digits);
+		put(row, KEPT_MODEL, CStringGetTextDatum(found.model));
+		put(row, KEPT_FINGERPRINT, CStringGetTextDatum(digits));
+		return dropped ? psprintf("model \"%s\" was dropped", found.model) : NULL;
+	}
+	/* the model of its vectors, as far as it is known */
+	name = model->digits[0] != '\0' ? embed_storage_name_of(model->digits) : NULL;
+	put(row, KEPT_MODEL, CStringGetTextDatum(name != NULL ? name : model->name));
+	if (model->digits[0] != '\0')
+		put(row, KEPT_FINGERPRINT, CStringGetTextDatum(model->digits));
+	put(row, KEPT_MIXED, BoolGetDatum(is_there));
+	return is_there ? embed_trigger_other_model(model, found.fingerprint) : psprintf("model \"%s\" does not exist", model->name);
 }
 
 /* The message has bytes of whoever wrote the file last. */
@@ -171,10 +187,12 @@ put_state(Row *row, const EmbedFillColumn *state, int64 open)
 }
 
 static const char *
-status_of(const char *reason, int64 open, int64 failed, const EmbedFillColumn *state, bool lives)
+status_of(const char *reason, const char *defect, int64 open, int64 failed, const EmbedFillColumn *state, bool lives)
 {
 	if (reason != NULL)
 		return "off";
+	if (defect != NULL)
+		return "failing";
 	if (open == 0)
 		return failed > 0 ? "failing" : "complete";
 	if (state != NULL && state->is_failing != 0 && (!lives || state->retry_at > GetCurrentTimestamp()))
@@ -194,22 +212,23 @@ put_row(const EmbedRows *rows, Relation rel, const EmbedKeptColumn *column)
 	int64		to_do = count_to_do(rel, column);
 	int64		failed = embed_failures_count(column->table, NameStr(column->columns.vector.name));
 	int64		open = Max(to_do - failed, 0);
+	char	   *defect;
 	Row			row;
 
 	memset(row.nulls, true, sizeof(row.nulls));
 	put(&row, KEPT_TAB, ObjectIdGetDatum(column->table));
 	put(&row, KEPT_SOURCE, CStringGetTextDatum(source_names(column)));
 	put(&row, KEPT_VECTOR, DirectFunctionCall1(namein, CStringGetDatum(NameStr(column->columns.vector.name))));
-	put_model(&row, column);
+	defect = put_model(&row, column);
 	put(&row, KEPT_MODE, CStringGetTextDatum(column->is_later ? "later" : "now"));
-	put(&row, KEPT_STATUS, CStringGetTextDatum(status_of(reason, open, failed, state, lives)));
+	put(&row, KEPT_STATUS, CStringGetTextDatum(status_of(reason, defect, open, failed, state, lives)));
 	put(&row, KEPT_TO_DO, Int64GetDatum(to_do));
 	put(&row, KEPT_FAILED, Int64GetDatum(failed));
 	put(&row, KEPT_FILLED, Int64GetDatum(0));
 	if (state != NULL)
 		put_state(&row, state, open);
-	if (reason != NULL)
-		put(&row, KEPT_ERROR, CStringGetTextDatum(reason));
+	if (reason != NULL || defect != NULL)
+		put(&row, KEPT_ERROR, CStringGetTextDatum(reason != NULL ? reason : defect));
 	if (filler != NULL && open > 0)
 		put_time(&row, KEPT_OLDEST, filler->since);
 	if (lives)

@@ -17,6 +17,7 @@
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 
+#include "pg/auto/trigger.h"
 #include "pg/sql/calibration_query.h"
 #include "pg/sql/dependents.h"
 #include "pg/sql/progress.h"
@@ -805,7 +806,10 @@ drop_model(const char *name, bool forget, bool force)
 	embed_storage_delete_defaults_of(name);
 	row.dropped = true;
 	if (forget)
+	{
+		embed_triggers_pin(name, row.fingerprint);
 		embed_storage_delete_model(name);
+	}
 	else
 		embed_storage_put_model(name, &row);
 	embed_storage_plans_changed();
