@@ -620,19 +620,26 @@ COMMENT ON FUNCTION embed_trigger()
 IS 'row trigger: embed_trigger(vector column, text columns [, model or alias [, now or later]])';
 
 -- Checks each new embed_trigger: reports at once the errors that the first row would
--- report, and records the fingerprint of the model that an alias stands for.
+-- report, and records the fingerprint of the model that an alias stands for. Records the
+-- columns of kept columns' triggers, and follows ALTER TABLE in them.
 CREATE FUNCTION _embed.trigger_made() RETURNS pg_catalog.event_trigger
 AS 'MODULE_PATHNAME', 'embed_trigger_made' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100;
 COMMENT ON FUNCTION _embed.trigger_made()
-IS 'checks a new embed_trigger, and records the model of its alias';
+IS 'checks a new embed_trigger, and records its model and columns; follows ALTER TABLE';
 
 CREATE EVENT TRIGGER embed_trigger_made ON ddl_command_end
-	WHEN TAG IN ('CREATE TRIGGER', 'ALTER TRIGGER', 'CREATE SCHEMA')
+	WHEN TAG IN ('CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER TABLE', 'CREATE SCHEMA')
 	EXECUTE FUNCTION _embed.trigger_made();
 -- also under session_replication_role = replica
 ALTER EVENT TRIGGER embed_trigger_made ENABLE ALWAYS;
+CREATE EVENT TRIGGER embed_alter_table ON ddl_command_start
+	WHEN TAG IN ('ALTER TABLE')
+	EXECUTE FUNCTION _embed.trigger_made();
+ALTER EVENT TRIGGER embed_alter_table ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER embed_alter_table
+IS 'lets ALTER TABLE change types of kept columns where no text changes';
 COMMENT ON EVENT TRIGGER embed_trigger_made
-IS 'checks a new embed_trigger, and records the model of its alias';
+IS 'checks a new embed_trigger, and records its model and columns; follows ALTER TABLE';
 
 -- Kept columns: for the table's owner, with the rights of the caller.
 CREATE FUNCTION embed_column(tab pg_catalog.regclass, source pg_catalog.text, vector pg_catalog.name DEFAULT 'embedding',

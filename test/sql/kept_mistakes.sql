@@ -46,8 +46,9 @@ CREATE TABLE mistakes_parent (id int, body text);
 CREATE TABLE mistakes_child () INHERITS (mistakes_parent);
 SELECT embed_column('mistakes_parent', 'body');
 
--- the column of vectors is renamed, or dropped
+-- the column of vectors is renamed where no event trigger fires (kept_alter has it with them), or dropped
 UPDATE mistakes_rule SET embedding = NULL;
+ALTER EVENT TRIGGER embed_trigger_made DISABLE;
 ALTER TABLE mistakes_rule RENAME embedding TO vectors;
 INSERT INTO mistakes_rule (id, body) VALUES (2, 'two');
 SELECT embed_column('mistakes_rule', 'body', 'vectors');
@@ -66,6 +67,7 @@ ALTER TABLE mistakes_rule RENAME body_new TO body;
 SELECT verdict, n FROM embed_check('mistakes_rule', 'vectors') WHERE n IS NOT NULL;
 SELECT embed_column('mistakes_rule', 'body', 'vectors');
 SELECT verdict, n FROM embed_check('mistakes_rule', 'vectors');
+ALTER EVENT TRIGGER embed_trigger_made ENABLE ALWAYS;
 
 DROP TABLE mistakes, mistakes_rule, mistakes_parent, mistakes_child;
 DROP FUNCTION mistakes_kept;

@@ -20,8 +20,8 @@
 /* Reports nothing: the checks return false. */
 #define SILENT	DEBUG5
 
-bool
-embed_is_trigger_function(Oid function)
+static bool
+is_function(Oid function, const char *name)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc form;
@@ -30,9 +30,21 @@ embed_is_trigger_function(Oid function)
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	form = (Form_pg_proc) GETSTRUCT(tuple);
-	found = form->prolang == ClanguageId && strcmp(NameStr(form->proname), "embed_trigger") == 0;
+	found = form->prolang == ClanguageId && strcmp(NameStr(form->proname), name) == 0;
 	ReleaseSysCache(tuple);
 	return found;
+}
+
+bool
+embed_is_trigger_function(Oid function)
+{
+	return is_function(function, "embed_trigger");
+}
+
+bool
+embed_is_chunk_function(Oid function)
+{
+	return is_function(function, "embed_chunk_trigger");
 }
 
 /* NULL: the trigger has a defect. */

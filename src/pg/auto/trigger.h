@@ -112,8 +112,9 @@ extern Datum embed_trigger_text(const EmbedTriggerColumns *columns, ExprContext 
 /* Evaluates a conversion; the result is in econtext's per-tuple memory, or is value itself. */
 extern Datum embed_trigger_convert(const EmbedConversion *conversion, ExprContext *econtext, Datum value, bool *isnull);
 
-/* Whether a function is embed_trigger. */
+/* Whether a function is embed_trigger, or embed_chunk_trigger. */
 extern bool embed_is_trigger_function(Oid function);
+extern bool embed_is_chunk_function(Oid function);
 
 /* Parses the third argument; an argument of another form is a name that no model has. */
 extern EmbedTriggerModel embed_trigger_model(const Trigger *trigger);

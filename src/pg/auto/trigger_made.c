@@ -7,6 +7,9 @@
  * to an alias (trigger.h), and warns if another trigger fires later and may
  * change the text. A missing model is a warning, because models may come after
  * tables. A session that loads a dump gets warnings instead of all errors.
+ *
+ * It also keeps the record of a kept column's columns (trigger_depends.h):
+ * after CREATE TRIGGER, and around ALTER TABLE.
  */
 #include "pg/auto/trigger.h"
 
@@ -31,6 +34,7 @@
 #include "utils/syscache.h"
 
 #include "pg/auto/as_owner.h"
+#include "pg/auto/trigger_depends.h"
 #include "pg/call/callsite.h"
 #include "pg/kept/wake.h"
 #include "pg/store/restore.h"
@@ -298,11 +302,13 @@ check_trigger(const Making *making, Oid relid, Oid oid)
 		break;
 	}
 	relation_close(rel, AccessShareLock);
+	if (!making->is_rename)
+		embed_trigger_record_columns(oid);
 }
 
 /*
- * Whether the command cannot concern us: a trigger on a table without
- * embed_trigger and without partitions. The check is cheap because it uses the
+ * Whether the command cannot concern us: a trigger on a table without triggers
+ * of ours and without partitions. The check is cheap because it uses the
  * name in the command. If the name now means another table, the trigger is
  * checked at its first row.
  */
@@ -319,7 +325,11 @@ is_of_others(const Node *command)
 	rel = relation_open(relid, NoLock);
 	found = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	for (int i = 0; !found && rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-		found = embed_is_trigger_function(rel->trigdesc->triggers[i].tgfoid);
+	{
+		Oid			function = rel->trigdesc->triggers[i].tgfoid;
+
+		found = embed_is_trigger_function(function) || embed_is_chunk_function(function);
+	}
 	relation_close(rel, NoLock);
 	return !found;
 }
@@ -365,9 +375,32 @@ table_of_trigger(Oid oid)
 	return relid;
 }
 
+/* ALTER TABLE, before (is_start) and after it. */
+static void
+alter_table(const Node *command, bool is_start)
+{
+	const RenameStmt *rename = (const RenameStmt *) command;
+
+	if (IsA(command, AlterTableStmt))
+	{
+		if (is_start)
+			embed_trigger_before_alter((const AlterTableStmt *) command);
+		else
+			embed_trigger_after_alter((const AlterTableStmt *) command);
+	}
+	else if (!is_start && IsA(command, RenameStmt) && rename->renameType == OBJECT_COLUMN && rename->relationType == OBJECT_TABLE)
+	{
+		Oid			relid = RangeVarGetRelid(rename->relation, AccessShareLock, true);
+
+		if (OidIsValid(relid))
+			embed_trigger_follow_rename(relid, rename->subname, rename->newname);
+	}
+}
+
 /*
  * _embed.trigger_made() returns event_trigger: ON ddl_command_end, for CREATE
- * TRIGGER and other commands that create or rename triggers
+ * TRIGGER and other commands that create or rename triggers; before and after
+ * ALTER TABLE
  */
 Datum
 embed_trigger_made(PG_FUNCTION_ARGS)
@@ -380,6 +413,12 @@ embed_trigger_made(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("embed_trigger_made: must be called as an event trigger")));
+	if (!IsA(event->parsetree, CreateTrigStmt) && !IsA(event->parsetree, CreateSchemaStmt) &&
+		!(IsA(event->parsetree, RenameStmt) && ((RenameStmt *) event->parsetree)->renameType == OBJECT_TRIGGER))
+	{
+		alter_table(event->parsetree, strcmp(event->event, "ddl_command_start") == 0);
+		PG_RETURN_NULL();
+	}
 	if (is_of_others(event->parsetree))
 		PG_RETURN_NULL();
 	making.is_rename = IsA(event->parsetree, RenameStmt);

@@ -29,6 +29,7 @@
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
+#include "pg/auto/trigger_depends.h"
 #include "pg/kept/column_make.h"
 #include "pg/kept/column_sql.h"
 #include "pg/kept/column_table.h"
@@ -440,6 +441,8 @@ make_table(Making *making)
 	changes = embed_column_make(&making->vectors);
 	if (!making->is_same)
 		create_trigger(making);
+	/* where event triggers do not fire */
+	embed_trigger_record_columns(get_trigger_oid(making->table, making->trigger != NULL ? making->trigger : TRIGGER_NAME, false));
 	return changes || !making->is_same;
 }
 

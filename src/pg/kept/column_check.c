@@ -23,6 +23,7 @@
 #include "pg/auto/as_owner.h"
 #include "pg/auto/kept_column.h"
 #include "pg/auto/known.h"
+#include "pg/auto/trigger_depends.h"
 #include "pg/call/callsite.h"
 #include "pg/call/text_batch.h"
 #include "pg/kept/column_sql.h"
@@ -314,6 +315,7 @@ EMBED_CALL(embed_column_check)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("no embed_trigger keeps column \"%s\" of table \"%s\"", vector, RelationGetRelationName(rel)),
 				 errhint("SELECT embed_column(table, source, column) keeps it.")));
+	embed_trigger_record_columns(check.kept->trigger);
 	key = key_in_sql(rel);
 	to_do = embed_column_to_do(rel, &check.kept->columns);
 	from = embed_column_rows(RelationGetRelid(rel));

@@ -30,6 +30,7 @@
 
 #include "pg/auto/as_owner.h"
 #include "pg/auto/kept_column.h"
+#include "pg/auto/trigger_depends.h"
 #include "pg/call/callsite.h"
 #include "pg/kept/column_make.h"
 #include "pg/kept/column_sql.h"
@@ -50,6 +51,7 @@ typedef struct Found
 	bool		is_complete;	/* nothing is to change */
 	bool		vectors_hold;	/* a trigger kept them for the same texts and model */
 	bool		has_other_dim;	/* the column's type has other dimensions than the model */
+	Oid			trigger;		/* if is_complete */
 	EmbedTriggerColumns columns;	/* if has_column */
 	List	   *triggers;		/* names */
 	List	   *dead;			/* names of triggers whose vector column is gone or was renamed: they raise at every row */
@@ -176,6 +178,7 @@ look_as_owner(Relation rel, const EmbedColumnWanted *wanted, Found *found)
 	found->is_complete = found->vectors_hold && found->dead == NIL && has_model_argument(kept, wanted) && kept->is_later == wanted->is_later &&
 		strncmp(first->tgname, "zz_", 3) == 0 &&
 		embed_column_indexes(rel, found->columns.vector.attnum, &found->columns) != NIL;
+	found->trigger = kept->trigger;
 }
 
 static void
@@ -256,11 +259,15 @@ new_trigger_name(const EmbedColumnWanted *wanted)
 void
 embed_column_create_trigger(const EmbedColumnWanted *wanted)
 {
+	char	   *name = new_trigger_name(wanted);
+
 	embed_column_run(psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s(%s, %s, %s, '%s')",
-							  quote_identifier(new_trigger_name(wanted)), embed_column_table(wanted->relid),
+							  quote_identifier(name), embed_column_table(wanted->relid),
 							  quote_qualified_identifier(wanted->schema, "embed_trigger"),
 							  quote_literal_cstr(wanted->vector), quote_literal_cstr(wanted->source),
 							  quote_literal_cstr(embed_column_model_argument(wanted)), wanted->is_later ? "later" : "now"), SPI_OK_UTILITY);
+	/* where event triggers do not fire */
+	embed_trigger_record_columns(get_trigger_oid(wanted->relid, name, false));
 }
 
 /* The first column of the primary key, else a small column that does not change length, else a constant. */
@@ -503,7 +510,10 @@ embed_column_make(EmbedColumnWanted *wanted)
 	/* unlocked: two callers that hold it would wait for each other */
 	relation_close(rel, AccessShareLock);
 	if (found.is_complete)
+	{
+		embed_trigger_record_columns(found.trigger);
 		return false;
+	}
 	rel = embed_column_open(wanted->relid, lock, "embed_column");
 	/* what is not given may have changed before the lock */
 	if (found.has_column)

@@ -21,6 +21,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "pg/auto/trigger_depends.h"
 #include "pg/call/handover.h"
 #include "pg/call/limits.h"
 #include "pg/call/text_batch.h"
@@ -153,6 +154,7 @@ embed_fill_prepare(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribu
 	if (rel == NULL)
 		return;
 	strlcpy(fill->table_name, RelationGetRelationName(rel), NAMEDATALEN);
+	embed_trigger_record_columns(fill->column.trigger);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	{
 		const EmbedModelRef *ref = resolve(fill, rel);

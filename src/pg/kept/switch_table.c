@@ -157,8 +157,9 @@ embed_switch_to_do(Relation rel, const EmbedKeptColumn *kept)
 /* ------------------------------------------------------------ what goes by number */
 
 /*
- * Objects with a dependency on a column. Left out are its indexes, its default,
- * which the trigger replaces in every row, and that it is NOT NULL (18+).
+ * Objects with a dependency on a column. Left out are the trigger that keeps it
+ * (trigger_depends.h), its indexes, its default, which the trigger replaces in
+ * every row, and that it is NOT NULL (18+).
  */
 static const char dependents_query[] =
 "SELECT DISTINCT CASE WHEN d.classid = 'pg_rewrite'::regclass"
@@ -167,6 +168,7 @@ static const char dependents_query[] =
 " THEN (SELECT pg_describe_object('pg_class'::regclass, a.adrelid, a.adnum) FROM pg_attrdef a WHERE a.oid = d.objid)"
 " ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END"
 " FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %u AND d.refobjsubid = %d"
+" AND NOT (d.classid = 'pg_trigger'::regclass AND d.deptype = 'a')"
 " AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relkind IN ('i', 'I')))"
 " AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (SELECT FROM pg_attrdef a WHERE a.oid = d.objid AND a.adrelid = d.refobjid AND a.adnum = d.refobjsubid))"
 " AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint c WHERE c.oid = d.objid AND (c.contype = 'n' OR c.coninhcount > 0)))"
