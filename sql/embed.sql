@@ -851,10 +851,10 @@ SELECT k.tab::pg_catalog.regclass AS tab, k.source, k.vector, k.model, k.fingerp
 FROM _embed.kept_columns() k;
 COMMENT ON VIEW embed_columns IS 'vector columns that embed_trigger keeps, and how complete they are';
 COMMENT ON COLUMN embed_columns.status IS 'complete, filling, waiting for a worker, failing, or off (nothing fills the column: last_error says why, or embed.background is off)';
-COMMENT ON COLUMN embed_columns.to_do IS 'rows with a text and without a vector, counted now, including those that failed';
+COMMENT ON COLUMN embed_columns.to_do IS 'rows with a text and without a vector, counted now, including those that failed; NULL if the trigger fails at every row';
 COMMENT ON COLUMN embed_columns.failed IS 'texts recorded in embed_failures';
 COMMENT ON COLUMN embed_columns.filled IS 'vectors written by fillers and embed_fill since the control file was made';
-COMMENT ON COLUMN embed_columns.oldest_pending IS 'when the first of the commits that wait for a filler left something to do';
+COMMENT ON COLUMN embed_columns.oldest_pending IS 'when the first of the commits that wait for a filler left something to do in this column; in any column of the database, where that is not known';
 COMMENT ON COLUMN embed_columns.mixed IS 'whether the name in the trigger stands for another model than when the trigger was made: nothing is computed then, and model and fingerprint are those of the vectors';
 GRANT SELECT ON embed_columns TO PUBLIC;
 

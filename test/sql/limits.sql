@@ -31,6 +31,12 @@ SELECT cardinality(embed_agg('server' || repeat(' ', i), 'tiny-cls')) FROM gener
 SELECT embed('server ' || current_date, 'tiny-cls') IS NULL, embed_query(repeat('server ', 30) || current_date, 'tiny-cls') IS NULL;
 SELECT rerank('server', array_fill('server'::text, '{20}'), 'limit-rerank');
 SELECT count(rerank('server', 'server' || repeat(' ', i), 'limit-rerank')) FROM generate_series(1, 20) i;
+-- reference texts count, too
+SELECT left(refused($$SELECT bool_and(ok) FROM embed_verify('tiny-cls')$$), 43) AS verify;
+SELECT left(refused($$SELECT count(*) FROM embed_compare('tiny-cls')$$), 43) AS compare;
+SET embed.max_statement_tokens = 20000;
+SELECT bool_and(ok) AS verified FROM embed_verify('tiny-cls');
+SET embed.max_statement_tokens = 30;
 -- in functions and triggers; a caught error does not begin a new count
 DO $$
 DECLARE

@@ -8,6 +8,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
@@ -15,6 +16,7 @@
 #include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 /* Reports nothing: the checks return false. */
@@ -53,7 +55,7 @@ describe(Relation rel, const Trigger *trigger, int elevel)
 {
 	EmbedKeptColumn *kept = palloc0(sizeof(EmbedKeptColumn));
 
-	if (!embed_trigger_check_arguments(trigger, elevel) ||
+	if (!embed_trigger_check_arguments(trigger, elevel) || !embed_trigger_check_events(trigger, elevel) ||
 		!embed_trigger_find_columns(rel, trigger, CurrentMemoryContext, elevel, &kept->columns))
 	{
 		pfree(kept);
@@ -89,6 +91,62 @@ embed_kept_columns(Relation rel, int elevel)
 			list = lappend(list, kept);
 	}
 	FreeTriggerDesc(all);
+	return list;
+}
+
+/* The error of the checks, or NULL. What they allocate is the caller's. */
+static char *
+defect_of(Relation rel, const Trigger *trigger)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile reason = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		(void) describe(rel, trigger, ERROR);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(old);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		/* a cancel is no defect */
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		reason = error->hint != NULL ? psprintf("%s (%s)", error->message, error->hint) : pstrdup(error->message);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return reason;
+}
+
+List *
+embed_kept_defects(Relation rel)
+{
+	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
+	List	   *list = NIL;
+
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
+	{
+		const Trigger *trigger = &all->triggers[i];
+		EmbedKeptDefect *defect;
+
+		if (!embed_is_trigger_function(trigger->tgfoid) || describe(rel, trigger, SILENT) != NULL)
+			continue;
+		defect = palloc(sizeof(EmbedKeptDefect));
+		defect->trigger = trigger;
+		defect->reason = defect_of(rel, trigger);
+		if (defect->reason != NULL)
+			list = lappend(list, defect);
+	}
 	return list;
 }
 

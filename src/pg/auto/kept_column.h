@@ -35,6 +35,16 @@ typedef struct EmbedKeptColumn
  */
 extern List *embed_kept_columns(Relation rel, int elevel);
 
+/* An embed_trigger with a defect. */
+typedef struct EmbedKeptDefect
+{
+	const Trigger *trigger;		/* a copy */
+	char	   *reason;			/* the error of every row, with its hint */
+} EmbedKeptDefect;
+
+/* The embed_triggers that embed_kept_columns leaves out, as EmbedKeptDefect. Subtransactions find the reasons. */
+extern List *embed_kept_defects(Relation rel);
+
 /* The one that keeps this column, or NULL. */
 extern EmbedKeptColumn *embed_kept_column(Relation rel, const char *vector, int elevel);
 

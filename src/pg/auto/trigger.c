@@ -447,7 +447,7 @@ defer_vector(TriggerSite *trigger, TriggerData *data, HeapTuple tuple, const Row
 		if (!isnull && is_proven(trigger, data, text, row->vector))
 			return tuple;
 	}
-	embed_filler_want();
+	embed_filler_want_column(RelationGetRelid(data->tg_relation), trigger->columns.vector.attnum);
 	return clear_vector(trigger, data, tuple, row, is_given);
 }
 

@@ -77,6 +77,21 @@ how_to_fill(const EmbedColumnWanted *wanted, const EmbedTriggerColumns *columns,
 					function_in_sql(wanted->schema, "embed_fill"), quote_literal_cstr(table));
 }
 
+/* The rows of all partitions are to do. */
+static void
+want_filler(const EmbedColumnWanted *wanted)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(wanted->relid, NoLock, NULL))
+	{
+		AttrNumber	attnum = get_attnum(lfirst_oid(cell), wanted->vector);
+
+		if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_RELATION && attnum > 0)
+			embed_filler_want_column(lfirst_oid(cell), attnum);
+	}
+}
+
 /* As the table's owner, because his casts run. */
 void
 embed_column_report(const EmbedColumnWanted *wanted)
@@ -102,7 +117,7 @@ embed_column_report(const EmbedColumnWanted *wanted)
 		embed_as_caller(&caller);
 		return;
 	}
-	embed_filler_want();
+	want_filler(wanted);
 	time = embed_column_time(&columns, embed_column_rows(wanted->relid), to_do, n, wanted->model.model, wanted->schema);
 	embed_as_caller(&caller);
 	ereport(NOTICE,

@@ -12,7 +12,9 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "pg/kept/column_lock.h"
 #include "pg/kept/fill_rows.h"
+#include "pg/kept/wake.h"
 #include "pg/stat/fill_state.h"
 
 #define BATCH_ROWS_FIRST	16
@@ -381,7 +383,10 @@ begin_pass(EmbedFill *fill, EmbedFillEnd *end)
 	fill->is_about_column = true;
 	fill->n_tids = fill->next = 0;
 	if (!ItemPointerIsValid(&fill->last))
+	{
 		fill->pass_written = fill->pass_skipped = 0;
+		fill->pass_seen = embed_column_wanted(fill->column.table, fill->column.columns.vector.attnum);
+	}
 	error = attempt(fill, embed_fill_prepare, 0, 0);
 	fill->host->commit();
 	if (error == NULL && !fill->is_gone)
@@ -428,7 +433,16 @@ end_pass(EmbedFill *fill, EmbedFillEnd *end)
 		fill->host->commit();
 		*end = error != NULL ? end_by_error(fill, error) : EMBED_FILL_EMPTY;
 	}
+	if (*end == EMBED_FILL_EMPTY)
+		embed_column_done(fill->column.table, fill->column.columns.vector.attnum, fill->pass_seen);
 	return false;
+}
+
+/* A session in embed_fill goes on with what is left. */
+static bool
+is_asked_to_leave(const EmbedFill *fill)
+{
+	return fill->host->is_worker && embed_column_is_wanted(fill->column.table, fill->column.columns.vector.attnum);
 }
 
 EmbedFillEnd
@@ -455,6 +469,6 @@ embed_fill_turn(EmbedFill *fill, uint64 deadline_ns)
 			drop_list(fill);
 			return end;
 		}
-	} while (embed_clock_ns() < deadline_ns);
+	} while (embed_clock_ns() < deadline_ns && !is_asked_to_leave(fill));
 	return EMBED_FILL_TIME;
 }

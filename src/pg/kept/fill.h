@@ -80,6 +80,7 @@ typedef struct EmbedFill
 	ItemPointerData last;		/* where the list of the next pass begins, without an index */
 	int64		pass_written;
 	int64		pass_skipped;
+	uint64		pass_seen;		/* embed_column_wanted when it began at the front */
 
 	/* this batch */
 	EmbedFillRow *rows;			/* [n_rows] */

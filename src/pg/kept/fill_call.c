@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "pg/kept/column_lock.h"
 #include "pg/kept/column_table.h"
 #include "pg/kept/fill.h"
 #include "pg/kept/wake.h"
@@ -24,9 +25,12 @@
 #define TURN_NS		UINT64CONST(1000000000)
 #define NOTICE_NS	UINT64CONST(2000000000)
 
-/* Rows that others lock, often a filler: so many more attempts. */
+/* Rows that others lock: so many more attempts. */
 #define WAITS		50
 #define WAIT_MS		100
+
+/* Somebody else fills the column, a filler for a second at most. */
+#define TAKEN_MS	20
 
 EMBED_FUNCTION(embed_fill);
 EMBED_FUNCTION(embed_retry);
@@ -36,6 +40,8 @@ typedef struct CallColumn
 {
 	EmbedFill  *fill;
 	EmbedFillEnd end;
+	EmbedColumnLock lock;
+	uint64		waits_since;	/* for the lock; 0: it does not wait, PG_UINT64_MAX: it has told so */
 	int64		to_do;			/* at the beginning */
 	int			n_waits;		/* in a row, for rows that others lock */
 	uint64		took_ns;
@@ -215,13 +221,33 @@ end_column(CallColumn *column)
 				 errhint("The rows stay to do: CALL embed_fill again.")));
 }
 
-static EmbedFillEnd
-wait_for_others(void)
+static void
+nap(int ms)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, WAIT_MS, PG_WAIT_EXTENSION);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	return EMBED_FILL_TIME;
+}
+
+/* Whether this call fills the column now, and nobody else. No lock of a table is held here. */
+static bool
+take_column(CallColumn *column)
+{
+	uint64		now = embed_clock_ns();
+
+	if (embed_column_lock_call(&column->lock, column->fill->column.table, column->fill->column.columns.vector.attnum))
+		return true;
+	if (column->waits_since == 0)
+		column->waits_since = now;
+	else if (column->waits_since != PG_UINT64_MAX && now - column->waits_since >= NOTICE_NS)
+	{
+		column->waits_since = PG_UINT64_MAX;
+		ereport(NOTICE,
+				(errmsg("column \"%s\" of table \"%s\" is being filled by another session: waiting",
+						NameStr(column->fill->column.columns.vector.name), get_rel_name(column->fill->column.table))));
+	}
+	nap(TAKEN_MS);
+	return false;
 }
 
 /* One turn of each column; whether any has more to do. */
@@ -240,16 +266,53 @@ fill_round(List *columns, uint64 deadline_ns)
 			continue;
 		if (begun >= deadline_ns)
 			return false;
+		if (!take_column(column))
+		{
+			is_busy = true;
+			continue;
+		}
 		column->end = embed_fill_turn(column->fill, Min(begun + TURN_NS, deadline_ns));
 		column->took_ns += embed_clock_ns() - begun;
 		if (column->end == EMBED_FILL_WAIT && column->fill->last_error == NULL && column->n_waits++ < WAITS)
-			column->end = wait_for_others();
+		{
+			nap(WAIT_MS);
+			column->end = EMBED_FILL_TIME;
+		}
 		else if (column->end != EMBED_FILL_WAIT)
 			column->n_waits = 0;
+		if (column->end != EMBED_FILL_TIME)
+			embed_column_unlock_call(&column->lock);
 		is_busy |= column->end == EMBED_FILL_TIME;
 		tell(column, false);
 	}
 	return is_busy;
+}
+
+static void
+unlock_columns(List *columns)
+{
+	ListCell   *cell;
+
+	foreach(cell, columns)
+		embed_column_unlock_call(&((CallColumn *) lfirst(cell))->lock);
+}
+
+/* The locks are the session's: an error would leave them. */
+static void
+fill_columns(List *columns, uint64 deadline_ns)
+{
+	PG_TRY();
+	{
+		while (fill_round(columns, deadline_ns))
+			;
+	}
+	PG_CATCH();
+	{
+		unlock_columns(columns);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	unlock_columns(columns);
 }
 
 bool
@@ -265,8 +328,7 @@ embed_fill_here(Oid tab, const char *vector, uint64 deadline_ns)
 
 	/* ends the snapshot of the CALL itself */
 	host.commit();
-	while (fill_round(columns, deadline_ns))
-		;
+	fill_columns(columns, deadline_ns);
 	foreach(cell, columns)
 	{
 		CallColumn *column = lfirst(cell);

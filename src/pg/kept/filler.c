@@ -25,6 +25,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "pg/kept/column_lock.h"
 #include "pg/kept/fill.h"
 #include "pg/kept/filler_place.h"
 #include "pg/kept/wake.h"
@@ -34,6 +35,7 @@
 #define LINGER_MS		2000
 #define NO_SLOT_MS		1000
 #define LOCKED_RETRY_NS	UINT64CONST(1000000000)
+#define TAKEN_RETRY_NS	UINT64CONST(500000000)
 #define NICE			10
 #define LOCK_TIMEOUT	"1s"
 
@@ -177,6 +179,24 @@ search_columns(void)
 	MemoryContextSwitchTo(old);
 }
 
+/* A second of work, unless a session fills the column. */
+static EmbedFillEnd
+take_turn(EmbedFill *fill, uint64 now)
+{
+	Oid			table = fill->column.table;
+	int			attnum = fill->column.columns.vector.attnum;
+	EmbedFillEnd end;
+
+	if (!embed_column_lock_turn(table, attnum))
+	{
+		fill->retry_ns = now + TAKEN_RETRY_NS;
+		return EMBED_FILL_WAIT;
+	}
+	end = embed_fill_turn(fill, now + TURN_NS);
+	embed_column_unlock_turn(table, attnum);
+	return end;
+}
+
 /*
  * Goes through the columns until none has anything to do now. Returns whether
  * nothing is left but what waits: *retry_ns, 0 if nothing waits. false: the
@@ -209,7 +229,7 @@ fill_all(bool is_woken, uint64 *retry_ns)
 			if (!embed_guc_background || embed_database_is_wanted())
 				return false;
 			if (known->end == EMBED_FILL_TIME && known->fill->retry_ns <= now)
-				known->end = embed_fill_turn(known->fill, now + TURN_NS);
+				known->end = take_turn(known->fill, now);
 			if (known->end == EMBED_FILL_TIME && known->fill->retry_ns <= embed_clock_ns())
 				is_busy = true;
 			else if ((known->end == EMBED_FILL_TIME || known->end == EMBED_FILL_WAIT) &&

@@ -229,10 +229,41 @@ put_row(const EmbedRows *rows, Relation rel, const EmbedKeptColumn *column)
 		put_state(&row, state, open);
 	if (reason != NULL || defect != NULL)
 		put(&row, KEPT_ERROR, CStringGetTextDatum(reason != NULL ? reason : defect));
-	if (filler != NULL && open > 0)
+	if (open > 0 && state != NULL && state->since != 0)
+		put_time(&row, KEPT_OLDEST, state->since);
+	else if (open > 0 && filler != NULL)
 		put_time(&row, KEPT_OLDEST, filler->since);
 	if (lives)
 		put(&row, KEPT_PID, Int32GetDatum((int32) (filler->holder >> 32)));
+	tuplestore_putvalues(rows->store, rows->desc, row.values, row.nulls);
+}
+
+/* A trigger that fails at every row: what its arguments say, and why. Rows to do are not known. */
+static void
+put_defect(const EmbedRows *rows, Relation rel, const EmbedKeptDefect *defect)
+{
+	const Trigger *trigger = defect->trigger;
+	EmbedPinnedName model;
+	NameData	vector;
+	Row			row;
+
+	memset(row.nulls, true, sizeof(row.nulls));
+	put(&row, KEPT_TAB, ObjectIdGetDatum(RelationGetRelid(rel)));
+	if (trigger->tgnargs > 0)
+	{
+		namestrcpy(&vector, trigger->tgargs[0]);
+		put(&row, KEPT_VECTOR, NameGetDatum(&vector));
+	}
+	if (trigger->tgnargs > 1)
+		put(&row, KEPT_SOURCE, CStringGetTextDatum(trigger->tgargs[1]));
+	if (trigger->tgnargs > 2 && embed_pinned_parse(trigger->tgargs[2], &model))
+		put(&row, KEPT_MODEL, CStringGetTextDatum(model.name));
+	put(&row, KEPT_MODE, CStringGetTextDatum(embed_trigger_is_later(trigger) ? "later" : "now"));
+	put(&row, KEPT_STATUS, CStringGetTextDatum(trigger->tgenabled == TRIGGER_DISABLED ? "off" : "failing"));
+	put(&row, KEPT_FAILED, Int64GetDatum(0));
+	put(&row, KEPT_FILLED, Int64GetDatum(0));
+	put(&row, KEPT_ERROR, CStringGetTextDatum(defect->reason));
+	put(&row, KEPT_MIXED, BoolGetDatum(false));
 	tuplestore_putvalues(rows->store, rows->desc, row.values, row.nulls);
 }
 
@@ -257,6 +288,8 @@ put_table(void *arg)
 	columns = RELATION_IS_OTHER_TEMP(rel) ? NIL : embed_kept_columns(rel, 0);
 	foreach(cell, columns)
 		put_row(look->rows, rel, lfirst(cell));
+	foreach(cell, RELATION_IS_OTHER_TEMP(rel) ? NIL : embed_kept_defects(rel))
+		put_defect(look->rows, rel, lfirst(cell));
 	relation_close(rel, AccessShareLock);
 }
 

@@ -30,6 +30,17 @@ bool		embed_is_filler = false;
 /* The nesting level of the outermost part of the transaction that left something to do; 0: none. */
 static int	wanted_level = 0;
 
+/* The first columns that the transaction left something to do in, each with the nesting level of its outermost part. */
+#define WANTED_COLUMNS	32
+
+static struct
+{
+	Oid			table;
+	int			attnum;
+	int			level;
+} wanted_columns[WANTED_COLUMNS];
+static int	n_wanted_columns = 0;
+
 void
 embed_filler_want(void)
 {
@@ -37,6 +48,44 @@ embed_filler_want(void)
 
 	if (wanted_level == 0 || level < wanted_level)
 		wanted_level = level;
+}
+
+void
+embed_filler_want_column(Oid table, int attnum)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	embed_filler_want();
+	/* the last one first: a statement writes row after row */
+	for (int i = n_wanted_columns - 1; i >= 0; i--)
+	{
+		if (wanted_columns[i].table != table || wanted_columns[i].attnum != attnum)
+			continue;
+		wanted_columns[i].level = Min(wanted_columns[i].level, level);
+		return;
+	}
+	if (n_wanted_columns == WANTED_COLUMNS)
+		return;
+	wanted_columns[n_wanted_columns].table = table;
+	wanted_columns[n_wanted_columns].attnum = attnum;
+	wanted_columns[n_wanted_columns++].level = level;
+}
+
+/* The running part ends: what it left is its parent's, or is undone. */
+static void
+end_part(int level, bool is_undone)
+{
+	int			n = 0;
+
+	for (int i = 0; i < n_wanted_columns; i++)
+	{
+		if (wanted_columns[i].level >= level && is_undone)
+			continue;
+		wanted_columns[n] = wanted_columns[i];
+		wanted_columns[n].level = Min(wanted_columns[n].level, level - 1);
+		n++;
+	}
+	n_wanted_columns = n;
 }
 
 /* ----------------------------------------------------------- registering */
@@ -163,6 +212,24 @@ leave_mark(EmbedFiller *filler)
 	atomic_fetch_add(&filler->wanted, 1);
 }
 
+/* After leave_mark: the file is mapped. */
+static void
+leave_column_marks(void)
+{
+	for (int i = 0; i < n_wanted_columns; i++)
+	{
+		EmbedFillColumn *column = embed_fill_column_of(wanted_columns[i].table, wanted_columns[i].attnum, true);
+		int64		none = 0;
+
+		if (column == NULL)
+			continue;
+		column->used = GetCurrentTimestamp();
+		(void) atomic_compare_exchange_strong(&column->since, &none, column->used);
+		atomic_fetch_add(&column->wanted, 1);
+	}
+	n_wanted_columns = 0;
+}
+
 /* This database's entry; cheap for each commit of a session that has used the library. */
 static EmbedFiller *
 entry(bool create)
@@ -203,6 +270,26 @@ embed_filler_done(uint64 seen)
 		filler->since = GetCurrentTimestamp();
 }
 
+uint64
+embed_column_wanted(Oid table, int attnum)
+{
+	EmbedFillColumn *column = embed_fill_column_of(table, attnum, false);
+
+	return column != NULL ? atomic_load(&column->wanted) : 0;
+}
+
+void
+embed_column_done(Oid table, int attnum, uint64 seen)
+{
+	EmbedFillColumn *column = embed_fill_column_of(table, attnum, false);
+
+	if (column == NULL || column->since == 0)
+		return;
+	column->since = 0;
+	if (atomic_load(&column->wanted) != seen)
+		column->since = GetCurrentTimestamp();
+}
+
 /* Work that waits, and no filler: no worker slot was free, or the server was restarted. */
 static void
 look_for_old_work(void)
@@ -232,6 +319,7 @@ commit(void)
 	wanted_level = 0;
 	filler = entry(true);
 	leave_mark(filler);
+	leave_column_marks();
 	start(filler);
 }
 
@@ -248,6 +336,7 @@ prepare(void)
 	if (filler != NULL)
 		filler->prepared = 1;
 	leave_mark(filler);
+	leave_column_marks();
 }
 
 /* At COMMIT the rows are visible to all; nothing may raise any more, and nothing here does. */
@@ -261,7 +350,7 @@ xact_event(XactEvent event, pg_attribute_unused() void *arg)
 	else if (event == XACT_EVENT_PREPARE)
 		prepare();
 	else if (event == XACT_EVENT_ABORT)
-		wanted_level = 0;
+		wanted_level = n_wanted_columns = 0;
 }
 
 /* The parent takes over what a part has left; what is rolled back has left nothing. */
@@ -271,6 +360,8 @@ subxact_event(SubXactEvent event, pg_attribute_unused() SubTransactionId mine,
 {
 	int			level = GetCurrentTransactionNestLevel();
 
+	if (n_wanted_columns > 0 && (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB))
+		end_part(level, event == SUBXACT_EVENT_ABORT_SUB);
 	if (wanted_level < level)
 		return;
 	if (event == SUBXACT_EVENT_COMMIT_SUB)

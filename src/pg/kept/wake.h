@@ -6,7 +6,7 @@
  * Example:
  *
  *		// in embed_trigger, after it set the vector to NULL
- *		embed_filler_want();
+ *		embed_filler_want_column(RelationGetRelid(rel), attnum);
  *
  * No wake-up is lost. The session counts EmbedFiller.wanted up after its commit
  * is visible, then reads the holder. The filler gives up its place as holder,
@@ -27,6 +27,12 @@
 /* Marks this transaction, or its running part: after its commit there is something to do. */
 extern void embed_filler_want(void);
 
+/*
+ * The same, and since when the column's oldest row waits is recorded for the
+ * view: of the first columns that a transaction changes.
+ */
+extern void embed_filler_want_column(Oid table, int attnum);
+
 /* Whether the filler's process exists; clears a holder that does not. */
 extern bool embed_filler_lives(EmbedFiller *filler, Oid database);
 
@@ -42,6 +48,10 @@ extern bool embed_filler_register(Oid database, int delay_ms);
 /* The count of commits that left something to do, and that all they left until it was seen is done. */
 extern uint64 embed_filler_wanted(void);
 extern void embed_filler_done(uint64 seen);
+
+/* Likewise for a column: the count before it was looked through, and that nothing it stood for is left to do. */
+extern uint64 embed_column_wanted(Oid table, int attnum);
+extern void embed_column_done(Oid table, int attnum, uint64 seen);
 
 /* This process is a filler: its own commits start none. */
 extern bool embed_is_filler;

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "pg/call/limits.h"
 #include "pg/sql/rows.h"
 #include "pg/store/filed.h"
 #include "pg/store/image_file.h"
@@ -105,6 +106,8 @@ embed_check_reference(const EmbedModelRef *ref, int32 i, MemoryContext scratch)
 	embed_threads_end(embed_clock_ns());
 	MemoryContextReset(scratch);
 	embed_registry_check(ref, status, &err);
+	/* a text late: how many tokens a reference has, only its computation tells */
+	embed_limits_count(check.n_tokens);
 	return check;
 }
 

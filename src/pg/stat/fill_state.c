@@ -110,6 +110,8 @@ clear_column(EmbedFillColumn *column)
 	column->retry_at = 0;
 	column->backoff = 0;
 	column->is_failing = 0;
+	column->wanted = 0;
+	column->since = 0;
 	column->message[0] = '\0';
 	column->used = GetCurrentTimestamp();
 }

@@ -66,7 +66,9 @@ StaticAssertDecl(sizeof(EmbedFiller) == 64, "layout of the control file");
  *		 48	retry_at	TimestampTz before which the column is left alone after a transient error; 0: now
  *		 56	backoff		seconds of the last wait
  *		 60	is_failing	the last attempt ended with an error of the whole column
- *		 64	(zero)
+ *		 64	wanted		counts commits that left something to do in the column
+ *		 72	since		TimestampTz of the first of them that waits, or 0
+ *		 80	(zero)
  *		120	message		of the last error, with its hint, in the database's encoding; ends with a zero
  *
  * Two writers (a filler, and a session in embed_fill) may mix their words.
@@ -82,7 +84,9 @@ typedef struct EmbedFillColumn
 	_Atomic int64 retry_at;
 	_Atomic uint32 backoff;
 	_Atomic uint32 is_failing;
-	uint64		reserved[7];
+	_Atomic uint64 wanted;
+	_Atomic int64 since;
+	uint64		reserved[5];
 	char		message[EMBED_FILL_MESSAGE];
 } EmbedFillColumn;
 
