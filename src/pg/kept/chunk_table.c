@@ -396,6 +396,12 @@ look(Making *making, Relation rel, FunctionCallInfo fcinfo)
 	name_chunks(making);
 }
 
+static LOCKMODE
+lock_to_change(const Making *making)
+{
+	return making->trigger != NULL && !making->is_same ? AccessExclusiveLock : ShareRowExclusiveLock;
+}
+
 /*
  * Opened twice: who may not change the table does not wait with a lock that its
  * writers wait for. The second lock is all that the call needs: DROP TRIGGER
@@ -408,10 +414,17 @@ open_table(Making *making, FunctionCallInfo fcinfo)
 	LOCKMODE	lock;
 
 	look(making, rel, fcinfo);
-	lock = making->trigger != NULL && !making->is_same ? AccessExclusiveLock : ShareRowExclusiveLock;
+	lock = lock_to_change(making);
 	table_close(rel, AccessShareLock);
 	rel = embed_column_open(PG_GETARG_OID(0), lock, "embed_chunk_table");
 	look(making, rel, fcinfo);
+	/* another session has made a trigger since */
+	if (lock_to_change(making) > lock)
+	{
+		table_close(rel, lock);
+		rel = embed_column_open(PG_GETARG_OID(0), AccessExclusiveLock, "embed_chunk_table");
+		look(making, rel, fcinfo);
+	}
 	/* DDL wants no other reference in this session */
 	table_close(rel, NoLock);
 }

@@ -498,6 +498,18 @@ lock_to_change(Relation rel, const Found *found)
 	return found->has_column && !drops ? ShareRowExclusiveLock : AccessExclusiveLock;
 }
 
+/* What there is now that nobody changes it. What is not given may have changed before the lock. */
+static Relation
+look_locked(EmbedColumnWanted *wanted, LOCKMODE lock, Found *found)
+{
+	Relation	rel = embed_column_open(wanted->relid, lock, "embed_column");
+
+	if (found->has_column)
+		embed_column_choose(wanted, rel, wanted->given_model, wanted->given_mode);
+	look(rel, wanted, found);
+	return rel;
+}
+
 bool
 embed_column_make(EmbedColumnWanted *wanted)
 {
@@ -514,11 +526,13 @@ embed_column_make(EmbedColumnWanted *wanted)
 		embed_trigger_record_columns(found.trigger);
 		return false;
 	}
-	rel = embed_column_open(wanted->relid, lock, "embed_column");
-	/* what is not given may have changed before the lock */
-	if (found.has_column)
-		embed_column_choose(wanted, rel, wanted->given_model, wanted->given_mode);
-	look(rel, wanted, &found);
+	rel = look_locked(wanted, lock, &found);
+	if (!found.is_complete && lock_to_change(rel, &found) > lock)
+	{
+		/* another session has made a trigger or an index since */
+		relation_close(rel, lock);
+		rel = look_locked(wanted, AccessExclusiveLock, &found);
+	}
 	relation_close(rel, NoLock);
 	if (found.is_complete)
 		return false;
