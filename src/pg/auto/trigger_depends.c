@@ -486,14 +486,30 @@ record_all(Oid relid)
 	}
 }
 
+/* The table that becomes a partition, or InvalidOid. */
+static Oid
+attached_table(const AlterTableStmt *statement)
+{
+	const AlterTableCmd *command = linitial(statement->cmds);
+
+	/* it is the statement's only one */
+	if (command->subtype != AT_AttachPartition || !IsA(command->def, PartitionCmd))
+		return InvalidOid;
+	return RangeVarGetRelid(((const PartitionCmd *) command->def)->name, NoLock, true);
+}
+
 void
 embed_trigger_after_alter(const AlterTableStmt *statement)
 {
-	Oid			relid = changes_type(statement) ? RangeVarGetRelid(statement->relation, NoLock, true) : InvalidOid;
+	bool		changes = changes_type(statement);
+	Oid			attached = attached_table(statement);
+	Oid			relid = changes || OidIsValid(attached) ? RangeVarGetRelid(statement->relation, NoLock, true) : InvalidOid;
 	ListCell   *cell;
 
 	if (!OidIsValid(relid))
 		return;
-	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
+	if (OidIsValid(attached))
+		embed_trigger_attached(relid, attached);
+	foreach(cell, changes ? find_all_inheritors(relid, NoLock, NULL) : NIL)
 		record_all(lfirst_oid(cell));
 }

@@ -29,4 +29,7 @@ extern void embed_trigger_follow_rename(Oid relid, const char *from, const char 
 extern void embed_trigger_before_alter(const AlterTableStmt *statement);
 extern void embed_trigger_after_alter(const AlterTableStmt *statement);
 
+/* trigger_attach.c: a WARNING if the partition came with vectors in a kept column of the parent. */
+extern void embed_trigger_attached(Oid parent, Oid partition);
+
 #endif
