@@ -75,10 +75,13 @@ my $file = slurp("$FindBin::RealBin/../../docs/monitoring.sql");
 my @queries = $file =~ /^-- (embed_\w+): .*\n((?:(?!--).+\n)+)/mg;
 cmp_ok(@queries / 2, '>=', 6, 'docs/monitoring.sql has queries');
 query($node, $db, q{SELECT embed('x', 'm')});
+my ($calls, $texts) = split /\|/, query($node, $db, q{SELECT calls, texts FROM embed_stat WHERE name = 'm'});
 query($node, $db, q{CREATE TABLE kept (id int, body text, e float4[], CHECK (NOT (id = 1 AND e IS NOT NULL))); GRANT SELECT ON kept TO eve;
 	CREATE TRIGGER zz BEFORE INSERT OR UPDATE ON kept FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'm', 'later');
 	INSERT INTO kept VALUES (1, 'fails'), (2, 'waits')});
 answer_comes($node, $db, q{SELECT to_do, failed FROM embed_columns}, '1|1', 'a text that fails');
+answer_comes($node, $db, "SELECT texts >= $texts + 2 FROM embed_stat WHERE name = 'm'", 't', 'what a filler computes is counted');
+is(query($node, $db, q{SELECT calls FROM embed_stat WHERE name = 'm'}), $calls, '... and is no call: nobody waited for half a second');
 my %rows = (embed_columns => qr/^kept\|e\|failing\|1\|1\|1\|0$/m, embed_failures => qr/^kept\|e\|23514\|1$/m);
 while (my ($name, $sql) = splice @queries, 0, 2)
 {
