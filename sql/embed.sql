@@ -186,7 +186,7 @@ LEFT JOIN _embed.stat() s ON s.fingerprint OPERATOR(pg_catalog.=) m.fingerprint;
 COMMENT ON VIEW embed_stat IS 'usage counters of the models in this database, for all sessions of this server';
 COMMENT ON COLUMN embed_stat.name IS 'the model name; all names if several models share one image';
 COMMENT ON COLUMN embed_stat.fingerprint IS 'the image, as in embed_models';
-COMMENT ON COLUMN embed_stat.calls IS 'calls that returned a result; an aggregate counts once per result';
+COMMENT ON COLUMN embed_stat.calls IS 'calls that returned a result; an aggregate counts once per result, and what fillers compute counts as texts only';
 COMMENT ON COLUMN embed_stat.texts IS 'texts embedded, without NULLs';
 COMMENT ON COLUMN embed_stat.tokens IS 'tokens read, including special tokens and prompts; texts from the cache count no tokens';
 COMMENT ON COLUMN embed_stat.truncations IS 'texts with more tokens than the model reads';
