@@ -26,7 +26,7 @@ N_CODES = 0x110000
 
 # Bits of EmbUniRecord.flags, as tokenizer/unicode.h names them (EMB_UNI_...).
 FLAGS = ["SPACE", "PUNCT", "CLEAN_DROP", "CLEAN_SPACE", "CJK", "MN", "WORD", "NONSTARTER", "LOWER_MULTI", "LETTER", "NUMBER",
-         "COMPOSES"]
+         "COMPOSES", "NMT_DROP", "NMT_SPACE", "MARK", "COMPAT"]
 BIT = {name: 1 << i for i, name in enumerate(FLAGS)}
 
 # EmbUniRecord.cluster, as tokenizer/unicode.h names it (EMB_UNI_GC_...): a class and two bits.
@@ -40,6 +40,11 @@ def scalars():
     for cp in range(1, N_CODES):
         if not 0xD800 <= cp <= 0xDFFF:
             yield cp
+
+
+# The general categories, as tokenizer/unicode.h names them (EMB_UNI_CAT_...).
+CATEGORIES = ["Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po",
+              "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"]
 
 
 def is_hangul(cp):
@@ -134,6 +139,63 @@ def probe_nfd(flags):
             assert all(nfd(c) == c for c in out), hex(cp)
         assert strip(chr(cp)) == "".join(c for c in out if not flags[ord(c)] & BIT["MN"]), hex(cp)
     return table
+
+
+def probe_compat(flags, nfd_table):
+    """What Nmt and StripAccents do to each code point; and the NFKD of those whose NFD is another text."""
+    nmt, strip = normalizers.Nmt().normalize_str, normalizers.StripAccents().normalize_str
+    nfkd = normalizers.NFKD().normalize_str
+    compat = {}
+    for cp in scalars():
+        c = chr(cp)
+        out = nmt(c)
+        assert out in ("", " ", c), hex(cp)
+        flags[cp] |= BIT["NMT_DROP"] if out == "" else BIT["NMT_SPACE"] if out != c else 0
+        out = strip(c)
+        assert out in ("", c), hex(cp)
+        flags[cp] |= BIT["MARK"] if out == "" else 0
+        out = nfkd(c)
+        if not is_hangul(cp) and [ord(x) for x in out] != nfd_table.get(cp, [cp]):
+            compat[cp] = [ord(x) for x in out]
+            flags[cp] |= BIT["COMPAT"]
+    return compat
+
+
+def probe_categories():
+    """The general category of each code point to the library's regular expressions."""
+    text = "".join(map(chr, scalars()))
+    codes = list(scalars())
+    found = [CATEGORIES.index("Cn")] * N_CODES
+
+    def matched(regex):
+        """The places in text that a regular expression for one character matches"""
+        at = 0
+        for _, (start, end) in pre_tokenizers.Split(tokenizers.Regex(regex), "removed").pre_tokenize_str(text):
+            yield from range(at, start)
+            at = end
+        yield from range(at, len(text))
+
+    count = 0
+    for i, name in enumerate(CATEGORIES):
+        if name != "Cs":		# surrogates are in no text
+            for place in matched(r"\p{%s}" % name):
+                found[codes[place]] = i
+                count += 1
+    assert count == len(text)
+    for name in "LMNPSZC":
+        places = list(matched(r"\p{%s}" % name))
+        assert all(CATEGORIES[found[codes[p]]][0] == name for p in places)
+        assert len(places) == sum(CATEGORIES[found[cp]][0] == name for cp in codes)
+    places = list(matched(r"\d"))
+    assert all(CATEGORIES[found[codes[p]]] == "Nd" for p in places)
+    assert len(places) == sum(CATEGORIES[found[cp]] == "Nd" for cp in codes)
+    # What letters of ASCII match in either case: regex.c knows.
+    letters = [*range(65, 91), *range(97, 123), 0x17F, 0x212A]
+    assert [codes[p] for p in matched("(?i:[a-z])")] == letters
+    for c in map(chr, letters):
+        other = {0x17F: "s", 0x212A: "k"}.get(ord(c), c.lower())
+        assert not pre_tokenizers.Split(tokenizers.Regex("(?i:%s)" % other), "removed").pre_tokenize_str(c)
+    return found
 
 
 def probe_lower():
@@ -326,6 +388,8 @@ def main():
         sys.exit("tokenizers %s is installed, %s is needed" % (tokenizers.__version__, WANTED))
     flags = probe_flags()
     nfd_table = probe_nfd(flags)
+    compat = probe_compat(flags, nfd_table)
+    categories = probe_categories()
     delta, multi = probe_lower()
     classes = probe_classes(nfd_table)
     clusters = probe_clusters()
@@ -367,7 +431,8 @@ def main():
  * (same shape) is not 0, has (v & 3) + 1 code points from emb_nfd_codes[v >> 2]
  * on; Hangul syllables are decomposed by arithmetic. emb_class_stage2 has the
  * rank of a code point's canonical combining class, 0 of starters; emb_pairs is
- * sorted.
+ * sorted. So is emb_compats: a code point's compatibility decomposition, n code
+ * points from emb_compat_codes[at] on. emb_category_stage2 has its general category.
  */
 #ifndef EMB_TOKENIZER_UNICODE_TABLES_H
 #define EMB_TOKENIZER_UNICODE_TABLES_H
@@ -392,6 +457,17 @@ def main():
     c_array("uint8_t", "emb_class_stage2", s2)
     c_array("EmbUniPair", "emb_pairs", sorted((a, b, c) for (a, b), c in pairs.items()), lambda p: "{%d, %d, %d}" % p)
     print("#define EMB_UNI_N_PAIRS %d\n" % len(pairs))
+    codes, compats = [], []
+    for cp, seq in sorted(compat.items()):
+        compats.append((cp, len(codes), len(seq)))
+        codes += seq
+    assert len(codes) < 65536 and max(len(seq) for seq in compat.values()) <= 18
+    c_array("EmbUniCompat", "emb_compats", compats, lambda c: "{%d, %d, %d}" % c)
+    print("#define EMB_UNI_N_COMPATS %d\n" % len(compats))
+    c_array("uint32_t", "emb_compat_codes", codes)
+    s1, s2 = two_stage(categories)
+    c_array("uint16_t", "emb_category_stage1", s1)
+    c_array("uint8_t", "emb_category_stage2", s2)
     c_array("EmbUniMulti", "emb_lower_multi", sorted(multi.items()),
             lambda m: "{%d, %d, {%s}}" % (m[0], len(m[1]), ", ".join(str(v) for v in m[1])))
     print("#define EMB_LOWER_N_MULTI %d\n\n#endif" % len(multi))

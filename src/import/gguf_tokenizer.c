@@ -413,14 +413,14 @@ read_splitting(Reader *r)
 	static const struct
 	{
 		const char *name;
-		EmbTokPattern pattern;
+		const char *regex;
 		bool		has_nfc;
 	}			known[] =
 	{
-		{"qwen2", EMB_TOK_PATTERN_QWEN2, true},
-		{"modern-bert", EMB_TOK_PATTERN_GPT2, true},
-		{"gpt-2", EMB_TOK_PATTERN_GPT2, false},
-		{"roberta-bpe", EMB_TOK_PATTERN_GPT2, false},
+		{"qwen2", EMB_TOK_REGEX_QWEN2, true},
+		{"modern-bert", EMB_TOK_REGEX_GPT2, true},
+		{"gpt-2", EMB_TOK_REGEX_GPT2, false},
+		{"roberta-bpe", EMB_TOK_REGEX_GPT2, false},
 	};
 	static const char key[] = KEY("pre");
 	const char *name = NULL;
@@ -434,7 +434,7 @@ read_splitting(Reader *r)
 	{
 		if (strcmp(name, known[i].name) != 0)
 			continue;
-		r->spec->pattern = known[i].pattern;
+		r->spec->regex = known[i].regex;
 		if (known[i].has_nfc)
 			r->spec->steps[r->spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_NFC, 0};
 		return EMB_OK;

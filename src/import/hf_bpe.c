@@ -244,23 +244,24 @@ read_bpe_model(const EmbJson *doc, const json_t *obj, const EmbAllocator *mem, E
 
 /* --------------------------------------------------------- pre-tokenizer */
 
-typedef struct KnownPattern
+/* Compiles the pattern once to see whether it can be. */
+static EmbStatus
+check_regex(const EmbJson *doc, const char *regex, const EmbAllocator *mem, const EmbTokSpec *spec, EmbError *err)
 {
-	EmbTokPattern pattern;
-	const char *regex;
-} KnownPattern;
+	const EmbTokStorage *storage = spec->storage;
+	EmbError	why;
+	EmbStatus	status = emb_tok_check_regex(regex, mem, storage->stop, &why);
 
-/* Some have several spellings. */
-static const KnownPattern known_patterns[] = {
-	{EMB_TOK_PATTERN_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
-	{EMB_TOK_PATTERN_GPT2, "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
-	{EMB_TOK_PATTERN_QWEN2, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-	{EMB_TOK_PATTERN_LLAMA3, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}
-};
+	if (status == EMB_OK || status == EMB_ERR_NOMEM || status == EMB_ERR_CANCELLED)
+		return status == EMB_OK ? EMB_OK : emb_error(err, status, "%s: %s", doc->file, why.message);
+	emb_error(err, status, "%s: \"pre_tokenizer.pattern\" of Split is \"%.*s\", which cannot be compiled: %s", doc->file,
+			  emb_json_clip(regex, 200), regex, why.message);
+	return emb_error_hint(err, status, "Patterns like those of GPT-2, Llama 3, Qwen2 and GPT-4o can be imported: see docs/tokenizers.md");
+}
 
 /* {"type": "Split", "pattern": {"Regex": ...}, "behavior": "Isolated", "invert": false} */
 static EmbStatus
-read_split(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err)
+read_split(const EmbJson *doc, const json_t *obj, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
 	const char *regex = json_string_value(json_object_get(json_object_get(obj, "pattern"), "Regex"));
 	const char *behavior = NULL;
@@ -271,22 +272,16 @@ read_split(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *er
 		(status = emb_json_get_bool(doc, obj, "invert", &invert, err)) != EMB_OK)
 		return status;
 	/*
-	 * The patterns match all text, so removing everything except the matches
-	 * removes nothing.
+	 * Patterns that do not match all text are refused, so removing everything
+	 * except the matches removes nothing.
 	 */
 	if (strcmp(behavior, invert ? "Removed" : "Isolated") != 0)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.behavior\" of Split is \"%.*s\"%s, only \"Isolated\" is supported",
 						 doc->file, EMB_TOK_SHOW(behavior), invert ? " with \"invert\"" : "");
 	if (regex == NULL)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.pattern\" of Split is not a Regex", doc->file);
-	for (size_t i = 0; i < sizeof(known_patterns) / sizeof(known_patterns[0]); i++)
-		if (strcmp(regex, known_patterns[i].regex) == 0)
-		{
-			spec->pattern = known_patterns[i].pattern;
-			return EMB_OK;
-		}
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.pattern\" of Split is \"%.*s\", only those of GPT-2, Qwen2 and Llama 3 "
-					 "are supported", doc->file, emb_json_clip(regex, 200), regex);
+	spec->regex = regex;
+	return check_regex(doc, regex, mem, spec, err);
 }
 
 /*
@@ -306,20 +301,20 @@ read_byte_level(const EmbJson *doc, const json_t *obj, bool after_split, EmbTokS
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer.%s\" of ByteLevel is true after Split, only false is supported there",
 						 doc->file, use_regex ? "use_regex" : "add_prefix_space");
 	if (!after_split)
-		spec->pattern = use_regex ? EMB_TOK_PATTERN_GPT2 : EMB_TOK_PATTERN_NONE;
+		spec->regex = use_regex ? EMB_TOK_REGEX_GPT2 : EMB_TOK_REGEX_ALL;
 	return EMB_OK;
 }
 
 /* ByteLevel, or Split and ByteLevel. */
 static EmbStatus
-read_byte_level_splitting(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
+read_byte_level_splitting(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
 	const json_t *split;
 	const json_t *byte_level;
 	EmbStatus	status = emb_tok_get_splitting(doc, "Split", "ByteLevel", &split, &byte_level, err);
 
 	if (status == EMB_OK && split != NULL)
-		status = read_split(doc, split, spec, err);
+		status = read_split(doc, split, mem, spec, err);
 	return status != EMB_OK ? status : read_byte_level(doc, byte_level, split != NULL, spec, err);
 }
 
@@ -330,7 +325,7 @@ emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const EmbAllocator *me
 
 	emb_tok_spec_make_bpe(spec);
 	/* The splitting is read first, because it shows best that a tokenizer is not byte-level. */
-	if ((status = read_byte_level_splitting(doc, spec, err)) != EMB_OK ||
+	if ((status = read_byte_level_splitting(doc, mem, spec, err)) != EMB_OK ||
 		(status = emb_tok_read_steps(doc, mem, spec, err)) != EMB_OK)
 		return status;
 	return read_bpe_model(doc, model, mem, spec, err);
@@ -424,7 +419,7 @@ read_roberta(EmbTokSpec *spec, const char *merges, size_t merges_size, const Emb
 	EmbStatus	status;
 
 	emb_tok_spec_make_bpe(spec);
-	spec->pattern = EMB_TOK_PATTERN_GPT2;
+	spec->regex = EMB_TOK_REGEX_GPT2;
 	if ((status = emb_tok_read_vocab(vocab->file, EMB_TOK_BPE_VOCAB_FILE, vocab->root, mem, spec, err)) != EMB_OK ||
 		(status = read_merges_txt(EMB_TOK_BPE_MERGES_FILE, merges, merges_size, mem, spec, err)) != EMB_OK ||
 		(status = emb_tok_spec_add_companions(spec, vocab->file, roles, ids, mem, err)) != EMB_OK)

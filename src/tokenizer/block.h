@@ -15,6 +15,7 @@
  *	map_text	the map's replacements, each followed by a zero byte
  *	bytes		BPE: i32[256], the id of each byte, -1 if the byte is dropped
  *	pairs		BPE: EmbTokBlockPair[1 << pairs_bits], a hash table of the merges
+ *	pattern		BPE: EmbTokPattern, how a segment is split into words
  *	words		BPE: two hash tables of the words that are one id: EmbTokBlockWord[1 <<
  *				words_bits[0]], EmbTokBlockLongWord[1 << words_bits[1]]
  *
@@ -28,7 +29,7 @@
 #include "tokenizer/trie.h"
 
 #define EMB_TOK_MAGIC			"EMBTOKEN"
-#define EMB_TOK_BLOCK_VERSION	2
+#define EMB_TOK_BLOCK_VERSION	3
 #define EMB_TOK_BLOCK_ALIGNMENT	64
 
 #define EMB_TOK_MAX_PIECES		4000000
@@ -133,6 +134,33 @@ static_assert(sizeof(EmbTokBlockWord) == 16, "EmbTokBlockWord is an on-disk stru
 static_assert(sizeof(EmbTokBlockLongWord) == 32, "EmbTokBlockLongWord is an on-disk structure");
 
 /*
+ * The states of a pattern, as pattern.c compiles them. next: the state after a
+ * character of a class, with EMB_TOK_MATCH if a word ends before the character. A
+ * state is one byte, and a class is masked, so no table leads outside of it.
+ *
+ * 0 stage1, 4352 stage2, 69888 next, 86272 loops
+ */
+#define EMB_TOK_CLASSES			32
+#define EMB_TOK_CLASS_END		31	/* the end of the segment, in place of a character */
+#define EMB_TOK_CLASS_COMPOSES	0x80	/* in stage2 beside the class: EMB_UNI_COMPOSES */
+#define EMB_TOK_CLASS_BITS		8
+#define EMB_TOK_CLASS_BLOCKS	256
+#define EMB_TOK_STATES			256
+#define EMB_TOK_STATE_DEAD		0	/* the word is the longest match so far */
+#define EMB_TOK_STATE_START		1
+#define EMB_TOK_MATCH			0x8000
+
+typedef struct EmbTokPattern
+{
+	uint8_t		stage1[0x110000 >> EMB_TOK_CLASS_BITS];
+	uint8_t		stage2[EMB_TOK_CLASS_BLOCKS][1 << EMB_TOK_CLASS_BITS];
+	uint16_t	next[EMB_TOK_STATES][EMB_TOK_CLASSES];
+	uint32_t	loops[EMB_TOK_STATES];	/* bit i: class i matches and stays in the state */
+} EmbTokPattern;
+
+static_assert(sizeof(EmbTokPattern) == 87296, "EmbTokPattern is an on-disk structure");
+
+/*
  *	  0	magic			  8	version			 12	model			 16	unicode_version
  *	 20	flags			 24	size_bytes		 32	n_vocab			 36	unk_id
  *	 40	max_word_chars	 44	prefix_node		 48	n_added			 52	normalized_max
@@ -140,8 +168,9 @@ static_assert(sizeof(EmbTokBlockLongWord) == 32, "EmbTokBlockLongWord is an on-d
  *	528	unk_score		536	scores_offset	544	map_offset		552	map_text_offset
  *	560	n_scores		564	n_map_units		568	n_map_text		572	max_piece
  *	576	meta			580	prepend			584	n_steps			588	steps[6]
- *	636	pattern			640	pairs_offset	648	words_offset[2]	664	bytes_offset
- *	672	pairs_bits		676	words_bits[2]	684	reserved
+ *	636	zero			640	pairs_offset	648	words_offset[2]	664	bytes_offset
+ *	672	pairs_bits		676	words_bits[2]	684	zero			688	pattern_offset
+ *	696	reserved
  */
 typedef struct EmbTokBlockHeader
 {
@@ -177,13 +206,15 @@ typedef struct EmbTokBlockHeader
 	EmbTokStep	steps[EMB_TOK_MAX_STEPS];
 
 	/* BPE (which also uses steps and max_piece); zero otherwise */
-	uint32_t	pattern;		/* EmbTokPattern */
+	uint32_t	zero_636;
 	uint64_t	pairs_offset;
 	uint64_t	words_offset[2];
 	uint64_t	bytes_offset;
 	uint32_t	pairs_bits;
 	uint32_t	words_bits[2];
-	uint8_t		reserved[20];
+	uint32_t	zero_684;
+	uint64_t	pattern_offset;
+	uint8_t		reserved[8];
 } EmbTokBlockHeader;
 
 static_assert(sizeof(EmbTokStep) == 8, "EmbTokStep is an on-disk structure");
@@ -201,15 +232,14 @@ static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk
 #define EMB_TOK_FAST_PUNCT		2
 #define EMB_TOK_FAST_SPACE		3
 
-/* The class of a byte in BPE's pattern. Characters of several bytes are looked up. */
-#define EMB_TOK_IS_LETTER		1
-#define EMB_TOK_IS_NUMBER		2
-#define EMB_TOK_IS_SPACE		3
-#define EMB_TOK_IS_OTHER		4
-#define EMB_TOK_IS_MULTIBYTE	5
-#define EMB_TOK_IS_END			6
-#define EMB_TOK_IS_KIND			0x0F
-#define EMB_TOK_IS_SLOW			0x80	/* an added token may start here */
+/*
+ * What BPE's fast path sees in a byte, if it is not a class of the pattern: the
+ * start of a character of several bytes, or of an added token, or a zero byte.
+ * All are below 64, and EmbTokPattern.loops has no bit for them.
+ */
+#define EMB_TOK_FAST_MULTIBYTE	32
+#define EMB_TOK_FAST_TOKEN		33
+#define EMB_TOK_FAST_BLANK		34	/* white space that an added token may start with, or take along */
 
 struct EmbTokenizer
 {
@@ -227,9 +257,10 @@ struct EmbTokenizer
 	const EmbTokBlockWord *words;	/* [1 << words_bits[0]] */
 	const EmbTokBlockLongWord *long_words;	/* [1 << words_bits[1]] */
 	const int32_t *bytes;		/* [256] */
+	const EmbTokPattern *pattern;
 	bool		drops;			/* some byte is dropped */
 	bool		composes;		/* the first step is NFC */
-	bool		plain;			/* no other step */
+	bool		plain;			/* there is no other step, and no byte is dropped */
 	int			n_special[2];	/* special slots of the templates */
 	uint8_t		fast[256];
 	bool		raw_first[256]; /* whether a raw added token starts with the byte */

@@ -472,8 +472,6 @@ give_before(EmbTokEncoder *e, uint32_t border, uint32_t span)
 	e->n_word_bytes -= border;
 	memmove(e->run.bytes, e->run.bytes + border, e->n_word_bytes);
 	e->run.held -= border;
-	if (e->run.line_end > 0)
-		e->run.line_end -= border;
 	e->run.parted = true;
 	e->run.part_at = worth < EMB_TOK_PART_BYTES ? EMB_TOK_PART_BYTES : worth > EMB_TOK_PART_BYTES_MAX ? EMB_TOK_PART_BYTES_MAX : worth;
 	return true;

@@ -110,7 +110,6 @@ fill_bpe(Build *b)
 
 	h->flags |= spec->prefix_space ? EMB_TOK_PREFIX_SPACE : 0;
 	h->prefix_node = EMB_TRIE_NONE;
-	h->pattern = spec->pattern;
 	h->unk_id = spec->unk_id >= 0 ? spec->unk_id : 0;
 	h->max_piece = b->bpe.max_piece;
 	h->pairs_bits = b->bpe.pairs_bits;
@@ -391,6 +390,7 @@ write_block(Build *b, void **block, size_t *size)
 		h->pairs_offset = reserve(&at, sizeof(EmbTokBlockPair) << h->pairs_bits);
 		h->words_offset[0] = reserve(&at, sizeof(EmbTokBlockWord) << h->words_bits[0]);
 		h->words_offset[1] = reserve(&at, sizeof(EmbTokBlockLongWord) << h->words_bits[1]);
+		h->pattern_offset = reserve(&at, sizeof(EmbTokPattern));
 	}
 	h->size_bytes = at;
 	out = emb_alloc_zero(b->mem, 1, at);
@@ -416,6 +416,7 @@ write_block(Build *b, void **block, size_t *size)
 		copy_table(out, h->pairs_offset, b->bpe.pairs, sizeof(EmbTokBlockPair) << h->pairs_bits);
 		copy_table(out, h->words_offset[0], b->bpe.words, sizeof(EmbTokBlockWord) << h->words_bits[0]);
 		copy_table(out, h->words_offset[1], b->bpe.long_words, sizeof(EmbTokBlockLongWord) << h->words_bits[1]);
+		copy_table(out, h->pattern_offset, b->bpe.pattern, sizeof(EmbTokPattern));
 	}
 	*block = out;
 	*size = at;

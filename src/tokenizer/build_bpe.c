@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "tokenizer/encode.h"
+#include "tokenizer/pattern.h"
 
 #define ALPHABET_END	0x144	/* all characters of the alphabet are below */
 #define PIECES_PER_ASK	512		/* pieces merged between two polls of stop */
@@ -288,6 +289,20 @@ check_alphabet(const Builder *b)
 	return EMB_OK;
 }
 
+static EmbStatus
+fill_pattern(Builder *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	EmbError	why;
+	EmbStatus	status;
+
+	b->built->pattern = emb_alloc(b->mem, sizeof(EmbTokPattern));
+	if (b->built->pattern == NULL)
+		return no_memory(b);
+	status = emb_tok_compile_pattern(spec->regex, strlen(spec->regex), b->mem, spec->stop, b->built->pattern, &why);
+	return status == EMB_OK ? EMB_OK : emb_error(b->err, status, "the pattern that splits text: %s", why.message);
+}
+
 EmbStatus
 emb_tok_build_bpe(const EmbTokSpec *spec, const EmbAllocator *mem, EmbTokBuiltBpe *built, EmbError *err)
 {
@@ -300,7 +315,7 @@ emb_tok_build_bpe(const EmbTokSpec *spec, const EmbAllocator *mem, EmbTokBuiltBp
 		return emb_error(err, EMB_ERR_LIMIT, "the tokenizer has %d merges, more than %d", spec->n_merges, EMB_TOK_MAX_PIECES);
 	fill_alphabet(b.byte_of);
 	built->max_piece = 1;
-	if ((status = fill_bytes(&b)) != EMB_OK || (status = check_alphabet(&b)) != EMB_OK || (status = fill_pairs(&b)) != EMB_OK)
+	if ((status = fill_pattern(&b)) != EMB_OK || (status = fill_bytes(&b)) != EMB_OK || (status = check_alphabet(&b)) != EMB_OK || (status = fill_pairs(&b)) != EMB_OK)
 		return status;
 	b.header.pairs_bits = built->pairs_bits;
 	b.tok = (EmbTokenizer) {.mem = *mem, .header = &b.header, .bytes = built->bytes, .pairs = built->pairs};
@@ -331,4 +346,5 @@ emb_tok_free_bpe(EmbTokBuiltBpe *built, const EmbAllocator *mem)
 	emb_release(mem, built->pairs);
 	emb_release(mem, built->words);
 	emb_release(mem, built->long_words);
+	emb_release(mem, built->pattern);
 }

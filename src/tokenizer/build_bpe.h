@@ -14,9 +14,10 @@ typedef struct EmbTokBuiltBpe
 	uint32_t	max_piece;		/* bytes of the longest piece that the merges reach */
 	uint32_t	pairs_bits;
 	uint32_t	words_bits[2];
-	EmbTokBlockPair *pairs;		/* [1 << pairs_bits]; from mem, like words and long_words */
+	EmbTokBlockPair *pairs;		/* [1 << pairs_bits]; from mem, like the tables below */
 	EmbTokBlockWord *words;		/* [1 << words_bits[0]] */
 	EmbTokBlockLongWord *long_words;	/* [1 << words_bits[1]] */
+	EmbTokPattern *pattern;
 	EmbTrieBuilt pieces;
 } EmbTokBuiltBpe;
 

@@ -135,20 +135,6 @@ typedef struct EmbTokWay
 /* BPE: the linked symbols of a long word, and which pair merges next; bpe.c. */
 typedef struct EmbTokSymbols EmbTokSymbols;
 
-/* The state of bytelevel.c in its pattern: what the bytes in run are. */
-typedef enum EmbTokRun
-{
-	EMB_TOK_RUN_NONE,			/* no bytes */
-	EMB_TOK_RUN_LETTERS,
-	EMB_TOK_RUN_NUMBERS,
-	EMB_TOK_RUN_OTHERS,
-	EMB_TOK_RUN_LINE_ENDS,		/* others, followed by line ends */
-	EMB_TOK_RUN_SPACES,
-	EMB_TOK_RUN_OTHER,			/* one other character, which may belong to the letters after it */
-	EMB_TOK_RUN_QUOTE,			/* an apostrophe at the start of a word */
-	EMB_TOK_RUN_QUOTED			/* an apostrophe, and r, v or l */
-} EmbTokRun;
-
 /*
  * The state of each stage between two calls. A stage writes only its own struct.
  * A stage that bypasses the stages before it (read_fast) reports that to them
@@ -200,19 +186,16 @@ typedef struct EmbTokLattice
 } EmbTokLattice;
 
 /*
- * bytelevel.c, bpe.c: the n_word_bytes of a word, or of white space, whose ids are
- * not yet emitted.
+ * bytelevel.c, bpe.c: the n_word_bytes whose ids are not yet emitted. The first
+ * held bytes are the longest match so far, without the bytes that are dropped.
  */
 typedef struct EmbTokByteRun
 {
 	uint8_t    *bytes;			/* [size]; EmbTokEncoder.word until that is too short */
 	size_t		size;
-	EmbTokRun	kind;
-	int64_t		n_chars;		/* white space: characters after the last line end */
-	size_t		held;			/* white space, or after an apostrophe: where the last character starts */
-	bool		blank;			/* white space: the last character is U+0020 */
-	uint8_t		letter;			/* the letter after an apostrophe */
-	size_t		line_end;		/* white space: the end of the last line end; 0: there is none */
+	uint8_t		state;			/* of the pattern; EMB_TOK_STATE_START: no bytes */
+	bool		matched;		/* there is a match, which may be of bytes that are all dropped */
+	size_t		held;
 	bool		parted;			/* ids of the start of this word were emitted */
 	size_t		part_at;		/* try to emit ids again when this many bytes are kept */
 	size_t		read_to;		/* how far the text was looked at */

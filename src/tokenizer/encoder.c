@@ -31,7 +31,7 @@ emb_tok_encoder_init(EmbTokEncoder *e, const EmbTokenizer *tok, const EmbText *t
 	e->window.before = 0;
 	e->segment = (EmbTokSegment) {.is_first = true};
 	e->lattice = (EmbTokLattice) {0};
-	e->run = (EmbTokByteRun) {.bytes = e->word, .size = sizeof(e->word), .kind = EMB_TOK_RUN_NONE, .part_at = EMB_TOK_PART_BYTES};
+	e->run = (EmbTokByteRun) {.bytes = e->word, .size = sizeof(e->word), .state = EMB_TOK_STATE_START, .part_at = EMB_TOK_PART_BYTES};
 	e->out = (EmbTokOut) {.ids = ids, .max_ids = max_ids};
 	e->n_word_chars = 0;
 	e->n_word_bytes = 0;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tokenizer/encode.h"
+#include "tokenizer/pattern.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "images are little endian and read in place"
@@ -131,12 +132,12 @@ check_bpe(const EmbTokBlockHeader *h, EmbError *err)
 	static const size_t sizes[2] = {sizeof(EmbTokBlockWord), sizeof(EmbTokBlockLongWord)};
 
 	if (h->model != EMB_TOK_BPE)
-		return (h->pattern | h->pairs_bits | h->words_bits[0] | h->words_bits[1]) == 0 ? EMB_OK
-			: corrupt(err, "pattern of another tokenizer", h->pattern);
+		return (h->pattern_offset | h->pairs_bits | h->words_bits[0] | h->words_bits[1]) == 0 ? EMB_OK
+			: corrupt(err, "offset of a pattern of another tokenizer", (int64_t) h->pattern_offset);
 	if (h->max_piece < 1 || h->max_piece > EMB_TOK_MAX_BPE_BYTES)
 		return corrupt(err, "max_piece", h->max_piece);
-	if (h->pattern >= EMB_TOK_N_PATTERNS)
-		return corrupt(err, "pattern", h->pattern);
+	if (!table_fits(h, h->pattern_offset, 1, sizeof(EmbTokPattern)))
+		return corrupt(err, "pattern_offset", (int64_t) h->pattern_offset);
 	if (h->pairs_bits < 1 || h->pairs_bits > EMB_TOK_MAX_HASH_BITS ||
 		!table_fits(h, h->pairs_offset, UINT64_C(1) << h->pairs_bits, sizeof(EmbTokBlockPair)))
 		return corrupt(err, "pairs_bits", h->pairs_bits);
@@ -322,19 +323,20 @@ fast_kind(const EmbTokenizer *tok, uint8_t c)
 	return lower[0] > EMB_TOK_FAST_SPACE && lower[0] < 0x80 ? (uint8_t) lower[0] : EMB_TOK_FAST_SLOW;
 }
 
-/* The class of a byte in BPE's pattern. */
+/* The class of a byte in BPE's pattern, if it is a character that no added token starts with. */
 static uint8_t
 fast_kind_bpe(const EmbTokenizer *tok, int c)
 {
-	uint32_t	flags = emb_uni_record((uint32_t) c)->flags;
-	uint8_t		kind = c >= 0x80 ? EMB_TOK_IS_MULTIBYTE : flags & EMB_UNI_LETTER ? EMB_TOK_IS_LETTER
-		: flags & EMB_UNI_NUMBER ? EMB_TOK_IS_NUMBER : flags & EMB_UNI_SPACE ? EMB_TOK_IS_SPACE : EMB_TOK_IS_OTHER;
-
 	/*
 	 * Many tokens of ModernBERT start with a space. For those bytelevel.c looks at
 	 * the next byte, too.
 	 */
-	return c == 0 || tok->raw_first[c] || (tok->normalized_first[c] && c != ' ') ? kind | EMB_TOK_IS_SLOW : kind;
+	if (c == 0 || tok->raw_first[c] || (tok->normalized_first[c] && c != ' '))
+		return EMB_TOK_FAST_TOKEN;
+	if (tok->normalized_first[c] || (c < 0x80 && (emb_uni_record((uint32_t) c)->flags & EMB_UNI_SPACE) != 0 &&
+									 (tok->header->flags & (EMB_TOK_HAS_LSTRIP | EMB_TOK_NORMALIZED_LSTRIP)) != 0))
+		return EMB_TOK_FAST_BLANK;
+	return c >= 0x80 ? EMB_TOK_FAST_MULTIBYTE : emb_tok_class(tok->pattern, (uint32_t) c);
 }
 
 /* Points tok to the block's BPE tables. */
@@ -347,13 +349,14 @@ open_bpe(const char *block, EmbTokenizer *tok)
 	tok->pairs = (const EmbTokBlockPair *) (block + h->pairs_offset);
 	tok->words = (const EmbTokBlockWord *) (block + h->words_offset[0]);
 	tok->long_words = (const EmbTokBlockLongWord *) (block + h->words_offset[1]);
+	tok->pattern = (const EmbTokPattern *) (block + h->pattern_offset);
 	for (int c = 0; c < 256; c++)
 	{
 		tok->fast[c] = fast_kind_bpe(tok, c);
 		tok->drops |= tok->bytes[c] < 0;
 	}
 	tok->composes = h->n_steps > 0 && h->steps[0].kind == EMB_TOK_STEP_NFC;
-	tok->plain = h->n_steps == (tok->composes ? 1u : 0u) && !tok->drops && h->pattern != EMB_TOK_PATTERN_NONE;
+	tok->plain = h->n_steps == (tok->composes ? 1u : 0u) && !tok->drops;
 }
 
 static EmbTrie

@@ -68,18 +68,16 @@ typedef enum EmbTokPrepend
 	EMB_TOK_PREPEND_FIRST		/* if the text starts with the segment */
 } EmbTokPrepend;
 
-/*
- * How byte-level BPE splits a segment into words: by one of the patterns found
- * in tokenizer.json files (import/hf_bpe.c has their texts).
- */
-typedef enum EmbTokPattern
-{
-	EMB_TOK_PATTERN_NONE,		/* a segment is a word */
-	EMB_TOK_PATTERN_GPT2,		/* RoBERTa, ModernBERT */
-	EMB_TOK_PATTERN_QWEN2,		/* Qwen2, Qwen3: digits one by one, line ends */
-	EMB_TOK_PATTERN_LLAMA3,		/* the same, with up to three digits together */
-	EMB_TOK_N_PATTERNS
-} EmbTokPattern;
+/* Patterns of byte-level BPE that files name, but do not contain. */
+#define EMB_TOK_REGEX_GPT2	"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define EMB_TOK_REGEX_QWEN2 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" \
+	"\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/* GPT-4o's */
+#define EMB_TOK_REGEX_O200K	"[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|" \
+	"[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|" \
+	"\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/* A segment is a word. */
+#define EMB_TOK_REGEX_ALL	"[\\s\\S]+"
 
 /* Two pieces that BPE merges into one, by id. Earlier merges in the list go first. */
 typedef struct EmbTokMerge
@@ -157,7 +155,7 @@ typedef struct EmbTokSpec
 	double	   *scores;			/* [n_vocab] log probabilities */
 
 	/* BPE; pieces are spelled in ByteLevel's alphabet */
-	EmbTokPattern pattern;
+	const char *regex;			/* a segment is split into its matches; regex.h */
 	bool		prefix_space;	/* a segment that does not start with a space gets one */
 	bool		ignore_merges;	/* a word that is a piece is not merged */
 	int32_t		n_merges;
@@ -184,6 +182,12 @@ typedef struct EmbTokSpec
  */
 extern EmbStatus emb_tok_build(const EmbTokSpec *spec, const EmbAllocator *mem,
 							   void **block, size_t *size, EmbError *err);
+
+/*
+ * Whether emb_tok_build can compile a regex. EMB_ERR_UNSUPPORTED or EMB_ERR_LIMIT:
+ * the message says why not, without the regex.
+ */
+extern EmbStatus emb_tok_check_regex(const char *regex, const EmbAllocator *mem, const EmbStop *stop, EmbError *err);
 
 typedef struct EmbTokenizer EmbTokenizer;
 

@@ -56,6 +56,41 @@ emb_uni_decompose(uint32_t cp, uint32_t out[EMB_UNI_DECOMPOSED_MAX])
 	return n;
 }
 
+int
+emb_uni_decompose_compat(uint32_t cp, uint32_t out[EMB_UNI_COMPAT_MAX])
+{
+	int			low = 0,
+				high = EMB_UNI_N_COMPATS;
+
+	if ((emb_uni_record(cp)->flags & EMB_UNI_COMPAT) == 0)
+		return emb_uni_decompose(cp, out);
+	while (high - low > 1)
+	{
+		int			mid = low + (high - low) / 2;
+
+		if (emb_compats[mid].code <= cp)
+			low = mid;
+		else
+			high = mid;
+	}
+	for (int i = 0; i < emb_compats[low].n; i++)
+		out[i] = emb_compat_codes[emb_compats[low].at + i];
+	return emb_compats[low].n;
+}
+
+const char	emb_uni_category_names[EMB_UNI_N_CATEGORIES][3] = {
+	"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po",
+	"Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn"
+};
+
+uint8_t
+emb_uni_category(uint32_t cp)
+{
+	uint32_t	block = emb_category_stage1[cp >> EMB_UNI_BLOCK_BITS];
+
+	return emb_category_stage2[(block << EMB_UNI_BLOCK_BITS) + (cp & ((1 << EMB_UNI_BLOCK_BITS) - 1))];
+}
+
 uint8_t
 emb_uni_class(uint32_t cp)
 {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 /* Stored in every tokenizer block, because other tables produce other ids. */
-#define EMB_UNI_VERSION		1
+#define EMB_UNI_VERSION		2
 
 #define EMB_UNI_SPACE		0x001	/* BertPreTokenizer splits here and drops it; lstrip and rstrip drop it */
 #define EMB_UNI_PUNCT		0x002	/* BertPreTokenizer makes it a word of its own */
@@ -27,6 +27,13 @@
 #define EMB_UNI_LETTER		0x200	/* \p{L}, then \p{N}, in the patterns of byte-level BPE; \s is EMB_UNI_SPACE */
 #define EMB_UNI_NUMBER		0x400
 #define EMB_UNI_COMPOSES	0x800	/* NFC changes it, composes it with the code point before, or reorders the two */
+#define EMB_UNI_NMT_DROP	0x1000	/* Nmt removes it, makes it U+0020 */
+#define EMB_UNI_NMT_SPACE	0x2000
+#define EMB_UNI_MARK		0x4000	/* StripAccents removes it */
+#define EMB_UNI_COMPAT		0x8000	/* NFKD and NFD differ */
+
+/* The general categories, in the order of emb_uni_category_names. */
+#define EMB_UNI_N_CATEGORIES	30
 
 /* EmbUniRecord.cluster: the class in the rules of grapheme clusters, and two bits */
 #define EMB_UNI_GC_OTHER		0
@@ -71,7 +78,16 @@ typedef struct EmbUniPair
 	uint32_t	composed;
 } EmbUniPair;
 
+/* emb_uni_decompose_compat's sequences */
+typedef struct EmbUniCompat
+{
+	uint32_t	code;
+	uint16_t	at;
+	uint16_t	n;
+} EmbUniCompat;
+
 #define EMB_UNI_DECOMPOSED_MAX	4
+#define EMB_UNI_COMPAT_MAX	18
 #define EMB_UNI_CLASSES_MAX	64
 #define EMB_UNI_LOWER_MAX		3
 
@@ -79,6 +95,13 @@ extern const EmbUniRecord *emb_uni_record(uint32_t cp);
 
 /* Full canonical decomposition, not reordered. Returns 1 code point if cp does not decompose. */
 extern int	emb_uni_decompose(uint32_t cp, uint32_t out[EMB_UNI_DECOMPOSED_MAX]);
+
+/* The same for full compatibility decomposition (NFKD). */
+extern int	emb_uni_decompose_compat(uint32_t cp, uint32_t out[EMB_UNI_COMPAT_MAX]);
+
+/* General category to regular expressions: an index into the names ("Lu", "Ll", ...). */
+extern uint8_t emb_uni_category(uint32_t cp);
+extern const char emb_uni_category_names[EMB_UNI_N_CATEGORIES][3];
 
 /*
  * Rank of the canonical combining class, below EMB_UNI_CLASSES_MAX; 0: a starter.

@@ -157,9 +157,11 @@ add_piece(EmbTokSpec *spec, const char *left, const char *right)
 static void
 make_bpe(EmbTokSpec *spec, int normalizer, bool few, EmbTokPiece *pieces, EmbTokMerge *merges)
 {
+	static const char *const regexes[4] = {EMB_TOK_REGEX_ALL, EMB_TOK_REGEX_GPT2, EMB_TOK_REGEX_QWEN2, EMB_TOK_REGEX_O200K};
+
 	spec->model = EMB_TOK_BPE;
 	spec->clean_text = spec->handle_chinese_chars = spec->strip_accents = spec->lowercase = false;
-	spec->pattern = (EmbTokPattern) (normalizer % 4);
+	spec->regex = regexes[normalizer % 4];
 	spec->n_steps = (normalizer & 4) != 0;
 	spec->steps[0] = (EmbTokStep) {EMB_TOK_STEP_NFC, 0};
 	spec->prefix_space = (normalizer & 8) != 0;

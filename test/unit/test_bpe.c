@@ -155,11 +155,11 @@ make_chain(Model *m)
 }
 
 static EmbStatus
-build(const Model *m, EmbTokPattern pattern, void **block, size_t *size)
+build(const Model *m, const char *regex, void **block, size_t *size)
 {
 	static EmbTokPiece pieces[PIECES_MAX];
 	EmbTokSpec	spec = {
-		.model = EMB_TOK_BPE, .pattern = pattern, .unk_id = -1, .n_vocab = m->n_pieces, .pieces = pieces,
+		.model = EMB_TOK_BPE, .regex = regex, .unk_id = -1, .n_vocab = m->n_pieces, .pieces = pieces,
 		.n_merges = m->n_merges, .merges = (EmbTokMerge *) m->merges, .single = {1, {{EMB_TOK_SLOT_A, 0, 0}}}
 	};
 
@@ -284,7 +284,7 @@ test_words(const char *name, const Model *m)
 	int			n_wrong = 0;
 	int			n_tested = 0;
 
-	if (!CHECK(build(m, EMB_TOK_PATTERN_GPT2, &block, &size) == EMB_OK && emb_tok_open(block, size, true, &metered, &tok, NULL) == EMB_OK))
+	if (!CHECK(build(m, EMB_TOK_REGEX_GPT2, &block, &size) == EMB_OK && emb_tok_open(block, size, true, &metered, &tok, NULL) == EMB_OK))
 		exit(1);
 	for (int kind = 0; kind < 8; kind++)
 		for (int l = 0; l < N(lens); l++)
@@ -351,7 +351,7 @@ test_early_end(void)
 
 	make_doubling(&m);
 	memset(text, 'a', len);
-	CHECK(build(&m, EMB_TOK_PATTERN_GPT2, &block, &size) == EMB_OK && emb_tok_open(block, size, true, &metered, &tok, NULL) == EMB_OK);
+	CHECK(build(&m, EMB_TOK_REGEX_GPT2, &block, &size) == EMB_OK && emb_tok_open(block, size, true, &metered, &tok, NULL) == EMB_OK);
 	CHECK(emb_tok_count_up_to(tok, text, len, 512, NULL, &n, &n_read, NULL) == EMB_OK);
 	CHECKF(n > 512 && n_read < 128 * 1024, "%zu bytes read for %lld tokens", n_read, (long long) n);
 	emb_tok_close(tok);
@@ -361,7 +361,7 @@ test_early_end(void)
 
 /* Every allocation of long words, and of white space that is kept, fails once. */
 static void
-test_out_of_memory(const char *unit, size_t len, EmbTokPattern pattern)
+test_out_of_memory(const char *unit, size_t len, const char *regex)
 {
 	static Model m;
 	char	   *text = malloc(len + 2);
@@ -380,7 +380,7 @@ test_out_of_memory(const char *unit, size_t len, EmbTokPattern pattern)
 	for (size_t i = 0; i < len; i++)
 		text[1 + i] = unit[i % strlen(unit)];
 	text[len + 1] = 'b';
-	CHECK(build(&m, pattern, &block, &size) == EMB_OK && emb_tok_open(block, size, true, &metered, &tok, NULL) == EMB_OK);
+	CHECK(build(&m, regex, &block, &size) == EMB_OK && emb_tok_open(block, size, true, &metered, &tok, NULL) == EMB_OK);
 	live = meter.live;
 	for (int n = 0; status == EMB_ERR_NOMEM && n < 1000; n++)
 	{
@@ -421,10 +421,12 @@ stop_at_once(void *ctx)
 static void
 test_long_runs(void)
 {
-	static const char *const names[] = {"bpe", "bpe_prefix", "bpe_modern", "bpe_eaters", "bpe_qwen2", "bpe_llama3", "bpe_lower", "bpe_dropped"};
+	static const char *const names[] = {"bpe", "bpe_prefix", "bpe_modern", "bpe_eaters", "bpe_qwen2", "bpe_llama3", "bpe_lower", "bpe_dropped",
+		"bpe_o200k", "bpe_o200k_late"};
 	static const char *const units[] = {
 		"a", "q", " ", "\xCC\x81", "\xCC\x81\xCC\xA3\xCC\xB4", "\xE3\x80\x80", "e\xCC\x81", "<", "<mask", "\xE0\xA4\x95\xE0\xA5\x8D", "'", "'s",
-		"\xF0\x9F\x91\xA9\xE2\x80\x8D", "7", " <mask>", "\t ", "\n ", "\r\n", "|||", "\xE4\xB8\xAD", "\xED\x95\x9C", "\xE1\x84\x92\xE1\x85\xA1", ".", "ab"
+		"\xF0\x9F\x91\xA9\xE2\x80\x8D", "7", " <mask>", "\t ", "\n ", "\r\n", "|||", "\xE4\xB8\xAD", "\xED\x95\x9C", "\xE1\x84\x92\xE1\x85\xA1", ".", "ab",
+		"A", "Aa", "\xE4\xB8\xAD" "AAAAAAAAAAAAAAAA", "\n    ", "/\n", "'S"
 	};
 	json_t	   *variants = json_from_data("variants.json");
 
@@ -514,8 +516,8 @@ main(void)
 	meter = (Meter) {.mem = emb_malloc_allocator(), .n_left = INT64_MAX};
 	test_models();
 	test_early_end();
-	test_out_of_memory("a", 30000, EMB_TOK_PATTERN_GPT2);
-	test_out_of_memory(" ", 30000, EMB_TOK_PATTERN_QWEN2);
+	test_out_of_memory("a", 30000, EMB_TOK_REGEX_GPT2);
+	test_out_of_memory(" ", 30000, EMB_TOK_REGEX_QWEN2);
 	test_long_runs();
 	test_hostile_blocks();
 	return done_testing();

@@ -247,6 +247,10 @@ def make_spm(unigram):
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|")
+UPPER, LOWER, BEFORE = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", r"[^\r\n\p{L}\p{N}]?"
+AFTER = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+O200K = "|".join([BEFORE + UPPER + "*" + LOWER + "+" + AFTER, BEFORE + UPPER + "+" + LOWER + "*" + AFTER, r"\p{N}{1,3}",
+                  r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
 HAND_BPE = [
     "it's I'M we'll They'RE you'd 've 'tis o'clock don\u2019t 'r 'l 'v 'le 'lll 're''s ' '' '\u017f '\u017e 's\u030c 'S\u030c",
     " 's\t's\n's 12's a'b 'a '1 '  ' \u00a0's", "'r", "a 'v", "x'l\u0301 'ls 'REx 'd1 'D", "\u2003'm \u3000don't",
@@ -257,6 +261,13 @@ HAND_BPE = [
     "\u0939\u093f\u0928\u094d\u0926\u0940 \u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22 \u4e2d\u6587\u5206\u8bcd\uff0c\u6d4b\u8bd5\u3002", "x<mask>y  <mask> z <mask", "<s></s>  <pad>", "a  b   c    d     e\n    f", " " * 40 + "x" + " " * 30, "\t" * 50,
     "abc" * 200, "=" * 300, "0" * 257, "\u4e2d\u6587" * 150, "the" + "'s" * 60, "\n \n" * 40 + "\t", "\U0001f600" * 40, "word|||EMAIL||| |||EMAIL||| ||EMAIL",
     "x.\r  \u2028|||EMAIL|||!\n \n<mask>-\n\u3000bar ?\n\n\t<mask> :\n<mask>",
+]
+
+
+HAND_O200K = [
+    "HelloWorld iPhone HTTPServer getURLPath ABCdef aBC A AA Aa aA \u01c5a\u01c5 \u01c5\u01c5A", "don'T CAN'T We'LL He'sX 'Sx a'sS IT'S's \u00c9t\u00e9 \u00c9T\u00c9 ",
+    "\u4e2dABC \u4e2dABCd \u4e2d\u6587ABC\u4e2d \u4e2d" + "A" * 60 + " \u4e2d" + "A" * 50 + "\u4e2d", "a\u0301A\u0301 \u0301A \u0301a \u02b0A\u02b0 A\u0903b",
+    "http://a.b/c//d/ ///\n/\n !/\r\n/x -/ 1/2 \n\n/", "\u043f\u0440\u0418\u0412\u0435\u0442 \u039f\u0394\u039f\u03a3\u03c2 \u1e9e\u00df \u10a0\u10d0\u1c90 \uff21\uff42",
 ]
 
 
@@ -293,6 +304,15 @@ def make_bpe_variants(bpe):
                       "pre_tokenizer": dict(byte_level, use_regex=False)},
         "bpe_dropped": {"base": "bpe.json", "model": dict(model, vocab=vocab, merges=merges), "pre_tokenizer": split(GPT2)},
         "bpe_unknown": {"base": "bpe.json", "model": dict(model, vocab=vocab, merges=merges, unk_token="<unk>"), "pre_tokenizer": split(GPT2)},
+    }
+
+
+def make_more_variants(bpe):
+    """Newer ones, after the others so that those keep their random texts."""
+    late = bpe["added_tokens"] + [added("  ", normalized=True), added("ab", normalized=True, single_word=True), added("<eat>", lstrip=True)]
+    return {
+        "bpe_o200k": {"base": "bpe.json", "pre_tokenizer": split(O200K)},
+        "bpe_o200k_late": {"base": "bpe.json", "normalizer": {"type": "NFC"}, "added_tokens": late, "pre_tokenizer": split(O200K)},
     }
 
 
@@ -362,6 +382,7 @@ def main():
     variants["uni_spm"] = {"dir": "spm"}
     variants.update(make_bpe_variants(bases["bpe.json"]))
     variants["bpe_roberta"] = {"dir": "roberta"}
+    variants.update(make_more_variants(bases["bpe.json"]))
     r = random.Random(20240607)
     lines = []
     for name, variant in variants.items():
@@ -372,7 +393,7 @@ def main():
             tok = Tokenizer.from_str(json.dumps({**bases[variant["base"]], **changes}))
         if name.startswith("bpe"):
             whole = name in ("bpe", "bpe_modern", "bpe_qwen2")
-            texts = HAND_BPE[::1 if whole else 3] + (HAND if name == "bpe_modern" else HAND[4:30:3]) + [random_text(r) for _ in range(20)]
+            texts = (HAND_O200K if "o200k" in name else []) + HAND_BPE[::1 if whole else 3] + (HAND if name == "bpe_modern" else HAND[4:30:3]) + [random_text(r) for _ in range(20)]
         elif variant.get("base", "unigram.json") == "unigram.json":
             texts = HAND_UNIGRAM + (HAND if name == "uni" else HAND[4:30:3]) + [random_text(r) for _ in range(60 if name == "uni" else 25)]
         else:
