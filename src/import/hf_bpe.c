@@ -1,6 +1,6 @@
 /*
  * hf_bpe.c
- *		Reads byte-level BPE from tokenizer.json. Without tokenizer.json, reads
+ *		Reads BPE, of bytes or of characters, from tokenizer.json. Without tokenizer.json, reads
  *		vocab.json and merges.txt like transformers' RobertaConverter.
  */
 #include <string.h>
@@ -196,6 +196,25 @@ refuse_affix(const EmbJson *doc, const json_t *obj, const char *key, EmbError *e
 	return status;
 }
 
+/* BPE of characters: how to handle those that the vocabulary lacks. */
+static EmbStatus
+read_unknown_chars(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err)
+{
+	const char *unk = NULL;
+	EmbStatus	status;
+
+	if ((status = emb_json_get_string(doc, obj, "unk_token", &unk, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, obj, "fuse_unk", &spec->fuse_unk, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, obj, "byte_fallback", &spec->byte_fallback, err)) != EMB_OK)
+		return status;
+	if (unk == NULL)
+		return EMB_OK;
+	spec->unk_id = emb_tok_spec_find(spec, unk);
+	if (spec->unk_id < 0)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: the unknown token \"%.*s\" is not in the vocabulary", doc->file, EMB_TOK_SHOW(unk));
+	return EMB_OK;
+}
+
 /* How to handle bytes that the vocabulary lacks. */
 static EmbStatus
 read_unknown(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err)
@@ -237,7 +256,7 @@ read_bpe_model(const EmbJson *doc, const json_t *obj, const EmbAllocator *mem, E
 		(status = emb_tok_require(doc, obj, "model", "vocab", err)) != EMB_OK ||
 		(status = emb_tok_require(doc, obj, "model", "merges", err)) != EMB_OK ||
 		(status = emb_tok_read_vocab(doc->file, "model.vocab", json_object_get(obj, "vocab"), mem, spec, err)) != EMB_OK ||
-		(status = read_unknown(doc, obj, spec, err)) != EMB_OK)
+		(status = spec->spelling == EMB_TOK_SPELL_CHARS ? read_unknown_chars(doc, obj, spec, err) : read_unknown(doc, obj, spec, err)) != EMB_OK)
 		return status;
 	return read_merges(doc, json_object_get(obj, "merges"), mem, spec, err);
 }
@@ -305,6 +324,54 @@ read_byte_level(const EmbJson *doc, const json_t *obj, bool after_split, EmbTokS
 	return EMB_OK;
 }
 
+/*
+ * {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious"}, as
+ * Gemma's: the normalizer has replaced all spaces, so nothing is split.
+ */
+static EmbStatus
+read_split_by_space(const EmbJson *doc, const json_t *obj, const EmbTokSpec *spec, EmbError *err)
+{
+	const char *string = json_string_value(json_object_get(json_object_get(obj, "pattern"), "String"));
+	bool		replaced = false;
+
+	for (int i = 0; i < spec->n_steps; i++)
+		replaced |= spec->steps[i].kind == EMB_TOK_STEP_BLANKS;
+	if (string == NULL || strcmp(string, " ") != 0 || !replaced)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"pre_tokenizer\" is a Split without ByteLevel; only one by the String \" \" is supported, "
+						 "after a normalizer that replaces \" \"", doc->file);
+	return EMB_OK;
+}
+
+/*
+ * The pre-tokenizers of BPE of characters: none, Split by a space, and Metaspace, alone
+ * or in a Sequence of one. False: another one.
+ */
+static bool
+is_for_chars(const EmbJson *doc, const json_t **obj)
+{
+	const char *type;
+
+	*obj = json_object_get(doc->root, "pre_tokenizer");
+	type = json_string_value(json_object_get(*obj, "type"));
+	if (type != NULL && strcmp(type, "Sequence") == 0 && json_array_size(json_object_get(*obj, "pretokenizers")) == 1)
+	{
+		*obj = json_array_get(json_object_get(*obj, "pretokenizers"), 0);
+		type = json_string_value(json_object_get(*obj, "type"));
+	}
+	return *obj == NULL || json_is_null(*obj) || (type != NULL && (strcmp(type, "Split") == 0 || strcmp(type, "Metaspace") == 0));
+}
+
+static EmbStatus
+read_chars_splitting(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err)
+{
+	const char *type = json_string_value(json_object_get(obj, "type"));
+
+	spec->spelling = EMB_TOK_SPELL_CHARS;
+	if (type == NULL)
+		return EMB_OK;
+	return strcmp(type, "Metaspace") == 0 ? emb_tok_read_metaspace(doc, obj, spec, err) : read_split_by_space(doc, obj, spec, err);
+}
+
 /* ByteLevel, or Split and ByteLevel. */
 static EmbStatus
 read_byte_level_splitting(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
@@ -321,9 +388,17 @@ read_byte_level_splitting(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpe
 EmbStatus
 emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
+	const json_t *splitting;
 	EmbStatus	status;
 
 	emb_tok_spec_make_bpe(spec);
+	if (is_for_chars(doc, &splitting))
+	{
+		if ((status = emb_tok_read_steps(doc, mem, spec, err)) != EMB_OK ||
+			(status = read_chars_splitting(doc, splitting, spec, err)) != EMB_OK)
+			return status;
+		return read_bpe_model(doc, model, mem, spec, err);
+	}
 	/* The splitting is read first, because it shows best that a tokenizer is not byte-level. */
 	if ((status = read_byte_level_splitting(doc, mem, spec, err)) != EMB_OK ||
 		(status = emb_tok_read_steps(doc, mem, spec, err)) != EMB_OK)

@@ -3,7 +3,7 @@
  *		tokenizer.json, the file format of Hugging Face's tokenizers library.
  *
  * Accepts only the components of BERT models (here), SentencePiece's unigram
- * models (hf_unigram.c) and byte-level BPE (hf_bpe.c). Any other component is
+ * models (hf_unigram.c) and BPE (hf_bpe.c). Any other component is
  * refused by name, because a guess would produce other ids.
  */
 #include "import/hf_tokenizer.h"

@@ -18,6 +18,9 @@ extern EmbStatus emb_tok_read_unigram(const EmbJson *doc, const json_t *model, c
 /* The normalizer of Unigram or BPE: steps. */
 extern EmbStatus emb_tok_read_steps(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 
+/* A pre-tokenizer of type Metaspace: spec's meta, split_meta and prepend. */
+extern EmbStatus emb_tok_read_metaspace(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err);
+
 /* model of type BPE, the normalizer and the pre-tokenizer. */
 extern EmbStatus emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const EmbAllocator *mem,
 								  EmbTokSpec *spec, EmbError *err);

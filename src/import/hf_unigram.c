@@ -392,11 +392,11 @@ single_char(const char *text)
 }
 
 /*
- * Replaces " {2,}" by one character: the only form that converters of
- * SentencePiece models write.
+ * Replaces " {2,}" or " " by one character: the forms that converters of SentencePiece
+ * models write.
  */
 static EmbStatus
-read_replace(const EmbJson *doc, const json_t *obj, uint32_t *content, EmbError *err)
+read_replace(const EmbJson *doc, const json_t *obj, EmbTokStepKind *kind, uint32_t *content, EmbError *err)
 {
 	const json_t *pattern = json_object_get(obj, "pattern");
 	const char *regex = json_string_value(json_object_get(pattern, "Regex"));
@@ -408,14 +408,29 @@ read_replace(const EmbJson *doc, const json_t *obj, uint32_t *content, EmbError 
 		return status;
 	if (regex == NULL && string == NULL)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"normalizer.pattern\" is neither a Regex nor a String", doc->file);
-	if (regex == NULL || strcmp(regex, " {2,}") != 0)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"normalizer.pattern.%s\" is \"%.*s\", only the Regex \" {2,}\" is supported",
+	if (regex != NULL ? strcmp(regex, " {2,}") != 0 : strcmp(string, " ") != 0)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"normalizer.pattern.%s\" is \"%.*s\", only the Regex \" {2,}\" and the String \" \" are supported",
 						 doc->file, regex != NULL ? "Regex" : "String", EMB_TOK_SHOW(regex != NULL ? regex : string));
+	*kind = regex != NULL ? EMB_TOK_STEP_COLLAPSE : EMB_TOK_STEP_BLANKS;
 	*content = single_char(text);
 	if (*content == 0)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"normalizer.content\" is \"%.*s\", only one character is supported",
 						 doc->file, EMB_TOK_SHOW(text));
 	return EMB_OK;
+}
+
+/* {"type": "Prepend", "prepend": "_"} */
+static EmbStatus
+read_prepend(const EmbJson *doc, const json_t *obj, uint32_t *content, EmbError *err)
+{
+	const char *text = NULL;
+	EmbStatus	status = emb_tok_require_string(doc, obj, "normalizer", "prepend", &text, err);
+
+	if (status != EMB_OK)
+		return status;
+	*content = single_char(text);
+	return *content != 0 ? EMB_OK : emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"normalizer.prepend\" is \"%.*s\", only one character is supported",
+											  doc->file, EMB_TOK_SHOW(text));
 }
 
 static EmbStatus
@@ -430,7 +445,7 @@ add_step(const EmbJson *doc, EmbTokSpec *spec, EmbTokStepKind kind, uint32_t arg
 static EmbStatus
 read_step(const EmbJson *doc, const json_t *obj, int depth, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	static const char wanted[] = "Precompiled, NFC, Strip, Replace, Lowercase and a Sequence of them";
+	static const char wanted[] = "Precompiled, NFC, Strip, Replace, Prepend, Lowercase and a Sequence of them";
 	const json_t *list = json_object_get(obj, "normalizers");
 	const char *type = NULL;
 	bool		left = false,
@@ -464,8 +479,15 @@ read_step(const EmbJson *doc, const json_t *obj, int depth, const EmbAllocator *
 	}
 	if (type != NULL && strcmp(type, "Replace") == 0)
 	{
-		status = read_replace(doc, obj, &content, err);
-		return status != EMB_OK ? status : add_step(doc, spec, EMB_TOK_STEP_COLLAPSE, content, err);
+		EmbTokStepKind kind = EMB_TOK_STEP_COLLAPSE;
+
+		status = read_replace(doc, obj, &kind, &content, err);
+		return status != EMB_OK ? status : add_step(doc, spec, kind, content, err);
+	}
+	if (type != NULL && strcmp(type, "Prepend") == 0)
+	{
+		status = read_prepend(doc, obj, &content, err);
+		return status != EMB_OK ? status : add_step(doc, spec, EMB_TOK_STEP_PREPEND, content, err);
 	}
 	if (type != NULL && strcmp(type, "Lowercase") == 0)
 		return add_step(doc, spec, EMB_TOK_STEP_LOWERCASE, 0, err);
@@ -494,8 +516,8 @@ emb_tok_read_steps(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec
  * "split": true}, the last two with these defaults; files from before 2024
  * have a bool add_prefix_space instead.
  */
-static EmbStatus
-read_metaspace(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err)
+EmbStatus
+emb_tok_read_metaspace(const EmbJson *doc, const json_t *obj, EmbTokSpec *spec, EmbError *err)
 {
 	const char *replacement = NULL;
 	const char *scheme = "always";
@@ -535,7 +557,7 @@ read_metaspace_splitting(const EmbJson *doc, EmbTokSpec *spec, EmbError *err)
 	const json_t *metaspace;
 	EmbStatus	status = emb_tok_get_splitting(doc, "WhitespaceSplit", "Metaspace", &whitespace, &metaspace, err);
 
-	if (status != EMB_OK || (status = read_metaspace(doc, metaspace, spec, err)) != EMB_OK)
+	if (status != EMB_OK || (status = emb_tok_read_metaspace(doc, metaspace, spec, err)) != EMB_OK)
 		return status;
 	spec->split_spaces = whitespace != NULL;
 	if (spec->split_spaces && spec->prepend == EMB_TOK_PREPEND_FIRST)

@@ -13,9 +13,11 @@
  *	scores		Unigram: f64[n_scores] by token id
  *	map			precompiled_charsmap: a double array of Darts-clone's u32 units
  *	map_text	the map's replacements, each followed by a zero byte
- *	bytes		BPE: i32[256], the id of each byte, -1 if the byte is dropped
+ *	bytes		BPE: i32[256], the id of each byte, -1 if the byte is dropped. BPE of
+ *				characters: the ids of ASCII, then of bytes of characters without a piece
  *	pairs		BPE: EmbTokBlockPair[1 << pairs_bits], a hash table of the merges
- *	pattern		BPE: EmbTokPattern, how a segment is split into words
+ *	pattern		BPE of bytes: EmbTokPattern, how a segment is split into words
+ *	joints		BPE of characters: EmbTokJoints, between which characters no word ends
  *	words		BPE: two hash tables of the words that are one id: EmbTokBlockWord[1 <<
  *				words_bits[0]], EmbTokBlockLongWord[1 << words_bits[1]]
  *
@@ -25,6 +27,7 @@
 #ifndef EMB_TOKENIZER_BLOCK_H
 #define EMB_TOKENIZER_BLOCK_H
 
+#include "common/utf8.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/trie.h"
 
@@ -58,7 +61,9 @@
 #define EMB_TOK_SPLIT_META		0x40
 #define EMB_TOK_NORMALIZED_LSTRIP	0x80	/* some token of the normalized trie has lstrip, and spaces count */
 #define EMB_TOK_PREFIX_SPACE	0x100
-#define EMB_TOK_FLAGS_ALL		0x1FF
+#define EMB_TOK_FALLS_BACK		0x200	/* BPE of characters: a character without a piece is a piece a byte */
+#define EMB_TOK_FUSES_UNKNOWN	0x400	/* BPE of characters: adjacent unknown tokens are one */
+#define EMB_TOK_FLAGS_ALL		0x7FF
 
 /* EmbTokBlockAdded.flags */
 #define EMB_TOK_SINGLE_WORD		0x01
@@ -161,6 +166,17 @@ typedef struct EmbTokPattern
 static_assert(sizeof(EmbTokPattern) == 87296, "EmbTokPattern is an on-disk structure");
 
 /*
+ * Whether some merge joins a piece that ends with byte a to one that starts with byte b:
+ * bit b % 8 of bits[a][b / 8].
+ */
+typedef struct EmbTokJoints
+{
+	uint8_t		bits[256][32];
+} EmbTokJoints;
+
+static_assert(sizeof(EmbTokJoints) == 8192, "EmbTokJoints is an on-disk structure");
+
+/*
  *	  0	magic			  8	version			 12	model			 16	unicode_version
  *	 20	flags			 24	size_bytes		 32	n_vocab			 36	unk_id
  *	 40	max_word_chars	 44	prefix_node		 48	n_added			 52	normalized_max
@@ -168,9 +184,9 @@ static_assert(sizeof(EmbTokPattern) == 87296, "EmbTokPattern is an on-disk struc
  *	528	unk_score		536	scores_offset	544	map_offset		552	map_text_offset
  *	560	n_scores		564	n_map_units		568	n_map_text		572	max_piece
  *	576	meta			580	prepend			584	n_steps			588	steps[6]
- *	636	zero			640	pairs_offset	648	words_offset[2]	664	bytes_offset
+ *	636	spelling		640	pairs_offset	648	words_offset[2]	664	bytes_offset
  *	672	pairs_bits		676	words_bits[2]	684	zero			688	pattern_offset
- *	696	reserved
+ *	696	joints_offset
  */
 typedef struct EmbTokBlockHeader
 {
@@ -205,16 +221,16 @@ typedef struct EmbTokBlockHeader
 	uint32_t	n_steps;
 	EmbTokStep	steps[EMB_TOK_MAX_STEPS];
 
-	/* BPE (which also uses steps and max_piece); zero otherwise */
-	uint32_t	zero_636;
+	/* BPE (which also uses steps, max_piece; of characters: meta, prepend); zero otherwise */
+	uint32_t	spelling;		/* EmbTokSpelling */
 	uint64_t	pairs_offset;
 	uint64_t	words_offset[2];
 	uint64_t	bytes_offset;
 	uint32_t	pairs_bits;
 	uint32_t	words_bits[2];
 	uint32_t	zero_684;
-	uint64_t	pattern_offset;
-	uint8_t		reserved[8];
+	uint64_t	pattern_offset;	/* BPE of bytes */
+	uint64_t	joints_offset;	/* BPE of characters */
 } EmbTokBlockHeader;
 
 static_assert(sizeof(EmbTokStep) == 8, "EmbTokStep is an on-disk structure");
@@ -239,6 +255,7 @@ static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk
  */
 #define EMB_TOK_FAST_MULTIBYTE	32
 #define EMB_TOK_FAST_TOKEN		33
+#define EMB_TOK_FAST_CHAR		35	/* BPE of characters: stays as it is */
 #define EMB_TOK_FAST_BLANK		34	/* white space that an added token may start with, or take along */
 
 struct EmbTokenizer
@@ -258,6 +275,12 @@ struct EmbTokenizer
 	const EmbTokBlockLongWord *long_words;	/* [1 << words_bits[1]] */
 	const int32_t *bytes;		/* [256] */
 	const EmbTokPattern *pattern;
+	const EmbTokJoints *joints;
+	bool		of_chars;		/* BPE's first symbols are characters */
+	bool		falls_back;		/* EMB_TOK_FALLS_BACK */
+	bool		fuses;			/* EMB_TOK_FUSES_UNKNOWN */
+	uint8_t		blank[EMB_UTF8_MAX_BYTES];	/* BPE of characters: what U+0020 becomes, and its length */
+	uint8_t		n_blank;
 	bool		drops;			/* some byte is dropped */
 	bool		composes;		/* the first step is NFC */
 	bool		plain;			/* there is no other step, and no byte is dropped */

@@ -1,6 +1,7 @@
 /*
  * bpe.c
- *		From a word to ids. The word starts as a sequence of bytes. The pair that
+ *		From a word to ids. The word starts as a sequence of bytes, or of characters (one
+ *		without a piece: as bytes, or as the unknown token). The pair that
  *		training merged earliest is merged again and again; among equal pairs the
  *		leftmost goes first (Sennrich et al., 2016; bytes as in GPT-2, 2019).
  *
@@ -30,7 +31,7 @@
 #define NO_SLOT				UINT32_MAX
 #define END					UINT32_MAX
 
-/* One byte of the word, or the token that was merged from the bytes at this place and after it. */
+/* One byte or character of the word, or the token that was merged from the bytes at this place and after it. */
 typedef struct Symbol
 {
 	uint32_t	id;
@@ -126,6 +127,41 @@ find_word(const EmbTokenizer *tok, const uint8_t *word, size_t n)
 	return -1;
 }
 
+/* The id of the byte or character at the start of word[0 .. n), and its length *len. */
+static inline int32_t
+first_symbol(const EmbTokenizer *tok, const uint8_t *word, size_t n, uint32_t *len)
+{
+	int32_t		id;
+	uint32_t	n_char;
+
+	*len = 1;
+	if (!tok->of_chars || word[0] < 0xC0)
+		return tok->bytes[word[0]];
+	n_char = word[0] < 0xE0 ? 2 : word[0] < 0xF0 ? 3 : 4;
+	if (n_char > n)
+		return tok->bytes[word[0]];
+	id = find_word(tok, word, n_char);
+	if (id < 0 && tok->falls_back)
+		return tok->bytes[word[0]];
+	*len = n_char;
+	return id >= 0 ? id : tok->bytes[word[0]];
+}
+
+/* Emits an id, unless it is an unknown token after one with which it fuses. */
+static inline bool
+give_id(EmbTokEncoder *e, int32_t id)
+{
+	if (e->tok->fuses)
+	{
+		bool		unknown = id == e->tok->header->unk_id;
+
+		if (unknown && e->run.unknown)
+			return true;
+		e->run.unknown = unknown;
+	}
+	return emb_tok_emit_id(e, id);
+}
+
 /* ---------------------------------------------------------- short words */
 
 /* A row of symbols, with the pair of each symbol and the next. */
@@ -180,6 +216,22 @@ merge_row(const EmbTokenizer *tok, Row *row)
 	}
 }
 
+/* Fills row->ids with the symbols of a word. Bytes without an id are left out. */
+static inline void
+fill_row(const EmbTokenizer *tok, const uint8_t *word, uint32_t n, Row *row)
+{
+	uint32_t	len;
+
+	row->n = 0;
+	for (uint32_t i = 0; i < n; i += len)
+	{
+		int32_t		id = first_symbol(tok, word + i, n - i, &len);
+
+		if (id >= 0)
+			row->ids[row->n++] = (uint32_t) id;
+	}
+}
+
 uint32_t
 emb_tok_merge_word(const EmbTokenizer *tok, const uint8_t *word, uint32_t n, uint32_t *ids)
 {
@@ -187,9 +239,7 @@ emb_tok_merge_word(const EmbTokenizer *tok, const uint8_t *word, uint32_t n, uin
 	uint32_t	slots[EMB_TOK_MAX_BPE_BYTES];
 	Row			row = {0, ids, ranks, slots};
 
-	for (uint32_t i = 0; i < n; i++)
-		if (tok->bytes[word[i]] >= 0)
-			ids[row.n++] = (uint32_t) tok->bytes[word[i]];
+	fill_row(tok, word, n, &row);
 	merge_row(tok, &row);
 	return row.n;
 }
@@ -273,24 +323,29 @@ set_leaf(uint64_t *tree, size_t n, size_t leaf, uint64_t key)
 }
 
 /*
- * Makes a symbol for each byte of word[from .. to), and a leaf for the pair of the
- * symbol and the next.
+ * Makes a symbol for each byte or character of word[from .. to), and a leaf for the pair
+ * of the symbol and the next. Leaves of bytes inside a character have no pair.
  */
 static void
 link_symbols(const EmbTokenizer *tok, EmbTokSymbols *s, const uint8_t *word, uint32_t from, uint32_t to)
 {
 	Symbol	   *symbols = s->symbols;
 	size_t		n = to - from;
+	uint32_t	len;
+	uint32_t	before = from;
 
-	symbols[from] = (Symbol) {(uint32_t) tok->bytes[word[from]], END, END, NO_SLOT};
-	for (uint32_t i = from + 1; i < to; i++)
+	symbols[from] = (Symbol) {(uint32_t) first_symbol(tok, word + from, n, &len), END, END, NO_SLOT};
+	for (uint32_t i = from + len; i < to; i += len)
 	{
-		symbols[i] = (Symbol) {(uint32_t) tok->bytes[word[i]], i - 1, END, NO_SLOT};
-		symbols[i - 1].next = i;
-		symbols[i - 1].slot = find_pair(tok, symbols[i - 1].id, symbols[i].id);
-		s->tree[n + i - 1 - from] = pair_key(tok, symbols[i - 1].slot, i - 1);
+		symbols[i] = (Symbol) {(uint32_t) first_symbol(tok, word + i, to - i, &len), before, END, NO_SLOT};
+		symbols[before].next = i;
+		symbols[before].slot = find_pair(tok, symbols[before].id, symbols[i].id);
+		s->tree[n + before - from] = pair_key(tok, symbols[before].slot, before);
+		while (++before < i)
+			s->tree[n + before - from] = UINT64_MAX;
 	}
-	s->tree[2 * n - 1] = UINT64_MAX;
+	while (before < to)
+		s->tree[n + before++ - from] = UINT64_MAX;
 	for (size_t i = n - 1; i > 0; i--)
 		s->tree[i] = lesser(s->tree[2 * i], s->tree[2 * i + 1]);
 }
@@ -337,7 +392,7 @@ static bool
 give_symbols(EmbTokEncoder *e, const Symbol *symbols, uint32_t end)
 {
 	for (uint32_t i = 0; i != END && i < end; i = symbols[i].next)
-		if (!emb_tok_emit_id(e, (int32_t) symbols[i].id))
+		if (!give_id(e, (int32_t) symbols[i].id))
 			return false;
 	return true;
 }
@@ -362,13 +417,12 @@ emb_tok_give_rest(EmbTokEncoder *e, const uint8_t *word, size_t n)
 		uint32_t	ids[SHORT_BYTES_MAX];
 		uint32_t	ranks[SHORT_BYTES_MAX];
 		uint32_t	slots[SHORT_BYTES_MAX];
-		Row			row = {(uint32_t) n, ids, ranks, slots};
+		Row			row = {0, ids, ranks, slots};
 
-		for (uint32_t i = 0; i < n; i++)
-			ids[i] = (uint32_t) tok->bytes[word[i]];
+		fill_row(tok, word, (uint32_t) n, &row);
 		merge_row(tok, &row);
 		for (uint32_t i = 0; i < row.n; i++)
-			if (!emb_tok_emit_id(e, (int32_t) ids[i]))
+			if (!give_id(e, (int32_t) ids[i]))
 				return false;
 		return true;
 	}
@@ -382,7 +436,7 @@ emb_tok_give_word(EmbTokEncoder *e, const uint8_t *word, size_t n)
 {
 	int32_t		id = find_word(e->tok, word, n);
 
-	return id >= 0 ? emb_tok_emit_id(e, id) : emb_tok_give_rest(e, word, n);
+	return id >= 0 ? give_id(e, id) : emb_tok_give_rest(e, word, n);
 }
 
 /* ---------------------------------------------------------- open words */
@@ -398,13 +452,12 @@ border_holds(const EmbTokenizer *tok, const uint8_t *word, uint32_t left, uint32
 	uint32_t	ranks[2 * EMB_TOK_MAX_BPE_BYTES];
 	uint32_t	slots[2 * EMB_TOK_MAX_BPE_BYTES];
 	uint32_t	first[EMB_TOK_MAX_BPE_BYTES];
-	Row			row = {right - left, ids, ranks, slots};
+	Row			row = {0, ids, ranks, slots};
 
 	if (border - left > EMB_TOK_MAX_BPE_BYTES || right - border > EMB_TOK_MAX_BPE_BYTES ||
 		emb_tok_merge_word(tok, word + left, border - left, first) != 1)
 		return false;
-	for (uint32_t i = left; i < right; i++)
-		ids[i - left] = (uint32_t) tok->bytes[word[i]];
+	fill_row(tok, word + left, right - left, &row);
 	merge_row(tok, &row);
 	return row.n == 2 && ids[0] == first[0];
 }

@@ -108,7 +108,17 @@ fill_bpe(Build *b)
 	const EmbTokSpec *spec = b->spec;
 	EmbTokBlockHeader *h = &b->header;
 
+	bool		of_chars = spec->spelling == EMB_TOK_SPELL_CHARS;
+
 	h->flags |= spec->prefix_space ? EMB_TOK_PREFIX_SPACE : 0;
+	h->spelling = spec->spelling;
+	if (of_chars)
+	{
+		h->flags |= (spec->byte_fallback ? EMB_TOK_FALLS_BACK : 0) | (spec->fuse_unk && !spec->byte_fallback ? EMB_TOK_FUSES_UNKNOWN : 0) |
+			(spec->split_meta ? EMB_TOK_SPLIT_META : 0);
+		h->meta = spec->meta;
+		h->prepend = spec->prepend;
+	}
 	h->prefix_node = EMB_TRIE_NONE;
 	h->unk_id = spec->unk_id >= 0 ? spec->unk_id : 0;
 	h->max_piece = b->bpe.max_piece;
@@ -390,7 +400,10 @@ write_block(Build *b, void **block, size_t *size)
 		h->pairs_offset = reserve(&at, sizeof(EmbTokBlockPair) << h->pairs_bits);
 		h->words_offset[0] = reserve(&at, sizeof(EmbTokBlockWord) << h->words_bits[0]);
 		h->words_offset[1] = reserve(&at, sizeof(EmbTokBlockLongWord) << h->words_bits[1]);
-		h->pattern_offset = reserve(&at, sizeof(EmbTokPattern));
+		if (h->spelling == EMB_TOK_SPELL_BYTES)
+			h->pattern_offset = reserve(&at, sizeof(EmbTokPattern));
+		else
+			h->joints_offset = reserve(&at, sizeof(EmbTokJoints));
 	}
 	h->size_bytes = at;
 	out = emb_alloc_zero(b->mem, 1, at);
@@ -416,7 +429,10 @@ write_block(Build *b, void **block, size_t *size)
 		copy_table(out, h->pairs_offset, b->bpe.pairs, sizeof(EmbTokBlockPair) << h->pairs_bits);
 		copy_table(out, h->words_offset[0], b->bpe.words, sizeof(EmbTokBlockWord) << h->words_bits[0]);
 		copy_table(out, h->words_offset[1], b->bpe.long_words, sizeof(EmbTokBlockLongWord) << h->words_bits[1]);
-		copy_table(out, h->pattern_offset, b->bpe.pattern, sizeof(EmbTokPattern));
+		if (h->spelling == EMB_TOK_SPELL_BYTES)
+			copy_table(out, h->pattern_offset, b->bpe.pattern, sizeof(EmbTokPattern));
+		else
+			copy_table(out, h->joints_offset, &b->bpe.joints, sizeof(EmbTokJoints));
 	}
 	*block = out;
 	*size = at;

@@ -1,11 +1,14 @@
 /*
  * build_bpe.c
- *		Builds the tables of byte-level BPE: the ids of bytes, the merges by pair,
+ *		Builds the tables of BPE: the ids of bytes, the merges by pair,
  *		the words that are one id.
  *
  * Pieces are spelled in an alphabet of 256 printable characters, one for each
  * byte (Radford et al., 2019, bytes_to_unicode). A piece is a word of its own
  * only if the merges turn its bytes into it, or with ignore_merges.
+ *
+ * BPE of characters (SentencePiece's) spells pieces as they are. A piece "<0xE4>" stands
+ * for a byte of a character that is no piece itself.
  */
 #include "tokenizer/build_bpe.h"
 
@@ -30,6 +33,7 @@ typedef struct Builder
 	size_t		n_keys;
 	uint8_t    *is_word;		/* [n_vocab] */
 	bool	   *is_merged;		/* [n_vocab] some merge produces the piece */
+	EmbTokBlockWord *chars;		/* BPE of characters: the table of words, but of characters alone */
 	EmbTokenizer tok;			/* only the fields that merging needs */
 	EmbTokBlockHeader header;
 } Builder;
@@ -59,6 +63,11 @@ spell_piece(const Builder *b, const EmbTokPiece *piece, uint8_t *out)
 	uint32_t	n = 0;
 	uint32_t	cp;
 
+	if (b->spec->spelling == EMB_TOK_SPELL_CHARS)
+	{
+		memcpy(out, piece->text, piece->len);
+		return piece->len;
+	}
 	for (uint32_t at = 0; at < piece->len;)
 	{
 		int			len = emb_utf8_decode((const uint8_t *) piece->text + at, piece->len - at, &cp);
@@ -97,6 +106,53 @@ no_memory(const Builder *b)
 
 /* ---------------------------------------------------------------- tables */
 
+/* The byte that a piece "<0xE4>" stands for, or -1. */
+static int
+byte_of_piece(const EmbTokPiece *piece)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	const char *high,
+			   *low;
+
+	if (piece->text == NULL || piece->len != 6 || memcmp(piece->text, "<0x", 3) != 0 || piece->text[5] != '>')
+		return -1;
+	high = strchr(digits, piece->text[3]);
+	low = strchr(digits, piece->text[4]);
+	return high != NULL && low != NULL ? (int) ((high - digits) * 16 + (low - digits)) : -1;
+}
+
+/*
+ * BPE of characters: the ids of ASCII, and of bytes of characters that are no piece.
+ * Bytes that no text has need no piece.
+ */
+static EmbStatus
+fill_byte_pieces(Builder *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	int32_t    *bytes = b->built->bytes;
+	EmbStatus	status = EMB_OK;
+
+	for (int pass = 0; pass < 2; pass++)
+		for (int32_t id = 0; status == EMB_OK && id < spec->n_vocab; id++)
+		{
+			const EmbTokPiece *piece = &spec->pieces[id];
+			int			byte = pass == 0 ? (spec->byte_fallback ? byte_of_piece(piece) : -1)
+				: piece->text != NULL && piece->len == 1 && (uint8_t) piece->text[0] < 0x80 ? piece->text[0] : -1;
+
+			if (byte >= 0)
+				bytes[byte] = id;
+			if (id % ROWS_PER_ASK == 0)
+				status = ask_stop(b);
+		}
+	for (int i = 1; i < 0xF5 && status == EMB_OK; i++)
+		if (bytes[i] == spec->unk_id && spec->byte_fallback && i != 0xC0 && i != 0xC1)
+			status = emb_error(b->err, EMB_ERR_UNSUPPORTED, "the vocabulary lacks the piece \"<0x%02X>\", which is not supported with byte_fallback", i);
+	for (int i = 0; i < 256; i++)
+		if (bytes[i] < 0)
+			bytes[i] = 0;
+	return status;
+}
+
 /* Fills the ids of single bytes. Other bytes are unknown or dropped. */
 static EmbStatus
 fill_bytes(Builder *b)
@@ -106,6 +162,8 @@ fill_bytes(Builder *b)
 
 	for (int i = 0; i < 256; i++)
 		bytes[i] = spec->unk_id;
+	if (spec->spelling == EMB_TOK_SPELL_CHARS)
+		return fill_byte_pieces(b);
 	for (int32_t id = 0; id < spec->n_vocab; id++)
 	{
 		uint32_t	cp = ALPHABET_END;
@@ -246,7 +304,7 @@ fill_words(Builder *b)
 		at += n;
 	}
 	if (status == EMB_OK && b->n_keys == 0)
-		status = emb_error(b->err, EMB_ERR_FORMAT, "the vocabulary has no character of a byte");
+		status = emb_error(b->err, EMB_ERR_FORMAT, "no piece of the vocabulary can be reached");
 	if (status == EMB_OK)
 		status = make_words(b, n_words);
 	at = b->text;
@@ -263,6 +321,43 @@ fill_words(Builder *b)
 }
 
 /*
+ * BPE of characters: unknown tokens and bytes of characters may not merge, for they
+ * would be told from the same text in the vocabulary no longer.
+ */
+static EmbStatus
+check_chars(const Builder *b)
+{
+	const EmbTokSpec *spec = b->spec;
+
+	if (spec->ignore_merges)
+		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "ignore_merges is not supported without ByteLevel");
+	if (spec->unk_id < 0 && !spec->byte_fallback)
+		return emb_error(b->err, EMB_ERR_UNSUPPORTED, "neither an unknown token nor byte_fallback is there for characters without a piece");
+	if (!spec->byte_fallback && spec->pieces[spec->unk_id].text != NULL)
+	{
+		uint32_t	cp;
+		const EmbTokPiece *unk = &spec->pieces[spec->unk_id];
+
+		if (emb_utf8_decode((const uint8_t *) unk->text, unk->len, &cp) == (int) unk->len)
+			return emb_error(b->err, EMB_ERR_UNSUPPORTED, "the unknown token is one character, which is not supported without ByteLevel");
+	}
+	for (int32_t i = 0; i < spec->n_merges; i++)
+	{
+		const EmbTokMerge *m = &spec->merges[i];
+		const int32_t ids[3] = {m->left, m->right, m->id};
+		EmbStatus	status = i % ROWS_PER_ASK == 0 ? ask_stop(b) : EMB_OK;
+
+		for (int k = 0; k < 3 && status == EMB_OK; k++)
+			if (spec->byte_fallback ? byte_of_piece(&spec->pieces[ids[k]]) >= 0 : ids[k] == spec->unk_id)
+				status = emb_error(b->err, EMB_ERR_UNSUPPORTED, "merge %d has the piece of %s, which is not supported without ByteLevel", i,
+								   spec->byte_fallback ? "a byte" : "the unknown token");
+		if (status != EMB_OK)
+			return status;
+	}
+	return EMB_OK;
+}
+
+/*
  * Refuses vocabularies that lack the character of a byte where the encoder cannot
  * handle this: words are looked up without dropped bytes, and the unknown token
  * counts as one byte.
@@ -272,6 +367,9 @@ check_alphabet(const Builder *b)
 {
 	const EmbTokSpec *spec = b->spec;
 	int			missing = 0;
+
+	if (spec->spelling == EMB_TOK_SPELL_CHARS)
+		return check_chars(b);
 
 	/* No text has a zero byte. */
 	for (int i = 1; i < 256 && missing == 0; i++)
@@ -287,6 +385,76 @@ check_alphabet(const Builder *b)
 			return emb_error(b->err, EMB_ERR_UNSUPPORTED, "the vocabulary lacks the character of byte 0x%02x, which is not supported "
 							 "where the unknown token is merged (merge %d)", missing, i);
 	return EMB_OK;
+}
+
+/* BPE of characters: which last and first bytes of pieces some merge joins. */
+static EmbStatus
+fill_joints(Builder *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	EmbStatus	status = EMB_OK;
+
+	for (int32_t i = 0; spec->spelling == EMB_TOK_SPELL_CHARS && status == EMB_OK && i < spec->n_merges; i++)
+	{
+		const EmbTokPiece *left = &spec->pieces[spec->merges[i].left];
+		const EmbTokPiece *right = &spec->pieces[spec->merges[i].right];
+
+		if (i % ROWS_PER_ASK == 0)
+			status = ask_stop(b);
+		if (left->len > 0 && right->len > 0)
+		{
+			uint8_t		last = (uint8_t) left->text[left->len - 1];
+			uint8_t		first = (uint8_t) right->text[0];
+
+			b->built->joints.bits[last][first / 8] |= (uint8_t) (1u << first % 8);
+		}
+	}
+	return status;
+}
+
+/*
+ * BPE of characters: a table of those of several bytes, by which pieces are judged. The
+ * table of words, which has them too, is not there yet.
+ */
+static EmbStatus
+make_chars(Builder *b)
+{
+	const EmbTokSpec *spec = b->spec;
+	EmbTokBuiltBpe chars = {0};
+	uint32_t	n_chars = 0;
+	EmbStatus	status = EMB_OK;
+
+	for (int pass = 0; pass < 2 && status == EMB_OK; pass++)
+	{
+		for (int32_t id = 0; id < spec->n_vocab && status == EMB_OK; id++)
+		{
+			const EmbTokPiece *piece = &spec->pieces[id];
+			uint32_t	cp;
+
+			if (id % ROWS_PER_ASK == 0)
+				status = ask_stop(b);
+			if (piece->text == NULL || piece->len < 2 || piece->len > EMB_UTF8_MAX_BYTES ||
+				emb_utf8_decode((const uint8_t *) piece->text, piece->len, &cp) != (int) piece->len)
+				continue;
+			if (pass == 0)
+				n_chars++;
+			else
+				add_word(&chars, (const uint8_t *) piece->text, piece->len, id);
+		}
+		if (pass == 1)
+			break;
+		chars.words_bits[0] = bits_for(n_chars);
+		b->chars = chars.words = emb_alloc_zero(b->mem, (size_t) 1 << chars.words_bits[0], sizeof(EmbTokBlockWord));
+		if (chars.words == NULL)
+			return no_memory(b);
+		for (uint32_t i = 0; i < 1u << chars.words_bits[0]; i++)
+			chars.words[i].id = -1;
+	}
+	b->header.words_bits[0] = chars.words_bits[0];
+	b->tok.words = chars.words;
+	b->tok.of_chars = true;
+	b->tok.falls_back = spec->byte_fallback;
+	return status;
 }
 
 static EmbStatus
@@ -315,7 +483,8 @@ emb_tok_build_bpe(const EmbTokSpec *spec, const EmbAllocator *mem, EmbTokBuiltBp
 		return emb_error(err, EMB_ERR_LIMIT, "the tokenizer has %d merges, more than %d", spec->n_merges, EMB_TOK_MAX_PIECES);
 	fill_alphabet(b.byte_of);
 	built->max_piece = 1;
-	if ((status = fill_pattern(&b)) != EMB_OK || (status = fill_bytes(&b)) != EMB_OK || (status = check_alphabet(&b)) != EMB_OK || (status = fill_pairs(&b)) != EMB_OK)
+	if ((spec->spelling == EMB_TOK_SPELL_BYTES && (status = fill_pattern(&b)) != EMB_OK) || (status = fill_bytes(&b)) != EMB_OK || (status = fill_pairs(&b)) != EMB_OK ||
+		(status = check_alphabet(&b)) != EMB_OK || (status = fill_joints(&b)) != EMB_OK)
 		return status;
 	b.header.pairs_bits = built->pairs_bits;
 	b.tok = (EmbTokenizer) {.mem = *mem, .header = &b.header, .bytes = built->bytes, .pairs = built->pairs};
@@ -329,6 +498,8 @@ emb_tok_build_bpe(const EmbTokSpec *spec, const EmbAllocator *mem, EmbTokBuiltBp
 		status = no_memory(&b);
 	for (int32_t i = 0; i < spec->n_merges && status == EMB_OK; i++)
 		b.is_merged[spec->merges[i].id] = true;
+	if (status == EMB_OK && spec->spelling == EMB_TOK_SPELL_CHARS)
+		status = make_chars(&b);
 	if (status == EMB_OK)
 		status = fill_words(&b);
 	if (status == EMB_OK)
@@ -337,6 +508,7 @@ emb_tok_build_bpe(const EmbTokSpec *spec, const EmbAllocator *mem, EmbTokBuiltBp
 	emb_release(mem, b.keys);
 	emb_release(mem, b.is_word);
 	emb_release(mem, b.is_merged);
+	emb_release(mem, b.chars);
 	return status;
 }
 

@@ -1,6 +1,6 @@
 /*
  * build_bpe.h
- *		Builds the tables of byte-level BPE from pieces and merges. build.c
+ *		Builds the tables of BPE from pieces and merges. build.c
  *		writes them into a block.
  */
 #ifndef EMB_TOKENIZER_BUILD_BPE_H
@@ -17,7 +17,8 @@ typedef struct EmbTokBuiltBpe
 	EmbTokBlockPair *pairs;		/* [1 << pairs_bits]; from mem, like the tables below */
 	EmbTokBlockWord *words;		/* [1 << words_bits[0]] */
 	EmbTokBlockLongWord *long_words;	/* [1 << words_bits[1]] */
-	EmbTokPattern *pattern;
+	EmbTokPattern *pattern;		/* of bytes */
+	EmbTokJoints joints;		/* of characters */
 	EmbTrieBuilt pieces;
 } EmbTokBuiltBpe;
 

@@ -54,8 +54,8 @@ grow_run(EmbTokEncoder *e, size_t n)
 	return true;
 }
 
-static bool
-push_bytes(EmbTokEncoder *e, const uint8_t *bytes, size_t n)
+bool
+emb_tok_push_bytes(EmbTokEncoder *e, const uint8_t *bytes, size_t n)
 {
 	if (e->n_word_bytes + n > e->run.size && !grow_run(e, e->n_word_bytes + n))
 		return false;
@@ -175,7 +175,7 @@ read_char(EmbTokEncoder *e, uint32_t cp)
 {
 	uint8_t		bytes[EMB_UTF8_MAX_BYTES];
 
-	return step(e, emb_tok_class(e->tok->pattern, cp)) && push_bytes(e, bytes, (size_t) emb_utf8_encode(cp, bytes)) && part_run(e);
+	return step(e, emb_tok_class(e->tok->pattern, cp)) && emb_tok_push_bytes(e, bytes, (size_t) emb_utf8_encode(cp, bytes)) && part_run(e);
 }
 
 static bool
@@ -324,8 +324,22 @@ read_word(const EmbTokEncoder *e, InPlace *w, size_t limit)
 	for (;;)
 	{
 		uint16_t	entry;
+		uint8_t		kind;
 
 		skip_loop(e, w, limit);
+		/* The rest of the loop, for ASCII that no added token has to do with. */
+		if (w->pos < limit && w->pos - start <= WORD_IN_PLACE_MAX && (kind = e->tok->fast[e->text[w->pos]]) < EMB_TOK_CLASSES)
+		{
+			entry = p->next[w->state][kind];
+			if (is_match(entry))
+				w->end = w->pos;
+			w->state = target(entry);
+			w->n = 1;
+			if (w->state == EMB_TOK_STATE_DEAD)
+				return w->end <= start ? READ_SLOW : READ_WORD;
+			w->pos++;
+			continue;
+		}
 		w->klass = look(e, w->pos, &w->n);
 		if (w->klass == LOOK_UNKNOWN)
 			return READ_SLOW;
@@ -373,7 +387,7 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 		if (w.end > *pos)
 		{
 			/* The last of these characters may compose with what follows. */
-			if (!push_bytes(e, e->text + *pos, w.end - *pos))
+			if (!emb_tok_push_bytes(e, e->text + *pos, w.end - *pos))
 				return false;
 			match_to(e, e->n_word_bytes - 1);
 			*pos = w.end;
@@ -393,7 +407,7 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 			e->run.state = EMB_TOK_STATE_START;
 			break;
 		}
-		if (!push_bytes(e, e->text + *pos, (size_t) n) || !part_run(e))
+		if (!emb_tok_push_bytes(e, e->text + *pos, (size_t) n) || !part_run(e))
 			return false;
 		*pos += (size_t) n;
 		klass = next;
@@ -406,7 +420,7 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 static bool
 keep_word(EmbTokEncoder *e, size_t pos, const InPlace *w)
 {
-	if (!push_bytes(e, e->text + pos, w->pos - pos))
+	if (!emb_tok_push_bytes(e, e->text + pos, w->pos - pos))
 		return false;
 	e->run.state = w->state;
 	if (w->end > pos)

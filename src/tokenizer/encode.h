@@ -7,7 +7,7 @@
  *					others: a list of steps (steps.c, precompiled.c, compose.c)
  *		matched		cut again where an added token matches the normalized text (added.c)
  *		words		split at spaces and punctuation (pretokenize.c), where a
- *					word begins (metaspace.c) or by a pattern (bytelevel.c)
+ *					word begins (metaspace.c) or by a pattern (bytelevel.c), where no merge goes (charlevel.c)
  *		ids			longest pieces first (wordpiece.c), likeliest pieces (unigram.c)
  *					or pieces merged in the order of training (bpe.c)
  *
@@ -197,6 +197,7 @@ typedef struct EmbTokByteRun
 	bool		matched;		/* there is a match, which may be of bytes that are all dropped */
 	size_t		held;
 	bool		parted;			/* ids of the start of this word were emitted */
+	bool		unknown;		/* the segment's last id is the unknown token; only if these fuse */
 	size_t		part_at;		/* try to emit ids again when this many bytes are kept */
 	size_t		read_to;		/* how far the text was looked at */
 	EmbTokSymbols *symbols;		/* NULL until a word is long */
@@ -310,11 +311,15 @@ extern bool emb_tok_compose_idle(const EmbTokCompose *c);
 
 /*
  * The loop that drives the stages, for each kind of splitting: pretokenize.c,
- * metaspace.c, bytelevel.c.
+ * metaspace.c, bytelevel.c, charlevel.c.
  */
 extern EmbTokEvent emb_tok_run_words(EmbTokEncoder *e, int64_t limit);
 extern EmbTokEvent emb_tok_run_metaspace(EmbTokEncoder *e, int64_t limit);
 extern EmbTokEvent emb_tok_run_bytelevel(EmbTokEncoder *e, int64_t limit);
+extern EmbTokEvent emb_tok_run_charlevel(EmbTokEncoder *e, int64_t limit);
+
+/* bytelevel.c: appends to the kept bytes. False: e->status is set. */
+extern bool emb_tok_push_bytes(EmbTokEncoder *e, const uint8_t *bytes, size_t n);
 
 /*
  * bpe.c: encodes a word of n > 0 bytes. give_part: e->run.bytes[0 .. n) starts a

@@ -45,7 +45,7 @@ emb_tok_encoder_run(EmbTokEncoder *e, int64_t limit)
 		case EMB_TOK_UNIGRAM:
 			return emb_tok_run_metaspace(e, limit);
 		case EMB_TOK_BPE:
-			return emb_tok_run_bytelevel(e, limit);
+			return e->tok->of_chars ? emb_tok_run_charlevel(e, limit) : emb_tok_run_bytelevel(e, limit);
 		default:
 			return emb_tok_run_words(e, limit);
 	}

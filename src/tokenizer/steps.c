@@ -111,10 +111,37 @@ next_lowered(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
 	return EMB_TOK_CHAR;
 }
 
+/* Puts a character before the first one of a segment, which is kept meanwhile. */
+static EmbTokEvent
+next_prepended(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t arg, uint32_t *cp)
+{
+	EmbTokStepPlace *s = &at->steps[step];
+	EmbTokEvent event;
+
+	if (s->next_lower < s->n_lower)
+	{
+		*cp = s->lower[s->next_lower++];
+		return EMB_TOK_CHAR;
+	}
+	event = emb_tok_next_step(e, at, step - 1, cp);
+	if (event != EMB_TOK_CHAR)
+		memset(s, 0, sizeof(*s));
+	else if (!s->inside)
+	{
+		s->inside = true;
+		s->lower[0] = *cp;
+		s->n_lower = 1;
+		s->next_lower = 0;
+		*cp = arg;
+	}
+	return event;
+}
+
 EmbTokEvent
 emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
 {
 	const EmbTokStep *s;
+	EmbTokEvent event;
 
 	if (step < 0)
 		return emb_tok_next_raw(e, &at->raw, cp);
@@ -131,6 +158,13 @@ emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
 			return next_lowered(e, at, step, cp);
 		case EMB_TOK_STEP_NFC:
 			return emb_tok_next_composed(e, at, cp);
+		case EMB_TOK_STEP_BLANKS:
+			event = emb_tok_next_step(e, at, step - 1, cp);
+			if (event == EMB_TOK_CHAR && *cp == ' ')
+				*cp = s->arg;
+			return event;
+		case EMB_TOK_STEP_PREPEND:
+			return next_prepended(e, at, step, s->arg, cp);
 		default:
 			return emb_tok_corrupt(e);
 	}
@@ -147,7 +181,7 @@ emb_tok_steps_idle(const EmbTokEncoder *e)
 
 		if (s->map_at < s->map_end || s->next_lower < s->n_lower || s->verdict == VERDICT_DROP ||
 			(s->cluster.before & EMB_UNI_GC_CLASS) == EMB_UNI_GC_PREPEND ||
-			(h->steps[i].kind == EMB_TOK_STEP_STRIP && !s->inside))
+			((h->steps[i].kind == EMB_TOK_STEP_STRIP || h->steps[i].kind == EMB_TOK_STEP_PREPEND) && !s->inside))
 			return false;
 	}
 	return emb_tok_compose_idle(&e->place.compose);
@@ -186,6 +220,10 @@ emb_tok_steps_fast(const EmbTokenizer *tok, uint8_t c)
 			case EMB_TOK_STEP_LOWERCASE:
 				emb_uni_lower(c, lower);
 				c = (uint8_t) lower[0];
+				break;
+			case EMB_TOK_STEP_BLANKS:
+				if (c == ' ')
+					return 0;
 				break;
 			default:
 				break;

@@ -109,6 +109,8 @@ check_steps(const EmbTokBlockHeader *h, EmbError *err)
 					return corrupt(err, "argument of a step", step->arg);
 				break;
 			case EMB_TOK_STEP_COLLAPSE:
+			case EMB_TOK_STEP_BLANKS:
+			case EMB_TOK_STEP_PREPEND:
 				if (!is_scalar(step->arg))
 					return corrupt(err, "argument of a step", step->arg);
 				break;
@@ -132,12 +134,20 @@ check_bpe(const EmbTokBlockHeader *h, EmbError *err)
 	static const size_t sizes[2] = {sizeof(EmbTokBlockWord), sizeof(EmbTokBlockLongWord)};
 
 	if (h->model != EMB_TOK_BPE)
-		return (h->pattern_offset | h->pairs_bits | h->words_bits[0] | h->words_bits[1]) == 0 ? EMB_OK
+		return (h->pattern_offset | h->joints_offset | h->spelling | h->pairs_bits | h->words_bits[0] | h->words_bits[1]) == 0 ? EMB_OK
 			: corrupt(err, "offset of a pattern of another tokenizer", (int64_t) h->pattern_offset);
 	if (h->max_piece < 1 || h->max_piece > EMB_TOK_MAX_BPE_BYTES)
 		return corrupt(err, "max_piece", h->max_piece);
-	if (!table_fits(h, h->pattern_offset, 1, sizeof(EmbTokPattern)))
+	if (h->spelling > EMB_TOK_SPELL_CHARS)
+		return corrupt(err, "spelling", h->spelling);
+	if (h->spelling == EMB_TOK_SPELL_BYTES && !table_fits(h, h->pattern_offset, 1, sizeof(EmbTokPattern)))
 		return corrupt(err, "pattern_offset", (int64_t) h->pattern_offset);
+	if (h->spelling == EMB_TOK_SPELL_CHARS && !table_fits(h, h->joints_offset, 1, sizeof(EmbTokJoints)))
+		return corrupt(err, "joints_offset", (int64_t) h->joints_offset);
+	if (h->meta != 0 && !is_scalar(h->meta))
+		return corrupt(err, "meta", h->meta);
+	if (h->prepend > EMB_TOK_PREPEND_FIRST)
+		return corrupt(err, "prepend", h->prepend);
 	if (h->pairs_bits < 1 || h->pairs_bits > EMB_TOK_MAX_HASH_BITS ||
 		!table_fits(h, h->pairs_offset, UINT64_C(1) << h->pairs_bits, sizeof(EmbTokBlockPair)))
 		return corrupt(err, "pairs_bits", h->pairs_bits);
@@ -221,7 +231,7 @@ check_bpe_tables(const EmbTokenizer *tok, EmbError *err)
 	uint32_t	n_free[3] = {0, 0, 0};
 
 	for (int i = 0; i < 256; i++)
-		if (tok->bytes[i] < -1 || tok->bytes[i] >= h->n_vocab)
+		if (tok->bytes[i] < (tok->of_chars ? 0 : -1) || tok->bytes[i] >= h->n_vocab)
 			return corrupt(err, "id of a byte", tok->bytes[i]);
 	for (uint32_t i = 0; i < 1u << h->pairs_bits; i++)
 	{
@@ -339,6 +349,45 @@ fast_kind_bpe(const EmbTokenizer *tok, int c)
 	return c >= 0x80 ? EMB_TOK_FAST_MULTIBYTE : emb_tok_class(tok->pattern, (uint32_t) c);
 }
 
+/* What charlevel.c does with a byte. */
+static uint8_t
+fast_kind_chars(const EmbTokenizer *tok, int c)
+{
+	if (c == 0 || tok->raw_first[c] || (c != ' ' && tok->normalized_first[c]))
+		return EMB_TOK_FAST_TOKEN;
+	if (c >= 0x80)
+		return EMB_TOK_FAST_MULTIBYTE;
+	if (c == ' ')
+		return tok->normalized_first[tok->blank[0]] || tok->normalized_first[' '] ? EMB_TOK_FAST_TOKEN : EMB_TOK_FAST_BLANK;
+	return (emb_uni_record((uint32_t) c)->flags & EMB_UNI_SPACE) != 0 &&
+		(tok->header->flags & (EMB_TOK_HAS_LSTRIP | EMB_TOK_NORMALIZED_LSTRIP)) != 0 ? EMB_TOK_FAST_TOKEN : EMB_TOK_FAST_CHAR;
+}
+
+/* Sets how BPE of characters reads text. */
+static void
+open_chars(const char *block, EmbTokenizer *tok)
+{
+	const EmbTokBlockHeader *h = tok->header;
+	uint32_t	blank = ' ';
+
+	tok->joints = (const EmbTokJoints *) (block + h->joints_offset);
+	tok->of_chars = true;
+	tok->falls_back = (h->flags & EMB_TOK_FALLS_BACK) != 0;
+	tok->fuses = (h->flags & EMB_TOK_FUSES_UNKNOWN) != 0;
+	tok->plain = true;
+	for (uint32_t i = 0; i < h->n_steps; i++)
+	{
+		tok->plain &= h->steps[i].kind == EMB_TOK_STEP_BLANKS || h->steps[i].kind == EMB_TOK_STEP_PREPEND;
+		if (h->steps[i].kind == EMB_TOK_STEP_BLANKS && blank == ' ')
+			blank = h->steps[i].arg;
+	}
+	if (blank == ' ' && h->meta != 0)
+		blank = h->meta;
+	tok->n_blank = (uint8_t) emb_utf8_encode(blank, tok->blank);
+	for (int c = 0; c < 256; c++)
+		tok->fast[c] = fast_kind_chars(tok, c);
+}
+
 /* Points tok to the block's BPE tables. */
 static void
 open_bpe(const char *block, EmbTokenizer *tok)
@@ -349,6 +398,11 @@ open_bpe(const char *block, EmbTokenizer *tok)
 	tok->pairs = (const EmbTokBlockPair *) (block + h->pairs_offset);
 	tok->words = (const EmbTokBlockWord *) (block + h->words_offset[0]);
 	tok->long_words = (const EmbTokBlockLongWord *) (block + h->words_offset[1]);
+	if (h->spelling == EMB_TOK_SPELL_CHARS)
+	{
+		open_chars(block, tok);
+		return;
+	}
 	tok->pattern = (const EmbTokPattern *) (block + h->pattern_offset);
 	for (int c = 0; c < 256; c++)
 	{

@@ -37,7 +37,7 @@ typedef enum EmbTokModel
 {
 	EMB_TOK_WORDPIECE = 1,		/* BertNormalizer, BertPreTokenizer */
 	EMB_TOK_UNIGRAM = 2,		/* steps of EmbTokStep, Metaspace; SentencePiece's kind */
-	EMB_TOK_BPE = 3				/* steps of EmbTokStep, a pattern, ByteLevel; GPT-2's kind */
+	EMB_TOK_BPE = 3				/* steps of EmbTokStep, and EmbTokSpelling */
 } EmbTokModel;
 
 /* Steps that normalize a text before it is split, in the order of EmbTokSpec.steps. */
@@ -47,13 +47,15 @@ typedef enum EmbTokStepKind
 	EMB_TOK_STEP_STRIP,			/* white space at the ends of a segment dropped */
 	EMB_TOK_STEP_COLLAPSE,		/* two or more U+0020 become one character */
 	EMB_TOK_STEP_LOWERCASE,
-	EMB_TOK_STEP_NFC			/* first step only */
+	EMB_TOK_STEP_NFC,			/* first step only */
+	EMB_TOK_STEP_BLANKS,		/* U+0020 becomes a character */
+	EMB_TOK_STEP_PREPEND		/* a character is put before a segment */
 } EmbTokStepKind;
 
 typedef struct EmbTokStep
 {
 	uint32_t	kind;			/* EmbTokStepKind */
-	uint32_t	arg;			/* STRIP: EMB_TOK_STRIP_ bits; COLLAPSE: the character */
+	uint32_t	arg;			/* STRIP: EMB_TOK_STRIP_ bits; COLLAPSE, BLANKS, PREPEND: the character */
 } EmbTokStep;
 
 #define EMB_TOK_STRIP_LEFT	1u
@@ -78,6 +80,13 @@ typedef enum EmbTokPrepend
 	"\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 /* A segment is a word. */
 #define EMB_TOK_REGEX_ALL	"[\\s\\S]+"
+
+/* What BPE starts from. */
+typedef enum EmbTokSpelling
+{
+	EMB_TOK_SPELL_BYTES,		/* bytes, split by a pattern; GPT-2's kind */
+	EMB_TOK_SPELL_CHARS			/* characters, not split or by Metaspace; SentencePiece's kind */
+} EmbTokSpelling;
 
 /* Two pieces that BPE merges into one, by id. Earlier merges in the list go first. */
 typedef struct EmbTokMerge
@@ -154,14 +163,20 @@ typedef struct EmbTokSpec
 	uint32_t	meta;			/* Metaspace's replacement character, U+2581 */
 	double	   *scores;			/* [n_vocab] log probabilities */
 
-	/* BPE; pieces are spelled in ByteLevel's alphabet */
-	const char *regex;			/* a segment is split into its matches; regex.h */
+	/*
+	 * BPE. Of bytes: pieces are spelled in ByteLevel's alphabet. Of characters:
+	 * meta (0: none), split_meta and prepend are Metaspace's.
+	 */
+	EmbTokSpelling spelling;
+	bool		byte_fallback;	/* of characters: a character that is no piece is pieces "<0xE4>", one a byte */
+	bool		fuse_unk;		/* of characters: adjacent unknown characters are one unknown token */
+	const char *regex;			/* of bytes: a segment is split into its matches; regex.h */
 	bool		prefix_space;	/* a segment that does not start with a space gets one */
 	bool		ignore_merges;	/* a word that is a piece is not merged */
 	int32_t		n_merges;
 	EmbTokMerge *merges;
 
-	int32_t		unk_id;			/* BPE: id of bytes that are no piece; -1: such bytes are dropped */
+	int32_t		unk_id;			/* BPE: id of bytes or characters that are no piece; -1: such bytes are dropped */
 
 	int32_t		n_vocab;		/* pieces[id]; ids run 0 .. n_vocab - 1 */
 	EmbTokPiece *pieces;

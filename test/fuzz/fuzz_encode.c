@@ -167,6 +167,19 @@ make_bpe(EmbTokSpec *spec, int normalizer, bool few, EmbTokPiece *pieces, EmbTok
 	spec->prefix_space = (normalizer & 8) != 0;
 	spec->ignore_merges = !few && normalizer % 4 == 3;
 	spec->unk_id = few && normalizer % 2 == 0 ? 1 : -1;
+	if (few && normalizer % 4 == 0)
+	{
+		/* BPE of characters */
+		spec->spelling = EMB_TOK_SPELL_CHARS;
+		spec->prefix_space = false;
+		spec->fuse_unk = (normalizer & 4) != 0;
+		spec->split_meta = normalizer == 12;
+		spec->meta = (normalizer & 8) != 0 ? 0x2581 : 0;
+		spec->prepend = (normalizer & 4) != 0 ? EMB_TOK_PREPEND_FIRST : EMB_TOK_PREPEND_ALWAYS;
+		spec->steps[0] = (EmbTokStep) {EMB_TOK_STEP_BLANKS, 0x2581};
+		spec->steps[1] = (EmbTokStep) {EMB_TOK_STEP_PREPEND, 0x2581};
+		spec->n_steps = normalizer & 8 ? 0 : 2;
+	}
 	spec->pieces = pieces;
 	spec->n_vocab = 0;
 	for (uint32_t c = 0x21; c < 0x144; c++)
@@ -181,6 +194,11 @@ make_bpe(EmbTokSpec *spec, int normalizer, bool few, EmbTokPiece *pieces, EmbTok
 			text[1] = (char) (0x80 | (c & 0x3F));
 		}
 		add_piece(spec, text, "");
+	}
+	if (spec->spelling == EMB_TOK_SPELL_CHARS)
+	{
+		add_piece(spec, "<unk>", "");
+		spec->unk_id = find_piece(spec, "<unk>");
 	}
 	spec->merges = merges;
 	spec->n_merges = 0;

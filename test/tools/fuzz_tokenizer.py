@@ -38,7 +38,8 @@ INDIC = list("\u0915\u0937\u0924\u0930\u094d\u094d\u093c\u0958\u0301\u200c\u200d
 JAMO = list("\u1100\u1112\u1161\u1175\u11a8\u11c2\uac00\uac01\ud7b0\ud7cb\u0301\u3131\uffa1")
 LOOKALIKES = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "<MASK>", "< mask>", "<mask",
               "mask>", "\uff1cs\uff1e", "\uff1cunk\uff1e", "\uff1c/s\uff1e", "\uff1cmask\uff1e", "<\u200bs>", "<unk><unk>",
-              "\u2581", "\u2581\u2581", "<0x0A>", "##a", "[mask]", "<<s>>", "<|im_start|>", "<|endoftext|>", "|||IP_ADDRESS|||"]
+              "\u2581", "\u2581\u2581", "<0x0A>", "##a", "[mask]", "<<s>>", "<|im_start|>", "<|endoftext|>", "|||IP_ADDRESS|||",
+              "<h1>", "\n\n\n", "\t\t", "<0xE4>"]
 CONTRACTIONS = [q + c for q in "'\u2019" for c in ["s", "t", "re", "ve", "m", "ll", "d", "S", "RE", "vE", "\u017f", "r", "v", "l", "x", "s\u030c", ""]]
 LINES = [" ", " ", "\n", "\r\n", "\t", "\u00a0", "\n\n", "  ", "!\n", ".\r", "-", "1", "a", "\u3000", "\u2028"]
 
@@ -128,7 +129,7 @@ def compare(program, path, n, seed):
     reference = Tokenizer.from_str(json.dumps(doc) if doc["model"].get("type") != "Unigram" else open(path, encoding="utf-8").read())
     reference.no_truncation()
     reference.no_padding()
-    if doc["model"].get("type") == "BPE":
+    if doc["model"].get("type") == "BPE" and "ByteLevel" in json.dumps(doc["pre_tokenizer"]):
         alphabet = byte_alphabet()
         pieces = [bytes(alphabet[c] for c in p).decode(errors="ignore") for p in pieces if all(c in alphabet for c in p)]
     strings = Strings(seed, [p for p in pieces if p])

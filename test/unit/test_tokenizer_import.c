@@ -52,6 +52,9 @@
 #define BPE(vocab, merges, more, normalizer, pre) "{" BPE_MODEL(vocab, merges, more) ", \"normalizer\": " normalizer ", \"pre_tokenizer\": " pre "}"
 #define BPE_MORE(more) BPE(BPE_VOCAB, BPE_MERGES, more, "null", BYTES("false", ""))
 #define BPE_PRE(pre) BPE(BPE_VOCAB, BPE_MERGES, "", "null", pre)
+#define BLANKS "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"\xE2\x96\x81\"}"
+#define METASPACE "{\"type\": \"Metaspace\", \"replacement\": \"\xE2\x96\x81\", \"prepend_scheme\": \"first\", \"split\": false}"
+#define CHARS(more, normalizer, pre) BPE(BPE_VOCAB, BPE_MERGES, more, normalizer, pre)
 #define BPE_LIST(merges) BPE(BPE_VOCAB, merges, "", "null", BYTES("true", ""))
 
 typedef struct Case
@@ -208,7 +211,7 @@ static const Case bpe_cases[] = {
 	{"merge to an unknown piece", BPE_LIST("[\"b a\"]"), EMB_ERR_FORMAT, "has \"ba\", which is not in the vocabulary"},
 	{"vocab is an array", BPE("[]", BPE_MERGES, "", "null", BYTES("false", "")), EMB_ERR_FORMAT, "\"model.vocab\" is not an object"},
 	{"empty vocab", BPE("{}", "[]", "", "null", BYTES("false", "")), EMB_ERR_LIMIT, "0 pieces"},
-	{"no bytes", BPE("{\"\xE4\xB8\xAD\": 0}", "[]", "", "null", BYTES("false", "")), EMB_ERR_FORMAT, "no character of a byte"},
+	{"no bytes", BPE("{\"\xE4\xB8\xAD\": 0}", "[]", "", "null", BYTES("false", "")), EMB_ERR_FORMAT, "no piece of the vocabulary can be reached"},
 	{"dropout", BPE_MORE(", \"dropout\": 0.1"), EMB_ERR_UNSUPPORTED, "\"model.dropout\" is 0.1"},
 	{"null dropout", BPE_MORE(", \"dropout\": null"), EMB_OK, NULL},
 	{"prefix", BPE_MORE(", \"continuing_subword_prefix\": \"##\""), EMB_ERR_UNSUPPORTED, "\"model.continuing_subword_prefix\" is \"##\""},
@@ -221,8 +224,26 @@ static const Case bpe_cases[] = {
 	{"unknown token", BPE_MORE(", \"unk_token\": \"<unk>\""), EMB_OK, NULL},
 	{"no unknown token", BPE_MORE(", \"unk_token\": \"?\""), EMB_ERR_FORMAT, "unknown token \"?\" is not in the vocabulary"},
 	{"merges of the unknown token", BPE(BPE_VOCAB, BPE_MERGES, ", \"unk_token\": \"a\"", "null", BYTES("false", "")), EMB_ERR_UNSUPPORTED, "unknown token is merged"},
-	{"null pre-tokenizer", BPE_PRE("null"), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer\" is null"},
-	{"another pre-tokenizer", BPE_PRE("{\"type\": \"Metaspace\"}"), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.type\" is \"Metaspace\""},
+	{"null pre-tokenizer", BPE_PRE("null"), EMB_ERR_UNSUPPORTED, "neither an unknown token nor byte_fallback"},
+	{"another pre-tokenizer", BPE_PRE("{\"type\": \"Punctuation\"}"), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.type\" is \"Punctuation\""},
+	{"a pattern that goes back", BPE_PRE(SEQUENCE(SPLIT("{\"Regex\": \"a*b|[\\\\s\\\\S]\"}", "Isolated") ", " BYTES("false", ", \"use_regex\": false"))), EMB_ERR_UNSUPPORTED,
+		"more than linear time"},
+	{"characters", CHARS(", \"unk_token\": \"<unk>\"", BLANKS, "null"), EMB_OK, NULL},
+	{"characters, Gemma's split", CHARS(", \"unk_token\": \"<unk>\"", BLANKS, SPLIT("{\"String\": \" \"}", "MergedWithPrevious")), EMB_OK, NULL},
+	{"split of spaces that stay", CHARS(", \"unk_token\": \"<unk>\"", "null", SPLIT("{\"String\": \" \"}", "MergedWithPrevious")), EMB_ERR_UNSUPPORTED, "a Split without ByteLevel"},
+	{"characters, Metaspace", CHARS(", \"unk_token\": \"<unk>\", \"fuse_unk\": true", "null", METASPACE), EMB_OK, NULL},
+	{"characters, Metaspace alone in a sequence", CHARS(", \"unk_token\": \"<unk>\"", "null", SEQUENCE(METASPACE)), EMB_OK, NULL},
+	{"Metaspace without a character", BPE_PRE("{\"type\": \"Metaspace\"}"), EMB_ERR_FORMAT, "no \"replacement\""},
+	{"unknown unknown token", CHARS(", \"unk_token\": \"<x>\"", BLANKS, "null"), EMB_ERR_FORMAT, "the unknown token \"<x>\" is not in the vocabulary"},
+	{"characters that are dropped", CHARS("", BLANKS, "null"), EMB_ERR_UNSUPPORTED, "neither an unknown token nor byte_fallback"},
+	{"too few bytes", CHARS(", \"unk_token\": \"<unk>\", \"byte_fallback\": true", BLANKS, "null"), EMB_ERR_UNSUPPORTED, "the vocabulary lacks the piece \"<0x01>\""},
+	{"merges not made", CHARS(", \"unk_token\": \"<unk>\", \"ignore_merges\": true", BLANKS, "null"), EMB_ERR_UNSUPPORTED, "ignore_merges is not supported without ByteLevel"},
+	{"an unknown token that merges", BPE("{\"u\": 0, \"<\": 1, \"u<\": 2, \"<u\": 3, \"<<\": 4}", "[\"< u\"]", ", \"unk_token\": \"<u\"", BLANKS, "null"), EMB_ERR_UNSUPPORTED,
+		"merge 0 has the piece of the unknown token"},
+	{"an unknown token of one character", CHARS(", \"unk_token\": \"a\"", BLANKS, "null"), EMB_ERR_UNSUPPORTED, "the unknown token is one character"},
+	{"prepend two", CHARS(", \"unk_token\": \"<unk>\"", "{\"type\": \"Prepend\", \"prepend\": \"ab\"}", "null"), EMB_ERR_UNSUPPORTED, "\"normalizer.prepend\" is \"ab\""},
+	{"replace something else", CHARS(", \"unk_token\": \"<unk>\"", "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"b\"}", "null"), EMB_ERR_UNSUPPORTED,
+		"only the Regex \" {2,}\" and the String \" \" are supported"},
 	{"no prefix space", BPE_PRE("{\"type\": \"ByteLevel\"}"), EMB_ERR_FORMAT, "no \"add_prefix_space\""},
 	{"one in a sequence", BPE_PRE(SEQUENCE(BYTES("true", ", \"use_regex\": false"))), EMB_OK, NULL},
 	{"Digits", BPE_PRE(SEQUENCE("{\"type\": \"Digits\", \"individual_digits\": true}, " BYTES("true", ""))), EMB_ERR_UNSUPPORTED, "\"pre_tokenizer.type\" is \"Digits\""},

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes unigram.json, spm/, roberta/, variants.json and golden.jsonl beside it: ids
+"""Writes unigram.json, chars.json, spm/, roberta/, variants.json and golden.jsonl beside it: ids
 from the Python package tokenizers 0.23.3 for two small BERT vocabularies (cls.json,
 cased.json), one of byte-level BPE (bpe.json), all trained on public text for the
 tests, and one made-up unigram vocabulary under many settings.
@@ -307,6 +307,68 @@ def make_bpe_variants(bpe):
     }
 
 
+HAND_CHARS = [
+    "a  b   c    d", " leading", "trailing  ", "\u2581x\u2581\u2581y \u2581", "\U0001f600\U0001f600 \u5b57\u5b57a\u5b57 \u0915\u094d\u0937", "<0xE4><0x0A> \x01\x7f", "a<mask>b  <mask> c",
+    "x\n\ny\n\n\n\nz\t\t\tw", "<h1>the</h1> <h1 > <unk><unk>", "\u00e9e\u0301E\u0301", "the " * 40, "thethethe" * 30, "\U0001f600" * 50, " " * 70, "the\u3000the\u00a0the", "zz zzz  zz",
+]
+
+
+def make_chars(bpe):
+    """BPE of characters as SentencePiece's converters write it (Gemma): the words of bpe.json's merges, spelled plainly."""
+    plain = {chr(c): chr(c) for c in range(0x21, 0x7F)}
+    plain["\u0120"] = "\u2581"
+    words = [p for p in bpe["model"]["vocab"] if all(c in plain for c in p)]
+    vocab = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"] + ["<0x%02X>" % b for b in range(256)]
+    vocab += [plain[w] for w in words if len(w) == 1] + list("\u00e9\u00fc\u0430\u0431\u4e2d\u6587\u3042\n\u00c9")
+    pairs = [(a, b) for a, b in map(tuple, bpe["model"]["merges"]) if all(c in plain for c in a + b)][:500]
+    merges = [["".join(plain[c] for c in x) for x in pair] for pair in pairs]
+    for n in (2, 4, 8, 16):
+        merges += [["\u2581" * (n // 2)] * 2]
+    merges += [["\u4e2d", "\u6587"], ["\u2581", "\u4e2d\u6587"], ["\u0430", "\u0431"], ["\n", "\n"], ["e", "\u2581the"], ["\u00e9", "t"]]
+    for a, b in merges:
+        if a + b not in vocab:
+            vocab.append(a + b)
+    ids = {p: i for i, p in enumerate(vocab)}
+    merges = [m for m in merges if m[0] in ids and m[1] in ids]
+    specials = [dict(added(t, special=True), id=ids[t]) for t in ("<pad>", "<eos>", "<bos>", "<unk>")] + [dict(added("<mask>", special=True, lstrip=True), id=ids["<mask>"])]
+    more = [dict(added(t), id=len(vocab) + i) for i, t in enumerate(("\n\n\n", "\t\t", "<h1>", "\u2581\u2581\u2581"))]
+    return {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": specials + more,
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False},
+        "post_processor": {"type": "TemplateProcessing",
+                           "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                                      {"SpecialToken": {"id": "<eos>", "type_id": 0}}],
+                           "pair": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                                    {"SpecialToken": {"id": "<bos>", "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                           "special_tokens": {t: {"id": t, "ids": [ids[t]], "tokens": [t]} for t in ("<bos>", "<eos>")}},
+        "decoder": None,
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": True,
+                  "byte_fallback": True, "ignore_merges": False, "vocab": ids, "merges": merges}}
+
+
+def make_chars_variants(chars):
+    """Llama's pipelines, old and new; without pieces for bytes; with tokens matched late."""
+    replace, own = chars["normalizer"], chars["added_tokens"]
+
+    def meta(scheme, split):
+        return {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": split}
+
+    late = own[:5] + [added("\u2581\u2581", normalized=True), added("the", normalized=True, single_word=True), added("zz", normalized=True, lstrip=True)]
+    return {
+        "chars": {"base": "chars.json"},
+        "chars_llama": {"base": "chars.json", "added_tokens": own[:4], "pre_tokenizer": None,
+                        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, replace]}},
+        "chars_first": {"base": "chars.json", "normalizer": None, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [meta("first", False)]}},
+        "chars_split": {"base": "chars.json", "normalizer": None, "pre_tokenizer": meta("always", True)},
+        "chars_unknown": {"base": "chars.json", "pre_tokenizer": None, "model": dict(chars["model"], byte_fallback=False)},
+        "chars_apart": {"base": "chars.json", "pre_tokenizer": None, "model": dict(chars["model"], byte_fallback=False, fuse_unk=False), "added_tokens": own[:4]},
+        "chars_late": {"base": "chars.json", "pre_tokenizer": None, "added_tokens": late[:7],
+                       "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, replace]}},
+        "chars_eater": {"base": "chars.json", "pre_tokenizer": None, "added_tokens": late[:5] + late[7:]},
+    }
+
+
 def make_more_variants(bpe):
     """Newer ones, after the others so that those keep their random texts."""
     late = bpe["added_tokens"] + [added("  ", normalized=True), added("ab", normalized=True, single_word=True), added("<eat>", lstrip=True)]
@@ -375,7 +437,11 @@ def main():
     with open(os.path.join(HERE, "unigram.json"), "w") as f:
         json.dump(unigram, f, separators=(",", ":"))
         f.write("\n")
-    bases = {name: json.load(open(os.path.join(HERE, name), encoding="utf-8")) for name in ("cls.json", "cased.json", "unigram.json", "bpe.json")}
+    chars = make_chars(json.load(open(os.path.join(HERE, "bpe.json"), encoding="utf-8")))
+    with open(os.path.join(HERE, "chars.json"), "w") as f:
+        json.dump(chars, f, separators=(",", ":"))
+        f.write("\n")
+    bases = {name: json.load(open(os.path.join(HERE, name), encoding="utf-8")) for name in ("cls.json", "cased.json", "unigram.json", "bpe.json", "chars.json")}
     map_text = unigram["normalizer"]["normalizers"][0]["precompiled_charsmap"]
     variants = make_variants(bases["cls.json"])
     variants.update(make_unigram_variants(unigram["added_tokens"]))
@@ -383,6 +449,7 @@ def main():
     variants.update(make_bpe_variants(bases["bpe.json"]))
     variants["bpe_roberta"] = {"dir": "roberta"}
     variants.update(make_more_variants(bases["bpe.json"]))
+    variants.update(make_chars_variants(chars))
     r = random.Random(20240607)
     lines = []
     for name, variant in variants.items():
@@ -391,7 +458,9 @@ def main():
         else:
             changes = {k: fill_charsmap(v, map_text) for k, v in variant.items() if k != "base"}
             tok = Tokenizer.from_str(json.dumps({**bases[variant["base"]], **changes}))
-        if name.startswith("bpe"):
+        if name.startswith("chars"):
+            texts = HAND_CHARS + HAND[4:30:3] + HAND_BPE[::6] + [random_text(r) for _ in range(15)]
+        elif name.startswith("bpe"):
             whole = name in ("bpe", "bpe_modern", "bpe_qwen2")
             texts = (HAND_O200K if "o200k" in name else []) + HAND_BPE[::1 if whole else 3] + (HAND if name == "bpe_modern" else HAND[4:30:3]) + [random_text(r) for _ in range(20)]
         elif variant.get("base", "unigram.json") == "unigram.json":
