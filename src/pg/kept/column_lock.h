@@ -2,15 +2,15 @@
  * column_lock.h
  *		Who fills a column: one process at a time, and sessions before fillers.
  *
- * Example of a filler, and of a session:
+ * Example:
  *
+ *		// a filler
  *		if (embed_column_lock_turn(table, attnum))
  *		{
  *			// batches, until embed_column_is_wanted(table, attnum)
  *			embed_column_unlock_turn(table, attnum);
  *		}
- *
- *		EmbedColumnLock lock = {0};
+ *		// a session; lock = {0}
  *		while (!embed_column_lock_call(&lock, table, attnum))
  *			;	// a nap
  *		embed_column_unlock_call(&lock);

@@ -6,7 +6,7 @@
  * Example:
  *
  *		// in embed_trigger, after it set the vector to NULL
- *		embed_filler_want_column(RelationGetRelid(rel), attnum);
+ *		embed_filler_want_column(table, attnum);
  *
  * No wake-up is lost. The session counts EmbedFiller.wanted up after its commit
  * is visible, then reads the holder. The filler gives up its place as holder,
