@@ -18,7 +18,7 @@
 #define STRIP_PANELS	16
 
 /* Rows of a block of the factorization, and columns that stay in a cache meanwhile. */
-#define BLOCK			64
+#define BLOCK			EMB_UPDATE_SQUARE
 #define SPAN			256
 
 /* Channels that are rounded between two products with the feedback matrix. */
@@ -248,48 +248,6 @@ add_products(EmbGptq *g)
  * the rows they come from.
  */
 
-/* Two columns; x86-64 and arm64 have registers of this size. */
-typedef double Pair __attribute__((vector_size(16), aligned(8)));
-
-#define TILE	4				/* rows and columns of a tile */
-
-static Pair
-load(const double *p)
-{
-	return *(const Pair *) p;
-}
-
-/* c [TILE, TILE], stride apart: minus the products of the rows of two squares, at columns of a and b. */
-static void
-update_tile(const double *a, const double *b, double *c, size_t stride)
-{
-	Pair		acc[TILE][TILE / 2];
-
-	for (int r = 0; r < TILE; r++)
-	{
-		acc[r][0] = load(c + r * stride);
-		acc[r][1] = load(c + r * stride + 2);
-	}
-	for (int32_t i = 0; i < BLOCK; i++, a += BLOCK, b += BLOCK)
-	{
-		Pair		x = load(b);
-		Pair		y = load(b + 2);
-
-		for (int r = 0; r < TILE; r++)
-		{
-			Pair		w = {a[r], a[r]};
-
-			acc[r][0] -= w * x;
-			acc[r][1] -= w * y;
-		}
-	}
-	for (int r = 0; r < TILE; r++)
-	{
-		*(Pair *) (c + r * stride) = acc[r][0];
-		*(Pair *) (c + r * stride + 2) = acc[r][1];
-	}
-}
-
 /*
  * Row `row` from column k on, n columns: minus the products of rows first ..
  * row - 1, divided by its pivot.
@@ -363,6 +321,16 @@ copy_square(const EmbGptq *g, int32_t column, double *to)
 		memcpy(to + i * BLOCK, row_of(g, g->block + i) + column, n * sizeof(double));
 }
 
+/* The square at the diagonal: what is written below the diagonal is never read. */
+static void
+update_diagonal(const EmbGptq *g, int32_t worker, int32_t first, const double *square)
+{
+	int32_t		n = g->stride - first < BLOCK ? g->stride - first : BLOCK;
+
+	for (int32_t i = 0; i < n; i += EMB_PANEL)
+		g->works[worker]->kernels->update_f64(square + i, square + i, EMB_PANEL, (n - i) / EMB_PANEL, row_of(g, first + i) + first + i, g->stride);
+}
+
 /* Strip s of the rows below a block: squares from the diagonal on. */
 static void
 part_below(void *ctx, int32_t s, int32_t worker)
@@ -374,17 +342,15 @@ part_below(void *ctx, int32_t s, int32_t worker)
 	double	   *right = left + BLOCK * BLOCK;
 
 	copy_square(g, first, left);
-	for (int32_t column = first; column < g->n && !is_over(g, worker); column += BLOCK)
+	update_diagonal(g, worker, first, left);
+	for (int32_t column = first + BLOCK; column < g->n && !is_over(g, worker); column += BLOCK)
 	{
-		int32_t		n = g->n - column < BLOCK ? g->n - column : BLOCK;
+		int32_t		n = g->stride - column < BLOCK ? g->stride - column : BLOCK;
 
 		copy_square(g, column, right);
-		for (int32_t i = first; i < end; i += TILE)
-		{
-			/* whole tiles: what they write below the diagonal and past column n is never read */
-			for (int32_t k = column > i ? 0 : i - column; k < n; k += TILE)
-				update_tile(left + i - first, right + k, row_of(g, i) + column + k, g->stride);
-		}
+		/* whole tiles: what they write past the last row is never read */
+		g->works[worker]->kernels->update_f64(left, right, (int32_t) emb_round_up(end - first, EMB_UPDATE_ROWS), n / EMB_PANEL,
+											  row_of(g, first) + column, g->stride);
 		if (!emb_work_spend(g->works[worker], COST_DOUBLE * BLOCK * BLOCK * (int64_t) n))
 			return;
 	}

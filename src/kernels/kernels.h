@@ -52,6 +52,9 @@
  * rotate_f32		in place, n_heads heads of d elements, h = d / 2, angles h cosines and h sines, for i < h:
  *					x[i], x[h + i] = x[i] cos[i] - x[h + i] sin[i], x[h + i] cos[i] + x[i] sin[i], each
  *					product and sum rounded
+ * update_f64		c[i stride + k] = c - a[i] b[k] - a[S + i] b[S + k] - .. - a[63 S + i] b[63 S + k] for
+ *					S = EMB_UPDATE_SQUARE = 64, i < n_rows, k < 16 n_panels, in this order, each product
+ *					and difference rounded. n_rows is a multiple of EMB_UPDATE_ROWS.
  *
  * Rows in int8. rint rounds to nearest even; a sum is exact, in int32. Values
  * that are not finite become defined codes (NaN the lowest), equal on all levels.
@@ -88,6 +91,8 @@
 #include "kernels/fpenv.h"
 
 #define EMB_PANEL			16	/* columns of a panel */
+#define EMB_UPDATE_SQUARE	64	/* rows and columns of a square of update_f64 */
+#define EMB_UPDATE_ROWS		4
 #define EMB_GEMM_K_BLOCK	384 /* products of one fused chain */
 #define EMB_GROUP			4	/* bytes of one column that lie together */
 #define EMB_RANGE			32	/* floats that keep the range of a row: 16 lanes of -lo, 16 of hi */

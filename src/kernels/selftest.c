@@ -61,6 +61,7 @@ typedef struct Outputs
 	float		div[N_LONG];
 	float		dot;
 	float		muladd[N_LONG];
+	double		updated[EMB_UPDATE_ROWS * EMB_PANEL];
 	float		rotated[N_LONG];
 	struct
 	{
@@ -151,6 +152,18 @@ run_gemm(const EmbKernels *k, const Inputs *in, Outputs *out)
 }
 
 static void
+run_update(const EmbKernels *k, const Inputs *in, Outputs *out)
+{
+	double		squares[EMB_UPDATE_SQUARE * EMB_UPDATE_SQUARE];
+
+	for (int i = 0; i < EMB_UPDATE_SQUARE * EMB_UPDATE_SQUARE; i++)
+		squares[i] = (double) in->b[i] / 3;
+	for (int i = 0; i < EMB_UPDATE_ROWS * EMB_PANEL; i++)
+		out->updated[i] = (double) in->a[i] / 3;
+	k->update_f64(squares, squares + EMB_UPDATE_SQUARE - EMB_PANEL, EMB_UPDATE_ROWS, 1, out->updated, EMB_PANEL);
+}
+
+static void
 run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
 	k->transpose_f32(in->a, N_LONG, 13, N_LONG, out->panel);
@@ -177,6 +190,7 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->muladd_f32(out->muladd, in->b, N_LONG, 1.7f);
 	memcpy(out->rotated, in->a, sizeof(out->rotated));
 	k->rotate_f32(in->b, 1, N_LONG / 2 * 2, out->rotated);
+	run_update(k, in, out);
 }
 
 /* K of 64 and more rows than a tile; the bytes of floats serve as random bytes. */
@@ -301,7 +315,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(rms_norm_f32, rms_norm),
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh), FIELD(silu_f32, silu),
 		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
-		FIELD(muladd_f32, muladd), FIELD(rotate_f32, rotated), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
+		FIELD(muladd_f32, muladd), FIELD(rotate_f32, rotated), FIELD(update_f64, updated), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
 		FIELD(gemm_grouped, gemm_grouped), FIELD(activate_rows, activate_rows),
 		FIELD(gate_rows, gate_rows), FIELD(quantize_u8, quantize_u8),
 		FIELD(quantize_range_u8, quantize_range_u8), FIELD(quantize_heads, heads),

@@ -393,6 +393,56 @@ test_muladd_f32(const EmbKernels *k, const EmbKernels *scalar)
 	}
 }
 
+/* n doubles: floats times a factor that no float is. */
+static Guarded
+random_doubles(size_t n)
+{
+	Guarded		g = guarded(2 * n);
+
+	for (size_t i = 0; i < n; i++)
+		((double *) g.x)[i] = random_value() / 3.0;
+	return g;
+}
+
+/* Against the formula, too; rows of c are 3 doubles longer than what may be written. */
+static void
+test_update_f64(const EmbKernels *k, const EmbKernels *scalar)
+{
+	enum {S = EMB_UPDATE_SQUARE};
+
+	for (int n_rows = EMB_UPDATE_ROWS; n_rows <= S; n_rows += 3 * EMB_UPDATE_ROWS)
+	{
+		for (int n_panels = 1; n_panels <= S / EMB_PANEL; n_panels++)
+		{
+			size_t		stride = n_panels * EMB_PANEL + 3;
+			Guarded		a = random_doubles(S * S),
+						b = random_doubles(S * S),
+						before = random_doubles(n_rows * stride),
+						mine = copy_of(before),
+						theirs = copy_of(before);
+			int			n_wrong = 0;
+
+			k->update_f64((double *) a.x, (double *) b.x, n_rows, n_panels, (double *) mine.x, stride);
+			scalar->update_f64((double *) a.x, (double *) b.x, n_rows, n_panels, (double *) theirs.x, stride);
+			CHECKF(same_bits(mine, theirs), "update_f64 on %s, %d rows, %d panels", k->name, n_rows, n_panels);
+			for (size_t i = 0; i < n_rows * stride; i++)
+			{
+				double		c = ((double *) before.x)[i];
+
+				for (int m = 0; m < S && i % stride < stride - 3; m++)
+					c -= ((double *) a.x)[m * S + i / stride] * ((double *) b.x)[m * S + i % stride];
+				n_wrong += c != ((double *) mine.x)[i];
+			}
+			CHECKF(n_wrong == 0, "update_f64 on %s: %d elements", k->name, n_wrong);
+			unguard(a);
+			unguard(b);
+			unguard(before);
+			unguard(mine);
+			unguard(theirs);
+		}
+	}
+}
+
 /* Against the formula, too: all levels share the loop. */
 static void
 test_rotate_f32(const EmbKernels *k, const EmbKernels *scalar)
