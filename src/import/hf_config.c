@@ -36,6 +36,9 @@ emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length, EmbHfCon
 		status = emb_json_get_int(doc, doc->root, "max_seq_length", 1, INT32_MAX, max_seq_length, err);
 	if (status == EMB_OK)
 		status = emb_json_get_bool(doc, doc->root, "do_lower_case", &config->lowercase_text, err);
+	/* what the tokenizer is called with wins over max_seq_length */
+	if (status == EMB_OK)
+		status = emb_hf_parse_processing(doc, max_seq_length, err);
 	return status;
 }
 

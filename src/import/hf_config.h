@@ -117,6 +117,9 @@ extern EmbStatus emb_hf_unsupported(const EmbJson *doc, const char *key, const c
 extern EmbStatus emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError *err);
 extern EmbStatus emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length,
 											EmbHfConfig *config, EmbError *err);
+
+/* Its "processing_kwargs": sets *max_tokens where they have a length. EMB_ERR_UNSUPPORTED: a key could change ids. */
+extern EmbStatus emb_hf_parse_processing(const EmbJson *doc, int64_t *max_tokens, EmbError *err);
 extern EmbStatus emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem,
 									  EmbHfConfig *config, EmbError *err);
 

@@ -221,6 +221,7 @@ EmbStatus
 emb_hf_parse_logit_score(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
 	int64_t		ids[2] = {-1, -1};
+	const char *input = "causal_logits";
 	EmbStatus	status = emb_hf_check_object(doc, err);
 
 	if (status != EMB_OK ||
@@ -229,6 +230,11 @@ emb_hf_parse_logit_score(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		return status;
 	if (ids[0] < 0)
 		return emb_error(err, EMB_ERR_FORMAT, "%s has no \"true_token_id\"", doc->file);
+	status = emb_json_get_string(doc, doc->root, "module_input_name", &input, err);
+	if (status != EMB_OK)
+		return status;
+	if (strcmp(input, "causal_logits") != 0)
+		return emb_hf_unsupported(doc, "module_input_name", input, "only a LogitScore of the \"causal_logits\" can be imported", err);
 	config->answer_ids[0] = (int32_t) ids[0];
 	config->answer_ids[1] = (int32_t) ids[1];
 	return EMB_OK;

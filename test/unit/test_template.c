@@ -575,6 +575,8 @@ typedef struct Decision
 	int			pool;			/* EmbPooling */
 	const char *model;			/* another directory than TINY */
 	int			n_dense;
+	const char *processing;		/* "processing_kwargs" */
+	int32_t		max_tokens;		/* 0: any */
 } Decision;
 
 /* Ends with a matrix of 40 outputs, "linear.weight". */
@@ -612,6 +614,18 @@ static const Decision decisions[] =
 	{"a LogitScore of one answer", "model", .modules = WITH_LOGITS, .logit_score = "{\"true_token_id\": 3, \"false_token_id\": null}", .message = "template of Qwen3", .head = EMB_HEAD_ANSWER, .pool = EMB_POOL_LAST},
 	{"a LogitScore without a file", "model", .modules = WITH_LOGITS, .status = EMB_ERR_NOT_FOUND, .message = "1_LogitScore"},
 	{"a LogitScore without ids", "model", .modules = WITH_LOGITS, .logit_score = "{}", .status = EMB_ERR_FORMAT, .message = "true_token_id"},
+	{"a LogitScore of its logits", "model", .modules = WITH_LOGITS, .logit_score = "{\"true_token_id\": 3, \"false_token_id\": 4, \"module_input_name\": \"causal_logits\"}",
+	.message = "template of Qwen3", .head = EMB_HEAD_ANSWER, .pool = EMB_POOL_LAST},
+	{"a LogitScore of something else", "model", .modules = WITH_LOGITS, .logit_score = "{\"true_token_id\": 3, \"module_input_name\": \"scores\"}",
+	.status = EMB_ERR_UNSUPPORTED, .message = "\"module_input_name\" is \"scores\""},
+	{"how the tokenizer is called", "x-reranker", .processing = "{\"text\": {\"padding\": \"longest\", \"padding_side\": \"left\", \"truncation\": true, \"max_length\": 77}, "
+	"\"chat_template\": {\"add_generation_prompt\": true}, \"image\": {\"size\": 3}, \"common\": null}", .message = "by the name of", .head = EMB_HEAD_ANSWER, .pool = EMB_POOL_LAST, .max_tokens = 77},
+	{"called without special tokens", "x-reranker", .processing = "{\"text\": {\"add_special_tokens\": false}}", .status = EMB_ERR_UNSUPPORTED,
+	.message = "\"processing_kwargs.text.add_special_tokens\" is false"},
+	{"called with an unknown key", "x-reranker", .processing = "{\"chat_template\": {\"tools\": []}}", .status = EMB_ERR_UNSUPPORTED,
+	.message = "\"processing_kwargs.chat_template.tools\" is a list"},
+	{"no way to call it", "x-reranker", .processing = "[]", .status = EMB_ERR_FORMAT, .message = "\"processing_kwargs\" is not an object"},
+	{"no length", "x-reranker", .processing = "{\"common\": {\"max_length\": 0}}", .status = EMB_ERR_FORMAT, .message = "max_length"},
 	{"an id beyond the vocabulary", "model", .modules = WITH_LOGITS, .logit_score = "{\"true_token_id\": 999, \"false_token_id\": 4}", .status = EMB_ERR_FORMAT, .message = "true_token_id"},
 	{"a template for an embedding model", "model", .options = {.kind = "embedding", .template = "{\"middle\": \"{query}{document}\"}"},
 	.status = EMB_ERR_INVALID_ARGUMENT, .message = "alone takes a template"},
@@ -673,6 +687,13 @@ write_dir(const char *dir, const Decision *d)
 		mkdir(path, 0700);
 		write_text(path, "config.json", d->pooling);
 	}
+	if (d->processing != NULL)
+	{
+		char		text[1024];
+
+		snprintf(text, sizeof(text), "{\"processing_kwargs\": %s}", d->processing);
+		write_text(dir, "sentence_bert_config.json", text);
+	}
 	if (d->logit_score != NULL)
 	{
 		snprintf(path, sizeof(path), "%.3000s/1_LogitScore", dir);
@@ -718,6 +739,7 @@ test_decisions(void)
 		{
 			CHECKF(c.arch.head == d->head && c.arch.pooling == d->pool && c.arch.n_dense == d->n_dense, "%s: head %d, pooling %d, %d dense", d->what,
 				   c.arch.head, c.arch.pooling, c.arch.n_dense);
+			CHECKF(d->max_tokens == 0 || c.max_tokens == d->max_tokens, "%s: %d tokens", d->what, c.max_tokens);
 			CHECKF(c.n_notes == (d->message != NULL) && (d->message == NULL || strstr(c.notes[0].message, d->message) != NULL), "%s: %s", d->what, c.notes[0].message);
 			emb_checkpoint_close(&c);
 		}
