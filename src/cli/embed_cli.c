@@ -28,7 +28,8 @@ static const char usage_text[] =
 "      --group N                          int4: inputs that share a scale: 32, 64, 128 (default), -1 for all;\n"
 "                                     int8: -1 quantizes again what was quantized before\n"
 "      --keep-int8 WHICH                  int4: attention, ends (first and last layer), all_but_down (all but the\n"
-"                                     second product of the FFN) or none stay int8\n"
+"                                     second product of the FFN), measured (by their errors) or none stay int8\n"
+"      --keep-percent N                   measured: of the layers' weights, 1 to 99\n"
 "      --check                            write the image only if \"check\" finds it right\n"
 "  embed-cli inspect MODEL                what is in it, and its fingerprint\n"
 "  embed-cli tokenize MODEL [TEXT...]     token ids, one line a text\n"
@@ -78,7 +79,7 @@ static const struct
 enum
 {
 	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_NORMALIZE, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
-	OPT_GROUP, OPT_KEEP_INT8,
+	OPT_GROUP, OPT_KEEP_INT8, OPT_KEEP_PERCENT,
 	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH, OPT_CHECK, OPT_MODEL,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
 };
@@ -97,6 +98,7 @@ static const struct option options[] = {
 	{"precision", required_argument, NULL, OPT_PRECISION},
 	{"group", required_argument, NULL, OPT_GROUP},
 	{"keep-int8", required_argument, NULL, OPT_KEEP_INT8},
+	{"keep-percent", required_argument, NULL, OPT_KEEP_PERCENT},
 	{"query", no_argument, NULL, OPT_QUERY},
 	{"document", no_argument, NULL, OPT_DOCUMENT},
 	{"count", no_argument, NULL, OPT_COUNT},
@@ -192,6 +194,10 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_KEEP_INT8:
 			args->import.keep_int8 = value;
+			break;
+		case OPT_KEEP_PERCENT:
+			ok = parse_count(value, &n);
+			args->import.keep_percent = ok ? n : 0;
 			break;
 		case OPT_QUERY:
 			args->prompt = EMB_PROMPT_QUERY;

@@ -136,6 +136,8 @@ center_scales(const float *largest, int32_t n, float *smooth)
 bool
 emb_quantizer_prepare(EmbQuantizer *q, const EmbQuantizerInput *in)
 {
+	bool		has_i4 = emb_quantizer_count_i4(q, in) > 0;
+
 	memset(q->largest, 0, in->seen->n * sizeof(float));
 	memcpy(q->seen, in->seen->largest, in->seen->n * sizeof(float));
 	for (int32_t i = 0; i < in->n_linears; i++)
@@ -149,14 +151,13 @@ emb_quantizer_prepare(EmbQuantizer *q, const EmbQuantizerInput *in)
 	{
 		EmbQuantizerCandidate *c = &q->candidates[e];
 
-		emb_quantize_smoothing(q->seen, q->largest, in->seen->n, emb_quantizer_is_i4(q, in) ? exponents_i4[e] : exponents[e],
-							   c->smooth);
-		if (emb_quantizer_is_i4(q, in))
+		emb_quantize_smoothing(q->seen, q->largest, in->seen->n, has_i4 ? exponents_i4[e] : exponents[e], c->smooth);
+		if (has_i4)
 			center_scales(q->largest, in->seen->n, c->smooth);
 		for (int32_t i = 0; i < in->seen->n; i++)
 			c->factor[i] = 1.0f / c->smooth[i];
 		if (!emb_work_spend(&q->hands[0].work, 64 * (int64_t) in->seen->n) || !quantize_rows(q, in, c) ||
-			(emb_quantizer_is_i4(q, in) && !sum_energies(q, in, c)))
+			(has_i4 && !sum_energies(q, in, c)))
 			return false;
 	}
 	return true;
@@ -370,7 +371,7 @@ measure_linear(EmbQuantizer *q, const EmbQuantizerInput *in, int32_t which, doub
 {
 	EmbQuantizerJob job = {.q = q, .in = in, .which = which};
 	EmbQuantizerErrors all = {0};
-	EmbStatus	status = emb_quantizer_run(&job, emb_quantizer_is_i4(q, in) ? measure_panel_i4 : measure_panel, err);
+	EmbStatus	status = emb_quantizer_run(&job, emb_quantizer_is_i4(q, in, which) ? measure_panel_i4 : measure_panel, err);
 
 	if (status != EMB_OK)
 		return status;

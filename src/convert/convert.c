@@ -24,6 +24,7 @@
 #include "convert/calibration.h"
 #include "convert/codes.h"
 #include "convert/draft.h"
+#include "convert/measured.h"
 #include "convert/quantize.h"
 #include "convert/references.h"
 #include "convert/words.h"
@@ -118,6 +119,23 @@ default_kept(const EmbArch *arch)
 	return arch->is_causal ? EMB_KEEP_NONE : arch->head != EMB_HEAD_NONE ? EMB_KEEP_ALL_BUT_DOWN : EMB_KEEP_ATTENTION;
 }
 
+/* Of the layers' weights, what stays int8 by measured errors. */
+static int32_t
+default_percent(const EmbArch *arch)
+{
+	return arch->is_causal ? 10 : arch->head != EMB_HEAD_NONE ? 67 : 34;
+}
+
+static EmbStatus
+check_percent(const EmbImportOptions *options, EmbKeepInt8 keep, EmbError *err)
+{
+	if (options->keep_percent < 0 || options->keep_percent > 99)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "keep_percent %d is outside 1..99", options->keep_percent);
+	if (options->keep_percent > 0 && keep != EMB_KEEP_MEASURED)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the option keep_percent is for keep_int8 \"measured\" only");
+	return EMB_OK;
+}
+
 static EmbStatus
 choose_kept(const char *keep, const EmbArch *arch, uint32_t *chosen, EmbError *err)
 {
@@ -125,7 +143,8 @@ choose_kept(const char *keep, const EmbArch *arch, uint32_t *chosen, EmbError *e
 	{
 		const char *name;
 		EmbKeepInt8 keep;
-	}			known[] = {{"attention", EMB_KEEP_ATTENTION}, {"ends", EMB_KEEP_ENDS}, {"all_but_down", EMB_KEEP_ALL_BUT_DOWN}, {"none", EMB_KEEP_NONE}};
+	}			known[] = {{"attention", EMB_KEEP_ATTENTION}, {"ends", EMB_KEEP_ENDS}, {"all_but_down", EMB_KEEP_ALL_BUT_DOWN},
+	{"measured", EMB_KEEP_MEASURED}, {"none", EMB_KEEP_NONE}};
 
 	*chosen = default_kept(arch);
 	if (keep == NULL)
@@ -136,7 +155,7 @@ choose_kept(const char *keep, const EmbArch *arch, uint32_t *chosen, EmbError *e
 		if (strcmp(keep, known[i].name) == 0)
 			return EMB_OK;
 	}
-	return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "keep_int8 \"%.*s\" is unknown; use \"attention\", \"ends\", \"all_but_down\" or \"none\"",
+	return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "keep_int8 \"%.*s\" is unknown; use \"attention\", \"ends\", \"all_but_down\", \"measured\" or \"none\"",
 					 emb_json_clip(keep, 80), keep);
 }
 
@@ -202,9 +221,9 @@ choose_codes(Import *im, const EmbImportOptions *options, EmbError *err)
 static EmbStatus
 check_no_int4(const EmbImportOptions *options, EmbImagePrecision precision, EmbError *err)
 {
-	if (options->keep_int8 == NULL && (options->group == 0 || (options->group == EMB_GROUP_ROW && precision == EMB_PRECISION_INT8)))
+	if (options->keep_int8 == NULL && options->keep_percent == 0 && (options->group == 0 || (options->group == EMB_GROUP_ROW && precision == EMB_PRECISION_INT8)))
 		return EMB_OK;
-	return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the options group and keep_int8 are for precision \"int4\" only (group %d for \"int8\", too)",
+	return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the options group, keep_int8 and keep_percent are for precision \"int4\" only (group %d for \"int8\", too)",
 					 EMB_GROUP_ROW);
 }
 
@@ -226,7 +245,7 @@ choose_form(Import *im, const EmbImportOptions *options, EmbError *err)
 	status = choose_group(options->group, &config->group, err);
 	if (status == EMB_OK)
 		status = choose_kept(options->keep_int8, &im->parts.arch, &config->keep_int8, err);
-	return status;
+	return status == EMB_OK ? check_percent(options, config->keep_int8, err) : status;
 }
 
 static EmbStatus
@@ -529,6 +548,23 @@ exact_draft(Import *im)
 	return is_quantized(im) ? &im->exact : &im->image;
 }
 
+/* Fills in which linear layers stay int8, if errors decide. */
+static EmbStatus
+choose_measured(Import *im, const EmbImportOptions *options, EmbError *err)
+{
+	EmbMeasuring m = {
+		.parts = &im->parts,
+		.weights = &im->weights,
+		.texts = options->calibration_texts,
+		.n_texts = options->n_calibration_texts,
+		.percent = options->keep_percent > 0 ? options->keep_percent : default_percent(&im->parts.arch)
+	};
+
+	if (im->parts.config.keep_int8 != EMB_KEEP_MEASURED)
+		return EMB_OK;
+	return emb_measured_choose(&m, &im->steps, im->parts.config.kept, err);
+}
+
 /* Checks for room before the work. */
 static EmbStatus
 announce_size(const Import *im, EmbError *err)
@@ -616,7 +652,7 @@ quantize_layer(Import *im, int32_t i, EmbError *err)
 	if (status == EMB_OK && im->keeps_codes)
 		status = emb_codes_fill_layer(&im->weights, im->exact.model, i, &im->calibration, &im->image.view, err);
 	else if (status == EMB_OK)
-		status = emb_quantize_layer(im->exact.model, i, &im->calibration, &im->steps, &im->image.view, err);
+		status = emb_quantize_layer(im->exact.model, i, &im->calibration, &im->steps, &im->image.view, NULL, err);
 	show_layer(im, i, 3);
 	return status;
 }
@@ -668,6 +704,7 @@ write_image(Import *im, const EmbImportOptions *options, EmbError *err)
 	im->writer.steps = &im->steps;
 	if ((status = emb_weights_check(&im->weights, err)) != EMB_OK ||
 		(status = choose_codes(im, options, err)) != EMB_OK ||
+		(status = choose_measured(im, options, err)) != EMB_OK ||
 		(status = announce_size(im, err)) != EMB_OK ||
 		(status = begin_drafts(im, err)) != EMB_OK ||
 		(status = read_texts(im, options, err)) != EMB_OK ||

@@ -59,15 +59,16 @@ emb_quantizer_run(EmbQuantizerJob *job, EmbTeamPart run_panel, EmbError *err)
 
 /* bias += the mean error of a panel's outputs. */
 static bool
-correct_bias(EmbQuantizerHand *hand, const EmbQuantizerInput *in, const EmbQuantizerCandidate *c, const EmbLinear *linear,
-			 size_t p, int32_t group, const EmbQuantizerWeights *w, float *bias)
+correct_bias(EmbQuantizerHand *hand, const EmbQuantizerJob *job, size_t p, int32_t group, const EmbQuantizerWeights *w, float *bias)
 {
+	const EmbQuantizerInput *in = job->in;
+	const EmbLinear *linear = in->linears[job->which];
 	EmbQuantizerInput plain = *in;
 	int32_t		n_rows = in->seen->n_rows;
 
 	plain.act = EMB_ACT_KIND_NONE;
 	if (!emb_quantizer_multiply_exactly(hand, &plain, linear, p) ||
-		!emb_quantizer_multiply_rounded(hand, in, c, group, w, bias, EMB_ACT_KIND_NONE))
+		!emb_quantizer_multiply_rounded(hand, in, job->c, group, w, bias, EMB_ACT_KIND_NONE))
 		return false;
 	for (int32_t k = 0; k < emb_quantizer_rows(linear, p); k++)
 	{
@@ -78,6 +79,45 @@ correct_bias(EmbQuantizerHand *hand, const EmbQuantizerInput *in, const EmbQuant
 		bias[k] = (float) (bias[k] + missing / n_rows);
 	}
 	return true;
+}
+
+/*
+ * The part of an output's variance that is lost: squared errors behind the
+ * corrected bias and the activation, over the variance. Outputs of a panel
+ * are added up. (As a part of the energy, means included, and before the
+ * activation, ffn_up looked best of all, and is worst in the scores of a
+ * reranker: see docs/models/int4.md.)
+ */
+static void
+measure_lost(EmbQuantizerHand *hand, const EmbQuantizerJob *job, size_t p, const EmbQuantizerWeights *w, const float *bias)
+{
+	const EmbQuantizerInput *in = job->in;
+	int32_t		n_rows = in->seen->n_rows;
+	double		lost = 0;
+
+	/* if false, it was stopped; emb_quantizer_run sees that */
+	if (!emb_quantizer_multiply_exactly(hand, in, in->linears[job->which], p) ||
+		!emb_quantizer_multiply_rounded(hand, in, job->c, job->q->group, w, bias, in->act))
+		return;
+	for (int32_t k = 0; k < emb_quantizer_rows(in->linears[job->which], p); k++)
+	{
+		double		sum = 0;
+		double		squares = 0;
+		double		errors = 0;
+
+		for (int32_t i = 0; i < n_rows; i++)
+		{
+			double		y = hand->exact[i * EMB_PANEL + k];
+			double		d = y - hand->rounded[i * EMB_PANEL + k];
+
+			sum += y;
+			squares += y * y;
+			errors += d * d;
+		}
+		squares -= sum * sum / n_rows;
+		lost += squares > 0 ? errors / squares : 0;
+	}
+	job->q->errors[p].lost = lost;
 }
 
 /*
@@ -120,8 +160,7 @@ write_panel(void *ctx, int32_t p, int32_t worker)
 	/* if false, it was stopped; emb_quantizer_run sees that */
 	else if (emb_round_panel(&q->rounding, worker, &hand->work, panel, emb_quantizer_rows(linear, p), smooth, scale, hand->bytes,
 							 tiles, sums))
-		(void) correct_bias(hand, job->in, job->c, linear, p, 0,
-							&(EmbQuantizerWeights) {.tiles = tiles, .scales = scale, .sums = sums}, bias);
+		(void) correct_bias(hand, job, p, 0, &(EmbQuantizerWeights) {.tiles = tiles, .scales = scale, .sums = sums}, bias);
 }
 
 static void
@@ -164,8 +203,23 @@ write_panel_i4(void *ctx, int32_t p, int32_t worker)
 	emb_gptq_pack_panel(&panel, emb_quantizer_rows(linear, p), n_in, q->group, tiles, sums);
 	emb_scale_store(place(q, layer, part, EMB_TENSOR_GROUP_SCALE), (EmbScaleType) q->view->config->scale_type, scales_at, panel.scales, n_scales);
 	if (emb_work_spend(&hand->work, 64 * EMB_PANEL * (int64_t) n_in))
-		(void) correct_bias(hand, job->in, job->c, linear, p, q->group, &(EmbQuantizerWeights) {.is_i4 = true, .tiles = tiles,
-							.scales = panel.scales, .group_zeros = panel.zeros, .group_sums = sums}, bias);
+	{
+		EmbQuantizerWeights w = {.is_i4 = true, .tiles = tiles, .scales = panel.scales, .group_zeros = panel.zeros, .group_sums = sums};
+
+		if (correct_bias(hand, job, p, q->group, &w, bias) && q->lost != NULL)
+			measure_lost(hand, job, p, &w, bias);
+	}
+}
+
+/* What the outputs of a linear layer have lost: panels in order. */
+static void
+note_lost(EmbQuantizer *q, const EmbQuantizerInput *in, int32_t which)
+{
+	double		lost = 0;
+
+	for (size_t p = 0; p < emb_pack_f32_panels(in->linears[which]->n_out); p++)
+		lost += q->errors[p].lost;
+	q->lost[emb_role_of(in->parts[which])] = lost / in->linears[which]->n_out;
 }
 
 static EmbStatus
@@ -173,7 +227,11 @@ write_linear(EmbQuantizer *q, const EmbQuantizerInput *in, int32_t which, const 
 {
 	EmbQuantizerJob job = {.q = q, .in = in, .which = which, .c = c};
 
-	return emb_quantizer_run(&job, emb_quantizer_is_i4(q, in) ? write_panel_i4 : write_panel, err);
+	EmbStatus	status = emb_quantizer_run(&job, emb_quantizer_is_i4(q, in, which) ? write_panel_i4 : write_panel, err);
+
+	if (status == EMB_OK && q->lost != NULL)
+		note_lost(q, in, which);
+	return status;
 }
 
 /* Prepares rounding with feedback for an input under its exponent. False: stopped. */
@@ -197,9 +255,11 @@ set_input_i4(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCan
 static bool
 set_input(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCandidate *c)
 {
-	if (emb_quantizer_is_i4(q, in))
-		return set_input_i4(q, in, c);
-	return emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n, in->seen->n_rows, c->factor);
+	int32_t		n_i4 = emb_quantizer_count_i4(q, in);
+
+	if (n_i4 > 0 && !set_input_i4(q, in, c))
+		return false;
+	return n_i4 == in->n_linears || emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n, in->seen->n_rows, c->factor);
 }
 
 /*
@@ -506,9 +566,9 @@ begin_work(EmbQuantizer *q)
 
 EmbStatus
 emb_quantize_layer(const EmbModel *model, int32_t layer, const EmbCalibration *calibration,
-				   const EmbImportSteps *steps, const EmbImageView *view, EmbError *err)
+				   const EmbImportSteps *steps, const EmbImageView *view, double lost[EMB_N_ROLES], EmbError *err)
 {
-	EmbQuantizer q = {.steps = steps, .model = model, .calibration = calibration, .layer = layer, .view = view,
+	EmbQuantizer q = {.steps = steps, .model = model, .calibration = calibration, .layer = layer, .view = view, .lost = lost,
 		.group = emb_image_kernel_group(view->config)};
 	EmbFpState	fp;
 	EmbStatus	status;

@@ -66,6 +66,7 @@ typedef struct EmbQuantizerErrors
 {
 	double		own[EMB_QUANTIZER_EXPONENTS];
 	double		energy;
+	double		lost;			/* by the weights written: the part of each output's variance, added up */
 } EmbQuantizerErrors;
 
 typedef struct EmbQuantizer
@@ -75,6 +76,7 @@ typedef struct EmbQuantizer
 	const EmbCalibration *calibration;
 	int32_t		layer;
 	const EmbImageView *view;	/* the layer's tensors have places */
+	double	   *lost;			/* [EMB_N_ROLES] or NULL: see emb_quantize_layer */
 	_Atomic bool stopped;
 	_Atomic bool overflown;
 	EmbTeam		team;
@@ -132,11 +134,22 @@ emb_quantizer_rows(const EmbLinear *linear, size_t p)
 	return left < EMB_PANEL ? left : EMB_PANEL;
 }
 
-/* Whether the linear layers of an input get weights of 4 bits: all of them do, or none. */
+/* Whether a linear layer of an input gets weights of 4 bits. */
 static inline bool
-emb_quantizer_is_i4(const EmbQuantizer *q, const EmbQuantizerInput *in)
+emb_quantizer_is_i4(const EmbQuantizer *q, const EmbQuantizerInput *in, int32_t which)
 {
-	return emb_image_find(q->view, in->layer, in->parts[0], EMB_TENSOR_WEIGHT)->form == EMB_FORM_TILES_I4;
+	return emb_image_find(q->view, in->layer, in->parts[which], EMB_TENSOR_WEIGHT)->form == EMB_FORM_TILES_I4;
+}
+
+/* How many of them do. */
+static inline int32_t
+emb_quantizer_count_i4(const EmbQuantizer *q, const EmbQuantizerInput *in)
+{
+	int32_t		n = 0;
+
+	for (int32_t i = 0; i < in->n_linears; i++)
+		n += emb_quantizer_is_i4(q, in, i);
+	return n;
 }
 
 /* Whether an earlier panel ended the work. */

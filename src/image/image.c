@@ -191,21 +191,37 @@ is_attention(EmbPart part)
 	return part == EMB_PART_QUERY || part == EMB_PART_KEY || part == EMB_PART_VALUE || part == EMB_PART_ATTN_OUT;
 }
 
+/* Whether a linear layer of an int4 image stays int8. */
+static bool
+stays_int8(const Plan *plan, int32_t layer, EmbPart part)
+{
+	switch ((EmbKeepInt8) plan->config->keep_int8)
+	{
+		case EMB_KEEP_NONE:
+			break;
+		case EMB_KEEP_ATTENTION:
+			return is_attention(part);
+		case EMB_KEEP_ENDS:
+			return layer == 0 || layer == plan->arch->n_layers - 1;
+		case EMB_KEEP_ALL_BUT_DOWN:
+			return part != EMB_PART_FFN_DOWN;
+		case EMB_KEEP_MEASURED:
+			return plan->config->kept[layer] >> emb_role_of(part) & 1;
+	}
+	return false;
+}
+
 /* The form of a linear layer's weights. */
 static EmbTensorForm
 weight_form(const Plan *plan, int32_t layer, EmbPart part)
 {
 	const EmbImageConfig *config = plan->config;
-	bool		is_end = layer == 0 || layer == plan->arch->n_layers - 1;
 
 	if (config->precision == EMB_PRECISION_FP32)
 		return EMB_FORM_PANELS_F32;
 	if (config->precision == EMB_PRECISION_INT8)
 		return config->group != 0 ? EMB_FORM_GROUP_TILES_I8 : EMB_FORM_TILES_I8;
-	if ((config->keep_int8 == EMB_KEEP_ATTENTION && is_attention(part)) || (config->keep_int8 == EMB_KEEP_ENDS && is_end) ||
-		(config->keep_int8 == EMB_KEEP_ALL_BUT_DOWN && part != EMB_PART_FFN_DOWN))
-		return EMB_FORM_TILES_I8;
-	return EMB_FORM_TILES_I4;
+	return stays_int8(plan, layer, part) ? EMB_FORM_TILES_I8 : EMB_FORM_TILES_I4;
 }
 
 static EmbTensorForm
@@ -420,6 +436,20 @@ check_template(const EmbArch *arch, const EmbImageConfig *config, EmbError *err)
 	return EMB_OK;
 }
 
+/* Linear layers that there are, and only of an image that says so here. */
+static bool
+is_kept(const EmbArch *arch, const EmbImageConfig *config)
+{
+	int32_t		n = config->keep_int8 == EMB_KEEP_MEASURED ? arch->n_layers : 0;
+
+	for (int32_t i = 0; i < n; i++)
+	{
+		if (config->kept[i] >> EMB_N_ROLES != 0)
+			return false;
+	}
+	return emb_image_is_zero(config->kept + n, sizeof(config->kept) - n);
+}
+
 /* arch has passed emb_arch_check. */
 static bool
 is_group(const EmbImageConfig *config, bool is_static)
@@ -449,7 +479,7 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 		{"max_chars", config->max_chars, 0, is_static ? INT32_MAX : 0},
 		{"dropped id", config->dropped_id, 0, is_static ? (uint32_t) arch->n_vocab : 0},
 		{"dimensions", config->dimensions, 0, arch->head == EMB_HEAD_NONE ? (uint32_t) emb_arch_width(arch) : 0},
-		{"choice of layers that stay int8", config->keep_int8, EMB_KEEP_NONE, is_i4 ? EMB_KEEP_ALL_BUT_DOWN : EMB_KEEP_NONE},
+		{"choice of layers that stay int8", config->keep_int8, EMB_KEEP_NONE, is_i4 ? EMB_KEEP_MEASURED : EMB_KEEP_NONE},
 		{"order of inputs", config->has_order, 0, config->group != 0 ? 1 : 0},
 		{"type of scales", config->scale_type, EMB_SCALE_F32, config->group != 0 ? EMB_SCALE_BF16 : EMB_SCALE_F32},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
@@ -465,6 +495,8 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 	}
 	if (!is_group(config, is_static))
 		return emb_error(err, EMB_ERR_FORMAT, "the image's group is %u, which is no group of inputs of its precision", config->group);
+	if (!is_kept(arch, config))
+		return emb_error(err, EMB_ERR_FORMAT, "the image's list of linear layers that stay int8 is corrupt");
 	if (arch->head != EMB_HEAD_NONE && (config->query_prompt_bytes != 0 || config->document_prompt_bytes != 0))
 		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but has the prompts of an embedding model");
 	if (!emb_image_is_zero(config->reserved, sizeof(config->reserved)))

@@ -102,8 +102,29 @@ typedef enum EmbKeepInt8
 	EMB_KEEP_NONE = 0,
 	EMB_KEEP_ATTENTION = 1,		/* query, key, value, attention output */
 	EMB_KEEP_ENDS = 2,			/* the first and the last layer */
-	EMB_KEEP_ALL_BUT_DOWN = 3	/* all but ffn_down */
+	EMB_KEEP_ALL_BUT_DOWN = 3,	/* all but ffn_down */
+	EMB_KEEP_MEASURED = 4		/* those in kept */
 } EmbKeepInt8;
+
+/* The linear layers of a layer, in the order of the plan. */
+typedef enum EmbRole
+{
+	EMB_ROLE_QUERY,
+	EMB_ROLE_KEY,
+	EMB_ROLE_VALUE,
+	EMB_ROLE_ATTN_OUT,
+	EMB_ROLE_FFN_UP,
+	EMB_ROLE_FFN_DOWN
+} EmbRole;
+
+#define EMB_N_ROLES	(EMB_ROLE_FFN_DOWN + 1)
+
+/* part is one of them. */
+static inline EmbRole
+emb_role_of(EmbPart part)
+{
+	return part == EMB_PART_FFN_DOWN ? EMB_ROLE_FFN_DOWN : part == EMB_PART_FFN_UP ? EMB_ROLE_FFN_UP : (EmbRole) (part - EMB_PART_QUERY);
+}
 
 #define EMB_IMAGE_GROUP_ROW	65536	/* one group: all inputs */
 
@@ -131,6 +152,7 @@ typedef enum EmbKeepInt8
  *	   84	   4	has_order: 1: layers with a group take their inputs in an order of their own
  *	   88	   4	scale_type: EmbScaleType, of the scales of groups; without groups 0
  *	   92	  36	zero
+ *	  128	 256	kept: by layer, for EMB_KEEP_MEASURED the linear layers that stay int8, bit 1 << EmbRole each; else 0
  */
 typedef struct EmbImageConfig
 {
@@ -152,9 +174,10 @@ typedef struct EmbImageConfig
 	uint32_t	has_order;
 	uint32_t	scale_type;
 	uint8_t		reserved[36];
+	uint8_t		kept[EMB_ARCH_MAX_LAYERS];
 } EmbImageConfig;
 
-_Static_assert(sizeof(EmbImageConfig) == 128 && offsetof(EmbImageConfig, reserved) == 92, "EmbImageConfig");
+_Static_assert(sizeof(EmbImageConfig) == 384 && offsetof(EmbImageConfig, reserved) == 92, "EmbImageConfig");
 
 typedef enum EmbTensorForm
 {
@@ -293,8 +316,8 @@ emb_image_reference_bytes(uint32_t n_references, uint32_t width, uint32_t text_b
 }
 
 /*
- * The plan: the tensors of an image with this architecture, precision, group, keep_int8, has_order and scale_type,
- * their forms, shapes and order. Tensors of the whole model come first, then
+ * The plan: the tensors of an image with this architecture, precision, group, keep_int8, kept, has_order and
+ * scale_type, their forms, shapes and order. Tensors of the whole model come first, then
  * layer by layer. Fills tensors, if not NULL, with offsets from the first
  * tensor. Returns the number of tensors. arch passes emb_arch_check.
  */

@@ -62,8 +62,9 @@ typedef struct EmbImportOptions
 	const char *precision;		/* "int8", "fp32", "int4"; NULL: int8 */
 	int32_t		group;			/* for int4: inputs that share a scale: 32, 64, 128, or EMB_GROUP_ROW for all; 0: 128, or the
 								 * checkpoint's; for int8: EMB_GROUP_ROW: not the codes of the checkpoint */
-	const char *keep_int8;		/* for int4: "attention", "ends", "all_but_down", "none"; NULL: all_but_down in encoders that rerank,
+	const char *keep_int8;		/* for int4: "attention", "ends", "all_but_down", "measured", "none"; NULL: all_but_down in encoders that rerank,
 								 * attention in other encoders, none in decoders */
+	int32_t		keep_percent;	/* for "measured": of the layers' weights, 1 .. 99; 0: 34 in encoders, 67 in those that rerank, 10 in decoders */
 	const char *query_prompt;	/* NULL: the model's own, or a known family's (import/hf_prompts.h); "": none */
 	const char *document_prompt;
 	const char *name;			/* name of the model to be, or NULL; the last place to look for a known family */
@@ -98,7 +99,7 @@ typedef struct EmbSink
 	void	   *ctx;
 	EmbStatus	(*write) (void *ctx, const void *data, size_t size, EmbError *err);
 
-	/* May be NULL. stage is a constant: "read", "layers", "verify", "write". */
+	/* May be NULL. stage is a constant: "read", "measure", "layers", "verify", "write". */
 	void		(*progress) (void *ctx, const char *stage, int64_t done, int64_t total);
 
 	/* Reports to the user what the import chose by itself; UTF-8. May be NULL. */

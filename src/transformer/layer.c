@@ -415,8 +415,8 @@ emb_layers_have_groups(const EmbTransformer *transformer)
 	{
 		const EmbLayer *l = &transformer->layers[i];
 
-		if (l->query.form == EMB_LINEAR_GROUPED || l->attn_out.form == EMB_LINEAR_GROUPED || l->ffn_up.form == EMB_LINEAR_GROUPED ||
-			l->ffn_down.form == EMB_LINEAR_GROUPED)
+		if (l->query.form == EMB_LINEAR_GROUPED || l->key.form == EMB_LINEAR_GROUPED || l->value.form == EMB_LINEAR_GROUPED ||
+			l->attn_out.form == EMB_LINEAR_GROUPED || l->ffn_up.form == EMB_LINEAR_GROUPED || l->ffn_down.form == EMB_LINEAR_GROUPED)
 			return true;
 	}
 	return false;

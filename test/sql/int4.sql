@@ -11,6 +11,7 @@ SELECT embed_import('four', :'cls', '{"precision": "int4"}') IS NOT NULL AS impo
 SELECT embed_import('four-all', :'cls', '{"precision": "int4", "keep_int8": "none", "group": 32}') IS NOT NULL AS imported;
 SELECT embed_import('four-row', :'cls', '{"precision": "int4", "keep_int8": "ends", "group": -1}') IS NOT NULL AS imported;
 SELECT embed_import('four-rerank', :'rerank', '{"precision": "int4"}') IS NOT NULL AS imported;
+SELECT embed_import('four-none', :'rerank', '{"precision": "int4", "keep_int8": "none"}') IS NOT NULL AS imported;
 SELECT name, kind, precision FROM embed_models WHERE name LIKE 'four%' ORDER BY name COLLATE "C";
 
 -- attention stays int8, in groups of 128
@@ -28,6 +29,12 @@ SELECT embed_import('tiny-rerank', :'rerank') IS NOT NULL AS imported;
 SELECT abs(rerank('fox', 'a quick fox', 'four-rerank') - rerank('fox', 'a quick fox', 'tiny-rerank')) < 0.1 AS near;
 SELECT name, bool_and(ok) AS ok FROM (VALUES ('four'), ('four-all'), ('four-row'), ('four-rerank')) m (name), embed_verify(name) GROUP BY name ORDER BY name;
 
+-- what stays int8 by measured errors
+SELECT embed_import('four-measured', :'rerank', '{"precision": "int4", "keep_int8": "measured", "keep_percent": 60}') IS NOT NULL AS imported;
+SELECT a.bytes > b.bytes AS larger FROM embed_models a, embed_models b WHERE a.name = 'four-measured' AND b.name = 'four-none';
+SELECT abs(rerank('fox', 'a quick fox', 'four-measured') - rerank('fox', 'a quick fox', 'tiny-rerank')) < 0.1 AS near;
+SELECT bool_and(ok) AS ok FROM embed_verify('four-measured');
+
 -- what is refused
 \set VERBOSITY terse
 
@@ -38,6 +45,9 @@ SELECT embed_import('wrong', :'cls', '{"precision": "int4", "group": 1e30}');
 SELECT embed_import('wrong', :'cls', '{"max_tokens": -2147483649}');
 SELECT embed_import('wrong', :'cls', '{"dimensions": 1.5}');
 SELECT embed_import('wrong', :'cls', '{"precision": "int4", "keep_int8": "heads"}');
+SELECT embed_import('wrong', :'cls', '{"precision": "int4", "keep_int8": "measured", "keep_percent": 0}');
+SELECT embed_import('wrong', :'cls', '{"precision": "int4", "keep_int8": "measured", "keep_percent": 100}');
+SELECT embed_import('wrong', :'cls', '{"precision": "int4", "keep_percent": 50}');
 SELECT embed_import('wrong', :'cls', '{"group": 64}');
 SELECT embed_import('wrong', :'static', '{"precision": "int4"}');
 SELECT embed_import('wrong', :'cls', '{"precision": "int2"}');

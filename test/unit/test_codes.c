@@ -743,7 +743,7 @@ check_damage(const char *path, const char *precision, bool has_zeros)
 			CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, group)), &group, 4, "image's"));
 	}
 	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, has_order)), &(uint32_t) {1}, 4, "section table"));
-	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, keep_int8)), &(uint32_t) {4}, 4, "stay int8"));
+	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, keep_int8)), &(uint32_t) {5}, 4, "stay int8"));
 	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, scale_type)), &(uint32_t) {EMB_SCALE_F32}, 4, "section table"));
 	CHECK(is_refused(&im.image, config_at(&view, offsetof(EmbImageConfig, scale_type)), &(uint32_t) {3}, 4, "type of scales"));
 	t = emb_image_find(&view, 1, EMB_PART_FFN_DOWN, EMB_TENSOR_WEIGHT);

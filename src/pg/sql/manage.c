@@ -181,6 +181,14 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"group\" is 0, but must be 32, 64, 128 or -1")));
 	}
+	else if (strcmp(key, "keep_percent") == 0)
+	{
+		options->import.keep_percent = option_int(key, v);
+		if (options->import.keep_percent == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"keep_percent\" is 0, but must be 1 to 99")));
+	}
 	else if (strcmp(key, "calibration") == 0)
 		options->calibration = option_string(key, v);
 	else if (strcmp(key, "query_prompt") == 0)
@@ -234,7 +242,7 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", embed_shown(key)),
-					 errhint("The options are precision, group, keep_int8, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
+					 errhint("The options are precision, group, keep_int8, keep_percent, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
 							 "kind, instruction, template, pooling, normalize, storage, fingerprint, default and alias.")));
 	}
 	options->has_import |= import_only;
