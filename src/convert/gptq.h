@@ -50,6 +50,7 @@ typedef struct EmbGptq
 	EmbAllocator mem;
 	const EmbTeam *team;
 	EmbWork   **works;			/* [team->n_workers] */
+	size_t		matrix_bytes;
 	int32_t		n;				/* channels of the current input */
 	int32_t		stride;			/* elements of a row: n rounded up to a panel */
 	int32_t    *order;			/* [n] channels, the weakest first */
