@@ -16,6 +16,7 @@
 #include "reference/reference.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "reference/matrices.h"
@@ -175,9 +176,22 @@ distance_bias(const float *bias, int32_t distance)
 	return bias[distance + EMB_DISTANCE_MAX];
 }
 
+/*
+ * ALiBi's slope of a head: 2^-8/n, its square, .. for a power of two n; for other
+ * numbers of heads n is the next one below, and the other heads have slopes 1,
+ * 3, .. of those for 2 n.
+ */
+static double
+alibi_slope(int32_t n_heads, int32_t head)
+{
+	int32_t		n = (int32_t) pow(2, floor(log2(n_heads)));
+
+	return head < n ? pow(2, -8.0 * (head + 1) / n) : pow(2, -8.0 * (2 * (head - n) + 1) / (2 * n));
+}
+
 /* From products of query i with all n keys to the weights of their values. */
 static void
-weigh_keys(const EmbArch *arch, int32_t layer, const float *bias, int32_t i, int32_t n, float *scores)
+weigh_keys(const EmbArch *arch, int32_t layer, const float *bias, double slope, int32_t i, int32_t n, float *scores)
 {
 	float		scale = 1 / sqrtf((float) arch->head_size);
 	int32_t		first,
@@ -189,6 +203,7 @@ weigh_keys(const EmbArch *arch, int32_t layer, const float *bias, int32_t i, int
 		scores[t] *= scale;
 		if (bias != NULL)
 			scores[t] += distance_bias(bias, t - i);
+		scores[t] -= (float) (slope * abs(t - i));
 	}
 	emb_ref_softmax(scores, n, first, end);
 }
@@ -202,6 +217,7 @@ attend_head(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t 
 	int32_t		kv_stride = arch->n_kv_heads * d;
 	int32_t		kv_head = head / (arch->n_heads / arch->n_kv_heads);
 	const float *bias = b->distances == NULL ? NULL : b->distances + (size_t) head * EMB_DISTANCES;
+	double		slope = arch->positions & EMB_POSITIONS_ALIBI ? alibi_slope(arch->n_heads, head) : 0;
 
 	for (int32_t first = 0; first < n; first += QUERY_BLOCK)
 	{
@@ -212,7 +228,7 @@ attend_head(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t 
 						  0, b->scores, n);
 #pragma omp parallel for num_threads(run->n_threads) if ((int64_t) n_queries * n >= EMB_REF_MIN_ELEMS)
 		for (int32_t i = 0; i < n_queries; i++)
-			weigh_keys(arch, layer->index, bias, first + i, n, b->scores + (size_t) i * n);
+			weigh_keys(arch, layer->index, bias, slope, first + i, n, b->scores + (size_t) i * n);
 		emb_blas_combine(run->blas, n_queries, d, n, b->scores, n, b->v + (size_t) kv_head * d, kv_stride,
 						 b->context + at, q_stride);
 	}

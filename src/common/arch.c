@@ -5,6 +5,7 @@
  */
 #include "common/arch.h"
 
+#include <math.h>
 #include <string.h>
 
 EmbArch
@@ -27,6 +28,38 @@ emb_arch_set_heads(EmbArch *arch, int32_t n_heads)
 	arch->n_heads = n_heads;
 	arch->n_kv_heads = n_heads;
 	arch->head_size = n_heads > 0 ? arch->hidden / n_heads : 0;
+}
+
+/* 2^(-8 / n), n a power of two: roots and squares alone, so that the bits are those of every machine. */
+static double
+first_slope(int32_t n)
+{
+	double		slope = 1.0 / 256;
+
+	for (; n > 1; n /= 2)
+		slope = sqrt(slope);
+	return slope;
+}
+
+float
+emb_arch_slope(const EmbArch *arch, int32_t head)
+{
+	int32_t		n = 1;
+	int32_t		power = head + 1;
+	double		first;
+	double		slope;
+
+	while (n <= arch->n_heads / 2)
+		n *= 2;
+	if (head >= n)
+	{
+		power = 2 * (head - n) + 1;
+		n *= 2;
+	}
+	slope = first = first_slope(n);
+	for (int32_t i = 1; i < power; i++)
+		slope *= first;
+	return (float) slope;
 }
 
 EmbArch
@@ -112,7 +145,7 @@ check_layers(const EmbArch *arch, EmbError *err)
 		{"first norm", arch->has_first_norm, one && arch->norm_place == EMB_NORM_POST, one},
 		{"query and key norm", arch->has_qk_norm, 0, one},
 		{"causality", arch->is_causal, 0, one},
-		{"positions", arch->positions, 0, one * (EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE | EMB_POSITIONS_ROTARY)},
+		{"positions", arch->positions, 0, one * (EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE | EMB_POSITIONS_ROTARY | EMB_POSITIONS_ALIBI)},
 		{"position base", arch->position_base, 0, absolute ? arch->n_vocab : 0},
 		{"rotary scaling", arch->rotary_scaling, 0, rotary ? EMB_ROTARY_NTK : 0},
 		{"window", arch->window, 0, one * EMB_ARCH_MAX_POSITIONS},
@@ -215,6 +248,9 @@ check_computed(const EmbArch *arch, EmbError *err)
 		{arch->is_causal != 0 && (arch->positions & EMB_POSITIONS_RELATIVE) != 0, "relative position bias in causal attention"},
 		{arch->n_layers > 0 && arch->positions == 0, "no positions"},
 		{arch->positions == EMB_POSITIONS_RELATIVE, "relative position bias without absolute positions"},
+		{(arch->positions & EMB_POSITIONS_ALIBI) != 0 && arch->positions != EMB_POSITIONS_ALIBI, "ALiBi beside other positions"},
+		{(arch->positions & EMB_POSITIONS_ALIBI) != 0 && arch->is_causal != 0, "ALiBi in causal attention"},
+		{(arch->positions & EMB_POSITIONS_ALIBI) != 0 && arch->n_heads != arch->n_kv_heads, "ALiBi with shared key heads"},
 		{(arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->positions != EMB_POSITIONS_ROTARY, "RoPE beside other positions"},
 		{arch->window > 0 && arch->positions != EMB_POSITIONS_ROTARY, "a sliding window without RoPE"},
 		{arch->embedding_scale != 1, "scaled embeddings"},

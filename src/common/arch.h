@@ -82,7 +82,8 @@ typedef enum EmbPositions
 {
 	EMB_POSITIONS_ABSOLUTE = 1, /* a table of vectors, added to the embeddings */
 	EMB_POSITIONS_RELATIVE = 2, /* a bias added to attention scores, by head and distance */
-	EMB_POSITIONS_ROTARY = 4	/* RoPE: queries and keys are rotated */
+	EMB_POSITIONS_ROTARY = 4,	/* RoPE: queries and keys are rotated */
+	EMB_POSITIONS_ALIBI = 8		/* scores less the distance times a slope of the head, see emb_arch_slope */
 } EmbPositions;
 
 typedef enum EmbRotaryScaling
@@ -236,6 +237,14 @@ extern EmbArch emb_arch_encoder(void);
 
 /* Sets the head sizes that follow from hidden and n_heads, without grouped keys. */
 extern void emb_arch_set_heads(EmbArch *arch, int32_t n_heads);
+
+/*
+ * ALiBi's slope of a head (Press et al. 2022): of n heads, n a power of two,
+ * head i = 0, 1, .. has 2^(-8 (i + 1) / n). Of other numbers the largest power
+ * of two below makes the first slopes, every second of twice that power the
+ * others.
+ */
+extern float emb_arch_slope(const EmbArch *arch, int32_t head);
 
 /* A static model, without sizes. */
 extern EmbArch emb_arch_static(void);

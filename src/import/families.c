@@ -25,7 +25,9 @@ const EmbFamily *const emb_families[] = {
 const EmbFamily *
 emb_family_find(const char *model_type, const EmbJson *doc)
 {
+	const char *positions = doc != NULL ? json_string_value(json_object_get(doc->root, "position_embedding_type")) : NULL;
 	const EmbFamily *found = NULL;
+	bool		found_by_key = false;
 
 	for (const EmbFamily *const *list = emb_families; *list != NULL; list++)
 	{
@@ -33,9 +35,17 @@ emb_family_find(const char *model_type, const EmbJson *doc)
 		{
 			if (strcmp(model_type, f->model_type) != 0)
 				continue;
+			if (f->is_told_by_positions)
+			{
+				if (positions != NULL && strcmp(positions, f->position_type) == 0)
+					return f;
+				continue;
+			}
+			if (found_by_key)
+				continue;
 			found = f;
 			if (doc != NULL && json_object_get(doc->root, f->hidden) != NULL)
-				return f;
+				found_by_key = true;
 		}
 	}
 	return found;

@@ -13,7 +13,8 @@
  * changes. src/README.md has the recipe. Models that differ only in names are
  * several entries of one file. If several entries have the same model_type,
  * the first one whose key for the hidden size is in config.json applies, else
- * the last one.
+ * the last one. An entry that is_told_by_positions comes before the others
+ * where config.json has its position_type, and applies nowhere else.
  */
 #ifndef EMB_IMPORT_FAMILY_H
 #define EMB_IMPORT_FAMILY_H
@@ -70,6 +71,7 @@ struct EmbFamily
 				absent_positions;
 	double		absent_eps;
 	const char *absent_activation;	/* default activation; NULL: "gelu" */
+	bool		is_told_by_positions;	/* of several families with this model_type it is the one with position_type */
 	const char *position_type;	/* required "position_embedding_type"; NULL: the class does not read this key */
 	EmbActivation head_activation;	/* of the score head; 0: tanh */
 	bool		is_decoder;		/* its classes may be language models; a reranker answers at the last row */

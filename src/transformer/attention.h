@@ -41,6 +41,7 @@ typedef struct EmbAttention
 	size_t		key_stride;		/* row stride of all four */
 	int32_t		n_tokens;
 	const float *bias;			/* [n_heads, EMB_DISTANCES] indexed by key - query, or NULL */
+	float		slope;			/* ALiBi: what each token of distance takes from a score; 0: nothing. Then n_heads is 1 */
 	int32_t		first;			/* key of the first query's token, prefix included */
 	int32_t		window;			/* tokens that a query sees on each side; 0: all */
 	bool		is_causal;		/* then without bias; a window is then of earlier tokens */
@@ -62,6 +63,7 @@ typedef struct EmbAttentionI8
 	EmbHeadRowsI8 rows;			/* [n_tokens] */
 	int32_t		n_tokens;
 	const float *bias;			/* as above */
+	float		slope;
 	int32_t		first;
 	int32_t		window;
 	bool		is_causal;
@@ -72,7 +74,7 @@ typedef struct EmbAttentionI8
 
 /* Scratch bytes for texts of up to n_tokens tokens, prefix included; a multiple of 64. */
 extern size_t emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens);
-extern size_t emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens, bool biased);	/* or with a sliding window */
+extern size_t emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens, bool biased);	/* or with a slope or a sliding window */
 
 /* False: stopped. */
 extern bool emb_attention_f32(EmbWork *work, const EmbAttention *attention);

@@ -171,6 +171,19 @@ add_bias(const EmbAttention *a, const float *bias, int32_t i, float *scores)
 		scores[t] += behind;
 }
 
+/* scores of token i's query -= slope * distance * sqrt d. */
+static void
+add_slope(const EmbAttention *a, int32_t i, float *scores)
+{
+	float		slope = a->slope * sqrtf((float) a->head_size);
+	int32_t		n_keys = count_keys(a);
+
+	for (int32_t t = 0; t < i; t++)
+		scores[t] -= (float) (i - t) * slope;
+	for (int32_t t = i; t < n_keys; t++)
+		scores[t] -= (float) (t - i) * slope;
+}
+
 /* The division comes last, where rows are short. */
 static void
 divide(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *queries, const float *sums)
@@ -233,6 +246,8 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queri
 	{
 		if (queries->bias != NULL)
 			add_bias(a, queries->bias, queries->first + i, s->scores + i * n_scores);
+		if (a->slope != 0)
+			add_slope(a, queries->first + i, s->scores + i * n_scores);
 		sums[i] = work->kernels->softmax_f32(s->scores + i * n_scores, n_keys, scale);
 		if (!emb_work_spend(work, (int64_t) n_keys * MACS_PER_EXP))
 			return false;

@@ -126,7 +126,7 @@ attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32
  * key and last query, in the kernel's units. Weights may have any size.
  */
 static void
-spread_bias(const EmbAttentionI8 *a, const float *distances, float *bias)
+spread_bias(const EmbAttentionI8 *a, int32_t head, float *bias)
 {
 	int32_t		lowest = 1 - count_keys(a);
 	int32_t		end = (int32_t) emb_head_i8_tokens(count_keys(a));
@@ -135,7 +135,8 @@ spread_bias(const EmbAttentionI8 *a, const float *distances, float *bias)
 	{
 		int32_t		near = distance < -EMB_DISTANCE_MAX ? -EMB_DISTANCE_MAX
 			: distance > EMB_DISTANCE_MAX ? EMB_DISTANCE_MAX : distance;
-		float		b = distances[near + EMB_DISTANCE_MAX] * LOG2_E;
+		float		b = (a->bias != NULL ? a->bias[(size_t) head * EMB_DISTANCES + near + EMB_DISTANCE_MAX]
+						 : (float) (distance < 0 ? distance : -distance) * a->slope) * LOG2_E;
 
 		bias[distance - lowest] = b < -EMB_BIAS_MAX ? -EMB_BIAS_MAX : b > EMB_BIAS_MAX ? EMB_BIAS_MAX : b;
 	}
@@ -282,11 +283,12 @@ emb_attention_i8(EmbWork *work, const EmbAttentionI8 *a)
 		.head = {.n_tokens = count_keys(a), .head_size = a->head_size},
 		.out_stride = a->out_stride
 	};
+	bool		biased = a->bias != NULL || a->slope != 0;
 	const float *middle = NULL;
 	MixedPanel	mixed;
 	float	   *bias;
 
-	lay_out(a->scratch, a->bias != NULL || windowed, &packed, &bias, &mixed);
+	lay_out(a->scratch, biased || windowed, &packed, &bias, &mixed);
 	pack_head(work, a, &packed.head, &mixed);
 	if (!emb_work_spend(work, 2 * (int64_t) count_keys(a) * a->head_size))
 		return false;
@@ -296,9 +298,9 @@ emb_attention_i8(EmbWork *work, const EmbAttentionI8 *a)
 	{
 		EmbAttendI8 piece = head_queries(a, head, &packed);
 
-		if (!windowed && a->bias != NULL)
+		if (!windowed && biased)
 		{
-			spread_bias(a, a->bias + (size_t) head * EMB_DISTANCES, bias);
+			spread_bias(a, head, bias);
 			piece.bias = bias + count_keys(a) - 1 - a->first;
 		}
 		if (windowed ? !attend_windows(work, a, &piece, middle) : !attend_queries(work, a, &piece, a->n_queries))

@@ -39,7 +39,7 @@ attention_scratch_bytes(const EmbTransformer *transformer, int32_t n_longest)
 	const EmbArch *arch = transformer->arch;
 	size_t		f32 = emb_layers_attend_f32(transformer) ? emb_attention_f32_scratch_bytes(arch->head_size, n_longest) : 0;
 	size_t		i8 = emb_layers_attend_i8(transformer)
-		? emb_attention_i8_scratch_bytes(arch->head_size, n_longest, transformer->distance_bias != NULL || arch->window > 0) : 0;
+		? emb_attention_i8_scratch_bytes(arch->head_size, n_longest, transformer->distance_bias != NULL || arch->window > 0 || (arch->positions & EMB_POSITIONS_ALIBI)) : 0;
 
 	return f32 > i8 ? f32 : i8;
 }

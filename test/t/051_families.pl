@@ -48,7 +48,9 @@ sub check_row
 	  query($node, $db, "SELECT kind, family, coalesce(dim, 0), max_tokens, \"precision\" FROM embed_models WHERE name = '$name'");
 
 	is($got_kind, $kind, "$name: kind");
-	is($family, $config->{model_type} eq 'new' ? 'gte' : $config->{model_type}, "$name: family");
+	my $alibi = ($config->{position_embedding_type} // '') eq 'alibi';
+
+	is($family, $alibi ? 'jina-bert' : $config->{model_type} eq 'new' ? 'gte' : $config->{model_type}, "$name: family");
 	is($dim, $kind eq 'embedding' ? $hidden : 0, "$name: dim");
 	cmp_ok($max_tokens, '<=', $config->{max_position_embeddings} // $config->{n_positions}, "$name: max_tokens $max_tokens");
 	is($got_precision, $precision, "$name: precision");
@@ -234,7 +236,7 @@ for my $name (map { m{([^/]+)/inputs\.jsonl$} } sort glob(test_data() . '/tiny/*
 }
 
 # Encoders of families that have no other reference data; queries with the model's own prompt.
-my @families = qw(electra embedding-gemma ernie eurobert harrier);
+my @families = qw(electra embedding-gemma ernie eurobert harrier jina);
 
 for my $name (@families)
 {

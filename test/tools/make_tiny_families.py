@@ -9,6 +9,7 @@ the file, whose type is smaller than the hub's where that saves room. Tokenizers
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -168,7 +169,112 @@ def make_eurobert(model):
     save_encoder(model, transformers.EuroBertModel(config), 7, BYTE_LEVEL, 8192, "mean", True)
 
 
-MAKERS = {"electra": make_electra, "ernie": make_ernie, "eurobert": make_eurobert, "embedding-gemma": make_embedding_gemma, "harrier": make_harrier}
+# ------------------------------------------------------------------- JinaBert
+
+# transformers has no class for it: the plain computation below is in double, a text at a time
+
+def numpy_weights(tensors):
+    return {name: value.detach().to(torch.float16).double().numpy() for name, value in tensors.items()}
+
+
+def layer_norm(x, w, name, eps=1e-12):
+    d = x - x.mean(-1, keepdims=True)
+    return d / np.sqrt((d * d).mean(-1, keepdims=True) + eps) * w[name + ".weight"] + w[name + ".bias"]
+
+
+def linear(x, w, name):
+    return x @ w[name + ".weight"].T + w.get(name + ".bias", 0)
+
+
+def gelu(x):
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def alibi_slopes(n):
+    """As the paper's authors: powers of 2^(-8 / n), and every second of twice the number for what n has beyond a power of two."""
+    if math.log2(n).is_integer():
+        return [2 ** (-8 * (i + 1) / n) for i in range(n)]
+    power = 2 ** math.floor(math.log2(n))
+    return alibi_slopes(power) + alibi_slopes(2 * power)[0::2][:n - power]
+
+
+def jinabert(w, c, ids, type_ids):
+    n, heads, size = len(ids), c["num_attention_heads"], c["hidden_size"] // c["num_attention_heads"]
+    distances = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
+    x = layer_norm(w["embeddings.word_embeddings.weight"][ids] + w["embeddings.token_type_embeddings.weight"][type_ids], w, "embeddings.LayerNorm")
+    for i in range(c["num_hidden_layers"]):
+        at = f"encoder.layer.{i}."
+        q, k, v = (linear(x, w, at + "attention.self." + part).reshape(n, heads, size) for part in ("query", "key", "value"))
+        context = np.stack([softmax(q[:, h] @ k[:, h].T / math.sqrt(size) - slope * distances) @ v[:, h]
+                            for h, slope in enumerate(alibi_slopes(heads))], 1).reshape(n, -1)
+        x = layer_norm(x + linear(context, w, at + "attention.output.dense"), w, at + "attention.output.LayerNorm")
+        gates, values = np.split(linear(x, w, at + "mlp.gated_layers"), 2, -1)
+        gates = gelu(gates) if c["feed_forward_type"] == "geglu" else np.maximum(gates, 0)
+        x = layer_norm(x + linear(gates * values, w, at + "mlp.wo"), w, at + "mlp.layernorm")
+    return x
+
+
+def jina_files(model, seed, labels, **changes):
+    code = "jinaai/jina-bert-implementation--"
+    c = dict({"model_type": "bert", "architectures": ["JinaBertForMaskedLM"], "hidden_size": 48, "num_hidden_layers": 3,
+              "num_attention_heads": 3, "intermediate_size": 64, "vocab_size": 800, "type_vocab_size": 2, "max_position_embeddings": 8192,
+              "hidden_act": "gelu", "layer_norm_eps": 1e-12, "position_embedding_type": "alibi", "feed_forward_type": "geglu",
+              "emb_pooler": "mean", "attn_implementation": None, "pad_token_id": 0,
+              "auto_map": {"AutoConfig": code + "configuration_bert.JinaBertConfig", "AutoModel": code + "modeling_bert.JinaBertModel"}}, **changes)
+    generator = torch.Generator().manual_seed(seed)
+    h, n = c["hidden_size"], c["intermediate_size"]
+    w = {}
+
+    def add(name, rows, cols, has_bias=True, scale=1.0):
+        w[name + ".weight"] = torch.randn(rows, cols, generator=generator) * scale / cols ** 0.5
+        if has_bias:
+            w[name + ".bias"] = torch.randn(rows, generator=generator) * 0.15
+
+    def add_norm(name):
+        w[name + ".weight"] = 1 + torch.randn(h, generator=generator) * 0.15
+        w[name + ".bias"] = torch.randn(h, generator=generator) * 0.15
+
+    add("embeddings.word_embeddings", c["vocab_size"], h, False, 4)
+    add("embeddings.token_type_embeddings", 2, h, False, 4)
+    add_norm("embeddings.LayerNorm")
+    for i in range(c["num_hidden_layers"]):
+        at = f"encoder.layer.{i}."
+        for part in ("query", "key", "value"):
+            add(at + "attention.self." + part, h, h)
+        add(at + "attention.output.dense", h, h)
+        add_norm(at + "attention.output.LayerNorm")
+        add(at + "mlp.gated_layers", 2 * n, h, False)
+        add(at + "mlp.wo", h, n)
+        add_norm(at + "mlp.layernorm")
+    add("pooler.dense", h, h)
+    if labels:
+        add("classifier", 1, h)
+    write_json(os.path.join(model, "config.json"), c)
+    prefixed = {("bert." if labels and not name.startswith("classifier") else "") + name: value for name, value in w.items()}
+    save_weights(prefixed, os.path.join(model, "model.safetensors"), torch.float16)
+    save_tokenizer(model, WORDPIECE, 8192)
+    return numpy_weights(w), c
+
+
+def make_jina(model):
+    w, c = jina_files(model, 8, False)
+    save_modules(model, "mean", 48, "Normalize")
+    write_json(os.path.join(model, "sentence_bert_config.json"), {"max_seq_length": 8192, "do_lower_case": False})
+    return lambda ids, types: jinabert(w, c, ids, types).mean(0)
+
+
+def make_jina_rerank(model):
+    w, c = jina_files(model, 9, True, architectures=["JinaBertForSequenceClassification"], num_attention_heads=2, hidden_size=32,
+                      intermediate_size=48, feed_forward_type="reglu", id2label={"0": "LABEL_0"}, label2id={"LABEL_0": 0})
+    return lambda ids, types: linear(np.tanh(linear(jinabert(w, c, ids, types)[0], w, "pooler.dense")), w, "classifier")[0]
+
+
+MAKERS = {"jina": make_jina, "jina-rerank": make_jina_rerank, "electra": make_electra, "ernie": make_ernie, "eurobert": make_eurobert, "embedding-gemma": make_embedding_gemma, "harrier": make_harrier}
 
 
 # -------------------------------------------------------------------- vectors
@@ -190,12 +296,43 @@ def write_vectors(where, model):
         np.save(os.path.join(where, "queries.npy"), queries.astype("<f4"))
         with open(os.path.join(where, "queries.json"), "w", encoding="utf-8") as f:
             f.write(json.dumps(QUERIES) + "\n")
-    with open(os.path.join(where, "inputs.jsonl"), "w", encoding="utf-8") as f:
-        for i, x in enumerate(lines):
-            f.write(json.dumps(dict(x, i=i), separators=(",", ":")) + "\n")
+    write_lines(where, [dict(x, i=i) for i, x in enumerate(lines)])
     cosines = vectors @ vectors.T - np.eye(len(vectors))
     print("%s: %d to %d tokens, noise %.1e, cosines %.3f to %.3f" % (os.path.basename(where), lines[0]["n"], lines[-1]["n"], noise,
                                                                    cosines[cosines != 0].min(), cosines.max()))
+
+
+def write_plain_vectors(where, compute):
+    """Vectors of a plain computation, for a family without a class."""
+    tokenizer = Tokenizer.from_file(os.path.join(where, "model", "tokenizer.json"))
+    lines, rows = [], []
+    for i, text in enumerate(TEXTS):
+        encoding = tokenizer.encode(text)
+        lines.append({"text": text, "ids": encoding.ids, "n": len(encoding.ids), "i": i})
+        rows.append(compute(encoding.ids, encoding.type_ids))
+    vectors = np.stack([row / np.linalg.norm(row) for row in rows])
+    np.save(os.path.join(where, "embeddings.npy"), vectors.astype("<f4"))
+    write_lines(where, lines)
+    cosines = vectors @ vectors.T - np.eye(len(vectors))
+    print("%s: %d to %d tokens, cosines %.3f to %.3f" % (os.path.basename(where), lines[0]["n"], lines[-1]["n"], cosines.min(), cosines.max()))
+
+
+def write_plain_scores(where, compute):
+    tokenizer = Tokenizer.from_file(os.path.join(where, "model", "tokenizer.json"))
+    lines = []
+    for i, (query, doc) in enumerate([(q, t) for q in QUERIES for t in TEXTS[::2]] + [("", "")]):
+        encoding = tokenizer.encode(query, doc)
+        logit = compute(encoding.ids, encoding.type_ids)
+        lines.append({"query": query, "doc": doc, "ids": encoding.ids, "type_ids": encoding.type_ids, "n": len(encoding.ids),
+                      "logit": logit, "score": 1 / (1 + math.exp(-logit)), "i": i})
+    write_lines(where, lines)
+    print("%s: logits %.3f to %.3f" % (os.path.basename(where), min(x["logit"] for x in lines), max(x["logit"] for x in lines)))
+
+
+def write_lines(where, lines):
+    with open(os.path.join(where, "inputs.jsonl"), "w", encoding="utf-8") as f:
+        for x in lines:
+            f.write(json.dumps(x, separators=(",", ":")) + "\n")
 
 
 def main():
@@ -205,8 +342,13 @@ def main():
         where = os.path.join(sys.argv[1], name)
         model = os.path.join(where, "model")
         os.makedirs(model, exist_ok=True)
-        MAKERS[name](model)
-        write_vectors(where, model)
+        compute = MAKERS[name](model)
+        if compute is None:
+            write_vectors(where, model)
+        elif name.endswith("-rerank"):
+            write_plain_scores(where, compute)
+        else:
+            write_plain_vectors(where, compute)
 
 
 if __name__ == "__main__":

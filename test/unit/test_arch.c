@@ -5,6 +5,8 @@
  */
 #include <string.h>
 
+#include <math.h>
+
 #include "unit.h"
 
 #include "common/arch.h"
@@ -137,6 +139,41 @@ test_windows(void)
 	CHECK(emb_arch_is_local(&arch, 0) && emb_arch_is_local(&arch, 1) && !emb_arch_is_local(&arch, 2) && emb_arch_is_local(&arch, 3));
 }
 
+/* ALiBi: against the power, and the numbers of the paper for 8 heads; what it cannot be combined with. */
+static void
+test_slopes(void)
+{
+	EmbArch		arch = small_encoder();
+
+	for (int32_t n = 1; n <= 64; n++)
+	{
+		int32_t		power = 1;
+
+		while (2 * power <= n)
+			power *= 2;
+		arch.n_heads = n;
+		for (int32_t i = 0; i < n; i++)
+		{
+			double		want = i < power ? pow(2, -8.0 * (i + 1) / power) : pow(2, -8.0 * (2 * (i - power) + 1) / (2 * power));
+
+			CHECKF(fabs(emb_arch_slope(&arch, i) / want - 1) < 1e-7, "%d heads: slope %d is %g, not %g", n, i, (double) emb_arch_slope(&arch, i), want);
+		}
+	}
+	arch.n_heads = 8;
+	CHECK(emb_arch_slope(&arch, 0) == 0.5f && emb_arch_slope(&arch, 7) == 0.00390625f);
+	arch = small_encoder();
+	arch.positions = EMB_POSITIONS_ALIBI;
+	check_status("ALiBi", &arch, EMB_OK, "");
+	arch.is_causal = 1;
+	check_status("causal ALiBi", &arch, EMB_ERR_UNSUPPORTED, "ALiBi");
+	arch.is_causal = 0;
+	arch.n_kv_heads = 1;
+	check_status("ALiBi with shared heads", &arch, EMB_ERR_UNSUPPORTED, "shared key heads");
+	arch.n_kv_heads = arch.n_heads;
+	arch.positions = EMB_POSITIONS_ALIBI | EMB_POSITIONS_ABSOLUTE;
+	check_status("ALiBi beside a table", &arch, EMB_ERR_UNSUPPORTED, "ALiBi");
+}
+
 static void
 test_names(void)
 {
@@ -180,6 +217,7 @@ main(void)
 	test_checks();
 	test_decoders();
 	test_windows();
+	test_slopes();
 	test_names();
 	/* words, positions, the norm's two; a layer: six linear layers with biases, two norms */
 	test_plan(&arch, EMB_PRECISION_FP32, 4 + 4 * (6 * 2 + 2 * 2));

@@ -121,6 +121,10 @@ CHANGE(euro_bias, m->config = CONFIG("\"model_type\": \"eurobert\", \"mlp_bias\"
 CHANGE(ernie_tasks, m->config = CONFIG("\"model_type\": \"ernie\", \"use_task_id\": true");)
 CHANGE(electra_none, m->config = "{\"model_type\": \"electra\"}";)
 CHANGE(electra_zero, m->config = CONFIG("\"model_type\": \"electra\", \"embedding_size\": 0");)
+#define JINA "\"model_type\": \"bert\", \"position_embedding_type\": \"alibi\""
+CHANGE(jina_original, m->config = CONFIG(JINA);)
+CHANGE(jina_code, m->config = CONFIG(JINA ", \"feed_forward_type\": \"geglu\", \"auto_map\": {\"AutoModel\": \"jinaai/jina-bert-v2-qk-post-norm--modeling_bert.JinaBertModel\"}");)
+CHANGE(jina_names, m->config = CONFIG(JINA ", \"feed_forward_type\": \"geglu\"");)
 CHANGE(two_classes, m->config = CONFIG(BERT ", \"architectures\": [\"BertModel\", \"BertForTokenClassification\"]");)
 CHANGE(two_families, m->config = CONFIG(BERT ", \"architectures\": [\"BertModel\", \"RobertaModel\"]");)
 CHANGE(modern_bias, m->config = CONFIG(MODERN ", \"norm_bias\": true");)
@@ -291,6 +295,9 @@ static const Case cases[] = {
 	{"an ERNIE without its tasks", ernie_tasks, EMB_ERR_NOT_FOUND, "task_type_embeddings", NULL},
 	{"an ELECTRA without sizes", electra_none, EMB_ERR_FORMAT, "hidden_size", "missing"},
 	{"an ELECTRA without embeddings", electra_zero, EMB_ERR_FORMAT, "embedding_size", "0"},
+	{"a JinaBert without gates", jina_original, EMB_ERR_UNSUPPORTED, "feed_forward_type", "original"},
+	{"a JinaBert with norms of queries", jina_code, EMB_ERR_UNSUPPORTED, "auto_map", "qk-post-norm"},
+	{"a JinaBert by BERT's names", jina_names, EMB_ERR_NOT_FOUND, "mlp.gated_layers", NULL},
 	{"an encoder with a class for tokens", two_classes, EMB_OK, NULL, NULL},
 	{"classes of two families", two_families, EMB_ERR_UNSUPPORTED, "architectures", "RobertaModel"},
 	{"no architectures", no_architectures, EMB_OK, NULL, NULL},
