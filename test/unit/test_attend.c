@@ -591,8 +591,11 @@ typedef enum Seeing
 {
 	PLAIN,
 	BIASED,
-	CAUSAL
+	CAUSAL,
+	SLOPED						/* ALiBi */
 } Seeing;
+
+#define SLOPE	0.0625f
 
 /* One query in double, of what the codes stand for. */
 static void
@@ -610,7 +613,8 @@ attend_query(const LongText *x, int i, int n_tokens, int window, Seeing how, dou
 			continue;
 		for (int j = 0; j < D_LONG; j++)
 			s += (double) (x->q[i * D_LONG + j] - 128) * (int8_t) x->k[t * D_LONG + j];
-		s = exp(s * x->scales[0][i] * x->scales[1][t] / sqrt(D_LONG) + (how == BIASED ? x->bias[near + EMB_DISTANCE_MAX] : 0));
+		s = exp(s * x->scales[0][i] * x->scales[1][t] / sqrt(D_LONG) + (how == BIASED ? x->bias[near + EMB_DISTANCE_MAX] : 0)
+				- (how == SLOPED ? SLOPE * abs(t - i) : 0));
 		sum += s;
 		for (int j = 0; j < D_LONG; j++)
 			out[j] += s * x->scales[2][t] * (int8_t) x->v[t * D_LONG + j];
@@ -633,9 +637,9 @@ attend_part(const LongText *x, int n_prefix, int n_tokens, int first, int n_quer
 			(const int8_t *) x->k + n_prefix * D_LONG, (const int8_t *) x->v + n_prefix * D_LONG, D_LONG,
 			x->scales[1] + n_prefix, x->scales[2] + n_prefix
 		},
-		.n_tokens = n_tokens - n_prefix, .bias = how == BIASED ? x->bias : NULL, .first = first, .window = window,
+		.n_tokens = n_tokens - n_prefix, .bias = how == BIASED ? x->bias : NULL, .slope = how == SLOPED ? SLOPE : 0, .first = first, .window = window,
 		.is_causal = how == CAUSAL, .out = out + first * D_LONG, .out_stride = D_LONG,
-		.scratch = aligned_alloc(64, emb_attention_i8_scratch_bytes(D_LONG, n_tokens, how == BIASED || window > 0))
+		.scratch = aligned_alloc(64, emb_attention_i8_scratch_bytes(D_LONG, n_tokens, how == BIASED || how == SLOPED || window > 0))
 	};
 
 	CHECK(emb_work_begin(&work, emb_kernels(), NULL, &stopped) && emb_attention_i8(&work, &a));
@@ -700,7 +704,10 @@ test_windows(void)
 				compare_long(&x, n_tokens, windows[w], CAUSAL);
 		}
 	for (n_tokens = 1; n_tokens <= N_LONG; n_tokens += n_tokens < 100 ? 1 : 33)
+	{
 		compare_long(&x, n_tokens, 0, CAUSAL);
+		compare_long(&x, n_tokens, 0, SLOPED);
+	}
 	/* a bias so large that it overflows counts as the largest */
 	x.bias[EMB_DISTANCE_MAX + 1] = FLT_MAX;
 	x.bias[EMB_DISTANCE_MAX - 1] = -FLT_MAX;

@@ -405,7 +405,8 @@ check_faults(const EmbModel *model)
 static void
 check_window(Tiny *t, TinyI8 *i8, const int32_t *lengths, int n_lengths)
 {
-	static const int32_t windows[] = {1, 15, 16, 40, 5000};
+	static const int32_t windows[] = {1, 15, 16, 40, 700, 5000};
+	static const int32_t far[] = {2047, 2049};
 	float		plain[256],
 				windowed[256];
 
@@ -421,6 +422,12 @@ check_window(Tiny *t, TinyI8 *i8, const int32_t *lengths, int n_lengths)
 		CHECKF((memcmp(plain, windowed, t->arch.hidden * sizeof(float)) == 0) == (windows[i] >= 100), "a window of %d", windows[i]);
 		check_splits(t, &t->transformer, "fp32 with a window", lengths, n_lengths);
 		check_splits(t, &i8->transformer, "int8 with a window", lengths, n_lengths);
+		/* more keys than a segment of int8's weights has */
+		if (windows[i] == 700)
+		{
+			check_splits(t, &t->transformer, "fp32 with a window", far, 2);
+			check_splits(t, &i8->transformer, "int8 with a window", far, 2);
+		}
 		t->arch.window = t->arch.global_every = t->arch.global_first = 0;
 		t->transformer.rotary_local = i8->transformer.rotary_local = NULL;
 	}
