@@ -99,6 +99,7 @@ check_model(const EmbArch *arch, EmbError *err)
 	const int	has_layers = arch->n_layers != 0;
 	const int	has_vector = arch->head == EMB_HEAD_NONE;
 	const int	is_score = arch->head == EMB_HEAD_SCORE;
+	const int	has_lm = arch->has_sparse == EMB_SPARSE_VOCABULARY;
 	const Field fields[] =
 	{
 		{"head", arch->head, EMB_HEAD_NONE, has_layers ? EMB_HEAD_ANSWER : EMB_HEAD_NONE},
@@ -109,7 +110,7 @@ check_model(const EmbArch *arch, EmbError *err)
 		{"pooling", arch->pooling, EMB_POOL_CLS, EMB_POOL_LAST},
 		{"normalize", arch->normalize, 0, has_vector},
 		{"dense module count", arch->n_dense, 0, has_vector ? EMB_ARCH_DENSE_PLACES : 0},
-		{"sparse head", arch->has_sparse, 0, has_layers && has_vector},
+		{"sparse head", arch->has_sparse, EMB_SPARSE_NONE, has_layers && has_vector ? EMB_SPARSE_VOCABULARY : EMB_SPARSE_NONE},
 		{"token vectors' size", arch->multi_dim, 0, has_layers && has_vector ? EMB_ARCH_MAX_HIDDEN : 0},
 		{"head's activation", arch->head_activation, is_score, is_score ? EMB_ACT_TANH : 0},
 		{"head's norm", arch->head_has_norm, 0, is_score},
@@ -117,6 +118,11 @@ check_model(const EmbArch *arch, EmbError *err)
 		{"label count", arch->n_labels, !has_vector, is_score ? EMB_ARCH_MAX_TYPES : has_vector ? 0 : 2},
 		{"output matrix", arch->has_output, 0, has_layers},
 		{"tied output", arch->is_output_tied, 0, arch->has_output},
+		{"lack of a vector", arch->lacks_vector, 0, arch->has_sparse != 0 || arch->multi_dim > 0},
+		{"vocabulary head's activation", arch->lm_activation, has_lm, has_lm * EMB_ACT_TANH},
+		{"logarithms of a weight", arch->sparse_logs, has_lm, has_lm * 2},
+		{"number of weights", arch->sparse_max, 0, has_lm * EMB_ARCH_MAX_VOCAB},
+		{"query weights", arch->has_query_weights, 0, has_lm},
 	};
 
 	return check_fields(fields, N_FIELDS(fields), err);
@@ -260,6 +266,10 @@ check_computed(const EmbArch *arch, EmbError *err)
 		{arch->head == EMB_HEAD_SCORE && arch->head_activation == EMB_ACT_SILU, "a head with silu"},
 		{arch->head_has_norm != 0 && arch->norm_kind == EMB_NORM_RMS, "a head with an RMS norm"},
 		{arch->has_output != 0, "an output matrix"},
+		{arch->has_sparse == EMB_SPARSE_VOCABULARY && arch->is_causal != 0, "a head over the vocabulary after causal attention"},
+		{arch->has_sparse == EMB_SPARSE_VOCABULARY && arch->norm_kind == EMB_NORM_RMS, "a head over the vocabulary with an RMS norm"},
+		{arch->lm_activation == EMB_ACT_SILU, "a head over the vocabulary with silu"},
+		{arch->lacks_vector != 0 && arch->n_dense > 0, "dense modules without a vector"},
 	};
 
 	for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++)
@@ -268,6 +278,14 @@ check_computed(const EmbArch *arch, EmbError *err)
 			return refuse(missing[i].what, err);
 	}
 	return EMB_OK;
+}
+
+static bool
+is_zero(const uint8_t *p, size_t n)
+{
+	while (n > 0 && p[n - 1] == 0)
+		n--;
+	return n == 0;
 }
 
 EmbStatus
@@ -281,11 +299,8 @@ emb_arch_check(const EmbArch *arch, EmbError *err)
 		(status = check_floats(arch, err)) != EMB_OK ||
 		(status = check_dense(arch, err)) != EMB_OK)
 		return status;
-	for (size_t i = 0; i < sizeof(arch->reserved); i++)
-	{
-		if (arch->reserved[i] != 0)
-			return emb_error(err, EMB_ERR_FORMAT, "the model's architecture has bytes that must be zero");
-	}
+	if (!is_zero(arch->reserved, sizeof(arch->reserved)) || !is_zero(arch->reserved_end, sizeof(arch->reserved_end)))
+		return emb_error(err, EMB_ERR_FORMAT, "the model's architecture has bytes that must be zero");
 	if (arch->n_layers > 0 && arch->n_heads % arch->n_kv_heads != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the model's head count %d is not a multiple of its key head count %d",
 						 arch->n_heads, arch->n_kv_heads);

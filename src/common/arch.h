@@ -100,6 +100,14 @@ typedef enum EmbHead
 	EMB_HEAD_ANSWER = 2			/* a reranker: a difference of answer tokens' logits, see transformer/score.h */
 } EmbHead;
 
+/* What a sparse head gives a weight to. */
+typedef enum EmbSparseHead
+{
+	EMB_SPARSE_NONE = 0,
+	EMB_SPARSE_TOKENS = 1,		/* each token of the text, see transformer/tokens.h */
+	EMB_SPARSE_VOCABULARY = 2	/* each entry of the vocabulary, see transformer/vocabulary.h */
+} EmbSparseHead;
+
 /*
  * A dense module after the pooling: y = activation(weight x + bias).
  *
@@ -165,7 +173,7 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  160	   4	normalize: the result is divided by its norm
  *	  164	   4	n_dense: dense modules after the pooling
  *	  168	 128	dense: EmbArchDense[4]
- *	  296	   4	has_sparse: a head that returns a weight per token
+ *	  296	   4	has_sparse: EmbSparseHead
  *	  300	   4	multi_dim: elements of a token vector; 0: no such head
  *	  304	   4	head: EmbHead
  *	  308	   4	head_activation: EmbActivation; this and the next three: score head only
@@ -175,7 +183,14 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  324	   4	has_output: a matrix from hidden to the vocabulary is used
  *	  328	   4	is_output_tied: this matrix is the word embeddings
  *	  332	   4	embedding_size: of embeddings that a matrix projects to hidden; 0: they have the hidden size
- *	  336	 176	zero
+ *	  336	  80	zero
+ *	  416	   4	lacks_vector: the model returns outputs of tokens only, and no vector of a text
+ *	  420	   4	lm_activation: EmbActivation of the head over the vocabulary; this and the next two: only with
+ *				EMB_SPARSE_VOCABULARY
+ *	  424	   4	sparse_logs: how often log(1 + x) is taken of a weight: 1 or 2
+ *	  428	   4	sparse_max: number of weights that are kept, the largest; 0: all
+ *	  432	   4	has_query_weights: queries are read by a table of weights of tokens
+ *	  436	  76	zero
  */
 typedef struct EmbArch
 {
@@ -222,12 +237,18 @@ typedef struct EmbArch
 	int32_t		has_output;
 	int32_t		is_output_tied;
 	int32_t		embedding_size;
-	uint8_t		reserved[176];
+	uint8_t		reserved[80];
+	int32_t		lacks_vector;
+	int32_t		lm_activation;
+	int32_t		sparse_logs;
+	int32_t		sparse_max;
+	int32_t		has_query_weights;
+	uint8_t		reserved_end[76];
 } EmbArch;
 
 _Static_assert(sizeof(EmbArch) == 512, "EmbArch");
-_Static_assert(offsetof(EmbArch, rotary_base) == 120 && offsetof(EmbArch, dense) == 168 && offsetof(EmbArch, reserved) == 336,
-			   "EmbArch");
+_Static_assert(offsetof(EmbArch, rotary_base) == 120 && offsetof(EmbArch, dense) == 168 && offsetof(EmbArch, reserved) == 336 &&
+			   offsetof(EmbArch, lacks_vector) == 416, "EmbArch");
 
 /*
  * An encoder like BERT, without sizes: post-norm, absolute positions, every
@@ -258,11 +279,13 @@ extern EmbStatus emb_arch_check(const EmbArch *arch, EmbError *err);
 
 /*
  * Number of elements that the model returns for a sequence: the vector's, or 1
- * for a reranker.
+ * for a reranker, or 0 if the model has only outputs of tokens.
  */
 static inline int32_t
 emb_arch_width(const EmbArch *arch)
 {
+	if (arch->lacks_vector)
+		return 0;
 	if (arch->head != EMB_HEAD_NONE)
 		return 1;
 	return arch->n_dense > 0 ? arch->dense[arch->n_dense - 1].n_out : arch->hidden;

@@ -38,6 +38,10 @@ typedef enum EmbPart
 	EMB_PART_DENSE_2 = 15,
 	EMB_PART_ANSWERS = 16,		/* answer head: rows of its answers, "yes" before "no" */
 	EMB_PART_EMBEDDING_PROJECTION = 20,	/* from the embeddings' size to hidden, after their norm */
+	EMB_PART_LM_DENSE = 24,		/* head over the vocabulary: dense layer, norm, and one row for each entry */
+	EMB_PART_LM_NORM = 25,
+	EMB_PART_LM_OUT = 26,
+	EMB_PART_QUERY_WEIGHTS = 27,	/* weights of tokens of a query */
 
 	/* per layer */
 	EMB_PART_ATTN_NORM = 32,

@@ -24,6 +24,7 @@
 #include "convert/calibration.h"
 #include "convert/codes.h"
 #include "convert/draft.h"
+#include "convert/lm_head.h"
 #include "convert/measured.h"
 #include "convert/quantize.h"
 #include "convert/references.h"
@@ -49,6 +50,7 @@ typedef struct Import
 	EmbDraft	image;			/* the image */
 	EmbDraft	exact;			/* of a quantized image: its fp32 tensors */
 	EmbWords	words;
+	EmbLmHead	lm_head;		/* of a learned sparse model */
 	EmbCalibration calibration; /* of a quantized image with layers */
 	EmbReferences references;
 	bool		keeps_codes;	/* the image has the codes of the checkpoint */
@@ -619,6 +621,8 @@ write_tables(Import *im, EmbError *err)
 	EmbStatus	status;
 
 	if ((status = emb_words_write(&im->words, &im->weights, &im->writer, &exact->view, &im->image.view, err)) != EMB_OK ||
+		(status = emb_lm_head_begin(&im->lm_head, &im->parts.arch, is_quantized(im), &im->steps, err)) != EMB_OK ||
+		(status = emb_lm_head_write(&im->lm_head, &im->weights, &im->writer, &exact->view, &im->image.view, err)) != EMB_OK ||
 		(status = emb_draft_read_tables(exact, &im->weights, err)) != EMB_OK)
 		return status;
 	if (is_quantized(im) && (status = emb_draft_share_tables(&im->image, exact, err)) != EMB_OK)
@@ -685,7 +689,8 @@ write_references(Import *im, EmbError *err)
 	EmbStatus	status;
 
 	emb_import_progress(&im->steps, "verify", 0, n);
-	if ((status = emb_references_end(refs, exact_draft(im)->model, im->image.model, &im->steps, err)) != EMB_OK)
+	if ((status = emb_references_end(refs, exact_draft(im)->model, im->image.model, &im->lm_head, &im->weights,
+									 &exact_draft(im)->view, &im->steps, err)) != EMB_OK)
 		return status;
 	emb_import_progress(&im->steps, "verify", n, n);
 	if ((status = emb_writer_pad(&im->writer, emb_image_section(&im->image.view, EMB_SECTION_REFERENCES)->offset, err)) != EMB_OK ||
@@ -757,6 +762,7 @@ emb_import_dir(const char *path, const EmbImportOptions *options, const EmbAlloc
 	emb_draft_free(&im.exact);
 	emb_draft_free(&im.image);
 	emb_words_free(&im.words);
+	emb_lm_head_free(&im.lm_head);
 	emb_calibration_free(&im.calibration);
 	emb_references_free(&im.references);
 	emb_weights_free(&im.weights);

@@ -13,14 +13,21 @@ typedef struct Range
 				end;
 } Range;
 
-/* The tensors of a layer; of the whole model without the words, which are first. */
+/* Tensors that an import never has as a whole. */
+static bool
+is_streamed(const EmbImageTensor *t)
+{
+	return t->key.part == EMB_PART_WORDS || t->key.part == EMB_PART_LM_OUT;
+}
+
+/* The tensors of a layer; of the whole model without those that are streamed, which are first. */
 static Range
 range_of(const EmbImageView *view, int32_t layer)
 {
 	Range		range = {0, 0};
 
 	while (range.first < view->n_tensors &&
-		   (view->tensors[range.first].key.layer != layer || view->tensors[range.first].key.part == EMB_PART_WORDS))
+		   (view->tensors[range.first].key.layer != layer || is_streamed(&view->tensors[range.first])))
 		range.first++;
 	range.end = range.first;
 	while (range.end < view->n_tensors && view->tensors[range.end].key.layer == layer)

@@ -30,7 +30,7 @@ typedef struct EmbDraft
 	uint8_t    *head;			/* the front of the image; NULL in an exact draft beside another */
 	uint64_t	head_bytes;
 	void	   *plan;			/* tensors and places of such a draft */
-	uint8_t    *tables;			/* of the whole model, without the words */
+	uint8_t    *tables;			/* of the whole model, without what is streamed */
 	uint8_t    *layer;			/* of one layer */
 	uint64_t	layer_room;
 	int32_t		layer_at;		/* the layer that is in place, or EMB_NO_LAYER */
@@ -43,7 +43,7 @@ extern EmbStatus emb_draft_begin_exact(EmbDraft *d, const EmbDraft *image, const
 /* Does nothing for zeros. */
 extern void emb_draft_free(EmbDraft *d);
 
-/* Reads the tensors of the whole model except the words, which have places already. */
+/* Reads the tensors of the whole model, except the words, which have places already, and the output over the vocabulary (lm_head.h). */
 extern EmbStatus emb_draft_read_tables(EmbDraft *d, EmbWeights *weights, EmbError *err);
 
 /* The same tensors of another draft, for tensors that no precision changes. */
@@ -55,7 +55,7 @@ extern EmbStatus emb_draft_begin_layer(EmbDraft *d, int32_t layer, const EmbStop
 /* The same, filled from the checkpoint. */
 extern EmbStatus emb_draft_read_layer(EmbDraft *d, int32_t layer, EmbWeights *weights, EmbError *err);
 
-/* Writes the tensors of a layer; EMB_NO_LAYER: of the whole model except the words. */
+/* Writes the tensors of a layer; EMB_NO_LAYER: of the whole model, except the words and the output over the vocabulary. */
 extern EmbStatus emb_draft_write(const EmbDraft *d, int32_t layer, EmbWriter *writer, EmbError *err);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/hash.h"
+#include "convert/reference_outputs.h"
 
 /* A text's ids and vector, as the model computes them. */
 typedef struct Replay
@@ -18,6 +19,8 @@ typedef struct Replay
 	int32_t		n_ids;
 	uint8_t		ids_hash[EMB_HASH_SIZE];
 	uint8_t		vector_hash[EMB_HASH_SIZE];
+	uint8_t		sparse_hash[EMB_HASH_SIZE];
+	uint8_t		multi_hash[EMB_HASH_SIZE];
 } Replay;
 
 static int
@@ -115,7 +118,7 @@ replay_begin(Replay *r, const EmbModel *model, const EmbAllocator *mem, EmbError
 {
 	r->ids = emb_alloc_array(mem, model->info.max_tokens, sizeof(int32_t));
 	r->type_ids = emb_alloc_array(mem, model->info.max_tokens, sizeof(int32_t));
-	r->vector = emb_alloc_array(mem, model->info.dim, sizeof(float));
+	r->vector = emb_alloc_array(mem, (size_t) model->info.dim + 1, sizeof(float));
 	if (r->ids == NULL || r->type_ids == NULL || r->vector == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a reference text");
 	return EMB_OK;
@@ -148,6 +151,21 @@ encode(Replay *r, const EmbModel *model, const char *text, const EmbImageReferen
 	return status;
 }
 
+/* A model's vector, and all else that it returns. */
+static EmbStatus
+replay_outputs(Replay *r, const EmbModel *model, const EmbRun *run, EmbError *err)
+{
+	EmbReferenceOutputs o;
+	EmbStatus	status = emb_reference_outputs_begin(&o, model, r->ids, r->n_ids, run->mem, err);
+
+	if (status == EMB_OK)
+		status = emb_reference_outputs_replay(&o, run, r->vector, err);
+	if (status == EMB_OK)
+		status = emb_reference_outputs_hash(&o, r->sparse_hash, r->multi_hash, err);
+	emb_reference_outputs_end(&o);
+	return status;
+}
+
 static EmbStatus
 replay(Replay *r, const EmbModel *model, const char *text, const EmbImageReference *entry, const EmbRun *run, EmbError *err)
 {
@@ -159,6 +177,7 @@ replay(Replay *r, const EmbModel *model, const char *text, const EmbImageReferen
 		return status;
 	seq.n_ids = r->n_ids;
 	status = is_reranker ? emb_model_rerank(model, &seq, 1, run, r->vector, err)
+		: emb_reference_has_outputs(model) ? replay_outputs(r, model, run, err)
 		: emb_model_embed(model, &seq, 1, run, r->vector, err);
 	if (status == EMB_OK)
 		status = hash_bytes(r->ids, seq.type_ids, r->n_ids * sizeof(int32_t), r->ids_hash, err);
@@ -180,13 +199,24 @@ closeness(const EmbModel *model, const float *exact, const float *vector)
 {
 	if (model->info.kind == EMB_KIND_RERANKER)
 		return 1 - __builtin_fabsf(emb_score(exact[0]) - emb_score(vector[0]));
-	/* both are zeros, for a text without tokens: closeness 1 */
+	/* both are zeros, for a text without tokens, or there is no vector: closeness 1 */
 	if (is_zero(exact, model->info.dim) && is_zero(vector, model->info.dim))
 		return 1;
 	return emb_cosine(exact, vector, model->info.dim);
 }
 
 /* ---------------------------------------------------------------- import */
+
+/* What the end of an import computes outputs of tokens from. */
+typedef struct Ending
+{
+	const EmbModel *exact;
+	const EmbModel *model;
+	EmbLmHead  *lm_head;
+	const EmbWeights *weights;
+	const EmbImageView *exact_view;
+	const EmbImportSteps *steps;
+} Ending;
 
 static EmbImageReference *
 entries_of(EmbReferences *r)
@@ -258,9 +288,101 @@ emb_references_begin(EmbReferences *r, const EmbModel *model, bool is_exact, uin
 	return status;
 }
 
-EmbStatus
-emb_references_end(EmbReferences *r, const EmbModel *exact, const EmbModel *model, const EmbImportSteps *steps, EmbError *err)
+/* ids: [max_tokens] of text i */
+static EmbStatus
+encode_again(EmbReferences *r, const EmbModel *model, int32_t i, Replay *replay, const EmbRun *run, EmbError *err)
 {
+	EmbImageView view = model->view;
+
+	view.references = r->section;
+	return encode(replay, model, text_of(&view, i), entries_of(r) + i, run, err);
+}
+
+/* The largest logits of all texts over the vocabulary, or NULL if the model has no such head. */
+static EmbStatus
+run_lm_head(EmbReferences *r, const Ending *e, bool is_exact, const EmbStream *s, float **maxima, EmbError *err)
+{
+	size_t		stride = emb_pack_f32_panels(e->lm_head->n_out) * EMB_PANEL;
+
+	*maxima = NULL;
+	if (e->lm_head->n_out == 0)
+		return EMB_OK;
+	*maxima = emb_alloc_array(&r->mem, s->n_seqs, stride * sizeof(float));
+	if (*maxima == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the logits of %d reference texts", s->n_seqs);
+	return emb_lm_head_run(e->lm_head, e->weights, e->exact_view, is_exact ? e->exact : e->model, s, is_exact, *maxima, err);
+}
+
+/* Outputs of text i from the hidden states in s. */
+static EmbStatus
+outputs_of_rows(EmbReferenceOutputs *o, const Ending *e, const EmbModel *model, const EmbStream *s, const float *maxima, int32_t i,
+				const Replay *replay, EmbError *err)
+{
+	size_t		stride = emb_pack_f32_panels(e->lm_head->n_out) * EMB_PANEL;
+	EmbStatus	status = emb_reference_outputs_begin(o, model, replay->ids, replay->n_ids, e->steps->mem, err);
+
+	return status != EMB_OK ? status
+		: emb_reference_outputs_of_rows(o, s->x + s->offsets[i] * emb_transformer_stride(model->view.arch),
+										maxima != NULL ? maxima + i * stride : NULL, e->steps->stop, err);
+}
+
+static EmbStatus
+end_text(EmbReferences *r, const Ending *e, const float *exact_maxima, const float *own_maxima, int32_t i, const Replay *replay, EmbError *err)
+{
+	EmbImageReference *entry = entries_of(r) + i;
+	EmbReferenceOutputs exact = {0};
+	EmbReferenceOutputs own = {0};
+	const EmbReferenceOutputs *found = &exact;
+	EmbStatus	status = outputs_of_rows(&exact, e, e->exact, &r->exact, exact_maxima, i, replay, err);
+
+	if (status == EMB_OK && e->model != e->exact)
+	{
+		status = outputs_of_rows(&own, e, e->model, &r->own, own_maxima, i, replay, err);
+		found = &own;
+	}
+	if (status == EMB_OK)
+		status = emb_reference_outputs_hash(found, entry->sparse_hash, entry->multi_hash, err);
+	if (status == EMB_OK)
+		emb_reference_outputs_compare(&exact, found, &entry->sparse_closeness, &entry->multi_closeness);
+	emb_reference_outputs_end(&exact);
+	emb_reference_outputs_end(&own);
+	return status;
+}
+
+/* Of a model that returns more than a vector. */
+static EmbStatus
+end_outputs(EmbReferences *r, const Ending *e, EmbError *err)
+{
+	EmbRun		run = {.mem = e->steps->mem, .stop = e->steps->stop, .n_threads = e->steps->n_threads};
+	float	   *exact = NULL;
+	float	   *own = NULL;
+	Replay		replay = {0};
+	EmbStatus	status;
+
+	if (!emb_reference_has_outputs(e->model))
+		return EMB_OK;
+	status = run_lm_head(r, e, true, &r->exact, &exact, err);
+	if (status == EMB_OK && e->model != e->exact)
+		status = run_lm_head(r, e, false, &r->own, &own, err);
+	if (status == EMB_OK)
+		status = replay_begin(&replay, e->model, e->steps->mem, err);
+	for (int32_t i = 0; status == EMB_OK && i < (int32_t) r->section->n_references; i++)
+	{
+		status = encode_again(r, e->model, i, &replay, &run, err);
+		if (status == EMB_OK)
+			status = end_text(r, e, exact, own, i, &replay, err);
+	}
+	replay_end(&replay, e->steps->mem);
+	emb_release(&r->mem, exact);
+	emb_release(&r->mem, own);
+	return status;
+}
+
+EmbStatus
+emb_references_end(EmbReferences *r, const EmbModel *exact, const EmbModel *model, EmbLmHead *lm_head,
+				   const EmbWeights *weights, const EmbImageView *exact_view, const EmbImportSteps *steps, EmbError *err)
+{
+	Ending		ending = {exact, model, lm_head, weights, exact_view, steps};
 	EmbRun		run = {.mem = steps->mem, .stop = steps->stop, .n_threads = steps->n_threads};
 	EmbImageReference *entries = entries_of(r);
 	int32_t		n = (int32_t) r->section->n_references;
@@ -272,7 +394,7 @@ emb_references_end(EmbReferences *r, const EmbModel *exact, const EmbModel *mode
 
 	if (status == EMB_OK && model != exact)
 	{
-		vectors = own = emb_alloc_array(steps->mem, n, dim * sizeof(float));
+		vectors = own = emb_alloc_array(steps->mem, n, (dim + 1) * sizeof(float));
 		status = own == NULL ? emb_error(err, EMB_ERR_NOMEM, "out of memory for %d reference vectors", n)
 			: emb_model_finish(model, r->own_out, n, &run, own, err);
 	}
@@ -282,7 +404,7 @@ emb_references_end(EmbReferences *r, const EmbModel *exact, const EmbModel *mode
 		status = hash_bytes(vectors + i * dim, NULL, dim * sizeof(float), entries[i].vector_hash, err);
 	}
 	emb_release(steps->mem, own);
-	return status;
+	return status == EMB_OK ? end_outputs(r, &ending, err) : status;
 }
 
 void
@@ -322,6 +444,8 @@ emb_model_check_reference(const EmbModel *model, int32_t i, const EmbRun *run,
 		.text_bytes = (int32_t) entry->text_bytes,
 		.query_bytes = (int32_t) entry->query_bytes,
 		.closeness_expected = entry->closeness,
+		.sparse_closeness = entry->sparse_closeness,
+		.multi_closeness = entry->multi_closeness,
 	};
 	status = replay_begin(&r, model, run->mem, err);
 	if (status == EMB_OK)
@@ -331,6 +455,8 @@ emb_model_check_reference(const EmbModel *model, int32_t i, const EmbRun *run,
 		check->n_tokens = r.n_ids;
 		check->ids_equal = r.n_ids == (int32_t) entry->n_tokens && memcmp(r.ids_hash, entry->ids_hash, sizeof(r.ids_hash)) == 0;
 		check->bits_equal = memcmp(r.vector_hash, entry->vector_hash, sizeof(r.vector_hash)) == 0;
+		check->sparse_equal = memcmp(r.sparse_hash, entry->sparse_hash, sizeof(r.sparse_hash)) == 0;
+		check->multi_equal = memcmp(r.multi_hash, entry->multi_hash, sizeof(r.multi_hash)) == 0;
 		check->closeness = closeness(model, vector_of(&model->view, i), r.vector);
 	}
 	replay_end(&r, run->mem);

@@ -16,6 +16,7 @@
 #define EMB_CONVERT_REFERENCES_H
 
 #include "convert/calibration.h"
+#include "convert/lm_head.h"
 #include "convert/stream.h"
 
 /* The texts (reference_texts.c): UTF-8; changing them changes every image. */
@@ -45,9 +46,13 @@ typedef struct EmbReferences
 extern EmbStatus emb_references_begin(EmbReferences *r, const EmbModel *model, bool is_exact, uint64_t section_bytes,
 									  const EmbImportSteps *steps, EmbError *err);
 
-/* Fills the section from the pooled rows. */
-extern EmbStatus emb_references_end(EmbReferences *r, const EmbModel *exact, const EmbModel *model,
-									const EmbImportSteps *steps, EmbError *err);
+/*
+ * Fills the section from the pooled rows, and from the hidden states of a model
+ * with outputs of tokens. lm_head reads the output over the vocabulary again,
+ * of the checkpoint behind weights; exact_view: the fp32 plan.
+ */
+extern EmbStatus emb_references_end(EmbReferences *r, const EmbModel *exact, const EmbModel *model, EmbLmHead *lm_head,
+									const EmbWeights *weights, const EmbImageView *exact_view, const EmbImportSteps *steps, EmbError *err);
 
 /* Does nothing for zeros. */
 extern void emb_references_free(EmbReferences *r);

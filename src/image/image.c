@@ -18,6 +18,7 @@ typedef enum PartType
 	PART_TABLE,					/* fp32 rows */
 	PART_WORDS,					/* rows in the image's precision */
 	PART_LINEAR,				/* weights in the image's precision */
+	PART_VOCABULARY,			/* likewise, but int8 in int4, and without groups */
 	PART_EXACT,					/* a linear layer in fp32 in every image */
 	PART_ROW					/* a linear layer in fp32 with few outputs, not packed */
 } PartType;
@@ -33,7 +34,7 @@ typedef struct Slot
 	bool		has_order;		/* its input may have an order, with groups */
 } Slot;
 
-#define MAX_SLOTS	16
+#define MAX_SLOTS	24
 
 typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
 
@@ -70,6 +71,8 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 	int			n = 0;
 
 	slots[n++] = (Slot) {EMB_PART_WORDS, PART_WORDS, a->n_vocab, width, .has_factor = true};
+	if (a->has_sparse == EMB_SPARSE_VOCABULARY)
+		slots[n++] = (Slot) {EMB_PART_LM_OUT, PART_VOCABULARY, a->n_vocab, a->hidden, .has_factor = true};
 	if (a->positions & EMB_POSITIONS_ABSOLUTE)
 		slots[n++] = slot(EMB_PART_POSITIONS, PART_TABLE, emb_arch_position_rows(a), width);
 	if (a->n_types > 0)
@@ -95,8 +98,15 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 	}
 	if (a->head == EMB_HEAD_ANSWER)
 		slots[n++] = (Slot) {EMB_PART_ANSWERS, PART_ROW, a->n_labels, a->hidden, .lacks_bias = true};
-	if (a->has_sparse)
+	if (a->has_sparse == EMB_SPARSE_TOKENS)
 		slots[n++] = slot(EMB_PART_SPARSE, PART_ROW, 1, a->hidden);
+	if (a->has_sparse == EMB_SPARSE_VOCABULARY)
+	{
+		slots[n++] = slot(EMB_PART_LM_DENSE, PART_EXACT, a->hidden, a->hidden);
+		slots[n++] = norm_slot(a, EMB_PART_LM_NORM, a->hidden);
+	}
+	if (a->has_query_weights)
+		slots[n++] = slot(EMB_PART_QUERY_WEIGHTS, PART_TABLE, 1, a->n_vocab);
 	if (a->multi_dim > 0)
 		slots[n++] = slot(EMB_PART_MULTI, PART_EXACT, a->multi_dim, a->hidden);
 	for (int i = 0; i < a->n_dense; i++)
@@ -219,6 +229,8 @@ weight_form(const Plan *plan, int32_t layer, EmbPart part)
 
 	if (config->precision == EMB_PRECISION_FP32)
 		return EMB_FORM_PANELS_F32;
+	if (part == EMB_PART_LM_OUT)
+		return EMB_FORM_TILES_I8;
 	if (config->precision == EMB_PRECISION_INT8)
 		return config->group != 0 ? EMB_FORM_GROUP_TILES_I8 : EMB_FORM_TILES_I8;
 	return stays_int8(plan, layer, part) ? EMB_FORM_TILES_I8 : EMB_FORM_TILES_I4;
@@ -288,6 +300,7 @@ add_part(Plan *plan, int32_t layer, const Slot *s)
 				add_scales(plan, layer, s, form);
 			return;
 		case PART_LINEAR:
+		case PART_VOCABULARY:
 			form = weight_form(plan, layer, s->part);
 			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, form, s->n_rows, s->n_cols);
 			if (!is_exact)

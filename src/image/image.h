@@ -257,7 +257,14 @@ _Static_assert(sizeof(EmbImageReferences) == 64, "EmbImageReferences");
  *		8	   4	closeness: float, as closeness_expected of EmbReferenceCheck
  *	   12	   4	query_bytes: of a pair, of text_bytes; else 0
  *	   16	  32	ids_hash: SHA-256 of the ids, int32
- *	   48	  32	vector_hash: SHA-256 of the image's vector
+ *	   48	  32	vector_hash: SHA-256 of the image's vector; of nothing if the model returns none
+ *	   80	   4	sparse_closeness: float, the cosine of the image's weights of tokens to the unquantized ones; without such
+ *				weights 0
+ *	   84	   4	multi_closeness: float, the mean cosine of the token vectors; without them 0
+ *	   88	  32	sparse_hash: SHA-256 of the image's weights, those of a document and then those of a query: ids, then
+ *				weights; zeros if there are none
+ *	  120	  32	multi_hash: SHA-256 of the image's token vectors, of a document and then of a query; zeros if there are none
+ *	  152	   8	zero
  */
 typedef struct EmbImageReference
 {
@@ -267,9 +274,14 @@ typedef struct EmbImageReference
 	uint32_t	query_bytes;
 	uint8_t		ids_hash[32];
 	uint8_t		vector_hash[32];
+	float		sparse_closeness;
+	float		multi_closeness;
+	uint8_t		sparse_hash[32];
+	uint8_t		multi_hash[32];
+	uint8_t		reserved[8];
 } EmbImageReference;
 
-_Static_assert(sizeof(EmbImageReference) == 80, "EmbImageReference");
+_Static_assert(sizeof(EmbImageReference) == 160, "EmbImageReference");
 
 /* Where a text of the template begins in the strings; with EMB_TEMPLATE_TEXTS: where the strings end. */
 static inline uint64_t

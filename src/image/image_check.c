@@ -392,6 +392,9 @@ check_reference_values(const EmbImageView *view, EmbError *err)
 		if (!emb_utf8_is_text(text, query_bytes) || !emb_utf8_is_text(text + query_bytes, entries[i].text_bytes - query_bytes))
 			return emb_error(err, EMB_ERR_FORMAT, "reference text %u of the image is not UTF-8", i + 1);
 		if (!(entries[i].closeness >= -1 && entries[i].closeness <= 1) ||
+			!(entries[i].sparse_closeness >= -1 && entries[i].sparse_closeness <= 1) ||
+			!(entries[i].multi_closeness >= -1 && entries[i].multi_closeness <= 1) ||
+			!emb_image_is_zero(entries[i].reserved, sizeof(entries[i].reserved)) ||
 			entries[i].n_tokens > view->config->max_tokens)
 			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
 	}

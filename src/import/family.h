@@ -36,7 +36,7 @@ typedef struct EmbName
 	bool		no_bias;		/* no bias in the files: zeros */
 } EmbName;
 
-#define EMB_FAMILY_MAX_NAMES	20
+#define EMB_FAMILY_MAX_NAMES	24
 
 #define EMB_NAME(part, name)				{EMB_PART_##part, name, 0, 0, false}
 #define EMB_NAME_BARE(part, name)			{EMB_PART_##part, name, 0, 0, true}
@@ -74,6 +74,7 @@ struct EmbFamily
 	bool		is_told_by_positions;	/* of several families with this model_type it is the one with position_type */
 	const char *position_type;	/* required "position_embedding_type"; NULL: the class does not read this key */
 	EmbActivation head_activation;	/* of the score head; 0: tanh */
+	EmbActivation lm_activation;	/* of the head over the vocabulary; 0: the layers' */
 	bool		is_decoder;		/* its classes may be language models; a reranker answers at the last row */
 	bool		only_embeds;	/* a reranker of this family is refused */
 	bool		norms_less_one;	/* weights of norms are stored less 1 */
@@ -98,8 +99,9 @@ struct EmbFamily
 	EMB_FAMILY_SIZE_KEYS, .activation = "hidden_act", .norm_eps = "layer_norm_eps", \
 	.absent_layers = 12, .absent_positions = 512, .absent_eps = 1e-12, .position_type = "absolute"
 
-/* The names of RoBERTa's score head, which other families share. */
-#define EMB_FAMILY_ROBERTA_HEAD		EMB_NAME(POOLER, "classifier.dense"), EMB_NAME(CLASSIFIER, "classifier.out_proj")
+/* The names of RoBERTa's score head and head over the vocabulary, which other families share. */
+#define EMB_FAMILY_ROBERTA_HEAD		EMB_NAME(POOLER, "classifier.dense"), EMB_NAME(CLASSIFIER, "classifier.out_proj"), \
+	EMB_NAME(LM_DENSE, "lm_head.dense"), EMB_NAME(LM_NORM, "lm_head.layer_norm"), EMB_NAME(LM_OUT, "lm_head.decoder")
 
 /*
  * Begins the definition of the list in family_NAME.c. It is declared first: PostgreSQL 19 is

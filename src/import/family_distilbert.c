@@ -31,6 +31,9 @@ EMB_FAMILY_LIST(distilbert) = {
 			EMB_NAME(FFN_DOWN, "ffn.lin2"),
 			EMB_NAME(FFN_NORM, "output_layer_norm"),
 			EMB_NAME(POOLER, "pre_classifier"),
+			EMB_NAME(LM_DENSE, "vocab_transform"),
+			EMB_NAME(LM_NORM, "vocab_layer_norm"),
+			EMB_NAME(LM_OUT, "vocab_projector"),
 		},
 	},
 	{0}

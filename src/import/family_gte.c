@@ -82,6 +82,9 @@ read_gte(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 			EMB_NAME_SLICE(FFN_GATE, "mlp.up_gate_proj", 1, 2), \
 			EMB_NAME(FFN_DOWN, "mlp.down_proj"), \
 			EMB_NAME(FFN_NORM, "mlp_ln"), \
+			EMB_NAME(LM_DENSE, "lm_head.dense"), \
+			EMB_NAME(LM_NORM, "lm_head.norm"), \
+			EMB_NAME(LM_OUT, "lm_head.decoder"), \
 		}, \
 	}
 

@@ -42,20 +42,36 @@ check_layer_types(const EmbJson *doc, const EmbArch *arch, EmbError *err)
 	return EMB_OK;
 }
 
+/* The head over the vocabulary has the classifier's activation. */
+static EmbStatus
+read_lm_head(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	const char *activation = "gelu";
+	EmbStatus	status = emb_json_get_string(doc, doc->root, "classifier_activation", &activation, err);
+
+	if (status == EMB_OK && strcmp(activation, "tanh") == 0)
+		config->lm_activation = EMB_ACT_TANH;
+	/* only a head that is used needs a known one */
+	else if (status == EMB_OK && !emb_hf_find_activation(activation, false, &config->lm_activation))
+		config->is_masked_lm = false;
+	return status;
+}
+
 /*
  * The head of ModernBertForSequenceClassification: pooled rows, a dense layer,
  * activation, norm, classifier.
  */
 static EmbStatus
-read_head(const EmbJson *doc, EmbArch *arch, EmbError *err)
+read_head(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
+	EmbArch    *arch = &config->arch;
 	const char *pooling = "cls";
 	const char *activation = "gelu";
 	bool		has_bias = false;
 	EmbStatus	status;
 
 	if (arch->head != EMB_HEAD_SCORE)
-		return EMB_OK;
+		return read_lm_head(doc, config, err);
 	if ((status = emb_json_get_string(doc, doc->root, "classifier_pooling", &pooling, err)) != EMB_OK ||
 		(status = emb_json_get_string(doc, doc->root, "classifier_activation", &activation, err)) != EMB_OK ||
 		(status = emb_json_get_bool(doc, doc->root, "classifier_bias", &has_bias, err)) != EMB_OK)
@@ -95,7 +111,7 @@ read_modernbert(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	arch->global_every = (int32_t) every;
 	arch->window = (int32_t) width / 2;
 	if ((status = check_layer_types(doc, arch, err)) != EMB_OK ||
-		(status = read_head(doc, arch, err)) != EMB_OK ||
+		(status = read_head(doc, config, err)) != EMB_OK ||
 		(status = emb_hf_read_rope(doc, json_object_get(rope, "full_attention"), "full_attention", base, err)) != EMB_OK)
 		return status;
 	return emb_hf_read_rope(doc, json_object_get(rope, "sliding_attention"), "sliding_attention", local, err);
@@ -129,6 +145,9 @@ EMB_FAMILY_LIST(modernbert) = {
 			EMB_NAME_BARE(FINAL_NORM, "final_norm"),
 			EMB_NAME(POOLER, "head.dense"),
 			EMB_NAME_BARE(HEAD_NORM, "head.norm"),
+			EMB_NAME(LM_DENSE, "head.dense"),
+			EMB_NAME_BARE(LM_NORM, "head.norm"),
+			EMB_NAME(LM_OUT, "decoder"),
 		},
 	},
 	{0}

@@ -33,6 +33,7 @@ EMB_FAMILY_LIST(mpnet) = {
 		.absent_vocab = 30527,
 		.shape = shape,
 		.read = read_mpnet,
+		.lm_activation = EMB_ACT_GELU,
 		.prefix = "mpnet.",
 		.names = {
 			EMB_NAME(QUERY, "attention.attn.q"),

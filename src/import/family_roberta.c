@@ -14,6 +14,7 @@
 		.types = "type_vocab_size", \
 		.min_types = 1, \
 		.read = emb_hf_read_position_base, \
+		.lm_activation = EMB_ACT_GELU, \
 		.prefix = "roberta.", \
 		.names = {EMB_FAMILY_ROBERTA_HEAD}, \
 	}

@@ -184,6 +184,29 @@ read_tokenizer(EmbCheckpoint *c, const EmbHfConfig *config, const EmbStop *stop,
 	return c->arch.n_layers == 0 ? make_static(c, config, err) : EMB_OK;
 }
 
+/* ----------------------------------------------------------------- sparse */
+
+/* Reports that the name of a model says that it is a learned sparse one. */
+static void
+note_sparse(EmbCheckpoint *c, const EmbHfConfig *config)
+{
+	EmbNote    *note = &c->notes[c->n_notes++];
+
+	snprintf(note->message, sizeof(note->message), "the model is a learned sparse model by the name of %s: a weight is %s of the largest logit",
+			 config->kind_found_in, c->arch.sparse_logs == 1 ? "log(1 + relu)" : "log(1 + log(1 + relu))");
+	snprintf(note->hint, sizeof(note->hint), "modules.json would say so; the option kind sets \"sparse\" or \"embedding\".");
+}
+
+static EmbStatus
+read_sparse(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, EmbError *err)
+{
+	if (!config->is_sparse)
+		return EMB_OK;
+	if (config->kind_found_in != NULL)
+		note_sparse(c, config);
+	return emb_hf_sparse_read_tables(dir, config, &c->tokenizer, c->mem, &((EmbHfTensors *) c->source_data)->sparse, err);
+}
+
 /* -------------------------------------------------------------- template */
 
 /* Reports whose template a reranker got, and what it was taken for. */
@@ -333,7 +356,8 @@ open_parts(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const EmbChec
 		(status = choose_template(c, dir, config, options, err)) != EMB_OK ||
 		(status = open_tensors(c, dir, config, err)) != EMB_OK)
 		return status;
-	return read_tokenizer(c, config, stop, err);
+	status = read_tokenizer(c, config, stop, err);
+	return status == EMB_OK ? read_sparse(c, dir, config, err) : status;
 }
 
 EmbStatus

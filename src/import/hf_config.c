@@ -14,6 +14,7 @@
 #include "formats/file.h"
 #include "import/checkpoint.h"
 #include "import/hf_prompts.h"
+#include "import/hf_sparse.h"
 
 #define CONFIG_FILE			"config.json"
 #define MODULES_FILE		"modules.json"
@@ -82,6 +83,8 @@ read_pipeline(const char *dir, const EmbAllocator *mem, const EmbHfConfig *confi
 	if (status == EMB_OK && *found)
 		status = emb_hf_parse_modules(&doc, modules, err);
 	emb_json_free(&doc);
+	if (status == EMB_OK && modules->has_router)
+		status = emb_hf_sparse_read_router(dir, mem, modules, config, err);
 	return status;
 }
 
@@ -199,14 +202,15 @@ static const char *const kind_names[] = {"", "embedding", "reranker"};
 static EmbStatus
 parse_kind(const char *option, EmbHfKind *kind, EmbError *err)
 {
-	*kind = EMB_HF_KIND_UNKNOWN;
+	/* a learned sparse model is an embedding model; hf_sparse.c has read the option before */
+	*kind = option != NULL && strcmp(option, "sparse") == 0 ? EMB_HF_KIND_EMBEDDING : EMB_HF_KIND_UNKNOWN;
 	for (EmbHfKind k = EMB_HF_KIND_EMBEDDING; option != NULL && k <= EMB_HF_KIND_RERANKER; k++)
 	{
 		if (strcmp(option, kind_names[k]) == 0)
 			*kind = k;
 	}
 	if (option != NULL && *kind == EMB_HF_KIND_UNKNOWN)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%.*s\" is unknown; use \"embedding\" or \"reranker\"",
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%.*s\" is unknown; use \"embedding\", \"sparse\" or \"reranker\"",
 						 emb_json_clip(option, 80), option);
 	return EMB_OK;
 }
@@ -307,10 +311,10 @@ override_pooling(bool has_modules, const EmbCheckpointOptions *options, EmbHfCon
 	const EmbJson doc = {.file = "the options"};
 	EmbStatus	status = EMB_OK;
 
-	if ((options->pooling != NULL || options->sets_normalize) && (arch->head != EMB_HEAD_NONE || arch->n_layers == 0))
+	if ((options->pooling != NULL || options->sets_normalize) && (arch->head != EMB_HEAD_NONE || arch->n_layers == 0 || arch->lacks_vector))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a %s, whose pooling cannot be set",
-						 arch->head != EMB_HEAD_NONE ? "reranker" : "static model");
-	if (arch->head != EMB_HEAD_NONE || arch->n_layers == 0)
+						 arch->head != EMB_HEAD_NONE ? "reranker" : arch->lacks_vector ? "model without a vector of a text" : "static model");
+	if (arch->head != EMB_HEAD_NONE || arch->n_layers == 0 || arch->lacks_vector)
 		return EMB_OK;
 	if (!has_modules && config->family->is_decoder)
 	{
@@ -358,6 +362,8 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 	if (has_modules && modules->is_static != is_static)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a %s, but %s says that the model is of type %s", MODULES_FILE,
 						 modules->is_static ? "StaticEmbedding" : "Transformer", CONFIG_FILE, config->arch.family);
+	if (config->arch.lacks_vector)
+		return EMB_OK;
 	if (has_modules && modules->transformer_only)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists 1 module; a Transformer and a Pooling are needed", MODULES_FILE);
 	if (!config->has_normalize)
@@ -383,6 +389,8 @@ emb_hf_read_config(const char *dir, const EmbCheckpointOptions *options, const E
 		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK)
 		return status;
 	status = config->arch.n_layers == 0 ? emb_hf_read_static(mem, config, err) : EMB_OK;
+	if (status == EMB_OK)
+		status = emb_hf_sparse_read(dir, &modules, has_modules, options, mem, config, err);
 	if (status == EMB_OK)
 		status = choose_kind(dir, &modules, has_modules, options, mem, config, err);
 	if (status == EMB_OK)

@@ -83,6 +83,13 @@ typedef struct EmbHfConfig
 	int32_t		answer_ids[2];	/* of a module LogitScore; -1: none */
 	const char *kind_found_in;	/* the place of the name that says the kind, for messages; NULL: the files say it */
 	bool		assumes_pooling;	/* an embedding model without a word on pooling */
+
+	/* of a learned sparse model, see hf_sparse.h */
+	bool		is_masked_lm;	/* the class has a head over the vocabulary */
+	bool		is_sparse;
+	int32_t		lm_activation;	/* set by config.json; 0: the family's */
+	bool		has_query_table;
+	char		query_path[256];	/* of the table, relative, inside the directory */
 } EmbHfConfig;
 
 /* On success free with emb_hf_config_free, same allocator. */
@@ -101,6 +108,12 @@ typedef struct EmbHfModules
 	bool		normalize;		/* at the end of the pipeline */
 	bool		has_logit_score;	/* a LogitScore instead of a Pooling */
 	char		logit_score_path[256];
+	bool		has_router;		/* router_config.json has the modules */
+	char		router_path[256];
+	bool		has_splade;		/* a SpladePooling instead of a Pooling */
+	char		splade_path[256];
+	bool		has_query_table;	/* a SparseStaticEmbedding for queries */
+	char		query_path[256];
 	bool		transformer_only;
 	bool		is_static;		/* a StaticEmbedding instead of Transformer and Pooling */
 } EmbHfModules;

@@ -63,7 +63,10 @@ check_class(const EmbJson *doc, const char *class, EmbHfConfig *config, bool *is
 	for (size_t i = 0; kind != NULL && i < sizeof(encoders) / sizeof(encoders[0]); i++)
 	{
 		if (strcmp(kind, encoders[i]) == 0)
+		{
+			config->is_masked_lm |= i > 0;
 			return EMB_OK;
+		}
 	}
 	if (kind != NULL && strcmp(kind, "ForSequenceClassification") == 0)
 	{

@@ -16,6 +16,12 @@ extern EmbStatus emb_hf_check_object(const EmbJson *doc, EmbError *err);
  */
 extern EmbStatus emb_hf_check_score_activation(const EmbJson *doc, const json_t *object, const char *key, EmbError *err);
 
+/* hf_modules.c: a relative path of plain components, which cannot leave the model's directory. */
+extern bool emb_hf_is_inside(const char *path);
+
+/* hf_modules.c: adds a module to those before it. */
+extern EmbStatus emb_hf_take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules *modules, EmbError *err);
+
 /* hf_modules.c: sets the pooling by sentence-transformers' name of it. */
 extern EmbStatus emb_hf_set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err);
 

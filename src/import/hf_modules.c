@@ -9,9 +9,8 @@
 
 /* ----------------------------------------------------------- modules.json */
 
-/* A relative path of plain components, which cannot leave the model's directory. */
-static bool
-is_inside(const char *path)
+bool
+emb_hf_is_inside(const char *path)
 {
 	for (const char *p = path; *p != '\0';)
 	{
@@ -37,7 +36,7 @@ parse_module_path(const EmbJson *doc, const json_t *module, size_t i, char path[
 	/* the directory itself, in model2vec's spelling */
 	if (strcmp(value, ".") == 0)
 		value = "";
-	if (strlen(value) > 255 || !is_inside(value))
+	if (strlen(value) > 255 || !emb_hf_is_inside(value))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"path\" of module %zu is \"%.*s\", which is not a path inside the directory",
 						 doc->file, i, emb_json_clip(value, 100), value);
 	strcpy(path, value);
@@ -60,13 +59,26 @@ module_class(const char *type)
  * The meaning of a module, by its position after the modules before it.
  * Dropout matters only in training.
  */
-static EmbStatus
-take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules *modules, bool *is_normalized, EmbError *err)
+EmbStatus
+emb_hf_take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules *modules, EmbError *err)
 {
 	const char *class = module_class(type);
+	bool	   *is_normalized = &modules->normalize;
 
-	if (class != NULL && strcmp(class, "Transformer") == 0 && modules->n_modules == 0)
+	if (class != NULL && (strcmp(class, "Transformer") == 0 || strcmp(class, "MLMTransformer") == 0) && modules->n_modules == 0)
 		strcpy(modules->transformer_path, path);
+	else if (class != NULL && (strcmp(class, "Router") == 0 || strcmp(class, "Asym") == 0) && modules->n_modules == 0)
+	{
+		modules->has_router = true;
+		strcpy(modules->router_path, path);
+	}
+	else if (class != NULL && strcmp(class, "SpladePooling") == 0 && modules->n_modules == 1)
+	{
+		modules->has_splade = true;
+		strcpy(modules->splade_path, path);
+	}
+	else if (modules->has_splade || modules->has_router)
+		return emb_hf_unsupported(doc, "type", type, modules->has_router ? "no module may follow a Router" : "no module may follow a SpladePooling", err);
 	else if (class != NULL && strcmp(class, "StaticEmbedding") == 0 && modules->n_modules == 0)
 	{
 		strcpy(modules->transformer_path, path);
@@ -95,7 +107,7 @@ take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules
 	else if (class == NULL || strcmp(class, "Dropout") != 0 || modules->n_modules < 2)
 		return emb_hf_unsupported(doc, "type", type,
 								  "the modules must be Transformer and Pooling, or StaticEmbedding, then Dense and Normalize if any, in this order; "
-								  "or Transformer and LogitScore", err);
+								  "or Transformer and LogitScore; or Transformer and SpladePooling; or a Router", err);
 	modules->n_modules++;
 	return EMB_OK;
 }
@@ -122,11 +134,11 @@ emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
 			return status;
 		if (type == NULL)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu has no \"type\"", doc->file, i);
-		status = take_module(doc, type, path, modules, &modules->normalize, err);
+		status = emb_hf_take_module(doc, type, path, modules, err);
 		if (status != EMB_OK)
 			return status;
 	}
-	modules->transformer_only = n == 1 && !modules->is_static;
+	modules->transformer_only = n == 1 && !modules->is_static && !modules->has_router;
 	if (n < 1)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists %zu modules; a Transformer is needed", doc->file, n);
 	return EMB_OK;

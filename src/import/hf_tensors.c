@@ -38,6 +38,9 @@ static const char *const bert_names[EMB_N_PARTS] =
 	[EMB_PART_CLASSIFIER] = "classifier",
 	[EMB_PART_SPARSE] = "sparse_linear",
 	[EMB_PART_MULTI] = "colbert_linear",
+	[EMB_PART_LM_DENSE] = "cls.predictions.transform.dense",
+	[EMB_PART_LM_NORM] = "cls.predictions.transform.LayerNorm",
+	[EMB_PART_LM_OUT] = "cls.predictions.decoder",
 	[EMB_PART_DENSE_1] = "dense.0.linear",
 	[EMB_PART_DENSE_2] = "dense.1.linear",
 	[EMB_PART_QUERY] = "attention.self.query",
@@ -92,6 +95,9 @@ has_prefix(EmbPart part, const EmbName *name)
 		case EMB_PART_MULTI:
 		case EMB_PART_DENSE_1:
 		case EMB_PART_DENSE_2:
+		case EMB_PART_LM_DENSE:
+		case EMB_PART_LM_NORM:
+		case EMB_PART_LM_OUT:
 			return false;
 		default:
 			return true;
@@ -257,6 +263,33 @@ find_output(EmbHfTensors *w, int32_t n_cols, Found *found, EmbError *err)
 	return status;
 }
 
+/*
+ * Where a tensor of the output over the vocabulary is if not under its own
+ * name: the weight in the word embeddings, the bias one level up, where older
+ * checkpoints have it. False: the part has no other name.
+ */
+static bool
+other_name(const EmbHfTensors *w, EmbTensorKey key, const char *own, char *full, size_t size)
+{
+	static const EmbTensorKey words = {EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE};
+	const char *end = strrchr(own, '.');
+	size_t		n = end != NULL ? (size_t) (end - own) : 0;
+	char		name[128];
+
+	if (key.part != EMB_PART_LM_OUT)
+		return false;
+	if (key.kind == EMB_TENSOR_WEIGHT)
+	{
+		own_name(w->family, words, find_name(w->family, EMB_PART_WORDS), name, sizeof(name));
+		snprintf(full, size, "%s%s", w->prefix, name);
+		return true;
+	}
+	while (n > 0 && own[n - 1] != '.')
+		n--;
+	snprintf(full, size, "%.*sbias", (int) n, own);
+	return true;
+}
+
 /* Parts whose tensors have one name in all families, whatever the prefix; NULL: another part. */
 static const char *
 fixed_name(const EmbHfTensors *w, EmbTensorKey key)
@@ -272,6 +305,7 @@ find(const EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, Found *found, cons
 {
 	char		own[128];
 	char		full[NAME_BYTES];
+	char		other[NAME_BYTES];
 	EmbStatus	status;
 
 	*found = (Found) {.tensor = NULL};
@@ -293,6 +327,11 @@ find(const EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, Found *found, cons
 	found->tensor = emb_tensors_find(&w->set, full);
 	if (found->tensor == NULL)
 		found->tensor = find_old_name(w, full);
+	if (found->tensor == NULL && other_name(w, key, own, other, sizeof(other)))
+		found->tensor = emb_tensors_find(&w->set, other);
+	/* ModernBERT's linear layers of the head may have none */
+	if (found->tensor == NULL && is_bias(key) && (key.part == EMB_PART_LM_DENSE || key.part == EMB_PART_LM_OUT))
+		return EMB_OK;
 	if (found->tensor == NULL)
 		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", full);
 	return EMB_OK;
@@ -402,7 +441,7 @@ emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer
 	Found		found;
 	EmbStatus	status;
 
-	if (is_static_table(arch, key))
+	if (is_static_table(arch, key) || key.part == EMB_PART_QUERY_WEIGHTS)
 		return EMB_OK;
 	if (is_answers(key, answer_ids))
 		return check_answers(w, answer_ids, n_rows, n_cols, err);
@@ -513,6 +552,16 @@ adjust(const EmbHfTensors *w, EmbTensorKey key, int64_t n, float *x, EmbError *e
 	return EMB_OK;
 }
 
+/* Ids without a weight have a logit below zero, whatever the text is. */
+static void
+drop_ids(const EmbHfTensors *w, EmbTensorKey key, int32_t n_vocab, float *bias)
+{
+	if (key.part != EMB_PART_LM_OUT || key.kind != EMB_TENSOR_BIAS || w->sparse.is_dropped == NULL)
+		return;
+	for (int32_t i = 0; i < n_vocab; i++)
+		bias[i] = w->sparse.is_dropped[i] ? -1e30f : bias[i];
+}
+
 static EmbStatus
 read_floats(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
 			int64_t row, int64_t n, int32_t n_cols, float *rows, EmbError *err)
@@ -527,6 +576,11 @@ read_floats(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, Emb
 		return emb_static_read(&w->set, &w->table, row, n, rows, err);
 	if (is_answers(key, answer_ids))
 		return read_answers(w, answer_ids, row, n, n_cols, rows, err);
+	if (key.part == EMB_PART_QUERY_WEIGHTS)
+	{
+		memcpy(rows, w->sparse.query_weights, n_cols * sizeof(float));
+		return EMB_OK;
+	}
 	status = find(w, key, n_cols, &found, &name, err);
 	if (status != EMB_OK)
 		return status;
@@ -552,6 +606,8 @@ emb_hf_tensors_read(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_
 
 	if (status == EMB_OK && key.part == EMB_PART_TYPES && w->n_tasks > 0)
 		status = add_task(w, n, n_cols, rows, err);
+	if (status == EMB_OK)
+		drop_ids(w, key, n_cols, rows);
 	return status == EMB_OK ? adjust(w, key, n * n_cols, rows, err) : status;
 }
 
@@ -720,7 +776,7 @@ open_parts(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, EmbArch 
 		status = check_projection(w, config, err);
 	if (status == EMB_OK && is_static)
 		status = emb_static_open(&w->set, w->mem, &w->table, err);
-	if (status == EMB_OK && config->arch.head == EMB_HEAD_NONE && !is_static)
+	if (status == EMB_OK && config->arch.head == EMB_HEAD_NONE && !is_static && !config->arch.lacks_vector)
 		status = add_token_heads(&w->set, config->transformer_dir, arch, err);
 	return status == EMB_OK && !is_static ? find_prefix(w, err) : status;
 }
@@ -746,6 +802,7 @@ void
 emb_hf_tensors_close(EmbHfTensors *w)
 {
 	emb_quant_close(&w->quant);
+	emb_hf_sparse_free_tables(&w->sparse, w->mem);
 	emb_static_close(&w->table, w->mem);
 	emb_tensors_close(&w->set);
 }

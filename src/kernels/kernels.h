@@ -46,6 +46,7 @@
  * tanh_f32			x = tanh(x); error below 4e-7 |x|
  * relu_f32			x = max(0, x)
  * add_f32			y = y + x
+ * max_f32			y = max(x, y): a NaN of x changes nothing
  * div_f32			x = x / divisor
  * dot_f32			returns sum(fma: x y); the arguments may be one array
  * muladd_f32		y = x * factor + y, rounded twice

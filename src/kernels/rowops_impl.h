@@ -173,6 +173,17 @@ EMB_NAME(add_f32) (float *y, const float *x, int32_t n)
 }
 
 void
+EMB_NAME(max_f32) (float *y, const float *x, int32_t n)
+{
+	int32_t		i = 0;
+
+	for (; n - i >= 16; i += 16)
+		v16_store(y + i, v16_max(v16_load(x + i), v16_load(y + i)));
+	if (i < n)
+		v16_store_part(y + i, v16_max(v16_load_part(x + i, n - i), v16_load_part(y + i, n - i)), n - i);
+}
+
+void
 EMB_NAME(muladd_f32) (float *y, const float *x, int32_t n, float factor)
 {
 	v16			f = v16_set(factor);

@@ -58,6 +58,7 @@ typedef struct Outputs
 	float		tanh[N_LONG];
 	float		relu[N_LONG];
 	float		add[N_LONG];
+	float		max[N_LONG];
 	float		div[N_LONG];
 	float		dot;
 	float		muladd[N_LONG];
@@ -183,6 +184,8 @@ run_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->relu_f32(out->relu, N_LONG);
 	memcpy(out->add, in->a, sizeof(out->add));
 	k->add_f32(out->add, in->b, N_LONG);
+	memcpy(out->max, in->a, sizeof(out->max));
+	k->max_f32(out->max, in->b, N_LONG);
 	memcpy(out->div, in->a, sizeof(out->div));
 	k->div_f32(out->div, N_LONG, 2.9f);
 	out->dot = k->dot_f32(in->a, in->b, N_LONG);
@@ -314,7 +317,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(gemm_f32, gemm), FIELD(transpose_f32, panel), FIELD(add_norm_f32, norm),
 		FIELD(rms_norm_f32, rms_norm),
 		FIELD(softmax_f32, softmax), FIELD(gelu_f32, gelu), FIELD(gelu_tanh_f32, gelu_tanh), FIELD(silu_f32, silu),
-		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(div_f32, div), FIELD(dot_f32, dot),
+		FIELD(tanh_f32, tanh), FIELD(relu_f32, relu), FIELD(add_f32, add), FIELD(max_f32, max), FIELD(div_f32, div), FIELD(dot_f32, dot),
 		FIELD(muladd_f32, muladd), FIELD(rotate_f32, rotated), FIELD(update_f64, updated), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
 		FIELD(gemm_grouped, gemm_grouped), FIELD(activate_rows, activate_rows),
 		FIELD(gate_rows, gate_rows), FIELD(quantize_u8, quantize_u8),

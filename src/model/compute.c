@@ -202,6 +202,7 @@ share_prefix(Job *job, EmbError *err)
 static Cut
 next_cut(const Job *job, int32_t i)
 {
+	int32_t		n_seqs_max = emb_outputs_max_seqs(job->model, job->outputs);
 	Cut			cut = {0};
 
 	for (; i < job->n_seqs; i++)
@@ -210,7 +211,7 @@ next_cut(const Job *job, int32_t i)
 
 		if (job->first[i] != i)
 			continue;
-		if (!emb_batch_has_room(job->run->batch_tokens, cut.n_seqs, cut.n_tokens, n_ids))
+		if (!emb_batch_has_room(job->run->batch_tokens, cut.n_seqs, cut.n_tokens, n_ids) || cut.n_seqs >= n_seqs_max)
 			break;
 		cut.n_seqs++;
 		cut.n_tokens += n_ids;
@@ -246,7 +247,7 @@ allocate_batch(Job *job, EmbError *err)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
 	if (job->outputs == NULL)
 		return EMB_OK;
-	return emb_outputs_begin(&job->plan, job->model, job->seqs, job->n_seqs, job->outputs, max_tokens, mem, err);
+	return emb_outputs_begin(&job->plan, job->model, job->seqs, job->n_seqs, job->outputs, max_tokens, max_seqs, mem, err);
 }
 
 static EmbStatus
@@ -264,9 +265,8 @@ run_encoder(Job *job, const EmbBatch *batch, EmbError *err)
 	emb_outputs_place(&job->plan, job->members, batch->n_seqs, job->offsets);
 	status = emb_transformer_run_tokens(&model->transformer, emb_kernels(), batch, run->n_threads, run->mem, run->stop,
 									 job->rows, &job->plan.tokens, err);
-	if (status == EMB_OK)
-		emb_outputs_collect(&job->plan, job->members, batch->n_seqs, job->offsets);
-	return status;
+	return status != EMB_OK ? status
+		: emb_outputs_collect(&job->plan, job->members, batch->n_seqs, job->offsets, err);
 }
 
 static EmbStatus
@@ -330,6 +330,8 @@ emb_model_finish(const EmbModel *model, const float *rows, int32_t n_rows, const
 	float	   *projected = NULL;
 	EmbStatus	status = EMB_OK;
 
+	if (model->info.kind == EMB_KIND_EMBEDDING && !model->info.has_dense)
+		return EMB_OK;
 	if (model->info.kind == EMB_KIND_RERANKER)
 		return emb_transformer_score_rows(&model->transformer, &model->head, emb_kernels(), rows, n_rows, run->mem, run->stop, out, err);
 	if (model->dense.n_layers > 0)
@@ -405,7 +407,7 @@ run_job(Job *job, EmbError *err)
 		if (job->out != NULL)
 			memcpy(job->out + i * dim, job->out + job->first[i] * dim, dim * sizeof(float));
 		if (job->outputs != NULL)
-			emb_outputs_copy(&job->plan, job->first[i], i);
+			status = emb_outputs_copy(&job->plan, job->first[i], i, err);
 	}
 	return status;
 }
@@ -451,6 +453,8 @@ emb_model_embed(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 {
 	if (model->info.kind != EMB_KIND_EMBEDDING)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker and returns no vectors");
+	if (!model->info.has_dense)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model returns no vector of a text");
 	return run_model(model, seqs, n_seqs, run, out, NULL, err);
 }
 
@@ -458,11 +462,13 @@ EmbStatus
 emb_model_embed_all(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 					const EmbRun *run, const EmbOutputs *outputs, EmbError *err)
 {
-	bool		needs_tokens = outputs->n_sparse != NULL || outputs->multi != NULL;
+	bool		needs_tokens = outputs->sparse != NULL || outputs->multi != NULL;
 
 	if (model->info.kind != EMB_KIND_EMBEDDING)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker and returns no vectors");
-	if (outputs->n_sparse != NULL && !model->info.has_sparse)
+	if (outputs->dense != NULL && !model->info.has_dense)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model returns no vector of a text");
+	if (outputs->sparse != NULL && !model->info.has_sparse)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model returns no token weights");
 	if (outputs->multi != NULL && model->info.multi_dim == 0)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model returns no token vectors");

@@ -149,7 +149,9 @@ typedef struct EmbModelInfo
 	int32_t		n_vocab;
 	int32_t		max_tokens;		/* special tokens included */
 	int32_t		max_chars;		/* characters read per text, including the prompt; 0: limited only by max_tokens */
+	bool		has_dense;		/* returns a vector of a text; else dim is 0 */
 	bool		has_sparse;		/* has sparse token weights */
+	bool		has_query_weights;	/* sparse weights of queries come from a table: emb_model_query_weights */
 	int32_t		multi_dim;		/* elements of a token vector; 0: no token vectors */
 	const char *query_prompt;	/* never NULL; UTF-8, zero-terminated */
 	const char *document_prompt;
@@ -335,19 +337,31 @@ extern EmbStatus emb_model_embed(const EmbModel *model, const EmbSequence *seqs,
 								 const EmbRun *run, float *out, EmbError *err);
 
 /*
+ * Weights of token ids, ids ascending, no weight 0. ids is one block with
+ * weights, from the allocator of the call that filled it.
+ */
+typedef struct EmbSparse
+{
+	int32_t		n;
+	int32_t    *ids;			/* [n] */
+	float	   *weights;		/* [n] */
+} EmbSparse;
+
+extern void emb_sparse_free(EmbSparse *sparse, const EmbAllocator *mem);
+
+/*
  * The outputs of a sequence besides its vector. Arrays of tokens hold the
  * sequences end to end. Set pointers of unwanted outputs to NULL.
  *
- * sparse	weights of token ids, as BGE-M3 learns them: for each id the largest weight over its
- *			positions; ids ascending, no special tokens, all weights above 0
+ * sparse	weights of token ids, all above 0. As BGE-M3 learns them: for each id the largest weight
+ *			over its positions, no special tokens. Or as SPLADE learns them: of all ids, see
+ *			transformer/vocabulary.h
  * multi	a normalized vector per token, except the first
  */
 typedef struct EmbOutputs
 {
 	float	   *dense;			/* [n_seqs, dim], bit for bit emb_model_embed's */
-	int32_t    *n_sparse;		/* [n_seqs] number of ids per sequence */
-	int32_t    *sparse_ids;		/* [total tokens]: the ids of a sequence start at the index of its first token */
-	float	   *sparse_weights; /* same indexes; both need n_sparse */
+	EmbSparse  *sparse;			/* [n_seqs], zeros before the call; to be freed after it, whatever the status */
 	float	   *multi;			/* [tokens of all - n_seqs, multi_dim] */
 } EmbOutputs;
 
@@ -359,6 +373,16 @@ typedef struct EmbOutputs
  */
 extern EmbStatus emb_model_embed_all(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 									 const EmbRun *run, const EmbOutputs *outputs, EmbError *err);
+
+/*
+ * Weights of the distinct tokens of a query, from the model's table
+ * (has_query_weights): no layer is computed. seq: ids of emb_model_encode for a
+ * query; its template's special tokens do not count. Free *sparse with
+ * emb_sparse_free, whatever the status. EMB_ERR_INVALID_ARGUMENT: the model has
+ * no table.
+ */
+extern EmbStatus emb_model_query_weights(const EmbModel *model, const EmbSequence *seq, const EmbAllocator *mem,
+										 EmbSparse *sparse, EmbError *err);
 
 /*
  * Cuts a vector of emb_model_embed to its first n elements and normalizes it
@@ -418,6 +442,10 @@ typedef struct EmbReferenceCheck
 	bool		bits_equal;		/* the vector or logit has the bits of the import */
 	float		closeness;		/* cosine to the unquantized vector, or 1 - difference of the scores */
 	float		closeness_expected; /* as measured at import */
+	bool		sparse_equal;	/* the weights of tokens have the bits of the import, or the model has none */
+	bool		multi_equal;	/* the same of token vectors */
+	float		sparse_closeness;	/* cosine to the unquantized weights, as measured at import; 0: none */
+	float		multi_closeness;	/* mean cosine to the unquantized token vectors, likewise */
 } EmbReferenceCheck;
 
 extern int32_t emb_model_n_references(const EmbModel *model);

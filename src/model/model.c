@@ -78,7 +78,9 @@ fill_info(EmbModel *model)
 		.n_vocab = arch->n_vocab,
 		.max_tokens = (int32_t) config->max_tokens,
 		.max_chars = (int32_t) config->max_chars,
-		.has_sparse = arch->has_sparse != 0,
+		.has_dense = !arch->lacks_vector,
+		.has_sparse = arch->has_sparse != EMB_SPARSE_NONE,
+		.has_query_weights = arch->has_query_weights != 0,
 		.multi_dim = arch->multi_dim,
 		.query_prompt = model->view.strings + config->query_prompt,
 		.document_prompt = model->view.strings + config->document_prompt,
@@ -248,6 +250,13 @@ token_heads(const EmbModel *model)
 		.sparse = data(model, EMB_NO_LAYER, EMB_PART_SPARSE, EMB_TENSOR_WEIGHT),
 		.sparse_bias = data(model, EMB_NO_LAYER, EMB_PART_SPARSE, EMB_TENSOR_BIAS),
 		.multi = linear(model, EMB_NO_LAYER, EMB_PART_MULTI, EMB_PART_MULTI),
+		.vocabulary = {
+			.dense = linear(model, EMB_NO_LAYER, EMB_PART_LM_DENSE, EMB_PART_LM_DENSE),
+			.activation = (EmbActivation) model->view.arch->lm_activation,
+			.norm = layer_norm(model, EMB_NO_LAYER, EMB_PART_LM_NORM),
+			.norm_eps = model->view.arch->norm_eps,
+			.out = linear(model, EMB_NO_LAYER, EMB_PART_LM_OUT, EMB_PART_LM_OUT),
+		},
 	};
 }
 
@@ -301,6 +310,7 @@ emb_model_place_weights(EmbModel *model)
 	};
 	model->head = score_head(model);
 	model->token_heads = token_heads(model);
+	model->query_weights = data(model, EMB_NO_LAYER, EMB_PART_QUERY_WEIGHTS, EMB_TENSOR_TABLE);
 	model->dense = dense_modules(model);
 	for (int32_t i = 0; i < arch->n_layers; i++)
 		model->layers[i] = layer(model, i);

@@ -37,6 +37,7 @@ struct EmbModel
 	EmbDense	dense;			/* dense modules after the pooling, weights in the image; n_layers 0: none */
 	EmbScoreHead head;			/* for a reranker, weights in the image */
 	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */
+	const float *query_weights; /* [n_vocab], in the image; NULL: queries have no table */
 	EmbLayer   *layers;			/* [n_layers], owned */
 	EmbOpenTemplate template;
 	EmbGroups  *groups;			/* [n_layers][EMB_MODEL_LINEARS] by part from EMB_PART_QUERY on, owned; NULL unless int4 */

@@ -504,6 +504,17 @@ emb_tok_n_special(const EmbTokenizer *tok, bool pair)
 	return tok->n_special[pair];
 }
 
+int
+emb_tok_n_leading(const EmbTokenizer *tok)
+{
+	const EmbTokBlockHeader *h = tok->header;
+	uint32_t	n = 0;
+
+	while (n < h->n_slots[0] && h->slots[0][n].kind == EMB_TOK_SLOT_SPECIAL)
+		n++;
+	return (int) n;
+}
+
 bool
 emb_tok_is_special(const EmbTokenizer *tok, int32_t id)
 {

@@ -219,6 +219,7 @@ extern void emb_tok_close(EmbTokenizer *tok);
 
 extern int32_t emb_tok_n_vocab(const EmbTokenizer *tok);	/* largest id + 1, added tokens included */
 extern int	emb_tok_n_special(const EmbTokenizer *tok, bool pair);	/* special slots of the template */
+extern int	emb_tok_n_leading(const EmbTokenizer *tok);	/* of a single text's template: those before the text */
 extern bool emb_tok_is_special(const EmbTokenizer *tok, int32_t id);	/* the unknown token's, or in a single text's template */
 extern bool emb_tok_has_pair(const EmbTokenizer *tok);
 extern int32_t emb_tok_n_types(const EmbTokenizer *tok, bool pair); /* largest type id of the template + 1 */

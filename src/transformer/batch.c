@@ -261,6 +261,7 @@ run_texts(const Job *job, PartPass *run, int32_t first, int32_t end, int32_t n_w
 	run->pass = *job->common;
 	run->pass.batch = &run->part;
 	run->pass.first_token = origin;
+	run->pass.first_text = first;
 	run->pass.stopped = job->stopped;
 	run->pass.team.n_workers = n_workers;
 	emb_pass_lay_out(&run->pass, transformer, extent.n_tokens, extent.n_longest, n_workers,

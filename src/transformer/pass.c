@@ -104,6 +104,28 @@ lay_out_attention(EmbPass *pass, int32_t n_tokens, char *base, size_t at)
 	return larger(start, at);
 }
 
+/*
+ * The rows that meet the vocabulary. An image that is not fp32 has codes of its
+ * output matrix.
+ */
+static void
+lay_out_vocabulary(EmbPass *pass, int32_t n_tokens, char *base, size_t *at)
+{
+	EmbVocabularyRows *rows = &pass->vocabulary_rows;
+
+	*rows = (EmbVocabularyRows) {.stride = pass->stride, .code_stride = pass->q_stride};
+	if (pass->arch->has_sparse != EMB_SPARSE_VOCABULARY)
+		return;
+	if (!emb_layers_quantize(pass->transformer))
+	{
+		rows->rows = emb_reserve(base, at, n_tokens * rows->stride * sizeof(float));
+		return;
+	}
+	rows->codes = emb_reserve(base, at, n_tokens * rows->code_stride);
+	rows->scales = emb_reserve(base, at, n_tokens * sizeof(float));
+	rows->zeros = emb_reserve(base, at, n_tokens * sizeof(int32_t));
+}
+
 static int32_t
 segment_rows(const EmbTransformer *transformer, int32_t n_tokens, int32_t n_workers)
 {
@@ -137,6 +159,7 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	pass->context_rows = segment_rows(transformer, n_tokens, n_workers);
 	pass->context = emb_reserve(base, &at, (size_t) pass->context_rows * pass->context_stride * sizeof(float));
 	at = lay_out_attention(pass, n_tokens, base, at);
+	lay_out_vocabulary(pass, n_tokens, base, &at);
 	for (int32_t i = 0; i < n_workers; i++)
 		lay_out_worker(pass, &pass->workers[i], pass->block_rows, n_longest, base, &at);
 	return at;
@@ -477,7 +500,8 @@ begin_work(EmbPass *pass, const EmbStop *stop)
 EmbStatus
 emb_pass_run(EmbPass *pass, const EmbStop *stop, float *out, EmbError *err)
 {
-	if (begin_work(pass, stop) && run_layers(pass))
+	if (begin_work(pass, stop) && run_layers(pass) &&
+		(pass->tokens == NULL || pass->tokens->maxima == NULL || emb_pass_vocabulary(pass)))
 		return pass->end_layer == pass->arch->n_layers && pass->keep == NULL ? pool(pass, out, err) : EMB_OK;
 	return emb_error(err, EMB_ERR_CANCELLED, "stopped while embedding a batch of %d tokens",
 					 (int) pass->batch->offsets[pass->batch->n_seqs]);

@@ -78,6 +78,8 @@ typedef struct EmbPass
 	bool		compact;		/* in the last layer x, q and context hold only the pooled row of each text; never with tokens */
 	const EmbTokenOutputs *tokens;	/* or NULL */
 	int32_t		first_token;	/* first batch token of the pass, for tokens */
+	int32_t		first_text;		/* likewise, its first text */
+	EmbVocabularyRows vocabulary_rows;	/* [n_tokens], if the model has a head over the vocabulary */
 	EmbObserve	observe;		/* or NULL */
 	void	   *observe_ctx;
 
@@ -262,6 +264,8 @@ emb_pass_window(const EmbPass *pass)
 
 /* Computes pass->tokens from rows of x after the last layer. False: stopped. */
 extern bool emb_pass_tokens(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows);
+/* After the last layer of all rows: pass->tokens->maxima, from what emb_pass_tokens has prepared. */
+extern bool emb_pass_vocabulary(EmbPass *pass);
 extern bool emb_pass_tokens_are_finite(const EmbPass *pass);
 
 #endif

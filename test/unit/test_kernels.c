@@ -3,6 +3,7 @@
  *		Every kernel of kernels.def, on every level this CPU has, against scalar:
  *		equal bits at all sizes and alignments, nothing touched beyond the end.
  */
+#include <math.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/types.h>
@@ -323,6 +324,31 @@ test_relu_f32(const EmbKernels *k, const EmbKernels *scalar)
 {
 	test_in_place("relu_f32", k->name, k->relu_f32, scalar->relu_f32);
 	test_all_exponents("relu_f32", k->name, k->relu_f32, scalar->relu_f32);
+}
+
+static void
+test_max_f32(const EmbKernels *k, const EmbKernels *scalar)
+{
+	for (int i = 0; i < N_LENGTHS; i++)
+	{
+		Guarded		x = random_floats(lengths[i]),
+					mine = random_floats(lengths[i]),
+					theirs = copy_of(mine),
+					before = copy_of(mine);
+		bool		larger = true;
+
+		x.x[lengths[i] / 2] = NAN;
+		k->max_f32(mine.x, x.x, lengths[i]);
+		scalar->max_f32(theirs.x, x.x, lengths[i]);
+		CHECKF(same_bits(mine, theirs), "max_f32 on %s, length %d", k->name, (int) lengths[i]);
+		for (int n = 0; n < lengths[i]; n++)
+			larger &= mine.x[n] == (x.x[n] > before.x[n] ? x.x[n] : before.x[n]);
+		CHECKF(larger, "max_f32 on %s is the larger of two, length %d", k->name, (int) lengths[i]);
+		unguard(x);
+		unguard(mine);
+		unguard(theirs);
+		unguard(before);
+	}
 }
 
 static void

@@ -4,7 +4,7 @@
  *		what the core foretells, and is given back; bits do not depend on
  *		neighbours or threads, on both sides of round lengths.
  */
-#include "model_util.h"
+#include "token_outputs_util.h"
 #include "scratch_util.h"
 
 /* Larger than the scratch: arrays of the call itself, such as those of its sequences. */
@@ -149,10 +149,10 @@ peak_of(const EmbModel *model, int32_t n_ids, int32_t n_threads, bool all)
 	int32_t    *sparse_ids = malloc(n_ids * sizeof(int32_t));
 	float	   *weights = malloc(n_ids * sizeof(float));
 	float	   *multi = malloc((size_t) n_ids * info->multi_dim * sizeof(float));
-	EmbOutputs	outputs = {.dense = out, .n_sparse = &n_sparse, .sparse_ids = sparse_ids, .sparse_weights = weights, .multi = multi};
+	FlatOutputs	outputs = {.dense = out, .n_sparse = &n_sparse, .sparse_ids = sparse_ids, .sparse_weights = weights, .multi = multi};
 
 	if (all)
-		CHECKF(emb_model_embed_all(model, &seq, 1, &run, &outputs, &err) == EMB_OK, "%s", err.message);
+		CHECKF(embed_flat(model, &seq, 1, &run, &outputs, &err) == EMB_OK, "%s", err.message);
 	else
 		CHECKF(emb_model_embed(model, &seq, 1, &run, out, &err) == EMB_OK, "%s", err.message);
 	CHECKF(count.n_live == 0, "%ld blocks of %d tokens", count.n_live, n_ids);

@@ -4,7 +4,7 @@
  *		vectors, weights and token vectors against a computation in float64 that
  *		shares no code with ours (test/tools/make_long_texts.py says which).
  */
-#include "model_util.h"
+#include "token_outputs_util.h"
 
 #include <math.h>
 
@@ -182,13 +182,13 @@ static void
 compute(size_t n_words, int n_threads, Results *r)
 {
 	EmbRun		run = {.mem = &heap, .n_threads = n_threads};
-	EmbOutputs	outputs = {r->dense, &r->n_sparse, r->sparse_ids, r->weights, r->multi};
+	FlatOutputs	outputs = {r->dense, &r->n_sparse, r->sparse_ids, r->weights, r->multi};
 	EmbSequence seq = {.ids = r->ids};
 	EmbError	err = {0};
 
 	encode(n_words, r);
 	seq.n_ids = r->n_ids;
-	CHECKF(emb_model_embed_all(model, &seq, 1, &run, &outputs, &err) == EMB_OK, "%s", err.message);
+	CHECKF(embed_flat(model, &seq, 1, &run, &outputs, &err) == EMB_OK, "%s", err.message);
 }
 
 /* ------------------------------------------------------------------ compare */

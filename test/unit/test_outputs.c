@@ -4,7 +4,8 @@
  *		same bits in every batch, on every level, with any number of threads,
  *		and the same vectors as without them; heads in all their files.
  */
-#include "model_util.h"
+#include "token_outputs_util.h"
+#include "model/model.h"
 
 #include <math.h>
 
@@ -64,10 +65,10 @@ free_results(Results *r)
 	free(r->multi);
 }
 
-static EmbOutputs
+static FlatOutputs
 outputs_of(const Results *r)
 {
-	return (EmbOutputs) {r->dense, r->n_sparse, r->ids, r->weights, r->multi};
+	return (FlatOutputs) {r->dense, r->n_sparse, r->ids, r->weights, r->multi};
 }
 
 /* ----------------------------------------------------------------- set-up */
@@ -148,12 +149,12 @@ static void
 compute(Results *r)
 {
 	EmbRun		run = {.mem = &heap};
-	EmbOutputs	outputs;
+	FlatOutputs	outputs;
 	EmbError	err;
 
 	*r = make_results(n_texts, n_tokens);
 	outputs = outputs_of(r);
-	CHECKF(emb_model_embed_all(model, seqs, n_texts, &run, &outputs, &err) == EMB_OK, "%s", err.message);
+	CHECKF(embed_flat(model, seqs, n_texts, &run, &outputs, &err) == EMB_OK, "%s", err.message);
 }
 
 /* ----------------------------------------------------------------- goldens */
@@ -340,13 +341,13 @@ check_bits(const Results *r, int32_t longest)
 		{
 			EmbRun		run = {.mem = &heap, .batch_tokens = 30, .n_threads = 1 + level};
 			Results		one = make_results(1, seqs[i].n_ids);
-			EmbOutputs	outputs = outputs_of(&one);
+			FlatOutputs	outputs = outputs_of(&one);
 			Results		same = {r->dense + i * info->dim, r->n_sparse + i, r->ids + at, r->weights + at,
 				r->multi + (at - i) * info->multi_dim};
 
 			if ((level == 0 || seqs[i].n_ids <= longest) && emb_isa_select(levels[level], NULL) == EMB_OK)
 			{
-				n_wrong += emb_model_embed_all(model, &seqs[i], 1, &run, &outputs, NULL) != EMB_OK ||
+				n_wrong += embed_flat(model, &seqs[i], 1, &run, &outputs, NULL) != EMB_OK ||
 					!same_results(&one, &same, 1, seqs[i].n_ids);
 			}
 			free_results(&one);
@@ -365,7 +366,7 @@ check_parts(const Results *r)
 	size_t		tokens = 0;
 	size_t		starts[6];
 	Results		all;
-	EmbOutputs	outputs;
+	FlatOutputs	outputs;
 
 	for (int i = 0; i < 6; i++)
 	{
@@ -376,11 +377,11 @@ check_parts(const Results *r)
 	outputs = outputs_of(&all);
 	outputs.dense = NULL;
 	outputs.multi = NULL;
-	CHECK(emb_model_embed_all(model, doubled, 6, &run, &outputs, NULL) == EMB_OK);
-	outputs = (EmbOutputs) {.multi = all.multi};
-	CHECK(emb_model_embed_all(model, doubled, 6, &run, &outputs, NULL) == EMB_OK);
-	outputs = (EmbOutputs) {.dense = all.dense};
-	CHECK(emb_model_embed_all(model, doubled, 6, &run, &outputs, NULL) == EMB_OK);
+	CHECK(embed_flat(model, doubled, 6, &run, &outputs, NULL) == EMB_OK);
+	outputs = (FlatOutputs) {.multi = all.multi};
+	CHECK(embed_flat(model, doubled, 6, &run, &outputs, NULL) == EMB_OK);
+	outputs = (FlatOutputs) {.dense = all.dense};
+	CHECK(embed_flat(model, doubled, 6, &run, &outputs, NULL) == EMB_OK);
 	for (int i = 0; i < 6; i++)
 	{
 		int			which = doubled[i].ids == seqs[3].ids ? 3 : doubled[i].ids == seqs[4].ids ? 4 : 5;
@@ -606,21 +607,21 @@ test_missing_heads(void)
 	int32_t		sparse_ids[4];
 	float		weights[4];
 	float		multi[64];
-	EmbOutputs	sparse = {.n_sparse = &n_sparse, .sparse_ids = sparse_ids, .sparse_weights = weights};
-	EmbOutputs	vectors = {.multi = multi};
+	FlatOutputs	sparse = {.n_sparse = &n_sparse, .sparse_ids = sparse_ids, .sparse_weights = weights};
+	FlatOutputs	vectors = {.multi = multi};
 	EmbError	err;
 
 	write_small_model(dir, &m);
 	CHECK(import_small(dir, &err) == EMB_OK);
-	CHECK(emb_model_embed_all(model, &seq, 1, &run, &sparse, &err) == EMB_ERR_INVALID_ARGUMENT);
-	CHECK(emb_model_embed_all(model, &seq, 1, &run, &vectors, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(embed_flat(model, &seq, 1, &run, &sparse, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(embed_flat(model, &seq, 1, &run, &vectors, &err) == EMB_ERR_INVALID_ARGUMENT);
 	close_model();
 	m = small_reranker();
 	dir = fresh_dir();
 	write_small_model(dir, &m);
 	write_head(dir, "sparse_linear.safetensors", "", 1, 8, 1);
 	CHECK(import_small(dir, &err) == EMB_OK && !info->has_sparse);
-	CHECK(emb_model_embed_all(model, &seq, 1, &run, &sparse, &err) == EMB_ERR_INVALID_ARGUMENT);
+	CHECK(embed_flat(model, &seq, 1, &run, &sparse, &err) == EMB_ERR_INVALID_ARGUMENT);
 	close_model();
 }
 
@@ -636,17 +637,28 @@ test_special_tokens(void)
 	int32_t		n_sparse[2];
 	int32_t		sparse_ids[10];
 	float		weights[10];
-	EmbOutputs	sparse = {.n_sparse = n_sparse, .sparse_ids = sparse_ids, .sparse_weights = weights};
+	FlatOutputs	sparse = {.n_sparse = n_sparse, .sparse_ids = sparse_ids, .sparse_weights = weights};
 	EmbError	err;
 
 	write_small_model(dir, &m);
 	write_head(dir, "sparse_linear.safetensors", "", 1, 8, 1);
 	CHECK(import_small(dir, &err) == EMB_OK);
-	CHECK(emb_model_embed_all(model, seq, 2, &run, &sparse, &err) == EMB_OK);
+	CHECK(embed_flat(model, seq, 2, &run, &sparse, &err) == EMB_OK);
 	CHECK(n_sparse[0] <= 3 && n_sparse[1] == 0);
 	for (int32_t k = 0; k < n_sparse[0]; k++)
 		CHECKF(sparse_ids[k] >= 4 && sparse_ids[k] <= 6 && weights[k] > 0, "id %d, weight %g", sparse_ids[k], weights[k]);
 	close_model();
+}
+
+/* Weights of a head, in the open image. */
+static void
+make_large(EmbPart part)
+{
+	const EmbImageTensor *t = emb_image_find(&model->view, EMB_NO_LAYER, part, EMB_TENSOR_WEIGHT);
+	float	   *weights = (float *) emb_image_data(&model->view, t);
+
+	for (size_t i = 0; i < t->size_bytes / sizeof(float); i++)
+		weights[i] = 3e38f;
 }
 
 /* Finite weights whose sums are not: an error, never an infinity or a NaN, and the vector alone is as before. */
@@ -663,21 +675,26 @@ test_overflow(void)
 		EmbRun		run = {.mem = &heap};
 		EmbError	err = {0};
 		Results		r;
-		EmbOutputs	outputs;
+		FlatOutputs	outputs;
 
 		head_size = 3e38f;
 		write_small_model(dir, &m);
 		write_head(dir, files[i], "", i == 0 ? 1 : 4, 8, i == 0 ? 1 : 4);
 		head_size = 0;
+		/* the reference texts overflow, too */
+		CHECK(import_small(dir, &err) == EMB_ERR_LIMIT && strstr(err.message, "not finite") != NULL);
+		free(image.data);
+		write_head(dir, files[i], "", i == 0 ? 1 : 4, 8, i == 0 ? 1 : 4);
 		if (!CHECKF(import_small(dir, &err) == EMB_OK, "%s", err.message))
 			continue;
+		make_large(i == 0 ? EMB_PART_SPARSE : EMB_PART_MULTI);
 		r = make_results(1, 6);
 		outputs = outputs_of(&r);
 		if (i == 0)
 			outputs.multi = NULL;
 		else
 			outputs.n_sparse = NULL;
-		CHECK(emb_model_embed_all(model, &seq, 1, &run, &outputs, &err) == EMB_ERR_LIMIT);
+		CHECK(embed_flat(model, &seq, 1, &run, &outputs, &err) == EMB_ERR_LIMIT);
 		CHECK(strstr(err.message, "not finite") != NULL);
 		CHECK(emb_model_embed(model, &seq, 1, &run, r.dense, &err) == EMB_OK);
 		free_results(&r);
@@ -701,7 +718,7 @@ test_failures(void)
 	EmbAllocator mem = counting_allocator(&count);
 	EmbRun		run = {.mem = &mem};
 	Results		r;
-	EmbOutputs	outputs;
+	FlatOutputs	outputs;
 	EmbStatus	status = EMB_ERR_NOMEM;
 	char		model_dir[1100];
 	int			n_tries;
@@ -715,13 +732,13 @@ test_failures(void)
 		EmbSequence two[2] = {{.ids = (int32_t[]) {0, 12, 9, 2}, .n_ids = 4}, {.ids = (int32_t[]) {0, 2}, .n_ids = 2}};
 
 		count.fail_after = n_tries;
-		status = emb_model_embed_all(model, two, 2, &run, &outputs, NULL);
+		status = embed_flat(model, two, 2, &run, &outputs, NULL);
 		CHECKF(count.n_live == 0, "%ld blocks stay after allocation %d failed", count.n_live, n_tries);
 		if (status == EMB_OK)
 		{
 			count.fail_after = -1;
 			run.stop = &stop;
-			CHECK(emb_model_embed_all(model, two, 2, &run, &outputs, NULL) == EMB_ERR_CANCELLED && count.n_live == 0);
+			CHECK(embed_flat(model, two, 2, &run, &outputs, NULL) == EMB_ERR_CANCELLED && count.n_live == 0);
 		}
 	}
 	CHECKF(status == EMB_OK && n_tries > 8, "%d after %d allocations", status, n_tries);
