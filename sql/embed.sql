@@ -103,7 +103,7 @@ CREATE VIEW embed_models AS
 SELECT m.name,
 	i.kind,
 	i.family,
-	CASE WHEN i.kind OPERATOR(pg_catalog.=) 'embedding' THEN i.dim END AS dim,
+	CASE WHEN i.kind OPERATOR(pg_catalog.=) 'embedding' AND i.dim OPERATOR(pg_catalog.>) 0 THEN i.dim END AS dim,
 	i.max_tokens,
 	i."precision",
 	i.pooling,
@@ -526,6 +526,58 @@ AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE CO
 COMMENT ON FUNCTION embed_multi(pg_catalog.text, pg_catalog.text)
 IS 'token vectors of a text, one row per token, for maxsim()';
 
+CREATE FUNCTION embed_sparse(input pg_catalog.text[]) RETURNS pg_catalog.text[]
+AS 'MODULE_PATHNAME', 'embed_sparse_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_sparse(pg_catalog.text[])
+IS 'token weights of texts, computed together, one element per text, by the default model';
+
+CREATE FUNCTION embed_sparse(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.text[]
+AS 'MODULE_PATHNAME', 'embed_sparse_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_sparse(pg_catalog.text[], pg_catalog.text)
+IS 'token weights of texts, computed together, one element per text';
+
+-- Like embed_many, embed_sparse_many takes only arrays.
+
+CREATE FUNCTION embed_sparse_many(input pg_catalog.text[]) RETURNS pg_catalog.text[]
+AS 'MODULE_PATHNAME', 'embed_sparse_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_sparse_many(pg_catalog.text[])
+IS 'token weights of texts, computed together, one element per text, by the default model';
+
+CREATE FUNCTION embed_sparse_many(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.text[]
+AS 'MODULE_PATHNAME', 'embed_sparse_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_sparse_many(pg_catalog.text[], pg_catalog.text)
+IS 'token weights of texts, computed together, one element per text';
+
+CREATE FUNCTION embed_sparse_query(input pg_catalog.text) RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_sparse_query' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_sparse_query(pg_catalog.text)
+IS 'token weights of a query, for the dot product with those of embed_sparse(), by the default model';
+
+CREATE FUNCTION embed_sparse_query(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_sparse_query' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_sparse_query(pg_catalog.text, pg_catalog.text)
+IS 'token weights of a query, for the dot product with those of embed_sparse()';
+
+CREATE FUNCTION embed_sparse_query(input pg_catalog.text[]) RETURNS pg_catalog.text[]
+AS 'MODULE_PATHNAME', 'embed_sparse_query_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_sparse_query(pg_catalog.text[])
+IS 'token weights of queries, computed together, one element per query, by the default model';
+
+CREATE FUNCTION embed_sparse_query(input pg_catalog.text[], model pg_catalog.text) RETURNS pg_catalog.text[]
+AS 'MODULE_PATHNAME', 'embed_sparse_query_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_sparse_query(pg_catalog.text[], pg_catalog.text)
+IS 'token weights of queries, computed together, one element per query';
+
+CREATE FUNCTION embed_multi_rows(input pg_catalog.text[]) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
+AS 'MODULE_PATHNAME', 'embed_multi_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi_rows(pg_catalog.text[])
+IS 'token vectors of texts, computed together, as rows, by the default model';
+
+CREATE FUNCTION embed_multi_rows(input pg_catalog.text[], model pg_catalog.text) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
+AS 'MODULE_PATHNAME', 'embed_multi_rows' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi_rows(pg_catalog.text[], pg_catalog.text)
+IS 'token vectors of texts, computed together, as rows';
+
 CREATE FUNCTION embed_all(input pg_catalog.text, OUT dense pg_catalog.float4[], OUT sparse pg_catalog.text, OUT multi pg_catalog.float4[])
 AS 'MODULE_PATHNAME', 'embed_all' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_all(pg_catalog.text)
@@ -711,6 +763,43 @@ CREATE AGGREGATE embed_agg(input pg_catalog.text, model pg_catalog.text) (
 );
 COMMENT ON AGGREGATE embed_agg(pg_catalog.text, pg_catalog.text)
 IS 'vectors of a group''s texts, in input order';
+
+CREATE FUNCTION _embed.sparse_agg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_sparse_agg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION _embed.sparse_agg_accum(pg_catalog.internal, pg_catalog.text)
+IS 'transition function of embed_sparse_agg';
+
+CREATE FUNCTION _embed.sparse_agg_accum(state pg_catalog.internal, input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_sparse_agg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION _embed.sparse_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
+IS 'transition function of embed_sparse_agg';
+
+CREATE FUNCTION _embed.sparse_agg_final(state pg_catalog.internal) RETURNS pg_catalog.text[]
+AS 'MODULE_PATHNAME', 'embed_sparse_agg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION _embed.sparse_agg_final(pg_catalog.internal)
+IS 'final function of embed_sparse_agg';
+
+CREATE AGGREGATE embed_sparse_agg(input pg_catalog.text) (
+	SFUNC = _embed.sparse_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = _embed.sparse_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE embed_sparse_agg(pg_catalog.text)
+IS 'token weights of a group''s texts, in input order, by the default model';
+
+CREATE AGGREGATE embed_sparse_agg(input pg_catalog.text, model pg_catalog.text) (
+	SFUNC = _embed.sparse_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = _embed.sparse_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE embed_sparse_agg(pg_catalog.text, pg_catalog.text)
+IS 'token weights of a group''s texts, in input order';
 
 CREATE FUNCTION _embed.avg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_avg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;

@@ -362,8 +362,11 @@ typedef struct EmbOutputs
 {
 	float	   *dense;			/* [n_seqs, dim], bit for bit emb_model_embed's */
 	EmbSparse  *sparse;			/* [n_seqs], zeros before the call; to be freed after it, whatever the status */
-	float	   *multi;			/* [tokens of all - n_seqs, multi_dim] */
+	float	   *multi;			/* [sum of emb_model_n_vectors, multi_dim] */
 } EmbOutputs;
+
+/* Number of token vectors of a sequence; 0 if the model returns none. */
+extern int32_t emb_model_n_vectors(const EmbModel *model, const EmbSequence *seq);
 
 /*
  * Computes the requested outputs in one pass. All else as for emb_model_embed;

@@ -68,7 +68,8 @@ fill_info(EmbModel *model)
 		.kind = (EmbKind) model->view.header->kind,
 		.family = arch->family,
 		.precision = precision_name((EmbImagePrecision) config->precision),
-		.pooling = pooling_name(arch->pooling),
+		/* over the vocabulary it is the largest logit at any token */
+		.pooling = arch->has_sparse == EMB_SPARSE_VOCABULARY ? "max" : arch->lacks_vector ? "none" : pooling_name(arch->pooling),
 		.normalize = arch->normalize != 0 || config->dimensions > 0,
 		.dim = (int32_t) emb_image_width(arch, config),
 		.hidden = arch->hidden,

@@ -72,6 +72,12 @@ emb_outputs_end(EmbOutputPlan *plan, const EmbAllocator *mem)
 	emb_release(mem, plan->tokens.maxima);
 }
 
+int32_t
+emb_model_n_vectors(const EmbModel *model, const EmbSequence *seq)
+{
+	return model->info.multi_dim > 0 && seq->n_ids > 0 ? seq->n_ids - 1 : 0;
+}
+
 /*
  * The place of a sequence's first token vector. Each sequence before it has one
  * vector fewer than tokens.

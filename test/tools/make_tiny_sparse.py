@@ -135,6 +135,8 @@ def make(dest, name, seed):
         for file in files:
             if file in ("README.md", "special_tokens_map.json"):
                 os.remove(os.path.join(root, file))
+            else:
+                os.chmod(os.path.join(root, file), 0o644)
     with open(os.path.join(folder, "inputs.jsonl"), "w", encoding="utf-8") as f:
         for row in rows:
             f.write(json.dumps(row) + "\n")

@@ -33,6 +33,15 @@ embed_site(FunctionCallInfo fcinfo)
 }
 
 EmbedSite *
+embed_reader_site(FunctionCallInfo fcinfo)
+{
+	EmbedSite  *site = embed_site(fcinfo);
+
+	site->reads = true;
+	return site;
+}
+
+EmbedSite *
 embed_rerank_site(FunctionCallInfo fcinfo)
 {
 	EmbedSite  *site = embed_site(fcinfo);
@@ -62,7 +71,8 @@ look_up(EmbedSite *site, const char *name, size_t len, EmbedNameUse use)
 	/* read first: a change during the lookup must not count as seen */
 	site->generation = embed_registry_generation();
 	site->view = embed_names_view();
-	site->ref = embed_registry_lookup(copy, site->reranks ? EMB_KIND_RERANKER : EMB_KIND_EMBEDDING, use);
+	site->ref = embed_registry_lookup(copy, site->reranks ? EMB_KIND_RERANKER : site->reads ? EMBED_KIND_READER : EMB_KIND_EMBEDDING,
+									 use);
 	site->has_name = name != NULL;
 	if (name != NULL)
 	{

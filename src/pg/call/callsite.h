@@ -60,6 +60,7 @@ typedef struct EmbedSite
 	MemoryContext cxt;			/* the site's own memory: fn_mcxt */
 	MemoryContext scratch;		/* for one text, empty between two texts; below cxt; NULL: no text yet */
 	bool		reranks;		/* names resolve to rerankers */
+	bool		reads;			/* names resolve to models that read texts, whatever they return */
 
 	/* of this call, see embed_site_instruct; instruction NULL: the model's own */
 	const text *instruction;
@@ -85,6 +86,9 @@ typedef struct EmbedSite
 /* The site of this call, created at the first call; flinfo NULL: a site for this call only. */
 extern EmbedSite *embed_site(FunctionCallInfo fcinfo);
 
+/* The same for a function that needs no vector of a text. */
+extern EmbedSite *embed_reader_site(FunctionCallInfo fcinfo);
+
 /* The same for a function that scores pairs. */
 extern EmbedSite *embed_rerank_site(FunctionCallInfo fcinfo);
 
@@ -103,6 +107,12 @@ extern int32 embed_site_dimensions(const EmbedSite *site, FunctionCallInfo fcinf
 
 /* out: [n], a vector [dim] cut by a dimensions argument of n. */
 extern void embed_site_cut(const EmbedSite *site, const float *vector, int32 n, float *out);
+
+/*
+ * One group has one name, which is resolved once, when the group begins: raises
+ * 22023 if name is another than the first row's (aggregate.c).
+ */
+extern void embed_check_group_name(const char *first, const text *name);
 
 /* The model argument at position argno, if the call has one; resolved. */
 extern const EmbedModelRef *embed_site_resolve_arg(EmbedSite *site, FunctionCallInfo fcinfo, int argno);

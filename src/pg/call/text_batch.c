@@ -49,6 +49,22 @@ stop_clock(const ComputeClock *clock, EmbedStat *stat)
 	embed_stat_add(stat, EMBED_WAIT_NS, wall - cpu);
 }
 
+/* Moves the weights from scratch memory to the current context. */
+static void
+keep_sparse(EmbSparse *sparse)
+{
+	Size		n = sparse->n;
+	int32	   *block = palloc(n * (sizeof(int32) + sizeof(float)) + 1);
+
+	if (n > 0)
+	{
+		memcpy(block, sparse->ids, n * sizeof(int32));
+		memcpy(block + n, sparse->weights, n * sizeof(float));
+	}
+	sparse->ids = block;
+	sparse->weights = (float *) (block + n);
+}
+
 /* The one place where pg/ computes. Fills outputs (of an embedding model) or, if outputs is NULL, out. */
 static void
 compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out, const EmbOutputs *outputs)
@@ -76,6 +92,8 @@ compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPr
 		status = emb_model_embed(ref->model, seqs, n_seqs, &run, out, &err);
 	stop_clock(&clock, ref->stat);
 	embed_stat_add(ref->stat, EMBED_PREFIX_TOKENS, n_reused);
+	for (int32 i = 0; outputs != NULL && outputs->sparse != NULL && i < n_seqs; i++)
+		keep_sparse(&outputs->sparse[i]);
 	/* not left to its parent context, which may live much longer in an aggregate */
 	MemoryContextDelete(scratch);
 	embed_registry_check(ref, status, &err);
@@ -88,9 +106,22 @@ embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, E
 }
 
 void
-embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs)
+embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, const EmbOutputs *outputs)
 {
-	compute(ref, seq, 1, NULL, NULL, outputs);
+	compute(ref, seqs, n_seqs, NULL, NULL, outputs);
+}
+
+void
+embed_query_weights(const EmbedModelRef *ref, const EmbSequence *seq, EmbSparse *sparse)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed scratch", ALLOCSET_SMALL_SIZES);
+	EmbAllocator mem = embed_allocator(scratch);
+	EmbError	err;
+	EmbStatus	status = emb_model_query_weights(ref->model, seq, &mem, sparse, &err);
+
+	keep_sparse(sparse);
+	MemoryContextDelete(scratch);
+	embed_registry_check(ref, status, &err);
 }
 
 void

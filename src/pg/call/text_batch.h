@@ -66,7 +66,13 @@ extern void embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref);
 /* out: [n_seqs, dim]; logits of a reranker. Raises what the core reports. */
 extern void embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out);
 
-/* The same for one sequence, with the other outputs besides its vector. */
-extern void embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seq, const EmbOutputs *outputs);
+/*
+ * The same with the other outputs besides vectors. outputs->sparse: zeros
+ * before; the ids of each are then a block of the current context.
+ */
+extern void embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, const EmbOutputs *outputs);
+
+/* Weights of a query's tokens from the model's table, like outputs->sparse. */
+extern void embed_query_weights(const EmbedModelRef *ref, const EmbSequence *seq, EmbSparse *sparse);
 
 #endif

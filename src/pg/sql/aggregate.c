@@ -111,16 +111,15 @@ new_group(MemoryContext cxt, const EmbedModelRef *ref, const text *name, bool is
 	return state;
 }
 
-/* One group has one name. The name is resolved once, when the group begins. */
-static void
-check_name(const GroupState *state, const text *name)
+void
+embed_check_group_name(const char *first, const text *name)
 {
 	if (name != NULL &&
-		(strlen(state->name) != VARSIZE_ANY_EXHDR(name) ||
-		 memcmp(state->name, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) != 0))
+		(strlen(first) != VARSIZE_ANY_EXHDR(name) ||
+		 memcmp(first, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model varies within a group: \"%s\" and \"%.*s\"", state->name,
+				 errmsg("model varies within a group: \"%s\" and \"%.*s\"", first,
 						(int) VARSIZE_ANY_EXHDR(name), VARDATA_ANY(name)),
 				 errhint("Add the model to GROUP BY.")));
 }
@@ -156,7 +155,7 @@ accumulate(FunctionCallInfo fcinfo, bool is_avg)
 	else
 	{
 		ref = embed_site_go_on(site, state->fingerprint);
-		check_name(state, name);
+		embed_check_group_name(state->name, name);
 	}
 	if (!is_avg)
 		embed_matrix_check_size(state->n_vectors + state->batch.n_texts + 1, state->dim);

@@ -124,7 +124,7 @@ put_chunk(EmbedRows *rows, Source *source, const EmbChunk *chunk, int32 ordinali
  */
 EMBED_CALL(embed_chunks)
 {
-	EmbedSite  *site = embed_site(fcinfo);
+	EmbedSite  *site = embed_reader_site(fcinfo);
 	const EmbedModelRef *ref = embed_site_resolve_arg(site, fcinfo, 3);
 	EmbChunking how = {EMB_PROMPT_DOCUMENT, PG_GETARG_INT32(1), PG_GETARG_INT32(2)};
 	EmbedRows	rows = embed_rows_begin(fcinfo);

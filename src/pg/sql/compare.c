@@ -148,6 +148,10 @@ open_side(Side *side, const char *name)
 	InitFunctionCallInfoData(*call, NULL, 0, InvalidOid, NULL, NULL);
 	side->name = name;
 	side->ref = embed_registry_lookup(name, 0, EMBED_NAME_ALIAS_TOO);
+	if (side->ref->info->kind == EMB_KIND_EMBEDDING && !side->ref->info->has_dense)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" returns no vector of a text to compare", name)));
 	side->site = side->ref->info->kind == EMB_KIND_RERANKER ? embed_rerank_site(call) : embed_site(call);
 	memcpy(side->fingerprint, side->ref->fingerprint, EMB_HASH_SIZE);
 	side->stat = side->ref->stat;
@@ -387,6 +391,9 @@ embed_compare_references(PG_FUNCTION_ARGS)
 
 		now[i] = check.closeness;
 		at_import[i] = check.closeness_expected;
+		/* without a vector the cosine of its outputs, as measured at import */
+		if (!is_reranker && !ref->info->has_dense)
+			now[i] = at_import[i] = ref->info->has_sparse ? check.sparse_closeness : check.multi_closeness;
 	}
 	MemoryContextDelete(scratch);
 	if (n == 0)

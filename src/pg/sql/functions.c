@@ -74,7 +74,7 @@ EMBED_CALL(embed_query_instructed)
  */
 EMBED_CALL(embed_tokens)
 {
-	EmbedSite  *site = embed_site(fcinfo);
+	EmbedSite  *site = embed_reader_site(fcinfo);
 	const EmbedModelRef *ref;
 	EmbEncoded	encoded;
 	Datum	   *ids;
@@ -92,7 +92,7 @@ EMBED_CALL(embed_tokens)
 /* embed_info(input text [, model text]) returns (tokens int, max_tokens int, truncated bool) */
 EMBED_CALL(embed_info)
 {
-	EmbedSite  *site = embed_site(fcinfo);
+	EmbedSite  *site = embed_reader_site(fcinfo);
 	const EmbedModelRef *ref;
 	MemoryContext scratch;
 	TupleDesc	desc;

@@ -387,7 +387,7 @@ check_subscriber(const char *function, const char *name, const uint8 *fingerprin
 
 /* Writes the name, alias and default of a stored image. */
 static void
-store_names(const char *name, const EmbedSpool *spool, const char *kind, const ManageOptions *options)
+store_names(const char *name, const EmbedSpool *spool, const char *kind, bool may_be_default, const ManageOptions *options)
 {
 	EmbedModelRow row;
 
@@ -398,7 +398,7 @@ store_names(const char *name, const EmbedSpool *spool, const char *kind, const M
 	if (options->alias != NULL)
 		set_alias(options->alias, name);
 	if (options->has_default ? options->make_default
-		: embed_storage_find_default(kind, NULL) == NULL && !embed_is_subscriber())
+		: may_be_default && embed_storage_find_default(kind, NULL) == NULL && !embed_is_subscriber())
 		embed_storage_put_default(kind, name);
 }
 
@@ -424,18 +424,21 @@ install(const char *function, const char *name, EmbedSpool *spool, ManageOptions
 	EmbModel   *model;
 	const EmbModelInfo *info;
 	const char *kind;
+	bool		may_be_default;
 
 	check_fingerprint(spool, options);
 	model = embed_spool_open(spool, CurrentMemoryContext);
 	info = emb_model_info(model);
 	kind = embed_kind_name(info->kind);
+	/* embed() cannot use a model without a vector of a text */
+	may_be_default = info->kind == EMB_KIND_RERANKER || info->has_dense;
 	embed_storage_lock();
 	check_subscriber(function, name, spool->fingerprint, options);
 	check_name_is_free(name, spool->fingerprint);
 	store_image(name, spool, info, options);
 	emb_model_close(model);
 	embed_spool_check(spool);
-	store_names(name, spool, kind, options);
+	store_names(name, spool, kind, may_be_default, options);
 	if (options->is_filed)
 		embed_spool_publish_filed(spool);
 	else

@@ -36,6 +36,12 @@ typedef struct Findings
 	double		expected_sum;
 	float		lowest;
 	float		expected_lowest;
+	int32		n_sparse_equal;
+	int32		n_multi_equal;
+	double		sparse_sum;		/* of cosines at import, like the next three */
+	double		multi_sum;
+	float		sparse_lowest;
+	float		multi_lowest;
 } Findings;
 
 pg_attribute_printf(4, 5) static void
@@ -116,6 +122,12 @@ add_finding(Findings *f, const EmbReferenceCheck *check)
 {
 	f->lowest = f->n == 0 ? check->closeness : Min(f->lowest, check->closeness);
 	f->expected_lowest = f->n == 0 ? check->closeness_expected : Min(f->expected_lowest, check->closeness_expected);
+	f->sparse_lowest = f->n == 0 ? check->sparse_closeness : Min(f->sparse_lowest, check->sparse_closeness);
+	f->multi_lowest = f->n == 0 ? check->multi_closeness : Min(f->multi_lowest, check->multi_closeness);
+	f->n_sparse_equal += check->sparse_equal;
+	f->n_multi_equal += check->multi_equal;
+	f->sparse_sum += check->sparse_closeness;
+	f->multi_sum += check->multi_closeness;
 	f->n++;
 	f->n_ids_equal += check->ids_equal;
 	f->n_bits_equal += check->bits_equal;
@@ -137,6 +149,9 @@ check_references(EmbedRows *rows, const EmbedModelRef *ref, Findings *f)
 		EmbReferenceCheck check = embed_check_reference(ref, i, scratch);
 
 		add_finding(f, &check);
+		if (!check.sparse_equal || !check.multi_equal)
+			put_check(rows, psprintf("text %d", i + 1), false, "%d tokens: weights of tokens %s, token vectors %s", check.n_tokens,
+					  check.sparse_equal ? "equal" : "differ", check.multi_equal ? "equal" : "differ");
 		if (!check.ids_equal || !check.bits_equal)
 			put_check(rows, psprintf("text %d", i + 1), false,
 					  "%d tokens: ids %s, bits %s, %s %.6f (%.6f at import)", check.n_tokens,
@@ -145,6 +160,20 @@ check_references(EmbedRows *rows, const EmbedModelRef *ref, Findings *f)
 					  check.closeness, check.closeness_expected);
 	}
 	MemoryContextDelete(scratch);
+}
+
+/* What a model returns besides a vector; its cosines are those of the import, which equal bits have again. */
+static void
+put_outputs(EmbedRows *rows, const EmbedModelRef *ref, const Findings *f)
+{
+	if (ref->info->has_sparse)
+		put_check(rows, "sparse", f->n > 0 && f->n_sparse_equal == f->n,
+				  "%d of %d texts have the weights of tokens of the import, whose cosine to the unquantized weights was: mean %.6f, min %.6f",
+				  f->n_sparse_equal, f->n, f->n > 0 ? f->sparse_sum / f->n : 0, f->sparse_lowest);
+	if (ref->info->multi_dim > 0)
+		put_check(rows, "multi", f->n > 0 && f->n_multi_equal == f->n,
+				  "%d of %d texts have the token vectors of the import, whose cosine to the unquantized vectors was: mean %.6f, min %.6f",
+				  f->n_multi_equal, f->n, f->n > 0 ? f->multi_sum / f->n : 0, f->multi_lowest);
 }
 
 /* Equal bits have equal figures; a NaN is not ok. */
@@ -287,6 +316,8 @@ embed_verify(PG_FUNCTION_ARGS)
 	check_references(&rows, ref, &f);
 	put_check(&rows, "token ids", f.n > 0 && f.n_ids_equal == f.n,
 			  "%d of %d texts have the ids of the import (%lld tokens)", f.n_ids_equal, f.n, (long long) f.n_tokens);
-	put_closeness(&rows, ref, &f);
+	if (ref->info->kind == EMB_KIND_RERANKER || ref->info->has_dense)
+		put_closeness(&rows, ref, &f);
+	put_outputs(&rows, ref, &f);
 	return (Datum) 0;
 }

@@ -177,7 +177,8 @@ outputs_datum(const EmbModelInfo *info)
 	Datum		names[3];
 	int			n = 0;
 
-	names[n++] = CStringGetTextDatum(info->kind == EMB_KIND_RERANKER ? "score" : "dense");
+	if (info->kind == EMB_KIND_RERANKER || info->has_dense)
+		names[n++] = CStringGetTextDatum(info->kind == EMB_KIND_RERANKER ? "score" : "dense");
 	if (info->has_sparse)
 		names[n++] = CStringGetTextDatum("sparse");
 	if (info->multi_dim > 0)

@@ -447,6 +447,23 @@ kind_error(const char *name, EmbKind kind)
 			 errhint("Use it with embed(text), or name a reranker.")));
 }
 
+/* A model that returns outputs of tokens only. */
+pg_noreturn static void
+no_vector_error(const char *name, const EmbModelInfo *info)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("model \"%s\" returns no vector of a text", name),
+			 info->has_sparse ? errhint("It is a learned sparse model: use embed_sparse(text) and embed_sparse_query(text).")
+			 : errhint("It returns token vectors: use embed_multi(text) and embed_multi_query(text).")));
+}
+
+static bool
+is_of_kind(const EmbModelInfo *info, EmbKind kind)
+{
+	return kind == 0 || info->kind == (kind == EMBED_KIND_READER ? EMB_KIND_EMBEDDING : kind);
+}
+
 /* Whether the name stands for a model whose row, image and stored chunks exist. */
 static bool
 is_installed(const char *name, EmbKind kind)
@@ -540,11 +557,16 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 		entry = find_entry_still(found.fingerprint);
 	if (entry == NULL)
 		embed_names_missing_image(&found);
-	if (kind != 0 && entry->ref.info->kind != kind)
+	if (!is_of_kind(entry->ref.info, kind))
 	{
 		/* from here on a failure counts for this model */
 		embed_stat_enter(entry->ref.stat);
 		kind_error(found.model, entry->ref.info->kind);
+	}
+	if (kind == EMB_KIND_EMBEDDING && !entry->ref.info->has_dense)
+	{
+		embed_stat_enter(entry->ref.stat);
+		no_vector_error(found.model, entry->ref.info);
 	}
 	return &entry->ref;
 }
@@ -577,7 +599,7 @@ embed_registry_look(const char *name, EmbKind kind, EmbedNameUse use)
 		return NULL;
 	entry = find_live(found.fingerprint);
 	if (entry == NULL || entry->gone || checked_generation != generation || !embed_mapping_is_current(&entry->mapping) ||
-		entry->ref.info->kind != kind)
+		!is_of_kind(entry->ref.info, kind) || (kind == EMB_KIND_EMBEDDING && !entry->ref.info->has_dense))
 		return NULL;
 	return &entry->ref;
 }

@@ -45,6 +45,12 @@ typedef struct EmbedModelRef
 	EmbedStat  *stat;			/* outlives the ref */
 } EmbedModelRef;
 
+/*
+ * A kind for lookups: an embedding model, whatever it returns. With
+ * EMB_KIND_EMBEDDING only models that return a vector of a text are found.
+ */
+#define EMBED_KIND_READER	((EmbKind) 3)
+
 /* Which names are allowed. */
 typedef enum EmbedNameUse
 {
