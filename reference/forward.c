@@ -421,6 +421,11 @@ check_run(const EmbArch *arch, const EmbReferenceText *texts, int32_t n_texts, E
 
 	if (arch->n_dense > EMB_ARCH_MAX_DENSE)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model has %d dense modules, of which there are tensors for %d", arch->n_dense, EMB_ARCH_MAX_DENSE);
+	if (arch->has_sparse == EMB_SPARSE_VOCABULARY)
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED, "the model has a head over the vocabulary, which the reference does not compute");
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "sentence-transformers' SparseEncoder computes it; test/tools/make_tiny_sparse.py shows how.");
+	}
 	for (int32_t i = 0; i < n_texts && status == EMB_OK; i++)
 	{
 		if ((texts[i].weights != NULL && !arch->has_sparse) || (texts[i].vectors != NULL && arch->multi_dim == 0))
