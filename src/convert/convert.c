@@ -41,6 +41,7 @@ typedef struct Import
 {
 	EmbImportSteps steps;
 	EmbCheckpoint checkpoint;
+	int			n_notes_told;	/* of the checkpoint's */
 	EmbImageParts parts;
 	char	   *strings;		/* both prompts and the texts of a template, each followed by a zero byte */
 	char	   *query_prompt;	/* with another instruction, or NULL */
@@ -258,14 +259,19 @@ check_calibration(const EmbImportOptions *options, EmbError *err)
 	return EMB_OK;
 }
 
-/* Reports the importer's assumptions. */
+/* Reports the assumptions that were not reported yet. */
 static void
-forward_notes(const Import *im)
+forward_notes(Import *im)
 {
 	const EmbSink *sink = im->steps.sink;
 
-	for (int i = 0; sink->note != NULL && i < im->checkpoint.n_notes; i++)
-		sink->note(sink->ctx, im->checkpoint.notes[i].message, im->checkpoint.notes[i].hint);
+	for (; im->n_notes_told < im->checkpoint.n_notes; im->n_notes_told++)
+	{
+		const EmbNote *note = &im->checkpoint.notes[im->n_notes_told];
+
+		if (sink->note != NULL)
+			sink->note(sink->ctx, note->message, note->hint);
+	}
 }
 
 /* Rows of a table are quantized without calibration. */
@@ -387,7 +393,7 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 }
 
 /*
- * A cut to the model's own dimensions is no cut for a normalized vector: the
+ * The caller's, else the checkpoint's. A cut to the model's own dimensions is no cut for a normalized vector: the
  * image is the same as without the option.
  */
 static EmbStatus
@@ -400,6 +406,12 @@ choose_dimensions(Import *im, int32_t dimensions, EmbError *err)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which returns no vectors to cut to %d dimensions", dimensions);
 	if (dimensions < 0 || dimensions > width)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "dimensions %d is outside 1..%d, the model's", dimensions, width);
+	if (dimensions == 0 && im->checkpoint.dimensions > 0 && im->checkpoint.dimensions < width)
+	{
+		dimensions = im->checkpoint.dimensions;
+		emb_note(&im->checkpoint, "The option dimensions sets another number.",
+				 "vectors are cut to %d of %d dimensions, the \"truncate_dim\" of config_sentence_transformers.json", dimensions, width);
+	}
 	im->parts.config.dimensions = dimensions == width && arch->normalize ? 0 : (uint32_t) dimensions;
 	return EMB_OK;
 }
@@ -744,8 +756,10 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 	if ((status = emb_checkpoint_open(path, &known, im->steps.mem, im->steps.stop, &im->checkpoint, err)) != EMB_OK)
 		return status;
 	forward_notes(im);
-	if ((status = fill_parts(im, options, err)) != EMB_OK ||
-		(status = build_tokenizer(im, err)) != EMB_OK)
+	if ((status = fill_parts(im, options, err)) != EMB_OK)
+		return status;
+	forward_notes(im);
+	if ((status = build_tokenizer(im, err)) != EMB_OK)
 		return status;
 	return write_image(im, options, err);
 }

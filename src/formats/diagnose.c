@@ -145,6 +145,22 @@ shown(char name[NAME_BYTES])
 	return name;
 }
 
+static EmbStatus
+hint_adapter(EmbError *err)
+{
+	return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
+						  "Merge it into its model first (in Python, with peft: model.merge_and_unload().save_pretrained(dir)).");
+}
+
+EmbStatus
+emb_diagnose_adapter(const char *dir, EmbError *err)
+{
+	if (!emb_file_exists(dir, "adapter_config.json"))
+		return EMB_OK;
+	emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" holds an adapter (adapter_config.json) beside the model's weights, and adapters are not applied", SHOWN(dir));
+	return hint_adapter(err);
+}
+
 EmbStatus
 emb_diagnose_no_weights(const char *dir, EmbError *err)
 {
@@ -168,8 +184,7 @@ emb_diagnose_no_weights(const char *dir, EmbError *err)
 	if (emb_file_exists(dir, "adapter_model.safetensors") || emb_file_exists(dir, "adapter_model.bin"))
 	{
 		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" holds an adapter's weights (adapter_model) only, not a model's", SHOWN(dir));
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
-							  "Merge it into its model first (in Python, with peft: model.merge_and_unload().save_pretrained(dir)).");
+		return hint_adapter(err);
 	}
 	if (find_entry(dir, is_gguf, found))
 	{
@@ -230,8 +245,7 @@ emb_diagnose_no_config(const char *dir, EmbError *err)
 	if (emb_file_exists(dir, "adapter_config.json"))
 	{
 		emb_error(err, EMB_ERR_UNSUPPORTED, "\"%.*s\" holds an adapter (adapter_config.json), not a model: it has no config.json", SHOWN(dir));
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
-							  "Merge it into its model first (in Python, with peft: model.merge_and_unload().save_pretrained(dir)).");
+		return hint_adapter(err);
 	}
 	if (find_entry(dir, is_gguf, found))
 	{

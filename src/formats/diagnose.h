@@ -14,6 +14,9 @@ extern EmbStatus emb_diagnose_no_config(const char *dir, EmbError *err);
 /* The error for a directory without readable weights. */
 extern EmbStatus emb_diagnose_no_weights(const char *dir, EmbError *err);
 
+/* The error for a directory that holds an adapter beside a model; EMB_OK: it holds none. */
+extern EmbStatus emb_diagnose_adapter(const char *dir, EmbError *err);
+
 /* The error for a directory without a tokenizer. */
 extern EmbStatus emb_diagnose_no_tokenizer(const char *dir, EmbError *err);
 

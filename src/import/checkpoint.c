@@ -4,7 +4,27 @@
  */
 #include "import/checkpoint.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "import/hf_tokenizer.h"
+
+void
+emb_note(EmbCheckpoint *c, const char *hint, const char *format,...)
+{
+	EmbNote    *note;
+	va_list		args;
+
+	if (c == NULL || c->n_notes == EMB_CHECKPOINT_MAX_NOTES)
+		return;
+	note = &c->notes[c->n_notes++];
+	va_start(args, format);
+	vsnprintf(note->message, sizeof(note->message), format, args);
+	va_end(args);
+	snprintf(note->hint, sizeof(note->hint), "%s", hint);
+	for (char *p = note->message; (p = strpbrk(p, "\r\n")) != NULL;)
+		*p = ' ';
+}
 
 EmbStatus
 emb_checkpoint_open(const char *path, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,

@@ -32,7 +32,7 @@
 #include "common/parts.h"
 #include "tokenizer/tokenizer.h"
 
-#define EMB_CHECKPOINT_MAX_NOTES		8
+#define EMB_CHECKPOINT_MAX_NOTES		24
 #define EMB_CHECKPOINT_MAX_PATH			1024
 
 /* An assumption of the importer that the files do not state. */
@@ -86,6 +86,7 @@ struct EmbCheckpoint
 	int32_t		max_tokens;		/* 1 .. arch.n_positions */
 	int32_t		token_chars;	/* a text is first cut to max_tokens times this many characters; 0: no cut */
 	int32_t		dropped_id;		/* left out of texts; -1: none */
+	int32_t		dimensions;		/* vectors are cut to them where the caller says nothing; 0: not cut */
 	bool		pools_prompt;	/* false: pooling excludes the prompt's rows */
 	char	   *query_prompt;	/* never NULL; owned */
 	char	   *document_prompt;
@@ -144,6 +145,12 @@ extern EmbStatus emb_checkpoint_open_gguf(const char *path, const EmbCheckpointO
  * "" otherwise. EMB_ERR_UNSUPPORTED: files of several models.
  */
 extern EmbStatus emb_checkpoint_find_gguf(const char *path, char *file, size_t size, EmbError *err);
+
+/*
+ * Adds a note: what the importer assumed, and the hint what to do about it
+ * ("": nothing). Line ends become spaces. c NULL, or full: no note.
+ */
+extern void emb_note(EmbCheckpoint *c, const char *hint, const char *format,...) EMB_PRINTF(3, 4);
 
 /* Opens whatever path is. */
 extern EmbStatus emb_checkpoint_open(const char *path, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,

@@ -75,6 +75,7 @@ struct EmbFamily
 	const char *position_type;	/* required "position_embedding_type"; NULL: the class does not read this key */
 	EmbActivation head_activation;	/* of the score head; 0: tanh */
 	EmbActivation lm_activation;	/* of the head over the vocabulary; 0: the layers' */
+	bool		has_own_code;	/* published with code of its own ("auto_map"), which this family follows */
 	bool		is_decoder;		/* its classes may be language models; a reranker answers at the last row */
 	bool		only_embeds;	/* a reranker of this family is refused */
 	bool		norms_less_one;	/* weights of norms are stored less 1 */

@@ -61,6 +61,7 @@ read_gte(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	{ \
 		.model_type = type, \
 		.name = "gte", \
+		.has_own_code = true, \
 		.class_stem = stem, \
 		EMB_FAMILY_SIZE_KEYS, \
 		.activation = "hidden_act", \

@@ -55,6 +55,7 @@ EMB_FAMILY_LIST(jinabert) = {
 		.model_type = "bert",
 		.name = "jina-bert",
 		.class_stem = "JinaBert",
+		.has_own_code = true,
 		EMB_FAMILY_SIZE_KEYS,
 		.activation = "hidden_act",
 		.norm_eps = "layer_norm_eps",

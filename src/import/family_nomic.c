@@ -12,6 +12,11 @@ shape(EmbArch *arch)
 	arch->is_gated = 1;
 }
 
+/* Experts in the place of feed-forward layers, in both ways of writing. */
+static const char *const experts[] = {
+	"moe_every_n_layers", "num_experts", "num_local_experts", "num_experts_per_tok", "moe_top_k", "moe_num_experts", NULL
+};
+
 /* As transformers writes it. */
 static EmbStatus
 read_nomic(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
@@ -21,6 +26,7 @@ read_nomic(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 
 	config->arch.rotary_base = 1000;
 	if ((status = emb_hf_check_head_size(doc, config, err)) != EMB_OK ||
+		(status = emb_hf_check_unset(doc, experts, err)) != EMB_OK ||
 		(status = emb_hf_check_off(doc, off, false, err)) != EMB_OK)
 		return status;
 	return emb_hf_read_rope(doc, json_object_get(doc->root, "rope_parameters"), "rope_parameters", &config->arch.rotary_base, err);
@@ -32,7 +38,7 @@ read_own(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
 	static const char *const biases[] = {"qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", NULL};
 	static const char *const off[] = {"prenorm", "parallel_block", "use_rms_norm", "causal", "rotary_emb_interleaved", NULL};
-	static const char *const unset[] = {"rotary_emb_scale_base", "rotary_scaling_factor", "moe_every_n_layers", "num_experts", NULL};
+	static const char *const unset[] = {"rotary_emb_scale_base", "rotary_scaling_factor", NULL};
 	double		fraction = 0;
 	EmbStatus	status;
 
@@ -41,6 +47,7 @@ read_own(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		(status = emb_hf_check_off(doc, biases, true, err)) != EMB_OK ||
 		(status = emb_hf_check_off(doc, off, false, err)) != EMB_OK ||
 		(status = emb_hf_check_unset(doc, unset, err)) != EMB_OK ||
+		(status = emb_hf_check_unset(doc, experts, err)) != EMB_OK ||
 		(status = emb_json_get_double(doc, doc->root, "rotary_emb_fraction", 0, 1, &fraction, err)) != EMB_OK)
 		return status;
 	if (fraction != 1)
@@ -51,6 +58,7 @@ read_own(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 #define NOMIC \
 	.model_type = "nomic_bert", \
 	.class_stem = "NomicBert", \
+	.has_own_code = true, \
 	.absent_layers = 12, \
 	.absent_positions = 2048, \
 	.types = "type_vocab_size", \

@@ -178,6 +178,7 @@ EMB_FAMILY_LIST(qwen) = {
 		.model_type = "bidirectional_pplx_qwen3",
 		.name = "qwen3",
 		.class_stem = "PPLXQwen3",
+		.has_own_code = true,
 		QWEN_KEYS,
 		.shape = shape_pplx,
 		.read = read_qwen3,

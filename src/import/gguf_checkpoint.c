@@ -168,17 +168,6 @@ copy_prompt(const EmbAllocator *mem, const char *text, char **prompt, EmbError *
 	return EMB_OK;
 }
 
-static void
-add_note(EmbCheckpoint *c, const char *hint, const char *format, const char *a, const char *b)
-{
-	EmbNote    *note = &c->notes[c->n_notes++];
-
-	snprintf(note->message, sizeof(note->message), format, a, b);
-	snprintf(note->hint, sizeof(note->hint), "%s", hint);
-	for (char *p = note->message; (p = strchr(p, '\n')) != NULL;)
-		*p = ' ';
-}
-
 static EmbStatus
 choose_prompts(EmbCheckpoint *c, const char *path, const EmbCheckpointOptions *options, EmbError *err)
 {
@@ -194,7 +183,7 @@ choose_prompts(EmbCheckpoint *c, const char *path, const EmbCheckpointOptions *o
 	snprintf(what, sizeof(what), "%s%s%s%s%s%s%s", c->query_prompt[0] != '\0' ? "\"" : "", c->query_prompt,
 			 c->query_prompt[0] != '\0' ? "\" before queries" : "", c->query_prompt[0] != '\0' && c->document_prompt[0] != '\0' ? ", " : "",
 			 c->document_prompt[0] != '\0' ? "\"" : "", c->document_prompt, c->document_prompt[0] != '\0' ? "\" before documents" : "");
-	add_note(c, "The options query_prompt and document_prompt set others; \"\" is none.",
+	emb_note(c, "The options query_prompt and document_prompt set others; \"\" is none.",
 			 "a GGUF file names no prompts; the model gets the prompts of %s: %s", known.name, what);
 	return EMB_OK;
 }
@@ -205,21 +194,18 @@ choose_prompts(EmbCheckpoint *c, const char *path, const EmbCheckpointOptions *o
 static void
 note_assumptions(EmbCheckpoint *c, const EmbGgufModel *m)
 {
-	char		number[12];
-
 	if (m->assumes_pooling)
-		add_note(c, "The option pooling sets another.",
-				 "the file names no pooling; the model takes %s%s", c->arch.pooling == EMB_POOL_LAST ? "the last row" : "the mean of all rows", "");
+		emb_note(c, "The option pooling sets another.",
+				 "the file names no pooling; the model takes %s", c->arch.pooling == EMB_POOL_LAST ? "the last row" : "the mean of all rows");
 	if (m->assumes_case)
-		add_note(c, m->lowercases ? "If the model is cased, import its directory with its tokenizer.json instead." :
+		emb_note(c, m->lowercases ? "If the model is cased, import its directory with its tokenizer.json instead." :
 				 "If the model is uncased, import its directory with its tokenizer.json instead.",
 				 "the file does not say whether texts are lowercased; by its vocabulary they are %s%s", m->lowercases ? "" : "not", m->lowercases ? "lowercased" : "");
-	snprintf(number, sizeof(number), "%d", m->n_absent_blocks);
 	if (m->n_absent_blocks > 0)
-		add_note(c, "", "the last %s blocks that the file counts have no tensors and are left out%s", number, "");
+		emb_note(c, "", "the last %d blocks that the file counts have no tensors and are left out", m->n_absent_blocks);
 	if (c->arch.head == EMB_HEAD_SCORE && strcmp(m->family->arch, "modern-bert") == 0)
-		add_note(c, "Import the model's directory if config.json has another \"classifier_pooling\" or \"classifier_activation\".",
-				 "the file does not say what its classifier reads; it reads the mean of all rows, by GELU%s%s", "", "");
+		emb_note(c, "Import the model's directory if config.json has another \"classifier_pooling\" or \"classifier_activation\".",
+				 "the file does not say what its classifier reads; it reads the mean of all rows, by GELU");
 }
 
 static EmbStatus

@@ -130,13 +130,12 @@ use_own_template(EmbCheckpoint *c, const EmbGgufModel *m, const char *text, EmbE
 static void
 note_template(EmbCheckpoint *c, const EmbGgufModel *m, const char *model)
 {
-	EmbNote    *note = &c->notes[c->n_notes++];
+	static const char hint[] = "The option template sets another one; the option kind says what the model is.";
 
 	if (m->names.kind_found_in != NULL)
-		snprintf(note->message, sizeof(note->message), "the model is a reranker by its name; it gets the template of %s", model);
+		emb_note(c, hint, "the model is a reranker by its name; it gets the template of %s", model);
 	else
-		snprintf(note->message, sizeof(note->message), "the file names no template for pairs; the model gets that of %s", model);
-	snprintf(note->hint, sizeof(note->hint), "The option template sets another one; the option kind says what the model is.");
+		emb_note(c, hint, "the file names no template for pairs; the model gets that of %s", model);
 }
 
 EmbStatus

@@ -67,11 +67,8 @@ static const EmbCheckpointSource source = {
 static void
 note_bitsandbytes(EmbCheckpoint *c)
 {
-	EmbNote    *note = &c->notes[c->n_notes++];
-
-	snprintf(note->message, sizeof(note->message),
+	emb_note(c, "The model from which it was quantized loses less.",
 			 "bitsandbytes quantized the model's weights; they are read as floats, which precisions int8 and int4 quantize anew");
-	snprintf(note->hint, sizeof(note->hint), "The model from which it was quantized loses less.");
 }
 
 static EmbStatus
@@ -213,15 +210,12 @@ read_sparse(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, EmbErr
 static void
 note_template(EmbCheckpoint *c, const EmbAnswerTemplate *template, const EmbHfConfig *config)
 {
-	EmbNote    *note = &c->notes[c->n_notes++];
+	static const char hint[] = "The option template sets another one; the option kind says what the model is.";
 
 	if (config->kind_found_in != NULL)
-		snprintf(note->message, sizeof(note->message), "the model is a reranker by the name of %s; it gets the template of %s",
-				 config->kind_found_in, template->model);
+		emb_note(c, hint, "the model is a reranker by the name of %s; it gets the template of %s", config->kind_found_in, template->model);
 	else
-		snprintf(note->message, sizeof(note->message), "the model's files name no template for pairs; it gets the template of %s",
-				 template->model);
-	snprintf(note->hint, sizeof(note->hint), "The option template sets another one; the option kind says what the model is.");
+		emb_note(c, hint, "the model's files name no template for pairs; it gets the template of %s", template->model);
 }
 
 /*
@@ -267,33 +261,25 @@ choose_template(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const Em
 static void
 note_pooling(EmbCheckpoint *c)
 {
-	EmbNote    *note = &c->notes[c->n_notes++];
+	static const char *const names[] = {
+		[EMB_POOL_CLS] = "first row", [EMB_POOL_MEAN] = "mean of all rows", [EMB_POOL_MAX] = "maximum of all rows",
+		[EMB_POOL_MEAN_SQRT_LEN] = "sum of all rows divided by the root of their number", [EMB_POOL_LAST] = "last row"
+	};
 
-	snprintf(note->message, sizeof(note->message), "the model has no modules.json, which names its pooling; it takes the %s, normalized",
-			 c->arch.pooling == EMB_POOL_LAST ? "last row" : "mean of all rows");
-	snprintf(note->hint, sizeof(note->hint), "Download modules.json and 1_Pooling/config.json too, or set the options pooling and normalize.");
+	emb_note(c, "Download modules.json and 1_Pooling/config.json too, or set the options pooling and normalize.",
+			 "the model has no modules.json, which names its pooling; it takes the %s, %s", names[c->arch.pooling],
+			 c->arch.normalize ? "normalized" : "not normalized");
 }
 
 /* ---------------------------------------------------------------- prompts */
 
-/* Reports the prompts, on one line. */
 static void
 note_prompts(EmbCheckpoint *c, const EmbKnownPrompts *known, bool query, bool document)
 {
-	EmbNote    *note = &c->notes[c->n_notes++];
-	char	   *message = note->message;
-	size_t		size = sizeof(note->message);
-	size_t		at;
-
-	at = snprintf(message, size, "the model's files name no prompts; it gets the prompts of %s (the name of %s):",
-				  known->name, known->found_in);
-	if (query)
-		at += snprintf(message + at, size - at, " \"%s\" before queries", known->query);
-	if (document)
-		snprintf(message + at, size - at, "%s \"%s\" before documents", query ? "," : "", known->document);
-	for (char *p = message; (p = strchr(p, '\n')) != NULL;)
-		*p = ' ';
-	snprintf(note->hint, sizeof(note->hint), "The options query_prompt and document_prompt set others; \"\" is none.");
+	emb_note(c, "The options query_prompt and document_prompt set others; \"\" is none.",
+			 "the model's files name no prompts; it gets the prompts of %s (the name of %s):%s%s%s%s%s%s%s",
+			 known->name, known->found_in, query ? " \"" : "", query ? known->query : "", query ? "\" before queries" : "",
+			 query && document ? "," : "", document ? " \"" : "", document ? known->document : "", document ? "\" before documents" : "");
 }
 
 static EmbStatus
@@ -346,6 +332,7 @@ open_parts(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const EmbChec
 
 	c->arch = config->arch;
 	c->max_tokens = config->max_tokens;
+	c->dimensions = config->truncate_dim;
 	c->pools_prompt = config->pool_prompt;
 	c->query_prompt = config->query_prompt;
 	c->document_prompt = config->document_prompt;
@@ -368,7 +355,7 @@ emb_checkpoint_open_dir(const char *dir, const EmbCheckpointOptions *options, co
 	EmbStatus	status;
 
 	*c = (EmbCheckpoint) {.mem = mem, .dropped_id = -1, .answer_ids = {-1, -1}};
-	status = emb_hf_read_config(dir, options, mem, stop, &config, err);
+	status = emb_hf_read_config(dir, options, mem, stop, c, &config, err);
 	if (status != EMB_OK)
 	{
 		*c = (EmbCheckpoint) {0};

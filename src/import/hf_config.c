@@ -13,7 +13,6 @@
 #include "formats/diagnose.h"
 #include "formats/file.h"
 #include "import/checkpoint.h"
-#include "import/hf_prompts.h"
 #include "import/hf_sparse.h"
 
 #define CONFIG_FILE			"config.json"
@@ -56,6 +55,16 @@ tokenizer_max_length(const EmbJson *doc)
 	return n >= 1 && n <= INT32_MAX ? (int64_t) n : INT32_MAX;
 }
 
+EmbStatus
+emb_hf_parse_truncation(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	int64_t		n = 0;
+	EmbStatus	status = emb_json_get_int(doc, doc->root, "truncate_dim", 1, INT32_MAX, &n, err);
+
+	config->truncate_dim = (int32_t) n;
+	return status;
+}
+
 /* ---------------------------------------------------------- the directory */
 
 static EmbStatus
@@ -72,20 +81,25 @@ check_directory(const char *dir, EmbError *err)
 	return EMB_OK;
 }
 
+/* sentence-transformers' files of the whole directory; own: config_sentence_transformers.json. */
 static EmbStatus
-read_pipeline(const char *dir, const EmbAllocator *mem, const EmbHfConfig *config, EmbHfModules *modules, bool *found, EmbError *err)
+read_pipeline(const char *dir, const EmbJson *own, const EmbAllocator *mem, EmbHfConfig *config, EmbHfModules *modules, bool *found, EmbError *err)
 {
 	EmbJson		doc;
-	EmbStatus	status = emb_json_load_optional(dir, MODULES_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
+	EmbStatus	status;
 
 	memset(modules, 0, sizeof(*modules));
+	*found = false;
+	if ((status = emb_hf_read_model_type(own, config, err)) != EMB_OK ||
+		(status = emb_json_load_optional(dir, MODULES_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err)) != EMB_OK)
+		return status;
 	*found = doc.root != NULL;
-	if (status == EMB_OK && *found)
+	if (*found)
 		status = emb_hf_parse_modules(&doc, modules, err);
 	emb_json_free(&doc);
 	if (status == EMB_OK && modules->has_router)
 		status = emb_hf_sparse_read_router(dir, mem, modules, config, err);
-	return status;
+	return status == EMB_OK && *found ? emb_hf_declare_by_modules(modules, config, err) : status;
 }
 
 static EmbStatus
@@ -107,6 +121,9 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 	status = emb_json_load(config->transformer_dir, CONFIG_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
 	if (status == EMB_ERR_NOT_FOUND)
 		status = emb_diagnose_no_config(config->transformer_dir, err);
+	/* transformers would apply it */
+	if (status == EMB_OK)
+		status = emb_diagnose_adapter(config->transformer_dir, err);
 	if (status == EMB_OK)
 		status = emb_hf_parse_config(&doc, config, err);
 	if (status == EMB_OK && config->arch.n_layers > 0)
@@ -180,53 +197,22 @@ read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 	return status;
 }
 
+/* What config_sentence_transformers.json says beside the kind. */
 static EmbStatus
-read_prompts(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+read_own(const EmbJson *own, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
 	static const EmbJson none = {.file = PROMPTS_FILE};
-	EmbJson		doc;
-	EmbStatus	status = emb_json_load_optional(dir, PROMPTS_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
+	bool		is_reranker = config->arch.head != EMB_HEAD_NONE;
+	EmbStatus	status = EMB_OK;
 
-	if (status == EMB_OK && config->arch.head != EMB_HEAD_NONE && doc.root != NULL)
-		status = emb_hf_parse_cross_encoder(&doc, mem, config, err);
-	if (status == EMB_OK)
-		status = emb_hf_parse_prompts(config->arch.head != EMB_HEAD_NONE ? &none : &doc, mem, config, err);
-	emb_json_free(&doc);
-	return status;
+	if (is_reranker && own->root != NULL)
+		status = emb_hf_parse_cross_encoder(own, mem, config, err);
+	else if (!is_reranker)
+		status = emb_hf_parse_truncation(own, config, err);
+	return status == EMB_OK ? emb_hf_parse_prompts(is_reranker ? &none : own, mem, config, err) : status;
 }
 
 /* ------------------------------------------------------------------ kinds */
-
-static const char *const kind_names[] = {"", "embedding", "reranker"};
-
-static EmbStatus
-parse_kind(const char *option, EmbHfKind *kind, EmbError *err)
-{
-	/* a learned sparse model is an embedding model; hf_sparse.c has read the option before */
-	*kind = option != NULL && strcmp(option, "sparse") == 0 ? EMB_HF_KIND_EMBEDDING : EMB_HF_KIND_UNKNOWN;
-	for (EmbHfKind k = EMB_HF_KIND_EMBEDDING; option != NULL && k <= EMB_HF_KIND_RERANKER; k++)
-	{
-		if (strcmp(option, kind_names[k]) == 0)
-			*kind = k;
-	}
-	if (option != NULL && *kind == EMB_HF_KIND_UNKNOWN)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%.*s\" is unknown; use \"embedding\", \"sparse\" or \"reranker\"",
-						 emb_json_clip(option, 80), option);
-	return EMB_OK;
-}
-
-/* By a name; a name with both words says nothing. */
-static EmbHfKind
-kind_by_name(EmbHfConfig *config, const char *dir, const char *name)
-{
-	const char *reranker = emb_hf_find_word(config, dir, name, "rerank");
-	const char *embedding = emb_hf_find_word(config, dir, name, "embed");
-
-	if ((reranker == NULL) == (embedding == NULL))
-		return EMB_HF_KIND_UNKNOWN;
-	config->kind_found_in = reranker != NULL ? reranker : embedding;
-	return reranker != NULL ? EMB_HF_KIND_RERANKER : EMB_HF_KIND_EMBEDDING;
-}
 
 static EmbStatus
 read_logit_score(const char *dir, const EmbHfModules *modules, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
@@ -244,40 +230,6 @@ read_logit_score(const char *dir, const EmbHfModules *modules, const EmbAllocato
 	return status;
 }
 
-/* What the files say themselves; and that they do not contradict each other. */
-static EmbStatus
-kind_by_files(const EmbHfModules *modules, bool has_modules, const EmbHfConfig *config, EmbHfKind *kind, EmbError *err)
-{
-	bool		is_reranker = config->arch.head != EMB_HEAD_NONE;
-
-	*kind = is_reranker || modules->has_logit_score ? EMB_HF_KIND_RERANKER : EMB_HF_KIND_EMBEDDING;
-	if (modules->has_logit_score && (is_reranker || !config->family->is_decoder))
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a LogitScore, but %s says that the model is no language model",
-						 MODULES_FILE, CONFIG_FILE);
-	if (config->is_language_model && !modules->has_logit_score && (!has_modules || modules->transformer_only))
-		*kind = EMB_HF_KIND_UNKNOWN;
-	return EMB_OK;
-}
-
-EmbStatus
-emb_hf_choose_kind(EmbHfConfig *config, const char *dir, const EmbCheckpointOptions *options, const char *file, EmbHfKind *kind, EmbError *err)
-{
-	EmbHfKind	wanted;
-	EmbStatus	status = parse_kind(options->kind, &wanted, err);
-
-	if (status != EMB_OK)
-		return status;
-	if (wanted != EMB_HF_KIND_UNKNOWN && *kind != EMB_HF_KIND_UNKNOWN && *kind != wanted)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%s\": the model's files say that it is of kind \"%s\"",
-						 kind_names[wanted], kind_names[*kind]);
-	if (*kind == EMB_HF_KIND_UNKNOWN)
-		*kind = wanted != EMB_HF_KIND_UNKNOWN ? wanted : kind_by_name(config, dir, options->name);
-	if (*kind != EMB_HF_KIND_UNKNOWN)
-		return EMB_OK;
-	emb_error(err, EMB_ERR_UNSUPPORTED, "%s describes a language model, and neither the files nor the name say what it was trained for", file);
-	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Set the option kind to \"reranker\" or \"embedding\", if it is one of these.");
-}
-
 /* The kind of model; a decoder that reranks gets its head. */
 static EmbStatus
 choose_kind(const char *dir, const EmbHfModules *modules, bool has_modules, const EmbCheckpointOptions *options,
@@ -286,7 +238,7 @@ choose_kind(const char *dir, const EmbHfModules *modules, bool has_modules, cons
 	EmbHfKind	kind;
 	EmbStatus	status;
 
-	if ((status = kind_by_files(modules, has_modules, config, &kind, err)) != EMB_OK ||
+	if ((status = emb_hf_kind_by_files(modules, has_modules, options, config, &kind, err)) != EMB_OK ||
 		(status = emb_hf_choose_kind(config, dir, options, CONFIG_FILE, &kind, err)) != EMB_OK)
 		return status;
 	if (kind == EMB_HF_KIND_RERANKER && config->family->only_embeds)
@@ -303,7 +255,10 @@ choose_kind(const char *dir, const EmbHfModules *modules, bool has_modules, cons
 
 /* ---------------------------------------------------------------- pooling */
 
-/* The caller's pooling, or, for a decoder without modules.json, the usual one. */
+/*
+ * The caller's pooling, or, without modules.json, what SentenceTransformer(dir)
+ * takes; vectors of decoders are normalized as their cards do.
+ */
 static EmbStatus
 override_pooling(bool has_modules, const EmbCheckpointOptions *options, EmbHfConfig *config, EmbError *err)
 {
@@ -316,11 +271,11 @@ override_pooling(bool has_modules, const EmbCheckpointOptions *options, EmbHfCon
 						 arch->head != EMB_HEAD_NONE ? "reranker" : arch->lacks_vector ? "model without a vector of a text" : "static model");
 	if (arch->head != EMB_HEAD_NONE || arch->n_layers == 0 || arch->lacks_vector)
 		return EMB_OK;
-	if (!has_modules && config->family->is_decoder)
+	if (!has_modules)
 	{
 		arch->pooling = arch->is_causal ? EMB_POOL_LAST : EMB_POOL_MEAN;
-		arch->normalize = 1;
-		config->assumes_pooling = options->pooling == NULL;
+		arch->normalize = config->family->is_decoder;
+		config->assumes_pooling = options->pooling == NULL || (!options->sets_normalize && !config->family->is_decoder);
 	}
 	if (options->pooling != NULL)
 		status = emb_hf_set_pooling(&doc, "pooling", options->pooling, config, err);
@@ -354,9 +309,6 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 
 	if (config->arch.head != EMB_HEAD_NONE)
 	{
-		if (has_modules && !modules->transformer_only && !modules->has_logit_score)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a Pooling, but %s says that the model is a reranker",
-							 MODULES_FILE, CONFIG_FILE);
 		return EMB_OK;
 	}
 	if (has_modules && modules->is_static != is_static)
@@ -372,37 +324,44 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 	return status == EMB_OK ? read_dense(dir, modules, mem, config, err) : status;
 }
 
-EmbStatus
-emb_hf_read_config(const char *dir, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
-				   EmbHfConfig *config, EmbError *err)
+/* own: config_sentence_transformers.json, without a root where there is none. */
+static EmbStatus
+read_all(const char *dir, const EmbJson *own, const EmbCheckpointOptions *options, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
 	EmbHfModules modules;
 	bool		has_modules = false;
 	EmbStatus	status;
 
+	if ((status = emb_hf_parse_kind(options->kind, &config->wanted, err)) != EMB_OK ||
+		(status = read_pipeline(dir, own, mem, config, &modules, &has_modules, err)) != EMB_OK ||
+		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK ||
+		(config->arch.n_layers == 0 && (status = emb_hf_read_static(mem, config, err)) != EMB_OK) ||
+		(status = emb_hf_sparse_read(dir, &modules, has_modules, options, mem, config, err)) != EMB_OK ||
+		(status = choose_kind(dir, &modules, has_modules, options, mem, config, err)) != EMB_OK ||
+		(status = choose_pooling(dir, &modules, has_modules, mem, config, err)) != EMB_OK ||
+		(status = override_pooling(has_modules, options, config, err)) != EMB_OK ||
+		(status = add_projection(config, err)) != EMB_OK ||
+		(config->arch.n_layers > 0 && (status = read_length(mem, config, err)) != EMB_OK))
+		return status;
+	return read_own(own, mem, config, err);
+}
+
+EmbStatus
+emb_hf_read_config(const char *dir, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
+				   EmbCheckpoint *notes, EmbHfConfig *config, EmbError *err)
+{
+	EmbJson		own;
+	EmbStatus	status = check_directory(dir, err);
+
 	memset(config, 0, sizeof(*config));
 	config->stop = stop;
+	config->checkpoint = notes;
 	config->pool_prompt = true;
 	config->answer_ids[0] = config->answer_ids[1] = -1;
-	if ((status = check_directory(dir, err)) != EMB_OK ||
-		(status = read_pipeline(dir, mem, config, &modules, &has_modules, err)) != EMB_OK ||
-		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK)
+	if (status != EMB_OK || (status = emb_json_load_optional(dir, PROMPTS_FILE, EMB_JSON_CONFIG_MAX, mem, stop, &own, err)) != EMB_OK)
 		return status;
-	status = config->arch.n_layers == 0 ? emb_hf_read_static(mem, config, err) : EMB_OK;
-	if (status == EMB_OK)
-		status = emb_hf_sparse_read(dir, &modules, has_modules, options, mem, config, err);
-	if (status == EMB_OK)
-		status = choose_kind(dir, &modules, has_modules, options, mem, config, err);
-	if (status == EMB_OK)
-		status = choose_pooling(dir, &modules, has_modules, mem, config, err);
-	if (status == EMB_OK)
-		status = override_pooling(has_modules, options, config, err);
-	if (status == EMB_OK)
-		status = add_projection(config, err);
-	if (status == EMB_OK && config->arch.n_layers > 0)
-		status = read_length(mem, config, err);
-	if (status == EMB_OK)
-		status = read_prompts(dir, mem, config, err);
+	status = read_all(dir, &own, options, mem, config, err);
+	emb_json_free(&own);
 	if (status != EMB_OK)
 		emb_hf_config_free(config, mem);
 	return status;

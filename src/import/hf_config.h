@@ -9,18 +9,18 @@
  *		1_LogitScore/config.json			(likewise) answers of a decoder that reranks
  *		sentence_bert_config.json			max_seq_length, do_lower_case
  *		tokenizer_config.json				model_max_length
- *		config_sentence_transformers.json	prompts; for a CrossEncoder the activation
+ *		config_sentence_transformers.json	kind, prompts, dimensions; for a CrossEncoder the activation
  *		quantize_config.json, quant_config.json		of quantized weights, see quantized.h
  *
  * All files except config.json (and the files that modules.json names) are
  * optional. Without modules.json the model is what SentenceTransformer(dir)
- * builds from a bare checkpoint: mean pooling, not normalized. A class
- * ForSequenceClassification with one label is a reranker, like in
+ * builds from a bare checkpoint: mean pooling, not normalized, and a note says
+ * so. A class ForSequenceClassification with one label is a reranker, like in
  * CrossEncoder(dir): no prompts, and no pooling but its own. What we do not
- * implement is EMB_ERR_UNSUPPORTED with file, key and value; nothing is
- * guessed.
+ * implement is EMB_ERR_UNSUPPORTED with file, key and value; what is assumed
+ * becomes a note.
  *
- * A decoder's ForCausalLM says nothing of the kind of model. It is found by,
+ * hf_kind.c decides what a directory is. A decoder's ForCausalLM says nothing of the kind of model. It is found by,
  * in this order: modules.json (a Pooling, or a LogitScore); the option "kind";
  * "rerank" or "embed" in the name of the directory, in "_name_or_path", or in
  * the name of the model to be.
@@ -44,7 +44,17 @@
 #define EMB_DECODER_MAX_TOKENS		8192
 
 typedef struct EmbFamily EmbFamily;	/* family.h */
-typedef struct EmbCheckpointOptions EmbCheckpointOptions;	/* checkpoint.h */
+typedef struct EmbCheckpoint EmbCheckpoint; /* checkpoint.h */
+typedef struct EmbCheckpointOptions EmbCheckpointOptions;
+
+typedef enum EmbHfKind
+{
+	EMB_HF_KIND_UNKNOWN,
+	EMB_HF_KIND_EMBEDDING,
+	EMB_HF_KIND_RERANKER,
+	EMB_HF_KIND_SPARSE,			/* see hf_sparse.h */
+	EMB_HF_KIND_MULTI			/* refused by hf_kind.c */
+} EmbHfKind;
 
 /* A module Dense of sentence-transformers. */
 typedef struct EmbHfDense
@@ -56,7 +66,13 @@ typedef struct EmbHfDense
 typedef struct EmbHfConfig
 {
 	const EmbStop *stop;		/* polled while files are read; NULL: never */
+	EmbCheckpoint *checkpoint;	/* gets the notes; NULL: nobody reads them */
+	EmbHfKind	wanted;			/* the option "kind" */
+	EmbHfKind	declared;		/* what sentence-transformers' files say */
 	const EmbFamily *family;
+	bool		has_classes;	/* config.json names classes: */
+	bool		has_classifier; /* one for sequences */
+	bool		is_for_masked_lm;	/* ForMaskedLM, and no plain encoder */
 	bool		is_language_model;	/* the class of a decoder that predicts tokens: its kind is still to be found */
 	bool		is_bidirectional;	/* the class of a decoder that reads in both directions */
 	int32_t		projection;		/* outputs of a matrix "linear" after the layers; 0: none */
@@ -72,6 +88,7 @@ typedef struct EmbHfConfig
 	bool		pool_prompt;	/* false: sentence-transformers excludes the prompt's tokens from pooling */
 	bool		lowercase_text; /* the text is lowercased before the tokenizer sees it */
 	int32_t		max_tokens;		/* 1 .. n_positions */
+	int32_t		truncate_dim;	/* of config_sentence_transformers.json; 0: none */
 	char	   *query_prompt;	/* never NULL; owned */
 	char	   *document_prompt;
 	bool		has_prompts;	/* the files define the prompts, maybe as none; else hf_prompts.h looks them up */
@@ -92,9 +109,9 @@ typedef struct EmbHfConfig
 	char		query_path[256];	/* of the table, relative, inside the directory */
 } EmbHfConfig;
 
-/* On success free with emb_hf_config_free, same allocator. */
+/* On success free with emb_hf_config_free, same allocator. notes: gets what is assumed, or NULL. */
 extern EmbStatus emb_hf_read_config(const char *dir, const EmbCheckpointOptions *options, const EmbAllocator *mem, const EmbStop *stop,
-									EmbHfConfig *config, EmbError *err);
+									EmbCheckpoint *notes, EmbHfConfig *config, EmbError *err);
 extern void emb_hf_config_free(EmbHfConfig *config, const EmbAllocator *mem);
 
 /* The parsers of the single files, also for the fuzz target. Each fills its part of *config. */
@@ -135,6 +152,9 @@ extern EmbStatus emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq
 extern EmbStatus emb_hf_parse_processing(const EmbJson *doc, int64_t *max_tokens, EmbError *err);
 extern EmbStatus emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem,
 									  EmbHfConfig *config, EmbError *err);
+
+/* config_sentence_transformers.json of an embedding model: "truncate_dim". */
+extern EmbStatus emb_hf_parse_truncation(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
 
 /*
  * config_sentence_transformers.json of a reranker: reads only what changes its

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "import/checkpoint.h"
+
 EmbStatus
 emb_hf_unsupported(const EmbJson *doc, const char *key, const char *value, const char *want, EmbError *err)
 {
@@ -50,30 +52,46 @@ take_decoder(const char *kind, EmbHfConfig *config)
 	return true;
 }
 
+/* What to take instead of a class that is not known; NULL: nothing better than the list of classes. */
+static const char *
+class_hint(const char *class)
+{
+	if (strcmp(class, "HF_ColBERT") == 0)
+		return "A ColBERT model returns several vectors a text; BGE-M3 has them, too (embed_multi, maxsim).";
+	if (strstr(class, "ForTokenClassification") != NULL || strstr(class, "ForQuestionAnswering") != NULL)
+		return "The model labels tokens; take one that was trained for embeddings (bge-small-en-v1.5) or as a reranker (ms-marco-MiniLM-L6-v2).";
+	return NULL;
+}
+
 /* Heads that belong neither to the encoder nor to a reranker are dropped. */
 static EmbStatus
-check_class(const EmbJson *doc, const char *class, EmbHfConfig *config, bool *is_reranker, EmbError *err)
+check_class(const EmbJson *doc, const char *class, EmbHfConfig *config, EmbError *err)
 {
 	static const char *const encoders[] = {"Model", "ForMaskedLM", "ForPreTraining"};
 	const EmbFamily *family = config->family;
 	const char *kind = class_kind(family, class);
 	const char *stem = family->class_stem;
 	char		want[256];
+	EmbStatus	status;
 
 	for (size_t i = 0; kind != NULL && i < sizeof(encoders) / sizeof(encoders[0]); i++)
 	{
 		if (strcmp(kind, encoders[i]) == 0)
 		{
 			config->is_masked_lm |= i > 0;
+			config->is_for_masked_lm |= i == 1;
 			return EMB_OK;
 		}
 	}
 	if (kind != NULL && strcmp(kind, "ForSequenceClassification") == 0)
 	{
-		*is_reranker = true;
+		config->has_classifier = true;
 		return EMB_OK;
 	}
 	if (kind != NULL && family->is_decoder && take_decoder(kind, config))
+		return EMB_OK;
+	/* a Pooling after it: whatever its head is, the rows below are pooled */
+	if (kind != NULL && config->declared == EMB_HF_KIND_EMBEDDING && strncmp(kind, "For", 3) == 0)
 		return EMB_OK;
 	if (family->is_decoder)
 		snprintf(want, sizeof(want), "of \"%s\" only %sModel, %sForCausalLM, %sBidirectionalModel and %sForSequenceClassification can be imported",
@@ -81,7 +99,8 @@ check_class(const EmbJson *doc, const char *class, EmbHfConfig *config, bool *is
 	else
 		snprintf(want, sizeof(want), "of \"%s\" only %sModel, %sForMaskedLM, %sForPreTraining and %sForSequenceClassification can be imported",
 				 family->model_type, stem, stem, stem, stem);
-	return emb_hf_unsupported(doc, "architectures", class, want, err);
+	status = emb_hf_unsupported(doc, "architectures", class, want, err);
+	return class_hint(class) != NULL ? emb_error_hint(err, status, "%s", class_hint(class)) : status;
 }
 
 /*
@@ -103,7 +122,7 @@ has_encoder(const EmbFamily *family, const json_t *list)
 }
 
 static EmbStatus
-check_architectures(const EmbJson *doc, EmbHfConfig *config, bool *is_reranker, EmbError *err)
+check_architectures(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
 	const EmbFamily *family = config->family;
 	const json_t *list = json_object_get(doc->root, "architectures");
@@ -113,6 +132,7 @@ check_architectures(const EmbJson *doc, EmbHfConfig *config, bool *is_reranker, 
 		return EMB_OK;
 	if (!json_is_array(list))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" is not a list", doc->file);
+	config->has_classes = json_array_size(list) > 0;
 	for (size_t i = 0; status == EMB_OK && i < json_array_size(list); i++)
 	{
 		const char *name = json_string_value(json_array_get(list, i));
@@ -120,9 +140,32 @@ check_architectures(const EmbJson *doc, EmbHfConfig *config, bool *is_reranker, 
 		if (name == NULL)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: \"architectures\" holds something other than strings", doc->file);
 		if (class_kind(family, name) == NULL || !has_encoder(family, list))
-			status = check_class(doc, name, config, is_reranker, err);
+			status = check_class(doc, name, config, err);
 	}
 	return status;
+}
+
+/*
+ * A class that we know, with code of its own beside it. Models whose code we
+ * know, because transformers had no class for them, are not reported.
+ */
+static void
+note_own_code(const EmbJson *doc, const EmbHfConfig *config)
+{
+	const char *key;
+	json_t	   *value;
+
+	json_object_foreach(json_object_get(doc->root, "auto_map"), key, value)
+	{
+		const char *code = json_string_value(value);
+
+		if (strncmp(key, "AutoModel", 9) != 0 || code == NULL || config->family->has_own_code || config->is_bidirectional)
+			continue;
+		emb_note(config->checkpoint, "If that code computes something else, the vectors differ: compare some with the model's own.",
+				 "%s names code that comes with the model (\"auto_map\": \"%.*s\"), which is not run; the model is computed as transformers' %s",
+				 doc->file, emb_json_clip(code, 80), code, config->family->model_type);
+		return;
+	}
 }
 
 /* --------------------------------------------------------------- rerankers */
@@ -557,7 +600,7 @@ parse_encoder(const EmbJson *doc, EmbHfConfig *config, bool is_reranker, EmbErro
 EmbStatus
 emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
-	bool		is_reranker = false;
+	bool		is_reranker;
 	EmbStatus	status;
 
 	if ((status = emb_hf_check_object(doc, err)) != EMB_OK ||
@@ -566,8 +609,10 @@ emb_hf_parse_config(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	parse_name(doc, config);
 	config->arch = config->family->is_static ? emb_arch_static() : emb_arch_encoder();
 	snprintf(config->arch.family, sizeof(config->arch.family), "%s", emb_family_name(config->family));
-	status = check_architectures(doc, config, &is_reranker, err);
+	status = check_architectures(doc, config, err);
 	if (status != EMB_OK)
 		return status;
+	note_own_code(doc, config);
+	is_reranker = emb_hf_is_reranker(doc, config);
 	return config->family->is_static ? parse_static(doc, config, is_reranker, err) : parse_encoder(doc, config, is_reranker, err);
 }

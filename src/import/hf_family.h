@@ -25,17 +25,27 @@ extern EmbStatus emb_hf_take_module(const EmbJson *doc, const char *type, const 
 /* hf_modules.c: sets the pooling by sentence-transformers' name of it. */
 extern EmbStatus emb_hf_set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err);
 
-typedef enum EmbHfKind
-{
-	EMB_HF_KIND_UNKNOWN,
-	EMB_HF_KIND_EMBEDDING,
-	EMB_HF_KIND_RERANKER
-} EmbHfKind;
+/*
+ * hf_kind.c. "model_type" of config_sentence_transformers.json becomes
+ * config->declared; then modules.json, which exists, may decide. Kinds that
+ * cannot be imported are EMB_ERR_UNSUPPORTED.
+ */
+extern EmbStatus emb_hf_read_model_type(const EmbJson *doc, EmbHfConfig *config, EmbError *err);
+extern EmbStatus emb_hf_declare_by_modules(const EmbHfModules *modules, EmbHfConfig *config, EmbError *err);
+
+/* Whether an encoder, whose config.json is doc and whose classes were read, gets the head of a reranker. */
+extern bool emb_hf_is_reranker(const EmbJson *doc, EmbHfConfig *config);
+
+extern EmbStatus emb_hf_parse_kind(const char *option, EmbHfKind *kind, EmbError *err);
+
+/* What all files together say; UNKNOWN for a language model of which they say nothing. */
+extern EmbStatus emb_hf_kind_by_files(const EmbHfModules *modules, bool has_modules, const EmbCheckpointOptions *options,
+									  const EmbHfConfig *config, EmbHfKind *kind, EmbError *err);
 
 /*
- * hf_config.c: the kind of model. *kind is what the files say, which the
- * option "kind" must not contradict. If they say nothing, the option says it,
- * or one of the model's names, else EMB_ERR_UNSUPPORTED. file: for the message.
+ * The kind of model. *kind is what the files say, which the option "kind" must
+ * not contradict. If they say nothing, the option says it, or one of the
+ * model's names, else EMB_ERR_UNSUPPORTED. file: for the message.
  */
 extern EmbStatus emb_hf_choose_kind(EmbHfConfig *config, const char *dir, const EmbCheckpointOptions *options, const char *file,
 									EmbHfKind *kind, EmbError *err);

@@ -7,21 +7,10 @@
 
 #include <string.h>
 
+#include "import/checkpoint.h"
 #include "import/hf_family.h"
 
 /* ---------------------------------------------------------- the model's own */
-
-/* The first of the names that exists, else the default prompt; NULL: none. */
-static const json_t *
-find_prompt(const json_t *prompts, const char *const *names, const char *default_name)
-{
-	for (; *names != NULL; names++)
-	{
-		if (json_object_get(prompts, *names) != NULL)
-			return json_object_get(prompts, *names);
-	}
-	return default_name != NULL ? json_object_get(prompts, default_name) : NULL;
-}
 
 static EmbStatus
 copy_prompt(const EmbJson *doc, const json_t *value, const EmbAllocator *mem, char **prompt, EmbError *err)
@@ -40,18 +29,59 @@ copy_prompt(const EmbJson *doc, const json_t *value, const EmbAllocator *mem, ch
 	return EMB_OK;
 }
 
+/* The names of documents' prompts; encode_document of sentence-transformers 6 knows only the first. */
+static const char *const document_names[] = {"document", "passage", "corpus"};
+
+/* The prompt of documents; NULL: none. */
+static const json_t *
+find_document_prompt(const json_t *prompts, const EmbHfConfig *config)
+{
+	for (size_t i = 0; i < sizeof(document_names) / sizeof(document_names[0]); i++)
+	{
+		const json_t *found = json_object_get(prompts, document_names[i]);
+		const char *text = json_string_value(found);
+
+		if (found == NULL)
+			continue;
+		if (i > 0 && text != NULL && text[0] != '\0')
+			emb_note(config->checkpoint, "The option document_prompt sets another; \"\" is none.",
+					 "the prompt \"%s\" (\"%.*s\") goes before documents; encode_document of sentence-transformers 6 puts nothing there, "
+					 "because no prompt is named \"document\"", document_names[i], emb_json_clip(text, 80), text);
+		return found;
+	}
+	return NULL;
+}
+
 /*
- * Chooses like SentenceTransformer.encode_query and encode_document. Two empty
- * prompts and no others count as absent: sentence-transformers 5 writes them
- * for every model it saves.
+ * encode() puts the default prompt before every text, encode_query and
+ * encode_document never do. Returns whether there is one.
+ */
+static bool
+note_default_prompt(const json_t *prompts, const char *name, const EmbHfConfig *config)
+{
+	const char *text = name != NULL ? json_string_value(json_object_get(prompts, name)) : NULL;
+
+	if (text == NULL || text[0] == '\0')
+		return false;
+	if (strcmp(text, config->query_prompt) == 0 || strcmp(text, config->document_prompt) == 0)
+		return true;
+	emb_note(config->checkpoint, "The options query_prompt and document_prompt set the prompts.",
+			 "the default prompt \"%.*s\" (\"%.*s\") is not used: like encode_query and encode_document of sentence-transformers, "
+			 "queries take only the prompt \"query\", and documents the prompt \"document\"",
+			 emb_json_clip(name, 80), name, emb_json_clip(text, 80), text);
+	return true;
+}
+
+/*
+ * Chooses like SentenceTransformer.encode_query and encode_document, except
+ * for the names of documents' prompts. Two empty prompts and no others count
+ * as absent: sentence-transformers writes them for every model it saves.
  */
 EmbStatus
 emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
-	static const char *const query_names[] = {"query", NULL};
-	static const char *const document_names[] = {"document", "passage", "corpus", NULL};
 	const json_t *prompts = json_object_get(doc->root, "prompts");
-	const json_t *query;
+	const json_t *query = json_object_get(prompts, "query");
 	const json_t *document;
 	const char *default_name = NULL;
 	EmbStatus	status = EMB_OK;
@@ -64,18 +94,20 @@ emb_hf_parse_prompts(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *c
 		return status;
 	if (prompts != NULL && !json_is_null(prompts) && !json_is_object(prompts))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"prompts\" is not an object", doc->file);
-	if (default_name != NULL && json_object_get(prompts, default_name) == NULL)
+	/* the two that sentence-transformers has in any case */
+	if (default_name != NULL && json_object_get(prompts, default_name) == NULL &&
+		strcmp(default_name, "query") != 0 && strcmp(default_name, "document") != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"default_prompt_name\" is \"%.*s\", which is not among the prompts",
 						 doc->file, emb_json_clip(default_name, 80), default_name);
-	query = find_prompt(prompts, query_names, default_name);
-	document = find_prompt(prompts, document_names, default_name);
+	document = find_document_prompt(prompts, config);
 	status = copy_prompt(doc, query, mem, &config->query_prompt, err);
 	if (status == EMB_OK)
 		status = copy_prompt(doc, document, mem, &config->document_prompt, err);
-	if (status == EMB_OK)
-		config->has_prompts = config->query_prompt[0] != '\0' || config->document_prompt[0] != '\0' ||
-			((query != NULL || document != NULL) && json_object_size(prompts) != 2);
-	return status;
+	if (status != EMB_OK)
+		return status;
+	config->has_prompts = note_default_prompt(prompts, default_name, config) || config->query_prompt[0] != '\0' || config->document_prompt[0] != '\0' ||
+		((query != NULL || document != NULL) && json_object_size(prompts) != 2);
+	return EMB_OK;
 }
 
 /*

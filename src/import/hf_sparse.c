@@ -169,9 +169,9 @@ static EmbStatus
 find_sparse(const char *dir, const EmbHfModules *modules, bool has_modules, const EmbCheckpointOptions *options,
 			EmbHfConfig *config, EmbError *err)
 {
-	bool		wanted = options->kind != NULL && strcmp(options->kind, "sparse") == 0;
+	bool		wanted = (options->kind != NULL && strcmp(options->kind, "sparse") == 0) || config->declared == EMB_HF_KIND_SPARSE;
 
-	if (has_modules || !config->is_masked_lm)
+	if (has_modules || !config->is_masked_lm || (!wanted && config->declared != EMB_HF_KIND_UNKNOWN))
 		config->is_sparse = modules->has_splade;
 	else if (options->kind == NULL || wanted)
 	{

@@ -32,7 +32,7 @@ CHANGE(config_deep, static char deep[8192]; memset(deep, '[', 8191); m->config =
 CHANGE(no_type, m->config = CONFIG("\"hidden_act\": \"gelu\"");)
 CHANGE(bloom, m->config = CONFIG("\"model_type\": \"bloom\"");)
 CHANGE(type_number, m->config = CONFIG("\"model_type\": 5");)
-CHANGE(token_classifier, m->config = CONFIG(BERT ", \"architectures\": [\"BertForTokenClassification\"]");)
+CHANGE(token_classifier, m->modules = NULL; m->config = CONFIG(BERT ", \"architectures\": [\"BertForTokenClassification\"]");)
 #define RERANKER(more) *m = small_reranker(); m->config = SMALL_RERANKER_CONFIG(more)
 #define ONE_LABEL "\"id2label\": {\"0\": \"x\"}"
 CHANGE(reranker, *m = small_reranker();)
@@ -52,7 +52,7 @@ CHANGE(encoder_score, *m = small_reranker(); m->prompts = "{\"activation_fn\": \
 CHANGE(encoder_prompt, *m = small_reranker(); m->prompts = "{\"prompts\": {\"q\": \"a\"}, \"default_prompt_name\": \"q\"}";)
 CHANGE(encoder_prompts, *m = small_reranker(); m->prompts = "{\"prompts\": {\"query\": \"a\"}, \"activation_fn\": \"torch.nn.modules.linear.Identity\"}";)
 CHANGE(encoder_module, *m = small_reranker(); m->modules = "[" MODULE("", ST "Transformer") "]";)
-CHANGE(pooled_reranker, *m = small_reranker(); m->modules = SMALL_MODULES;)
+CHANGE(pooled_reranker, *m = small_reranker(); m->modules = SMALL_MODULES; m->pooling = "{}"; m->prompts = "{\"model_type\": \"CrossEncoder\"}";)
 CHANGE(embedding_module, m->modules = "[" MODULE("", ST "Transformer") "]";)
 CHANGE(one_type, RERANKER(ONE_LABEL ", \"type_vocab_size\": 1");)
 CHANGE(length_three, *m = small_reranker(); m->sentence_bert = "{\"max_seq_length\": 3}";)
@@ -71,7 +71,7 @@ CHANGE(pad_negative, m->config = CONFIG(ROBERTA ", \"pad_token_id\": -1");)
 CHANGE(roberta_positions, m->config = "{" ROBERTA ", \"hidden_size\": 8, \"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
 	   " \"intermediate_size\": 20, \"vocab_size\": 24, \"max_position_embeddings\": 17}";)
 CHANGE(roberta_head, *m = small_reranker(); m->config = CONFIG(ROBERTA ", " ROBERTA_HEAD);)
-CHANGE(distilbert_class, m->config = "{\"model_type\": \"distilbert\", \"architectures\": [\"DistilBertForTokenClassification\"]}";)
+CHANGE(distilbert_class, m->modules = NULL; m->config = "{\"model_type\": \"distilbert\", \"architectures\": [\"DistilBertForTokenClassification\"]}";)
 CHANGE(distilbert_names, m->config = "{\"model_type\": \"distilbert\", \"dim\": 8, \"n_layers\": 2, \"n_heads\": 2, \"hidden_dim\": 20,"
 	   " \"vocab_size\": 24, \"max_position_embeddings\": 16}";)
 CHANGE(distilbert_heads, m->config = "{\"model_type\": \"distilbert\", \"dim\": 8, \"n_heads\": 3}";)
@@ -97,13 +97,13 @@ CHANGE(gte_linear, m->config = CONFIG("\"model_type\": \"new\", \"rope_scaling\"
 CHANGE(gte_factor, m->config = CONFIG("\"model_type\": \"new\", \"rope_scaling\": {\"type\": \"ntk\", \"factor\": 1e30}");)
 CHANGE(gte_norm, m->config = CONFIG("\"model_type\": \"new\", \"layer_norm_type\": \"rms_norm\"");)
 CHANGE(gte_rope, m->config = CONFIG("\"model_type\": \"gte\", \"rope_parameters\": {\"rope_type\": \"yarn\"}");)
-CHANGE(gte_head, m->config = CONFIG("\"model_type\": \"new\", \"architectures\": [\"NewForTokenClassification\"]");)
+CHANGE(gte_head, m->modules = NULL; m->config = CONFIG("\"model_type\": \"new\", \"architectures\": [\"NewForTokenClassification\"]");)
 #define MODERN "\"model_type\": \"modernbert\""
 #define MODERN_HEAD MODERN ", \"architectures\": [\"ModernBertForSequenceClassification\"], \"id2label\": {\"0\": \"x\"}"
-CHANGE(modern_pooling, m->config = CONFIG(MODERN_HEAD ", \"classifier_pooling\": \"max\"");)
-CHANGE(modern_activation, m->config = CONFIG(MODERN_HEAD ", \"classifier_activation\": \"silu\"");)
-CHANGE(modern_head_bias, m->config = CONFIG(MODERN_HEAD ", \"classifier_bias\": 1");)
-CHANGE(modern_labels, m->config = CONFIG(MODERN ", \"architectures\": [\"ModernBertForSequenceClassification\"]");)
+CHANGE(modern_pooling, m->modules = NULL; m->config = CONFIG(MODERN_HEAD ", \"classifier_pooling\": \"max\"");)
+CHANGE(modern_activation, m->modules = NULL; m->config = CONFIG(MODERN_HEAD ", \"classifier_activation\": \"silu\"");)
+CHANGE(modern_head_bias, m->modules = NULL; m->config = CONFIG(MODERN_HEAD ", \"classifier_bias\": 1");)
+CHANGE(modern_labels, m->modules = NULL; m->config = CONFIG(MODERN ", \"architectures\": [\"ModernBertForSequenceClassification\"]");)
 CHANGE(modern_names, m->config = CONFIG(MODERN ", \"position_embedding_type\": \"absolute\"");)
 #define GEMMA "\"model_type\": \"gemma3_text\", \"head_dim\": 4, \"num_key_value_heads\": 1"
 CHANGE(gemma_sizes, m->config = CONFIG("\"model_type\": \"gemma3_text\", \"head_dim\": 4");)
@@ -234,7 +234,7 @@ static const Case cases[] = {
 	{"a default prompt of a reranker", encoder_prompt, EMB_ERR_UNSUPPORTED, "default_prompt_name", NULL},
 	{"prompts that nobody asks for", encoder_prompts, EMB_OK, NULL, NULL},
 	{"a CrossEncoder's modules.json", encoder_module, EMB_OK, NULL, NULL},
-	{"a reranker with a Pooling", pooled_reranker, EMB_ERR_UNSUPPORTED, "modules.json", "reranker"},
+	{"a reranker with a Pooling", pooled_reranker, EMB_ERR_UNSUPPORTED, "modules.json", "CrossEncoder"},
 	{"an embedding model without Pooling", embedding_module, EMB_ERR_UNSUPPORTED, "modules.json", "Pooling"},
 	{"a reranker with one token type", one_type, EMB_ERR_FORMAT, "type", NULL},
 	{"no room beside three special tokens", length_three, EMB_ERR_INVALID_ARGUMENT, "max_tokens", "3"},
@@ -437,7 +437,7 @@ static const Reading readings[] = {
 	{"a bare checkpoint", bare, {0}, "mean", false, 16, "", ""},
 	{"prompts", prompts_usual, {0}, "cls", true, 16, "query: ", "passage: "},
 	{"prompts null", prompts_null, {0}, "cls", true, 16, "", ""},
-	{"a default prompt", prompts_default, {0}, "cls", true, 16, "search ", "search "},
+	{"a default prompt", prompts_default, {0}, "cls", true, 16, "", ""},
 	{"an empty prompt is one", prompts_empty, {0}, "cls", true, 16, "", ""},
 	{"prompts given", prompts_usual, {.query_prompt = "a ", .document_prompt = ""}, "cls", true, 16, "a ", ""},
 	{"one prompt given", prompts_usual, {.document_prompt = "b "}, "cls", true, 16, "query: ", "b "},

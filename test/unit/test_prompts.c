@@ -147,8 +147,17 @@ test_import(void)
 
 	/* what the files say wins */
 	check_import("own prompts", with_prompts("{\"prompts\": {\"query\": \"of \"}}"), "e5-small-v2", &fp32, "of ", "", NULL);
-	check_import("own default", with_prompts("{\"prompts\": {\"a\": \"of \"}, \"default_prompt_name\": \"a\"}"), "e5-small-v2", &fp32, "of ", "of ", NULL);
 	check_import("own and empty", with_prompts("{\"prompts\": {\"query\": \"\"}}"), "e5-small-v2", &fp32, "", "", NULL);
+
+	/* as encode_query and encode_document of sentence-transformers 6, which never take the default prompt; each line was tried there */
+	check_import("a default", with_prompts("{\"prompts\": {\"a\": \"of \"}, \"default_prompt_name\": \"a\"}"), "e5-small-v2", &fp32, "", "", "default prompt \"a\"");
+	check_import("a default that is the query's", with_prompts("{\"prompts\": {\"query\": \"of \"}, \"default_prompt_name\": \"query\"}"), "model", &fp32, "of ", "", NULL);
+	check_import("the default \"document\" without prompts", with_prompts("{\"prompts\": {}, \"default_prompt_name\": \"document\"}"), "model", &fp32, "", "", NULL);
+	check_import("document and passage", with_prompts("{\"prompts\": {\"passage\": \"a \", \"document\": \"b \"}}"), "model", &fp32, "", "b ", NULL);
+	check_import("an empty document and passage", with_prompts("{\"prompts\": {\"passage\": \"a \", \"document\": \"\"}}"), "model", &fp32, "", "", NULL);
+	/* on purpose not so: there the passage's is nobody's */
+	check_import("passage", with_prompts("{\"prompts\": {\"query\": \"of \", \"passage\": \"a \"}}"), "model", &fp32, "of ", "a ", "encode_document");
+	check_import("corpus", with_prompts("{\"prompts\": {\"corpus\": \"a \"}}"), "model", &fp32, "", "a ", "\"corpus\" (\"a \")");
 	check_import("as saved by sentence-transformers 5", with_prompts("{\"prompts\": {\"query\": \"\", \"document\": \"\"}}"), "e5-small-v2",
 				 &fp32, "query: ", "passage: ", "passage");
 	check_import("no prompts", with_prompts("{\"prompts\": {}}"), "e5-small-v2", &fp32, "query: ", "passage: ", "passage");
