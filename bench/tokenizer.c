@@ -58,7 +58,7 @@ open_tokenizer(const char *path)
 	EmbStatus	status;
 
 	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-		status = emb_import_tokenizer(path, &mem, NULL, &spec, &err);
+		status = emb_import_auto_tokenizer(path, &mem, NULL, NULL, &spec, &err);
 	else
 	{
 		char	   *data = read_file(path, &size);

@@ -369,7 +369,7 @@ set_pipeline(EmbTokSpec *spec, bool add_space)
 {
 	if (spec->charsmap.len > 0)
 		spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_PRECOMPILED, 0};
-	spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_COLLAPSE, ' '};
+	spec->split_spaces = true;
 	spec->split_meta = true;
 	spec->prepend = add_space ? EMB_TOK_PREPEND_ALWAYS : EMB_TOK_PREPEND_NEVER;
 	spec->meta = EMB_TOK_META;

@@ -157,7 +157,10 @@ make_static(EmbCheckpoint *c, const EmbHfConfig *config, EmbError *err)
 static EmbStatus
 read_tokenizer(EmbCheckpoint *c, const EmbHfConfig *config, const EmbStop *stop, EmbError *err)
 {
-	EmbStatus	status = emb_import_tokenizer(config->transformer_dir, c->mem, stop, &c->tokenizer, err);
+	const char *dir = config->transformer_dir;
+	/* model2vec and StaticEmbedding read tokenizer.json themselves */
+	EmbStatus	status = c->arch.n_layers == 0 ? emb_import_tokenizer(dir, c->mem, stop, &c->tokenizer, err)
+		: emb_import_auto_tokenizer(dir, c->mem, stop, c, &c->tokenizer, err);
 
 	if (status != EMB_OK)
 	{

@@ -329,10 +329,9 @@ read_tokenizer(const EmbJson *doc, const EmbAllocator *mem, EmbTokSpec *spec, Em
 		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
 	/* The model is read first, because its type describes an unsupported tokenizer best. */
 	if ((status = read_model(doc, mem, spec, err)) != EMB_OK ||
-		(status = read_added_tokens(doc, mem, spec, err)) != EMB_OK ||
-		(status = read_post_processor(doc, spec, err)) != EMB_OK)
+		(status = read_added_tokens(doc, mem, spec, err)) != EMB_OK)
 		return status;
-	return check_template_ids(doc->file, spec, err);
+	return read_post_processor(doc, spec, err);
 }
 
 static EmbStatus
@@ -344,7 +343,7 @@ import_json(const char *name, const char *data, size_t size, const EmbAllocator 
 	if (status == EMB_OK)
 	{
 		EmbTokStorage *storage = spec->storage;
-		EmbJson    *doc = &storage->docs[0];
+		EmbJson    *doc = &storage->docs[EMB_TOK_JSON_DOC];
 
 		storage->stop = stop;
 		storage->source = data;
@@ -358,11 +357,26 @@ import_json(const char *name, const char *data, size_t size, const EmbAllocator 
 	return status;
 }
 
+/* The end of every import: spec is freed after an error. */
+static EmbStatus
+end_import(const char *file, const EmbStop *stop, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+{
+	EmbStatus	status = check_template_ids(file, spec, err);
+
+	if (status != EMB_OK)
+		emb_tok_spec_free(spec, mem);
+	else
+		spec->stop = stop;
+	return status;
+}
+
 EmbStatus
 emb_import_tokenizer_json(const char *name, const char *data, size_t size, const EmbAllocator *mem,
 						  EmbTokSpec *spec, EmbError *err)
 {
-	return import_json(name, data, size, mem, NULL, spec, err);
+	EmbStatus	status = import_json(name, data, size, mem, NULL, spec, err);
+
+	return status == EMB_OK ? end_import(name, NULL, mem, spec, err) : status;
 }
 
 /* The tokenizer.json of a folder. */
@@ -382,20 +396,43 @@ import_json_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, E
 	return status;
 }
 
+/* Files without a tokenizer.json are read as the classes of transformers read them. */
+static EmbStatus
+import_others(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
+{
+	if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_FILE))
+		return emb_import_sentencepiece_dir(dir, mem, stop, spec, err);
+	if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_BPE_VOCAB_FILE))
+		return emb_import_bpe_dir(dir, mem, stop, spec, err);
+	return emb_import_vocab_dir(dir, mem, stop, spec, err);
+}
+
+static EmbStatus
+import_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
+{
+	return emb_file_exists(dir, "tokenizer.json") ? import_json_dir(dir, mem, stop, spec, err)
+		: import_others(dir, mem, stop, spec, err);
+}
+
 EmbStatus
 emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
 {
-	EmbStatus	status;
+	EmbStatus	status = import_dir(dir, mem, stop, spec, err);
 
+	return status == EMB_OK ? end_import("tokenizer.json", stop, mem, spec, err) : status;
+}
+
+EmbStatus
+emb_import_auto_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbCheckpoint *notes, EmbTokSpec *spec, EmbError *err)
+{
+	EmbStatus	status = import_dir(dir, mem, stop, spec, err);
+
+	if (status != EMB_OK)
+		return status;
 	if (emb_file_exists(dir, "tokenizer.json"))
-		status = import_json_dir(dir, mem, stop, spec, err);
-	else if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_FILE))
-		status = emb_import_sentencepiece_dir(dir, mem, stop, spec, err);
-	else if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_BPE_VOCAB_FILE))
-		status = emb_import_bpe_dir(dir, mem, stop, spec, err);
-	else
-		status = emb_import_vocab_dir(dir, mem, stop, spec, err);
+		status = emb_tok_follow_class(dir, &((EmbTokStorage *) spec->storage)->docs[EMB_TOK_JSON_DOC], mem, notes, spec, err);
 	if (status == EMB_OK)
-		spec->stop = stop;
+		return end_import("tokenizer.json", stop, mem, spec, err);
+	emb_tok_spec_free(spec, mem);
 	return status;
 }

@@ -24,6 +24,15 @@
 extern EmbStatus emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop,
 									  EmbTokSpec *spec, EmbError *err);
 
+/*
+ * The same as AutoTokenizer of transformers 5 reads the folder: a
+ * tokenizer.json together with the class that its companions and config.json
+ * name (hf_tokenizer_class.c). notes: gets what differs from tokenizer.json
+ * alone, or NULL.
+ */
+extern EmbStatus emb_import_auto_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbCheckpoint *notes,
+										   EmbTokSpec *spec, EmbError *err);
+
 /* The parser of the bytes of a tokenizer.json, also for the fuzz targets. */
 extern EmbStatus emb_import_tokenizer_json(const char *name, const char *data, size_t size,
 										   const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);

@@ -9,6 +9,8 @@
 
 #include "import/hf_tokenizer_spec.h"
 
+typedef struct EmbCheckpoint EmbCheckpoint; /* checkpoint.h */
+
 /* ------------------------------------------------ parts of tokenizer.json */
 
 /* model of type Unigram, the normalizer and the pre-tokenizer. */
@@ -74,6 +76,17 @@ extern EmbStatus emb_tok_spec_sort(EmbTokSpec *spec, const char *file, const Emb
 
 /* tokenizer_config.json, special_tokens_map.json, added_tokens.json into storage->docs, where they exist. */
 extern EmbStatus emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocator *mem, EmbError *err);
+
+/* The three of them; without a root where a file is missing. */
+extern void emb_tok_spec_companions(const EmbTokSpec *spec, const EmbJson **config, const EmbJson **map, const EmbJson **added);
+
+/*
+ * Changes a spec that was read from a folder's tokenizer.json, of which json is
+ * the document, to what AutoTokenizer of transformers 5 makes of the folder
+ * (hf_tokenizer_class.c). notes: gets what changed, or NULL.
+ */
+extern EmbStatus emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *mem, EmbCheckpoint *notes,
+									  EmbTokSpec *spec, EmbError *err);
 
 /* Refuses a "tokenizer_class" that is not in classes (NULL ends the list). */
 extern EmbStatus emb_tok_spec_check_class(const EmbTokSpec *spec, const char *const *classes, EmbError *err);

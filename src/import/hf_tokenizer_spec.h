@@ -12,7 +12,7 @@
 /* For "%.*s" in messages: the useful beginning of s. */
 #define EMB_TOK_SHOW(s)			emb_json_clip(s, 80), s
 
-#define EMB_TOK_STORAGE_DOCS	4
+#define EMB_TOK_STORAGE_DOCS	5
 #define EMB_TOK_MAX_VOCAB		4000000
 #define EMB_TOK_MAX_ADDED_TOKENS 16384
 #define EMB_TOK_WORK_PER_ASK	200000
@@ -35,7 +35,7 @@ typedef struct EmbTokStorage
 	uint8_t    *charsmap;
 	const EmbStop *stop;
 	size_t		work;			/* since the last poll, in units of about 10 ns */
-	const char *source;			/* the bytes of docs[0] while it is read */
+	const char *source;			/* the bytes of tokenizer.json while it is read */
 	size_t		source_size;
 	int32_t		n_distinct;		/* number of pieces, as the library counts its vocabulary */
 	int32_t		max_added_id;	/* -1: none yet */
@@ -134,5 +134,7 @@ extern void emb_tok_spec_bert_templates(EmbTokSpec *spec, int32_t cls_id, int32_
 #define EMB_TOK_BPE_VOCAB_FILE	"vocab.json"
 #define EMB_TOK_BPE_MERGES_FILE	"merges.txt"
 #define EMB_TOK_BPE_VOCAB_DOC	3	/* of EmbTokStorage.docs */
+
+#define EMB_TOK_JSON_DOC		4	/* tokenizer.json */
 
 #endif

@@ -429,6 +429,16 @@ emb_tok_spec_load_companions(EmbTokSpec *spec, const char *dir, const EmbAllocat
 	return emb_json_load_optional(dir, ADDED_FILE, EMB_JSON_CONFIG_MAX, mem, storage->stop, &storage->docs[DOC_ADDED], err);
 }
 
+void
+emb_tok_spec_companions(const EmbTokSpec *spec, const EmbJson **config, const EmbJson **map, const EmbJson **added)
+{
+	const EmbTokStorage *storage = spec->storage;
+
+	*config = &storage->docs[DOC_CONFIG];
+	*map = &storage->docs[DOC_MAP];
+	*added = &storage->docs[DOC_ADDED];
+}
+
 /* Reads the pieces of a vocab.txt, and the tokens of BERT or MPNet. */
 static EmbStatus
 read_vocab(const char *file, const char *data, size_t size, bool is_mpnet, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)

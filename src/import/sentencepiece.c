@@ -211,7 +211,7 @@ read_model(const char *file, EmbTokSpec *spec, size_t size, EmbError *err)
 	return status;
 }
 
-/* Precompiled, Strip(right), Replace; Metaspace; <s> A </s> and <s> A </s> </s> B </s>. */
+/* As transformers 5: Precompiled; WhitespaceSplit, Metaspace; <s> A </s> and <s> A </s> </s> B </s>. */
 static void
 set_pipeline(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id)
 {
@@ -223,8 +223,7 @@ set_pipeline(EmbTokSpec *spec, int32_t cls_id, int32_t sep_id)
 	spec->n_steps = 0;
 	if (spec->charsmap.len > 0)
 		spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_PRECOMPILED, 0};
-	spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_STRIP, EMB_TOK_STRIP_RIGHT};
-	spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_COLLAPSE, EMB_TOK_META};
+	spec->split_spaces = true;
 	spec->split_meta = true;
 	spec->prepend = EMB_TOK_PREPEND_ALWAYS;
 	spec->meta = EMB_TOK_META;

@@ -81,10 +81,17 @@ sub check_vectors
 	return ($sum / @want, $least, $worst);
 }
 
+# The reference ids of these are those of tokenizer.json alone.
+sub model_dir
+{
+	my ($root, $name) = @_;
+	return $name =~ /^(bge-m3|gte|xlmr-rerank)$/ ? plain_tokenizer($node, "$root/$name/model") : "$root/$name/model";
+}
+
 sub check_encoder
 {
 	my ($name, $root) = @_;
-	my $dir = "$root/$name/model";
+	my $dir = model_dir($root, $name);
 	my @rows = read_jsonl("$root/$name/inputs.jsonl");
 	my @want = read_npy("$root/$name/embeddings.npy");
 	my $table = 't_' . table_name($name);
@@ -135,7 +142,7 @@ sub check_queries
 sub check_reranker
 {
 	my ($name, $root) = @_;
-	my $dir = "$root/$name/model";
+	my $dir = model_dir($root, $name);
 	my @rows = read_jsonl("$root/$name/inputs.jsonl");
 	my $table = 't_' . table_name($name);
 	my $i = 0;

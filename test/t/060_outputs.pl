@@ -144,7 +144,7 @@ if (my $shared = shared_dir())
 	my @inputs = read_jsonl("$dir/inputs.jsonl");
 	my @want = read_npy("$dir/embeddings.npy");
 
-	import_model($node, $db, 'golden', "$dir/model", '{"precision": "fp32"}');
+	import_model($node, $db, 'golden', plain_tokenizer($node, "$dir/model"), '{"precision": "fp32"}');
 	load_table($node, $db, 'golden', 'i int, t text', map { [ $inputs[$_]{i}, $inputs[$_]{text} ] } 0 .. $#inputs);
 	my ($of_vectors, $of_weights, $of_tokens, $n_ids) = (0, 0, 0, 0);
 	for my $k (0 .. $#inputs)

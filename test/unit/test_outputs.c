@@ -453,12 +453,14 @@ check_int8(const Results *exact, const Results *r)
 static void
 test_goldens(const char *dir)
 {
-	char		model_dir[1100];
+	char		published[1100];
+	const char *model_dir;
 	Results		exact;
 	Results		rounded;
 
 	snprintf(golden_dir, sizeof(golden_dir), "%s", dir);
-	snprintf(model_dir, sizeof(model_dir), "%s/model", dir);
+	snprintf(published, sizeof(published), "%s/model", dir);
+	model_dir = plain_tokenizer_copy(published);
 	load_texts();
 	open_model(model_dir, "fp32");
 	CHECK(info->has_sparse && info->multi_dim == 64);

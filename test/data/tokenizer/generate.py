@@ -217,7 +217,7 @@ def field(number, content):
 
 
 def make_spm(unigram):
-    """sentencepiece.bpe.model of the same pieces, and what transformers' XLMRobertaConverter makes of it."""
+    """sentencepiece.bpe.model of the same pieces, and what XLMRobertaTokenizer of transformers 5 makes of it."""
     vocab = unigram["model"]["vocab"][4:-1]
     types = [("<unk>", 2), ("<s>", 3), ("</s>", 3)]
     model = b"".join(field(1, field(1, p.encode()) + field(2, 0.0) + field(3, t)) for p, t in types)
@@ -236,9 +236,9 @@ def make_spm(unigram):
     tok = Tokenizer(models.Unigram(pieces, 3, False))
     tok.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>")] +
                            [AddedToken("<mask>", normalized=False, lstrip=True)])
-    tok.normalizer = normalizers.Sequence([normalizers.Precompiled(blob), normalizers.Strip(left=False, right=True),
-                                           normalizers.Replace(Regex(" {2,}"), "\u2581")])
-    tok.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    tok.normalizer = normalizers.Precompiled(blob)
+    tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(),
+                                                 pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")])
     tok.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>",
                                                        special_tokens=[("<s>", 0), ("</s>", 2)])
     return tok
