@@ -80,6 +80,14 @@ is_safetensors(const char *dir, const char *name)
 	return ends_with(name, ".safetensors");
 }
 
+/* model-00001-of-00002.safetensors, pytorch_model-00001-of-00002.bin */
+static bool
+is_shard(const char *dir, const char *name)
+{
+	(void) dir;
+	return (ends_with(name, ".safetensors") || ends_with(name, ".bin")) && strstr(name, "-of-0") != NULL;
+}
+
 /* The names that download tools use for incomplete files. */
 static bool
 is_unfinished(const char *dir, const char *name)
@@ -120,7 +128,7 @@ static bool
 find_foreign_weights(const char *dir, char found[NAME_BYTES])
 {
 	static const char *const others[] = {
-		"tf_model.h5", "flax_model.msgpack", "rust_model.ot", "model.onnx", "onnx/model.onnx", "openvino/openvino_model.bin"
+		"tf_model.h5", "flax_model.msgpack", "rust_model.ot", "model.onnx", "onnx/model.onnx", "openvino/openvino_model.bin", "openvino_model.bin"
 	};
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
@@ -198,6 +206,12 @@ emb_diagnose_no_weights(const char *dir, EmbError *err)
 							  "Download the model's model.safetensors or pytorch_model.bin, or convert the weights "
 							  "(in Python: model.save_pretrained(dir)).");
 	}
+	if (find_entry(dir, is_shard, found))
+	{
+		emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" holds weights in several files, %s the first, but not their index", SHOWN(dir), shown(found));
+		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Download the model's %s, too, and all files that it lists.",
+							  ends_with(found, ".bin") ? "pytorch_model.bin.index.json" : "model.safetensors.index.json");
+	}
 	/* AutoGPTQ names its files by bits and group: gptq_model-4bit-128g.safetensors */
 	if (find_entry(dir, is_safetensors, found))
 	{
@@ -259,6 +273,26 @@ emb_diagnose_no_config(const char *dir, EmbError *err)
 	if (snprintf(snapshots, sizeof(snapshots), "%s/snapshots", dir) < (int) sizeof(snapshots) && find_entry(snapshots, is_model, found))
 		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "There is a model in \"snapshots/%s\" below it: import that directory.", shown(found));
 	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "A model directory needs config.json, model.safetensors and tokenizer.json or vocab.txt.");
+}
+
+EmbStatus
+emb_diagnose_no_module(const char *dir, const char *name, EmbError *err)
+{
+	const char *slash = strrchr(name, '/');
+	int			n = slash != NULL ? (int) (slash - name) : 0;
+
+	emb_error(err, EMB_ERR_NOT_FOUND, "file \"%.*s/%.*s\" does not exist", SHOWN(dir), emb_json_clip(name, 100), name);
+	if (n == 0 || n > 100)
+		return EMB_ERR_NOT_FOUND;
+	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "modules.json names the folder \"%.*s\": download it with its name, beside modules.json.", n, name);
+}
+
+EmbStatus
+emb_diagnose_not_readable(const char *path, const char *reason, EmbError *err)
+{
+	emb_error(err, EMB_ERR_IO, "could not read directory \"%.*s\": %s", SHOWN(path), reason);
+	return emb_error_hint(err, EMB_ERR_IO, "The operating system user that this runs as must be able to read it, and to pass all directories above it: "
+						  "copy the model out of a home directory.");
 }
 
 EmbStatus

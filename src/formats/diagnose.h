@@ -20,6 +20,12 @@ extern EmbStatus emb_diagnose_adapter(const char *dir, EmbError *err);
 /* The error for a directory without a tokenizer. */
 extern EmbStatus emb_diagnose_no_tokenizer(const char *dir, EmbError *err);
 
+/* The error for a file of a module, relative to dir, that does not exist. */
+extern EmbStatus emb_diagnose_no_module(const char *dir, const char *name, EmbError *err);
+
+/* The error for a directory that the system refuses. reason: its words. */
+extern EmbStatus emb_diagnose_not_readable(const char *path, const char *reason, EmbError *err);
+
 /* The error for a path that is not a directory. */
 extern EmbStatus emb_diagnose_not_directory(const char *path, EmbError *err);
 

@@ -171,6 +171,11 @@ emb_json_parse_stoppable(const char *name, const char *data, size_t size, const 
 		return emb_error(err, EMB_ERR_CANCELLED, "reading %s was cancelled", name);
 	if (doc->root == NULL && json_error_code(&jerr) == json_error_out_of_memory)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory parsing %s (%zu bytes)", name, size);
+	if (doc->root == NULL && size >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0)
+	{
+		emb_error_at(err, EMB_ERR_FORMAT, 0, "%s begins with a byte order mark, which JSON may not have", name);
+		return emb_error_hint(err, EMB_ERR_FORMAT, "Save the file as UTF-8 without a byte order mark.");
+	}
 	if (doc->root == NULL)
 		return emb_error_at(err, EMB_ERR_FORMAT, jerr.position, "%s is not valid JSON: %s (line %d, byte %d)",
 							name, jerr.text, jerr.line, jerr.position);

@@ -54,8 +54,12 @@ find_state(EmbPickleMachine *m, EmbPickleValue *dict)
 	{
 		const EmbPickleCell *cell = (const EmbPickleCell *) m->cells.items + at;
 
-		if (cell->key.kind == EMB_PICKLE_TEXT && emb_pickle_text_is(cell->key.text, "state_dict") && cell->value.kind == EMB_PICKLE_DICT)
+		if (cell->key.kind == EMB_PICKLE_TEXT && cell->value.kind == EMB_PICKLE_DICT &&
+			(emb_pickle_text_is(cell->key.text, "state_dict") || emb_pickle_text_is(cell->key.text, "model")))
+		{
 			*dict = cell->value;
+			break;
+		}
 	}
 	return true;
 }

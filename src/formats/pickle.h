@@ -61,7 +61,7 @@ typedef struct EmbPickle
 } EmbPickle;
 
 /*
- * Reads the tensors of the dictionary (or of its entry "state_dict", if the
+ * Reads the tensors of the dictionary (or of its entry "state_dict" or "model", if the
  * dictionary itself has no tensor); other entries are ignored. *used: bytes up
  * to the end of the pickle. The texts point into data.
  */

@@ -73,7 +73,8 @@ open_shard(EmbTensorSet *set, const char *dir, const char *name, EmbError *err)
 		return status;
 	status = (is_torch_name(name) ? emb_torch_read_shard : emb_safetensors_read_shard)
 		(name, set->n_shards++, set->mem, set->stop, shard, err);
-	if (status == EMB_ERR_FORMAT && (err == NULL || err->hint[0] == '\0'))
+	/* a file that was cut off does not name a tensor twice */
+	if (status == EMB_ERR_FORMAT && (err == NULL || (err->hint[0] == '\0' && strstr(err->message, "duplicate") == NULL)))
 		return emb_error_hint(err, status, "Compare the file's size with the hub's: a download may have been cut off.");
 	if (status == EMB_OK)
 		status = emb_sort(shard->tensors, (size_t) shard->n_tensors, sizeof(EmbTensor), compare_names, NULL, set->mem, set->stop,
@@ -230,28 +231,30 @@ open_shards(EmbTensorSet *set, const char *dir, const char *index, const json_t 
 	return EMB_OK;
 }
 
-/* Tensors in the index must exist. Tensors that are not in the index are dropped. */
-static EmbStatus
-match_index(EmbTensorSet *set, const char *index, const json_t *map, const char **names, EmbError *err)
+/* Whether a shard after number i has the tensor, or the one before that the index names. */
+static bool
+is_elsewhere(const EmbTensorSet *set, int i, const char *tensor, const char *file, const char **names)
 {
-	const char *tensor;
-	json_t	   *value;
+	for (int k = 0; k < set->n_shards; k++)
+	{
+		bool		is_named = file != NULL && strcmp(file, names[k]) == 0;
+
+		if (k != i && (is_named || (k > i && (file == NULL || strcmp(file, names[i]) != 0))) && find_in_shard(&set->shards[k], tensor) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The shards' own headers say what is in them, as transformers reads them. The
+ * index counts only where several have a tensor; without its word the last one
+ * does.
+ */
+static EmbStatus
+drop_doubles(EmbTensorSet *set, const json_t *map, const char **names, EmbError *err)
+{
 	size_t		n_entries = 0;
 
-	json_object_foreach((json_t *) map, tensor, value)
-	{
-		const char *file = json_string_value(value);
-		int			i = 0;
-		EmbStatus	status = ask_stop(set, &n_entries, err);
-
-		if (status != EMB_OK)
-			return status;
-		while (strcmp(names[i], file) != 0)
-			i++;
-		if (find_in_shard(&set->shards[i], tensor) == NULL)
-			return emb_error(err, EMB_ERR_FORMAT, "%s places tensor \"%.*s\" in %.*s, which lacks it", index,
-							 emb_json_clip(tensor, 100), tensor, emb_json_clip(file, 100), file);
-	}
 	for (int i = 0; i < set->n_shards; i++)
 	{
 		EmbTensorShard *shard = &set->shards[i];
@@ -264,7 +267,7 @@ match_index(EmbTensorSet *set, const char *index, const json_t *map, const char 
 
 			if (status != EMB_OK)
 				return status;
-			if (file != NULL && strcmp(file, names[i]) == 0)
+			if (!is_elsewhere(set, i, shard->tensors[j].name, file, names))
 				shard->tensors[n_kept++] = shard->tensors[j];
 		}
 		shard->n_tensors = n_kept;
@@ -288,7 +291,7 @@ open_index(EmbTensorSet *set, const char *dir, const char *index, const EmbAlloc
 	if (status == EMB_OK)
 		status = open_shards(set, dir, index, map, names, err);
 	if (status == EMB_OK)
-		status = match_index(set, index, map, names, err);
+		status = drop_doubles(set, map, names, err);
 	emb_json_free(&doc);
 	return status;
 }

@@ -154,6 +154,22 @@ make_static(EmbCheckpoint *c, const EmbHfConfig *config, EmbError *err)
 	return EMB_OK;
 }
 
+/* An encoder reads special tokens around a text; without them an empty text is none. */
+static EmbStatus
+check_template(const EmbCheckpoint *c, const EmbHfConfig *config, EmbError *err)
+{
+	for (int i = 0; i < c->tokenizer.single.n_slots; i++)
+	{
+		if (c->tokenizer.single.slots[i].kind == EMB_TOK_SLOT_SPECIAL)
+			return EMB_OK;
+	}
+	if (config->family->is_decoder)
+		return EMB_OK;
+	emb_error(err, EMB_ERR_UNSUPPORTED, "the tokenizer adds no special tokens to a text (\"post_processor\" of tokenizer.json), which is not supported");
+	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Encoders are trained with them: take the tokenizer.json that was published with the model, or name its class, "
+						  "such as BertTokenizer, as \"tokenizer_class\" in tokenizer_config.json.");
+}
+
 static EmbStatus
 read_tokenizer(EmbCheckpoint *c, const EmbHfConfig *config, const EmbStop *stop, EmbError *err)
 {
@@ -181,7 +197,7 @@ read_tokenizer(EmbCheckpoint *c, const EmbHfConfig *config, const EmbStop *stop,
 		c->tokenizer.single = (EmbTokTemplate) {.n_slots = 1, .slots[0] = {.kind = EMB_TOK_SLOT_A}};
 		c->tokenizer.pair.n_slots = 0;
 	}
-	return c->arch.n_layers == 0 ? make_static(c, config, err) : EMB_OK;
+	return c->arch.n_layers == 0 ? make_static(c, config, err) : check_template(c, config, err);
 }
 
 /* ----------------------------------------------------------------- sparse */

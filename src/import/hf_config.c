@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "formats/diagnose.h"
 #include "formats/file.h"
+#include "formats/tensors.h"
 #include "import/checkpoint.h"
 #include "import/hf_sparse.h"
 
@@ -75,9 +77,11 @@ check_directory(const char *dir, EmbError *err)
 	if (stat(dir, &st) != 0)
 		return errno == ENOENT || errno == ENOTDIR
 			? emb_error(err, EMB_ERR_NOT_FOUND, "directory \"%s\" does not exist", dir)
-			: emb_error(err, EMB_ERR_IO, "could not stat \"%s\": %s", dir, strerror(errno));
+			: emb_diagnose_not_readable(dir, strerror(errno), err);
 	if (!S_ISDIR(st.st_mode))
 		return emb_diagnose_not_directory(dir, err);
+	if (access(dir, R_OK | X_OK) != 0)
+		return emb_diagnose_not_readable(dir, strerror(errno), err);
 	return EMB_OK;
 }
 
@@ -132,6 +136,14 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 	return status;
 }
 
+/* What else is missing or cannot be read says more. */
+static EmbStatus
+explain_no_module(const char *dir, const char *name, const EmbHfConfig *config, EmbError *err)
+{
+	return emb_tensors_exist(config->transformer_dir) ? emb_diagnose_no_module(dir, name, err)
+		: emb_diagnose_no_weights(config->transformer_dir, err);
+}
+
 static EmbStatus
 read_pooling(const char *dir, const EmbHfModules *modules, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
@@ -142,6 +154,8 @@ read_pooling(const char *dir, const EmbHfModules *modules, const EmbAllocator *m
 	snprintf(name, sizeof(name), "%s%s%s", modules->pooling_path,
 			 modules->pooling_path[0] != '\0' ? "/" : "", CONFIG_FILE);
 	status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
+	if (status == EMB_ERR_NOT_FOUND && !emb_file_is_dangling(dir, name))
+		status = explain_no_module(dir, name, config, err);
 	if (status == EMB_OK)
 		status = emb_hf_parse_pooling(&doc, config, err);
 	emb_json_free(&doc);

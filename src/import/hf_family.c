@@ -190,7 +190,7 @@ check_labels(const EmbJson *doc, EmbError *err)
 		return EMB_OK;
 	emb_error(err, EMB_ERR_UNSUPPORTED, "%s: the classifier has %lld labels; only rerankers, which have one, can be imported",
 			  doc->file, (long long) n);
-	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "A reranker's \"id2label\" has one entry.");
+	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "It sorts texts, or it is a model of entailment (NLI). Take a cross-encoder with one label, such as ms-marco-MiniLM-L6-v2.");
 }
 
 EmbStatus
@@ -264,7 +264,7 @@ find_family(const EmbJson *doc, const EmbFamily **family, EmbError *err)
 	status = emb_hf_unsupported(doc, "model_type", type, want, err);
 	if (json_object_get(doc->root, "auto_map") != NULL)
 		return emb_error_hint(err, status, "The model comes with code of its own (\"auto_map\"), which is not run here.");
-	return emb_error_hint(err, status, "This version cannot import other models, such as image models.");
+	return emb_error_hint(err, status, "docs/models/README.md lists the families. bge-small-en-v1.5 or bge-m3 embed texts, ms-marco-MiniLM-L6-v2 or bge-reranker-v2-m3 rank them.");
 }
 
 /*

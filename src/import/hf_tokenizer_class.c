@@ -740,6 +740,21 @@ build_template(Follow *f)
 	}
 }
 
+/* Reports the defaults that would give other ids. */
+static void
+note_missing_config(const Follow *f, EmbCheckpoint *notes)
+{
+	const EmbTokSpec *spec = f->spec;
+	bool		is_cased = spec->model == EMB_TOK_WORDPIECE && !spec->lowercase && (f->class->build == BUILD_BERT || f->class->build == BUILD_MPNET);
+	bool		keeps_spaces = spec->model == EMB_TOK_UNIGRAM && !spec->split_spaces &&
+		(f->class->build == BUILD_XLM_ROBERTA || f->class->build == BUILD_CAMEMBERT);
+
+	if (is_cased || keeps_spaces)
+		emb_note(notes, "Download the model's tokenizer_config.json, too.",
+				 "there is no tokenizer_config.json; tokenizer.json is taken as it is, where AutoTokenizer of transformers 5 builds a %s, which %s",
+				 f->class->name, is_cased ? "lowercases texts" : "drops white space at the ends of a text");
+}
+
 EmbStatus
 emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *mem, EmbCheckpoint *notes, EmbTokSpec *spec, EmbError *err)
 {
@@ -752,6 +767,12 @@ emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *m
 	emb_tok_spec_companions(spec, &f.config, &f.map, &f.more);
 	if ((status = read_class(&f, dir, storage->stop, mem, err)) != EMB_OK)
 		return status;
+	/* nothing contradicts tokenizer.json, and the class would have its defaults only */
+	if (f.config->root == NULL)
+	{
+		note_missing_config(&f, notes);
+		f.class = &as_it_is;
+	}
 	if (f.class->build != BUILD_NOT && f.class->model != spec->model)
 	{
 		emb_note(notes, "Its \"tokenizer_class\" is wrong, or the file belongs to another model.",

@@ -149,6 +149,9 @@ read_pieces(const char *file, const char *data, size_t size, const EmbAllocator 
 	size_t		at;
 	EmbStatus	status = EMB_OK;
 
+	/* blank lines at the end are no tokens */
+	while (size > 1 && (data[size - 1] == '\n' || data[size - 1] == '\r') && (data[size - 2] == '\n' || data[size - 2] == '\r'))
+		size--;
 	for (at = 0; status == EMB_OK && next_line(data, size, &at, &line); n_lines++)
 		status = emb_tok_spec_work(spec, 2 + line.len / 8, file, err);
 	if (status != EMB_OK)

@@ -4,7 +4,8 @@
     make -f core.mk build/core/bench/tokenizer
     python3 test/tools/compare_auto_tokenizer.py [-n 2000] [-s SEED] [--variants] build/core/bench/tokenizer DIR ...
 
-A DIR has the files of a tokenizer and config.json. The strings are those of
+A DIR has the files of a tokenizer and config.json. Without tokenizer_config.json
+a tokenizer.json is taken as it is, other than transformers does, with a note. The strings are those of
 fuzz_tokenizer.py, half of them with white space at an end, and with the tokens
 that the companions of tokenizer.json list. --variants also compares copies of
 each DIR whose companions contradict tokenizer.json. Prints the strings whose
@@ -135,8 +136,6 @@ def add_extra(directory):
 
 VARIANTS = {
     "no class": without("tokenizer_class"),
-    "no tokenizer_config.json": remove("tokenizer_config.json"),
-    "no companions": remove("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     "PreTrainedTokenizerFast": change_config(tokenizer_class="PreTrainedTokenizerFast"),
     "no tokenizer.json": remove("tokenizer.json"),
     "BertTokenizer": change_config(tokenizer_class="BertTokenizer"),

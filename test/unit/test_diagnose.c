@@ -105,6 +105,13 @@ SPOIL(pointer_shard, drop("model.safetensors"); put("model-1.safetensors", POINT
 	put("model.safetensors.index.json", "{\"weight_map\": {\"embeddings.word_embeddings.weight\": \"model-1.safetensors\"}}");)
 SPOIL(shard_gone, drop("model.safetensors");
 	put("model.safetensors.index.json", "{\"weight_map\": {\"embeddings.word_embeddings.weight\": \"model-00001-of-00002.safetensors\"}}");)
+SPOIL(byte_order_mark, put("config.json", "\xEF\xBB\xBF{\"model_type\": \"bert\"}");)
+SPOIL(no_index, drop("model.safetensors"); put("model-00002-of-00002.safetensors", "x"); put("model-00001-of-00002.safetensors", "x");)
+SPOIL(no_torch_index, drop("model.safetensors"); put("pytorch_model-00001-of-00003.bin", "x");)
+SPOIL(half_only, drop("model.safetensors"); put("model.fp16.safetensors", "x");)
+SPOIL(openvino_only, drop("model.safetensors"); put("openvino_model.bin", "x"); put("openvino_model.xml", "x");)
+SPOIL(flat, put("modules.json", SMALL_MODULES);)
+SPOIL(flat_onnx, put("modules.json", SMALL_MODULES); drop("model.safetensors"); make_dir("onnx"); put("onnx/model.onnx", "x");)
 SPOIL(page, put("model.safetensors", "\n\n<!doctype HTML>\n<html class=\"\">");)
 SPOIL(page_config, put("config.json", "\xEF\xBB\xBF<html>");)
 SPOIL(answer, put("tokenizer.json", "Entry not found");)
@@ -169,8 +176,15 @@ static const struct
 	{"an unfinished download", unfinished, EMB_ERR_NOT_FOUND, "model.safetensors.crdownload", "not finished", "again"},
 	{"a link to nothing", dangling, EMB_ERR_NOT_FOUND, "model.safetensors", "a link to \"../../blobs/53aa5117\"", "cp -rL"},
 	{"a configuration that is one", dangling_config, EMB_ERR_NOT_FOUND, "config.json", "a link to", "cp -rL"},
-	{"t5", t5, EMB_ERR_UNSUPPORTED, "config.json: \"model_type\" is \"t5\"", "modernbert", "cannot import other models"},
-	{"a decoder", qwen, EMB_ERR_UNSUPPORTED, "llama", "qwen2, roberta", "cannot import other models"},
+	{"a byte order mark", byte_order_mark, EMB_ERR_FORMAT, "config.json begins with a byte order mark", "", "without a byte order mark"},
+	{"shards without an index", no_index, EMB_ERR_NOT_FOUND, "model-00001-of-00002.safetensors the first", "index", "model.safetensors.index.json"},
+	{"torch's without an index", no_torch_index, EMB_ERR_NOT_FOUND, "pytorch_model-00001-of-00003.bin", "index", "pytorch_model.bin.index.json"},
+	{"half precision only", half_only, EMB_ERR_NOT_FOUND, "model.fp16.safetensors", "", "rename the file"},
+	{"OpenVINO only", openvino_only, EMB_ERR_UNSUPPORTED, "openvino_model.bin", "", "save_pretrained"},
+	{"files in one folder", flat, EMB_ERR_NOT_FOUND, "1_Pooling/config.json\" does not exist", "", "names the folder \"1_Pooling\""},
+	{"and no weights", flat_onnx, EMB_ERR_UNSUPPORTED, "onnx/model.onnx", "", "save_pretrained"},
+	{"t5", t5, EMB_ERR_UNSUPPORTED, "config.json: \"model_type\" is \"t5\"", "modernbert", "docs/models/README.md"},
+	{"a decoder", qwen, EMB_ERR_UNSUPPORTED, "llama", "qwen2, roberta", "docs/models/README.md"},
 	{"code of its own", own_code, EMB_ERR_UNSUPPORTED, "my_bert", "", "auto_map"},
 	{"no model_type", no_type, EMB_ERR_FORMAT, "config.json", "model_type", ""},
 	{"quantized weights", quantized, EMB_ERR_UNSUPPORTED, "config.json", "\"quant_method\" is \"quip\"", "from which it was quantized"},

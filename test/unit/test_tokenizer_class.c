@@ -136,6 +136,45 @@ test_notes(void)
 	}
 }
 
+/* Without tokenizer_config.json the file is taken as it is, other than transformers does. */
+static void
+test_missing_config(void)
+{
+	static const struct
+	{
+		const char *base;
+		const char *model_type;
+		const char *note;		/* NULL: transformers' defaults are the file's */
+	}			missing[] =
+	{
+		{"bert-mean-36", "bert", "lowercases texts"},
+		{"bert-cls", "bert", NULL},
+		{"bge-m3", "xlm-roberta", "drops white space"},
+		{"bge-m3", "new", NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++)
+	{
+		EmbCheckpoint c = {0};
+		EmbTokSpec	spec;
+		Tok			followed,
+					alone;
+		EmbError	err = {0};
+		json_t	   *line = json_pack("{s:s, s:{s:{s:s}}}", "base", missing[i].base, "files", "config.json", "model_type", missing[i].model_type);
+
+		write_dir(line);
+		json_decref(line);
+		if (!CHECK(emb_import_auto_tokenizer(temp_root, &mem, NULL, &c, &spec, &err) == EMB_OK && tok_from_spec(&spec, &followed, &err) == EMB_OK) ||
+			!CHECK(emb_import_tokenizer(temp_root, &mem, NULL, &spec, &err) == EMB_OK && tok_from_spec(&spec, &alone, &err) == EMB_OK))
+			continue;
+		CHECK(followed.size == alone.size && memcmp(followed.block, alone.block, alone.size) == 0);
+		CHECKF(c.n_notes == (missing[i].note != NULL) && (missing[i].note == NULL || strstr(c.notes[0].message, missing[i].note) != NULL),
+			   "%s: %d notes, %s", missing[i].base, c.n_notes, c.notes[0].message);
+		tok_close(&followed);
+		tok_close(&alone);
+	}
+}
+
 static void
 test_refusals(void)
 {
@@ -193,6 +232,7 @@ main(void)
 	}
 	CHECKF(n_followed > 20, "%d tokenizers are not as tokenizer.json says", n_followed);
 	test_notes();
+	test_missing_config();
 	test_refusals();
 	return done_testing();
 }

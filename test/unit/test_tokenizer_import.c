@@ -575,6 +575,7 @@ typedef struct VocabCase
 static const VocabCase vocab_cases[] = {
 	{"defaults", V, NULL, NULL, EMB_OK, "a A \xC3\x89 abb [MASK]", "[2, 5, 5, 8, 9, 10, 4, 3]"},
 	{"last line without end", V "zz", NULL, NULL, EMB_OK, "zz", "[2, 13, 3]"},
+	{"blank lines at the end", V "zz\n\n\r\n\n", NULL, NULL, EMB_OK, "zz", "[2, 13, 3]"},
 	{"CR LF", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\n", NULL, NULL, EMB_OK, "a b", "[2, 4, 1, 3]"},
 	{"CR", "[PAD]\r[UNK]\r[CLS]\r[SEP]\ra", NULL, NULL, EMB_OK, "a b", "[2, 4, 1, 3]"},
 	{"the last of equal lines", V "a\n", NULL, NULL, EMB_OK, "a ab", "[2, 13, 9, 3]"},
