@@ -226,21 +226,22 @@ COMMENT ON FUNCTION embed_stat_reset() IS 'set the counters of embed_stat to 0 f
 REVOKE ALL ON FUNCTION embed_stat_reset() FROM PUBLIC;
 
 -- Models: import, drop, names. Revoked from PUBLIC.
+-- Not strict, like embed_load, embed_load_lo and embed_set_default: a NULL is an error (22004).
 CREATE FUNCTION embed_import(name pg_catalog.text, path pg_catalog.text,
 							 options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
-AS 'MODULE_PATHNAME', 'embed_import' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
+AS 'MODULE_PATHNAME', 'embed_import' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000;
 COMMENT ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
 IS 'import a model directory or GGUF file on the server; returns the fingerprint';
 
 CREATE FUNCTION embed_load(name pg_catalog.text, image pg_catalog.bytea,
 						   options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
-AS 'MODULE_PATHNAME', 'embed_load' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
+AS 'MODULE_PATHNAME', 'embed_load' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000;
 COMMENT ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb)
 IS 'install an image from embed-cli pack; returns the fingerprint';
 
 CREATE FUNCTION embed_load_lo(name pg_catalog.text, object pg_catalog.oid,
 							  options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
-AS 'MODULE_PATHNAME', 'embed_load_lo' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000;
+AS 'MODULE_PATHNAME', 'embed_load_lo' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000;
 COMMENT ON FUNCTION embed_load_lo(pg_catalog.text, pg_catalog.oid, pg_catalog.jsonb)
 IS 'install an image from a large object, of any size; returns the fingerprint';
 
@@ -262,7 +263,7 @@ COMMENT ON FUNCTION embed_dependents(pg_catalog.text)
 IS 'objects that a drop of the model would break or change; refuses: embed_drop without force refuses because of this object';
 
 CREATE FUNCTION embed_set_default(name pg_catalog.text) RETURNS pg_catalog.void
-AS 'MODULE_PATHNAME', 'embed_set_default' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 1000;
+AS 'MODULE_PATHNAME', 'embed_set_default' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION embed_set_default(pg_catalog.text)
 IS 'make a model the default of its kind in this database';
 

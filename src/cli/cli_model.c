@@ -357,7 +357,7 @@ encode_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, EmbSequ
 int
 cli_embed_texts(const CliModel *m, EmbPrompt prompt, const CliTexts *texts, int threads, float **out)
 {
-	EmbRun		run = {.mem = &m->mem, .n_threads = threads};
+	EmbRun		run = {.mem = &m->mem, .n_threads = threads, .prompt = prompt};
 	size_t		dim = emb_model_info(m->model)->dim;
 	EmbSequence *seqs = emb_alloc_zero(&m->mem, texts->n, sizeof(EmbSequence));
 	EmbError	err;

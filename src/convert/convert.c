@@ -383,12 +383,7 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 		status = choose_instruction(im, options->instruction, &query, err);
 	if (status != EMB_OK)
 		return status;
-	if (!im->checkpoint.pools_prompt && (query[0] != '\0' || document[0] != '\0'))
-	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "the model leaves its prompt out of the pooling "
-				  "(\"include_prompt\" is false), which is not supported");
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import it with empty prompts.");
-	}
+	im->parts.config.excludes_prompt = !im->checkpoint.pools_prompt && (query[0] != '\0' || document[0] != '\0');
 	return lay_out_strings(im, query, document, err);
 }
 

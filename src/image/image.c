@@ -495,6 +495,7 @@ check_config(const EmbArch *arch, const EmbImageConfig *config, uint64_t strings
 		{"choice of layers that stay int8", config->keep_int8, EMB_KEEP_NONE, is_i4 ? EMB_KEEP_MEASURED : EMB_KEEP_NONE},
 		{"order of inputs", config->has_order, 0, config->group != 0 ? 1 : 0},
 		{"type of scales", config->scale_type, EMB_SCALE_F32, config->group != 0 ? EMB_SCALE_BF16 : EMB_SCALE_F32},
+		{"choice of rows that are pooled", config->excludes_prompt, 0, arch->head == EMB_HEAD_NONE && !is_static ? 1 : 0},
 		{"query prompt length", config->query_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 		{"document prompt length", config->document_prompt_bytes, 0, EMB_IMAGE_MAX_PROMPT_BYTES},
 	};

@@ -151,7 +151,8 @@ emb_role_of(EmbPart part)
  *	   80	   4	keep_int8: EmbKeepInt8, for int4
  *	   84	   4	has_order: 1: layers with a group take their inputs in an order of their own
  *	   88	   4	scale_type: EmbScaleType, of the scales of groups; without groups 0
- *	   92	  36	zero
+ *	   92	   4	excludes_prompt: 1: the pooling leaves the rows of a text's prompt out
+ *	   96	  32	zero
  *	  128	 256	kept: by layer, for EMB_KEEP_MEASURED the linear layers that stay int8, bit 1 << EmbRole each; else 0
  */
 typedef struct EmbImageConfig
@@ -173,11 +174,12 @@ typedef struct EmbImageConfig
 	uint32_t	keep_int8;
 	uint32_t	has_order;
 	uint32_t	scale_type;
-	uint8_t		reserved[36];
+	uint32_t	excludes_prompt;
+	uint8_t		reserved[32];
 	uint8_t		kept[EMB_ARCH_MAX_LAYERS];
 } EmbImageConfig;
 
-_Static_assert(sizeof(EmbImageConfig) == 384 && offsetof(EmbImageConfig, reserved) == 92, "EmbImageConfig");
+_Static_assert(sizeof(EmbImageConfig) == 384 && offsetof(EmbImageConfig, reserved) == 96, "EmbImageConfig");
 
 typedef enum EmbTensorForm
 {

@@ -315,8 +315,7 @@ replace_prompt(EmbCheckpoint *c, char **prompt, const char *text, EmbError *err)
 
 /*
  * Falls back to the known prompts of a family when neither options nor files
- * set any. Not for models that exclude the prompt from pooling, which we do
- * not support.
+ * set any.
  */
 static EmbStatus
 use_known_prompts(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, const EmbCheckpointOptions *options, EmbError *err)
@@ -326,7 +325,7 @@ use_known_prompts(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, 
 	bool		wants_document;
 	EmbStatus	status = EMB_OK;
 
-	if (config->has_prompts || c->arch.head != EMB_HEAD_NONE || !config->pool_prompt ||
+	if (config->has_prompts || c->arch.head != EMB_HEAD_NONE ||
 		!emb_hf_find_prompts(config, dir, options->name, &known))
 		return EMB_OK;
 	wants_query = !options->has_query_prompt && known.query[0] != '\0';

@@ -68,6 +68,7 @@ static EmbStatus
 check_class(const EmbJson *doc, const char *class, EmbHfConfig *config, EmbError *err)
 {
 	static const char *const encoders[] = {"Model", "ForMaskedLM", "ForPreTraining"};
+	static const char *const others[] = {"ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice", "ForNextSentencePrediction"};
 	const EmbFamily *family = config->family;
 	const char *kind = class_kind(family, class);
 	const char *stem = family->class_stem;
@@ -91,8 +92,11 @@ check_class(const EmbJson *doc, const char *class, EmbHfConfig *config, EmbError
 	if (kind != NULL && family->is_decoder && take_decoder(kind, config))
 		return EMB_OK;
 	/* a Pooling after it: whatever its head is, the rows below are pooled */
-	if (kind != NULL && config->declared == EMB_HF_KIND_EMBEDDING && strncmp(kind, "For", 3) == 0)
-		return EMB_OK;
+	for (size_t i = 0; kind != NULL && config->declared == EMB_HF_KIND_EMBEDDING && i < sizeof(others) / sizeof(others[0]); i++)
+	{
+		if (strcmp(kind, others[i]) == 0)
+			return EMB_OK;
+	}
 	if (family->is_decoder)
 		snprintf(want, sizeof(want), "of \"%s\" only %sModel, %sForCausalLM, %sBidirectionalModel and %sForSequenceClassification can be imported",
 				 family->model_type, stem, stem, stem, stem);

@@ -353,7 +353,8 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 	int32_t		n_prefix = job->shared.n_tokens;
 	EmbBatch	batch = {
 		.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids, .type_ids = job->type_ids,
-		.prefix = n_prefix > 0 ? job->shared.prefix : NULL, .n_prefix = n_prefix
+		.prefix = n_prefix > 0 ? job->shared.prefix : NULL, .n_prefix = n_prefix,
+		.n_unpooled = job->model->n_unpooled[job->run->prompt]
 	};
 	int32_t		n = 0;
 	EmbStatus	status;

@@ -187,6 +187,8 @@ typedef enum EmbPrompt
 	EMB_PROMPT_QUERY
 } EmbPrompt;
 
+#define EMB_N_PROMPTS	3
+
 typedef struct EmbEncoded
 {
 	int32_t		n_ids;
@@ -313,6 +315,7 @@ typedef struct EmbRun
 	int32_t		n_threads;		/* including the caller's; 0 and 1: only the caller's */
 	EmbPrefixMemo *memo;		/* or NULL: sequences share a prefix within the call only */
 	int64_t    *n_reused;		/* or NULL; tokens that were not computed again are added */
+	EmbPrompt	prompt;			/* with which all sequences were read: a model may leave its rows out of the pooling */
 } EmbRun;
 
 #define EMB_BATCH_TOKENS_DEFAULT 2048

@@ -380,6 +380,40 @@ check_prompts(const EmbModel *model, EmbError *err)
 	return EMB_OK;
 }
 
+/*
+ * As sentence-transformers counts them: the tokens of the prompt alone, with
+ * special tokens, but without one that ends a text.
+ */
+static EmbStatus
+count_unpooled(EmbModel *model, const EmbStop *stop, EmbError *err)
+{
+	static const EmbPrompt prompts[] = {EMB_PROMPT_QUERY, EMB_PROMPT_DOCUMENT};
+	int32_t		max = model->info.max_tokens;
+	int32_t    *ids;
+	EmbStatus	status = EMB_OK;
+
+	if (model->view.config->excludes_prompt == 0)
+		return EMB_OK;
+	ids = emb_alloc_array(&model->mem, (size_t) max, sizeof(int32_t));
+	if (ids == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
+	for (size_t i = 0; status == EMB_OK && i < sizeof(prompts) / sizeof(prompts[0]); i++)
+	{
+		size_t		bytes;
+		const char *text = emb_model_prompt(model, prompts[i], &bytes);
+		EmbTokResult r;
+
+		if (bytes == 0)
+			continue;
+		status = emb_tok_encode(model->tok, &(EmbText) {text, bytes, true, NULL},
+								&(EmbReading) {.ids = ids, .max_ids = max, .mem = &model->mem, .stop = stop}, &r, err);
+		if (status == EMB_OK)
+			model->n_unpooled[prompts[i]] = r.n_ids - (r.n_ids > 0 && emb_tok_is_special(model->tok, ids[r.n_ids - 1]));
+	}
+	emb_release(&model->mem, ids);
+	return status;
+}
+
 static EmbStatus
 open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 {
@@ -397,6 +431,8 @@ open_parts(EmbModel *model, bool check_all, const EmbStop *stop, EmbError *err)
 	status = open_tokenizer(model, check_all, err);
 	if (status == EMB_OK && check_all)
 		status = check_prompts(model, err);
+	if (status == EMB_OK)
+		status = count_unpooled(model, stop, err);
 	if (status == EMB_OK && check_all)
 		status = emb_image_check_weights(&model->view, stop, err);
 	return status;

@@ -44,6 +44,7 @@ struct EmbModel
 	int32_t		dropped_id;		/* token id left out of texts; -1: none */
 	size_t		query_prompt_bytes;
 	size_t		document_prompt_bytes;
+	int32_t		n_unpooled[EMB_N_PROMPTS];	/* rows of a text that begins with this prompt, which pooling leaves out */
 };
 
 /*

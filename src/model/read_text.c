@@ -181,6 +181,8 @@ emb_model_read(const EmbModel *model, EmbPrompt prompt, const EmbTextReader *tex
 	if (status != EMB_OK)
 		return status;
 	emb_model_prompt(model, prompt, &prompt_bytes);
+	if (model->view.config->excludes_prompt != 0 && to->instruction != NULL)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model leaves its prompt out of the pooling, and takes no other instruction for a call");
 	if (prompt_bytes == 0 && to->instruction == NULL)
 		return encode(model, text, &clamped, result, err);
 	status = add_prompt(model, prompt, to, &joined, err);

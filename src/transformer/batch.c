@@ -253,6 +253,7 @@ run_texts(const Job *job, PartPass *run, int32_t first, int32_t end, int32_t n_w
 	run->part = (EmbBatch) {
 		.n_seqs = end - first,
 		.offsets = offsets,
+		.n_unpooled = job->batch->n_unpooled,
 		.ids = batch->ids + origin,
 		.type_ids = batch->type_ids == NULL ? NULL : batch->type_ids + origin,
 		.prefix = batch->prefix,

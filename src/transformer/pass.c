@@ -475,11 +475,12 @@ pool(const EmbPass *pass, float *out, EmbError *err)
 
 	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
 	{
-		int32_t		first = pass->compact ? seq : batch->offsets[seq];
+		int32_t		skipped = pass->compact ? 0 : emb_pass_first_pooled(pass, seq);
+		int32_t		first = pass->compact ? seq : batch->offsets[seq] + skipped;
 		float	   *vector = out + (size_t) seq * arch->hidden;
 
 		emb_pool_rows(kernels, arch->pooling, pass->x + first * pass->stride, pass->stride,
-					  pass->compact ? 1 : seq_length(batch, seq), arch->hidden, vector);
+					  pass->compact ? 1 : seq_length(batch, seq) - skipped, arch->hidden, vector);
 		if (!emb_pool_is_finite(vector, arch->hidden) ||
 			(emb_arch_normalizes_pooled(arch) && !emb_pool_normalize(kernels, vector, arch->hidden)))
 			return not_finite(err);

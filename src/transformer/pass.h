@@ -230,11 +230,20 @@ emb_pass_is_compact(const EmbPass *pass)
 	return pass->compact && pass->layer == pass->arch->n_layers - 1;
 }
 
+/* The first row of a text that is pooled. */
+static inline int32_t
+emb_pass_first_pooled(const EmbPass *pass, int32_t seq)
+{
+	int32_t		last = pass->batch->offsets[seq + 1] - pass->batch->offsets[seq] - 1;
+
+	return pass->batch->n_unpooled < last ? pass->batch->n_unpooled : last;
+}
+
 /* The row of a text that a compact pass keeps, of those in the batch. */
 static inline int32_t
 emb_pass_pooled_row(const EmbPass *pass, int32_t seq)
 {
-	return pass->arch->pooling == EMB_POOL_LAST ? pass->batch->offsets[seq + 1] - pass->batch->offsets[seq] - 1 : 0;
+	return pass->arch->pooling == EMB_POOL_LAST ? pass->batch->offsets[seq + 1] - pass->batch->offsets[seq] - 1 : emb_pass_first_pooled(pass, seq);
 }
 
 /* The row of q and context for query first of a text. */

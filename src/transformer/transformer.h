@@ -139,6 +139,7 @@ typedef struct EmbBatch
 	const int32_t *type_ids;	/* same length, or NULL: all 0 */
 	const EmbPrefix *prefix;	/* or NULL: every sequence starts behind its first n_prefix tokens, which are not in ids */
 	int32_t		n_prefix;		/* then at least 1 */
+	int32_t		n_unpooled;		/* leading rows of every sequence that are not pooled; its last row is in any case */
 } EmbBatch;
 
 /*

@@ -103,3 +103,18 @@ SELECT count(*) FROM _embed.chunk;
 RESET ROLE;
 REVOKE EXECUTE ON FUNCTION embed_import(text, text, jsonb) FROM regress_embed_user;
 DROP ROLE regress_embed_user;
+
+-- a wrong name gets the nearest one; an address, and NULL, are errors
+SELECT embed('x', 'tiny');
+SELECT embed('x', 'tiny-cls2');
+SELECT embed('x', 'tiny-csl');
+SELECT embed('x', 'rerank') ;
+SELECT embed('x', 'nothing-like-it');
+SELECT embed_import('bge', 'BAAI/bge-small-en-v1.5');
+SELECT embed_import('bge', 'https://hub.example/BAAI/bge-small-en-v1.5');
+SELECT embed_import(NULL, '/models/bge');
+SELECT embed_import('bge', NULL);
+SELECT embed_import('bge', '/models/bge', NULL);
+SELECT embed_load(NULL, '');
+SELECT embed_load_lo('bge', NULL);
+SELECT embed_set_default(NULL);

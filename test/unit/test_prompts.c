@@ -6,6 +6,9 @@
 #include "import/hf_prompts.h"
 #include "model_util.h"
 
+#include <jansson.h>
+#include <math.h>
+
 #define BGE_QUERY	"Represent this sentence for searching relevant passages: "
 
 static void
@@ -163,11 +166,109 @@ test_import(void)
 	check_import("no prompts", with_prompts("{\"prompts\": {}}"), "e5-small-v2", &fp32, "query: ", "passage: ", "passage");
 	check_import("for other tasks", with_prompts("{\"prompts\": {\"sts\": \"a\"}}"), "e5-small-v2", &fp32, "query: ", "passage: ", "passage");
 
-	/* no prompt where it would be pooled wrongly, or read by a reranker */
 	m = small_model();
 	m.pooling = "{\"include_prompt\": false}";
-	check_import("prompts not pooled", m, "e5-small-v2", &fp32, "", "", NULL);
+	check_import("prompts not pooled", m, "e5-small-v2", &fp32, "query: ", "passage: ", "passage");
+
+	/* no prompt where a reranker would read it */
 	check_import("a reranker", small_reranker(), "e5-small-v2", &fp32, "", "", NULL);
+}
+
+/* ------------------------------------------------- prompts that are not pooled */
+
+/* A tiny model whose pooling leaves the prompt out. */
+static void
+write_unpooled(const char *name, const char *pooling, int width, const json_t *prompts)
+{
+	char		command[2 * PATH_MAX];
+	char		dir[PATH_MAX];
+	char		config[256];
+	char	   *text = json_dumps(prompts, 0);
+
+	fresh_dir();
+	snprintf(command, sizeof(command), "cp -rL '%.3000s/tiny/%s/model' '%.3000s/m'", data_dir(), name, temp_root);
+	if (system(command) != 0)
+		abort();
+	snprintf(dir, sizeof(dir), "%.3000s/m", temp_root);
+	snprintf(config, sizeof(config), "{\"word_embedding_dimension\": %d, \"pooling_mode\": \"%s\", \"include_prompt\": false}", width, pooling);
+	write_text(dir, "1_Pooling/config.json", config);
+	snprintf(command, sizeof(command), "{\"prompts\": %s}", text);
+	write_text(dir, "config_sentence_transformers.json", command);
+	free(text);
+}
+
+static double
+difference(const EmbModel *model, EmbPrompt prompt, const json_t *text, const json_t *want)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbRun		run = {.mem = &mem, .prompt = prompt};
+	int32_t		ids[512];
+	float		out[64];
+	double		worst = 0;
+	EmbEncoded	r;
+	EmbError	err = {0};
+	EmbSequence seq = {.ids = ids};
+
+	if (!CHECKF(emb_model_encode(model, prompt, &(EmbText) {json_string_value(text), json_string_length(text), true, NULL},
+			&(EmbReading) {.ids = ids, .max_ids = emb_model_info(model)->max_tokens, .mem = &mem}, &r, &err) == EMB_OK, "%s", err.message))
+		return 1;
+	seq.n_ids = r.n_ids;
+	if (!CHECKF(emb_model_embed(model, &seq, 1, &run, out, &err) == EMB_OK, "%s", err.message))
+		return 1;
+	for (size_t i = 0; i < json_array_size(want); i++)
+	{
+		double		d = fabs(out[i] - json_number_value(json_array_get(want, i)));
+
+		worst = d > worst ? d : worst;
+	}
+	return worst;
+}
+
+/* Vectors of sentence-transformers 6 (tools/make_unpooled.py), in every pooling. */
+static void
+test_unpooled(void)
+{
+	EmbAllocator mem = emb_malloc_allocator();
+	EmbImportOptions options = {.precision = "fp32"};
+	char		path[PATH_MAX];
+	json_t	   *data;
+	const json_t *models;
+
+	snprintf(path, sizeof(path), "%s/unpooled.json", data_dir());
+	data = json_load_file(path, 0, NULL);
+	models = json_object_get(data, "models");
+	CHECK(json_array_size(models) == 10);
+	for (size_t i = 0; i < json_array_size(models); i++)
+	{
+		const json_t *entry = json_array_get(models, i);
+		const char *name = json_string_value(json_object_get(entry, "model"));
+		const char *pooling = json_string_value(json_object_get(entry, "pooling"));
+		const json_t *vectors = json_object_get(entry, "vectors");
+		double		worst = 0;
+		EmbModel   *model;
+		Image		image;
+		EmbError	err = {0};
+		char		dir[PATH_MAX];
+
+		write_unpooled(name, pooling, (int) json_array_size(json_array_get(json_array_get(vectors, 0), 0)), json_object_get(data, "prompts"));
+		snprintf(dir, sizeof(dir), "%.3000s/m", temp_root);
+		if (!CHECKF(import_image(dir, &options, &mem, &image, &err) == EMB_OK, "%s", err.message) ||
+			!CHECKF(emb_model_open(image.data, image.size_bytes, EMB_OPEN_CHECK_ALL, &mem, NULL, &model, &err) == EMB_OK, "%s", err.message))
+			continue;
+		for (size_t t = 0; t < json_array_size(vectors); t++)
+		{
+			const json_t *text = json_array_get(json_object_get(data, "texts"), t);
+			double		query = difference(model, EMB_PROMPT_QUERY, text, json_array_get(json_array_get(vectors, t), 0));
+			double		document = difference(model, EMB_PROMPT_DOCUMENT, text, json_array_get(json_array_get(vectors, t), 1));
+
+			worst = fmax(worst, fmax(query, document));
+		}
+		CHECKF(worst <= 2e-6, "%s, %s: off by %g", name, pooling, worst);
+
+		emb_model_close(model);
+		free(image.data);
+	}
+	json_decref(data);
 }
 
 int
@@ -175,6 +276,7 @@ main(void)
 {
 	test_names();
 	test_import();
+	test_unpooled();
 	emb_threads_stop();
 	return done_testing();
 }

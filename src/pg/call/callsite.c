@@ -410,7 +410,7 @@ compute(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value
 	*truncated = encoded.truncated;
 	seq.ids = site->ids;
 	seq.n_ids = encoded.n_ids;
-	embed_compute(ref, &seq, 1, NULL, out);
+	embed_compute(ref, prompt, &seq, 1, NULL, out);
 	if (prompt == EMB_PROMPT_DOCUMENT)
 	{
 		EmbedProofKey key = embed_proof_key(ref, value, *truncated);

@@ -67,14 +67,15 @@ keep_sparse(EmbSparse *sparse)
 
 /* The one place where pg/ computes. Fills outputs (of an embedding model) or, if outputs is NULL, out. */
 static void
-compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out, const EmbOutputs *outputs)
+compute(const EmbedModelRef *ref, EmbPrompt prompt, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out, const EmbOutputs *outputs)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "embed scratch",
 												  ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
 	int64_t		n_reused = 0;
-	EmbRun		run = {.mem = &mem, .stop = &stop, .batch_tokens = embed_guc_batch_tokens, .n_threads = 1, .n_reused = &n_reused};
+	EmbRun		run = {.mem = &mem, .stop = &stop, .batch_tokens = embed_guc_batch_tokens, .n_threads = 1, .n_reused = &n_reused,
+	.prompt = prompt};
 	EmbError	err;
 	EmbStatus	status;
 	ComputeClock clock;
@@ -100,15 +101,15 @@ compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPr
 }
 
 void
-embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out)
+embed_compute(const EmbedModelRef *ref, EmbPrompt prompt, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out)
 {
-	compute(ref, seqs, n_seqs, prefix, out, NULL);
+	compute(ref, prompt, seqs, n_seqs, prefix, out, NULL);
 }
 
 void
 embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, const EmbOutputs *outputs)
 {
-	compute(ref, seqs, n_seqs, NULL, NULL, outputs);
+	compute(ref, EMB_PROMPT_DOCUMENT, seqs, n_seqs, NULL, NULL, outputs);
 }
 
 void
@@ -211,7 +212,7 @@ embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref)
 			.type_ids = batch->type_ids != NULL ? batch->type_ids + at : NULL, .n_shared = batch->shared[i]};
 		at += batch->lengths[i];
 	}
-	embed_compute(ref, seqs, n, batch->prefix, out);
+	embed_compute(ref, EMB_PROMPT_DOCUMENT, seqs, n, batch->prefix, out);
 	pfree(seqs);
 	for (int32 i = 0; batch->proof_keys != NULL && i < n; i++)
 		embed_proof_put(&batch->proof_keys[i], out + (Size) i * ref->info->dim, ref->info->dim);

@@ -47,7 +47,7 @@ typedef struct EmbedBatch
 } EmbedBatch;
 
 extern void embed_batch_init(EmbedBatch *batch, MemoryContext cxt, const EmbedBatchSink *sink);
-/* type_ids of pairs, for all of a batch; NULL for single texts. */
+/* Documents, or type_ids of pairs, for all of a batch; NULL for single texts. */
 extern void embed_batch_add(EmbedBatch *batch, const EmbedModelRef *ref, const int32 *ids, const int32 *type_ids, int32 n_ids);
 
 /* Directly after embed_batch_add: how many ids its pair shares with others of its query. */
@@ -63,8 +63,8 @@ extern void embed_batch_prove(EmbedBatch *batch, const EmbedModelRef *ref, Datum
 /* Computes the waiting texts, if there are any. */
 extern void embed_batch_run(EmbedBatch *batch, const EmbedModelRef *ref);
 
-/* out: [n_seqs, dim]; logits of a reranker. Raises what the core reports. */
-extern void embed_compute(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out);
+/* prompt: with which the texts were read. out: [n_seqs, dim]; logits of a reranker. Raises what the core reports. */
+extern void embed_compute(const EmbedModelRef *ref, EmbPrompt prompt, const EmbSequence *seqs, int32 n_seqs, EmbedPrefix *prefix, float *out);
 
 /*
  * The same with the other outputs besides vectors. outputs->sparse: zeros

@@ -50,6 +50,16 @@ typedef struct ManageOptions
 	bool		is_filed;		/* what follows from storage and the size, when the size is known */
 } ManageOptions;
 
+/* These functions are not strict: a NULL would do nothing without a word. */
+static void
+require_argument(FunctionCallInfo fcinfo, int argno, const char *function, const char *argument)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" of %s must not be NULL", argument, function)));
+}
+
 static void
 check_may_write(const char *function)
 {
@@ -314,6 +324,18 @@ check_name_is_free(const char *name, const uint8 *fingerprint)
 					 "SELECT embed_drop('%s', forget => true) frees the name.", name)));
 }
 
+/* What the content is shows only after the whole import, which may take minutes. */
+static void
+notice_name(const char *name)
+{
+	EmbedModelRow row;
+
+	if (embed_storage_find_model(name, NULL, &row) && !row.dropped)
+		ereport(NOTICE,
+				(errmsg("model \"%s\" is installed already; the import succeeds only if it gives the same content", name),
+				 errhint("Other content takes another name.")));
+}
+
 static void
 set_alias(const char *alias, const char *name)
 {
@@ -545,10 +567,15 @@ spool_import(EmbedSpool *spool, void *path, ManageOptions *options)
 Datum
 embed_import(PG_FUNCTION_ARGS)
 {
-	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
-	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *name;
+	char	   *path;
 	ManageOptions options;
 
+	require_argument(fcinfo, 0, "embed_import()", "name");
+	require_argument(fcinfo, 1, "embed_import()", "path");
+	require_argument(fcinfo, 2, "embed_import()", "options");
+	name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	path = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	check_may_write("embed_import()");
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR,
@@ -559,9 +586,12 @@ embed_import(PG_FUNCTION_ARGS)
 	if (!is_absolute_path(path))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("path \"%s\" is not absolute", embed_shown(path))));
+				 errmsg("path \"%s\" is not absolute", embed_shown(path)),
+				 errhint("Models are not downloaded by the server. Download the model's directory, for example with "
+						 "\"hf download BAAI/bge-small-en-v1.5 --local-dir /srv/models/bge-small-en-v1.5\", and name this directory.")));
 	parse_options(PG_GETARG_JSONB_P(2), &options);
 	check_not_alias(name);
+	notice_name(name);
 	check_subscriber("embed_import()", name, NULL, &options);
 	options.import.name = name;
 	if (options.calibration != NULL)
@@ -611,10 +641,15 @@ prepare_load(const char *function, const char *name, Jsonb *jsonb, ManageOptions
 Datum
 embed_load(PG_FUNCTION_ARGS)
 {
-	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
-	bytea	   *image = PG_GETARG_BYTEA_PP(1);
+	char	   *name;
+	bytea	   *image;
 	ManageOptions options;
 
+	require_argument(fcinfo, 0, "embed_load()", "name");
+	require_argument(fcinfo, 1, "embed_load()", "image");
+	require_argument(fcinfo, 2, "embed_load()", "options");
+	name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	image = PG_GETARG_BYTEA_PP(1);
 	prepare_load("embed_load", name, PG_GETARG_JSONB_P(2), &options);
 	PG_RETURN_DATUM(spool_and_install("embed_load()", name, spool_bytes, image, &options));
 }
@@ -651,10 +686,15 @@ spool_object(EmbedSpool *spool, void *object, ManageOptions *options)
 Datum
 embed_load_lo(PG_FUNCTION_ARGS)
 {
-	char	   *name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
-	Oid			object = PG_GETARG_OID(1);
+	char	   *name;
+	Oid			object;
 	ManageOptions options;
 
+	require_argument(fcinfo, 0, "embed_load_lo()", "name");
+	require_argument(fcinfo, 1, "embed_load_lo()", "object");
+	require_argument(fcinfo, 2, "embed_load_lo()", "options");
+	name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	object = PG_GETARG_OID(1);
 	prepare_load("embed_load_lo", name, PG_GETARG_JSONB_P(2), &options);
 	PG_RETURN_DATUM(spool_and_install("embed_load_lo()", name, spool_object, &object, &options));
 }
@@ -843,10 +883,12 @@ embed_drop(PG_FUNCTION_ARGS)
 Datum
 embed_set_default(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *name;
 	EmbedModelRow row;
 	char	   *kind;
 
+	require_argument(fcinfo, 0, "embed_set_default()", "name");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	check_may_write("embed_set_default()");
 	embed_check_no_subscriber("embed_set_default()");
 	embed_storage_lock();

@@ -43,7 +43,7 @@ score_pair(FunctionCallInfo fcinfo)
 	embed_site_read_query(site, ref, PG_GETARG_DATUM(0));
 	encoded = embed_site_read_pair(site, ref, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
 	seq = (EmbSequence) {.ids = site->ids, .n_ids = encoded.n_ids, .type_ids = site->type_ids, .n_shared = encoded.n_shared};
-	embed_compute(ref, &seq, 1, &site->prefix, &logit);
+	embed_compute(ref, EMB_PROMPT_NONE, &seq, 1, &site->prefix, &logit);
 	embed_stat_call(ref->stat, begun);
 	return logit;
 }

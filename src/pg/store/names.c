@@ -330,6 +330,7 @@ unknown_model_error(const char *name, EmbedNameUse use)
 	const char *at = strchr(name, '@');
 	char	   *target = is_valid ? embed_storage_find_alias(pinned.name, NULL) : NULL;
 	const char *restore_hint = embed_restore_hint();
+	const char *similar;
 
 	if (!is_valid && at != NULL && emb_name_is_valid(name, at - name))
 		digits_error(name);
@@ -337,11 +338,13 @@ unknown_model_error(const char *name, EmbedNameUse use)
 		alias_argument_error(pinned.name, target);
 	if (is_valid)
 		name = pinned.name;
+	similar = embed_storage_similar_name(name);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("model \"%s\" does not exist", embed_shown(name)),
 			 target != NULL ? hint_snapshot()
 			 : restore_hint != NULL ? errhint("%s", restore_hint)
+			 : similar != NULL ? errhint("Did you mean \"%s\"? SELECT name FROM embed_models lists the models of this database.", similar)
 			 : embed_storage_has_models()
 			 ? errhint("SELECT name FROM embed_models lists the models of this database; embed_import adds one.")
 			 : errhint("No model is installed. Import one with SELECT embed_import('name', '/path/to/model/directory').")));

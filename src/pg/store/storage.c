@@ -11,6 +11,9 @@
 #include "catalog/indexing.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/varlena.h"
+
+#include "model/embed_core.h"
 
 #include "pg/store/image_rows.h"
 #include "pg/store/tables.h"
@@ -133,6 +136,53 @@ bool
 embed_storage_has_models(void)
 {
 	return any_model(NULL);
+}
+
+/* Smaller is nearer; beyond it no name is meant. */
+#define NEARNESS_MAX	3
+
+/* How far a name is from another: 0 if it is its beginning or its end, else the letters to change. */
+static int
+distance(const char *name, const char *other)
+{
+	size_t		n = strlen(name);
+	size_t		m = strlen(other);
+
+	if (n >= 3 && n < m && (pg_strncasecmp(other, name, n) == 0 || pg_strcasecmp(other + m - n, name) == 0))
+		return 0;
+	return varstr_levenshtein_less_equal(name, (int) n, other, (int) m, 1, 1, 1, NEARNESS_MAX, true);
+}
+
+char *
+embed_storage_similar_name(const char *name)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *nearest = NULL;
+	int			least = Min(NEARNESS_MAX, (int) strlen(name) / 2) + 1;
+
+	/* anything else is far from every name */
+	if (!emb_name_is_valid(name, strlen(name)))
+		return NULL;
+	rel = embed_storage_open("model", AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		char	   *other = TextDatumGetCString(embed_storage_get_attr(rel, tuple, Anum_model_name));
+		int			d = DatumGetBool(embed_storage_get_attr(rel, tuple, Anum_model_dropped)) ? NEARNESS_MAX + 1 : distance(name, other);
+
+		/* of equally near ones the first by name, in any order of rows */
+		if (d < least || (d == least && nearest != NULL && strcmp(other, nearest) < 0))
+		{
+			nearest = other;
+			least = d;
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return nearest;
 }
 
 bool

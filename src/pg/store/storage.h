@@ -22,6 +22,9 @@ extern bool embed_storage_find_model(const char *name, Snapshot snapshot, EmbedM
 /* Whether any model is installed and not dropped. */
 extern bool embed_storage_has_models(void);
 
+/* The installed model that a wrong name is most likely to mean, or NULL: its beginning, its end, or a few letters changed. */
+extern char *embed_storage_similar_name(const char *name);
+
 /*
  * A model whose fingerprint begins with these hexadecimal digits, palloc'd;
  * preferably one that is not dropped. NULL: there is none.
