@@ -787,7 +787,7 @@ emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *m
 	if (f.changes[0] != '\0')
 		emb_note(notes, f.class->build == BUILD_NOT ? "A tokenizer.json with all tokens needs no companions: AutoTokenizer.from_pretrained(dir).save_pretrained(dir) in Python writes one." :
 				 "If the model was trained with tokenizer.json as it is, write \"tokenizer_class\": \"PreTrainedTokenizerFast\" into tokenizer_config.json.",
-				 "tokenizer.json is not taken as it is, like AutoTokenizer of transformers 5 does not, which builds a %s: %s",
-				 f.class->build == BUILD_NOT ? "tokenizer with the tokens of other files" : f.class->name, f.changes);
+				 "tokenizer.json is not taken as it is: like AutoTokenizer of transformers 5, the import %s%s: %s",
+				 f.class->build == BUILD_NOT ? "reads its companions, too" : "builds the class ", f.class->name, f.changes);
 	return EMB_OK;
 }

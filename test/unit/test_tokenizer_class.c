@@ -112,7 +112,7 @@ test_notes(void)
 		const char *note;
 	}			notes[] =
 	{
-		{"bert-cls", "{\"tokenizer_class\": \"BertTokenizer\", \"do_lower_case\": false}", "BertTokenizer: texts are not lowercased"},
+		{"bert-cls", "{\"tokenizer_class\": \"BertTokenizer\", \"do_lower_case\": false}", "class BertTokenizer: texts are not lowercased"},
 		{"bert-cls", "{\"tokenizer_class\": \"BertTokenizer\", \"strip_accents\": false}", "accents stay (\"strip_accents\")"},
 		{"bert-cls", "{\"tokenizer_class\": \"BertTokenizer\", \"tokenize_chinese_chars\": false}", "tokenize_chinese_chars"},
 		{"bge-m3", "{\"tokenizer_class\": \"XLMRobertaTokenizerFast\"}", "at the ends of a text as none"},
