@@ -667,7 +667,7 @@ build_unigram(Follow *f, EmbError *err)
 }
 
 static EmbStatus
-build_bpe(Follow *f, EmbTokPattern pattern, bool has_nfc, EmbError *err)
+build_bpe(Follow *f, const char *regex, bool has_nfc, EmbError *err)
 {
 	EmbTokSpec *spec = f->spec;
 	bool		prefix = false;
@@ -676,7 +676,7 @@ build_bpe(Follow *f, EmbTokPattern pattern, bool has_nfc, EmbError *err)
 
 	if (status != EMB_OK)
 		return status;
-	if (prefix && pattern == EMB_TOK_PATTERN_QWEN2)
+	if (prefix && f->class->build == BUILD_QWEN2)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"add_prefix_space\" is true, which a %s applies to every word; only false is supported",
 						 f->config->file, f->class->name);
 	if (spec->n_steps > 1 || had_nfc != has_nfc || (spec->n_steps == 1 && !had_nfc))
@@ -684,9 +684,9 @@ build_bpe(Follow *f, EmbTokPattern pattern, bool has_nfc, EmbError *err)
 	spec->n_steps = 0;
 	if (has_nfc)
 		spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_NFC, 0};
-	if (spec->pattern != pattern)
+	if (spec->regex == NULL || strcmp(spec->regex, regex) != 0)
 		change(f, "words are split by the class's own pattern");
-	spec->pattern = pattern;
+	spec->regex = regex;
 	set_flag(f, &spec->prefix_space, prefix, "texts begin with a space (\"add_prefix_space\")", "texts begin with no space of their own (\"add_prefix_space\")");
 	set_flag(f, &spec->ignore_merges, false, "", "words that are pieces are merged, too");
 	if (spec->unk_id != -1)
@@ -708,9 +708,9 @@ build(Follow *f, EmbError *err)
 			return build_unigram(f, err);
 		case BUILD_ROBERTA:
 		case BUILD_GPT2:
-			return build_bpe(f, EMB_TOK_PATTERN_GPT2, false, err);
+			return build_bpe(f, EMB_TOK_REGEX_GPT2, false, err);
 		case BUILD_QWEN2:
-			return build_bpe(f, EMB_TOK_PATTERN_QWEN2, true, err);
+			return build_bpe(f, EMB_TOK_REGEX_QWEN2, true, err);
 		case BUILD_NOT:
 			break;
 	}
@@ -773,7 +773,7 @@ emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *m
 		note_missing_config(&f, notes);
 		f.class = &as_it_is;
 	}
-	if (f.class->build != BUILD_NOT && f.class->model != spec->model)
+	if (f.class->build != BUILD_NOT && (f.class->model != spec->model || (spec->model == EMB_TOK_BPE && spec->spelling != EMB_TOK_SPELL_BYTES)))
 	{
 		emb_note(notes, "Its \"tokenizer_class\" is wrong, or the file belongs to another model.",
 				 "tokenizer.json has no vocabulary for a %s, the class that AutoTokenizer of transformers 5 takes; it is taken as it is", f.class->name);

@@ -13,8 +13,6 @@
 #include "utils/rel.h"
 #include "utils/varlena.h"
 
-#include "model/embed_core.h"
-
 #include "pg/store/image_rows.h"
 #include "pg/store/tables.h"
 
