@@ -9,7 +9,7 @@
  *
  *		emb_lm_head_begin(&head, &arch, is_quantized, &steps, err);
  *		emb_lm_head_write(&head, &weights, &writer, &exact->view, &image->view, err);
- *		emb_lm_head_run(&head, &weights, model, &stream, is_exact, maxima, err);		// after the last layer
+ *		emb_lm_head_run(&head, &weights, &exact->view, model, &stream, is_exact, maxima, err);	// after the last layer
  *		emb_lm_head_free(&head);
  */
 #ifndef EMB_CONVERT_LM_HEAD_H

@@ -9,7 +9,7 @@
  *		parts.reference_bytes = emb_references_bytes(&parts.arch, &parts.config);
  *		emb_references_begin(&refs, model, false, parts.reference_bytes, &steps, err);
  *		// refs.exact and refs.own pass the layers (stream.h)
- *		emb_references_end(&refs, exact, model, &steps, err);		// refs.section is ready to be written
+ *		emb_references_end(&refs, exact, model, &lm_head, &weights, &exact_view, &steps, err);	// refs.section is ready to be written
  *		emb_references_free(&refs);
  */
 #ifndef EMB_CONVERT_REFERENCES_H

@@ -5,14 +5,14 @@
  *
  * Example:
  *
- *		emb_outputs_begin(&plan, model, seqs, n_seqs, outputs, max_tokens, mem, err);
+ *		emb_outputs_begin(&plan, model, seqs, n_seqs, outputs, max_tokens, max_seqs, mem, err);
  *		while (next_batch(members, &n, offsets))
  *		{
  *			emb_outputs_place(&plan, members, n, offsets);
  *			run_transformer(&plan.tokens);
- *			emb_outputs_collect(&plan, members, n, offsets);
+ *			emb_outputs_collect(&plan, members, n, offsets, err);
  *		}
- *		emb_outputs_copy(&plan, from, to);		// of equal sequences
+ *		emb_outputs_copy(&plan, from, to, err);	// of equal sequences
  *		emb_outputs_end(&plan, mem);
  */
 #ifndef EMB_MODEL_TOKEN_OUTPUTS_H

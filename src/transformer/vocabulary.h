@@ -14,7 +14,7 @@
  * The product has one output for each entry: 30,522 to 250,000. It goes in
  * slices of the vocabulary; of a slice only each text's largest logits are kept.
  *
- * Example, with buffers of the caller:
+ * Buffers are the caller's. Example:
  *
  *		emb_vocabulary_prepare(&head, &work, x, stride, n_rows, scratch, &rows, 0);
  *		for (p = 0; p < n_panels; p += EMB_VOCABULARY_SLICE)
