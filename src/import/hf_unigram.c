@@ -442,10 +442,35 @@ add_step(const EmbJson *doc, EmbTokSpec *spec, EmbTokStepKind kind, uint32_t arg
 	return EMB_OK;
 }
 
+/* A step without keys. */
+static EmbStatus
+add_plain_step(const EmbJson *doc, EmbTokSpec *spec, const char *type, EmbTokStepKind kind, EmbError *err)
+{
+	for (int i = 0; i < spec->n_steps && emb_tok_step_is_form(kind); i++)
+		if (emb_tok_step_is_form(spec->steps[i].kind))
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: %s is step %d of \"normalizer\" after another of NFC, NFD, NFKC and NFKD, only one of them is supported",
+							 doc->file, type, spec->n_steps + 1);
+	return add_step(doc, spec, kind, 0, err);
+}
+
 static EmbStatus
 read_step(const EmbJson *doc, const json_t *obj, int depth, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	static const char wanted[] = "Precompiled, NFC, Strip, Replace, Prepend, Lowercase and a Sequence of them";
+	static const char wanted[] = "Precompiled, NFC, NFD, NFKC, NFKD, Nmt, Strip, StripAccents, Replace, Prepend, Lowercase and a Sequence of them";
+	static const struct
+	{
+		const char *type;
+		EmbTokStepKind kind;
+	}			plain[] =
+	{
+		{"Lowercase", EMB_TOK_STEP_LOWERCASE},
+		{"NFC", EMB_TOK_STEP_NFC},
+		{"NFD", EMB_TOK_STEP_NFD},
+		{"NFKC", EMB_TOK_STEP_NFKC},
+		{"NFKD", EMB_TOK_STEP_NFKD},
+		{"Nmt", EMB_TOK_STEP_NMT},
+		{"StripAccents", EMB_TOK_STEP_STRIP_ACCENTS}
+	};
 	const json_t *list = json_object_get(obj, "normalizers");
 	const char *type = NULL;
 	bool		left = false,
@@ -489,15 +514,9 @@ read_step(const EmbJson *doc, const json_t *obj, int depth, const EmbAllocator *
 		status = read_prepend(doc, obj, &content, err);
 		return status != EMB_OK ? status : add_step(doc, spec, EMB_TOK_STEP_PREPEND, content, err);
 	}
-	if (type != NULL && strcmp(type, "Lowercase") == 0)
-		return add_step(doc, spec, EMB_TOK_STEP_LOWERCASE, 0, err);
-	if (type != NULL && strcmp(type, "NFC") == 0)
-	{
-		if (spec->n_steps > 0)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: NFC is step %d of \"normalizer\", only the first step may be NFC",
-							 doc->file, spec->n_steps + 1);
-		return add_step(doc, spec, EMB_TOK_STEP_NFC, 0, err);
-	}
+	for (size_t i = 0; type != NULL && i < sizeof(plain) / sizeof(plain[0]); i++)
+		if (strcmp(type, plain[i].type) == 0)
+			return add_plain_step(doc, spec, type, plain[i].kind, err);
 	return emb_tok_refuse_component(doc, "normalizer", type, wanted, err);
 }
 

@@ -282,7 +282,7 @@ struct EmbTokenizer
 	uint8_t		blank[EMB_UTF8_MAX_BYTES];	/* BPE of characters: what U+0020 becomes, and its length */
 	uint8_t		n_blank;
 	bool		drops;			/* some byte is dropped */
-	bool		composes;		/* the first step is NFC */
+	bool		composes;		/* BPE of bytes: the first step is NFC. Unigram: some step is a form of Unicode */
 	bool		plain;			/* there is no other step, and no byte is dropped */
 	int			n_special[2];	/* special slots of the templates */
 	uint8_t		fast[256];

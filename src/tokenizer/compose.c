@@ -2,7 +2,8 @@
  * compose.c
  *		NFC, a code point at a time, as the library composes (Unicode Standard,
  *		3.11): decomposes the text, sorts each run of marks (non-starters) by
- *		combining class, and composes starter and marks.
+ *		combining class, and composes starter and marks. NFD does not compose. NFKC and
+ *		NFKD decompose more.
  *
  * A code point without EMB_UNI_COMPOSES stays as it is, if the next one is without
  * it as well. Everything else is composed in a small buffer. A run of marks that
@@ -29,19 +30,25 @@ emb_tok_compose_idle(const EmbTokCompose *c)
 static void
 save_form(const EmbTokPlace *at, EmbTokForm *form)
 {
+	const EmbTokCompose *c = &at->compose;
+
 	form->raw = at->raw;
-	form->next = at->compose.next;
-	form->n_codes = at->compose.n_codes;
-	memcpy(form->codes, at->compose.codes, sizeof(form->codes));
+	form->next = c->next;
+	form->n_codes = c->n_codes;
+	memcpy(form->codes, c->codes, c->n_codes * sizeof(uint32_t));
+	memcpy(form->steps, at->steps, c->step * sizeof(EmbTokStepPlace));
 }
 
 static void
 restore_form(EmbTokPlace *at, const EmbTokForm *form)
 {
+	EmbTokCompose *c = &at->compose;
+
 	at->raw = form->raw;
-	at->compose.next = form->next;
-	at->compose.n_codes = form->n_codes;
-	memcpy(at->compose.codes, form->codes, sizeof(form->codes));
+	c->next = form->next;
+	c->n_codes = form->n_codes;
+	memcpy(c->codes, form->codes, form->n_codes * sizeof(uint32_t));
+	memcpy(at->steps, form->steps, c->step * sizeof(EmbTokStepPlace));
 }
 
 /* The next code point of the decomposed text, not reordered. */
@@ -52,11 +59,11 @@ next_decomposed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp)
 
 	if (c->next == c->n_codes)
 	{
-		EmbTokEvent event = emb_tok_next_raw(e, &at->raw, cp);
+		EmbTokEvent event = emb_tok_next_step(e, at, c->step - 1, cp);
 
 		if (event != EMB_TOK_CHAR)
 			return event;
-		c->n_codes = (uint8_t) emb_uni_decompose(*cp, c->codes);
+		c->n_codes = (uint8_t) (c->compat ? emb_uni_decompose_compat(*cp, c->codes) : emb_uni_decompose(*cp, c->codes));
 		c->next = 0;
 	}
 	*cp = c->codes[c->next++];
@@ -161,7 +168,7 @@ begin_long_run(EmbTokEncoder *e, EmbTokPlace *at, uint32_t starter)
 	if (event == EMB_TOK_MORE || event == EMB_TOK_FAIL)
 		return event;
 	c->n_removed = 0;
-	for (int order = 1; order < EMB_UNI_CLASSES_MAX && starter != 0; order++)
+	for (int order = 1; order < EMB_UNI_CLASSES_MAX && starter != 0 && c->composes; order++)
 		for (int i = 0; i < marks.n[order] && c->n_removed < COMPOSED_MAX; i++)
 		{
 			uint32_t	composed = emb_uni_compose(starter, marks.codes[order][i]);
@@ -185,10 +192,11 @@ begin_long_run(EmbTokEncoder *e, EmbTokPlace *at, uint32_t starter)
 
 /*
  * Sorts n marks by class, in a stable order, and composes those that are not
- * blocked with *starter (0: none). Returns the number of marks left.
+ * blocked with *starter (0: none), unless the form only decomposes. Returns the number
+ * of marks left.
  */
 static int
-compose_marks(uint32_t *starter, uint32_t *marks, int n)
+compose_marks(uint32_t *starter, uint32_t *marks, int n, bool composes)
 {
 	int			n_kept = 0;
 	uint8_t		last = 0;
@@ -205,7 +213,7 @@ compose_marks(uint32_t *starter, uint32_t *marks, int n)
 	for (int i = 0; i < n; i++)
 	{
 		uint8_t		order = emb_uni_class(marks[i]);
-		uint32_t	composed = *starter != 0 && last < order ? emb_uni_compose(*starter, marks[i]) : 0;
+		uint32_t	composed = composes && *starter != 0 && last < order ? emb_uni_compose(*starter, marks[i]) : 0;
 
 		if (composed != 0)
 			*starter = composed;
@@ -249,11 +257,11 @@ compose_next(EmbTokEncoder *e, EmbTokPlace *at)
 			}
 			c->out[1 + n_marks] = cp;
 		}
-		n_marks = compose_marks(&starter, c->out + 1, n_marks);
+		n_marks = compose_marks(&starter, c->out + 1, n_marks, c->composes);
 		/* A starter composes with the starter before it only if no mark is between them. */
 		if (event == EMB_TOK_CHAR && n_marks == 0)
 		{
-			uint32_t	composed = starter == 0 ? cp : emb_uni_compose(starter, cp);
+			uint32_t	composed = starter == 0 ? cp : c->composes ? emb_uni_compose(starter, cp) : 0;
 
 			if (composed != 0)
 			{
@@ -277,14 +285,26 @@ compose_next(EmbTokEncoder *e, EmbTokPlace *at)
 static EmbTokEvent
 next_alone(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp, EmbTokEvent *event)
 {
+	const uint32_t changes = EMB_UNI_COMPOSES | (at->compose.compat ? EMB_UNI_COMPAT : 0);
 	EmbTokRaw	before = at->raw;
 	EmbTokRaw	ahead;
 	uint32_t	next = 0;
 
+	if (at->compose.step > 0)
+	{
+		EmbTokForm	form;
+
+		save_form(at, &form);
+		*event = emb_tok_next_step(e, at, at->compose.step - 1, cp);
+		if (*event == EMB_TOK_CHAR)
+			restore_form(at, &form);
+		return EMB_TOK_END;
+	}
 	*event = emb_tok_next_raw(e, &at->raw, cp);
 	if (*event != EMB_TOK_CHAR)
 		return EMB_TOK_END;
-	if ((emb_uni_record(*cp)->flags & EMB_UNI_COMPOSES) == 0)
+	/* NFD and NFKD change text beyond this flag. */
+	if ((emb_uni_record(*cp)->flags & changes) == 0 && (at->compose.composes || *cp < 0x80))
 	{
 		EmbTokEvent next_event = EMB_TOK_CHAR;
 
@@ -296,7 +316,7 @@ next_alone(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp, EmbTokEvent *event)
 		}
 		if (next_event == EMB_TOK_MORE || next_event == EMB_TOK_FAIL)
 			return next_event;
-		if (next_event != EMB_TOK_CHAR || (emb_uni_record(next)->flags & EMB_UNI_COMPOSES) == 0)
+		if (next_event != EMB_TOK_CHAR || (emb_uni_record(next)->flags & changes) == 0)
 			return EMB_TOK_CHAR;
 	}
 	at->raw = before;
@@ -304,10 +324,15 @@ next_alone(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp, EmbTokEvent *event)
 }
 
 EmbTokEvent
-emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp)
+emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
 {
 	EmbTokCompose *c = &at->compose;
 	EmbTokEvent event = EMB_TOK_CHAR;
+	uint32_t	kind = e->tok->header->steps[step].kind;
+
+	c->step = (uint8_t) step;
+	c->composes = kind == EMB_TOK_STEP_NFC || kind == EMB_TOK_STEP_NFKC;
+	c->compat = kind == EMB_TOK_STEP_NFKC || kind == EMB_TOK_STEP_NFKD;
 
 	for (;;)
 	{

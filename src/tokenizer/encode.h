@@ -58,23 +58,28 @@ typedef struct EmbTokStepPlace
 
 #define EMB_TOK_MARKS_MAX	32	/* a longer run of marks is read once per class */
 
-/* The decomposed text: the unread code points of the character before raw. */
+/* The decomposed text: the unread code points of the character before a place. */
 typedef struct EmbTokForm
 {
 	EmbTokRaw	raw;
 	uint8_t		next;
 	uint8_t		n_codes;
-	uint32_t	codes[EMB_UNI_DECOMPOSED_MAX];
+	uint32_t	codes[EMB_UNI_COMPAT_MAX];
+	EmbTokStepPlace steps[EMB_TOK_MAX_STEPS - 1];	/* of the steps before */
 } EmbTokForm;
 
-/* The state of NFC. Its place in the raw text is EmbTokPlace.raw. Zero: between two characters. */
+/* The state of NFC, NFD, NFKC or NFKD. Zero: between two characters. */
 typedef struct EmbTokCompose
 {
+	uint8_t		step;			/* its number */
+	bool		composes;		/* NFC, NFKC */
+	bool		compat;			/* NFKC, NFKD */
+
 	uint8_t		next_out;		/* in out: composed code points still to return */
 	uint8_t		n_out;
 	uint8_t		next;			/* in codes: the decomposed character before raw, still to compose */
 	uint8_t		n_codes;
-	uint32_t	codes[EMB_UNI_DECOMPOSED_MAX];
+	uint32_t	codes[EMB_UNI_COMPAT_MAX];
 	uint32_t	out[1 + EMB_TOK_MARKS_MAX];
 
 	bool		ordering;		/* a long run of marks is read once per class */
@@ -305,8 +310,8 @@ extern bool emb_tok_steps_idle(const EmbTokEncoder *e);
 /* To be called after text was read that bypassed the steps because none would change it. */
 extern void emb_tok_steps_passed(EmbTokEncoder *e);
 
-/* compose.c: NFC of the raw text. */
-extern EmbTokEvent emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, uint32_t *cp);
+/* compose.c: NFC, NFD, NFKC or NFKD of what the step before gives. */
+extern EmbTokEvent emb_tok_next_composed(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp);
 extern bool emb_tok_compose_idle(const EmbTokCompose *c);
 
 /*

@@ -69,7 +69,8 @@ is_at_plain_text(const EmbTokEncoder *e)
 
 /*
  * Reads ASCII that the steps map one to one, and single spaces between, as long as
- * ASCII follows: any other character may belong to the same cluster. False:
+ * ASCII follows: any other character may belong to the same cluster. (A control may be
+ * dropped, and a mark after it then composes with what comes before.) False:
  * e->status is set.
  */
 static bool
@@ -86,7 +87,7 @@ read_fast(EmbTokEncoder *e, int64_t limit)
 	{
 		uint8_t		kind = fast[text[pos]];
 
-		if (kind > EMB_TOK_FAST_SPACE && text[pos + 1] < 0x80)
+		if (kind > EMB_TOK_FAST_SPACE && text[pos + 1] < 0x80 && (!e->tok->composes || fast[text[pos + 1]] != EMB_TOK_FAST_SLOW))
 		{
 			if (!e->segment.inside)
 				ok = take_char(e, kind);

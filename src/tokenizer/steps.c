@@ -137,6 +137,18 @@ next_prepended(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t arg, uint32
 	return event;
 }
 
+/* Leaves out characters that have a flag. */
+static EmbTokEvent
+next_without(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t flag, uint32_t *cp)
+{
+	EmbTokEvent event;
+
+	do
+		event = emb_tok_next_step(e, at, step - 1, cp);
+	while (event == EMB_TOK_CHAR && (emb_uni_record(*cp)->flags & flag) != 0);
+	return event;
+}
+
 EmbTokEvent
 emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
 {
@@ -157,7 +169,17 @@ emb_tok_next_step(EmbTokEncoder *e, EmbTokPlace *at, int step, uint32_t *cp)
 		case EMB_TOK_STEP_LOWERCASE:
 			return next_lowered(e, at, step, cp);
 		case EMB_TOK_STEP_NFC:
-			return emb_tok_next_composed(e, at, cp);
+		case EMB_TOK_STEP_NFD:
+		case EMB_TOK_STEP_NFKC:
+		case EMB_TOK_STEP_NFKD:
+			return emb_tok_next_composed(e, at, step, cp);
+		case EMB_TOK_STEP_NMT:
+			event = next_without(e, at, step, EMB_UNI_NMT_DROP, cp);
+			if (event == EMB_TOK_CHAR && (emb_uni_record(*cp)->flags & EMB_UNI_NMT_SPACE) != 0)
+				*cp = ' ';
+			return event;
+		case EMB_TOK_STEP_STRIP_ACCENTS:
+			return next_without(e, at, step, EMB_UNI_MARK, cp);
 		case EMB_TOK_STEP_BLANKS:
 			event = emb_tok_next_step(e, at, step - 1, cp);
 			if (event == EMB_TOK_CHAR && *cp == ' ')

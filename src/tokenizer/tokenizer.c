@@ -92,6 +92,8 @@ check_numbers(const EmbTokBlockHeader *h, EmbError *err)
 static EmbStatus
 check_steps(const EmbTokBlockHeader *h, EmbError *err)
 {
+	int			n_forms = 0;
+
 	if (h->n_steps > EMB_TOK_MAX_STEPS)
 		return corrupt(err, "n_steps", h->n_steps);
 	for (uint32_t i = 0; i < h->n_steps; i++)
@@ -117,8 +119,14 @@ check_steps(const EmbTokBlockHeader *h, EmbError *err)
 			case EMB_TOK_STEP_LOWERCASE:
 				break;
 			case EMB_TOK_STEP_NFC:
-				if (i > 0)
-					return corrupt(err, "number of a step that must come first", i);
+			case EMB_TOK_STEP_NFD:
+			case EMB_TOK_STEP_NFKC:
+			case EMB_TOK_STEP_NFKD:
+				if (n_forms++ > 0)
+					return corrupt(err, "number of a second step of its kind", i);
+				break;
+			case EMB_TOK_STEP_NMT:
+			case EMB_TOK_STEP_STRIP_ACCENTS:
 				break;
 			default:
 				return corrupt(err, "kind of a step", step->kind);
@@ -461,6 +469,8 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 		tok->scores = (const double *) ((const char *) block + h->scores_offset);
 		tok->map = (const uint32_t *) ((const char *) block + h->map_offset);
 		tok->map_text = (const uint8_t *) block + h->map_text_offset;
+		for (uint32_t i = 0; i < h->n_steps; i++)
+			tok->composes |= emb_tok_step_is_form(h->steps[i].kind);
 	}
 	for (int pair = 0; pair < 2; pair++)
 		for (uint32_t i = 0; i < h->n_slots[pair]; i++)

@@ -47,9 +47,14 @@ typedef enum EmbTokStepKind
 	EMB_TOK_STEP_STRIP,			/* white space at the ends of a segment dropped */
 	EMB_TOK_STEP_COLLAPSE,		/* two or more U+0020 become one character */
 	EMB_TOK_STEP_LOWERCASE,
-	EMB_TOK_STEP_NFC,			/* first step only */
+	EMB_TOK_STEP_NFC,			/* at most one of NFC, NFD, NFKC, NFKD */
 	EMB_TOK_STEP_BLANKS,		/* U+0020 becomes a character */
-	EMB_TOK_STEP_PREPEND		/* a character is put before a segment */
+	EMB_TOK_STEP_PREPEND,		/* a character is put before a segment */
+	EMB_TOK_STEP_NFD,
+	EMB_TOK_STEP_NFKC,
+	EMB_TOK_STEP_NFKD,
+	EMB_TOK_STEP_NMT,			/* controls dropped, other white space and invisible characters become U+0020 */
+	EMB_TOK_STEP_STRIP_ACCENTS	/* marks dropped */
 } EmbTokStepKind;
 
 typedef struct EmbTokStep
@@ -57,6 +62,12 @@ typedef struct EmbTokStep
 	uint32_t	kind;			/* EmbTokStepKind */
 	uint32_t	arg;			/* STRIP: EMB_TOK_STRIP_ bits; COLLAPSE, BLANKS, PREPEND: the character */
 } EmbTokStep;
+
+static inline bool
+emb_tok_step_is_form(uint32_t kind)
+{
+	return kind == EMB_TOK_STEP_NFC || (kind >= EMB_TOK_STEP_NFD && kind <= EMB_TOK_STEP_NFKD);
+}
 
 #define EMB_TOK_STRIP_LEFT	1u
 #define EMB_TOK_STRIP_RIGHT	2u

@@ -172,8 +172,8 @@ static const Case unigram_cases[] = {
 	{"unknown scheme", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"x\"}"), EMB_ERR_UNSUPPORTED, "\"x\", not always"},
 	{"contradiction", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"_\", \"add_prefix_space\": false}"), EMB_ERR_FORMAT, "add_prefix_space"},
 	{"no prefix", UNI_PRE("{\"type\": \"Metaspace\", \"replacement\": \"_\", \"add_prefix_space\": false, \"prepend_scheme\": \"never\"}"), EMB_OK, NULL},
-	{"another normalizer", UNI_STEPS("{\"type\": \"NFKC\"}"), EMB_ERR_UNSUPPORTED, "\"normalizer.type\" is \"NFKC\""},
-	{"another in a sequence of normalizers", UNI_STEPS("{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}, {\"type\": \"Nmt\"}]}"), EMB_ERR_UNSUPPORTED, "\"Nmt\""},
+	{"another normalizer", UNI_STEPS("{\"type\": \"NFX\"}"), EMB_ERR_UNSUPPORTED, "\"normalizer.type\" is \"NFX\""},
+	{"another in a sequence of normalizers", UNI_STEPS("{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}, {\"type\": \"Nmtx\"}]}"), EMB_ERR_UNSUPPORTED, "\"Nmtx\""},
 	{"normalizer is a string", UNI_STEPS("\"NFKC\""), EMB_ERR_FORMAT, "not an object"},
 	{"sequence without list", UNI_STEPS("{\"type\": \"Sequence\"}"), EMB_ERR_FORMAT, "no list"},
 	{"seven steps", UNI_STEPS("{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}, {\"type\": \"Lowercase\"}, {\"type\": \"Lowercase\"}, "
@@ -260,8 +260,10 @@ static const Case bpe_cases[] = {
 	{"another regex", BPE_PRE(SEQUENCE(SPLIT("{\"Regex\": \"\\\\w+\"}", "Isolated") ", " BYTES("false", ""))), EMB_ERR_UNSUPPORTED, "is \"\\w+\", which cannot be compiled: an escape at byte 0"},
 	{"NFC", BPE(BPE_VOCAB, BPE_MERGES, "", "{\"type\": \"NFC\"}", BYTES("false", "")), EMB_OK, NULL},
 	{"late NFC", BPE(BPE_VOCAB, BPE_MERGES, "", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Lowercase\"}, {\"type\": \"NFC\"}]}", BYTES("false", "")),
-		EMB_ERR_UNSUPPORTED, "NFC is step 2"},
-	{"another normalizer", BPE(BPE_VOCAB, BPE_MERGES, "", "{\"type\": \"NFKC\"}", BYTES("false", "")), EMB_ERR_UNSUPPORTED, "\"normalizer.type\" is \"NFKC\""},
+		EMB_OK, NULL},
+	{"two forms", BPE(BPE_VOCAB, BPE_MERGES, "", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFD\"}, {\"type\": \"StripAccents\"}, {\"type\": \"NFKC\"}]}",
+						BYTES("false", "")), EMB_ERR_UNSUPPORTED, "NFKC is step 3 of \"normalizer\" after another"},
+	{"another normalizer", BPE(BPE_VOCAB, BPE_MERGES, "", "{\"type\": \"ByteLevel\"}", BYTES("false", "")), EMB_ERR_UNSUPPORTED, "\"normalizer.type\" is \"ByteLevel\""},
 };
 
 /* merges.txt beside the vocabulary BPE_VOCAB with RoBERTa's tokens. */

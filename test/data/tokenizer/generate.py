@@ -347,6 +347,30 @@ def make_chars(bpe):
                   "byte_fallback": True, "ignore_merges": False, "vocab": ids, "merges": merges}}
 
 
+HAND_FORMS = [
+    "\ufb01n\ufb03 \u2460\u00b2\u00bd \uff21\uff42\uff11 \u3392 \ufdfa \u2126\u212b", "e\u0301\u0323 \u1ec7 a\u0308\u0301 \u01d7 q\u0307\u0323 \u0344", "\uff76\uff9e \uff8a\uff9f \u30ab\u3099 \uffa1\uffc2 \u3131",
+    "\u1112\u1161\u11ab \uac01\u11a8 \u1100\uac00", "a\x01b\x7fc\td\u200be\u200df\ufeffg\u2028h\u2581i\ufffdj\u1680k\x8fl\x85m", "\u0939\u093f\u0902 \u0e01\u0e33 \u0915\u094d\u0937 \u20dd\u20e3",
+    "x" + "\u0301\u0323" * 30 + "\u0345y", "\u1e9b\u0323 \u1e9b \u03d3 \u03d4 \u017f\u0307", "\uff9e\uff76 \u00a8a \u2474 \u2002\u2003 \u00a0x",
+]
+
+
+def make_forms_variants():
+    """Unigram after the forms of Unicode, alone and among other steps."""
+    def steps(*names):
+        return {"type": "Sequence", "normalizers": [{"type": n} if isinstance(n, str) else n for n in names]}
+
+    fold = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
+    map_step = {"type": "Precompiled", "precompiled_charsmap": "@charsmap"}
+    return {
+        "form_nfkc": {"base": "unigram.json", "normalizer": steps("Nmt", "NFKC", fold)},
+        "form_nfd": {"base": "unigram.json", "normalizer": steps("NFD", "StripAccents", "Lowercase")},
+        "form_nfkd": {"base": "unigram.json", "normalizer": steps("NFKD", "StripAccents", "Lowercase", map_step, fold)},
+        "form_late": {"base": "unigram.json", "normalizer": steps(map_step, "Lowercase", {"type": "Strip", "strip_left": True, "strip_right": True}, "NFKC", "Nmt")},
+        "form_one": {"base": "unigram.json", "normalizer": steps("NFC")},
+        "form_accents": {"base": "unigram.json", "normalizer": {"type": "StripAccents"}},
+    }
+
+
 def make_chars_variants(chars):
     """Llama's pipelines, old and new; without pieces for bytes; with tokens matched late."""
     replace, own = chars["normalizer"], chars["added_tokens"]
@@ -450,6 +474,7 @@ def main():
     variants["bpe_roberta"] = {"dir": "roberta"}
     variants.update(make_more_variants(bases["bpe.json"]))
     variants.update(make_chars_variants(chars))
+    variants.update(make_forms_variants())
     r = random.Random(20240607)
     lines = []
     for name, variant in variants.items():
@@ -463,6 +488,8 @@ def main():
         elif name.startswith("bpe"):
             whole = name in ("bpe", "bpe_modern", "bpe_qwen2")
             texts = (HAND_O200K if "o200k" in name else []) + HAND_BPE[::1 if whole else 3] + (HAND if name == "bpe_modern" else HAND[4:30:3]) + [random_text(r) for _ in range(20)]
+        elif name.startswith("form"):
+            texts = HAND_FORMS + HAND[4:30:2] + HAND_BPE[11:17] + [random_text(r) for _ in range(15)]
         elif variant.get("base", "unigram.json") == "unigram.json":
             texts = HAND_UNIGRAM + (HAND if name == "uni" else HAND[4:30:3]) + [random_text(r) for _ in range(60 if name == "uni" else 25)]
         else:
