@@ -11,7 +11,7 @@ SELECT embed_import('four', :'cls', '{"precision": "int4"}') IS NOT NULL AS impo
 SELECT embed_import('four-all', :'cls', '{"precision": "int4", "keep_int8": "none", "group": 32}') IS NOT NULL AS imported;
 SELECT embed_import('four-row', :'cls', '{"precision": "int4", "keep_int8": "ends", "group": -1}') IS NOT NULL AS imported;
 SELECT embed_import('four-rerank', :'rerank', '{"precision": "int4"}') IS NOT NULL AS imported;
-SELECT embed_import('four-none', :'rerank', '{"precision": "int4", "keep_int8": "none"}') IS NOT NULL AS imported;
+SELECT embed_import('four-rerank-none', :'rerank', '{"precision": "int4", "keep_int8": "none"}') IS NOT NULL AS imported;
 SELECT name, kind, precision FROM embed_models WHERE name LIKE 'four%' ORDER BY name COLLATE "C";
 
 -- attention stays int8, in groups of 128
@@ -30,10 +30,10 @@ SELECT abs(rerank('fox', 'a quick fox', 'four-rerank') - rerank('fox', 'a quick 
 SELECT name, bool_and(ok) AS ok FROM (VALUES ('four'), ('four-all'), ('four-row'), ('four-rerank')) m (name), embed_verify(name) GROUP BY name ORDER BY name;
 
 -- what stays int8 by measured errors
-SELECT embed_import('four-measured', :'rerank', '{"precision": "int4", "keep_int8": "measured", "keep_percent": 60}') IS NOT NULL AS imported;
-SELECT a.bytes > b.bytes AS larger FROM embed_models a, embed_models b WHERE a.name = 'four-measured' AND b.name = 'four-none';
-SELECT abs(rerank('fox', 'a quick fox', 'four-measured') - rerank('fox', 'a quick fox', 'tiny-rerank')) < 0.1 AS near;
-SELECT bool_and(ok) AS ok FROM embed_verify('four-measured');
+SELECT embed_import('four-rerank-told', :'rerank', '{"precision": "int4", "keep_int8": "measured", "keep_percent": 60}') IS NOT NULL AS imported;
+SELECT a.bytes > b.bytes AS larger FROM embed_models a, embed_models b WHERE a.name = 'four-rerank-told' AND b.name = 'four-rerank-none';
+SELECT abs(rerank('fox', 'a quick fox', 'four-rerank-told') - rerank('fox', 'a quick fox', 'tiny-rerank')) < 0.1 AS near;
+SELECT bool_and(ok) AS ok FROM embed_verify('four-rerank-told');
 
 -- what is refused
 \set VERBOSITY terse
