@@ -22,6 +22,17 @@ stop_after(void *ctx)
 	return --*(int *) ctx < 0;
 }
 
+static bool
+are_weights(const EmbSparse *sparse, const EmbModelInfo *info, bool above_zero)
+{
+	bool		ok = sparse->n >= 0 && sparse->n <= info->n_vocab;
+
+	for (int32_t i = 0; ok && i < sparse->n; i++)
+		ok = sparse->ids[i] >= 0 && sparse->ids[i] < info->n_vocab && (i == 0 || sparse->ids[i] > sparse->ids[i - 1]) &&
+			(above_zero ? sparse->weights[i] > 0 : sparse->weights[i] != 0);
+	return ok;
+}
+
 /* What the model gives of each token, if anything: in order, above zero, finite. */
 static void
 use_tokens(const EmbModel *model, const EmbSequence *seq, const EmbRun *run)
@@ -29,24 +40,23 @@ use_tokens(const EmbModel *model, const EmbSequence *seq, const EmbRun *run)
 	static float multi[MAX_IDS * MAX_FLOATS];
 	static float dense[MAX_FLOATS];
 	const EmbModelInfo *info = emb_model_info(model);
-	int32_t		n_sparse = 0;
-	int32_t		ids[MAX_IDS];
-	float		weights[MAX_IDS];
-	EmbOutputs	outputs = {.dense = dense, .sparse_ids = ids, .sparse_weights = weights};
+	EmbSparse	sparse = {0};
+	EmbSparse	query = {0};
+	EmbOutputs	outputs = {.dense = info->has_dense ? dense : NULL};
+	EmbStatus	status;
 
 	if (info->has_sparse)
-		outputs.n_sparse = &n_sparse;
+		outputs.sparse = &sparse;
 	if (info->multi_dim > 0)
 		outputs.multi = multi;
-	if (emb_model_embed_all(model, seq, 1, run, &outputs, NULL) != EMB_OK)
-		return;
-	for (int32_t i = 0; i < n_sparse; i++)
-	{
-		if (n_sparse > seq->n_ids || ids[i] < 0 || ids[i] >= info->n_vocab || (i > 0 && ids[i] <= ids[i - 1]) ||
-			!(weights[i] > 0))
-			abort();
-	}
-	for (int32_t i = 0; i < (seq->n_ids - 1) * info->multi_dim; i++)
+	status = emb_model_embed_all(model, seq, 1, run, &outputs, NULL);
+	if (status == EMB_OK && !are_weights(&sparse, info, true))
+		abort();
+	emb_sparse_free(&sparse, run->mem);
+	if (emb_model_query_weights(model, seq, run->mem, &query, NULL) == EMB_OK && !are_weights(&query, info, false))
+		abort();
+	emb_sparse_free(&query, run->mem);
+	for (int32_t i = 0; status == EMB_OK && i < (seq->n_ids - 1) * info->multi_dim; i++)
 	{
 		if (!(multi[i] >= -1.001f && multi[i] <= 1.001f))
 			abort();

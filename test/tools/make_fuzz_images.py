@@ -86,6 +86,11 @@ MODELS = {
     "modernbert-rerank": (dict(MODERN_CONFIG, architectures=["ModernBertForSequenceClassification"], **SCORE),
                           MODERN + [("head.dense", H, H, "w"), ("head.norm", 0, H, "w"), ("classifier", 1, H)], {}),
     "groups": GROUPS,
+    "sparse": (dict(sizes(model_type="bert"), architectures=["BertForMaskedLM"]),
+               [("bert." + t[0],) + t[1:] for t in BERT + layers("encoder.layer.%d.", BERT_LAYER)]
+               + [("cls.predictions.transform.dense", H, H), ("cls.predictions.transform.LayerNorm", 0, H),
+                  ("cls.predictions.decoder", V, H)], {
+        "idf.json": {word: i / 8 for i, word in enumerate(VOCAB)}, "config_sentence_transformers.json": {"max_active_dims": 9}}),
     "static": ({"model_type": "model2vec"}, [("embeddings", V, H, "")], {}),
 }
 
@@ -145,6 +150,7 @@ def main():
     for model in MODELS:
         images[model + "-int8"] = pack(cli, model, "int8")
     images["small-int4"] = pack(cli, "small", "int4")
+    images["sparse-fp32"] = pack(cli, "sparse", "fp32")
     small = images["small-int8"]
     images["cut"] = small[:1000]
     # a weight that is not finite: the last float of the weights that is not zero
