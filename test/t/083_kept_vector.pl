@@ -47,13 +47,13 @@ sub notices_of
 	return $err;
 }
 
-# Runs the UPDATE that the NOTICE hints at.
+# Runs the CALL that the NOTICE hints at.
 sub fill_as_told
 {
 	my ($notices) = @_;
-	my ($update) = $notices =~ /^HINT:  (UPDATE .*)$/m or return fail("an UPDATE in: $notices");
+	my ($call) = $notices =~ /^HINT:  (CALL \S*embed_fill\(.*\)) fills them\.$/m or return fail("a CALL in: $notices");
 
-	query($node, $db, $update);
+	query($node, $db, $call);
 	return;
 }
 
@@ -85,7 +85,7 @@ like($notices, qr/column "embedding" of table "docs" is kept by model "m64", and
 is(type_of('docs'), 'vector(64)', '... the column has pgvector\'s type, wherever that is');
 is(checked('docs'), '0 100 0', '... and is to do');
 fill_as_told($notices);
-is(checked('docs'), '100 0 0', '... until the UPDATE of the hint');
+is(checked('docs'), '100 0 0', '... until the CALL of the hint');
 query($node, $db, q{CREATE INDEX near ON docs USING hnsw (embedding vector_cosine_ops)});
 query($node, $db, q{INSERT INTO docs VALUES (200, 'a new row'), (201, NULL); UPDATE docs SET body = 'changed' WHERE id = 7});
 is(checked('docs'), '101 0 0', 'rows that are written afterwards');
