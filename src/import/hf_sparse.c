@@ -178,6 +178,9 @@ find_sparse(const char *dir, const EmbHfModules *modules, bool has_modules, cons
 		config->has_query_table = emb_file_exists(dir, IDF_FILE);
 		config->is_sparse = wanted || config->has_query_table || is_sparse_by_name(config, dir, options->name);
 	}
+	if (config->is_sparse && options->kind != NULL && strcmp(options->kind, "sparse") != 0)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%.*s\": the model's files say that it is a learned sparse model, of kind \"sparse\"",
+						 emb_json_clip(options->kind, 80), options->kind);
 	if (wanted && !config->is_sparse)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"sparse\": the model's files say that it is not a learned sparse model");
 	if (config->is_sparse && !config->is_masked_lm)

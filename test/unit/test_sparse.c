@@ -443,7 +443,7 @@ test_kinds(void)
 		{"other", "sparse", EMB_OK, true, NULL},
 		{"other", "embedding", EMB_OK, false, NULL},
 		{"splade", "embedding", EMB_OK, false, NULL},
-		{"splade", "reranker", EMB_ERR_INVALID_ARGUMENT, false, "say that it is of kind \"embedding\""},
+		{"splade", "reranker", EMB_ERR_UNSUPPORTED, false, "set the option kind to \"embedding\""},
 		{"other", "sparsely", EMB_ERR_INVALID_ARGUMENT, false, "use \"embedding\", \"sparse\" or \"reranker\""},
 	};
 
@@ -456,6 +456,23 @@ test_kinds(void)
 			CHECKF(info->has_sparse == cases[i].is_sparse && info->has_dense != cases[i].is_sparse, "case %zu", i);
 			close_model();
 		}
+	}
+}
+
+/* With modules.json there is no choice. */
+static void
+test_kind_of_files(void)
+{
+	static const char *const kinds[] = {"sparse", "embedding", "reranker"};
+	char		dir[1100];
+
+	snprintf(dir, sizeof(dir), "%s/tiny/splade-bert/model", data_dir());
+	for (int i = 0; i < 3; i++)
+	{
+		EmbImportOptions options = {.precision = "fp32", .kind = kinds[i]};
+
+		if (open_model(dir, &options, i == 0 ? EMB_OK : EMB_ERR_INVALID_ARGUMENT, i == 0 ? NULL : "of kind \"sparse\""))
+			close_model();
 	}
 }
 
@@ -581,6 +598,7 @@ main(void)
 		test_model(models[i]);
 	test_idf();
 	test_kinds();
+	test_kind_of_files();
 	test_bad_files();
 	test_failures();
 	emb_threads_stop();
