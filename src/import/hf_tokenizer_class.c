@@ -15,63 +15,34 @@
  * models/X/tokenization_X.py a class. test/tools/compare_auto_tokenizer.py
  * compares ids.
  */
-#include <errno.h>
+#include "import/hf_tokenizer_class.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "common/sort.h"
 #include "formats/file.h"
 #include "import/checkpoint.h"
 #include "import/hf_tokenizer.h"
 
-/* How a class builds a tokenizer. */
-typedef enum Build
-{
-	BUILD_NOT,					/* it takes tokenizer.json as it is */
-	BUILD_BERT,
-	BUILD_MPNET,
-	BUILD_XLM_ROBERTA,
-	BUILD_CAMEMBERT,
-	BUILD_ROBERTA,
-	BUILD_GPT2,
-	BUILD_QWEN2
-} Build;
-
-/* The special tokens with a role, in the order in which transformers adds them. */
-enum
-{
-	BOS, EOS, UNK, SEP, PAD, CLS, MASK, N_ROLES
-};
-
-typedef struct Class
-{
-	const char *name;			/* without "Fast" */
-	Build		build;
-	EmbTokModel model;
-	const char *roles[N_ROLES]; /* defaults; NULL: none */
-	bool		lstrips_mask;	/* where the files give only its text */
-} Class;
-
 #define ROBERTA_ROLES(unk)	{"<s>", "</s>", unk, "</s>", "<pad>", "<s>", "<mask>"}
 #define BERT_ROLES			{NULL, NULL, "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"}
 
-static const Class classes[] = {
-	{"BertTokenizer", BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
-	{"DistilBertTokenizer", BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
-	{"ElectraTokenizer", BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
-	{"MobileBertTokenizer", BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
-	{"SqueezeBertTokenizer", BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
-	{"MPNetTokenizer", BUILD_MPNET, EMB_TOK_WORDPIECE, ROBERTA_ROLES("[UNK]"), true},
-	{"XLMRobertaTokenizer", BUILD_XLM_ROBERTA, EMB_TOK_UNIGRAM, ROBERTA_ROLES("<unk>"), false},
-	{"CamembertTokenizer", BUILD_CAMEMBERT, EMB_TOK_UNIGRAM, ROBERTA_ROLES("<unk>"), true},
-	{"RobertaTokenizer", BUILD_ROBERTA, EMB_TOK_BPE, ROBERTA_ROLES("<unk>"), false},
-	{"BartTokenizer", BUILD_ROBERTA, EMB_TOK_BPE, ROBERTA_ROLES("<unk>"), false},
-	{"GPT2Tokenizer", BUILD_GPT2, EMB_TOK_BPE, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, NULL, NULL, NULL}, false},
-	{"Qwen2Tokenizer", BUILD_QWEN2, EMB_TOK_BPE, {NULL, "<|endoftext|>", "<|endoftext|>", NULL, "<|endoftext|>", NULL, NULL}, false},
+static const EmbTokClass classes[] = {
+	{"BertTokenizer", EMB_TOK_BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
+	{"DistilBertTokenizer", EMB_TOK_BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
+	{"ElectraTokenizer", EMB_TOK_BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
+	{"MobileBertTokenizer", EMB_TOK_BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
+	{"SqueezeBertTokenizer", EMB_TOK_BUILD_BERT, EMB_TOK_WORDPIECE, BERT_ROLES, false},
+	{"MPNetTokenizer", EMB_TOK_BUILD_MPNET, EMB_TOK_WORDPIECE, ROBERTA_ROLES("[UNK]"), true},
+	{"XLMRobertaTokenizer", EMB_TOK_BUILD_XLM_ROBERTA, EMB_TOK_UNIGRAM, ROBERTA_ROLES("<unk>"), false},
+	{"CamembertTokenizer", EMB_TOK_BUILD_CAMEMBERT, EMB_TOK_UNIGRAM, ROBERTA_ROLES("<unk>"), true},
+	{"RobertaTokenizer", EMB_TOK_BUILD_ROBERTA, EMB_TOK_BPE, ROBERTA_ROLES("<unk>"), false},
+	{"BartTokenizer", EMB_TOK_BUILD_ROBERTA, EMB_TOK_BPE, ROBERTA_ROLES("<unk>"), false},
+	{"GPT2Tokenizer", EMB_TOK_BUILD_GPT2, EMB_TOK_BPE, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, NULL, NULL, NULL}, false},
+	{"Qwen2Tokenizer", EMB_TOK_BUILD_QWEN2, EMB_TOK_BPE, {NULL, "<|endoftext|>", "<|endoftext|>", NULL, "<|endoftext|>", NULL, NULL}, false},
 };
 
-static const Class as_it_is = {"", BUILD_NOT, 0, {NULL}, false};
+static const EmbTokClass as_it_is = {"", EMB_TOK_BUILD_NOT, 0, {NULL}, false};
 
 /* The classes of the model types that transformers knows and we can import. */
 static const struct
@@ -98,24 +69,8 @@ static const struct
 	{"qwen3", "Qwen2Tokenizer", false},
 };
 
-/* One reading. */
-typedef struct Follow
-{
-	EmbTokSpec *spec;
-	const EmbJson *config;		/* tokenizer_config.json; no root: there is none */
-	const EmbJson *map;			/* special_tokens_map.json, likewise */
-	const EmbJson *more;		/* added_tokens.json, likewise */
-	const EmbJson *json;		/* tokenizer.json */
-	const Class *class;
-	int64_t		n_rows;			/* of the word embeddings; 0: not known */
-	EmbTokAdded roles[N_ROLES];	/* piece.text NULL: none */
-	char		changes[400];	/* what differs from tokenizer.json, for the note */
-} Follow;
-
-static void change(Follow *f, const char *format,...) EMB_PRINTF(2, 3);
-
-static void
-change(Follow *f, const char *format,...)
+void
+emb_tok_note_change(EmbTokFollow *f, const char *format,...)
 {
 	size_t		at = strlen(f->changes);
 	va_list		args;
@@ -133,7 +88,7 @@ change(Follow *f, const char *format,...)
 /* ------------------------------------------------------------------ class */
 
 /* The class of that name, with or without "Fast"; names that we do not build count as tokenizer.json as it is. */
-static const Class *
+static const EmbTokClass *
 find_class(const char *name)
 {
 	size_t		len = strlen(name);
@@ -149,7 +104,7 @@ find_class(const char *name)
 }
 
 /* As AutoTokenizer.from_pretrained does. named: "tokenizer_class" of the files, or NULL. */
-static const Class *
+static const EmbTokClass *
 choose_class(const char *model_type, const char *named, bool has_own_code)
 {
 	for (size_t i = 0; model_type != NULL && i < sizeof(model_types) / sizeof(model_types[0]); i++)
@@ -164,7 +119,7 @@ choose_class(const char *model_type, const char *named, bool has_own_code)
 
 /* config.json names the model's type, which has a class. */
 static EmbStatus
-read_class(Follow *f, const char *dir, const EmbStop *stop, const EmbAllocator *mem, EmbError *err)
+read_class(EmbTokFollow *f, const char *dir, const EmbStop *stop, const EmbAllocator *mem, EmbError *err)
 {
 	EmbJson		model;
 	const char *model_type = NULL;
@@ -183,375 +138,22 @@ read_class(Follow *f, const char *dir, const EmbStop *stop, const EmbAllocator *
 	return status;
 }
 
-/* ------------------------------------------------------------------- roles */
-
-/* "[CLS]", or {"content": "[CLS]", "lstrip": false, ..} */
-static EmbStatus
-read_token(const EmbJson *doc, const char *key, const json_t *value, EmbTokAdded *added, EmbError *err)
-{
-	if (json_is_string(value))
-	{
-		*added = (EmbTokAdded) {.piece = {json_string_value(value), (uint32_t) json_string_length(value)}, .special = true};
-		return EMB_OK;
-	}
-	if (!json_is_object(value))
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is neither a string nor an object", doc->file, key);
-	return emb_tok_read_added(doc, value, false, added, err);
-}
-
-static bool
-has_decoder(const Follow *f)
-{
-	return json_object_get(f->config->root, "added_tokens_decoder") != NULL;
-}
-
-static EmbStatus
-read_roles(Follow *f, EmbError *err)
-{
-	static const char *const keys[N_ROLES] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
-
-	for (int i = 0; i < N_ROLES; i++)
-	{
-		const EmbJson *doc = f->map;
-		const json_t *value = has_decoder(f) ? NULL : json_object_get(f->map->root, keys[i]);
-		const char *absent = f->class->roles[i];
-		EmbStatus	status = EMB_OK;
-
-		if (value == NULL || json_is_null(value))
-		{
-			doc = f->config;
-			value = json_object_get(f->config->root, keys[i]);
-		}
-		if (value != NULL && !json_is_null(value))
-			status = read_token(doc, keys[i], value, &f->roles[i], err);
-		else if (absent != NULL)
-			f->roles[i] = (EmbTokAdded) {.piece = {absent, (uint32_t) strlen(absent)}, .special = true};
-		if (status != EMB_OK)
-			return status;
-		if (i == MASK && (value == NULL || !json_is_object(value)))
-			f->roles[i].lstrip = f->class->lstrips_mask;
-	}
-	return EMB_OK;
-}
-
-static int32_t
-role_id(const Follow *f, int role)
-{
-	return f->roles[role].piece.text != NULL ? emb_tok_spec_find(f->spec, f->roles[role].piece.text) : -1;
-}
-
-/* ------------------------------------------------------------------ tokens */
-
-/* A token that a file lists with its id. */
-typedef struct Listed
-{
-	int64_t		id;
-	int32_t		order;			/* of reading: of equal ids the last counts */
-	EmbTokAdded added;
-} Listed;
-
-typedef struct List
-{
-	Listed	   *items;
-	size_t		n,
-				room;
-} List;
-
-static EmbStatus
-list_token(List *list, const EmbJson *doc, int64_t id, const EmbTokAdded *added, EmbError *err)
-{
-	if (list->n == list->room)
-		return emb_error(err, EMB_ERR_LIMIT, "%s has more than %d added tokens", doc->file, EMB_TOK_MAX_ADDED_TOKENS);
-	list->items[list->n] = (Listed) {id, (int32_t) list->n, *added};
-	list->n++;
-	return EMB_OK;
-}
-
-/* {"100": {"content": "[UNK]", ..}} */
-static EmbStatus
-list_decoder(List *list, const EmbJson *doc, EmbError *err)
-{
-	const json_t *decoder = json_object_get(doc->root, "added_tokens_decoder");
-	const char *key;
-	json_t	   *value;
-
-	if (!json_is_object(decoder))
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" is not an object", doc->file);
-	json_object_foreach((json_t *) decoder, key, value)
-	{
-		EmbTokAdded added;
-		char	   *end;
-		long long	id;
-		EmbStatus	status;
-
-		errno = 0;
-		id = strtoll(key, &end, 10);
-		if (key[0] < '0' || key[0] > '9' || *end != '\0' || errno != 0 || id >= EMB_TOK_MAX_VOCAB)
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" has key \"%.*s\", not an id in 0..%d",
-							 doc->file, EMB_TOK_SHOW(key), EMB_TOK_MAX_VOCAB - 1);
-		if (!json_is_object(value))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"added_tokens_decoder\" entry \"%.*s\" is not an object",
-							 doc->file, EMB_TOK_SHOW(key));
-		if ((status = emb_tok_read_added(doc, value, false, &added, err)) != EMB_OK ||
-			(status = list_token(list, doc, id, &added, err)) != EMB_OK)
-			return status;
-	}
-	return EMB_OK;
-}
-
-static bool
-is_role(const Follow *f, const char *text)
-{
-	for (int i = 0; i < N_ROLES; i++)
-	{
-		if (f->roles[i].piece.text != NULL && strcmp(f->roles[i].piece.text, text) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* added_tokens.json: {"token": id} */
-static EmbStatus
-list_file(const Follow *f, List *list, EmbError *err)
-{
-	const EmbJson *doc = f->more;
-	const char *key;
-	json_t	   *value;
-	EmbStatus	status;
-
-	if (doc->root != NULL && !json_is_object(doc->root))
-		return emb_error(err, EMB_ERR_FORMAT, "%s is not a JSON object", doc->file);
-	json_object_foreach(doc->root, key, value)
-	{
-		EmbTokAdded added = {.piece = {key, (uint32_t) strlen(key)}, .normalized = !is_role(f, key), .special = is_role(f, key)};
-
-		if (!json_is_integer(value))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: the id of \"%.*s\" is not an integer", doc->file, EMB_TOK_SHOW(key));
-		if ((status = list_token(list, doc, json_integer_value(value), &added, err)) != EMB_OK)
-			return status;
-	}
-	return EMB_OK;
-}
-
-/* "added_tokens" of tokenizer.json, which was read before: its values are of the right types. */
-static EmbStatus
-list_json(const Follow *f, List *list, EmbError *err)
-{
-	const json_t *tokens = json_object_get(f->json->root, "added_tokens");
-	EmbStatus	status = EMB_OK;
-
-	for (size_t i = 0; i < json_array_size(tokens) && status == EMB_OK; i++)
-	{
-		const json_t *obj = json_array_get(tokens, i);
-		EmbTokAdded added;
-
-		if ((status = emb_tok_read_added(f->json, obj, true, &added, err)) == EMB_OK)
-			status = list_token(list, f->json, json_integer_value(json_object_get(obj, "id")), &added, err);
-	}
-	return status;
-}
-
-static int
-compare_listed(const void *a, const void *b, void *ctx)
-{
-	const Listed *x = a;
-	const Listed *y = b;
-
-	(void) ctx;
-	return x->id != y->id ? (x->id > y->id) - (x->id < y->id) : (x->order > y->order) - (x->order < y->order);
-}
-
-/* Whether one of the first n added tokens has this text. */
-static bool
-is_added(const EmbTokSpec *spec, int n, const char *text)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (spec->added[i].piece.len == strlen(text) && memcmp(spec->added[i].piece.text, text, spec->added[i].piece.len) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Adds a token, unless the model has no row for it: no text can mean this token. */
-static EmbStatus
-add_token(Follow *f, const EmbJson *doc, EmbTokAdded added, const EmbAllocator *mem, EmbError *err)
-{
-	EmbTokSpec *spec = f->spec;
-	EmbTokStorage *storage = spec->storage;
-	int32_t		n = spec->n_added;
-	int32_t		max = storage->max_added_id;
-	EmbStatus	status = emb_tok_spec_add(spec, doc->file, &added, mem, err);
-
-	if (status == EMB_OK && f->n_rows > 0 && spec->n_added > n && added.id >= f->n_rows)
-	{
-		spec->n_added = n;
-		storage->max_added_id = max;
-	}
-	return status;
-}
-
-/*
- * "additional_special_tokens" and its newer name: lists of tokens; an object
- * in their place is not read. n_listed: tokens added before those with roles.
- */
-static EmbStatus
-add_extra(Follow *f, int n_listed, const EmbAllocator *mem, EmbError *err)
-{
-	static const char *const keys[] = {"extra_special_tokens", "additional_special_tokens"};
-	const EmbJson *docs[] = {has_decoder(f) ? f->config : f->map, f->config};
-	const EmbJson *doc = NULL;
-	const json_t *list = NULL;
-	EmbStatus	status = EMB_OK;
-
-	for (int d = 0; d < 2; d++)
-	{
-		for (int k = 0; k < 2 && json_array_size(list) == 0; k++)
-		{
-			doc = docs[d];
-			list = json_object_get(doc->root, keys[k]);
-		}
-	}
-	for (size_t i = 0; i < json_array_size(list) && status == EMB_OK; i++)
-	{
-		EmbTokAdded added;
-
-		if ((status = read_token(doc, "additional_special_tokens", json_array_get(list, i), &added, err)) == EMB_OK &&
-			!is_added(f->spec, n_listed, added.piece.text))
-			status = add_token(f, doc, added, mem, err);
-	}
-	return status;
-}
-
-/* The listed tokens by id, then those with roles, then others: these may change flags of those with roles. */
-static EmbStatus
-add_all(Follow *f, List *list, const EmbAllocator *mem, EmbError *err)
-{
-	EmbTokStorage *storage = f->spec->storage;
-	int			n_listed;
-	EmbStatus	status = emb_sort(list->items, list->n, sizeof(Listed), compare_listed, NULL, mem, storage->stop, "sorting added tokens", err);
-
-	for (size_t i = 0; i < list->n && status == EMB_OK; i++)
-	{
-		if (i + 1 == list->n || list->items[i + 1].id != list->items[i].id)
-			status = add_token(f, f->json, list->items[i].added, mem, err);
-	}
-	n_listed = f->spec->n_added;
-	for (int i = 0; i < N_ROLES && status == EMB_OK; i++)
-	{
-		if (f->roles[i].piece.text != NULL && !is_added(f->spec, n_listed, f->roles[i].piece.text))
-			status = add_token(f, f->json, f->roles[i], mem, err);
-	}
-	if (status == EMB_OK)
-		status = add_extra(f, n_listed, mem, err);
-	/* once more, as plain special tokens */
-	for (int i = 0; f->class->build == BUILD_QWEN2 && i < N_ROLES && status == EMB_OK; i++)
-	{
-		EmbTokAdded plain = {.piece = f->roles[i].piece, .special = true};
-
-		if (plain.piece.text != NULL)
-			status = add_token(f, f->json, plain, mem, err);
-	}
-	return status;
-}
-
-static bool
-is_alike(const EmbTokAdded *a, const EmbTokAdded *b)
-{
-	return a->piece.len == b->piece.len && memcmp(a->piece.text, b->piece.text, a->piece.len) == 0 && a->id == b->id &&
-		a->single_word == b->single_word && a->lstrip == b->lstrip && a->rstrip == b->rstrip && a->normalized == b->normalized;
-}
-
-/* The first token of a that b has not, or not so; NULL: none. *n: how many. */
-static const EmbTokAdded *
-find_missing(const EmbTokAdded *a, int n_a, const EmbTokAdded *b, int n_b, int *n)
-{
-	const EmbTokAdded *first = NULL;
-
-	*n = 0;
-	for (int i = 0; i < n_a; i++)
-	{
-		int			k = 0;
-
-		/* mostly in one order */
-		if (i < n_b && is_alike(&a[i], &b[i]))
-			continue;
-		while (k < n_b && !is_alike(&a[i], &b[k]))
-			k++;
-		if (k < n_b)
-			continue;
-		if (first == NULL)
-			first = &a[i];
-		++*n;
-	}
-	return first;
-}
-
-static void
-compare_tokens(Follow *f, const EmbTokAdded *before, int n_before)
-{
-	int			n;
-	const EmbTokAdded *token = find_missing(f->spec->added, f->spec->n_added, before, n_before, &n);
-
-	if (token != NULL)
-		change(f, "%d added token%s, \"%.*s\" the first, %s from its companions", n, n > 1 ? "s" : "", EMB_TOK_SHOW(token->piece.text), n > 1 ? "come" : "comes");
-	else if ((token = find_missing(before, n_before, f->spec->added, f->spec->n_added, &n)) != NULL)
-		change(f, "%d added token%s, \"%.*s\" the first, %s none", n, n > 1 ? "s" : "", EMB_TOK_SHOW(token->piece.text), n > 1 ? "are" : "is");
-}
-
-/* Classes that build a tokenizer begin without tokenizer.json's tokens. */
-static EmbStatus
-follow_tokens(Follow *f, const EmbAllocator *mem, EmbError *err)
-{
-	EmbTokSpec *spec = f->spec;
-	EmbTokStorage *storage = spec->storage;
-	int			n_before = spec->n_added;
-	EmbTokAdded *before = emb_alloc_array(mem, (size_t) n_before + 1, sizeof(EmbTokAdded));
-	List		list = {.room = EMB_TOK_MAX_ADDED_TOKENS};
-	EmbStatus	status;
-
-	list.items = emb_alloc_array(mem, list.room, sizeof(Listed));
-	if (before == NULL || list.items == NULL)
-		status = emb_error(err, EMB_ERR_NOMEM, "out of memory reading a tokenizer");
-	else
-	{
-		if (n_before > 0)
-			memcpy(before, spec->added, (size_t) n_before * sizeof(EmbTokAdded));
-		if (f->class->build != BUILD_NOT)
-		{
-			spec->n_added = 0;
-			storage->max_added_id = -1;
-		}
-		if (has_decoder(f))
-			status = list_decoder(&list, f->config, err);
-		else if ((status = list_file(f, &list, err)) == EMB_OK)
-			status = list_json(f, &list, err);
-		if (status == EMB_OK)
-			status = add_all(f, &list, mem, err);
-		if (status == EMB_OK)
-			compare_tokens(f, before, n_before);
-	}
-	emb_release(mem, before);
-	emb_release(mem, list.items);
-	return status;
-}
-
 /* ------------------------------------------------------------------- builds */
 
 static void
-set_flag(Follow *f, bool *flag, bool value, const char *on, const char *off)
+set_flag(EmbTokFollow *f, bool *flag, bool value, const char *on, const char *off)
 {
 	if (*flag != value)
-		change(f, "%s", value ? on : off);
+		emb_tok_note_change(f, "%s", value ? on : off);
 	*flag = value;
 }
 
 static void
-set_template(Follow *f, int begin, int end, bool is_bert)
+set_template(EmbTokFollow *f, int begin, int end, bool is_bert)
 {
 	EmbTokTemplate single = f->spec->single;
 	EmbTokTemplate pair = f->spec->pair;
-	int32_t		ids[2] = {role_id(f, begin), role_id(f, end)};
+	int32_t		ids[2] = {emb_tok_role_id(f, begin), emb_tok_role_id(f, end)};
 
 	if (ids[0] < 0 || ids[1] < 0)
 		return;
@@ -560,21 +162,21 @@ set_template(Follow *f, int begin, int end, bool is_bert)
 	else
 		emb_tok_spec_roberta_templates(f->spec, ids[0], ids[1]);
 	if (memcmp(&single, &f->spec->single, sizeof(single)) != 0 || memcmp(&pair, &f->spec->pair, sizeof(pair)) != 0)
-		change(f, "special tokens are %s text %s", f->roles[begin].piece.text, f->roles[end].piece.text);
+		emb_tok_note_change(f, "special tokens are %s text %s", f->roles[begin].piece.text, f->roles[end].piece.text);
 }
 
 static void
-set_unknown(Follow *f, int32_t id)
+set_unknown(EmbTokFollow *f, int32_t id)
 {
 	if (id < 0 || id >= f->spec->n_vocab || f->spec->pieces[id].text == NULL)
 		return;
 	if (f->spec->unk_id != id)
-		change(f, "the unknown token has id %d", id);
+		emb_tok_note_change(f, "the unknown token has id %d", id);
 	f->spec->unk_id = id;
 }
 
 static EmbStatus
-build_wordpiece(Follow *f, EmbError *err)
+build_wordpiece(EmbTokFollow *f, EmbError *err)
 {
 	EmbTokSpec *spec = f->spec;
 	bool		lowercase = true;
@@ -594,18 +196,18 @@ build_wordpiece(Follow *f, EmbError *err)
 			 "Chinese characters are no words of their own (\"tokenize_chinese_chars\")");
 	set_flag(f, &spec->clean_text, true, "control characters are removed", "");
 	if (spec->max_chars_per_word != 100)
-		change(f, "words have at most 100 characters");
+		emb_tok_note_change(f, "words have at most 100 characters");
 	spec->max_chars_per_word = 100;
 	if (spec->continuing_prefix.len != 2 || memcmp(spec->continuing_prefix.text, "##", 2) != 0)
-		change(f, "words go on with \"##\"");
+		emb_tok_note_change(f, "words go on with \"##\"");
 	spec->continuing_prefix = (EmbTokPiece) {"##", 2};
-	set_unknown(f, role_id(f, UNK));
+	set_unknown(f, emb_tok_role_id(f, EMB_TOK_IS_UNK));
 	return EMB_OK;
 }
 
 /* Only a charsmap at the top is taken over. */
 static bool
-has_charsmap(const Follow *f)
+has_charsmap(const EmbTokFollow *f)
 {
 	const json_t *normalizer = json_object_get(f->json->root, "normalizer");
 	const json_t *list = json_object_get(normalizer, "normalizers");
@@ -639,7 +241,7 @@ has_other_steps(const EmbTokSpec *spec, bool charsmap)
 }
 
 static EmbStatus
-build_unigram(Follow *f, EmbError *err)
+build_unigram(EmbTokFollow *f, EmbError *err)
 {
 	EmbTokSpec *spec = f->spec;
 	bool		charsmap = has_charsmap(f);
@@ -650,7 +252,7 @@ build_unigram(Follow *f, EmbError *err)
 	if (status != EMB_OK)
 		return status;
 	if (has_other_steps(spec, charsmap))
-		change(f, charsmap ? "nothing but its charsmap normalizes texts" : "nothing normalizes texts");
+		emb_tok_note_change(f, charsmap ? "nothing but its charsmap normalizes texts" : "nothing normalizes texts");
 	spec->n_steps = 0;
 	if (charsmap)
 		spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_PRECOMPILED, 0};
@@ -659,15 +261,15 @@ build_unigram(Follow *f, EmbError *err)
 	prepend = prefix ? EMB_TOK_PREPEND_ALWAYS : EMB_TOK_PREPEND_NEVER;
 	/* of the first word only, or of every one: each is a segment now */
 	if (spec->prepend != prepend || spec->meta != EMB_TOK_META)
-		change(f, prefix ? "every word begins with U+2581" : "no word begins with U+2581 of itself");
+		emb_tok_note_change(f, prefix ? "every word begins with U+2581" : "no word begins with U+2581 of itself");
 	spec->prepend = prepend;
 	spec->meta = EMB_TOK_META;
-	set_unknown(f, f->class->build == BUILD_XLM_ROBERTA ? 3 : role_id(f, UNK));
+	set_unknown(f, f->class->build == EMB_TOK_BUILD_XLM_ROBERTA ? 3 : emb_tok_role_id(f, EMB_TOK_IS_UNK));
 	return EMB_OK;
 }
 
 static EmbStatus
-build_bpe(Follow *f, const char *regex, bool has_nfc, EmbError *err)
+build_bpe(EmbTokFollow *f, const char *regex, bool has_nfc, EmbError *err)
 {
 	EmbTokSpec *spec = f->spec;
 	bool		prefix = false;
@@ -676,78 +278,78 @@ build_bpe(Follow *f, const char *regex, bool has_nfc, EmbError *err)
 
 	if (status != EMB_OK)
 		return status;
-	if (prefix && f->class->build == BUILD_QWEN2)
+	if (prefix && f->class->build == EMB_TOK_BUILD_QWEN2)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"add_prefix_space\" is true, which a %s applies to every word; only false is supported",
 						 f->config->file, f->class->name);
 	if (spec->n_steps > 1 || had_nfc != has_nfc || (spec->n_steps == 1 && !had_nfc))
-		change(f, has_nfc ? "NFC normalizes texts" : "nothing normalizes texts");
+		emb_tok_note_change(f, has_nfc ? "NFC normalizes texts" : "nothing normalizes texts");
 	spec->n_steps = 0;
 	if (has_nfc)
 		spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_NFC, 0};
 	if (spec->regex == NULL || strcmp(spec->regex, regex) != 0)
-		change(f, "words are split by the class's own pattern");
+		emb_tok_note_change(f, "words are split by the class's own pattern");
 	spec->regex = regex;
 	set_flag(f, &spec->prefix_space, prefix, "texts begin with a space (\"add_prefix_space\")", "texts begin with no space of their own (\"add_prefix_space\")");
 	set_flag(f, &spec->ignore_merges, false, "", "words that are pieces are merged, too");
 	if (spec->unk_id != -1)
-		change(f, "there is no unknown token");
+		emb_tok_note_change(f, "there is no unknown token");
 	spec->unk_id = -1;
 	return EMB_OK;
 }
 
 static EmbStatus
-build(Follow *f, EmbError *err)
+build(EmbTokFollow *f, EmbError *err)
 {
 	switch (f->class->build)
 	{
-		case BUILD_BERT:
-		case BUILD_MPNET:
+		case EMB_TOK_BUILD_BERT:
+		case EMB_TOK_BUILD_MPNET:
 			return build_wordpiece(f, err);
-		case BUILD_XLM_ROBERTA:
-		case BUILD_CAMEMBERT:
+		case EMB_TOK_BUILD_XLM_ROBERTA:
+		case EMB_TOK_BUILD_CAMEMBERT:
 			return build_unigram(f, err);
-		case BUILD_ROBERTA:
-		case BUILD_GPT2:
+		case EMB_TOK_BUILD_ROBERTA:
+		case EMB_TOK_BUILD_GPT2:
 			return build_bpe(f, EMB_TOK_REGEX_GPT2, false, err);
-		case BUILD_QWEN2:
+		case EMB_TOK_BUILD_QWEN2:
 			return build_bpe(f, EMB_TOK_REGEX_QWEN2, true, err);
-		case BUILD_NOT:
+		case EMB_TOK_BUILD_NOT:
 			break;
 	}
 	return EMB_OK;
 }
 
 static void
-build_template(Follow *f)
+build_template(EmbTokFollow *f)
 {
 	switch (f->class->build)
 	{
-		case BUILD_BERT:
-			set_template(f, CLS, SEP, true);
+		case EMB_TOK_BUILD_BERT:
+			set_template(f, EMB_TOK_IS_CLS, EMB_TOK_IS_SEP, true);
 			break;
-		case BUILD_MPNET:
-		case BUILD_ROBERTA:
-			set_template(f, CLS, SEP, false);
+		case EMB_TOK_BUILD_MPNET:
+		case EMB_TOK_BUILD_ROBERTA:
+			set_template(f, EMB_TOK_IS_CLS, EMB_TOK_IS_SEP, false);
 			break;
-		case BUILD_XLM_ROBERTA:
-		case BUILD_CAMEMBERT:
-			set_template(f, BOS, EOS, false);
+		case EMB_TOK_BUILD_XLM_ROBERTA:
+		case EMB_TOK_BUILD_CAMEMBERT:
+			set_template(f, EMB_TOK_IS_BOS, EMB_TOK_IS_EOS, false);
 			break;
-		case BUILD_GPT2:
-		case BUILD_QWEN2:
-		case BUILD_NOT:
+		case EMB_TOK_BUILD_GPT2:
+		case EMB_TOK_BUILD_QWEN2:
+		case EMB_TOK_BUILD_NOT:
 			break;
 	}
 }
 
 /* Reports the defaults that would give other ids. */
 static void
-note_missing_config(const Follow *f, EmbCheckpoint *notes)
+note_missing_config(const EmbTokFollow *f, EmbCheckpoint *notes)
 {
 	const EmbTokSpec *spec = f->spec;
-	bool		is_cased = spec->model == EMB_TOK_WORDPIECE && !spec->lowercase && (f->class->build == BUILD_BERT || f->class->build == BUILD_MPNET);
+	bool		is_cased = spec->model == EMB_TOK_WORDPIECE && !spec->lowercase && (f->class->build == EMB_TOK_BUILD_BERT || f->class->build == EMB_TOK_BUILD_MPNET);
 	bool		keeps_spaces = spec->model == EMB_TOK_UNIGRAM && !spec->split_spaces &&
-		(f->class->build == BUILD_XLM_ROBERTA || f->class->build == BUILD_CAMEMBERT);
+		(f->class->build == EMB_TOK_BUILD_XLM_ROBERTA || f->class->build == EMB_TOK_BUILD_CAMEMBERT);
 
 	if (is_cased || keeps_spaces)
 		emb_note(notes, "Download the model's tokenizer_config.json, too.",
@@ -759,7 +361,7 @@ EmbStatus
 emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *mem, EmbCheckpoint *notes, EmbTokSpec *spec, EmbError *err)
 {
 	EmbTokStorage *storage = spec->storage;
-	Follow		f = {.spec = spec, .json = json};
+	EmbTokFollow		f = {.spec = spec, .json = json};
 	EmbStatus	status = emb_tok_spec_load_companions(spec, dir, mem, err);
 
 	if (status != EMB_OK)
@@ -773,21 +375,21 @@ emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *m
 		note_missing_config(&f, notes);
 		f.class = &as_it_is;
 	}
-	if (f.class->build != BUILD_NOT && (f.class->model != spec->model || (spec->model == EMB_TOK_BPE && spec->spelling != EMB_TOK_SPELL_BYTES)))
+	if (f.class->build != EMB_TOK_BUILD_NOT && (f.class->model != spec->model || (spec->model == EMB_TOK_BPE && spec->spelling != EMB_TOK_SPELL_BYTES)))
 	{
 		emb_note(notes, "Its \"tokenizer_class\" is wrong, or the file belongs to another model.",
 				 "tokenizer.json has no vocabulary for a %s, the class that AutoTokenizer of transformers 5 takes; it is taken as it is", f.class->name);
 		f.class = &as_it_is;
 	}
-	if ((status = read_roles(&f, err)) != EMB_OK ||
+	if ((status = emb_tok_read_roles(&f, err)) != EMB_OK ||
 		(status = build(&f, err)) != EMB_OK ||
-		(status = follow_tokens(&f, mem, err)) != EMB_OK)
+		(status = emb_tok_follow_tokens(&f, mem, err)) != EMB_OK)
 		return status;
 	build_template(&f);
 	if (f.changes[0] != '\0')
-		emb_note(notes, f.class->build == BUILD_NOT ? "A tokenizer.json with all tokens needs no companions: AutoTokenizer.from_pretrained(dir).save_pretrained(dir) in Python writes one." :
+		emb_note(notes, f.class->build == EMB_TOK_BUILD_NOT ? "A tokenizer.json with all tokens needs no companions: AutoTokenizer.from_pretrained(dir).save_pretrained(dir) in Python writes one." :
 				 "If the model was trained with tokenizer.json as it is, write \"tokenizer_class\": \"PreTrainedTokenizerFast\" into tokenizer_config.json.",
 				 "tokenizer.json is not taken as it is: like AutoTokenizer of transformers 5, the import %s%s: %s",
-				 f.class->build == BUILD_NOT ? "reads its companions, too" : "builds the class ", f.class->name, f.changes);
+				 f.class->build == EMB_TOK_BUILD_NOT ? "reads its companions, too" : "builds the class ", f.class->name, f.changes);
 	return EMB_OK;
 }

@@ -255,6 +255,34 @@ check_lengths($_, 2, 3, 17, 33, 34, 64, 65, 129, 130, 512) for @families;
 # Weights that were quantized before: of every method one.
 check_encoder("quantized-$_", test_data() . '/tiny') for qw(gptq-order awq ct-pack nf4);
 
+# A pooling that leaves the prompt out, as sentence-transformers 6 does it: alone, in arrays, in groups, as queries.
+{
+	my $unpooled = decode_json(slurp(test_data() . '/unpooled.json'));
+	my ($entry) = grep { $_->{model} eq 'bert-mean-48' && $_->{pooling} eq 'mean' } @{ $unpooled->{models} };
+	my $dir = $node->basedir . '/unpooled';
+	my @texts = @{ $unpooled->{texts} };
+
+	system('cp', '-rL', tiny_model('bert-mean-48'), $dir) == 0 or die "cp $dir";
+	unlink "$dir/1_Pooling/config.json";
+	spit("$dir/1_Pooling/config.json", '{"word_embedding_dimension": 48, "pooling_mode": "mean", "include_prompt": false}');
+	spit("$dir/config_sentence_transformers.json", encode_json({ prompts => $unpooled->{prompts} }));
+	import_model($node, $db, 'unpooled', $dir, '{"precision": "fp32"}');
+	load_table($node, $db, 'unpooled', 'i int, t text', map { [ $_, $texts[$_] ] } 0 .. $#texts);
+	for my $k (0 .. $#texts)
+	{
+		my ($query, $document) = map { [ split /,/ ] } split /\|/,
+		  query($node, $db, "SELECT trim(both '{}' from embed_query(t, 'unpooled')::text), trim(both '{}' from embed(t, 'unpooled')::text) FROM unpooled WHERE i = $k");
+
+		cmp_ok(max_difference($query, $entry->{vectors}[$k][0]), '<=', $VECTOR, "include_prompt false: query $k");
+		cmp_ok(max_difference($document, $entry->{vectors}[$k][1]), '<=', $VECTOR, "include_prompt false: document $k");
+	}
+	is(query($node, $db, "SELECT bool_and(r.embedding = embed(u.t, 'unpooled')) FROM (SELECT array_agg(t ORDER BY i) a FROM unpooled) s, embed_rows(a, 'unpooled') r JOIN unpooled u ON u.i = r.ordinality - 1"),
+		't', 'include_prompt false: alone as in arrays');
+	is(query($node, $db, "SELECT embed_agg(t, 'unpooled' ORDER BY i) = embed_many(array_agg(t ORDER BY i), 'unpooled') FROM unpooled"), 't', 'include_prompt false: in groups as in arrays');
+	is(query($node, $db, "SELECT count(*) FROM unpooled WHERE embed_query(t, 'unpooled') = embed('passage' || t, 'unpooled')"), 0, 'include_prompt false: another pooling than of the whole');
+	is(verdict('unpooled'), 'ok', 'include_prompt false: embed_verify');
+}
+
 # What is refused: another family, another format of weights.
 for my $refused ([ 'model_type', 't5', qr/"model_type" is "t5"; these can be imported: bert, / ],
 	[ 'checkpoint_format', 'gptq_p', qr/"checkpoint_format" is "gptq_p"; only "gptq" and "gptq_v2" can be imported/ ])
