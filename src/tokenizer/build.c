@@ -24,7 +24,7 @@ typedef struct Build
 	uint32_t   *map;			/* [header.n_map_units] of spec->charsmap */
 	const uint8_t *map_text;	/* [header.n_map_text] in spec->charsmap */
 	bool		normalized_strips;	/* some token matched after normalization has lstrip or rstrip */
-	bool		normalized_spaces;	/* some such token contains white space */
+	const EmbTokAdded *normalized_spaces;	/* the first such token that contains white space, or NULL */
 } Build;
 
 static EmbStatus
@@ -320,7 +320,8 @@ add_added_key(Build *b, int32_t i, EmbTrieKey *raw, size_t *n_raw, EmbTrieKey *n
 		if (added->lstrip)
 			b->header.flags |= EMB_TOK_NORMALIZED_LSTRIP;
 		b->normalized_strips |= added->lstrip || added->rstrip;
-		b->normalized_spaces |= has_space(key.text, key.len);
+		if (b->normalized_spaces == NULL && has_space(key.text, key.len))
+			b->normalized_spaces = added;
 	}
 	if (key.len > b->header.normalized_max)
 		b->header.normalized_max = key.len;
@@ -344,9 +345,14 @@ build_added(Build *b)
 		status = emb_error(b->err, EMB_ERR_NOMEM, "out of memory building %zu added tokens", n);
 	for (size_t i = 0; status == EMB_OK && i < n; i++)
 		status = add_added_key(b, (int32_t) i, raw, &n_raw, normalized, &n_normalized);
-	if (status == EMB_OK && b->normalized_strips && b->normalized_spaces)
-		status = emb_error(b->err, EMB_ERR_UNSUPPORTED, "an added token has white space in it and one has lstrip or rstrip, "
-						   "and both are matched after normalization");
+	if (status == EMB_OK && b->normalized_strips && b->normalized_spaces != NULL)
+	{
+		const EmbTokPiece *piece = &b->normalized_spaces->piece;
+
+		emb_error(b->err, EMB_ERR_UNSUPPORTED, "added token \"%.*s\" has white space in it and another has lstrip or rstrip, "
+				  "and both are matched after normalization", (int) (piece->len < 80 ? piece->len : 80), piece->text);
+		status = emb_error_hint(b->err, EMB_ERR_UNSUPPORTED, "A vocabulary of several words a token (model2vec's) can be imported with WordPiece only.");
+	}
 	if (status == EMB_OK)
 		status = emb_trie_build(raw, n_raw, b->mem, b->spec->stop, &b->tries[1], b->err);
 	if (status == EMB_OK)
