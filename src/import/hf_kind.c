@@ -97,6 +97,9 @@ looks_like_reranker(const EmbJson *doc)
 bool
 emb_hf_is_reranker(const EmbJson *doc, EmbHfConfig *config)
 {
+	/* a table has no rows for a classifier to read: refused */
+	if (config->family->is_static && config->has_classifier)
+		return true;
 	if (config->declared == EMB_HF_KIND_EMBEDDING || config->is_language_model)
 		return false;
 	if (config->declared == EMB_HF_KIND_RERANKER || config->has_classifier)
