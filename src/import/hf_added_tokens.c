@@ -214,6 +214,8 @@ add_token(EmbTokFollow *f, const EmbJson *doc, EmbTokAdded added, const EmbAlloc
 
 	if (status == EMB_OK && f->n_rows > 0 && spec->n_added > n && added.id >= f->n_rows)
 	{
+		if (f->n_left_out++ == 0)
+			f->first_left_out = added.id;
 		spec->n_added = n;
 		storage->max_added_id = max;
 	}

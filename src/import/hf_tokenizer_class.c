@@ -386,6 +386,10 @@ emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *m
 		(status = emb_tok_follow_tokens(&f, mem, err)) != EMB_OK)
 		return status;
 	build_template(&f);
+	if (f.n_left_out > 0)
+		emb_note(notes, "A text with such a token is an error in transformers; here the token is read as other text.",
+				 "added tokens for which the model has no row are left out: %d, the first has id %d, and config.json says %lld rows",
+				 f.n_left_out, f.first_left_out, (long long) f.n_rows);
 	if (f.changes[0] != '\0')
 		emb_note(notes, f.class->build == EMB_TOK_BUILD_NOT ? "A tokenizer.json with all tokens needs no companions: AutoTokenizer.from_pretrained(dir).save_pretrained(dir) in Python writes one." :
 				 "If the model was trained with tokenizer.json as it is, write \"tokenizer_class\": \"PreTrainedTokenizerFast\" into tokenizer_config.json.",

@@ -47,6 +47,8 @@ typedef struct EmbTokFollow
 	const EmbJson *json;		/* tokenizer.json */
 	const EmbTokClass *class;
 	int64_t		n_rows;			/* of the word embeddings; 0: not known */
+	int32_t		n_left_out;		/* added tokens without a row */
+	int32_t		first_left_out; /* the id of the first of them */
 	EmbTokAdded roles[EMB_TOK_N_FOLLOWED];	/* piece.text NULL: none */
 	char		changes[400];	/* what differs from tokenizer.json, for the note */
 } EmbTokFollow;

@@ -261,7 +261,7 @@ plain_tokenizer_copy(const char *dir)
 	char		command[3 * PATH_MAX];
 
 	snprintf(copy, sizeof(copy), "%.3000s/plain", fresh_dir());
-	snprintf(command, sizeof(command), "cp -rL '%.3000s' '%.3100s' && sed -i 's/XLMRobertaTokenizer/PreTrainedTokenizerFast/' '%.3100s/tokenizer_config.json'",
+	snprintf(command, sizeof(command), "cp -rL --no-preserve=mode '%.3000s' '%.3100s' && sed -i 's/XLMRobertaTokenizer/PreTrainedTokenizerFast/' '%.3100s/tokenizer_config.json'",
 			 dir, copy, copy);
 	if (system(command) != 0)
 		abort();

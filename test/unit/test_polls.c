@@ -352,7 +352,7 @@ test_vocabularies(void)
 	check_import("vocab.json, merges.txt", dir, EMB_ERR_FORMAT);
 }
 
-/* 16,384 added tokens, each sought among those before it. */
+/* 16,000 added tokens, each sought among those before it; the model has no rows for them, and they are left out. */
 static void
 test_added(void)
 {
@@ -371,7 +371,7 @@ test_added(void)
 		put(&t, "%.*s", (int) (old + size - p < 512 ? old + size - p : 512), p);
 	free(old);
 	put_file(&t, dir, "tokenizer.json");
-	check_import("16,000 added tokens", dir, EMB_ERR_FORMAT);
+	check_import("16,000 added tokens", dir, EMB_OK);
 }
 
 /* ------------------------------------------------------------- GGUF files */
