@@ -65,7 +65,9 @@ SELECT embed_sparse(ARRAY[['a'], ['b']], 'splade');
 
 -- token vectors of several texts are rows
 \set dir :data_dir '/tiny/bge-m3/model'
+SET client_min_messages = warning;
 SELECT embed_import('m3', :'dir', '{"precision": "fp32"}') IS NOT NULL AS imported;
+RESET client_min_messages;
 SELECT ordinality, embedding = embed_multi(t[ordinality], 'm3') AS equal, array_dims(embedding)
 FROM (SELECT ARRAY['a', NULL, '', 'PostgreSQL database server', NULL] AS t) v, embed_multi_rows(t, 'm3');
 SELECT count(*) FROM embed_multi_rows('{}', 'm3');
