@@ -140,7 +140,7 @@ sub plain_tokenizer
 
 	if (!-d $copy)
 	{
-		system('cp', '-rL', $dir, $copy) == 0 or die "cp $dir";
+		system('cp', '-rL', '--no-preserve=mode', $dir, $copy) == 0 or die "cp $dir";
 		# it may be read-only
 		unlink "$copy/tokenizer_config.json";
 		spit("$copy/tokenizer_config.json", slurp("$dir/tokenizer_config.json") =~ s/XLMRobertaTokenizer/PreTrainedTokenizerFast/r);
