@@ -67,6 +67,17 @@ check_ids(const char *what, const EmbTokenizer *tok, const json_t *line, int64_t
 	}
 }
 
+/* Notes but that on tokens without a row, which both ways leave out. */
+static int
+count_differences(const EmbCheckpoint *c)
+{
+	int			n = 0;
+
+	for (int i = 0; i < c->n_notes; i++)
+		n += strstr(c->notes[i].message, "for which the model has no row") == NULL;
+	return n;
+}
+
 static void
 check_line(const json_t *line, void *ctx)
 {
@@ -93,7 +104,7 @@ check_line(const json_t *line, void *ctx)
 	{
 		bool		same = followed.size == alone.size && memcmp(followed.block, alone.block, alone.size) == 0;
 
-		CHECKF(same == (c.n_notes == 0), "%s: %d notes, %s", what, c.n_notes, c.notes[0].message);
+		CHECKF(same == (count_differences(&c) == 0), "%s: %d notes, %s", what, c.n_notes, c.notes[0].message);
 		n_followed += !same;
 	}
 	tok_close(&followed);
