@@ -41,6 +41,8 @@ typedef struct Layer
 				key_norm,
 				attn_end_norm,	/* of what a half adds */
 				ffn_end_norm;
+	const float *relative_keys; /* [2 relative_span, n_heads * head_size], or NULL */
+	const float *relative_queries;
 } Layer;
 
 /* A text's activations, for the longest text. */
@@ -189,11 +191,29 @@ alibi_slope(int32_t n_heads, int32_t head)
 	return head < n ? pow(2, -8.0 * (head + 1) / n) : pow(2, -8.0 * (2 * (head - n) + 1) / (2 * n));
 }
 
+/* What disentangled attention adds to the products of query i: q_i . K'_b + k_t . Q'_b, b the bucket of i - t. */
+static void
+add_distances(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t head, int32_t i, int32_t n, float *scores)
+{
+	const EmbArch *arch = run->arch;
+	int32_t		d = arch->head_size;
+	int32_t		stride = arch->n_heads * d;
+	const float *query = b->q + (size_t) i * stride + (size_t) head * d;
+
+	for (int32_t t = 0; t < n; t++)
+	{
+		size_t		at = (size_t) emb_arch_bucket(arch, i - t) * stride + (size_t) head * d;
+
+		scores[t] += (float) (emb_ref_dot(query, layer->relative_keys + at, d) +
+							  emb_ref_dot(b->k + (size_t) t * stride + (size_t) head * d, layer->relative_queries + at, d));
+	}
+}
+
 /* From products of query i with all n keys to the weights of their values. */
 static void
 weigh_keys(const EmbArch *arch, int32_t layer, const float *bias, double slope, int32_t i, int32_t n, float *scores)
 {
-	float		scale = 1 / sqrtf((float) arch->head_size);
+	float		scale = 1 / sqrtf((float) (arch->relative_span > 0 ? 3 * arch->head_size : arch->head_size));
 	int32_t		first,
 				end;
 
@@ -228,7 +248,11 @@ attend_head(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t 
 						  0, b->scores, n);
 #pragma omp parallel for num_threads(run->n_threads) if ((int64_t) n_queries * n >= EMB_REF_MIN_ELEMS)
 		for (int32_t i = 0; i < n_queries; i++)
+		{
+			if (arch->relative_span > 0)
+				add_distances(run, layer, b, head, first + i, n, b->scores + (size_t) i * n);
 			weigh_keys(arch, layer->index, bias, slope, first + i, n, b->scores + (size_t) i * n);
+		}
 		emb_blas_combine(run->blas, n_queries, d, n, b->scores, n, b->v + (size_t) kv_head * d, kv_stride,
 						 b->context + at, q_stride);
 	}
@@ -300,6 +324,31 @@ run_half(const EmbRefRun *run, const Layer *layer, const Buffers *b, Half half, 
 		emb_ref_norm(arch->norm_kind, norm, arch->norm_eps, n, arch->hidden, x, x, run->n_threads);
 }
 
+/* Disentangled attention: the normed vectors of distances through a layer's queries or keys. */
+static const float *
+project_distances(EmbRefRun *run, const EmbRefLinear *linear)
+{
+	const EmbArch *arch = run->arch;
+	int32_t		n = 2 * arch->relative_span;
+	const float *rows = emb_ref_read(run, EMB_NO_LAYER, EMB_PART_RELATIVE, EMB_TENSOR_TABLE, n, arch->hidden);
+	float	   *normed = emb_ref_take(run, n, arch->hidden);
+	float	   *out = emb_ref_take(run, n, linear->n_out);
+
+	if (run->status != EMB_OK)
+		return NULL;
+	memcpy(normed, rows, (size_t) n * arch->hidden * sizeof(float));
+	if (arch->relative_normed)
+	{
+		EmbRefNorm	norm = emb_ref_read_norm(run, EMB_NO_LAYER, EMB_PART_RELATIVE_NORM, arch->hidden);
+
+		if (run->status == EMB_OK)
+			emb_ref_norm(EMB_NORM_LAYER, norm, arch->norm_eps, n, arch->hidden, normed, normed, run->n_threads);
+	}
+	if (run->status == EMB_OK)
+		emb_ref_multiply(run, linear, n, normed, out);
+	return out;
+}
+
 static Layer
 read_layer(EmbRefRun *run, int32_t i)
 {
@@ -328,6 +377,11 @@ read_layer(EmbRefRun *run, int32_t i)
 	{
 		layer.attn_end_norm = emb_ref_read_norm(run, i, EMB_PART_ATTN_END_NORM, arch->hidden);
 		layer.ffn_end_norm = emb_ref_read_norm(run, i, EMB_PART_FFN_END_NORM, arch->hidden);
+	}
+	if (arch->relative_span > 0 && run->status == EMB_OK)
+	{
+		layer.relative_keys = project_distances(run, &layer.key);
+		layer.relative_queries = project_distances(run, &layer.query);
 	}
 	return layer;
 }
@@ -419,8 +473,6 @@ check_run(const EmbArch *arch, const EmbReferenceText *texts, int32_t n_texts, E
 {
 	EmbStatus	status = EMB_OK;
 
-	if (arch->n_dense > EMB_ARCH_MAX_DENSE)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model has %d dense modules, of which there are tensors for %d", arch->n_dense, EMB_ARCH_MAX_DENSE);
 	if (arch->has_sparse == EMB_SPARSE_VOCABULARY)
 	{
 		emb_error(err, EMB_ERR_UNSUPPORTED, "the model has a head over the vocabulary, which the reference does not compute");

@@ -35,14 +35,14 @@ typedef struct EmbReferenceText
 	const int32_t *ids;
 	const int32_t *type_ids;	/* [n_ids], or NULL: all 0 */
 	int32_t		n_ids;			/* 1 .. n_positions; for a static model 0 is allowed */
-	float	   *out;			/* [emb_reference_width]: the vector, or the logits */
+	float	   *out;			/* [emb_reference_width]: the vector, or the logit */
 	float	   *weights;		/* [n_ids]: the sparse head's weight of each token */
 	float	   *vectors;		/* [n_ids, multi_dim]: the token vectors */
 	float	   *hidden;			/* [n_layers + 1, n_ids, hidden]: after the embeddings and after each layer, the
 								 * last one after the final norm, if there is one */
 } EmbReferenceText;
 
-/* Elements of EmbReferenceText.out: emb_arch_width, but all labels of a score head. */
+/* Elements of EmbReferenceText.out: emb_arch_width. */
 extern int32_t emb_reference_width(const EmbArch *arch);
 
 /*

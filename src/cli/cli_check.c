@@ -337,13 +337,20 @@ compare_cosines(Check *check, const EmbModelInfo *info, const float *out, const 
 static float *
 cut_vectors(const Check *check, const EmbModelInfo *info)
 {
+	bool		centers = info->centers_cut && info->dim < check->width;
+
 	float	   *want = emb_alloc_array(&check->mem, (size_t) check->n * info->dim, sizeof(float));
 
 	for (int i = 0; want != NULL && i < check->n; i++)
 	{
 		float	   *row = want + (size_t) i * info->dim;
 
-		memcpy(row, check->want + (size_t) i * check->width, info->dim * sizeof(float));
+		double		mean = 0;
+
+		for (int k = 0; centers && k < check->width; k++)
+			mean += check->want[(size_t) i * check->width + k] / check->width;
+		for (int k = 0; k < info->dim; k++)
+			row[k] = (float) (check->want[(size_t) i * check->width + k] - mean);
 		if (info->dim < check->width)
 			emb_normalize(row, info->dim);
 	}
@@ -388,6 +395,7 @@ begin(const CliArgs *args, FILE *to, Check *check)
 		.has_document_prompt = true,
 		.kind = args->import.kind,
 		.template = args->import.template,
+		.label = args->import.label,
 		.pooling = args->import.pooling,
 		.sets_normalize = args->import.sets_normalize,
 		.normalize = args->import.normalize,

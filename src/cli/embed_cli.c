@@ -18,9 +18,11 @@ static const char usage_text[] =
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"
 "      --kind KIND                        \"embedding\" or \"reranker\", where the files of a decoder do not say it\n"
+"      --label LABEL                      of a classifier with several: the one whose probability is the score\n"
 "      --instruction TEXT                 of models that take one: the default; with an image, of this command\n"
 "      --template JSON                    of a decoder that reranks: {\"prefix\", \"middle\", \"suffix\"}\n"
-"      --pooling MODE                     cls, mean, max, mean_sqrt_len_tokens or lasttoken\n"
+"      --pooling MODE                     cls, mean, max, mean_sqrt_len_tokens, weightedmean, lasttoken; several with +\n"
+"      --layer-norm YESNO                 whether a layer norm comes before vectors are cut: yes or no\n"
 "      --normalize YESNO                  whether vectors are divided by their norm: yes or no\n"
 "      --name NAME                        what it will be called: tells prompts where files and directory do not\n"
 "      --dimensions N                     of a vector: the first ones, normalized again\n"
@@ -78,7 +80,7 @@ static const struct
 
 enum
 {
-	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_NORMALIZE, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
+	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_LABEL, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_NORMALIZE, OPT_LAYER_NORM, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
 	OPT_GROUP, OPT_KEEP_INT8, OPT_KEEP_PERCENT,
 	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH, OPT_CHECK, OPT_MODEL,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
@@ -87,10 +89,12 @@ enum
 static const struct option options[] = {
 	{"max-tokens", required_argument, NULL, OPT_MAX_TOKENS},
 	{"kind", required_argument, NULL, OPT_KIND},
+	{"label", required_argument, NULL, OPT_LABEL},
 	{"instruction", required_argument, NULL, OPT_INSTRUCTION},
 	{"template", required_argument, NULL, OPT_TEMPLATE},
 	{"pooling", required_argument, NULL, OPT_POOLING},
 	{"normalize", required_argument, NULL, OPT_NORMALIZE},
+	{"layer-norm", required_argument, NULL, OPT_LAYER_NORM},
 	{"query-prompt", required_argument, NULL, OPT_QUERY_PROMPT},
 	{"document-prompt", required_argument, NULL, OPT_DOCUMENT_PROMPT},
 	{"name", required_argument, NULL, OPT_NAME},
@@ -159,6 +163,9 @@ apply_option(int opt, char *value, CliArgs *args)
 		case OPT_DOCUMENT_PROMPT:
 			args->import.document_prompt = value;
 			break;
+		case OPT_LABEL:
+			args->import.label = value;
+			break;
 		case OPT_KIND:
 			args->import.kind = value;
 			break;
@@ -170,6 +177,11 @@ apply_option(int opt, char *value, CliArgs *args)
 			break;
 		case OPT_POOLING:
 			args->import.pooling = value;
+			break;
+		case OPT_LAYER_NORM:
+			args->import.sets_layer_norm = true;
+			args->import.layer_norm = strcmp(value, "yes") == 0;
+			ok = args->import.layer_norm || strcmp(value, "no") == 0;
 			break;
 		case OPT_NORMALIZE:
 			args->import.sets_normalize = true;

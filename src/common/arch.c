@@ -100,22 +100,25 @@ check_model(const EmbArch *arch, EmbError *err)
 	const int	has_vector = arch->head == EMB_HEAD_NONE;
 	const int	is_score = arch->head == EMB_HEAD_SCORE;
 	const int	has_lm = arch->has_sparse == EMB_SPARSE_VOCABULARY;
+	const int	is_modules = arch->head == EMB_HEAD_MODULES;
+	const int	is_answer = arch->head == EMB_HEAD_ANSWER;
 	const Field fields[] =
 	{
-		{"head", arch->head, EMB_HEAD_NONE, has_layers ? EMB_HEAD_ANSWER : EMB_HEAD_NONE},
+		{"head", arch->head, EMB_HEAD_NONE, has_layers ? EMB_HEAD_MODULES : EMB_HEAD_NONE},
 		{"hidden size", arch->hidden, 1, EMB_ARCH_MAX_HIDDEN},
 		{"layer count", arch->n_layers, 0, EMB_ARCH_MAX_LAYERS},
 		{"vocabulary size", arch->n_vocab, 1, EMB_ARCH_MAX_VOCAB},
 		{"position count", arch->n_positions, 1, EMB_ARCH_MAX_POSITIONS},
-		{"pooling", arch->pooling, EMB_POOL_CLS, EMB_POOL_LAST},
 		{"normalize", arch->normalize, 0, has_vector},
-		{"dense module count", arch->n_dense, 0, has_vector ? EMB_ARCH_DENSE_PLACES : 0},
+		{"dense module count", arch->n_dense, is_modules, has_vector || is_modules ? EMB_ARCH_MAX_DENSE : 0},
 		{"sparse head", arch->has_sparse, EMB_SPARSE_NONE, has_layers && has_vector ? EMB_SPARSE_VOCABULARY : EMB_SPARSE_NONE},
 		{"token vectors' size", arch->multi_dim, 0, has_layers && has_vector ? EMB_ARCH_MAX_HIDDEN : 0},
 		{"head's activation", arch->head_activation, is_score, is_score ? EMB_ACT_TANH : 0},
 		{"head's norm", arch->head_has_norm, 0, is_score},
 		{"head's bias", arch->head_has_bias, 0, is_score},
-		{"label count", arch->n_labels, !has_vector, is_score ? EMB_ARCH_MAX_TYPES : has_vector ? 0 : 2},
+		{"label count", arch->n_labels, !has_vector, has_vector ? 0 : is_answer ? 2 : EMB_ARCH_MAX_LABELS},
+		{"label", arch->label, 0, is_score || is_modules ? (int64_t) arch->n_labels - 1 : 0},
+		{"layer norm before a cut", arch->centers_cut, 0, has_vector},
 		{"output matrix", arch->has_output, 0, has_layers},
 		{"tied output", arch->is_output_tied, 0, arch->has_output},
 		{"lack of a vector", arch->lacks_vector, 0, arch->has_sparse != 0 || arch->multi_dim > 0},
@@ -136,6 +139,7 @@ check_layers(const EmbArch *arch, EmbError *err)
 	const int	rotary = (arch->positions & EMB_POSITIONS_ROTARY) != 0;
 	const int	absolute = (arch->positions & EMB_POSITIONS_ABSOLUTE) != 0;
 	const int	windowed = one && arch->window > 0;
+	const int	distances = one && (arch->positions & EMB_POSITIONS_DISENTANGLED) != 0;
 	const Field fields[] =
 	{
 		{"head count", arch->n_heads, one, one * EMB_ARCH_MAX_HIDDEN},
@@ -151,7 +155,10 @@ check_layers(const EmbArch *arch, EmbError *err)
 		{"first norm", arch->has_first_norm, one && arch->norm_place == EMB_NORM_POST, one},
 		{"query and key norm", arch->has_qk_norm, 0, one},
 		{"causality", arch->is_causal, 0, one},
-		{"positions", arch->positions, 0, one * (EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE | EMB_POSITIONS_ROTARY | EMB_POSITIONS_ALIBI)},
+		{"positions", arch->positions, 0, one * (EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE | EMB_POSITIONS_ROTARY | EMB_POSITIONS_ALIBI | EMB_POSITIONS_DISENTANGLED)},
+		{"vectors of distances", arch->relative_span, distances, distances * EMB_ARCH_MAX_SPAN},
+		{"largest distance", arch->relative_max, 0, distances * EMB_ARCH_MAX_RELATIVE},
+		{"norm of distances", arch->relative_normed, 0, distances},
 		{"position base", arch->position_base, 0, absolute ? arch->n_vocab : 0},
 		{"rotary scaling", arch->rotary_scaling, 0, rotary ? EMB_ROTARY_NTK : 0},
 		{"window", arch->window, 0, one * EMB_ARCH_MAX_POSITIONS},
@@ -190,29 +197,70 @@ check_floats(const EmbArch *arch, EmbError *err)
 	return EMB_OK;
 }
 
+/* Each pooling is known and stands once; none follows an empty place. */
 static EmbStatus
-check_dense(const EmbArch *arch, EmbError *err)
+check_pooling(const EmbArch *arch, EmbError *err)
+{
+	int			n = emb_arch_n_poolings(arch);
+	uint32_t	seen = 0;
+	bool		is_right = n > 0 && (uint32_t) arch->pooling >> (n * EMB_POOLING_BITS) == 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		EmbPooling	pooling = emb_arch_pooling(arch, i);
+
+		is_right &= pooling <= EMB_POOL_WEIGHTED_MEAN && (seen & 1u << pooling) == 0;
+		seen |= 1u << pooling;
+	}
+	if (!is_right)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's pooling is %d, which is no list of 1 to %d poolings", arch->pooling,
+						 EMB_MAX_POOLINGS);
+	if (emb_arch_pooled_width(arch) > EMB_ARCH_MAX_HIDDEN)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's %d poolings of %d elements are wider than %d", n, arch->hidden,
+						 EMB_ARCH_MAX_HIDDEN);
+	return EMB_OK;
+}
+
+static EmbStatus
+check_module(const EmbArch *arch, int i, EmbError *err)
+{
+	const EmbArchDense *dense = &arch->dense[i];
+	const bool	is_norm = dense->kind == EMB_MODULE_LAYER_NORM;
+	const int32_t n_in = emb_arch_module_inputs(arch, i);
+	const Field fields[] =
+	{
+		{"dense module's size", dense->n_out, is_norm ? n_in : 1, is_norm ? n_in : EMB_ARCH_MAX_HIDDEN},
+		{"dense module's activation", dense->activation, 0, is_norm ? 0 : EMB_ACT_TANH},
+		{"dense module's bias", dense->has_bias, 0, 1},
+		{"dense module's norm", dense->normalize, 0, 1},
+		{"dense module's kind", dense->kind, EMB_MODULE_DENSE, EMB_MODULE_LAYER_NORM},
+	};
+	EmbStatus	status = check_fields(fields, N_FIELDS(fields), err);
+
+	if (status == EMB_OK && (is_norm ? !(dense->eps >= 1e-31f && dense->eps <= 1.0f) : dense->eps != 0))
+		return emb_error(err, EMB_ERR_FORMAT, "the epsilon of the model's module %d is %g", i + 1, (double) dense->eps);
+	return status;
+}
+
+static EmbStatus
+check_modules(const EmbArch *arch, EmbError *err)
 {
 	static const EmbArchDense none;
 
-	for (int i = 0; i < EMB_ARCH_DENSE_PLACES; i++)
+	for (int i = 0; i < EMB_ARCH_MAX_DENSE; i++)
 	{
 		const EmbArchDense *dense = &arch->dense[i];
-		const Field fields[] =
-		{
-			{"dense module's size", dense->n_out, 1, EMB_ARCH_MAX_HIDDEN},
-			{"dense module's activation", dense->activation, 0, EMB_ACT_TANH},
-			{"dense module's bias", dense->has_bias, 0, 1},
-			{"dense module's norm", dense->normalize, 0, 1},
-		};
-		EmbStatus	status = i < arch->n_dense ? check_fields(fields, N_FIELDS(fields), err) : EMB_OK;
+		bool		is_there = i < arch->n_dense;
+		EmbStatus	status = is_there ? check_module(arch, i, err) : EMB_OK;
 
 		if (status != EMB_OK)
 			return status;
-		if (memcmp(i < arch->n_dense ? dense->reserved : (const void *) dense, &none,
-				   i < arch->n_dense ? sizeof(dense->reserved) : sizeof(none)) != 0)
+		if (memcmp(is_there ? dense->reserved : (const void *) dense, &none, is_there ? sizeof(dense->reserved) : sizeof(none)) != 0)
 			return emb_error(err, EMB_ERR_FORMAT, "the model's dense module %d has bytes that must be zero", i + 1);
 	}
+	if (arch->head == EMB_HEAD_MODULES && arch->dense[arch->n_dense - 1].n_out != arch->n_labels)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's last module has %d outputs, but the model has %d labels",
+						 arch->dense[arch->n_dense - 1].n_out, arch->n_labels);
 	return EMB_OK;
 }
 
@@ -230,6 +278,20 @@ check_family(const EmbArch *arch, EmbError *err)
 			return emb_error(err, EMB_ERR_FORMAT, "the model's family is not a name of 1 to %zu letters", sizeof(arch->family) - 1);
 	}
 	return EMB_OK;
+}
+
+int32_t
+emb_arch_bucket(const EmbArch *arch, int32_t distance)
+{
+	int32_t		middle = arch->relative_span / 2;
+	int32_t		last = 2 * arch->relative_span - 1;
+	int32_t		size = distance < 0 ? -distance : distance;
+	double		bucket = size;
+
+	if (arch->relative_max > 0 && size > middle)
+		bucket = ceil(log((double) size / middle) / log((double) (arch->relative_max - 1) / middle) * (middle - 1)) + middle;
+	bucket = arch->relative_span + (distance < 0 ? -bucket : bucket);
+	return bucket < 0 ? 0 : bucket > last ? last : (int32_t) bucket;
 }
 
 /* ---------------------------------------------------------- what we compute */
@@ -259,10 +321,12 @@ check_computed(const EmbArch *arch, EmbError *err)
 		{(arch->positions & EMB_POSITIONS_ALIBI) != 0 && arch->n_heads != arch->n_kv_heads, "ALiBi with shared key heads"},
 		{(arch->positions & EMB_POSITIONS_ROTARY) != 0 && arch->positions != EMB_POSITIONS_ROTARY, "RoPE beside other positions"},
 		{arch->window > 0 && arch->positions != EMB_POSITIONS_ROTARY, "a sliding window without RoPE"},
+		{(arch->positions & EMB_POSITIONS_DISENTANGLED) != 0 && arch->positions != EMB_POSITIONS_DISENTANGLED, "disentangled attention beside other positions"},
+		{arch->relative_span > 0 && (arch->is_causal != 0 || arch->window > 0 || arch->n_kv_heads != arch->n_heads || arch->norm_kind != EMB_NORM_LAYER),
+		"disentangled attention that is causal, windowed or grouped, or RMS norms"},
 		{arch->embedding_scale != 1, "scaled embeddings"},
 		{arch->n_layers == 0 && arch->pooling != EMB_POOL_MEAN, "no layers, but a pooling other than mean"},
-		{arch->n_dense > EMB_ARCH_MAX_DENSE, "more than two dense modules"},
-		{arch->head == EMB_HEAD_SCORE && arch->n_labels != 1, "several labels"},
+		{arch->head == EMB_HEAD_SCORE && emb_arch_n_poolings(arch) > 1, "a head that reads several poolings"},
 		{arch->head == EMB_HEAD_SCORE && arch->head_activation == EMB_ACT_SILU, "a head with silu"},
 		{arch->head_has_norm != 0 && arch->norm_kind == EMB_NORM_RMS, "a head with an RMS norm"},
 		{arch->has_output != 0, "an output matrix"},
@@ -297,10 +361,16 @@ emb_arch_check(const EmbArch *arch, EmbError *err)
 		(status = check_model(arch, err)) != EMB_OK ||
 		(status = check_layers(arch, err)) != EMB_OK ||
 		(status = check_floats(arch, err)) != EMB_OK ||
-		(status = check_dense(arch, err)) != EMB_OK)
+		(status = check_pooling(arch, err)) != EMB_OK ||
+		(status = check_modules(arch, err)) != EMB_OK)
 		return status;
 	if (!is_zero(arch->reserved, sizeof(arch->reserved)) || !is_zero(arch->reserved_end, sizeof(arch->reserved_end)))
 		return emb_error(err, EMB_ERR_FORMAT, "the model's architecture has bytes that must be zero");
+	/* the logarithms need a middle of 1 or more, and a largest distance beyond it */
+	if (arch->relative_max > 0 && (arch->relative_span < 2 || arch->relative_max - 1 <= arch->relative_span / 2))
+		return emb_error(err, EMB_ERR_FORMAT, "the model's largest distance %d does not fit its %d vectors of distances", arch->relative_max, arch->relative_span);
+	if (arch->relative_span > 0 && arch->n_positions > EMB_ARCH_MAX_RELATIVE)
+		return emb_error(err, EMB_ERR_FORMAT, "the model's position count is %d, more than %d", arch->n_positions, EMB_ARCH_MAX_RELATIVE);
 	if (arch->n_layers > 0 && arch->n_heads % arch->n_kv_heads != 0)
 		return emb_error(err, EMB_ERR_FORMAT, "the model's head count %d is not a multiple of its key head count %d",
 						 arch->n_heads, arch->n_kv_heads);

@@ -36,7 +36,10 @@
 #define EMB_ARCH_MAX_VOCAB			4000000
 #define EMB_ARCH_MAX_POSITIONS		1048576
 #define EMB_ARCH_MAX_TYPES			1024
+#define EMB_ARCH_MAX_LABELS			64
 #define EMB_ARCH_MAX_ROTARY_BASE	1e12
+#define EMB_ARCH_MAX_SPAN			4096
+#define EMB_ARCH_MAX_RELATIVE		65536	/* positions of a model with disentangled attention */
 
 /*
  * Relative position bias: distances key - query, from -EMB_DISTANCE_MAX on.
@@ -61,8 +64,16 @@ typedef enum EmbPooling
 	EMB_POOL_MEAN = 2,			/* the mean of all rows, special tokens included */
 	EMB_POOL_MAX = 3,			/* the maximum per element */
 	EMB_POOL_MEAN_SQRT_LEN = 4, /* the sum of all rows divided by the square root of their number */
-	EMB_POOL_LAST = 5			/* the last row */
+	EMB_POOL_LAST = 5,			/* the last row */
+	EMB_POOL_WEIGHTED_MEAN = 6	/* the mean weighted by position: the first row counts once, the second twice, .. */
 } EmbPooling;
+
+/*
+ * A model may concatenate several poolings: arch.pooling holds them in 4 bits each, the first in the
+ * lowest, 0 after the last. So a single pooling is its number.
+ */
+#define EMB_POOLING_BITS	4
+#define EMB_MAX_POOLINGS	6
 
 typedef enum EmbNormKind
 {
@@ -83,7 +94,8 @@ typedef enum EmbPositions
 	EMB_POSITIONS_ABSOLUTE = 1, /* a table of vectors, added to the embeddings */
 	EMB_POSITIONS_RELATIVE = 2, /* a bias added to attention scores, by head and distance */
 	EMB_POSITIONS_ROTARY = 4,	/* RoPE: queries and keys are rotated */
-	EMB_POSITIONS_ALIBI = 8		/* scores less the distance times a slope of the head, see emb_arch_slope */
+	EMB_POSITIONS_ALIBI = 8,		/* scores less the distance times a slope of the head, see emb_arch_slope */
+	EMB_POSITIONS_DISENTANGLED = 16	/* vectors of distances, which meet queries and keys (DeBERTa) */
 } EmbPositions;
 
 typedef enum EmbRotaryScaling
@@ -97,7 +109,8 @@ typedef enum EmbHead
 {
 	EMB_HEAD_NONE = 0,			/* an embedding model: pooling, dense modules */
 	EMB_HEAD_SCORE = 1,			/* a reranker: classifier(norm(act(pooler(pooled row)))), see transformer/score.h */
-	EMB_HEAD_ANSWER = 2			/* a reranker: a difference of answer tokens' logits, see transformer/score.h */
+	EMB_HEAD_ANSWER = 2,		/* a reranker: a difference of answer tokens' logits, see transformer/score.h */
+	EMB_HEAD_MODULES = 3		/* a reranker: the last module's outputs are its logits, see transformer/score.h */
 } EmbHead;
 
 /* What a sparse head gives a weight to. */
@@ -108,15 +121,24 @@ typedef enum EmbSparseHead
 	EMB_SPARSE_VOCABULARY = 2	/* each entry of the vocabulary, see transformer/vocabulary.h */
 } EmbSparseHead;
 
+/* What a module after the pooling computes. */
+typedef enum EmbModuleKind
+{
+	EMB_MODULE_DENSE = 0,		/* y = activation(weight x + bias) */
+	EMB_MODULE_LAYER_NORM = 1	/* y = layer norm of x, with gamma and beta if has_bias is 1, else without weights */
+} EmbModuleKind;
+
 /*
- * A dense module after the pooling: y = activation(weight x + bias).
+ * A module after the pooling.
  *
  *	offset	size
  *		0	   4	n_out; 0: no module, and all else is 0
- *		4	   4	activation: EmbActivation, 0 for none
+ *		4	   4	activation: EmbActivation, 0 for none; a layer norm has none
  *		8	   4	has_bias: 0 or 1
  *	   12	   4	normalize: 1: x is divided by its norm before
- *	   16	  16	zero
+ *	   16	   4	kind: EmbModuleKind
+ *	   20	   4	eps: float, of a layer norm; else 0
+ *	   24	   8	zero
  */
 typedef struct EmbArchDense
 {
@@ -124,13 +146,14 @@ typedef struct EmbArchDense
 	int32_t		activation;
 	int32_t		has_bias;
 	int32_t		normalize;
-	uint8_t		reserved[16];
+	int32_t		kind;
+	float		eps;
+	uint8_t		reserved[8];
 } EmbArchDense;
 
 _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
 
-#define EMB_ARCH_DENSE_PLACES	4	/* in the struct */
-#define EMB_ARCH_MAX_DENSE		2	/* supported by the transformer */
+#define EMB_ARCH_MAX_DENSE	4
 
 #define EMB_ARCH_FAMILY_BYTES	32
 
@@ -169,21 +192,27 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  144	   4	window: tokens that a local layer sees on each side; 0: all layers are global
  *	  148	   4	global_every: with a window: layers global_first, global_first + n, .. are global
  *	  152	   4	global_first
- *	  156	   4	pooling: EmbPooling
+ *	  156	   4	pooling: EmbPooling, or several, see EMB_POOLING_BITS
  *	  160	   4	normalize: the result is divided by its norm
- *	  164	   4	n_dense: dense modules after the pooling
+ *	  164	   4	n_dense: modules after the pooling
  *	  168	 128	dense: EmbArchDense[4]
  *	  296	   4	has_sparse: EmbSparseHead
  *	  300	   4	multi_dim: elements of a token vector; 0: no such head
  *	  304	   4	head: EmbHead
- *	  308	   4	head_activation: EmbActivation; this and the next three: score head only
+ *	  308	   4	head_activation: EmbActivation; this and the next two: score head only
  *	  312	   4	head_has_norm
  *	  316	   4	head_has_bias: bias of its dense layer
- *	  320	   4	n_labels: outputs of the classifier; answers of an answer head: 1 (yes) or 2 (yes, no)
+ *	  320	   4	n_labels: outputs of the classifier or of the last module; answers of an answer head: 1 (yes) or 2 (yes, no)
  *	  324	   4	has_output: a matrix from hidden to the vocabulary is used
  *	  328	   4	is_output_tied: this matrix is the word embeddings
  *	  332	   4	embedding_size: of embeddings that a matrix projects to hidden; 0: they have the hidden size
- *	  336	  80	zero
+ *	  336	   4	label: the output that is the score, if a classifier or the modules have several
+ *	  340	   4	centers_cut: a vector that is cut to its first elements gets a layer norm without weights before. The cut
+ *				vector is divided by its norm, so that only the mean matters: it is subtracted
+ *	  344	   4	relative_span: disentangled attention: vectors of distances on each side; else 0, and so are the next two
+ *	  348	   4	relative_max: distances from half of the span to this one share vectors by their logarithm; 0: they do not
+ *	  352	   4	relative_normed: the vectors of distances pass a layer norm
+ *	  356  60	zero
  *	  416	   4	lacks_vector: the model returns outputs of tokens only, and no vector of a text
  *	  420	   4	lm_activation: EmbActivation of the head over the vocabulary; this and the next two: only with
  *				EMB_SPARSE_VOCABULARY
@@ -226,7 +255,7 @@ typedef struct EmbArch
 	int32_t		pooling;
 	int32_t		normalize;
 	int32_t		n_dense;
-	EmbArchDense dense[EMB_ARCH_DENSE_PLACES];
+	EmbArchDense dense[EMB_ARCH_MAX_DENSE];
 	int32_t		has_sparse;
 	int32_t		multi_dim;
 	int32_t		head;
@@ -237,7 +266,12 @@ typedef struct EmbArch
 	int32_t		has_output;
 	int32_t		is_output_tied;
 	int32_t		embedding_size;
-	uint8_t		reserved[80];
+	int32_t		label;
+	int32_t		centers_cut;
+	int32_t		relative_span;
+	int32_t		relative_max;
+	int32_t		relative_normed;
+	uint8_t		reserved[60];
 	int32_t		lacks_vector;
 	int32_t		lm_activation;
 	int32_t		sparse_logs;
@@ -247,7 +281,7 @@ typedef struct EmbArch
 } EmbArch;
 
 _Static_assert(sizeof(EmbArch) == 512, "EmbArch");
-_Static_assert(offsetof(EmbArch, rotary_base) == 120 && offsetof(EmbArch, dense) == 168 && offsetof(EmbArch, reserved) == 336 &&
+_Static_assert(offsetof(EmbArch, rotary_base) == 120 && offsetof(EmbArch, dense) == 168 && offsetof(EmbArch, reserved) == 356 &&
 			   offsetof(EmbArch, lacks_vector) == 416, "EmbArch");
 
 /*
@@ -277,6 +311,37 @@ extern EmbArch emb_arch_static(void);
  */
 extern EmbStatus emb_arch_check(const EmbArch *arch, EmbError *err);
 
+/* The pooling that stands in place i; 0: there are fewer. */
+static inline EmbPooling
+emb_arch_pooling(const EmbArch *arch, int i)
+{
+	return (EmbPooling) ((uint32_t) arch->pooling >> (i * EMB_POOLING_BITS) & ((1 << EMB_POOLING_BITS) - 1));
+}
+
+static inline int
+emb_arch_n_poolings(const EmbArch *arch)
+{
+	int			n = 0;
+
+	while (n < EMB_MAX_POOLINGS && emb_arch_pooling(arch, n) != 0)
+		n++;
+	return n;
+}
+
+/* Elements of a pooled text: what the first module reads. */
+static inline int32_t
+emb_arch_pooled_width(const EmbArch *arch)
+{
+	return arch->hidden * emb_arch_n_poolings(arch);
+}
+
+/* Elements that module i reads. */
+static inline int32_t
+emb_arch_module_inputs(const EmbArch *arch, int i)
+{
+	return i > 0 ? arch->dense[i - 1].n_out : emb_arch_pooled_width(arch);
+}
+
 /*
  * Number of elements that the model returns for a sequence: the vector's, or 1
  * for a reranker, or 0 if the model has only outputs of tokens.
@@ -288,12 +353,12 @@ emb_arch_width(const EmbArch *arch)
 		return 0;
 	if (arch->head != EMB_HEAD_NONE)
 		return 1;
-	return arch->n_dense > 0 ? arch->dense[arch->n_dense - 1].n_out : arch->hidden;
+	return arch->n_dense > 0 ? arch->dense[arch->n_dense - 1].n_out : emb_arch_pooled_width(arch);
 }
 
 /*
  * Whether the pooled row itself is divided by its norm: at the end, or before
- * the first dense module.
+ * the first module.
  */
 static inline bool
 emb_arch_normalizes_pooled(const EmbArch *arch)
@@ -362,6 +427,14 @@ emb_arch_pairs_gates(const EmbArch *arch)
 {
 	return arch->is_gated && arch->intermediate % 16 == 0;
 }
+
+/*
+ * Disentangled attention: which of the 2 relative_span vectors of distances
+ * the distance query - key has, below 0 as well. Within half of the span each
+ * distance has its own (He et al. 2021, equation 3, and transformers' code for
+ * the rest). Never decreases with the distance.
+ */
+extern int32_t emb_arch_bucket(const EmbArch *arch, int32_t distance);
 
 /* Whether a layer attends only within the sliding window. */
 static inline bool

@@ -29,6 +29,10 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_LM_NORM] = "lm_norm",
 	[EMB_PART_LM_OUT] = "lm_out",
 	[EMB_PART_QUERY_WEIGHTS] = "query_weights",
+	[EMB_PART_DENSE_3] = "dense_3",
+	[EMB_PART_DENSE_4] = "dense_4",
+	[EMB_PART_RELATIVE] = "relative",
+	[EMB_PART_RELATIVE_NORM] = "relative_norm",
 	[EMB_PART_ATTN_NORM] = "attn_norm",
 	[EMB_PART_QUERY] = "query",
 	[EMB_PART_KEY] = "key",
@@ -42,6 +46,8 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_KEY_NORM] = "key_norm",
 	[EMB_PART_ATTN_END_NORM] = "attn_end_norm",
 	[EMB_PART_FFN_END_NORM] = "ffn_end_norm",
+	[EMB_PART_RELATIVE_KEYS] = "relative_keys",
+	[EMB_PART_RELATIVE_QUERIES] = "relative_queries",
 };
 
 static const char *const kind_names[] =

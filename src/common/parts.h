@@ -34,7 +34,7 @@ typedef enum EmbPart
 	EMB_PART_CLASSIFIER = 11,
 	EMB_PART_SPARSE = 12,		/* token heads */
 	EMB_PART_MULTI = 13,
-	EMB_PART_DENSE_1 = 14,		/* dense modules */
+	EMB_PART_DENSE_1 = 14,		/* modules after the pooling */
 	EMB_PART_DENSE_2 = 15,
 	EMB_PART_ANSWERS = 16,		/* answer head: rows of its answers, "yes" before "no" */
 	EMB_PART_EMBEDDING_PROJECTION = 20,	/* from the embeddings' size to hidden, after their norm */
@@ -42,6 +42,10 @@ typedef enum EmbPart
 	EMB_PART_LM_NORM = 25,
 	EMB_PART_LM_OUT = 26,
 	EMB_PART_QUERY_WEIGHTS = 27,	/* weights of tokens of a query */
+	EMB_PART_DENSE_3 = 17,
+	EMB_PART_DENSE_4 = 18,
+	EMB_PART_RELATIVE = 19,		/* vectors of distances, and their norm: only in checkpoints */
+	EMB_PART_RELATIVE_NORM = 21,
 
 	/* per layer */
 	EMB_PART_ATTN_NORM = 32,
@@ -56,10 +60,12 @@ typedef enum EmbPart
 	EMB_PART_QUERY_NORM = 41,	/* RMS norm of each query head */
 	EMB_PART_KEY_NORM = 42,
 	EMB_PART_ATTN_END_NORM = 43,	/* with EMB_NORM_AROUND: of what attention adds */
-	EMB_PART_FFN_END_NORM = 44	/* likewise, of the feed-forward network */
+	EMB_PART_FFN_END_NORM = 44,	/* likewise, of the feed-forward network */
+	EMB_PART_RELATIVE_KEYS = 45,	/* vectors of distances through the layer's key and query: only in images, computed at import */
+	EMB_PART_RELATIVE_QUERIES = 46
 } EmbPart;
 
-#define EMB_N_PARTS		(EMB_PART_FFN_END_NORM + 1)
+#define EMB_N_PARTS		(EMB_PART_RELATIVE_QUERIES + 1)
 
 typedef enum EmbTensorKind
 {
@@ -97,6 +103,20 @@ static inline bool
 emb_part_is_of_layer(EmbPart part)
 {
 	return part >= EMB_PART_ATTN_NORM;
+}
+
+/* The part of module i after the pooling, and the reverse: -1 if the part is of no module. */
+static inline EmbPart
+emb_part_of_module(int i)
+{
+	return (EmbPart) (i < 2 ? EMB_PART_DENSE_1 + i : EMB_PART_DENSE_3 + i - 2);
+}
+
+static inline int
+emb_module_of_part(EmbPart part)
+{
+	return part == EMB_PART_DENSE_1 || part == EMB_PART_DENSE_2 ? (int) part - EMB_PART_DENSE_1
+		: part == EMB_PART_DENSE_3 || part == EMB_PART_DENSE_4 ? (int) part - EMB_PART_DENSE_3 + 2 : -1;
 }
 
 /* For messages; fills and returns buf. */

@@ -113,7 +113,7 @@ allocate_points(const EmbArch *arch, EmbCalibration *c, EmbError *err)
 	for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
 		c->n_floats += (size_t) point_width(arch, point) * (EMB_CALIBRATION_ROWS + 1 + c->points[point].n_many);
 	c->floats = at = emb_alloc_array(&c->mem, c->n_floats, sizeof(float));
-	c->out = emb_alloc_array(&c->mem, (size_t) c->texts.n_seqs * arch->hidden, sizeof(float));
+	c->out = emb_alloc_array(&c->mem, (size_t) c->texts.n_seqs * emb_arch_pooled_width(arch), sizeof(float));
 	if (c->floats == NULL || c->out == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory to calibrate a layer (%zu bytes)", c->n_floats * sizeof(float));
 	for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)

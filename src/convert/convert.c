@@ -411,6 +411,19 @@ choose_dimensions(Import *im, int32_t dimensions, EmbError *err)
 	return EMB_OK;
 }
 
+/* The layer norm before a cut: the caller's choice, or that of the model's card. */
+static EmbStatus
+choose_center(Import *im, const EmbImportOptions *options, EmbError *err)
+{
+	if (options->sets_layer_norm && is_reranker(im))
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which returns no vectors that a layer norm could change");
+	im->parts.arch.centers_cut = options->sets_layer_norm ? options->layer_norm : im->checkpoint.centers_cut;
+	if (!options->sets_layer_norm && im->checkpoint.centers_cut)
+		emb_note(&im->checkpoint, "The option layer_norm switches it off.",
+				 "vectors that are cut to fewer dimensions get a layer norm before, as the model card of nomic-embed-text-v1.5 computes them");
+	return EMB_OK;
+}
+
 /* The limits of texts, and the token that is dropped from them. */
 static EmbStatus
 choose_length(Import *im, int32_t max_tokens, EmbError *err)
@@ -445,6 +458,7 @@ fill_parts(Import *im, const EmbImportOptions *options, EmbError *err)
 		(status = choose_form(im, options, err)) != EMB_OK ||
 		(status = choose_prompts(im, options, err)) != EMB_OK ||
 		(status = choose_length(im, options->max_tokens, err)) != EMB_OK ||
+		(status = choose_center(im, options, err)) != EMB_OK ||
 		(status = choose_dimensions(im, options->dimensions, err)) != EMB_OK)
 		return status;
 	im->parts.reference_bytes = emb_references_bytes(&im->parts.arch, &im->parts.config);
@@ -737,6 +751,7 @@ run_import(Import *im, const char *path, const EmbImportOptions *options, EmbErr
 		.has_document_prompt = options->document_prompt != NULL,
 		.kind = options->kind,
 		.template = options->template,
+		.label = options->label,
 		.pooling = options->pooling,
 		.sets_normalize = options->sets_normalize,
 		.normalize = options->normalize,

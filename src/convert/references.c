@@ -247,7 +247,7 @@ read_text(EmbReferences *r, const EmbModel *model, bool is_exact, const EmbImage
 static EmbStatus
 allocate(EmbReferences *r, const EmbModel *model, uint64_t section_bytes, EmbError *err)
 {
-	size_t		row_bytes = model->view.arch->hidden * sizeof(float);
+	size_t		row_bytes = emb_arch_pooled_width(model->view.arch) * sizeof(float);
 	int			n = n_references(model->view.arch);
 
 	r->section = emb_alloc_zero(&r->mem, 1, section_bytes);

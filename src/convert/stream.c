@@ -192,7 +192,7 @@ run_batch(EmbStream *s, const EmbModel *model, int32_t first, int32_t end, const
 	};
 
 	if (out != NULL)
-		out += (size_t) first * transformer->arch->hidden;
+		out += (size_t) first * emb_arch_pooled_width(transformer->arch);
 	for (int32_t i = first; i <= end; i++)
 		offsets[i - first] = s->offsets[i] - row;
 	if (transformer->arch->n_layers == 0)

@@ -5,6 +5,8 @@
 #include "convert/weights.h"
 
 #include "convert/rotary.h"
+#include "kernels/fpenv.h"
+#include "kernels/kernels.h"
 
 /* Floats of a block of rows: 256 KiB, well under 10 ms to read. */
 #define BLOCK_FLOATS	65536
@@ -14,6 +16,12 @@ static bool
 is_rotary(EmbTensorKey key)
 {
 	return key.part == EMB_PART_ROTARY || key.part == EMB_PART_ROTARY_LOCAL;
+}
+
+static bool
+is_relative(EmbTensorKey key)
+{
+	return key.part == EMB_PART_RELATIVE_KEYS || key.part == EMB_PART_RELATIVE_QUERIES;
 }
 
 /* Number of rows of an image tensor before the part's own rows: the gates in ffn_up. */
@@ -31,6 +39,23 @@ gates_of(const EmbImageTensor *t)
 	return (EmbTensorKey) {t->key.layer, EMB_PART_FFN_GATE, t->key.kind};
 }
 
+static const EmbTensorKey distance_keys[] = {
+	{EMB_NO_LAYER, EMB_PART_RELATIVE, EMB_TENSOR_TABLE},
+	{EMB_NO_LAYER, EMB_PART_RELATIVE_NORM, EMB_TENSOR_GAMMA},
+	{EMB_NO_LAYER, EMB_PART_RELATIVE_NORM, EMB_TENSOR_BETA}
+};
+
+/* The vectors of distances, and their norm. */
+static EmbStatus
+check_distances(const EmbWeights *w, const EmbImageTensor *t, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	for (int i = 0; status == EMB_OK && i < (w->arch->relative_normed ? 3 : 1); i++)
+		status = emb_checkpoint_check(w->checkpoint, distance_keys[i], i == 0 ? (int32_t) t->n_rows : 1, w->arch->hidden, err);
+	return status;
+}
+
 static EmbStatus
 check_tensor(const EmbWeights *w, const EmbImageTensor *t, EmbError *err)
 {
@@ -41,6 +66,8 @@ check_tensor(const EmbWeights *w, const EmbImageTensor *t, EmbError *err)
 
 	if (is_rotary(t->key))
 		return EMB_OK;
+	if (is_relative(t->key))
+		return check_distances(w, t, err);
 	if (is_gated)
 		status = emb_checkpoint_check(w->checkpoint, gates_of(t), n_rows, n_cols, err);
 	return status == EMB_OK ? emb_checkpoint_check(w->checkpoint, t->key, n_rows, n_cols, err) : status;
@@ -81,6 +108,87 @@ compute_rotation(const EmbWeights *w, const EmbImageTensor *t, float *to)
 
 	emb_rotary_fill(t->key.part == EMB_PART_ROTARY_LOCAL ? arch->rotary_local_base : arch->rotary_base, arch->rotary_scale,
 					(int32_t) t->n_rows, (int32_t) t->n_cols, to);
+}
+
+/* What the vectors of distances are made of, and the projection that they pass. */
+typedef struct Distances
+{
+	float	   *rows;			/* [2 span, hidden] */
+	float	   *norm;			/* gamma and beta [2, hidden] */
+	float	   *weight;			/* [hidden, hidden] */
+	float	   *bias;			/* [hidden] */
+} Distances;
+
+static EmbStatus
+read_distances(const EmbWeights *w, const EmbImageTensor *t, const Distances *d, EmbError *err)
+{
+	EmbPart		part = t->key.part == EMB_PART_RELATIVE_KEYS ? EMB_PART_KEY : EMB_PART_QUERY;
+	int32_t		hidden = w->arch->hidden;
+	EmbStatus	status = EMB_OK;
+
+	for (int64_t i = 0; status == EMB_OK && i < t->n_rows; i += EMB_PANEL)
+		status = emb_checkpoint_read(w->checkpoint, distance_keys[0], i, t->n_rows - i < EMB_PANEL ? t->n_rows - i : EMB_PANEL, hidden,
+									 d->rows + i * hidden, err);
+	for (int i = 1; status == EMB_OK && w->arch->relative_normed && i < 3; i++)
+		status = emb_checkpoint_read(w->checkpoint, distance_keys[i], 0, 1, hidden, d->norm + (i - 1) * hidden, err);
+	for (int64_t i = 0; status == EMB_OK && i < t->n_cols; i += EMB_PANEL)
+	{
+		if (emb_should_stop(w->steps->stop))
+			return emb_import_cancelled(err);
+		status = emb_checkpoint_read(w->checkpoint, (EmbTensorKey) {t->key.layer, part, EMB_TENSOR_WEIGHT}, i,
+									 t->n_cols - i < EMB_PANEL ? t->n_cols - i : EMB_PANEL, hidden, d->weight + i * hidden, err);
+	}
+	if (status == EMB_OK)
+		status = emb_checkpoint_read(w->checkpoint, (EmbTensorKey) {t->key.layer, part, EMB_TENSOR_BIAS}, 0, 1, (int32_t) t->n_cols, d->bias, err);
+	return status;
+}
+
+static EmbStatus
+project_distances(const EmbWeights *w, const EmbImageTensor *t, const Distances *d, float *to, EmbError *err)
+{
+	const EmbKernels *kernels = emb_kernels();
+	int32_t		hidden = w->arch->hidden;
+
+	for (uint32_t i = 0; i < t->n_rows; i++)
+	{
+		float	   *row = d->rows + (size_t) i * hidden;
+		EmbFpState	fp;
+
+		if (emb_should_stop(w->steps->stop))
+			return emb_import_cancelled(err);
+		fp = emb_fp_enter();
+		if (w->arch->relative_normed)
+			kernels->add_norm_f32(row, NULL, d->norm, d->norm + hidden, w->arch->norm_eps, hidden, row);
+		for (uint32_t k = 0; k < t->n_cols; k++)
+			to[(size_t) i * t->n_cols + k] = kernels->dot_f32(row, d->weight + (size_t) k * hidden, hidden) + d->bias[k];
+		emb_fp_leave(fp);
+	}
+	return EMB_OK;
+}
+
+/* The vectors of distances as a layer's queries or keys meet them: the same for every text. */
+static EmbStatus
+compute_distances(const EmbWeights *w, const EmbImageTensor *t, float *to, EmbError *err)
+{
+	const EmbAllocator *mem = w->steps->mem;
+	size_t		hidden = w->arch->hidden;
+	Distances	d = {
+		emb_alloc_array(mem, t->n_rows, hidden * sizeof(float)), emb_alloc_array(mem, 2, hidden * sizeof(float)),
+		emb_alloc_array(mem, t->n_cols, hidden * sizeof(float)), emb_alloc_array(mem, t->n_cols, sizeof(float))
+	};
+	EmbStatus	status = EMB_OK;
+
+	if (d.rows == NULL || d.norm == NULL || d.weight == NULL || d.bias == NULL)
+		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for %u vectors of distances", t->n_rows);
+	if (status == EMB_OK)
+		status = read_distances(w, t, &d, err);
+	if (status == EMB_OK)
+		status = project_distances(w, t, &d, to, err);
+	emb_release(mem, d.rows);
+	emb_release(mem, d.norm);
+	emb_release(mem, d.weight);
+	emb_release(mem, d.bias);
+	return status;
 }
 
 /* Rows before n_gates come from one tensor, the others from another. */
@@ -167,6 +275,8 @@ emb_weights_read(EmbWeights *w, const EmbImageTensor *t, void *to, EmbError *err
 		compute_rotation(w, t, to);
 		return EMB_OK;
 	}
+	if (is_relative(t->key))
+		return compute_distances(w, t, to, err);
 	status = allocate_rows(w, t, err);
 	return status == EMB_OK ? read_blocks(w, t, to, err) : status;
 }

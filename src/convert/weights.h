@@ -32,7 +32,7 @@ extern EmbStatus emb_weights_check(const EmbWeights *w, EmbError *err);
 
 /*
  * A whole tensor in its form of the fp32 plan, to t->size_bytes zeroed bytes.
- * RoPE tables are computed.
+ * RoPE tables, and the vectors of distances of a layer, are computed.
  */
 extern EmbStatus emb_weights_read(EmbWeights *w, const EmbImageTensor *t, void *to, EmbError *err);
 

@@ -34,7 +34,7 @@ typedef struct Slot
 	bool		has_order;		/* its input may have an order, with groups */
 } Slot;
 
-#define MAX_SLOTS	24
+#define MAX_SLOTS	32
 
 typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
 
@@ -110,8 +110,15 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 	if (a->multi_dim > 0)
 		slots[n++] = slot(EMB_PART_MULTI, PART_EXACT, a->multi_dim, a->hidden);
 	for (int i = 0; i < a->n_dense; i++)
-		slots[n++] = (Slot) {EMB_PART_DENSE_1 + i, PART_EXACT, a->dense[i].n_out, i == 0 ? a->hidden : a->dense[i - 1].n_out,
-			.lacks_bias = !a->dense[i].has_bias};
+	{
+		bool		is_norm = a->dense[i].kind == EMB_MODULE_LAYER_NORM;
+
+		if (!is_norm)
+			slots[n++] = (Slot) {emb_part_of_module(i), PART_EXACT, a->dense[i].n_out, emb_arch_module_inputs(a, i),
+				.lacks_bias = !a->dense[i].has_bias};
+		else if (a->dense[i].has_bias)
+			slots[n++] = slot(emb_part_of_module(i), PART_NORM, 1, a->dense[i].n_out);
+	}
 	return n;
 }
 
@@ -140,6 +147,11 @@ layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 	{
 		slots[n++] = norm_slot(a, EMB_PART_ATTN_END_NORM, a->hidden);
 		slots[n++] = norm_slot(a, EMB_PART_FFN_END_NORM, a->hidden);
+	}
+	if (a->positions & EMB_POSITIONS_DISENTANGLED)
+	{
+		slots[n++] = slot(EMB_PART_RELATIVE_KEYS, PART_TABLE, 2 * a->relative_span, emb_arch_key_width(a));
+		slots[n++] = slot(EMB_PART_RELATIVE_QUERIES, PART_TABLE, 2 * a->relative_span, emb_arch_query_width(a));
 	}
 	return n;
 }

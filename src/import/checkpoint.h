@@ -87,6 +87,7 @@ struct EmbCheckpoint
 	int32_t		token_chars;	/* a text is first cut to max_tokens times this many characters; 0: no cut */
 	int32_t		dropped_id;		/* left out of texts; -1: none */
 	int32_t		dimensions;		/* vectors are cut to them where the caller says nothing; 0: not cut */
+	bool		centers_cut;	/* by the model's name: a layer norm comes before a cut */
 	bool		pools_prompt;	/* false: pooling excludes the prompt's rows */
 	char	   *query_prompt;	/* never NULL; owned */
 	char	   *document_prompt;
@@ -118,6 +119,7 @@ struct EmbCheckpointOptions
 	bool		has_query_prompt;	/* the caller sets one: the importer need not search */
 	bool		has_document_prompt;
 	const char *kind;			/* "embedding", "reranker"; NULL: as the files or the name say */
+	const char *label;			/* of a classifier with several labels: the score; NULL: one with a known name */
 	const char *template;		/* of a decoder that reranks, see hf_template.h; NULL: the known one */
 	const char *pooling;		/* sentence-transformers' name; NULL: as the files say */
 	bool		sets_normalize;

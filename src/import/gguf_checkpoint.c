@@ -176,6 +176,7 @@ choose_prompts(EmbCheckpoint *c, const char *path, const EmbCheckpointOptions *o
 	char		what[200];
 	EmbStatus	status = copy_prompt(c->mem, options->has_query_prompt ? "" : known.query, &c->query_prompt, err);
 
+	c->centers_cut = found && known.centers_cut;
 	if (status == EMB_OK)
 		status = copy_prompt(c->mem, options->has_document_prompt ? "" : known.document, &c->document_prompt, err);
 	if (status != EMB_OK || !found || (c->query_prompt[0] == '\0' && c->document_prompt[0] == '\0'))
@@ -217,6 +218,12 @@ open_model(EmbCheckpoint *c, const char *path, const EmbCheckpointOptions *optio
 	if (m == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a GGUF file");
 	m->mem = c->mem;
+	if (options->label != NULL)
+	{
+		emb_release(c->mem, m);
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "label \"%.*s\": a GGUF file's classifier has one label", emb_json_clip(options->label, 80),
+						 options->label);
+	}
 	status = emb_gguf_open(path, c->mem, stop, &m->gguf, err);
 	if (status != EMB_OK)
 	{

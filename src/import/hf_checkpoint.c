@@ -282,11 +282,16 @@ note_pooling(EmbCheckpoint *c)
 {
 	static const char *const names[] = {
 		[EMB_POOL_CLS] = "first row", [EMB_POOL_MEAN] = "mean of all rows", [EMB_POOL_MAX] = "maximum of all rows",
-		[EMB_POOL_MEAN_SQRT_LEN] = "sum of all rows divided by the root of their number", [EMB_POOL_LAST] = "last row"
+		[EMB_POOL_MEAN_SQRT_LEN] = "sum of all rows divided by the root of their number", [EMB_POOL_LAST] = "last row",
+		[EMB_POOL_WEIGHTED_MEAN] = "mean of all rows weighted by position"
 	};
+	char		what[300] = "";
+	size_t		at = 0;
 
+	for (int i = 0; i < emb_arch_n_poolings(&c->arch); i++)
+		at += (size_t) snprintf(what + at, sizeof(what) - at, "%s%s", i > 0 ? ", the " : "", names[emb_arch_pooling(&c->arch, i)]);
 	emb_note(c, "Download modules.json and 1_Pooling/config.json too, or set the options pooling and normalize.",
-			 "the model has no modules.json, which names its pooling; it takes the %s, %s", names[c->arch.pooling],
+			 "the model has no modules.json, which names its pooling; it takes the %s, %s", what,
 			 c->arch.normalize ? "normalized" : "not normalized");
 }
 
@@ -325,8 +330,10 @@ use_known_prompts(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, 
 	bool		wants_document;
 	EmbStatus	status = EMB_OK;
 
-	if (config->has_prompts || c->arch.head != EMB_HEAD_NONE ||
-		!emb_hf_find_prompts(config, dir, options->name, &known))
+	if (c->arch.head != EMB_HEAD_NONE || !emb_hf_find_prompts(config, dir, options->name, &known))
+		return EMB_OK;
+	c->centers_cut = known.centers_cut;
+	if (config->has_prompts)
 		return EMB_OK;
 	wants_query = !options->has_query_prompt && known.query[0] != '\0';
 	wants_document = !options->has_document_prompt && known.document[0] != '\0';

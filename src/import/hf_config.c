@@ -85,6 +85,40 @@ check_directory(const char *dir, EmbError *err)
 	return EMB_OK;
 }
 
+/* A module's config.json; whole: everything, else only what its output is. */
+static EmbStatus
+read_module(const char *dir, int32_t n_in, bool whole, const EmbAllocator *mem, const EmbStop *stop, EmbHfDense *dense, EmbError *err)
+{
+	char		name[sizeof(dense->path) + sizeof(CONFIG_FILE) + 1];
+	EmbJson		doc;
+	EmbStatus	status;
+
+	snprintf(name, sizeof(name), "%s%s%s", dense->path, dense->path[0] != '\0' ? "/" : "", CONFIG_FILE);
+	status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, stop, &doc, err);
+	if (status == EMB_OK)
+		status = whole ? emb_hf_parse_dense(&doc, n_in, dense, err) : emb_hf_parse_dense_names(&doc, dense, err);
+	emb_json_free(&doc);
+	return status;
+}
+
+/* Whether the last module gives scores: then the model is a reranker. */
+static EmbStatus
+find_scores(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbHfModules *modules, EmbError *err)
+{
+	for (int i = 0; i < modules->n_dense; i++)
+	{
+		EmbHfDense *dense = &modules->dense[i];
+		EmbStatus	status = dense->module.kind == EMB_MODULE_DENSE ? read_module(dir, 0, false, mem, stop, dense, err) : EMB_OK;
+
+		if (status != EMB_OK)
+			return status;
+		if (dense->gives_scores && (i + 1 < modules->n_dense || modules->normalize))
+			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: no module may follow \"%s\", which gives scores", MODULES_FILE, dense->path);
+	}
+	modules->has_scores = modules->n_dense > 0 && modules->dense[modules->n_dense - 1].gives_scores;
+	return EMB_OK;
+}
+
 /* sentence-transformers' files of the whole directory; own: config_sentence_transformers.json. */
 static EmbStatus
 read_pipeline(const char *dir, const EmbJson *own, const EmbAllocator *mem, EmbHfConfig *config, EmbHfModules *modules, bool *found, EmbError *err)
@@ -100,6 +134,8 @@ read_pipeline(const char *dir, const EmbJson *own, const EmbAllocator *mem, EmbH
 	*found = doc.root != NULL;
 	if (*found)
 		status = emb_hf_parse_modules(&doc, modules, err);
+	if (status == EMB_OK && *found)
+		status = find_scores(dir, mem, config->stop, modules, err);
 	emb_json_free(&doc);
 	if (status == EMB_OK && modules->has_router)
 		status = emb_hf_sparse_read_router(dir, mem, modules, config, err);
@@ -165,25 +201,20 @@ read_pooling(const char *dir, const EmbHfModules *modules, const EmbAllocator *m
 static EmbStatus
 read_dense(const char *dir, const EmbHfModules *modules, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 {
-	int32_t		width = config->arch.hidden;
+	EmbArch    *arch = &config->arch;
 	EmbStatus	status = EMB_OK;
 
 	for (int i = 0; status == EMB_OK && i < modules->n_dense; i++)
 	{
 		EmbHfDense	dense = modules->dense[i];
-		char		name[sizeof(dense.path) + sizeof(CONFIG_FILE) + 1];
-		EmbJson		doc;
 
-		snprintf(name, sizeof(name), "%s%s%s", dense.path, dense.path[0] != '\0' ? "/" : "", CONFIG_FILE);
-		status = emb_json_load(dir, name, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
-		if (status == EMB_OK)
-			status = emb_hf_parse_dense(&doc, width, &dense, err);
-		emb_json_free(&doc);
-		width = dense.module.n_out;
-		config->arch.dense[i] = dense.module;
+		status = read_module(dir, emb_arch_module_inputs(arch, i), true, mem, config->stop, &dense, err);
+		arch->dense[i] = dense.module;
 		strcpy(config->dense_paths[i], dense.path);
 	}
-	config->arch.n_dense = modules->n_dense;
+	arch->n_dense = modules->n_dense;
+	if (arch->head == EMB_HEAD_MODULES)
+		arch->n_labels = arch->n_dense > 0 ? arch->dense[arch->n_dense - 1].n_out : 0;
 	return status;
 }
 
@@ -258,7 +289,9 @@ choose_kind(const char *dir, const EmbHfModules *modules, bool has_modules, cons
 	if (kind == EMB_HF_KIND_RERANKER && config->family->only_embeds)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: rerankers of type \"%s\" cannot be imported, only embedding models", CONFIG_FILE,
 						 config->family->model_type);
-	if (kind == EMB_HF_KIND_RERANKER && config->arch.head == EMB_HEAD_NONE)
+	if (modules->has_scores)
+		config->arch.head = EMB_HEAD_MODULES;
+	else if (kind == EMB_HF_KIND_RERANKER && config->arch.head == EMB_HEAD_NONE)
 	{
 		if (modules->has_logit_score && (status = read_logit_score(dir, modules, mem, config, err)) != EMB_OK)
 			return status;
@@ -321,10 +354,8 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 	bool		is_static = config->arch.n_layers == 0;
 	EmbStatus	status;
 
-	if (config->arch.head != EMB_HEAD_NONE)
-	{
+	if (config->arch.head != EMB_HEAD_NONE && config->arch.head != EMB_HEAD_MODULES)
 		return EMB_OK;
-	}
 	if (has_modules && modules->is_static != is_static)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists a %s, but %s says that the model is of type %s", MODULES_FILE,
 						 modules->is_static ? "StaticEmbedding" : "Transformer", CONFIG_FILE, config->arch.family);
@@ -336,6 +367,27 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 		config->arch.normalize = modules->normalize;
 	status = has_modules && !is_static ? read_pooling(dir, modules, mem, config, err) : EMB_OK;
 	return status == EMB_OK ? read_dense(dir, modules, mem, config, err) : status;
+}
+
+/* Which of a reranker's outputs is the score. */
+static EmbStatus
+choose_label(const EmbCheckpointOptions *options, EmbHfConfig *config, EmbError *err)
+{
+	EmbArch    *arch = &config->arch;
+	char		list[200];
+	EmbStatus	status;
+
+	if (arch->head != EMB_HEAD_SCORE && arch->head != EMB_HEAD_MODULES)
+		return options->label == NULL ? EMB_OK
+			: emb_error(err, EMB_ERR_INVALID_ARGUMENT, "label \"%.*s\": the model has no classifier, whose label could be chosen",
+						emb_json_clip(options->label, 80), options->label);
+	status = emb_hf_choose_label(&config->labels, arch->n_labels, options->label, &arch->label, err);
+	if (status != EMB_OK || options->label != NULL || arch->n_labels == 1)
+		return status;
+	emb_hf_list_labels(&config->labels, list, sizeof(list));
+	emb_note(config->checkpoint, "The option label takes another one.", "the model has %d labels: %s; rerank() returns the probability of \"%s\"",
+			 arch->n_labels, list, config->labels.names[arch->label]);
+	return EMB_OK;
 }
 
 /* own: config_sentence_transformers.json, without a root where there is none. */
@@ -354,6 +406,7 @@ read_all(const char *dir, const EmbJson *own, const EmbCheckpointOptions *option
 		(status = choose_kind(dir, &modules, has_modules, options, mem, config, err)) != EMB_OK ||
 		(status = choose_pooling(dir, &modules, has_modules, mem, config, err)) != EMB_OK ||
 		(status = override_pooling(has_modules, options, config, err)) != EMB_OK ||
+		(status = choose_label(options, config, err)) != EMB_OK ||
 		(status = add_projection(config, err)) != EMB_OK ||
 		(config->arch.n_layers > 0 && (status = read_length(mem, config, err)) != EMB_OK))
 		return status;

@@ -5,7 +5,8 @@
  *		config.json							the transformer: sizes, activation
  *		modules.json						sentence-transformers' pipeline
  *		1_Pooling/config.json				(modules.json has the path)
- *		2_Dense/config.json					(likewise) a linear layer after the pooling
+ *		2_Dense/config.json					(likewise) a linear layer after the pooling; its output may be "scores"
+ *		3_LayerNorm/config.json				(likewise) a layer norm after the pooling
  *		1_LogitScore/config.json			(likewise) answers of a decoder that reranks
  *		sentence_bert_config.json			max_seq_length, do_lower_case
  *		tokenizer_config.json				model_max_length
@@ -15,8 +16,9 @@
  * All files except config.json (and the files that modules.json names) are
  * optional. Without modules.json the model is what SentenceTransformer(dir)
  * builds from a bare checkpoint: mean pooling, not normalized, and a note says
- * so. A class ForSequenceClassification with one label is a reranker, like in
- * CrossEncoder(dir): no prompts, and no pooling but its own. What we do not
+ * so. A class ForSequenceClassification is a reranker, like in
+ * CrossEncoder(dir): no prompts, and no pooling but its own. So is a model
+ * whose last module gives "scores". Of several labels one is the score. What we do not
  * implement is EMB_ERR_UNSUPPORTED with file, key and value; what is assumed
  * becomes a note.
  *
@@ -56,12 +58,20 @@ typedef enum EmbHfKind
 	EMB_HF_KIND_MULTI			/* refused by hf_kind.c */
 } EmbHfKind;
 
-/* A module Dense of sentence-transformers. */
+/* A module Dense or LayerNorm of sentence-transformers. */
 typedef struct EmbHfDense
 {
 	char		path[256];		/* of its files, relative, inside the directory */
 	EmbArchDense module;
+	bool		gives_scores;	/* its output is named "scores" */
 } EmbHfDense;
+
+/* The outputs of a classifier. */
+typedef struct EmbHfLabels
+{
+	int32_t		n;				/* 0: no classifier */
+	char		names[EMB_ARCH_MAX_LABELS][64];
+} EmbHfLabels;
 
 typedef struct EmbHfConfig
 {
@@ -72,6 +82,7 @@ typedef struct EmbHfConfig
 	const EmbFamily *family;
 	bool		has_classes;	/* config.json names classes: */
 	bool		has_classifier; /* one for sequences */
+	bool		has_scores;		/* the last module is the head of a reranker, whatever the classes */
 	bool		is_for_masked_lm;	/* ForMaskedLM, and no plain encoder */
 	bool		is_language_model;	/* the class of a decoder that predicts tokens: its kind is still to be found */
 	bool		is_bidirectional;	/* the class of a decoder that reads in both directions */
@@ -94,6 +105,8 @@ typedef struct EmbHfConfig
 	bool		has_prompts;	/* the files define the prompts, maybe as none; else hf_prompts.h looks them up */
 	char		name_or_path[256];	/* "_name_or_path" of config.json, or "" */
 	EmbQuantization quantization;	/* of the weights, before they were published */
+
+	EmbHfLabels labels;			/* of a reranker's classifier */
 
 	/* of a decoder that reranks */
 	char	   *instruction;	/* the default of the files, or NULL; owned */
@@ -121,7 +134,8 @@ typedef struct EmbHfModules
 	char		pooling_path[256];
 	int			n_modules;
 	int			n_dense;
-	EmbHfDense	dense[EMB_ARCH_MAX_DENSE];	/* path, and normalize of the module */
+	EmbHfDense	dense[EMB_ARCH_MAX_DENSE];	/* path, and kind and normalize of the module */
+	bool		has_scores;		/* the last of them gives scores */
 	bool		normalize;		/* at the end of the pipeline */
 	bool		has_logit_score;	/* a LogitScore instead of a Pooling */
 	char		logit_score_path[256];
@@ -143,8 +157,14 @@ extern EmbStatus emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, E
 /* EMB_ERR_UNSUPPORTED: "file: key is "value"; want" */
 extern EmbStatus emb_hf_unsupported(const EmbJson *doc, const char *key, const char *value, const char *want, EmbError *err);
 
-/* n_in: output size of the module before. Keeps path and normalize. */
+/* By the kind of the module. n_in: output size of the module before. Keeps path, kind and normalize. */
 extern EmbStatus emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError *err);
+
+/* Only gives_scores, of a Dense. */
+extern EmbStatus emb_hf_parse_dense_names(const EmbJson *doc, EmbHfDense *dense, EmbError *err);
+
+/* hf_labels.c: config.json's labels of a classifier. */
+extern EmbStatus emb_hf_parse_labels(const EmbJson *doc, EmbHfLabels *labels, EmbError *err);
 extern EmbStatus emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length,
 											EmbHfConfig *config, EmbError *err);
 

@@ -174,29 +174,6 @@ note_own_code(const EmbJson *doc, const EmbHfConfig *config)
 
 /* --------------------------------------------------------------- rerankers */
 
-/* Labels of a classifier, as transformers counts them: 2 by default. */
-static EmbStatus
-check_labels(const EmbJson *doc, EmbError *err)
-{
-	const json_t *labels = json_object_get(doc->root, "id2label");
-	int64_t		n = 2;
-	EmbStatus	status = emb_json_get_int(doc, doc->root, "num_labels", 0, INT32_MAX, &n, err);
-
-	if (status != EMB_OK)
-		return status;
-	if (labels != NULL && !json_is_null(labels))
-	{
-		if (!json_is_object(labels))
-			return emb_error(err, EMB_ERR_FORMAT, "%s: \"id2label\" is not an object", doc->file);
-		n = (int64_t) json_object_size(labels);
-	}
-	if (n == 1)
-		return EMB_OK;
-	emb_error(err, EMB_ERR_UNSUPPORTED, "%s: the classifier has %lld labels; only rerankers, which have one, can be imported",
-			  doc->file, (long long) n);
-	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "It sorts texts, or it is a model of entailment (NLI). Take a cross-encoder with one label, such as ms-marco-MiniLM-L6-v2.");
-}
-
 EmbStatus
 emb_hf_check_score_activation(const EmbJson *doc, const json_t *object, const char *key, EmbError *err)
 {
@@ -217,10 +194,9 @@ static EmbStatus
 check_reranker(const EmbJson *doc, EmbError *err)
 {
 	const json_t *own = json_object_get(doc->root, "sentence_transformers");
-	EmbStatus	status = check_labels(doc, err);
+	EmbStatus	status;
 
-	if (status == EMB_OK)
-		status = emb_hf_check_score_activation(doc, doc->root, "sbert_ce_default_activation_function", err);
+	status = emb_hf_check_score_activation(doc, doc->root, "sbert_ce_default_activation_function", err);
 	if (status == EMB_OK && own != NULL && !json_is_null(own))
 	{
 		if (!json_is_object(own))
@@ -228,6 +204,25 @@ check_reranker(const EmbJson *doc, EmbError *err)
 		status = emb_hf_check_score_activation(doc, own, "activation_fn", err);
 	}
 	return status;
+}
+
+/* The labels, of which a decoder has one: it answers at its last row. */
+static EmbStatus
+read_reranker(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
+{
+	EmbStatus	status = emb_hf_parse_labels(doc, &config->labels, err);
+
+	if (status != EMB_OK)
+		return status;
+	if (config->arch.head == EMB_HEAD_SCORE)
+		config->arch.n_labels = config->labels.n;
+	else if (config->labels.n != 1)
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED, "%s: the classifier has %d labels; only decoders with one can be imported as rerankers",
+				  doc->file, config->labels.n);
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "A reranker's \"id2label\" has one entry.");
+	}
+	return check_reranker(doc, err);
 }
 
 /* ---------------------------------------------------------------- encoders */
@@ -266,6 +261,8 @@ find_family(const EmbJson *doc, const EmbFamily **family, EmbError *err)
 		return EMB_OK;
 	list_families(want, sizeof(want));
 	status = emb_hf_unsupported(doc, "model_type", type, want, err);
+	if (strcmp(type, "deberta") == 0)
+		return emb_error_hint(err, status, "Of DeBERTa versions 2 and 3 can be imported, whose \"model_type\" is deberta-v2.");
 	if (json_object_get(doc->root, "auto_map") != NULL)
 		return emb_error_hint(err, status, "The model comes with code of its own (\"auto_map\"), which is not run here.");
 	return emb_error_hint(err, status, "docs/models/README.md lists the families. bge-small-en-v1.5 or bge-m3 embed texts, ms-marco-MiniLM-L6-v2 or bge-reranker-v2-m3 rank them.");
@@ -563,7 +560,6 @@ add_score_head(const EmbFamily *family, EmbArch *arch)
 	arch->head = EMB_HEAD_SCORE;
 	arch->head_activation = family->head_activation != 0 ? family->head_activation : EMB_ACT_TANH;
 	arch->head_has_bias = 1;
-	arch->n_labels = 1;
 	arch->pooling = EMB_POOL_CLS;
 }
 
@@ -598,7 +594,9 @@ parse_encoder(const EmbJson *doc, EmbHfConfig *config, bool is_reranker, EmbErro
 	arch->norm_eps = (float) norm_eps;
 	if (family->read != NULL && (status = family->read(doc, config, err)) != EMB_OK)
 		return status;
-	return is_reranker ? check_reranker(doc, err) : EMB_OK;
+	if (config->has_scores)
+		return emb_hf_parse_labels(doc, &config->labels, err);
+	return is_reranker ? read_reranker(doc, config, err) : EMB_OK;
 }
 
 EmbStatus

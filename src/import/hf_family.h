@@ -54,6 +54,14 @@ extern EmbStatus emb_hf_choose_kind(EmbHfConfig *config, const char *dir, const 
 extern void emb_hf_add_answer_head(EmbArch *arch, int32_t n_rows);
 
 /*
+ * hf_labels.c: the label that is the score: the one named wanted, or, if
+ * wanted is NULL, the only one or one with a known name. The labels get
+ * n_outputs names. A list of the names, cut to its size, for messages.
+ */
+extern EmbStatus emb_hf_choose_label(EmbHfLabels *labels, int32_t n_outputs, const char *wanted, int32_t *label, EmbError *err);
+extern void emb_hf_list_labels(const EmbHfLabels *labels, char *list, size_t size);
+
+/*
  * family_model2vec.c: replaces config.json if modules.json lists only a
  * StaticEmbedding; the table has the sizes.
  */

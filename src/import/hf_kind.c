@@ -65,16 +65,18 @@ emb_hf_read_model_type(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 EmbStatus
 emb_hf_declare_by_modules(const EmbHfModules *modules, EmbHfConfig *config, EmbError *err)
 {
-	bool		is_embedder = !modules->transformer_only && !modules->has_logit_score && !modules->has_splade;
+	bool		is_embedder = !modules->transformer_only && !modules->has_logit_score && !modules->has_splade && !modules->has_scores;
 
 	if (is_embedder && config->declared == EMB_HF_KIND_RERANKER)
 	{
-		emb_error(err, EMB_ERR_UNSUPPORTED, "modules.json lists a Pooling, but \"model_type\" of config_sentence_transformers.json says CrossEncoder: "
-				  "a reranker made of modules, which cannot be imported");
-		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import a reranker of class ..ForSequenceClassification, such as ms-marco-MiniLM-L6-v2 or bge-reranker-base.");
+		emb_error(err, EMB_ERR_UNSUPPORTED, "modules.json lists a Pooling and no Dense that gives \"scores\", but \"model_type\" of "
+				  "config_sentence_transformers.json says CrossEncoder");
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "The last module of a reranker is a Dense whose \"module_output_name\" is \"scores\".");
 	}
-	if (modules->has_logit_score && config->declared == EMB_HF_KIND_EMBEDDING)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "modules.json lists a LogitScore, but \"model_type\" of config_sentence_transformers.json says SentenceTransformer");
+	if ((modules->has_logit_score || modules->has_scores) && config->declared == EMB_HF_KIND_EMBEDDING)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "modules.json lists a %s, but \"model_type\" of config_sentence_transformers.json says SentenceTransformer",
+						 modules->has_scores ? "Dense that gives scores" : "LogitScore");
+	config->has_scores = modules->has_scores;
 	if (is_embedder)
 		config->declared = EMB_HF_KIND_EMBEDDING;
 	return EMB_OK;
@@ -100,7 +102,8 @@ emb_hf_is_reranker(const EmbJson *doc, EmbHfConfig *config)
 	/* a table has no rows for a classifier to read: refused */
 	if (config->family->is_static && config->has_classifier)
 		return true;
-	if (config->declared == EMB_HF_KIND_EMBEDDING || config->is_language_model)
+	/* modules of a reranker read the plain encoder's rows */
+	if (config->declared == EMB_HF_KIND_EMBEDDING || config->is_language_model || config->has_scores)
 		return false;
 	if (config->declared == EMB_HF_KIND_RERANKER || config->has_classifier)
 		return true;
@@ -168,7 +171,7 @@ emb_hf_choose_kind(EmbHfConfig *config, const char *dir, const EmbCheckpointOpti
 static EmbStatus
 check_masked_lm(const EmbHfConfig *config, bool has_modules, const EmbCheckpointOptions *options, EmbError *err)
 {
-	if (!config->is_for_masked_lm || has_modules || config->is_sparse || config->declared != EMB_HF_KIND_UNKNOWN || options->pooling != NULL || config->wanted == EMB_HF_KIND_EMBEDDING)
+	if (!config->is_for_masked_lm || has_modules || config->is_sparse || config->has_scores || config->declared != EMB_HF_KIND_UNKNOWN || options->pooling != NULL || config->wanted == EMB_HF_KIND_EMBEDDING)
 		return EMB_OK;
 	emb_error(err, EMB_ERR_UNSUPPORTED, "config.json: \"architectures\" is \"%sForMaskedLM\", and without modules.json nothing says whether the model "
 			  "returns dense vectors, learned sparse ones (SPLADE) or several a text (ColBERT)", config->family->class_stem);
@@ -183,9 +186,14 @@ emb_hf_kind_by_files(const EmbHfModules *modules, bool has_modules, const EmbChe
 {
 	bool		is_reranker = config->arch.head != EMB_HEAD_NONE;
 
-	*kind = is_reranker || modules->has_logit_score ? EMB_HF_KIND_RERANKER : EMB_HF_KIND_EMBEDDING;
+	*kind = is_reranker || modules->has_logit_score || modules->has_scores ? EMB_HF_KIND_RERANKER : EMB_HF_KIND_EMBEDDING;
 	if (modules->has_logit_score && (is_reranker || !config->family->is_decoder))
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "modules.json lists a LogitScore, but config.json says that the model is no language model");
+	if (modules->has_scores && config->family->is_decoder)
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED, "modules.json lists a Dense that gives scores, but config.json says that the model is a decoder");
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Only modules after an encoder can be imported; a decoder reranks by a LogitScore.");
+	}
 	if (config->is_language_model && !modules->has_logit_score && (!has_modules || modules->transformer_only))
 		*kind = config->declared;
 	return check_masked_lm(config, has_modules, options, err);

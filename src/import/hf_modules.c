@@ -55,6 +55,22 @@ module_class(const char *type)
 	return dot != NULL && strncmp(type, "sentence_transformers.", 22) == 0 ? dot + 1 : NULL;
 }
 
+/* A Dense or a LayerNorm: their configurations are read when the sizes before them are known. */
+static EmbStatus
+take_dense(const EmbJson *doc, const char *path, EmbModuleKind kind, EmbHfModules *modules, bool *is_normalized, EmbError *err)
+{
+	EmbHfDense *dense = &modules->dense[modules->n_dense];
+
+	if (modules->n_dense == EMB_ARCH_MAX_DENSE)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists more than %d modules Dense and LayerNorm", doc->file, EMB_ARCH_MAX_DENSE);
+	strcpy(dense->path, path);
+	dense->module.kind = kind;
+	dense->module.normalize = *is_normalized;
+	*is_normalized = false;
+	modules->n_dense++;
+	return EMB_OK;
+}
+
 /*
  * The meaning of a module, by its position after the modules before it.
  * Dropout matters only in training.
@@ -96,17 +112,17 @@ emb_hf_take_module(const EmbJson *doc, const char *type, const char *path, EmbHf
 		return emb_hf_unsupported(doc, "type", type, "no module may follow a LogitScore", err);
 	else if (class != NULL && strcmp(class, "Normalize") == 0 && modules->n_modules >= 2)
 		*is_normalized = true;
-	else if (class != NULL && strcmp(class, "Dense") == 0 && modules->n_modules >= 2)
+	else if (class != NULL && (strcmp(class, "Dense") == 0 || strcmp(class, "LayerNorm") == 0) && modules->n_modules >= 2)
 	{
-		if (modules->n_dense == EMB_ARCH_MAX_DENSE)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists more than %d modules Dense", doc->file, EMB_ARCH_MAX_DENSE);
-		strcpy(modules->dense[modules->n_dense].path, path);
-		modules->dense[modules->n_dense++].module.normalize = *is_normalized;
-		*is_normalized = false;
+		EmbStatus	status = take_dense(doc, path, strcmp(class, "Dense") == 0 ? EMB_MODULE_DENSE : EMB_MODULE_LAYER_NORM, modules,
+										is_normalized, err);
+
+		if (status != EMB_OK)
+			return status;
 	}
 	else if (class == NULL || strcmp(class, "Dropout") != 0 || modules->n_modules < 2)
 		return emb_hf_unsupported(doc, "type", type,
-								  "the modules must be Transformer and Pooling, or StaticEmbedding, then Dense and Normalize if any, in this order; "
+								  "the modules must be Transformer and Pooling, or StaticEmbedding, then Dense, LayerNorm and Normalize if any, in this order; "
 								  "or Transformer and LogitScore; or Transformer and SpladePooling; or a Router", err);
 	modules->n_modules++;
 	return EMB_OK;
@@ -146,84 +162,126 @@ emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
 
 /* --------------------------------------------------- 1_Pooling/config.json */
 
-EmbStatus
-emb_hf_set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err)
+static const struct
 {
-	if (strcmp(mode, "cls") == 0)
-		config->arch.pooling = EMB_POOL_CLS;
-	else if (strcmp(mode, "mean") == 0)
-		config->arch.pooling = EMB_POOL_MEAN;
-	else if (strcmp(mode, "max") == 0)
-		config->arch.pooling = EMB_POOL_MAX;
-	else if (strcmp(mode, "mean_sqrt_len_tokens") == 0)
-		config->arch.pooling = EMB_POOL_MEAN_SQRT_LEN;
-	else if (strcmp(mode, "lasttoken") == 0)
-		config->arch.pooling = EMB_POOL_LAST;
-	else
-		return emb_hf_unsupported(doc, key, mode, "only cls, mean, max, mean_sqrt_len_tokens and lasttoken pooling can be imported", err);
+	const char *name;
+	EmbPooling	pooling;
+	const char *key;			/* of older configurations, one boolean per pooling */
+}			poolings[] =
+{
+	/* in the order in which older configurations concatenate */
+	{"cls", EMB_POOL_CLS, "pooling_mode_cls_token"},
+	{"max", EMB_POOL_MAX, "pooling_mode_max_tokens"},
+	{"mean", EMB_POOL_MEAN, "pooling_mode_mean_tokens"},
+	{"mean_sqrt_len_tokens", EMB_POOL_MEAN_SQRT_LEN, "pooling_mode_mean_sqrt_len_tokens"},
+	{"weightedmean", EMB_POOL_WEIGHTED_MEAN, "pooling_mode_weightedmean_tokens"},
+	{"lasttoken", EMB_POOL_LAST, "pooling_mode_lasttoken"},
+};
+
+#define N_POOLINGS	((int) (sizeof(poolings) / sizeof(poolings[0])))
+
+/* Appends a pooling to the architecture's list. */
+static EmbStatus
+add_pooling(const EmbJson *doc, const char *key, const char *name, size_t len, EmbArch *arch, EmbError *err)
+{
+	int			n = emb_arch_n_poolings(arch);
+	int			k = 0;
+
+	while (k < N_POOLINGS && (strlen(poolings[k].name) != len || memcmp(poolings[k].name, name, len) != 0))
+		k++;
+	if (k == N_POOLINGS)
+		return emb_hf_unsupported(doc, key, name, "cls, max, mean, mean_sqrt_len_tokens, weightedmean and lasttoken can be imported, "
+								  "joined by + for several", err);
+	for (int i = 0; i < n; i++)
+	{
+		if (emb_arch_pooling(arch, i) == poolings[k].pooling)
+			return emb_hf_unsupported(doc, key, name, "the same pooling cannot be taken twice", err);
+	}
+	/* the list has room: each pooling stands in it once */
+	arch->pooling |= (int32_t) poolings[k].pooling << (n * EMB_POOLING_BITS);
 	return EMB_OK;
 }
 
-/* One boolean per mode; if several are true, sentence-transformers concatenates them. */
+EmbStatus
+emb_hf_set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	config->arch.pooling = 0;
+	for (const char *name = mode; name != NULL && status == EMB_OK;)
+	{
+		const char *plus = strchr(name, '+');
+
+		status = add_pooling(doc, key, name, plus != NULL ? (size_t) (plus - name) : strlen(name), &config->arch, err);
+		name = plus != NULL ? plus + 1 : NULL;
+	}
+	return status;
+}
+
+/* "pooling_mode": a name, or a list of names whose vectors are concatenated. */
+static EmbStatus
+parse_pooling_mode(const EmbJson *doc, const json_t *mode, EmbHfConfig *config, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	config->arch.pooling = 0;
+	if (json_is_string(mode))
+		return add_pooling(doc, "pooling_mode", json_string_value(mode), json_string_length(mode), &config->arch, err);
+	if (!json_is_array(mode) || json_array_size(mode) == 0)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"pooling_mode\" is neither a string nor a list of strings", doc->file);
+	for (size_t i = 0; status == EMB_OK && i < json_array_size(mode); i++)
+	{
+		const json_t *name = json_array_get(mode, i);
+
+		if (!json_is_string(name))
+			return emb_error(err, EMB_ERR_FORMAT, "%s: \"pooling_mode\" is neither a string nor a list of strings", doc->file);
+		status = add_pooling(doc, "pooling_mode", json_string_value(name), json_string_length(name), &config->arch, err);
+	}
+	return status;
+}
+
+/* One boolean per pooling; without any the mean is taken. */
 static EmbStatus
 parse_pooling_flags(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
-	static const struct
+	config->arch.pooling = 0;
+	for (int i = 0; i < N_POOLINGS; i++)
 	{
-		const char *key;
-		const char *mode;
-	}			flags[] =
-	{
-		{"pooling_mode_cls_token", "cls"},
-		{"pooling_mode_mean_tokens", "mean"},
-		{"pooling_mode_max_tokens", "max"},
-		{"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"},
-		{"pooling_mode_weightedmean_tokens", "weightedmean"},
-		{"pooling_mode_lasttoken", "lasttoken"},
-	};
-	const char *chosen = NULL;
+		bool		on = false;
+		EmbStatus	status = emb_json_get_bool(doc, doc->root, poolings[i].key, &on, err);
 
-	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
-	{
-		/* mean is on by default */
-		bool		on = strcmp(flags[i].mode, "mean") == 0;
-		EmbStatus	status = emb_json_get_bool(doc, doc->root, flags[i].key, &on, err);
-
-		if (status == EMB_OK && on && chosen != NULL)
-			return emb_error(err, EMB_ERR_UNSUPPORTED,
-							 "%s sets several poolings, %s and %s; only one can be imported",
-							 doc->file, chosen, flags[i].mode);
 		if (status == EMB_OK && on)
-			status = emb_hf_set_pooling(doc, flags[i].key, flags[i].mode, config, err);
+			status = add_pooling(doc, poolings[i].key, poolings[i].name, strlen(poolings[i].name), &config->arch, err);
 		if (status != EMB_OK)
 			return status;
-		if (on)
-			chosen = flags[i].mode;
 	}
-	if (chosen == NULL)
-		return emb_error(err, EMB_ERR_FORMAT, "%s chooses no pooling", doc->file);
+	if (config->arch.pooling == 0)
+		config->arch.pooling = EMB_POOL_MEAN;
 	return EMB_OK;
 }
 
 EmbStatus
 emb_hf_parse_pooling(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
-	const char *mode = NULL;
+	const json_t *mode;
 	int32_t		width = config->projection > 0 ? config->projection : config->arch.hidden;
 	int64_t		dim = width;
 	EmbStatus	status = emb_hf_check_object(doc, err);
 
+	/* sentence-transformers 6 writes the second name */
 	if (status != EMB_OK ||
 		(status = emb_json_get_int(doc, doc->root, "word_embedding_dimension", 1, INT32_MAX, &dim, err)) != EMB_OK ||
-		(status = emb_json_get_bool(doc, doc->root, "include_prompt", &config->pool_prompt, err)) != EMB_OK ||
-		(status = emb_json_get_string(doc, doc->root, "pooling_mode", &mode, err)) != EMB_OK)
+		(status = emb_json_get_int(doc, doc->root, "embedding_dimension", 1, INT32_MAX, &dim, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "include_prompt", &config->pool_prompt, err)) != EMB_OK)
 		return status;
 	/* sentence-transformers writes the hidden size also where a matrix follows the layers */
 	if (dim != width && dim != config->arch.hidden)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"word_embedding_dimension\" is %lld, but \"%s\" is %d",
-						 doc->file, (long long) dim, config->projection > 0 ? "num_labels" : "hidden_size", width);
-	if (mode != NULL)
-		return emb_hf_set_pooling(doc, "pooling_mode", mode, config, err);
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is %lld, but \"%s\" is %d", doc->file,
+						 json_object_get(doc->root, "embedding_dimension") != NULL ? "embedding_dimension" : "word_embedding_dimension",
+						 (long long) dim, config->projection > 0 ? "num_labels" : "hidden_size", width);
+	mode = json_object_get(doc->root, "pooling_mode");
+	if (mode != NULL && !json_is_null(mode))
+		return parse_pooling_mode(doc, mode, config, err);
 	return parse_pooling_flags(doc, config, err);
 }
 
@@ -285,38 +343,65 @@ parse_dense_activation(const EmbJson *doc, EmbHfDense *dense, EmbError *err)
 }
 
 /* Newer configurations name the pipeline values that a module reads and writes. */
-static EmbStatus
-check_dense_names(const EmbJson *doc, EmbError *err)
+EmbStatus
+emb_hf_parse_dense_names(const EmbJson *doc, EmbHfDense *dense, EmbError *err)
 {
-	static const char *const keys[] = {"module_input_name", "module_output_name"};
+	const char *in = "sentence_embedding";
+	const char *out = NULL;
+	EmbStatus	status = emb_hf_check_object(doc, err);
 
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-	{
-		const char *name = NULL;
-		EmbStatus	status = emb_json_get_string(doc, doc->root, keys[i], &name, err);
+	if (status != EMB_OK ||
+		(status = emb_json_get_string(doc, doc->root, "module_input_name", &in, err)) != EMB_OK ||
+		(status = emb_json_get_string(doc, doc->root, "module_output_name", &out, err)) != EMB_OK)
+		return status;
+	if (strcmp(in, "sentence_embedding") != 0)
+		return emb_hf_unsupported(doc, "module_input_name", in, "only a Dense of the \"sentence_embedding\" can be imported", err);
+	dense->gives_scores = out != NULL && strcmp(out, "scores") == 0;
+	if (out != NULL && !dense->gives_scores && strcmp(out, "sentence_embedding") != 0)
+		return emb_hf_unsupported(doc, "module_output_name", out, "only \"sentence_embedding\" and \"scores\" can be imported", err);
+	return EMB_OK;
+}
 
-		if (status != EMB_OK)
-			return status;
-		if (name != NULL && strcmp(name, "sentence_embedding") != 0)
-			return emb_hf_unsupported(doc, keys[i], name, "only a Dense of the \"sentence_embedding\" can be imported", err);
-	}
+/* --------------------------------------------- 3_LayerNorm/config.json */
+
+/* sentence-transformers' LayerNorm is torch's with its defaults. */
+static EmbStatus
+parse_layer_norm(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError *err)
+{
+	int64_t		n = n_in;
+	EmbStatus	status = emb_hf_check_object(doc, err);
+
+	if (status == EMB_OK)
+		status = emb_json_get_int(doc, doc->root, "dimension", 1, EMB_ARCH_MAX_HIDDEN, &n, err);
+	if (status != EMB_OK)
+		return status;
+	if (n != n_in)
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"dimension\" is %lld, but the module before it returns %d", doc->file, (long long) n, n_in);
+	dense->module.n_out = n_in;
+	dense->module.has_bias = 1;
+	dense->module.eps = 1e-5f;
 	return EMB_OK;
 }
 
 EmbStatus
 emb_hf_parse_dense(const EmbJson *doc, int32_t n_in, EmbHfDense *dense, EmbError *err)
 {
+	static const char *const off[] = {"use_residual", NULL};
 	int64_t		in = 0;
 	int64_t		out = 0;
 	bool		has_bias = true;
-	EmbStatus	status = emb_hf_check_object(doc, err);
+	EmbStatus	status;
 
+	if (dense->module.kind == EMB_MODULE_LAYER_NORM)
+		return parse_layer_norm(doc, n_in, dense, err);
+	status = emb_hf_check_object(doc, err);
 	if (status != EMB_OK ||
 		(status = emb_json_get_int(doc, doc->root, "in_features", 1, EMB_ARCH_MAX_HIDDEN, &in, err)) != EMB_OK ||
 		(status = emb_json_get_int(doc, doc->root, "out_features", 1, EMB_ARCH_MAX_HIDDEN, &out, err)) != EMB_OK ||
 		(status = emb_json_get_bool(doc, doc->root, "bias", &has_bias, err)) != EMB_OK ||
 		(status = parse_dense_activation(doc, dense, err)) != EMB_OK ||
-		(status = check_dense_names(doc, err)) != EMB_OK)
+		(status = emb_hf_check_off(doc, off, false, err)) != EMB_OK ||
+		(status = emb_hf_parse_dense_names(doc, dense, err)) != EMB_OK)
 		return status;
 	if (in == 0 || out == 0)
 		return emb_error(err, EMB_ERR_FORMAT, "%s has no \"%s\"", doc->file, in == 0 ? "in_features" : "out_features");

@@ -174,6 +174,9 @@ static const struct
 	"", ""},
 };
 
+/* The model whose card takes a layer norm before it cuts vectors. */
+#define CENTERED	"nomic-embed-text-v1.5"
+
 /*
  * Independent of the locale: strncasecmp with Turkish rules would build
  * another image from the same files.
@@ -264,6 +267,7 @@ try_name(const char *name, size_t len, const char *found_in, EmbKnownPrompts *kn
 		return false;
 	known->query = families[i].query;
 	known->document = families[i].document;
+	known->centers_cut = len == strlen(CENTERED) && is_same_name(name, CENTERED, len);
 	memcpy(known->name, name, len);
 	known->name[len] = '\0';
 	known->found_in = found_in;

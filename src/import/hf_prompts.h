@@ -26,6 +26,7 @@ typedef struct EmbKnownPrompts
 {
 	const char *query;			/* "" for none */
 	const char *document;
+	bool		centers_cut;	/* its card takes a layer norm before it cuts vectors */
 	char		name[128];		/* the name that was found */
 	const char *found_in;		/* the place of that name, for messages */
 } EmbKnownPrompts;

@@ -17,6 +17,8 @@
 
 /* ERNIE's embeddings of tasks, after the prefix. */
 #define TASKS			"embeddings.task_type_embeddings.weight"
+/* The classifier of a decoder. */
+#define ANSWERS			"score.weight"
 
 /* The matrix after a bidirectional decoder's layers. */
 #define PROJECTION		"linear.weight"
@@ -41,8 +43,6 @@ static const char *const bert_names[EMB_N_PARTS] =
 	[EMB_PART_LM_DENSE] = "cls.predictions.transform.dense",
 	[EMB_PART_LM_NORM] = "cls.predictions.transform.LayerNorm",
 	[EMB_PART_LM_OUT] = "cls.predictions.decoder",
-	[EMB_PART_DENSE_1] = "dense.0.linear",
-	[EMB_PART_DENSE_2] = "dense.1.linear",
 	[EMB_PART_QUERY] = "attention.self.query",
 	[EMB_PART_KEY] = "attention.self.key",
 	[EMB_PART_VALUE] = "attention.self.value",
@@ -81,26 +81,37 @@ is_bias(EmbTensorKey key)
 	return key.kind == EMB_TENSOR_BIAS || key.kind == EMB_TENSOR_BETA;
 }
 
-/* A head is separate from the encoder, but a pooler with BERT's name is part of the encoder. */
-static bool
-has_prefix(EmbPart part, const EmbName *name)
+/* The name of a module's tensor: its file's, after "dense.I.". */
+static void
+module_name(EmbTensorKey key, char *buf, size_t size)
+{
+	bool		is_norm = key.kind == EMB_TENSOR_GAMMA || key.kind == EMB_TENSOR_BETA;
+
+	snprintf(buf, size, "dense.%d.%s.%s", emb_module_of_part(key.part), is_norm ? "norm" : "linear", is_bias(key) ? "bias" : "weight");
+}
+
+/*
+ * What comes before a part's name. A head is separate from the encoder, but a
+ * pooler with BERT's name is part of the encoder.
+ */
+static const char *
+prefix_of(const EmbHfTensors *w, EmbPart part, const EmbName *name)
 {
 	switch (part)
 	{
 		case EMB_PART_POOLER:
-			return name == NULL;
+			return name == NULL ? w->prefix : w->head_prefix;
 		case EMB_PART_CLASSIFIER:
 		case EMB_PART_HEAD_NORM:
+			return w->head_prefix;
 		case EMB_PART_SPARSE:
 		case EMB_PART_MULTI:
-		case EMB_PART_DENSE_1:
-		case EMB_PART_DENSE_2:
 		case EMB_PART_LM_DENSE:
 		case EMB_PART_LM_NORM:
 		case EMB_PART_LM_OUT:
-			return false;
+			return "";
 		default:
-			return true;
+			return w->prefix;
 	}
 }
 
@@ -132,19 +143,16 @@ try_prefix(EmbHfTensors *w, const char *prefix, const char *suffix)
 	return true;
 }
 
-/* The prefix of the word embeddings: none, the usual, or another wrapper's name. */
+/*
+ * The only tensor whose name ends in a dot and suffix, after a prefix of its
+ * own; NULL: none. what: for the message, where there are two.
+ */
 static EmbStatus
-find_prefix(EmbHfTensors *w, EmbError *err)
+find_by_suffix(const EmbHfTensors *w, const char *suffix, const char *what, const char **found, EmbError *err)
 {
-	const EmbTensorKey words = {EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE};
-	const char *found = NULL;
-	char		suffix[128];
-	size_t		suffix_bytes;
+	size_t		suffix_bytes = strlen(suffix);
 
-	own_name(w->family, words, find_name(w->family, EMB_PART_WORDS), suffix, sizeof(suffix));
-	suffix_bytes = strlen(suffix);
-	if (try_prefix(w, "", suffix) || try_prefix(w, w->family->prefix, suffix))
-		return EMB_OK;
+	*found = NULL;
 	for (int i = 0; i < w->set.n_shards; i++)
 	{
 		const EmbTensorShard *shard = &w->set.shards[i];
@@ -157,15 +165,56 @@ find_prefix(EmbHfTensors *w, EmbError *err)
 			if (len <= suffix_bytes || strcmp(tensor + len - suffix_bytes, suffix) != 0 ||
 				tensor[len - suffix_bytes - 1] != '.')
 				continue;
-			if (found != NULL)
-				return emb_error(err, EMB_ERR_UNSUPPORTED, "the weights hold two models: \"%s\" and \"%s\"", found, tensor);
-			found = tensor;
+			if (*found != NULL)
+				return emb_error(err, EMB_ERR_UNSUPPORTED, "the weights hold two %s: \"%s\" and \"%s\"", what, *found, tensor);
+			*found = tensor;
 		}
 	}
+	return EMB_OK;
+}
+
+/* The prefix of the word embeddings: none, the usual, or another wrapper's name. */
+static EmbStatus
+find_prefix(EmbHfTensors *w, EmbError *err)
+{
+	const EmbTensorKey words = {EMB_NO_LAYER, EMB_PART_WORDS, EMB_TENSOR_TABLE};
+	const char *found;
+	char		suffix[128];
+	EmbStatus	status;
+
+	own_name(w->family, words, find_name(w->family, EMB_PART_WORDS), suffix, sizeof(suffix));
+	if (try_prefix(w, "", suffix) || try_prefix(w, w->family->prefix, suffix))
+		return EMB_OK;
+	status = find_by_suffix(w, suffix, "models", &found, err);
+	if (status != EMB_OK)
+		return status;
 	if (found == NULL)
 		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", suffix);
-	snprintf(w->prefix, sizeof(w->prefix), "%.*s", (int) (strlen(found) - suffix_bytes), found);
+	snprintf(w->prefix, sizeof(w->prefix), "%.*s", (int) (strlen(found) - strlen(suffix)), found);
 	return EMB_OK;
+}
+
+/* The prefix of a classifier: usually none, else a wrapper's name. */
+static EmbStatus
+find_head_prefix(EmbHfTensors *w, const EmbArch *arch, EmbError *err)
+{
+	const EmbTensorKey classifier = {EMB_NO_LAYER, EMB_PART_CLASSIFIER, EMB_TENSOR_WEIGHT};
+	const char *found;
+	char		suffix[128];
+	EmbStatus	status;
+
+	if (arch->head == EMB_HEAD_SCORE)
+		own_name(w->family, classifier, find_name(w->family, EMB_PART_CLASSIFIER), suffix, sizeof(suffix));
+	else if (arch->head == EMB_HEAD_ANSWER && arch->n_labels == 1)
+		strcpy(suffix, ANSWERS);
+	else
+		return EMB_OK;
+	if (emb_tensors_find(&w->set, suffix) != NULL)
+		return EMB_OK;
+	status = find_by_suffix(w, suffix, "classifiers", &found, err);
+	if (status == EMB_OK && found != NULL)
+		snprintf(w->head_prefix, sizeof(w->head_prefix), "%.*s", (int) (strlen(found) - strlen(suffix)), found);
+	return status;
 }
 
 /* ---------------------------------------------------------------- tensors */
@@ -294,8 +343,6 @@ other_name(const EmbHfTensors *w, EmbTensorKey key, const char *own, char *full,
 static const char *
 fixed_name(const EmbHfTensors *w, EmbTensorKey key)
 {
-	if (key.part == EMB_PART_ANSWERS)
-		return "score.weight";
 	return key.part == EMB_PART_DENSE_1 && w->has_projection ? PROJECTION : NULL;
 }
 
@@ -313,10 +360,14 @@ find(const EmbHfTensors *w, EmbTensorKey key, int32_t n_cols, Found *found, cons
 	if (*name != NULL && (*name)->no_bias && is_bias(key))
 		return EMB_OK;
 	own_name(w->family, key, *name, own, sizeof(own));
-	if (fixed_name(w, key) != NULL)
+	if (key.part == EMB_PART_ANSWERS)
+		snprintf(full, sizeof(full), "%s%s", w->head_prefix, ANSWERS);
+	else if (fixed_name(w, key) != NULL)
 		snprintf(full, sizeof(full), "%s", fixed_name(w, key));
+	else if (emb_module_of_part(key.part) >= 0)
+		module_name(key, full, sizeof(full));
 	else
-		snprintf(full, sizeof(full), "%s%s", has_prefix(key.part, *name) ? w->prefix : "", own);
+		snprintf(full, sizeof(full), "%s%s", prefix_of(w, key.part, *name), own);
 	if (may_be_quantized(key))
 	{
 		status = emb_quant_find(&w->quant, full, n_cols, &found->layer, &found->is_quantized, err);
@@ -726,8 +777,9 @@ add_token_heads(EmbTensorSet *tensors, const char *dir, EmbArch *arch, EmbError 
 }
 
 /*
- * Each module has its own files, with "linear.weight" and "linear.bias": here
- * after "dense.I.".
+ * Each module has its own files, with "linear.weight" and "linear.bias", or
+ * "norm.weight" and "norm.bias": here after "dense.I.". A layer norm without
+ * weights has no files.
  */
 static EmbStatus
 add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, EmbError *err)
@@ -742,12 +794,14 @@ add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, Emb
 		size_t		k = 0;
 		EmbStatus	status;
 
+		if (config->arch.dense[i].kind == EMB_MODULE_LAYER_NORM && !config->arch.dense[i].has_bias)
+			continue;
 		do
 			snprintf(name, sizeof(name), "%s%s%s", path, path[0] != '\0' ? "/" : "", files[k]);
 		while (!emb_file_exists(dir, name) && ++k < sizeof(files) / sizeof(files[0]));
 		if (k == sizeof(files) / sizeof(files[0]))
-			return emb_error(err, EMB_ERR_NOT_FOUND, "there is neither %s nor %s in \"%s\", the place of a module Dense",
-							 files[0], files[1], path);
+			return emb_error(err, EMB_ERR_NOT_FOUND, "there is neither %s nor %s in \"%s\", the place of a module %s",
+							 files[0], files[1], path, config->arch.dense[i].kind == EMB_MODULE_LAYER_NORM ? "LayerNorm" : "Dense");
 		snprintf(prefix, sizeof(prefix), "dense.%d.", i);
 		status = emb_tensors_add_file_under(tensors, dir, name, prefix, err);
 		if (status != EMB_OK)
@@ -778,7 +832,9 @@ open_parts(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, EmbArch 
 		status = emb_static_open(&w->set, w->mem, &w->table, err);
 	if (status == EMB_OK && config->arch.head == EMB_HEAD_NONE && !is_static && !config->arch.lacks_vector)
 		status = add_token_heads(&w->set, config->transformer_dir, arch, err);
-	return status == EMB_OK && !is_static ? find_prefix(w, err) : status;
+	if (status == EMB_OK && !is_static)
+		status = find_prefix(w, err);
+	return status == EMB_OK && !is_static ? find_head_prefix(w, &config->arch, err) : status;
 }
 
 EmbStatus

@@ -27,6 +27,7 @@ typedef struct EmbHfTensors
 	EmbStaticTable table;		/* for a static model */
 	EmbQuantReader quant;		/* of quantized layers */
 	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* before the names of an encoder */
+	char		head_prefix[EMB_TENSORS_MAX_NAME + 1];	/* before those of a classifier */
 	EmbHfSparseTables sparse;	/* of a learned sparse model whose queries are read by a table; set by the owner, owned */
 	bool		has_projection;	/* the first dense module is the matrix "linear" beside the layers */
 	int32_t		n_tasks;		/* as in EmbHfConfig */

@@ -9,6 +9,33 @@
 
 #include "import/hf_config.h"
 
+/* Types that only static tables have beside those of all weights. */
+static bool
+is_int8(const EmbTensor *rows)
+{
+	return strcmp(rows->dtype_name, "I8") == 0;
+}
+
+static bool
+is_double(const EmbTensor *rows)
+{
+	return strcmp(rows->dtype_name, "F64") == 0;
+}
+
+static EmbStatus
+check_type(const EmbTensorSet *tensors, const EmbTensor *rows, EmbError *err)
+{
+	size_t		elem_bytes = is_int8(rows) ? 1 : is_double(rows) ? sizeof(double) : 0;
+
+	if (elem_bytes != 0 && rows->size_bytes != rows->n_elems * (int64_t) elem_bytes)
+		return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" has %lld bytes for %lld elements", rows->name,
+						 (long long) rows->size_bytes, (long long) rows->n_elems);
+	if (elem_bytes != 0 || emb_tensors_check_dtype(tensors, rows, NULL) == EMB_OK)
+		return EMB_OK;
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "tensor \"%s\" is %s; a static model's table must be F64, F32, F16, BF16 or I8",
+					 rows->name, rows->dtype_name);
+}
+
 static EmbStatus
 find_rows(const EmbTensorSet *tensors, EmbStaticTable *table, EmbError *err)
 {
@@ -24,7 +51,7 @@ find_rows(const EmbTensorSet *tensors, EmbStaticTable *table, EmbError *err)
 	table->rows = rows;
 	table->hidden = (int32_t) rows->shape[1];
 	table->n_vocab = (int32_t) rows->shape[0];
-	return emb_tensors_check_dtype(tensors, rows, err);
+	return check_type(tensors, rows, err);
 }
 
 /* The bytes of a tensor, unconverted. */
@@ -147,6 +174,40 @@ emb_static_close(EmbStaticTable *table, const EmbAllocator *mem)
 	table->weights = NULL;
 }
 
+/*
+ * Elements first .. first + n - 1 of the table. Integers are taken as they
+ * are: the files hold no scale, because it goes when the vector is normalized.
+ */
+static EmbStatus
+read_elems(const EmbTensorSet *tensors, const EmbTensor *rows, int64_t first, int64_t n, float *out, EmbError *err)
+{
+	const EmbFile *file = &tensors->shards[rows->shard].file;
+	int64_t		elem_bytes = is_int8(rows) ? 1 : sizeof(double);
+	double		buffer[512];
+	int64_t		n_most = sizeof(buffer) / elem_bytes;
+	EmbStatus	status = EMB_OK;
+
+	if (!is_int8(rows) && !is_double(rows))
+		return emb_tensors_read_f32(tensors, rows, first, n, out, err);
+	if (first < 0 || n < 0 || first > rows->n_elems || n > rows->n_elems - first)
+		return emb_error(err, EMB_ERR_INTERNAL, "elements %lld + %lld of tensor \"%s\", which has %lld",
+						 (long long) first, (long long) n, rows->name, (long long) rows->n_elems);
+	for (int64_t at = 0; status == EMB_OK && at < n; at += n_most)
+	{
+		int64_t		n_now = n - at < n_most ? n - at : n_most;
+
+		status = emb_file_read(file, rows->offset + (first + at) * elem_bytes, buffer, (size_t) (n_now * elem_bytes), err);
+		for (int64_t i = 0; status == EMB_OK && i < n_now; i++)
+		{
+			out[at + i] = is_int8(rows) ? (float) ((int8_t *) buffer)[i] : (float) buffer[i];
+			if (!isfinite(out[at + i]))
+				return emb_error(err, EMB_ERR_LIMIT, "element %lld of tensor \"%s\" is not finite in single precision",
+								 (long long) (first + at + i), rows->name);
+		}
+	}
+	return status;
+}
+
 EmbStatus
 emb_static_read(const EmbTensorSet *tensors, const EmbStaticTable *table, int64_t first, int64_t n, float *out, EmbError *err)
 {
@@ -154,9 +215,9 @@ emb_static_read(const EmbTensorSet *tensors, const EmbStaticTable *table, int64_
 	EmbStatus	status = EMB_OK;
 
 	if (table->mapping == NULL)
-		status = emb_tensors_read_f32(tensors, table->rows, first * hidden, n * hidden, out, err);
+		status = read_elems(tensors, table->rows, first * hidden, n * hidden, out, err);
 	for (int64_t i = 0; status == EMB_OK && table->mapping != NULL && i < n; i++)
-		status = emb_tensors_read_f32(tensors, table->rows, table->mapping[first + i] * hidden, hidden, out + i * hidden, err);
+		status = read_elems(tensors, table->rows, table->mapping[first + i] * hidden, hidden, out + i * hidden, err);
 	for (int64_t i = 0; status == EMB_OK && table->weights != NULL && i < n; i++)
 	{
 		for (int64_t k = 0; k < hidden; k++)

@@ -220,6 +220,13 @@ next_cut(const Job *job, int32_t i)
 	return cut;
 }
 
+/* Whether modules follow the pooling of an embedding model; a reranker's are in its head. */
+static bool
+has_projection(const EmbModel *model)
+{
+	return model->info.kind == EMB_KIND_EMBEDDING && model->dense.n_layers > 0;
+}
+
 static EmbStatus
 allocate_batch(Job *job, EmbError *err)
 {
@@ -240,10 +247,10 @@ allocate_batch(Job *job, EmbError *err)
 	job->offsets = emb_alloc_array(mem, (size_t) max_seqs + 1, sizeof(int32_t));
 	job->members = emb_alloc_array(mem, max_seqs, sizeof(int32_t));
 	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->row_width, sizeof(float));
-	if (job->model->dense.n_layers > 0)
+	if (has_projection(job->model))
 		job->projected = emb_alloc_array(mem, (size_t) max_seqs * job->full_width, sizeof(float));
 	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || job->offsets == NULL || job->members == NULL ||
-		job->rows == NULL || (job->model->dense.n_layers > 0 && job->projected == NULL))
+		job->rows == NULL || (has_projection(job->model) && job->projected == NULL))
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
 	if (job->outputs == NULL)
 		return EMB_OK;
@@ -269,13 +276,26 @@ run_encoder(Job *job, const EmbBatch *batch, EmbError *err)
 		: emb_outputs_collect(&job->plan, job->members, batch->n_seqs, job->offsets, err);
 }
 
+/* What is subtracted before a cut: the mean of all n elements, if the model wants it. */
+static float
+cut_center(const EmbModel *model, const float *vector, int32_t n)
+{
+	double		sum = 0;
+
+	for (int32_t i = 0; model->transformer.arch->centers_cut && i < n; i++)
+		sum += vector[i];
+	return (float) (sum / n);
+}
+
+/* The first n elements less center, divided by their norm. out may be vector. */
 static EmbStatus
-cut_vector(const float *vector, int32_t n, float *out, EmbError *err)
+cut_vector(const float *vector, int32_t n, float center, float *out, EmbError *err)
 {
 	EmbFpState	fp = emb_fp_enter();
 	bool		is_finite;
 
-	memmove(out, vector, n * sizeof(float));
+	for (int32_t i = 0; i < n; i++)
+		out[i] = vector[i] - center;
 	is_finite = emb_pool_normalize(emb_kernels(), out, n);
 	emb_fp_leave(fp);
 	return is_finite ? EMB_OK
@@ -290,7 +310,8 @@ emb_model_cut(const EmbModel *model, const float *vector, int32_t n, float *out,
 	if (model->info.kind != EMB_KIND_EMBEDDING || n < 1 || n > dim)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "dimensions %d is outside 1..%d, the model's", n, dim);
 	if (n < dim || !model->info.normalize)
-		return cut_vector(vector, n, out, err);
+		/* an image's own cut has subtracted it */
+		return cut_vector(vector, n, n < dim && model->view.config->dimensions == 0 ? cut_center(model, vector, dim) : 0, out, err);
 	memmove(out, vector, n * sizeof(float));
 	return EMB_OK;
 }
@@ -302,7 +323,11 @@ finish_row(const EmbModel *model, const float *row, float *out, EmbError *err)
 	size_t		dim = model->info.dim;
 
 	if (model->view.config->dimensions > 0)
-		return cut_vector(row, (int32_t) dim, out, err);
+	{
+		int32_t		width = emb_arch_width(model->view.arch);
+
+		return cut_vector(row, (int32_t) dim, (int32_t) dim < width ? cut_center(model, row, width) : 0, out, err);
+	}
 	memcpy(out, row, dim * sizeof(float));
 	return EMB_OK;
 }
@@ -425,7 +450,7 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 	if (n_seqs == 0)
 		return EMB_OK;
 	job.full_width = emb_arch_width(model->view.arch);
-	job.row_width = model->info.kind == EMB_KIND_RERANKER ? 1 : model->transformer.arch->hidden;
+	job.row_width = model->info.kind == EMB_KIND_RERANKER ? 1 : emb_arch_pooled_width(model->transformer.arch);
 	status = check_sequences(model, seqs, n_seqs, err);
 	if (status != EMB_OK)
 		return status;

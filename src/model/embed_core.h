@@ -71,10 +71,15 @@ typedef struct EmbImportOptions
 	const char *kind;			/* "embedding", "reranker"; NULL: as the model's files or its name say */
 	const char *instruction;	/* the default one of a model that takes an instruction; NULL: the model's own */
 	const char *template;		/* of a decoder that reranks: JSON, see import/hf_template.h; NULL: the known one */
-	const char *pooling;		/* "cls", "mean", "max", "mean_sqrt_len_tokens", "lasttoken"; NULL: as the files say */
+	const char *label;			/* of a classifier with several labels: the one whose probability is the score; NULL: one with a
+								 * known name (import/hf_labels.c) */
+	const char *pooling;		/* "cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", several joined by +;
+								 * NULL: as the files say */
 	bool		sets_normalize;	/* normalize is the caller's, not the files' */
 	bool		normalize;
 	int32_t		max_tokens;		/* 0: the model's own */
+	bool		sets_layer_norm;	/* layer_norm is the caller's, not by the model's name */
+	bool		layer_norm;		/* a layer norm without weights before vectors are cut, at import or by emb_model_cut */
 	int32_t		dimensions;		/* 0: all; else emb_model_cut cuts every vector to this size, at most the model's own */
 
 	/*
@@ -139,7 +144,8 @@ typedef struct EmbModelInfo
 	EmbKind		kind;
 	const char *family;			/* "bert": the "model_type" of its config.json */
 	const char *precision;		/* "int8", "fp32" */
-	const char *pooling;		/* "cls", "mean" */
+	bool		centers_cut;	/* a vector gets a layer norm before it is cut */
+	const char *pooling;		/* "cls", "mean"; several are joined by + */
 	bool		normalize;
 	int32_t		dim;			/* elements of a result vector; 1 for a reranker */
 	int32_t		hidden;

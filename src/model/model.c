@@ -6,6 +6,7 @@
 #include "model/model.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/utf8.h"
@@ -29,15 +30,20 @@ emb_name_is_valid(const char *name, size_t len)
 	return true;
 }
 
+/* "mean", or "cls+mean" if the model concatenates them. */
 static const char *
-pooling_name(int32_t pooling)
+name_poolings(EmbModel *model)
 {
 	static const char *const names[] = {
 		[EMB_POOL_CLS] = "cls", [EMB_POOL_MEAN] = "mean", [EMB_POOL_MAX] = "max", [EMB_POOL_MEAN_SQRT_LEN] = "mean_sqrt_len_tokens",
-		[EMB_POOL_LAST] = "lasttoken"
+		[EMB_POOL_LAST] = "lasttoken", [EMB_POOL_WEIGHTED_MEAN] = "weightedmean"
 	};
+	const EmbArch *arch = model->view.arch;
+	size_t		at = 0;
 
-	return names[pooling];
+	for (int i = 0; i < emb_arch_n_poolings(arch); i++)
+		at += snprintf(model->pooling + at, sizeof(model->pooling) - at, "%s%s", i > 0 ? "+" : "", names[emb_arch_pooling(arch, i)]);
+	return model->pooling;
 }
 
 static const char *
@@ -68,8 +74,9 @@ fill_info(EmbModel *model)
 		.kind = (EmbKind) model->view.header->kind,
 		.family = arch->family,
 		.precision = precision_name((EmbImagePrecision) config->precision),
+		.centers_cut = arch->centers_cut != 0,
 		/* over the vocabulary it is the largest logit at any token */
-		.pooling = arch->has_sparse == EMB_SPARSE_VOCABULARY ? "max" : arch->lacks_vector ? "none" : pooling_name(arch->pooling),
+		.pooling = arch->has_sparse == EMB_SPARSE_VOCABULARY ? "max" : arch->lacks_vector ? "none" : name_poolings(model),
 		.normalize = arch->normalize != 0 || config->dimensions > 0,
 		.dim = (int32_t) emb_image_width(arch, config),
 		.hidden = arch->hidden,
@@ -224,6 +231,8 @@ layer(const EmbModel *model, int32_t i)
 		.key_norm = layer_norm(model, i, EMB_PART_KEY_NORM),
 		.attn_end_norm = layer_norm(model, i, EMB_PART_ATTN_END_NORM),
 		.ffn_end_norm = layer_norm(model, i, EMB_PART_FFN_END_NORM),
+		.relative_keys = data(model, i, EMB_PART_RELATIVE_KEYS, EMB_TENSOR_TABLE),
+		.relative_queries = data(model, i, EMB_PART_RELATIVE_QUERIES, EMB_TENSOR_TABLE),
 	};
 }
 
@@ -241,6 +250,9 @@ score_head(const EmbModel *model)
 		.classifier_bias = data(model, EMB_NO_LAYER, EMB_PART_CLASSIFIER, EMB_TENSOR_BIAS),
 		.answers = data(model, EMB_NO_LAYER, EMB_PART_ANSWERS, EMB_TENSOR_WEIGHT),
 		.n_answers = arch->n_labels,
+		.modules = arch->head == EMB_HEAD_MODULES ? &model->dense : NULL,
+		.n_labels = arch->head == EMB_HEAD_ANSWER ? 1 : arch->n_labels,
+		.label = arch->label,
 	};
 }
 
@@ -273,7 +285,11 @@ dense_modules(const EmbModel *model)
 
 	for (int i = 0; i < arch->n_dense; i++)
 		dense.layers[i] = (EmbDenseLayer) {
-			.linear = linear(model, EMB_NO_LAYER, EMB_PART_DENSE_1 + i, EMB_PART_DENSE_1 + i),
+			.n_in = emb_arch_module_inputs(arch, i),
+			.n_out = arch->dense[i].n_out,
+			.linear = linear(model, EMB_NO_LAYER, emb_part_of_module(i), emb_part_of_module(i)),
+			.norm = layer_norm(model, EMB_NO_LAYER, emb_part_of_module(i)),
+			.norm_eps = arch->dense[i].eps,
 			.activation = (EmbActivation) arch->dense[i].activation,
 			.normalize = (i + 1 < arch->n_dense ? arch->dense[i + 1].normalize : arch->normalize) != 0,
 		};
@@ -308,6 +324,7 @@ emb_model_place_weights(EmbModel *model)
 		.distance_bias = data(model, EMB_NO_LAYER, EMB_PART_DISTANCES, EMB_TENSOR_TABLE),
 		.final_norm = layer_norm(model, EMB_NO_LAYER, EMB_PART_FINAL_NORM),
 		.layers = model->layers,
+		.buckets = model->buckets != NULL ? model->buckets + arch->n_positions - 1 : NULL,
 	};
 	model->head = score_head(model);
 	model->token_heads = token_heads(model);
@@ -322,11 +339,17 @@ allocate_layers(EmbModel *model, EmbError *err)
 {
 	int32_t		n_layers = model->view.arch->n_layers;
 	bool		has_groups = model->view.config->group != 0;
+	int32_t		n_positions = model->view.arch->n_positions;
+	int32_t		n_buckets = model->view.arch->relative_span > 0 ? 2 * n_positions - 1 : 0;
 
+	if (n_buckets > 0)
+		model->buckets = emb_alloc_array(&model->mem, n_buckets, sizeof(int32_t));
+	for (int32_t i = 0; model->buckets != NULL && i < n_buckets; i++)
+		model->buckets[i] = emb_arch_bucket(model->view.arch, i - (n_positions - 1));
 	model->layers = emb_alloc_array(&model->mem, n_layers, sizeof(EmbLayer));
 	if (has_groups)
 		model->groups = emb_alloc_array(&model->mem, n_layers, EMB_MODEL_LINEARS * sizeof(EmbGroups));
-	if ((n_layers > 0 && model->layers == NULL) || (has_groups && model->groups == NULL))
+	if ((n_layers > 0 && model->layers == NULL) || (has_groups && model->groups == NULL) || (n_buckets > 0 && model->buckets == NULL))
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	return EMB_OK;
 }
@@ -497,6 +520,7 @@ emb_model_close(EmbModel *model)
 	if (model->tok != NULL)
 		emb_tok_close(model->tok);
 	emb_release(&mem, model->layers);
+	emb_release(&mem, model->buckets);
 	emb_release(&mem, model->template.ids);
 	emb_release(&mem, model->groups);
 	emb_release(&mem, model->meta);

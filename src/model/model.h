@@ -34,11 +34,13 @@ struct EmbModel
 	EmbModelInfo info;			/* its strings are in meta */
 	EmbTokenizer *tok;
 	EmbTransformer transformer; /* its weights are in the image, its architecture in meta */
-	EmbDense	dense;			/* dense modules after the pooling, weights in the image; n_layers 0: none */
+	EmbDense	dense;			/* modules after the pooling, weights in the image; n_layers 0: none */
+	char		pooling[96];	/* names of the poolings, joined by + */
 	EmbScoreHead head;			/* for a reranker, weights in the image */
 	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */
 	const float *query_weights; /* [n_vocab], in the image; NULL: queries have no table */
 	EmbLayer   *layers;			/* [n_layers], owned */
+	int32_t    *buckets;		/* [2 n_positions - 1] of disentangled attention, owned; else NULL */
 	EmbOpenTemplate template;
 	EmbGroups  *groups;			/* [n_layers][EMB_MODEL_LINEARS] by part from EMB_PART_QUERY on, owned; NULL unless int4 */
 	int32_t		dropped_id;		/* token id left out of texts; -1: none */
@@ -57,7 +59,7 @@ extern EmbStatus emb_model_open_unwritten(const EmbImageView *view, const EmbAll
 extern void emb_model_place_weights(EmbModel *model);
 
 /*
- * compute.c: pooled rows [n_rows, hidden], as emb_transformer_run writes them,
+ * compute.c: pooled rows [n_rows, pooled width], as emb_transformer_run writes them,
  * to results [n_rows, dim]: heads, dense modules and the cut; the bits of
  * emb_model_embed or emb_model_rerank.
  */

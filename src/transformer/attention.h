@@ -15,6 +15,10 @@
  * length. The panels do not depend on the part of the text that a thread
  * computes.
  *
+ * Disentangled attention (He et al. 2021) adds q_i . K'_b + k_j . Q'_b to the
+ * product of query i and key j, where b is the bucket of their distance i - j,
+ * and divides by sqrt 3d. K' and Q' are the layer's vectors of distances.
+ *
  * With causal attention, query i sees the keys 0 .. i, and a later key
  * contributes exactly nothing. So the results of a text's first tokens are the
  * same whatever follows, bit for bit. The keys of the first tokens may come
@@ -45,6 +49,11 @@ typedef struct EmbAttention
 	int32_t		first;			/* key of the first query's token, prefix included */
 	int32_t		window;			/* tokens that a query sees on each side; 0: all */
 	bool		is_causal;		/* then without bias; a window is then of earlier tokens */
+	const EmbArch *arch;		/* with disentangled attention, and the next four; else NULL. No prefix, bias or window */
+	const int32_t *buckets;		/* of distances -(n_tokens - 1) .. n_tokens - 1; points at that of 0 */
+	const float *relative_keys; /* [2 span, d] of the first head */
+	const float *relative_queries;
+	size_t		relative_stride;	/* row stride of both */
 	float	   *out;			/* [n_queries, d] of the first head; may be q */
 	void	   *scratch;		/* 64-byte aligned, size from the function below */
 } EmbAttention;
@@ -73,7 +82,7 @@ typedef struct EmbAttentionI8
 } EmbAttentionI8;
 
 /* Scratch bytes for texts of up to n_tokens tokens, prefix included; a multiple of 64. */
-extern size_t emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens);
+extern size_t emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens, int32_t relative_span);
 extern size_t emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens, bool biased);	/* or with a slope or a sliding window */
 
 /* False: stopped. */

@@ -31,6 +31,11 @@ typedef struct Scratch
 	float	   *values;			/* [ceil(d / 16)][L][16] */
 	float	   *scores;			/* [queries_per_block(L), 16 ceil(L / 16)] */
 	float	   *out;			/* [QUERIES_MAX, 16 ceil(d / 16)] */
+
+	/* disentangled attention; n: distances that the text has, rounded up to 16 */
+	float	   *distances;		/* [n / 16][d][16] vectors of distances */
+	float	   *of_keys;		/* [L, n] their products with the keys */
+	float	   *of_queries;		/* [QUERIES_MAX, n] */
 } Scratch;
 
 static int32_t
@@ -57,8 +62,10 @@ scores_elems(int32_t n_tokens)
 }
 
 static size_t
-lay_out(float *base, int32_t head_size, int32_t n_tokens, Scratch *s)
+lay_out(float *base, int32_t head_size, int32_t n_tokens, int32_t span, Scratch *s)
 {
+	size_t		n_distances = emb_round_up(2 * (size_t) span, EMB_PANEL);
+	size_t		relative = n_distances * (head_size + emb_round_up(n_tokens, EMB_PANEL) + QUERIES_MAX + EMB_PANEL);
 	size_t		keys = emb_round_up(n_tokens, EMB_PANEL) * head_size;
 	size_t		values = emb_round_up(head_size, EMB_PANEL) * n_tokens;
 	size_t		scores = scores_elems(n_tokens);
@@ -70,14 +77,17 @@ lay_out(float *base, int32_t head_size, int32_t n_tokens, Scratch *s)
 		s->values = s->keys + keys;
 		s->scores = s->values + values;
 		s->out = s->scores + scores;
+		s->distances = s->out + out;
+		s->of_keys = s->distances + n_distances * head_size;
+		s->of_queries = s->of_keys + n_distances * emb_round_up(n_tokens, EMB_PANEL);
 	}
-	return keys + values + scores + out;
+	return keys + values + scores + out + emb_round_up(relative, EMB_PANEL);
 }
 
 size_t
-emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens)
+emb_attention_f32_scratch_bytes(int32_t head_size, int32_t n_tokens, int32_t relative_span)
 {
-	return lay_out(NULL, head_size, n_tokens, NULL) * sizeof(float);
+	return lay_out(NULL, head_size, n_tokens, relative_span, NULL) * sizeof(float);
 }
 
 static int32_t
@@ -184,6 +194,98 @@ add_slope(const EmbAttention *a, int32_t i, float *scores)
 		scores[t] -= (float) (t - i) * slope;
 }
 
+/* ------------------------------------------------- disentangled attention */
+
+/* The distances of a text: buckets first .. first + n - 1; n is rounded up to panels. */
+typedef struct Range
+{
+	int32_t		first;
+	int32_t		n;
+} Range;
+
+static Range
+range_of(const EmbAttention *a)
+{
+	int32_t		last = a->buckets[count_keys(a) - 1];
+	int32_t		first = a->buckets[1 - count_keys(a)];
+
+	return (Range) {first, (int32_t) emb_round_up(last - first + 1, EMB_PANEL)};
+}
+
+/* Packs the vectors of a range of distances; rows behind the last one are zeros. */
+static bool
+pack_distances(EmbWork *work, const EmbAttention *a, const Scratch *s, Range range, const float *table)
+{
+	int32_t		n_rows = 2 * a->arch->relative_span - range.first;
+
+	for (int32_t i = 0; i < range.n; i += EMB_PANEL)
+	{
+		int32_t		n = n_rows - i < EMB_PANEL ? n_rows - i : EMB_PANEL;
+
+		work->kernels->transpose_f32(table + (range.first + i) * a->relative_stride, a->relative_stride, n, a->head_size,
+									 s->distances + (size_t) i * a->head_size);
+		if (!emb_work_spend(work, (int64_t) EMB_PANEL * a->head_size))
+			return false;
+	}
+	return true;
+}
+
+/* c [n_rows, range] = rows x the packed vectors */
+static bool
+meet_distances(EmbWork *work, const EmbAttention *a, const Scratch *s, Range range, const float *rows, size_t stride, int32_t n_rows, float *c)
+{
+	EmbGemmF32	g = {
+		.n_rows = n_rows, .n_in = a->head_size, .n_panels = range.n / EMB_PANEL,
+		.a = rows, .a_stride = stride, .b = s->distances,
+		.c = c, .c_stride = (size_t) range.n
+	};
+
+	return emb_work_multiply(work, &g, NULL);
+}
+
+/* What a head's queries need: products of keys with distances, and the vectors that queries will meet. */
+static bool
+begin_relative(EmbWork *work, const EmbAttention *a, const Scratch *s, int32_t head)
+{
+	Range		range = range_of(a);
+	size_t		column = (size_t) head * a->head_size;
+
+	return pack_distances(work, a, s, range, a->relative_queries + column) &&
+		meet_distances(work, a, s, range, a->k, a->key_stride, a->n_tokens, s->of_keys) &&
+		pack_distances(work, a, s, range, a->relative_keys + column);
+}
+
+/* scores [n, n_scores] += what distances add, in one order */
+static bool
+add_relative(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *queries, size_t n_scores)
+{
+	Range		range = range_of(a);
+
+	if (!meet_distances(work, a, s, range, queries->q, a->stride, queries->n, s->of_queries))
+		return false;
+	for (int32_t i = 0; i < queries->n; i++)
+	{
+		float	   *scores = s->scores + i * n_scores;
+		const float *of_query = s->of_queries + (size_t) i * range.n;
+
+		for (int32_t t = 0; t < a->n_tokens; t++)
+		{
+			int32_t		bucket = a->buckets[queries->first + i - t] - range.first;
+
+			scores[t] = scores[t] + of_query[bucket] + s->of_keys[(size_t) t * range.n + bucket];
+		}
+	}
+	return emb_work_spend(work, 4 * (int64_t) queries->n * a->n_tokens);
+}
+
+static float
+scale_of(const EmbAttention *a)
+{
+	return 1.0f / sqrtf((float) (a->arch != NULL ? 3 * a->head_size : a->head_size));
+}
+
+/* -------------------------------------------------------------------- blocks */
+
 /* The division comes last, where rows are short. */
 static void
 divide(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *queries, const float *sums)
@@ -237,10 +339,11 @@ attend_block(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queri
 {
 	int32_t		n_keys = count_keys(a);
 	size_t		n_scores = emb_round_up(n_keys, EMB_PANEL);
-	float		scale = 1.0f / sqrtf((float) a->head_size);
+	float		scale = scale_of(a);
 	float		sums[QUERIES_MAX];
 
-	if (!score(work, a, s, queries, 0, (int32_t) (n_scores / EMB_PANEL)))
+	if (!score(work, a, s, queries, 0, (int32_t) (n_scores / EMB_PANEL)) ||
+		(a->arch != NULL && !add_relative(work, a, s, queries, n_scores)))
 		return false;
 	for (int32_t i = 0; i < queries->n; i++)
 	{
@@ -388,7 +491,7 @@ emb_attention_f32(EmbWork *work, const EmbAttention *a)
 {
 	Scratch		s;
 
-	lay_out(a->scratch, a->head_size, count_keys(a), &s);
+	lay_out(a->scratch, a->head_size, count_keys(a), a->arch != NULL ? a->arch->relative_span : 0, &s);
 	if (!pack_keys(work, a, &s) || !pack_values(work, a, &s))
 		return false;
 	for (int32_t head = 0; head < a->n_heads; head++)
@@ -398,7 +501,7 @@ emb_attention_f32(EmbWork *work, const EmbAttention *a)
 			a->bias == NULL ? NULL : a->bias + (size_t) head * EMB_DISTANCES, a->first, a->n_queries
 		};
 
-		if (!attend_head(work, a, &s, &all))
+		if ((a->arch != NULL && !begin_relative(work, a, &s, head)) || !attend_head(work, a, &s, &all))
 			return false;
 	}
 	return true;

@@ -267,7 +267,7 @@ run_texts(const Job *job, PartPass *run, int32_t first, int32_t end, int32_t n_w
 	run->pass.team.n_workers = n_workers;
 	emb_pass_lay_out(&run->pass, transformer, extent.n_tokens, extent.n_longest, n_workers,
 					 base + part_pass_head_bytes(extent.n_seqs));
-	run->status = emb_pass_run(&run->pass, stop, job->out + (size_t) first * transformer->arch->hidden, &run->err);
+	run->status = emb_pass_run(&run->pass, stop, job->out + (size_t) first * emb_arch_pooled_width(transformer->arch), &run->err);
 }
 
 static PartPass *

@@ -1,9 +1,10 @@
 /*
  * dense.h
- *		Linear layers after the pooling, the module Dense of
+ *		Modules after the pooling, Dense and LayerNorm of
  *		sentence-transformers:
  *
- *			x = activation(weight x + bias)			for each layer
+ *			x = activation(weight x + bias)			a dense layer
+ *			x = gamma (x - mean) / deviation + beta		a layer norm
  *
  * Where the model has them, steps x / max(|x|, 1e-12) stand before and after
  * the layers. Always fp32, whatever the form of the transformer's layers.
@@ -15,9 +16,13 @@
 
 typedef struct EmbDenseLayer
 {
-	EmbLinear	linear;			/* n_in: output size of the module before */
+	int32_t		n_in,			/* output size of the module before */
+				n_out;
+	EmbLinear	linear;			/* n_out 0: a layer norm */
 	EmbActivation activation;	/* 0: none */
-	bool		normalize;		/* after it */
+	EmbLayerNorm norm;			/* gamma NULL: without weights */
+	float		norm_eps;
+	bool		normalize;		/* after the module */
 } EmbDenseLayer;
 
 typedef struct EmbDense

@@ -37,7 +37,7 @@ static size_t
 attention_scratch_bytes(const EmbTransformer *transformer, int32_t n_longest)
 {
 	const EmbArch *arch = transformer->arch;
-	size_t		f32 = emb_layers_attend_f32(transformer) ? emb_attention_f32_scratch_bytes(arch->head_size, n_longest) : 0;
+	size_t		f32 = emb_layers_attend_f32(transformer) ? emb_attention_f32_scratch_bytes(arch->head_size, n_longest, arch->relative_span) : 0;
 	size_t		i8 = emb_layers_attend_i8(transformer)
 		? emb_attention_i8_scratch_bytes(arch->head_size, n_longest, transformer->distance_bias != NULL || arch->window > 0 || (arch->positions & EMB_POSITIONS_ALIBI)) : 0;
 
@@ -472,17 +472,18 @@ pool(const EmbPass *pass, float *out, EmbError *err)
 	const EmbArch *arch = pass->arch;
 	const EmbKernels *kernels = pass->kernels;
 	const EmbBatch *batch = pass->batch;
+	int32_t		width = emb_arch_pooled_width(arch);
 
 	for (int32_t seq = 0; seq < batch->n_seqs; seq++)
 	{
 		int32_t		skipped = pass->compact ? 0 : emb_pass_first_pooled(pass, seq);
 		int32_t		first = pass->compact ? seq : batch->offsets[seq] + skipped;
-		float	   *vector = out + (size_t) seq * arch->hidden;
+		float	   *vector = out + (size_t) seq * width;
 
-		emb_pool_rows(kernels, arch->pooling, pass->x + first * pass->stride, pass->stride,
-					  pass->compact ? 1 : seq_length(batch, seq) - skipped, arch->hidden, vector);
-		if (!emb_pool_is_finite(vector, arch->hidden) ||
-			(emb_arch_normalizes_pooled(arch) && !emb_pool_normalize(kernels, vector, arch->hidden)))
+		emb_pool_rows(kernels, arch, pass->x + first * pass->stride, pass->stride,
+					  pass->compact ? 1 : seq_length(batch, seq) - skipped, skipped, vector);
+		if (!emb_pool_is_finite(vector, width) ||
+			(emb_arch_normalizes_pooled(arch) && !emb_pool_normalize(kernels, vector, width)))
 			return not_finite(err);
 	}
 	return pass->tokens == NULL || emb_pass_tokens_are_finite(pass) ? EMB_OK : not_finite(err);

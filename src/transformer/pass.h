@@ -108,7 +108,7 @@ extern size_t emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer,
 /*
  * Runs layers first_layer .. end_layer - 1 on x; the embeddings come before
  * layer 0. After the last layer of the model writes the vectors of pass->batch
- * into out [n_seqs, hidden]. The caller has set all fields up to team and
+ * into out [n_seqs, pooled width]. The caller has set all fields up to team and
  * stopped, placed the buffers for the team's workers and called emb_fp_enter().
  * The calling thread polls stop; NULL on a worker thread.
  */

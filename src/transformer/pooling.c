@@ -18,22 +18,58 @@ keep_largest(float *y, const float *x, int32_t n)
 		y[i] = x[i] <= y[i] || y[i] != y[i] ? y[i] : x[i];
 }
 
-void
-emb_pool_rows(const EmbKernels *kernels, EmbPooling pooling,
-			  const float *rows, size_t stride, int32_t n_rows, int32_t n, float *out)
+/* Product and sum are rounded: the bits cannot depend on the vectorization. */
+static void
+add_weighted(float *y, const float *x, float weight, int32_t n)
 {
-	memcpy(out, rows + (pooling == EMB_POOL_LAST ? (n_rows - 1) * stride : 0), n * sizeof(float));
+	for (int32_t i = 0; i < n; i++)
+		y[i] += x[i] * weight;
+}
+
+/* What the sum of the rows is divided by. n_before: rows of the text before them. */
+static float
+divisor_of(EmbPooling pooling, int32_t n_before, int32_t n_rows)
+{
+	switch (pooling)
+	{
+		case EMB_POOL_MEAN_SQRT_LEN:
+			return sqrtf((float) n_rows);
+		case EMB_POOL_WEIGHTED_MEAN:
+			return (float) ((int64_t) n_rows * n_before + (int64_t) n_rows * (n_rows + 1) / 2);
+		default:
+			return (float) n_rows;
+	}
+}
+
+static void
+pool_rows(const EmbKernels *kernels, EmbPooling pooling, const float *rows, size_t stride, int32_t n_rows, int32_t n_before, int32_t n, float *out)
+{
+	if (pooling == EMB_POOL_WEIGHTED_MEAN)
+		memset(out, 0, n * sizeof(float));
+	else
+		memcpy(out, rows + (pooling == EMB_POOL_LAST ? (n_rows - 1) * stride : 0), n * sizeof(float));
 	if (pooling == EMB_POOL_CLS || pooling == EMB_POOL_LAST)
 		return;
-	for (int32_t i = 1; i < n_rows; i++)
+	for (int32_t i = pooling == EMB_POOL_WEIGHTED_MEAN ? 0 : 1; i < n_rows; i++)
 	{
 		if (pooling == EMB_POOL_MAX)
 			keep_largest(out, rows + i * stride, n);
+		else if (pooling == EMB_POOL_WEIGHTED_MEAN)
+			add_weighted(out, rows + i * stride, (float) (n_before + i + 1), n);
 		else
 			kernels->add_f32(out, rows + i * stride, n);
 	}
 	if (pooling != EMB_POOL_MAX)
-		kernels->div_f32(out, n, pooling == EMB_POOL_MEAN ? (float) n_rows : sqrtf((float) n_rows));
+		kernels->div_f32(out, n, divisor_of(pooling, n_before, n_rows));
+}
+
+void
+emb_pool_rows(const EmbKernels *kernels, const EmbArch *arch, const float *rows, size_t stride, int32_t n_rows, int32_t n_before, float *out)
+{
+	int			n_poolings = emb_arch_n_poolings(arch);
+
+	for (int i = 0; i < n_poolings; i++)
+		pool_rows(kernels, emb_arch_pooling(arch, i), rows, stride, n_rows, n_before, arch->hidden, out + (size_t) i * arch->hidden);
 }
 
 bool

@@ -98,6 +98,8 @@ typedef struct EmbLayer
 				key_norm,
 				attn_end_norm,	/* of what attention adds; gamma NULL: none */
 				ffn_end_norm;	/* the same for the feed-forward network */
+	const float *relative_keys; /* [2 relative_span, key width] vectors of distances, or NULL: no disentangled attention */
+	const float *relative_queries;	/* [2 relative_span, query width] */
 } EmbLayer;
 
 /*
@@ -124,6 +126,7 @@ typedef struct EmbTransformer
 	const float *rotary;		/* [n_positions, head_size], cosines before sines, RoPE */
 	const float *rotary_local;	/* the same for layers with a sliding window */
 	const float *distance_bias; /* [n_heads, EMB_DISTANCES] relative position bias, added to attention scores */
+	const int32_t *buckets;		/* disentangled attention: emb_arch_bucket of each distance; points at that of 0, in the middle */
 	EmbLayerNorm final_norm;	/* not in post-norm models */
 	const EmbLayer *layers;		/* [n_layers] */
 } EmbTransformer;
@@ -143,7 +146,7 @@ typedef struct EmbBatch
 } EmbBatch;
 
 /*
- * out: [n_seqs, hidden], pooled, and normalized if emb_arch_normalizes_pooled.
+ * out: [n_seqs, emb_arch_pooled_width], pooled, and normalized if emb_arch_normalizes_pooled.
  * Uses up to n_threads threads, including the caller's, as team.h provides
  * them; the bits do not depend on their number. For a static model see
  * static.h. Scratch (emb_transformer_scratch_bytes) comes from mem and is

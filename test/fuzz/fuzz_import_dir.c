@@ -27,8 +27,9 @@ static const char *const models[] = {"bert-mean-36", "roberta-rerank", "bert-den
 	/* decoders; those after the first two take the kind that their files name */
 	"qwen3-rerank", "qwen2-rerank", "qwen3-embed", "qwen3-both-ways",
 	/* the first again, with a LogitScore */
-	"qwen3-rerank"};
-#define N_MODELS	23
+	"qwen3-rerank",
+	"modernbert-rerank-modules", "bert-rerank-labels", "deberta-rerank"};
+#define N_MODELS	26
 #define MODEL_SPM	10
 #define MODEL_BPE	11
 #define MODEL_QUANTIZED	12
@@ -41,9 +42,9 @@ static const char *const names[] = {
 	"modules.json", "1_Pooling/config.json", "2_Dense/config.json", "config_sentence_transformers.json",
 	"2_Dense/model.safetensors", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model",
 	"2_Dense/pytorch_model.bin", "4_Dense/config.json", "4_Dense/model.safetensors", "sparse_linear.pt", "colbert_linear.pt",
-	"quantize_config.json", "quant_config.json", "1_LogitScore/config.json"
+	"quantize_config.json", "quant_config.json", "1_LogitScore/config.json", "3_LayerNorm/config.json", "3_LayerNorm/model.safetensors"
 };
-#define N_FILES		23
+#define N_FILES		25
 #define FILE_TOKENIZER 2
 #define FILE_MODULES	5
 #define FILE_LOGITS		22
@@ -141,6 +142,8 @@ remove_root(void)
 	rmdir(path);
 	snprintf(path, sizeof(path), "%s/1_LogitScore", root);
 	rmdir(path);
+	snprintf(path, sizeof(path), "%s/3_LayerNorm", root);
+	rmdir(path);
 	rmdir(root);
 }
 
@@ -159,6 +162,8 @@ make_root(void)
 	snprintf(path, sizeof(path), "%s/4_Dense", root);
 	mkdir(path, 0700);
 	snprintf(path, sizeof(path), "%s/1_LogitScore", root);
+	mkdir(path, 0700);
+	snprintf(path, sizeof(path), "%s/3_LayerNorm", root);
 	mkdir(path, 0700);
 	atexit(remove_root);
 }

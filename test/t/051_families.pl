@@ -25,6 +25,9 @@ my %int8 = (
 my @int8_encoder = (0.9995, 0.999);
 my $int8_reranker = 0.05;
 
+# Several poolings make a vector of several times the hidden size.
+my %n_poolings = ('bert-poolings' => 6);
+
 sub table_name
 {
 	my ($name) = @_;
@@ -51,7 +54,7 @@ sub check_row
 	my $alibi = ($config->{position_embedding_type} // '') eq 'alibi';
 
 	is($family, $alibi ? 'jina-bert' : $config->{model_type} eq 'new' ? 'gte' : $config->{model_type}, "$name: family");
-	is($dim, $kind eq 'embedding' ? $hidden : 0, "$name: dim");
+	is($dim, $kind eq 'embedding' ? $hidden * ($n_poolings{$name =~ s{.*/}{}r} // 1) : 0, "$name: dim");
 	cmp_ok($max_tokens, '<=', $config->{max_position_embeddings} // $config->{n_positions}, "$name: max_tokens $max_tokens");
 	is($got_precision, $precision, "$name: precision");
 	return;
@@ -103,7 +106,7 @@ sub check_encoder
 	{
 		my $model = "$precision/$name";
 
-		import_model($node, $db, $model, $dir, "{\"precision\": \"$precision\", \"query_prompt\": \"\", \"document_prompt\": \"\"}");
+		import_model($node, $db, $model, $dir, "{\"precision\": \"$precision\", \"query_prompt\": \"\", \"document_prompt\": \"\", \"normalize\": true}");
 		check_row($model, $dir, 'embedding', $precision);
 		is(query($node, $db, "SELECT count(*) FROM $table WHERE ids <> '{}' AND embed_tokens(text, '$model') IS DISTINCT FROM ids"), 0, "$model: token ids");
 		my ($mean, $least, $worst) = check_vectors($model, $table, @want);
@@ -251,6 +254,9 @@ for my $name (@families)
 	check_queries($name, test_data() . '/tiny') if -e test_data() . "/tiny/$name/queries.npy";
 }
 check_lengths($_, 2, 3, 17, 33, 34, 64, 65, 129, 130, 512) for @families;
+
+# Modules after the pooling, and several poolings.
+check_encoder($_, test_data() . '/tiny') for qw(bert-layer-norm bert-poolings);
 
 # Weights that were quantized before: of every method one.
 check_encoder("quantized-$_", test_data() . '/tiny') for qw(gptq-order awq ct-pack nf4);

@@ -18,7 +18,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from transformers import (DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification,
+from transformers import (DebertaV2Config, DebertaV2ForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig, ElectraForSequenceClassification,
                           ErnieConfig, ErnieForSequenceClassification, EuroBertConfig, EuroBertForSequenceClassification, GteConfig, GteForSequenceClassification,
                           ModernBertConfig, ModernBertForSequenceClassification, MPNetConfig, MPNetForSequenceClassification,
                           NomicBertConfig, NomicBertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification)
@@ -83,6 +83,11 @@ MODELS = {
     "modernbert-rerank-cls": (ModernBertForSequenceClassification,
                               ModernBertConfig(classifier_pooling="cls", classifier_bias=True, classifier_activation="relu",
                                                **MODERN, **LABELS), WORDPIECE, 300, None, None),
+    "deberta-rerank": (DebertaV2ForSequenceClassification,
+                       DebertaV2Config(vocab_size=302, max_position_embeddings=512, type_vocab_size=0, pad_token_id=1, relative_attention=True,
+                                       position_buckets=32, norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type="p2c|c2p",
+                                       position_biased_input=False, pooler_hidden_act="gelu", **SIZES, **LABELS),
+                       UNIGRAM, 400, None, None),
     "roberta-rerank": (RobertaForSequenceClassification,
                        RobertaConfig(vocab_size=1101, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, bos_token_id=0,
                                      eos_token_id=2, **SIZES, **LABELS), BYTE_LEVEL, 512, None, None),
@@ -126,7 +131,7 @@ def reference(model, x, kind):
     if kind == torch.float64:
         model = model.double()
     with torch.no_grad():
-        kwargs = {"token_type_ids": torch.tensor([x["type_ids"]])} if getattr(model.config, "type_vocab_size", 1) > 1 else {}
+        kwargs = {"token_type_ids": torch.tensor([x["type_ids"]])} if (getattr(model.config, "type_vocab_size", 1) or 0) > 1 else {}
         out = model(input_ids=torch.tensor([x["ids"]]), attention_mask=torch.ones(1, x["n"], dtype=torch.long), **kwargs)
     return float(out.logits[0, 0])
 

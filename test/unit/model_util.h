@@ -296,7 +296,8 @@ typedef struct SmallModel
 			   *tokenizer_config,
 			   *prompts,
 			   *vocab;
-	const char *prefix;			/* before every tensor name */
+	const char *prefix;			/* before every tensor name but the classifier's */
+	const char *head_prefix;	/* before the classifier's; NULL: none */
 	const char *dtype;			/* "F32", "F16", "BF16", or any other */
 	const char *omit;			/* tensor left out */
 	const char *extra;			/* more header entries, of no bytes: ", \"x\": {...}" */
@@ -424,7 +425,7 @@ small_tensor(SmallWriter *w, const char *name, int rows, int cols)
 	}
 	w->header_bytes += snprintf(w->header + w->header_bytes, sizeof(w->header) - w->header_bytes,
 								"%s\"%s%s\": {\"dtype\": \"%s\", \"shape\": [", w->header_bytes > 1 ? ", " : "",
-								strncmp(name, "classifier.", 11) == 0 ? "" : m->prefix, name, m->dtype);
+								strncmp(name, "classifier.", 11) != 0 ? m->prefix : m->head_prefix != NULL ? m->head_prefix : "", name, m->dtype);
 	w->header_bytes += snprintf(w->header + w->header_bytes, sizeof(w->header) - w->header_bytes,
 								rows > 0 ? "%d, %d" : "%.0d%d", rows, cols);
 	w->header_bytes += snprintf(w->header + w->header_bytes, sizeof(w->header) - w->header_bytes,

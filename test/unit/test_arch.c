@@ -209,6 +209,46 @@ test_plan(const EmbArch *arch, EmbImagePrecision precision, uint32_t n_expected)
 	}
 }
 
+/* Buckets of distances -1500 .. 1500, as make_log_bucket_position of transformers 5.23 has them (a hash of them). */
+static void
+test_buckets(void)
+{
+	static const struct
+	{
+		int32_t		span,
+					max;
+		uint32_t	hash;
+	}			known[] = {{256, 512, 3415076479u}, {32, 512, 3738024991u}, {8, 64, 125776839u}};
+	EmbArch		arch = small_encoder();
+
+	arch.positions = EMB_POSITIONS_DISENTANGLED;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+	{
+		uint32_t	hash = 0;
+
+		arch.relative_span = known[i].span;
+		arch.relative_max = known[i].max;
+		CHECK(emb_arch_check(&arch, NULL) == EMB_OK);
+		for (int32_t n = -1500; n <= 1500; n++)
+			hash = hash * 31 + (uint32_t) emb_arch_bucket(&arch, n);
+		CHECKF(hash == known[i].hash, "span %d, largest distance %d: %u", known[i].span, known[i].max, hash);
+	}
+	/* without buckets each distance has its own, cut at the ends */
+	arch.relative_max = 0;
+	CHECK(emb_arch_bucket(&arch, 0) == 8 && emb_arch_bucket(&arch, 7) == 15 && emb_arch_bucket(&arch, 8) == 15 && emb_arch_bucket(&arch, -8) == 0 &&
+		  emb_arch_bucket(&arch, -9) == 0);
+	arch.relative_max = 5;
+	CHECK(emb_arch_check(&arch, NULL) == EMB_ERR_FORMAT);
+	arch.relative_max = 64;
+	arch.is_causal = 1;
+	CHECK(emb_arch_check(&arch, NULL) == EMB_ERR_UNSUPPORTED);
+	arch.is_causal = 0;
+	arch.positions |= EMB_POSITIONS_ABSOLUTE;
+	CHECK(emb_arch_check(&arch, NULL) == EMB_ERR_UNSUPPORTED);
+	arch.positions = EMB_POSITIONS_ABSOLUTE;
+	CHECK(emb_arch_check(&arch, NULL) == EMB_ERR_FORMAT);
+}
+
 int
 main(void)
 {
@@ -218,6 +258,7 @@ main(void)
 	test_decoders();
 	test_windows();
 	test_slopes();
+	test_buckets();
 	test_names();
 	/* words, positions, the norm's two; a layer: six linear layers with biases, two norms */
 	test_plan(&arch, EMB_PRECISION_FP32, 4 + 4 * (6 * 2 + 2 * 2));

@@ -270,6 +270,175 @@ test_two(void)
 	}
 }
 
+/* Writes a LayerNorm: weights around 1 and biases from weight_at(seed) on. */
+static void
+write_layer_norm(const char *dir, const char *sub, int n, int seed)
+{
+	char		path[PATH_MAX];
+	char		text[256];
+	float		data[64];
+
+	snprintf(path, sizeof(path), "%.3000s/%s", dir, sub);
+	mkdir(path, 0700);
+	snprintf(text, sizeof(text), "{\"dimension\": %d}", n);
+	write_text(path, "config.json", text);
+	for (int i = 0; i < 2 * n; i++)
+		data[i] = weight_at(seed + i) + (i < n);
+	snprintf(text, sizeof(text), "{\"norm.weight\": {\"dtype\": \"F32\", \"shape\": [%d], \"data_offsets\": [0, %d]}, "
+			 "\"norm.bias\": {\"dtype\": \"F32\", \"shape\": [%d], \"data_offsets\": [%d, %d]}}", n, n * 4, n, n * 4, n * 8);
+	write_safetensors(path, "model.safetensors", text, data, 2 * (size_t) n * sizeof(float));
+}
+
+/* What a LayerNorm of write_layer_norm makes of x, in place. */
+static void
+apply_layer_norm(double *x, int n, int seed)
+{
+	double		mean = 0;
+	double		square = 0;
+
+	for (int i = 0; i < n; i++)
+		mean += x[i] / n;
+	for (int i = 0; i < n; i++)
+		square += (x[i] - mean) * (x[i] - mean) / n;
+	for (int i = 0; i < n; i++)
+		x[i] = (x[i] - mean) / sqrt(square + 1e-5) * (weight_at(seed + i) + 1) + weight_at(seed + n + i);
+}
+
+/* Layer norms before and between dense layers. */
+static void
+test_layer_norms(const char *precision)
+{
+	static const char modules[] = BEGIN ", " MODULE("2_LayerNorm", ST "LayerNorm") ", " MODULE("3_Dense", ST "Dense") ", "
+		MODULE("4_LayerNorm", "sentence_transformers.sentence_transformer.modules.layer_norm.LayerNorm") ", " MODULE("5_Normalize", ST "Normalize") ", "
+		MODULE("6_Dense", ST "Dense") "]";
+	EmbImportOptions options = {.precision = precision};
+	float		pooled[N_TEXTS * HIDDEN];
+	float		got[N_TEXTS * 19];
+	char		config[256];
+
+	write_model(BEGIN "]", MEAN);
+	if (embed_dir(temp_root, &options, pooled) != HIDDEN)
+		return;
+	write_model(modules, MEAN);
+	write_layer_norm(temp_root, "2_LayerNorm", HIDDEN, 5);
+	dense_config(config, sizeof(config), HIDDEN, 19, false, activations[2].class);
+	write_dense(temp_root, "3_Dense", config, HIDDEN, 19, false, 3, NULL);
+	write_layer_norm(temp_root, "4_LayerNorm", 19, 7);
+	dense_config(config, sizeof(config), 19, 3, true, activations[0].class);
+	write_dense(temp_root, "6_Dense", config, 19, 3, true, 5, NULL);
+	if (embed_dir(temp_root, &options, got) != 3)
+		return;
+	for (int i = 0; i < N_TEXTS; i++)
+	{
+		double		x[19];
+
+		for (int j = 0; j < HIDDEN; j++)
+			x[j] = pooled[i * HIDDEN + j];
+		apply_layer_norm(x, HIDDEN, 5);
+		apply_dense(x, HIDDEN, 19, false, 3, gelu);
+		apply_layer_norm(x, 19, 7);
+		normalize(x, 19);
+		apply_dense(x, 19, 3, true, 5, identity);
+		for (int j = 0; j < 3; j++)
+			CHECKF(fabs(x[j] - got[i * 3 + j]) < TOLERANCE, "text %d: %g, not %g", i, got[i * 3 + j], x[j]);
+	}
+}
+
+/* Several poolings are the vectors of each, one behind the other; and what is no list of them. */
+static void
+test_several(const char *precision)
+{
+	static const char *const names[] = {"lasttoken", "cls", "weightedmean", "max", "mean", "mean_sqrt_len_tokens"};
+	static const struct
+	{
+		const char *config;
+		const char *option;
+		int			n;
+		int			order[6];
+	}			lists[] =
+	{
+		{"{\"pooling_mode\": [\"weightedmean\", \"cls\"]}", NULL, 2, {2, 1}},
+		{"{\"pooling_mode\": [\"lasttoken\"], \"embedding_dimension\": 8}", NULL, 1, {0}},
+		/* sentence-transformers' order of its older keys */
+		{"{\"pooling_mode_mean_tokens\": true, \"pooling_mode_lasttoken\": true, \"pooling_mode_cls_token\": true, \"pooling_mode_max_tokens\": true, "
+			"\"pooling_mode_weightedmean_tokens\": true, \"pooling_mode_mean_sqrt_len_tokens\": true}", NULL, 6, {1, 3, 4, 5, 2, 0}},
+		{"{\"pooling_mode_cls_token\": true}", NULL, 1, {1}},
+		{"{}", NULL, 1, {4}},
+		{"{}", "max+weightedmean", 2, {3, 2}},
+	};
+	static const char *const wrong[] = {
+		"{\"pooling_mode\": [\"cls\", \"cls\"]}", "{\"pooling_mode\": []}", "{\"pooling_mode\": [1]}", "{\"pooling_mode\": [\"cls\", \"sum\"]}",
+		"{\"pooling_mode\": {}}", "{\"pooling_mode\": \"cls+mean\"}", "{\"embedding_dimension\": 9}"
+	};
+	static float single[6][N_TEXTS * HIDDEN];
+	EmbImportOptions options = {.precision = precision};
+
+	for (int i = 0; i < 6; i++)
+	{
+		char		config[64];
+
+		snprintf(config, sizeof(config), "{\"pooling_mode\": \"%s\"}", names[i]);
+		write_model(BEGIN "]", config);
+		CHECK(embed_dir(temp_root, &options, single[i]) == HIDDEN);
+	}
+	for (size_t k = 0; k < sizeof(lists) / sizeof(lists[0]); k++)
+	{
+		float		got[N_TEXTS * 6 * HIDDEN];
+		int			n = lists[k].n;
+
+		options.pooling = lists[k].option;
+		write_model(BEGIN "]", lists[k].config);
+		if (!CHECKF(embed_dir(temp_root, &options, got) == n * HIDDEN, "%s", lists[k].config))
+			continue;
+		for (int i = 0; i < N_TEXTS * n; i++)
+			CHECKF(memcmp(got + i * HIDDEN, single[lists[k].order[i % n]] + i / n * HIDDEN, HIDDEN * sizeof(float)) == 0,
+				   "%s: text %d, pooling %d", lists[k].config, i / n, i % n);
+	}
+	options.pooling = NULL;
+	for (size_t k = 0; k < sizeof(wrong) / sizeof(wrong[0]); k++)
+	{
+		Image		image;
+		EmbError	err;
+		EmbStatus	status;
+
+		write_model(BEGIN "]", wrong[k]);
+		status = import_image(temp_root, &options, &heap, &image, &err);
+		CHECKF((status == EMB_ERR_FORMAT || status == EMB_ERR_UNSUPPORTED) && strstr(err.message, "1_Pooling/config.json") != NULL,
+			   "%s: status %d, \"%s\"", wrong[k], status, err.message);
+	}
+}
+
+/* The weights of a mean by position, against a plain computation. */
+static void
+test_weighted_mean(void)
+{
+	enum
+	{
+		N_BEFORE = 3,			/* of a prompt that is not pooled: the places count on */
+		N = 34
+	};
+	EmbArch		arch = {.hidden = HIDDEN, .pooling = EMB_POOL_WEIGHTED_MEAN | EMB_POOL_LAST << EMB_POOLING_BITS};
+	float		rows[(N_BEFORE + N) * HIDDEN];
+	float		out[2 * HIDDEN];
+
+	for (int i = 0; i < (N_BEFORE + N) * HIDDEN; i++)
+		rows[i] = weight_at(i * 5);
+	emb_pool_rows(emb_kernels(), &arch, rows + N_BEFORE * HIDDEN, HIDDEN, N, N_BEFORE, out);
+	for (int k = 0; k < HIDDEN; k++)
+	{
+		double		sum = 0;
+		double		weights = 0;
+
+		for (int i = N_BEFORE; i < N_BEFORE + N; i++)
+		{
+			sum += (i + 1) * (double) rows[i * HIDDEN + k];
+			weights += i + 1;
+		}
+		CHECKF(fabs(out[k] - sum / weights) < TOLERANCE, "element %d: %g, not %g", k, out[k], sum / weights);
+		CHECK(out[HIDDEN + k] == rows[(N_BEFORE + N - 1) * HIDDEN + k]);
+	}
+}
+
 /* Sum over square root is mean times square root; the largest is no less than the mean. */
 static void
 test_poolings(const char *precision)
@@ -330,8 +499,14 @@ test_refused(void)
 		{BEGIN ", " MODULE("3_Dense", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_NOT_FOUND, "3_Dense/config.json", NULL},
 		{BEGIN ", " MODULE("../x", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_FORMAT, "modules.json", "../x"},
 		{BEGIN ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_FORMAT, "in_features", "returns 5"},
-		{BEGIN ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "more than 2", "Dense"},
-		{BEGIN ", " MODULE("2_LayerNorm", ST "LayerNorm") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "modules.json", ST "LayerNorm"},
+		{BEGIN ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_Dense", ST "Dense") ", " MODULE("2_LayerNorm", ST "LayerNorm") ", " MODULE("2_Dense", ST "Dense") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "more than 4", "Dense"},
+		{BEGIN ", " MODULE("2_LayerNorm", ST "LayerNorm") "]", DENSE(""), NULL, EMB_ERR_NOT_FOUND, "2_LayerNorm/config.json", NULL},
+		{BEGIN ", " MODULE("2_Dense", ST "LayerNorm") "]", "{\"dimension\": 7}", NULL, EMB_ERR_FORMAT, "dimension", "returns 8"},
+		{BEGIN ", " MODULE("2_Dense", ST "LayerNorm") "]", "{\"dimension\": 8}", NULL, EMB_ERR_NOT_FOUND, "dense.0.norm.weight", NULL},
+		{BEGIN ", " MODULE("2_Dense", ST "LayerNorm") "]", "[]", NULL, EMB_ERR_FORMAT, "2_Dense/config.json", "object"},
+		{right, DENSE(", \"use_residual\": true"), NULL, EMB_ERR_UNSUPPORTED, "use_residual", NULL},
+		{right, DENSE(", \"module_output_name\": \"logits\""), NULL, EMB_ERR_UNSUPPORTED, "module_output_name", "scores"},
+		{BEGIN ", " MODULE("2_Dense", ST "Dense") ", " MODULE("3_Normalize", ST "Normalize") "]", DENSE(", \"module_output_name\": \"scores\""), NULL, EMB_ERR_UNSUPPORTED, "2_Dense", "no module may follow"},
 		{BEGIN ", " MODULE("2_Pooling", ST "Pooling") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "modules.json", ST "Pooling"},
 		{"[" MODULE("", ST "CLIPModel") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "modules.json", ST "CLIPModel"},
 		{"[" MODULE("", ST "Transformer") ", " MODULE("2_Dense", ST "Dense") ", " MODULE("1_Pooling", ST "Pooling") "]", DENSE(""), NULL, EMB_ERR_UNSUPPORTED, "modules.json", ST "Dense"},
@@ -395,7 +570,7 @@ test_rows(void)
 	static float weight[2 * EMB_PANEL * N_IN];
 	static float rows[N_ROWS * N_IN];
 	static float all[N_ROWS * N_OUT];
-	EmbDense	dense = {.n_layers = 1, .layers[0] = {.linear = {.n_out = N_OUT, .n_in = N_IN, .weight = weight}, .activation = EMB_ACT_TANH, .normalize = true}};
+	EmbDense	dense = {.n_layers = 1, .layers[0] = {.n_in = N_IN, .n_out = N_OUT, .linear = {.n_out = N_OUT, .n_in = N_IN, .weight = weight}, .activation = EMB_ACT_TANH, .normalize = true}};
 	float		matrix[N_OUT * N_IN];
 	EmbError	err;
 
@@ -429,14 +604,15 @@ test_overflow(void)
 {
 	for (int row = 0; row < 3; row++)
 	{
-		for (int pooling = EMB_POOL_MEAN; pooling <= EMB_POOL_MEAN_SQRT_LEN; pooling++)
+		for (int pooling = EMB_POOL_MEAN; pooling <= EMB_POOL_WEIGHTED_MEAN; pooling++)
 		{
+			EmbArch		arch = {.hidden = HIDDEN, .pooling = pooling};
 			float		rows[3 * HIDDEN] = {0};
 			float		out[HIDDEN];
 
 			rows[row * HIDDEN + 5] = NAN;
-			emb_pool_rows(emb_kernels(), (EmbPooling) pooling, rows, HIDDEN, 3, HIDDEN, out);
-			CHECKF(!emb_pool_is_finite(out, HIDDEN), "row %d, pooling %d", row, pooling);
+			emb_pool_rows(emb_kernels(), &arch, rows, HIDDEN, 3, 0, out);
+			CHECKF(pooling == EMB_POOL_LAST ? emb_pool_is_finite(out, HIDDEN) == (row < 2) : !emb_pool_is_finite(out, HIDDEN), "row %d, pooling %d", row, pooling);
 		}
 	}
 }
@@ -451,6 +627,11 @@ main(void)
 	test_two();
 	test_poolings("fp32");
 	test_poolings("int8");
+	test_layer_norms("fp32");
+	test_layer_norms("int8");
+	test_several("fp32");
+	test_several("int8");
+	test_weighted_mean();
 	test_refused();
 	test_weights();
 	test_rows();

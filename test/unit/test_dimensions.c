@@ -3,6 +3,8 @@
  *		Vectors cut to their first elements, at import and afterwards: equal to
  *		the whole ones, cut and normalized.
  */
+#include <math.h>
+
 #include "model_util.h"
 
 #include "image/image.h"
@@ -107,6 +109,86 @@ test_cut(const char *precision, const char *modules)
 	close_model(&whole);
 }
 
+static EmbStatus
+image_drop(void *ctx, const void *data, size_t size, EmbError *err)
+{
+	(void) ctx;
+	(void) data;
+	(void) size;
+	(void) err;
+	return EMB_OK;
+}
+
+static void
+keep_note(void *ctx, const char *message, const char *hint)
+{
+	(void) hint;
+	*(bool *) ctx |= strstr(message, "layer norm") != NULL;
+}
+
+/* A layer norm before the cut, against a plain computation; by the option, or by the name of a known model. */
+static void
+test_layer_norm(const char *name, bool by_option, bool want_norm)
+{
+	static const char *const texts[4] = {"a b c", "the data of a database", "", "a b c"};
+	SmallModel	small = small_model();
+	char		dir[PATH_MAX];
+	bool		noted = false;
+	EmbImportOptions options = {.precision = "fp32", .sets_layer_norm = by_option, .layer_norm = want_norm, .query_prompt = "", .document_prompt = ""};
+	float		full[4 * DIM];
+	EmbError	err;
+	Opened		o = {0};
+	EmbSink		sink = {.ctx = &noted, .write = image_drop, .note = keep_note};
+
+	snprintf(dir, sizeof(dir), "%.1000s/%s", fresh_dir(), name);
+	mkdir(dir, 0700);
+	write_small_model(dir, &small);
+	for (int32_t n = 0; n < DIM; n++)
+	{
+		Opened		cut;
+		float		got[4 * DIM];
+
+		options.dimensions = n;
+		memset(&cut, 0, sizeof(cut));
+		if (!CHECKF(import_image(dir, &options, &heap, &cut.image, &err) == EMB_OK, "%s", err.message) ||
+			!CHECKF(emb_model_open(cut.image.data, cut.image.size_bytes, EMB_OPEN_CHECK_ALL, &heap, NULL, &cut.model, &err) == EMB_OK, "%s", err.message))
+			return;
+		embed_texts(cut.model, texts, 4, n == 0 ? full : got);
+		if (n == 0)
+		{
+			o = cut;
+			continue;
+		}
+		for (int i = 0; i < 4; i++)
+		{
+			double		x[DIM];
+			double		mean = 0;
+			double		square = 0;
+			double		norm = 0;
+			float		later[DIM];
+
+			for (int k = 0; k < DIM; k++)
+				mean += full[i * DIM + k] / DIM;
+			for (int k = 0; k < DIM; k++)
+				square += (full[i * DIM + k] - mean) * (full[i * DIM + k] - mean) / DIM;
+			for (int k = 0; k < n; k++)
+			{
+				x[k] = want_norm ? (full[i * DIM + k] - mean) / sqrt(square + 1e-5) : full[i * DIM + k];
+				norm += x[k] * x[k];
+			}
+			for (int k = 0; k < n; k++)
+				CHECKF(fabs(got[i * n + k] - x[k] / sqrt(norm)) < 2e-6, "%s, %d dimensions: %g, not %g", name, n, got[i * n + k], x[k] / sqrt(norm));
+			CHECK(emb_model_cut(o.model, full + i * DIM, n, later, &err) == EMB_OK && memcmp(later, got + i * n, n * sizeof(float)) == 0);
+			/* an image's own cut has it already */
+			CHECK(emb_model_cut(cut.model, got + i * n, 1, later, &err) == EMB_OK && fabs(later[0] - (x[0] > 0 ? 1 : -1)) < 1e-6);
+		}
+		close_model(&cut);
+	}
+	CHECK(emb_model_cut(o.model, full, DIM, full + DIM, &err) == EMB_OK && memcmp(full, full + DIM, DIM * sizeof(float)) == 0);
+	close_model(&o);
+	CHECK(emb_import_dir(dir, &options, &heap, NULL, &sink, &err) == EMB_OK && noted == (want_norm && !by_option));
+}
+
 static void
 test_refused(void)
 {
@@ -156,6 +238,10 @@ main(void)
 		test_cut(precisions[i], SMALL_MODULES);
 		test_cut(precisions[i], plain);
 	}
+	test_layer_norm("x", true, true);
+	test_layer_norm("nomic-embed-text-v1.5", false, true);
+	test_layer_norm("nomic-ai--nomic-embed-text-v1.5", true, false);
+	test_layer_norm("nomic-embed-text-v1", false, false);
 	test_refused();
 	emb_threads_stop();
 	return done_testing();

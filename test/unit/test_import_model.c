@@ -31,6 +31,20 @@ CHANGE(config_nul, m->config = CONFIG(BERT ", \"x\": \"\\u0000\"");)
 CHANGE(config_deep, static char deep[8192]; memset(deep, '[', 8191); m->config = deep;)
 CHANGE(no_type, m->config = CONFIG("\"hidden_act\": \"gelu\"");)
 CHANGE(bloom, m->config = CONFIG("\"model_type\": \"bloom\"");)
+#define DEBERTA(more) CONFIG("\"model_type\": \"deberta-v2\", \"layer_norm_eps\": 1e-7" more)
+#define DEBERTA_ON	", \"relative_attention\": true, \"share_att_key\": true"
+#define DEBERTA_KINDS	", \"pos_att_type\": \"p2c|c2p\""
+#define DEBERTA_PLAIN	", \"position_biased_input\": false"
+CHANGE(deberta_v1, m->config = CONFIG("\"model_type\": \"deberta\"");)
+CHANGE(deberta_absolute, m->config = DEBERTA("");)
+CHANGE(deberta_shared, m->config = DEBERTA(", \"relative_attention\": true");)
+CHANGE(deberta_kinds, m->config = DEBERTA(DEBERTA_ON ", \"pos_att_type\": [\"c2p\"]");)
+CHANGE(deberta_biased, m->config = DEBERTA(DEBERTA_ON DEBERTA_KINDS);)
+CHANGE(deberta_conv, m->config = DEBERTA(DEBERTA_ON DEBERTA_KINDS DEBERTA_PLAIN ", \"conv_kernel_size\": 3");)
+CHANGE(deberta_types, m->config = DEBERTA(DEBERTA_ON DEBERTA_KINDS DEBERTA_PLAIN ", \"type_vocab_size\": 2");)
+CHANGE(deberta_norm, m->config = DEBERTA(DEBERTA_ON DEBERTA_KINDS DEBERTA_PLAIN ", \"norm_rel_ebd\": \"rms\"");)
+CHANGE(deberta_buckets, m->config = DEBERTA(DEBERTA_ON DEBERTA_KINDS DEBERTA_PLAIN ", \"position_buckets\": 100000");)
+CHANGE(deberta_few, m->config = DEBERTA(DEBERTA_ON DEBERTA_KINDS DEBERTA_PLAIN ", \"position_buckets\": 256, \"max_relative_positions\": 100");)
 CHANGE(type_number, m->config = CONFIG("\"model_type\": 5");)
 CHANGE(token_classifier, m->modules = NULL; m->config = CONFIG(BERT ", \"architectures\": [\"BertForTokenClassification\"]");)
 #define RERANKER(more) *m = small_reranker(); m->config = SMALL_RERANKER_CONFIG(more)
@@ -44,6 +58,9 @@ CHANGE(no_classifier, *m = small_reranker(); m->omit = "classifier.weight";)
 CHANGE(no_pooler, *m = small_reranker(); m->omit = "pooler.dense.bias";)
 CHANGE(nan_classifier, *m = small_reranker(); m->nan = "classifier.weight";)
 CHANGE(no_prefix, *m = small_reranker(); m->prefix = "";)
+CHANGE(wrapped, *m = small_reranker(); m->prefix = "model.bert."; m->head_prefix = "model.";)
+CHANGE(two_classifiers, *m = small_reranker(); m->head_prefix = "a."; m->extra = ", \"b.classifier.weight\":"
+	   " {\"dtype\": \"F32\", \"shape\": [0, 8], \"data_offsets\": [0, 0]}";)
 CHANGE(identity, RERANKER(ONE_LABEL ", \"sentence_transformers\": {\"activation_fn\": \"torch.nn.modules.linear.Identity\"}");)
 CHANGE(old_sigmoid, RERANKER(ONE_LABEL ", \"sbert_ce_default_activation_function\": \"torch.nn.modules.activation.Sigmoid\"");)
 CHANGE(tanh_score, RERANKER(ONE_LABEL ", \"sentence_transformers\": {\"activation_fn\": \"torch.nn.modules.activation.Tanh\"}");)
@@ -103,7 +120,7 @@ CHANGE(gte_head, m->modules = NULL; m->config = CONFIG("\"model_type\": \"new\",
 CHANGE(modern_pooling, m->modules = NULL; m->config = CONFIG(MODERN_HEAD ", \"classifier_pooling\": \"max\"");)
 CHANGE(modern_activation, m->modules = NULL; m->config = CONFIG(MODERN_HEAD ", \"classifier_activation\": \"silu\"");)
 CHANGE(modern_head_bias, m->modules = NULL; m->config = CONFIG(MODERN_HEAD ", \"classifier_bias\": 1");)
-CHANGE(modern_labels, m->modules = NULL; m->config = CONFIG(MODERN ", \"architectures\": [\"ModernBertForSequenceClassification\"]");)
+CHANGE(modern_labels, m->modules = NULL; m->config = CONFIG(MODERN ", \"num_labels\": 3, \"architectures\": [\"ModernBertForSequenceClassification\"]");)
 CHANGE(modern_names, m->config = CONFIG(MODERN ", \"position_embedding_type\": \"absolute\"");)
 #define GEMMA "\"model_type\": \"gemma3_text\", \"head_dim\": 4, \"num_key_value_heads\": 1"
 CHANGE(gemma_sizes, m->config = CONFIG("\"model_type\": \"gemma3_text\", \"head_dim\": 4");)
@@ -219,13 +236,25 @@ static const Case cases[] = {
 	{"a classifier of tokens", token_classifier, EMB_ERR_UNSUPPORTED, "architectures", "BertForTokenClassification"},
 	{"a reranker", reranker, EMB_OK, NULL, NULL},
 	{"num_labels 1", one_label_by_number, EMB_OK, NULL, NULL},
-	{"two labels by default", default_labels, EMB_ERR_UNSUPPORTED, "2 labels", "rerankers"},
-	{"two labels", two_labels, EMB_ERR_UNSUPPORTED, "2 labels", "rerankers"},
+	{"two labels by default", default_labels, EMB_ERR_FORMAT, "classifier.weight", "[2, 8]"},
+	{"two labels", two_labels, EMB_ERR_FORMAT, "classifier.weight", "[2, 8]"},
+	{"DeBERTa's first version", deberta_v1, EMB_ERR_UNSUPPORTED, "deberta", NULL},
+	{"DeBERTa without distances", deberta_absolute, EMB_ERR_UNSUPPORTED, "relative_attention", NULL},
+	{"DeBERTa with keys of its own for distances", deberta_shared, EMB_ERR_UNSUPPORTED, "share_att_key", NULL},
+	{"DeBERTa with one kind", deberta_kinds, EMB_ERR_UNSUPPORTED, "pos_att_type", "p2c"},
+	{"DeBERTa with absolute positions", deberta_biased, EMB_ERR_UNSUPPORTED, "position_biased_input", NULL},
+	{"DeBERTa with a convolution", deberta_conv, EMB_ERR_UNSUPPORTED, "conv_kernel_size", NULL},
+	{"DeBERTa with types", deberta_types, EMB_ERR_UNSUPPORTED, "type_vocab_size", NULL},
+	{"DeBERTa with another norm", deberta_norm, EMB_ERR_UNSUPPORTED, "norm_rel_ebd", "rms"},
+	{"DeBERTa with too many buckets", deberta_buckets, EMB_ERR_FORMAT, "position_buckets", NULL},
+	{"DeBERTa whose distances do not fit", deberta_few, EMB_ERR_FORMAT, "largest distance 100", "256"},
 	{"labels a list", labels_list, EMB_ERR_FORMAT, "id2label", NULL},
 	{"no classifier.weight", no_classifier, EMB_ERR_NOT_FOUND, "\"classifier.weight\"", NULL},
 	{"no pooler bias", no_pooler, EMB_ERR_NOT_FOUND, "bert.pooler.dense.bias", NULL},
 	{"a NaN in the classifier", nan_classifier, EMB_ERR_FORMAT, "classifier.weight", NULL},
 	{"a reranker without prefix", no_prefix, EMB_OK, NULL, NULL},
+	{"a reranker in a wrapper", wrapped, EMB_OK, NULL, NULL},
+	{"two classifiers", two_classifiers, EMB_ERR_UNSUPPORTED, "two classifiers", "b.classifier.weight"},
 	{"Identity", identity, EMB_OK, NULL, NULL},
 	{"Sigmoid in the old place", old_sigmoid, EMB_OK, NULL, NULL},
 	{"Tanh", tanh_score, EMB_ERR_UNSUPPORTED, "activation_fn", "Tanh"},
@@ -276,7 +305,7 @@ static const Case cases[] = {
 	{"a ModernBERT's head that pools otherwise", modern_pooling, EMB_ERR_UNSUPPORTED, "classifier_pooling", "max"},
 	{"a ModernBERT's head with a gate's activation", modern_activation, EMB_ERR_UNSUPPORTED, "classifier_activation", "silu"},
 	{"a ModernBERT's head with a number for a switch", modern_head_bias, EMB_ERR_FORMAT, "classifier_bias", NULL},
-	{"a ModernBERT's head of two labels", modern_labels, EMB_ERR_UNSUPPORTED, "2 labels", NULL},
+	{"a ModernBERT's head of three labels", modern_labels, EMB_ERR_UNSUPPORTED, "3 labels", "none is known"},
 	{"a window of nothing", modern_window, EMB_ERR_FORMAT, "local_attention", "1"},
 	{"no global layer", modern_every, EMB_ERR_FORMAT, "global_attn_every_n_layers", "0"},
 	{"global layers out of order", modern_types, EMB_ERR_UNSUPPORTED, "layer_types", "full_attention"},
@@ -332,10 +361,10 @@ static const Case cases[] = {
 	{"no pooling file", no_pooling, EMB_ERR_NOT_FOUND, "1_Pooling/config.json", NULL},
 	{"max pooling", max_pooling, EMB_OK, NULL, NULL},
 	{"last token", last_token, EMB_OK, NULL, NULL},
-	{"weighted mean", weighted, EMB_ERR_UNSUPPORTED, "weightedmean", NULL},
+	{"weighted mean", weighted, EMB_OK, NULL, NULL},
 	{"sqrt len", sqrt_len, EMB_OK, NULL, NULL},
-	{"two poolings", two_poolings, EMB_ERR_UNSUPPORTED, "cls", "mean"},
-	{"no pooling at all", nothing_pooled, EMB_ERR_FORMAT, "1_Pooling/config.json", NULL},
+	{"two poolings", two_poolings, EMB_OK, NULL, NULL},
+	{"no pooling at all: the mean", nothing_pooled, EMB_OK, NULL, NULL},
 	{"pooling by name", pooling_name, EMB_OK, NULL, NULL},
 	{"the last by name", pooling_other, EMB_OK, NULL, NULL},
 	{"pooling of another width", pooling_dim, EMB_ERR_FORMAT, "word_embedding_dimension", "9"},

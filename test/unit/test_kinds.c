@@ -37,6 +37,8 @@ static const Case cases[] = {
 	{"its options", CONFIG(CLASS("BertModel")), NULL, NULL, {.pooling = "cls", .sets_normalize = true, .normalize = true}, false,
 	"", NULL, "embedding", "cls", true, 8},
 	{"one of them", CONFIG(CLASS("BertModel")), NULL, NULL, {.pooling = "cls"}, false, "takes the first row, not normalized", NULL, "embedding", "cls", false, 8},
+	{"several poolings", CONFIG(CLASS("BertModel")), NULL, NULL, {.pooling = "weightedmean+cls"}, false, "takes the mean of all rows weighted by position, the first row, not normalized", NULL,
+	"embedding", "weightedmean+cls", false, 16},
 	{"a pretrained model", CONFIG(CLASS("BertForPreTraining")), NULL, NULL, {0}, false, "mean of all rows", NULL, "embedding", "mean", false, 8},
 	{"a masked language model", CONFIG(CLASS("BertForMaskedLM")), NULL, NULL, {0}, false, "", "SPLADE", NULL, NULL, false, 0},
 	{"and what to do about it", CONFIG(CLASS("BertForMaskedLM")), NULL, NULL, {0}, false, "", "option kind", NULL, NULL, false, 0},
@@ -62,7 +64,7 @@ static const Case cases[] = {
 	{"a CrossEncoder without a class", CONFIG(", \"num_labels\": 1"), NULL, "{\"model_type\": \"CrossEncoder\"}", {0}, true, "", NULL, "reranker", "cls", false, 1},
 	{"a CrossEncoder without a head", CONFIG(CLASS("BertModel") ", \"num_labels\": 1"), NULL, "{\"model_type\": \"CrossEncoder\"}", {0}, false,
 	"", "pooler.dense", NULL, NULL, false, 0},
-	{"a CrossEncoder of modules", CONFIG(CLASS("BertModel")), SMALL_MODULES, "{\"model_type\": \"CrossEncoder\"}", {0}, false, "", "made of modules", NULL, NULL, false, 0},
+	{"a CrossEncoder of modules", CONFIG(CLASS("BertModel")), SMALL_MODULES, "{\"model_type\": \"CrossEncoder\"}", {0}, false, "", "no Dense that gives", NULL, NULL, false, 0},
 	{"an embedding model", CONFIG(CLASS("BertForSequenceClassification") ", \"num_labels\": 1"), SMALL_MODULES, "{\"model_type\": \"SentenceTransformer\"}", {0}, true,
 	"", NULL, "embedding", "cls", true, 8},
 	/* a reranker without a class */

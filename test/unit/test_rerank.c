@@ -442,7 +442,7 @@ static void
 test_families(void)
 {
 	static const char *const names[] = {"distilbert-rerank", "gte-rerank", "modernbert-rerank", "modernbert-rerank-cls",
-	"mpnet-rerank", "nomic-rerank", "roberta-rerank"};
+	"mpnet-rerank", "nomic-rerank", "roberta-rerank", "deberta-rerank", "modernbert-rerank-modules", "bert-rerank-modules", "bert-rerank-labels"};
 	char		goldens[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -30,6 +30,7 @@ typedef struct Files
 	const char *weights;
 	int			bad_row;		/* in the mapping, where not 0 */
 	double		bad_weight;
+	double		bad_element;
 	int			n_more;			/* more weights or fewer than ids */
 } Files;
 
@@ -46,6 +47,13 @@ static float
 element(int row, int column)
 {
 	return (float) ((row * 29 + column * 13 + 5) % 64 - 32) / 32.0f;
+}
+
+/* Integers are whole: what model2vec writes has no scale. */
+static double
+stored(const Files *files, int row, int column)
+{
+	return element(row, column) * (strcmp(files->type, "I8") == 0 ? 32 : 1);
 }
 
 static double
@@ -95,7 +103,7 @@ write_table(const char *dir, const Files *files)
 	int			n_ids = files->mapping != NULL ? N_VOCAB : files->n_rows;
 
 	for (int i = 0; i < files->n_rows * HIDDEN; i++)
-		n += put(data + n, files->type, element(i / HIDDEN, i % HIDDEN));
+		n += put(data + n, files->type, i == 7 && files->bad_element != 0 ? files->bad_element : stored(files, i / HIDDEN, i % HIDDEN));
 	snprintf(header, sizeof(header), "{\"%s\": {\"dtype\": \"%s\", \"shape\": [%d, %d], \"data_offsets\": [0, %zu]}",
 			 files->table, files->type, files->n_rows, HIDDEN, n);
 	begin = n;
@@ -177,7 +185,7 @@ expect(const Files *files, const int32_t *ids, int n, bool normalize, double *x)
 	{
 		x[k] = 0;
 		for (int i = 0; i < n; i++)
-			x[k] += element(files->mapping != NULL ? row_of(ids[i]) : ids[i], k) * (files->weights != NULL ? weight_of(ids[i]) : 1);
+			x[k] += stored(files, files->mapping != NULL ? row_of(ids[i]) : ids[i], k) * (files->weights != NULL ? weight_of(ids[i]) : 1);
 		if (n > 0)
 			x[k] /= n;
 		sum += x[k] * x[k];
@@ -243,6 +251,16 @@ test_vectors(void)
 	check_vectors("without modules.json", &f, &fp32, true, true);
 	f.type = "F16";
 	check_vectors("F16", &f, &fp32, true, true);
+	f.type = "F64";
+	check_vectors("F64", &f, &fp32, true, true);
+	check_vectors("F64 in int8", &f, NULL, true, false);
+	f.type = "I8";
+	check_vectors("I8", &f, &fp32, true, true);
+	check_vectors("I8 in int8", &f, NULL, true, false);
+	f.weights = "F32";
+	f.mapping = "I64";
+	f.n_rows = 9;
+	check_vectors("I8, weighted and mapped", &f, &fp32, true, true);
 	f = model2vec;
 	f.config = CONFIG(", \"normalize\": false");
 	check_vectors("config.json says not normalized", &f, &fp32, false, true);
@@ -530,7 +548,9 @@ test_refused(void)
 	f = model2vec; change; check_refused(what, &f, options, status, message, also)
 
 	REFUSED("no table", NULL, EMB_ERR_NOT_FOUND, "embeddings", "embedding.weight", f.table = "vectors");
-	REFUSED("an int8 table", NULL, EMB_ERR_UNSUPPORTED, "I8", "embeddings", f.type = "I8");
+	REFUSED("a table of other integers", NULL, EMB_ERR_UNSUPPORTED, "I32", "embeddings", f.type = "I32");
+	REFUSED("an element too large", NULL, EMB_ERR_LIMIT, "element 7", "embeddings", (f.type = "F64", f.bad_element = 1e300));
+	REFUSED("an element that is no number", NULL, EMB_ERR_LIMIT, "element 7", "embeddings", (f.type = "F64", f.bad_element = NAN));
 	REFUSED("fewer rows than tokens", NULL, EMB_ERR_FORMAT, "24 ids", "9", f.n_rows = 9);
 	REFUSED("a mapping beyond the rows", NULL, EMB_ERR_FORMAT, "row 9 for id 3", "9 rows", (f.n_rows = 9, f.mapping = "I64", f.bad_row = 9));
 	REFUSED("a mapping below them", NULL, EMB_ERR_FORMAT, "row -1", "mapping", (f.n_rows = 9, f.mapping = "I32", f.bad_row = -1));

@@ -207,6 +207,8 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 		options->import.document_prompt = option_utf8(key, v);
 	else if (strcmp(key, "kind") == 0)
 		options->import.kind = option_utf8(key, v);
+	else if (strcmp(key, "label") == 0)
+		options->import.label = option_utf8(key, v);
 	else if (strcmp(key, "instruction") == 0)
 		options->import.instruction = option_utf8(key, v);
 	else if (strcmp(key, "template") == 0)
@@ -217,6 +219,11 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 	{
 		options->import.normalize = option_bool(key, v);
 		options->import.sets_normalize = true;
+	}
+	else if (strcmp(key, "layer_norm") == 0)
+	{
+		options->import.layer_norm = option_bool(key, v);
+		options->import.sets_layer_norm = true;
 	}
 	else if (strcmp(key, "max_tokens") == 0)
 	{
@@ -253,7 +260,7 @@ set_option(ManageOptions *options, const char *key, const JsonbValue *v)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unknown option \"%s\"", embed_shown(key)),
 					 errhint("The options are precision, group, keep_int8, keep_percent, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
-							 "kind, instruction, template, pooling, normalize, storage, fingerprint, default and alias.")));
+							 "kind, label, instruction, template, pooling, normalize, layer_norm, storage, fingerprint, default and alias.")));
 	}
 	options->has_import |= import_only;
 }
