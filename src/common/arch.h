@@ -94,7 +94,7 @@ typedef enum EmbPositions
 	EMB_POSITIONS_ABSOLUTE = 1, /* a table of vectors, added to the embeddings */
 	EMB_POSITIONS_RELATIVE = 2, /* a bias added to attention scores, by head and distance */
 	EMB_POSITIONS_ROTARY = 4,	/* RoPE: queries and keys are rotated */
-	EMB_POSITIONS_ALIBI = 8,		/* scores less the distance times a slope of the head, see emb_arch_slope */
+	EMB_POSITIONS_ALIBI = 8,	/* scores less the distance times a slope of the head, see emb_arch_slope */
 	EMB_POSITIONS_DISENTANGLED = 16	/* vectors of distances, which meet queries and keys (DeBERTa) */
 } EmbPositions;
 
@@ -212,7 +212,7 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  344	   4	relative_span: disentangled attention: vectors of distances on each side; else 0, and so are the next two
  *	  348	   4	relative_max: distances from half of the span to this one share vectors by their logarithm; 0: they do not
  *	  352	   4	relative_normed: the vectors of distances pass a layer norm
- *	  356  60	zero
+ *	  356	  60	zero
  *	  416	   4	lacks_vector: the model returns outputs of tokens only, and no vector of a text
  *	  420	   4	lm_activation: EmbActivation of the head over the vocabulary; this and the next two: only with
  *				EMB_SPARSE_VOCABULARY

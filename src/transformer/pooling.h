@@ -11,8 +11,9 @@
  * rows: [n_rows, hidden], row stride stride; EMB_POOL_CLS reads only the first row.
  * out: [emb_arch_pooled_width], the poolings one after the other. The rows are
  * added in order, those of a weighted mean multiplied by their place in the
- * text before, which has n_before rows in front of them; then the sum is divided by their number, by the square root of their number,
- * or by the sum of the weights.
+ * text before, which has n_before rows in front of them; then the sum is
+ * divided by their number, by the square root of their number, or by the sum
+ * of the weights.
  */
 extern void emb_pool_rows(const EmbKernels *kernels, const EmbArch *arch,
 						  const float *rows, size_t stride, int32_t n_rows, int32_t n_before, float *out);

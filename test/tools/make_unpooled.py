@@ -22,7 +22,7 @@ TEXTS = ["which package draws maps", "", "s of the library, and of others", "a\n
 def main():
     lines = []
     for name in ("bert-cls", "bert-mean-48"):
-        for pooling in ("cls", "mean", "max", "mean_sqrt_len_tokens", "lasttoken"):
+        for pooling in ("cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"):
             with tempfile.TemporaryDirectory() as copy:
                 model_dir = os.path.join(copy, "model")
                 shutil.copytree(os.path.join(TINY, name, "model"), model_dir)

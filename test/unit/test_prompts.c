@@ -237,7 +237,7 @@ test_unpooled(void)
 	snprintf(path, sizeof(path), "%s/unpooled.json", data_dir());
 	data = json_load_file(path, 0, NULL);
 	models = json_object_get(data, "models");
-	CHECK(json_array_size(models) == 10);
+	CHECK(json_array_size(models) == 12);
 	for (size_t i = 0; i < json_array_size(models); i++)
 	{
 		const json_t *entry = json_array_get(models, i);
