@@ -256,7 +256,7 @@ static_assert(sizeof(EmbTokBlockHeader) == 704, "EmbTokBlockHeader is an on-disk
 #define EMB_TOK_FAST_MULTIBYTE	32
 #define EMB_TOK_FAST_TOKEN		33
 #define EMB_TOK_FAST_CHAR		35	/* BPE of characters: stays as it is */
-#define EMB_TOK_FAST_BLANK		34	/* white space that an added token may start with, or take along */
+#define EMB_TOK_FAST_BLANK		34	/* U+0020, with which some normalized added token starts; of characters: any */
 
 struct EmbTokenizer
 {
@@ -275,6 +275,9 @@ struct EmbTokenizer
 	const EmbTokBlockLongWord *long_words;	/* [1 << words_bits[1]] */
 	const int32_t *bytes;		/* [256] */
 	const EmbTokPattern *pattern;
+	uint8_t		blank_class;	/* BPE of bytes: of U+0020 */
+	bool		blank_may[256]; /* whether a normalized added token may match at U+0020 and this byte */
+	uint32_t	space_classes;	/* bits: the classes of ASCII white space */
 	const EmbTokJoints *joints;
 	bool		of_chars;		/* BPE's first symbols are characters */
 	bool		falls_back;		/* EMB_TOK_FALLS_BACK */

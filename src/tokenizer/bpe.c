@@ -93,8 +93,8 @@ load_word(const uint8_t *word, size_t n, uint64_t text[2])
 		text[0] = (uint64_t) word[0] | (uint64_t) word[n / 2] << (8 * (n / 2)) | (uint64_t) word[n - 1] << (8 * (n - 1));
 }
 
-/* The id of a word that is one id, or -1. */
-static inline int32_t
+/* The id of a word that is one id, or -1. Inline for words; characters go through find_char. */
+static inline __attribute__((always_inline)) int32_t
 find_word(const EmbTokenizer *tok, const uint8_t *word, size_t n)
 {
 	uint64_t	text[4] = {0, 0, 0, 0};
@@ -127,6 +127,12 @@ find_word(const EmbTokenizer *tok, const uint8_t *word, size_t n)
 	return -1;
 }
 
+static __attribute__((noinline)) int32_t
+find_char(const EmbTokenizer *tok, const uint8_t *bytes, uint32_t n)
+{
+	return find_word(tok, bytes, n);
+}
+
 /* The id of the byte or character at the start of word[0 .. n), and its length *len. */
 static inline int32_t
 first_symbol(const EmbTokenizer *tok, const uint8_t *word, size_t n, uint32_t *len)
@@ -140,7 +146,7 @@ first_symbol(const EmbTokenizer *tok, const uint8_t *word, size_t n, uint32_t *l
 	n_char = word[0] < 0xE0 ? 2 : word[0] < 0xF0 ? 3 : 4;
 	if (n_char > n)
 		return tok->bytes[word[0]];
-	id = find_word(tok, word, n_char);
+	id = find_char(tok, word, n_char);
 	if (id < 0 && tok->falls_back)
 		return tok->bytes[word[0]];
 	*len = n_char;

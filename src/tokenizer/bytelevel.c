@@ -64,6 +64,17 @@ emb_tok_push_bytes(EmbTokEncoder *e, const uint8_t *bytes, size_t n)
 	return true;
 }
 
+/* The same for the few bytes of a character. */
+static inline bool
+push_char(EmbTokEncoder *e, const uint8_t *bytes, size_t n)
+{
+	if (e->n_word_bytes + n > e->run.size)
+		return emb_tok_push_bytes(e, bytes, n);
+	for (size_t i = 0; i < n; i++)
+		e->run.bytes[e->n_word_bytes++] = bytes[i];
+	return true;
+}
+
 /* Emits ids of the start of a word, if the word is long already. */
 static inline bool
 part_run(EmbTokEncoder *e)
@@ -175,7 +186,7 @@ read_char(EmbTokEncoder *e, uint32_t cp)
 {
 	uint8_t		bytes[EMB_UTF8_MAX_BYTES];
 
-	return step(e, emb_tok_class(e->tok->pattern, cp)) && emb_tok_push_bytes(e, bytes, (size_t) emb_utf8_encode(cp, bytes)) && part_run(e);
+	return step(e, emb_tok_class(e->tok->pattern, cp)) && push_char(e, bytes, (size_t) emb_utf8_encode(cp, bytes)) && part_run(e);
 }
 
 static bool
@@ -208,7 +219,7 @@ end_segment(EmbTokEncoder *e)
 
 /* What look says beside the class: bits, but for the first, which is all. */
 #define LOOK_UNKNOWN	0xFF	/* the character before may still change */
-#define LOOK_SPACE		0x20	/* white space that an added token may start with, or take along */
+#define LOOK_BLANK		0x20	/* U+0020, with which some normalized added token starts */
 #define LOOK_TOKEN		0x40	/* an added token may start here */
 
 /* Whether some added token takes the white space before it along. */
@@ -239,28 +250,21 @@ look(const EmbTokEncoder *e, size_t pos, int *n)
 	if (kind < EMB_TOK_CLASSES)
 		return kind;
 	if (kind == EMB_TOK_FAST_BLANK)
-		return emb_tok_class(tok->pattern, e->text[pos]) | LOOK_SPACE;
+		return tok->blank_class | LOOK_BLANK;
 	*n = emb_utf8_decode(e->text + pos, e->len - pos, &cp);
 	if (*n == 0 || cp == 0)
 		return LOOK_UNKNOWN;
 	klass = emb_tok_class_byte(tok->pattern, cp);
 	if (tok->composes && (klass & EMB_TOK_CLASS_COMPOSES) != 0)
 		return LOOK_UNKNOWN;
-	if (kind == EMB_TOK_FAST_TOKEN)
-		return (klass & (EMB_TOK_CLASSES - 1)) | LOOK_TOKEN;
-	klass &= EMB_TOK_CLASSES - 1;
-	return takes_spaces(tok) && (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0 ? klass | LOOK_SPACE : klass;
+	return (klass & (EMB_TOK_CLASSES - 1)) | (kind == EMB_TOK_FAST_TOKEN ? LOOK_TOKEN : 0);
 }
 
-/* Whether a normalized added token may match at the white space at pos. */
+/* Whether a normalized added token may match at the U+0020 at pos. */
 static inline bool
-space_may_match(const EmbTokEncoder *e, size_t pos)
+blank_may_match(const EmbTokEncoder *e, size_t pos)
 {
-	const EmbTrie *trie = &e->tok->normalized;
-	uint32_t	node = e->text[pos] == ' ' && e->tok->normalized_first[' '] ? emb_trie_step(trie, 0, ' ') : EMB_TRIE_NONE;
-
-	return node != EMB_TRIE_NONE &&
-		(pos + 1 == e->len || emb_trie_has_value(trie, node) || emb_trie_step(trie, node, e->text[pos + 1]) != EMB_TRIE_NONE);
+	return pos + 1 == e->len || e->tok->blank_may[e->text[pos + 1]];
 }
 
 /*
@@ -276,20 +280,16 @@ typedef struct InPlace
 	int			n;
 } InPlace;
 
-/* The loop over characters that match and stay in the state, ASCII only. */
-static inline void
-skip_loop(const EmbTokEncoder *e, InPlace *w, size_t limit)
+/* Skips ASCII of the classes loops, up to limit. Returns the place after it. */
+static inline size_t
+skip_loop(const EmbTokEncoder *e, uint64_t loops, size_t pos, size_t limit)
 {
 	const uint8_t *fast = e->tok->fast;
 	const uint8_t *text = e->text;
-	const uint64_t loops = e->tok->pattern->loops[w->state];
-	size_t		pos = w->pos;
 
 	while (pos < limit && (loops >> fast[text[pos]] & 1) != 0)
 		pos++;
-	if (pos > w->pos)
-		w->end = pos - 1;
-	w->pos = pos;
+	return pos;
 }
 
 typedef enum Read
@@ -300,10 +300,29 @@ typedef enum Read
 } Read;
 
 static inline bool
+is_ascii_space(uint8_t c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static inline bool
+is_space_at(const EmbTokEncoder *e, size_t pos)
+{
+	uint32_t	cp;
+
+	if (pos >= e->len || e->text[pos] < 0x80)
+		return pos < e->len && is_ascii_space(e->text[pos]);
+	return emb_utf8_decode_multibyte(e->text + pos, e->len - pos, &cp) != 0 && (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
+}
+
+/* pos > 0 */
+static inline bool
 is_space_before(const EmbTokEncoder *e, size_t pos)
 {
 	uint32_t	cp;
 
+	if (e->text[pos - 1] < 0x80)
+		return is_ascii_space(e->text[pos - 1]);
 	return emb_utf8_decode_before(e->text, pos, &cp) != 0 && (emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
 }
 
@@ -311,7 +330,58 @@ is_space_before(const EmbTokEncoder *e, size_t pos)
 static inline bool
 may_lose_space(const EmbTokEncoder *e, const InPlace *w)
 {
-	return takes_spaces(e->tok) && (w->klass & (LOOK_TOKEN | LOOK_SPACE)) != 0 && is_space_before(e, w->end);
+	return takes_spaces(e->tok) && is_space_before(e, w->end) && ((w->klass & LOOK_TOKEN) != 0 || is_space_at(e, w->pos));
+}
+
+/*
+ * The loop of read_word over ASCII with which no added token starts. Returns whether the
+ * word ended.
+ */
+static inline bool
+read_ascii(const EmbTokEncoder *e, InPlace *w, size_t limit)
+{
+	const EmbTokPattern *p = e->tok->pattern;
+	const uint8_t *fast = e->tok->fast;
+	const uint8_t *text = e->text;
+	const size_t stop = limit - w->pos > WORD_IN_PLACE_MAX ? w->pos + WORD_IN_PLACE_MAX : limit;
+	size_t		pos = w->pos;
+	size_t		end = w->end;
+	uint8_t		state = w->state;
+	uint8_t		kind;
+
+	while (pos < stop)
+	{
+		uint16_t	entry;
+
+		kind = fast[text[pos]];
+		if (kind >= EMB_TOK_CLASSES)
+		{
+			if (kind != EMB_TOK_FAST_BLANK || blank_may_match(e, pos))
+				break;
+			kind = e->tok->blank_class;
+		}
+		entry = p->next[state][kind];
+		if (is_match(entry))
+			end = pos;
+		if (target(entry) == state)
+		{
+			/* The first character of a run, mostly. */
+			size_t		after = skip_loop(e, p->loops[state], pos + 1, stop);
+
+			if (after > pos + 1)
+				end = after - 1;
+			pos = after;
+			continue;
+		}
+		state = target(entry);
+		if (state == EMB_TOK_STATE_DEAD)
+			break;
+		pos++;
+	}
+	w->pos = pos;
+	w->end = end;
+	w->state = state;
+	return state == EMB_TOK_STATE_DEAD;
 }
 
 /* Reads a word that starts at w->pos, but not much beyond limit. */
@@ -324,21 +394,12 @@ read_word(const EmbTokEncoder *e, InPlace *w, size_t limit)
 	for (;;)
 	{
 		uint16_t	entry;
-		uint8_t		kind;
 
-		skip_loop(e, w, limit);
-		/* The rest of the loop, for ASCII that no added token has to do with. */
-		if (w->pos < limit && w->pos - start <= WORD_IN_PLACE_MAX && (kind = e->tok->fast[e->text[w->pos]]) < EMB_TOK_CLASSES)
+		if (read_ascii(e, w, limit))
 		{
-			entry = p->next[w->state][kind];
-			if (is_match(entry))
-				w->end = w->pos;
-			w->state = target(entry);
 			w->n = 1;
-			if (w->state == EMB_TOK_STATE_DEAD)
-				return w->end <= start ? READ_SLOW : READ_WORD;
-			w->pos++;
-			continue;
+			w->klass = 0;
+			return w->end <= start || may_lose_space(e, w) ? READ_SLOW : READ_WORD;
 		}
 		w->klass = look(e, w->pos, &w->n);
 		if (w->klass == LOOK_UNKNOWN)
@@ -347,9 +408,9 @@ read_word(const EmbTokEncoder *e, InPlace *w, size_t limit)
 		if (is_match(entry))
 			w->end = w->pos;
 		/* An added token would end the segment. That matters unless the word ends here in any case. */
-		if ((w->klass & (LOOK_TOKEN | LOOK_SPACE)) != 0 &&
+		if ((w->klass & (LOOK_TOKEN | LOOK_BLANK)) != 0 &&
 			(target(entry) != EMB_TOK_STATE_DEAD || ((entry ^ p->next[w->state][EMB_TOK_CLASS_END]) & EMB_TOK_MATCH) != 0) &&
-			((w->klass & LOOK_TOKEN) != 0 || space_may_match(e, w->pos)))
+			((w->klass & LOOK_TOKEN) != 0 || blank_may_match(e, w->pos)))
 			return READ_SLOW;
 		if (target(entry) == EMB_TOK_STATE_DEAD)
 			return w->end <= start || may_lose_space(e, w) ? READ_SLOW : READ_WORD;
@@ -367,6 +428,16 @@ is_at_plain_text(const EmbTokEncoder *e)
 		emb_tok_window_idle(&e->window) && emb_tok_steps_idle(e);
 }
 
+/* Whether the kept bytes may lose white space at their end to an added token. */
+static inline bool
+run_may_lose_space(const EmbTokEncoder *e)
+{
+	uint32_t	cp;
+
+	return takes_spaces(e->tok) && emb_utf8_decode_before(e->run.bytes, e->n_word_bytes, &cp) != 0 &&
+		(emb_uni_record(cp)->flags & EMB_UNI_SPACE) != 0;
+}
+
 /*
  * Continues the kept word in place and advances *pos, until no bytes are kept, or the
  * next character is left to take_char. False: e->status is set.
@@ -377,20 +448,37 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 	int			n;
 	uint8_t		klass = look(e, *pos, &n);
 
-	while (*pos < end && klass < EMB_TOK_CLASS_END)
+	while (*pos < end && klass != EMB_TOK_CLASS_END && klass != LOOK_UNKNOWN)
 	{
-		InPlace		w = {.pos = *pos, .state = e->run.state};
+		const uint64_t loops = e->tok->pattern->loops[e->run.state] & ~(takes_spaces(e->tok) ? e->tok->space_classes : 0);
+		size_t		after = skip_loop(e, loops, *pos, end < *pos + EMB_TOK_PART_BYTES ? end : *pos + EMB_TOK_PART_BYTES);
 		int			n_next;
 		uint8_t		next;
 
-		skip_loop(e, &w, end < *pos + EMB_TOK_PART_BYTES ? end : *pos + EMB_TOK_PART_BYTES);
-		if (w.end > *pos)
+		/* An added token may start here, or take white space along: the word ends here in any case, or take_char reads on. */
+		if (klass >= EMB_TOK_CLASSES || (after == *pos && takes_spaces(e->tok) && is_space_at(e, *pos)))
+		{
+			const uint16_t *row = e->tok->pattern->next[e->run.state];
+			uint16_t	entry = row[klass & (EMB_TOK_CLASSES - 1)];
+
+			if (target(entry) != EMB_TOK_STATE_DEAD || ((entry ^ row[EMB_TOK_CLASS_END]) & EMB_TOK_MATCH) != 0 || run_may_lose_space(e))
+				break;
+			if (is_match(entry))
+				match_to(e, e->n_word_bytes);
+			e->run.read_to = *pos + (size_t) n;
+			if (!end_word(e))
+				return false;
+			if (e->run.state == EMB_TOK_STATE_START)
+				break;
+			continue;
+		}
+		if (after > *pos + 1)
 		{
 			/* The last of these characters may compose with what follows. */
-			if (!emb_tok_push_bytes(e, e->text + *pos, w.end - *pos))
+			if (!emb_tok_push_bytes(e, e->text + *pos, after - 1 - *pos))
 				return false;
 			match_to(e, e->n_word_bytes - 1);
-			*pos = w.end;
+			*pos = after - 1;
 			if (!part_run(e))
 				return false;
 			klass = look(e, *pos, &n);
@@ -407,7 +495,7 @@ read_run(EmbTokEncoder *e, size_t *pos, size_t end)
 			e->run.state = EMB_TOK_STATE_START;
 			break;
 		}
-		if (!emb_tok_push_bytes(e, e->text + *pos, (size_t) n) || !part_run(e))
+		if (!push_char(e, e->text + *pos, (size_t) n) || !part_run(e))
 			return false;
 		*pos += (size_t) n;
 		klass = next;

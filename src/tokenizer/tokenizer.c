@@ -351,8 +351,7 @@ fast_kind_bpe(const EmbTokenizer *tok, int c)
 	 */
 	if (c == 0 || tok->raw_first[c] || (tok->normalized_first[c] && c != ' '))
 		return EMB_TOK_FAST_TOKEN;
-	if (tok->normalized_first[c] || (c < 0x80 && (emb_uni_record((uint32_t) c)->flags & EMB_UNI_SPACE) != 0 &&
-									 (tok->header->flags & (EMB_TOK_HAS_LSTRIP | EMB_TOK_NORMALIZED_LSTRIP)) != 0))
+	if (tok->normalized_first[c])
 		return EMB_TOK_FAST_BLANK;
 	return c >= 0x80 ? EMB_TOK_FAST_MULTIBYTE : emb_tok_class(tok->pattern, (uint32_t) c);
 }
@@ -401,6 +400,7 @@ static void
 open_bpe(const char *block, EmbTokenizer *tok)
 {
 	const EmbTokBlockHeader *h = tok->header;
+	uint32_t	node;
 
 	tok->bytes = (const int32_t *) (block + h->bytes_offset);
 	tok->pairs = (const EmbTokBlockPair *) (block + h->pairs_offset);
@@ -412,11 +412,17 @@ open_bpe(const char *block, EmbTokenizer *tok)
 		return;
 	}
 	tok->pattern = (const EmbTokPattern *) (block + h->pattern_offset);
+	node = tok->normalized_first[' '] ? emb_trie_step(&tok->normalized, 0, ' ') : EMB_TRIE_NONE;
 	for (int c = 0; c < 256; c++)
 	{
 		tok->fast[c] = fast_kind_bpe(tok, c);
 		tok->drops |= tok->bytes[c] < 0;
+		tok->blank_may[c] = node != EMB_TRIE_NONE &&
+			(emb_trie_has_value(&tok->normalized, node) || emb_trie_step(&tok->normalized, node, (uint8_t) c) != EMB_TRIE_NONE);
+		if (c < 0x80 && (emb_uni_record((uint32_t) c)->flags & EMB_UNI_SPACE) != 0)
+			tok->space_classes |= UINT32_C(1) << emb_tok_class(tok->pattern, (uint32_t) c);
 	}
+	tok->blank_class = emb_tok_class(tok->pattern, ' ');
 	tok->composes = h->n_steps > 0 && h->steps[0].kind == EMB_TOK_STEP_NFC;
 	tok->plain = h->n_steps == (tok->composes ? 1u : 0u) && !tok->drops;
 }
