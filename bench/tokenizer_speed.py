@@ -33,10 +33,11 @@ def bytes_of(piece):
 def texts_of(path):
     """(name, texts) of each kind"""
     with open(path, encoding="utf-8") as f:
-        model = json.load(f)["model"]
+        doc = json.load(f)
+    model, pre_tokenizer = doc["model"], doc["pre_tokenizer"]
     vocab = model["vocab"]
     pieces = [p.replace("\u2581", "").replace("##", "") for p in (sorted(vocab) if isinstance(vocab, dict) else (p for p, _ in vocab))]
-    if model.get("type") == "BPE":
+    if model.get("type") == "BPE" and "ByteLevel" in json.dumps(pre_tokenizer):
         pieces = [p for p in map(bytes_of, pieces) if p]
     r = random.Random(3)
 
