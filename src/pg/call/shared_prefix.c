@@ -16,6 +16,8 @@ forget(void *arg)
 	EmbedPrefix *prefix = arg;
 	int			n = 0;
 
+	/* not with the context, which would leave its 16 MB with the C library */
+	emb_prefix_memo_free(prefix->memo);
 	prefix->cxt = NULL;
 	prefix->memo = NULL;
 	for (int i = 0; i < EMBED_PREFIXES; i++)
