@@ -37,21 +37,27 @@ query($node, $db, q{
 
 # ---------------------------------------------------------------- one after the other
 
-# Begins, runs $first, runs $second once somebody waits for the table, and commits.
+# Begins, runs $first, runs $second once all others wait for the table, one behind the other, and commits.
 sub meets
 {
 	my ($table, $first, $second, $between) = @_;
+	my $n_waiting = "(SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE relation = '$table'::regclass AND NOT granted AND backend_type = 'client backend')";
 	my $session = start_psql($node, $db, "BEGIN; $first;
 DO \$\$ BEGIN
 	FOR i IN 1 .. 18000 LOOP
-		EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE relation = '$table'::regclass AND NOT granted);
-		PERFORM pg_sleep(0.01);
+		EXIT WHEN $n_waiting >= ${\ scalar @$between};
+		PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
 	END LOOP;
 END \$\$;
 $second; COMMIT;
 ");
+	my @others;
 	$node->poll_query_until($db, "SELECT count(*) > 0 FROM pg_locks WHERE relation = '$table'::regclass AND granted");
-	my @others = map { start_psql($node, $db, $_) } @$between;
+	for (@$between)
+	{
+		push @others, start_psql($node, $db, $_);
+		$node->poll_query_until($db, "SELECT $n_waiting >= ${\ scalar @others}") if @others < @$between;
+	}
 	return join ' ', map { my ($code, $out, $err) = finish_psql($_); $code == 0 ? 'ok' : $err } $session, @others;
 }
 
@@ -68,6 +74,16 @@ is(query($node, $db, q{SELECT string_agg(vector || ' ' || model, ', ' ORDER BY v
 query($node, $db, q{SELECT embed_column('parts', 'body', 'v', 'm1')});
 is(meets('parts', 'SELECT count(*) FROM parts', q{UPDATE parts SET title = title || '.' WHERE id = 5}, [ map { "SELECT embed_column('parts', 'body', 'v', 'm2', '$_')" } qw(now later) ]), 'ok ok ok',
 	'two changes of a partitioned table at once');
+
+# Whoever finds that he needs a stronger lock of a partitioned table gives back those of the partitions, too: the next one has the table, and wants them.
+my $part_writes = q{UPDATE parts SET title = title || '.' WHERE id = 5};
+query($node, $db, q{SELECT embed_column_drop('parts', 'v')});
+is(meets('parts', $part_writes, 'SELECT 1', [ (map { "SELECT embed_column('parts', '$_', 'v', 'm1')" } 'body', 'title, body'), q{SELECT embed_column_drop('parts', 'v')} ]), 'ok ok ok ok',
+	'a column that two sessions keep and a third one drops');
+query($node, $db, q{SELECT embed_column('parts', 'body', 'v', 'm1')});
+is(meets('parts', $part_writes, 'SELECT 1', [ (map { "SELECT embed_chunk_table('parts', 'body', $_, 0, 'm1')" } 8, 16), q{SELECT embed_column_drop('parts', 'v')} ]), 'ok ok ok ok',
+	'chunks that two sessions cut, beside a third one that drops the column');
+query($node, $db, q{DROP TABLE parts_chunks; SELECT embed_column('parts', 'body', 'v', 'm1')});
 
 # Failures that somebody keeps locked: the filler goes on, and records its own when it can.
 query($node, $db, q{SELECT embed_column('poisoned', 'body', 'v', 'm1', 'later')});

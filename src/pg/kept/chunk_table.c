@@ -418,10 +418,10 @@ open_table(Making *making, FunctionCallInfo fcinfo)
 	table_close(rel, AccessShareLock);
 	rel = embed_column_open(PG_GETARG_OID(0), lock, "embed_chunk_table");
 	look(making, rel, fcinfo);
-	/* another session has made a trigger since */
+	/* another session has made a trigger since, and may wait for a partition */
 	if (lock_to_change(making) > lock)
 	{
-		table_close(rel, lock);
+		embed_column_close(rel, lock);
 		rel = embed_column_open(PG_GETARG_OID(0), AccessExclusiveLock, "embed_chunk_table");
 		look(making, rel, fcinfo);
 	}

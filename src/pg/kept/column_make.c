@@ -529,13 +529,17 @@ embed_column_make(EmbedColumnWanted *wanted)
 	rel = look_locked(wanted, lock, &found);
 	if (!found.is_complete && lock_to_change(rel, &found) > lock)
 	{
-		/* another session has made a trigger or an index since */
-		relation_close(rel, lock);
-		rel = look_locked(wanted, AccessExclusiveLock, &found);
+		/* another session has made a trigger or an index since, and may wait for a partition */
+		embed_column_close(rel, lock);
+		lock = AccessExclusiveLock;
+		rel = look_locked(wanted, lock, &found);
+	}
+	if (found.is_complete)
+	{
+		embed_column_close(rel, lock);
+		return false;
 	}
 	relation_close(rel, NoLock);
-	if (found.is_complete)
-		return false;
 	change(wanted, &found);
 	tell_of_children(wanted);
 	return true;

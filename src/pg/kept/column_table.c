@@ -91,6 +91,22 @@ embed_column_open(Oid relid, LOCKMODE lock, const char *function)
 }
 
 void
+embed_column_close(Relation rel, LOCKMODE lock)
+{
+	bool		has_locked_all = lock != AccessShareLock && rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	/* the same as when it was opened: who attaches or detaches one waits for the lock */
+	List	   *relids = has_locked_all ? find_all_inheritors(RelationGetRelid(rel), NoLock, NULL) : NIL;
+	ListCell   *cell;
+
+	foreach(cell, relids)
+	{
+		if (lfirst_oid(cell) != RelationGetRelid(rel))
+			UnlockRelationOid(lfirst_oid(cell), lock);
+	}
+	relation_close(rel, lock);
+}
+
+void
 embed_column_lock_parents(Oid relid)
 {
 	List	   *parents = get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL;

@@ -2,6 +2,11 @@
  * column_table.h
  *		Which tables can have a kept column or a chunk table, who may make one,
  *		and in which transactions.
+ *
+ * The order of locks, for all who change kept columns or fill them: partitioned
+ * tables before their partitions, partitions in the order of find_all_inheritors,
+ * a table before its chunk table, tables before _embed.failure. Each lock is as
+ * strong as it has to become: nobody waits for a stronger one while he has it.
  */
 #ifndef EMBED_PG_KEPT_COLUMN_TABLE_H
 #define EMBED_PG_KEPT_COLUMN_TABLE_H
@@ -19,7 +24,14 @@
  */
 extern Relation embed_column_open(Oid relid, LOCKMODE lock, const char *function);
 
-/* The same for one that may have got foreign partitions since: its kept columns can be ended. */
+/*
+ * Closes it and gives the locks back, those of the partitions as well: who wants a
+ * stronger lock than the one he has closes first, holds nothing that others wait
+ * for, and opens again.
+ */
+extern void embed_column_close(Relation rel, LOCKMODE lock);
+
+/* As embed_column_open, for one that may have got foreign partitions since: its kept columns can be ended. */
 extern Relation embed_column_open_any(Oid relid, LOCKMODE lock, const char *function);
 
 /*
