@@ -5,6 +5,7 @@
 #include "pg/kept/failures.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
@@ -12,6 +13,7 @@
 #include <common/hashfn.h>			/* the server's, not ours */
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -252,15 +254,14 @@ typedef struct Unkept
 	NameData	vector;
 } Unkept;
 
-void
-embed_failures_forget_unkept(bool (*is_kept) (Oid table, const char *vector))
+/* Columns that have failures and that nothing keeps. */
+static List *
+unkept_columns(Relation rel, bool (*is_kept) (Oid table, const char *vector))
 {
-	Relation	rel = embed_storage_open("failure", AccessShareLock);
 	/* in the order of the key: columns come one after another */
 	SysScanDesc scan = embed_storage_scan(rel, "failure", NULL, 0, NULL);
 	List	   *unkept = NIL;
 	Unkept		last = {.table = InvalidOid};
-	ListCell   *cell;
 	HeapTuple	tuple;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -277,11 +278,29 @@ embed_failures_forget_unkept(bool (*is_kept) (Oid table, const char *vector))
 			unkept = lappend(unkept, memcpy(palloc(sizeof(Unkept)), &last, sizeof(Unkept)));
 	}
 	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
+	return unkept;
+}
+
+bool
+embed_failures_forget_unkept(bool (*is_kept) (Oid table, const char *vector))
+{
+	Oid			relid = embed_storage_relid("failure");
+	Relation	rel;
+	List	   *unkept;
+	ListCell   *cell;
+
+	if (!OidIsValid(relid) || !ConditionalLockRelationOid(relid, ShareRowExclusiveLock))
+		return false;
+	rel = try_relation_open(relid, NoLock);
+	if (rel == NULL)
+		return false;
+	unkept = unkept_columns(rel, is_kept);
+	relation_close(rel, NoLock);
 	foreach(cell, unkept)
 	{
 		const Unkept *column = lfirst(cell);
 
 		(void) embed_failures_forget(column->table, NameStr(column->vector));
 	}
+	return true;
 }

@@ -40,7 +40,7 @@ extern void embed_failures_forget_unseen(EmbedFailures *failures);
 /* Deletes those of a column; vector NULL: of all columns of the table. Returns their number. */
 extern int64 embed_failures_forget(Oid table, const char *vector);
 
-/* Deletes those of columns that nothing keeps any more. */
-extern void embed_failures_forget_unkept(bool (*is_kept) (Oid table, const char *vector));
+/* Deletes those of columns that nothing keeps any more; waits for nobody. False: somebody has the table locked. */
+extern bool embed_failures_forget_unkept(bool (*is_kept) (Oid table, const char *vector));
 
 #endif

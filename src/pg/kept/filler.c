@@ -293,9 +293,10 @@ tidy(void)
 
 	if (is_tidy)
 		return;
-	embed_failures_forget_unkept(is_kept);
 	embed_fillers_forget(database_exists);
-	is_tidy = true;
+	is_tidy = embed_failures_forget_unkept(is_kept);
+	/* who changes a column has its table when he forgets failures: nobody may wait for tables and keep these */
+	commit_and_begin();
 }
 
 /* Everything that the count of wanted work stood for when we looked is done. */
