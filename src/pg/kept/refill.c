@@ -38,6 +38,7 @@ typedef struct Refill
 	bool		has_column;
 	bool		is_kept;		/* by the wanted model */
 	bool		has_index;
+	bool		has_other_index;	/* of other sources */
 } Refill;
 
 /* ------------------------------------------------------------ what there is */
@@ -108,6 +109,7 @@ check_running(Relation rel, Refill *refill, const EmbedKeptColumn *kept)
 						RelationGetRelationName(rel)),
 				 errhint("Give the refill up: %s", give_up(refill))));
 	refill->has_index = embed_column_indexes(rel, next->columns.vector.attnum, &next->columns) != NIL;
+	refill->has_other_index = !refill->has_index && embed_column_indexes(rel, next->columns.vector.attnum, NULL) != NIL;
 }
 
 static void
@@ -134,7 +136,7 @@ look(Relation rel, Refill *refill)
 	refill->wanted.source = pstrdup(embed_switch_trigger(rel, refill->vector)->tgargs[1]);
 	refill->wanted.is_later = kept->is_later;
 	refill->has_column = get_attnum(refill->wanted.relid, refill->wanted.vector) != InvalidAttrNumber;
-	refill->is_kept = refill->has_index = false;
+	refill->is_kept = refill->has_index = refill->has_other_index = false;
 	if (refill->has_column)
 		check_running(rel, refill, kept);
 }
@@ -224,6 +226,26 @@ commit(void)
 	SPI_start_transaction();
 }
 
+/*
+ * Waited for by nobody who searches, unless DROP INDEX has to wait for those: it
+ * must not with a lock that keeps who has searched from writing. Two calls would
+ * both pass the ShareLock of CREATE INDEX.
+ */
+static void
+make_index(Refill *refill)
+{
+	LOCKMODE	lock = refill->has_other_index ? AccessExclusiveLock : ShareRowExclusiveLock;
+
+	look_again(refill, lock);
+	if (refill->has_other_index && lock != AccessExclusiveLock)
+	{
+		commit();
+		look_again(refill, AccessExclusiveLock);
+	}
+	if (!refill->has_index)
+		embed_column_make_index(&refill->wanted);
+}
+
 static void
 make(Refill *refill)
 {
@@ -242,12 +264,7 @@ make(Refill *refill)
 		(void) embed_column_make(&refill->wanted);
 	}
 	else if (!refill->has_index)
-	{
-		/* waited for by nobody who searches; two calls would both pass the ShareLock of CREATE INDEX */
-		look_again(refill, ShareRowExclusiveLock);
-		if (!refill->has_index)
-			embed_column_make_index(&refill->wanted);
-	}
+		make_index(refill);
 	commit();
 }
 
