@@ -9,7 +9,7 @@
  *	attention	softmax(q k^T / sqrt d + bias) v Wo for each head, over the keys that a token sees
  *				(Vaswani et al. 2017); several heads of q may share one head of k and v (Ainslie et
  *				al. 2023)
- *	ffn			act(x Wu) Wd, or with a GLU (act(x Wg) * x Wu) Wd (Shazeer 2020)
+ *	ffn			act(x Wu) Wd, or with a GLU (act(x Wg) * x Wu) Wd (Shazeer 2020), or experts (router.c)
  *
  * All texts go through a layer before the next layer is read.
  */
@@ -41,6 +41,7 @@ typedef struct Layer
 				key_norm,
 				attn_end_norm,	/* of what a half adds */
 				ffn_end_norm;
+	EmbRefExperts experts;		/* in the place of ffn_up and ffn_down */
 	const float *relative_keys; /* [2 relative_span, n_heads * head_size], or NULL */
 	const float *relative_queries;
 } Layer;
@@ -260,7 +261,7 @@ attend_head(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t 
 
 /* sum = attention(x) */
 static void
-attend(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, const float *x)
+attend(EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, const float *x)
 {
 	const EmbArch *arch = run->arch;
 	const float *angles = emb_arch_is_local(arch, layer->index) ? b->local_angles : b->angles;
@@ -289,11 +290,16 @@ attend(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, co
 
 /* sum = ffn(x) */
 static void
-feed_forward(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, const float *x)
+feed_forward(EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, const float *x)
 {
 	const EmbArch *arch = run->arch;
 	int64_t		n_elems = (int64_t) n * arch->intermediate;
 
+	if (emb_arch_has_experts(arch, layer->index))
+	{
+		emb_ref_run_experts(run, &layer->experts, n, x, b->sum);
+		return;
+	}
 	emb_ref_multiply(run, &layer->ffn_up, n, x, b->up);
 	if (arch->is_gated)
 	{
@@ -305,11 +311,11 @@ feed_forward(const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t
 	emb_ref_multiply(run, &layer->ffn_down, n, arch->is_gated ? b->wide : b->up, b->sum);
 }
 
-typedef void (*Half) (const EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, const float *x);
+typedef void (*Half) (EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, const float *x);
 
 /* Attention or FFN with its norm and its residual. */
 static void
-run_half(const EmbRefRun *run, const Layer *layer, const Buffers *b, Half half, EmbRefNorm norm, EmbRefNorm end_norm, int32_t n, float *x)
+run_half(EmbRefRun *run, const Layer *layer, const Buffers *b, Half half, EmbRefNorm norm, EmbRefNorm end_norm, int32_t n, float *x)
 {
 	const EmbArch *arch = run->arch;
 	bool		is_pre = arch->norm_place != EMB_NORM_POST;
@@ -363,8 +369,13 @@ read_layer(EmbRefRun *run, int32_t i)
 	layer.attn_out = emb_ref_linear(run, i, EMB_PART_ATTN_OUT, arch->hidden, n_q, true);
 	if (arch->is_gated)
 		layer.ffn_gate = emb_ref_linear(run, i, EMB_PART_FFN_GATE, arch->intermediate, arch->hidden, true);
-	layer.ffn_up = emb_ref_linear(run, i, EMB_PART_FFN_UP, arch->intermediate, arch->hidden, true);
-	layer.ffn_down = emb_ref_linear(run, i, EMB_PART_FFN_DOWN, arch->hidden, arch->intermediate, true);
+	if (emb_arch_has_experts(arch, i))
+		layer.experts = emb_ref_experts(run, i);
+	else
+	{
+		layer.ffn_up = emb_ref_linear(run, i, EMB_PART_FFN_UP, arch->intermediate, arch->hidden, true);
+		layer.ffn_down = emb_ref_linear(run, i, EMB_PART_FFN_DOWN, arch->hidden, arch->intermediate, true);
+	}
 	if (i > 0 || arch->has_first_norm)
 		layer.attn_norm = emb_ref_read_norm(run, i, EMB_PART_ATTN_NORM, arch->hidden);
 	layer.ffn_norm = emb_ref_read_norm(run, i, EMB_PART_FFN_NORM, arch->hidden);

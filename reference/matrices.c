@@ -79,6 +79,21 @@ emb_ref_linear(EmbRefRun *run, int32_t layer, EmbPart part, int32_t n_out, int32
 	};
 }
 
+const float *
+emb_ref_read_experts(EmbRefRun *run, int32_t layer, EmbPart part, int32_t n_rows, int32_t n_cols)
+{
+	size_t		n = (size_t) n_rows * n_cols;
+	float	   *all;
+
+	for (int32_t e = 0; run->status == EMB_OK && e < run->arch->n_experts; e++)
+		run->status = emb_checkpoint_check(run->c, (EmbTensorKey) {layer, emb_part_of_expert(part, e), EMB_TENSOR_WEIGHT}, n_rows, n_cols, run->err);
+	all = emb_ref_take(run, run->arch->n_experts, n);
+	for (int32_t e = 0; run->status == EMB_OK && e < run->arch->n_experts; e++)
+		run->status = emb_checkpoint_read(run->c, (EmbTensorKey) {layer, emb_part_of_expert(part, e), EMB_TENSOR_WEIGHT}, 0, n_rows, n_cols,
+										  all + e * n, run->err);
+	return run->status == EMB_OK ? all : NULL;
+}
+
 EmbRefNorm
 emb_ref_read_norm(EmbRefRun *run, int32_t layer, EmbPart part, int32_t n)
 {

@@ -56,10 +56,26 @@ extern void emb_ref_check_table(EmbRefRun *run, EmbPart part, int32_t n_rows, in
 extern void emb_ref_read_row(EmbRefRun *run, EmbPart part, int32_t row, int32_t n_cols, float *to);
 
 extern EmbRefLinear emb_ref_linear(EmbRefRun *run, int32_t layer, EmbPart part, int32_t n_out, int32_t n_in, bool has_bias);
+/* The same part of all experts, one after another: [n_experts, n_rows, n_cols]. */
+extern const float *emb_ref_read_experts(EmbRefRun *run, int32_t layer, EmbPart part, int32_t n_rows, int32_t n_cols);
+
 extern EmbRefNorm emb_ref_read_norm(EmbRefRun *run, int32_t layer, EmbPart part, int32_t n);
 
 /* y [n_rows, n_out] = x W^T + b for x [n_rows, n_in]. */
 extern void emb_ref_multiply(const EmbRefRun *run, const EmbRefLinear *linear, int32_t n_rows, const float *x, float *y);
+
+/* A layer's experts in the place of its feed-forward network. */
+typedef struct EmbRefExperts
+{
+	EmbRefLinear router;		/* [n_experts, hidden] */
+	const float *up;			/* [n_experts, intermediate, hidden] */
+	const float *down;			/* [n_experts, hidden, intermediate] */
+	const float *bias;			/* [hidden] of their sum */
+} EmbRefExperts;
+
+/* router.c: y = the experts' outputs for x, both [n, hidden]. */
+extern EmbRefExperts emb_ref_experts(EmbRefRun *run, int32_t layer);
+extern void emb_ref_run_experts(EmbRefRun *run, const EmbRefExperts *experts, int32_t n, const float *x, float *y);
 
 /* heads.c: everything after the layers, for the rows [n_ids, hidden] of each text. */
 extern void emb_ref_run_heads(EmbRefRun *run, const EmbReferenceText *texts, int32_t n_texts, float *const *rows);

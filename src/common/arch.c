@@ -139,6 +139,7 @@ check_layers(const EmbArch *arch, EmbError *err)
 	const int	rotary = (arch->positions & EMB_POSITIONS_ROTARY) != 0;
 	const int	absolute = (arch->positions & EMB_POSITIONS_ABSOLUTE) != 0;
 	const int	windowed = one && arch->window > 0;
+	const int	experts = one && arch->n_experts > 0;
 	const int	distances = one && (arch->positions & EMB_POSITIONS_DISENTANGLED) != 0;
 	const Field fields[] =
 	{
@@ -164,6 +165,10 @@ check_layers(const EmbArch *arch, EmbError *err)
 		{"window", arch->window, 0, one * EMB_ARCH_MAX_POSITIONS},
 		{"distance between global layers", arch->global_every, windowed, windowed ? EMB_ARCH_MAX_LAYERS : 0},
 		{"embedding size", arch->embedding_size, 0, one * EMB_ARCH_MAX_HIDDEN},
+		{"expert count", arch->n_experts, 0, one * EMB_ARCH_MAX_EXPERTS},
+		{"count of experts of a token", arch->experts_used, experts, experts ? arch->n_experts : 0},
+		{"distance between layers of experts", arch->expert_every, experts, experts * EMB_ARCH_MAX_LAYERS},
+		{"first layer of experts", arch->expert_first, 0, experts ? (int64_t) arch->expert_every - 1 : 0},
 		{"first global layer", arch->global_first, 0, windowed ? (int64_t) arch->global_every - 1 : 0},
 	};
 
@@ -324,6 +329,7 @@ check_computed(const EmbArch *arch, EmbError *err)
 		{(arch->positions & EMB_POSITIONS_DISENTANGLED) != 0 && arch->positions != EMB_POSITIONS_DISENTANGLED, "disentangled attention beside other positions"},
 		{arch->relative_span > 0 && (arch->is_causal != 0 || arch->window > 0 || arch->n_kv_heads != arch->n_heads || arch->norm_kind != EMB_NORM_LAYER),
 		"disentangled attention that is causal, windowed or grouped, or RMS norms"},
+		{arch->n_experts > 0 && arch->is_gated != 0, "experts with gates"},
 		{arch->embedding_scale != 1, "scaled embeddings"},
 		{arch->n_layers == 0 && arch->pooling != EMB_POOL_MEAN, "no layers, but a pooling other than mean"},
 		{arch->head == EMB_HEAD_SCORE && emb_arch_n_poolings(arch) > 1, "a head that reads several poolings"},

@@ -40,6 +40,7 @@
 #define EMB_ARCH_MAX_ROTARY_BASE	1e12
 #define EMB_ARCH_MAX_SPAN			4096
 #define EMB_ARCH_MAX_RELATIVE		65536	/* positions of a model with disentangled attention */
+#define EMB_ARCH_MAX_EXPERTS		64
 
 /*
  * Relative position bias: distances key - query, from -EMB_DISTANCE_MAX on.
@@ -212,7 +213,12 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  344	   4	relative_span: disentangled attention: vectors of distances on each side; else 0, and so are the next two
  *	  348	   4	relative_max: distances from half of the span to this one share vectors by their logarithm; 0: they do not
  *	  352	   4	relative_normed: the vectors of distances pass a layer norm
- *	  356	  60	zero
+ *	  356	  44	zero
+ *	  400	   4	n_experts: feed-forward networks beside each other, in layers expert_first, expert_first + expert_every, ..;
+ *				0: no layer has several, and so are the next three
+ *	  404	   4	experts_used: by a token, those that the router gives most
+ *	  408	   4	expert_every
+ *	  412	   4	expert_first
  *	  416	   4	lacks_vector: the model returns outputs of tokens only, and no vector of a text
  *	  420	   4	lm_activation: EmbActivation of the head over the vocabulary; this and the next two: only with
  *				EMB_SPARSE_VOCABULARY
@@ -271,7 +277,11 @@ typedef struct EmbArch
 	int32_t		relative_span;
 	int32_t		relative_max;
 	int32_t		relative_normed;
-	uint8_t		reserved[60];
+	uint8_t		reserved[44];
+	int32_t		n_experts;
+	int32_t		experts_used;
+	int32_t		expert_every;
+	int32_t		expert_first;
 	int32_t		lacks_vector;
 	int32_t		lm_activation;
 	int32_t		sparse_logs;
@@ -441,6 +451,13 @@ static inline bool
 emb_arch_is_local(const EmbArch *arch, int32_t layer)
 {
 	return arch->window > 0 && layer % arch->global_every != arch->global_first;
+}
+
+/* Whether a router chooses among several feed-forward networks in a layer. */
+static inline bool
+emb_arch_has_experts(const EmbArch *arch, int32_t layer)
+{
+	return arch->n_experts > 0 && layer % arch->expert_every == arch->expert_first;
 }
 
 /* Minimum number of tokens per sequence: a static model accepts a text without tokens. */

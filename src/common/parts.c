@@ -48,6 +48,10 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_FFN_END_NORM] = "ffn_end_norm",
 	[EMB_PART_RELATIVE_KEYS] = "relative_keys",
 	[EMB_PART_RELATIVE_QUERIES] = "relative_queries",
+	[EMB_PART_ROUTER] = "router",
+	[EMB_PART_EXPERT_UP] = "expert_up",
+	[EMB_PART_EXPERT_DOWN] = "expert_down",
+	[EMB_PART_EXPERT_BIAS] = "expert_bias",
 };
 
 static const char *const kind_names[] =
@@ -68,11 +72,14 @@ static const char *const kind_names[] =
 const char *
 emb_tensor_name(EmbTensorKey key, char *buf, size_t size)
 {
-	const char *part = key.part < EMB_N_PARTS && part_names[key.part] != NULL ? part_names[key.part] : "?";
+	EmbPart		named = emb_part_is_of_expert((EmbPart) key.part) ? emb_part_kind((EmbPart) key.part) : (EmbPart) key.part;
+	const char *part = named < EMB_N_PARTS && part_names[named] != NULL ? part_names[named] : "?";
 	const char *kind = key.kind <= EMB_TENSOR_ORDER && kind_names[key.kind] != NULL ? kind_names[key.kind] : "?";
 
 	if (key.layer == EMB_NO_LAYER)
 		snprintf(buf, size, "%s.%s", part, kind);
+	else if (emb_part_is_of_expert((EmbPart) key.part))
+		snprintf(buf, size, "layer.%d.%s.%d.%s", key.layer, part, (int) emb_part_expert((EmbPart) key.part), kind);
 	else
 		snprintf(buf, size, "layer.%d.%s.%s", key.layer, part, kind);
 	return buf;

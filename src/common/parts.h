@@ -62,10 +62,14 @@ typedef enum EmbPart
 	EMB_PART_ATTN_END_NORM = 43,	/* with EMB_NORM_AROUND: of what attention adds */
 	EMB_PART_FFN_END_NORM = 44,	/* likewise, of the feed-forward network */
 	EMB_PART_RELATIVE_KEYS = 45,	/* vectors of distances through the layer's key and query: only in images, computed at import */
-	EMB_PART_RELATIVE_QUERIES = 46
+	EMB_PART_RELATIVE_QUERIES = 46,
+	EMB_PART_ROUTER = 47,		/* one row for each expert */
+	EMB_PART_EXPERT_UP = 48,	/* of each expert, in the place of FFN_UP and FFN_DOWN: see emb_part_of_expert */
+	EMB_PART_EXPERT_DOWN = 49,
+	EMB_PART_EXPERT_BIAS = 50	/* of all experts together */
 } EmbPart;
 
-#define EMB_N_PARTS		(EMB_PART_RELATIVE_QUERIES + 1)
+#define EMB_N_PARTS		(EMB_PART_EXPERT_BIAS + 1)
 
 typedef enum EmbTensorKind
 {
@@ -87,7 +91,7 @@ typedef enum EmbTensorKind
 /*
  *	offset	size
  *		0	   4	layer, or EMB_NO_LAYER
- *		4	   2	part: EmbPart
+ *		4	   2	part: EmbPart, of an expert's part with its number
  *		6	   2	kind: EmbTensorKind
  */
 typedef struct EmbTensorKey
@@ -103,6 +107,35 @@ static inline bool
 emb_part_is_of_layer(EmbPart part)
 {
 	return part >= EMB_PART_ATTN_NORM;
+}
+
+/*
+ * Parts that each expert has are told apart by its number above their lowest
+ * byte. Expert 0 has the part itself.
+ */
+static inline EmbPart
+emb_part_of_expert(EmbPart part, int32_t expert)
+{
+	return (EmbPart) ((int) part | expert << 8);
+}
+
+/* The part without a number, and the number. */
+static inline EmbPart
+emb_part_kind(EmbPart part)
+{
+	return (EmbPart) ((int) part & 255);
+}
+
+static inline int32_t
+emb_part_expert(EmbPart part)
+{
+	return (int) part >> 8;
+}
+
+static inline bool
+emb_part_is_of_expert(EmbPart part)
+{
+	return emb_part_kind(part) == EMB_PART_EXPERT_UP || emb_part_kind(part) == EMB_PART_EXPERT_DOWN;
 }
 
 /* The part of module i after the pooling, and the reverse: -1 if the part is of no module. */

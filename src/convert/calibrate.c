@@ -96,12 +96,15 @@ choose_rows(const EmbArch *arch, bool keeps_many, EmbCalibration *c)
 	for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
 		row_bytes += point_width(arch, point) * sizeof(float);
 	c->step = choose_step(c->n_tokens, EMB_CALIBRATION_ROWS);
-	if (keeps_many)
+	if (keeps_many || arch->n_experts > 0)
 		c->many_step = choose_step(c->n_tokens, (int64_t) (EMB_CALIBRATION_MANY_BYTES / row_bytes) + 1);
 	for (int point = EMB_OBSERVE_ATTN_IN; point <= EMB_OBSERVE_FFN_MID; point++)
 	{
+		/* each expert is calibrated by its own rows */
+		bool		has_many = keeps_many || (arch->n_experts > 0 && point == EMB_OBSERVE_FFN_IN);
+
 		c->points[point].n_rows = (c->n_tokens - 1) / c->step + 1;
-		c->points[point].n_many = keeps_many ? (c->n_tokens - 1) / c->many_step + 1 : 0;
+		c->points[point].n_many = has_many ? (c->n_tokens - 1) / c->many_step + 1 : 0;
 	}
 }
 

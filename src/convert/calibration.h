@@ -50,7 +50,7 @@ typedef struct EmbObserved
 	int32_t		n_rows;			/* kept, in the order of the texts */
 	float	   *largest;		/* [n] max |x| over all rows seen */
 	float	   *rows;			/* [n_rows, n] */
-	int32_t		n_many;			/* kept for GPTQ, 0: none */
+	int32_t		n_many;			/* kept for GPTQ and for experts, 0: none */
 	float	   *many;			/* [n_many, n] */
 } EmbObserved;
 
@@ -60,9 +60,10 @@ typedef struct EmbCalibration
 	EmbStream	texts;
 	int32_t		n_tokens;		/* in all texts: each input has a row per token */
 	int32_t		step;			/* every step-th row is kept, a power of two */
-	int32_t		many_step;		/* for GPTQ; 0: none */
+	int32_t		many_step;		/* likewise; 0: none */
 	pthread_mutex_t lock;		/* protects largest */
-	EmbObserved points[EMB_OBSERVE_FFN_MID + 1];	/* of the last layer run; EMB_OBSERVE_HIDDEN is empty */
+	EmbObserved points[EMB_OBSERVE_FFN_MID + 1];	/* of the last layer run; EMB_OBSERVE_HIDDEN is empty, and of a layer of
+												 * experts EMB_OBSERVE_FFN_MID is not observed */
 	float	   *floats;			/* memory of the points */
 	size_t		n_floats;
 	float	   *out;			/* [n_texts, hidden] of the last layer; not used */

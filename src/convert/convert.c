@@ -204,7 +204,8 @@ choose_codes(Import *im, const EmbImportOptions *options, EmbError *err)
 	EmbCodesUse use;
 	EmbStatus	status;
 
-	if (!is_quantized(im) || is_static(im))
+	/* experts are stored as floats, whatever the other layers are */
+	if (!is_quantized(im) || is_static(im) || im->parts.arch.n_experts > 0)
 		return EMB_OK;
 	status = emb_codes_choose(&im->weights, &own, &use, err);
 	if (status != EMB_OK || use == EMB_CODES_NONE)

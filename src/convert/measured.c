@@ -137,9 +137,10 @@ compare_choices(const void *a, const void *b)
 }
 
 static int64_t
-role_weights(const EmbArch *arch, EmbRole role)
+role_weights(const EmbArch *arch, int32_t layer, EmbRole role)
 {
 	int64_t		hidden = arch->hidden;
+	int64_t		n_ffns = emb_arch_has_experts(arch, layer) ? arch->n_experts : 1;
 
 	switch (role)
 	{
@@ -150,11 +151,11 @@ role_weights(const EmbArch *arch, EmbRole role)
 		case EMB_ROLE_VALUE:
 			return hidden * emb_arch_key_width(arch);
 		case EMB_ROLE_FFN_UP:
-			return hidden * emb_arch_wide(arch);
+			return n_ffns * hidden * emb_arch_wide(arch);
 		case EMB_ROLE_FFN_DOWN:
 			break;
 	}
-	return hidden * arch->intermediate;
+	return n_ffns * hidden * arch->intermediate;
 }
 
 /* Keeps what fits, the most worth first. A choice of layer ALL_LAYERS is the role in all of them. */
@@ -191,13 +192,14 @@ choose(Pass *p, int32_t percent, uint8_t kept[EMB_ARCH_MAX_LAYERS])
 	int64_t		room = 0;
 
 	for (int32_t r = 0; r < EMB_N_ROLES; r++)
-		roles[r] = (Choice) {.layer = ALL_LAYERS, .role = (EmbRole) r, .n_weights = arch->n_layers * role_weights(arch, (EmbRole) r)};
+		roles[r] = (Choice) {.layer = ALL_LAYERS, .role = (EmbRole) r};
 	for (int32_t i = 0; i < n; i++)
 	{
 		Choice	   *c = &p->choices[i];
 
 		*c = (Choice) {.layer = i / EMB_N_ROLES, .role = (EmbRole) (i % EMB_N_ROLES)};
-		c->n_weights = role_weights(arch, c->role);
+		c->n_weights = role_weights(arch, c->layer, c->role);
+		roles[c->role].n_weights += c->n_weights;
 		c->worth = p->lost[c->layer][c->role] / (double) c->n_weights;
 		roles[c->role].worth += c->worth;
 		room += c->n_weights;

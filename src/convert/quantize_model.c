@@ -219,7 +219,10 @@ note_lost(EmbQuantizer *q, const EmbQuantizerInput *in, int32_t which)
 
 	for (size_t p = 0; p < emb_pack_f32_panels(in->linears[which]->n_out); p++)
 		lost += q->errors[p].lost;
-	q->lost[emb_role_of(in->parts[which])] = lost / in->linears[which]->n_out;
+	/* the mean of a layer's experts */
+	if (emb_part_is_of_expert(in->parts[which]))
+		lost /= q->model->transformer.arch->n_experts;
+	q->lost[emb_role_of(in->parts[which])] += lost / in->linears[which]->n_out;
 }
 
 static EmbStatus
@@ -262,12 +265,8 @@ set_input(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCandid
 	return n_i4 == in->n_linears || emb_rounding_set_input(&q->rounding, &q->hands[0].work, in->seen->rows, in->seen->n, in->seen->n_rows, c->factor);
 }
 
-/*
- * Smooths and quantizes the linear layers of one input; *chosen is valid until
- * the next input.
- */
-static EmbStatus
-quantize_input(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCandidate **chosen, EmbError *err)
+EmbStatus
+emb_quantizer_write_input(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCandidate **chosen, EmbError *err)
 {
 	int			best;
 	EmbStatus	status;
@@ -338,10 +337,12 @@ fold_into_value(EmbQuantizer *q, int32_t layer, const EmbQuantizerCandidate *c)
 	}
 }
 
-static EmbActKind
-act_kind(EmbActivation act)
+EmbActKind
+emb_quantizer_activation(const EmbArch *arch)
 {
-	return act == EMB_ACT_RELU ? EMB_ACT_KIND_RELU : act == EMB_ACT_GELU_TANH ? EMB_ACT_KIND_GELU_TANH : EMB_ACT_KIND_GELU;
+	if (arch->is_gated)
+		return EMB_ACT_KIND_NONE;
+	return arch->activation == EMB_ACT_RELU ? EMB_ACT_KIND_RELU : arch->activation == EMB_ACT_GELU_TANH ? EMB_ACT_KIND_GELU_TANH : EMB_ACT_KIND_GELU;
 }
 
 static EmbStatus
@@ -356,7 +357,7 @@ quantize_attention(EmbQuantizer *q, int32_t i, EmbError *err)
 		.linears = {&layer->query, &layer->key, &layer->value},
 		.parts = {EMB_PART_QUERY, EMB_PART_KEY, EMB_PART_VALUE},
 	};
-	EmbStatus	status = quantize_input(q, &in, &chosen, err);
+	EmbStatus	status = emb_quantizer_write_input(q, &in, &chosen, err);
 
 	if (status != EMB_OK)
 		return status;
@@ -369,9 +370,26 @@ quantize_attention(EmbQuantizer *q, int32_t i, EmbError *err)
 		.parts = {EMB_PART_ATTN_OUT},
 		.group = emb_arch_group(q->model->transformer.arch),
 	};
-	status = quantize_input(q, &in, &chosen, err);
+	status = emb_quantizer_write_input(q, &in, &chosen, err);
 	if (status == EMB_OK)
 		fold_into_value(q, i, chosen);
+	return status;
+}
+
+EmbStatus
+emb_quantizer_write_ffn(EmbQuantizer *q, const EmbQuantizerInput *up, const EmbQuantizerInput *down, EmbError *err)
+{
+	const EmbQuantizerInput *const inputs[] = {up, down};
+	EmbStatus	status = EMB_OK;
+
+	for (int i = 0; status == EMB_OK && i < 2; i++)
+	{
+		const EmbQuantizerCandidate *chosen;
+
+		status = emb_quantizer_write_input(q, inputs[i], &chosen, err);
+		if (status == EMB_OK)
+			memcpy(place(q, inputs[i]->layer, inputs[i]->parts[0], EMB_TENSOR_FACTOR), chosen->factor, inputs[i]->seen->n * sizeof(float));
+	}
 	return status;
 }
 
@@ -379,31 +397,23 @@ static EmbStatus
 quantize_ffn(EmbQuantizer *q, int32_t i, EmbError *err)
 {
 	const EmbLayer *layer = &q->model->transformer.layers[i];
-	const EmbQuantizerCandidate *chosen;
-	EmbQuantizerInput in = {
+	EmbQuantizerInput up = {
 		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_FFN_IN),
 		.layer = i,
 		.n_linears = 1,
 		.linears = {&layer->ffn_up},
 		.parts = {EMB_PART_FFN_UP},
-		.act = q->model->transformer.arch->is_gated ? EMB_ACT_KIND_NONE : act_kind(q->model->transformer.arch->activation),
+		.act = emb_quantizer_activation(q->model->transformer.arch),
 	};
-	EmbStatus	status = quantize_input(q, &in, &chosen, err);
-
-	if (status != EMB_OK)
-		return status;
-	memcpy(place(q, i, EMB_PART_FFN_UP, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
-	in = (EmbQuantizerInput) {
+	EmbQuantizerInput down = {
 		.seen = emb_calibration_at(q->calibration, EMB_OBSERVE_FFN_MID),
 		.layer = i,
 		.n_linears = 1,
 		.linears = {&layer->ffn_down},
 		.parts = {EMB_PART_FFN_DOWN},
 	};
-	status = quantize_input(q, &in, &chosen, err);
-	if (status == EMB_OK)
-		memcpy(place(q, i, EMB_PART_FFN_DOWN, EMB_TENSOR_FACTOR), chosen->factor, in.seen->n * sizeof(float));
-	return status;
+
+	return emb_quantizer_write_ffn(q, &up, &down, err);
 }
 
 /*
@@ -433,7 +443,9 @@ quantize_layer(EmbQuantizer *q, EmbError *err)
 
 	copy_exact(q);
 	status = quantize_attention(q, q->layer, err);
-	return status == EMB_OK ? quantize_ffn(q, q->layer, err) : status;
+	if (status != EMB_OK)
+		return status;
+	return emb_arch_has_experts(q->model->transformer.arch, q->layer) ? emb_quantizer_write_experts(q, err) : quantize_ffn(q, q->layer, err);
 }
 
 /* n elements of memory owned by the quantizer, or NULL. */

@@ -122,6 +122,18 @@ extern bool emb_quantizer_multiply_exactly(EmbQuantizerHand *hand, const EmbQuan
 extern bool emb_quantizer_multiply_rounded(EmbQuantizerHand *hand, const EmbQuantizerInput *in, const EmbQuantizerCandidate *c,
 										   int32_t group, const EmbQuantizerWeights *w, const float *bias, EmbActKind act);
 
+/* Smooths and quantizes the linear layers of one input; *chosen is valid until the next input (quantize_model.c). */
+extern EmbStatus emb_quantizer_write_input(EmbQuantizer *q, const EmbQuantizerInput *in, const EmbQuantizerCandidate **chosen, EmbError *err);
+
+/* What follows the first product of a feed-forward network; of a GLU nothing that a panel alone could compute. */
+extern EmbActKind emb_quantizer_activation(const EmbArch *arch);
+
+/* Quantizes up and down, the two parts of a feed-forward network, from their inputs (quantize_model.c). */
+extern EmbStatus emb_quantizer_write_ffn(EmbQuantizer *q, const EmbQuantizerInput *up, const EmbQuantizerInput *down, EmbError *err);
+
+/* quantize_experts.c: all experts of the layer. */
+extern EmbStatus emb_quantizer_write_experts(EmbQuantizer *q, EmbError *err);
+
 /* Runs a job's panels on all threads. */
 extern EmbStatus emb_quantizer_run(EmbQuantizerJob *job, EmbTeamPart run_panel, EmbError *err);
 

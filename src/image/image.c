@@ -20,7 +20,8 @@ typedef enum PartType
 	PART_LINEAR,				/* weights in the image's precision */
 	PART_VOCABULARY,			/* likewise, but int8 in int4, and without groups */
 	PART_EXACT,					/* a linear layer in fp32 in every image */
-	PART_ROW					/* a linear layer in fp32 with few outputs, not packed */
+	PART_ROW,					/* a linear layer in fp32 with few outputs, not packed */
+	PART_BIAS					/* a vector in fp32 */
 } PartType;
 
 typedef struct Slot
@@ -34,7 +35,7 @@ typedef struct Slot
 	bool		has_order;		/* its input may have an order, with groups */
 } Slot;
 
-#define MAX_SLOTS	32
+#define MAX_SLOTS	(32 + 2 * EMB_ARCH_MAX_EXPERTS)
 
 typedef bool (*VisitTensor) (void *ctx, uint32_t i, const EmbImageTensor *t);
 
@@ -122,6 +123,22 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 	return n;
 }
 
+/* What each expert has, one after another; then what they share. */
+static int
+expert_slots(const EmbArch *a, Slot *slots)
+{
+	int			n = 0;
+
+	slots[n++] = (Slot) {EMB_PART_ROUTER, PART_ROW, a->n_experts, a->hidden, .lacks_bias = true};
+	for (int32_t i = 0; i < a->n_experts; i++)
+	{
+		slots[n++] = (Slot) {emb_part_of_expert(EMB_PART_EXPERT_UP, i), PART_LINEAR, a->intermediate, a->hidden, .has_factor = true, .has_order = true};
+		slots[n++] = (Slot) {emb_part_of_expert(EMB_PART_EXPERT_DOWN, i), PART_LINEAR, a->hidden, a->intermediate, .has_factor = true, .has_order = true};
+	}
+	slots[n++] = slot(EMB_PART_EXPERT_BIAS, PART_BIAS, 1, a->hidden);
+	return n;
+}
+
 static int
 layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 {
@@ -135,8 +152,13 @@ layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 	slots[n++] = (Slot) {EMB_PART_ATTN_OUT, PART_LINEAR, a->hidden, emb_arch_query_width(a), .has_order = true};
 	if (layer > 0 || a->has_first_norm)
 		slots[n++] = norm_slot(a, EMB_PART_ATTN_NORM, a->hidden);
-	slots[n++] = (Slot) {EMB_PART_FFN_UP, PART_LINEAR, emb_arch_wide(a), a->hidden, .has_factor = true, .has_order = true};
-	slots[n++] = (Slot) {EMB_PART_FFN_DOWN, PART_LINEAR, a->hidden, a->intermediate, .has_factor = true, .has_order = true};
+	if (emb_arch_has_experts(a, layer))
+		n += expert_slots(a, slots + n);
+	else
+	{
+		slots[n++] = (Slot) {EMB_PART_FFN_UP, PART_LINEAR, emb_arch_wide(a), a->hidden, .has_factor = true, .has_order = true};
+		slots[n++] = (Slot) {EMB_PART_FFN_DOWN, PART_LINEAR, a->hidden, a->intermediate, .has_factor = true, .has_order = true};
+	}
 	slots[n++] = norm_slot(a, EMB_PART_FFN_NORM, a->hidden);
 	if (a->has_qk_norm)
 	{
@@ -226,7 +248,7 @@ stays_int8(const Plan *plan, int32_t layer, EmbPart part)
 		case EMB_KEEP_ENDS:
 			return layer == 0 || layer == plan->arch->n_layers - 1;
 		case EMB_KEEP_ALL_BUT_DOWN:
-			return part != EMB_PART_FFN_DOWN;
+			return emb_role_of(part) != EMB_ROLE_FFN_DOWN;
 		case EMB_KEEP_MEASURED:
 			return plan->config->kept[layer] >> emb_role_of(part) & 1;
 	}
@@ -324,6 +346,9 @@ add_part(Plan *plan, int32_t layer, const Slot *s)
 		case PART_ROW:
 			add_tensor(plan, layer, s->part, EMB_TENSOR_WEIGHT, EMB_FORM_ROWS_F32, s->n_rows, s->n_cols);
 			break;
+		case PART_BIAS:
+			add_tensor(plan, layer, s->part, EMB_TENSOR_BIAS, EMB_FORM_VECTOR_F32, 1, s->n_cols);
+			return;
 	}
 	if (!s->lacks_bias)
 		add_tensor(plan, layer, s->part, EMB_TENSOR_BIAS, EMB_FORM_VECTOR_F32, 1, s->n_rows);

@@ -106,7 +106,7 @@ typedef enum EmbKeepInt8
 	EMB_KEEP_MEASURED = 4		/* those in kept */
 } EmbKeepInt8;
 
-/* The linear layers of a layer, in the order of the plan. */
+/* The linear layers of a layer, in the order of the plan; all experts of a layer have one role. */
 typedef enum EmbRole
 {
 	EMB_ROLE_QUERY,
@@ -123,7 +123,9 @@ typedef enum EmbRole
 static inline EmbRole
 emb_role_of(EmbPart part)
 {
-	return part == EMB_PART_FFN_DOWN ? EMB_ROLE_FFN_DOWN : part == EMB_PART_FFN_UP ? EMB_ROLE_FFN_UP : (EmbRole) (part - EMB_PART_QUERY);
+	part = emb_part_kind(part);
+	return part == EMB_PART_FFN_DOWN || part == EMB_PART_EXPERT_DOWN ? EMB_ROLE_FFN_DOWN
+		: part == EMB_PART_FFN_UP || part == EMB_PART_EXPERT_UP ? EMB_ROLE_FFN_UP : (EmbRole) (part - EMB_PART_QUERY);
 }
 
 #define EMB_IMAGE_GROUP_ROW	65536	/* one group: all inputs */

@@ -41,6 +41,12 @@ emb_family_find(const char *model_type, const EmbJson *doc)
 					return f;
 				continue;
 			}
+			if (f->is_meant != NULL)
+			{
+				if (doc != NULL && f->is_meant(doc))
+					return f;
+				continue;
+			}
 			if (found_by_key)
 				continue;
 			found = f;

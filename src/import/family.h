@@ -14,7 +14,8 @@
  * several entries of one file. If several entries have the same model_type,
  * the first one whose key for the hidden size is in config.json applies, else
  * the last one. An entry that is_told_by_positions comes before the others
- * where config.json has its position_type, and applies nowhere else.
+ * where config.json has its position_type, and applies nowhere else; so does
+ * an entry with is_meant where that function says so.
  */
 #ifndef EMB_IMPORT_FAMILY_H
 #define EMB_IMPORT_FAMILY_H
@@ -71,6 +72,7 @@ struct EmbFamily
 				absent_positions;
 	double		absent_eps;
 	const char *absent_activation;	/* default activation; NULL: "gelu" */
+	bool		(*is_meant) (const EmbJson *doc);	/* of several families with this model_type it is the one of config.json; or NULL */
 	bool		is_told_by_positions;	/* of several families with this model_type it is the one with position_type */
 	const char *position_type;	/* required "position_embedding_type"; NULL: the class does not read this key */
 	EmbActivation head_activation;	/* of the score head; 0: tanh */
@@ -131,6 +133,9 @@ extern EmbStatus emb_hf_check_number(const EmbJson *doc, const char *key, int64_
 
 /* Switches that must be off; absent is the value of absent keys. NULL ends keys. */
 extern EmbStatus emb_hf_check_off(const EmbJson *doc, const char *const *keys, bool absent, EmbError *err);
+
+/* Switches that must be on; absent is off. NULL ends keys. */
+extern EmbStatus emb_hf_check_on(const EmbJson *doc, const char *const *keys, EmbError *err);
 
 /* Keys that must be absent, null, 0, false or an empty list. */
 extern EmbStatus emb_hf_check_unset(const EmbJson *doc, const char *const *keys, EmbError *err);

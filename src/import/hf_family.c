@@ -464,6 +464,22 @@ emb_hf_check_off(const EmbJson *doc, const char *const *keys, bool absent, EmbEr
 }
 
 EmbStatus
+emb_hf_check_on(const EmbJson *doc, const char *const *keys, EmbError *err)
+{
+	for (; *keys != NULL; keys++)
+	{
+		bool		on = false;
+		EmbStatus	status = emb_json_get_bool(doc, doc->root, *keys, &on, err);
+
+		if (status != EMB_OK)
+			return status;
+		if (!on)
+			return emb_hf_unsupported(doc, *keys, "false", "only true can be imported here", err);
+	}
+	return EMB_OK;
+}
+
+EmbStatus
 emb_hf_check_unset(const EmbJson *doc, const char *const *keys, EmbError *err)
 {
 	for (; *keys != NULL; keys++)

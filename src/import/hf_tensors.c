@@ -67,6 +67,7 @@ typedef struct Found
 static const EmbName *
 find_name(const EmbFamily *family, EmbPart part)
 {
+	part = emb_part_is_of_expert(part) ? emb_part_kind(part) : part;
 	for (int i = 0; i < EMB_FAMILY_MAX_NAMES && family->names[i].name != NULL; i++)
 	{
 		if (family->names[i].part == part)
@@ -115,18 +116,28 @@ prefix_of(const EmbHfTensors *w, EmbPart part, const EmbName *name)
 	}
 }
 
+/* Experts' matrices and their bias are parameters of a module without layers: nothing follows their names. */
+static bool
+is_whole_name(EmbPart part)
+{
+	return emb_part_is_of_expert(part) || part == EMB_PART_EXPERT_BIAS;
+}
+
 /* The tensor's name after the prefix, in buf. */
 static void
 own_name(const EmbFamily *family, EmbTensorKey key, const EmbName *name, char *buf, size_t size)
 {
 	const char *layer = family->layer != NULL ? family->layer : "encoder.layer.%d.";
 	const char *d = strstr(layer, "%d");
-	const char *part = name != NULL ? name->name : bert_names[key.part] != NULL ? bert_names[key.part] : "?";
+	const char *part = name != NULL ? name->name : key.part < EMB_N_PARTS && bert_names[key.part] != NULL ? bert_names[key.part] : "?";
 	int			at = 0;
 
 	if (key.layer != EMB_NO_LAYER && d != NULL)
 		at = snprintf(buf, size, "%.*s%d%s", (int) (d - layer), layer, key.layer, d + 2);
-	snprintf(buf + at, size - at, "%s.%s", part, is_bias(key) ? "bias" : "weight");
+	if (is_whole_name((EmbPart) key.part))
+		snprintf(buf + at, size - at, "%s", part);
+	else
+		snprintf(buf + at, size - at, "%s.%s", part, is_bias(key) ? "bias" : "weight");
 }
 
 /* ----------------------------------------------------------------- prefix */
@@ -270,7 +281,7 @@ check_shape(const EmbTensor *source, bool is_vector, int64_t n_rows, int64_t n_c
 static bool
 may_be_quantized(EmbTensorKey key)
 {
-	return key.kind == EMB_TENSOR_WEIGHT || (key.kind == EMB_TENSOR_TABLE && key.part == EMB_PART_WORDS);
+	return (key.kind == EMB_TENSOR_WEIGHT && !emb_part_is_of_expert((EmbPart) key.part)) || (key.kind == EMB_TENSOR_TABLE && key.part == EMB_PART_WORDS);
 }
 
 /* A matrix by its name in the files, as floats or quantized; nothing is found if the files have neither. */
@@ -464,6 +475,68 @@ is_answers(EmbTensorKey key, const int32_t *answer_ids)
 	return key.part == EMB_PART_ANSWERS && answer_ids[0] >= 0;
 }
 
+/* ---------------------------------------------------------------- experts */
+
+/*
+ * The matrices of all experts are one tensor [n_experts * intermediate,
+ * hidden], those of the second product with rows and columns exchanged.
+ */
+static EmbStatus
+check_expert(const EmbHfTensors *w, const EmbArch *arch, const EmbTensor *tensor, EmbError *err)
+{
+	EmbStatus	status = check_shape(tensor, false, (int64_t) arch->n_experts * arch->intermediate, arch->hidden, err);
+
+	return status == EMB_OK ? emb_tensors_check_dtype(&w->set, tensor, err) : status;
+}
+
+/* w->turned: the second matrix of an expert, [hidden, intermediate]. */
+static EmbStatus
+turn_expert(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, const EmbTensor *tensor, EmbError *err)
+{
+	size_t		hidden = arch->hidden;
+	size_t		n = arch->intermediate;
+	int64_t		first = (int64_t) emb_part_expert((EmbPart) key.part) * arch->intermediate;
+	float	   *row = emb_alloc_array(w->mem, hidden, sizeof(float));
+	EmbStatus	status = EMB_OK;
+
+	w->turned.key.part = 0;
+	if (w->turned.rows == NULL)
+		w->turned.rows = emb_alloc_array(w->mem, hidden * n, sizeof(float));
+	if (row == NULL || w->turned.rows == NULL)
+		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for an expert's %zu by %zu weights", hidden, n);
+	for (size_t i = 0; status == EMB_OK && i < n; i++)
+	{
+		if (emb_should_stop(w->set.stop))
+			status = emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
+		else
+			status = emb_tensors_read_f32(&w->set, tensor, (first + (int64_t) i) * arch->hidden, arch->hidden, row, err);
+		for (size_t k = 0; status == EMB_OK && k < hidden; k++)
+			w->turned.rows[k * n + i] = row[k];
+	}
+	emb_release(w->mem, row);
+	if (status == EMB_OK)
+		w->turned.key = key;
+	return status;
+}
+
+static EmbStatus
+read_expert(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, const EmbTensor *tensor, int64_t row, int64_t n, int32_t n_cols,
+			float *rows, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	if (emb_part_kind((EmbPart) key.part) == EMB_PART_EXPERT_UP)
+	{
+		row += (int64_t) emb_part_expert((EmbPart) key.part) * arch->intermediate;
+		return emb_tensors_read_f32(&w->set, tensor, row * n_cols, n * n_cols, rows, err);
+	}
+	if (w->turned.key.part != key.part || w->turned.key.layer != key.layer)
+		status = turn_expert(w, arch, key, tensor, err);
+	if (status == EMB_OK)
+		memcpy(rows, w->turned.rows + row * n_cols, (size_t) n * n_cols * sizeof(float));
+	return status;
+}
+
 /* The table of tasks, if the model has one. */
 static EmbStatus
 find_tasks(const EmbHfTensors *w, int32_t n_cols, const EmbTensor **tensor, EmbError *err)
@@ -500,6 +573,8 @@ emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer
 	if (status != EMB_OK || found.tensor == NULL)
 		return status;
 	n_parts = n_parts_of(name);
+	if (emb_part_is_of_expert((EmbPart) key.part))
+		return check_expert(w, arch, found.tensor, err);
 	if (found.is_quantized)
 		return emb_quant_check(&w->quant, &found.layer, n_parts * rows, err);
 	if (key.part == EMB_PART_DISTANCES)
@@ -642,6 +717,8 @@ read_floats(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, Emb
 		memset(rows, 0, (size_t) n * n_cols * sizeof(float));
 		return EMB_OK;
 	}
+	if (emb_part_is_of_expert((EmbPart) key.part))
+		return read_expert(w, arch, key, found.tensor, row, n, n_cols, rows, err);
 	if (key.part == EMB_PART_DISTANCES)
 		return read_distances(w, found.tensor, arch->n_heads, row, n, rows, err);
 	/* all parts in one tensor have equal length */
@@ -859,6 +936,8 @@ emb_hf_tensors_close(EmbHfTensors *w)
 {
 	emb_quant_close(&w->quant);
 	emb_hf_sparse_free_tables(&w->sparse, w->mem);
+	emb_release(w->mem, w->turned.rows);
+	w->turned = (EmbHfExpert) {.rows = NULL};
 	emb_static_close(&w->table, w->mem);
 	emb_tensors_close(&w->set);
 }

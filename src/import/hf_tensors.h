@@ -19,6 +19,13 @@
 #include "import/quantized.h"
 #include "import/static_table.h"
 
+/* A matrix that the files have with rows and columns exchanged. */
+typedef struct EmbHfExpert
+{
+	EmbTensorKey key;			/* part 0: none */
+	float	   *rows;			/* [n_rows, n_cols] of the key */
+} EmbHfExpert;
+
 typedef struct EmbHfTensors
 {
 	const EmbAllocator *mem;
@@ -31,6 +38,7 @@ typedef struct EmbHfTensors
 	EmbHfSparseTables sparse;	/* of a learned sparse model whose queries are read by a table; set by the owner, owned */
 	bool		has_projection;	/* the first dense module is the matrix "linear" beside the layers */
 	int32_t		n_tasks;		/* as in EmbHfConfig */
+	EmbHfExpert turned;			/* the last matrix of an expert that was read by columns; owned */
 	float		word_scale;
 	float		query_scale;
 } EmbHfTensors;

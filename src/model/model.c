@@ -154,11 +154,22 @@ linear_form(uint32_t form)
 	}
 }
 
-/* In the model's room for them: linear layers with groups are in layers of the transformer. */
+/* Where the groups of a linear layer of the transformer are in the model's room for them. */
+static size_t
+group_place(const EmbArch *arch, int32_t layer, EmbPart part)
+{
+	size_t		expert = (size_t) layer * arch->n_experts + emb_part_expert(part);
+
+	if (!emb_part_is_of_expert(part))
+		return (size_t) layer * EMB_MODEL_LINEARS + part - EMB_PART_QUERY;
+	return (size_t) arch->n_layers * EMB_MODEL_LINEARS + 2 * expert + (emb_part_kind(part) == EMB_PART_EXPERT_DOWN);
+}
+
+/* Linear layers with groups are in layers of the transformer. */
 static const EmbGroups *
 groups_of(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor, int32_t bits)
 {
-	EmbGroups  *groups = &model->groups[(size_t) layer * EMB_MODEL_LINEARS + part - EMB_PART_QUERY];
+	EmbGroups  *groups = &model->groups[group_place(model->view.arch, layer, part)];
 
 	*groups = (EmbGroups) {
 		.bits = bits,
@@ -206,6 +217,29 @@ linear(const EmbModel *model, int32_t layer, EmbPart part, EmbPart factor)
 	return linear;
 }
 
+static EmbLinear
+expert_linear(const EmbModel *model, int32_t layer, EmbPart part, int32_t expert)
+{
+	EmbPart		own = emb_part_of_expert(part, expert);
+
+	return linear(model, layer, own, own);
+}
+
+/* In the model's room for them; NULL: the layer has none. */
+static const EmbExpert *
+experts(const EmbModel *model, int32_t layer)
+{
+	const EmbArch *arch = model->view.arch;
+	EmbExpert  *experts;
+
+	if (!emb_arch_has_experts(arch, layer))
+		return NULL;
+	experts = model->experts + (size_t) layer * arch->n_experts;
+	for (int32_t e = 0; e < arch->n_experts; e++)
+		experts[e] = (EmbExpert) {expert_linear(model, layer, EMB_PART_EXPERT_UP, e), expert_linear(model, layer, EMB_PART_EXPERT_DOWN, e)};
+	return experts;
+}
+
 static EmbLayerNorm
 layer_norm(const EmbModel *model, int32_t layer, EmbPart part)
 {
@@ -233,6 +267,9 @@ layer(const EmbModel *model, int32_t i)
 		.ffn_end_norm = layer_norm(model, i, EMB_PART_FFN_END_NORM),
 		.relative_keys = data(model, i, EMB_PART_RELATIVE_KEYS, EMB_TENSOR_TABLE),
 		.relative_queries = data(model, i, EMB_PART_RELATIVE_QUERIES, EMB_TENSOR_TABLE),
+		.experts = experts(model, i),
+		.router = data(model, i, EMB_PART_ROUTER, EMB_TENSOR_WEIGHT),
+		.expert_bias = data(model, i, EMB_PART_EXPERT_BIAS, EMB_TENSOR_BIAS),
 	};
 }
 
@@ -338,6 +375,7 @@ static EmbStatus
 allocate_layers(EmbModel *model, EmbError *err)
 {
 	int32_t		n_layers = model->view.arch->n_layers;
+	int32_t		n_experts = model->view.arch->n_experts;
 	bool		has_groups = model->view.config->group != 0;
 	int32_t		n_positions = model->view.arch->n_positions;
 	int32_t		n_buckets = model->view.arch->relative_span > 0 ? 2 * n_positions - 1 : 0;
@@ -348,8 +386,10 @@ allocate_layers(EmbModel *model, EmbError *err)
 		model->buckets[i] = emb_arch_bucket(model->view.arch, i - (n_positions - 1));
 	model->layers = emb_alloc_array(&model->mem, n_layers, sizeof(EmbLayer));
 	if (has_groups)
-		model->groups = emb_alloc_array(&model->mem, n_layers, EMB_MODEL_LINEARS * sizeof(EmbGroups));
-	if ((n_layers > 0 && model->layers == NULL) || (has_groups && model->groups == NULL) || (n_buckets > 0 && model->buckets == NULL))
+		model->groups = emb_alloc_array(&model->mem, n_layers, (EMB_MODEL_LINEARS + 2 * (size_t) n_experts) * sizeof(EmbGroups));
+	if (n_experts > 0)
+		model->experts = emb_alloc_array(&model->mem, n_layers, n_experts * sizeof(EmbExpert));
+	if ((n_layers > 0 && model->layers == NULL) || (n_experts > 0 && model->experts == NULL) || (has_groups && model->groups == NULL) || (n_buckets > 0 && model->buckets == NULL))
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory opening a model");
 	return EMB_OK;
 }
@@ -520,6 +560,7 @@ emb_model_close(EmbModel *model)
 	if (model->tok != NULL)
 		emb_tok_close(model->tok);
 	emb_release(&mem, model->layers);
+	emb_release(&mem, model->experts);
 	emb_release(&mem, model->buckets);
 	emb_release(&mem, model->template.ids);
 	emb_release(&mem, model->groups);

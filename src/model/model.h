@@ -40,9 +40,11 @@ struct EmbModel
 	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */
 	const float *query_weights; /* [n_vocab], in the image; NULL: queries have no table */
 	EmbLayer   *layers;			/* [n_layers], owned */
+	EmbExpert  *experts;		/* [n_layers][n_experts], owned; NULL: none */
 	int32_t    *buckets;		/* [2 n_positions - 1] of disentangled attention, owned; else NULL */
 	EmbOpenTemplate template;
-	EmbGroups  *groups;			/* [n_layers][EMB_MODEL_LINEARS] by part from EMB_PART_QUERY on, owned; NULL unless int4 */
+	EmbGroups  *groups;			/* [n_layers][EMB_MODEL_LINEARS] by part from EMB_PART_QUERY on, then [n_layers][n_experts][2], owned; NULL
+								 * unless weights have groups */
 	int32_t		dropped_id;		/* token id left out of texts; -1: none */
 	size_t		query_prompt_bytes;
 	size_t		document_prompt_bytes;

@@ -1,294 +1,98 @@
 /*
  * layer.c
- *		The steps of a layer, for any form of weights.
+ *		The steps of a layer: norms, heads and residuals around its linear
+ *		layers.
  *
- * The form of a linear layer determines its input: fp32 rows, or rows
- * quantized to u8, each with its own scale and zero point, after
- * multiplication by the smoothing factors; weights with scales by groups may
- * take their inputs in an order of their own. An input is prepared once for all
- * linear layers that share it, in the worker's own buffers; a row that a norm
- * has written is then still in the first-level cache. Residual stream and
- * norms are fp32. A new form of weights needs a case in prepare() and a case
- * in multiply().
+ * Residual stream and norms are fp32.
  */
-#include <string.h>
-
-#include "transformer/pass.h"
+#include "transformer/experts.h"
 
 /* The zero point of quantized queries, as attend_i8 requires. */
 #define QUERY_ZERO	128
 
-/* Rows of a layer that a worker processes. */
-typedef struct Block
-{
-	EmbPass    *pass;
-	EmbWorker  *w;
-	const EmbLayer *l;
-	int32_t		layer;
-	int32_t		first;			/* row of the pass */
-	int32_t		n_rows;
-} Block;
-
-/*
- * The input of linear layers: rows, and their prepared form. Scales and zero
- * points belong to the worker.
- */
-typedef struct Input
-{
-	const float *rows;			/* [n_rows, n_in] */
-	size_t		stride;
-	uint8_t    *codes;			/* [n_rows, n_in], if the layers are int8 */
-	size_t		code_stride;	/* bytes */
-} Input;
-
-static Block
+static EmbBlock
 block_of(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows)
 {
-	return (Block) {pass, w, &pass->transformer->layers[layer], layer, first, n_rows};
+	return (EmbBlock) {pass, w, &pass->transformer->layers[layer], layer, first, n_rows};
 }
 
-/* -------------------------------------------------------------- linear layers */
+/* ------------------------------------------------------------ kinds of layers */
 
-bool
-emb_layers_quantize(const EmbTransformer *transformer)
+typedef bool (*LinearTest) (const EmbLinear *linear);
+
+/* Whether any linear layer passes a test. */
+static bool
+any_linear(const EmbTransformer *transformer, LinearTest test)
 {
 	for (int32_t i = 0; i < transformer->arch->n_layers; i++)
 	{
 		const EmbLayer *l = &transformer->layers[i];
 
-		if (l->query.form != EMB_LINEAR_F32 || l->attn_out.form != EMB_LINEAR_F32 ||
-			l->ffn_up.form != EMB_LINEAR_F32 || l->ffn_down.form != EMB_LINEAR_F32)
+		if (test(&l->query) || test(&l->key) || test(&l->value) || test(&l->attn_out) || test(&l->ffn_up) || test(&l->ffn_down))
 			return true;
-	}
-	return false;
-}
-
-/*
- * n columns of rows of x, times factor (or NULL), each row with its own scale
- * and zero point: values after an activation are mostly above 0, and outliers
- * of other rows are on one side. (With zero point 128 for all layers except
- * FFN-down the five models of the golden tests lost 5 to 25 % more cosine.)
- */
-static bool
-quantize_rows(const Block *c, const Input *in, const float *factor, int32_t n)
-{
-	EmbWorker  *w = c->w;
-
-	for (int32_t i = 0; i < c->n_rows; i++)
-		w->scales[i] = c->pass->kernels->quantize_u8(in->rows + i * in->stride, factor, n, (int32_t) in->code_stride,
-													 in->codes + i * in->code_stride, &w->zeros[i]);
-	return emb_work_spend(&w->work, 4 * (int64_t) c->n_rows * n);
-}
-
-/* The order that a linear layer takes its inputs in, or NULL. */
-static const uint16_t *
-order_of(const EmbLinear *linear)
-{
-	return linear->form == EMB_LINEAR_GROUPED ? linear->groups->order : NULL;
-}
-
-/* Codes of a prepared input in the order of the weights; those of padding stay in place. */
-static bool
-order_codes(const Block *c, const EmbLinear *linear, const Input *in)
-{
-	EmbWorker  *w = c->w;
-	const uint16_t *order = order_of(linear);
-
-	if (order == NULL)
-		return true;
-	for (int32_t i = 0; i < c->n_rows; i++)
-	{
-		uint8_t    *codes = in->codes + i * in->code_stride;
-
-		memcpy(w->unordered, codes, linear->n_in);
-		for (int32_t k = 0; k < linear->n_in; k++)
-			codes[k] = w->unordered[order[k]];
-	}
-	return emb_work_spend(&w->work, 8 * (int64_t) c->n_rows * linear->n_in);
-}
-
-/* Prepares in->rows for linear and all layers that share its input. */
-static bool
-prepare(const Block *c, const EmbLinear *linear, const Input *in)
-{
-	switch (linear->form)
-	{
-		case EMB_LINEAR_F32:
-			break;
-		case EMB_LINEAR_I8:
-			return quantize_rows(c, in, linear->factor, linear->n_in);
-		case EMB_LINEAR_GROUPED:
-			return quantize_rows(c, in, linear->factor, linear->n_in) && order_codes(c, linear, in);
-	}
-	return true;
-}
-
-/* An input with the width of the residual stream, the input of attn_out, and the input of ffn_down. */
-static Input
-hidden_input(const Block *c, const float *rows)
-{
-	return (Input) {rows, c->pass->stride, c->w->q_in, c->pass->q_stride};
-}
-
-static Input
-context_input(const Block *c)
-{
-	return (Input) {c->pass->context + (c->first - c->pass->segment) * c->pass->context_stride, c->pass->context_stride, c->w->q_in, c->pass->q_context_stride};
-}
-
-static Input
-wide_input(const Block *c)
-{
-	return (Input) {c->w->wide, c->pass->wide_stride, c->w->q_wide, c->pass->q_wide_stride};
-}
-
-static EmbActKind
-act_kind(int32_t activation)
-{
-	switch (activation)
-	{
-		case EMB_ACT_GELU:
-			return EMB_ACT_KIND_GELU;
-		case EMB_ACT_GELU_TANH:
-			return EMB_ACT_KIND_GELU_TANH;
-		case EMB_ACT_RELU:
-			return EMB_ACT_KIND_RELU;
-		case EMB_ACT_SILU:
-			return EMB_ACT_KIND_SILU;
-		default:				/* for heads */
-			return EMB_ACT_KIND_NONE;
-	}
-}
-
-static EmbGemmF32
-product_f32(const Block *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
-{
-	return (EmbGemmF32) {
-		.n_rows = c->n_rows,
-		.n_in = linear->n_in,
-		.n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
-		.a = in->rows,
-		.a_stride = in->stride,
-		.b = linear->weight,
-		.bias = linear->bias,
-		.c = y,
-		.c_stride = y_stride
-	};
-}
-
-static EmbGemmI8
-product_i8(const Block *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
-{
-	return (EmbGemmI8) {
-		.n_rows = c->n_rows,
-		.n_groups = (int32_t) (in->code_stride / 4),
-		.n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
-		.a = in->codes,
-		.a_stride = in->code_stride,
-		.a_scale = c->w->scales,
-		.a_zero = c->w->zeros,
-		.b = linear->weight_i8,
-		.b_scale = linear->scale,
-		.b_sums = linear->sums,
-		.bias = linear->bias,
-		.c = y,
-		.c_stride = y_stride
-	};
-}
-
-static EmbGemmGrouped
-product_grouped(const Block *c, const EmbLinear *linear, const Input *in, float *y, size_t y_stride)
-{
-	return (EmbGemmGrouped) {
-		.n_rows = c->n_rows,
-		.n_in = (int32_t) in->code_stride,
-		.bits = linear->groups->bits,
-		.group = linear->groups->group,
-		.n_panels = (int32_t) emb_pack_f32_panels(linear->n_out),
-		.a = in->codes,
-		.a_stride = in->code_stride,
-		.a_scale = c->w->scales,
-		.a_zero = c->w->zeros,
-		.b = linear->weight_grouped,
-		.scale_type = linear->groups->scale_type,
-		.b_scale = linear->groups->scales,
-		.b_zero = linear->groups->zeros,
-		.b_sums = linear->groups->sums,
-		.bias = linear->bias,
-		.c = y,
-		.c_stride = y_stride
-	};
-}
-
-/* The model's activation; a GLU's gates and values are multiplied, too. factor and range: as in EmbGemmI8. */
-typedef struct Steps
-{
-	bool		activates;
-	const float *factor;
-	float	   *range;
-} Steps;
-
-static bool
-multiply_i8(const Block *c, const EmbLinear *linear, const Input *in, const Steps *steps, float *y, size_t y_stride)
-{
-	EmbGemmI8	g = product_i8(c, linear, in, y, y_stride);
-
-	if (steps->activates)
-	{
-		g.act = act_kind(c->pass->arch->activation);
-		g.gated = c->pass->arch->is_gated != 0;
-	}
-	g.factor = steps->factor;
-	g.range = steps->range;
-	return emb_work_multiply_i8(&c->w->work, &g);
-}
-
-static bool
-multiply_grouped(const Block *c, const EmbLinear *linear, const Input *in, const Steps *steps, float *y, size_t y_stride)
-{
-	EmbGemmGrouped	g = product_grouped(c, linear, in, y, y_stride);
-
-	if (steps->activates)
-	{
-		g.act = act_kind(c->pass->arch->activation);
-		g.gated = c->pass->arch->is_gated != 0;
-	}
-	g.factor = steps->factor;
-	g.range = steps->range;
-	return emb_work_multiply_grouped(&c->w->work, &g);
-}
-
-/* y = x W^T + b for a prepared input, then the steps; fp32 has neither gates nor factors. */
-static bool
-multiply_with(const Block *c, const EmbLinear *linear, const Input *in, const Steps *steps, float *y, size_t y_stride)
-{
-	switch (linear->form)
-	{
-		case EMB_LINEAR_F32:
-			{
-				EmbGemmF32	g = product_f32(c, linear, in, y, y_stride);
-
-				return emb_work_multiply(&c->w->work, &g, steps->activates ? c->pass->activate : NULL);
-			}
-		case EMB_LINEAR_I8:
-			return multiply_i8(c, linear, in, steps, y, y_stride);
-		case EMB_LINEAR_GROUPED:
-			return multiply_grouped(c, linear, in, steps, y, y_stride);
+		for (int32_t e = 0; l->experts != NULL && e < transformer->arch->n_experts; e++)
+		{
+			if (test(&l->experts[e].up) || test(&l->experts[e].down))
+				return true;
+		}
 	}
 	return false;
 }
 
 static bool
-multiply(const Block *c, const EmbLinear *linear, const Input *in, bool activates, float *y, size_t y_stride)
+is_quantized(const EmbLinear *linear)
 {
-	return multiply_with(c, linear, in, &(Steps) {.activates = activates}, y, y_stride);
+	return linear->form != EMB_LINEAR_F32;
+}
+
+static bool
+has_groups(const EmbLinear *linear)
+{
+	return linear->form == EMB_LINEAR_GROUPED;
+}
+
+static bool
+has_order(const EmbLinear *linear)
+{
+	return emb_linear_order(linear) != NULL;
+}
+
+bool
+emb_layers_quantize(const EmbTransformer *transformer)
+{
+	return any_linear(transformer, is_quantized);
+}
+
+bool
+emb_layers_have_groups(const EmbTransformer *transformer)
+{
+	return any_linear(transformer, has_groups);
+}
+
+bool
+emb_layers_reorder(const EmbTransformer *transformer)
+{
+	return any_linear(transformer, has_order);
+}
+
+/* An input with the width of the residual stream, and the input of attn_out. */
+static EmbInput
+hidden_input(const EmbBlock *c, const float *rows)
+{
+	return (EmbInput) {rows, c->pass->stride, c->w->q_in, c->pass->q_stride};
+}
+
+static EmbInput
+context_input(const EmbBlock *c)
+{
+	return (EmbInput) {c->pass->context + (c->first - c->pass->segment) * c->pass->context_stride, c->pass->context_stride, c->w->q_in, c->pass->q_context_stride};
 }
 
 /* ------------------------------------------------------- norms and residuals */
 
 /* The input of a linear layer after a norm: rows of x, normed unless the norm comes after the sum. */
 static bool
-norm_rows(const Block *c, const EmbLayerNorm *norm, const float **rows)
+norm_rows(const EmbBlock *c, const EmbLayerNorm *norm, const float **rows)
 {
 	EmbPass    *pass = c->pass;
 	const EmbArch *arch = pass->arch;
@@ -304,7 +108,7 @@ norm_rows(const Block *c, const EmbLayerNorm *norm, const float **rows)
 
 /* x = norm(sum + x), or x += sum without a norm; sum itself is normed before, if there is an end_norm. */
 static bool
-add_rows(const Block *c, const EmbLayerNorm *end_norm, const EmbLayerNorm *norm)
+add_rows(const EmbBlock *c, const EmbLayerNorm *end_norm, const EmbLayerNorm *norm)
 {
 	EmbPass    *pass = c->pass;
 	const EmbArch *arch = pass->arch;
@@ -329,7 +133,7 @@ add_rows(const Block *c, const EmbLayerNorm *end_norm, const EmbLayerNorm *norm)
  * final norm at the end of the others.
  */
 static const EmbLayerNorm *
-norm_after(const Block *c, const EmbLayerNorm *own, bool is_end)
+norm_after(const EmbBlock *c, const EmbLayerNorm *own, bool is_end)
 {
 	if (c->pass->arch->norm_place == EMB_NORM_POST)
 		return own;
@@ -349,7 +153,7 @@ typedef struct Heads
 
 /* Applies RoPE to the heads of the block's rows at their tokens' positions. */
 static bool
-rotate(const Block *c, const Heads *heads)
+rotate(const EmbBlock *c, const Heads *heads)
 {
 	const EmbPass *pass = c->pass;
 	const EmbArch *arch = pass->arch;
@@ -378,7 +182,7 @@ rotate(const Block *c, const Heads *heads)
 
 /* The norm of each head of queries or keys, if the model has one. */
 static bool
-norm_heads(const Block *c, const EmbLayerNorm *norm, const Heads *heads)
+norm_heads(const EmbBlock *c, const EmbLayerNorm *norm, const Heads *heads)
 {
 	const EmbArch *arch = c->pass->arch;
 
@@ -410,34 +214,6 @@ emb_layer_attends_f32(const EmbTransformer *transformer, int32_t layer)
 }
 
 bool
-emb_layers_have_groups(const EmbTransformer *transformer)
-{
-	for (int32_t i = 0; i < transformer->arch->n_layers; i++)
-	{
-		const EmbLayer *l = &transformer->layers[i];
-
-		if (l->query.form == EMB_LINEAR_GROUPED || l->key.form == EMB_LINEAR_GROUPED || l->value.form == EMB_LINEAR_GROUPED ||
-			l->attn_out.form == EMB_LINEAR_GROUPED || l->ffn_up.form == EMB_LINEAR_GROUPED || l->ffn_down.form == EMB_LINEAR_GROUPED)
-			return true;
-	}
-	return false;
-}
-
-bool
-emb_layers_reorder(const EmbTransformer *transformer)
-{
-	for (int32_t i = 0; i < transformer->arch->n_layers; i++)
-	{
-		const EmbLayer *l = &transformer->layers[i];
-
-		if (order_of(&l->query) != NULL || order_of(&l->attn_out) != NULL || order_of(&l->ffn_up) != NULL ||
-			order_of(&l->ffn_down) != NULL)
-			return true;
-	}
-	return false;
-}
-
-bool
 emb_layers_attend_f32(const EmbTransformer *transformer)
 {
 	for (int32_t i = 0; i < transformer->arch->n_layers; i++)
@@ -461,15 +237,15 @@ emb_layers_attend_i8(const EmbTransformer *transformer)
 
 /* The heads of queries, keys or values in rows: the product, the norm, the rotation. */
 static bool
-project_heads(const Block *c, const EmbLinear *linear, const EmbLayerNorm *norm, bool is_rotated, const Input *in, const Heads *heads)
+project_heads(const EmbBlock *c, const EmbLinear *linear, const EmbLayerNorm *norm, bool is_rotated, const EmbInput *in, const Heads *heads)
 {
-	return multiply(c, linear, in, false, heads->rows, heads->stride) && norm_heads(c, norm, heads) &&
+	return emb_linear_multiply(c, linear, in, false, heads->rows, heads->stride) && norm_heads(c, norm, heads) &&
 		(!is_rotated || rotate(c, heads));
 }
 
 /* The same as codes for int8 attention, from a row of codes on. */
 static bool
-project_codes(const Block *c, const EmbLinear *linear, const EmbLayerNorm *norm, bool is_rotated, const Input *in,
+project_codes(const EmbBlock *c, const EmbLinear *linear, const EmbLayerNorm *norm, bool is_rotated, const EmbInput *in,
 			  bool compact, int32_t zero, const EmbHeadCodes *codes, size_t row)
 {
 	EmbPass    *pass = c->pass;
@@ -486,7 +262,7 @@ project_codes(const Block *c, const EmbLinear *linear, const EmbLayerNorm *norm,
 }
 
 static bool
-project_keys(const Block *c, const Input *in)
+project_keys(const EmbBlock *c, const EmbInput *in)
 {
 	const EmbPass *pass = c->pass;
 	const EmbLayer *l = c->l;
@@ -503,7 +279,7 @@ project_keys(const Block *c, const Input *in)
 }
 
 static bool
-project_queries(const Block *c, const Input *in, bool compact)
+project_queries(const EmbBlock *c, const EmbInput *in, bool compact)
 {
 	const EmbPass *pass = c->pass;
 	const EmbLayer *l = c->l;
@@ -518,10 +294,10 @@ project_queries(const Block *c, const Input *in, bool compact)
 bool
 emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows, bool keys_values, bool queries)
 {
-	Block		c = block_of(pass, w, layer, first, n_rows);
+	EmbBlock	c = block_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
 	const float *x = pass->x + first * pass->stride;
-	Input		in;
+	EmbInput	in;
 
 	if ((layer > 0 || pass->arch->has_first_norm) && !norm_rows(&c, &l->attn_norm, &x))
 		return false;
@@ -529,7 +305,7 @@ emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int
 	if (keys_values)
 		emb_pass_observe(pass, EMB_OBSERVE_ATTN_IN, layer, first, n_rows, x, pass->stride);
 	/* queries without keys belong to a compact pass */
-	return prepare(&c, &l->query, &in) &&
+	return emb_linear_prepare(&c, &l->query, &in) &&
 		(!keys_values || project_keys(&c, &in)) &&
 		(!queries || project_queries(&c, &in, !keys_values));
 }
@@ -650,94 +426,26 @@ emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int
 	return attend_i8(pass, w, seq, key_head, first, n_queries);
 }
 
-/* ------------------------------------------------------ feed-forward network */
-
-/* GLU: wide = act(gate) * up, in place of the gates. */
-static bool
-gate(const Block *c)
-{
-	EmbPass    *pass = c->pass;
-	int32_t		n = pass->arch->intermediate;
-
-	for (int32_t i = 0; i < c->n_rows; i++)
-	{
-		float	   *gate = c->w->wide + i * pass->wide_stride;
-		const float *up = gate + n;
-
-		pass->activate(gate, n);
-		/* only products, so any vectorization has the same bits */
-		for (int32_t k = 0; k < n; k++)
-			gate[k] *= up[k];
-		if (!emb_work_spend(&c->w->work, 16 * (int64_t) n))
-			return false;
-	}
-	return true;
-}
-
-/*
- * A quantized ffn_up for a quantized ffn_down. The product also returns the
- * ranges of its rows, so that quantizing needs one pass over wide, the largest
- * of all buffers.
- */
-static bool
-widen_quantized(const Block *c, const Input *in, const Input *mid)
-{
-	EmbWorker  *w = c->w;
-	const EmbLinear *down = &c->l->ffn_down;
-	int32_t		n = c->pass->arch->intermediate;
-	Steps		steps = {.activates = true, .factor = down->factor, .range = w->ranges};
-
-	memset(w->ranges, 0, c->n_rows * EMB_RANGE * sizeof(float));
-	if (!multiply_with(c, &c->l->ffn_up, in, &steps, w->wide, c->pass->wide_stride))
-		return false;
-	for (int32_t i = 0; i < c->n_rows; i++)
-		w->scales[i] = c->pass->kernels->quantize_range_u8(mid->rows + i * mid->stride, w->ranges + i * EMB_RANGE, n,
-														   (int32_t) mid->code_stride, mid->codes + i * mid->code_stride,
-														   &w->zeros[i]);
-	return emb_work_spend(&w->work, 2 * (int64_t) c->n_rows * n) && order_codes(c, down, mid);
-}
-
-/* mid, the prepared input of ffn_down, from the prepared input of ffn_up. */
-static bool
-widen(const Block *c, const Input *in, const Input *mid)
-{
-	const EmbLinear *up = &c->l->ffn_up;
-	const EmbLinear *down = &c->l->ffn_down;
-	EmbPass    *pass = c->pass;
-	bool		is_quantized = up->form != EMB_LINEAR_F32;
-	/* the fp32 activation of a GLU is a step of its own */
-	bool		fused = !pass->arch->is_gated || (is_quantized && emb_arch_pairs_gates(pass->arch));
-
-	/* the factors do not cover an incomplete last panel */
-	if (fused && is_quantized && down->form != EMB_LINEAR_F32 && down->factor != NULL &&
-		pass->arch->intermediate % EMB_PANEL == 0)
-		return widen_quantized(c, in, mid);
-	if (!multiply(c, up, in, fused, c->w->wide, pass->wide_stride) || (!fused && !gate(c)))
-		return false;
-	emb_pass_observe(pass, EMB_OBSERVE_FFN_MID, c->layer, c->first, c->n_rows, mid->rows, mid->stride);
-	return prepare(c, down, mid);
-}
+/* ------------------------------------------------------------------ the rest */
 
 bool
 emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows)
 {
-	Block		c = block_of(pass, w, layer, first, n_rows);
+	EmbBlock	c = block_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
 	bool		is_last = layer == pass->arch->n_layers - 1;
-	Input		in = context_input(&c);
-	Input		mid = wide_input(&c);
+	EmbInput	in = context_input(&c);
 	const float *x;
 
 	emb_pass_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, in.rows, in.stride);
-	if (!prepare(&c, &l->attn_out, &in) ||
-		!multiply(&c, &l->attn_out, &in, false, w->sum, pass->stride) ||
+	if (!emb_linear_prepare(&c, &l->attn_out, &in) ||
+		!emb_linear_multiply(&c, &l->attn_out, &in, false, w->sum, pass->stride) ||
 		!add_rows(&c, &l->attn_end_norm, norm_after(&c, &l->attn_norm, false)) ||
 		!norm_rows(&c, &l->ffn_norm, &x))
 		return false;
 	emb_pass_observe(pass, EMB_OBSERVE_FFN_IN, layer, first, n_rows, x, pass->stride);
 	in = hidden_input(&c, x);
-	return prepare(&c, &l->ffn_up, &in) &&
-		widen(&c, &in, &mid) &&
-		multiply(&c, &l->ffn_down, &mid, false, w->sum, pass->stride) &&
+	return (l->experts != NULL ? emb_experts(&c, x)
+			: emb_linear_prepare(&c, &l->ffn_up, &in) && emb_ffn(&c, &l->ffn_up, &l->ffn_down, &in, w->sum, pass->stride)) &&
 		add_rows(&c, &l->ffn_end_norm, norm_after(&c, &l->ffn_norm, is_last));
 }

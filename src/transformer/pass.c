@@ -50,21 +50,35 @@ larger(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
+static int32_t
+lesser(int32_t a, int32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* block: rows of the largest block. */
 static void
 lay_out_worker(EmbPass *pass, EmbWorker *w, size_t block, int32_t n_longest, char *base, size_t *at)
 {
 	w->sum = emb_reserve(base, at, block * larger(larger(pass->stride, pass->context_stride), pass->embedding_stride) * sizeof(float));
-	w->wide = emb_reserve(base, at, block * pass->wide_stride * sizeof(float));
+	w->wide = emb_reserve(base, at, pass->block_rows * pass->wide_stride * sizeof(float));
 	if (pass->arch->norm_place != EMB_NORM_POST)
 		w->normed = emb_reserve(base, at, block * pass->stride * sizeof(float));
 	if (emb_layers_quantize(pass->transformer))
 	{
 		w->q_in = emb_reserve(base, at, block * larger(pass->q_stride, pass->q_context_stride));
-		w->q_wide = emb_reserve(base, at, block * pass->q_wide_stride);
+		w->q_wide = emb_reserve(base, at, pass->block_rows * pass->q_wide_stride);
 		w->scales = emb_reserve(base, at, block * sizeof(float));
 		w->zeros = emb_reserve(base, at, block * sizeof(int32_t));
 		w->ranges = emb_reserve(base, at, block * EMB_RANGE * sizeof(float));
 		w->unordered = emb_layers_reorder(pass->transformer) ? emb_reserve(base, at, EMB_UNORDERED_BYTES) : NULL;
+	}
+	if (pass->arch->n_experts > 0)
+	{
+		w->chosen = emb_reserve(base, at, block * pass->arch->experts_used);
+		w->shares = emb_reserve(base, at, block * pass->arch->experts_used * sizeof(float));
+		w->gathered = emb_reserve(base, at, pass->block_rows * pass->stride * sizeof(float));
+		w->expert_out = emb_reserve(base, at, pass->block_rows * pass->stride * sizeof(float));
 	}
 	w->attention = emb_reserve(base, at, attention_scratch_bytes(pass->transformer, n_longest));
 }
@@ -147,6 +161,7 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	pass->arch = arch;
 	pass->n_longest = n_longest;
 	pass->block_rows = n_tokens < block_max ? n_tokens : block_max;
+	pass->expert_rows = arch->n_experts > 0 && n_tokens > block_max ? lesser(n_tokens, EMB_PASS_BLOCK_ROWS_EXPERTS) : pass->block_rows;
 	pass->stride = emb_transformer_stride(arch);
 	pass->embedding_stride = emb_round_up(emb_arch_embedding_width(arch), EMB_PANEL);
 	pass->context_stride = emb_round_up(emb_arch_query_width(arch), EMB_PANEL);
@@ -161,7 +176,7 @@ emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tok
 	at = lay_out_attention(pass, n_tokens, base, at);
 	lay_out_vocabulary(pass, n_tokens, base, &at);
 	for (int32_t i = 0; i < n_workers; i++)
-		lay_out_worker(pass, &pass->workers[i], pass->block_rows, n_longest, base, &at);
+		lay_out_worker(pass, &pass->workers[i], pass->expert_rows, n_longest, base, &at);
 	return at;
 }
 
@@ -361,15 +376,15 @@ part_attend(void *ctx, int32_t part, int32_t worker)
 		emb_layer_attend(pass, w, seq, key_head, first, end - first);
 }
 
-/* Runs run_block over n_rows rows from first on in blocks. False: stopped. */
+/* Runs run_block over n_rows rows from first on in blocks of at most block_rows. False: stopped. */
 static bool
-run_blocks(EmbPass *pass, int32_t first, int32_t n_rows, EmbTeamPart run_block)
+run_blocks_of(EmbPass *pass, int32_t first, int32_t n_rows, int32_t block_rows, EmbTeamPart run_block)
 {
 	int32_t		n_workers = pass->team.n_workers;
 
 	pass->first_row = first;
 	pass->n_rows = n_rows;
-	pass->n_blocks = (n_rows - 1) / pass->block_rows + 1;
+	pass->n_blocks = (n_rows - 1) / block_rows + 1;
 	if (n_workers > 1)
 	{
 		/* a number of blocks that divides evenly among the workers */
@@ -380,6 +395,12 @@ run_blocks(EmbPass *pass, int32_t first, int32_t n_rows, EmbTeamPart run_block)
 	}
 	emb_team_run(&pass->team, pass->n_blocks, run_block, pass);
 	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
+}
+
+static bool
+run_blocks(EmbPass *pass, int32_t first, int32_t n_rows, EmbTeamPart run_block)
+{
+	return run_blocks_of(pass, first, n_rows, pass->block_rows, run_block);
 }
 
 /* False: stopped. */
@@ -421,11 +442,13 @@ shrink(EmbPass *pass)
 static bool
 run_layer(EmbPass *pass, int32_t n_rows)
 {
+	int32_t		block_rows = emb_arch_has_experts(pass->arch, pass->layer) ? pass->expert_rows : pass->block_rows;
+
 	for (int32_t first = 0; first < n_rows; first = pass->segment_end)
 	{
 		pass->segment = first;
 		pass->segment_end = n_rows - first < pass->context_rows ? n_rows : first + pass->context_rows;
-		if (!run_attention(pass) || !run_blocks(pass, first, pass->segment_end - first, block_finish))
+		if (!run_attention(pass) || !run_blocks_of(pass, first, pass->segment_end - first, block_rows, block_finish))
 			return false;
 	}
 	pass->segment = 0;

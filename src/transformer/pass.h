@@ -29,16 +29,20 @@
  */
 #define EMB_PASS_BLOCK_ROWS 96
 #define EMB_PASS_BLOCK_ROWS_GROUPED 128
+#define EMB_PASS_BLOCK_ROWS_MAX EMB_PASS_BLOCK_ROWS_GROUPED
+
+/* Of a layer of experts, each of which gets a part of the rows. */
+#define EMB_PASS_BLOCK_ROWS_EXPERTS 384
 
 /* Whatever an order in an image says: its numbers are u16. */
 #define EMB_UNORDERED_BYTES 65536
 
-/* The private buffers of a worker. */
+/* The private buffers of a worker. block: the rows of the largest block, those of experts included. */
 typedef struct EmbWorker
 {
 	EmbWork		work;
 	float	   *sum;			/* [block, hidden, query width or the embeddings' width, whichever is largest] */
-	float	   *wide;			/* [block, intermediate], twice as wide with a GLU */
+	float	   *wide;			/* [block_rows, intermediate], twice as wide with a GLU */
 	float	   *normed;			/* [block, hidden], for pre-norm: input of a linear layer */
 	uint8_t    *q_in;			/* [block, hidden or query width]: int8 only, like all fields below */
 	uint8_t    *q_wide;			/* [block, intermediate] */
@@ -46,6 +50,10 @@ typedef struct EmbWorker
 	int32_t    *zeros;			/* [block] */
 	float	   *ranges;			/* [block][EMB_RANGE] for wide */
 	uint8_t    *unordered;		/* [EMB_UNORDERED_BYTES] a row before its codes are ordered; NULL: no layer has an order */
+	uint8_t    *chosen;			/* [block, experts_used] with experts, like the next three */
+	float	   *shares;			/* [block, experts_used] */
+	float	   *gathered;		/* [block_rows, hidden] rows of an expert */
+	float	   *expert_out;		/* [block_rows, hidden] */
 	void	   *attention;		/* scratch of attention.h */
 } EmbWorker;
 
@@ -58,6 +66,7 @@ typedef struct EmbPass
 	EmbActivate activate;
 	int32_t		n_longest;		/* tokens in the longest text */
 	int32_t		block_rows;		/* maximum rows per block */
+	int32_t		expert_rows;	/* the same in layers of experts; as block_rows without them */
 	size_t		stride;			/* of x: hidden rounded up to a panel */
 	size_t		embedding_stride;	/* of embeddings before their projection: their width rounded up to a panel */
 	size_t		context_stride; /* of q and context: query width rounded up to a panel */

@@ -80,6 +80,13 @@ typedef struct EmbLayerNorm
 	const float *beta;			/* [hidden]; NULL for an RMS norm */
 } EmbLayerNorm;
 
+/* One of several feed-forward networks of a layer. */
+typedef struct EmbExpert
+{
+	EmbLinear	up,				/* [intermediate, hidden] */
+				down;			/* [hidden, intermediate] */
+} EmbExpert;
+
 /*
  * The factor of attn_out's input is folded into value's weights and bias; the
  * query heads that share a value head have a common factor.
@@ -100,6 +107,9 @@ typedef struct EmbLayer
 				ffn_end_norm;	/* the same for the feed-forward network */
 	const float *relative_keys; /* [2 relative_span, key width] vectors of distances, or NULL: no disentangled attention */
 	const float *relative_queries;	/* [2 relative_span, query width] */
+	const EmbExpert *experts;	/* [n_experts] in the place of ffn_up and ffn_down, or NULL */
+	const float *router;		/* [n_experts, hidden], with experts */
+	const float *expert_bias;	/* [hidden] of their sum */
 } EmbLayer;
 
 /*

@@ -104,6 +104,19 @@ CHANGE(nomic_no_fraction, NOMIC("");)
 CHANGE(nomic_half, NOMIC(", \"rotary_emb_fraction\": 0.5");)
 CHANGE(nomic_prenorm, NOMIC(", \"rotary_emb_fraction\": 1, \"prenorm\": true");)
 CHANGE(nomic_experts, NOMIC(", \"rotary_emb_fraction\": 1, \"num_experts\": 8");)
+#define NOMIC_PLAIN(more) m->config = "{\"model_type\": \"nomic_bert\", \"n_embd\": 8, \"n_layer\": 2, \"n_head\": 2, \"n_inner\": 20," \
+	" \"vocab_size\": 24, \"n_positions\": 16, \"rotary_emb_fraction\": 1, \"qkv_proj_bias\": true, \"mlp_fc1_bias\": true," \
+	" \"mlp_fc2_bias\": true, " more "}"
+#define EXPERTS "\"activation_function\": \"gelu\", \"num_experts\": 4, \"moe_every_n_layers\": 2, \"moe_top_k\": "
+CHANGE(experts_names, NOMIC_PLAIN(EXPERTS "2");)
+CHANGE(experts_many, NOMIC_PLAIN("\"activation_function\": \"gelu\", \"num_experts\": 65, \"moe_every_n_layers\": 2, \"moe_top_k\": 2");)
+CHANGE(experts_top, NOMIC_PLAIN(EXPERTS "5");)
+CHANGE(experts_no_top, NOMIC_PLAIN("\"activation_function\": \"gelu\", \"num_experts\": 4, \"moe_every_n_layers\": 2");)
+CHANGE(experts_shared, NOMIC_PLAIN(EXPERTS "2, \"num_shared_experts\": 1");)
+CHANGE(experts_choice, NOMIC_PLAIN(EXPERTS "2, \"expert_choice_router\": true");)
+CHANGE(experts_normalized, NOMIC_PLAIN(EXPERTS "2, \"moe_normalize_expert_weights\": true");)
+CHANGE(experts_tanh, NOMIC_PLAIN("\"activation_function\": \"gelu_new\", \"num_experts\": 4, \"moe_every_n_layers\": 2, \"moe_top_k\": 2");)
+CHANGE(plain_bias, m->config = "{\"model_type\": \"nomic_bert\", \"n_embd\": 8, \"n_head\": 2, \"activation_function\": \"gelu\"}";)
 CHANGE(nomic_scaled, NOMIC(", \"rotary_emb_fraction\": 1, \"rotary_scaling_factor\": 2.0");)
 CHANGE(nomic_base, NOMIC(", \"rotary_emb_fraction\": 1, \"rotary_emb_base\": 0");)
 CHANGE(nomic_biases, m->config = "{\"model_type\": \"nomic_bert\", \"n_embd\": 8, \"n_head\": 2}";)
@@ -289,6 +302,15 @@ static const Case cases[] = {
 	{"a NomicBert that rotates a half", nomic_half, EMB_ERR_UNSUPPORTED, "rotary_emb_fraction", "0.5"},
 	{"a NomicBert with norms first", nomic_prenorm, EMB_ERR_UNSUPPORTED, "prenorm", "true"},
 	{"a NomicBert of experts", nomic_experts, EMB_ERR_UNSUPPORTED, "num_experts", NULL},
+	{"experts by BERT's names", experts_names, EMB_ERR_NOT_FOUND, "\"emb_ln.weight\"", NULL},
+	{"more experts than we have room for", experts_many, EMB_ERR_FORMAT, "num_experts", "65"},
+	{"more experts of a token than there are", experts_top, EMB_ERR_FORMAT, "moe_top_k", "5"},
+	{"experts of which a token has no number", experts_no_top, EMB_ERR_FORMAT, "moe_top_k", "missing"},
+	{"shared experts", experts_shared, EMB_ERR_UNSUPPORTED, "num_shared_experts", NULL},
+	{"experts that choose", experts_choice, EMB_ERR_UNSUPPORTED, "expert_choice_router", NULL},
+	{"shares that are normalized", experts_normalized, EMB_ERR_UNSUPPORTED, "moe_normalize_expert_weights", NULL},
+	{"experts with another activation", experts_tanh, EMB_ERR_UNSUPPORTED, "activation_function", "gelu_new"},
+	{"a plain NomicBert without biases", plain_bias, EMB_ERR_UNSUPPORTED, "qkv_proj_bias", "false"},
 	{"a NomicBert with scaled rotation", nomic_scaled, EMB_ERR_UNSUPPORTED, "rotary_scaling_factor", NULL},
 	{"a base of 0", nomic_base, EMB_ERR_FORMAT, "rotary_emb_base", "0"},
 	{"a NomicBert with biases", nomic_biases, EMB_ERR_UNSUPPORTED, "qkv_proj_bias", NULL},
