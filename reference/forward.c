@@ -489,6 +489,11 @@ check_run(const EmbArch *arch, const EmbReferenceText *texts, int32_t n_texts, E
 		emb_error(err, EMB_ERR_UNSUPPORTED, "the model has a head over the vocabulary, which the reference does not compute");
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "sentence-transformers' SparseEncoder computes it; test/tools/make_tiny_sparse.py shows how.");
 	}
+	if (arch->multi_kind == EMB_MULTI_COLBERT)
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED, "the model returns vectors of tokens as ColBERT has them, which the reference does not compute");
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "sentence-transformers' MultiVectorEncoder computes them; test/tools/make_tiny_colbert.py shows how.");
+	}
 	for (int32_t i = 0; i < n_texts && status == EMB_OK; i++)
 	{
 		if ((texts[i].weights != NULL && !arch->has_sparse) || (texts[i].vectors != NULL && arch->multi_dim == 0))

@@ -505,7 +505,7 @@ COMMENT ON FUNCTION rerank_top(pg_catalog.text, pg_catalog.text[], pg_catalog.in
 IS 'the k best documents for a query, best first, with their positions in the array, with an instruction in the place of the model''s own';
 
 
--- Outputs per token, as BGE-M3 has them.
+-- Outputs per token: BGE-M3's, learned sparse models', ColBERT models'.
 
 CREATE FUNCTION embed_sparse(input pg_catalog.text) RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_sparse' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
@@ -526,6 +526,16 @@ CREATE FUNCTION embed_multi(input pg_catalog.text, model pg_catalog.text) RETURN
 AS 'MODULE_PATHNAME', 'embed_multi' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_multi(pg_catalog.text, pg_catalog.text)
 IS 'token vectors of a text, one row per token, for maxsim()';
+
+CREATE FUNCTION embed_multi_query(input pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_multi_query' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi_query(pg_catalog.text)
+IS 'token vectors of a query, one row per token, for maxsim() with those of embed_multi(), by the default model';
+
+CREATE FUNCTION embed_multi_query(input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.float4[]
+AS 'MODULE_PATHNAME', 'embed_multi_query' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi_query(pg_catalog.text, pg_catalog.text)
+IS 'token vectors of a query, one row per token, for maxsim() with those of embed_multi()';
 
 CREATE FUNCTION embed_sparse(input pg_catalog.text[]) RETURNS pg_catalog.text[]
 AS 'MODULE_PATHNAME', 'embed_sparse_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
@@ -592,7 +602,7 @@ IS 'the results of embed(), embed_sparse() and embed_multi(), computed in one pa
 CREATE FUNCTION maxsim(query pg_catalog.float4[], doc pg_catalog.float4[]) RETURNS pg_catalog.float4
 AS 'MODULE_PATHNAME', 'embed_maxsim' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 500 SUPPORT _embed.maxsim_support;
 COMMENT ON FUNCTION maxsim(pg_catalog.float4[], pg_catalog.float4[])
-IS 'late interaction of two results of embed_multi(): for each query vector the best dot product with a document vector, then the mean';
+IS 'late interaction of results of embed_multi_query() and embed_multi(): for each query vector the best dot product with a document vector, then the mean';
 
 CREATE FUNCTION embed_sparse_dot(a pg_catalog.text, b pg_catalog.text) RETURNS pg_catalog.float4
 AS 'MODULE_PATHNAME', 'embed_sparse_dot' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 20;

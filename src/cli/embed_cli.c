@@ -17,7 +17,7 @@ static const char usage_text[] =
 "      --max-tokens N                     tokens per text, special ones included\n"
 "      --query-prompt TEXT                instead of the model's own; \"\" for none\n"
 "      --document-prompt TEXT\n"
-"      --kind KIND                        \"embedding\" or \"reranker\", where the files of a decoder do not say it\n"
+"      --kind KIND                        \"embedding\", \"sparse\", \"multi\" or \"reranker\", where the files do not say it\n"
 "      --label LABEL                      of a classifier with several: the one whose probability is the score\n"
 "      --instruction TEXT                 of models that take one: the default; with an image, of this command\n"
 "      --template JSON                    of a decoder that reranks: {\"prefix\", \"middle\", \"suffix\"}\n"

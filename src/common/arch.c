@@ -102,6 +102,8 @@ check_model(const EmbArch *arch, EmbError *err)
 	const int	has_lm = arch->has_sparse == EMB_SPARSE_VOCABULARY;
 	const int	is_modules = arch->head == EMB_HEAD_MODULES;
 	const int	is_answer = arch->head == EMB_HEAD_ANSWER;
+	const int	is_colbert = arch->multi_kind == EMB_MULTI_COLBERT;
+	const int	expands = is_colbert && arch->query_floor > 0;
 	const Field fields[] =
 	{
 		{"head", arch->head, EMB_HEAD_NONE, has_layers ? EMB_HEAD_MODULES : EMB_HEAD_NONE},
@@ -126,6 +128,13 @@ check_model(const EmbArch *arch, EmbError *err)
 		{"logarithms of a weight", arch->sparse_logs, has_lm, has_lm * 2},
 		{"number of weights", arch->sparse_max, 0, has_lm * EMB_ARCH_MAX_VOCAB},
 		{"query weights", arch->has_query_weights, 0, has_lm},
+		{"kind of token vectors", arch->multi_kind, EMB_MULTI_BGE, arch->multi_dim > 0 ? EMB_MULTI_COLBERT : EMB_MULTI_BGE},
+		{"length of queries", arch->query_tokens, expands ? arch->query_floor : 0, is_colbert ? arch->n_positions : 0},
+		{"length of expanded queries", arch->query_floor, 0, is_colbert ? arch->n_positions : 0},
+		{"token of expanded queries", arch->expansion_id, 0, expands ? arch->n_vocab - 1 : 0},
+		{"attention to expansion tokens", arch->sees_expansion, 0, expands},
+		{"number of skipped tokens", arch->n_skipped, 0, is_colbert ? arch->n_vocab : 0},
+		{"texts with skipped tokens", arch->skips, arch->n_skipped > 0, arch->n_skipped > 0 ? EMB_SKIPS_DOCUMENTS | EMB_SKIPS_QUERIES : 0},
 	};
 
 	return check_fields(fields, N_FIELDS(fields), err);
@@ -340,6 +349,7 @@ check_computed(const EmbArch *arch, EmbError *err)
 		{arch->has_sparse == EMB_SPARSE_VOCABULARY && arch->norm_kind == EMB_NORM_RMS, "a head over the vocabulary with an RMS norm"},
 		{arch->lm_activation == EMB_ACT_SILU, "a head over the vocabulary with silu"},
 		{arch->lacks_vector != 0 && arch->n_dense > 0, "dense modules without a vector"},
+		{arch->query_floor > 0 && !arch->sees_expansion && arch->is_causal != 0, "unseen expansion tokens in causal attention"},
 	};
 
 	for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++)

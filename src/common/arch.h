@@ -122,6 +122,17 @@ typedef enum EmbSparseHead
 	EMB_SPARSE_VOCABULARY = 2	/* each entry of the vocabulary, see transformer/vocabulary.h */
 } EmbSparseHead;
 
+/* Which tokens have a vector. */
+typedef enum EmbMultiHead
+{
+	EMB_MULTI_BGE = 0,			/* all but the first; queries are read like documents */
+	EMB_MULTI_COLBERT = 1		/* all but the skipped ones; see the fields of queries */
+} EmbMultiHead;
+
+/* Whose skipped tokens have no vector: bits. */
+#define EMB_SKIPS_DOCUMENTS		1
+#define EMB_SKIPS_QUERIES		2
+
 /* What a module after the pooling computes. */
 typedef enum EmbModuleKind
 {
@@ -225,7 +236,14 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  424	   4	sparse_logs: how often log(1 + x) is taken of a weight: 1 or 2
  *	  428	   4	sparse_max: number of weights that are kept, the largest; 0: all
  *	  432	   4	has_query_weights: queries are read by a table of weights of tokens
- *	  436	  76	zero
+ *	  436	   4	multi_kind: EmbMultiHead; this and the next ones: only with token vectors, and only of ColBERT's kind
+ *	  440	   4	query_tokens: a query is cut to this number of tokens; 0: to the image's max_tokens
+ *	  444	   4	query_floor: a query of fewer tokens is filled up to this number; 0: it is not
+ *	  448	   4	expansion_id: with which it is filled
+ *	  452	   4	sees_expansion: these tokens are keys of attention; else they see the others and nobody sees them
+ *	  456	   4	n_skipped: ids whose tokens have no vector
+ *	  460	   4	skips: of which texts, bits
+ *	  464	  48	zero
  */
 typedef struct EmbArch
 {
@@ -287,7 +305,14 @@ typedef struct EmbArch
 	int32_t		sparse_logs;
 	int32_t		sparse_max;
 	int32_t		has_query_weights;
-	uint8_t		reserved_end[76];
+	int32_t		multi_kind;
+	int32_t		query_tokens;
+	int32_t		query_floor;
+	int32_t		expansion_id;
+	int32_t		sees_expansion;
+	int32_t		n_skipped;
+	int32_t		skips;
+	uint8_t		reserved_end[48];
 } EmbArch;
 
 _Static_assert(sizeof(EmbArch) == 512, "EmbArch");

@@ -33,6 +33,7 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_DENSE_4] = "dense_4",
 	[EMB_PART_RELATIVE] = "relative",
 	[EMB_PART_RELATIVE_NORM] = "relative_norm",
+	[EMB_PART_SKIPPED] = "skipped",
 	[EMB_PART_ATTN_NORM] = "attn_norm",
 	[EMB_PART_QUERY] = "query",
 	[EMB_PART_KEY] = "key",

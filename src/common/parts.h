@@ -46,6 +46,7 @@ typedef enum EmbPart
 	EMB_PART_DENSE_4 = 18,
 	EMB_PART_RELATIVE = 19,		/* vectors of distances, and their norm: only in checkpoints */
 	EMB_PART_RELATIVE_NORM = 21,
+	EMB_PART_SKIPPED = 28,		/* ids of tokens without a vector, ascending: floats hold them exactly */
 
 	/* per layer */
 	EMB_PART_ATTN_NORM = 32,

@@ -400,6 +400,8 @@ choose_dimensions(Import *im, int32_t dimensions, EmbError *err)
 
 	if (dimensions != 0 && is_reranker(im))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which returns no vectors to cut to %d dimensions", dimensions);
+	if (dimensions != 0 && arch->lacks_vector)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model returns no vector of a text that could be cut to %d dimensions", dimensions);
 	if (dimensions < 0 || dimensions > width)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "dimensions %d is outside 1..%d, the model's", dimensions, width);
 	if (dimensions == 0 && im->checkpoint.dimensions > 0 && im->checkpoint.dimensions < width)
@@ -440,7 +442,7 @@ choose_length(Import *im, int32_t max_tokens, EmbError *err)
 
 	/* the table of angles of a decoder, 21 MB for all of Qwen3's positions, ends where texts do */
 	if (c->arch.norm_kind == EMB_NORM_RMS && c->arch.positions == EMB_POSITIONS_ROTARY)
-		im->parts.arch.n_positions = (int32_t) config->max_tokens;
+		im->parts.arch.n_positions = (int32_t) emb_image_sequence_tokens(&c->arch, config);
 	config->dropped_id = (uint32_t) (c->dropped_id + 1);
 	max_chars = (int64_t) config->max_tokens * c->token_chars;
 	config->max_chars = max_chars < INT32_MAX ? (uint32_t) max_chars : INT32_MAX;
@@ -472,12 +474,16 @@ fill_parts(Import *im, const EmbImportOptions *options, EmbError *err)
 static EmbStatus
 check_prompt(const Import *im, const EmbTokenizer *tok, const char *prompt, const char *what, EmbError *err)
 {
+	bool		is_query = im->parts.arch.query_tokens > 0 && strcmp(what, "query") == 0;	/* of ColBERT's kind: with a length of its own */
 	int64_t		n_tokens;
 	EmbStatus	status = emb_tok_count(tok, prompt, strlen(prompt), im->steps.stop, &n_tokens, err);
 
 	if (status == EMB_ERR_TEXT)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the %s prompt is not UTF-8", what);
-	if (status == EMB_OK && n_tokens >= im->parts.config.max_tokens)
+	if (status == EMB_OK && is_query && n_tokens >= im->parts.arch.query_tokens)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the length of queries, %d tokens, leaves no room after the %lld tokens of the query prompt",
+						 im->parts.arch.query_tokens, (long long) n_tokens);
+	if (status == EMB_OK && !is_query && n_tokens >= im->parts.config.max_tokens)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "max_tokens %u leaves no room after the %lld tokens of the %s prompt",
 						 im->parts.config.max_tokens, (long long) n_tokens, what);
 	if (status == EMB_OK && im->parts.config.max_chars > 0)

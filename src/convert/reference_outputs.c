@@ -11,16 +11,16 @@
 #include "model/token_outputs.h"
 
 EmbStatus
-emb_reference_outputs_begin(EmbReferenceOutputs *o, const EmbModel *model, const int32_t *ids, int32_t n_ids,
-							const EmbAllocator *mem, EmbError *err)
+emb_reference_outputs_begin(EmbReferenceOutputs *o, const EmbModel *model, const EmbSequence *seq, const EmbAllocator *mem, EmbError *err)
 {
-	*o = (EmbReferenceOutputs) {.model = model, .mem = *mem, .seq = {.ids = ids, .n_ids = n_ids}};
+	*o = (EmbReferenceOutputs) {.model = model, .mem = *mem, .seq = *seq};
 	if (model->info.has_sparse)
 		o->outputs.sparse = &o->sparse;
 	if (model->info.multi_dim == 0)
 		return EMB_OK;
-	o->outputs.multi = o->multi = emb_alloc_array(mem, (size_t) n_ids, model->info.multi_dim * sizeof(float));
-	return o->multi != NULL ? EMB_OK : emb_error(err, EMB_ERR_NOMEM, "out of memory for the vectors of %d tokens", n_ids);
+	o->n_rows = emb_model_n_vectors(model, seq);
+	o->outputs.multi = o->multi = emb_alloc_array(mem, (size_t) o->n_rows + 1, model->info.multi_dim * sizeof(float));
+	return o->multi != NULL ? EMB_OK : emb_error(err, EMB_ERR_NOMEM, "out of memory for the vectors of %d tokens", seq->n_ids);
 }
 
 void
@@ -83,7 +83,7 @@ hash_sparse(const EmbReferenceOutputs *o, EmbHash *h)
 static bool
 hash_multi(const EmbReferenceOutputs *o, EmbHash *h)
 {
-	return add(h, o->multi, (size_t) (o->seq.n_ids - 1) * o->model->info.multi_dim * sizeof(float));
+	return add(h, o->multi, (size_t) o->n_rows * o->model->info.multi_dim * sizeof(float));
 }
 
 static EmbStatus
@@ -154,7 +154,7 @@ void
 emb_reference_outputs_compare(const EmbReferenceOutputs *a, const EmbReferenceOutputs *b, float *sparse, float *multi)
 {
 	double		s = a->outputs.sparse != NULL ? compare_sparse(&a->sparse, &b->sparse) : 0;
-	double		m = a->outputs.multi != NULL ? compare_multi(a->multi, b->multi, a->seq.n_ids - 1, a->model->info.multi_dim) : 0;
+	double		m = a->outputs.multi != NULL ? compare_multi(a->multi, b->multi, a->n_rows, a->model->info.multi_dim) : 0;
 
 	*sparse = (float) (s > 1 ? 1 : s);
 	*multi = (float) (m > 1 ? 1 : m);

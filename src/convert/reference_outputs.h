@@ -5,7 +5,7 @@
  *
  * Example:
  *
- *		emb_reference_outputs_begin(&o, model, ids, n_ids, mem, err);
+ *		emb_reference_outputs_begin(&o, model, &seq, mem, err);
  *		emb_reference_outputs_of_rows(&o, rows, maxima, stop, err);		// at import
  *		emb_reference_outputs_replay(&o, &run, dense, err);				// or later
  *		emb_reference_outputs_hash(&o, sparse_hash, multi_hash, err);
@@ -24,6 +24,7 @@ typedef struct EmbReferenceOutputs
 	EmbOutputs	outputs;		/* those that the model has, in sparse and multi */
 	EmbSparse	sparse;
 	float	   *multi;
+	int32_t		n_rows;			/* of multi */
 } EmbReferenceOutputs;
 
 /* Whether the model returns more than a vector. */
@@ -33,9 +34,9 @@ emb_reference_has_outputs(const EmbModel *model)
 	return model->info.has_sparse || model->info.multi_dim > 0;
 }
 
-/* ids stay the caller's. After an error, too: emb_reference_outputs_end. */
-extern EmbStatus emb_reference_outputs_begin(EmbReferenceOutputs *o, const EmbModel *model, const int32_t *ids, int32_t n_ids,
-											 const EmbAllocator *mem, EmbError *err);
+/* The ids of seq stay the caller's. After an error, too: emb_reference_outputs_end. */
+extern EmbStatus emb_reference_outputs_begin(EmbReferenceOutputs *o, const EmbModel *model, const EmbSequence *seq, const EmbAllocator *mem,
+											 EmbError *err);
 
 /* From the rows after the last layer, [n_ids, emb_transformer_stride]; maxima: of the vocabulary, if the model has that head. */
 extern EmbStatus emb_reference_outputs_of_rows(EmbReferenceOutputs *o, const float *rows, const float *maxima, const EmbStop *stop,

@@ -13,10 +13,10 @@
 /* A text's ids and vector, as the model computes them. */
 typedef struct Replay
 {
-	int32_t    *ids;			/* [max_tokens] */
-	int32_t    *type_ids;		/* [max_tokens] */
+	int32_t    *ids;			/* [tokens of the longest sequence] */
+	int32_t    *type_ids;		/* the same */
 	float	   *vector;			/* [dim], or a logit */
-	int32_t		n_ids;
+	EmbSequence seq;
 	uint8_t		ids_hash[EMB_HASH_SIZE];
 	uint8_t		vector_hash[EMB_HASH_SIZE];
 	uint8_t		sparse_hash[EMB_HASH_SIZE];
@@ -116,8 +116,10 @@ hash_bytes(const void *data, const void *more, size_t size, uint8_t digest[EMB_H
 static EmbStatus
 replay_begin(Replay *r, const EmbModel *model, const EmbAllocator *mem, EmbError *err)
 {
-	r->ids = emb_alloc_array(mem, model->info.max_tokens, sizeof(int32_t));
-	r->type_ids = emb_alloc_array(mem, model->info.max_tokens, sizeof(int32_t));
+	int32_t		n_most = (int32_t) emb_image_sequence_tokens(model->view.arch, model->view.config);
+
+	r->ids = emb_alloc_array(mem, n_most, sizeof(int32_t));
+	r->type_ids = emb_alloc_array(mem, n_most, sizeof(int32_t));
 	r->vector = emb_alloc_array(mem, (size_t) model->info.dim + 1, sizeof(float));
 	if (r->ids == NULL || r->type_ids == NULL || r->vector == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a reference text");
@@ -132,22 +134,29 @@ replay_end(Replay *r, const EmbAllocator *mem)
 	emb_release(mem, r->vector);
 }
 
+/* ColBERT reads queries in another way than documents: every second text is one. */
+static bool
+is_query(const EmbModel *model, int32_t i)
+{
+	return model->view.arch->multi_kind == EMB_MULTI_COLBERT && i % 2 == 1;
+}
+
+/* Text i, or the pair, whose bytes begin at text, into r->seq. */
 static EmbStatus
-encode(Replay *r, const EmbModel *model, const char *text, const EmbImageReference *entry, const EmbRun *run, EmbError *err)
+encode(Replay *r, const EmbModel *model, int32_t i, const char *text, const EmbImageReference *entry, const EmbRun *run, EmbError *err)
 {
 	EmbText		query = {text, entry->query_bytes, true, NULL};
 	EmbText		document = {text + entry->query_bytes, entry->text_bytes - entry->query_bytes, true, NULL};
+	bool		is_pair = model->info.kind == EMB_KIND_RERANKER;
+	EmbReading	to = {.ids = r->ids, .type_ids = is_pair ? r->type_ids : NULL, .max_ids = INT32_MAX, .mem = run->mem, .stop = run->stop};
 	EmbEncoded	encoded = {0};
-	EmbStatus	status;
+	EmbStatus	status = is_pair ? emb_model_encode_pair(model, &query, &document, &to, &encoded, err)
+		: emb_model_encode(model, is_query(model, i) ? EMB_PROMPT_QUERY : EMB_PROMPT_DOCUMENT, &document, &to, &encoded, err);
 
-	if (model->info.kind == EMB_KIND_RERANKER)
-		status = emb_model_encode_pair(model, &query, &document,
-				&(EmbReading) {.ids = r->ids, .type_ids = r->type_ids, .max_ids = model->info.max_tokens,
-				.mem = run->mem, .stop = run->stop}, &encoded, err);
-	else
-		status = emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {document.text, document.len, true, NULL},
-				&(EmbReading) {.ids = r->ids, .max_ids = model->info.max_tokens, .mem = run->mem, .stop = run->stop}, &encoded, err);
-	r->n_ids = encoded.n_ids;
+	r->seq = (EmbSequence) {.ids = r->ids, .type_ids = to.type_ids, .is_query = is_query(model, i)};
+	if (status == EMB_OK && r->seq.is_query)
+		r->seq.n_expanded = emb_model_expand(model, r->ids, encoded.n_ids);
+	r->seq.n_ids = encoded.n_ids + r->seq.n_expanded;
 	return status;
 }
 
@@ -156,7 +165,7 @@ static EmbStatus
 replay_outputs(Replay *r, const EmbModel *model, const EmbRun *run, EmbError *err)
 {
 	EmbReferenceOutputs o;
-	EmbStatus	status = emb_reference_outputs_begin(&o, model, r->ids, r->n_ids, run->mem, err);
+	EmbStatus	status = emb_reference_outputs_begin(&o, model, &r->seq, run->mem, err);
 
 	if (status == EMB_OK)
 		status = emb_reference_outputs_replay(&o, run, r->vector, err);
@@ -167,20 +176,17 @@ replay_outputs(Replay *r, const EmbModel *model, const EmbRun *run, EmbError *er
 }
 
 static EmbStatus
-replay(Replay *r, const EmbModel *model, const char *text, const EmbImageReference *entry, const EmbRun *run, EmbError *err)
+replay(Replay *r, const EmbModel *model, int32_t i, const char *text, const EmbImageReference *entry, const EmbRun *run, EmbError *err)
 {
-	bool		is_reranker = model->info.kind == EMB_KIND_RERANKER;
-	EmbSequence seq = {.ids = r->ids, .type_ids = is_reranker ? r->type_ids : NULL};
-	EmbStatus	status = encode(r, model, text, entry, run, err);
+	EmbStatus	status = encode(r, model, i, text, entry, run, err);
 
 	if (status != EMB_OK)
 		return status;
-	seq.n_ids = r->n_ids;
-	status = is_reranker ? emb_model_rerank(model, &seq, 1, run, r->vector, err)
+	status = model->info.kind == EMB_KIND_RERANKER ? emb_model_rerank(model, &r->seq, 1, run, r->vector, err)
 		: emb_reference_has_outputs(model) ? replay_outputs(r, model, run, err)
-		: emb_model_embed(model, &seq, 1, run, r->vector, err);
+		: emb_model_embed(model, &r->seq, 1, run, r->vector, err);
 	if (status == EMB_OK)
-		status = hash_bytes(r->ids, seq.type_ids, r->n_ids * sizeof(int32_t), r->ids_hash, err);
+		status = hash_bytes(r->ids, r->seq.type_ids, r->seq.n_ids * sizeof(int32_t), r->ids_hash, err);
 	if (status == EMB_OK)
 		status = hash_bytes(r->vector, NULL, model->info.dim * sizeof(float), r->vector_hash, err);
 	return status;
@@ -224,23 +230,33 @@ entries_of(EmbReferences *r)
 	return (EmbImageReference *) (r->section + 1);
 }
 
+static EmbStatus
+add_text(EmbStream *s, const EmbModel *model, const EmbSequence *seq, EmbError *err)
+{
+	EmbStatus	status = emb_stream_add(s, seq->ids, seq->type_ids, seq->n_ids, err);
+
+	if (status == EMB_OK)
+		emb_stream_hide(s, seq->n_ids - emb_model_n_seen(model, seq));
+	return status;
+}
+
 /* Reads text i into the streams; both models have the same tokenizer. */
 static EmbStatus
 read_text(EmbReferences *r, const EmbModel *model, bool is_exact, const EmbImageView *view, int32_t i, Replay *replay,
 		  const EmbRun *run, EmbError *err)
 {
 	EmbImageReference *entry = entries_of(r) + i;
-	const int32_t *type_ids = model->info.kind == EMB_KIND_RERANKER ? replay->type_ids : NULL;
-	EmbStatus	status = encode(replay, model, text_of(view, i), entry, run, err);
+	const EmbSequence *seq = &replay->seq;
+	EmbStatus	status = encode(replay, model, i, text_of(view, i), entry, run, err);
 
 	if (status == EMB_OK)
-		status = hash_bytes(replay->ids, type_ids, replay->n_ids * sizeof(int32_t), entry->ids_hash, err);
+		status = hash_bytes(seq->ids, seq->type_ids, seq->n_ids * sizeof(int32_t), entry->ids_hash, err);
 	if (status != EMB_OK)
 		return status;
-	entry->n_tokens = (uint32_t) replay->n_ids;
-	status = emb_stream_add(&r->exact, replay->ids, type_ids, replay->n_ids, err);
+	entry->n_tokens = (uint32_t) seq->n_ids;
+	status = add_text(&r->exact, model, seq, err);
 	if (status == EMB_OK && !is_exact)
-		status = emb_stream_add(&r->own, replay->ids, type_ids, replay->n_ids, err);
+		status = add_text(&r->own, model, seq, err);
 	return status;
 }
 
@@ -288,14 +304,13 @@ emb_references_begin(EmbReferences *r, const EmbModel *model, bool is_exact, uin
 	return status;
 }
 
-/* ids: [max_tokens] of text i */
 static EmbStatus
 encode_again(EmbReferences *r, const EmbModel *model, int32_t i, Replay *replay, const EmbRun *run, EmbError *err)
 {
 	EmbImageView view = model->view;
 
 	view.references = r->section;
-	return encode(replay, model, text_of(&view, i), entries_of(r) + i, run, err);
+	return encode(replay, model, i, text_of(&view, i), entries_of(r) + i, run, err);
 }
 
 /* The largest logits of all texts over the vocabulary, or NULL if the model has no such head. */
@@ -319,7 +334,7 @@ outputs_of_rows(EmbReferenceOutputs *o, const Ending *e, const EmbModel *model, 
 				const Replay *replay, EmbError *err)
 {
 	size_t		stride = emb_pack_f32_panels(e->lm_head->n_out) * EMB_PANEL;
-	EmbStatus	status = emb_reference_outputs_begin(o, model, replay->ids, replay->n_ids, e->steps->mem, err);
+	EmbStatus	status = emb_reference_outputs_begin(o, model, &replay->seq, e->steps->mem, err);
 
 	return status != EMB_OK ? status
 		: emb_reference_outputs_of_rows(o, s->x + s->offsets[i] * emb_transformer_stride(model->view.arch),
@@ -449,11 +464,11 @@ emb_model_check_reference(const EmbModel *model, int32_t i, const EmbRun *run,
 	};
 	status = replay_begin(&r, model, run->mem, err);
 	if (status == EMB_OK)
-		status = replay(&r, model, check->text, entry, run, err);
+		status = replay(&r, model, i, check->text, entry, run, err);
 	if (status == EMB_OK)
 	{
-		check->n_tokens = r.n_ids;
-		check->ids_equal = r.n_ids == (int32_t) entry->n_tokens && memcmp(r.ids_hash, entry->ids_hash, sizeof(r.ids_hash)) == 0;
+		check->n_tokens = r.seq.n_ids;
+		check->ids_equal = r.seq.n_ids == (int32_t) entry->n_tokens && memcmp(r.ids_hash, entry->ids_hash, sizeof(r.ids_hash)) == 0;
 		check->bits_equal = memcmp(r.vector_hash, entry->vector_hash, sizeof(r.vector_hash)) == 0;
 		check->sparse_equal = memcmp(r.sparse_hash, entry->sparse_hash, sizeof(r.sparse_hash)) == 0;
 		check->multi_equal = memcmp(r.multi_hash, entry->multi_hash, sizeof(r.multi_hash)) == 0;

@@ -46,6 +46,7 @@ emb_stream_free(EmbStream *s)
 	emb_release(&s->mem, s->offsets);
 	emb_release(&s->mem, s->ids);
 	emb_release(&s->mem, s->type_ids);
+	emb_release(&s->mem, s->n_seen);
 	emb_release(&s->mem, s->x);
 	emb_release(&s->mem, s->prefix);
 	*s = (EmbStream) {0};
@@ -86,7 +87,7 @@ make_room(EmbStream *s, int32_t n_ids, bool has_types)
 	{
 		int32_t		room = doubled(s->room_seqs, (int64_t) s->n_seqs + 2, ROOM_SEQS_MIN);
 
-		if (!grow(&s->mem, &s->offsets, s->n_seqs > 0 ? s->n_seqs + 1 : 0, room))
+		if (!grow(&s->mem, &s->offsets, s->n_seqs > 0 ? s->n_seqs + 1 : 0, room) || !grow(&s->mem, &s->n_seen, s->n_seqs, room))
 			return false;
 		s->room_seqs = room;
 		s->offsets[0] = 0;
@@ -115,8 +116,16 @@ emb_stream_add(EmbStream *s, const int32_t *ids, const int32_t *type_ids, int32_
 		memcpy(s->ids + n_tokens, ids, n_ids * sizeof(int32_t));
 	if (n_ids > 0 && type_ids != NULL)
 		memcpy(s->type_ids + n_tokens, type_ids, n_ids * sizeof(int32_t));
+	s->n_seen[s->n_seqs] = n_ids;
 	s->offsets[++s->n_seqs] = n_tokens + n_ids;
 	return EMB_OK;
+}
+
+void
+emb_stream_hide(EmbStream *s, int32_t n)
+{
+	s->n_seen[s->n_seqs - 1] -= n;
+	s->has_unseen |= n > 0;
 }
 
 /* How many tokens all texts begin with; each has one more. */
@@ -188,7 +197,8 @@ run_batch(EmbStream *s, const EmbModel *model, int32_t first, int32_t end, const
 		.ids = s->ids + row,
 		.type_ids = s->type_ids != NULL ? s->type_ids + row : NULL,
 		.prefix = s->prefix,
-		.n_prefix = s->n_shared
+		.n_prefix = s->n_shared,
+		.n_seen = s->has_unseen ? s->n_seen + first : NULL
 	};
 
 	if (out != NULL)

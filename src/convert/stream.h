@@ -46,6 +46,8 @@ typedef struct EmbStream
 	int32_t    *offsets;		/* [n_seqs + 1], from n_shared on */
 	int32_t    *ids;			/* [n_tokens] of the vocabulary; once mapped, of the words kept */
 	int32_t    *type_ids;		/* [n_tokens], or NULL: all 0 */
+	int32_t    *n_seen;			/* [n_seqs] tokens of each text that attention sees */
+	bool		has_unseen;		/* of any text not all */
 	float	   *x;				/* [n_tokens, hidden], emb_transformer_stride apart: behind the layers run so far */
 	EmbPrefix  *prefix;			/* keys and values of the shared tokens, in the layer run last */
 	int32_t		room_seqs;
@@ -63,6 +65,9 @@ emb_stream_n_tokens(const EmbStream *s)
 
 /* Adds a text; type_ids is NULL for all texts or for none. EMB_ERR_NOMEM, EMB_ERR_LIMIT. */
 extern EmbStatus emb_stream_add(EmbStream *s, const int32_t *ids, const int32_t *type_ids, int32_t n_ids, EmbError *err);
+
+/* Directly after emb_stream_add: the last n tokens of the text are not seen by attention (EmbBatch). */
+extern void emb_stream_hide(EmbStream *s, int32_t n);
 
 /*
  * After the last text: tokens that all texts begin with become one text that

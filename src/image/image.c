@@ -110,6 +110,8 @@ model_slots(const EmbArch *a, Slot slots[MAX_SLOTS])
 		slots[n++] = slot(EMB_PART_QUERY_WEIGHTS, PART_TABLE, 1, a->n_vocab);
 	if (a->multi_dim > 0)
 		slots[n++] = slot(EMB_PART_MULTI, PART_EXACT, a->multi_dim, a->hidden);
+	if (a->n_skipped > 0)
+		slots[n++] = slot(EMB_PART_SKIPPED, PART_TABLE, 1, a->n_skipped);
 	for (int i = 0; i < a->n_dense; i++)
 	{
 		bool		is_norm = a->dense[i].kind == EMB_MODULE_LAYER_NORM;

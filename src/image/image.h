@@ -232,7 +232,8 @@ emb_image_align(uint64_t n)
 /*
  * Texts with their vectors at import, for emb_model_check_reference. For a
  * reranker: pairs of texts with their logits, which are vectors of one element
- * (emb_image_width). The section has this header; [n_references]
+ * (emb_image_width). Of a model with ColBERT's token vectors every second text, the
+ * second first, is read as a query. The section has this header; [n_references]
  * EmbImageReference; from the next multiple of 64 on the unquantized vectors,
  * [n_references, width] floats; then the texts end to end, in a pair the query
  * first.
@@ -265,9 +266,8 @@ _Static_assert(sizeof(EmbImageReferences) == 64, "EmbImageReferences");
  *	   80	   4	sparse_closeness: float, the cosine of the image's weights of tokens to the unquantized ones; without such
  *				weights 0
  *	   84	   4	multi_closeness: float, the mean cosine of the token vectors; without them 0
- *	   88	  32	sparse_hash: SHA-256 of the image's weights, those of a document and then those of a query: ids, then
- *				weights; zeros if there are none
- *	  120	  32	multi_hash: SHA-256 of the image's token vectors, of a document and then of a query; zeros if there are none
+ *	   88	  32	sparse_hash: SHA-256 of the image's weights: ids, then weights; zeros if there are none
+ *	  120	  32	multi_hash: SHA-256 of the image's token vectors; zeros if there are none
  *	  152	   8	zero
  */
 typedef struct EmbImageReference
@@ -303,6 +303,13 @@ static inline int32_t
 emb_image_kernel_group(const EmbImageConfig *config)
 {
 	return config->group == EMB_IMAGE_GROUP_ROW ? 0 : (int32_t) config->group;
+}
+
+/* Tokens of the longest sequence: queries of ColBERT's kind have their own length. */
+static inline uint32_t
+emb_image_sequence_tokens(const EmbArch *arch, const EmbImageConfig *config)
+{
+	return (uint32_t) arch->query_tokens > config->max_tokens ? (uint32_t) arch->query_tokens : config->max_tokens;
 }
 
 /* Number of elements that the model returns for a sequence. */

@@ -365,6 +365,23 @@ check_tensor(const EmbImageView *view, const EmbImageTensor *t, const EmbStop *s
 	return status;
 }
 
+/* Ids ascend, so that they can be searched. Floats hold all ids exactly. */
+static EmbStatus
+check_skipped(const EmbImageView *view, const EmbImageTensor *t, EmbError *err)
+{
+	const float *ids = (const float *) (view->base + t->offset);
+	char		name[128];
+
+	for (uint32_t i = 0; i < t->n_cols; i++)
+	{
+		/* a NaN compares false */
+		if (!(ids[i] >= 0 && ids[i] < view->arch->n_vocab) || ids[i] != (float) (int32_t) ids[i] || (i > 0 && ids[i] <= ids[i - 1]))
+			return emb_error(err, EMB_ERR_FORMAT, "the image's tensor %s is no ascending list of ids",
+							 emb_tensor_name(t->key, name, sizeof(name)));
+	}
+	return EMB_OK;
+}
+
 /* Checks what SQL results may show or compute with. */
 static EmbStatus
 check_reference_values(const EmbImageView *view, EmbError *err)
@@ -395,7 +412,7 @@ check_reference_values(const EmbImageView *view, EmbError *err)
 			!(entries[i].sparse_closeness >= -1 && entries[i].sparse_closeness <= 1) ||
 			!(entries[i].multi_closeness >= -1 && entries[i].multi_closeness <= 1) ||
 			!emb_image_is_zero(entries[i].reserved, sizeof(entries[i].reserved)) ||
-			entries[i].n_tokens > view->config->max_tokens)
+			entries[i].n_tokens > emb_image_sequence_tokens(view->arch, view->config))
 			return emb_error(err, EMB_ERR_FORMAT, "reference %u of the image is corrupt", i + 1);
 	}
 	return EMB_OK;
@@ -424,6 +441,8 @@ emb_image_check_weights(const EmbImageView *view, const EmbStop *stop, EmbError 
 	{
 		EmbStatus	status = check_tensor(view, &view->tensors[i], stop, err);
 
+		if (status == EMB_OK && view->tensors[i].key.part == EMB_PART_SKIPPED)
+			status = check_skipped(view, &view->tensors[i], err);
 		if (status != EMB_OK)
 			return status;
 	}

@@ -369,7 +369,9 @@ open_parts(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const EmbChec
 		(status = open_tensors(c, dir, config, err)) != EMB_OK)
 		return status;
 	status = read_tokenizer(c, config, stop, err);
-	return status == EMB_OK ? read_sparse(c, dir, config, err) : status;
+	if (status == EMB_OK)
+		status = read_sparse(c, dir, config, err);
+	return status == EMB_OK ? emb_hf_multi_read_tables(c, dir, config, &((EmbHfTensors *) c->source_data)->multi, err) : status;
 }
 
 EmbStatus

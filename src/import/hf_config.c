@@ -15,6 +15,7 @@
 #include "formats/file.h"
 #include "formats/tensors.h"
 #include "import/checkpoint.h"
+#include "import/hf_multi.h"
 #include "import/hf_sparse.h"
 
 #define CONFIG_FILE			"config.json"
@@ -25,7 +26,7 @@
 
 /* ---------------------------------------------------------------- lengths */
 
-/* Lengths of their own for queries and documents would change vectors; nothing here has them. */
+/* Lengths of their own for queries and documents would change vectors; only ColBERT models have them. */
 EmbStatus
 emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length, EmbHfConfig *config, EmbError *err)
 {
@@ -33,7 +34,7 @@ emb_hf_parse_sentence_bert(const EmbJson *doc, int64_t *max_seq_length, EmbHfCon
 	EmbStatus	status = emb_hf_check_object(doc, err);
 
 	if (status == EMB_OK)
-		status = emb_hf_check_unset(doc, unset, err);
+		status = config->is_multi ? emb_hf_multi_parse_lengths(doc, config, err) : emb_hf_check_unset(doc, unset, err);
 	if (status == EMB_OK)
 		status = emb_json_get_int(doc, doc->root, "max_seq_length", 1, INT32_MAX, max_seq_length, err);
 	if (status == EMB_OK)
@@ -133,10 +134,12 @@ read_pipeline(const char *dir, const EmbJson *own, const EmbAllocator *mem, EmbH
 		return status;
 	*found = doc.root != NULL;
 	if (*found)
-		status = emb_hf_parse_modules(&doc, modules, err);
-	if (status == EMB_OK && *found)
+		status = config->declared == EMB_HF_KIND_MULTI ? emb_hf_multi_parse_modules(&doc, modules, err) : emb_hf_parse_modules(&doc, modules, err);
+	if (status == EMB_OK && *found && config->declared != EMB_HF_KIND_MULTI)
 		status = find_scores(dir, mem, config->stop, modules, err);
 	emb_json_free(&doc);
+	if (config->declared == EMB_HF_KIND_MULTI)
+		return status;
 	if (status == EMB_OK && modules->has_router)
 		status = emb_hf_sparse_read_router(dir, mem, modules, config, err);
 	return status == EMB_OK && *found ? emb_hf_declare_by_modules(modules, config, err) : status;
@@ -238,6 +241,8 @@ read_length(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
 	}
 	if (config->family->is_decoder && max_tokens > EMB_DECODER_MAX_TOKENS)
 		max_tokens = EMB_DECODER_MAX_TOKENS;
+	if (config->is_multi)
+		max_tokens = emb_hf_multi_choose_lengths(max_tokens, config);
 	config->max_tokens = max_tokens < config->arch.n_positions ? (int32_t) max_tokens : config->arch.n_positions;
 	return status;
 }
@@ -254,7 +259,9 @@ read_own(const EmbJson *own, const EmbAllocator *mem, EmbHfConfig *config, EmbEr
 		status = emb_hf_parse_cross_encoder(own, mem, config, err);
 	else if (!is_reranker)
 		status = emb_hf_parse_truncation(own, config, err);
-	return status == EMB_OK ? emb_hf_parse_prompts(is_reranker ? &none : own, mem, config, err) : status;
+	if (status == EMB_OK)
+		status = emb_hf_parse_prompts(is_reranker ? &none : own, mem, config, err);
+	return status == EMB_OK && config->is_multi ? emb_hf_multi_add_markers(mem, config, err) : status;
 }
 
 /* ------------------------------------------------------------------ kinds */
@@ -403,6 +410,7 @@ read_all(const char *dir, const EmbJson *own, const EmbCheckpointOptions *option
 		(status = read_transformer(dir, &modules, mem, config, err)) != EMB_OK ||
 		(config->arch.n_layers == 0 && (status = emb_hf_read_static(mem, config, err)) != EMB_OK) ||
 		(status = emb_hf_sparse_read(dir, &modules, has_modules, options, mem, config, err)) != EMB_OK ||
+		(status = emb_hf_multi_read(dir, own, &modules, has_modules, options, mem, config, err)) != EMB_OK ||
 		(status = choose_kind(dir, &modules, has_modules, options, mem, config, err)) != EMB_OK ||
 		(status = choose_pooling(dir, &modules, has_modules, mem, config, err)) != EMB_OK ||
 		(status = override_pooling(has_modules, options, config, err)) != EMB_OK ||
@@ -440,6 +448,8 @@ emb_hf_config_free(EmbHfConfig *config, const EmbAllocator *mem)
 	emb_release(mem, config->query_prompt);
 	emb_release(mem, config->document_prompt);
 	emb_release(mem, config->instruction);
+	emb_release(mem, config->multi.words);
+	config->multi.words = NULL;
 	config->query_prompt = NULL;
 	config->document_prompt = NULL;
 	config->instruction = NULL;

@@ -55,7 +55,7 @@ typedef enum EmbHfKind
 	EMB_HF_KIND_EMBEDDING,
 	EMB_HF_KIND_RERANKER,
 	EMB_HF_KIND_SPARSE,			/* see hf_sparse.h */
-	EMB_HF_KIND_MULTI			/* refused by hf_kind.c */
+	EMB_HF_KIND_MULTI			/* see hf_multi.h */
 } EmbHfKind;
 
 /* A module Dense or LayerNorm of sentence-transformers. */
@@ -64,7 +64,29 @@ typedef struct EmbHfDense
 	char		path[256];		/* of its files, relative, inside the directory */
 	EmbArchDense module;
 	bool		gives_scores;	/* its output is named "scores" */
+	bool		is_pylate;		/* PyLate's class, whose defaults differ */
+	bool		has_residual;	/* the input is added to the output, through a matrix if the sizes differ */
 } EmbHfDense;
+
+#define EMB_HF_MAX_MARKER	256
+
+/* Of a model of ColBERT's kind, see hf_multi.h. */
+typedef struct EmbHfMulti
+{
+	int			n_dense;
+	EmbHfDense	dense[EMB_ARCH_MAX_DENSE];	/* of every token */
+	int32_t		query_tokens;	/* 0: not set */
+	int32_t		document_tokens;	/* 0: not set */
+	int32_t		query_floor;	/* 0: queries are not expanded */
+	bool		sees_expansion;
+	char		expansion_token[EMB_HF_MAX_MARKER];	/* "": the mask token */
+	bool		is_legacy;		/* PyLate's or the original ColBERT's files */
+	char		query_marker[EMB_HF_MAX_MARKER];
+	char		document_marker[EMB_HF_MAX_MARKER];
+	char	   *words;			/* [words_bytes] to skip, each with a zero byte after it; owned; NULL: none */
+	size_t		words_bytes;
+	int32_t		skips;			/* of which texts: EMB_SKIPS_DOCUMENTS, .. */
+} EmbHfMulti;
 
 /* The outputs of a classifier. */
 typedef struct EmbHfLabels
@@ -120,6 +142,9 @@ typedef struct EmbHfConfig
 	int32_t		lm_activation;	/* set by config.json; 0: the family's */
 	bool		has_query_table;
 	char		query_path[256];	/* of the table, relative, inside the directory */
+
+	bool		is_multi;
+	EmbHfMulti	multi;
 } EmbHfConfig;
 
 /* On success free with emb_hf_config_free, same allocator. notes: gets what is assumed, or NULL. */
@@ -145,6 +170,8 @@ typedef struct EmbHfModules
 	char		splade_path[256];
 	bool		has_query_table;	/* a SparseStaticEmbedding for queries */
 	char		query_path[256];
+	bool		has_mask;		/* of a ColBERT model: a MultiVectorMask */
+	char		mask_path[256];
 	bool		transformer_only;
 	bool		is_static;		/* a StaticEmbedding instead of Transformer and Pooling */
 } EmbHfModules;

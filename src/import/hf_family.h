@@ -22,6 +22,11 @@ extern bool emb_hf_is_inside(const char *path);
 /* hf_modules.c: adds a module to those before it. */
 extern EmbStatus emb_hf_take_module(const EmbJson *doc, const char *type, const char *path, EmbHfModules *modules, EmbError *err);
 
+/* hf_modules.c: calls take for each module of modules.json, in order. *modules is zeros before. */
+extern EmbStatus emb_hf_each_module(const EmbJson *doc, EmbStatus (*take) (const EmbJson *doc, const char *type, const char *path,
+																		   EmbHfModules *modules, EmbError *err),
+									EmbHfModules *modules, EmbError *err);
+
 /* hf_modules.c: sets the pooling by sentence-transformers' name of it. */
 extern EmbStatus emb_hf_set_pooling(const EmbJson *doc, const char *key, const char *mode, EmbHfConfig *config, EmbError *err);
 

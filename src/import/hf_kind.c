@@ -12,20 +12,12 @@
 #include <string.h>
 
 #include "import/checkpoint.h"
+#include "import/hf_multi.h"
 #include "import/hf_prompts.h"
 
-static const char *const kind_names[] = {"", "embedding", "reranker", "sparse"};
+static const char *const kind_names[] = {"", "embedding", "reranker", "sparse", "multi"};
 
 /* ------------------------------------------------ sentence-transformers' files */
-
-/* A kind whose outputs are not computed: refused here, and nowhere else. */
-static EmbStatus
-refuse_multi(EmbError *err)
-{
-	emb_error(err, EMB_ERR_UNSUPPORTED, "\"model_type\" of config_sentence_transformers.json says that the model is a MultiVectorEncoder (ColBERT), which cannot be imported");
-	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Several vectors a text can be had from BGE-M3 (embed_multi, maxsim); "
-						  "for one vector a text import an embedding model such as bge-small-en-v1.5.");
-}
 
 EmbStatus
 emb_hf_read_model_type(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
@@ -48,6 +40,9 @@ emb_hf_read_model_type(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 	config->declared = EMB_HF_KIND_UNKNOWN;
 	if (status == EMB_OK)
 		status = emb_json_get_string(doc, doc->root, "model_type", &type, err);
+	/* PyLate wrote no type before sentence-transformers 5 had one */
+	if (status == EMB_OK && type == NULL && emb_hf_multi_is_pylate(doc))
+		config->declared = EMB_HF_KIND_MULTI;
 	if (status != EMB_OK || type == NULL)
 		return status;
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
@@ -55,10 +50,8 @@ emb_hf_read_model_type(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 		if (strcmp(type, known[i].model_type) == 0)
 			config->declared = known[i].kind;
 	}
-	if (config->declared == EMB_HF_KIND_MULTI)
-		return refuse_multi(err);
 	if (config->declared == EMB_HF_KIND_UNKNOWN)
-		return emb_hf_unsupported(doc, "model_type", type, "SentenceTransformer, SparseEncoder and CrossEncoder can be imported", err);
+		return emb_hf_unsupported(doc, "model_type", type, "SentenceTransformer, SparseEncoder, MultiVectorEncoder, ColBERT and CrossEncoder can be imported", err);
 	return EMB_OK;
 }
 
@@ -103,7 +96,7 @@ emb_hf_is_reranker(const EmbJson *doc, EmbHfConfig *config)
 	if (config->family->is_static && config->has_classifier)
 		return true;
 	/* modules of a reranker read the plain encoder's rows */
-	if (config->declared == EMB_HF_KIND_EMBEDDING || config->is_language_model || config->has_scores)
+	if (config->declared == EMB_HF_KIND_EMBEDDING || config->declared == EMB_HF_KIND_MULTI || config->is_language_model || config->has_scores)
 		return false;
 	if (config->declared == EMB_HF_KIND_RERANKER || config->has_classifier)
 		return true;
@@ -119,15 +112,15 @@ emb_hf_is_reranker(const EmbJson *doc, EmbHfConfig *config)
 EmbStatus
 emb_hf_parse_kind(const char *option, EmbHfKind *kind, EmbError *err)
 {
-	/* a learned sparse model is an embedding model; hf_sparse.c reads the option, too */
-	*kind = option != NULL && strcmp(option, "sparse") == 0 ? EMB_HF_KIND_EMBEDDING : EMB_HF_KIND_UNKNOWN;
+	/* learned sparse and ColBERT models are embedding models; hf_sparse.c and hf_multi.c read the option, too */
+	*kind = option != NULL && (strcmp(option, "sparse") == 0 || strcmp(option, "multi") == 0) ? EMB_HF_KIND_EMBEDDING : EMB_HF_KIND_UNKNOWN;
 	for (EmbHfKind k = EMB_HF_KIND_EMBEDDING; option != NULL && k <= EMB_HF_KIND_RERANKER; k++)
 	{
 		if (strcmp(option, kind_names[k]) == 0)
 			*kind = k;
 	}
 	if (option != NULL && *kind == EMB_HF_KIND_UNKNOWN)
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%.*s\" is unknown; use \"embedding\", \"sparse\" or \"reranker\"",
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"%.*s\" is unknown; use \"embedding\", \"sparse\", \"multi\" or \"reranker\"",
 						 emb_json_clip(option, 80), option);
 	return EMB_OK;
 }
@@ -176,7 +169,7 @@ check_masked_lm(const EmbHfConfig *config, bool has_modules, const EmbCheckpoint
 	emb_error(err, EMB_ERR_UNSUPPORTED, "config.json: \"architectures\" is \"%sForMaskedLM\", and without modules.json nothing says whether the model "
 			  "returns dense vectors, learned sparse ones (SPLADE) or several a text (ColBERT)", config->family->class_stem);
 	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "For dense vectors download modules.json and 1_Pooling/config.json too, or set the option kind to \"embedding\" "
-						  "(and pooling, normalize); for sparse ones set it to \"sparse\". ColBERT cannot be imported.");
+						  "(and pooling, normalize); for sparse ones set it to \"sparse\". A ColBERT model has modules.json and config_sentence_transformers.json.");
 }
 
 /* What the files say themselves; and that they do not contradict each other. */
@@ -194,6 +187,8 @@ emb_hf_kind_by_files(const EmbHfModules *modules, bool has_modules, const EmbChe
 		emb_error(err, EMB_ERR_UNSUPPORTED, "modules.json lists a Dense that gives scores, but config.json says that the model is a decoder");
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Only modules after an encoder can be imported; a decoder reranks by a LogitScore.");
 	}
+	if (config->is_multi)
+		return EMB_OK;
 	if (config->is_language_model && !modules->has_logit_score && (!has_modules || modules->transformer_only))
 		*kind = config->declared;
 	return check_masked_lm(config, has_modules, options, err);

@@ -129,7 +129,8 @@ emb_hf_take_module(const EmbJson *doc, const char *type, const char *path, EmbHf
 }
 
 EmbStatus
-emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
+emb_hf_each_module(const EmbJson *doc, EmbStatus (*take) (const EmbJson *doc, const char *type, const char *path, EmbHfModules *modules, EmbError *err),
+				   EmbHfModules *modules, EmbError *err)
 {
 	size_t		n = json_array_size(doc->root);
 	EmbStatus	status = EMB_OK;
@@ -150,14 +151,22 @@ emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
 			return status;
 		if (type == NULL)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu has no \"type\"", doc->file, i);
-		status = emb_hf_take_module(doc, type, path, modules, err);
+		status = take(doc, type, path, modules, err);
 		if (status != EMB_OK)
 			return status;
 	}
-	modules->transformer_only = n == 1 && !modules->is_static && !modules->has_router;
 	if (n < 1)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s lists %zu modules; a Transformer is needed", doc->file, n);
 	return EMB_OK;
+}
+
+EmbStatus
+emb_hf_parse_modules(const EmbJson *doc, EmbHfModules *modules, EmbError *err)
+{
+	EmbStatus	status = emb_hf_each_module(doc, emb_hf_take_module, modules, err);
+
+	modules->transformer_only = json_array_size(doc->root) == 1 && !modules->is_static && !modules->has_router;
+	return status;
 }
 
 /* --------------------------------------------------- 1_Pooling/config.json */

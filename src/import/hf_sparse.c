@@ -235,14 +235,9 @@ typedef struct Tables
 static int32_t
 find_id(const EmbTokSpec *spec, const char *token)
 {
-	size_t		len = strlen(token);
+	EmbTokAdded found;
 
-	for (int i = 0; i < spec->n_added; i++)
-	{
-		if (spec->added[i].piece.len == len && memcmp(spec->added[i].piece.text, token, len) == 0)
-			return spec->added[i].id;
-	}
-	return emb_tok_spec_find(spec, token) >= 0 ? emb_tok_spec_find(spec, token) : spec->unk_id;
+	return emb_tok_spec_find_token(spec, token, &found) ? found.id : spec->unk_id;
 }
 
 static EmbStatus

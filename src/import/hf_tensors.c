@@ -552,6 +552,23 @@ find_tasks(const EmbHfTensors *w, int32_t n_cols, const EmbTensor **tensor, EmbE
 	return status == EMB_OK ? emb_tensors_check_dtype(&w->set, *tensor, err) : status;
 }
 
+/* What is in memory: tables that the tokenizer's vocabulary gave an index, and products of modules. NULL: another key. */
+static const float *
+own_table(const EmbHfTensors *w, EmbTensorKey key)
+{
+	switch (key.part)
+	{
+		case EMB_PART_QUERY_WEIGHTS:
+			return w->sparse.query_weights;
+		case EMB_PART_SKIPPED:
+			return w->multi.skipped;
+		case EMB_PART_MULTI:
+			return key.kind == EMB_TENSOR_BIAS ? w->multi.bias : w->multi.weight;
+		default:
+			return NULL;
+	}
+}
+
 EmbStatus
 emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,
 					 int32_t n_rows, int32_t n_cols, EmbError *err)
@@ -565,7 +582,7 @@ emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer
 	Found		found;
 	EmbStatus	status;
 
-	if (is_static_table(arch, key) || key.part == EMB_PART_QUERY_WEIGHTS)
+	if (is_static_table(arch, key) || own_table(w, key) != NULL)
 		return EMB_OK;
 	if (is_answers(key, answer_ids))
 		return check_answers(w, answer_ids, n_rows, n_cols, err);
@@ -702,9 +719,9 @@ read_floats(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, Emb
 		return emb_static_read(&w->set, &w->table, row, n, rows, err);
 	if (is_answers(key, answer_ids))
 		return read_answers(w, answer_ids, row, n, n_cols, rows, err);
-	if (key.part == EMB_PART_QUERY_WEIGHTS)
+	if (own_table(w, key) != NULL)
 	{
-		memcpy(rows, w->sparse.query_weights, n_cols * sizeof(float));
+		memcpy(rows, own_table(w, key) + row * n_cols, n * n_cols * sizeof(float));
 		return EMB_OK;
 	}
 	status = find(w, key, n_cols, &found, &name, err);
@@ -936,6 +953,7 @@ emb_hf_tensors_close(EmbHfTensors *w)
 {
 	emb_quant_close(&w->quant);
 	emb_hf_sparse_free_tables(&w->sparse, w->mem);
+	emb_hf_multi_free_tables(&w->multi, w->mem);
 	emb_release(w->mem, w->turned.rows);
 	w->turned = (EmbHfExpert) {.rows = NULL};
 	emb_static_close(&w->table, w->mem);

@@ -15,6 +15,7 @@
 #include "common/parts.h"
 #include "formats/tensors.h"
 #include "import/family.h"
+#include "import/hf_multi.h"
 #include "import/hf_sparse.h"
 #include "import/quantized.h"
 #include "import/static_table.h"
@@ -36,6 +37,7 @@ typedef struct EmbHfTensors
 	char		prefix[EMB_TENSORS_MAX_NAME + 1];	/* before the names of an encoder */
 	char		head_prefix[EMB_TENSORS_MAX_NAME + 1];	/* before those of a classifier */
 	EmbHfSparseTables sparse;	/* of a learned sparse model whose queries are read by a table; set by the owner, owned */
+	EmbHfMultiTables multi;		/* of a ColBERT model, likewise */
 	bool		has_projection;	/* the first dense module is the matrix "linear" beside the layers */
 	int32_t		n_tasks;		/* as in EmbHfConfig */
 	EmbHfExpert turned;			/* the last matrix of an expert that was read by columns; owned */

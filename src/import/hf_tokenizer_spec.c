@@ -101,6 +101,20 @@ grow_added(EmbTokSpec *spec, const char *file, const EmbAllocator *mem, EmbError
 	return EMB_OK;
 }
 
+static EmbStatus
+append_added(EmbTokSpec *spec, const char *file, const EmbTokAdded *added, const EmbAllocator *mem, EmbError *err)
+{
+	EmbTokStorage *storage = spec->storage;
+	EmbStatus	status;
+
+	if (spec->n_added == storage->added_capacity && (status = grow_added(spec, file, mem, err)) != EMB_OK)
+		return status;
+	if (added->id > storage->max_added_id)
+		storage->max_added_id = added->id;
+	spec->added[spec->n_added++] = *added;
+	return EMB_OK;
+}
+
 EmbStatus
 emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdded *added, const EmbAllocator *mem, EmbError *err)
 {
@@ -126,12 +140,41 @@ emb_tok_spec_add(EmbTokSpec *spec, const char *file, EmbTokAdded *added, const E
 	if (added->id >= EMB_TOK_MAX_VOCAB)
 		return emb_error(err, EMB_ERR_LIMIT, "%s: added token \"%.*s\" has id %d, beyond %d",
 						 file, EMB_TOK_SHOW(added->piece.text), added->id, EMB_TOK_MAX_VOCAB - 1);
-	if (spec->n_added == storage->added_capacity && (status = grow_added(spec, file, mem, err)) != EMB_OK)
-		return status;
-	if (added->id > storage->max_added_id)
-		storage->max_added_id = added->id;
-	spec->added[spec->n_added++] = *added;
-	return EMB_OK;
+	return append_added(spec, file, added, mem, err);
+}
+
+bool
+emb_tok_spec_find_token(const EmbTokSpec *spec, const char *text, EmbTokAdded *found)
+{
+	size_t		len = strlen(text);
+	int32_t		id;
+
+	for (int i = 0; i < spec->n_added; i++)
+	{
+		*found = spec->added[i];
+		if (found->piece.len == len && memcmp(found->piece.text, text, len) == 0)
+			return true;
+	}
+	id = emb_tok_spec_find(spec, text);
+	if (id < 0 || id >= spec->n_vocab || spec->pieces[id].text == NULL)
+		return false;
+	*found = (EmbTokAdded) {.piece = spec->pieces[id], .id = id};
+	return true;
+}
+
+EmbStatus
+emb_tok_spec_add_known(EmbTokSpec *spec, const char *file, const EmbTokAdded *added, const EmbAllocator *mem, EmbError *err)
+{
+	for (int i = 0; i < spec->n_added; i++)
+	{
+		if (spec->added[i].id == added->id && spec->added[i].piece.len == added->piece.len &&
+			memcmp(spec->added[i].piece.text, added->piece.text, added->piece.len) == 0)
+		{
+			spec->added[i] = *added;
+			return EMB_OK;
+		}
+	}
+	return append_added(spec, file, added, mem, err);
 }
 
 void

@@ -65,6 +65,13 @@ emb_tok_spec_work(const EmbTokSpec *spec, size_t work, const char *file, EmbErro
 /* Id of a vocabulary entry, or -1. */
 extern int32_t emb_tok_spec_find(const EmbTokSpec *spec, const char *text);
 
+/* The added token or the vocabulary's entry that is exactly text; of an entry *found has id and piece. */
+extern bool emb_tok_spec_find_token(const EmbTokSpec *spec, const char *text, EmbTokAdded *found);
+
+/* Adds a token that emb_tok_spec_find_token found, or changes it. file: for messages. */
+extern EmbStatus emb_tok_spec_add_known(EmbTokSpec *spec, const char *file, const EmbTokAdded *added,
+										const EmbAllocator *mem, EmbError *err);
+
 /*
  * Adds a token like the library's add_tokens. The id is the id of the
  * vocabulary entry or of an equal token before it, else the next free id.

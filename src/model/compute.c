@@ -27,6 +27,7 @@ typedef struct Job
 	int32_t		row_width;		/* of the transformer's rows */
 	int32_t		full_width;		/* of the rows after dense modules; an image with fewer dimensions cuts them */
 	bool		has_types;		/* some sequence has type ids */
+	bool		has_unseen;		/* some sequence has tokens that attention does not see */
 	int32_t    *first;			/* [n_seqs] the first sequence equal to this one */
 	EmbPrefixMemo *own_memo;	/* or NULL: the caller's is used, or none */
 	EmbSharedPrefix shared;		/* what all sequences begin with; batches have the tokens after it */
@@ -35,6 +36,7 @@ typedef struct Job
 	int32_t    *ids;
 	int32_t    *type_ids;		/* or NULL */
 	int32_t    *offsets;
+	int32_t    *n_seen;			/* or NULL: all tokens */
 	int32_t    *members;		/* the sequences of the batch */
 	float	   *rows;			/* [members, row_width] */
 	float	   *projected;		/* [members, full_width], or NULL: no dense modules */
@@ -70,9 +72,13 @@ check_sequences(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs, 
 {
 	for (int32_t i = 0; i < n_seqs; i++)
 	{
-		if (seqs[i].n_ids < emb_arch_min_tokens(model->transformer.arch) || seqs[i].n_ids > model->info.max_tokens)
-			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "sequence %d has %d tokens, not 1 to %d",
-							 i, seqs[i].n_ids, model->info.max_tokens);
+		int32_t		max = seqs[i].is_query ? model->info.max_query_tokens : model->info.max_tokens;
+
+		if (seqs[i].n_ids < emb_arch_min_tokens(model->transformer.arch) || seqs[i].n_ids > max)
+			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "sequence %d has %d tokens, not 1 to %d", i, seqs[i].n_ids, max);
+		if (seqs[i].n_expanded < 0 || (seqs[i].n_expanded > 0 && seqs[i].n_expanded >= seqs[i].n_ids))
+			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "sequence %d has %d tokens, of which %d expand it", i, seqs[i].n_ids,
+							 seqs[i].n_expanded);
 	}
 	return EMB_OK;
 }
@@ -99,7 +105,7 @@ sequences_equal(const EmbSequence *a, const EmbSequence *b)
 {
 	size_t		size = a->n_ids * sizeof(int32_t);
 
-	if (a->n_ids != b->n_ids || (size > 0 && memcmp(a->ids, b->ids, size) != 0))
+	if (a->n_ids != b->n_ids || a->is_query != b->is_query || a->n_expanded != b->n_expanded || (size > 0 && memcmp(a->ids, b->ids, size) != 0))
 		return false;
 	if (size == 0)
 		return true;
@@ -245,11 +251,12 @@ allocate_batch(Job *job, EmbError *err)
 	job->ids = emb_alloc_array(mem, (size_t) max_tokens + 1, sizeof(int32_t));
 	job->type_ids = job->has_types ? emb_alloc_array(mem, max_tokens, sizeof(int32_t)) : NULL;
 	job->offsets = emb_alloc_array(mem, (size_t) max_seqs + 1, sizeof(int32_t));
+	job->n_seen = job->has_unseen ? emb_alloc_array(mem, max_seqs, sizeof(int32_t)) : NULL;
 	job->members = emb_alloc_array(mem, max_seqs, sizeof(int32_t));
 	job->rows = emb_alloc_array(mem, (size_t) max_seqs * job->row_width, sizeof(float));
 	if (has_projection(job->model))
 		job->projected = emb_alloc_array(mem, (size_t) max_seqs * job->full_width, sizeof(float));
-	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || job->offsets == NULL || job->members == NULL ||
+	if (job->ids == NULL || (job->has_types && job->type_ids == NULL) || (job->has_unseen && job->n_seen == NULL) || job->offsets == NULL || job->members == NULL ||
 		job->rows == NULL || (has_projection(job->model) && job->projected == NULL))
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a batch of %d tokens", max_tokens);
 	if (job->outputs == NULL)
@@ -379,7 +386,8 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 	EmbBatch	batch = {
 		.n_seqs = cut.n_seqs, .offsets = job->offsets, .ids = job->ids, .type_ids = job->type_ids,
 		.prefix = n_prefix > 0 ? job->shared.prefix : NULL, .n_prefix = n_prefix,
-		.n_unpooled = job->model->n_unpooled[job->run->prompt]
+		.n_unpooled = job->model->n_unpooled[job->run->prompt],
+		.n_seen = job->n_seen
 	};
 	int32_t		n = 0;
 	EmbStatus	status;
@@ -398,6 +406,8 @@ run_batch(Job *job, int32_t begin, Cut cut, EmbError *err)
 			memcpy(job->type_ids + job->offsets[n], seq->type_ids + n_prefix, n_ids * sizeof(int32_t));
 		else if (job->has_types)
 			memset(job->type_ids + job->offsets[n], 0, n_ids * sizeof(int32_t));
+		if (job->has_unseen)
+			job->n_seen[n] = emb_model_n_seen(job->model, seq);
 		job->members[n] = i;
 		job->offsets[n + 1] = job->offsets[n] + n_ids;
 		n++;
@@ -455,7 +465,10 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 	if (status != EMB_OK)
 		return status;
 	for (int32_t i = 0; i < n_seqs; i++)
+	{
 		job.has_types |= seqs[i].type_ids != NULL;
+		job.has_unseen |= emb_model_n_seen(model, &seqs[i]) < seqs[i].n_ids;
+	}
 	job.first = emb_alloc_array(run->mem, n_seqs, sizeof(int32_t));
 	if (job.first == NULL)
 		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for %d texts", n_seqs);
@@ -467,6 +480,7 @@ run_model(const EmbModel *model, const EmbSequence *seqs, int32_t n_seqs,
 	emb_release(run->mem, job.ids);
 	emb_release(run->mem, job.type_ids);
 	emb_release(run->mem, job.offsets);
+	emb_release(run->mem, job.n_seen);
 	emb_release(run->mem, job.members);
 	emb_release(run->mem, job.rows);
 	emb_release(run->mem, job.projected);

@@ -159,6 +159,8 @@ typedef struct EmbModelInfo
 	bool		has_sparse;		/* has sparse token weights */
 	bool		has_query_weights;	/* sparse weights of queries come from a table: emb_model_query_weights */
 	int32_t		multi_dim;		/* elements of a token vector; 0: no token vectors */
+	int32_t		max_query_tokens;	/* of emb_model_read with EMB_PROMPT_QUERY, and of emb_model_expand: max_tokens, or a length of its own */
+	int32_t		query_floor;	/* emb_model_expand fills queries up to this number of tokens; 0: it does not */
 	const char *query_prompt;	/* never NULL; UTF-8, zero-terminated */
 	const char *document_prompt;
 	const char *instruction;	/* the default one, [instruction_bytes], UTF-8; NULL: the model takes none */
@@ -205,7 +207,8 @@ typedef struct EmbEncoded
 
 /*
  * Tokenizes prompt + text, including special tokens, into at most to->max_ids
- * ids (max_ids is itself limited to the model's max_tokens). If the text is not
+ * ids (max_ids is itself limited to the model's max_tokens, of a query to
+ * max_query_tokens). If the text is not
  * complete, need_more reports that the ids are not certain yet. EMB_ERR_TEXT:
  * not UTF-8. EMB_ERR_INVALID_ARGUMENT: an instruction for a model that takes
  * none, or not for a query.
@@ -299,6 +302,8 @@ typedef struct EmbSequence
 	const int32_t *type_ids;	/* same length, or NULL: all 0 */
 	int32_t		n_shared;		/* leading ids that other sequences are likely to share: template, instruction, query; 0: none.
 								 * It changes no bit */
+	int32_t		n_expanded;		/* the last ids, which emb_model_expand added; 0: none */
+	bool		is_query;		/* read with EMB_PROMPT_QUERY: tells which tokens have vectors */
 } EmbSequence;
 
 /*
@@ -365,7 +370,8 @@ extern void emb_sparse_free(EmbSparse *sparse, const EmbAllocator *mem);
  * sparse	weights of token ids, all above 0. As BGE-M3 learns them: for each id the largest weight
  *			over its positions, no special tokens. Or as SPLADE learns them: of all ids, see
  *			transformer/vocabulary.h
- * multi	a normalized vector per token, except the first
+ * multi	a normalized vector per token: as BGE-M3 has them, except the first; as ColBERT has them, except
+ *			those of skipped ids
  */
 typedef struct EmbOutputs
 {
@@ -374,8 +380,15 @@ typedef struct EmbOutputs
 	float	   *multi;			/* [sum of emb_model_n_vectors, multi_dim] */
 } EmbOutputs;
 
-/* Number of token vectors of a sequence; 0 if the model returns none. */
+/* Number of token vectors of a sequence, which may be 0; 0 if the model returns none. */
 extern int32_t emb_model_n_vectors(const EmbModel *model, const EmbSequence *seq);
+
+/*
+ * ColBERT's query expansion: fills ids, which has room for max_query_tokens,
+ * up to query_floor with the model's expansion token. Returns the number of
+ * ids added: n_expanded of the sequence.
+ */
+extern int32_t emb_model_expand(const EmbModel *model, int32_t *ids, int32_t n_ids);
 
 /*
  * Computes the requested outputs in one pass. All else as for emb_model_embed;

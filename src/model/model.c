@@ -90,6 +90,8 @@ fill_info(EmbModel *model)
 		.has_sparse = arch->has_sparse != EMB_SPARSE_NONE,
 		.has_query_weights = arch->has_query_weights != 0,
 		.multi_dim = arch->multi_dim,
+		.max_query_tokens = arch->query_tokens > 0 ? arch->query_tokens : (int32_t) config->max_tokens,
+		.query_floor = arch->query_floor,
 		.query_prompt = model->view.strings + config->query_prompt,
 		.document_prompt = model->view.strings + config->document_prompt,
 		.size_bytes = (int64_t) model->view.size_bytes,
@@ -365,6 +367,7 @@ emb_model_place_weights(EmbModel *model)
 	};
 	model->head = score_head(model);
 	model->token_heads = token_heads(model);
+	model->skipped = data(model, EMB_NO_LAYER, EMB_PART_SKIPPED, EMB_TENSOR_TABLE);
 	model->query_weights = data(model, EMB_NO_LAYER, EMB_PART_QUERY_WEIGHTS, EMB_TENSOR_TABLE);
 	model->dense = dense_modules(model);
 	for (int32_t i = 0; i < arch->n_layers; i++)
@@ -421,6 +424,11 @@ open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "the image is of a reranker, but its tokenizer takes no pairs of %d types", arch->n_types);
 	if (emb_tok_n_special(model->tok, is_pair) >= (int32_t) config->max_tokens)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's max_tokens %u leaves no room for text", config->max_tokens);
+	if (emb_tok_n_special(model->tok, is_pair) >= model->info.max_query_tokens)
+		return emb_error(err, EMB_ERR_FORMAT, "the image's length of queries, %d, leaves no room for text", model->info.max_query_tokens);
+	if (model->info.query_floor > model->info.max_query_tokens)
+		return emb_error(err, EMB_ERR_FORMAT, "the image fills queries up to %d tokens, but reads %d", model->info.query_floor,
+						 model->info.max_query_tokens);
 	return EMB_OK;
 }
 

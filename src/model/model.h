@@ -38,6 +38,7 @@ struct EmbModel
 	char		pooling[96];	/* names of the poolings, joined by + */
 	EmbScoreHead head;			/* for a reranker, weights in the image */
 	EmbTokenHeads token_heads;	/* weights in the image, if the model has token heads */
+	const float *skipped;		/* [n_skipped] ascending ids, in the image; NULL: none */
 	const float *query_weights; /* [n_vocab], in the image; NULL: queries have no table */
 	EmbLayer   *layers;			/* [n_layers], owned */
 	EmbExpert  *experts;		/* [n_layers][n_experts], owned; NULL: none */
@@ -67,6 +68,13 @@ extern void emb_model_place_weights(EmbModel *model);
  */
 extern EmbStatus emb_model_finish(const EmbModel *model, const float *rows, int32_t n_rows, const EmbRun *run,
 								  float *out, EmbError *err);
+
+/* The tokens of a sequence that attention sees. */
+static inline int32_t
+emb_model_n_seen(const EmbModel *model, const EmbSequence *seq)
+{
+	return model->view.arch->sees_expansion ? seq->n_ids : seq->n_ids - seq->n_expanded;
+}
 
 /* read_text.c: the prompt, never NULL, and its size. */
 extern const char *emb_model_prompt(const EmbModel *model, EmbPrompt prompt, size_t *bytes);

@@ -118,17 +118,18 @@ encode(const EmbModel *model, const EmbTextReader *text, const EmbReading *to, E
 
 /* Copies to and limits max_ids to the model's; an error if not even the special tokens fit. */
 static EmbStatus
-clamp_ids(const EmbModel *model, bool pair, const EmbReading *to, EmbReading *clamped, EmbError *err)
+clamp_ids(const EmbModel *model, EmbPrompt prompt, bool pair, const EmbReading *to, EmbReading *clamped, EmbError *err)
 {
 	bool		has_template = model->info.has_template;
+	int32_t		max = prompt == EMB_PROMPT_QUERY ? model->info.max_query_tokens : model->info.max_tokens;
 	int			n_special;
 
 	if (pair && !has_template && !emb_tok_has_pair(model->tok))
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model's tokenizer takes no pairs of texts");
 	n_special = pair && has_template ? model->template.n_prefix + model->template.n_suffix + 1 : emb_tok_n_special(model->tok, pair);
 	*clamped = *to;
-	if (to->max_ids > model->info.max_tokens)
-		clamped->max_ids = model->info.max_tokens;
+	if (to->max_ids > max)
+		clamped->max_ids = max;
 	if (clamped->max_ids < n_special || clamped->max_ids < 1)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "%d tokens have no room for the model's %d special tokens",
 						 clamped->max_ids, n_special);
@@ -176,7 +177,7 @@ emb_model_read(const EmbModel *model, EmbPrompt prompt, const EmbTextReader *tex
 	EmbTextReader reader = {&joined, emb_read_joined};
 	EmbReading	clamped;
 	size_t		prompt_bytes;
-	EmbStatus	status = clamp_ids(model, false, to, &clamped, err);
+	EmbStatus	status = clamp_ids(model, prompt, false, to, &clamped, err);
 
 	if (status != EMB_OK)
 		return status;
@@ -209,7 +210,7 @@ emb_model_read_first(const EmbModel *model, const EmbTextReader *query, const Em
 {
 	EmbReading	clamped;
 	bool		need_more = false;
-	EmbStatus	status = clamp_ids(model, true, to, &clamped, err);
+	EmbStatus	status = clamp_ids(model, EMB_PROMPT_NONE, true, to, &clamped, err);
 
 	if (status == EMB_OK && model->info.has_template)
 		return emb_template_read_first(model, query, &clamped, known, err);
@@ -228,7 +229,7 @@ emb_model_read_pair(const EmbModel *model, const EmbTextReader *a, const EmbText
 {
 	EmbReading	clamped;
 	EmbTokResult r;
-	EmbStatus	status = clamp_ids(model, true, to, &clamped, err);
+	EmbStatus	status = clamp_ids(model, EMB_PROMPT_NONE, true, to, &clamped, err);
 
 	if (status == EMB_OK && model->info.has_template)
 		return emb_template_read_pair(model, a, b, &clamped, result, err);
@@ -251,6 +252,16 @@ emb_model_encode_pair(const EmbModel *model, const EmbText *a, const EmbText *b,
 	return emb_model_read_pair(model, &first, &second, to, result, err);
 }
 
+int32_t
+emb_model_expand(const EmbModel *model, int32_t *ids, int32_t n_ids)
+{
+	int32_t		floor = model->info.query_floor;
+
+	for (int32_t i = n_ids; i < floor; i++)
+		ids[i] = model->view.arch->expansion_id;
+	return n_ids < floor ? floor - n_ids : 0;
+}
+
 bool
 emb_model_reads_all(const EmbModel *model, EmbPrompt prompt, const char *text, size_t len, int64_t n_tokens)
 {
@@ -258,7 +269,7 @@ emb_model_reads_all(const EmbModel *model, EmbPrompt prompt, const char *text, s
 	const char *prefix = emb_model_prompt(model, prompt, &prompt_bytes);
 	int32_t		n_chars = model->info.max_chars;
 
-	if (n_tokens > model->info.max_tokens)
+	if (n_tokens > (prompt == EMB_PROMPT_QUERY ? model->info.max_query_tokens : model->info.max_tokens))
 		return false;
 	if (n_chars == 0)
 		return true;

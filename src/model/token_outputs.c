@@ -4,7 +4,8 @@
  *
  * Of tokens they are as FlagEmbedding's BGEM3FlagModel has them. The weight of a token id is its
  * largest weight at any position. Special tokens and ids with weight 0 are
- * left out. Every token except the first, <s>, has a vector.
+ * left out. Every token except the first, <s>, has a vector. With ColBERT's token vectors the first has one,
+ * too, and tokens of skipped ids have none.
  */
 #include "model/token_outputs.h"
 
@@ -35,7 +36,7 @@ emb_outputs_begin(EmbOutputPlan *plan, const EmbModel *model, const EmbSequence 
 	bool		wants_sparse = outputs->sparse != NULL && arch->has_sparse == EMB_SPARSE_TOKENS;
 	bool		wants_maxima = outputs->sparse != NULL && arch->has_sparse == EMB_SPARSE_VOCABULARY;
 	bool		wants_multi = outputs->multi != NULL;
-	size_t		n_tokens = 0;
+	size_t		n_vectors = 0;
 
 	*plan = (EmbOutputPlan) {.model = model, .seqs = seqs, .outputs = outputs, .mem = *mem, .tokens = {.heads = &model->token_heads}};
 	plan->starts = emb_alloc_array(mem, n_seqs, sizeof(size_t));
@@ -56,8 +57,8 @@ emb_outputs_begin(EmbOutputPlan *plan, const EmbModel *model, const EmbSequence 
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the results of a batch of %d tokens", max_tokens);
 	for (int32_t i = 0; i < n_seqs; i++)
 	{
-		plan->starts[i] = n_tokens;
-		n_tokens += seqs[i].n_ids;
+		plan->starts[i] = n_vectors;
+		n_vectors += wants_multi ? (size_t) emb_model_n_vectors(model, &seqs[i]) : 0;
 	}
 	return EMB_OK;
 }
@@ -72,20 +73,50 @@ emb_outputs_end(EmbOutputPlan *plan, const EmbAllocator *mem)
 	emb_release(mem, plan->tokens.maxima);
 }
 
+static bool
+is_skipped(const EmbModel *model, int32_t id)
+{
+	int32_t		lo = 0;
+	int32_t		hi = model->view.arch->n_skipped;
+
+	while (lo < hi)
+	{
+		int32_t		mid = (lo + hi) / 2;
+
+		if (model->skipped[mid] < (float) id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < model->view.arch->n_skipped && model->skipped[lo] == (float) id;
+}
+
+/* Whether token i of a sequence has a vector. */
+static bool
+has_vector(const EmbModel *model, const EmbSequence *seq, int32_t i)
+{
+	const EmbArch *arch = model->view.arch;
+
+	if (arch->multi_kind == EMB_MULTI_BGE)
+		return i > 0;
+	return (arch->skips & (seq->is_query ? EMB_SKIPS_QUERIES : EMB_SKIPS_DOCUMENTS)) == 0 || !is_skipped(model, seq->ids[i]);
+}
+
 int32_t
 emb_model_n_vectors(const EmbModel *model, const EmbSequence *seq)
 {
-	return model->info.multi_dim > 0 && seq->n_ids > 0 ? seq->n_ids - 1 : 0;
+	int32_t		n = 0;
+
+	for (int32_t i = 0; model->info.multi_dim > 0 && i < seq->n_ids; i++)
+		n += has_vector(model, seq, i);
+	return n;
 }
 
-/*
- * The place of a sequence's first token vector. Each sequence before it has one
- * vector fewer than tokens.
- */
+/* The place of a sequence's first token vector. */
 static float *
 multi_of(const EmbOutputPlan *plan, int32_t seq)
 {
-	return plan->outputs->multi + (plan->starts[seq] - seq) * plan->model->info.multi_dim;
+	return plan->outputs->multi + plan->starts[seq] * plan->model->info.multi_dim;
 }
 
 void
@@ -98,9 +129,13 @@ emb_outputs_place(EmbOutputPlan *plan, const int32_t *members, int32_t n, const 
 		float	  **vectors = plan->tokens.vectors + offsets[i];
 		float	   *to = multi_of(plan, members[i]);
 
-		vectors[0] = NULL;
-		for (int32_t k = 1; k < offsets[i + 1] - offsets[i]; k++, to += dim)
-			vectors[k] = to;
+		for (int32_t k = 0; k < offsets[i + 1] - offsets[i]; k++)
+		{
+			bool		has = has_vector(plan->model, &plan->seqs[members[i]], k);
+
+			vectors[k] = has ? to : NULL;
+			to += has ? dim : 0;
+		}
 	}
 }
 
@@ -263,7 +298,7 @@ EmbStatus
 emb_outputs_copy(EmbOutputPlan *plan, int32_t from, int32_t to, EmbError *err)
 {
 	const EmbOutputs *out = plan->outputs;
-	size_t		n_tokens = plan->seqs[from].n_ids;
+	const EmbModel *model = plan->model;
 
 	if (out->sparse != NULL)
 	{
@@ -278,7 +313,8 @@ emb_outputs_copy(EmbOutputPlan *plan, int32_t from, int32_t to, EmbError *err)
 		memcpy(sparse->weights, source->weights, source->n * sizeof(float));
 	}
 	if (out->multi != NULL)
-		memcpy(multi_of(plan, to), multi_of(plan, from), (n_tokens - 1) * plan->model->info.multi_dim * sizeof(float));
+		memcpy(multi_of(plan, to), multi_of(plan, from),
+			   (size_t) emb_model_n_vectors(model, &plan->seqs[from]) * model->info.multi_dim * sizeof(float));
 	return EMB_OK;
 }
 

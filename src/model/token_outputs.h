@@ -25,7 +25,7 @@ typedef struct EmbOutputPlan
 	const EmbModel *model;
 	const EmbSequence *seqs;
 	const EmbOutputs *outputs;
-	size_t	   *starts;			/* [n_seqs] number of tokens before each sequence */
+	size_t	   *starts;			/* [n_seqs] number of token vectors before each sequence */
 	EmbAllocator mem;			/* of the call; results of sequences come from it */
 	uint64_t   *keys;			/* [tokens of a batch] id and weight of each token, for sorting */
 	EmbTokenOutputs tokens;		/* for one batch */

@@ -96,6 +96,13 @@ count_keys(const EmbAttention *a)
 	return a->n_prefix + a->n_tokens;
 }
 
+/* Tokens of the text, of which the keys come first. */
+static int32_t
+text_length(const EmbAttention *a)
+{
+	return count_keys(a) + a->n_unseen;
+}
+
 static const float *
 key_row(const EmbAttention *a, int32_t t)
 {
@@ -168,7 +175,8 @@ add_bias(const EmbAttention *a, const float *bias, int32_t i, float *scores)
 {
 	float		root = sqrtf((float) a->head_size);
 	int32_t		n_keys = count_keys(a);
-	int32_t		near = i < EMB_DISTANCE_MAX ? 0 : i - EMB_DISTANCE_MAX;
+	int32_t		first_near = i < EMB_DISTANCE_MAX ? 0 : i - EMB_DISTANCE_MAX;
+	int32_t		near = first_near < n_keys ? first_near : n_keys;
 	int32_t		far = n_keys - 1 - i < EMB_DISTANCE_MAX ? n_keys : i + EMB_DISTANCE_MAX;
 	float		before = bias[0] * root;
 	float		behind = bias[EMB_DISTANCES - 1] * root;
@@ -187,10 +195,11 @@ add_slope(const EmbAttention *a, int32_t i, float *scores)
 {
 	float		slope = a->slope * sqrtf((float) a->head_size);
 	int32_t		n_keys = count_keys(a);
+	int32_t		n_before = i < n_keys ? i : n_keys;
 
-	for (int32_t t = 0; t < i; t++)
+	for (int32_t t = 0; t < n_before; t++)
 		scores[t] -= (float) (i - t) * slope;
-	for (int32_t t = i; t < n_keys; t++)
+	for (int32_t t = n_before; t < n_keys; t++)
 		scores[t] -= (float) (t - i) * slope;
 }
 
@@ -206,8 +215,8 @@ typedef struct Range
 static Range
 range_of(const EmbAttention *a)
 {
-	int32_t		last = a->buckets[count_keys(a) - 1];
-	int32_t		first = a->buckets[1 - count_keys(a)];
+	int32_t		last = a->buckets[text_length(a) - 1];
+	int32_t		first = a->buckets[1 - text_length(a)];
 
 	return (Range) {first, (int32_t) emb_round_up(last - first + 1, EMB_PANEL)};
 }
@@ -465,12 +474,16 @@ next_queries(const EmbAttention *a, const Queries *all, int32_t i, int32_t n, bo
 static bool
 attend_head(EmbWork *work, const EmbAttention *a, const Scratch *s, const Queries *all)
 {
-	bool		windowed = a->window > 0 && a->window < count_keys(a);
+	bool		windowed = a->window > 0 && a->window < text_length(a);
 	int32_t		n = a->is_causal ? EMB_PANEL : windowed ? WINDOW_QUERIES : queries_per_block(count_keys(a));
+	int32_t		n_seeing = emb_attention_n_seeing(all->first, all->n, count_keys(a), a->window);
 
-	for (int32_t i = all->first; i < all->first + all->n;)
+	for (int32_t i = n_seeing; i < all->n; i++)
+		memset(all->out + i * a->stride, 0, a->head_size * sizeof(float));
+	for (int32_t i = all->first; i < all->first + n_seeing;)
 	{
-		Queries		queries = next_queries(a, all, i, n, a->is_causal || windowed);
+		Queries		queries = next_queries(a, &(Queries) {all->q, all->out, all->bias, all->first, n_seeing}, i, n,
+										   a->is_causal || windowed);
 		bool		may_go_on;
 
 		if (a->is_causal)

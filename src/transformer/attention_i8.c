@@ -46,7 +46,7 @@ typedef struct MixedPanel
  * Returns the number of bytes.
  */
 static size_t
-lay_out(char *base, bool biased, EmbAttendI8 *a, float **bias, MixedPanel *mixed)
+lay_out(char *base, bool biased, int32_t n_text, EmbAttendI8 *a, float **bias, MixedPanel *mixed)
 {
 	EmbHeadI8  *head = &a->head;
 	size_t		at = 0;
@@ -62,7 +62,7 @@ lay_out(char *base, bool biased, EmbAttendI8 *a, float **bias, MixedPanel *mixed
 	a->codes = emb_reserve(base, &at, EMB_ATTEND_ROWS * n_tokens);
 	a->maxima = emb_reserve(base, &at, EMB_ATTEND_ROWS * emb_attend_segments(head->n_tokens) * sizeof(float));
 	a->factors = emb_reserve(base, &at, EMB_ATTEND_ROWS * emb_attend_segments(head->n_tokens) * sizeof(float));
-	*bias = biased ? emb_reserve(base, &at, bias_elems(head->n_tokens) * sizeof(float)) : NULL;
+	*bias = biased ? emb_reserve(base, &at, bias_elems(n_text) * sizeof(float)) : NULL;
 	mixed->k = emb_reserve(base, &at, EMB_PANEL * emb_round_up(head->head_size, EMB_GROUP));
 	mixed->v = emb_reserve(base, &at, EMB_PANEL * emb_round_up(head->head_size, EMB_GROUP));
 	mixed->k_scales = emb_reserve(base, &at, EMB_PANEL * sizeof(float));
@@ -77,13 +77,20 @@ emb_attention_i8_scratch_bytes(int32_t head_size, int32_t n_tokens, bool biased)
 	float	   *bias;
 	MixedPanel	mixed;
 
-	return lay_out(NULL, biased, &a, &bias, &mixed);
+	return lay_out(NULL, biased, n_tokens, &a, &bias, &mixed);
 }
 
 static int32_t
 count_keys(const EmbAttentionI8 *a)
 {
 	return a->n_prefix + a->n_tokens;
+}
+
+/* Tokens of the text, of which the keys come first. */
+static int32_t
+text_length(const EmbAttentionI8 *a)
+{
+	return count_keys(a) + a->n_unseen;
 }
 
 /* The cost of a query that sees n_keys keys. */
@@ -128,7 +135,7 @@ attend_queries(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32
 static void
 spread_bias(const EmbAttentionI8 *a, int32_t head, float *bias)
 {
-	int32_t		lowest = 1 - count_keys(a);
+	int32_t		lowest = 1 - text_length(a);
 	int32_t		end = (int32_t) emb_head_i8_tokens(count_keys(a));
 
 	for (int32_t distance = lowest; distance < end; distance++)
@@ -157,7 +164,7 @@ window_after(const EmbAttentionI8 *a)
 static const float *
 spread_window(const EmbAttentionI8 *a, float *bias)
 {
-	int32_t		window = a->window < count_keys(a) ? a->window : count_keys(a);
+	int32_t		window = a->window < text_length(a) ? a->window : text_length(a);
 	int32_t		n = window + WINDOW_QUERIES + EMB_PANEL;
 
 	for (int32_t distance = -n; distance < n; distance++)
@@ -185,10 +192,10 @@ cut_head(const EmbHeadI8 *head, int32_t start, int32_t end)
 }
 
 static bool
-attend_windows(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, const float *middle)
+attend_windows(EmbWork *work, const EmbAttentionI8 *a, EmbAttendI8 *piece, int32_t n_queries, const float *middle)
 {
 	const EmbHeadI8 head = piece->head;
-	int32_t		end = a->first + a->n_queries;
+	int32_t		end = a->first + n_queries;
 	int32_t		next;
 
 	for (int32_t i = a->first; i < end; i = next)
@@ -276,7 +283,8 @@ bool
 emb_attention_i8(EmbWork *work, const EmbAttentionI8 *a)
 {
 	/* a causal text begins with the same bits whatever follows: so its length must not decide */
-	bool		windowed = a->window > 0 && (a->is_causal || a->window < count_keys(a) - 1);
+	bool		windowed = a->window > 0 && (a->is_causal || a->window < text_length(a) - 1);
+	int32_t		n_seeing = emb_attention_n_seeing(a->first, a->n_queries, count_keys(a), a->window);
 	EmbAttendI8 packed = {
 		.q_stride = a->q_stride,
 		.scale = LOG2_E / sqrtf((float) a->head_size),
@@ -288,7 +296,7 @@ emb_attention_i8(EmbWork *work, const EmbAttentionI8 *a)
 	MixedPanel	mixed;
 	float	   *bias;
 
-	lay_out(a->scratch, biased || windowed, &packed, &bias, &mixed);
+	lay_out(a->scratch, biased || windowed, text_length(a), &packed, &bias, &mixed);
 	pack_head(work, a, &packed.head, &mixed);
 	if (!emb_work_spend(work, 2 * (int64_t) count_keys(a) * a->head_size))
 		return false;
@@ -301,9 +309,11 @@ emb_attention_i8(EmbWork *work, const EmbAttentionI8 *a)
 		if (!windowed && biased)
 		{
 			spread_bias(a, head, bias);
-			piece.bias = bias + count_keys(a) - 1 - a->first;
+			piece.bias = bias + text_length(a) - 1 - a->first;
 		}
-		if (windowed ? !attend_windows(work, a, &piece, middle) : !attend_queries(work, a, &piece, a->n_queries))
+		for (int32_t i = n_seeing; i < a->n_queries; i++)
+			memset(piece.out + i * a->out_stride, 0, a->head_size * sizeof(float));
+		if (windowed ? !attend_windows(work, a, &piece, n_seeing, middle) : !attend_queries(work, a, &piece, n_seeing))
 			return false;
 	}
 	return true;

@@ -77,6 +77,9 @@ check_lengths(const EmbArch *arch, const EmbBatch *batch, int32_t *n_longest, Em
 			return emb_error(err, EMB_ERR_INVALID_ARGUMENT,
 							 "text %d of the batch has %lld tokens, the model takes 1 to %d",
 							 (int) seq, (long long) n, (int) arch->n_positions - n_prefix);
+		if (batch->n_seen != NULL && (n_prefix > 0 || arch->is_causal || batch->n_seen[seq] < 1 || batch->n_seen[seq] > n))
+			return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "attention cannot see %d of the %lld tokens of text %d of the batch",
+							 (int) batch->n_seen[seq], (long long) n, (int) seq);
 		if (n_prefix + n > *n_longest)
 			*n_longest = (int32_t) (n_prefix + n);
 	}
@@ -256,6 +259,7 @@ run_texts(const Job *job, PartPass *run, int32_t first, int32_t end, int32_t n_w
 		.n_unpooled = job->batch->n_unpooled,
 		.ids = batch->ids + origin,
 		.type_ids = batch->type_ids == NULL ? NULL : batch->type_ids + origin,
+		.n_seen = batch->n_seen == NULL ? NULL : batch->n_seen + first,
 		.prefix = batch->prefix,
 		.n_prefix = batch->n_prefix
 	};

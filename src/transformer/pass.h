@@ -209,6 +209,13 @@ emb_pass_seq_of_row(const EmbBatch *batch, int32_t i)
 	return lo;
 }
 
+/* The tokens of a sequence that attention sees, of those in the batch. */
+static inline int32_t
+emb_pass_n_seen(const EmbPass *pass, int32_t seq)
+{
+	return pass->batch->n_seen != NULL ? pass->batch->n_seen[seq] : pass->batch->offsets[seq + 1] - pass->batch->offsets[seq];
+}
+
 /* Tokens that come before the batch's own ones in each of its texts. */
 static inline int32_t
 emb_pass_prefix(const EmbPass *pass)

@@ -153,6 +153,8 @@ typedef struct EmbBatch
 	const EmbPrefix *prefix;	/* or NULL: every sequence starts behind its first n_prefix tokens, which are not in ids */
 	int32_t		n_prefix;		/* then at least 1 */
 	int32_t		n_unpooled;		/* leading rows of every sequence that are not pooled; its last row is in any case */
+	const int32_t *n_seen;		/* [n_seqs] leading tokens of each sequence that attention sees, at least 1; the others attend to
+								 * them and contribute exactly nothing. NULL: all. Not with a prefix, nor with causal attention */
 } EmbBatch;
 
 /*

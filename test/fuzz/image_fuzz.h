@@ -56,7 +56,7 @@ use_tokens(const EmbModel *model, const EmbSequence *seq, const EmbRun *run)
 	if (emb_model_query_weights(model, seq, run->mem, &query, NULL) == EMB_OK && !are_weights(&query, info, false))
 		abort();
 	emb_sparse_free(&query, run->mem);
-	for (int32_t i = 0; status == EMB_OK && i < (seq->n_ids - 1) * info->multi_dim; i++)
+	for (int32_t i = 0; status == EMB_OK && i < emb_model_n_vectors(model, seq) * info->multi_dim; i++)
 	{
 		if (!(multi[i] >= -1.001f && multi[i] <= 1.001f))
 			abort();
@@ -86,9 +86,12 @@ use(const EmbModel *model, const EmbAllocator *mem)
 		if (emb_model_encode(model, prompt, &(EmbText) {text, sizeof(text) - 1, true, NULL},
 				&(EmbReading) {.ids = ids, .max_ids = MAX_IDS, .mem = mem, .stop = &stop}, &r, NULL) != EMB_OK)
 			continue;
-		if (r.n_ids < 0 || r.n_ids > MAX_IDS || r.n_ids > info->max_tokens)
+		if (r.n_ids < 0 || r.n_ids > MAX_IDS || r.n_ids > (prompt == EMB_PROMPT_QUERY ? info->max_query_tokens : info->max_tokens))
 			abort();
-		seq.n_ids = r.n_ids;
+		seq.is_query = prompt == EMB_PROMPT_QUERY;
+		if (seq.is_query && info->query_floor <= MAX_IDS)
+			seq.n_expanded = emb_model_expand(model, ids, r.n_ids);
+		seq.n_ids = r.n_ids + seq.n_expanded;
 		(void) emb_model_embed(model, &seq, 1, &run, out, NULL);
 		if (info->kind == EMB_KIND_EMBEDDING)
 			use_tokens(model, &seq, &run);

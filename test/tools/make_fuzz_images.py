@@ -91,6 +91,12 @@ MODELS = {
                + [("cls.predictions.transform.dense", H, H), ("cls.predictions.transform.LayerNorm", 0, H),
                   ("cls.predictions.decoder", V, H)], {
         "idf.json": {word: i / 8 for i, word in enumerate(VOCAB)}, "config_sentence_transformers.json": {"max_active_dims": 9}}),
+    "colbert": (dict(MODERN_CONFIG, architectures=["ModernBertModel"]), MODERN, {
+        "modules.json": [{"path": "", "type": "sentence_transformers.models.Transformer"}, {"path": "1_Dense", "type": "pylate.models.Dense.Dense"}],
+        "1_Dense/config.json": {"in_features": H, "out_features": 5, "bias": False},
+        "1_Dense/model.safetensors": [("linear", 5, H, "w")],
+        "config_sentence_transformers.json": {"model_type": "ColBERT", "query_prefix": "query", "document_prefix": "passage", "query_length": 14,
+                                              "skiplist_words": [".", ",", "the"]}}),
     "static": ({"model_type": "model2vec"}, [("embeddings", V, H, "")], {}),
 }
 

@@ -55,8 +55,8 @@ static const Case cases[] = {
 	{"that of ColBERT", CONFIG(CLASS("HF_ColBERT")), NULL, NULL, {0}, false, "", "embed_multi", NULL, NULL, false, 0},
 	/* model_type decides */
 	{"a SparseEncoder without its head", CONFIG(CLASS("BertModel")), NULL, "{\"model_type\": \"SparseEncoder\"}", {0}, false, "", "not a learned sparse model", NULL, NULL, false, 0},
-	{"a MultiVectorEncoder", CONFIG(CLASS("BertModel")), SMALL_MODULES, "{\"model_type\": \"MultiVectorEncoder\"}", {0}, false, "", "MultiVectorEncoder", NULL, NULL, false, 0},
-	{"one of PyLate", CONFIG(CLASS("BertModel")), TRANSFORMER_ONLY, "{\"model_type\": \"ColBERT\"}", {0}, false, "", "ColBERT", NULL, NULL, false, 0},
+	{"a MultiVectorEncoder with a Pooling", CONFIG(CLASS("BertModel")), SMALL_MODULES, "{\"model_type\": \"MultiVectorEncoder\"}", {0}, false, "", "Transformer, Dense", NULL, NULL, false, 0},
+	{"one of PyLate without a Dense", CONFIG(CLASS("BertModel")), TRANSFORMER_ONLY, "{\"model_type\": \"ColBERT\"}", {0}, false, "", "lists no Dense", NULL, NULL, false, 0},
 	{"something else", CONFIG(CLASS("BertModel")), SMALL_MODULES, "{\"model_type\": \"Oracle\"}", {0}, false, "", "\"Oracle\"", NULL, NULL, false, 0},
 	{"a number", CONFIG(CLASS("BertModel")), SMALL_MODULES, "{\"model_type\": 1}", {0}, false, "", "model_type", NULL, NULL, false, 0},
 	{"a CrossEncoder", CONFIG(CLASS("BertForSequenceClassification") ", \"num_labels\": 1"), TRANSFORMER_ONLY, "{\"model_type\": \"CrossEncoder\"}", {0}, true,

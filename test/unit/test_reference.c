@@ -459,7 +459,7 @@ test_engine(const char *name, const char *dir, const EmbCheckpoint *c)
 	free(image.data);
 }
 
-/* The oracle of learned sparse models is sentence-transformers, in test_sparse.c. */
+/* The oracle of learned sparse and of ColBERT models is sentence-transformers, in test_sparse.c and test_colbert.c. */
 static void
 test_refusal(const char *name, const EmbCheckpoint *c)
 {
@@ -467,7 +467,8 @@ test_refusal(const char *name, const EmbCheckpoint *c)
 	EmbReferenceText text = {.ids = ids, .n_ids = 2};
 	EmbError	err = {0};
 
-	CHECKF(emb_reference_run(&blas, c, &text, 1, &err) == EMB_ERR_UNSUPPORTED && strstr(err.message, "vocabulary") != NULL, "%s: %s", name, err.message);
+	CHECKF(emb_reference_run(&blas, c, &text, 1, &err) == EMB_ERR_UNSUPPORTED &&
+		   strstr(err.message, c->arch.has_sparse == EMB_SPARSE_VOCABULARY ? "vocabulary" : "ColBERT") != NULL, "%s: %s", name, err.message);
 }
 
 /* --------------------------------------------------------------------- models */
@@ -485,7 +486,7 @@ test_model(const char *name, const char *model_dir, const char *golden_dir)
 	if (CHECKF(emb_checkpoint_open(model_dir, &options, &heap, NULL, &c, &err) == EMB_OK, "%s: %s", name, err.message))
 	{
 		CHECKF(emb_answers_find(&c, NULL, &err) == EMB_OK, "%s: %s", name, err.message);
-		if (c.arch.has_sparse == EMB_SPARSE_VOCABULARY)
+		if (c.arch.has_sparse == EMB_SPARSE_VOCABULARY || c.arch.multi_kind == EMB_MULTI_COLBERT)
 			test_refusal(name, &c);
 		else
 		{

@@ -444,7 +444,7 @@ test_kinds(void)
 		{"other", "embedding", EMB_OK, false, NULL},
 		{"splade", "embedding", EMB_OK, false, NULL},
 		{"splade", "reranker", EMB_ERR_UNSUPPORTED, false, "set the option kind to \"embedding\""},
-		{"other", "sparsely", EMB_ERR_INVALID_ARGUMENT, false, "use \"embedding\", \"sparse\" or \"reranker\""},
+		{"other", "sparsely", EMB_ERR_INVALID_ARGUMENT, false, "use \"embedding\", \"sparse\", \"multi\" or \"reranker\""},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)

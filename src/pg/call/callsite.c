@@ -235,7 +235,8 @@ scratch_of(EmbedSite *site)
 EmbEncoded
 embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value)
 {
-	make_ids_room(site, ref->info->max_tokens);
+	make_ids_room(site, Max(ref->info->max_tokens, ref->info->max_query_tokens));
+	site->prompt = prompt;
 	return embed_text_encode(ref, prompt, site->instruction_utf8, value, site->ids, scratch_of(site));
 }
 
@@ -249,7 +250,7 @@ count_reading(EmbedSite *site, const EmbedModelRef *ref, EmbEncoded encoded, uin
 	if (encoded.truncated)
 	{
 		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
-		embed_overflow_note(site->cxt, ref->info);
+		embed_overflow_note(site->cxt, ref->info, site->prompt);
 	}
 }
 
@@ -427,7 +428,7 @@ answered_again(EmbedSite *site, const EmbedModelRef *ref, bool truncated)
 	if (truncated)
 	{
 		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
-		embed_overflow_note(site->cxt, ref->info);
+		embed_overflow_note(site->cxt, ref->info, site->prompt);
 	}
 	embed_stat_hit(ref->stat);
 }
@@ -474,7 +475,7 @@ answered_ahead(EmbedSite *site, const EmbedModelRef *ref, EmbedAheadVector *foun
 	if (found->truncated)
 	{
 		embed_stat_add(ref->stat, EMBED_TRUNCATIONS, 1);
-		embed_overflow_note(site->cxt, ref->info);
+		embed_overflow_note(site->cxt, ref->info, site->prompt);
 	}
 	proof = embed_proof_key(ref, value, found->truncated);
 	embed_proof_put(&proof, found->vector, ref->info->dim);

@@ -75,6 +75,7 @@ typedef struct EmbedSite
 	bool		has_name;
 	char		name[EMBED_PINNED_MAX + 1];	/* as given, maybe with a fingerprint */
 
+	EmbPrompt	prompt;			/* with which the last text was read */
 	int32	   *ids;			/* buffer for the ids of one text or pair */
 	int32	   *type_ids;		/* the same size, for pairs; NULL until the first pair */
 	int32		ids_room;
@@ -127,7 +128,7 @@ extern void embed_site_instruct(EmbedSite *site, const EmbedModelRef *ref, Funct
 /* The same for a packed text, or NULL. */
 extern void embed_site_set_instruction(EmbedSite *site, const EmbedModelRef *ref, const text *instruction);
 
-/* Ids of value: [max_tokens] in site memory, valid until the next call. */
+/* Ids of value: in site memory, with room for the model's longest sequence, valid until the next call. */
 extern EmbEncoded embed_site_encode(EmbedSite *site, const EmbedModelRef *ref, EmbPrompt prompt, Datum value);
 
 /* The same for a computation: counts the text, and notes it if it was cut. */

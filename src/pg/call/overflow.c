@@ -89,8 +89,9 @@ counter_of_statement(MemoryContext query_cxt)
 }
 
 void
-embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info)
+embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info, EmbPrompt prompt)
 {
+	int32		max_tokens = prompt == EMB_PROMPT_QUERY ? info->max_query_tokens : info->max_tokens;
 	CutCounter *counter;
 
 	switch ((EmbedOverflow) embed_guc_on_overflow)
@@ -100,7 +101,7 @@ embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info)
 		case EMBED_OVERFLOW_ERROR:
 			ereport(ERROR,
 					(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
-					 errmsg("text has more tokens than the model reads (%d)", info->max_tokens),
+					 errmsg("text has more tokens than the model reads (%d)", max_tokens),
 					 detail_chars(info->max_chars),
 					 errhint("Shorten the text, or set embed.on_overflow to \"truncate\" or \"warn\" to read only its beginning.")));
 			return;
@@ -112,7 +113,7 @@ embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info)
 				counter->statement = GetCurrentStatementStartTimestamp();
 			}
 			counter->n_cut++;
-			counter->max_tokens = info->max_tokens;
+			counter->max_tokens = max_tokens;
 			counter->max_chars = info->max_chars;
 			return;
 	}

@@ -14,7 +14,7 @@
  * the end of the statement. query_cxt: memory that lives as long as the
  * statement (fn_mcxt), used if there is no portal.
  */
-extern void embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info);
+extern void embed_overflow_note(MemoryContext query_cxt, const EmbModelInfo *info, EmbPrompt prompt);
 
 /* Registers callbacks; called by embed_guc_init. */
 extern void embed_overflow_init(void);

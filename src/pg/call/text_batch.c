@@ -107,9 +107,9 @@ embed_compute(const EmbedModelRef *ref, EmbPrompt prompt, const EmbSequence *seq
 }
 
 void
-embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, const EmbOutputs *outputs)
+embed_compute_all(const EmbedModelRef *ref, EmbPrompt prompt, const EmbSequence *seqs, int32 n_seqs, const EmbOutputs *outputs)
 {
-	compute(ref, EMB_PROMPT_DOCUMENT, seqs, n_seqs, NULL, NULL, outputs);
+	compute(ref, prompt, seqs, n_seqs, NULL, NULL, outputs);
 }
 
 void

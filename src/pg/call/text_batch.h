@@ -70,7 +70,7 @@ extern void embed_compute(const EmbedModelRef *ref, EmbPrompt prompt, const EmbS
  * The same with the other outputs besides vectors. outputs->sparse: zeros
  * before; the ids of each are then a block of the current context.
  */
-extern void embed_compute_all(const EmbedModelRef *ref, const EmbSequence *seqs, int32 n_seqs, const EmbOutputs *outputs);
+extern void embed_compute_all(const EmbedModelRef *ref, EmbPrompt prompt, const EmbSequence *seqs, int32 n_seqs, const EmbOutputs *outputs);
 
 /* Weights of a query's tokens from the model's table, like outputs->sparse. */
 extern void embed_query_weights(const EmbedModelRef *ref, const EmbSequence *seq, EmbSparse *sparse);

@@ -243,7 +243,7 @@ embed_text_encode(const EmbedModelRef *ref, EmbPrompt prompt, EmbedInstruction i
 	EmbTextReader text = {&reader, read_value};
 	EmbAllocator mem = embed_allocator(scratch);
 	EmbStop		stop = embed_stop();
-	EmbReading	to = {.ids = ids, .max_ids = ref->info->max_tokens, .mem = &mem, .stop = &stop,
+	EmbReading	to = {.ids = ids, .max_ids = Max(ref->info->max_tokens, ref->info->max_query_tokens), .mem = &mem, .stop = &stop,
 		.instruction = instruction.text, .instruction_bytes = instruction.bytes};
 	EmbEncoded	result;
 	EmbError	err;

@@ -22,7 +22,7 @@ typedef struct EmbedInstruction
 } EmbedInstruction;
 
 /*
- * ids: [max_tokens of the model]. The value is detoasted only as far as its
+ * ids: [the larger of the model's max_tokens and max_query_tokens]. The value is detoasted only as far as its
  * ids need. scratch is reset. Raises: cancelled, 22021 (not UTF-8 in a
  * database of encoding SQL_ASCII).
  */

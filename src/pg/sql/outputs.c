@@ -1,7 +1,8 @@
 /*
  * outputs.c
  *		Outputs of a model besides a text's vector: embed_sparse, embed_multi,
- *		their query sides, and all outputs in one pass, embed_all.
+ *		their query sides embed_sparse_query and embed_multi_query, and all
+ *		outputs in one pass, embed_all.
  *
  * Each C function serves two SQL functions, with and without a model argument.
  * A call site remembers its last result. The backend's cache holds only
@@ -57,8 +58,8 @@ refuse(const EmbedSite *site, const char *what)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 site->has_name ? errmsg("model \"%s\" returns no %s", site->name, what)
 			 : errmsg("the default model returns no %s", what),
-			 errhint("The column \"outputs\" of embed_models lists the outputs of each model. Learned sparse models (SPLADE) return token weights; "
-					 "BGE-M3 returns both if imported with its files sparse_linear.pt and colbert_linear.pt in the directory.")));
+			 errhint("The column \"outputs\" of embed_models lists the outputs of each model. Learned sparse models (SPLADE) return token weights, "
+					 "ColBERT models token vectors; BGE-M3 returns both if imported with its files sparse_linear.pt and colbert_linear.pt in the directory.")));
 }
 
 int
@@ -118,6 +119,7 @@ void
 embed_outputs_add(EmbedOutputBatch *batch, EmbedSite *site, const EmbedModelRef *ref, Datum value)
 {
 	EmbEncoded	encoded = embed_site_read(site, ref, batch->prompt, value);
+	int32		n_expanded = 0;
 
 	batch->truncated = encoded.truncated;
 	if (batch->prompt == EMB_PROMPT_QUERY && ref->info->has_query_weights)
@@ -125,13 +127,18 @@ embed_outputs_add(EmbedOutputBatch *batch, EmbedSite *site, const EmbedModelRef 
 		take_query_weights(batch, site, ref, encoded.n_ids);
 		return;
 	}
+	if (batch->prompt == EMB_PROMPT_QUERY)
+		n_expanded = emb_model_expand(ref->model, site->ids, encoded.n_ids);
+	encoded.n_ids += n_expanded;
 	if (!emb_batch_has_room(embed_guc_batch_tokens, batch->n_texts, batch->n_ids, encoded.n_ids))
 		embed_outputs_run(batch, ref);
 	make_room(batch->cxt, &batch->ids, &batch->ids_room, batch->n_ids + (int64) encoded.n_ids, IDS_ROOM_FIRST);
 	make_room(batch->cxt, &batch->lengths, &batch->texts_room, batch->n_texts + (int64) 1, TEXTS_ROOM_FIRST);
+	make_room(batch->cxt, &batch->expanded, &batch->expanded_room, batch->n_texts + (int64) 1, TEXTS_ROOM_FIRST);
 	if (encoded.n_ids > 0)
 		memcpy(batch->ids + batch->n_ids, site->ids, encoded.n_ids * sizeof(int32));
 	batch->n_ids += encoded.n_ids;
+	batch->expanded[batch->n_texts] = n_expanded;
 	batch->lengths[batch->n_texts++] = encoded.n_ids;
 }
 
@@ -210,6 +217,8 @@ embed_outputs_run(EmbedOutputBatch *batch, const EmbedModelRef *ref)
 	{
 		seqs[i].ids = batch->ids + at;
 		seqs[i].n_ids = batch->lengths[i];
+		seqs[i].n_expanded = batch->expanded[i];
+		seqs[i].is_query = batch->prompt == EMB_PROMPT_QUERY;
 		n_rows[i] = emb_model_n_vectors(ref->model, &seqs[i]);
 		if (batch->wanted & EMBED_OUTPUT_MULTI)
 			embed_matrix_check_size(n_rows[i], ref->info->multi_dim);
@@ -217,7 +226,7 @@ embed_outputs_run(EmbedOutputBatch *batch, const EmbedModelRef *ref)
 		at += batch->lengths[i];
 	}
 	outputs = allocate_outputs(batch, ref, n, total);
-	embed_compute_all(ref, seqs, n, &outputs);
+	embed_compute_all(ref, batch->prompt, seqs, n, &outputs);
 	/* a taker that raises leaves an empty batch */
 	batch->n_texts = 0;
 	batch->n_ids = 0;
@@ -307,6 +316,12 @@ EMBED_CALL(embed_sparse_query)
 EMBED_CALL(embed_multi)
 {
 	return outputs_of_text(fcinfo, EMBED_OUTPUT_MULTI, EMB_PROMPT_DOCUMENT);
+}
+
+/* embed_multi_query(input text [, model text]) returns float4[][] */
+EMBED_CALL(embed_multi_query)
+{
+	return outputs_of_text(fcinfo, EMBED_OUTPUT_MULTI, EMB_PROMPT_QUERY);
 }
 
 /* embed_all(input text [, model text]) returns (dense float4[], sparse text, multi float4[]) */

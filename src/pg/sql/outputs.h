@@ -48,8 +48,10 @@ typedef struct EmbedOutputBatch
 	int32		n_ids;
 	int32		ids_room;
 	int32	   *lengths;		/* [n_texts] */
+	int32	   *expanded;		/* [n_texts] ids that expand a query, see EmbSequence */
 	int32		n_texts;
 	int32		texts_room;
+	int32		expanded_room;
 	bool		truncated;		/* the last text added was cut */
 } EmbedOutputBatch;
 
