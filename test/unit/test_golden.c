@@ -256,6 +256,7 @@ compare(const char *name, const EmbModel *model, const Golden *g)
 			check_cosines(name, g, out);
 		if (!g->real)
 			check_bits(name, model, g, seqs, out);
+		free(unit);
 	}
 	for (int i = 0; i < g->n; i++)
 		free((void *) seqs[i].ids);
