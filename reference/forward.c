@@ -37,6 +37,7 @@ typedef struct Layer
 				ffn_down;
 	EmbRefNorm	attn_norm,
 				ffn_norm,
+				second_norm,
 				query_norm,
 				key_norm,
 				attn_end_norm,	/* of what a half adds */
@@ -271,10 +272,13 @@ attend(EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, const fl
 	emb_ref_multiply(run, &layer->value, n, x, b->v);
 	if (arch->has_qk_norm)
 	{
-		emb_ref_norm(arch->norm_kind, layer->query_norm, arch->norm_eps, (int64_t) n * arch->n_heads, arch->head_size,
-					 b->q, b->q, run->n_threads);
-		emb_ref_norm(arch->norm_kind, layer->key_norm, arch->norm_eps, (int64_t) n * arch->n_kv_heads, arch->head_size,
-					 b->k, b->k, run->n_threads);
+		/* of heads, or of all heads of a token */
+		bool		is_row = arch->has_qk_norm == EMB_QK_NORM_ROWS;
+
+		emb_ref_norm(arch->norm_kind, layer->query_norm, arch->norm_eps, (int64_t) n * (is_row ? 1 : arch->n_heads),
+					 (is_row ? arch->n_heads : 1) * arch->head_size, b->q, b->q, run->n_threads);
+		emb_ref_norm(arch->norm_kind, layer->key_norm, arch->norm_eps, (int64_t) n * (is_row ? 1 : arch->n_kv_heads),
+					 (is_row ? arch->n_kv_heads : 1) * arch->head_size, b->k, b->k, run->n_threads);
 	}
 	if (angles != NULL)
 	{
@@ -313,9 +317,10 @@ feed_forward(EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, co
 
 typedef void (*Half) (EmbRefRun *run, const Layer *layer, const Buffers *b, int32_t n, const float *x);
 
-/* Attention or FFN with its norm and its residual. */
+/* Attention or FFN with its norm and its residual; with a second norm x = second(x + norm(x + half(x))). */
 static void
-run_half(EmbRefRun *run, const Layer *layer, const Buffers *b, Half half, EmbRefNorm norm, EmbRefNorm end_norm, int32_t n, float *x)
+run_half(EmbRefRun *run, const Layer *layer, const Buffers *b, Half half, EmbRefNorm norm, EmbRefNorm end_norm, EmbRefNorm second_norm,
+		 int32_t n, float *x)
 {
 	const EmbArch *arch = run->arch;
 	bool		is_pre = arch->norm_place != EMB_NORM_POST;
@@ -325,6 +330,12 @@ run_half(EmbRefRun *run, const Layer *layer, const Buffers *b, Half half, EmbRef
 	half(run, layer, b, n, is_pre && norm.gamma != NULL ? b->normed : x);
 	if (end_norm.gamma != NULL)
 		emb_ref_norm(arch->norm_kind, end_norm, arch->norm_eps, n, arch->hidden, b->sum, b->sum, run->n_threads);
+	if (second_norm.gamma != NULL)
+	{
+		emb_ref_add((int64_t) n * arch->hidden, b->sum, x, run->n_threads);
+		emb_ref_norm(arch->norm_kind, norm, arch->norm_eps, n, arch->hidden, b->sum, b->sum, run->n_threads);
+		norm = second_norm;
+	}
 	emb_ref_add((int64_t) n * arch->hidden, x, b->sum, run->n_threads);
 	if (!is_pre)
 		emb_ref_norm(arch->norm_kind, norm, arch->norm_eps, n, arch->hidden, x, x, run->n_threads);
@@ -381,9 +392,11 @@ read_layer(EmbRefRun *run, int32_t i)
 	layer.ffn_norm = emb_ref_read_norm(run, i, EMB_PART_FFN_NORM, arch->hidden);
 	if (arch->has_qk_norm)
 	{
-		layer.query_norm = emb_ref_read_norm(run, i, EMB_PART_QUERY_NORM, arch->head_size);
-		layer.key_norm = emb_ref_read_norm(run, i, EMB_PART_KEY_NORM, arch->head_size);
+		layer.query_norm = emb_ref_read_norm(run, i, EMB_PART_QUERY_NORM, emb_arch_qk_norm_width(arch, n_q));
+		layer.key_norm = emb_ref_read_norm(run, i, EMB_PART_KEY_NORM, emb_arch_qk_norm_width(arch, n_kv));
 	}
+	if (arch->has_second_norm)
+		layer.second_norm = emb_ref_read_norm(run, i, EMB_PART_SECOND_NORM, arch->hidden);
 	if (arch->norm_place == EMB_NORM_AROUND)
 	{
 		layer.attn_end_norm = emb_ref_read_norm(run, i, EMB_PART_ATTN_END_NORM, arch->hidden);
@@ -412,8 +425,8 @@ run_layer(EmbRefRun *run, const Buffers *b, int32_t i, const EmbReferenceText *t
 	{
 		int32_t		n = texts[k].n_ids;
 
-		run_half(run, &layer, b, attend, layer.attn_norm, layer.attn_end_norm, n, rows[k]);
-		run_half(run, &layer, b, feed_forward, layer.ffn_norm, layer.ffn_end_norm, n, rows[k]);
+		run_half(run, &layer, b, attend, layer.attn_norm, layer.attn_end_norm, layer.second_norm, n, rows[k]);
+		run_half(run, &layer, b, feed_forward, layer.ffn_norm, layer.ffn_end_norm, (EmbRefNorm) {NULL, NULL}, n, rows[k]);
 		if (ends)
 			emb_ref_norm(arch->norm_kind, final, arch->norm_eps, n, arch->hidden, rows[k], rows[k], run->n_threads);
 		keep_hidden(run, &texts[k], i + 1, rows[k]);

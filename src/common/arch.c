@@ -163,7 +163,8 @@ check_layers(const EmbArch *arch, EmbError *err)
 		{"place of norms", arch->norm_place, one, one * EMB_NORM_AROUND},
 		{"embedding norm", arch->has_embedding_norm, 0, one},
 		{"first norm", arch->has_first_norm, one && arch->norm_place == EMB_NORM_POST, one},
-		{"query and key norm", arch->has_qk_norm, 0, one},
+		{"query and key norm", arch->has_qk_norm, EMB_QK_NORM_NONE, one * EMB_QK_NORM_ROWS},
+		{"second norm after attention", arch->has_second_norm, 0, one},
 		{"causality", arch->is_causal, 0, one},
 		{"positions", arch->positions, 0, one * (EMB_POSITIONS_ABSOLUTE | EMB_POSITIONS_RELATIVE | EMB_POSITIONS_ROTARY | EMB_POSITIONS_ALIBI | EMB_POSITIONS_DISENTANGLED)},
 		{"vectors of distances", arch->relative_span, distances, distances * EMB_ARCH_MAX_SPAN},
@@ -326,7 +327,9 @@ check_computed(const EmbArch *arch, EmbError *err)
 		const char *what;
 	}			missing[] =
 	{
-		{arch->has_qk_norm != 0 && arch->norm_kind != EMB_NORM_RMS, "query and key norms other than RMS norms"},
+		{arch->has_qk_norm == EMB_QK_NORM_HEADS && arch->norm_kind != EMB_NORM_RMS, "query and key norms of heads other than RMS norms"},
+		{arch->has_qk_norm == EMB_QK_NORM_ROWS && arch->norm_kind != EMB_NORM_LAYER, "query and key norms of rows other than layer norms"},
+		{arch->has_second_norm != 0 && (arch->norm_place != EMB_NORM_POST || arch->norm_kind != EMB_NORM_LAYER), "a second norm without post-norm layer norms"},
 		{arch->is_causal != 0 && (arch->positions & EMB_POSITIONS_RELATIVE) != 0, "relative position bias in causal attention"},
 		{arch->n_layers > 0 && arch->positions == 0, "no positions"},
 		{arch->positions == EMB_POSITIONS_RELATIVE, "relative position bias without absolute positions"},

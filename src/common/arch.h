@@ -89,6 +89,14 @@ typedef enum EmbNormPlace
 	EMB_NORM_AROUND = 3			/* x = x + norm(f(norm(x))), and a norm after the last layer */
 } EmbNormPlace;
 
+/* Norms of queries and keys, before they are rotated. */
+typedef enum EmbQkNorm
+{
+	EMB_QK_NORM_NONE = 0,
+	EMB_QK_NORM_HEADS = 1,		/* an RMS norm of each head */
+	EMB_QK_NORM_ROWS = 2		/* a layer norm of all heads of a token together */
+} EmbQkNorm;
+
 /* Bits: a model may combine two of them. */
 typedef enum EmbPositions
 {
@@ -191,7 +199,7 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	   84	   4	norm_eps: float
  *	   88	   4	has_embedding_norm: a norm of the embeddings, before the first layer
  *	   92	   4	has_first_norm: 0: with pre-norm, layer 0 has no norm before its attention
- *	   96	   4	has_qk_norm: an RMS norm of each query and key head, before RoPE
+ *	   96	   4	has_qk_norm: EmbQkNorm
  *	  100	   4	is_causal: a token sees only earlier tokens
  *	  104	   4	positions: EmbPositions, bits
  *	  108	   4	position_base: padding offset of absolute positions. 0: the first token has row 0. Else 1 + the
@@ -224,7 +232,8 @@ _Static_assert(sizeof(EmbArchDense) == 32, "EmbArchDense");
  *	  344	   4	relative_span: disentangled attention: vectors of distances on each side; else 0, and so are the next two
  *	  348	   4	relative_max: distances from half of the span to this one share vectors by their logarithm; 0: they do not
  *	  352	   4	relative_normed: the vectors of distances pass a layer norm
- *	  356	  44	zero
+ *	  356	  40	zero
+ *	  396	   4	has_second_norm: post-norm: x = norm2(x + norm(x + attention(x)))
  *	  400	   4	n_experts: feed-forward networks beside each other, in layers expert_first, expert_first + expert_every, ..;
  *				0: no layer has several, and so are the next three
  *	  404	   4	experts_used: by a token, those that the router gives most
@@ -295,7 +304,8 @@ typedef struct EmbArch
 	int32_t		relative_span;
 	int32_t		relative_max;
 	int32_t		relative_normed;
-	uint8_t		reserved[44];
+	uint8_t		reserved[40];
+	int32_t		has_second_norm;
 	int32_t		n_experts;
 	int32_t		experts_used;
 	int32_t		expert_every;
@@ -429,6 +439,13 @@ static inline int32_t
 emb_arch_key_width(const EmbArch *arch)
 {
 	return arch->n_kv_heads * arch->head_size;
+}
+
+/* Elements that a norm of queries or of keys has, of which there are width. */
+static inline int32_t
+emb_arch_qk_norm_width(const EmbArch *arch, int32_t width)
+{
+	return arch->has_qk_norm == EMB_QK_NORM_ROWS ? width : arch->head_size;
 }
 
 /* Whether the input of attention and of the feed-forward network is normed, and the output of the last layer. */

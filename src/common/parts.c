@@ -53,6 +53,7 @@ static const char *const part_names[EMB_N_PARTS] =
 	[EMB_PART_EXPERT_UP] = "expert_up",
 	[EMB_PART_EXPERT_DOWN] = "expert_down",
 	[EMB_PART_EXPERT_BIAS] = "expert_bias",
+	[EMB_PART_SECOND_NORM] = "second_norm",
 };
 
 static const char *const kind_names[] =

@@ -58,7 +58,7 @@ typedef enum EmbPart
 	EMB_PART_FFN_GATE = 38,		/* only in checkpoints; in an image the gates are the first rows of FFN_UP */
 	EMB_PART_FFN_UP = 39,
 	EMB_PART_FFN_DOWN = 40,
-	EMB_PART_QUERY_NORM = 41,	/* RMS norm of each query head */
+	EMB_PART_QUERY_NORM = 41,	/* of each query head, or of all together */
 	EMB_PART_KEY_NORM = 42,
 	EMB_PART_ATTN_END_NORM = 43,	/* with EMB_NORM_AROUND: of what attention adds */
 	EMB_PART_FFN_END_NORM = 44,	/* likewise, of the feed-forward network */
@@ -67,10 +67,11 @@ typedef enum EmbPart
 	EMB_PART_ROUTER = 47,		/* one row for each expert */
 	EMB_PART_EXPERT_UP = 48,	/* of each expert, in the place of FFN_UP and FFN_DOWN: see emb_part_of_expert */
 	EMB_PART_EXPERT_DOWN = 49,
-	EMB_PART_EXPERT_BIAS = 50	/* of all experts together */
+	EMB_PART_EXPERT_BIAS = 50,	/* of all experts together */
+	EMB_PART_SECOND_NORM = 51	/* after attention, of another sum with its input */
 } EmbPart;
 
-#define EMB_N_PARTS		(EMB_PART_EXPERT_BIAS + 1)
+#define EMB_N_PARTS		(EMB_PART_SECOND_NORM + 1)
 
 typedef enum EmbTensorKind
 {

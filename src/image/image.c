@@ -164,9 +164,11 @@ layer_slots(const EmbArch *a, int32_t layer, Slot slots[MAX_SLOTS])
 	slots[n++] = norm_slot(a, EMB_PART_FFN_NORM, a->hidden);
 	if (a->has_qk_norm)
 	{
-		slots[n++] = norm_slot(a, EMB_PART_QUERY_NORM, a->head_size);
-		slots[n++] = norm_slot(a, EMB_PART_KEY_NORM, a->head_size);
+		slots[n++] = norm_slot(a, EMB_PART_QUERY_NORM, emb_arch_qk_norm_width(a, emb_arch_query_width(a)));
+		slots[n++] = norm_slot(a, EMB_PART_KEY_NORM, emb_arch_qk_norm_width(a, emb_arch_key_width(a)));
 	}
+	if (a->has_second_norm)
+		slots[n++] = norm_slot(a, EMB_PART_SECOND_NORM, a->hidden);
 	if (a->norm_place == EMB_NORM_AROUND)
 	{
 		slots[n++] = norm_slot(a, EMB_PART_ATTN_END_NORM, a->hidden);

@@ -238,7 +238,7 @@ list_families(char *want, size_t size)
 	{
 		for (const EmbFamily *f = *list; f->model_type != NULL && len < size; f++)
 		{
-			if (strcmp(f->model_type, last) != 0 && !f->is_told_by_positions)
+			if (strcmp(f->model_type, last) != 0 && !f->is_told_by_positions && f->is_meant == NULL)
 				len += (size_t) snprintf(want + len, size - len, "%s %s", last[0] != '\0' ? "," : "", f->model_type);
 			last = f->model_type;
 		}

@@ -263,6 +263,7 @@ layer(const EmbModel *model, int32_t i)
 		.ffn_down = linear(model, i, EMB_PART_FFN_DOWN, EMB_PART_FFN_DOWN),
 		.attn_norm = layer_norm(model, i, EMB_PART_ATTN_NORM),
 		.ffn_norm = layer_norm(model, i, EMB_PART_FFN_NORM),
+		.second_norm = layer_norm(model, i, EMB_PART_SECOND_NORM),
 		.query_norm = layer_norm(model, i, EMB_PART_QUERY_NORM),
 		.key_norm = layer_norm(model, i, EMB_PART_KEY_NORM),
 		.attn_end_norm = layer_norm(model, i, EMB_PART_ATTN_END_NORM),

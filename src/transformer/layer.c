@@ -128,6 +128,21 @@ add_rows(const EmbBlock *c, const EmbLayerNorm *end_norm, const EmbLayerNorm *no
 	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * arch->hidden);
 }
 
+/* w->sum = norm(w->sum + x), the input of another sum. */
+static bool
+norm_sum(const EmbBlock *c, const EmbLayerNorm *norm)
+{
+	EmbPass    *pass = c->pass;
+
+	for (int32_t i = 0; i < c->n_rows; i++)
+	{
+		float	   *sum = c->w->sum + i * pass->stride;
+
+		emb_pass_add_norm(pass, sum, pass->x + (c->first + i) * pass->stride, norm, sum);
+	}
+	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * pass->arch->hidden);
+}
+
 /*
  * The norm after half of a layer: the layer's own in post-norm models, the
  * final norm at the end of the others.
@@ -180,7 +195,7 @@ rotate(const EmbBlock *c, const Heads *heads)
 	return emb_work_spend(&c->w->work, 4 * (int64_t) c->n_rows * heads->n * arch->head_size);
 }
 
-/* The norm of each head of queries or keys, if the model has one. */
+/* The norm of queries or keys, if the model has one. */
 static bool
 norm_heads(const EmbBlock *c, const EmbLayerNorm *norm, const Heads *heads)
 {
@@ -192,6 +207,11 @@ norm_heads(const EmbBlock *c, const EmbLayerNorm *norm, const Heads *heads)
 	{
 		float	   *head = heads->rows + i * heads->stride;
 
+		if (arch->has_qk_norm == EMB_QK_NORM_ROWS)
+		{
+			c->pass->kernels->add_norm_f32(head, NULL, norm->gamma, norm->beta, arch->norm_eps, heads->n * arch->head_size, head);
+			continue;
+		}
 		for (int32_t k = 0; k < heads->n; k++, head += arch->head_size)
 			c->pass->kernels->rms_norm_f32(head, norm->gamma, arch->norm_eps, arch->head_size, head);
 	}
@@ -442,7 +462,8 @@ emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int3
 	emb_pass_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, in.rows, in.stride);
 	if (!emb_linear_prepare(&c, &l->attn_out, &in) ||
 		!emb_linear_multiply(&c, &l->attn_out, &in, false, w->sum, pass->stride) ||
-		!add_rows(&c, &l->attn_end_norm, norm_after(&c, &l->attn_norm, false)) ||
+		(l->second_norm.gamma != NULL && !norm_sum(&c, &l->attn_norm)) ||
+		!add_rows(&c, &l->attn_end_norm, norm_after(&c, l->second_norm.gamma != NULL ? &l->second_norm : &l->attn_norm, false)) ||
 		!norm_rows(&c, &l->ffn_norm, &x))
 		return false;
 	emb_pass_observe(pass, EMB_OBSERVE_FFN_IN, layer, first, n_rows, x, pass->stride);

@@ -101,7 +101,8 @@ typedef struct EmbLayer
 				ffn_down;		/* [hidden, intermediate] */
 	EmbLayerNorm attn_norm,		/* post-norm: after attention + residual; pre-norm: before attention */
 				ffn_norm,		/* the same for the feed-forward network */
-				query_norm,		/* [head_size]; gamma NULL: none */
+				second_norm,	/* post-norm: of the sum of attn_norm's output and attention's input; gamma NULL: none */
+				query_norm,		/* [head_size, or query width]; gamma NULL: none */
 				key_norm,
 				attn_end_norm,	/* of what attention adds; gamma NULL: none */
 				ffn_end_norm;	/* the same for the feed-forward network */

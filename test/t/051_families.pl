@@ -246,7 +246,7 @@ for my $name (map { m{([^/]+)/inputs\.jsonl$} } sort glob(test_data() . '/tiny/*
 }
 
 # Encoders of families that have no other reference data; queries with the model's own prompt.
-my @families = qw(electra embedding-gemma ernie eurobert harrier jina nomic-experts);
+my @families = qw(electra embedding-gemma ernie eurobert harrier jina jina-code nomic-experts);
 
 for my $name (@families)
 {

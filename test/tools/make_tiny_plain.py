@@ -172,23 +172,84 @@ def make_nomic_experts(model):
     return lambda ids, types: nomic(w, c, ids, types), "search_query: "
 
 
-MAKERS = {"nomic-experts": make_nomic_experts}
+# ------------------------------------------------------- jina-embeddings-v2-base-code
+
+def alibi_slopes(n):
+    """As the paper's authors: powers of 2^(-8 / n), and every second of twice the number for what n has beyond a power of two."""
+    if math.log2(n).is_integer():
+        return [2 ** (-8 * (i + 1) / n) for i in range(n)]
+    power = 2 ** math.floor(math.log2(n))
+    return alibi_slopes(power) + alibi_slopes(2 * power)[0::2][:n - power]
+
+
+def jina_code(w, c, ids, type_ids):
+    """Layer norms of queries and keys over all heads, two norms after attention, the gates in the second half."""
+    n, heads, size, eps = len(ids), c["num_attention_heads"], c["hidden_size"] // c["num_attention_heads"], c["layer_norm_eps"]
+    distances = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
+    x = layer_norm(w, "embeddings.LayerNorm", w.get("embeddings.word_embeddings.weight")[ids] + w.get("embeddings.token_type_embeddings.weight")[type_ids], eps)
+    for i in range(c["num_hidden_layers"]):
+        at = f"encoder.layer.{i}."
+        q, k, v = (linear(w, at + "attention.self." + part, x) for part in ("query", "key", "value"))
+        q = layer_norm(w, at + "attention.self.layer_norm_q", q, eps)
+        k = layer_norm(w, at + "attention.self.layer_norm_k", k, eps)
+        q, k, v = (part.reshape(n, heads, size) for part in (q, k, v))
+        context = np.stack([softmax(q[:, h] @ k[:, h].T / math.sqrt(size) - slope * distances) @ v[:, h]
+                            for h, slope in enumerate(alibi_slopes(heads))], 1).reshape(n, -1)
+        y = layer_norm(w, at + "attention.output.LayerNorm", x + linear(w, at + "attention.output.dense", context), eps)
+        x = layer_norm(w, at + "layer_norm_1", x + y, eps)
+        values, gates = np.split(linear(w, at + "mlp.up_gated_layer", x), 2, -1)
+        x = layer_norm(w, at + "layer_norm_2", x + linear(w, at + "mlp.down_layer", values * gelu(gates)), eps)
+    return x
+
+
+def make_jina_code(model):
+    code = "jinaai/jina-bert-v2-qk-post-norm"
+    c = {"_name_or_path": code, "model_type": "bert", "architectures": ["JinaBertModel"], "attention_probs_dropout_prob": 0.0, "hidden_size": 36,
+         "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 40, "vocab_size": 1101, "type_vocab_size": 2,
+         "max_position_embeddings": 8192, "model_max_length": 8192, "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-12,
+         "position_embedding_type": "alibi", "feed_forward_type": "geglu", "emb_pooler": "mean", "pad_token_id": 1,
+         "auto_map": {"AutoConfig": code + "--configuration_bert.JinaBertConfig", "AutoModel": code + "--modeling_bert.JinaBertModel"}}
+    w = Weights(2)
+    h, n = c["hidden_size"], c["intermediate_size"]
+    w.add("embeddings.word_embeddings.weight", c["vocab_size"], h, scale=4)
+    w.add("embeddings.token_type_embeddings.weight", 2, h, scale=4)
+    w.add_norm("embeddings.LayerNorm", h)
+    for i in range(c["num_hidden_layers"]):
+        at = f"encoder.layer.{i}."
+        for part in ("query", "key", "value"):
+            w.add_linear(at + "attention.self." + part, h, h)
+        for norm in ("attention.self.layer_norm_q", "attention.self.layer_norm_k", "attention.output.LayerNorm", "layer_norm_1", "layer_norm_2"):
+            w.add_norm(at + norm, h)
+        w.add_linear(at + "attention.output.dense", h, h)
+        w.add_linear(at + "mlp.up_gated_layer", 2 * n, h, False)
+        w.add_linear(at + "mlp.down_layer", h, n)
+    write_json(os.path.join(model, "config.json"), c)
+    w.save(model)
+    shutil.copy(BYTE_LEVEL, os.path.join(model, "tokenizer.json"))
+    write_json(os.path.join(model, "tokenizer_config.json"), {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 8192, "pad_token": "<pad>"})
+    save_modules(model, h)
+    write_json(os.path.join(model, "sentence_bert_config.json"), {"max_seq_length": 8192, "do_lower_case": False})
+    return lambda ids, types: jina_code(w, c, ids, types), ""
+
+
+MAKERS = {"nomic-experts": make_nomic_experts, "jina-code": make_jina_code}
 
 
 # -------------------------------------------------------------------- vectors
 
 def embed(tokenizer, compute, text):
-    # XLMRobertaTokenizer of transformers 5 drops white space at the end
-    encoding = tokenizer.encode(text.rstrip(" "))
+    encoding = tokenizer.encode(text)
     row = compute(encoding.ids, encoding.type_ids).mean(0)
     return encoding.ids, row / np.linalg.norm(row)
 
 
 def write_vectors(where, compute, prompt):
     tokenizer = Tokenizer.from_file(os.path.join(where, "model", "tokenizer.json"))
+    name = os.path.basename(where)
     lines, vectors = [], []
     for i, text in enumerate(TEXTS):
-        ids, vector = embed(tokenizer, compute, text)
+        # XLMRobertaTokenizer of transformers 5 drops white space at the end
+        ids, vector = embed(tokenizer, compute, text.rstrip(" ") if name == "nomic-experts" else text)
         lines.append({"text": text, "ids": ids, "n": len(ids), "i": i})
         vectors.append(vector)
     vectors = np.stack(vectors)
@@ -201,7 +262,7 @@ def write_vectors(where, compute, prompt):
         for x in lines:
             f.write(json.dumps(x, separators=(",", ":")) + "\n")
     cosines = vectors @ vectors.T - np.eye(len(vectors))
-    print("%s: %d to %d tokens, cosines %.3f to %.3f" % (os.path.basename(where), lines[0]["n"], lines[-1]["n"], cosines.min(), cosines.max()))
+    print("%s: %d to %d tokens, cosines %.3f to %.3f" % (name, lines[0]["n"], lines[-1]["n"], cosines.min(), cosines.max()))
 
 
 def main():

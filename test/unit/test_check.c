@@ -42,7 +42,7 @@ says(const char *text)
 static void
 test_models(void)
 {
-	static const char *const names[] = {"bert-cls", "bert-rerank", "bert-dense", "bge-m3", "model2vec", "modernbert-rerank", "quantized-awq", "qwen3-embed", "nomic-experts"};
+	static const char *const names[] = {"bert-cls", "bert-rerank", "bert-dense", "bge-m3", "model2vec", "modernbert-rerank", "quantized-awq", "qwen3-embed", "nomic-experts", "jina-code"};
 	static const char *const ggufs[] = {"bert-mean-36-F32.gguf", "bge-m3-Q8_0-00001-of-00003.gguf", "modernbert-rerank-F16.gguf"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

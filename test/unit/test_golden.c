@@ -304,7 +304,7 @@ static bool
 is_known(const char *name)
 {
 	static const char *const others[] = {"bge-m3", "distilbert", "gte", "model2vec", "modernbert-cls", "modernbert-mean", "mpnet", "nomic-bert",
-		"electra", "embedding-gemma", "ernie", "eurobert", "harrier", "jina", "nomic-experts"};
+		"electra", "embedding-gemma", "ernie", "eurobert", "harrier", "jina", "jina-code", "nomic-experts"};
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 	{

@@ -347,7 +347,7 @@ static const Case cases[] = {
 	{"an ELECTRA without sizes", electra_none, EMB_ERR_FORMAT, "hidden_size", "missing"},
 	{"an ELECTRA without embeddings", electra_zero, EMB_ERR_FORMAT, "embedding_size", "0"},
 	{"a JinaBert without gates", jina_original, EMB_ERR_UNSUPPORTED, "feed_forward_type", "original"},
-	{"a JinaBert with norms of queries", jina_code, EMB_ERR_UNSUPPORTED, "auto_map", "qk-post-norm"},
+	{"a JinaBert with norms of queries by BERT's names", jina_code, EMB_ERR_NOT_FOUND, "mlp.up_gated_layer", NULL},
 	{"a JinaBert by BERT's names", jina_names, EMB_ERR_NOT_FOUND, "mlp.gated_layers", NULL},
 	{"an encoder with a class for tokens", two_classes, EMB_OK, NULL, NULL},
 	{"classes of two families", two_families, EMB_ERR_UNSUPPORTED, "architectures", "RobertaModel"},
