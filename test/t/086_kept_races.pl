@@ -85,6 +85,16 @@ is(meets('parts', $part_writes, 'SELECT 1', [ (map { "SELECT embed_chunk_table('
 	'chunks that two sessions cut, beside a third one that drops the column');
 query($node, $db, q{DROP TABLE parts_chunks; SELECT embed_column('parts', 'body', 'v', 'm1')});
 
+# Who switches has the table when he moves the alias; who frees a name that triggers have alone waits for the table, and keeps no models locked.
+import_model($node, $db, 'old', tiny_model('bert-cls'));
+query($node, $db, q{
+	CREATE TABLE by_hand (body text, v float4[]);
+	CREATE TRIGGER v BEFORE INSERT OR UPDATE ON by_hand FOR EACH ROW EXECUTE FUNCTION embed_trigger('v', 'body', 'old')});
+is(meets('by_hand', 'LOCK TABLE by_hand', q{SELECT embed_set_alias('moved', 'm1')}, [q{SELECT embed_drop('old', forget => true, force => true)}]), 'ok ok',
+	'a name that is freed, while somebody has a table and moves an alias');
+is(query($node, $db, q{SELECT tgargs LIKE '%old@________%' FROM pg_trigger WHERE tgname = 'v'}), 't', '... and the trigger has its content');
+query($node, $db, q{DROP TABLE by_hand; SELECT embed_set_alias('moved', NULL)});
+
 # Failures that somebody keeps locked: the filler goes on, and records its own when it can.
 query($node, $db, q{SELECT embed_column('poisoned', 'body', 'v', 'm1', 'later')});
 answer_comes($node, $db, q{SELECT to_do FROM embed_columns WHERE tab = 'poisoned'::regclass}, 2, 'two rows cannot be filled');

@@ -126,6 +126,12 @@ extern char *embed_trigger_recorded(const char *name, const uint8 *fingerprint);
 extern void embed_trigger_set_argument(Oid oid, const Trigger *trigger, int i, const char *value);
 
 /*
+ * Locks the tables that embed_triggers_pin is going to change: before the models
+ * are locked, as embed_switch and embed_set_alias in one transaction do.
+ */
+extern void embed_triggers_lock(const char *model);
+
+/*
  * Records the fingerprint in all triggers of the database that have the model's
  * name alone: the name is about to be freed. Locks their tables.
  */

@@ -74,30 +74,23 @@ is_named(const Trigger *trigger, const char *model)
 	return embed_is_trigger_function(trigger->tgfoid) && trigger->tgnargs > 2 && strcmp(trigger->tgargs[2], model) == 0;
 }
 
-/* A copy of the table's triggers, locked, if one of them names the model alone; else NULL. */
+/* The table's triggers, as a copy, once nobody changes them. */
 static TriggerDesc *
-triggers_that_name(Oid relid, const char *model, LOCKMODE lock)
+locked_triggers(Oid relid)
 {
-	Relation	rel = try_relation_open(relid, lock);
+	Relation	rel = try_relation_open(relid, ShareRowExclusiveLock);
 	TriggerDesc *all = rel != NULL ? CopyTriggerDesc(rel->trigdesc) : NULL;
-	bool		found = false;
 
-	for (int i = 0; !found && all != NULL && i < all->numtriggers; i++)
-		found = is_named(&all->triggers[i], model);
 	if (rel != NULL)
-		relation_close(rel, found && lock != AccessShareLock ? NoLock : lock);
-	return found ? all : NULL;
+		relation_close(rel, NoLock);
+	return all;
 }
 
 static void
 pin_table(Oid relid, const char *model, const uint8 *fingerprint)
 {
-	TriggerDesc *all;
+	TriggerDesc *all = locked_triggers(relid);
 
-	/* looked at first: tables without such a trigger are locked by nobody's drop of a model */
-	if (triggers_that_name(relid, model, AccessShareLock) == NULL)
-		return;
-	all = triggers_that_name(relid, model, ShareRowExclusiveLock);
 	for (int i = 0; all != NULL && i < all->numtriggers; i++)
 	{
 		if (is_named(&all->triggers[i], model))
@@ -105,9 +98,29 @@ pin_table(Oid relid, const char *model, const uint8 *fingerprint)
 	}
 }
 
-/* Tables that have a trigger of embed, of every kind: partitioned ones, too. */
+/* Whether argument i of a row of pg_trigger is this one: each is followed by '\0'. */
+static bool
+has_argument(Relation catalog, HeapTuple tuple, int i, const char *value)
+{
+	bool		isnull;
+	Datum		datum = heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(catalog), &isnull);
+	bytea	   *all = isnull ? NULL : DatumGetByteaPP(datum);
+	const char *argument = all != NULL ? VARDATA_ANY(all) : NULL;
+
+	if (all == NULL || ((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs <= i)
+		return false;
+	for (; i > 0; i--)
+		argument += strlen(argument) + 1;
+	return strcmp(argument, value) == 0;
+}
+
+/*
+ * Tables that have a trigger of embed that names the model alone, of every kind:
+ * partitioned ones, too. Read in the catalog: a drop of a model locks no other
+ * table, nor waits for who has it.
+ */
 static List *
-tables_with_triggers(void)
+tables_that_name(const char *model)
 {
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
@@ -118,7 +131,7 @@ tables_with_triggers(void)
 	{
 		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		if (embed_is_trigger_function(form->tgfoid))
+		if (embed_is_trigger_function(form->tgfoid) && has_argument(catalog, tuple, 2, model))
 			oids = list_append_unique_oid(oids, form->tgrelid);
 	}
 	systable_endscan(scan);
@@ -128,11 +141,20 @@ tables_with_triggers(void)
 }
 
 void
+embed_triggers_lock(const char *model)
+{
+	ListCell   *cell;
+
+	foreach(cell, tables_that_name(model))
+		(void) locked_triggers(lfirst_oid(cell));
+}
+
+void
 embed_triggers_pin(const char *model, const uint8 *fingerprint)
 {
 	ListCell   *cell;
 
-	foreach(cell, tables_with_triggers())
+	foreach(cell, tables_that_name(model))
 	{
 		CHECK_FOR_INTERRUPTS();
 		pin_table(lfirst_oid(cell), model, fingerprint);

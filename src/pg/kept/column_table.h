@@ -5,8 +5,9 @@
  *
  * The order of locks, for all who change kept columns or fill them: partitioned
  * tables before their partitions, partitions in the order of find_all_inheritors,
- * a table before its chunk table, tables before _embed.failure. Each lock is as
- * strong as it has to become: nobody waits for a stronger one while he has it.
+ * a table before its chunk table, tables before _embed.failure and _embed.model.
+ * Each lock is as strong as it has to become: nobody waits for a stronger one while
+ * he has it.
  */
 #ifndef EMBED_PG_KEPT_COLUMN_TABLE_H
 #define EMBED_PG_KEPT_COLUMN_TABLE_H

@@ -851,6 +851,8 @@ drop_model(const char *name, bool forget, bool force)
 
 	check_may_write("embed_drop()");
 	embed_check_no_subscriber("embed_drop()");
+	if (forget)
+		embed_triggers_lock(name);
 	embed_storage_lock();
 	get_installed(name, &row);
 	if (!forget)
