@@ -216,7 +216,13 @@ name_chunks(Making *making)
 	else
 		making->chunk_name = makeObjectName(making->name, NULL, "chunks");
 	making->chunk_qualified = quote_qualified_identifier(schema, making->chunk_name);
-	if (OidIsValid(making->chunks) || !OidIsValid(get_relname_relid(making->chunk_name, get_namespace_oid(schema, false))))
+}
+
+/* Under the lock: before, another session may make the chunk table between two looks, at the triggers and at the name. */
+static void
+check_name_is_free(const Making *making)
+{
+	if (OidIsValid(making->chunks) || !OidIsValid(get_relname_relid(making->chunk_name, get_namespace_oid(making->schema, false))))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -425,6 +431,7 @@ open_table(Making *making, FunctionCallInfo fcinfo)
 		rel = embed_column_open(PG_GETARG_OID(0), AccessExclusiveLock, "embed_chunk_table");
 		look(making, rel, fcinfo);
 	}
+	check_name_is_free(making);
 	/* DDL wants no other reference in this session */
 	table_close(rel, NoLock);
 }

@@ -127,9 +127,10 @@ embed_switch_trigger(Relation rel, const char *vector)
 EmbedKeptColumn *
 embed_switch_kept(Relation rel, const char *vector)
 {
-	List	   *triggers = copy_triggers(rel, vector);
 	/* a defect of another column's trigger is none of ours */
 	EmbedKeptColumn *kept = embed_kept_column(rel, vector, 0);
+	/* afterwards: another session may have made the trigger in between */
+	List	   *triggers = copy_triggers(rel, vector);
 
 	if (kept == NULL && triggers != NIL)
 		kept = embed_kept_column(rel, vector, ERROR);
