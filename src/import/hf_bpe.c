@@ -481,7 +481,7 @@ static const EmbTokRole roles[EMB_TOK_N_ROLES] = {
 	{"sep_token", "</s>", true, false},
 	{"pad_token", "<pad>", false, false},
 	{"cls_token", "<s>", true, false},
-	{"mask_token", "<mask>", false, true}
+	{"mask_token", "<mask>", false, false}
 };
 
 /* Vocabulary and merges; the companions are loaded. */

@@ -235,7 +235,7 @@ def make_spm(unigram):
     pieces = [(p, 0.0) for p in ("<s>", "<pad>", "</s>", "<unk>")] + [(p, s) for (p, _), s in zip(vocab, single)] + [("<mask>", 0.0)]
     tok = Tokenizer(models.Unigram(pieces, 3, False))
     tok.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>")] +
-                           [AddedToken("<mask>", normalized=False, lstrip=True)])
+                           [AddedToken("<mask>", normalized=False)])
     tok.normalizer = normalizers.Precompiled(blob)
     tok.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(),
                                                  pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")])
@@ -417,7 +417,7 @@ def make_roberta(bpe):
         json.dump({"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True, "model_max_length": 512}, f)
         f.write("\n")
     tok = Tokenizer(models.BPE(vocab=vocab, merges=merges, dropout=None, continuing_subword_prefix="", end_of_word_suffix="", fuse_unk=False))
-    tok.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>")] + [AddedToken("<mask>", normalized=False, lstrip=True)])
+    tok.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>")] + [AddedToken("<mask>", normalized=False)])
     tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tok.post_processor = processors.RobertaProcessing(("</s>", vocab["</s>"]), ("<s>", vocab["<s>"]), True, True)
     return tok
