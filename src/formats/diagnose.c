@@ -111,7 +111,7 @@ is_unfinished(const char *dir, const char *name)
 static bool
 is_model(const char *dir, const char *name)
 {
-	static const char *const others[] = {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "sentencepiece.bpe.model"};
+	static const char *const others[] = {"tokenizer.json", "tokenizer_config.json", "vocab.txt", "sentencepiece.bpe.model", "tokenizer.model"};
 	char		path[PATH_BYTES];
 	int			n = snprintf(path, sizeof(path), "%s/%s", dir, name);
 	bool		found = false;
@@ -226,8 +226,8 @@ emb_diagnose_no_weights(const char *dir, EmbError *err)
 EmbStatus
 emb_diagnose_no_tokenizer(const char *dir, EmbError *err)
 {
-	static const char *const ours[] = {"tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "vocab.json"};
-	static const char *const others[] = {"spiece.model", "sentencepiece.model", "tokenizer.model", "bpe.codes", "spm.model"};
+	static const char *const ours[] = {"tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "vocab.json", "tokenizer.model"};
+	static const char *const others[] = {"spiece.model", "sentencepiece.model", "bpe.codes", "spm.model"};
 	EmbFile		file;
 
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
@@ -243,7 +243,7 @@ emb_diagnose_no_tokenizer(const char *dir, EmbError *err)
 		return emb_error_hint(err, EMB_ERR_UNSUPPORTED,
 							  "Download the model's tokenizer.json, or make it (in Python: AutoTokenizer.from_pretrained(dir).save_pretrained(dir)).");
 	}
-	emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt nor sentencepiece.bpe.model nor vocab.json", SHOWN(dir));
+	emb_error(err, EMB_ERR_NOT_FOUND, "\"%.*s\" has neither tokenizer.json nor vocab.txt nor sentencepiece.bpe.model nor vocab.json nor tokenizer.model", SHOWN(dir));
 	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Download the model's tokenizer.json into the directory, beside config.json.");
 }
 

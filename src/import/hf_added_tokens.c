@@ -222,27 +222,11 @@ add_token(EmbTokFollow *f, const EmbJson *doc, EmbTokAdded added, const EmbAlloc
 	return status;
 }
 
-/*
- * "additional_special_tokens" and its newer name: lists of tokens; an object
- * in their place is not read. n_listed: tokens added before those with roles.
- */
 static EmbStatus
-add_extra(EmbTokFollow *f, int n_listed, const EmbAllocator *mem, EmbError *err)
+add_list(EmbTokFollow *f, const EmbJson *doc, const json_t *list, int n_listed, const EmbAllocator *mem, EmbError *err)
 {
-	static const char *const keys[] = {"extra_special_tokens", "additional_special_tokens"};
-	const EmbJson *docs[] = {has_decoder(f) ? f->config : f->map, f->config};
-	const EmbJson *doc = NULL;
-	const json_t *list = NULL;
 	EmbStatus	status = EMB_OK;
 
-	for (int d = 0; d < 2; d++)
-	{
-		for (int k = 0; k < 2 && json_array_size(list) == 0; k++)
-		{
-			doc = docs[d];
-			list = json_object_get(doc->root, keys[k]);
-		}
-	}
 	for (size_t i = 0; i < json_array_size(list) && status == EMB_OK; i++)
 	{
 		EmbTokAdded added;
@@ -252,6 +236,48 @@ add_extra(EmbTokFollow *f, int n_listed, const EmbAllocator *mem, EmbError *err)
 			status = add_token(f, doc, added, mem, err);
 	}
 	return status;
+}
+
+/* The control tokens and user-defined symbols of a tokenizer.model. */
+static EmbStatus
+add_spm_tokens(EmbTokFollow *f, int n_listed, const EmbAllocator *mem, EmbError *err)
+{
+	EmbStatus	status = EMB_OK;
+
+	for (int32_t i = 0; i < f->spm->n_pieces && status == EMB_OK; i++)
+	{
+		const EmbSpmPiece *piece = &f->spm->pieces[i];
+		EmbTokAdded added = {.piece = piece->text, .special = piece->type == EMB_SPM_CONTROL};
+
+		if ((piece->type != EMB_SPM_CONTROL && piece->type != EMB_SPM_USER_DEFINED) || piece->text.len == 0)
+			status = emb_tok_spec_work(f->spec, 1, f->json->file, err);
+		else if ((status = emb_tok_spec_work(f->spec, (size_t) n_listed, f->json->file, err)) == EMB_OK && !is_added(f->spec, n_listed, piece->text.text))
+			status = add_token(f, f->json, added, mem, err);
+	}
+	return status;
+}
+
+/*
+ * "extra_special_tokens" and its older name: lists of tokens; an object in their place
+ * is not read. The configuration's list goes before the older one of the map,
+ * and before the tokens of a tokenizer.model. n_listed: tokens added before those with roles.
+ */
+static EmbStatus
+add_extra(EmbTokFollow *f, int n_listed, const EmbAllocator *mem, EmbError *err)
+{
+	static const char newer[] = "extra_special_tokens";
+	static const char older[] = "additional_special_tokens";
+	const EmbJson *map = has_decoder(f) ? &(const EmbJson) {0} : f->map;
+	const json_t *list = json_object_get(f->config->root, newer);
+	const json_t *more = json_object_get(map->root, newer);
+	EmbStatus	status;
+
+	if (json_array_size(list) == 0 && json_object_get(f->config->root, older) != NULL)
+		list = json_object_get(f->config->root, older);
+	if ((list == NULL || json_is_object(list)) && (more == NULL || json_is_object(more)))
+		return f->spm != NULL ? add_spm_tokens(f, n_listed, mem, err) : add_list(f, map, json_object_get(map->root, older), n_listed, mem, err);
+	status = add_list(f, f->config, list, n_listed, mem, err);
+	return status == EMB_OK ? add_list(f, map, more, n_listed, mem, err) : status;
 }
 
 /* The listed tokens by id, then those with roles, then others: these may change flags of those with roles. */
@@ -359,7 +385,7 @@ emb_tok_follow_tokens(EmbTokFollow *f, const EmbAllocator *mem, EmbError *err)
 			status = list_json(f, &list, err);
 		if (status == EMB_OK)
 			status = add_all(f, &list, mem, err);
-		if (status == EMB_OK)
+		if (status == EMB_OK && f->spm == NULL)
 			compare_tokens(f, before, n_before);
 	}
 	emb_release(mem, before);

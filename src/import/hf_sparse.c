@@ -300,16 +300,17 @@ read_tensor(const Tables *t, const char *file, EmbError *err)
 static EmbStatus
 check_tokenizer(const Tables *t, EmbError *err)
 {
-	static const char *const files[] = {"tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "vocab.json"};
+	static const char *const files[] = {"tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "vocab.json", "tokenizer.model"};
+	size_t		n_files = sizeof(files) / sizeof(files[0]);
 	EmbTokSpec	spec = {0};
 	void	   *blocks[2] = {NULL, NULL};
 	size_t		sizes[2];
 	size_t		i = 0;
 	EmbStatus	status;
 
-	while (i < 4 && !emb_file_exists(t->dir, files[i]))
+	while (i < n_files && !emb_file_exists(t->dir, files[i]))
 		i++;
-	if (i == 4 || strcmp(t->dir, t->config->transformer_dir) == 0)
+	if (i == n_files || strcmp(t->dir, t->config->transformer_dir) == 0)
 		return EMB_OK;
 	status = emb_import_tokenizer(t->dir, t->mem, t->config->stop, &spec, err);
 	if (status != EMB_OK)

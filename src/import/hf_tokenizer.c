@@ -398,26 +398,28 @@ import_json_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, E
 
 /* Files without a tokenizer.json are read as the classes of transformers read them. */
 static EmbStatus
-import_others(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
+import_others(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbCheckpoint *notes, EmbTokSpec *spec, EmbError *err)
 {
 	if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_FILE))
 		return emb_import_sentencepiece_dir(dir, mem, stop, spec, err);
 	if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_BPE_VOCAB_FILE))
 		return emb_import_bpe_dir(dir, mem, stop, spec, err);
+	if (!emb_file_exists(dir, "vocab.txt") && emb_file_exists(dir, EMB_TOK_SPM_BPE_FILE))
+		return emb_import_spm_bpe_dir(dir, mem, stop, notes, spec, err);
 	return emb_import_vocab_dir(dir, mem, stop, spec, err);
 }
 
 static EmbStatus
-import_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
+import_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbCheckpoint *notes, EmbTokSpec *spec, EmbError *err)
 {
 	return emb_file_exists(dir, "tokenizer.json") ? import_json_dir(dir, mem, stop, spec, err)
-		: import_others(dir, mem, stop, spec, err);
+		: import_others(dir, mem, stop, notes, spec, err);
 }
 
 EmbStatus
 emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err)
 {
-	EmbStatus	status = import_dir(dir, mem, stop, spec, err);
+	EmbStatus	status = import_dir(dir, mem, stop, NULL, spec, err);
 
 	return status == EMB_OK ? end_import("tokenizer.json", stop, mem, spec, err) : status;
 }
@@ -425,7 +427,7 @@ emb_import_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *st
 EmbStatus
 emb_import_auto_tokenizer(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbCheckpoint *notes, EmbTokSpec *spec, EmbError *err)
 {
-	EmbStatus	status = import_dir(dir, mem, stop, spec, err);
+	EmbStatus	status = import_dir(dir, mem, stop, notes, spec, err);
 
 	if (status != EMB_OK)
 		return status;

@@ -8,7 +8,8 @@
  * strip_accents, tokenize_chinese_chars), as BertTokenizerFast or
  * MPNetTokenizerFast of transformers reads them; sentencepiece.bpe.model, as
  * transformers converts XLM-RoBERTa's; vocab.json with merges.txt, as
- * transformers converts RoBERTa's. Any other kind of tokenizer is
+ * transformers converts RoBERTa's; tokenizer.model of type BPE, as transformers
+ * reads Gemma's and Llama's. Any other kind of tokenizer is
  * EMB_ERR_UNSUPPORTED with file, key and value.
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_H

@@ -40,6 +40,8 @@ static const EmbTokClass classes[] = {
 	{"BartTokenizer", EMB_TOK_BUILD_ROBERTA, EMB_TOK_BPE, ROBERTA_ROLES("<unk>"), false},
 	{"GPT2Tokenizer", EMB_TOK_BUILD_GPT2, EMB_TOK_BPE, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, NULL, NULL, NULL}, false},
 	{"Qwen2Tokenizer", EMB_TOK_BUILD_QWEN2, EMB_TOK_BPE, {NULL, "<|endoftext|>", "<|endoftext|>", NULL, "<|endoftext|>", NULL, NULL}, false},
+	{"GemmaTokenizer", EMB_TOK_BUILD_GEMMA, EMB_TOK_BPE, {"<bos>", "<eos>", "<unk>", NULL, "<pad>", NULL, "<mask>"}, false},
+	{"LlamaTokenizer", EMB_TOK_BUILD_LLAMA, EMB_TOK_BPE, {"<s>", "</s>", "<unk>", NULL, NULL, NULL, NULL}, false},
 };
 
 static const EmbTokClass as_it_is = {"", EMB_TOK_BUILD_NOT, 0, {NULL}, false};
@@ -87,14 +89,21 @@ emb_tok_note_change(EmbTokFollow *f, const char *format,...)
 
 /* ------------------------------------------------------------------ class */
 
-/* The class of that name, with or without "Fast"; names that we do not build count as tokenizer.json as it is. */
-static const EmbTokClass *
-find_class(const char *name)
+/* The bytes of a class's name without "Fast". */
+static size_t
+name_bytes(const char *name)
 {
 	size_t		len = strlen(name);
 
-	if (len > 4 && strcmp(name + len - 4, "Fast") == 0)
-		len -= 4;
+	return len > 4 && strcmp(name + len - 4, "Fast") == 0 ? len - 4 : len;
+}
+
+/* Names that we do not build count as tokenizer.json as it is. */
+const EmbTokClass *
+emb_tok_find_class(const char *name)
+{
+	size_t		len = name_bytes(name);
+
 	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
 	{
 		if (strlen(classes[i].name) == len && memcmp(classes[i].name, name, len) == 0)
@@ -103,8 +112,8 @@ find_class(const char *name)
 	return &as_it_is;
 }
 
-/* As AutoTokenizer.from_pretrained does. named: "tokenizer_class" of the files, or NULL. */
-static const EmbTokClass *
+/* The name of the class that AutoTokenizer.from_pretrained takes, "": none. named: "tokenizer_class" of the files, or NULL. */
+static const char *
 choose_class(const char *model_type, const char *named, bool has_own_code)
 {
 	for (size_t i = 0; model_type != NULL && i < sizeof(model_types) / sizeof(model_types[0]); i++)
@@ -112,14 +121,13 @@ choose_class(const char *model_type, const char *named, bool has_own_code)
 		if (strcmp(model_type, model_types[i].model_type) != 0)
 			continue;
 		if (model_types[i].overrules || (named == NULL && !has_own_code))
-			return find_class(model_types[i].class);
+			return model_types[i].class;
 	}
-	return named != NULL && !has_own_code ? find_class(named) : &as_it_is;
+	return named != NULL && !has_own_code ? named : "";
 }
 
-/* config.json names the model's type, which has a class. */
-static EmbStatus
-read_class(EmbTokFollow *f, const char *dir, const EmbStop *stop, const EmbAllocator *mem, EmbError *err)
+EmbStatus
+emb_tok_read_class(EmbTokFollow *f, const char *dir, const EmbStop *stop, const EmbAllocator *mem, EmbError *err)
 {
 	EmbJson		model;
 	const char *model_type = NULL;
@@ -133,7 +141,11 @@ read_class(EmbTokFollow *f, const char *dir, const EmbStop *stop, const EmbAlloc
 		(status = emb_json_get_string(f->config, f->config->root, "tokenizer_class", &named, err)) == EMB_OK)
 		status = emb_json_get_int(&model, model.root, "vocab_size", 1, INT32_MAX, &f->n_rows, err);
 	if (status == EMB_OK)
-		f->class = choose_class(model_type, named, json_object_get(json_object_get(f->config->root, "auto_map"), "AutoTokenizer") != NULL);
+	{
+		named = choose_class(model_type, named, json_object_get(json_object_get(f->config->root, "auto_map"), "AutoTokenizer") != NULL);
+		f->class = emb_tok_find_class(named);
+		snprintf(f->named, sizeof(f->named), "%.*s", (int) (name_bytes(named) < sizeof(f->named) ? name_bytes(named) : sizeof(f->named) - 1), named);
+	}
 	emb_json_free(&model);
 	return status;
 }
@@ -313,6 +325,9 @@ build(EmbTokFollow *f, EmbError *err)
 			return build_bpe(f, EMB_TOK_REGEX_GPT2, false, err);
 		case EMB_TOK_BUILD_QWEN2:
 			return build_bpe(f, EMB_TOK_REGEX_QWEN2, true, err);
+		case EMB_TOK_BUILD_GEMMA:
+		case EMB_TOK_BUILD_LLAMA:
+			return emb_tok_build_chars(f, err);
 		case EMB_TOK_BUILD_NOT:
 			break;
 	}
@@ -337,6 +352,8 @@ build_template(EmbTokFollow *f)
 			break;
 		case EMB_TOK_BUILD_GPT2:
 		case EMB_TOK_BUILD_QWEN2:
+		case EMB_TOK_BUILD_GEMMA:
+		case EMB_TOK_BUILD_LLAMA:
 		case EMB_TOK_BUILD_NOT:
 			break;
 	}
@@ -357,6 +374,15 @@ note_missing_config(const EmbTokFollow *f, EmbCheckpoint *notes)
 				 f->class->name, is_cased ? "lowercases texts" : "drops white space at the ends of a text");
 }
 
+/* Whether a class can be built from the vocabulary. */
+static bool
+fits(const EmbTokClass *class, const EmbTokSpec *spec)
+{
+	bool		of_chars = class->build == EMB_TOK_BUILD_GEMMA || class->build == EMB_TOK_BUILD_LLAMA;
+
+	return class->model == spec->model && (spec->model != EMB_TOK_BPE || of_chars == (spec->spelling == EMB_TOK_SPELL_CHARS));
+}
+
 EmbStatus
 emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *mem, EmbCheckpoint *notes, EmbTokSpec *spec, EmbError *err)
 {
@@ -367,7 +393,7 @@ emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *m
 	if (status != EMB_OK)
 		return status;
 	emb_tok_spec_companions(spec, &f.config, &f.map, &f.more);
-	if ((status = read_class(&f, dir, storage->stop, mem, err)) != EMB_OK)
+	if ((status = emb_tok_read_class(&f, dir, storage->stop, mem, err)) != EMB_OK)
 		return status;
 	/* nothing contradicts tokenizer.json, and the class would have its defaults only */
 	if (f.config->root == NULL)
@@ -375,7 +401,7 @@ emb_tok_follow_class(const char *dir, const EmbJson *json, const EmbAllocator *m
 		note_missing_config(&f, notes);
 		f.class = &as_it_is;
 	}
-	if (f.class->build != EMB_TOK_BUILD_NOT && (f.class->model != spec->model || (spec->model == EMB_TOK_BPE && spec->spelling != EMB_TOK_SPELL_BYTES)))
+	if (f.class->build != EMB_TOK_BUILD_NOT && !fits(f.class, spec))
 	{
 		emb_note(notes, "Its \"tokenizer_class\" is wrong, or the file belongs to another model.",
 				 "tokenizer.json has no vocabulary for a %s, the class that AutoTokenizer of transformers 5 takes; it is taken as it is", f.class->name);

@@ -1,8 +1,8 @@
 /*
  * hf_tokenizer_readers.h
  *		Functions that the readers of tokenizer files offer to hf_tokenizer.c
- *		and to each other: hf_unigram.c, hf_bpe.c, hf_vocab.c and
- *		sentencepiece.c.
+ *		and to each other: hf_unigram.c, hf_bpe.c, hf_vocab.c, sentencepiece.c,
+ *		spm_bpe.c and spm_merges.c.
  */
 #ifndef EMB_IMPORT_HF_TOKENIZER_READERS_H
 #define EMB_IMPORT_HF_TOKENIZER_READERS_H
@@ -35,6 +35,9 @@ extern EmbStatus emb_tok_read_bpe(const EmbJson *doc, const json_t *model, const
  */
 extern EmbStatus emb_import_bpe_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_sentencepiece_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
+/* tokenizer.model; notes: gets what AutoTokenizer takes otherwise than SentencePiece, or NULL. */
+extern EmbStatus emb_import_spm_bpe_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbCheckpoint *notes,
+										EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_vocab_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTokSpec *spec, EmbError *err);
 
 /* The parsers of the bytes of these files, also for the fuzz targets. */
@@ -44,6 +47,9 @@ extern EmbStatus emb_import_bpe(const char *vocab, size_t vocab_size, const char
 								const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 extern EmbStatus emb_import_sentencepiece(const char *name, const char *data, size_t size,
 										  const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
+/* class: "GemmaTokenizer" or "LlamaTokenizer"; "": none, the file decides. */
+extern EmbStatus emb_import_spm_bpe(const char *name, const char *data, size_t size, const char *class,
+									const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err);
 
 /* ------------------------------------------- what they have in common */
 
@@ -61,6 +67,14 @@ extern EmbStatus emb_tok_spec_reserve_merges(EmbTokSpec *spec, const char *file,
 											 char **buffer, EmbError *err);
 extern EmbStatus emb_tok_spec_add_merge(EmbTokSpec *spec, const char *file, const char *where, size_t i,
 										const char *line, size_t len, char *buffer, EmbError *err);
+
+/*
+ * The merges of a vocabulary without merges (spm_merges.c): every two pieces
+ * whose texts together are a piece. The pieces are sorted. order: all ids,
+ * those that merge first at the front; NULL: as they are. Of the merges that
+ * lead to one piece, the one with the shortest left part comes first.
+ */
+extern EmbStatus emb_tok_spec_derive_merges(EmbTokSpec *spec, const char *file, const int32_t *order, const EmbAllocator *mem, EmbError *err);
 
 /*
  * Checks that no run of unknown characters is in the vocabulary, so that

@@ -88,6 +88,7 @@ extern EmbStatus emb_tok_read_added(const EmbJson *doc, const json_t *obj, bool 
 									EmbTokAdded *added, EmbError *err);
 
 #define EMB_TOK_SPM_FILE		"sentencepiece.bpe.model"
+#define EMB_TOK_SPM_BPE_FILE	"tokenizer.model"
 #define EMB_TOK_META			0x2581	/* SentencePiece's character for a space */
 
 /* The special tokens with a role. */

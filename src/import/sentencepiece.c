@@ -3,79 +3,25 @@
  *		Reads XLM-RoBERTa's sentencepiece.bpe.model if there is no tokenizer.json.
  *		Builds the same tokenizer as transformers' converter.
  *
- * The file is a protocol buffer (sentencepiece_model.proto) with pieces, their
- * scores, and the character map. Its first three pieces, <unk> <s> </s>, are
- * replaced by <s> <pad> </s> <unk>, and <mask> comes last. So the ids of other
- * pieces are one more than in the file. (Despite the file's name it is a unigram
- * model.)
+ * The file (spm_model.h) has pieces, their scores, and the character map. Its
+ * first three pieces, <unk> <s> </s>, are replaced by <s> <pad> </s> <unk>, and
+ * <mask> comes last. So the ids of other pieces are one more than in the file.
+ * (Despite the file's name it is a unigram model.)
  */
 #include <math.h>
 #include <string.h>
 
 #include "formats/file.h"
 #include "import/hf_tokenizer_readers.h"
-#include "formats/protobuf.h"
+#include "import/spm_model.h"
 
 #define MODEL_FILE		EMB_TOK_SPM_FILE
-
-/* ModelProto */
-#define FIELD_PIECES		1
-#define FIELD_TRAINER		2
-#define FIELD_NORMALIZER	3
-/* SentencePiece */
-#define FIELD_PIECE			1
-#define FIELD_SCORE			2
-#define FIELD_TYPE			3
-/* TrainerSpec */
-#define FIELD_MODEL_TYPE	3
-#define FIELD_BYTE_FALLBACK	35
-/* NormalizerSpec */
-#define FIELD_CHARSMAP		2
-
-/* SentencePiece.Type */
-enum
-{
-	TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE
-};
-
-#define MODEL_UNIGRAM		1
 
 /* The replacements of the file's first pieces, and their number. */
 static const char *const first_pieces[] = {"<s>", "<pad>", "</s>", "<unk>"};
 #define N_FIRST			4
 #define N_DROPPED		3
 #define UNK_ID			3
-
-static EmbStatus
-malformed(const char *file, const EmbProto *m, const char *data, EmbError *err)
-{
-	int64_t		offset = (const char *) m->p - data;
-
-	return emb_error_at(err, EMB_ERR_FORMAT, offset, "%s is not a SentencePiece model: malformed at byte %lld",
-						file, (long long) offset);
-}
-
-/* Reads a piece; *type is NORMAL by default. */
-static bool
-read_piece(EmbProto *m, EmbTokPiece *piece, double *score, uint64_t *type)
-{
-	EmbProtoField f;
-
-	*piece = (EmbTokPiece) {NULL, 0};
-	*score = 0;
-	*type = TYPE_NORMAL;
-	while (emb_proto_next(m, &f))
-	{
-		/* A longer piece is too long for the tokenizer anyway. */
-		if (f.number == FIELD_PIECE && f.wire == EMB_PROTO_BYTES)
-			*piece = (EmbTokPiece) {(const char *) f.data, f.size < UINT32_MAX ? (uint32_t) f.size : UINT32_MAX};
-		if (f.number == FIELD_SCORE && f.wire == EMB_PROTO_FIXED32)
-			*score = emb_proto_float(&f);
-		if (f.number == FIELD_TYPE && f.wire == EMB_PROTO_VARINT)
-			*type = f.value;
-	}
-	return !m->bad;
-}
 
 static bool
 is_text(const EmbTokPiece *piece, const char *text)
@@ -85,129 +31,76 @@ is_text(const EmbTokPiece *piece, const char *text)
 
 /* Piece number index in the file. */
 static EmbStatus
-take_piece(const char *file, EmbTokSpec *spec, int32_t index, EmbTokPiece piece, double score, uint64_t type, EmbError *err)
+take_piece(const char *file, EmbTokSpec *spec, int32_t index, const EmbSpmPiece *piece, EmbError *err)
 {
 	static const char *const dropped[N_DROPPED] = {"<unk>", "<s>", "</s>"};
 
 	if (index < N_DROPPED)
 	{
-		if (!is_text(&piece, dropped[index]))
+		if (!is_text(&piece->text, dropped[index]))
 			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: piece %d is not \"%s\", only XLM-RoBERTa's order is supported "
 							 "without a tokenizer.json", file, index, dropped[index]);
 		return EMB_OK;
 	}
-	if (type != TYPE_NORMAL && type != TYPE_UNUSED)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: piece %d has type %llu, only normal pieces are supported without a tokenizer.json",
-						 file, index, (unsigned long long) type);
-	if (!isfinite(score))
+	if (piece->type != EMB_SPM_NORMAL && piece->type != EMB_SPM_UNUSED)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: piece %d has type %u, only normal pieces are supported without a tokenizer.json",
+						 file, index, piece->type);
+	if (!isfinite(piece->score))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: the score of piece %d is not finite", file, index);
 	index += N_FIRST - N_DROPPED;
-	spec->scores[index] = score;
+	spec->scores[index] = piece->score;
 	/* An empty piece never matches. */
-	if (piece.len > 0)
-		spec->pieces[index] = piece;
+	if (piece->text.len > 0)
+		spec->pieces[index] = piece->text;
 	return EMB_OK;
 }
 
-/* Copies the file and allocates its pieces. */
 static EmbStatus
-begin_pieces(const char *file, const char *data, size_t size, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
+take_pieces(const char *file, const EmbSpmModel *m, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
 	EmbTokStorage *storage = spec->storage;
-	EmbProto	m = {(const uint8_t *) data, (const uint8_t *) data + size, false};
-	EmbProtoField f;
-	int64_t		n = 0;
-
+	int32_t		n = m->n_pieces + N_FIRST - N_DROPPED + 1;
 	EmbStatus	status = EMB_OK;
 
-	for (; status == EMB_OK && emb_proto_next(&m, &f); status = emb_tok_spec_work(spec, 2, file, err))
-		n += f.number == FIELD_PIECES && f.wire == EMB_PROTO_BYTES;
-	if (status != EMB_OK)
-		return status;
-	if (m.bad)
-		return malformed(file, &m, data, err);
-	if (n <= N_DROPPED)
-		return emb_error(err, EMB_ERR_FORMAT, "%s has %lld pieces", file, (long long) n);
-	n += N_FIRST - N_DROPPED + 1;
+	if (m->n_pieces <= N_DROPPED)
+		return emb_error(err, EMB_ERR_FORMAT, "%s has %d pieces", file, m->n_pieces);
 	if (n > EMB_TOK_MAX_VOCAB)
-		return emb_error(err, EMB_ERR_LIMIT, "%s has %lld pieces, more than %d", file, (long long) n, EMB_TOK_MAX_VOCAB);
-	storage->text = emb_alloc(mem, size);
-	storage->pieces = emb_alloc_zero(mem, (size_t) n, sizeof(EmbTokPiece));
-	storage->scores = emb_alloc_zero(mem, (size_t) n, sizeof(double));
-	if (storage->text == NULL || storage->pieces == NULL || storage->scores == NULL)
+		return emb_error(err, EMB_ERR_LIMIT, "%s has %d pieces, more than %d", file, n, EMB_TOK_MAX_VOCAB);
+	spec->pieces = storage->pieces = emb_alloc_zero(mem, (size_t) n, sizeof(EmbTokPiece));
+	spec->scores = storage->scores = emb_alloc_zero(mem, (size_t) n, sizeof(double));
+	if (spec->pieces == NULL || spec->scores == NULL)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", file);
-	memcpy(storage->text, data, size);
-	spec->pieces = storage->pieces;
-	spec->scores = storage->scores;
-	spec->n_vocab = (int32_t) n;
+	spec->n_vocab = n;
 	for (int32_t i = 0; i < N_FIRST; i++)
 		spec->pieces[i] = (EmbTokPiece) {first_pieces[i], (uint32_t) strlen(first_pieces[i])};
 	spec->pieces[n - 1] = (EmbTokPiece) {"<mask>", 6};
-	return EMB_OK;
+	for (int32_t i = 0; i < m->n_pieces && status == EMB_OK; i++)
+		if ((status = take_piece(file, spec, i, &m->pieces[i], err)) == EMB_OK)
+			status = emb_tok_spec_work(spec, 2, file, err);
+	return status;
 }
 
+/* Pieces and charsmap, which point into the spec's copy of the file. */
 static EmbStatus
-read_trainer(const char *file, const char *data, EmbProto m, EmbError *err)
+read_model(const char *file, const char *data, size_t size, const EmbAllocator *mem, EmbTokSpec *spec, EmbError *err)
 {
-	EmbProtoField f;
+	EmbTokStorage *storage = spec->storage;
+	EmbSpmModel m = {0};
+	EmbStatus	status;
 
-	while (emb_proto_next(&m, &f))
-	{
-		if (f.number == FIELD_MODEL_TYPE && f.wire == EMB_PROTO_VARINT && f.value != MODEL_UNIGRAM)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"trainer_spec.model_type\" is %llu, only unigram (%d) is supported",
-							 file, (unsigned long long) f.value, MODEL_UNIGRAM);
-		if (f.number == FIELD_BYTE_FALLBACK && f.wire == EMB_PROTO_VARINT && f.value != 0)
-			return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"trainer_spec.byte_fallback\" is true, only false is supported", file);
-	}
-	return m.bad ? malformed(file, &m, data, err) : EMB_OK;
-}
-
-static EmbStatus
-read_normalizer(const char *file, const char *data, EmbProto m, EmbTokSpec *spec, EmbError *err)
-{
-	EmbProtoField f;
-
-	while (emb_proto_next(&m, &f))
-		if (f.number == FIELD_CHARSMAP && f.wire == EMB_PROTO_BYTES)
-		{
-			if (f.size > INT32_MAX)
-				return emb_error(err, EMB_ERR_LIMIT, "%s: \"normalizer_spec.precompiled_charsmap\" has %zu bytes", file, f.size);
-			spec->charsmap = (EmbTokPiece) {(const char *) f.data, (uint32_t) f.size};
-		}
-	return m.bad ? malformed(file, &m, data, err) : EMB_OK;
-}
-
-static EmbStatus
-read_model(const char *file, EmbTokSpec *spec, size_t size, EmbError *err)
-{
-	const char *data = ((EmbTokStorage *) spec->storage)->text;
-	EmbProto	m = {(const uint8_t *) data, (const uint8_t *) data + size, false};
-	EmbProtoField f;
-	int32_t		index = 0;
-	EmbStatus	status = EMB_OK;
-
-	while (status == EMB_OK && emb_proto_next(&m, &f))
-	{
-		EmbProto	inner = {0};
-		EmbTokPiece piece;
-		double		score;
-		uint64_t	type;
-
-		if ((status = emb_tok_spec_work(spec, EMB_TOK_ENTRY_WORK, file, err)) != EMB_OK)
-			return status;
-		if (f.wire != EMB_PROTO_BYTES)
-			continue;
-		inner.p = f.data;
-		inner.end = f.data + f.size;
-		if (f.number == FIELD_TRAINER)
-			status = read_trainer(file, data, inner, err);
-		else if (f.number == FIELD_NORMALIZER)
-			status = read_normalizer(file, data, inner, spec, err);
-		else if (f.number == FIELD_PIECES && !read_piece(&inner, &piece, &score, &type))
-			status = malformed(file, &inner, data, err);
-		else if (f.number == FIELD_PIECES)
-			status = take_piece(file, spec, index++, piece, score, type, err);
-	}
+	storage->text = emb_alloc(mem, size + 1);
+	if (storage->text == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory reading %s", file);
+	memcpy(storage->text, data, size);
+	if ((status = emb_spm_read(spec, file, storage->text, size, mem, &m, err)) == EMB_OK &&
+		(status = take_pieces(file, &m, mem, spec, err)) == EMB_OK)
+		spec->charsmap = m.charsmap;
+	if (status == EMB_OK && m.model_type != EMB_SPM_UNIGRAM)
+		status = emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"trainer_spec.model_type\" is %llu, only unigram (%d) is supported",
+						   file, (unsigned long long) m.model_type, EMB_SPM_UNIGRAM);
+	if (status == EMB_OK && m.byte_fallback)
+		status = emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"trainer_spec.byte_fallback\" is true, only false is supported", file);
+	emb_spm_release(&m, mem);
 	return status;
 }
 
@@ -239,14 +132,13 @@ read_tokenizer(const char *file, const char *data, size_t size, const EmbAllocat
 		{"sep_token", "</s>", true, false},
 		{"pad_token", "<pad>", false, false},
 		{"cls_token", "<s>", true, false},
-		{"mask_token", "<mask>", false, true}
+		{"mask_token", "<mask>", false, false}
 	};
 	int32_t		ids[EMB_TOK_N_ROLES];
 	EmbStatus	status;
 
 	emb_tok_spec_make_unigram(spec);
-	if ((status = begin_pieces(file, data, size, mem, spec, err)) != EMB_OK ||
-		(status = read_model(file, spec, size, err)) != EMB_OK ||
+	if ((status = read_model(file, data, size, mem, spec, err)) != EMB_OK ||
 		(status = emb_tok_spec_sort(spec, file, mem, err)) != EMB_OK)
 		return status;
 	/* The library counts all entries, including equal ones. */

@@ -371,6 +371,14 @@ reserve(uint64_t *at, uint64_t size)
 	return offset;
 }
 
+/* Of the charsmap. */
+static void
+reserve_map(EmbTokBlockHeader *h, uint64_t *at)
+{
+	h->map_offset = reserve(at, (uint64_t) h->n_map_units * sizeof(uint32_t));
+	h->map_text_offset = reserve(at, h->n_map_text);
+}
+
 static void
 copy_table(uint8_t *block, uint64_t offset, const void *table, uint64_t size)
 {
@@ -397,8 +405,7 @@ write_block(Build *b, void **block, size_t *size)
 	if (h->model == EMB_TOK_UNIGRAM)
 	{
 		h->scores_offset = reserve(&at, (uint64_t) h->n_scores * sizeof(double));
-		h->map_offset = reserve(&at, (uint64_t) h->n_map_units * sizeof(uint32_t));
-		h->map_text_offset = reserve(&at, h->n_map_text);
+		reserve_map(h, &at);
 	}
 	if (h->model == EMB_TOK_BPE)
 	{
@@ -410,6 +417,8 @@ write_block(Build *b, void **block, size_t *size)
 			h->pattern_offset = reserve(&at, sizeof(EmbTokPattern));
 		else
 			h->joints_offset = reserve(&at, sizeof(EmbTokJoints));
+		if (h->n_map_units > 0)
+			reserve_map(h, &at);
 	}
 	h->size_bytes = at;
 	out = emb_alloc_zero(b->mem, 1, at);
@@ -424,8 +433,9 @@ write_block(Build *b, void **block, size_t *size)
 	}
 	copy_table(out, h->added_offset, b->added, h->n_added * sizeof(EmbTokBlockAdded));
 	if (h->model == EMB_TOK_UNIGRAM)
-	{
 		copy_table(out, h->scores_offset, b->spec->scores, h->n_scores * sizeof(double));
+	if (h->n_map_units > 0)
+	{
 		copy_table(out, h->map_offset, b->map, h->n_map_units * sizeof(uint32_t));
 		copy_table(out, h->map_text_offset, b->map_text, h->n_map_text);
 	}

@@ -135,6 +135,17 @@ check_steps(const EmbTokBlockHeader *h, EmbError *err)
 	return EMB_OK;
 }
 
+/* The charsmap, of Unigram and BPE. */
+static EmbStatus
+check_map(const EmbTokBlockHeader *h, EmbError *err)
+{
+	if (h->n_map_units % EMB_TOK_MAP_BLOCK != 0 || !table_fits(h, h->map_offset, h->n_map_units, sizeof(uint32_t)))
+		return corrupt(err, "n_map_units", h->n_map_units);
+	if (!table_fits(h, h->map_text_offset, h->n_map_text, 1))
+		return corrupt(err, "n_map_text", h->n_map_text);
+	return EMB_OK;
+}
+
 /* Checks the fields that only BPE has. */
 static EmbStatus
 check_bpe(const EmbTokBlockHeader *h, EmbError *err)
@@ -165,8 +176,10 @@ check_bpe(const EmbTokBlockHeader *h, EmbError *err)
 			return corrupt(err, "words_bits", h->words_bits[i]);
 	if (!table_fits(h, h->bytes_offset, 256, sizeof(int32_t)))
 		return corrupt(err, "bytes_offset", (int64_t) h->bytes_offset);
-	if (h->n_scores + h->n_map_units + h->n_map_text > 0)
+	if (h->n_scores > 0)
 		return corrupt(err, "size of tables of another tokenizer", h->n_scores);
+	if (h->n_map_units + (uint64_t) h->n_map_text > 0 && check_map(h, err) != EMB_OK)
+		return EMB_ERR_FORMAT;
 	return check_steps(h, err);
 }
 
@@ -189,10 +202,8 @@ check_unigram(const EmbTokBlockHeader *h, EmbError *err)
 		return corrupt(err, "prepend", h->prepend);
 	if (h->n_scores > (uint32_t) h->n_vocab || !table_fits(h, h->scores_offset, h->n_scores, sizeof(double)))
 		return corrupt(err, "n_scores", h->n_scores);
-	if (h->n_map_units % EMB_TOK_MAP_BLOCK != 0 || !table_fits(h, h->map_offset, h->n_map_units, sizeof(uint32_t)))
-		return corrupt(err, "n_map_units", h->n_map_units);
-	if (!table_fits(h, h->map_text_offset, h->n_map_text, 1))
-		return corrupt(err, "n_map_text", h->n_map_text);
+	if (check_map(h, err) != EMB_OK)
+		return EMB_ERR_FORMAT;
 	return check_steps(h, err);
 }
 
@@ -473,10 +484,13 @@ emb_tok_open(const void *block, size_t size, bool check_all, const EmbAllocator 
 	if (h->model == EMB_TOK_UNIGRAM)
 	{
 		tok->scores = (const double *) ((const char *) block + h->scores_offset);
-		tok->map = (const uint32_t *) ((const char *) block + h->map_offset);
-		tok->map_text = (const uint8_t *) block + h->map_text_offset;
 		for (uint32_t i = 0; i < h->n_steps; i++)
 			tok->composes |= emb_tok_step_is_form(h->steps[i].kind);
+	}
+	if (h->n_map_units > 0)
+	{
+		tok->map = (const uint32_t *) ((const char *) block + h->map_offset);
+		tok->map_text = (const uint8_t *) block + h->map_text_offset;
 	}
 	for (int pair = 0; pair < 2; pair++)
 		for (uint32_t i = 0; i < h->n_slots[pair]; i++)

@@ -11,10 +11,15 @@ that the companions of tokenizer.json list. --variants also compares copies of
 each DIR whose companions contradict tokenizer.json. Prints the strings whose
 ids differ and exits with 1 if there are any. Needs the package transformers 5.
 
-    python3 test/tools/compare_auto_tokenizer.py --write test/data/tokenizer/classes.jsonl - test/data/tiny/{bert-cls,bge-m3,qwen3-rerank,roberta-rerank}/model
+    python3 test/tools/compare_auto_tokenizer.py --write test/data/tokenizer/classes.jsonl - test/data/tiny/{bert-cls,bge-m3,qwen3-rerank,roberta-rerank,embedding-gemma}/model
 
 writes what transformers gives for a few texts and all these copies, for
 unit/test_tokenizer_class.c.
+
+    python3 test/tools/compare_auto_tokenizer.py [--write test/data/tokenizer/spm.jsonl] --spm build/core/bench/tokenizer test/data/tokenizer/gemma ...
+
+compares directories that have a tokenizer.model and no tokenizer.json, of several classes and settings, or writes
+their ids for unit/test_spm_bpe.c.
 """
 import argparse
 import json
@@ -140,6 +145,10 @@ VARIANTS = {
     "no tokenizer.json": remove("tokenizer.json"),
     "BertTokenizer": change_config(tokenizer_class="BertTokenizer"),
     "BertTokenizerFast": change_config(tokenizer_class="BertTokenizerFast"),
+    "GemmaTokenizer": change_config(tokenizer_class="GemmaTokenizer"),
+    "LlamaTokenizer": change_config(tokenizer_class="LlamaTokenizer"),
+    "LlamaTokenizer, legacy": change_config(tokenizer_class="LlamaTokenizerFast", legacy=True),
+    "LlamaTokenizer, no prefix": change_config(tokenizer_class="LlamaTokenizer", add_prefix_space=False),
     "do_lower_case false": change_config(do_lower_case=False),
     "do_lower_case true": change_config(do_lower_case=True),
     "no do_lower_case": without("do_lower_case"),
@@ -200,7 +209,64 @@ def fits(directory, variant):
     """A class for another kind of vocabulary gives nonsense there; files in the place of tokenizer.json must be there."""
     if variant == "no tokenizer.json":
         return any(os.path.exists(os.path.join(directory, f)) for f in ("vocab.txt", "sentencepiece.bpe.model", "merges.txt"))
+    if variant.startswith(("GemmaTokenizer", "LlamaTokenizer")):
+        return bool(load(directory, "tokenizer.json")["model"].get("byte_fallback"))
     return not variant.startswith("BertTokenizer") or load(directory, "tokenizer.json")["model"].get("type") == "WordPiece"
+
+
+# The companions of a tokenizer.model: config.json, tokenizer_config.json or None, others. "+": a token of the model.
+GEMMA = {"tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>"}
+LLAMA = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>"}
+SPM_VARIANTS = {
+    "Gemma, no configuration": ("gemma3_text", None, {}),
+    "Gemma, empty configuration": ("gemma3_text", {}, {}),
+    "Gemma": ("gemma3_text", {**GEMMA, "add_bos_token": True, "add_eos_token": True}, {}),
+    "GemmaTokenizerFast": ("gemma3_text", {**GEMMA, "tokenizer_class": "GemmaTokenizerFast", "add_bos_token": True, "add_eos_token": False}, {}),
+    "Gemma, decoder": ("gemma3_text", {**GEMMA, "added_tokens_decoder": {"4": {**NEW, "content": "<mask>", "lstrip": True},
+                                                                        "300": {**NEW, "content": "[NEW]"}}}, {}),
+    "Gemma, extra tokens": ("gemma3_text", {**GEMMA, "additional_special_tokens": ["<h1>"]}, {}),
+    "Gemma, extra tokens as an object": ("gemma3_text", {**GEMMA, "extra_special_tokens": {}}, {}),
+    "Gemma, map": ("gemma3_text", GEMMA, {"special_tokens_map.json": {"mask_token": {**NEW, "content": "<mask>", "lstrip": True}, "eos_token": "<h1>"}}),
+    "Gemma, added_tokens.json": ("gemma3_text", GEMMA, {"added_tokens.json": {"<table>": 16}}),
+    "Llama": ("gemma3_text", {**LLAMA, "add_bos_token": True}, {}),
+    "Llama, legacy": ("eurobert", {**LLAMA, "legacy": True, "add_bos_token": True, "add_eos_token": True}, {}),
+    "Llama, legacy null": ("eurobert", {**LLAMA, "legacy": None}, {}),
+    "Llama, no prefix": ("eurobert", {**LLAMA, "add_prefix_space": False}, {}),
+    "LlamaTokenizerFast": ("eurobert", {**LLAMA, "tokenizer_class": "LlamaTokenizerFast"}, {}),
+    "no class": ("eurobert", None, {}),
+    "PreTrainedTokenizerFast": ("eurobert", {"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": True, "add_eos_token": True}, {}),
+    "PreTrainedTokenizerFast, renamed": ("eurobert", {"tokenizer_class": "PreTrainedTokenizerFast", "added_tokens_decoder": {"16": {**NEW, "content": "[NEW]"}}}, {}),
+    "ModernBERT": ("modernbert", GEMMA, {}),
+}
+SPM_TEXTS = ["Hello  World\n", " \u00c9cole, \u4e2d\u6587 na\u00efve  \U0001f600", "a<mask> b <h1>c</h1>\t<bos>the", "\n\n\n\n\n\n\n<table>  x<eos>",
+             "zzzzz zzzqzzqq qqqq zzzzzzz", "\u2581\u2581\u2581\u2581a", "[NEW] <mask>", "", "ing res the with tion 1234 \u0001\u0301"]
+
+
+def spm_copies(directory):
+    """A directory with the tokenizer.model for each variant."""
+    for name, (model_type, config, others) in SPM_VARIANTS.items():
+        with tempfile.TemporaryDirectory() as copy:
+            shutil.copy(os.path.join(directory, "tokenizer.model"), copy)
+            save(copy, "config.json", {"model_type": model_type, "vocab_size": VOCAB_ROWS})
+            if config is not None:
+                save(copy, "tokenizer_config.json", config)
+            for file, content in others.items():
+                save(copy, file, content)
+            yield name, copy
+
+
+VOCAB_ROWS = 1000000
+
+
+def write_spm(path, directories):
+    with open(path, "w", encoding="ascii") as out:
+        for directory in directories:
+            for name, copy in spm_copies(directory):
+                reference = AutoTokenizer.from_pretrained(copy)
+                files = {f: load(copy, f) for f in COMPANIONS if os.path.exists(os.path.join(copy, f))}
+                out.write(json.dumps({"variant": name, "files": files, "texts": SPM_TEXTS,
+                                      "ids": [reference(t)["input_ids"] for t in SPM_TEXTS],
+                                      "pair": reference("zq", "zq")["input_ids"]}) + "\n")
 
 
 TEXTS = ["Hello  World\n", " \u00c9cole, \u4e2d\u6587 na\u00efve ", "a<mask> b [MASK]c\t", "the %s of %s, %sx"]
@@ -251,6 +317,7 @@ def main():
     parser.add_argument("-n", type=int, default=2000)
     parser.add_argument("-s", type=int, default=1)
     parser.add_argument("--variants", action="store_true")
+    parser.add_argument("--spm", action="store_true")
     parser.add_argument("--write")
     parser.add_argument("program")
     parser.add_argument("dirs", nargs="+")
@@ -258,9 +325,14 @@ def main():
     if not transformers.__version__.startswith("5."):
         sys.exit("needs transformers 5, not " + transformers.__version__)
     if args.write:
-        write(args.write, args.dirs)
+        (write_spm if args.spm else write)(args.write, args.dirs)
         return
     failed = False
+    for directory in args.dirs if args.spm else ():
+        for name, copy in spm_copies(directory):
+            failed |= report("%s, %s" % (directory, name), compare(args.program, copy, args.n, args.s), args.n)
+    if args.spm:
+        sys.exit(failed)
     for directory in args.dirs:
         failed |= report(directory, compare(args.program, directory, args.n, args.s), args.n)
         for name, change in VARIANTS.items() if args.variants else ():

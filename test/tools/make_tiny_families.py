@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 WORDPIECE = os.path.join(DATA, "tokenizer", "cls.json")
-UNIGRAM = os.path.join(DATA, "tokenizer", "unigram.json")
+GEMMA_SPM = os.path.join(DATA, "tokenizer", "gemma", "tokenizer.model")      # make_spm.py trained it
 BYTE_LEVEL = os.path.join(DATA, "tokenizer", "bpe.json")
 
 LONG = "This package contains the source for the Rust crate, packaged by debcargo for use with cargo and dh-cargo. "
@@ -102,8 +102,26 @@ EMBEDDING_GEMMA_PROMPTS = {
     "InstructionRetrieval": "task: code retrieval | query: ", "STS": "task: sentence similarity | query: ",
 }
 GEMMA = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 2, "num_key_value_heads": 1,
-         "head_dim": 16, "vocab_size": 302, "sliding_window": 32, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
+         "head_dim": 16, "vocab_size": 480, "sliding_window": 32, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1,
          "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]}
+
+
+def save_gemma_tokenizer(model, length, ends, as_json):
+    """Gemma's BPE as the hub has it, tokenizer.json and all, or as tokenizer.model alone. ends: whether <eos> comes after a text."""
+    shutil.copy(GEMMA_SPM, model)
+    if os.path.exists(os.path.join(model, "tokenizer.json")):       # an older one, which would be read
+        os.remove(os.path.join(model, "tokenizer.json"))
+    write_json(os.path.join(model, "tokenizer_config.json"),
+               {"tokenizer_class": "GemmaTokenizer", "model_max_length": length, "add_bos_token": True, "add_eos_token": ends,
+                "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"})
+    if not as_json:
+        return
+    transformers.AutoTokenizer.from_pretrained(model).save_pretrained(model)
+    os.remove(os.path.join(model, "tokenizer.model"))
+    # what the published file has not
+    with open(os.path.join(model, "tokenizer_config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    write_json(os.path.join(model, "tokenizer_config.json"), {k: v for k, v in config.items() if k not in ("vocab_file", "is_local", "local_files_only")})
 
 
 def save_gemma(model, config, seed, dtype):
@@ -122,7 +140,7 @@ def save_gemma(model, config, seed, dtype):
 def make_embedding_gemma(model):
     config = transformers.Gemma3TextConfig(**GEMMA, max_position_embeddings=2048, query_pre_attn_scalar=16, use_bidirectional_attention=True)
     save_gemma(model, config, 1, torch.bfloat16)
-    save_tokenizer(model, UNIGRAM, 2048)
+    save_gemma_tokenizer(model, 2048, True, True)
     save_modules(model, "mean", 32, "Dense", "Dense", "Normalize")
     save_dense(os.path.join(model, "2_Dense"), 32, 64, 2, torch.bfloat16)
     save_dense(os.path.join(model, "3_Dense"), 64, 32, 3, torch.bfloat16)
@@ -133,7 +151,7 @@ def make_harrier(model):
     """Causal, the last token's row, a root of its own under the scores."""
     config = transformers.Gemma3TextConfig(**GEMMA, max_position_embeddings=32768, query_pre_attn_scalar=24, use_bidirectional_attention=False)
     save_gemma(model, config, 4, torch.bfloat16)
-    save_tokenizer(model, UNIGRAM, 32768)
+    save_gemma_tokenizer(model, 32768, False, False)
     save_modules(model, "lasttoken", 32, "Normalize")
     save_prompts(model, {"query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: ", "document": ""}, 32768)
 

@@ -132,7 +132,7 @@ test_models(void)
 	check_model("modernbert-rerank", "none", 32, 0.965);
 	check_model("bge-m3", "none", 32, 0.986);
 	check_model("qwen3-rerank", "none", 32, 0.9);
-	check_model("embedding-gemma", "attention", 32, 0.998);
+	check_model("embedding-gemma", "attention", 32, 0.992);
 	check_model("harrier", "none", 32, 0.985);
 	check_model("eurobert", "attention", 64, 0.996);
 	check_model("electra", "attention", 32, 0.999);
