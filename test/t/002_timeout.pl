@@ -45,9 +45,7 @@ query(
 # Private resident memory of the backend, kB: resident less shared pages.
 my $private = q{(split_part(pg_read_file('/proc/self/statm', 0, 100), ' ', 2)::int - split_part(pg_read_file('/proc/self/statm', 0, 100), ' ', 3)::int) * 4};
 
-# Seconds that the backend's threads waited for a CPU, where the kernel counts them.
-my $waited = -r '/proc/self/schedstat' ?
-  q{(SELECT sum(split_part(pg_read_file('/proc/self/task/' || d || '/schedstat', 0, 100), ' ', 2)::numeric) / 1e9 FROM pg_ls_dir('/proc/self/task') d)} : '0.0';
+my $waited = waited_for_cpu();
 
 # One session: $n times the statement under a timeout; prints "pid seconds kB" after each.
 sub timeouts

@@ -273,10 +273,11 @@ my %streams = (
 );
 my $private = q{(split_part(pg_read_file('/proc/self/statm', 0, 100), ' ', 2)::int - split_part(pg_read_file('/proc/self/statm', 0, 100), ' ', 3)::int) * 4};
 
+my $waited = waited_for_cpu();
 for my $what (sort keys %streams)
 {
-	my $round = "SELECT clock_timestamp() AS t0 \\gset\nSET statement_timeout = '1s';\n$streams{$what};\nSET statement_timeout = 0;\n"
-	  . "SELECT pg_backend_pid(), extract(epoch FROM clock_timestamp() - :'t0'::timestamptz), $private;\n";
+	my $round = "SELECT clock_timestamp() AS t0, $waited AS w0 \\gset\nSET statement_timeout = '1s';\n$streams{$what};\nSET statement_timeout = 0;\n"
+	  . "SELECT pg_backend_pid(), greatest(extract(epoch FROM clock_timestamp() - :'t0'::timestamptz)::numeric - ($waited - :w0), 0), $private;\n";
 	my ($out, $err, @rounds);
 
 	# on a machine busy with other things a round may lose its CPU: then all of them again

@@ -21,7 +21,7 @@ use Test::More;
 
 our @EXPORT = qw(new_node plain_tokenizer test_data shared_dir real_model models_dir tiny_model tiny_names slurp spit
   static_model import_model query computed error_of image_files read_jsonl read_npy load_table quote
-  keep_transcript skip_loudly answer_of answer_comes start_psql finish_psql kill_server wait_for_server drop_database max_difference installed_rows);
+  keep_transcript skip_loudly waited_for_cpu answer_of answer_comes start_psql finish_psql kill_server wait_for_server drop_database max_difference installed_rows);
 
 # Servers 13 and 14 ship these modules under older names.
 our $cluster_class;
@@ -389,6 +389,13 @@ sub answer_comes
 	}
 	is($out, $answer, $name);
 	return;
+}
+
+# In SQL, for a superuser: seconds that the backend's threads waited for a CPU, where the kernel counts them.
+sub waited_for_cpu
+{
+	return '0.0' unless -r '/proc/self/schedstat';
+	return q{(SELECT sum(split_part(pg_read_file('/proc/self/task/' || d || '/schedstat', 0, 100), ' ', 2)::numeric) / 1e9 FROM pg_ls_dir('/proc/self/task') d)};
 }
 
 # A psql that runs beside the test; finish_psql waits and gives (status, stdout, stderr).
