@@ -287,6 +287,7 @@ emb_references_begin(EmbReferences *r, const EmbModel *model, bool is_exact, uin
 	*r = (EmbReferences) {.mem = *steps->mem};
 	emb_stream_begin(&r->exact, steps->mem);
 	emb_stream_begin(&r->own, steps->mem);
+	r->exact.n_unpooled = r->own.n_unpooled = model->n_unpooled[EMB_PROMPT_DOCUMENT];
 	if ((status = allocate(r, model, section_bytes, err)) != EMB_OK)
 		return status;
 	place_texts(r->section, &view);
@@ -448,9 +449,11 @@ emb_model_check_reference(const EmbModel *model, int32_t i, const EmbRun *run,
 						  EmbReferenceCheck *check, EmbError *err)
 {
 	const EmbImageReference *entry;
+	EmbRun		as_document = *run;
 	Replay		r = {0};
 	EmbStatus	status;
 
+	as_document.prompt = EMB_PROMPT_DOCUMENT;
 	if (i < 0 || i >= emb_model_n_references(model))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "there is no reference text %d of %d", i, emb_model_n_references(model));
 	entry = entry_of(&model->view, i);
@@ -464,7 +467,7 @@ emb_model_check_reference(const EmbModel *model, int32_t i, const EmbRun *run,
 	};
 	status = replay_begin(&r, model, run->mem, err);
 	if (status == EMB_OK)
-		status = replay(&r, model, i, check->text, entry, run, err);
+		status = replay(&r, model, i, check->text, entry, &as_document, err);
 	if (status == EMB_OK)
 	{
 		check->n_tokens = r.seq.n_ids;

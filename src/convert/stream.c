@@ -198,7 +198,8 @@ run_batch(EmbStream *s, const EmbModel *model, int32_t first, int32_t end, const
 		.type_ids = s->type_ids != NULL ? s->type_ids + row : NULL,
 		.prefix = s->prefix,
 		.n_prefix = s->n_shared,
-		.n_seen = s->has_unseen ? s->n_seen + first : NULL
+		.n_seen = s->has_unseen ? s->n_seen + first : NULL,
+		.n_unpooled = s->n_unpooled
 	};
 
 	if (out != NULL)

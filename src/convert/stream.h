@@ -42,6 +42,7 @@ typedef struct EmbStream
 {
 	EmbAllocator mem;
 	int32_t		n_seqs;
+	int32_t		n_unpooled;		/* leading rows of every text that are not pooled: a prompt */
 	int32_t		n_shared;		/* tokens that all texts begin with, kept once: rows 0 .. n_shared - 1 */
 	int32_t    *offsets;		/* [n_seqs + 1], from n_shared on */
 	int32_t    *ids;			/* [n_tokens] of the vocabulary; once mapped, of the words kept */

@@ -4,6 +4,7 @@
  *		known, what goes before what, what the user is told.
  */
 #include "import/hf_prompts.h"
+#include "model/model.h"
 #include "model_util.h"
 
 #include <jansson.h>
@@ -224,6 +225,38 @@ difference(const EmbModel *model, EmbPrompt prompt, const json_t *text, const js
 	return worst;
 }
 
+/* Reference texts are documents: what embed_verify replays is what embed returns, without the prompt's rows. */
+static void
+check_references(const char *what, const EmbModel *model, const EmbAllocator *mem)
+{
+	int32_t		n = emb_model_n_references(model);
+	int32_t		dim = model->info.dim;
+	const float *stored = (const float *) ((const uint8_t *) model->view.references + emb_image_reference_vectors(n));
+	EmbRun		run = {.mem = mem, .n_threads = 1};
+	EmbRun		as_document = {.mem = mem, .n_threads = 1, .prompt = EMB_PROMPT_DOCUMENT};
+	int			n_right = 0;
+	int			n_same = 0;
+
+	for (int32_t i = 0; i < n; i++)
+	{
+		int32_t		ids[512];
+		float		out[1024];
+		EmbReferenceCheck check;
+		EmbEncoded	encoded;
+		EmbSequence seq = {.ids = ids};
+		EmbError	err;
+
+		CHECK(emb_model_check_reference(model, i, &run, &check, &err) == EMB_OK && dim <= 1024);
+		n_right += check.ids_equal && check.bits_equal;
+		CHECK(emb_model_encode(model, EMB_PROMPT_DOCUMENT, &(EmbText) {check.text, (size_t) check.text_bytes, true, NULL},
+							   &(EmbReading) {.ids = ids, .max_ids = 512, .mem = mem}, &encoded, &err) == EMB_OK);
+		seq.n_ids = encoded.n_ids;
+		CHECK(emb_model_embed(model, &seq, 1, &as_document, out, &err) == EMB_OK);
+		n_same += memcmp(out, stored + (size_t) i * dim, dim * sizeof(float)) == 0;
+	}
+	CHECKF(n > 0 && n_right == n && n_same == n, "%s: of %d references %d are replayed, %d are what embed returns", what, n, n_right, n_same);
+}
+
 /* Vectors of sentence-transformers 6 (tools/make_unpooled.py), in every pooling. */
 static void
 test_unpooled(void)
@@ -264,7 +297,7 @@ test_unpooled(void)
 			worst = fmax(worst, fmax(query, document));
 		}
 		CHECKF(worst <= 2e-6, "%s, %s: off by %g", name, pooling, worst);
-
+		check_references(name, model, &mem);
 		emb_model_close(model);
 		free(image.data);
 	}
