@@ -8,6 +8,7 @@
 #include "formats/diagnose.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -288,9 +289,21 @@ emb_diagnose_no_module(const char *dir, const char *name, EmbError *err)
 }
 
 EmbStatus
-emb_diagnose_not_readable(const char *path, const char *reason, EmbError *err)
+emb_diagnose_no_directory(const char *path, EmbError *err)
 {
-	emb_error(err, EMB_ERR_IO, "could not read directory \"%.*s\": %s", SHOWN(path), reason);
+	emb_error(err, EMB_ERR_NOT_FOUND, "directory \"%.*s\" does not exist", SHOWN(path));
+	if (path[0] == '/')
+		return EMB_ERR_NOT_FOUND;
+	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "Models are not downloaded here: download the model's directory, for example with "
+						  "\"hf download ORGANIZATION/NAME --local-dir DIR\", and name this directory.");
+}
+
+EmbStatus
+emb_diagnose_not_readable(const char *path, int error, EmbError *err)
+{
+	emb_error(err, EMB_ERR_IO, "could not read directory \"%.*s\": %s", SHOWN(path), strerror(error));
+	if (error == ELOOP)
+		return emb_error_hint(err, EMB_ERR_IO, "A link of this path leads to itself: name the directory that holds the files.");
 	return emb_error_hint(err, EMB_ERR_IO, "The operating system user that this runs as must be able to read it, and to pass all directories above it: "
 						  "copy the model out of a home directory.");
 }

@@ -23,8 +23,11 @@ extern EmbStatus emb_diagnose_no_tokenizer(const char *dir, EmbError *err);
 /* The error for a file of a module, relative to dir, that does not exist. */
 extern EmbStatus emb_diagnose_no_module(const char *dir, const char *name, EmbError *err);
 
-/* The error for a directory that the system refuses. reason: its words. */
-extern EmbStatus emb_diagnose_not_readable(const char *path, const char *reason, EmbError *err);
+/* A path that does not exist; one that is not absolute may be a model's name on the hub. */
+extern EmbStatus emb_diagnose_no_directory(const char *path, EmbError *err);
+
+/* The error for a directory that the system refuses. error: its errno. */
+extern EmbStatus emb_diagnose_not_readable(const char *path, int error, EmbError *err);
 
 /* The error for a path that is not a directory. */
 extern EmbStatus emb_diagnose_not_directory(const char *path, EmbError *err);

@@ -50,6 +50,23 @@ not_found(const EmbFile *file, EmbError *err)
 }
 
 static EmbStatus
+not_regular(const EmbFile *file, const struct stat *st, EmbError *err)
+{
+	emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a regular file", file->path);
+	if (st == NULL || !S_ISDIR(st->st_mode))
+		return EMB_ERR_NOT_REGULAR;
+	return emb_error_hint(err, EMB_ERR_NOT_REGULAR, "It is a directory: download the file of this name.");
+}
+
+/* A link that leads back to itself. */
+static EmbStatus
+is_loop(const EmbFile *file, EmbError *err)
+{
+	emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a regular file, but a link that leads to itself", file->path);
+	return emb_error_hint(err, EMB_ERR_NOT_REGULAR, "Remove the link and download the file.");
+}
+
+static EmbStatus
 not_readable(const EmbFile *file, int error, EmbError *err)
 {
 	emb_error(err, EMB_ERR_IO, "could not open file \"%s\": %s", file->path, strerror(error));
@@ -118,14 +135,16 @@ emb_file_open(const char *dir, const char *name, EmbFile *file, EmbError *err)
 	{
 		if (errno == ENOENT || errno == ENOTDIR)
 			return not_found(file, err);
-		if (errno == ENXIO || errno == ELOOP)
-			return emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a regular file", file->path);
+		if (errno == ELOOP)
+			return is_loop(file, err);
+		if (errno == ENXIO)
+			return not_regular(file, NULL, err);
 		return not_readable(file, errno, err);
 	}
 	if (fstat(file->fd, &st) != 0)
 		status = emb_error(err, EMB_ERR_IO, "could not stat file \"%s\": %s", file->path, strerror(errno));
 	else if (!S_ISREG(st.st_mode))
-		status = emb_error(err, EMB_ERR_NOT_REGULAR, "\"%s\" is not a regular file", file->path);
+		status = not_regular(file, &st, err);
 	if (status == EMB_OK)
 	{
 		file->size_bytes = st.st_size;

@@ -152,6 +152,33 @@ emb_json_parse(const char *name, const char *data, size_t size, EmbJson *doc, Em
 	return emb_json_parse_stoppable(name, data, size, NULL, doc, err);
 }
 
+static bool
+begins_with(const char *data, size_t size, const char *bytes, size_t n)
+{
+	return size >= n && memcmp(data, bytes, n) == 0;
+}
+
+/* Why a text is no JSON, and what to do where that is known: of a file, not of a header or an argument. */
+static EmbStatus
+refuse_text(const char *name, const char *data, size_t size, const json_error_t *jerr, EmbError *err)
+{
+	size_t		len = strlen(name);
+	bool		is_file = len > 5 && strcmp(name + len - 5, ".json") == 0;
+	bool		is_utf16 = begins_with(data, size, "\xFF\xFE", 2) || begins_with(data, size, "\xFE\xFF", 2);
+
+	if (begins_with(data, size, "\xEF\xBB\xBF", 3) || is_utf16)
+	{
+		emb_error_at(err, EMB_ERR_FORMAT, 0, "%s begins with a byte order mark%s, which JSON may not have", name, is_utf16 ? " of UTF-16" : "");
+		return emb_error_hint(err, EMB_ERR_FORMAT, "Save the file as UTF-8 without a byte order mark.");
+	}
+	emb_error_at(err, EMB_ERR_FORMAT, jerr->position, "%s is not valid JSON: %s (line %d, byte %d)", name, jerr->text, jerr->line, jerr->position);
+	if (is_file && json_error_code(jerr) == json_error_premature_end_of_input)
+		return emb_error_hint(err, EMB_ERR_FORMAT, "The file is empty or was cut off: download it again.");
+	if (is_file && json_error_code(jerr) == json_error_invalid_utf8)
+		return emb_error_hint(err, EMB_ERR_FORMAT, "Save the file as UTF-8.");
+	return EMB_ERR_FORMAT;
+}
+
 EmbStatus
 emb_json_parse_stoppable(const char *name, const char *data, size_t size, const EmbStop *stop, EmbJson *doc, EmbError *err)
 {
@@ -171,15 +198,7 @@ emb_json_parse_stoppable(const char *name, const char *data, size_t size, const 
 		return emb_error(err, EMB_ERR_CANCELLED, "reading %s was cancelled", name);
 	if (doc->root == NULL && json_error_code(&jerr) == json_error_out_of_memory)
 		return emb_error(err, EMB_ERR_NOMEM, "out of memory parsing %s (%zu bytes)", name, size);
-	if (doc->root == NULL && size >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0)
-	{
-		emb_error_at(err, EMB_ERR_FORMAT, 0, "%s begins with a byte order mark, which JSON may not have", name);
-		return emb_error_hint(err, EMB_ERR_FORMAT, "Save the file as UTF-8 without a byte order mark.");
-	}
-	if (doc->root == NULL)
-		return emb_error_at(err, EMB_ERR_FORMAT, jerr.position, "%s is not valid JSON: %s (line %d, byte %d)",
-							name, jerr.text, jerr.line, jerr.position);
-	return EMB_OK;
+	return doc->root != NULL ? EMB_OK : refuse_text(name, data, size, &jerr, err);
 }
 
 EmbStatus

@@ -224,6 +224,23 @@ parse_entries(const EmbAllocator *mem, const EmbStop *stop, EmbTensorShard *shar
 	return check_coverage(mem, stop, doc, shard, data_start, data_bytes, err);
 }
 
+/* Other formats by their first bytes: files that were renamed. */
+static EmbStatus
+check_format(const EmbFile *file, const uint8_t raw[LENGTH_BYTES], EmbError *err)
+{
+	if (memcmp(raw, "GGUF", 4) == 0)
+	{
+		emb_error_at(err, EMB_ERR_FORMAT, 0, "file \"%s\" is a GGUF file, not safetensors", file->path);
+		return emb_error_hint(err, EMB_ERR_FORMAT, "Rename it so that its name ends in .gguf, and import that file instead of the directory.");
+	}
+	if (memcmp(raw, "PK\3\4", 4) == 0)
+	{
+		emb_error_at(err, EMB_ERR_FORMAT, 0, "file \"%s\" is a zip archive, not safetensors", file->path);
+		return emb_error_hint(err, EMB_ERR_FORMAT, "If torch.save wrote it, rename it to pytorch_model.bin.");
+	}
+	return EMB_OK;
+}
+
 /* Reads and parses the JSON header; *data_start is where the data begins. */
 static EmbStatus
 read_header(const EmbTensorShard *shard, const char *name, const EmbAllocator *mem, const EmbStop *stop,
@@ -239,6 +256,8 @@ read_header(const EmbTensorShard *shard, const char *name, const EmbAllocator *m
 		return emb_error(err, EMB_ERR_FORMAT, "file \"%s\" has %lld bytes, too few for a safetensors file",
 						 file->path, (long long) file->size_bytes);
 	status = emb_file_read(file, 0, raw, sizeof(raw), err);
+	if (status == EMB_OK)
+		status = check_format(file, raw, err);
 	if (status != EMB_OK)
 		return status;
 	for (int i = LENGTH_BYTES - 1; i >= 0; i--)

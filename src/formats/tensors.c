@@ -320,6 +320,24 @@ emb_tensors_exist(const char *dir)
 }
 
 EmbStatus
+emb_tensors_check_start(const char *dir, EmbError *err)
+{
+	EmbFile		file;
+	EmbStatus	status = EMB_OK;
+
+	for (int i = 0; i < N_LAYOUTS; i++)
+	{
+		if (!emb_file_exists(dir, layouts[i].file))
+			continue;
+		status = emb_file_open(dir, layouts[i].file, &file, err);
+		if (status == EMB_OK)
+			emb_file_close(&file);
+		break;
+	}
+	return status;
+}
+
+EmbStatus
 emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, const EmbStop *stop, EmbTensorSet *set, EmbError *err)
 {
 	for (int i = 0; i < N_LAYOUTS; i++)

@@ -83,6 +83,9 @@ extern EmbStatus emb_tensors_open_dir(const char *dir, const EmbAllocator *mem, 
 /* Whether dir has a file that emb_tensors_open_dir would open. */
 extern bool emb_tensors_exist(const char *dir);
 
+/* Whether the first weights file there can be opened, and is not what a failed download left instead. */
+extern EmbStatus emb_tensors_check_start(const char *dir, EmbError *err);
+
 /* Only one file: torch format if its name ends in .bin, .pt or .pth, else safetensors. */
 extern EmbStatus emb_tensors_open_file(const char *dir, const char *name, const EmbAllocator *mem, const EmbStop *stop,
 									   EmbTensorSet *set, EmbError *err);

@@ -300,6 +300,16 @@ read_old(TorchFile *t)
 	return status;
 }
 
+/* A file of pickle.dump begins with its protocol, 2 to 5. */
+static EmbStatus
+not_torch(const EmbTensorShard *shard, const uint8_t *start, EmbError *err)
+{
+	emb_error_at(err, EMB_ERR_FORMAT, 0, "file \"%s\" is not what torch.save writes", shard->file.path);
+	if (start[0] != 0x80 || start[1] < 2 || start[1] > 5)
+		return EMB_ERR_FORMAT;
+	return emb_error_hint(err, EMB_ERR_FORMAT, "It is a pickle of something else, which is not run: download the model's model.safetensors.");
+}
+
 EmbStatus
 emb_torch_read_shard(const char *name, int number, const EmbAllocator *mem, const EmbStop *stop, EmbTensorShard *shard, EmbError *err)
 {
@@ -315,7 +325,7 @@ emb_torch_read_shard(const char *name, int number, const EmbAllocator *mem, cons
 	else if (memcmp(start, old_start, sizeof(start)) == 0)
 		status = read_old(&t);
 	else
-		status = emb_error_at(err, EMB_ERR_FORMAT, 0, "file \"%s\" is not what torch.save writes", shard->file.path);
+		status = not_torch(shard, start, err);
 	emb_pickle_free(&t.pickle);
 	emb_release(mem, t.data_at);
 	return status;

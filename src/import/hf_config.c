@@ -77,12 +77,12 @@ check_directory(const char *dir, EmbError *err)
 
 	if (stat(dir, &st) != 0)
 		return errno == ENOENT || errno == ENOTDIR
-			? emb_error(err, EMB_ERR_NOT_FOUND, "directory \"%s\" does not exist", dir)
-			: emb_diagnose_not_readable(dir, strerror(errno), err);
+			? emb_diagnose_no_directory(dir, err)
+			: emb_diagnose_not_readable(dir, errno, err);
 	if (!S_ISDIR(st.st_mode))
 		return emb_diagnose_not_directory(dir, err);
 	if (access(dir, R_OK | X_OK) != 0)
-		return emb_diagnose_not_readable(dir, strerror(errno), err);
+		return emb_diagnose_not_readable(dir, errno, err);
 	return EMB_OK;
 }
 
@@ -175,12 +175,16 @@ read_transformer(const char *dir, const EmbHfModules *modules, const EmbAllocato
 	return status;
 }
 
-/* What else is missing or cannot be read says more. */
+/* What else is missing or cannot be read says more: weights that are none (a pointer of git-lfs), or none at all. */
 static EmbStatus
 explain_no_module(const char *dir, const char *name, const EmbHfConfig *config, EmbError *err)
 {
-	return emb_tensors_exist(config->transformer_dir) ? emb_diagnose_no_module(dir, name, err)
-		: emb_diagnose_no_weights(config->transformer_dir, err);
+	EmbStatus	status;
+
+	if (!emb_tensors_exist(config->transformer_dir))
+		return emb_diagnose_no_weights(config->transformer_dir, err);
+	status = emb_tensors_check_start(config->transformer_dir, err);
+	return status != EMB_OK ? status : emb_diagnose_no_module(dir, name, err);
 }
 
 static EmbStatus
@@ -376,6 +380,13 @@ choose_pooling(const char *dir, const EmbHfModules *modules, bool has_modules, c
 	return status == EMB_OK ? read_dense(dir, modules, mem, config, err) : status;
 }
 
+static EmbStatus
+refuse_label(const char *label, EmbError *err)
+{
+	emb_error(err, EMB_ERR_INVALID_ARGUMENT, "label \"%.*s\": the model has no classifier, whose label could be chosen", emb_json_clip(label, 80), label);
+	return emb_error_hint(err, EMB_ERR_INVALID_ARGUMENT, "Leave the option out, or import a reranker: a class ..ForSequenceClassification, or modules that give scores.");
+}
+
 /* Which of a reranker's outputs is the score. */
 static EmbStatus
 choose_label(const EmbCheckpointOptions *options, EmbHfConfig *config, EmbError *err)
@@ -386,8 +397,7 @@ choose_label(const EmbCheckpointOptions *options, EmbHfConfig *config, EmbError 
 
 	if (arch->head != EMB_HEAD_SCORE && arch->head != EMB_HEAD_MODULES)
 		return options->label == NULL ? EMB_OK
-			: emb_error(err, EMB_ERR_INVALID_ARGUMENT, "label \"%.*s\": the model has no classifier, whose label could be chosen",
-						emb_json_clip(options->label, 80), options->label);
+			: refuse_label(options->label, err);
 	status = emb_hf_choose_label(&config->labels, arch->n_labels, options->label, &arch->label, err);
 	if (status != EMB_OK || options->label != NULL || arch->n_labels == 1)
 		return status;

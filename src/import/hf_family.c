@@ -12,8 +12,11 @@
 EmbStatus
 emb_hf_unsupported(const EmbJson *doc, const char *key, const char *value, const char *want, EmbError *err)
 {
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\"; %s", doc->file, key,
-					 emb_json_clip(value, 80), value, want);
+	emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" is \"%.*s\"; %s", doc->file, key, emb_json_clip(value, 80), value, want);
+	/* not of a file: an option, to which the message lists what can be */
+	if (doc->root == NULL)
+		return EMB_ERR_UNSUPPORTED;
+	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "docs/models/README.md says which model to take for what, and what can be imported of every family.");
 }
 
 EmbStatus
@@ -255,7 +258,10 @@ find_family(const EmbJson *doc, const EmbFamily **family, EmbError *err)
 	if (status != EMB_OK)
 		return status;
 	if (type == NULL)
-		return emb_error(err, EMB_ERR_FORMAT, "%s: \"model_type\" is missing", doc->file);
+	{
+		emb_error(err, EMB_ERR_FORMAT, "%s: \"model_type\" is missing", doc->file);
+		return emb_error_hint(err, EMB_ERR_FORMAT, "It is no configuration of transformers: name the directory that holds one, beside the weights.");
+	}
 	*family = emb_family_find(type, doc);
 	if (*family != NULL)
 		return EMB_OK;

@@ -43,6 +43,31 @@ parse_module_path(const EmbJson *doc, const json_t *module, size_t i, char path[
 	return EMB_OK;
 }
 
+/* Modules of two kinds with files of their own cannot share a folder: one's configuration would be read as the other's. */
+static EmbStatus
+check_own_path(const EmbJson *doc, size_t i, const char *type, const char *path, EmbError *err)
+{
+	const char *dot = strrchr(type, '.');
+
+	if (dot != NULL && (strcmp(dot, ".Normalize") == 0 || strcmp(dot, ".Dropout") == 0))
+		return EMB_OK;
+	for (size_t k = 0; k < i; k++)
+	{
+		const json_t *earlier = json_array_get(doc->root, k);
+		const char *other_type = json_string_value(json_object_get(earlier, "type"));
+		char		other[256];
+		EmbStatus	status = parse_module_path(doc, earlier, k, other, err);
+
+		if (status != EMB_OK)
+			return status;
+		if (strcmp(other, path) != 0 || other_type == NULL || strcmp(other_type, type) == 0)
+			continue;
+		emb_error(err, EMB_ERR_FORMAT, "%s: modules %zu and %zu have the same \"path\", \"%.*s\"", doc->file, k, i, emb_json_clip(path, 100), path);
+		return emb_error_hint(err, EMB_ERR_FORMAT, "Download modules.json again, or name the folder of each module, such as 1_Pooling.");
+	}
+	return EMB_OK;
+}
+
 /*
  * The class name after "sentence_transformers.models.Pooling" and its later
  * paths; NULL: custom code.
@@ -152,6 +177,8 @@ emb_hf_each_module(const EmbJson *doc, EmbStatus (*take) (const EmbJson *doc, co
 		if (type == NULL)
 			return emb_error(err, EMB_ERR_FORMAT, "%s: module %zu has no \"type\"", doc->file, i);
 		status = take(doc, type, path, modules, err);
+		if (status == EMB_OK)
+			status = check_own_path(doc, i, type, path, err);
 		if (status != EMB_OK)
 			return status;
 	}

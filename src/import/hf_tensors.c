@@ -184,6 +184,22 @@ find_by_suffix(const EmbHfTensors *w, const char *suffix, const char *what, cons
 	return EMB_OK;
 }
 
+/* None of the names that a family's checkpoints have: shows some that are there, which tell what the file is. */
+static EmbStatus
+refuse_names(const EmbHfTensors *w, const char *name, EmbError *err)
+{
+	char		shown[3 * 90] = "";
+	size_t		len = 0;
+	int			n = w->set.n_shards > 0 ? w->set.shards[0].n_tensors : 0;
+
+	emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", name);
+	for (int i = 0; i < n && i < 3; i++)
+		len += (size_t) snprintf(shown + len, sizeof(shown) - len, "%s\"%.80s\"", i > 0 ? ", " : "", w->set.shards[0].tensors[i].name);
+	if (n == 0)
+		return emb_error_hint(err, EMB_ERR_NOT_FOUND, "The file holds no tensors: download the model's model.safetensors.");
+	return emb_error_hint(err, EMB_ERR_NOT_FOUND, "The first tensors there are %s: the file belongs to another class than config.json names, or its tensors were renamed.", shown);
+}
+
 /* The prefix of the word embeddings: none, the usual, or another wrapper's name. */
 static EmbStatus
 find_prefix(EmbHfTensors *w, EmbError *err)
@@ -200,7 +216,7 @@ find_prefix(EmbHfTensors *w, EmbError *err)
 	if (status != EMB_OK)
 		return status;
 	if (found == NULL)
-		return emb_error(err, EMB_ERR_NOT_FOUND, "the weights hold no tensor \"%s\"", suffix);
+		return refuse_names(w, suffix, err);
 	snprintf(w->prefix, sizeof(w->prefix), "%.*s", (int) (strlen(found) - strlen(suffix)), found);
 	return EMB_OK;
 }

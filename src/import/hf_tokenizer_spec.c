@@ -230,6 +230,8 @@ emb_tok_require_string(const EmbJson *doc, const json_t *obj, const char *where,
 	return status != EMB_OK ? status : emb_json_get_string(doc, obj, key, value, err);
 }
 
+#define TOKENIZERS_HINT "docs/tokenizers.md says which tokenizers can be imported. If the model has others (vocab.txt), put one in the place of tokenizer.json."
+
 /* Finds the component at key. *type: NULL if the component has no type. */
 EmbStatus
 emb_tok_get_component(const EmbJson *doc, const char *key, const char *wanted, const json_t **obj, const char **type, EmbError *err)
@@ -237,7 +239,10 @@ emb_tok_get_component(const EmbJson *doc, const char *key, const char *wanted, c
 	*obj = json_object_get(doc->root, key);
 	*type = NULL;
 	if (*obj == NULL || json_is_null(*obj))
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" is null, only %s is supported", doc->file, key, wanted);
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" is null, only %s is supported", doc->file, key, wanted);
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, TOKENIZERS_HINT);
+	}
 	if (!json_is_object(*obj))
 		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not an object", doc->file, key);
 	return emb_json_get_string(doc, *obj, "type", type, err);
@@ -247,9 +252,10 @@ EmbStatus
 emb_tok_refuse_component(const EmbJson *doc, const char *key, const char *type, const char *wanted, EmbError *err)
 {
 	if (type == NULL)
-		return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" has no type, only %s is supported", doc->file, key, wanted);
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s.type\" is \"%.*s\", only %s is supported",
-					 doc->file, key, EMB_TOK_SHOW(type), wanted);
+		emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s\" has no type, only %s is supported", doc->file, key, wanted);
+	else
+		emb_error(err, EMB_ERR_UNSUPPORTED, "%s: \"%s.type\" is \"%.*s\", only %s is supported", doc->file, key, EMB_TOK_SHOW(type), wanted);
+	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, TOKENIZERS_HINT);
 }
 
 /* A step of the pre-tokenizer must be an object of that type. */

@@ -112,6 +112,24 @@ SPOIL(half_only, drop("model.safetensors"); put("model.fp16.safetensors", "x");)
 SPOIL(openvino_only, drop("model.safetensors"); put("openvino_model.bin", "x"); put("openvino_model.xml", "x");)
 SPOIL(flat, put("modules.json", SMALL_MODULES);)
 SPOIL(flat_onnx, put("modules.json", SMALL_MODULES); drop("model.safetensors"); make_dir("onnx"); put("onnx/model.onnx", "x");)
+SPOIL(flat_pointer, put("modules.json", SMALL_MODULES); put("model.safetensors", POINTER);)
+SPOIL(one_folder, put("modules.json", "[{\"path\": \"\", \"type\": \"sentence_transformers.models.Transformer\"},"
+	" {\"path\": \"\", \"type\": \"sentence_transformers.models.Pooling\"}]");)
+SPOIL(own_module, put("modules.json", "[{\"path\": \"\", \"type\": \"sentence_transformers.models.Transformer\"},"
+	" {\"path\": \"1_X\", \"type\": \"my_code.Pooling\"}]");)
+SPOIL(utf16, put("config.json", "\xFF\xFE{");)
+SPOIL(latin1, put("config.json", "{\"model_type\": \"\xE9\"}");)
+SPOIL(empty_config, put("config.json", "");)
+SPOIL(half_config, put("config.json", "{\"model_type\": \"be");)
+SPOIL(other_class, set_type("bert", ", \"architectures\": [\"JinaBertForMaskedLM\"]");)
+SPOIL(word_level, put("tokenizer.json", "{\"model\": {\"type\": \"WordLevel\", \"vocab\": {\"a\": 0}}}");)
+SPOIL(other_tensors, set_type("modernbert", "");)
+SPOIL(gguf_renamed, put("model.safetensors", "GGUF\3 and so on, and so on");)
+SPOIL(zip_renamed, put("model.safetensors", "PK\3\4 and so on");)
+SPOIL(other_pickle, drop("model.safetensors"); put("pytorch_model.bin", "\x80\4}q");)
+SPOIL(loop, link_to("model.safetensors", "model.safetensors");)
+SPOIL(loop_config, link_to("config.json", "b"); link_to("b", "config.json");)
+SPOIL(directory, drop("config.json"); make_dir("config.json");)
 SPOIL(page, put("model.safetensors", "\n\n<!doctype HTML>\n<html class=\"\">");)
 SPOIL(page_config, put("config.json", "\xEF\xBB\xBF<html>");)
 SPOIL(answer, put("tokenizer.json", "Entry not found");)
@@ -183,10 +201,26 @@ static const struct
 	{"OpenVINO only", openvino_only, EMB_ERR_UNSUPPORTED, "openvino_model.bin", "", "save_pretrained"},
 	{"files in one folder", flat, EMB_ERR_NOT_FOUND, "1_Pooling/config.json\" does not exist", "", "names the folder \"1_Pooling\""},
 	{"and no weights", flat_onnx, EMB_ERR_UNSUPPORTED, "onnx/model.onnx", "", "save_pretrained"},
+	{"a pointer there", flat_pointer, EMB_ERR_FORMAT, "model.safetensors", "pointer of git-lfs", "git lfs pull"},
+	{"two modules of one folder", one_folder, EMB_ERR_FORMAT, "modules 0 and 1 have the same \"path\"", "", "1_Pooling"},
+	{"a module of its own", own_module, EMB_ERR_UNSUPPORTED, "modules.json", "my_code.Pooling", "docs/models/README.md"},
+	{"UTF-16", utf16, EMB_ERR_FORMAT, "config.json begins with a byte order mark of UTF-16", "", "as UTF-8"},
+	{"LATIN1", latin1, EMB_ERR_FORMAT, "config.json is not valid JSON", "", "as UTF-8"},
+	{"an empty configuration", empty_config, EMB_ERR_FORMAT, "config.json is not valid JSON", "", "empty or was cut off"},
+	{"half a configuration", half_config, EMB_ERR_FORMAT, "config.json is not valid JSON", "", "cut off"},
+	{"another class", other_class, EMB_ERR_UNSUPPORTED, "\"architectures\" is \"JinaBertForMaskedLM\"", "BertModel", "docs/models/README.md"},
+	{"another model of a tokenizer", word_level, EMB_ERR_UNSUPPORTED, "WordLevel", "Unigram", "docs/tokenizers.md"},
+	{"another family's tensors", other_tensors, EMB_ERR_NOT_FOUND, "the weights hold no tensor", "", "The first tensors there are \"embeddings."},
+	{"a GGUF by another name", gguf_renamed, EMB_ERR_FORMAT, "model.safetensors\" is a GGUF file", "", "ends in .gguf"},
+	{"a zip by another name", zip_renamed, EMB_ERR_FORMAT, "model.safetensors\" is a zip archive", "", "pytorch_model.bin"},
+	{"a pickle of something else", other_pickle, EMB_ERR_FORMAT, "is not what torch.save writes", "", "a pickle of something else"},
+	{"a link to itself", loop, EMB_ERR_NOT_REGULAR, "model.safetensors", "a link that leads to itself", "Remove the link"},
+	{"links to each other", loop_config, EMB_ERR_NOT_REGULAR, "config.json", "a link that leads to itself", "Remove the link"},
+	{"a directory for a file", directory, EMB_ERR_NOT_REGULAR, "config.json", "not a regular file", "It is a directory"},
 	{"t5", t5, EMB_ERR_UNSUPPORTED, "config.json: \"model_type\" is \"t5\"", "modernbert", "docs/models/README.md"},
 	{"a decoder", qwen, EMB_ERR_UNSUPPORTED, "llama", "qwen2, roberta", "docs/models/README.md"},
 	{"code of its own", own_code, EMB_ERR_UNSUPPORTED, "my_bert", "", "auto_map"},
-	{"no model_type", no_type, EMB_ERR_FORMAT, "config.json", "model_type", ""},
+	{"no model_type", no_type, EMB_ERR_FORMAT, "config.json", "model_type", "no configuration of transformers"},
 	{"quantized weights", quantized, EMB_ERR_UNSUPPORTED, "config.json", "\"quant_method\" is \"quip\"", "from which it was quantized"},
 	{"another tokenizer", slow_tokenizer, EMB_ERR_UNSUPPORTED, "spiece.model only", "", "AutoTokenizer"},
 	{"a link to no tokenizer", dangling_vocab, EMB_ERR_NOT_FOUND, "vocab.txt", "a link to", "cp -rL"},
@@ -240,6 +274,11 @@ test_paths(void)
 	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_FOUND && strstr(err.message, "file \"") != NULL, "%s", err.message);
 	snprintf(path, sizeof(path), "%s/model.safetensors", dir);
 	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_NOT_REGULAR && strstr(err.hint, "directory that holds") != NULL, "%s", err.message);
+	CHECKF(import_image("BAAI/bge-small-en-v1.5", NULL, &mem, &image, &err) == EMB_ERR_NOT_FOUND && strstr(err.hint, "hf download") != NULL, "%s", err.hint);
+	CHECKF(import_image("/nowhere/bge-small", NULL, &mem, &image, &err) == EMB_ERR_NOT_FOUND && err.hint[0] == '\0', "%s", err.hint);
+	snprintf(path, sizeof(path), "%s/loop", dir);
+	link_to("loop", "loop");
+	CHECKF(import_image(path, NULL, &mem, &image, &err) == EMB_ERR_IO && strstr(err.hint, "leads to itself") != NULL, "%s", err.hint);
 	/* not at the beginning: the reranker's head is what is missed */
 	CHECKF(import_image(dir, NULL, &mem, &image, &err) != EMB_OK && strstr(err.message, "git-lfs") == NULL, "%s", err.message);
 }

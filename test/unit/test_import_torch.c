@@ -146,6 +146,8 @@ test_same_image(const char *layout, const char *const *files)
 #define STORAGE(key, n) "((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" key "X\3\0\0\0cpuK" n "tQ"
 #define REBUILD "ctorch._utils\n_rebuild_tensor_v2\n"
 #define END "\x89}tRu."
+/* {key: {"": a tensor}}: an error only where the inner dictionary is read */
+#define NESTED(key_size, key) "\x80\x02}(X" key_size "\0\0\0" key "}(X\0\0\0\0" REBUILD STORAGE("0", "\x02") "K\0K\x02\x85K\x01\x85\x89}tRuu."
 
 typedef struct PickleCase
 {
@@ -193,6 +195,9 @@ static const PickleCase pickles[] = {
 	{"fewer strides", BYTES(START REBUILD STORAGE("0", "\x02") "K\0K\x02\x85)" END), EMB_ERR_FORMAT, "strides"},
 	{"no such storage", BYTES(START REBUILD STORAGE("1", "\x02") "K\0K\x02\x85K\x01\x85" END), EMB_ERR_FORMAT, "storage \"1\""},
 	{"a storage too short", BYTES(START REBUILD STORAGE("0", "\x03") "K\0K\x02\x85K\x01\x85" END), EMB_ERR_FORMAT, "has 8 bytes"},
+	{"tensors under \"state_dict\"", BYTES(NESTED("\x0A", "state_dict")), EMB_ERR_FORMAT, "name"},
+	{"tensors under \"model\"", BYTES(NESTED("\5", "model")), EMB_ERR_FORMAT, "name"},
+	{"under another name they are left out", BYTES(NESTED("\5", "optim")), EMB_OK, NULL},
 	{"an empty name", BYTES("\x80\x02}(X\0\0\0\0" REBUILD STORAGE("0", "\x02") "K\0K\x02\x85K\x01\x85" END), EMB_ERR_FORMAT, "name"},
 };
 
