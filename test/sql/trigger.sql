@@ -72,6 +72,11 @@ SET embed.model = 'tiny-mean-36';
 INSERT INTO trigger_docs VALUES ('a');
 RESET embed.model;
 DROP TABLE trigger_docs;
+CREATE TABLE trigger_docs (body text, embedding trigger_vector);
+CREATE TRIGGER a BEFORE INSERT OR UPDATE ON trigger_docs FOR EACH ROW
+	EXECUTE FUNCTION embed_trigger('embedding', 'body', 'tiny-mean-36');
+INSERT INTO trigger_docs VALUES ('a');
+DROP TABLE trigger_docs;
 DROP DOMAIN trigger_vector;
 DROP DOMAIN trigger_text;
 

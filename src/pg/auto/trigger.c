@@ -333,7 +333,8 @@ compute_vector(TriggerSite *trigger, TriggerData *data, Datum text, bool *isnull
 
 	embed_site_embed(&trigger->site, ref, EMB_PROMPT_DOCUMENT, text, elements);
 	*isnull = false;
-	return convert(trigger, &trigger->columns.from_vector, PointerGetDatum(vector), isnull);
+	return embed_trigger_convert_vector(&trigger->columns, trigger->econtext, data->tg_relation,
+										trigger->names_model ? trigger->model.name : NULL, vector, isnull);
 }
 
 static HeapTuple

@@ -25,6 +25,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/pg_list.h"
 #include "parser/parse_coerce.h"
+#include "utils/array.h"
 #include "utils/rel.h"
 
 #include "pg/store/pinned_name.h"
@@ -111,6 +112,14 @@ extern Datum embed_trigger_text(const EmbedTriggerColumns *columns, ExprContext 
 
 /* Evaluates a conversion; the result is in econtext's per-tuple memory, or is value itself. */
 extern Datum embed_trigger_convert(const EmbedConversion *conversion, ExprContext *econtext, Datum value, bool *isnull);
+
+/*
+ * The same for a vector on its way into the column, whose type may refuse it
+ * for its length: an error's context names column, table and model. model
+ * NULL: the session's.
+ */
+extern Datum embed_trigger_convert_vector(const EmbedTriggerColumns *columns, ExprContext *econtext, Relation rel,
+										  const char *model, ArrayType *vector, bool *isnull);
 
 /* Whether a function is embed_trigger, or embed_chunk_trigger. */
 extern bool embed_is_trigger_function(Oid function);

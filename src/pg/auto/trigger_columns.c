@@ -306,6 +306,41 @@ embed_trigger_convert(const EmbedConversion *conversion, ExprContext *econtext, 
 	return ExecEvalExprSwitchContext(conversion->converter->state, econtext, isnull);
 }
 
+typedef struct VectorContext
+{
+	const EmbedTriggerColumns *columns;
+	Relation	rel;
+	const char *model;
+	int			n_elements;
+} VectorContext;
+
+static void
+add_vector_context(void *arg)
+{
+	const VectorContext *of = arg;
+	const char *column = NameStr(of->columns->vector.name);
+	const char *table = RelationGetRelationName(of->rel);
+
+	if (of->model != NULL)
+		errcontext("storing a vector of %d elements, of model \"%s\", in column \"%s\" of table \"%s\"", of->n_elements, of->model, column, table);
+	else
+		errcontext("storing a vector of %d elements, of the session's model, in column \"%s\" of table \"%s\"", of->n_elements, column, table);
+}
+
+Datum
+embed_trigger_convert_vector(const EmbedTriggerColumns *columns, ExprContext *econtext, Relation rel, const char *model, ArrayType *vector,
+							 bool *isnull)
+{
+	VectorContext of = {columns, rel, model, ArrayGetNItems(ARR_NDIM(vector), ARR_DIMS(vector))};
+	ErrorContextCallback callback = {error_context_stack, add_vector_context, &of};
+	Datum		value;
+
+	error_context_stack = &callback;
+	value = embed_trigger_convert(&columns->from_vector, econtext, PointerGetDatum(vector), isnull);
+	error_context_stack = callback.previous;
+	return value;
+}
+
 /* The texts of several columns, joined by a blank line. */
 static Datum
 join_texts(const EmbedTriggerColumns *columns, ExprContext *econtext, const EmbedSources *sources, bool *isnull)

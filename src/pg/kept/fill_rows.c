@@ -136,7 +136,7 @@ check_fit(EmbedFill *fill, Relation rel, int32 dim)
 
 	memset(elements, 0, dim * sizeof(float));
 	elements[0] = 1;
-	(void) embed_trigger_convert(&fill->column.columns.from_vector, econtext, PointerGetDatum(vector), &isnull);
+	(void) embed_trigger_convert_vector(&fill->column.columns, econtext, rel, fill->column.names_model ? fill->column.model.name : NULL, vector, &isnull);
 	FreeExprContext(econtext, true);
 	embed_as_caller(&caller);
 }
