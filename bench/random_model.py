@@ -1,7 +1,9 @@
 """random_model.py SHAPE FROM OUT [F16|F32|BF16|GPTQ]: a model directory of random weights with the tokenizer of the directory FROM.
 
-SHAPE: base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions and bge-m3's two heads), modernbert (ModernBERT-base), qwen3-0.6b
-and qwen3-8b (Qwen3-Reranker, BF16 by default, with the tokenizer of Qwen3; qwen3-8b-2 has two of its layers). Weights are as
+SHAPE: small, small-zh, small-multi, base, large (BERT), m3 (XLM-RoBERTa large with 8,192 positions and bge-m3's two heads), m3-rerank
+(the same as bge-reranker-v2-m3), modernbert (ModernBERT-base), ettin-17m (ettin-reranker-17m with its modules), nomic (NomicBert),
+sparse (DistilBERT with its head over the vocabulary), static (model2vec), qwen3-embed-0.6b (Qwen3-Embedding), qwen3-0.6b and qwen3-8b
+(Qwen3-Reranker, BF16 by default, with the tokenizer of Qwen3; qwen3-8b-2 has two of its layers). Weights are as
 transformers initializes them: normal, deviation 0.02. What a shape costs does not depend on what its weights are; vectors of such
 a model mean nothing. GPTQ: layers have random codes of 4 bits in groups of 128, the rest is in BF16. Tensors are written one after
 the other, so that 16 GB take no memory, and to several files of at most 5 GB. The tokenizer of FROM may be packed: tokenizer.json.xz."""
@@ -15,14 +17,33 @@ import sys
 import numpy as np
 
 SHAPES = {  # hidden, layers, heads, intermediate, positions, token types
+    "small": (384, 12, 12, 1536, 512, 2),
+    "small-zh": (512, 4, 8, 2048, 512, 2),
+    "small-multi": (384, 12, 12, 1536, 512, 2),
     "base": (768, 12, 12, 3072, 512, 2),
     "large": (1024, 24, 16, 4096, 512, 2),
     "m3": (1024, 24, 16, 4096, 8194, 1),
+    "m3-rerank": (1024, 24, 16, 4096, 8194, 1),
     "modernbert": (768, 22, 12, 1152, 8192, 0),
+    "ettin-17m": (256, 7, 4, 384, 8192, 0),
+    "nomic": (768, 12, 12, 3072, 8192, 2),
+    "sparse": (768, 6, 12, 3072, 512, 0),
+    "static": (512, 0, 0, 0, 0, 0),
+    "qwen3-embed-0.6b": (1024, 28, 16, 3072, 40960, 0),
     "qwen3-0.6b": (1024, 28, 16, 3072, 40960, 0),
     "qwen3-8b": (4096, 36, 32, 12288, 40960, 0),
     "qwen3-8b-2": (4096, 2, 32, 12288, 40960, 0),
 }
+VOCABULARIES = {  # of the published models; the tokenizer of FROM may be smaller
+    "small-zh": 21128,
+    "small-multi": 250037,
+    "modernbert": 50368,
+    "ettin-17m": 50368,
+    "nomic": 30528,
+    "static": 63091,
+    "qwen3-embed-0.6b": 151669,
+}
+FAMILIES = {"modernbert": "modernbert", "ettin-17m": "modernbert", "nomic": "nomic", "sparse": "distilbert", "static": "static"}
 KV_HEADS, HEAD_SIZE = 8, 128  # of Qwen3's sizes
 DEVIATION = 0.02
 TYPES = {"F16": np.float16, "F32": np.float32, "BF16": np.uint16, "I32": np.int32}  # of BF16 the bits
@@ -34,14 +55,17 @@ if len(sys.argv) not in (4, 5) or sys.argv[1] not in SHAPES or sys.argv[-1] not 
     raise SystemExit(__doc__)
 shape, source, out = sys.argv[1:4]
 hidden, layers, heads, wide, positions, types = SHAPES[shape]
-family = "qwen3" if shape.startswith("qwen3") else shape
+family = "qwen3" if shape.startswith("qwen3") else FAMILIES.get(shape, "bert")
+is_wide_roberta = shape in ("m3", "m3-rerank")
 dtype = sys.argv[4] if len(sys.argv) == 5 else "BF16" if family == "qwen3" else "F16"
 is_gptq = dtype == "GPTQ"
 dtype = "BF16" if is_gptq else dtype
 
 
 def vocabulary_size():
-    """From config.json, else from the tokenizer: the pieces of its model and the added tokens."""
+    """From VOCABULARIES, else from config.json, else from the tokenizer: the pieces of its model and the added tokens."""
+    if shape in VOCABULARIES:
+        return VOCABULARIES[shape]
     if os.path.exists(os.path.join(source, "config.json")):
         return json.load(open(os.path.join(source, "config.json")))["vocab_size"]
     tokenizer = json.load(open(os.path.join(out, "tokenizer.json")))
@@ -64,6 +88,13 @@ def linear(name, n_out, n_in, bias=True):
 
 
 def bert_tensors(vocabulary):
+    tensors = []
+    if shape == "m3-rerank":
+        tensors += linear("classifier.dense", hidden, hidden) + linear("classifier.out_proj", 1, hidden)
+    return [("roberta." * bool(tensors) + name, size, kind) for name, size, kind in encoder_tensors(vocabulary)] + tensors
+
+
+def encoder_tensors(vocabulary):
     tensors = [("embeddings.word_embeddings.weight", (vocabulary, hidden), "random")]
     tensors += [("embeddings.position_embeddings.weight", (positions, hidden), "random")]
     tensors += [("embeddings.token_type_embeddings.weight", (types, hidden), "random")]
@@ -87,6 +118,33 @@ def modernbert_tensors(vocabulary):
         tensors += norm(prefix + "mlp_norm", False)
         tensors += linear(prefix + "mlp.Wi", 2 * wide, hidden, False) + linear(prefix + "mlp.Wo", hidden, wide, False)
     return tensors + norm("final_norm", False)
+
+
+def nomic_tensors(vocabulary):
+    tensors = [("embeddings.word_embeddings.weight", (vocabulary, hidden), "random")]
+    tensors += [("embeddings.token_type_embeddings.weight", (types, hidden), "random")] + norm("emb_ln")
+    for i in range(layers):
+        prefix = "encoder.layers.%d." % i
+        tensors += linear(prefix + "attn.Wqkv", 3 * hidden, hidden, False) + linear(prefix + "attn.out_proj", hidden, hidden, False)
+        tensors += linear(prefix + "mlp.fc11", wide, hidden, False) + linear(prefix + "mlp.fc12", wide, hidden, False)
+        tensors += linear(prefix + "mlp.fc2", hidden, wide, False) + norm(prefix + "norm1") + norm(prefix + "norm2")
+    return tensors
+
+
+def distilbert_tensors(vocabulary):
+    tensors = [("distilbert.embeddings.word_embeddings.weight", (vocabulary, hidden), "random")]
+    tensors += [("distilbert.embeddings.position_embeddings.weight", (positions, hidden), "random")] + norm("distilbert.embeddings.LayerNorm")
+    for i in range(layers):
+        prefix = "distilbert.transformer.layer.%d." % i
+        for name in ("q_lin", "k_lin", "v_lin", "out_lin"):
+            tensors += linear(prefix + "attention." + name, hidden, hidden)
+        tensors += norm(prefix + "sa_layer_norm") + linear(prefix + "ffn.lin1", wide, hidden) + linear(prefix + "ffn.lin2", hidden, wide)
+        tensors += norm(prefix + "output_layer_norm")
+    return tensors + linear("vocab_transform", hidden, hidden) + norm("vocab_layer_norm") + [("vocab_projector.bias", (vocabulary,), "zeros")]
+
+
+def static_tensors(vocabulary):
+    return [("embeddings", (vocabulary, hidden), "random")]
 
 
 def qwen3_tensors(vocabulary):
@@ -180,8 +238,10 @@ def write_weights(path, tensors):
 
 def bert_config(vocabulary):
     kind = {"architectures": ["BertModel"], "model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}
-    if shape == "m3":
+    if is_wide_roberta:
         kind = {"architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta", "layer_norm_eps": 1e-05, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    if shape == "m3-rerank":
+        kind.update(architectures=["XLMRobertaForSequenceClassification"], id2label={"0": "LABEL_0"})
     return dict(kind, intermediate_size=wide, hidden_act="gelu", type_vocab_size=types)
 
 
@@ -201,6 +261,38 @@ def modernbert_config(vocabulary):
         "local_rope_theta": 10000.0,
         "pad_token_id": 0,
     }
+
+
+def nomic_config(vocabulary):
+    return {
+        "architectures": ["NomicBertModel"],
+        "model_type": "nomic_bert",
+        "n_embd": hidden,
+        "n_layer": layers,
+        "n_head": heads,
+        "n_inner": wide,
+        "n_positions": positions,
+        "type_vocab_size": types,
+        "layer_norm_epsilon": 1e-12,
+        "activation_function": "swiglu",
+        "rotary_emb_base": 1000.0,
+        "rotary_emb_fraction": 1.0,
+        "rotary_emb_interleaved": False,
+        "qkv_proj_bias": False,
+        "mlp_fc1_bias": False,
+        "mlp_fc2_bias": False,
+        "prenorm": False,
+        "pad_token_id": 0,
+    }
+
+
+def distilbert_config(vocabulary):
+    sizes = {"dim": hidden, "n_layers": layers, "n_heads": heads, "hidden_dim": wide}
+    return dict(sizes, architectures=["DistilBertForMaskedLM"], model_type="distilbert", activation="gelu", sinusoidal_pos_embds=False, pad_token_id=0)
+
+
+def static_config(vocabulary):
+    return {"architectures": ["StaticModel"], "model_type": "model2vec", "hidden_dim": hidden, "seq_length": 1000000, "normalize": True}
 
 
 def qwen3_config(vocabulary):
@@ -233,6 +325,9 @@ def copy_tokenizer():
     if os.path.exists(packed) and not os.path.exists(os.path.join(source, "tokenizer.json")):
         with lzma.open(packed) as file, open(os.path.join(out, "tokenizer.json"), "wb") as copy:
             shutil.copyfileobj(file, copy)
+    config = os.path.join(out, "tokenizer_config.json")
+    if os.path.exists(config) and positions > 512:  # the length of FROM's model
+        dump(dict(json.load(open(config)), model_max_length=min(positions, 8192)), "tokenizer_config.json")
 
 
 def answers():
@@ -241,38 +336,85 @@ def answers():
     return {"true_token_id": pieces["yes"], "false_token_id": pieces["no"]}
 
 
+def module(number, name, config=None, tensors=None):
+    """A folder of modules.json with its configuration and weights; its entry there."""
+    path = "%d_%s" % (number, name)
+    os.makedirs(os.path.join(out, path), exist_ok=True)
+    if config is not None:
+        dump(config, path, "config.json")
+    if tensors is not None:
+        write_weights(os.path.join(out, path, "model.safetensors"), tensors)
+    return path, MODULES[name]
+
+
+def write_modules(*modules):
+    entries = [("", MODULES["Transformer"])] + list(modules)
+    dump([{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers." + kind} for i, (path, kind) in enumerate(entries)], "modules.json")
+
+
 def write_decoder():
     """What sentence-transformers keeps beside a Qwen3 reranker's weights: that its score is a difference of two logits."""
-    os.makedirs(os.path.join(out, "1_LogitScore"), exist_ok=True)
-    dump(answers(), "1_LogitScore", "config.json")
     dump({"tokenizer_class": "Qwen2Tokenizer", "model_max_length": 131072, "add_bos_token": False}, "tokenizer_config.json")
+    if shape == "qwen3-embed-0.6b":
+        write_modules(module(1, "Pooling", {"embedding_dimension": hidden, "pooling_mode": "lasttoken", "include_prompt": True}), module(2, "Normalize"))
+        return
     dump({"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}, "config_sentence_transformers.json")
-    kinds = [("", "base.modules.transformer.Transformer"), ("1_LogitScore", "cross_encoder.modules.logit_score.LogitScore")]
-    dump([{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers." + kind} for i, (path, kind) in enumerate(kinds)], "modules.json")
+    write_modules(module(1, "LogitScore", answers()))
+
+
+def dense(number, n_out, activation, bias, to):
+    config = {"in_features": hidden, "out_features": n_out, "bias": bias, "activation_function": "torch.nn.modules." + activation,
+              "module_input_name": "sentence_embedding", "module_output_name": to}
+    return module(number, "Dense", config, linear("linear", n_out, hidden, bias))
+
+
+def write_reranker():
+    """The modules of an ettin-reranker."""
+    dump({"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}, "config_sentence_transformers.json")
+    write_modules(module(1, "Pooling", {"embedding_dimension": hidden, "pooling_mode": "cls", "include_prompt": True}),
+                  dense(2, hidden, "activation.GELU", False, "sentence_embedding"),
+                  module(3, "LayerNorm", {"dimension": hidden}, norm("norm")),
+                  dense(4, 1, "linear.Identity", True, "scores"))
+
+
+def write_sparse(vocabulary):
+    write_modules(module(1, "SpladePooling", {"pooling_strategy": "max", "activation_function": "relu", "embedding_dimension": vocabulary}))
 
 
 def write_encoder():
-    os.makedirs(os.path.join(out, "1_Pooling"), exist_ok=True)
     if shape == "m3":
         write_weights(os.path.join(out, "sparse_linear.safetensors"), linear("sparse_linear", 1, hidden))
         write_weights(os.path.join(out, "colbert_linear.safetensors"), linear("colbert_linear", hidden, hidden))
-    dump({"word_embedding_dimension": hidden, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "1_Pooling", "config.json")
-    dump({"max_seq_length": 8192 if positions > 8192 else positions, "do_lower_case": False}, "sentence_bert_config.json")
-    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-    dump([{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind} for i, (path, kind) in enumerate(kinds)], "modules.json")
+    dump({"max_seq_length": min(positions, 8192), "do_lower_case": False}, "sentence_bert_config.json")
+    write_modules(module(1, "Pooling", {"word_embedding_dimension": hidden, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}),
+                  module(2, "Normalize"))
 
 
-TENSORS = {"modernbert": modernbert_tensors, "qwen3": qwen3_tensors}
-CONFIGS = {"modernbert": modernbert_config, "qwen3": qwen3_config}
+MODULES = {
+    "Transformer": "models.Transformer",
+    "Pooling": "models.Pooling",
+    "Normalize": "models.Normalize",
+    "LogitScore": "cross_encoder.modules.logit_score.LogitScore",
+    "Dense": "base.modules.dense.Dense",
+    "LayerNorm": "sentence_transformer.modules.layer_norm.LayerNorm",
+    "SpladePooling": "sparse_encoder.models.SpladePooling",
+}
+TENSORS = {"modernbert": modernbert_tensors, "nomic": nomic_tensors, "distilbert": distilbert_tensors, "static": static_tensors, "qwen3": qwen3_tensors}
+CONFIGS = {"modernbert": modernbert_config, "nomic": nomic_config, "distilbert": distilbert_config, "static": static_config, "qwen3": qwen3_config}
 
 os.makedirs(out, exist_ok=True)
 copy_tokenizer()
 vocabulary = vocabulary_size()
 config = CONFIGS.get(family, bert_config)(vocabulary)
-config.update(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=vocabulary, max_position_embeddings=positions)
+if family != "static":
+    config.update(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, vocab_size=vocabulary, max_position_embeddings=positions)
 write_weights(os.path.join(out, "model.safetensors"), TENSORS.get(family, bert_tensors)(vocabulary))
 dump(config, "config.json")
 if family == "qwen3":
     write_decoder()
-else:
+elif shape == "ettin-17m":
+    write_reranker()
+elif shape == "sparse":
+    write_sparse(vocabulary)
+elif shape not in ("static", "m3-rerank"):
     write_encoder()

@@ -486,12 +486,32 @@ random_sequences(int32_t *ids, EmbSequence *seqs, int n_seqs, int n_tokens, int3
 
 #define MAX_ROUNDS	10000
 
-/* Computes vectors or scores; random ids do for both. */
+/* The weights of a learned sparse model, which returns no vectors. */
+static EmbStatus
+run_sparse(const EmbModel *model, const EmbSequence *seqs, int n, const EmbRun *run, EmbError *err)
+{
+	EmbSparse  *sparse = emb_alloc_zero(run->mem, n, sizeof(EmbSparse));
+	EmbStatus	status;
+
+	if (sparse == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for the weights of %d texts", n);
+	status = emb_model_embed_all(model, seqs, n, run, &(EmbOutputs) {.sparse = sparse}, err);
+	for (int i = 0; i < n; i++)
+		emb_sparse_free(&sparse[i], run->mem);
+	emb_release(run->mem, sparse);
+	return status;
+}
+
+/* Computes vectors, scores or weights; random ids do for all. */
 static EmbStatus
 run_once(const EmbModel *model, const EmbSequence *seqs, int n, const EmbRun *run, float *out, EmbError *err)
 {
-	if (emb_model_info(model)->kind == EMB_KIND_RERANKER)
+	const EmbModelInfo *info = emb_model_info(model);
+
+	if (info->kind == EMB_KIND_RERANKER)
 		return emb_model_rerank(model, seqs, n, run, out, err);
+	if (!info->has_dense && info->has_sparse)
+		return run_sparse(model, seqs, n, run, err);
 	return emb_model_embed(model, seqs, n, run, out, err);
 }
 
