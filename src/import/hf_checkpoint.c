@@ -371,7 +371,8 @@ open_parts(EmbCheckpoint *c, const char *dir, EmbHfConfig *config, const EmbChec
 	status = read_tokenizer(c, config, stop, err);
 	if (status == EMB_OK)
 		status = read_sparse(c, dir, config, err);
-	return status == EMB_OK ? emb_hf_multi_read_tables(c, dir, config, &((EmbHfTensors *) c->source_data)->multi, err) : status;
+	return status == EMB_OK ? emb_hf_multi_read_tables(c, dir, config, &((EmbHfTensors *) c->source_data)->set,
+													   &((EmbHfTensors *) c->source_data)->multi, err) : status;
 }
 
 EmbStatus

@@ -78,9 +78,11 @@ typedef struct EmbHfMulti
 	int32_t		query_tokens;	/* 0: not set */
 	int32_t		document_tokens;	/* 0: not set */
 	int32_t		query_floor;	/* 0: queries are not expanded */
+	int32_t		dim;			/* of the vectors; 0: not said */
 	bool		sees_expansion;
 	char		expansion_token[EMB_HF_MAX_MARKER];	/* "": the mask token */
-	bool		is_legacy;		/* PyLate's or the original ColBERT's files */
+	bool		is_legacy;		/* PyLate's files */
+	bool		is_inline;		/* no modules: the matrix is the tensor "linear.weight" beside the encoder's */
 	char		query_marker[EMB_HF_MAX_MARKER];
 	char		document_marker[EMB_HF_MAX_MARKER];
 	char	   *words;			/* [words_bytes] to skip, each with a zero byte after it; owned; NULL: none */
@@ -105,6 +107,7 @@ typedef struct EmbHfConfig
 	bool		has_classes;	/* config.json names classes: */
 	bool		has_classifier; /* one for sequences */
 	bool		has_scores;		/* the last module is the head of a reranker, whatever the classes */
+	bool		is_stanford;	/* the class HF_ColBERT: see hf_multi.h */
 	bool		is_for_masked_lm;	/* ForMaskedLM, and no plain encoder */
 	bool		is_language_model;	/* the class of a decoder that predicts tokens: its kind is still to be found */
 	bool		is_bidirectional;	/* the class of a decoder that reads in both directions */

@@ -59,8 +59,6 @@ take_decoder(const char *kind, EmbHfConfig *config)
 static const char *
 class_hint(const char *class)
 {
-	if (strcmp(class, "HF_ColBERT") == 0)
-		return "A ColBERT model returns several vectors a text; BGE-M3 has them, too (embed_multi, maxsim).";
 	if (strstr(class, "ForTokenClassification") != NULL || strstr(class, "ForQuestionAnswering") != NULL)
 		return "The model labels tokens; take one that was trained for embeddings (bge-small-en-v1.5) or as a reranker (ms-marco-MiniLM-L6-v2).";
 	return NULL;
@@ -78,6 +76,12 @@ check_class(const EmbJson *doc, const char *class, EmbHfConfig *config, EmbError
 	char		want[256];
 	EmbStatus	status;
 
+	/* the original ColBERT's class, around an encoder of any family */
+	if (strcmp(class, "HF_ColBERT") == 0 && (config->declared == EMB_HF_KIND_UNKNOWN || config->declared == EMB_HF_KIND_MULTI))
+	{
+		config->is_stanford = true;
+		return EMB_OK;
+	}
 	for (size_t i = 0; kind != NULL && i < sizeof(encoders) / sizeof(encoders[0]); i++)
 	{
 		if (strcmp(kind, encoders[i]) == 0)

@@ -20,6 +20,11 @@
 #define DOCUMENT_MARKER "[D] "
 #define PUNCTUATION		"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
+/* Of the original ColBERT. */
+#define METADATA_FILE	"artifact.metadata"
+#define STANFORD_QUERY	"[unused0]"
+#define STANFORD_DOCUMENT "[unused1]"
+
 #define MAX_SKIP_WORDS	10000
 #define MAX_SKIP_BYTES	65536
 
@@ -368,6 +373,67 @@ parse_pylate(const EmbJson *own, EmbHfConfig *config, EmbError *err)
 	return expansion != NULL && expands ? parse_expansion(own, expansion, config, err) : EMB_OK;
 }
 
+/* ------------------------------------------------- the original's metadata */
+
+/* A marker, and the space that keeps it from the text. */
+static EmbStatus
+take_stanford_marker(const EmbJson *doc, const char *key, const char *absent, char marker[EMB_HF_MAX_MARKER], EmbError *err)
+{
+	EmbStatus	status = take_marker(doc, key, absent, marker, err);
+
+	if (status == EMB_OK && (marker[0] == '\0' || strlen(marker) + 2 > EMB_HF_MAX_MARKER))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"%s\" is not a token", doc->file, key);
+	if (status == EMB_OK)
+		strcat(marker, " ");
+	return status;
+}
+
+static EmbStatus
+parse_metadata(const EmbJson *doc, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	EmbHfMulti *multi = &config->multi;
+	const char *similarity = "cosine";
+	int64_t		query = QUERY_TOKENS;
+	int64_t		document = 0;
+	int64_t		dim = 0;
+	bool		skips = true;
+	EmbStatus	status = doc->root != NULL ? emb_hf_check_object(doc, err) : EMB_OK;
+
+	if (status != EMB_OK ||
+		(status = take_stanford_marker(doc, "query_token_id", STANFORD_QUERY, multi->query_marker, err)) != EMB_OK ||
+		(status = take_stanford_marker(doc, "doc_token_id", STANFORD_DOCUMENT, multi->document_marker, err)) != EMB_OK ||
+		(status = emb_json_get_string(doc, doc->root, "similarity", &similarity, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "query_maxlen", 1, config->arch.n_positions, &query, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "doc_maxlen", 1, INT32_MAX, &document, err)) != EMB_OK ||
+		(status = emb_json_get_int(doc, doc->root, "dim", 1, EMB_ARCH_MAX_HIDDEN, &dim, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "attend_to_mask_tokens", &multi->sees_expansion, err)) != EMB_OK ||
+		(status = emb_json_get_bool(doc, doc->root, "mask_punctuation", &skips, err)) != EMB_OK)
+		return status;
+	if (strcmp(similarity, "cosine") != 0)
+		return emb_hf_unsupported(doc, "similarity", similarity, "only \"cosine\", which maxsim() computes, can be imported", err);
+	multi->query_tokens = multi->query_floor = (int32_t) query;
+	multi->document_tokens = (int32_t) document;
+	multi->dim = (int32_t) dim;
+	multi->skips = EMB_SKIPS_DOCUMENTS;
+	return skips ? take_punctuation(mem, multi, err) : EMB_OK;
+}
+
+static EmbStatus
+read_metadata(const char *dir, const EmbAllocator *mem, EmbHfConfig *config, EmbError *err)
+{
+	EmbJson		doc;
+	EmbStatus	status = emb_json_load_optional(dir, METADATA_FILE, EMB_JSON_CONFIG_MAX, mem, config->stop, &doc, err);
+
+	if (status == EMB_OK && doc.root == NULL)
+		emb_note(config->checkpoint, "Download artifact.metadata too.",
+				 "the model is a ColBERT model without artifact.metadata; it takes the markers \"%s\" and \"%s\" and queries of %d tokens, and skips "
+				 "punctuation", STANFORD_QUERY, STANFORD_DOCUMENT, QUERY_TOKENS);
+	if (status == EMB_OK)
+		status = parse_metadata(&doc, mem, config, err);
+	emb_json_free(&doc);
+	return status;
+}
+
 /* ------------------------------------------------------------- architecture */
 
 static EmbStatus
@@ -375,7 +441,8 @@ find_multi(const EmbJson *own, bool has_modules, const EmbCheckpointOptions *opt
 {
 	bool		wanted = options->kind != NULL && strcmp(options->kind, "multi") == 0;
 
-	config->is_multi = config->declared == EMB_HF_KIND_MULTI;
+	config->is_multi = config->declared == EMB_HF_KIND_MULTI || config->is_stanford;
+	config->multi.is_inline = config->is_stanford && !has_modules;
 	if (wanted && !config->is_multi)
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "kind \"multi\": the model's files say that it is no ColBERT model");
 	if (!config->is_multi)
@@ -385,7 +452,9 @@ find_multi(const EmbJson *own, bool has_modules, const EmbCheckpointOptions *opt
 						 emb_json_clip(options->kind, 80), options->kind);
 	if (config->arch.n_layers == 0)
 		return emb_error(err, EMB_ERR_UNSUPPORTED, "the model is a ColBERT model, but config.json says that it is a static model");
-	if (has_modules)
+	if (config->is_stanford && has_modules && config->declared != EMB_HF_KIND_MULTI)
+		return emb_error(err, EMB_ERR_UNSUPPORTED, "config.json names the class HF_ColBERT, but modules.json lists the modules of another kind of model");
+	if (has_modules || config->is_stanford)
 		return EMB_OK;
 	emb_error(err, EMB_ERR_UNSUPPORTED, "%s says that the model is a ColBERT model, but there is no modules.json, which lists its Dense", own->file);
 	return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Download modules.json and the folders that it names, too.");
@@ -403,6 +472,8 @@ emb_hf_multi_read(const char *dir, const EmbJson *own, const EmbHfModules *modul
 	arch->multi_kind = EMB_MULTI_COLBERT;
 	arch->lacks_vector = 1;
 	arch->normalize = 0;
+	if (config->multi.is_inline)
+		return read_metadata(dir, mem, config, err);
 	config->multi.is_legacy = emb_hf_multi_is_pylate(own);
 	if ((config->multi.is_legacy && (status = parse_pylate(own, config, err)) != EMB_OK) ||
 		(status = read_dense(dir, modules, mem, config, err)) != EMB_OK)

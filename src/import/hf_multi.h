@@ -8,23 +8,26 @@
  *		2_MultiVectorMask/config.json	the words whose tokens have no vector
  *		sentence_bert_config.json		lengths and query expansion (sentence-transformers')
  *		config_sentence_transformers.json	the same, and the markers (PyLate's)
+ *		artifact.metadata				all of this in the original ColBERT's layout (class HF_ColBERT, no modules.json)
  *
  * All modules are linear, so an image has their product: one matrix and one
  * bias. Markers ("[Q] ") are prompts that become a single token. Where the two
  * libraries differ we follow sentence-transformers 6: a marker that the
  * tokenizer does not know stays text, and a word of the skip list that is no
- * token is left out.
+ * token is left out. The original ColBERT's matrix is the tensor "linear.weight"
+ * beside the encoder's.
  *
  * Example:
  *
  *		emb_hf_multi_parse_modules(&doc, &modules, err);
  *		emb_hf_multi_read(dir, &own, &modules, has_modules, options, mem, &config, err);
- *		emb_hf_multi_read_tables(&checkpoint, dir, &config, &tables, err);	// once the tokenizer is known
+ *		emb_hf_multi_read_tables(&checkpoint, dir, &config, &set, &tables, err);	// once the tokenizer is known
  *		emb_hf_multi_free_tables(&tables, mem);
  */
 #ifndef EMB_IMPORT_HF_MULTI_H
 #define EMB_IMPORT_HF_MULTI_H
 
+#include "formats/tensors.h"
 #include "import/checkpoint.h"
 #include "import/hf_family.h"
 #include "tokenizer/tokenizer.h"
@@ -60,11 +63,13 @@ extern int64_t emb_hf_multi_choose_lengths(int64_t max_tokens, EmbHfConfig *conf
 extern EmbStatus emb_hf_multi_add_markers(const EmbAllocator *mem, EmbHfConfig *config, EmbError *err);
 
 /*
- * hf_multi_tables.c: reads the weights of the modules; makes markers single
- * tokens of c->tokenizer; looks up the expansion token and the skip list, and
- * completes c->arch. Of a model of another kind *tables is zeros.
+ * hf_multi_tables.c: reads the weights of the modules, or the matrix in set,
+ * the model's tensors; makes markers single tokens of c->tokenizer; looks up
+ * the expansion token and the skip list, and completes c->arch. Of a model of
+ * another kind *tables is zeros.
  */
-extern EmbStatus emb_hf_multi_read_tables(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, EmbHfMultiTables *tables, EmbError *err);
+extern EmbStatus emb_hf_multi_read_tables(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, const EmbTensorSet *set,
+										  EmbHfMultiTables *tables, EmbError *err);
 extern void emb_hf_multi_free_tables(EmbHfMultiTables *tables, const EmbAllocator *mem);
 
 #endif

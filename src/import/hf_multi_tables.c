@@ -220,6 +220,26 @@ multiply_modules(Product *p, const char *dir, const EmbHfConfig *config, EmbErro
 	return status;
 }
 
+/* The original ColBERT's matrix. */
+static EmbStatus
+read_inline(EmbCheckpoint *c, const EmbTensorSet *set, const EmbHfMulti *multi, EmbHfMultiTables *tables, EmbError *err)
+{
+	const EmbTensor *t = emb_tensors_find(set, "linear.weight");
+	int32_t		hidden = c->arch.hidden;
+
+	if (t == NULL)
+		return emb_error(err, EMB_ERR_NOT_FOUND, "config.json names the class HF_ColBERT, but the weights hold no tensor \"linear.weight\"");
+	if (t->rank != 2 || t->shape[0] < 1 || t->shape[0] > EMB_ARCH_MAX_HIDDEN || t->shape[1] != hidden || (multi->dim > 0 && t->shape[0] != multi->dim))
+		return emb_error(err, EMB_ERR_FORMAT, "tensor \"linear.weight\" is not a matrix of %d columns and of as many rows as \"dim\" of artifact.metadata says",
+						 hidden);
+	c->arch.multi_dim = (int32_t) t->shape[0];
+	tables->weight = emb_alloc_array(c->mem, (size_t) c->arch.multi_dim * hidden, sizeof(float));
+	tables->bias = emb_alloc_zero(c->mem, c->arch.multi_dim, sizeof(float));
+	if (tables->weight == NULL || tables->bias == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for a matrix of %d by %d", c->arch.multi_dim, hidden);
+	return emb_tensors_read_f32(set, t, 0, (int64_t) c->arch.multi_dim * hidden, tables->weight, err);
+}
+
 static EmbStatus
 read_projection(const char *dir, const EmbHfConfig *config, const EmbAllocator *mem, EmbHfMultiTables *tables, EmbError *err)
 {
@@ -435,7 +455,7 @@ find_skipped(EmbCheckpoint *c, const EmbHfMulti *multi, EmbHfMultiTables *tables
 /* -------------------------------------------------------------------- tables */
 
 EmbStatus
-emb_hf_multi_read_tables(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, EmbHfMultiTables *tables, EmbError *err)
+emb_hf_multi_read_tables(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, const EmbTensorSet *set, EmbHfMultiTables *tables, EmbError *err)
 {
 	const EmbHfMulti *multi = &config->multi;
 	EmbStatus	status;
@@ -446,7 +466,8 @@ emb_hf_multi_read_tables(EmbCheckpoint *c, const char *dir, const EmbHfConfig *c
 	c->arch.query_tokens = multi->query_tokens;
 	c->arch.query_floor = multi->query_floor;
 	c->arch.sees_expansion = multi->query_floor > 0 && multi->sees_expansion;
-	if ((status = read_projection(dir, config, c->mem, tables, err)) == EMB_OK &&
+	status = multi->is_inline ? read_inline(c, set, multi, tables, err) : read_projection(dir, config, c->mem, tables, err);
+	if (status == EMB_OK &&
 		(status = register_markers(c, multi, config->stop, err)) == EMB_OK &&
 		(status = find_expansion(c, config, err)) == EMB_OK)
 		status = find_skipped(c, multi, tables, err);

@@ -360,7 +360,7 @@ copy_model(const char *name)
 	static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "modules.json",
 		"sentence_bert_config.json", "config_sentence_transformers.json", "1_Dense/config.json", "1_Dense/model.safetensors",
 		"2_Dense/config.json", "2_Dense/model.safetensors", "3_Dense/config.json", "3_Dense/model.safetensors",
-		"2_MultiVectorMask/config.json", "3_Normalize/config.json"};
+		"2_MultiVectorMask/config.json", "3_Normalize/config.json", "artifact.metadata"};
 	static const char *const folders[] = {"1_Dense", "2_Dense", "3_Dense", "2_MultiVectorMask", "3_Normalize"};
 	const char *dir = fresh_dir();
 	char		from[1100];
@@ -513,6 +513,49 @@ test_masks(void)
 	}
 }
 
+/* The original ColBERT's artifact.metadata, beside colbert-stanford's files. */
+static void
+test_metadata(void)
+{
+	static const struct
+	{
+		const char *text;		/* NULL: no such file */
+		EmbStatus	status;
+		const char *message;
+		int32_t		query_tokens;
+		int32_t		max_tokens;
+		bool		skips;
+	}			cases[] =
+	{
+		{"{\"query_maxlen\": 12, \"doc_maxlen\": 300, \"mask_punctuation\": false, \"dim\": 8}", EMB_OK, NULL, 12, 128, false},
+		{"{\"query_maxlen\": 200}", EMB_ERR_FORMAT, "\"query_maxlen\"", 0, 0, false},
+		{"{\"dim\": 9}", EMB_ERR_FORMAT, "\"dim\" of artifact.metadata", 0, 0, false},
+		{"{\"similarity\": \"l2\"}", EMB_ERR_UNSUPPORTED, "\"similarity\" is \"l2\"", 0, 0, false},
+		{"{\"query_token_id\": \"\"}", EMB_ERR_FORMAT, "\"query_token_id\" is not a token", 0, 0, false},
+		{"{\"doc_token_id\": 3}", EMB_ERR_FORMAT, "\"doc_token_id\"", 0, 0, false},
+		{"{", EMB_ERR_FORMAT, "artifact.metadata", 0, 0, false},
+		{NULL, EMB_OK, NULL, 32, 128, true},
+	};
+	const char *dir = copy_model("colbert-stanford");
+	char		path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		EmbImportOptions options = {.precision = "fp32"};
+
+		snprintf(path, sizeof(path), "%s/artifact.metadata", dir);
+		if (cases[i].text != NULL)
+			write_text(dir, "artifact.metadata", cases[i].text);
+		else
+			unlink(path);
+		if (!open_model(dir, &options, cases[i].status, cases[i].message))
+			continue;
+		CHECKF(info->max_query_tokens == cases[i].query_tokens && info->query_floor == cases[i].query_tokens && info->max_tokens == cases[i].max_tokens &&
+			   (model->view.arch->n_skipped > 0) == cases[i].skips, "case %zu: %d, %d, %d", i, info->max_query_tokens, info->max_tokens, model->view.arch->n_skipped);
+		close_model();
+	}
+}
+
 /* A text of skipped tokens alone; what emb_model_embed_all refuses. */
 static void
 test_sequences(void)
@@ -582,13 +625,14 @@ test_failures(void)
 int
 main(void)
 {
-	static const char *const models[] = {"colbert-modernbert", "colbert-bert", "colbert-st"};
+	static const char *const models[] = {"colbert-modernbert", "colbert-bert", "colbert-st", "colbert-stanford"};
 
 	heap = emb_malloc_allocator();
 	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
 		test_model(models[i]);
 	test_bad_files();
 	test_masks();
+	test_metadata();
 	test_sequences();
 	test_failures();
 	emb_threads_stop();

@@ -52,7 +52,8 @@ static const Case cases[] = {
 	{"a classifier of 1 label", CONFIG(CLASS("BertForSequenceClassification") ", \"num_labels\": 1"), SMALL_MODULES, NULL, {0}, true, "", NULL, "embedding", "cls", true, 8},
 	{"a classifier of tokens", CONFIG(CLASS("BertForTokenClassification")), SMALL_MODULES, NULL, {0}, false, "", NULL, "embedding", "cls", true, 8},
 	{"a class of another family", CONFIG(CLASS("JinaBertForMaskedLM")), SMALL_MODULES, NULL, {0}, false, "", "architectures", NULL, NULL, false, 0},
-	{"that of ColBERT", CONFIG(CLASS("HF_ColBERT")), NULL, NULL, {0}, false, "", "embed_multi", NULL, NULL, false, 0},
+	{"that of ColBERT without its matrix", CONFIG(CLASS("HF_ColBERT")), NULL, NULL, {0}, false, "", "linear.weight", NULL, NULL, false, 0},
+	{"that of ColBERT with a Pooling", CONFIG(CLASS("HF_ColBERT")), SMALL_MODULES, NULL, {0}, false, "", "HF_ColBERT", NULL, NULL, false, 0},
 	/* model_type decides */
 	{"a SparseEncoder without its head", CONFIG(CLASS("BertModel")), NULL, "{\"model_type\": \"SparseEncoder\"}", {0}, false, "", "not a learned sparse model", NULL, NULL, false, 0},
 	{"a MultiVectorEncoder with a Pooling", CONFIG(CLASS("BertModel")), SMALL_MODULES, "{\"model_type\": \"MultiVectorEncoder\"}", {0}, false, "", "Transformer, Dense", NULL, NULL, false, 0},
