@@ -579,6 +579,41 @@ AS 'MODULE_PATHNAME', 'embed_sparse_query_array' LANGUAGE C IMMUTABLE STRICT PAR
 COMMENT ON FUNCTION embed_sparse_query(pg_catalog.text[], pg_catalog.text)
 IS 'token weights of queries, computed together, one element per query';
 
+-- Texts differ in their number of tokens, so their token vectors are an array of rows.
+
+CREATE TYPE embed_token_vectors AS (vectors pg_catalog.float4[]);
+COMMENT ON TYPE embed_token_vectors IS 'token vectors of one text, as embed_multi() returns them';
+
+CREATE FUNCTION embed_multi(input pg_catalog.text[]) RETURNS embed_token_vectors[]
+AS 'MODULE_PATHNAME', 'embed_multi_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi(pg_catalog.text[])
+IS 'token vectors of texts, computed together, one element per text, by the default model';
+
+CREATE FUNCTION embed_multi(input pg_catalog.text[], model pg_catalog.text) RETURNS embed_token_vectors[]
+AS 'MODULE_PATHNAME', 'embed_multi_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi(pg_catalog.text[], pg_catalog.text)
+IS 'token vectors of texts, computed together, one element per text';
+
+CREATE FUNCTION embed_multi_many(input pg_catalog.text[]) RETURNS embed_token_vectors[]
+AS 'MODULE_PATHNAME', 'embed_multi_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi_many(pg_catalog.text[])
+IS 'token vectors of texts, computed together, one element per text, by the default model';
+
+CREATE FUNCTION embed_multi_many(input pg_catalog.text[], model pg_catalog.text) RETURNS embed_token_vectors[]
+AS 'MODULE_PATHNAME', 'embed_multi_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi_many(pg_catalog.text[], pg_catalog.text)
+IS 'token vectors of texts, computed together, one element per text';
+
+CREATE FUNCTION embed_multi_query(input pg_catalog.text[]) RETURNS embed_token_vectors[]
+AS 'MODULE_PATHNAME', 'embed_multi_query_array' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi_query(pg_catalog.text[])
+IS 'token vectors of queries, computed together, one element per query, by the default model';
+
+CREATE FUNCTION embed_multi_query(input pg_catalog.text[], model pg_catalog.text) RETURNS embed_token_vectors[]
+AS 'MODULE_PATHNAME', 'embed_multi_query_array' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10000 SUPPORT _embed.support;
+COMMENT ON FUNCTION embed_multi_query(pg_catalog.text[], pg_catalog.text)
+IS 'token vectors of queries, computed together, one element per query';
+
 CREATE FUNCTION embed_multi_rows(input pg_catalog.text[]) RETURNS TABLE (ordinality pg_catalog.int4, embedding pg_catalog.float4[])
 AS 'MODULE_PATHNAME', 'embed_multi_rows' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 ROWS 100 SUPPORT _embed.support;
 COMMENT ON FUNCTION embed_multi_rows(pg_catalog.text[])
@@ -811,6 +846,43 @@ CREATE AGGREGATE embed_sparse_agg(input pg_catalog.text, model pg_catalog.text) 
 );
 COMMENT ON AGGREGATE embed_sparse_agg(pg_catalog.text, pg_catalog.text)
 IS 'token weights of a group''s texts, in input order';
+
+CREATE FUNCTION _embed.multi_agg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_multi_agg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION _embed.multi_agg_accum(pg_catalog.internal, pg_catalog.text)
+IS 'transition function of embed_multi_agg';
+
+CREATE FUNCTION _embed.multi_agg_accum(state pg_catalog.internal, input pg_catalog.text, model pg_catalog.text) RETURNS pg_catalog.internal
+AS 'MODULE_PATHNAME', 'embed_multi_agg_accum' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION _embed.multi_agg_accum(pg_catalog.internal, pg_catalog.text, pg_catalog.text)
+IS 'transition function of embed_multi_agg';
+
+CREATE FUNCTION _embed.multi_agg_final(state pg_catalog.internal) RETURNS embed_token_vectors[]
+AS 'MODULE_PATHNAME', 'embed_multi_agg_final' LANGUAGE C STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION _embed.multi_agg_final(pg_catalog.internal)
+IS 'final function of embed_multi_agg';
+
+CREATE AGGREGATE embed_multi_agg(input pg_catalog.text) (
+	SFUNC = _embed.multi_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = _embed.multi_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE embed_multi_agg(pg_catalog.text)
+IS 'token vectors of a group''s texts, in input order, by the default model';
+
+CREATE AGGREGATE embed_multi_agg(input pg_catalog.text, model pg_catalog.text) (
+	SFUNC = _embed.multi_agg_accum,
+	STYPE = pg_catalog.internal,
+	SSPACE = 8192,
+	FINALFUNC = _embed.multi_agg_final,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE embed_multi_agg(pg_catalog.text, pg_catalog.text)
+IS 'token vectors of a group''s texts, in input order';
 
 CREATE FUNCTION _embed.avg_accum(state pg_catalog.internal, input pg_catalog.text) RETURNS pg_catalog.internal
 AS 'MODULE_PATHNAME', 'embed_avg_accum' LANGUAGE C STABLE PARALLEL SAFE COST 10000;

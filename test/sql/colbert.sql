@@ -9,6 +9,8 @@ SELECT embed_import('colbert-int8', :'dir') IS NOT NULL AS imported;
 SELECT embed_import('colbert-bert', :'dir', '{"precision": "fp32"}') IS NOT NULL AS imported;
 \set dir :data_dir '/tiny/colbert-st/model'
 SELECT embed_import('colbert-st', :'dir', '{"precision": "fp32"}') IS NOT NULL AS imported;
+\set dir :data_dir '/tiny/colbert-stanford/model'
+SELECT embed_import('colbert-stanford', :'dir', '{"precision": "fp32"}') IS NOT NULL AS imported;
 RESET client_min_messages;
 SELECT name, kind, family, dim, max_tokens, pooling, outputs, "default" FROM embed_models WHERE name LIKE 'colbert%' ORDER BY name;
 -- what an import tells: a word of the skip list that is no token
@@ -28,6 +30,9 @@ UPDATE lines SET model = 'colbert-bert' WHERE model IS NULL;
 \set file :data_dir '/tiny/colbert-st/inputs.jsonl'
 COPY lines (line) FROM :'file' (FORMAT csv, ENCODING 'UTF8', QUOTE E'\x01', DELIMITER E'\x02');
 UPDATE lines SET model = 'colbert-st' WHERE model IS NULL;
+\set file :data_dir '/tiny/colbert-stanford/inputs.jsonl'
+COPY lines (line) FROM :'file' (FORMAT csv, ENCODING 'UTF8', QUOTE E'\x01', DELIMITER E'\x02');
+UPDATE lines SET model = 'colbert-stanford' WHERE model IS NULL;
 CREATE TEMP TABLE texts AS SELECT model, (line->>'i')::int AS i, line->>'text' AS input, line->'document' AS document, line->'query' AS query FROM lines;
 -- the largest difference of an element; NULL for another number of vectors
 CREATE FUNCTION pg_temp.difference(found float4[], expected jsonb) RETURNS float8
@@ -57,6 +62,26 @@ FROM texts q JOIN texts d USING (model) WHERE q.i < 4 AND d.i < 5;
 SELECT bool_and(maxsim(embed_multi(input, 'colbert-int8'), embed_multi(input, 'colbert')) > 0.99) AS int8_near FROM texts WHERE model = 'colbert';
 SELECT ordinality, embedding = embed_multi(t[ordinality], 'colbert') AS equal, array_dims(embedding)
 FROM (SELECT ARRAY['a', NULL, '', 'PostgreSQL, a database'] AS t) v, embed_multi_rows(t, 'colbert');
+
+-- arrays and groups: rows with one column
+SELECT m, embed_multi(all_texts, m) = each AS equal, embed_multi_many(all_texts, m) = each AS many, agg = each AS agg, array_length(each, 1) AS n
+FROM (SELECT m, array_agg(input ORDER BY i) AS all_texts, array_agg(row(embed_multi(input, m))::embed_token_vectors ORDER BY i) AS each, embed_multi_agg(input, m ORDER BY i) AS agg
+	FROM texts, (VALUES ('colbert'), ('colbert-int8'), ('colbert-st')) v(m) WHERE model = 'colbert' GROUP BY m) t ORDER BY m;
+SELECT embed_multi_query(array_agg(input ORDER BY i), m) = array_agg(row(embed_multi_query(input, m))::embed_token_vectors ORDER BY i) AS queries
+FROM texts, (VALUES ('colbert'), ('colbert-st')) v(m) WHERE model = 'colbert' GROUP BY m ORDER BY m;
+SET embed.batch_tokens = 16;
+SELECT embed_multi_agg(input, 'colbert' ORDER BY i) = array_agg(row(embed_multi(input, 'colbert'))::embed_token_vectors ORDER BY i) AS small_batches FROM texts WHERE model = 'colbert';
+RESET embed.batch_tokens;
+SELECT ordinality, vectors = embed_multi(t[ordinality], 'colbert') AS equal, array_dims(vectors)
+FROM (SELECT ARRAY['a', NULL, 'b c', NULL] AS t) v, unnest(embed_multi(t, 'colbert')) WITH ORDINALITY;
+SELECT embed_multi('{}'::text[], 'colbert') AS empty, embed_multi(ARRAY[NULL, NULL]::text[], 'colbert') AS nulls;
+SELECT embed_multi_agg(t, 'colbert') AS none FROM (VALUES (NULL::text)) v(t);
+SELECT array_length(embed_multi_agg(t, 'colbert'), 1) AS two FROM (VALUES ('a'), (NULL), ('b')) v(t);
+SELECT g, ((embed_multi_agg(t, 'colbert') OVER (ORDER BY g))[g]).vectors = embed_multi(t, 'colbert') AS running FROM (VALUES (1, 'a'), (2, 'b'), (3, 'a')) v(g, t);
+SELECT embed_multi_agg('a', m) FROM (VALUES ('colbert'), ('colbert-st')) v(m);
+SELECT embed_multi(ARRAY[['a'], ['b']], 'colbert');
+SELECT embed_multi(ARRAY['a'], 'tiny-cls');
+SELECT embed_multi_agg('a', 'tiny-cls');
 
 -- texts that are cut: of a query and of a document
 SET embed.on_overflow = error;
@@ -88,6 +113,8 @@ SELECT embed_multi_query('a b', 'm3') = embed_multi('a b', 'm3') AS equal;
 
 -- a default has to be chosen
 SELECT embed_set_default('colbert') IS NOT NULL AS chosen;
+SELECT embed_multi(ARRAY['a']) = embed_multi(ARRAY['a'], 'colbert') AS many, embed_multi_agg('a') = embed_multi(ARRAY['a']) AS agg,
+	embed_multi_query(ARRAY['a']) = embed_multi_query(ARRAY['a'], 'colbert') AS queries;
 SELECT embed_multi('a') = embed_multi('a', 'colbert') AS document, embed_multi_query('a') = embed_multi_query('a', 'colbert') AS query;
 SELECT embed('a');
 
@@ -96,4 +123,4 @@ SELECT "check", ok, regexp_replace(detail, '[0-9.]+', '#', 'g') AS detail FROM e
 SELECT "check", ok FROM embed_verify('colbert-st');
 DROP FUNCTION pg_temp.difference(float4[], jsonb), pg_temp.score(jsonb, jsonb);
 SELECT embed_set_default('tiny-cls') IS NOT NULL AS chosen;
-SELECT embed_drop(name, true) FROM unnest(ARRAY['colbert', 'colbert-int8', 'colbert-bert', 'colbert-st', 'colbert-again', 'm3']) name;
+SELECT embed_drop(name, true) FROM unnest(ARRAY['colbert', 'colbert-int8', 'colbert-bert', 'colbert-st', 'colbert-stanford', 'colbert-again', 'm3']) name;

@@ -176,5 +176,5 @@ DROP TABLE outputs_multi;
 SELECT p.oid::regprocedure AS function, p.provolatile AS volatility, p.proparallel AS parallel, p.proisstrict AS strict,
 	p.procost AS cost, obj_description(p.oid, 'pg_proc') IS NULL AS lacks_comment
 FROM pg_proc p WHERE p.proname IN ('embed_sparse', 'embed_multi', 'embed_all', 'maxsim', 'embed_sparse_dot')
-ORDER BY p.proname COLLATE "C", p.pronargs;
+ORDER BY p.oid::regprocedure::text COLLATE "C";
 SELECT embed_drop('m3', true), embed_drop('m3-int8', true);

@@ -1,15 +1,19 @@
 /*
  * output_arrays.c
  *		Arrays and groups of texts: embed_sparse(text[]), embed_sparse_many,
- *		embed_sparse_query(text[]), embed_sparse_agg, and embed_multi_rows.
+ *		embed_sparse_query(text[]), embed_sparse_agg, the same of embed_multi,
+ *		and embed_multi_rows.
  *
  * Besides the input and the result they hold one batch, however long the array
- * or the group is. Token vectors of several texts are no array, because texts
- * differ in their number of tokens: they are returned as rows.
+ * or the group is. Token vectors of several texts are no array of numbers,
+ * because texts differ in their number of tokens: they are an array of rows
+ * with one column, the type embed_token_vectors, or the rows of a set.
  */
 #include "pg/sql/outputs.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 
 /* the inline functions of this header do not pass -Wextra */
@@ -18,6 +22,8 @@
 #include "utils/arrayaccess.h"
 #pragma GCC diagnostic pop
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 #include "pg/call/text_batch.h"
 #include "pg/store/restore.h"
@@ -59,17 +65,59 @@ null_elements(AnyArrayType *input, int32 n)
 
 /* ------------------------------------------------------------------ arrays */
 
-/* Weights of texts, in order, with room for NULLs between them. */
-typedef struct TextList
+/* An element of the result of this call: text, or a row of token vectors. */
+typedef struct ElementType
 {
+	Oid			oid;
+	TupleDesc	desc;			/* NULL: text */
+} ElementType;
+
+static ElementType
+element_type(FunctionCallInfo fcinfo, int wanted)
+{
+	ElementType type = {.oid = TEXTOID};
+
+	if (wanted == EMBED_OUTPUT_MULTI)
+	{
+		type.oid = get_element_type(get_func_rettype(fcinfo->flinfo->fn_oid));
+		type.desc = lookup_rowtype_tupdesc_copy(type.oid, -1);
+	}
+	return type;
+}
+
+/* The row with these token vectors. */
+static Datum
+form_row(const ElementType *type, ArrayType *multi)
+{
+	Datum		value = PointerGetDatum(multi);
+	bool		isnull = false;
+
+	return HeapTupleGetDatum(heap_form_tuple(type->desc, &value, &isnull));
+}
+
+/* An array of n values; raises 54000 if they are too large together. */
+static ArrayType *
+form_array(const ElementType *type, Datum *values, bool *nulls, int32 n)
+{
+	int			lower = 1;
+
+	if (n == 0)
+		return construct_empty_array(type->oid);
+	return construct_md_array(values, nulls, 1, &n, &lower, type->oid, -1, false, type->desc == NULL ? TYPALIGN_INT : TYPALIGN_DOUBLE);
+}
+
+/* Results of texts, in order, with room for NULLs between them. */
+typedef struct ResultList
+{
+	ElementType type;
 	Datum	   *values;			/* [n] */
 	const bool *nulls;			/* [n] */
 	int32		n;
 	int32		n_put;
-} TextList;
+} ResultList;
 
 static void
-skip_nulls(TextList *list)
+skip_nulls(ResultList *list)
 {
 	while (list->n_put < list->n && list->nulls[list->n_put])
 		list->values[list->n_put++] = (Datum) 0;
@@ -78,55 +126,63 @@ skip_nulls(TextList *list)
 static void
 list_take(void *ctx, const EmbedResults *results)
 {
-	TextList   *list = ctx;
+	ResultList *list = ctx;
 
 	skip_nulls(list);
-	list->values[list->n_put++] = PointerGetDatum(results->sparse);
-}
-
-/* A text[] of n values; raises 54000 if they are too large together. */
-static ArrayType *
-text_array(Datum *values, bool *nulls, int32 n)
-{
-	int			lower = 1;
-
-	if (n == 0)
-		return construct_empty_array(TEXTOID);
-	return construct_md_array(values, nulls, 1, &n, &lower, TEXTOID, -1, false, TYPALIGN_INT);
+	if (results->multi == NULL)
+	{
+		list->values[list->n_put++] = PointerGetDatum(results->sparse);
+		return;
+	}
+	list->values[list->n_put++] = form_row(&list->type, results->multi);
+	pfree(results->multi);
 }
 
 static Datum
-sparse_of_array(FunctionCallInfo fcinfo, EmbPrompt prompt)
+outputs_of_array(FunctionCallInfo fcinfo, int wanted, EmbPrompt prompt)
 {
 	AnyArrayType *input = PG_GETARG_ANY_ARRAY_P(0);
 	EmbedSite  *site = embed_reader_site(fcinfo);
 	const EmbedModelRef *ref;
 	EmbedOutputBatch batch;
-	TextList	list = {0};
+	ResultList	list = {0};
 	bool	   *nulls;
 
 	if (embed_in_upgrade())
 		PG_RETURN_NULL();
 	ref = embed_site_resolve_arg(site, fcinfo, 1);
+	list.type = element_type(fcinfo, wanted);
 	list.n = embed_array_length(input);
 	list.nulls = nulls = null_elements(input, list.n);
 	list.values = MemoryContextAllocHuge(CurrentMemoryContext, Max((Size) list.n, 1) * sizeof(Datum));
-	embed_outputs_begin(&batch, CurrentMemoryContext, embed_outputs_check(site, ref, EMBED_OUTPUT_SPARSE), prompt, list_take, &list);
+	embed_outputs_begin(&batch, CurrentMemoryContext, embed_outputs_check(site, ref, wanted), prompt, list_take, &list);
 	add_elements(&batch, site, ref, input, list.n);
 	skip_nulls(&list);
-	PG_RETURN_ARRAYTYPE_P(text_array(list.values, nulls, list.n));
+	PG_RETURN_ARRAYTYPE_P(form_array(&list.type, list.values, nulls, list.n));
 }
 
 /* embed_sparse, embed_sparse_many (input text[] [, model text]) return text[] */
 EMBED_CALL(embed_sparse_array)
 {
-	return sparse_of_array(fcinfo, EMB_PROMPT_DOCUMENT);
+	return outputs_of_array(fcinfo, EMBED_OUTPUT_SPARSE, EMB_PROMPT_DOCUMENT);
 }
 
 /* embed_sparse_query(input text[] [, model text]) returns text[] */
 EMBED_CALL(embed_sparse_query_array)
 {
-	return sparse_of_array(fcinfo, EMB_PROMPT_QUERY);
+	return outputs_of_array(fcinfo, EMBED_OUTPUT_SPARSE, EMB_PROMPT_QUERY);
+}
+
+/* embed_multi, embed_multi_many (input text[] [, model text]) return embed_token_vectors[] */
+EMBED_CALL(embed_multi_array)
+{
+	return outputs_of_array(fcinfo, EMBED_OUTPUT_MULTI, EMB_PROMPT_DOCUMENT);
+}
+
+/* embed_multi_query(input text[] [, model text]) returns embed_token_vectors[] */
+EMBED_CALL(embed_multi_query_array)
+{
+	return outputs_of_array(fcinfo, EMBED_OUTPUT_MULTI, EMB_PROMPT_QUERY);
 }
 
 /* -------------------------------------------------------------------- rows */
@@ -183,29 +239,30 @@ EMBED_CALL(embed_multi_rows)
 
 /* ------------------------------------------------------------------ groups */
 
-/* The state of embed_sparse_agg: results, and ids of texts that wait for a full batch. */
-typedef struct SparseGroup
+/* The state of embed_sparse_agg and embed_multi_agg: results, and ids of texts that wait for a full batch. */
+typedef struct OutputGroup
 {
 	MemoryContext cxt;
 	uint8		fingerprint[EMB_HASH_SIZE];
 	char	   *name;			/* NULL: the default model */
 	EmbedOutputBatch batch;
-	Datum	   *values;			/* [room], in cxt like what they point to */
+	Datum	   *values;			/* [room], weights or arrays of token vectors, in cxt like what they point to */
 	int64		n;
 	int64		room;
 	EmbedStat  *stat;
 	EmbedCost	cost;			/* since the last result of the group */
-} SparseGroup;
+} OutputGroup;
 
 static void
 group_take(void *ctx, const EmbedResults *results)
 {
-	SparseGroup *group = ctx;
-	Size		size = VARSIZE(results->sparse);
-	void	   *copy = MemoryContextAlloc(group->cxt, size);
+	OutputGroup *group = ctx;
+	void	   *result = results->multi != NULL ? (void *) results->multi : (void *) results->sparse;
+	Size		size = VARSIZE(result);
+	void	   *copy = MemoryContextAllocHuge(group->cxt, size);
 
-	memcpy(copy, results->sparse, size);
-	pfree(results->sparse);
+	memcpy(copy, result, size);
+	pfree(result);
 	if (group->n == group->room)
 	{
 		group->room = Max(2 * group->room, 16);
@@ -217,10 +274,10 @@ group_take(void *ctx, const EmbedResults *results)
 	group->values[group->n++] = PointerGetDatum(copy);
 }
 
-static SparseGroup *
-new_group(MemoryContext cxt, const EmbedSite *site, const EmbedModelRef *ref, const text *name)
+static OutputGroup *
+new_group(MemoryContext cxt, const EmbedSite *site, const EmbedModelRef *ref, const text *name, int wanted)
 {
-	SparseGroup *group = MemoryContextAllocZero(cxt, sizeof(SparseGroup));
+	OutputGroup *group = MemoryContextAllocZero(cxt, sizeof(OutputGroup));
 
 	group->cxt = cxt;
 	memcpy(group->fingerprint, ref->fingerprint, EMB_HASH_SIZE);
@@ -232,14 +289,15 @@ new_group(MemoryContext cxt, const EmbedSite *site, const EmbedModelRef *ref, co
 		group->name = MemoryContextAllocZero(cxt, len + 1);
 		memcpy(group->name, VARDATA_ANY(name), len);
 	}
-	embed_outputs_begin(&group->batch, cxt, embed_outputs_check(site, ref, EMBED_OUTPUT_SPARSE), EMB_PROMPT_DOCUMENT, group_take, group);
+	embed_outputs_begin(&group->batch, cxt, embed_outputs_check(site, ref, wanted), EMB_PROMPT_DOCUMENT, group_take, group);
 	return group;
 }
 
 /* (state internal, input text [, model text]) returns internal; NULLs are skipped */
-EMBED_CALL(embed_sparse_agg_accum)
+static Datum
+accumulate(FunctionCallInfo fcinfo, int wanted)
 {
-	SparseGroup *group = PG_ARGISNULL(0) ? NULL : (SparseGroup *) PG_GETARG_POINTER(0);
+	OutputGroup *group = PG_ARGISNULL(0) ? NULL : (OutputGroup *) PG_GETARG_POINTER(0);
 	const text *name = NULL;
 	EmbedSite  *site;
 	const EmbedModelRef *ref;
@@ -260,7 +318,7 @@ EMBED_CALL(embed_sparse_agg_accum)
 	if (group == NULL)
 	{
 		ref = embed_site_resolve(site, name);
-		group = new_group(cxt, site, ref, name);
+		group = new_group(cxt, site, ref, name, wanted);
 	}
 	else
 	{
@@ -273,10 +331,37 @@ EMBED_CALL(embed_sparse_agg_accum)
 	PG_RETURN_POINTER(group);
 }
 
-/* (state internal) returns text[] */
-EMBED_CALL(embed_sparse_agg_final)
+EMBED_CALL(embed_sparse_agg_accum)
 {
-	SparseGroup *group = PG_ARGISNULL(0) ? NULL : (SparseGroup *) PG_GETARG_POINTER(0);
+	return accumulate(fcinfo, EMBED_OUTPUT_SPARSE);
+}
+
+EMBED_CALL(embed_multi_agg_accum)
+{
+	return accumulate(fcinfo, EMBED_OUTPUT_MULTI);
+}
+
+/* The array of a group; a window asks for it again and again, so the state stays. */
+static ArrayType *
+group_array(const OutputGroup *group, const ElementType *type)
+{
+	int32		n = (int32) group->n;
+	Datum	   *rows;
+
+	if (type->desc == NULL)
+		return form_array(type, group->values, NULL, n);
+	rows = MemoryContextAllocHuge(CurrentMemoryContext, Max((Size) n, 1) * sizeof(Datum));
+	for (int32 i = 0; i < n; i++)
+		rows[i] = form_row(type, (ArrayType *) DatumGetPointer(group->values[i]));
+	return form_array(type, rows, NULL, n);
+}
+
+/* (state internal) returns text[], embed_token_vectors[] */
+static Datum
+finish(FunctionCallInfo fcinfo, int wanted)
+{
+	OutputGroup *group = PG_ARGISNULL(0) ? NULL : (OutputGroup *) PG_GETARG_POINTER(0);
+	ElementType type;
 
 	if (!AggCheckCallContext(fcinfo, NULL))
 		elog(ERROR, "aggregate function called in non-aggregate context");
@@ -296,5 +381,16 @@ EMBED_CALL(embed_sparse_agg_final)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("the group has %lld texts, more than an array can hold", (long long) group->n)));
-	PG_RETURN_ARRAYTYPE_P(text_array(group->values, NULL, (int32) group->n));
+	type = element_type(fcinfo, wanted);
+	PG_RETURN_ARRAYTYPE_P(group_array(group, &type));
+}
+
+EMBED_CALL(embed_sparse_agg_final)
+{
+	return finish(fcinfo, EMBED_OUTPUT_SPARSE);
+}
+
+EMBED_CALL(embed_multi_agg_final)
+{
+	return finish(fcinfo, EMBED_OUTPUT_MULTI);
 }
