@@ -5,6 +5,7 @@
  */
 #include "import/gguf_model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +30,12 @@ static bool
 is_arch(const EmbGgufModel *m, const char *arch)
 {
 	return strcmp(m->family->arch, arch) == 0;
+}
+
+static bool
+is_gemma(const EmbGgufModel *m)
+{
+	return is_arch(m, "gemma-embedding");
 }
 
 const char *
@@ -83,7 +90,7 @@ get_string(const EmbGgufModel *m, const char *name, const char **value, EmbError
 static EmbStatus
 find_tokenizer(EmbGgufModel *m, EmbError *err)
 {
-	static const char *const names[] = {[EMB_GGUF_WORDPIECE] = "bert", [EMB_GGUF_UNIGRAM] = "t5", [EMB_GGUF_BPE] = "gpt2"};
+	static const char *const names[] = {[EMB_GGUF_WORDPIECE] = "bert", [EMB_GGUF_UNIGRAM] = "t5", [EMB_GGUF_BPE] = "gpt2", [EMB_GGUF_SPM] = "llama"};
 	static const char key[] = "tokenizer.ggml.model";
 	const char *name = NULL;
 	EmbStatus	status = emb_gguf_get_string(&m->gguf, key, &name, err);
@@ -94,13 +101,14 @@ find_tokenizer(EmbGgufModel *m, EmbError *err)
 		return emb_error(err, EMB_ERR_FORMAT, "file \"%s\" has no key \"%s\": it holds no tokenizer", emb_gguf_path(m), key);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 	{
-		if (strcmp(name, names[i]) == 0)
+		if (strcmp(name, names[i]) == 0 && (i == EMB_GGUF_SPM) == is_gemma(m))
 		{
 			m->tokenizer = (EmbGgufTokenizer) i;
 			return EMB_OK;
 		}
 	}
-	return emb_error(err, EMB_ERR_UNSUPPORTED, "file \"%s\": key \"%s\" is \"%.*s\"; bert, t5 and gpt2 can be imported", emb_gguf_path(m), key, SHOW(name));
+	return emb_error(err, EMB_ERR_UNSUPPORTED, "file \"%s\": key \"%s\" is \"%.*s\"; of architecture \"%s\" %s can be imported", emb_gguf_path(m), key, SHOW(name),
+					 m->family->arch, is_gemma(m) ? "llama" : "bert, t5 and gpt2");
 }
 
 /* Other files than models: adapters, projectors of images, matrices of importance. */
@@ -303,15 +311,34 @@ read_rotation(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 	return EMB_OK;
 }
 
-/* The sliding window of ModernBERT: as many tokens on both sides together. */
+/* Layers that see all tokens: every so many, counted from the first but for Gemma, which counts from the end of each group. */
+static void
+set_global_layers(const EmbGgufModel *m, EmbArch *arch, int32_t every)
+{
+	arch->global_every = every;
+	if (!is_gemma(m))
+		return;
+	arch->global_first = every - 1;
+	/* one layer that sees all, or none, as family_gemma3.c has it */
+	if (2 * (int64_t) every > arch->n_layers)
+		arch->global_every = every <= arch->n_layers ? arch->n_layers : arch->n_layers + 1;
+	if (every > arch->n_layers)
+		arch->global_first = arch->n_layers;
+	if (every > 1)
+		return;
+	arch->global_every = arch->global_first = arch->window = 0;
+	arch->rotary_local_base = 0;
+}
+
+/* The sliding window of ModernBERT and EmbeddingGemma: as many tokens on both sides together. */
 static EmbStatus
 read_window(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 {
 	int64_t		width = 0;
-	int64_t		every = 3;
+	int64_t		every = is_gemma(m) ? 6 : 3;
 	EmbStatus	status;
 
-	if (!is_arch(m, "modern-bert"))
+	if (!is_arch(m, "modern-bert") && !is_gemma(m))
 		return EMB_OK;
 	arch->rotary_local_base = 10000;
 	if ((status = emb_gguf_get_own_int(m, "attention.sliding_window", 2, EMB_ARCH_MAX_POSITIONS, &width, err)) != EMB_OK ||
@@ -321,7 +348,7 @@ read_window(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 	if (width == 0)
 		return emb_error(err, EMB_ERR_FORMAT, "file \"%s\" has no key \"%s.attention.sliding_window\"", emb_gguf_path(m), m->family->arch);
 	arch->window = (int32_t) width / 2;
-	arch->global_every = (int32_t) every;
+	set_global_layers(m, arch, (int32_t) every);
 	return EMB_OK;
 }
 
@@ -333,7 +360,7 @@ read_window(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 static EmbStatus
 read_activation(const EmbGgufModel *m, EmbArch *arch, EmbError *err)
 {
-	const char *name = is_arch(m, "nomic-bert") || emb_gguf_is_decoder(m) ? "silu" : "gelu";
+	const char *name = is_arch(m, "nomic-bert") || emb_gguf_is_decoder(m) ? "silu" : is_gemma(m) ? "gelu_pytorch_tanh" : "gelu";
 	EmbStatus	status = get_string(m, "hidden_activation", &name, err);
 
 	if (status == EMB_OK && !emb_hf_find_activation(name, arch->is_gated != 0, &arch->activation))
@@ -458,6 +485,43 @@ read_kind(EmbGgufModel *m, const EmbCheckpointOptions *options, EmbArch *arch, E
 	return read_reranker(m, arch, err);
 }
 
+/*
+ * What EmbeddingGemma alone has: words that are multiplied by a root, and two
+ * dense layers after the pooling, which llama.cpp's conversion drops unless it
+ * is told not to. The architecture has no direction, but reads in both; a file
+ * whose last row is pooled is of a model that reads in one.
+ */
+static EmbStatus
+read_gemma(EmbGgufModel *m, EmbArch *arch, EmbError *err)
+{
+	static const EmbPart parts[] = {EMB_PART_DENSE_1, EMB_PART_DENSE_2};
+
+	if (!is_gemma(m))
+		return EMB_OK;
+	if (arch->head != EMB_HEAD_NONE || arch->pooling == EMB_POOL_LAST)
+	{
+		emb_error(err, EMB_ERR_UNSUPPORTED, "file \"%s\" of architecture \"%s\" %s; only embedding models that read in both directions can be imported",
+				  emb_gguf_path(m), m->family->arch, arch->head != EMB_HEAD_NONE ? "is a reranker" : "pools the last row");
+		return emb_error_hint(err, EMB_ERR_UNSUPPORTED, "Import the model that it was made from: a directory with config.json and model.safetensors.");
+	}
+	m->word_scale = (float) sqrt((double) arch->hidden);
+	for (int i = 0; i < 2; i++)
+	{
+		const EmbGgufTensor *t = find_head(m, parts[i], EMB_TENSOR_WEIGHT);
+
+		if (t == NULL && i == 0 && find_head(m, parts[1], EMB_TENSOR_WEIGHT) == NULL)
+			break;
+		if (t == NULL)
+			return emb_error(err, EMB_ERR_NOT_FOUND, "file \"%s\" has one of the tensors \"dense_2.weight\" and \"dense_3.weight\", not both", emb_gguf_path(m));
+		if (emb_gguf_rows(t) > EMB_ARCH_MAX_HIDDEN)
+			return emb_error(err, EMB_ERR_LIMIT, "tensor \"%.*s\" of \"%s\" has %lld rows, more than %d", SHOW(t->name), emb_gguf_path(m), (long long) emb_gguf_rows(t),
+							 EMB_ARCH_MAX_HIDDEN);
+		arch->dense[arch->n_dense++].n_out = (int32_t) emb_gguf_rows(t);
+	}
+	m->lacks_dense = arch->n_dense == 0;
+	return EMB_OK;
+}
+
 /* ------------------------------------------------------------------ whole */
 
 /* A decoder may read in both directions; no encoder is known that reads in one. */
@@ -490,6 +554,8 @@ emb_gguf_read_arch(EmbGgufModel *m, const EmbCheckpointOptions *options, EmbArch
 	snprintf(arch->family, sizeof(arch->family), "%s", emb_family_name(family));
 	if (family->shape != NULL)
 		family->shape(arch);
+	if (is_gemma(m))
+		arch->is_causal = 0;
 	if ((status = read_sizes(m, arch, &n_context, err)) != EMB_OK ||
 		(status = read_eps(m, arch, err)) != EMB_OK ||
 		(status = read_tables(m, arch, n_context, err)) != EMB_OK ||
@@ -497,7 +563,8 @@ emb_gguf_read_arch(EmbGgufModel *m, const EmbCheckpointOptions *options, EmbArch
 		(status = read_window(m, arch, err)) != EMB_OK ||
 		(status = read_activation(m, arch, err)) != EMB_OK ||
 		(status = read_direction(m, arch, err)) != EMB_OK ||
-		(status = read_kind(m, options, arch, err)) != EMB_OK)
+		(status = read_kind(m, options, arch, err)) != EMB_OK ||
+		(status = read_gemma(m, arch, err)) != EMB_OK)
 		return status;
 	*max_tokens = n_context < arch->n_positions ? n_context : arch->n_positions;
 	if (emb_gguf_is_decoder(m) && *max_tokens > EMB_DECODER_MAX_TOKENS)

@@ -198,6 +198,9 @@ note_assumptions(EmbCheckpoint *c, const EmbGgufModel *m)
 	if (m->assumes_pooling)
 		emb_note(c, "The option pooling sets another.",
 				 "the file names no pooling; the model takes %s", c->arch.pooling == EMB_POOL_LAST ? "the last row" : "the mean of all rows");
+	if (m->lacks_dense)
+		emb_note(c, "Take a file that was converted with --sentence-transformers-dense-modules, or import the model's directory.",
+				 "the file has no tensors dense_2.weight and dense_3.weight; the model gets no dense layers after the pooling, which EmbeddingGemma has");
 	if (m->assumes_case)
 		emb_note(c, m->lowercases ? "If the model is cased, import its directory with its tokenizer.json instead." :
 				 "If the model is uncased, import its directory with its tokenizer.json instead.",

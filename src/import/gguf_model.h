@@ -22,7 +22,8 @@ typedef enum EmbGgufTokenizer
 {
 	EMB_GGUF_WORDPIECE,			/* "bert" */
 	EMB_GGUF_UNIGRAM,			/* "t5": XLM-RoBERTa's */
-	EMB_GGUF_BPE				/* "gpt2": byte-level */
+	EMB_GGUF_BPE,				/* "gpt2": byte-level */
+	EMB_GGUF_SPM				/* "llama": SentencePiece's BPE, of Gemma */
 } EmbGgufTokenizer;
 
 /*
@@ -59,6 +60,8 @@ typedef struct EmbGgufModel
 	bool		has_answers;	/* of a decoder that reranks: a matrix of its own */
 	int32_t		answer_rows[2]; /* its rows of "yes" and "no" */
 	bool		assumes_pooling;	/* the file names none */
+	bool		lacks_dense;	/* of EmbeddingGemma: its modules after the pooling */
+	float		word_scale;		/* a factor of the word embeddings in the file; 0: none */
 	bool		assumes_case;	/* the file does not say whether text is lowercased */
 	bool		lowercases;
 } EmbGgufModel;

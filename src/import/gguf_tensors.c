@@ -92,6 +92,28 @@ static const EmbGgufName qwen3_names[] =
 	{0}
 };
 
+/* norms are stored with the 1 that Gemma's files leave out */
+static const EmbGgufName gemma_names[] =
+{
+	{EMB_PART_WORDS, "token_embd", 0, 0, false},
+	QKV(false),
+	{EMB_PART_QUERY_NORM, "attn_q_norm", 0, 0, false},
+	{EMB_PART_KEY_NORM, "attn_k_norm", 0, 0, false},
+	{EMB_PART_ATTN_OUT, "attn_output", 0, 0, false},
+	{EMB_PART_ATTN_NORM, "attn_norm", 0, 0, false},
+	{EMB_PART_ATTN_END_NORM, "post_attention_norm", 0, 0, false},
+	{EMB_PART_FFN_NORM, "ffn_norm", 0, 0, false},
+	{EMB_PART_FFN_END_NORM, "post_ffw_norm", 0, 0, false},
+	{EMB_PART_FFN_GATE, "ffn_gate", 0, 0, false},
+	{EMB_PART_FFN_UP, "ffn_up", 0, 0, false},
+	{EMB_PART_FFN_DOWN, "ffn_down", 0, 0, false},
+	{EMB_PART_FINAL_NORM, "output_norm", 0, 0, false},
+	/* the folders 2_Dense and 3_Dense */
+	{EMB_PART_DENSE_1, "dense_2", 0, 0, false},
+	{EMB_PART_DENSE_2, "dense_3", 0, 0, false},
+	{0}
+};
+
 /* model_type of arch bert is that of its tokenizer: see gguf_arch.c. */
 static const EmbGgufFamily families[] =
 {
@@ -99,6 +121,7 @@ static const EmbGgufFamily families[] =
 	{"nomic-bert", "nomic_bert", 10000, nomic_names},
 	{"modern-bert", "modernbert", 160000, modernbert_names},
 	{"qwen3", "qwen3", 10000, qwen3_names},
+	{"gemma-embedding", "gemma3_text", 1000000, gemma_names},
 	{0}
 };
 
@@ -359,7 +382,10 @@ emb_gguf_read_tensor(const EmbGgufModel *m, const EmbArch *arch, const int32_t a
 	if (n == 0)
 		return EMB_OK;
 	first = first_row(t, name, key);
-	return emb_gguf_read_f32(&m->gguf, t, (first + row - missing) * n_cols, n * n_cols, rows, err);
+	status = emb_gguf_read_f32(&m->gguf, t, (first + row - missing) * n_cols, n * n_cols, rows, err);
+	for (int64_t i = 0; status == EMB_OK && key.part == EMB_PART_WORDS && m->word_scale != 0 && i < n * n_cols; i++)
+		rows[i] *= m->word_scale;
+	return status;
 }
 
 /* ----------------------------------------------------------------- codes */

@@ -13,8 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/sort.h"
 #include "common/utf8.h"
-#include "import/hf_tokenizer_readers.h"
+#include "import/hf_tokenizer_class.h"
 
 #define KEY(name)	"tokenizer.ggml." name
 
@@ -162,7 +163,7 @@ require_id(const Reader *r, const char *key, const char *other, const char *text
 	return EMB_OK;
 }
 
-/* The mask token without a key is known by its text. It takes the white space before it, but BERT's. */
+/* The mask token without a key is known by its text. It takes the white space before it, but BERT's and Gemma's. */
 static bool
 is_mask(const Reader *r, int32_t id)
 {
@@ -177,7 +178,7 @@ add_token(const Reader *r, int32_t id, bool is_special)
 	EmbTokAdded added = {.piece = r->spec->pieces[id], .special = is_special};
 	EmbStatus	status;
 
-	added.lstrip = is_mask(r, id) && r->m->tokenizer != EMB_GGUF_WORDPIECE;
+	added.lstrip = is_mask(r, id) && r->m->tokenizer != EMB_GGUF_WORDPIECE && r->m->tokenizer != EMB_GGUF_SPM;
 	status = emb_tok_spec_add(r->spec, r->file, &added, r->m->mem, r->err);
 	if (status == EMB_OK && added.id != id)
 		return emb_error(r->err, EMB_ERR_FORMAT, "file \"%s\": token \"%.*s\" has ids %d and %d", emb_gguf_path(r->m), EMB_TOK_SHOW(added.piece.text), id,
@@ -506,6 +507,143 @@ read_bpe(Reader *r)
 	return add_tokens(r);
 }
 
+/* ----------------------------------------------------- SentencePiece's BPE */
+
+/* Runs of spaces that the converter wrote for the runs of U+2581 of user-defined symbols. */
+static EmbStatus
+respell_spaces(Reader *r)
+{
+	EmbTokSpec *spec = r->spec;
+	EmbTokStorage *storage = spec->storage;
+	size_t		bytes = 1;
+	char	   *to;
+
+	for (int32_t id = 0; id < spec->n_vocab; id++)
+		bytes += type_of(r, id) == TYPE_USER_DEFINED ? (size_t) spec->pieces[id].len * META_BYTES + 1 : 0;
+	to = storage->text = emb_alloc(r->m->mem, bytes);
+	if (to == NULL)
+		return emb_error(r->err, EMB_ERR_NOMEM, "out of memory reading %s", r->file);
+	for (int32_t id = 0; id < spec->n_vocab; id++)
+	{
+		EmbTokPiece *piece = &spec->pieces[id];
+		const char *from = piece->text;
+		uint32_t	n = 0;
+		EmbStatus	status = emb_tok_spec_work(spec, 2 + piece->len, r->file, r->err);
+
+		if (status != EMB_OK)
+			return status;
+		if (type_of(r, id) != TYPE_USER_DEFINED || memchr(from, ' ', piece->len) == NULL)
+			continue;
+		for (uint32_t i = 0; i < piece->len; i++)
+		{
+			bool		is_space = from[i] == ' ';
+
+			memcpy(to + n, is_space ? META : from + i, is_space ? META_BYTES : 1);
+			n += is_space ? META_BYTES : 1;
+		}
+		to[n] = '\0';
+		*piece = (EmbTokPiece) {to, n};
+		to += n + 1;
+	}
+	return EMB_OK;
+}
+
+static int
+compare_scores(const void *a, const void *b, void *ctx)
+{
+	const double *scores = ctx;
+	int32_t		i = *(const int32_t *) a;
+	int32_t		j = *(const int32_t *) b;
+
+	return scores[i] != scores[j] ? (scores[i] < scores[j] ? 1 : -1) : (i > j) - (i < j);
+}
+
+/* Merges go by the scores of their pieces, the highest first; of equal scores by id. */
+static EmbStatus
+derive_merges(Reader *r)
+{
+	EmbTokSpec *spec = r->spec;
+	EmbTokStorage *storage = spec->storage;
+	int32_t    *order = emb_alloc_array(r->m->mem, (size_t) spec->n_vocab, sizeof(int32_t));
+	EmbStatus	status;
+
+	if (order == NULL)
+		return emb_error(r->err, EMB_ERR_NOMEM, "out of memory reading %s", r->file);
+	for (int32_t id = 0; id < spec->n_vocab; id++)
+		order[id] = id;
+	status = emb_sort(order, (size_t) spec->n_vocab, sizeof(int32_t), compare_scores, spec->scores, r->m->mem, storage->stop, "sorting a vocabulary", r->err);
+	if (status == EMB_OK)
+		status = emb_tok_spec_derive_merges(spec, r->file, order, r->m->mem, r->err);
+	emb_release(r->m->mem, order);
+	spec->scores = NULL;
+	return status;
+}
+
+/* The tokens that the file puts before and after a text; both, where the file does not say. */
+static EmbStatus
+read_spm_templates(Reader *r)
+{
+	static const char *const keys[2][2] = {{KEY("add_bos_token"), KEY("bos_token_id")}, {KEY("add_eos_token"), KEY("eos_token_id")}};
+	static const char *const texts[2] = {"<bos>", "<eos>"};
+	EmbTokTemplate *pair = &r->spec->pair;
+	int32_t		ids[2] = {-1, -1};
+
+	for (int i = 0; i < 2; i++)
+	{
+		bool		adds = true;
+		EmbStatus	status = emb_gguf_get_bool(&r->m->gguf, keys[i][0], &adds, r->err);
+
+		if (status == EMB_OK && adds)
+			status = require_id(r, keys[i][1], NULL, texts[i], &ids[i]);
+		if (status != EMB_OK)
+			return status;
+	}
+	*pair = (EmbTokTemplate) {0};
+	for (int b = 0; b < 2; b++)
+	{
+		if (ids[0] >= 0)
+			pair->slots[pair->n_slots++] = (EmbTokSlot) {EMB_TOK_SLOT_SPECIAL, ids[0], b};
+		pair->slots[pair->n_slots++] = (EmbTokSlot) {b == 0 ? EMB_TOK_SLOT_A : EMB_TOK_SLOT_B, 0, b};
+		if (ids[1] >= 0)
+			pair->slots[pair->n_slots++] = (EmbTokSlot) {EMB_TOK_SLOT_SPECIAL, ids[1], b};
+		if (b == 0)
+			r->spec->single = *pair;
+	}
+	return EMB_OK;
+}
+
+/*
+ * Gemma's: spaces become U+2581, characters without a piece bytes.
+ * "add_space_prefix" puts one before a text.
+ */
+static EmbStatus
+read_spm(Reader *r)
+{
+	EmbTokSpec *spec = r->spec;
+	bool		add_space = false;
+	EmbStatus	status;
+
+	emb_tok_spec_make_bpe(spec);
+	spec->spelling = EMB_TOK_SPELL_CHARS;
+	if ((status = read_scores(r)) != EMB_OK ||
+		(status = respell_spaces(r)) != EMB_OK ||
+		(status = drop_fillers(r)) != EMB_OK ||
+		(status = emb_tok_spec_sort(spec, r->file, r->m->mem, r->err)) != EMB_OK ||
+		(status = derive_merges(r)) != EMB_OK ||
+		(status = find_unknown(r)) != EMB_OK ||
+		(status = add_tokens(r)) != EMB_OK ||
+		(status = read_spm_templates(r)) != EMB_OK ||
+		(status = emb_gguf_get_bool(&r->m->gguf, KEY("add_space_prefix"), &add_space, r->err)) != EMB_OK)
+		return status;
+	emb_tok_set_unknown_chars(spec, true, spec->unk_id);
+	spec->prepend = add_space ? EMB_TOK_PREPEND_FIRST : EMB_TOK_PREPEND_NEVER;
+	if (add_space)
+		spec->meta = EMB_TOK_META;
+	else
+		spec->steps[spec->n_steps++] = (EmbTokStep) {EMB_TOK_STEP_BLANKS, EMB_TOK_META};
+	return EMB_OK;
+}
+
 /* ------------------------------------------------------------------ whole */
 
 EmbStatus
@@ -521,7 +659,8 @@ emb_gguf_read_tokenizer(EmbGgufModel *m, const EmbArch *arch, EmbTokSpec *spec, 
 	if ((status = find_lists(&r)) == EMB_OK &&
 		(status = read_pieces(&r)) == EMB_OK &&
 		(status = get_id(&r, KEY("mask_token_id"), NULL, &r.mask_id)) == EMB_OK)
-		status = m->tokenizer == EMB_GGUF_WORDPIECE ? read_wordpiece(&r, m) : m->tokenizer == EMB_GGUF_UNIGRAM ? read_unigram(&r) : read_bpe(&r);
+		status = m->tokenizer == EMB_GGUF_WORDPIECE ? read_wordpiece(&r, m) : m->tokenizer == EMB_GGUF_UNIGRAM ? read_unigram(&r)
+			: m->tokenizer == EMB_GGUF_SPM ? read_spm(&r) : read_bpe(&r);
 	if (status != EMB_OK)
 		emb_tok_spec_free(spec, m->mem);
 	return status;

@@ -165,6 +165,8 @@ static const struct
 	"Instruct: " SEARCH_QUERY "\nQuery: ", ""},
 	{" Qwen3-Embedding-0.6B Qwen3-Embedding-4B Qwen3-Embedding-8B ",
 	"Instruct: " SEARCH_QUERY "\nQuery:", ""},
+	{" embeddinggemma-300m embeddinggemma-300m-qat-q4_0-unquantized embeddinggemma-300m-qat-q8_0-unquantized ",
+	"task: search result | query: ", "title: none | text: "},
 	{" nomic-embed-text-v1 nomic-embed-text-v1.5 nomic-embed-text-v2-moe modernbert-embed-base ",
 	"search_query: ", "search_document: "},
 	{" snowflake-arctic-embed-m-v2.0 snowflake-arctic-embed-l-v2.0 ", "query: ", ""},

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Write a model directory of the hub as a GGUF file, as llama.cpp's conversion does.
 
-    make_gguf.py [--type F32|F16|Q8_0] [--shards N] MODEL_DIR FILE.gguf
+    make_gguf.py [--type F32|F16|BF16|Q8_0] [--shards N] [--no-dense] MODEL_DIR FILE.gguf
 
 Names of keys and tensors, the rewriting of WordPiece's vocabulary, what is dropped (the pooler of
 BertForSequenceClassification) and what stays fp32 (vectors, positions, token types) follow
 conversion/bert.py and base.py of llama.cpp, read in 2026. For the tiny models of test/data: BERT,
-RoBERTa, XLM-RoBERTa, DistilBERT, NomicBert, ModernBERT. Needs Python only.
+RoBERTa, XLM-RoBERTa, DistilBERT, NomicBert, ModernBERT, EmbeddingGemma (with its Dense modules). Needs Python only.
 """
 import argparse
 import base64
@@ -18,9 +18,9 @@ import struct
 U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 U8 = 0
 ALIGNMENT = 32
-TYPES = {"F32": 0, "F16": 1, "Q8_0": 8}
-FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7}
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
+TYPES = {"F32": 0, "F16": 1, "Q8_0": 8, "BF16": 30}
+FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 
 # ------------------------------------------------------------------ reading
@@ -48,6 +48,8 @@ def read_safetensors(path):
             values = struct.unpack("<%df" % (len(raw) // 4), raw)
         elif entry["dtype"] == "F16":
             values = struct.unpack("<%de" % (len(raw) // 2), raw)
+        elif entry["dtype"] == "BF16":
+            values = struct.unpack("<%df" % (len(raw) // 2), b"".join(b"\0\0" + raw[i:i + 2] for i in range(0, len(raw), 2)))
         elif entry["dtype"] == "I64":
             continue                    # position_ids
         else:
@@ -98,6 +100,8 @@ def encode_q8_0(values):
 def encode(kind, values):
     if kind == "Q8_0":
         return encode_q8_0(values)
+    if kind == "BF16":                  # exact for values that were of this type
+        return b"".join(struct.pack("<f", x)[2:] for x in values)
     return struct.pack("<%d%s" % (len(values), "e" if kind == "F16" else "f"), *values)
 
 
@@ -147,7 +151,14 @@ MODERN_LAYER = {
     "attn.Wqkv": "attn_qkv", "attn.Wo": "attn_output", "attn_norm": "attn_norm", "mlp.Wi": "ffn_up", "mlp.Wo": "ffn_down",
     "mlp_norm": "ffn_norm",
 }
+GEMMA_LAYER = {
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}
 WHOLE = {
+    "embed_tokens": "token_embd", "norm": "output_norm", "2_Dense.linear": "dense_2", "3_Dense.linear": "dense_3",
     "embeddings.word_embeddings": "token_embd", "embeddings.position_embeddings": "position_embd",
     "embeddings.token_type_embeddings": "token_types", "embeddings.LayerNorm": "token_embd_norm", "emb_ln": "token_embd_norm",
     "embeddings.tok_embeddings": "token_embd", "embeddings.norm": "token_embd_norm", "final_norm": "output_norm",
@@ -156,7 +167,7 @@ WHOLE = {
 PREFIXES = ("bert.", "roberta.", "distilbert.", "model.")
 
 
-def own_name(name, is_modern):
+def own_name(name, layer):
     """The tensor's name in the file; None: it is dropped."""
     for prefix in PREFIXES:
         if name.startswith(prefix):
@@ -169,7 +180,7 @@ def own_name(name, is_modern):
         return None
     match = re.fullmatch(r"(?:encoder\.layers?|transformer\.layer|layers)\.(\d+)\.(.+)", stem)
     if match:
-        return "blk.%s.%s.%s" % (match[1], (MODERN_LAYER if is_modern else BERT_LAYER)[match[2]], leaf)
+        return "blk.%s.%s.%s" % (match[1], layer[match[2]], leaf)
     return "%s.%s" % (WHOLE[stem], leaf)
 
 
@@ -178,11 +189,13 @@ def convert_tensors(tensors, arch, position_offset):
     for name, (shape, values) in tensors.items():
         if arch == "nomic-bert" and name.startswith("classifier."):
             continue                    # llama.cpp knows no classifier of NomicBert
-        new = own_name(name, arch == "modern-bert")
+        new = own_name(name, {"modern-bert": MODERN_LAYER, "gemma-embedding": GEMMA_LAYER}.get(arch, BERT_LAYER))
         if new is None:
             continue
         if new == "position_embd.weight" and position_offset:
             shape, values = [shape[0] - position_offset, shape[1]], values[position_offset * shape[1]:]
+        if arch == "gemma-embedding" and new.endswith("_norm.weight"):
+            values = [struct.unpack("<f", struct.pack("<f", x + 1.0))[0] for x in values]
         out.append((new, (shape, values)))
     return out
 
@@ -232,6 +245,16 @@ def tokenizer_keys(directory, arch, n_vocab, n_types):
         for step in data["normalizer"].get("normalizers", [data["normalizer"]]):
             if step["type"] == "Precompiled":
                 out.append(array("tokenizer.ggml.precompiled_charsmap", U8, base64.b64decode(step["precompiled_charsmap"])))
+    elif arch == "gemma-embedding":
+        # merges are not kept: scores are, of a SentencePiece model; runs of spaces as the conversion spells them
+        rank = {tuple(m): -float(i) for i, m in enumerate(model["merges"])}
+        scores = {"".join(m): score for m, score in reversed(rank.items())}
+        out += [key("tokenizer.ggml.model", STRING, "llama"), key("tokenizer.ggml.pre", STRING, "default"),
+                array("tokenizer.ggml.scores", F32, [0.0 if k == USER_DEFINED else scores.get(t, -1000.0) for t, k in zip(tokens, types)]),
+                key("tokenizer.ggml.add_space_prefix", BOOL, False), key("tokenizer.ggml.add_bos_token", BOOL, True),
+                key("tokenizer.ggml.add_eos_token", BOOL, True)]
+        types = [UNKNOWN if t == "<unk>" else BYTE if re.fullmatch("<0x[0-9A-F]{2}>", t) else k for t, k in zip(tokens, types)]
+        tokens = [t.replace("\u2581", " ") if k == USER_DEFINED else t for t, k in zip(tokens, types)]
     else:
         merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
         pre = "modern-bert" if arch == "modern-bert" else "roberta-bpe"
@@ -246,7 +269,8 @@ def tokenizer_keys(directory, arch, n_vocab, n_types):
 
 # -------------------------------------------------------------------- model
 
-ARCHES = {"bert": "bert", "roberta": "bert", "xlm-roberta": "bert", "distilbert": "bert", "nomic_bert": "nomic-bert", "modernbert": "modern-bert"}
+ARCHES = {"bert": "bert", "roberta": "bert", "xlm-roberta": "bert", "distilbert": "bert", "nomic_bert": "nomic-bert", "modernbert": "modern-bert",
+          "gemma3_text": "gemma-embedding"}
 NONE, MEAN, CLS, LAST, RANK = range(5)
 
 
@@ -278,7 +302,7 @@ def model_keys(directory, config, arch, kind, position_offset):
     context = find(config, "max_position_embeddings", "n_positions") - position_offset
     rope = config.get("rope_parameters") or {}
     full, local = rope.get("full_attention", rope), rope.get("sliding_attention", {})
-    out = [key("general.architecture", STRING, arch), key("general.type", STRING, "model"), key("general.name", STRING, "Tiny")]
+    out = [key("general.architecture", STRING, arch), key("general.type", STRING, "model"), key("general.name", STRING, "Embeddinggemma 300M" if arch == "gemma-embedding" else "Tiny")]
     out += own("block_count", find(config, "num_hidden_layers", "n_layers", "n_layer"))
     out += own("context_length", context)
     out += own("embedding_length", find(config, "hidden_size", "n_embd", "dim"))
@@ -286,6 +310,17 @@ def model_keys(directory, config, arch, kind, position_offset):
     out += own("attention.head_count", heads)
     out += own("rope.freq_base", find(config, "global_rope_theta", "rotary_emb_base") or full.get("rope_theta"), F32)
     out += own("rope.freq_base_swa", config.get("local_rope_theta") or local.get("rope_theta"), F32)
+    if arch == "gemma-embedding":
+        out += own("attention.head_count_kv", config["num_key_value_heads"])
+        out += own("attention.key_length", config["head_dim"]) + own("attention.value_length", config["head_dim"])
+        out += own("attention.layer_norm_rms_epsilon", config["rms_norm_eps"], F32)
+        out += own("attention.sliding_window", config["sliding_window"])
+        out += own("attention.sliding_window_pattern", config["layer_types"].index("full_attention") + 1)
+        out += own("rope.freq_base", config["rope_theta"], F32)
+        for i, name in enumerate(("2_Dense", "3_Dense")):
+            dense = read_json(directory, name + "/config.json")
+            out += own("dense_%d_feat_in" % (i + 2), dense["in_features"]) + own("dense_%d_feat_out" % (i + 2), dense["out_features"])
+        return out + [key("general.file_type", U32, FILE_TYPES[kind])] + pooling_keys(directory, config, arch)
     out += own("attention.layer_norm_epsilon", find(config, "layer_norm_eps", "layer_norm_epsilon", "norm_eps") or 1e-12, F32)
     out += own("attention.causal", False, BOOL)
     out += [key("general.file_type", U32, FILE_TYPES[kind])]
@@ -301,13 +336,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--type", choices=sorted(TYPES), default="F32")
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--no-dense", action="store_true", help="drop EmbeddingGemma's Dense modules, as the conversion does unless it is told not to")
     parser.add_argument("directory")
     parser.add_argument("file")
     args = parser.parse_args()
     config = read_json(args.directory, "config.json")
     arch = ARCHES[config["model_type"]]
     offset = 1 + config["pad_token_id"] if config["model_type"] in ("roberta", "xlm-roberta") else 0
-    tensors = convert_tensors(read_safetensors(os.path.join(args.directory, "model.safetensors")), arch, offset)
+    weights = read_safetensors(os.path.join(args.directory, "model.safetensors"))
+    for name in ("2_Dense", "3_Dense") if arch == "gemma-embedding" and not args.no_dense else ():
+        own = read_safetensors(os.path.join(args.directory, name, "model.safetensors"))
+        weights.update({name + "." + tensor: value for tensor, value in own.items()})
+    tensors = convert_tensors(weights, arch, offset)
     n_vocab = next(shape[0] for name, (shape, _) in tensors if name == "token_embd.weight")
     keys = model_keys(args.directory, config, arch, args.type, offset)
     keys += tokenizer_keys(args.directory, arch, n_vocab, config.get("type_vocab_size", 1))

@@ -35,6 +35,9 @@ static const Pair pairs[] = {
 	{"roberta-rerank", "roberta-rerank-F16.gguf", 0, false, true, NULL},
 };
 
+/* A file of EmbeddingGemma: its name gives the prompts. */
+static const Pair gemma = {"embedding-gemma", "embedding-gemma-BF16.gguf", 2048, true, false, "the prompts of Embeddinggemma-300M"};
+
 typedef struct Noted
 {
 	Image		image;
@@ -126,6 +129,68 @@ test_same_images(void)
 {
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
 		check_pair(&pairs[i]);
+}
+
+/* ------------------------------------------------------------------ Gemma */
+
+/* Imports a copy of the file in which bytes after a key are other ones. */
+static EmbStatus
+import_patched(const char *after, const void *bytes, size_t n, EmbError *err)
+{
+	char		dir[PATH_MAX];
+	char		path[PATH_MAX + 16];
+	size_t		size = 0;
+	Noted		noted;
+	char	   *data;
+	char	   *at;
+	EmbStatus	status;
+
+	snprintf(dir, sizeof(dir), "%s/gguf", data_dir());
+	data = read_file(dir, gemma.file, &size);
+	at = memmem(data, size, after, strlen(after));
+	if (!CHECKF(at != NULL, "%s", after))
+		exit(1);
+	memcpy(at + strlen(after), bytes, n);
+	write_file(fresh_dir(), "x.gguf", data, size);
+	free(data);
+	snprintf(path, sizeof(path), "%s/x.gguf", temp_root);
+	status = import_noted(path, "fp32", 0, &noted, err);
+	free(noted.image.data);
+	return status;
+}
+
+static void
+test_gemma(void)
+{
+	static const struct
+	{
+		const char *after;
+		const void *bytes;
+		size_t		n;
+		const char *message;
+	}			wrong[] =
+	{
+		{"gemma-embedding.pooling_type", "\x04\0\0\0\x03\0\0\0", 8, "pools the last row; only embedding models that read in both directions"},
+		{"tokenizer.ggml.model", "\x08\0\0\0\x05\0\0\0\0\0\0\0gpt22", 17, "is \"gpt22\"; of architecture \"gemma-embedding\" llama can be imported"},
+		{"tokenizer.ggml.eos_token_id", "\x04\0\0\0\xFF\xFF\0\0", 8, "eos_token_id"},
+		{"tokenizer.ggml.scores\x09", "\0\0\0\x06\0\0\0\xE0\x01\0\0\0\0\0\0\0\0\xC0\x7F", 19, "the score of token 0 is not finite"},
+		{"dense_2.", "wxight", 6, "has one of the tensors \"dense_2.weight\" and \"dense_3.weight\", not both"},
+	};
+	char		file[PATH_MAX];
+	Noted		noted;
+	EmbError	err;
+
+	check_pair(&gemma);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	{
+		EmbStatus	status = import_patched(wrong[i].after, wrong[i].bytes, wrong[i].n, &err);
+
+		CHECKF(status != EMB_OK && strstr(err.message, wrong[i].message) != NULL, "%s: %d, %s", wrong[i].message, status, err.message);
+	}
+	snprintf(file, sizeof(file), "%s/gguf/embedding-gemma-no-dense-Q8_0.gguf", data_dir());
+	if (CHECKF(import_noted(file, "int8", 0, &noted, &err) == EMB_OK, "%s", err.message))
+		CHECKF(strstr(noted.notes, "no tensors dense_2.weight and dense_3.weight") != NULL, "%s", noted.notes);
+	free(noted.image.data);
 }
 
 /* -------------------------------------------------------- equal sequences */
@@ -1412,6 +1477,7 @@ int
 main(void)
 {
 	test_same_images();
+	test_gemma();
 	test_near();
 	test_rerankers();
 	test_refused();
