@@ -152,11 +152,13 @@ read_fields(const EmbTokSpec *spec, const char *file, const char *data, size_t s
 
 	while (status == EMB_OK && emb_proto_next(&m, &f))
 	{
-		EmbProto	inner = {f.data, f.data + f.size, false};
+		EmbProto	inner = {0};
 		bool		ok = true;
 
 		if (f.wire != EMB_PROTO_BYTES)
 			continue;
+		inner.p = f.data;
+		inner.end = f.data + f.size;
 		if (f.number == FIELD_TRAINER)
 			ok = read_trainer(&inner, model);
 		else if (f.number == FIELD_NORMALIZER)
