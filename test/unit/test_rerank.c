@@ -216,7 +216,7 @@ test_types_matter(void)
 	EmbRun		run = {.mem = &heap};
 	int32_t		x[2][8] = {{0, 0, 1, 1}, {0, 0, 0, 1}};
 	int32_t		same[4] = {2, 7, 3, 3};
-	EmbSequence pairs[3] = {{same, 4, x[0], 0}, {same, 4, x[1], 0}, {same, 4, x[0], 0}};
+	EmbSequence pairs[3] = {{.ids = same, .n_ids = 4, .type_ids = x[0]}, {.ids = same, .n_ids = 4, .type_ids = x[1]}, {.ids = same, .n_ids = 4, .type_ids = x[0]}};
 	float		logits[3];
 	EmbError	err;
 
