@@ -420,6 +420,8 @@ choose_center(Import *im, const EmbImportOptions *options, EmbError *err)
 {
 	if (options->sets_layer_norm && is_reranker(im))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which returns no vectors that a layer norm could change");
+	if (options->sets_layer_norm && im->parts.arch.lacks_vector)
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model returns no vector of a text that a layer norm could change");
 	im->parts.arch.centers_cut = options->sets_layer_norm ? options->layer_norm : im->checkpoint.centers_cut;
 	if (!options->sets_layer_norm && im->checkpoint.centers_cut)
 		emb_note(&im->checkpoint, "The option layer_norm switches it off.",

@@ -163,7 +163,7 @@ static EmbStatus
 refuse_text(const char *name, const char *data, size_t size, const json_error_t *jerr, EmbError *err)
 {
 	size_t		len = strlen(name);
-	bool		is_file = len > 5 && strcmp(name + len - 5, ".json") == 0;
+	bool		is_file = (len > 5 && strcmp(name + len - 5, ".json") == 0) || strcmp(name, "artifact.metadata") == 0;
 	bool		is_utf16 = begins_with(data, size, "\xFF\xFE", 2) || begins_with(data, size, "\xFE\xFF", 2);
 
 	if (begins_with(data, size, "\xEF\xBB\xBF", 3) || is_utf16)

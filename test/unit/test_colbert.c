@@ -534,6 +534,7 @@ test_metadata(void)
 		{"{\"query_token_id\": \"\"}", EMB_ERR_FORMAT, "\"query_token_id\" is not a token", 0, 0, false},
 		{"{\"doc_token_id\": 3}", EMB_ERR_FORMAT, "\"doc_token_id\"", 0, 0, false},
 		{"{", EMB_ERR_FORMAT, "artifact.metadata", 0, 0, false},
+		{"{", EMB_ERR_FORMAT, "download it again", 0, 0, false},
 		{NULL, EMB_OK, NULL, 32, 128, true},
 	};
 	const char *dir = copy_model("colbert-stanford");
@@ -568,6 +569,9 @@ test_sequences(void)
 	char		dir[1100];
 
 	snprintf(dir, sizeof(dir), "%s/tiny/colbert-st/model", data_dir());
+	options.sets_layer_norm = options.layer_norm = true;
+	CHECK(!open_model(dir, &options, EMB_ERR_INVALID_ARGUMENT, "no vector of a text that a layer norm could change"));
+	options.sets_layer_norm = options.layer_norm = false;
 	if (!open_model(dir, &options, EMB_OK, NULL))
 		return;
 	for (int i = 0; i < 3; i++)
