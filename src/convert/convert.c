@@ -367,6 +367,16 @@ lay_out_strings(Import *im, const char *query, const char *document, EmbError *e
 	return EMB_OK;
 }
 
+/* ColBERT's markers are the beginning of its prompts. */
+static void
+note_marker(Import *im, const char *option, const char *own, const char *what)
+{
+	if (im->parts.arch.multi_kind != EMB_MULTI_COLBERT || option == NULL || own[0] == '\0' || strncmp(option, own, strlen(own)) == 0)
+		return;
+	emb_note(&im->checkpoint, "Begin the option's text with it if the model is to see it.",
+			 "the option %s_prompt replaces \"%s\", which the model was trained with", what, own);
+}
+
 static EmbStatus
 choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 {
@@ -377,6 +387,8 @@ choose_prompts(Import *im, const EmbImportOptions *options, EmbError *err)
 	if (is_reranker(im) && ((options->query_prompt != NULL && options->query_prompt[0] != '\0') ||
 							(options->document_prompt != NULL && options->document_prompt[0] != '\0')))
 		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a reranker, which takes no prompts");
+	note_marker(im, options->query_prompt, im->checkpoint.query_prompt, "query");
+	note_marker(im, options->document_prompt, im->checkpoint.document_prompt, "document");
 	status = choose_prompt(options->query_prompt, im->checkpoint.query_prompt, "query", &query, err);
 	if (status == EMB_OK)
 		status = choose_prompt(options->document_prompt, im->checkpoint.document_prompt, "document", &document, err);

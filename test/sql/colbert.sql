@@ -13,9 +13,11 @@ SELECT embed_import('colbert-st', :'dir', '{"precision": "fp32"}') IS NOT NULL A
 SELECT embed_import('colbert-stanford', :'dir', '{"precision": "fp32"}') IS NOT NULL AS imported;
 RESET client_min_messages;
 SELECT name, kind, family, dim, max_tokens, pooling, outputs, "default" FROM embed_models WHERE name LIKE 'colbert%' ORDER BY name;
--- what an import tells: a word of the skip list that is no token
+-- what an import tells: a word of the skip list that is no token, a prompt in the place of a marker
 \set dir :data_dir '/tiny/colbert-bert/model'
 SELECT embed_import('colbert-again', :'dir', '{"precision": "fp32", "kind": "multi"}') IS NOT NULL AS imported;
+SELECT embed_import('colbert-plain', :'dir', '{"precision": "fp32", "query_prompt": "find: ", "document_prompt": "[D] text: "}') IS NOT NULL AS imported;
+SELECT embed_drop('colbert-plain');
 SELECT embed_import('colbert-embedding', :'dir', '{"kind": "embedding"}');
 SELECT embed_import('colbert-cut', :'dir', '{"dimensions": 4}');
 
