@@ -73,7 +73,11 @@ read_own(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 static EmbStatus
 read_experts(const EmbJson *doc, EmbArch *arch, EmbError *err)
 {
-	static const char *const unset[] = {"num_shared_experts", "expert_choice_router", "moe_normalize_expert_weights", NULL};
+	static const char *const unset[] = {
+		"num_shared_experts", "expert_choice_router", "moe_normalize_expert_weights",
+		/* in the other way of writing: they would contradict the keys below */
+		"num_local_experts", "num_experts_per_tok", "moe_num_experts", NULL
+	};
 	int64_t		n = 0;
 	int64_t		used = 0;
 	int64_t		every = 0;
@@ -103,8 +107,11 @@ static EmbStatus
 read_plain(const EmbJson *doc, EmbHfConfig *config, EmbError *err)
 {
 	static const char *const biases[] = {"qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", NULL};
-	EmbStatus	status = emb_hf_check_on(doc, biases, err);
+	EmbStatus	status;
 
+	if (!json_is_string(json_object_get(doc->root, "activation_function")))
+		return emb_error(err, EMB_ERR_FORMAT, "%s: \"activation_function\" is missing or not a string", doc->file);
+	status = emb_hf_check_on(doc, biases, err);
 	if (status == EMB_OK)
 		status = read_experts(doc, &config->arch, err);
 	return status == EMB_OK ? read_authors(doc, config, err) : status;
@@ -115,7 +122,11 @@ is_plain(const EmbJson *doc)
 {
 	const char *activation = json_string_value(json_object_get(doc->root, "activation_function"));
 
-	return activation != NULL && json_object_get(doc->root, "n_embd") != NULL && strncmp(activation, "gelu", 4) == 0;
+	if (json_object_get(doc->root, "n_embd") == NULL)
+		return false;
+	/* with any other activation, it is that which cannot be imported, not the biases */
+	return (activation != NULL && strncmp(activation, "gelu", 4) == 0) ||
+		(json_is_true(json_object_get(doc->root, "mlp_fc1_bias")) && json_is_integer(json_object_get(doc->root, "num_experts")));
 }
 
 static void

@@ -116,6 +116,9 @@ CHANGE(experts_shared, NOMIC_PLAIN(EXPERTS "2, \"num_shared_experts\": 1");)
 CHANGE(experts_choice, NOMIC_PLAIN(EXPERTS "2, \"expert_choice_router\": true");)
 CHANGE(experts_normalized, NOMIC_PLAIN(EXPERTS "2, \"moe_normalize_expert_weights\": true");)
 CHANGE(experts_tanh, NOMIC_PLAIN("\"activation_function\": \"gelu_new\", \"num_experts\": 4, \"moe_every_n_layers\": 2, \"moe_top_k\": 2");)
+CHANGE(experts_relu, NOMIC_PLAIN("\"activation_function\": \"relu\", \"num_experts\": 4, \"moe_every_n_layers\": 2, \"moe_top_k\": 2");)
+CHANGE(experts_no_activation, NOMIC_PLAIN("\"activation_function\": null, \"num_experts\": 4, \"moe_every_n_layers\": 2, \"moe_top_k\": 2");)
+CHANGE(experts_twice, NOMIC_PLAIN(EXPERTS "2, \"num_local_experts\": 8");)
 CHANGE(plain_bias, m->config = "{\"model_type\": \"nomic_bert\", \"n_embd\": 8, \"n_head\": 2, \"activation_function\": \"gelu\"}";)
 CHANGE(nomic_scaled, NOMIC(", \"rotary_emb_fraction\": 1, \"rotary_scaling_factor\": 2.0");)
 CHANGE(nomic_base, NOMIC(", \"rotary_emb_fraction\": 1, \"rotary_emb_base\": 0");)
@@ -310,6 +313,9 @@ static const Case cases[] = {
 	{"experts that choose", experts_choice, EMB_ERR_UNSUPPORTED, "expert_choice_router", NULL},
 	{"shares that are normalized", experts_normalized, EMB_ERR_UNSUPPORTED, "moe_normalize_expert_weights", NULL},
 	{"experts with another activation", experts_tanh, EMB_ERR_UNSUPPORTED, "activation_function", "gelu_new"},
+	{"experts with an activation that gates do not have", experts_relu, EMB_ERR_UNSUPPORTED, "activation_function", "relu"},
+	{"experts without an activation", experts_no_activation, EMB_ERR_FORMAT, "activation_function", "missing"},
+	{"two numbers of experts", experts_twice, EMB_ERR_UNSUPPORTED, "num_local_experts", NULL},
 	{"a plain NomicBert without biases", plain_bias, EMB_ERR_UNSUPPORTED, "qkv_proj_bias", "false"},
 	{"a NomicBert with scaled rotation", nomic_scaled, EMB_ERR_UNSUPPORTED, "rotary_scaling_factor", NULL},
 	{"a base of 0", nomic_base, EMB_ERR_FORMAT, "rotary_emb_base", "0"},
