@@ -19,6 +19,9 @@
 /* Multiply-adds between two polls of stop: about a millisecond. */
 #define WORK_PER_POLL	1000000
 
+/* Elements of a product, 256 MB: small files can name large ones. */
+#define PRODUCT_MAX		(32 * 1024 * 1024)
+
 /*
  * The product of the modules from the last one back, in double: m x + b. Every
  * element is summed in one order, so that an image has the same bits
@@ -30,7 +33,7 @@ typedef struct Product
 	const EmbStop *stop;
 	int32_t		n_out;
 	int32_t		n_in;			/* of m so far */
-	double	   *m;				/* [n_out, n_in] */
+	double	   *m;				/* [n_out, n_in]; NULL: no module yet */
 	double	   *b;				/* [n_out] */
 } Product;
 
@@ -99,6 +102,13 @@ read_row(const Module *module, int32_t k, float *row, float *other, EmbError *er
 	return status;
 }
 
+/* Before the first module m is the unit matrix. */
+static double
+factor_of(const Product *p, int32_t r, int32_t k)
+{
+	return p->m != NULL ? p->m[(size_t) r * p->n_in + k] : r == k;
+}
+
 /* to [n_out, module's inputs] = m times the module's matrix, whose rows come one after the other. */
 static EmbStatus
 multiply(const Product *p, const Module *module, double *to, float *rows, EmbError *err)
@@ -108,12 +118,14 @@ multiply(const Product *p, const Module *module, double *to, float *rows, EmbErr
 	for (int32_t k = 0; k < p->n_in; k++)
 	{
 		EmbStatus	status = read_row(module, k, rows, rows + module->n_in, err);
+		int32_t		first = p->m == NULL ? k : 0;
+		int32_t		end = p->m == NULL ? k + 1 : p->n_out;
 
 		if (status != EMB_OK)
 			return status;
-		for (int32_t r = 0; r < p->n_out; r++)
+		for (int32_t r = first; r < end; r++)
 		{
-			double		factor = p->m[(size_t) r * p->n_in + k];
+			double		factor = factor_of(p, r, k);
 			double	   *sums = to + (size_t) r * module->n_in;
 
 			for (int32_t i = 0; i < module->n_in; i++)
@@ -145,20 +157,25 @@ add_bias(const Product *p, const Module *module, EmbError *err)
 	for (int32_t r = 0; status == EMB_OK && r < p->n_out; r++)
 	{
 		for (int32_t k = 0; k < p->n_in; k++)
-			p->b[r] += p->m[(size_t) r * p->n_in + k] * (double) bias[k];
+			p->b[r] += factor_of(p, r, k) * (double) bias[k];
 	}
 	emb_release(p->mem, bias);
 	return status;
 }
 
-/* The module comes before those that m has already. */
+/* The module comes before those that m has already; the last one is m itself. */
 static EmbStatus
 add_module(Product *p, const Module *module, EmbError *err)
 {
-	double	   *to = emb_alloc_zero(p->mem, (size_t) p->n_out * module->n_in, sizeof(double));
-	float	   *rows = emb_alloc_array(p->mem, 2 * (size_t) module->n_in, sizeof(float));
+	double	   *to;
+	float	   *rows;
 	EmbStatus	status;
 
+	if ((int64_t) p->n_out * module->n_in > PRODUCT_MAX)
+		return emb_error(err, EMB_ERR_LIMIT, "the product of the Dense modules up to \"%s\" has %d by %d elements, more than %d", module->dense->path,
+						 p->n_out, module->n_in, PRODUCT_MAX);
+	to = emb_alloc_zero(p->mem, (size_t) p->n_out * module->n_in, sizeof(double));
+	rows = emb_alloc_array(p->mem, 2 * (size_t) module->n_in, sizeof(float));
 	if (to == NULL || rows == NULL)
 		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for a matrix of %d by %d", p->n_out, module->n_in);
 	else if ((status = add_bias(p, module, err)) == EMB_OK)
@@ -172,20 +189,6 @@ add_module(Product *p, const Module *module, EmbError *err)
 	emb_release(p->mem, p->m);
 	p->m = to;
 	p->n_in = module->n_in;
-	return EMB_OK;
-}
-
-/* Begins with the unit matrix of the last module's outputs. */
-static EmbStatus
-begin_product(Product *p, EmbError *err)
-{
-	p->m = emb_alloc_zero(p->mem, (size_t) p->n_out * p->n_out, sizeof(double));
-	p->b = emb_alloc_zero(p->mem, p->n_out, sizeof(double));
-	if (p->m == NULL || p->b == NULL)
-		return emb_error(err, EMB_ERR_NOMEM, "out of memory for vectors of %d elements", p->n_out);
-	for (int32_t i = 0; i < p->n_out; i++)
-		p->m[(size_t) i * p->n_out + i] = 1;
-	p->n_in = p->n_out;
 	return EMB_OK;
 }
 
@@ -204,8 +207,11 @@ round_floats(const double *from, size_t n, float *to, EmbError *err)
 static EmbStatus
 multiply_modules(Product *p, const char *dir, const EmbHfConfig *config, EmbError *err)
 {
-	EmbStatus	status = begin_product(p, err);
+	EmbStatus	status = EMB_OK;
 
+	p->b = emb_alloc_zero(p->mem, p->n_out, sizeof(double));
+	if (p->b == NULL)
+		return emb_error(err, EMB_ERR_NOMEM, "out of memory for vectors of %d elements", p->n_out);
 	for (int i = config->multi.n_dense - 1; status == EMB_OK && i >= 0; i--)
 	{
 		int32_t		n_in = i > 0 ? config->multi.dense[i - 1].module.n_out : config->arch.hidden;
@@ -243,14 +249,17 @@ read_inline(EmbCheckpoint *c, const EmbTensorSet *set, const EmbHfMulti *multi, 
 static EmbStatus
 read_projection(const char *dir, const EmbHfConfig *config, const EmbAllocator *mem, EmbHfMultiTables *tables, EmbError *err)
 {
-	Product		p = {.mem = mem, .stop = config->stop, .n_out = config->arch.multi_dim};
+	Product		p = {.mem = mem, .stop = config->stop, .n_out = config->arch.multi_dim, .n_in = config->arch.multi_dim};
 	size_t		n = (size_t) config->arch.multi_dim * config->arch.hidden;
 	EmbStatus	status = multiply_modules(&p, dir, config, err);
 
-	tables->weight = emb_alloc_array(mem, n, sizeof(float));
-	tables->bias = emb_alloc_array(mem, p.n_out, sizeof(float));
-	if (status == EMB_OK && (tables->weight == NULL || tables->bias == NULL))
-		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for a matrix of %d by %d", p.n_out, config->arch.hidden);
+	if (status == EMB_OK)
+	{
+		tables->weight = emb_alloc_array(mem, n, sizeof(float));
+		tables->bias = emb_alloc_array(mem, p.n_out, sizeof(float));
+		if (tables->weight == NULL || tables->bias == NULL)
+			status = emb_error(err, EMB_ERR_NOMEM, "out of memory for a matrix of %d by %d", p.n_out, config->arch.hidden);
+	}
 	if (status == EMB_OK)
 		status = round_floats(p.m, n, tables->weight, err);
 	if (status == EMB_OK)

@@ -4,13 +4,9 @@
  *		sentence-transformers; the same bits in every batch, on every level,
  *		with any number of threads; int8 beside fp32; what the files may say.
  */
-#include "model_util.h"
+#include "opened_model.h"
 
 #include <math.h>
-
-#include <jansson.h>
-
-#include "model/model.h"
 
 /* What is promised of normalized vectors. */
 #define MAX_DIFFERENCE		2e-6
@@ -18,61 +14,7 @@
 /* The mean cosine of int8's vectors; tiny models have random weights. */
 #define MIN_INT8_COSINE		0.999
 
-#define MAX_TEXTS	32
-
-static EmbAllocator heap;
-static Image image;
-static EmbModel *model;
-static const EmbModelInfo *info;
-
-static int	n_texts;
-static json_t *inputs[MAX_TEXTS];
 static EmbSequence seqs[2 * MAX_TEXTS];	/* documents, then queries */
-
-static bool
-open_model(const char *dir, const EmbImportOptions *options, EmbStatus want, const char *message)
-{
-	EmbError	err = {0};
-	EmbStatus	status = import_image(dir, options, &heap, &image, &err);
-
-	CHECKF(status == want && (message == NULL || strstr(err.message, message) != NULL || strstr(err.hint, message) != NULL),
-		   "%s: %d \"%s\" (%s)", dir, status, err.message, err.hint);
-	if (status != EMB_OK)
-		return false;
-	if (!CHECKF(emb_model_open(image.data, image.size_bytes, EMB_OPEN_CHECK_ALL, &heap, NULL, &model, &err) == EMB_OK,
-				"%s", err.message))
-		exit(1);
-	info = emb_model_info(model);
-	return true;
-}
-
-static void
-close_model(void)
-{
-	emb_model_close(model);
-	free(image.data);
-	image.data = NULL;
-}
-
-static void
-load_texts(const char *dir)
-{
-	char		path[1100];
-	char	   *line = NULL;
-	size_t		room = 0;
-	ssize_t		n;
-	FILE	   *f;
-
-	snprintf(path, sizeof(path), "%s/inputs.jsonl", dir);
-	f = fopen(path, "r");
-	n_texts = 0;
-	while (f != NULL && n_texts < MAX_TEXTS && (n = getline(&line, &room, f)) > 0)
-		inputs[n_texts++] = json_loadb(line, n, 0, NULL);
-	free(line);
-	if (f != NULL)
-		fclose(f);
-	CHECKF(n_texts >= 10, "%s: %d texts", path, n_texts);
-}
 
 static EmbSequence
 encode(const json_t *text, bool is_query)
@@ -476,6 +418,36 @@ test_bad_files(void)
 	}
 }
 
+/* A Dense of zeros in a folder of dir. */
+static void
+write_dense(const char *dir, const char *folder, int n_in, int n_out)
+{
+	char		name[64];
+	char		config[128];
+	char		header[128];
+
+	snprintf(header, sizeof(header), "{\"linear.weight\":{\"dtype\":\"F16\",\"shape\":[%d,%d],\"data_offsets\":[0,%d]}}",
+			 n_out, n_in, 2 * n_in * n_out);
+	snprintf(name, sizeof(name), "%s/model.safetensors", folder);
+	write_safetensors(dir, name, header, NULL, 2 * (size_t) n_in * n_out);
+	snprintf(name, sizeof(name), "%s/config.json", folder);
+	snprintf(config, sizeof(config), "{\"in_features\": %d, \"out_features\": %d, \"bias\": false}", n_in, n_out);
+	write_text(dir, name, config);
+}
+
+/* Small files whose product would be large: refused before any memory is taken for it. */
+static void
+test_large_product(void)
+{
+	const char *dir = copy_model("colbert-bert");
+	EmbImportOptions options = {.precision = "fp32"};
+
+	write_dense(dir, "1_Dense", 32, 16384);
+	write_dense(dir, "2_Dense", 16384, 1);
+	write_dense(dir, "3_Dense", 1, 16384);
+	CHECK(!open_model(dir, &options, EMB_ERR_LIMIT, "up to \"2_Dense\" has 16384 by 16384 elements"));
+}
+
 /* What MultiVectorMask may say, beside colbert-st's files. */
 static void
 test_masks(void)
@@ -635,6 +607,7 @@ main(void)
 	for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++)
 		test_model(models[i]);
 	test_bad_files();
+	test_large_product();
 	test_masks();
 	test_metadata();
 	test_sequences();
