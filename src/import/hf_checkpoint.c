@@ -89,6 +89,9 @@ open_tensors(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, EmbEr
 	c->source_data = tensors;
 	if (emb_quant_is_bitsandbytes(&tensors->quant))
 		note_bitsandbytes(c);
+	if (c->arch.n_layers > 0 && emb_hf_tensors_has_layer(tensors, c->arch.n_layers))
+		emb_note(c, "If the model was not cut on purpose, download its config.json again.",
+				 "the weights hold more layers than the %d of config.json, which are not used", c->arch.n_layers);
 	return EMB_OK;
 }
 

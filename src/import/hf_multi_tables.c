@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/file.h"
 #include "formats/tensors.h"
+#include "import/hf_module_files.h"
 #include "import/hf_tokenizer_spec.h"
 
 /* ------------------------------------------------------------------ product */
@@ -62,18 +62,13 @@ find_tensor(const Module *module, const char *name, int64_t n_rows, int64_t n_co
 static EmbStatus
 open_module(const char *dir, const EmbHfDense *dense, int32_t n_in, const EmbAllocator *mem, const EmbStop *stop, Module *module, EmbError *err)
 {
-	static const char *const files[] = {"model.safetensors", "pytorch_model.bin"};
 	int32_t		n_out = dense->module.n_out;
 	char		name[sizeof(dense->path) + 32];
-	size_t		k = 0;
-	EmbStatus	status;
+	EmbStatus	status = emb_hf_find_module_weights(dir, dense->path, "Dense", name, sizeof(name), err);
 
 	*module = (Module) {.dense = dense, .n_in = n_in};
-	do
-		snprintf(name, sizeof(name), "%s%s%s", dense->path, dense->path[0] != '\0' ? "/" : "", files[k]);
-	while (!emb_file_exists(dir, name) && ++k < sizeof(files) / sizeof(files[0]));
-	if (k == sizeof(files) / sizeof(files[0]))
-		return emb_error(err, EMB_ERR_NOT_FOUND, "there is neither %s nor %s in \"%s\", the place of a module Dense", files[0], files[1], dense->path);
+	if (status != EMB_OK)
+		return status;
 	status = emb_tensors_open_file(dir, name, mem, stop, &module->set, err);
 	if (status != EMB_OK)
 		return status;

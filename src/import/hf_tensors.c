@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "import/hf_module_files.h"
+
 /* Longest name looked up: prefix, "encoder.layer.255.", the part. */
 #define NAME_BYTES		(EMB_TENSORS_MAX_NAME + 128)
 
@@ -491,68 +493,6 @@ is_answers(EmbTensorKey key, const int32_t *answer_ids)
 	return key.part == EMB_PART_ANSWERS && answer_ids[0] >= 0;
 }
 
-/* ---------------------------------------------------------------- experts */
-
-/*
- * The matrices of all experts are one tensor [n_experts * intermediate,
- * hidden], those of the second product with rows and columns exchanged.
- */
-static EmbStatus
-check_expert(const EmbHfTensors *w, const EmbArch *arch, const EmbTensor *tensor, EmbError *err)
-{
-	EmbStatus	status = check_shape(tensor, false, (int64_t) arch->n_experts * arch->intermediate, arch->hidden, err);
-
-	return status == EMB_OK ? emb_tensors_check_dtype(&w->set, tensor, err) : status;
-}
-
-/* w->turned: the second matrix of an expert, [hidden, intermediate]. */
-static EmbStatus
-turn_expert(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, const EmbTensor *tensor, EmbError *err)
-{
-	size_t		hidden = arch->hidden;
-	size_t		n = arch->intermediate;
-	int64_t		first = (int64_t) emb_part_expert((EmbPart) key.part) * arch->intermediate;
-	float	   *row = emb_alloc_array(w->mem, hidden, sizeof(float));
-	EmbStatus	status = EMB_OK;
-
-	w->turned.key.part = 0;
-	if (w->turned.rows == NULL)
-		w->turned.rows = emb_alloc_array(w->mem, hidden * n, sizeof(float));
-	if (row == NULL || w->turned.rows == NULL)
-		status = emb_error(err, EMB_ERR_NOMEM, "out of memory for an expert's %zu by %zu weights", hidden, n);
-	for (size_t i = 0; status == EMB_OK && i < n; i++)
-	{
-		if (emb_should_stop(w->set.stop))
-			status = emb_error(err, EMB_ERR_CANCELLED, "the import was cancelled");
-		else
-			status = emb_tensors_read_f32(&w->set, tensor, (first + (int64_t) i) * arch->hidden, arch->hidden, row, err);
-		for (size_t k = 0; status == EMB_OK && k < hidden; k++)
-			w->turned.rows[k * n + i] = row[k];
-	}
-	emb_release(w->mem, row);
-	if (status == EMB_OK)
-		w->turned.key = key;
-	return status;
-}
-
-static EmbStatus
-read_expert(EmbHfTensors *w, const EmbArch *arch, EmbTensorKey key, const EmbTensor *tensor, int64_t row, int64_t n, int32_t n_cols,
-			float *rows, EmbError *err)
-{
-	EmbStatus	status = EMB_OK;
-
-	if (emb_part_kind((EmbPart) key.part) == EMB_PART_EXPERT_UP)
-	{
-		row += (int64_t) emb_part_expert((EmbPart) key.part) * arch->intermediate;
-		return emb_tensors_read_f32(&w->set, tensor, row * n_cols, n * n_cols, rows, err);
-	}
-	if (w->turned.key.part != key.part || w->turned.key.layer != key.layer)
-		status = turn_expert(w, arch, key, tensor, err);
-	if (status == EMB_OK)
-		memcpy(rows, w->turned.rows + row * n_cols, (size_t) n * n_cols * sizeof(float));
-	return status;
-}
-
 /* The table of tasks, if the model has one. */
 static EmbStatus
 find_tasks(const EmbHfTensors *w, int32_t n_cols, const EmbTensor **tensor, EmbError *err)
@@ -607,7 +547,10 @@ emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer
 		return status;
 	n_parts = n_parts_of(name);
 	if (emb_part_is_of_expert((EmbPart) key.part))
-		return check_expert(w, arch, found.tensor, err);
+	{
+		status = check_shape(found.tensor, false, (int64_t) arch->n_experts * arch->intermediate, arch->hidden, err);
+		return status == EMB_OK ? emb_tensors_check_dtype(&w->set, found.tensor, err) : status;
+	}
 	if (found.is_quantized)
 		return emb_quant_check(&w->quant, &found.layer, n_parts * rows, err);
 	if (key.part == EMB_PART_DISTANCES)
@@ -751,7 +694,7 @@ read_floats(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, Emb
 		return EMB_OK;
 	}
 	if (emb_part_is_of_expert((EmbPart) key.part))
-		return read_expert(w, arch, key, found.tensor, row, n, n_cols, rows, err);
+		return emb_hf_expert_read(&w->expert, &(EmbHfExpertSource) {w->mem, &w->set, arch, found.tensor, key}, row, n, rows, err);
 	if (key.part == EMB_PART_DISTANCES)
 		return read_distances(w, found.tensor, arch->n_heads, row, n, rows, err);
 	/* all parts in one tensor have equal length */
@@ -822,104 +765,6 @@ emb_hf_tensors_read_codes(EmbHfTensors *w, EmbTensorKey key, int64_t row, int64_
 
 /* ------------------------------------------------------------------ files */
 
-/* FlagEmbedding saves a head in its own file, as "weight" and "bias". */
-static EmbStatus
-add_head(EmbTensorSet *tensors, const char *dir, const char *head, const EmbTensor **weight, EmbError *err)
-{
-	static const char *const endings[] = {"safetensors", "pt"};
-	char		name[64];
-	char		prefix[64];
-
-	snprintf(prefix, sizeof(prefix), "%s.", head);
-	snprintf(name, sizeof(name), "%s.weight", head);
-	*weight = emb_tensors_find(tensors, name);
-	for (size_t i = 0; *weight == NULL && i < sizeof(endings) / sizeof(endings[0]); i++)
-	{
-		char		file[64];
-		EmbStatus	status;
-
-		snprintf(file, sizeof(file), "%s.%s", head, endings[i]);
-		if (!emb_file_exists(dir, file))
-			continue;
-		status = emb_tensors_add_file(tensors, dir, file, prefix, err);
-		if (status != EMB_OK)
-			return emb_error_hint(err, status, "Without %s the model is imported as one that lacks this head.", file);
-		*weight = emb_tensors_find(tensors, name);
-		if (*weight == NULL)
-			return emb_error(err, EMB_ERR_FORMAT, "%s has no tensor \"weight\"", file);
-	}
-	return EMB_OK;
-}
-
-/*
- * BGE-M3's heads are in separate files; one may be missing. The tensor defines
- * the number of outputs.
- */
-static EmbStatus
-add_token_heads(EmbTensorSet *tensors, const char *dir, EmbArch *arch, EmbError *err)
-{
-	static const char both[] = "bge_m3_heads.safetensors";
-	const EmbTensor *sparse;
-	const EmbTensor *multi;
-	EmbStatus	status = add_head(tensors, dir, "sparse_linear", &sparse, err);
-
-	if (status == EMB_OK)
-		status = add_head(tensors, dir, "colbert_linear", &multi, err);
-	if (status == EMB_OK && (sparse == NULL || multi == NULL) && emb_file_exists(dir, both))
-	{
-		status = emb_tensors_add_file(tensors, dir, both, NULL, err);
-		if (status == EMB_OK)
-		{
-			sparse = emb_tensors_find(tensors, "sparse_linear.weight");
-			multi = emb_tensors_find(tensors, "colbert_linear.weight");
-		}
-	}
-	if (status != EMB_OK)
-		return status;
-	arch->has_sparse = sparse != NULL;
-	arch->multi_dim = 0;
-	if (multi == NULL)
-		return EMB_OK;
-	if (multi->rank != 2 || multi->shape[0] < 1 || multi->shape[0] > EMB_ARCH_MAX_HIDDEN)
-		return emb_error(err, EMB_ERR_FORMAT, "tensor \"%s\" is not a matrix of 1 to %d rows", multi->name, EMB_ARCH_MAX_HIDDEN);
-	arch->multi_dim = (int32_t) multi->shape[0];
-	return EMB_OK;
-}
-
-/*
- * Each module has its own files, with "linear.weight" and "linear.bias", or
- * "norm.weight" and "norm.bias": here after "dense.I.". A layer norm without
- * weights has no files.
- */
-static EmbStatus
-add_dense(EmbTensorSet *tensors, const char *dir, const EmbHfConfig *config, EmbError *err)
-{
-	static const char *const files[] = {"model.safetensors", "pytorch_model.bin"};
-
-	for (int i = 0; i < config->arch.n_dense && config->projection == 0; i++)
-	{
-		const char *path = config->dense_paths[i];
-		char		name[sizeof(config->dense_paths[i]) + 32];
-		char		prefix[32];
-		size_t		k = 0;
-		EmbStatus	status;
-
-		if (config->arch.dense[i].kind == EMB_MODULE_LAYER_NORM && !config->arch.dense[i].has_bias)
-			continue;
-		do
-			snprintf(name, sizeof(name), "%s%s%s", path, path[0] != '\0' ? "/" : "", files[k]);
-		while (!emb_file_exists(dir, name) && ++k < sizeof(files) / sizeof(files[0]));
-		if (k == sizeof(files) / sizeof(files[0]))
-			return emb_error(err, EMB_ERR_NOT_FOUND, "there is neither %s nor %s in \"%s\", the place of a module %s",
-							 files[0], files[1], path, config->arch.dense[i].kind == EMB_MODULE_LAYER_NORM ? "LayerNorm" : "Dense");
-		snprintf(prefix, sizeof(prefix), "dense.%d.", i);
-		status = emb_tensors_add_file_under(tensors, dir, name, prefix, err);
-		if (status != EMB_OK)
-			return status;
-	}
-	return EMB_OK;
-}
-
 /* A matrix after the layers that the configuration does not mention would be left out. */
 static EmbStatus
 check_projection(const EmbHfTensors *w, const EmbHfConfig *config, EmbError *err)
@@ -934,14 +779,14 @@ static EmbStatus
 open_parts(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, EmbArch *arch, EmbError *err)
 {
 	bool		is_static = config->arch.n_layers == 0;
-	EmbStatus	status = add_dense(&w->set, dir, config, err);
+	EmbStatus	status = emb_hf_add_dense(&w->set, dir, config, err);
 
 	if (status == EMB_OK)
 		status = check_projection(w, config, err);
 	if (status == EMB_OK && is_static)
 		status = emb_static_open(&w->set, w->mem, &w->table, err);
 	if (status == EMB_OK && config->arch.head == EMB_HEAD_NONE && !is_static && !config->arch.lacks_vector)
-		status = add_token_heads(&w->set, config->transformer_dir, arch, err);
+		status = emb_hf_add_token_heads(&w->set, config->transformer_dir, arch, err);
 	if (status == EMB_OK && !is_static)
 		status = find_prefix(w, err);
 	return status == EMB_OK && !is_static ? find_head_prefix(w, &config->arch, err) : status;
@@ -964,14 +809,35 @@ emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config,
 	return status;
 }
 
+bool
+emb_hf_tensors_has_layer(const EmbHfTensors *w, int32_t layer)
+{
+	const char *pattern = w->family->layer != NULL ? w->family->layer : "encoder.layer.%d.";
+	const char *d = strstr(pattern, "%d");
+	char		begin[NAME_BYTES];
+	size_t		n;
+
+	if (d == NULL)
+		return false;
+	n = (size_t) snprintf(begin, sizeof(begin), "%s%.*s%d%s", w->prefix, (int) (d - pattern), pattern, layer, d + 2);
+	for (int i = 0; i < w->set.n_shards; i++)
+	{
+		for (int k = 0; k < w->set.shards[i].n_tensors; k++)
+		{
+			if (strncmp(w->set.shards[i].tensors[k].name, begin, n) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 void
 emb_hf_tensors_close(EmbHfTensors *w)
 {
 	emb_quant_close(&w->quant);
 	emb_hf_sparse_free_tables(&w->sparse, w->mem);
 	emb_hf_multi_free_tables(&w->multi, w->mem);
-	emb_release(w->mem, w->turned.rows);
-	w->turned = (EmbHfExpert) {.rows = NULL};
+	emb_hf_expert_free(&w->expert, w->mem);
 	emb_static_close(&w->table, w->mem);
 	emb_tensors_close(&w->set);
 }

@@ -15,17 +15,11 @@
 #include "common/parts.h"
 #include "formats/tensors.h"
 #include "import/family.h"
+#include "import/hf_experts.h"
 #include "import/hf_multi.h"
 #include "import/hf_sparse.h"
 #include "import/quantized.h"
 #include "import/static_table.h"
-
-/* A matrix that the files have with rows and columns exchanged. */
-typedef struct EmbHfExpert
-{
-	EmbTensorKey key;			/* part 0: none */
-	float	   *rows;			/* [n_rows, n_cols] of the key */
-} EmbHfExpert;
 
 typedef struct EmbHfTensors
 {
@@ -40,7 +34,7 @@ typedef struct EmbHfTensors
 	EmbHfMultiTables multi;		/* of a ColBERT model, likewise */
 	bool		has_projection;	/* the first dense module is the matrix "linear" beside the layers */
 	int32_t		n_tasks;		/* as in EmbHfConfig */
-	EmbHfExpert turned;			/* the last matrix of an expert that was read by columns; owned */
+	EmbHfExpert expert;			/* owned */
 	float		word_scale;
 	float		query_scale;
 } EmbHfTensors;
@@ -53,6 +47,9 @@ typedef struct EmbHfTensors
 extern EmbStatus emb_hf_tensors_open(EmbHfTensors *w, const char *dir, const EmbHfConfig *config, const EmbAllocator *mem,
 									 EmbArch *arch, EmbError *err);
 extern void emb_hf_tensors_close(EmbHfTensors *w);
+
+/* Whether the files hold any tensor of this layer. */
+extern bool emb_hf_tensors_has_layer(const EmbHfTensors *w, int32_t layer);
 
 /* See emb_checkpoint_check and emb_checkpoint_read. answer_ids: [2], the checkpoint's. */
 extern EmbStatus emb_hf_tensors_check(EmbHfTensors *w, const EmbArch *arch, const int32_t *answer_ids, EmbTensorKey key,

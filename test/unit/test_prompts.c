@@ -149,6 +149,13 @@ test_import(void)
 		" \"num_attention_heads\": 2, \"intermediate_size\": 20, \"vocab_size\": 24, \"max_position_embeddings\": 16}";
 	check_import("config.json's name", m, "model", &fp32, BGE_QUERY, "", "bge-small-en (the name of \"_name_or_path\"");
 
+	/* no prompt, but what the weights hold beyond config.json */
+	m.config = "{\"model_type\": \"bert\", \"hidden_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 2,"
+		" \"intermediate_size\": 20, \"vocab_size\": 24, \"max_position_embeddings\": 16}";
+	check_import("fewer layers than the weights hold", m, "model", &fp32, "", "", "more layers than the 1 of config.json");
+	m.prefix = "bert.";
+	check_import("the same behind a prefix", m, "model", &fp32, "", "", "more layers than the 1 of config.json");
+
 	/* what the files say wins */
 	check_import("own prompts", with_prompts("{\"prompts\": {\"query\": \"of \"}}"), "e5-small-v2", &fp32, "of ", "", NULL);
 	check_import("own and empty", with_prompts("{\"prompts\": {\"query\": \"\"}}"), "e5-small-v2", &fp32, "", "", NULL);
