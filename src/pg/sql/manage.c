@@ -9,17 +9,14 @@
 #include "catalog/pg_authid.h"
 #include "libpq/be-fsstubs.h"
 #include "libpq/libpq-fs.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
-#include "utils/numeric.h"
 
 #include "pg/auto/trigger.h"
 #include "pg/sql/calibration_query.h"
 #include "pg/sql/dependents.h"
+#include "pg/sql/model_options.h"
 #include "pg/sql/progress.h"
 #include "pg/store/filed.h"
 #include "pg/store/image_rows.h"
@@ -37,19 +34,6 @@ EMBED_FUNCTION(embed_drop);
 EMBED_FUNCTION(embed_set_default);
 EMBED_FUNCTION(embed_set_alias);
 
-typedef struct ManageOptions
-{
-	EmbImportOptions import;	/* strings in UTF-8 */
-	bool		has_import;		/* set if an option works only for an import */
-	bool		has_default;
-	bool		make_default;
-	char	   *alias;
-	char	   *calibration;	/* a query */
-	char	   *fingerprint;	/* what the image must have, or NULL */
-	char	   *storage;		/* "rows", "file" or NULL: by size */
-	bool		is_filed;		/* what follows from storage and the size, when the size is known */
-} ManageOptions;
-
 /* These functions are not strict: a NULL would do nothing without a word. */
 static void
 require_argument(FunctionCallInfo fcinfo, int argno, const char *function, const char *argument)
@@ -66,227 +50,6 @@ check_may_write(const char *function)
 	PreventCommandIfReadOnly(function);
 	PreventCommandIfParallelMode(function);
 	PreventCommandDuringRecovery(function);
-}
-
-/* The name as a C string, or ERROR 42602 that shows its beginning. */
-static char *
-get_valid_name(text *name, const char *what)
-{
-	const char *data = VARDATA_ANY(name);
-	int			size = VARSIZE_ANY_EXHDR(name);
-	int			shown;
-
-	if (emb_name_is_valid(data, size))
-		return text_to_cstring(name);
-	shown = pg_mbcliplen(data, size, EMB_NAME_MAX);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_NAME),
-			 errmsg("invalid %s \"%.*s%s\"", what, shown, data, shown < size ? "..." : ""),
-			 errhint("A name has 1 to %d characters from A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\".", EMB_NAME_MAX)));
-}
-
-/* ------------------------------------------------------------- options */
-
-pg_noreturn static void
-option_type_error(const char *key, const char *type)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("option \"%s\" must be a %s", embed_shown(key), type)));
-}
-
-static char *
-option_string(const char *key, const JsonbValue *v)
-{
-	if (v->type != jbvString)
-		option_type_error(key, "string");
-	return pnstrdup(v->val.string.val, v->val.string.len);
-}
-
-static char *
-option_utf8(const char *key, const JsonbValue *v)
-{
-	char	   *s = option_string(key, v);
-
-	return pg_server_to_any(s, strlen(s), PG_UTF8);
-}
-
-/* An object, as JSON text. */
-static char *
-option_object(const char *key, const JsonbValue *v)
-{
-	char	   *s;
-
-	if (v->type != jbvBinary || !JsonContainerIsObject(v->val.binary.data))
-		option_type_error(key, "JSON object");
-	s = JsonbToCString(NULL, v->val.binary.data, v->val.binary.len);
-	return pg_server_to_any(s, strlen(s), PG_UTF8);
-}
-
-static bool
-option_bool(const char *key, const JsonbValue *v)
-{
-	if (v->type != jbvBool)
-		option_type_error(key, "boolean");
-	return v->val.boolean;
-}
-
-static int32
-option_int(const char *key, const JsonbValue *v)
-{
-	Numeric		n;
-
-	if (v->type != jbvNumeric)
-		option_type_error(key, "number");
-	n = v->val.numeric;
-	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(n),
-										  DirectFunctionCall2(numeric_trunc, NumericGetDatum(n), Int32GetDatum(0)))))
-		option_type_error(key, "whole number");
-	if (DatumGetBool(DirectFunctionCall2(numeric_gt, NumericGetDatum(n), DirectFunctionCall1(int4_numeric, Int32GetDatum(PG_INT32_MAX)))) ||
-		DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(n), DirectFunctionCall1(int4_numeric, Int32GetDatum(PG_INT32_MIN)))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" is out of range", embed_shown(key)),
-				 errhint("It takes whole numbers up to %d.", PG_INT32_MAX)));
-	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(n)));
-}
-
-static char *
-get_valid_fingerprint(char *fingerprint)
-{
-	if (strlen(fingerprint) != 2 * EMB_HASH_SIZE || strspn(fingerprint, "0123456789abcdef") != 2 * EMB_HASH_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"fingerprint\" is \"%s\", but must have %d digits from 0-9 and a-f", embed_shown(fingerprint),
-						2 * EMB_HASH_SIZE)));
-	return fingerprint;
-}
-
-static char *
-get_valid_storage(char *storage)
-{
-	if (strcmp(storage, "rows") != 0 && strcmp(storage, "file") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"storage\" is \"%s\", but must be \"rows\" or \"file\"", embed_shown(storage))));
-	return storage;
-}
-
-static void
-set_option(ManageOptions *options, const char *key, const JsonbValue *v)
-{
-	bool		import_only = true;
-
-	if (v->type == jbvNull)
-		return;
-	if (strcmp(key, "precision") == 0)
-		options->import.precision = option_string(key, v);
-	else if (strcmp(key, "keep_int8") == 0)
-		options->import.keep_int8 = option_string(key, v);
-	else if (strcmp(key, "group") == 0)
-	{
-		options->import.group = option_int(key, v);
-		if (options->import.group == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"group\" is 0, but must be 32, 64, 128 or -1")));
-	}
-	else if (strcmp(key, "keep_percent") == 0)
-	{
-		options->import.keep_percent = option_int(key, v);
-		if (options->import.keep_percent == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"keep_percent\" is 0, but must be 1 to 99")));
-	}
-	else if (strcmp(key, "calibration") == 0)
-		options->calibration = option_string(key, v);
-	else if (strcmp(key, "query_prompt") == 0)
-		options->import.query_prompt = option_utf8(key, v);
-	else if (strcmp(key, "document_prompt") == 0)
-		options->import.document_prompt = option_utf8(key, v);
-	else if (strcmp(key, "kind") == 0)
-		options->import.kind = option_utf8(key, v);
-	else if (strcmp(key, "label") == 0)
-		options->import.label = option_utf8(key, v);
-	else if (strcmp(key, "instruction") == 0)
-		options->import.instruction = option_utf8(key, v);
-	else if (strcmp(key, "template") == 0)
-		options->import.template = option_object(key, v);
-	else if (strcmp(key, "pooling") == 0)
-		options->import.pooling = option_utf8(key, v);
-	else if (strcmp(key, "normalize") == 0)
-	{
-		options->import.normalize = option_bool(key, v);
-		options->import.sets_normalize = true;
-	}
-	else if (strcmp(key, "layer_norm") == 0)
-	{
-		options->import.layer_norm = option_bool(key, v);
-		options->import.sets_layer_norm = true;
-	}
-	else if (strcmp(key, "max_tokens") == 0)
-	{
-		options->import.max_tokens = option_int(key, v);
-		if (options->import.max_tokens <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"max_tokens\" is %d, but must be positive", options->import.max_tokens)));
-	}
-	else if (strcmp(key, "dimensions") == 0)
-	{
-		options->import.dimensions = option_int(key, v);
-		if (options->import.dimensions <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"dimensions\" is %d, but must be positive", options->import.dimensions)));
-	}
-	else
-	{
-		import_only = false;
-		if (strcmp(key, "default") == 0)
-		{
-			options->has_default = true;
-			options->make_default = option_bool(key, v);
-		}
-		else if (strcmp(key, "fingerprint") == 0)
-			options->fingerprint = get_valid_fingerprint(option_string(key, v));
-		else if (strcmp(key, "storage") == 0)
-			options->storage = get_valid_storage(option_string(key, v));
-		else if (strcmp(key, "alias") == 0)
-			options->alias = get_valid_name(cstring_to_text(option_string(key, v)), "alias");
-		else
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unknown option \"%s\"", embed_shown(key)),
-					 errhint("The options are precision, group, keep_int8, keep_percent, calibration, query_prompt, document_prompt, max_tokens, dimensions, "
-							 "kind, label, instruction, template, pooling, normalize, layer_norm, storage, fingerprint, default and alias.")));
-	}
-	options->has_import |= import_only;
-}
-
-static void
-parse_options(Jsonb *jsonb, ManageOptions *options)
-{
-	JsonbIterator *it;
-	JsonbValue	v;
-	JsonbIteratorToken token;
-	char	   *key = NULL;
-
-	memset(options, 0, sizeof(*options));
-	if (!JB_ROOT_IS_OBJECT(jsonb))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options must be a JSON object"),
-				 errhint("For example '{\"max_tokens\": 256, \"alias\": \"current\"}'.")));
-	it = JsonbIteratorInit(&jsonb->root);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			key = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token == WJB_VALUE)
-			set_option(options, key, &v);
-	}
 }
 
 /* ------------------------------------------------------------- install */
@@ -370,7 +133,7 @@ notice_filed(const char *name, const EmbModelInfo *info)
  * option storage the image stays where it is.
  */
 static void
-store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info, ManageOptions *options)
+store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info, EmbedModelOptions *options)
 {
 	int64		stored_bytes;
 	bool		existed = embed_storage_find_image(spool->fingerprint, NULL, &stored_bytes);
@@ -408,7 +171,7 @@ is_installed_as(const char *name, const uint8 *fingerprint)
 
 /* On a subscriber that receives models, an import may only repair rows. */
 static void
-check_subscriber(const char *function, const char *name, const uint8 *fingerprint, const ManageOptions *options)
+check_subscriber(const char *function, const char *name, const uint8 *fingerprint, const EmbedModelOptions *options)
 {
 	if (!is_installed_as(name, fingerprint) || options->has_default || options->alias != NULL)
 		embed_check_no_subscriber(function);
@@ -416,7 +179,7 @@ check_subscriber(const char *function, const char *name, const uint8 *fingerprin
 
 /* Writes the name, alias and default of a stored image. */
 static void
-store_names(const char *name, const EmbedSpool *spool, const char *kind, bool may_be_default, const ManageOptions *options)
+store_names(const char *name, const EmbedSpool *spool, const char *kind, bool may_be_default, const EmbedModelOptions *options)
 {
 	EmbedModelRow row;
 
@@ -433,7 +196,7 @@ store_names(const char *name, const EmbedSpool *spool, const char *kind, bool ma
 
 /* An image that lost or changed bytes on its way is often still an image. */
 static void
-check_fingerprint(const EmbedSpool *spool, const ManageOptions *options)
+check_fingerprint(const EmbedSpool *spool, const EmbedModelOptions *options)
 {
 	char	   *fingerprint = TextDatumGetCString(fingerprint_hex(spool->fingerprint));
 
@@ -448,7 +211,7 @@ check_fingerprint(const EmbedSpool *spool, const ManageOptions *options)
 
 /* From a finished spool to rows and a file. Writes nothing if the name is taken. */
 static void
-install(const char *function, const char *name, EmbedSpool *spool, ManageOptions *options)
+install(const char *function, const char *name, EmbedSpool *spool, EmbedModelOptions *options)
 {
 	EmbModel   *model;
 	const EmbModelInfo *info;
@@ -476,7 +239,7 @@ install(const char *function, const char *name, EmbedSpool *spool, ManageOptions
 
 /* Where an image of that size goes, and whether there is room; raises nothing. */
 static EmbStatus
-choose_storage(ManageOptions *options, int64 size_bytes, const char *tables_path, EmbError *err)
+choose_storage(EmbedModelOptions *options, int64 size_bytes, const char *tables_path, EmbError *err)
 {
 	options->is_filed = options->storage != NULL ? strcmp(options->storage, "file") == 0 : size_bytes >= EMBED_FILED_FROM_BYTES;
 	return embed_spool_check_room(size_bytes, options->is_filed ? NULL : tables_path, err);
@@ -485,7 +248,7 @@ choose_storage(ManageOptions *options, int64 size_bytes, const char *tables_path
 typedef struct ImportSink
 {
 	EmbedSpool *spool;
-	ManageOptions *options;
+	EmbedModelOptions *options;
 	const char *tables_path;
 	EmbedProgress progress;
 } ImportSink;
@@ -525,11 +288,11 @@ import_shall_stop(void *ctx)
 }
 
 /* Fills the spool with an image, or raises; source says what is read. */
-typedef void (*SpoolFiller) (EmbedSpool *spool, void *source, ManageOptions *options);
+typedef void (*SpoolFiller) (EmbedSpool *spool, void *source, EmbedModelOptions *options);
 
 /* Installs the image that fill reads from source; returns its fingerprint. */
 static Datum
-spool_and_install(const char *function, const char *name, SpoolFiller fill, void *source, ManageOptions *options)
+spool_and_install(const char *function, const char *name, SpoolFiller fill, void *source, EmbedModelOptions *options)
 {
 	EmbedSpool	spool;
 
@@ -551,7 +314,7 @@ spool_and_install(const char *function, const char *name, SpoolFiller fill, void
 
 /* Runs the importer on the directory or file at path; raises its errors. */
 static void
-spool_import(EmbedSpool *spool, void *path, ManageOptions *options)
+spool_import(EmbedSpool *spool, void *path, EmbedModelOptions *options)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "embed import", ALLOCSET_DEFAULT_SIZES);
 	EmbAllocator mem = embed_allocator(cxt);
@@ -576,12 +339,12 @@ embed_import(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	char	   *path;
-	ManageOptions options;
+	EmbedModelOptions options;
 
 	require_argument(fcinfo, 0, "embed_import()", "name");
 	require_argument(fcinfo, 1, "embed_import()", "path");
 	require_argument(fcinfo, 2, "embed_import()", "options");
-	name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	name = embed_valid_name(PG_GETARG_TEXT_PP(0), "model name");
 	path = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	check_may_write("embed_import()");
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
@@ -596,7 +359,7 @@ embed_import(PG_FUNCTION_ARGS)
 				 errmsg("path \"%s\" is not absolute", embed_shown(path)),
 				 errhint("Models are not downloaded by the server. Download the model's directory, for example with "
 						 "\"hf download BAAI/bge-small-en-v1.5 --local-dir /srv/models/bge-small-en-v1.5\", and name this directory.")));
-	parse_options(PG_GETARG_JSONB_P(2), &options);
+	embed_model_options_parse(PG_GETARG_JSONB_P(2), &options);
 	check_not_alias(name);
 	notice_name(name);
 	check_subscriber("embed_import()", name, NULL, &options);
@@ -609,7 +372,7 @@ embed_import(PG_FUNCTION_ARGS)
 
 /* Spools the bytes of image in pieces, so that an interrupt does not wait for a gigabyte. */
 static void
-spool_bytes(EmbedSpool *spool, void *image, ManageOptions *options)
+spool_bytes(EmbedSpool *spool, void *image, EmbedModelOptions *options)
 {
 	const char *data = VARDATA_ANY(image);
 	size_t		size = VARSIZE_ANY_EXHDR(image);
@@ -632,10 +395,10 @@ spool_bytes(EmbedSpool *spool, void *image, ManageOptions *options)
 
 /* The options of a finished image; has the checks that come before its bytes are read. */
 static void
-prepare_load(const char *function, const char *name, Jsonb *jsonb, ManageOptions *options)
+prepare_load(const char *function, const char *name, Jsonb *jsonb, EmbedModelOptions *options)
 {
 	check_may_write(psprintf("%s()", function));
-	parse_options(jsonb, options);
+	embed_model_options_parse(jsonb, options);
 	if (options->has_import)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -650,12 +413,12 @@ embed_load(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	bytea	   *image;
-	ManageOptions options;
+	EmbedModelOptions options;
 
 	require_argument(fcinfo, 0, "embed_load()", "name");
 	require_argument(fcinfo, 1, "embed_load()", "image");
 	require_argument(fcinfo, 2, "embed_load()", "options");
-	name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	name = embed_valid_name(PG_GETARG_TEXT_PP(0), "model name");
 	image = PG_GETARG_BYTEA_PP(1);
 	prepare_load("embed_load", name, PG_GETARG_JSONB_P(2), &options);
 	PG_RETURN_DATUM(spool_and_install("embed_load()", name, spool_bytes, image, &options));
@@ -666,7 +429,7 @@ embed_load(PG_FUNCTION_ARGS)
  * the rights, and close the object at the end of the transaction at the latest.
  */
 static void
-spool_object(EmbedSpool *spool, void *object, ManageOptions *options)
+spool_object(EmbedSpool *spool, void *object, EmbedModelOptions *options)
 {
 	int			fd = DatumGetInt32(DirectFunctionCall2(be_lo_open, ObjectIdGetDatum(*(Oid *) object), Int32GetDatum(INV_READ)));
 	int64		size = DatumGetInt64(DirectFunctionCall3(be_lo_lseek64, Int32GetDatum(fd), Int64GetDatum(0), Int32GetDatum(SEEK_END)));
@@ -695,12 +458,12 @@ embed_load_lo(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	Oid			object;
-	ManageOptions options;
+	EmbedModelOptions options;
 
 	require_argument(fcinfo, 0, "embed_load_lo()", "name");
 	require_argument(fcinfo, 1, "embed_load_lo()", "object");
 	require_argument(fcinfo, 2, "embed_load_lo()", "options");
-	name = get_valid_name(PG_GETARG_TEXT_PP(0), "model name");
+	name = embed_valid_name(PG_GETARG_TEXT_PP(0), "model name");
 	object = PG_GETARG_OID(1);
 	prepare_load("embed_load_lo", name, PG_GETARG_JSONB_P(2), &options);
 	PG_RETURN_DATUM(spool_and_install("embed_load_lo()", name, spool_object, &object, &options));
@@ -940,7 +703,7 @@ embed_set_alias(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("alias must not be null")));
-	alias = get_valid_name(PG_GETARG_TEXT_PP(0), "alias");
+	alias = embed_valid_name(PG_GETARG_TEXT_PP(0), "alias");
 	embed_check_no_subscriber("embed_set_alias()");
 	embed_storage_lock();
 	if (PG_ARGISNULL(1))
