@@ -66,7 +66,7 @@ help:
 	@echo 'make quality                what int8 costs in retrieval and reranking (EMBED_MODELS, EMBED_SHARED)'
 	@echo 'make demo                   builds, installs, imports a model, shows the main job'
 	@echo 'make fuzz                   libFuzzer targets (clang)'
-	@echo 'make bench                  beside OpenVINO, ONNX Runtime, torch, llama.cpp on the same weights'
+	@echo 'make bench                  beside OpenVINO, ONNX Runtime, torch, llama.cpp on the same weights; publishes'
 	@echo 'make bench-quick            the same in under 5 minutes, with the first two'
 	@echo 'make profile                where the time goes (perf)'
 	@echo 'make microbench             the kernels alone'
@@ -94,7 +94,8 @@ quality:
 demo:
 	scripts/demo
 bench:
-	bench/run
+	bench/run --out bench.json
+	bench/run --publish bench.json
 bench-quick:
 	bench/run --quick
 profile:

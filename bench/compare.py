@@ -6,13 +6,15 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 
+import live
+import machine
 import peer_engines
+import recorded
 import report
 from corpus import Corpus, descriptions
 from workers import Sql, Worker
@@ -31,23 +33,6 @@ SQL_TOKENS = 128
 
 
 # ------------------------------------------------------------------ engines
-
-
-def machine():
-    flags, name = set(), ""
-    for line in open("/proc/cpuinfo"):
-        if line.startswith("flags"):
-            flags = set(line.split()[2:])
-        if line.startswith("model name"):
-            name = line.split(":", 1)[1].strip()
-    interesting = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-    return {
-        "cpu": name or platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "isa": [x for x in interesting if x in flags],
-        "kernel": platform.release(),
-        "load": os.getloadavg()[0],
-    }
 
 
 def cpu_list(threads):
@@ -172,7 +157,7 @@ def measure_cell(workers, corpus, tokens, batch, threads, result, shape="small")
             row["setting"] = setting
         cell["engines"][w.name] = row
     result["cells"].append(cell)
-    report.print_cell(result, cell)
+    live.print_cell(result, cell)
 
 
 # -------------------------------------------------------------------- mixed
@@ -202,7 +187,7 @@ def measure_mixed(workers, threads, result):
     }
     counts = result["text_tokens"][: len(texts)]
     result["mixed"].append({"threads": threads, "texts": len(texts), "tokens_mean": round(statistics.mean(counts), 1), "tokens_max": max(counts), "engines": rows})
-    report.print_mixed(result["mixed"][-1])
+    live.print_mixed(result["mixed"][-1])
 
 
 # ---------------------------------------------------------------------- sql
@@ -230,7 +215,7 @@ def measure_sql(corpus, result):
         both = [(session.one_pass("select"), session.one_pass("parallel")) for _ in range(args.sql_passes)]
         result["sql"]["parallel_ms"] = [[round(x, 3) for x in pair] for pair in both]
     quit_all([core, session])
-    report.print_sql(result)
+    live.print_sql(result)
 
 
 # ------------------------------------------------------- memory, first call
@@ -258,7 +243,7 @@ def measure_memory(names, corpus, result):
             "private_mb": round(statistics.mean(f["Private_Dirty"] + f["Private_Clean"] for f in found) / 1024, 1),
             "start_s": round(statistics.median(w.start_s for w in workers), 3),
         }
-    report.print_memory(result)
+    live.print_memory(result)
 
 
 FIRST_CALL = """DO $$ DECLARE t timestamptz := clock_timestamp(); BEGIN PERFORM embed('hello', '%s');
@@ -272,7 +257,7 @@ def measure_first_call(result):
         out = subprocess.run(["psql", "-X", "-q", args.sql, "-c", FIRST_CALL % args.sql_model], capture_output=True, text=True, check=True).stderr
         times.append(float(out.split("ms ", 1)[1].split()[0]))
     result["first_call_ms"] = [round(x, 3) for x in times[1:]]
-    report.print_first_call(result)
+    live.print_first_call(result)
 
 
 # --------------------------------------------------------------------- main
@@ -288,7 +273,7 @@ def save(result):
     for level, gops in peaks.items():
         result["peaks"][level] = max(gops, result["peaks"].get(level, 0))
     with open(args.out + ".tmp", "w") as f:
-        report.write(result, f)
+        recorded.write(result, f)
     os.replace(args.out + ".tmp", args.out)
 
 
@@ -315,7 +300,7 @@ def measure_logits(workers, corpus, result, shape):
         logits[w.name] = [row[0] for row in w.vectors(len(docs))]
     found = {name: round(correlation(x, logits["embed-int8"]), 4) for name, x in logits.items()}
     result["logits"][shape] = found
-    report.print_logits(shape, found, logits)
+    live.print_logits(shape, found, logits)
     for name, c in found.items():
         if c < SAME_RANKING:
             raise SystemExit("%s does not compute the same model: correlation %.4f of its logits with embed-int8's" % (name, c))
@@ -339,7 +324,7 @@ def measure_threads(threads, corpus, names, phases, result):
     workers = start_all(names, threads, result)
     if not result["accuracy"]:
         measure_accuracy(workers, corpus, result)
-        report.print_head(result)
+        live.print_head(result)
     if "cells" in phases:
         for cell in args.cells.split(","):
             measure_cell(workers, corpus, *map(int, cell.split("x")), threads, result)
@@ -359,6 +344,7 @@ def parse():
     p.add_argument("--title", default="model", help=hidden)
     p.add_argument("--sql", default="", help=hidden)
     p.add_argument("--sql-model", default="bench", help=hidden)
+    p.add_argument("--load", type=float, help=hidden)
     p.add_argument("--groups", default="", help=hidden)
     p.add_argument("--shapes", default="", help=hidden)
     p.add_argument("--quick", action="store_true", help="few cells, one thread, few engines")
@@ -393,8 +379,10 @@ def main():
         raise SystemExit("--clock cpu is for one thread")
     phases = args.phases.split(",")
     result = {key: {} for key in ("versions", "skipped", "accuracy", "peaks", "memory", "logits")}
-    result.update(cells=[], mixed=[], machine=machine(), model=args.title, clock=args.clock, time=time.strftime("%Y-%m-%d %H:%M"))
-    result.update(rounds=args.rounds, seconds=args.seconds)
+    result.update(cells=[], mixed=[], machine=machine.here(), model=args.title, clock=args.clock, time=time.strftime("%Y-%m-%d %H:%M"))
+    result.update(rounds=args.rounds, seconds=args.seconds, realtime=args.realtime)
+    if args.load is not None:
+        result["machine"]["load"] = args.load  # before we built anything
     result["shapes"] = {"small": json.load(open(os.path.join(args.work, "small", "peers", "model.json")))}
     corpus = Corpus(args.cli, os.path.join(args.work, "small", "int8.img"))
     result["text_tokens"] = corpus.counts(descriptions()[: args.texts])
@@ -420,6 +408,7 @@ def main():
     del result["text_tokens"]
     result["load_after"] = os.getloadavg()[0]
     save(result)
+    recorded.check(result)
     print("\n%s\n\nall figures: %s" % (report.markdown(result), args.out))
 
 

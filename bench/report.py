@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
-"""report.py FILE.json                   tables of a run of bench/run, as markdown
-report.py FILE.json --into README...  puts the table meant for a page between its marks <!-- bench:NAME --> and <!-- /bench -->
+"""report.py FILE.json                     tables of a run of bench/run, as markdown
+report.py --into README... [--of DIR]  puts the tables of all CPUs of DIR (bench/results) that are meant for a page between its
+                                       marks <!-- bench:NAME --> and <!-- /bench -->
 
 A ratio is the median of the rounds' own ratios, and those are its spread. The best peer of a cell is the fastest whose
 accuracy is not below OpenVINO int8's."""
-import json
+import argparse
+import html
 import os
 import re
 import statistics
 import sys
 import textwrap
+
+import machine
+import recorded
 
 ENGINES = {
     "ort-fp32": "ONNX Runtime fp32",
@@ -62,10 +67,20 @@ def best_peer(result, engines, time_of=lambda row: row["ms"]):
 
 
 def ratio(cell, ours, peer):
-    """(how many times as fast ours is: the median of the rounds' ratios, their least and their most)"""
+    """(how many times as fast ours is: the median of the rounds' ratios, their least and their most); of a table by hand one number"""
     a, b = cell["engines"][ours], cell["engines"][peer]
+    if "round_ms" not in a or "round_ms" not in b:
+        return (a["tokens_per_s"] / b["tokens_per_s"],)
     rounds = [y / x for x, y in zip(a["round_ms"], b["round_ms"])]
     return statistics.median(rounds), min(rounds), max(rounds)
+
+
+def to_best_peer(result, cell):
+    """(ratio, least, most), or (ratio,) where the spread is not known; None without a peer"""
+    if "to_best_peer" in cell:
+        return tuple(cell["to_best_peer"])
+    best = best_peer(result, cell["engines"]) if "embed-int8" in cell["engines"] else None
+    return ratio(cell, "embed-int8", best) if best else None
 
 
 def peak(result):
@@ -73,8 +88,11 @@ def peak(result):
 
 
 def share(result, cell, name):
+    """of the measured peak; None where it is not known"""
+    if "by_hand" in result:
+        return cell.get("of_peak") if name == "embed-int8" else None
     whole = peak(result) * cell["threads"]
-    return cell["engines"][name]["gops"] / whole if whole else 0
+    return cell["engines"][name]["gops"] / whole if whole else None
 
 
 def best_mixed(rows):
@@ -100,69 +118,14 @@ def sql_overheads(sql):
     ]
 
 
+def title_of(name):
+    return NAMES[name] if name in NAMES else plain(name, 60)
+
+
 def order(names):
     known = list(NAMES)
     ours = [n for n in names if not is_peer(n)]
     return ours + sorted((n for n in names if is_peer(n)), key=lambda n: known.index(n) if n in known else len(known))
-
-
-# --------------------------------------------------------- while it runs
-
-
-def print_head(result):
-    m = result["machine"]
-    print("\n%s, %d CPUs, %s; load %.1f" % (m["cpu"], m["cpus"], " ".join(m["isa"]), m["load"]))
-    print("peak of one core: " + ", ".join("%s %.0f GOPS" % x for x in result["peaks"].items()))
-    for name, version in result["versions"].items():
-        print("    %-14s %s" % (name, version))
-    for name, why in result["skipped"].items():
-        print("    **** SKIPPED: %s: %s ****" % (name, why))
-    print("\nAccuracy: cosine to %s, %d documents of 8 to 400 tokens" % (result["reference"], result["accuracy_documents"]))
-    for name, c in result["accuracy"].items():
-        print("    %-14s mean %.5f  min %.5f" % (name, c["mean"], c["min"]))
-
-
-def print_cell(result, cell):
-    print("\n%s, %d tokens, batch %d, %d thread(s), %s time" % (cell["shape"], cell["tokens"], cell["batch"], cell["threads"], result["clock"]))
-    for name, row in cell["engines"].items():
-        text = "    %-14s %9.2f ms (best %9.2f) %8.0f tokens/s" % (name, row["ms"], row["ms_min"], row["tokens_per_s"])
-        if peak(result):
-            text += "  %3.0f %% of peak" % (100 * share(result, cell, name))
-        ours = DECODERS[name][1] if name in DECODERS else "embed-int8"
-        if is_peer(name) and ours in cell["engines"]:
-            text += "  %s is %.2fx (%.2f to %.2f)" % ((ours,) + ratio(cell, ours, name))
-        if cell["threads"] > 1:
-            text += "  on %.1f CPUs" % row["cores"]
-        print(text, flush=True)
-
-
-def print_logits(shape, correlations, logits):
-    print("\n%s: correlation of the logits with embed-int8's, %d documents" % (shape, len(logits["embed-int8"])))
-    for name, c in correlations.items():
-        print("    %-20s %7.4f  %s .." % (name, c, " ".join("%.3f" % x for x in logits[name][:5])), flush=True)
-
-
-def print_mixed(mixed):
-    print("\nmixed lengths, %d texts of %.0f tokens in the mean, tokenizer included, %d thread(s): texts/s (in the first pass)" % (mixed["texts"], mixed["tokens_mean"], mixed["threads"]))
-    for name, ways in mixed["engines"].items():
-        print("    %-14s %s" % (name, "  ".join("%s %.1f (%.1f)" % (a, w["texts_per_s"], w["first_per_s"]) for a, w in ways.items())), flush=True)
-
-
-def print_sql(result):
-    print("\nstatements, %d texts of %d tokens, one thread" % (result["sql"]["texts"], result["sql"]["tokens"]))
-    for what, ms, over in sql_overheads(result["sql"]):
-        print("    %-36s %8.3f ms a text %s" % (what, ms, "" if over is None else "%+.1f %%" % (100 * over)), flush=True)
-    print(parallel_line(result["sql"]), flush=True)
-
-
-def print_memory(result):
-    print("\nmemory of a process, the engine in use")
-    for name, m in result["memory"].items():
-        print("    %-14s %7.1f MB Pss (%d processes), started in %.2f s" % (name, m["pss_mb"], m["processes"], m["start_s"]), flush=True)
-
-
-def print_first_call(result):
-    print("\n" + first_call_line(result), flush=True)
 
 
 # ----------------------------------------------------------------- markdown
@@ -181,15 +144,63 @@ def cell_title(cell):
     return "%d x %d" % (cell["tokens"], cell["batch"])
 
 
-def machine_line(result):
+def plain(text, longest=300):
+    """Text of a file in markdown: one line, and no mark of its own."""
+    line = " ".join(str(text).split())[:longest]
+    return re.sub(r"([\\`*_\[\]|!#~])", r"\\\1", html.escape(line, quote=False))
+
+
+def level(result):
+    """The level that embed ran on, by its version; else "?"."""
+    version = str(result["versions"].get("embed-int8", ""))
+    return plain(version.rsplit(" ", 1)[1]) if " level " in version else "?"
+
+
+def percent(value):
+    return "" if value is None else "%.0f %%" % (100 * value)
+
+
+def threads_title(threads):
+    return "%d thread%s" % (threads, "s" if threads > 1 else "")
+
+
+def conditions(result):
+    """How the figures came about: what a caption says."""
+    if "by_hand" in result:
+        return "a table entered by hand"
+    words = machine.load_words(result["machine"]["load"])
+    return words + (", real-time priority" if result.get("realtime") else "") + (", CPU time" if result["clock"] == "cpu" else "")
+
+
+def machine_line(result, name=None):
+    """Date, CPU, load, method; name is that of the file in bench/results/."""
     m = result["machine"]
-    level = next((v.rsplit(" ", 1)[1] for n, v in result["versions"].items() if n == "embed-int8"), "?")
-    return "%s, %s, %d CPUs, level %s, measured peak of a core %.0f GOPS; %s in %s time, %d rounds, load %.1f before and %.1f after." % (
-        result["time"][:10], m["cpu"], m["cpus"], level, peak(result), result["model"], result["clock"], result["rounds"], m["load"], result.get("load_after", 0))
+    parts = [plain(result["time"][:10]), plain(m["cpu"])]
+    if name and machine.title(m, name) != m["cpu"]:
+        parts[1] = "%s (%s)" % (plain(machine.title(m, name)), parts[1])
+    parts += ["%d CPUs" % m["cpus"]] if m["cpus"] else []
+    parts += ["level %s" % level(result)] if level(result) != "?" else []
+    parts += ["measured peak of a core %.0f GOPS" % peak(result)] if peak(result) else []
+    text = "%s; %s, %s" % (", ".join(parts), plain(result["model"]), conditions(result))
+    if recorded.is_number(result.get("rounds")) and "by_hand" not in result:
+        text += ", %d rounds" % result["rounds"]
+    if result.get("load_after") is not None:
+        text += ", load %.1f after" % result["load_after"]
+    return text + "."
+
+
+def note_lines(result):
+    """What the file says about itself."""
+    found = [plain(result["note"], 2000)] if "note" in result else []
+    if "by_hand" in result:
+        found.append("**Entered by hand:** %s %s" % (plain(result["by_hand"]["source"], 2000), plain(result["by_hand"]["method"], 2000)))
+    return found
 
 
 def ratio_text(found):
-    return "%.2fx (%.2f to %.2f)" % found
+    if found is None:
+        return ""
+    return "%.2fx (%.2f to %.2f)" % found if len(found) == 3 else "%.2fx" % found
 
 
 def cells_table(result, threads, shape="small"):
@@ -197,16 +208,16 @@ def cells_table(result, threads, shape="small"):
     cells = [c for c in result["cells"] if c["threads"] == threads and c["shape"] == shape and "embed-int8" in c["engines"]]
     if not cells:
         return ""
-    peers = [n for n in order(cells[0]["engines"]) if is_peer(n)]
+    peers = [n for n in order({n: None for c in cells for n in c["engines"]}) if is_peer(n)]
     rows = []
     for cell in cells:
-        best = best_peer(result, cell["engines"])
+        found = to_best_peer(result, cell)
         rows.append(
-            [cell_title(cell), thousands(cell["engines"]["embed-int8"]["tokens_per_s"]), "%.0f %%" % (100 * share(result, cell, "embed-int8"))]
-            + ["**%s**" % ratio_text(ratio(cell, "embed-int8", best)) if best else ""]
+            [cell_title(cell), thousands(cell["engines"]["embed-int8"]["tokens_per_s"]), percent(share(result, cell, "embed-int8"))]
+            + ["**%s**" % ratio_text(found) if found else ""]
             + [("%s: %.2fx" % (thousands(cell["engines"][n]["tokens_per_s"]), ratio(cell, "embed-int8", n)[0])) if n in cell["engines"] else "" for n in peers]
         )
-    return table(["tokens x texts", "embed int8, tokens/s", "of peak", "to the best peer"] + [NAMES.get(n, n) for n in peers], rows)
+    return table(["tokens x texts", "embed int8, tokens/s", "of peak", "to the best peer"] + [title_of(n) for n in peers], rows)
 
 
 def decoder_cell(cell, name):
@@ -225,7 +236,7 @@ def decoder_table(result, shape):
     cells = [c for c in result["cells"] if c["shape"] == shape]
     names = [n for n in DECODERS if any(n in c["engines"] for c in cells)]
     rows = [
-        ["%d, %d" % (c["tokens"], c["threads"]), "%.0f %%" % (100 * share(result, c, "embed-int8")) if "embed-int8" in c["engines"] else ""] + [decoder_cell(c, n) for n in names]
+        ["%d, %d" % (c["tokens"], c["threads"]), percent(share(result, c, "embed-int8")) if "embed-int8" in c["engines"] else ""] + [decoder_cell(c, n) for n in names]
         for c in cells
     ]
     return table(["tokens, threads", "int8 of peak"] + [NAMES[n] for n in names], rows)
@@ -236,13 +247,15 @@ def is_decoder(result, shape):
 
 
 def decoder_parts(result, shape):
-    h, same = result["shapes"][shape], result["logits"][shape]
-    return [
+    h, same = result["shapes"][shape], result["logits"].get(shape, {})
+    parts = [
         "The shape of %s (hidden %d, %d layers, %d and %d heads of %d, %d), random weights, one document a call, tokens per second:"
         % (SHAPES.get(shape, shape), h["hidden"], h["layers"], h["heads"], h["kv_heads"], h["head_size"], h["intermediate"]),
         decoder_table(result, shape),
-        "Correlation of the logits with embed int8's: %s." % "; ".join("%s %.4f" % (NAMES[n], c) for n, c in same.items() if n != "embed-int8"),
     ]
+    if set(same) - {"embed-int8"}:
+        parts.append("Correlation of the logits with embed int8's: %s." % "; ".join("%s %.4f" % (title_of(n), c) for n, c in same.items() if n != "embed-int8"))
+    return parts
 
 
 def fp32_table(result):
@@ -252,8 +265,8 @@ def fp32_table(result):
 
 
 def accuracy_table(result):
-    rows = [[NAMES.get(n, n), "%.5f" % a["mean"], "%.5f" % a["min"]] for n, a in result["accuracy"].items()]
-    return table(["cosine to " + NAMES[result["reference"]], "mean", "min"], rows)
+    rows = [[title_of(n), "%.5f" % a["mean"], "%.5f" % a["min"]] for n, a in result["accuracy"].items()]
+    return table(["cosine to " + title_of(result.get("reference", "?")), "mean", "min"], rows)
 
 
 def mixed_table(mixed):
@@ -261,7 +274,7 @@ def mixed_table(mixed):
     ours = best.get("embed-int8", ("", 0))[1]
     way = {"one": "one by one", "all": "one array", "select": "SELECT over a table", "sorted8": "sorted, by 8", "sorted32": "sorted, by 32"}
     rows = [
-        [NAMES.get(n, n), "%.1f" % rate, way[a], "%.1f" % mixed["engines"][n][a]["first_per_s"], "%.2fx" % (ours / rate) if is_peer(n) and ours else ""]
+        [title_of(n), "%.1f" % rate, way[a], "%.1f" % mixed["engines"][n][a]["first_per_s"], "%.2fx" % (ours / rate) if is_peer(n) and ours else ""]
         for n, (a, rate) in sorted(best.items(), key=lambda x: -x[1][1])
     ]
     return table(["engine", "texts/s", "at its best", "in its first pass", "embed int8 is"], rows)
@@ -279,9 +292,9 @@ def first_call_line(result):
     return "First call of a new session: median of %d %.1f ms, %.1f to %.1f ms." % (len(ms), statistics.median(ms), min(ms), max(ms))
 
 
-def sql_table(result):
-    rows = [[what, "%.3f" % ms, "" if over is None else "%+.1f %%" % (100 * over)] for what, ms, over in sql_overheads(result["sql"])]
-    return table(["%d texts of %d tokens" % (result["sql"]["texts"], result["sql"]["tokens"]), "ms a text", "over the core"], rows)
+def sql_table(sql):
+    rows = [[what, "%.3f" % ms, "" if over is None else "%+.1f %%" % (100 * over)] for what, ms, over in sql_overheads(sql)]
+    return table(["%d texts of %d tokens" % (sql["texts"], sql["tokens"]), "ms a text", "over the core"], rows)
 
 
 def memory_table(result):
@@ -291,67 +304,118 @@ def memory_table(result):
         if name == "nothing":
             continue
         own = m["pss_mb"] - harness if is_peer(name) else m["pss_mb"]
-        rows.append([NAMES.get(name, name), "%.0f MB" % own, "%.2f s" % m["start_s"]])
+        rows.append([title_of(name), "%.0f MB" % own, "%.2f s" % m["start_s"]])
     return table(["engine, %d processes at once" % next(iter(result["memory"].values()))["processes"], "Pss of each", "start"], rows)
 
 
 def versions_line(result):
-    versions = dict.fromkeys(v for n, v in result["versions"].items() if is_peer(n))
-    return "Peers: %s." % "; ".join(v.split("-releases")[0] for v in versions)
+    versions = dict.fromkeys(plain(v.split("-releases")[0]) for n, v in result["versions"].items() if is_peer(n))
+    return "Peers: %s." % "; ".join(versions) if versions else ""
 
 
-def markdown(result):
-    parts = [machine_line(result), versions_line(result)]
-    for name, why in result["skipped"].items():
-        parts.append("Not measured: %s, %s." % (NAMES.get(name, name), why.splitlines()[0] if why else ""))
+def skipped_lines(result):
+    found = ["%s (%s)" % (title_of(name), plain(why.splitlines()[0] if why else "?")) for name, why in result["skipped"].items()]
+    return ["Not measured: %s." % ", ".join(found)] if found else []
+
+
+def shape_parts(result):
+    """The larger shapes, decoders first."""
+    parts, shapes = [], [s for s in result["shapes"] if s != "small"]
+    for shape in sorted(shapes, key=lambda s: not is_decoder(result, s)):
+        if is_decoder(result, shape):
+            parts += decoder_parts(result, shape)
+            continue
+        h, found = result["shapes"][shape], cells_table(result, 1, shape)
+        if found:
+            head = "The shape of %s (hidden %d, %d layers, %d heads, %d), random weights, one thread:"
+            parts += [head % (SHAPES.get(shape, plain(shape)), h["hidden"], h["layers"], h["heads"], h["intermediate"]), found]
+    return parts
+
+
+def mixed_parts(result):
+    parts = []
+    for mixed in result["mixed"]:
+        head = "Mixed lengths, %d texts of %.0f tokens in the mean, at most %d, tokenizer included, %s:"
+        parts += [head % (mixed["texts"], mixed["tokens_mean"], mixed["tokens_max"], threads_title(mixed["threads"])), mixed_table(mixed)]
+    return parts
+
+
+def cells_parts(result):
+    parts = []
     for threads in sorted({c["threads"] for c in result["cells"]}):
         found = cells_table(result, threads)
         if found:
-            parts += ["%d thread%s:" % (threads, "s" if threads > 1 else ""), found]
-    for shape in [s for s in result["shapes"] if s != "small" and is_decoder(result, s)]:
-        parts += decoder_parts(result, shape)
-    for shape in [s for s in result["shapes"] if s != "small" and not is_decoder(result, s)]:
-        h = result["shapes"][shape]
-        parts += ["The shape of %s (hidden %d, %d layers, %d heads, %d), random weights, one thread:" % (SHAPES.get(shape, shape), h["hidden"], h["layers"], h["heads"], h["intermediate"]), cells_table(result, 1, shape)]
-    parts += [fp32_table(result), accuracy_table(result)] if result["accuracy"] else []
-    for mixed in result["mixed"]:
-        parts += ["Mixed lengths, %d texts of %.0f tokens in the mean, at most %d, tokenizer included, %d thread%s:" % (mixed["texts"], mixed["tokens_mean"], mixed["tokens_max"], mixed["threads"], "s" if mixed["threads"] > 1 else ""), mixed_table(mixed)]
-    if result.get("sql"):
-        parts += [sql_table(result), parallel_line(result["sql"])]
-    if result["memory"]:
-        parts.append(memory_table(result))
-    if result.get("first_call_ms"):
-        parts.append(first_call_line(result))
+            parts += ["%s:" % threads_title(threads), found]
+    return parts
+
+
+def one_part(wanted, make):
+    return lambda result: [make(result)] if wanted(result) else []
+
+
+# A run without a phase has no part of it; a part whose figures are not those that compare.py writes is an error that names it.
+PARTS = (
+    ("versions", one_part(lambda r: r["versions"], versions_line)),
+    ("skipped", skipped_lines),
+    ("cells", cells_parts),
+    ("shapes", shape_parts),
+    ("fp32", one_part(lambda r: r["accuracy"], fp32_table)),
+    ("accuracy", one_part(lambda r: r["accuracy"], accuracy_table)),
+    ("mixed", mixed_parts),
+    ("sql", one_part(lambda r: r["sql"], lambda r: sql_table(r["sql"]))),
+    ("sql", one_part(lambda r: r["sql"], lambda r: parallel_line(r["sql"]))),
+    ("memory", one_part(lambda r: r["memory"], memory_table)),
+    ("first_call_ms", one_part(lambda r: r["first_call_ms"], first_call_line)),
+)
+
+
+def markdown(result, name=None):
+    parts = [machine_line(result, name)] + note_lines(result)
+    for part, make in PARTS:
+        try:
+            parts += make(result)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError, OverflowError, statistics.StatisticsError) as e:
+            raise recorded.BadFile("%s: the part %s is not what bench/run writes: %s %s" % (name or "the run", part, type(e).__name__, e)) from None
     return "\n\n".join(p for p in parts if p)
 
 
-SHORT_HEAD = """Tokens per second with one thread, and how many times as fast embed is as the best peer: the fastest whose vectors are not less accurate than OpenVINO int8's."""
+def full_tables(results):
+    """For bench/README.md: all tables of each CPU."""
+    return "\n\n".join("### %s\n\n%s" % (plain(machine.title(r["machine"], name)), markdown(r, name)) for name, r in results.items())
 
 
-def short_table(result):
-    """For the README: one thread, batch 1 and 32."""
-    columns = ["ov-int8-bf16", "ov-int8", "ort-int8", "ort-fp32", "torch-fp32", "llama-q8_0"]
-    cells = [c for c in result["cells"] if c["threads"] == 1 and c["shape"] == "small" and "embed-int8" in c["engines"]]
-    columns = [n for n in columns if any(n in c["engines"] for c in cells)]
-    rows = [
-        [cell_title(c), "**%s**" % thousands(c["engines"]["embed-int8"]["tokens_per_s"])]
-        + [thousands(c["engines"][n]["tokens_per_s"]) if n in c["engines"] else "" for n in columns]
-        + [ratio_text(ratio(c, "embed-int8", best_peer(result, c["engines"]))) if best_peer(result, c["engines"]) else ""]
-        for c in cells
-    ]
-    return "%s\n\n%s\n\n%s" % (SHORT_HEAD, machine_line(result), table(["tokens x texts", "embed int8"] + [NAMES[n] for n in columns] + ["embed to the best peer"], rows))
+SHORT_HEAD = """bge-small's tokens per second with one thread, their share of the CPU's measured int8 peak, and how many times as fast embed is as the best peer: the fastest engine whose vectors are not less accurate than OpenVINO int8's, with the spread of the rounds."""
+
+
+def short_cells(result):
+    """{(texts, tokens): cell} of one thread"""
+    return {(c["batch"], c["tokens"]): c for c in result["cells"] if c["threads"] == 1 and c["shape"] == "small" and "embed-int8" in c["engines"]}
+
+
+def short_columns(result, cell):
+    if cell is None:
+        return ["", "", ""]
+    return ["**%s**" % thousands(cell["engines"]["embed-int8"]["tokens_per_s"]), percent(share(result, cell, "embed-int8")), ratio_text(to_best_peer(result, cell))]
+
+
+def short_table(results):
+    """For the README: one thread, three columns a CPU."""
+    cells = {name: short_cells(result) for name, result in results.items()}
+    head = ["tokens x texts"]
+    for name, result in results.items():
+        title = plain(machine.title(result["machine"], name)) + (" (\\*)" if "by_hand" in result else "")
+        head += [title + ": tokens/s", "of peak", "to the best peer"]
+    rows = []
+    for batch, tokens in sorted({key for found in cells.values() for key in found}):
+        rows.append(["%d x %d" % (tokens, batch)] + [x for name, result in results.items() for x in short_columns(result, cells[name].get((batch, tokens)))])
+    lines = [("(\\*) " if "by_hand" in result else "") + machine_line(result, name) for name, result in results.items()]
+    return "\n\n".join([SHORT_HEAD, table(head, rows)] + lines)
 
 
 # --------------------------------------------------------------------- files
 
-PAGES = {"short": short_table, "full": markdown}
-PICTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results.png")
-
-
-def write(result, f):
-    """JSON, a line for each row of a cell: small, and readable in a diff."""
-    text = json.dumps(result, separators=(", ", ": "))
-    f.write(re.sub(r'(?<=[{\[,] )?("(?:shape|threads|embed-|ort-|ov-|torch-|llama-|cells|mixed|sql|memory|accuracy|machine|versions|skipped|logits)[a-z0-9_-]*": [{\[])', r"\n\1", text) + "\n")
+HERE = os.path.dirname(os.path.abspath(__file__))
+PAGES = {"short": short_table, "full": full_tables}
 
 
 def wrap(text):
@@ -359,31 +423,41 @@ def wrap(text):
     return "\n".join(line if line.startswith(("|", " ", "-")) else textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False) for line in text.split("\n"))
 
 
-def put_into(path, result):
-    with open(path) as f:
-        text = f.read()
-    picture = "![tokens per second by length](%s)" % os.path.relpath(PICTURE, os.path.dirname(os.path.abspath(path)))
+def page(text, path, results, picture):
+    """The page at path with everything between its marks made anew."""
+    link = "![tokens per second by length](%s)" % os.path.relpath(picture, os.path.dirname(os.path.abspath(path)))
     new, n = re.subn(
-        r"(<!-- bench:(short|full) -->\n).*?(<!-- /bench -->)", lambda m: "%s%s\n\n%s\n%s" % (m[1], picture, wrap(PAGES[m[2]](result)), m[3]), text, flags=re.S
+        r"(<!-- bench:(short|full) -->\n).*?(<!-- /bench -->)", lambda m: "%s%s\n\n%s\n%s" % (m[1], link, wrap(PAGES[m[2]](results)), m[3]), text, flags=re.S
     )
     if n == 0:
-        raise SystemExit("%s has no mark <!-- bench:NAME -->" % path)
+        raise recorded.BadFile("%s has no mark <!-- bench:NAME -->" % path)
+    return new
+
+
+def put_into(path, results, picture):
+    with open(path) as f:
+        text = f.read()
+    new = page(text, path, results, picture)
     if new != text:
         with open(path, "w") as f:
             f.write(new)
 
 
 def main():
-    if len(sys.argv) == 2 and sys.argv[1] in ("-h", "--help"):
-        print(__doc__)
-        return
-    if len(sys.argv) < 2 or (len(sys.argv) > 2 and sys.argv[2] != "--into"):
-        raise SystemExit(__doc__)
-    result = json.load(open(sys.argv[1]))
-    for path in sys.argv[3:]:
-        put_into(path, result)
-    if len(sys.argv) == 2:
-        print(markdown(result))
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("file", nargs="?")
+    p.add_argument("--into", nargs="+", metavar="README")
+    p.add_argument("--of", default=os.path.join(HERE, "results"), metavar="DIR")
+    args = p.parse_args()
+    if (args.file is None) == (args.into is None):
+        p.error("either a file or --into")
+    try:
+        if args.file:
+            print(markdown(recorded.load(args.file)))
+        for page in args.into or []:
+            put_into(page, recorded.load_all(args.of), os.path.join(HERE, "results.png"))
+    except recorded.BadFile as e:
+        sys.exit(str(e))
 
 
 if __name__ == "__main__":
