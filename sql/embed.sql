@@ -127,6 +127,12 @@ COMMENT ON COLUMN embed_models.template IS 'whether the model is a decoder that 
 COMMENT ON VIEW embed_models IS 'the models installed in this database; a model whose image is lost has NULLs and must be imported again';
 GRANT SELECT ON embed_models TO PUBLIC;
 
+CREATE FUNCTION embed_version(OUT library pg_catalog.text, OUT extension pg_catalog.text,
+							  OUT image_layout pg_catalog.int4, OUT image_numerics pg_catalog.int4)
+AS 'MODULE_PATHNAME', 'embed_version' LANGUAGE C STRICT STABLE PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION embed_version()
+IS 'versions of the library, of the SQL objects in this database, and of the images that the library can use';
+
 -- Only the view embed_memory calls this function: PUBLIC has no USAGE on the schema.
 CREATE FUNCTION _embed.image_memory(fingerprint pg_catalog.bytea, size_bytes pg_catalog.int8, pids pg_catalog.int4[], storage pg_catalog.text,
 									OUT file pg_catalog.text, OUT mapped pg_catalog.bool,

@@ -46,7 +46,7 @@
 #include "common/mem.h"
 #include "common/text.h"
 
-#define EMBED_CORE_VERSION "0.1.0"
+#define EMBED_CORE_VERSION "0.2.0"
 
 /* Longest name of a model or alias, in bytes; allowed are letters, digits and ._-/ */
 #define EMB_NAME_MAX 128
@@ -170,6 +170,9 @@ typedef struct EmbModelInfo
 	uint32_t	layout_version;
 	uint32_t	numerics_version;
 } EmbModelInfo;
+
+/* The versions of images that this library makes and opens, and no others. */
+extern void emb_model_versions(int32_t *layout, int32_t *numerics);
 
 /*
  * Opens the image of size bytes at image (64-byte aligned). Without flags it

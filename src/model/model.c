@@ -518,6 +518,13 @@ next_serial(void)
 	return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
 }
 
+void
+emb_model_versions(int32_t *layout, int32_t *numerics)
+{
+	*layout = EMB_IMAGE_LAYOUT_VERSION;
+	*numerics = EMB_IMAGE_NUMERICS_VERSION;
+}
+
 EmbStatus
 emb_model_open(const void *image, size_t size, unsigned flags, const EmbAllocator *mem,
 			   const EmbStop *stop, EmbModel **model, EmbError *err)

@@ -8,6 +8,7 @@
 #include "pg/call/proofs.h"
 #include "pg/kept/switch.h"
 #include "pg/kept/wake.h"
+#include "pg/store/catalog_version.h"
 #include "pg/store/registry.h"
 #include "pg/stat/stat.h"
 
@@ -19,6 +20,7 @@ void
 _PG_init(void)
 {
 	embed_guc_init();
+	embed_catalog_version_init();
 	embed_registry_init();
 	embed_stat_init();
 	embed_proofs_init();

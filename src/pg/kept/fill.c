@@ -16,6 +16,7 @@
 #include "pg/kept/fill_rows.h"
 #include "pg/kept/wake.h"
 #include "pg/stat/fill_state.h"
+#include "pg/store/catalog_version.h"
 
 #define BATCH_ROWS_FIRST	16
 #define BATCH_ROWS_MAX		512
@@ -250,7 +251,8 @@ halve(EmbedFill *fill, FillWork work, int32 from, int32 to)
 		return NULL;
 	fill->batch_written = written;
 	fill->batch_skipped = skipped;
-	if (fill->is_about_column || (embed_fill_is_transient(error->sqlerrcode) && !is_too_much(error, to - from)))
+	/* a library of another version is no text's fault */
+	if (fill->is_about_column || !embed_catalog_version_fits() || (embed_fill_is_transient(error->sqlerrcode) && !is_too_much(error, to - from)))
 		return error;
 	if (to - from == 1)
 	{

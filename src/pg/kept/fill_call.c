@@ -21,6 +21,7 @@
 #include "pg/kept/column_table.h"
 #include "pg/kept/fill.h"
 #include "pg/kept/wake.h"
+#include "pg/store/catalog_version.h"
 
 #define TURN_NS		UINT64CONST(1000000000)
 #define NOTICE_NS	UINT64CONST(2000000000)
@@ -352,6 +353,7 @@ embed_fill(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery("embed_fill()");
 	embed_fill_require_top_level(fcinfo, "embed_fill");
+	embed_check_catalog_version();
 	if (seconds <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

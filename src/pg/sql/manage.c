@@ -18,6 +18,7 @@
 #include "pg/sql/dependents.h"
 #include "pg/sql/model_options.h"
 #include "pg/sql/progress.h"
+#include "pg/store/catalog_version.h"
 #include "pg/store/filed.h"
 #include "pg/store/image_rows.h"
 #include "pg/store/registry.h"
@@ -50,6 +51,7 @@ check_may_write(const char *function)
 	PreventCommandIfReadOnly(function);
 	PreventCommandIfParallelMode(function);
 	PreventCommandDuringRecovery(function);
+	embed_check_catalog_version();
 }
 
 /* ------------------------------------------------------------- install */

@@ -19,6 +19,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
+#include "pg/store/catalog_version.h"
 #include "pg/store/filed.h"
 #include "pg/store/image_file.h"
 #include "pg/store/image_rows.h"
@@ -547,6 +548,7 @@ embed_registry_lookup(const char *name, EmbKind kind, EmbedNameUse use)
 
 	/* a lookup without a lock receives no messages otherwise */
 	AcceptInvalidationMessages();
+	embed_check_catalog_version();
 	watched_relid = embed_storage_model_relid();
 	check_entries();
 	await_restore(name, kind);
@@ -577,6 +579,7 @@ embed_registry_fingerprint(const char *name, uint8 *fingerprint)
 	EmbedName	found;
 
 	AcceptInvalidationMessages();
+	embed_check_catalog_version();
 	watched_relid = embed_storage_model_relid();
 	await_restore(name, 0);
 	embed_names_resolve(name, 0, EMBED_NAME_ARGUMENT, &found);
