@@ -9,3 +9,106 @@ CREATE FUNCTION embed_version(OUT library pg_catalog.text, OUT extension pg_cata
 AS 'MODULE_PATHNAME', 'embed_version' LANGUAGE C STRICT STABLE PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION embed_version()
 IS 'versions of the library, of the SQL objects in this database, and of the images that the library can use';
+
+-- Columns in the order of use, so that a screen shows them: views that select from these have to be dropped before.
+DROP VIEW @extschema@.embed_latency;
+DROP VIEW @extschema@.embed_stat;
+DROP VIEW @extschema@.embed_memory;
+DROP VIEW @extschema@.embed_models;
+
+CREATE VIEW embed_models AS
+SELECT m.name,
+	i.kind,
+	CASE WHEN i.kind OPERATOR(pg_catalog.=) 'embedding' AND i.dim OPERATOR(pg_catalog.>) 0 THEN i.dim END AS dim,
+	i.max_tokens,
+	i."precision",
+	EXISTS (SELECT FROM _embed.default_model d
+			WHERE d.kind OPERATOR(pg_catalog.=) i.kind AND d.name OPERATOR(pg_catalog.=) m.name) AS "default",
+	ARRAY(SELECT a.alias FROM _embed.alias a
+		  WHERE a.name OPERATOR(pg_catalog.=) m.name ORDER BY a.alias) AS aliases,
+	i.size_bytes AS bytes,
+	i.family,
+	i.pooling,
+	i.outputs,
+	i.storage,
+	i.has_template AS template,
+	CASE WHEN i.kind IS NOT NULL
+		 THEN pg_catalog.jsonb_build_object('query', i.query_prompt, 'document', i.document_prompt) END AS prompts,
+	CASE WHEN i.takes_instruction THEN i.instruction END AS instruction,
+	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint
+FROM _embed.model m
+LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
+WHERE NOT m.dropped;
+COMMENT ON COLUMN embed_models.instruction IS 'the instruction of calls that give none; NULL: the model takes no instruction';
+COMMENT ON COLUMN embed_models.template IS 'whether the model is a decoder that reads a query and a document by a template';
+COMMENT ON COLUMN embed_models.fingerprint IS 'the SHA-256 of the image; other views show its first 12 digits';
+COMMENT ON VIEW embed_models IS 'the models installed in this database; a model whose image is lost has NULLs and must be imported again';
+GRANT SELECT ON embed_models TO PUBLIC;
+
+CREATE VIEW embed_memory AS
+SELECT m.name,
+	i.size_bytes AS bytes,
+	u.resident_bytes,
+	u.mapped,
+	u.backends,
+	u.file,
+	pg_catalog."left"(pg_catalog.encode(m.fingerprint, 'hex'), 12) AS fingerprint
+FROM _embed.model m
+LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
+CROSS JOIN LATERAL _embed.image_memory(i.fingerprint, i.size_bytes,
+									   ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a), i.storage) u
+WHERE NOT m.dropped;
+COMMENT ON COLUMN embed_memory.fingerprint IS 'the first 12 digits of embed_models.fingerprint';
+COMMENT ON VIEW embed_memory IS 'image files of the models in this database, their memory, and the number of backends that map them';
+GRANT SELECT ON embed_memory TO PUBLIC;
+
+CREATE VIEW embed_stat AS
+SELECT m.name,
+	COALESCE(s.calls, 0) AS calls,
+	COALESCE(s.texts, 0) AS texts,
+	COALESCE(s.tokens, 0) AS tokens,
+	COALESCE(s.truncations, 0) AS truncations,
+	COALESCE(s.errors, 0) AS errors,
+	COALESCE(s.cache_hits, 0) AS cache_hits,
+	COALESCE(s.slow_calls, 0) AS slow_calls,
+	COALESCE(s.tokenizer_ms, 0) AS tokenizer_ms,
+	COALESCE(s.wait_ms, 0) AS wait_ms,
+	COALESCE(s.compute_ms, 0) AS compute_ms,
+	COALESCE(s.prefix_tokens_reused, 0) AS prefix_tokens_reused,
+	s.stats_since,
+	COALESCE(s.latency, pg_catalog.array_fill(0::pg_catalog.int8, '{28}')) AS latency,
+	pg_catalog."left"(pg_catalog.encode(m.fingerprint, 'hex'), 12) AS fingerprint
+FROM (SELECT pg_catalog.string_agg(n.name, ', ' ORDER BY n.name) AS name, n.fingerprint
+	  FROM _embed.model n WHERE NOT n.dropped GROUP BY n.fingerprint) m
+LEFT JOIN _embed.stat() s ON s.fingerprint OPERATOR(pg_catalog.=) m.fingerprint;
+COMMENT ON VIEW embed_stat IS 'usage counters of the models in this database, for all sessions of this server';
+COMMENT ON COLUMN embed_stat.name IS 'the model name; all names if several models share one image';
+COMMENT ON COLUMN embed_stat.fingerprint IS 'the first 12 digits of embed_models.fingerprint';
+COMMENT ON COLUMN embed_stat.calls IS 'calls that returned a result; an aggregate counts once per result, and what fillers compute counts as texts only';
+COMMENT ON COLUMN embed_stat.texts IS 'texts embedded, without NULLs';
+COMMENT ON COLUMN embed_stat.tokens IS 'tokens read, including special tokens and prompts; texts from the cache count no tokens';
+COMMENT ON COLUMN embed_stat.truncations IS 'texts with more tokens than the model reads';
+COMMENT ON COLUMN embed_stat.errors IS 'calls that ended with an error, including wrong arguments and cancels, but not calls of models that do not exist';
+COMMENT ON COLUMN embed_stat.cache_hits IS 'texts answered from the session cache, or repeated within a query';
+COMMENT ON COLUMN embed_stat.prefix_tokens_reused IS 'tokens of template, instruction and query that were computed for an earlier document of the same query; they count in tokens, too';
+COMMENT ON COLUMN embed_stat.tokenizer_ms IS 'time spent on tokenizing texts';
+COMMENT ON COLUMN embed_stat.wait_ms IS 'time spent on waiting: until the image is written and mapped, and during computations for a CPU or for the other threads of the call';
+COMMENT ON COLUMN embed_stat.compute_ms IS 'time spent on computing, by the calling process itself';
+COMMENT ON COLUMN embed_stat.latency IS 'calls by duration: element i counts calls from 2^(i-1) to 2^i microseconds; the first also counts shorter calls, the 28th longer calls';
+COMMENT ON COLUMN embed_stat.stats_since IS 'time of the first counted use or of the last embed_stat_reset(); NULL if never used';
+COMMENT ON COLUMN embed_stat.slow_calls IS 'calls that took embed.log_min_duration or longer, while that was set';
+GRANT SELECT ON embed_stat TO PUBLIC;
+
+CREATE VIEW embed_latency AS
+SELECT s.name,
+	s.calls,
+	_embed.latency_ms(s.latency, 0.5) AS p50_ms,
+	_embed.latency_ms(s.latency, 0.95) AS p95_ms,
+	_embed.latency_ms(s.latency, 0.99) AS p99_ms,
+	_embed.latency_ms(s.latency, 1) AS max_ms,
+	s.stats_since AS since
+FROM embed_stat s;
+COMMENT ON VIEW embed_latency IS 'durations of calls by model, from the histogram of embed_stat: exact to a factor of 2, interpolated in between';
+COMMENT ON COLUMN embed_latency.max_ms IS 'no call took longer; at most twice the longest one';
+COMMENT ON COLUMN embed_latency.since IS 'time of the first counted use or of the last embed_stat_reset()';
+GRANT SELECT ON embed_latency TO PUBLIC;

@@ -102,28 +102,29 @@ SELECT pg_catalog.pg_extension_config_dump('_embed.default_model', '');
 CREATE VIEW embed_models AS
 SELECT m.name,
 	i.kind,
-	i.family,
 	CASE WHEN i.kind OPERATOR(pg_catalog.=) 'embedding' AND i.dim OPERATOR(pg_catalog.>) 0 THEN i.dim END AS dim,
 	i.max_tokens,
 	i."precision",
-	i.pooling,
-	CASE WHEN i.kind IS NOT NULL
-		 THEN pg_catalog.jsonb_build_object('query', i.query_prompt, 'document', i.document_prompt) END AS prompts,
-	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint,
-	i.size_bytes AS bytes,
 	EXISTS (SELECT FROM _embed.default_model d
 			WHERE d.kind OPERATOR(pg_catalog.=) i.kind AND d.name OPERATOR(pg_catalog.=) m.name) AS "default",
 	ARRAY(SELECT a.alias FROM _embed.alias a
 		  WHERE a.name OPERATOR(pg_catalog.=) m.name ORDER BY a.alias) AS aliases,
+	i.size_bytes AS bytes,
+	i.family,
+	i.pooling,
 	i.outputs,
-	CASE WHEN i.takes_instruction THEN i.instruction END AS instruction,
+	i.storage,
 	i.has_template AS template,
-	i.storage
+	CASE WHEN i.kind IS NOT NULL
+		 THEN pg_catalog.jsonb_build_object('query', i.query_prompt, 'document', i.document_prompt) END AS prompts,
+	CASE WHEN i.takes_instruction THEN i.instruction END AS instruction,
+	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint
 FROM _embed.model m
 LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 WHERE NOT m.dropped;
 COMMENT ON COLUMN embed_models.instruction IS 'the instruction of calls that give none; NULL: the model takes no instruction';
 COMMENT ON COLUMN embed_models.template IS 'whether the model is a decoder that reads a query and a document by a template';
+COMMENT ON COLUMN embed_models.fingerprint IS 'the SHA-256 of the image; other views show its first 12 digits';
 COMMENT ON VIEW embed_models IS 'the models installed in this database; a model whose image is lost has NULLs and must be imported again';
 GRANT SELECT ON embed_models TO PUBLIC;
 
@@ -143,17 +144,18 @@ IS 'file of an image, its bytes in the page cache, and the number of backends th
 
 CREATE VIEW embed_memory AS
 SELECT m.name,
-	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint,
 	i.size_bytes AS bytes,
-	u.file,
-	u.mapped,
 	u.resident_bytes,
-	u.backends
+	u.mapped,
+	u.backends,
+	u.file,
+	pg_catalog."left"(pg_catalog.encode(m.fingerprint, 'hex'), 12) AS fingerprint
 FROM _embed.model m
 LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 CROSS JOIN LATERAL _embed.image_memory(i.fingerprint, i.size_bytes,
 									   ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a), i.storage) u
 WHERE NOT m.dropped;
+COMMENT ON COLUMN embed_memory.fingerprint IS 'the first 12 digits of embed_models.fingerprint';
 COMMENT ON VIEW embed_memory IS 'image files of the models in this database, their memory, and the number of backends that map them';
 GRANT SELECT ON embed_memory TO PUBLIC;
 
@@ -172,26 +174,26 @@ COMMENT ON FUNCTION _embed.stat() IS 'counters of the images used in this databa
 
 CREATE VIEW embed_stat AS
 SELECT m.name,
-	pg_catalog.encode(m.fingerprint, 'hex') AS fingerprint,
 	COALESCE(s.calls, 0) AS calls,
 	COALESCE(s.texts, 0) AS texts,
 	COALESCE(s.tokens, 0) AS tokens,
 	COALESCE(s.truncations, 0) AS truncations,
 	COALESCE(s.errors, 0) AS errors,
 	COALESCE(s.cache_hits, 0) AS cache_hits,
-	COALESCE(s.prefix_tokens_reused, 0) AS prefix_tokens_reused,
+	COALESCE(s.slow_calls, 0) AS slow_calls,
 	COALESCE(s.tokenizer_ms, 0) AS tokenizer_ms,
 	COALESCE(s.wait_ms, 0) AS wait_ms,
 	COALESCE(s.compute_ms, 0) AS compute_ms,
-	COALESCE(s.latency, pg_catalog.array_fill(0::pg_catalog.int8, '{28}')) AS latency,
+	COALESCE(s.prefix_tokens_reused, 0) AS prefix_tokens_reused,
 	s.stats_since,
-	COALESCE(s.slow_calls, 0) AS slow_calls
+	COALESCE(s.latency, pg_catalog.array_fill(0::pg_catalog.int8, '{28}')) AS latency,
+	pg_catalog."left"(pg_catalog.encode(m.fingerprint, 'hex'), 12) AS fingerprint
 FROM (SELECT pg_catalog.string_agg(n.name, ', ' ORDER BY n.name) AS name, n.fingerprint
 	  FROM _embed.model n WHERE NOT n.dropped GROUP BY n.fingerprint) m
 LEFT JOIN _embed.stat() s ON s.fingerprint OPERATOR(pg_catalog.=) m.fingerprint;
 COMMENT ON VIEW embed_stat IS 'usage counters of the models in this database, for all sessions of this server';
 COMMENT ON COLUMN embed_stat.name IS 'the model name; all names if several models share one image';
-COMMENT ON COLUMN embed_stat.fingerprint IS 'the image, as in embed_models';
+COMMENT ON COLUMN embed_stat.fingerprint IS 'the first 12 digits of embed_models.fingerprint';
 COMMENT ON COLUMN embed_stat.calls IS 'calls that returned a result; an aggregate counts once per result, and what fillers compute counts as texts only';
 COMMENT ON COLUMN embed_stat.texts IS 'texts embedded, without NULLs';
 COMMENT ON COLUMN embed_stat.tokens IS 'tokens read, including special tokens and prompts; texts from the cache count no tokens';

@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use EmbedTest;
+use IPC::Run;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -96,6 +97,32 @@ while (my ($name, $sql) = splice @queries, 0, 2)
 	like($out, $rows{$name}, '... and has a row of the column') if $rows{$name};
 }
 is(query($node, $db, q{SELECT bool_and(ok = 1) FROM (} . ($file =~ /(SELECT m\.name AS model, v\.[^;]+);/)[0] . ') s'), 't', 'embed_verify is well');
+
+# What fits a screen of 160 columns, in psql's usual format, after a million calls of a model with a usual name.
+import_model($node, $db, 'all-MiniLM-L6-v2', real_model() // tiny_model('bert-mean-36'), '{"default": true}');
+query($node, $db, q{SELECT embed('x ' || i) FROM generate_series(1, 100) i});
+my %screen = (
+	embed_models => [ 'template', 'fingerprint' ], embed_stat => [ 'compute_ms', 'fingerprint' ], embed_latency => [ 'since', 'since' ],
+	embed_memory => [ 'file', 'fingerprint' ]);
+for my $view (sort keys %screen)
+{
+	my ($last, $very_last) = @{ $screen{$view} };
+	my ($out) = ('');
+
+	IPC::Run::run([ 'psql', '-X', '-P', 'pager=off', '-d', $node->connstr($db), '-c', "SELECT * FROM $view WHERE name LIKE 'all-%'" ], '<' => \undef, '>' => \$out);
+	my ($header, $rule, $row) = split /\n/, $out;
+	my @names = $header =~ /(\w+)/g;
+	my $width = 0;
+	for my $i (0 .. $#names)
+	{
+		$width += length((split /\+/, $rule)[$i]) + ($i > 0);
+		last if $names[$i] eq $last;
+	}
+	cmp_ok($width, '<=', 160, "$view: columns up to $last have $width of 160 columns, all have " . length $rule);
+	is($names[-1], $very_last, "... and $very_last comes last");
+}
+is(query($node, $db, q{SELECT bool_and(length(s.fingerprint) = 12 AND u.fingerprint = s.fingerprint AND m.fingerprint LIKE s.fingerprint || '%' AND length(m.fingerprint) = 64)
+	FROM embed_models m JOIN embed_stat s USING (name) JOIN embed_memory u USING (name)}), 't', 'a short fingerprint in the views, the whole in embed_models');
 
 # rows that nobody fills
 query($node, $db, q{LOAD 'embed'; ALTER SYSTEM SET embed.background = off});

@@ -16,6 +16,9 @@
 /* Texts whose tokens are counted. */
 #define SAMPLE_TEXTS	20
 
+/* embed_stat shows so many digits of a fingerprint. */
+#define SHOWN_DIGITS	12
+
 /* Fewer tokens tell nothing of a model's speed. */
 #define KNOWN_TOKENS	1000
 
@@ -23,11 +26,11 @@
 static double
 known_speed(const uint8 *fingerprint, const char *schema)
 {
-	char		digits[2 * EMB_HASH_SIZE + 1];
+	char		digits[SHOWN_DIGITS + 1];
 	bool		isnull;
 	Datum		speed;
 
-	embed_trigger_digits(fingerprint, 2 * EMB_HASH_SIZE, digits);
+	embed_trigger_digits(fingerprint, SHOWN_DIGITS, digits);
 	if (SPI_execute(psprintf("SELECT s.tokens::pg_catalog.float8 OPERATOR(pg_catalog./) s.compute_ms FROM %s AS s"
 							 " WHERE s.fingerprint OPERATOR(pg_catalog.=) '%s' AND s.tokens OPERATOR(pg_catalog.>) %d"
 							 " AND s.compute_ms OPERATOR(pg_catalog.>) 0",
