@@ -591,7 +591,14 @@ cli_isa(const CliArgs *args)
 
 	(void) args;
 	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
-		printf("%-12s%s\n", levels[i], emb_isa_is_available(levels[i]) ? "available" : "-");
+	{
+		bool		is_available = emb_isa_is_available(levels[i]);
+
+		if (emb_isa_failed_op(levels[i]) != NULL)
+			printf("%-12sfailed its self-test in operation %s\n", levels[i], emb_isa_failed_op(levels[i]));
+		else
+			printf("%-12s%s\n", levels[i], is_available ? "available" : "-");
+	}
 	printf("%-12s%s\n", "in use", emb_isa_name());
 	return 0;
 }

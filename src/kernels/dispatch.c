@@ -298,3 +298,32 @@ emb_kernels_is_available(const char *name)
 	release();
 	return ready;
 }
+
+const char *
+emb_kernels_failed_op(const char *name)
+{
+	const Level *level = find_level(name);
+	const char *op;
+
+	if (level == NULL)
+		return NULL;
+	acquire();
+	op = level->failed_op;
+	release();
+	return op;
+}
+
+const char *
+emb_kernels_failed(void)
+{
+	const char *name = NULL;
+
+	acquire();
+	for (size_t i = 0; name == NULL && i < N_LEVELS; i++)
+	{
+		if (levels[i].state == LEVEL_FAILED)
+			name = levels[i].name;
+	}
+	release();
+	return name;
+}

@@ -372,6 +372,13 @@ extern bool emb_kernels_is_known(const char *name);
 extern bool emb_kernels_is_available(const char *name);
 
 /*
+ * The best level whose self-test failed, of those tested so far; NULL: none.
+ * The operation in which a level failed; NULL: it did not, or was not tested.
+ */
+extern const char *emb_kernels_failed(void);
+extern const char *emb_kernels_failed_op(const char *name);
+
+/*
  * Packed weights: [ceil(n_out / 16)][n_in][16], one layout for all levels,
  * written panel by panel. rows: [n_rows <= 16, n_in] row-major; missing rows
  * become zeros. panel: [n_in][16].

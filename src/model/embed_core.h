@@ -519,4 +519,12 @@ extern bool emb_isa_is_available(const char *name);
 /* Name of the ISA level in use; the first call runs the self-test of the kernels. */
 extern const char *emb_isa_name(void);
 
+/*
+ * The best level of this CPU whose self-test failed, so that a lower one is in
+ * use; NULL: none of those tested so far. The operation in which a level
+ * failed; NULL: it did not, or was not tested.
+ */
+extern const char *emb_isa_failed(void);
+extern const char *emb_isa_failed_op(const char *name);
+
 #endif

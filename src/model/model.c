@@ -643,3 +643,15 @@ emb_isa_name(void)
 {
 	return emb_kernels_name();
 }
+
+const char *
+emb_isa_failed(void)
+{
+	return emb_kernels_failed();
+}
+
+const char *
+emb_isa_failed_op(const char *name)
+{
+	return emb_kernels_failed_op(name);
+}

@@ -85,7 +85,10 @@ check_isa(char **newval, pg_attribute_unused() void **extra, pg_attribute_unused
 	if (strcmp(*newval, "auto") != 0 && !emb_isa_is_available(*newval))
 	{
 		GUC_check_errcode(ERRCODE_FEATURE_NOT_SUPPORTED);
-		GUC_check_errdetail("This CPU or this build lacks the level \"%s\".", *newval);
+		if (emb_isa_failed_op(*newval) != NULL)
+			GUC_check_errdetail("The level \"%s\" failed its self-test on this machine, in operation %s.", *newval, emb_isa_failed_op(*newval));
+		else
+			GUC_check_errdetail("This CPU or this build lacks the level \"%s\".", *newval);
 		return false;
 	}
 	return true;
@@ -96,6 +99,22 @@ static void
 assign_isa(pg_attribute_unused() const char *newval, pg_attribute_unused() void *extra)
 {
 	isa_is_stale = true;
+}
+
+/* Once per process: a CPU that has a level and computes wrongly with it, or an emulator. */
+static void
+log_failed_level(void)
+{
+	static bool is_logged = false;
+	const char *failed = emb_isa_failed();
+
+	if (failed == NULL || is_logged)
+		return;
+	is_logged = true;
+	ereport(LOG,
+			(errmsg("instruction set level \"%s\" failed its self-test in operation %s", failed, emb_isa_failed_op(failed)),
+			 errdetail("This session computes with level \"%s\", whose results are the same.", emb_isa_name()),
+			 errhint("Please report this with the model of the CPU.")));
 }
 
 void
@@ -110,6 +129,7 @@ embed_isa_apply(void)
 	if (status != EMB_OK)
 		embed_throw(status, &err);
 	isa_is_stale = false;
+	log_failed_level();
 }
 
 static void

@@ -312,7 +312,11 @@ embed_verify(PG_FUNCTION_ARGS)
 	}
 	embed_isa_apply();
 	/* a level that failed its self-test is not in use */
-	put_check(&rows, "kernels", true, "%s, equal to plain C in the self-test", emb_isa_name());
+	if (emb_isa_failed() != NULL)
+		put_check(&rows, "kernels", true, "%s, equal to plain C in the self-test; %s was not, in %s", emb_isa_name(), emb_isa_failed(),
+				  emb_isa_failed_op(emb_isa_failed()));
+	else
+		put_check(&rows, "kernels", true, "%s, equal to plain C in the self-test", emb_isa_name());
 	check_references(&rows, ref, &f);
 	put_check(&rows, "token ids", f.n > 0 && f.n_ids_equal == f.n,
 			  "%d of %d texts have the ids of the import (%lld tokens)", f.n_ids_equal, f.n, (long long) f.n_tokens);
