@@ -26,10 +26,11 @@ typedef struct CliArgs
 	bool		count;
 	bool		check;			/* pack: the image is checked before it is written */
 	const char *model;			/* check: the image; NULL: made from the directory */
-	int			tokens;			/* 0: the command's own default */
+	int			tokens;			/* this and the next ones: 0: the command's own default */
 	int			batch;
 	int			threads;
 	double		seconds;
+	const char *out;			/* report: the file, which is not there yet; NULL: standard output */
 } CliArgs;
 
 /* An open model with its image: mapped from a file, or packed from a directory. */
@@ -77,8 +78,37 @@ extern void cli_print_quoted(const char *label, const char *text, size_t len, si
 /* cli_check.c */
 extern int	cli_check(const CliArgs *args);
 
-/* The last step of pack: the image m against the directory; reports on standard error. */
-extern int	cli_check_packed(const CliArgs *args, const CliModel *m);
+/* The last step of pack: the image m against the directory; reports to the file. */
+extern int	cli_check_packed(const CliArgs *args, const CliModel *m, FILE *to);
+
+/*
+ * cli_time.c: calls of texts of n_tokens random tokens: vectors, scores, or the
+ * outputs of a model that has neither; scratch from mem. A call that takes longer than seconds is made once; else at least
+ * min_calls, after one that is not counted.
+ */
+typedef struct CliCalls
+{
+	int			n_tokens;		/* a text; at most the model's max_tokens */
+	int			n_texts;		/* a call */
+	int			n_threads;
+	double		seconds;
+	int			min_calls;
+} CliCalls;
+
+typedef struct CliTimes
+{
+	int			n_calls;
+	double		median_s;
+	double		least_s;
+	double		most_s;
+} CliTimes;
+
+extern double cli_now(void);
+extern int	cli_time_calls(const CliModel *m, const EmbAllocator *mem, const CliCalls *calls, CliTimes *times);
+extern int	cli_time(const CliArgs *args);
+
+/* cli_report.c */
+extern int	cli_report(const CliArgs *args);
 
 /* cli_commands.c */
 extern int	cli_inspect(const CliArgs *args);
@@ -87,7 +117,6 @@ extern int	cli_embed(const CliArgs *args);
 extern int	cli_rerank(const CliArgs *args);
 extern int	cli_compare(const CliArgs *args);
 extern int	cli_verify(const CliArgs *args);
-extern int	cli_time(const CliArgs *args);
 extern int	cli_isa(const CliArgs *args);
 
 #endif

@@ -468,10 +468,10 @@ cli_check(const CliArgs *args)
 }
 
 int
-cli_check_packed(const CliArgs *args, const CliModel *m)
+cli_check_packed(const CliArgs *args, const CliModel *m, FILE *to)
 {
 	Check		check;
-	int			code = begin(args, stderr, &check);
+	int			code = begin(args, to, &check);
 
 	if (code == 0)
 		code = run_reference(&check, args->rest[0], m, args->tokens);

@@ -212,7 +212,7 @@ pack_checked(const CliArgs *args)
 
 	if (code != 0)
 		return code;
-	code = cli_check_packed(args, &m);
+	code = cli_check_packed(args, &m, stderr);
 	if (code == 0 && fwrite(m.image, 1, m.size_bytes, stdout) != m.size_bytes)
 	{
 		fprintf(stderr, "embed-cli: could not write the image: %s\n", strerror(errno));

@@ -50,12 +50,17 @@ static const char usage_text[] =
 "  embed-cli time MODEL                   tokens per second\n"
 "      --tokens N, --batch N              tokens a text (128), texts a call (16)\n"
 "      --seconds S                        how long (3)\n"
+"  embed-cli report MODEL > FILE          HTML page for a ticket: speed by length, memory, accuracy, model and machine\n"
+"      --out FILE                         a new file instead of standard output\n"
+"      --tokens N, --batch N              the longest text (512), most texts a call (16)\n"
+"      --seconds S                        how long to measure in all (10)\n"
+"      --check                            of a directory: with what \"check\" finds\n"
 "  embed-cli isa                          instruction set levels of this CPU\n"
 "\n"
 "MODEL is an image or a directory (packed in memory first; pack's options apply).\n"
 "Without TEXT, or with -, texts are the lines of standard input.\n"
 "  --isa LEVEL   auto, scalar, avx2, ...: the level to compute with\n"
-"  --threads N   to pack and to compute vectors with (1)\n"
+"  --threads N   to pack and to compute vectors with (1); report measures with 1 and N (all CPUs)\n"
 "Exit code: 0, 1 after an error, 2 for wrong usage.\n";
 
 static const struct
@@ -75,6 +80,7 @@ static const struct
 	{"verify", cli_verify, 1, 1},
 	{"check", cli_check, 1, 1},
 	{"time", cli_time, 1, 1},
+	{"report", cli_report, 1, 1},
 	{"isa", cli_isa, 0, 0},
 };
 
@@ -82,7 +88,7 @@ enum
 {
 	OPT_MAX_TOKENS = 256, OPT_KIND, OPT_LABEL, OPT_INSTRUCTION, OPT_TEMPLATE, OPT_POOLING, OPT_NORMALIZE, OPT_LAYER_NORM, OPT_QUERY_PROMPT, OPT_DOCUMENT_PROMPT, OPT_NAME, OPT_DIMENSIONS, OPT_PRECISION,
 	OPT_GROUP, OPT_KEEP_INT8, OPT_KEEP_PERCENT,
-	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH, OPT_CHECK, OPT_MODEL,
+	OPT_QUERY, OPT_DOCUMENT, OPT_COUNT, OPT_PAIR, OPT_HASH, OPT_CHECK, OPT_MODEL, OPT_OUT,
 	OPT_TOKENS, OPT_BATCH, OPT_SECONDS, OPT_THREADS, OPT_ISA, OPT_HELP, OPT_VERSION
 };
 
@@ -110,6 +116,7 @@ static const struct option options[] = {
 	{"hash", no_argument, NULL, OPT_HASH},
 	{"check", no_argument, NULL, OPT_CHECK},
 	{"model", required_argument, NULL, OPT_MODEL},
+	{"out", required_argument, NULL, OPT_OUT},
 	{"tokens", required_argument, NULL, OPT_TOKENS},
 	{"batch", required_argument, NULL, OPT_BATCH},
 	{"seconds", required_argument, NULL, OPT_SECONDS},
@@ -232,6 +239,9 @@ apply_option(int opt, char *value, CliArgs *args)
 		case OPT_MODEL:
 			args->model = value;
 			break;
+		case OPT_OUT:
+			args->out = value;
+			break;
 		case OPT_TOKENS:
 			ok = parse_count(value, &args->tokens);
 			break;
@@ -288,7 +298,7 @@ run_command(const char *name, const CliArgs *args)
 int
 main(int argc, char **argv)
 {
-	CliArgs		args = {.prompt = EMB_PROMPT_NONE, .batch = 16, .seconds = 3};
+	CliArgs		args = {.prompt = EMB_PROMPT_NONE};
 	int			opt;
 	int			code;
 

@@ -161,6 +161,7 @@ typedef struct EmbModelInfo
 	int32_t		multi_dim;		/* elements of a token vector; 0: no token vectors */
 	int32_t		max_query_tokens;	/* of emb_model_read with EMB_PROMPT_QUERY, and of emb_model_expand: max_tokens, or a length of its own */
 	int32_t		query_floor;	/* emb_model_expand fills queries up to this number of tokens; 0: it does not */
+	const char *tokenizer;		/* "WordPiece", "Unigram", "BPE" */
 	const char *query_prompt;	/* never NULL; UTF-8, zero-terminated */
 	const char *document_prompt;
 	const char *instruction;	/* the default one, [instruction_bytes], UTF-8; NULL: the model takes none */

@@ -411,6 +411,7 @@ open_tokenizer(EmbModel *model, bool check_all, EmbError *err)
 
 	if (status != EMB_OK)
 		return status;
+	model->info.tokenizer = emb_tok_model(model->tok) == EMB_TOK_WORDPIECE ? "WordPiece" : emb_tok_model(model->tok) == EMB_TOK_UNIGRAM ? "Unigram" : "BPE";
 	if (emb_tok_n_vocab(model->tok) > arch->n_vocab)
 		return emb_error(err, EMB_ERR_FORMAT, "the image's tokenizer has %d ids, its vocabulary %d",
 						 emb_tok_n_vocab(model->tok), arch->n_vocab);

@@ -522,6 +522,12 @@ emb_tok_close(EmbTokenizer *tok)
 	}
 }
 
+EmbTokModel
+emb_tok_model(const EmbTokenizer *tok)
+{
+	return (EmbTokModel) tok->header->model;
+}
+
 int32_t
 emb_tok_n_vocab(const EmbTokenizer *tok)
 {

@@ -228,6 +228,7 @@ extern EmbStatus emb_tok_open(const void *block, size_t size, bool check_all,
 							  const EmbAllocator *mem, EmbTokenizer **tok, EmbError *err);
 extern void emb_tok_close(EmbTokenizer *tok);
 
+extern EmbTokModel emb_tok_model(const EmbTokenizer *tok);
 extern int32_t emb_tok_n_vocab(const EmbTokenizer *tok);	/* largest id + 1, added tokens included */
 extern int	emb_tok_n_special(const EmbTokenizer *tok, bool pair);	/* special slots of the template */
 extern int	emb_tok_n_leading(const EmbTokenizer *tok);	/* of a single text's template: those before the text */
