@@ -2,7 +2,9 @@
  * cli_peak.h
  *		What one core can compute at most at a level.
  *
- *		double		gops = cli_peak_gops(emb_isa_name(), false);
+ * Example:
+ *
+ *		double		gops = cli_peak_gops("avx512vnni", false);
  *
  * 10^9 operations a second, where a multiplication and an addition are two:
  * the best of some short runs in CPU time of the thread, 0.1 s in all. 0: there
