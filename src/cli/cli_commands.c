@@ -35,20 +35,23 @@ hash_bytes(const void *data, size_t size, uint8_t digest[EMB_HASH_SIZE])
 static void
 print_info(const EmbModelInfo *info)
 {
-	printf("kind            %s\n", info->kind == EMB_KIND_EMBEDDING ? "embedding" : "reranker");
+	printf("kind            %s\n", info->kind == EMB_KIND_RERANKER ? "reranker" : info->has_dense ? "embedding" : info->multi_dim > 0 ? "multi" : "sparse");
 	printf("family          %s\n", info->family);
 	printf("precision       %s\n", info->precision);
-	printf("dimensions      %d\n", info->dim);
+	if (info->has_dense || info->kind == EMB_KIND_RERANKER)
+		printf("dimensions      %d\n", info->dim);
 	if (info->has_sparse)
 		printf("sparse weights  of token ids\n");
 	if (info->multi_dim > 0)
 		printf("token vectors   of %d dimensions\n", info->multi_dim);
-	printf("pooling         %s%s\n", info->pooling, info->normalize ? ", normalized" : "");
+	if (info->has_dense || info->kind == EMB_KIND_RERANKER)
+		printf("pooling         %s%s\n", info->pooling, info->normalize ? ", normalized" : "");
 	if (info->n_layers == 0)
 		printf("layers          none, tokens of size %d\n", info->hidden);
 	else
 		printf("layers          %d of hidden size %d, %d heads, intermediate size %d\n",
 			   info->n_layers, info->hidden, info->n_heads, info->intermediate);
+	printf("tokenizer       %s\n", info->tokenizer);
 	printf("vocabulary      %d\n", info->n_vocab);
 	printf("max_tokens      %d\n", info->max_tokens);
 	cli_print_quoted("query_prompt    ", info->query_prompt, strlen(info->query_prompt), SIZE_MAX);

@@ -325,8 +325,9 @@ override_pooling(bool has_modules, const EmbCheckpointOptions *options, EmbHfCon
 	EmbStatus	status = EMB_OK;
 
 	if ((options->pooling != NULL || options->sets_normalize) && (arch->head != EMB_HEAD_NONE || arch->n_layers == 0 || arch->lacks_vector))
-		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, "the model is a %s, whose pooling cannot be set",
-						 arch->head != EMB_HEAD_NONE ? "reranker" : arch->lacks_vector ? "model without a vector of a text" : "static model");
+		return emb_error(err, EMB_ERR_INVALID_ARGUMENT, arch->head != EMB_HEAD_NONE ? "the model is a reranker, whose pooling cannot be set"
+						 : arch->lacks_vector ? "the model returns vectors or weights of tokens only, without a pooling that could be set"
+						 : "the model is a static model, whose pooling cannot be set");
 	if (arch->head != EMB_HEAD_NONE || arch->n_layers == 0 || arch->lacks_vector)
 		return EMB_OK;
 	if (!has_modules)

@@ -458,6 +458,22 @@ find_skipped(EmbCheckpoint *c, const EmbHfMulti *multi, EmbHfMultiTables *tables
 
 /* -------------------------------------------------------------------- tables */
 
+/* Zeros, as a matrix that was never saved has: all tokens would have one vector, or none. */
+static EmbStatus
+check_weight(const EmbHfMultiTables *tables, const EmbArch *arch, bool is_inline, EmbError *err)
+{
+	size_t		n = (size_t) arch->multi_dim * arch->hidden;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		if (tables->weight[i] != 0)
+			return EMB_OK;
+	}
+	emb_error(err, EMB_ERR_FORMAT, "%s has only zeros, so that no token would have a vector of its own",
+			  is_inline ? "tensor \"linear.weight\"" : "the product of the Dense modules");
+	return emb_error_hint(err, EMB_ERR_FORMAT, "The matrix was not trained or not saved. Download the model again, or ask its author.");
+}
+
 EmbStatus
 emb_hf_multi_read_tables(EmbCheckpoint *c, const char *dir, const EmbHfConfig *config, const EmbTensorSet *set, EmbHfMultiTables *tables, EmbError *err)
 {
@@ -472,6 +488,7 @@ emb_hf_multi_read_tables(EmbCheckpoint *c, const char *dir, const EmbHfConfig *c
 	c->arch.sees_expansion = multi->query_floor > 0 && multi->sees_expansion;
 	status = multi->is_inline ? read_inline(c, set, multi, tables, err) : read_projection(dir, config, c->mem, tables, err);
 	if (status == EMB_OK &&
+		(status = check_weight(tables, &c->arch, multi->is_inline, err)) == EMB_OK &&
 		(status = register_markers(c, multi, config->stop, err)) == EMB_OK &&
 		(status = find_expansion(c, config, err)) == EMB_OK)
 		status = find_skipped(c, multi, tables, err);

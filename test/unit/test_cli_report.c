@@ -2,7 +2,8 @@
  * test_cli_report.c
  *		embed-cli report: pages of all kinds of models, read back as HTML and XML
  *		by test/tools/check_report.py; hostile names and prompts; files that
- *		exist. No speed is compared: the figures are those of a busy machine.
+ *		exist. No speed is compared: the figures are those of a busy machine. Also what
+ *		embed-cli inspect says of each kind.
  */
 #include "model_util.h"
 
@@ -126,6 +127,20 @@ test_hostile(void)
 	CHECK(run("grep -q '<script\\|<img\\|<!-- ' '%s/page.html'", temp_root) == 1);
 }
 
+/* A model without a vector of a text has neither dimensions nor pooling. */
+static void
+test_inspect(void)
+{
+	CHECK(run("'%s' inspect '%s/tiny/colbert-bert/model'", cli, data_dir()) == 0);
+	CHECKF(says("\nkind            multi\n") && says("\ntoken vectors   of 8 dimensions\n") && !says("\ndimensions ") && !says("\npooling "), "%s", output);
+	CHECK(run("'%s' inspect '%s/tiny/splade-bert/model'", cli, data_dir()) == 0);
+	CHECKF(says("kind            sparse\n") && says("\nsparse weights  of token ids\n") && !says("\ndimensions "), "%s", output);
+	CHECK(run("'%s' inspect '%s/tiny/bge-m3/model'", cli, data_dir()) == 0);
+	CHECKF(says("kind            embedding\n") && says("\ndimensions      ") && says("\ntokenizer       Unigram\n"), "%s", output);
+	CHECK(run("'%s' inspect '%s/tiny/bert-rerank/model'", cli, data_dir()) == 0);
+	CHECKF(says("kind            reranker\n") && says("\ntokenizer       WordPiece\n"), "%s", output);
+}
+
 static void
 test_errors(void)
 {
@@ -158,6 +173,7 @@ main(void)
 		return done_testing();
 	}
 	fresh_dir();
+	test_inspect();
 	test_errors();
 	if (run("%s -c ''", python()) != 0)
 	{

@@ -351,7 +351,7 @@ test_bad_files(void)
 		{NULL, NULL, "embedding", NULL, EMB_ERR_INVALID_ARGUMENT, "of kind \"multi\""},
 		{NULL, NULL, "reranker", NULL, EMB_ERR_INVALID_ARGUMENT, "of kind \"multi\""},
 		{NULL, NULL, "sparse", NULL, EMB_ERR_INVALID_ARGUMENT, "not a learned sparse model"},
-		{NULL, NULL, NULL, "cls", EMB_ERR_INVALID_ARGUMENT, "whose pooling cannot be set"},
+		{NULL, NULL, NULL, "cls", EMB_ERR_INVALID_ARGUMENT, "returns vectors or weights of tokens only"},
 		{own, OWN("\"query_length\": 0"), NULL, NULL, EMB_ERR_FORMAT, "\"query_length\""},
 		{own, OWN("\"query_length\": 129"), NULL, NULL, EMB_ERR_FORMAT, "\"query_length\""},
 		{own, OWN("\"query_length\": 1"), NULL, NULL, EMB_ERR_INVALID_ARGUMENT, "the length of queries, 1 tokens"},
@@ -446,6 +446,36 @@ test_large_product(void)
 	write_dense(dir, "2_Dense", 16384, 1);
 	write_dense(dir, "3_Dense", 1, 16384);
 	CHECK(!open_model(dir, &options, EMB_ERR_LIMIT, "up to \"2_Dense\" has 16384 by 16384 elements"));
+}
+
+/* Zeros as the last of three matrices, and as the original ColBERT's, whose other tensors stay. */
+static void
+test_zeros(void)
+{
+	const char *dir = copy_model("colbert-bert");
+	EmbImportOptions options = {.precision = "fp32"};
+	unsigned long long begin = 0;
+	unsigned long long end = 0;
+	uint64_t	header_bytes;
+	size_t		size;
+	char	   *bytes;
+	char	   *entry;
+
+	write_dense(dir, "3_Dense", 48, 8);
+	CHECK(!open_model(dir, &options, EMB_ERR_FORMAT, "the product of the Dense modules has only zeros"));
+	CHECK(!open_model(dir, &options, EMB_ERR_FORMAT, "Download the model again"));
+	dir = copy_model("colbert-stanford");
+	bytes = read_file(dir, "model.safetensors", &size);
+	memcpy(&header_bytes, bytes, sizeof(header_bytes));
+	entry = strstr(bytes + 8, "\"linear.weight\"");
+	entry = entry != NULL ? strstr(entry, "data_offsets") : NULL;
+	if (CHECK(entry != NULL && sscanf(entry + strlen("data_offsets"), "\" : [ %llu , %llu", &begin, &end) == 2 && begin < end && 8 + header_bytes + end <= size))
+	{
+		memset(bytes + 8 + header_bytes + begin, 0, end - begin);
+		write_file(dir, "model.safetensors", bytes, size);
+		CHECK(!open_model(dir, &options, EMB_ERR_FORMAT, "tensor \"linear.weight\" has only zeros"));
+	}
+	free(bytes);
 }
 
 /* What MultiVectorMask may say, beside colbert-st's files. */
@@ -608,6 +638,7 @@ main(void)
 		test_model(models[i]);
 	test_bad_files();
 	test_large_product();
+	test_zeros();
 	test_masks();
 	test_metadata();
 	test_sequences();

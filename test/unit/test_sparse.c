@@ -436,7 +436,7 @@ test_bad_files(void)
 		{"1_SpladePooling/config.json", "{\"pooling_strategy\": \"sum\"}", NULL, EMB_ERR_UNSUPPORTED, "\"pooling_strategy\" is \"sum\""},
 		{"1_SpladePooling/config.json", "{\"activation_function\": \"gelu\"}", NULL, EMB_ERR_UNSUPPORTED, "\"activation_function\" is \"gelu\""},
 		{"config_sentence_transformers.json", "{\"max_active_dims\": 0}", NULL, EMB_ERR_FORMAT, "\"max_active_dims\""},
-		{NULL, NULL, "cls", EMB_ERR_INVALID_ARGUMENT, "whose pooling cannot be set"},
+		{NULL, NULL, "cls", EMB_ERR_INVALID_ARGUMENT, "returns vectors or weights of tokens only"},
 		{"modules.json", "[{\"type\": \"sentence_transformers.models.Transformer\", \"path\": \"\"},"
 			"{\"type\": \"sentence_transformers.sparse_encoder.models.SpladePooling\", \"path\": \"1_SpladePooling\"},"
 			"{\"type\": \"sentence_transformers.models.Normalize\", \"path\": \"2\"}]", NULL, EMB_ERR_UNSUPPORTED, "no module may follow a SpladePooling"},
