@@ -2,6 +2,8 @@
  * cli_machine.h
  *		What a report says of the machine.
  *
+ * Example:
+ *
  *		CliMachine	machine;
  *		cli_machine_read(&machine);		// first thing: the load is that before the command's own work
  *

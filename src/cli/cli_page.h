@@ -2,10 +2,13 @@
  * cli_page.h
  *		An HTML page that needs nothing but itself.
  *
+ * Example:
+ *
+ *		FILE	   *f = fopen("page.html", "w");
  *		page_begin(f, "title");
  *		page_heading(f, "Model");
  *		page_table_begin(f, "", NULL);
- *		page_row(f, "name", name, NULL);		// text, escaped
+ *		page_row(f, "name", "<b>", NULL);		// text, escaped
  *		page_table_end(f);
  *		page_end(f);
  *
