@@ -1,6 +1,6 @@
-# The README's ways to bring a model to a server in pieces: a file of embed-cli pack
+# The ways of docs/importing.md to bring a model to a server in pieces: a file of embed-cli pack
 # through psql as a large object, and from server to server by embed_export. The
-# commands are the README's, word for word.
+# commands are the page's, word for word.
 use strict;
 use warnings;
 use FindBin;
@@ -14,7 +14,7 @@ my $source = new_node('source');
 my $target = new_node('target');
 my $hash = q{SELECT md5(embed('a text', 'm')::text)};
 my $work = $source->basedir . '/work';
-my $readme = slurp("$FindBin::RealBin/../../README.md");
+my $page = slurp("$FindBin::RealBin/../../docs/importing.md");
 
 mkdir $work or die;
 
@@ -24,12 +24,12 @@ my $fingerprint = import_model($source, $db, 'm', $dir);
 my $want = query($source, $db, $hash);
 cmp_ok(query($source, $db, q{SELECT count(*) FROM embed_export('m')}), '>=', 3, 'an image of several pieces');
 
-# The block of the README that holds TEXT.
+# The block of the page that holds TEXT.
 sub block_with
 {
 	my ($text) = @_;
-	my ($block) = grep { /\Q$text\E/ } $readme =~ /^```(?:sh|sql)\n(.*?)^```/msg;
-	return $block // die "the README has no example with $text";
+	my ($block) = grep { /\Q$text\E/ } $page =~ /^```(?:sh|sql)\n(.*?)^```/msg;
+	return $block // die "docs/importing.md has no example with $text";
 }
 
 # Runs a shell command in the folder; gives (status, output).
@@ -49,7 +49,7 @@ $example =~ s/\btarget\.example\b[^']*/$target->connstr($db)/e or die;
 s/host=(?=host=|port=)// for $example;
 $example =~ s/'host=(port|host)/'$1/g;
 my ($status, $out) = run_shell($example);
-is($status, 0, 'the example of the README runs') or diag($out);
+is($status, 0, 'the example of docs/importing.md runs') or diag($out);
 is(query($target, $db, $hash), $want, '... the same bits on the other server');
 is(query($target, $db, q{SELECT fingerprint FROM embed_models}), $fingerprint, '... the same fingerprint');
 is(query($target, $db, q{SELECT bool_and(ok) FROM embed_verify('m')}), 't', '... verified');

@@ -98,7 +98,7 @@ embed_check_no_subscriber(const char *function)
 			 errmsg("%s is refused here: subscription \"%s\" carries the models of this database", function, name),
 			 errdetail("Table \"_embed.%s\" belongs to the subscription, so models, aliases and defaults are the publisher's.", table),
 			 errhint("Do it on the publisher. For models of its own this database needs a publication without the tables of "
-					 "schema _embed: see \"Logical replication\" in the README.")));
+					 "schema _embed: see \"Logical replication\" in docs/operations.md.")));
 }
 
 /* ------------------------------------------------------------- triggers */
