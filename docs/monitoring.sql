@@ -27,3 +27,6 @@ FROM embed_columns;
 
 -- embed_failures: failures > 0
 SELECT tab::text AS tab, vector, sqlstate, count(*) AS failures FROM embed_failures GROUP BY 1, 2, 3;
+
+-- embed_progress: work that goes on now: imports, images being built, fills
+SELECT datname, command, stage, object, done, total, seconds_left FROM embed_progress;

@@ -228,6 +228,33 @@ COMMENT ON COLUMN embed_latency.max_ms IS 'no call took longer; at most twice th
 COMMENT ON COLUMN embed_latency.since IS 'time of the first counted use or of the last embed_stat_reset()';
 GRANT SELECT ON embed_latency TO PUBLIC;
 
+CREATE FUNCTION _embed.progress() RETURNS TABLE (pid pg_catalog.int4, database pg_catalog.oid, command pg_catalog.text,
+	stage pg_catalog.text, object pg_catalog.text, done pg_catalog.int8, total pg_catalog.int8, unit pg_catalog.text,
+	started pg_catalog.timestamptz, seconds_left pg_catalog.float8)
+AS 'MODULE_PATHNAME', 'embed_progress_rows' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10;
+COMMENT ON FUNCTION _embed.progress() IS 'long work of this server that goes on now';
+
+CREATE VIEW embed_progress AS
+SELECT p.pid,
+	d.datname,
+	p.command,
+	p.stage,
+	p.object,
+	p.done,
+	p.total,
+	p.unit,
+	p.seconds_left,
+	p.started
+FROM _embed.progress() p
+LEFT JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) p.database;
+COMMENT ON VIEW embed_progress IS 'imports, images being built and fills of this server that go on now; other roles'' with pg_read_all_stats only, as in pg_stat_activity';
+COMMENT ON COLUMN embed_progress.command IS 'embed_import, embed_load, embed_load_lo; materialize: a session builds an image''s file from its rows; embed_fill, embed_refill, filler: a kept column is filled';
+COMMENT ON COLUMN embed_progress.stage IS 'what the command does now; done, total and seconds_left are those of the stage';
+COMMENT ON COLUMN embed_progress.object IS 'the model, or table.column';
+COMMENT ON COLUMN embed_progress.total IS 'NULL: not known';
+COMMENT ON COLUMN embed_progress.seconds_left IS 'of the stage, by its speed so far; NULL: not known';
+GRANT SELECT ON embed_progress TO PUBLIC;
+
 CREATE FUNCTION embed_stat_reset() RETURNS pg_catalog.void
 AS 'MODULE_PATHNAME', 'embed_stat_reset' LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED COST 100;
 COMMENT ON FUNCTION embed_stat_reset() IS 'set the counters of embed_stat to 0 for this database';

@@ -10,6 +10,7 @@
 #include "pg/kept/wake.h"
 #include "pg/store/catalog_version.h"
 #include "pg/store/registry.h"
+#include "pg/stat/progress_state.h"
 #include "pg/stat/stat.h"
 
 PG_MODULE_MAGIC;
@@ -23,6 +24,7 @@ _PG_init(void)
 	embed_catalog_version_init();
 	embed_registry_init();
 	embed_stat_init();
+	embed_progress_init();
 	embed_proofs_init();
 	embed_known_init();
 	embed_ahead_init();

@@ -73,11 +73,11 @@ for my $what (sort keys %obstacle)
 	($state, $message) = error_of($node, $db, "$hash; SELECT length(embed_import('x'," . quote(tiny_model('bert-cls')) . q{)); SELECT embed_drop('x', true);});
 	is("$state$message", '', "$what in the place of the lock: no error");
 
-	remove("$root/control.v2");
-	$obstacle{$what}->("$root/control.v2");
+	remove("$root/control.v3");
+	$obstacle{$what}->("$root/control.v3");
 	($state, $message) = error_of($node, $db, "$hash;");
 	is("$state$message", '', "$what in the place of the control file: no error");
-	remove("$root/control.v2");
+	remove("$root/control.v3");
 }
 my @moved = glob("$folder/*.moved.*");
 is(scalar(grep { -f "$_/precious" } @moved), 1, 'a folder with something in it was moved away and kept');

@@ -11,13 +11,13 @@ use Time::HiRes qw(sleep);
 my $node = new_node('control', allows_streaming => 1, conf => "restart_after_crash = on\n");
 my $db = 'postgres';
 my $root = $node->data_dir . '/pgsql_tmp_embed';
-my $file = "$root/control.v2";
+my $file = "$root/control.v3";
 my $tasks = q{(SELECT count(*) FROM pg_ls_dir('/proc/' || pg_backend_pid() || '/task'))};
 my $work = q{(SELECT count(*) FROM embed_rows((SELECT array_agg('some words ' || i || repeat(' and more', 60)) FROM generate_series(1, 40) i), 'm'))};
 my $slots_at = 4096;
 my $n_slots = 16384;
 my $entries = $slots_at + 8 * $n_slots;
-my $size = $entries + 512 * 512 + 256 * 64 + 512 * 512;
+my $size = $entries + 512 * 512 + 256 * 64 + 512 * 512 + 128 * 256;
 
 chomp(my $cpus = `nproc`);
 
@@ -147,21 +147,21 @@ sub damaged
 	is_deeply([ glob("$root/*.tmp"), glob("$root/*/*.tmp") ], [], '... nothing temporary left');
 	return;
 }
-damaged('deleted', 'rm control.v2');
-damaged('empty', 'truncate -s 0 control.v2');
-damaged('cut', 'truncate -s 5000 control.v2');
-damaged('cut in the entries', 'truncate -s 200000 control.v2');
-damaged('too long', 'truncate -s +1 control.v2');
-damaged('garbage', "head -c $size /dev/urandom > garbage; cat garbage > control.v2; rm garbage");
-damaged('zeros', "head -c $size /dev/zero > zero; cat zero > control.v2; rm zero");
-damaged('another', "head -c $size /dev/zero > zero; mv zero control.v2");
-damaged('a symbolic link', 'mv control.v2 x; ln -s x control.v2');
+damaged('deleted', 'rm control.v3');
+damaged('empty', 'truncate -s 0 control.v3');
+damaged('cut', 'truncate -s 5000 control.v3');
+damaged('cut in the entries', 'truncate -s 200000 control.v3');
+damaged('too long', 'truncate -s +1 control.v3');
+damaged('garbage', "head -c $size /dev/urandom > garbage; cat garbage > control.v3; rm garbage");
+damaged('zeros', "head -c $size /dev/zero > zero; cat zero > control.v3; rm zero");
+damaged('another', "head -c $size /dev/zero > zero; mv zero control.v3");
+damaged('a symbolic link', 'mv control.v3 x; ln -s x control.v3');
 unlink "$root/x";
-damaged('a FIFO', 'rm control.v2; mkfifo control.v2');
+damaged('a FIFO', 'rm control.v3; mkfifo control.v3');
 
 # Garbage behind a good header: numbers, nothing else.
-query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'head -c 665000 /dev/urandom | dd of=pgsql_tmp_embed/control.v2 bs=4096 seek=1 conv=notrunc status=none'});
-is(query($node, $db, q{LOAD 'embed'; SELECT embed('one') IS NOT NULL; SELECT count(*) >= 1 FROM embed_stat}), "t\nt", 'garbage in slots and entries');
+query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'head -c 704000 /dev/urandom | dd of=pgsql_tmp_embed/control.v3 bs=4096 seek=1 conv=notrunc status=none'});
+is(query($node, $db, q{LOAD 'embed'; SELECT embed('one') IS NOT NULL; SELECT count(*) >= 1 FROM embed_stat; SELECT count(*) FROM embed_progress}), "t\nt\n0", 'garbage in slots and entries');
 query($node, $db, 'SELECT embed_stat_reset()');
 is(query($node, $db, q{SELECT embed('one') IS NOT NULL}), 't', '... calls go on');
 is(stat_of('calls'), 1, '... and are counted');
@@ -188,7 +188,7 @@ SKIP:
 	chmod 0700, $root or die;
 	is(query($node, $db, "LOAD 'embed'; SELECT embed('x') IS NULL; SELECT calls FROM embed_stat WHERE name = 'm'"), "f\n1", '... can be again');
 }
-query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && rm control.v2 && mkdir control.v2'});
+query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && rm control.v3 && mkdir control.v3'});
 is(query($node, $db, "LOAD 'embed'; SELECT $work = 40; SELECT calls FROM embed_stat WHERE name = 'm'"), "t\n0", 'a directory of that name');
 rmdir $file;
 
@@ -197,7 +197,7 @@ rmdir $file;
 query($node, $db, 'SELECT embed_stat_reset()');
 query($node, $db, q{SELECT embed('one')});
 $node->backup('base');
-ok(!-e $node->backup_dir . '/base/pgsql_tmp_embed/control.v2', 'a base backup has no control file');
+ok(!-e $node->backup_dir . '/base/pgsql_tmp_embed/control.v3', 'a base backup has no control file');
 my $standby = $EmbedTest::cluster_class->can('get_new_node') ? $EmbedTest::cluster_class->get_new_node('standby') : $EmbedTest::cluster_class->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
@@ -214,7 +214,7 @@ $node->restart;
 is(query($node, $db, "SELECT embed('one') IS NULL, embed('two') IS NULL"), 'f|f', 'preloaded');
 is(stat_of('calls'), 3, '... it is the same file');
 my $postmaster = (split /\n/, slurp($node->data_dir . '/postmaster.pid'))[0];
-unlike(slurp("/proc/$postmaster/maps"), qr/control\.v1/, '... which the postmaster does not map');
+unlike(slurp("/proc/$postmaster/maps"), qr/control\.v3/, '... which the postmaster does not map');
 
 query($node, $db, 'DROP DATABASE other');
 is(query($node, $db, q{SELECT embed('one') IS NULL}), 'f', 'a database with counters can be dropped');

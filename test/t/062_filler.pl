@@ -67,10 +67,10 @@ comes(q{SELECT embed('look') IS NOT NULL AND (SELECT e IS NOT NULL FROM docs WHE
 
 # Without the control file, and with a file that nobody can write.
 comes($fillers, 0, 'the filler ends');
-query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && until mkdir control.v2; do rm -rf control.v2; done'});
+query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && until mkdir control.v3; do rm -rf control.v3; done'});
 query($node, $db, q{INSERT INTO docs VALUES (5001, 'no file')});
 comes(open_rows('docs'), 0, 'without the control file');
-query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && rm -rf control.v2'});
+query($node, $db, q{COPY (SELECT 1) TO PROGRAM 'cd pgsql_tmp_embed && rm -rf control.v3'});
 
 # Settings.
 query($node, $db, q{LOAD 'embed'; ALTER SYSTEM SET embed.background = off});

@@ -11,7 +11,7 @@ use Test::More;
 my $node = new_node('filler_waits', allows_streaming => 'logical', conf => "max_worker_processes = 8\n");
 my $db = 'postgres';
 my $fillers = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'embed filler'};
-my $file = $node->data_dir . '/pgsql_tmp_embed/control.v2';
+my $file = $node->data_dir . '/pgsql_tmp_embed/control.v3';
 
 sub comes { return answer_comes($node, $_[3] // $db, @_[ 0 .. 2 ]) }
 sub open_rows { return "SELECT count(*) FROM $_[0] WHERE e IS NULL AND body IS NOT NULL" }

@@ -277,6 +277,8 @@ embed_fill_new(const EmbedFillHost *host, const EmbedKeptColumn *column, MemoryC
 	fill->column = *column;
 	fill->site.cxt = own;
 	fill->batch_rows = BATCH_ROWS_FIRST;
+	fill->command = host->is_worker ? "filler" : "embed_fill";
+	fill->to_do = EMBED_PROGRESS_UNKNOWN;
 	if (host->is_worker)
 		take_over_wait(fill);
 	return fill;
@@ -285,6 +287,7 @@ embed_fill_new(const EmbedFillHost *host, const EmbedKeptColumn *column, MemoryC
 void
 embed_fill_free(EmbedFill *fill)
 {
+	embed_progress_leave(&fill->progress);
 	if (fill->update != NULL)
 		SPI_freeplan(fill->update);
 	MemoryContextDelete(fill->cxt);
@@ -362,6 +365,39 @@ fill_batch(EmbedFill *fill, EmbedFillEnd *end)
 	else
 		return true;
 	return false;
+}
+
+/* ------------------------------------------------------------- progress */
+
+/* The rest of a list that does not hold everything is counted, once: an index scan beside a minute of work. */
+static void
+enter_progress(EmbedFill *fill)
+{
+	char		object[EMBED_PROGRESS_OBJECT];
+	int64		total;
+
+	if (fill->progress.state != NULL || fill->n_tids == 0)
+		return;
+	if (fill->to_do == EMBED_PROGRESS_UNKNOWN && !fill->lists_rest)
+	{
+		ErrorData  *error = attempt(fill, embed_fill_count, 0, 0);
+
+		if (error != NULL)
+			FreeErrorData(error);
+		fill->host->commit();
+	}
+	total = Max(fill->to_do, fill->lists_rest ? fill->n_tids : EMBED_PROGRESS_UNKNOWN);
+	fill->to_do = EMBED_PROGRESS_UNKNOWN;
+	snprintf(object, sizeof(object), "%s.%s", fill->table_name, fill->vector_name);
+	embed_progress_enter(&fill->progress, fill->command, object);
+	embed_progress_stage(&fill->progress, "fill", "rows", total);
+	fill->progress_from = fill->n_written + fill->n_failed;
+}
+
+static void
+show_progress(EmbedFill *fill)
+{
+	embed_progress_done(&fill->progress, fill->n_written + fill->n_failed - fill->progress_from);
 }
 
 /* -------------------------------------------------------------- passes */
@@ -447,8 +483,8 @@ is_asked_to_leave(const EmbedFill *fill)
 	return fill->host->is_worker && embed_column_is_wanted(fill->column.table, fill->column.columns.vector.attnum);
 }
 
-EmbedFillEnd
-embed_fill_turn(EmbedFill *fill, uint64 deadline_ns)
+static EmbedFillEnd
+take_turn(EmbedFill *fill, uint64 deadline_ns)
 {
 	EmbedFillEnd end = EMBED_FILL_TIME;
 
@@ -460,6 +496,7 @@ embed_fill_turn(EmbedFill *fill, uint64 deadline_ns)
 			drop_list(fill);
 			return end;
 		}
+		enter_progress(fill);
 		if (fill->next >= fill->n_tids)
 		{
 			if (!end_pass(fill, &end))
@@ -471,6 +508,17 @@ embed_fill_turn(EmbedFill *fill, uint64 deadline_ns)
 			drop_list(fill);
 			return end;
 		}
+		show_progress(fill);
 	} while (embed_clock_ns() < deadline_ns && !is_asked_to_leave(fill));
 	return EMBED_FILL_TIME;
+}
+
+EmbedFillEnd
+embed_fill_turn(EmbedFill *fill, uint64 deadline_ns)
+{
+	EmbedFillEnd end = take_turn(fill, deadline_ns);
+
+	if (end != EMBED_FILL_TIME)
+		embed_progress_leave(&fill->progress);
+	return end;
 }

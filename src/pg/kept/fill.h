@@ -26,6 +26,7 @@
 #include "pg/auto/kept_column.h"
 #include "pg/call/callsite.h"
 #include "pg/kept/failures.h"
+#include "pg/stat/progress_state.h"
 
 #include "storage/itemptr.h"
 
@@ -91,6 +92,12 @@ typedef struct EmbedFill
 	int64		batch_skipped;
 	bool		is_gone;
 	bool		is_about_column;	/* an error now is the column's, not a row's */
+
+	/* what embed_progress shows */
+	EmbedProgressEntry progress;
+	const char *command;
+	int64		progress_from;	/* n_written + n_failed when it was entered */
+	int64		to_do;			/* then, or EMBED_PROGRESS_UNKNOWN; counted by whoever fills */
 
 	int64		n_written;		/* since embed_fill_new */
 	int64		n_failed;

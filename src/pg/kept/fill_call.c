@@ -116,7 +116,7 @@ add_column(List *columns, Relation rel, const EmbedKeptColumn *kept, bool is_nam
 	column->fill = embed_fill_new(&host, kept, cxt);
 	columns = lappend(columns, column);
 	MemoryContextSwitchTo(old);
-	column->to_do = count_to_do(rel, kept);
+	column->to_do = column->fill->to_do = count_to_do(rel, kept);
 	return columns;
 }
 
@@ -327,6 +327,11 @@ embed_fill_here(Oid tab, const char *vector, uint64 deadline_ns)
 	bool		found = columns != NIL;
 	ListCell   *cell;
 
+	if (vector != NULL)
+	{
+		foreach(cell, columns)
+			((CallColumn *) lfirst(cell))->fill->command = "embed_refill";
+	}
 	/* ends the snapshot of the CALL itself */
 	host.commit();
 	fill_columns(columns, deadline_ns);

@@ -236,6 +236,27 @@ embed_fill_list(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_
 	table_close(rel, AccessShareLock);
 }
 
+void
+embed_fill_count(EmbedFill *fill, pg_attribute_unused() int32 from, pg_attribute_unused() int32 to)
+{
+	Relation	rel = open_table(fill, AccessShareLock);
+	EmbedCaller caller;
+	bool		isnull;
+
+	if (rel == NULL)
+		return;
+	caller = embed_fill_as_owner(rel);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	if (SPI_execute(embed_fill_query(rel, &fill->column, "pg_catalog.count(*)"), false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "cannot count the rows to do");
+	fill->to_do = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	PopActiveSnapshot();
+	embed_as_caller(&caller);
+	table_close(rel, AccessShareLock);
+}
+
 /* ---------------------------------------------------------- their texts */
 
 /* A row that this snapshot sees; its slot is protected from pruning as long as the snapshot is active. */

@@ -12,6 +12,9 @@
 /* Finds the column again, opens its model, and checks that its vectors fit the column. */
 extern void embed_fill_prepare(EmbedFill *fill, int32 from, int32 to);
 
+/* Counts the rows that are to do: fill->to_do. */
+extern void embed_fill_count(EmbedFill *fill, int32 from, int32 to);
+
 /* Lists rows that are to do: fill->tids. */
 extern void embed_fill_list(EmbedFill *fill, int32 from, int32 to);
 

@@ -189,6 +189,8 @@ take_turn(EmbedFill *fill, uint64 now)
 
 	if (!embed_column_lock_turn(table, attnum))
 	{
+		/* it is another session's now */
+		embed_progress_leave(&fill->progress);
 		fill->retry_ns = now + TAKEN_RETRY_NS;
 		return EMBED_FILL_WAIT;
 	}

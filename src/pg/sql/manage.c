@@ -135,7 +135,7 @@ notice_filed(const char *name, const EmbModelInfo *info)
  * option storage the image stays where it is.
  */
 static void
-store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info, EmbedModelOptions *options)
+store_image(const char *name, EmbedSpool *spool, const EmbModelInfo *info, EmbedModelOptions *options)
 {
 	int64		stored_bytes;
 	bool		existed = embed_storage_find_image(spool->fingerprint, NULL, &stored_bytes);
@@ -158,7 +158,7 @@ store_image(const char *name, const EmbedSpool *spool, const EmbModelInfo *info,
 				 errdetail("First defect: %s.", flaw)));
 	embed_sweep_row_changes(spool->fingerprint, existed);
 	embed_storage_delete_image(spool->fingerprint);
-	embed_storage_insert_image(spool->fingerprint, info, options->is_filed ? NULL : spool->mapping.addr);
+	embed_storage_insert_image(spool->fingerprint, info, options->is_filed ? NULL : spool->mapping.addr, &spool->progress);
 }
 
 /* Whether the name already stands for that image; fingerprint NULL: for any. */
@@ -221,6 +221,7 @@ install(const char *function, const char *name, EmbedSpool *spool, EmbedModelOpt
 	bool		may_be_default;
 
 	check_fingerprint(spool, options);
+	embed_progress_stage(&spool->progress, "check", "bytes", EMBED_PROGRESS_UNKNOWN);
 	model = embed_spool_open(spool, CurrentMemoryContext);
 	info = emb_model_info(model);
 	kind = embed_kind_name(info->kind);
@@ -272,7 +273,11 @@ sink_write(void *ctx, const void *data, size_t size, EmbError *err)
 static void
 sink_progress(void *ctx, const char *stage, int64_t done, int64_t total)
 {
-	embed_progress_show(&((ImportSink *) ctx)->progress, stage, done, total);
+	ImportSink *sink = ctx;
+
+	embed_progress_stage(&sink->spool->progress, stage, strcmp(stage, "write") == 0 ? "bytes" : "steps", total);
+	embed_progress_done(&sink->spool->progress, done);
+	embed_progress_show(&sink->progress, stage, done, total);
 }
 
 static void
@@ -299,6 +304,7 @@ spool_and_install(const char *function, const char *name, SpoolFiller fill, void
 	EmbedSpool	spool;
 
 	embed_spool_begin(&spool);
+	embed_progress_enter(&spool.progress, pnstrdup(function, strcspn(function, "(")), name);
 	PG_TRY();
 	{
 		fill(&spool, source, options);
@@ -383,6 +389,7 @@ spool_bytes(EmbedSpool *spool, void *image, EmbedModelOptions *options)
 
 	if (room != EMB_OK)
 		embed_throw(room, &no_room);
+	embed_progress_stage(&spool->progress, "read", "bytes", size);
 	for (size_t at = 0; at < size; at += EMBED_STORED_CHUNK_BYTES)
 	{
 		EmbError	err;
@@ -392,6 +399,7 @@ spool_bytes(EmbedSpool *spool, void *image, EmbedModelOptions *options)
 		status = embed_spool_write(spool, data + at, Min(size - at, EMBED_STORED_CHUNK_BYTES), &err);
 		if (status != EMB_OK)
 			embed_throw(status, &err);
+		embed_progress_done(&spool->progress, spool->size_bytes);
 	}
 }
 
@@ -441,6 +449,7 @@ spool_object(EmbedSpool *spool, void *object, EmbedModelOptions *options)
 	int			n = 0;
 
 	(void) DirectFunctionCall3(be_lo_lseek64, Int32GetDatum(fd), Int64GetDatum(0), Int32GetDatum(SEEK_SET));
+	embed_progress_stage(&spool->progress, "read", "bytes", size);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -448,6 +457,7 @@ spool_object(EmbedSpool *spool, void *object, EmbedModelOptions *options)
 			status = embed_spool_write(spool, piece, n, &err);
 		if (status != EMB_OK)
 			embed_throw(status, &err);
+		embed_progress_done(&spool->progress, spool->size_bytes);
 		n = lo_read(fd, piece, EMBED_STORED_CHUNK_BYTES);
 	} while (n > 0);
 	(void) DirectFunctionCall1(be_lo_close, Int32GetDatum(fd));

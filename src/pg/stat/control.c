@@ -8,6 +8,7 @@
  *		135168	entries		[EMBED_CONTROL_ENTRIES] of 512 bytes: see EmbedStatEntry
  *		397312	fillers		[EMBED_FILLERS] of 64 bytes: see EmbedFiller
  *		413696	columns		[EMBED_FILL_COLUMNS] of 512 bytes: see EmbedFillColumn
+ *		675840	progress	[EMBED_PROGRESS_ENTRIES] of 256 bytes: see EmbedProgressState
  *
  * Header: written once, before the file gets its name, except n_claims, which
  * changes under an flock on the file.
@@ -22,7 +23,7 @@
  *
  * Entries: see EmbedStatEntry. No process waits for the flock. Fillers and
  * columns are claimed by compare-and-swap, and all their fields are hints
- * (fill_state.h).
+ * (fill_state.h). So is progress (progress_state.h).
  *
  * The file: created under another name, then linked, so that it is always
  * complete. Once a second each user checks whether the name still stands for
@@ -54,17 +55,19 @@
 #include "utils/timestamp.h"
 
 #include "pg/stat/fill_state.h"
+#include "pg/stat/progress_state.h"
 #include "pg/store/image_file.h"
 #include "pg/store/mapping.h"
 
-#define CONTROL_PATH	EMBED_IMAGE_ROOT "/control.v2"
+#define CONTROL_PATH	EMBED_IMAGE_ROOT "/control.v3"
 #define CONTROL_MAGIC	"EMBCTRL"
 #define N_SLOTS			16384
 #define SLOTS_OFFSET	4096
 #define ENTRIES_OFFSET	(SLOTS_OFFSET + N_SLOTS * sizeof(uint64))
 #define FILLERS_OFFSET	(ENTRIES_OFFSET + EMBED_CONTROL_ENTRIES * sizeof(EmbedStatEntry))
 #define COLUMNS_OFFSET	(FILLERS_OFFSET + EMBED_FILLERS * sizeof(EmbedFiller))
-#define CONTROL_BYTES	(COLUMNS_OFFSET + EMBED_FILL_COLUMNS * sizeof(EmbedFillColumn))
+#define PROGRESS_OFFSET	(COLUMNS_OFFSET + EMBED_FILL_COLUMNS * sizeof(EmbedFillColumn))
+#define CONTROL_BYTES	(PROGRESS_OFFSET + EMBED_PROGRESS_ENTRIES * sizeof(EmbedProgressState))
 
 #define REFRESH_MS		1000
 
@@ -87,7 +90,8 @@ typedef struct ControlHeader
 } ControlHeader;
 
 StaticAssertDecl(offsetof(ControlHeader, check) == 32 && sizeof(ControlHeader) == 48, "layout of the control file");
-StaticAssertDecl(ENTRIES_OFFSET == 135168 && FILLERS_OFFSET == 397312 && COLUMNS_OFFSET == 413696, "layout of the control file");
+StaticAssertDecl(ENTRIES_OFFSET == 135168 && FILLERS_OFFSET == 397312 && COLUMNS_OFFSET == 413696 &&
+				 PROGRESS_OFFSET == 675840, "layout of the control file");
 
 static struct
 {
@@ -212,7 +216,9 @@ create_control(bool replace)
 		 */
 		int			rc = replace ? rename(path, CONTROL_PATH) : link(path, CONTROL_PATH);
 
-		(void) rc;
+		/* of an earlier version of this library */
+		if (rc == 0)
+			(void) unlink(EMBED_IMAGE_ROOT "/control.v2");
 	}
 	(void) unlink(path);
 	close(fd);
@@ -387,9 +393,8 @@ embed_control_share(int n_cpus, uint64 now_ms)
 	return Max(share, 1);
 }
 
-/* Milliseconds since boot at which the process started, or -1. */
-static int64
-birth_of_process(int pid)
+int64
+embed_birth_of_process(int pid)
 {
 	char		path[64];
 	char		stat[1024];
@@ -442,7 +447,7 @@ clear_impostors(uint64 now_ms)
 		if ((word & SLOT_COMPUTING) == 0 || age < REFRESH_MS || age > (int64) (SLOT_MS_MASK / 2))
 			continue;
 		/* allows an error of one tick on either side */
-		if (birth_of_process((int) (word >> 32)) > boot_ms - age + 20)
+		if (embed_birth_of_process((int) (word >> 32)) > boot_ms - age + 20)
 			clear_slot(i, word);
 	}
 }
@@ -467,6 +472,12 @@ EmbedFillColumn *
 embed_control_fill_columns(void)
 {
 	return embed_control_mapping() != 0 ? (EmbedFillColumn *) (control.addr + COLUMNS_OFFSET) : NULL;
+}
+
+EmbedProgressState *
+embed_control_progress(void)
+{
+	return embed_control_mapping() != 0 ? (EmbedProgressState *) (control.addr + PROGRESS_OFFSET) : NULL;
 }
 
 static EmbedStatEntry *

@@ -3,7 +3,7 @@
  *		The control file: shares data between the backends of a cluster
  *		without shared_preload_libraries.
  *
- * The file is pgsql_tmp_embed/control.v2, in the folder of the images. Every
+ * The file is pgsql_tmp_embed/control.v3, in the folder of the images. Every
  * backend that computes maps it. It records which backends are busy, counters
  * of models, and which databases have vectors to fill (fill_state.h). The file is optional: if it cannot be created (read-only
  * or full disk), or is deleted, truncated or overwritten while in use, calls
@@ -136,5 +136,12 @@ struct EmbedFiller;
 struct EmbedFillColumn;
 extern struct EmbedFiller *embed_control_fillers(void);
 extern struct EmbedFillColumn *embed_control_fill_columns(void);
+
+/* All entries of progress_state.h; NULL without a file. */
+struct EmbedProgressState;
+extern struct EmbedProgressState *embed_control_progress(void);
+
+/* Milliseconds since boot at which the process started, or -1. */
+extern int64 embed_birth_of_process(int pid);
 
 #endif

@@ -3,7 +3,7 @@
  *		Images as files: one inode per cluster, mapped by every backend.
  *
  *		pgsql_tmp_embed/lock						serializes writers of the cluster
- *		pgsql_tmp_embed/control.v2					see control.h
+ *		pgsql_tmp_embed/control.v3					see control.h
  *		pgsql_tmp_embed/<database oid>/<hash>.img	complete, verified, never written again
  *		pgsql_tmp_embed/<database oid>/<pid>.<n>.tmp	being written, flocked by its writer
  *

@@ -218,13 +218,14 @@ image_values(const uint8 *fingerprint, const EmbModelInfo *info, const char *sto
 }
 
 static void
-insert_stored_chunks(const uint8 *fingerprint, const char *image, int64 size_bytes)
+insert_stored_chunks(const uint8 *fingerprint, const char *image, int64 size_bytes, EmbedProgressEntry *progress)
 {
 	Relation	rel = embed_storage_open("chunk", RowExclusiveLock);
 	bytea	   *data = palloc(VARHDRSZ + EMBED_STORED_CHUNK_BYTES);
 	Datum		values[Natts_chunk];
 	int32		no = 0;
 
+	embed_progress_stage(progress, "store", "bytes", size_bytes);
 	values[Anum_chunk_fingerprint - 1] = embed_storage_fingerprint_datum(fingerprint);
 	for (int64 at = 0; at < size_bytes; at += EMBED_STORED_CHUNK_BYTES)
 	{
@@ -236,13 +237,14 @@ insert_stored_chunks(const uint8 *fingerprint, const char *image, int64 size_byt
 		values[Anum_chunk_no - 1] = Int32GetDatum(no++);
 		values[Anum_chunk_data - 1] = PointerGetDatum(data);
 		embed_storage_insert_row(rel, values);
+		embed_progress_done(progress, at + size);
 	}
 	pfree(data);
 	table_close(rel, RowExclusiveLock);
 }
 
 void
-embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image)
+embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image, EmbedProgressEntry *progress)
 {
 	Relation	rel = embed_storage_open("image", RowExclusiveLock);
 	Datum		values[Natts_image];
@@ -251,7 +253,7 @@ embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, c
 	embed_storage_insert_row(rel, values);
 	table_close(rel, RowExclusiveLock);
 	if (image != NULL)
-		insert_stored_chunks(fingerprint, image, info->size_bytes);
+		insert_stored_chunks(fingerprint, image, info->size_bytes, progress);
 	embed_storage_changed();
 }
 

@@ -9,6 +9,8 @@
 
 #include "utils/snapshot.h"
 
+#include "pg/stat/progress_state.h"
+
 #define EMBED_STORED_CHUNK_BYTES	(1024 * 1024)
 
 extern bool embed_storage_find_image(const uint8 *fingerprint, Snapshot snapshot, int64 *size_bytes);
@@ -54,8 +56,8 @@ extern char *embed_storage_compare_rows(const uint8 *fingerprint, Snapshot snaps
  */
 extern bool embed_storage_size_is_credible(const uint8 *fingerprint, Snapshot snapshot, int64 size_bytes);
 
-/* image NULL: a filed image, which has no stored chunks. */
-extern void embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image);
+/* image NULL: a filed image, which has no stored chunks. Enters the stage "store" where progress is entered. */
+extern void embed_storage_insert_image(const uint8 *fingerprint, const EmbModelInfo *info, const char *image, EmbedProgressEntry *progress);
 extern void embed_storage_delete_image(const uint8 *fingerprint);
 
 #endif

@@ -26,10 +26,12 @@ static void
 write_stored_chunk(void *ctx, const char *data, size_t size)
 {
 	EmbError	err;
-	EmbStatus	status = embed_spool_write(ctx, data, size, &err);
+	EmbedSpool *spool = ctx;
+	EmbStatus	status = embed_spool_write(spool, data, size, &err);
 
 	if (status != EMB_OK)
 		embed_throw(status, &err);
+	embed_progress_done(&spool->progress, spool->size_bytes);
 }
 
 void
@@ -80,6 +82,17 @@ check_spool(EmbedSpool *spool)
 	embed_unmap(&spool->mapping);
 }
 
+static void
+enter_progress(EmbedSpool *spool, const uint8 *fingerprint)
+{
+	char		hex[2 * EMB_HASH_SIZE + 1];
+	const char *name;
+
+	hex[hex_encode((const char *) fingerprint, EMB_HASH_SIZE, hex)] = '\0';
+	name = embed_storage_name_of(hex);
+	embed_progress_enter(&spool->progress, "materialize", name != NULL ? name : hex);
+}
+
 /* Writes the file from the rows and checks the hash on the way, then checks the whole image. */
 static void
 write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, Snapshot snapshot)
@@ -87,10 +100,13 @@ write_from_rows(EmbedSpool *spool, const uint8 *fingerprint, int64 size_bytes, S
 	if (!embed_storage_size_is_credible(fingerprint, snapshot, size_bytes))
 		rows_error(psprintf("There is no last stored chunk for the %lld bytes that it should have.", (long long) size_bytes));
 	embed_spool_reserve(spool->fd, spool->path, size_bytes);
+	enter_progress(spool, fingerprint);
+	embed_progress_stage(&spool->progress, "write", "bytes", size_bytes);
 	embed_storage_read_image(fingerprint, snapshot, write_stored_chunk, spool);
 	embed_spool_finish(spool);
 	if (spool->size_bytes != size_bytes || memcmp(spool->fingerprint, fingerprint, EMB_HASH_SIZE) != 0)
 		rows_error(psprintf("%lld bytes were read, %lld expected.", (long long) spool->size_bytes, (long long) size_bytes));
+	embed_progress_stage(&spool->progress, "check", "bytes", EMBED_PROGRESS_UNKNOWN);
 	check_spool(spool);
 }
 
@@ -198,6 +214,7 @@ materialize_file(const uint8 *fingerprint, int64 size_bytes, bool trusted, Snaps
 		}
 		PG_END_TRY();
 		CloseTransientFile(spool.fd);
+		embed_progress_leave(&spool.progress);
 		(void) embed_sweep_locked(true);
 	}
 	else

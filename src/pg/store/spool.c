@@ -199,6 +199,7 @@ embed_spool_write(EmbedSpool *spool, const void *data, size_t size, EmbError *er
 void
 embed_spool_abort(EmbedSpool *spool)
 {
+	embed_progress_leave(&spool->progress);
 	embed_unmap(&spool->mapping);
 	if (spool->hash != NULL)
 		(void) emb_hash_end(spool->hash, NULL);
@@ -333,6 +334,7 @@ embed_spool_publish(EmbedSpool *spool)
 	(void) embed_sweep_locked(true);
 	CloseTransientFile(lock_fd);
 	CloseTransientFile(spool->fd);
+	embed_progress_leave(&spool->progress);
 }
 
 void
@@ -342,4 +344,5 @@ embed_spool_publish_filed(EmbedSpool *spool)
 	embed_filed_publish(spool->path, spool->fingerprint, spool->size_bytes);
 	spool->path[0] = '\0';
 	CloseTransientFile(spool->fd);
+	embed_progress_leave(&spool->progress);
 }

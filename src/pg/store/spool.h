@@ -28,6 +28,7 @@
 
 #include <time.h>
 
+#include "pg/stat/progress_state.h"
 #include "pg/store/mapping.h"
 
 typedef struct EmbedSpool
@@ -38,6 +39,7 @@ typedef struct EmbedSpool
 	uint8		fingerprint[EMB_HASH_SIZE]; /* from embed_spool_finish on */
 	struct timespec sealed;		/* time of modification, from embed_spool_finish on */
 	EmbedMapping mapping;		/* from embed_spool_open on */
+	EmbedProgressEntry progress;	/* of whoever writes it, if that is entered; left when the file is published or given up */
 	char		path[MAXPGPATH];
 } EmbedSpool;
 
