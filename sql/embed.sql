@@ -714,6 +714,43 @@ AS 'MODULE_PATHNAME', 'embed_cosine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE C
 COMMENT ON FUNCTION embed_cosine(pg_catalog.float4[], pg_catalog.float4[])
 IS 'cosine similarity of two vectors, -1 to 1; 0 if a vector has length 0';
 
+-- Drivers send lists of numbers as float8[]. No array type but float8[] casts to embed_doubles, so
+-- that no call is ambiguous: integer[], numeric[] and pgvector's vector cast to float4[] as before.
+CREATE TYPE embed_doubles;
+CREATE FUNCTION _embed.doubles_in(pg_catalog.cstring) RETURNS embed_doubles
+AS 'MODULE_PATHNAME', 'embed_doubles_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION _embed.doubles_in(pg_catalog.cstring) IS 'input function of embed_doubles';
+CREATE FUNCTION _embed.doubles_out(embed_doubles) RETURNS pg_catalog.cstring
+AS 'array_out' LANGUAGE internal STABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION _embed.doubles_out(embed_doubles) IS 'output function of embed_doubles';
+CREATE TYPE embed_doubles (INPUT = _embed.doubles_in, OUTPUT = _embed.doubles_out, LIKE = pg_catalog._float8);
+COMMENT ON TYPE embed_doubles IS 'a float8[] as an argument of embed_cosine()';
+CREATE FUNCTION _embed.doubles(pg_catalog.float8[]) RETURNS embed_doubles
+AS 'MODULE_PATHNAME', 'embed_doubles' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION _embed.doubles(pg_catalog.float8[]) IS 'cast to embed_doubles; the bytes stay';
+CREATE CAST (pg_catalog.float8[] AS embed_doubles) WITH FUNCTION _embed.doubles(pg_catalog.float8[]) AS IMPLICIT;
+
+CREATE FUNCTION embed_cosine(a pg_catalog.float4[], b embed_doubles) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_cosine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 6;
+COMMENT ON FUNCTION embed_cosine(pg_catalog.float4[], embed_doubles)
+IS 'cosine similarity of two vectors; elements of float8[] are rounded to float4';
+
+CREATE FUNCTION embed_cosine(a embed_doubles, b pg_catalog.float4[]) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_cosine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 6;
+COMMENT ON FUNCTION embed_cosine(embed_doubles, pg_catalog.float4[])
+IS 'cosine similarity of two vectors; elements of float8[] are rounded to float4';
+
+CREATE FUNCTION embed_cosine(a embed_doubles, b embed_doubles) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_cosine' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 7;
+COMMENT ON FUNCTION embed_cosine(embed_doubles, embed_doubles)
+IS 'cosine similarity of two vectors; elements of float8[] are rounded to float4';
+
+-- two literals, or two parameters without a type: of several functions the server takes that of text
+CREATE FUNCTION embed_cosine(a pg_catalog.text, b pg_catalog.text) RETURNS pg_catalog.float4
+AS 'MODULE_PATHNAME', 'embed_cosine_texts' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+COMMENT ON FUNCTION embed_cosine(pg_catalog.text, pg_catalog.text)
+IS 'cosine similarity of two vectors that are given as literals of float4[]';
+
 CREATE FUNCTION embed_isa() RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_isa' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
 COMMENT ON FUNCTION embed_isa()

@@ -1,6 +1,6 @@
 /*
  * functions.c
- *		Functions of one text, and functions about vectors and this library.
+ *		Functions of one text, and functions about this library.
  *
  * Each C function serves two SQL functions, with and without a model argument;
  * the number of arguments shows which one was called.
@@ -18,7 +18,6 @@
 #include "pg/call/text_value.h"
 #include "pg/sql/vector.h"
 
-EMBED_FUNCTION(embed_cosine);
 EMBED_FUNCTION(embed_isa);
 EMBED_FUNCTION(embed_fingerprint);
 
@@ -115,30 +114,6 @@ EMBED_CALL(embed_info)
 	values[1] = Int32GetDatum(ref->info->max_tokens);
 	values[2] = BoolGetDatum(truncated);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
-}
-
-/* embed_cosine(a float4[], b float4[]) returns float4 */
-Datum
-embed_cosine(PG_FUNCTION_ARGS)
-{
-	ArrayType  *a = PG_GETARG_ARRAYTYPE_P(0);
-	ArrayType  *b = PG_GETARG_ARRAYTYPE_P(1);
-	int32		n_a;
-	int32		n_b;
-	const float *values_a = embed_vector_values(a, "a", &n_a);
-	const float *values_b = embed_vector_values(b, "b", &n_b);
-	float		similarity;
-
-	if (n_a != n_b)
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("vectors have different dimensions: %d and %d", n_a, n_b),
-				 errhint("Vectors of different models cannot be compared.")));
-	embed_isa_apply();
-	similarity = emb_cosine(values_a, values_b, n_a);
-	PG_FREE_IF_COPY(a, 0);
-	PG_FREE_IF_COPY(b, 1);
-	PG_RETURN_FLOAT4(similarity);
 }
 
 /* embed_fingerprint(model text) returns text: all digits, of a model of any kind */
