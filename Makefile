@@ -1,7 +1,11 @@
 # embed - PostgreSQL extension; see "make help".
-EXTENSION = embed
+EXTENSION = embed embed_pgvector
 MODULE_big = embed
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" embed.control)
+version_of = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(1).control)
+EXTVERSION := $(call version_of,embed)
+ifneq ($(call version_of,embed_pgvector),$(EXTVERSION))
+$(error embed_pgvector.control has another default_version than embed.control)
+endif
 
 # One line per room, in the direction data flows.
 room = $(patsubst %.c,%.o,$(wildcard src/$(1)/*.c))
@@ -23,8 +27,8 @@ OBJS = $(PG_OBJS) $(CORE_OBJS)
 # Every src/import/family_NAME.c is in the list that families.c has.
 FAMILIES = $(patsubst src/import/family_%.c,FAMILY(%),$(sort $(wildcard src/import/family_*.c)))
 
-DATA_built = sql/embed--$(EXTVERSION).sql
-DATA = $(filter-out $(DATA_built),$(wildcard sql/embed--*--*.sql))
+DATA_built = sql/embed--$(EXTVERSION).sql sql/embed_pgvector--$(EXTVERSION).sql
+DATA = $(filter-out $(DATA_built),$(wildcard sql/embed--*--*.sql sql/embed_pgvector--*--*.sql))
 REGRESS = $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql))
 REGRESS_OPTS = --inputdir=test
 EXTRA_CLEAN = build results
@@ -47,7 +51,7 @@ include $(PGXS)
 # unless told not to, and every ISA level must compute the same bits.
 override CFLAGS += -ffp-contract=off -fno-fast-math -fno-math-errno
 
-sql/embed--$(EXTVERSION).sql: sql/embed.sql
+$(DATA_built): sql/%--$(EXTVERSION).sql: sql/%.sql
 	cp $< $@
 
 src/import/families.o: override CPPFLAGS += '-DEMB_FAMILIES=$(FAMILIES)'

@@ -624,7 +624,7 @@ copy_server()
 	then
 		wrap_pg_config "$WORK/server$bin/pg_config" "$bin" "$lib" "$share" || return 1
 	fi
-	rm -f "$WORK/server$lib/embed.so" "$WORK/server$share"/extension/embed.control "$WORK/server$share"/extension/embed--*.sql
+	rm -f "$WORK/server$lib/embed.so" "$WORK/server$share"/extension/embed{,_pgvector}.control "$WORK/server$share"/extension/embed{,_pgvector}--*.sql
 	PG_CONFIG=$WORK/server$bin/pg_config
 	BINDIR=$WORK/server$bin
 }
