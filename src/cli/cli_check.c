@@ -25,7 +25,7 @@
 /*
  * What is allowed. fp32: differences of a vector of norm 1, and of a logit of
  * size 1. Measured on six real models and 20 tiny ones: 1.4e-6 and 4e-6 at
- * most. int8: what the README promises of real models. int4: a little less
+ * most. int8: what docs/models/README.md promises of real models. int4: a little less
  * than what all-MiniLM-L6-v2 loses, the most sensitive of three real models
  * (mean 0.988, min 0.977 here; 0.983 and 0.924 without smoothing). Scores:
  * what tiny rerankers with random weights need.

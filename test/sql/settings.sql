@@ -86,7 +86,7 @@ SET embed.threads = 3;
 SELECT v = (SELECT embed_agg('text ' || repeat('more ', i) ORDER BY i) FROM generate_series(1, 100) i) AS same_on_three FROM settings_threads;
 RESET embed.threads;
 
--- before a session has loaded the library: what README says of "any user"
+-- before a session has loaded the library: what docs/settings.md says of "any user"
 CREATE ROLE regress_embed_setter;
 \c
 SET SESSION AUTHORIZATION regress_embed_setter;

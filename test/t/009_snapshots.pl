@@ -43,7 +43,7 @@ my $switch = q{BEGIN; UPDATE n SET e = e3; SELECT embed_set_alias('cur', 'm3'), 
 my $elsewhere = 'elsewhere(' . quote($switch) . ')';
 my $nearest = q{SELECT id, round(embed_cosine(e, embed('text 77'))::numeric, 4) FROM n ORDER BY 2 DESC LIMIT 1};
 
-# ------------------------------------------------- the README's switch, seen as a whole
+# ------------------------------------------------- the switch of docs, seen as a whole
 
 for my $setting ("SET embed.model = 'cur'; SET embed.reranker = 'rcur';", '')
 {

@@ -139,7 +139,7 @@ if ($has_halfvec)
 	is((error_of($node, $db, q{SELECT embed_sparse('x', 'm3')::sparsevec(995)}))[0], '22000', 'a sparsevec of another vocabulary');
 	query($node, $db, q{CREATE INDEX by_meaning ON notes USING hnsw (embedding vector_cosine_ops); CREATE INDEX by_words ON notes USING hnsw (words sparsevec_ip_ops)});
 
-	# the README's hybrid search
+	# the hybrid search of docs/sparse-and-multi.md
 	my $hybrid = q{WITH q AS MATERIALIZED (SELECT * FROM embed_all('document 42 about ' || md5('42'), 'm3')),
 		candidates AS (
 			(SELECT id FROM notes ORDER BY embedding <=> (SELECT dense FROM q)::vector(64) LIMIT 50)

@@ -1,4 +1,4 @@
-# How many texts each kind of statement computes, as the README's table says:
+# How many texts each kind of statement computes, as the table of docs/kept-columns.md says:
 # texts - cache_hits of embed_stat, with embed.cache_entries = 0. Every line of
 # that table is a check here, named by the line.
 use strict;
@@ -110,7 +110,7 @@ else
 	skip_loudly('no MERGE before PostgreSQL 15', 3);
 }
 
-# README's UPDATE, on rows from before the trigger.
+# The UPDATE of docs/kept-columns.md, on rows from before the trigger.
 my $backfill = q{UPDATE %1$s SET e = b.embedding
 	FROM (SELECT a.ids[r.ordinality] AS id, r.embedding
 		FROM (SELECT array_agg(id ORDER BY id) AS ids, array_agg(body ORDER BY id) AS bodies FROM %1$s WHERE e IS NULL GROUP BY id / 7) a, embed_rows(a.bodies%2$s) r) b

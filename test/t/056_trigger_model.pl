@@ -37,7 +37,7 @@ refuses($db, 'a prepared statement whose alias moves between', "$both EXECUTE pu
 refuses($db, 'a function whose alias moves between', "$both SELECT put(7); ");
 is(query($node, $db, q{SELECT count(*), count(DISTINCT cardinality(e)) FROM docs}), '3|1', 'one model in the column');
 
-# README's switch: column, trigger and alias in one transaction, and back.
+# The switch of docs/kept-columns.md: column, trigger and alias in one transaction, and back.
 query($node, $db, q{ALTER TABLE docs ADD e_new float4[]; UPDATE docs SET e_new = embed(body, 'new')});
 my $switch = q{BEGIN; ALTER TABLE docs RENAME e TO e_old; ALTER TABLE docs RENAME e_new TO e; SELECT embed_set_alias('current', 'new');
 	DROP TRIGGER zz_embed ON docs; CREATE TRIGGER zz_embed BEFORE INSERT OR UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION embed_trigger('e', 'body', 'current'); };
