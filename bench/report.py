@@ -384,7 +384,7 @@ def full_tables(results):
     return "\n\n".join("### %s\n\n%s" % (plain(machine.title(r["machine"], name)), markdown(r, name)) for name, r in results.items())
 
 
-SHORT_HEAD = """bge-small's tokens per second with one thread, their share of the CPU's measured int8 peak, and how many times as fast embed is as the best peer: the fastest engine whose vectors are not less accurate than OpenVINO int8's, with the spread of the rounds."""
+SHORT_HEAD = """Tokens per second with one thread, their share of the CPU's measured int8 peak, and how many times as fast embed is as the best peer: the fastest engine whose vectors are not less accurate than OpenVINO int8's, with the spread of the rounds."""
 
 
 def short_cells(result):
