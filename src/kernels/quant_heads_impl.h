@@ -23,6 +23,11 @@ store_head(const float *x, int32_t d, float inverse, float zero, uint8_t *q)
 	int			hi = (int) zero + 127;
 	int32_t		i = 0;
 
+	for (; d - i >= 64; i += 64)
+		v16_store_codes(q + i, uncut_code_v16(v16_load(x + i), inv, rounder, lo),
+						uncut_code_v16(v16_load(x + i + 16), inv, rounder, lo),
+						uncut_code_v16(v16_load(x + i + 32), inv, rounder, lo),
+						uncut_code_v16(v16_load(x + i + 48), inv, rounder, lo), lo - 1);
 	for (; d - i >= 16; i += 16)
 		v16_store_bytes(q + i, code_v16(v16_load(x + i), inv, rounder, lo, hi));
 	if (i < d)
@@ -35,32 +40,57 @@ store_head(const float *x, int32_t d, float inverse, float zero, uint8_t *q)
 	}
 }
 
+/* Magnitudes by lanes. */
+EMB_ALWAYS_INLINE v16
+largest_of_head(const float *x, int32_t d)
+{
+	v16			largest = v16_set(0.0f);
+
+	if (d == 32)
+		return v16_max(v16_abs(v16_load(x)), v16_max(v16_abs(v16_load(x + EMB_PANEL)), largest));
+	for (int32_t i = 0; i < d; i += EMB_PANEL)
+		largest = v16_max(v16_abs(load_scaled(x, NULL, i, d)), largest);
+	return largest;
+}
+
+/* Two heads of 32 elements, which are 64 codes. */
+EMB_ALWAYS_INLINE void
+store_two_heads(const float *x, const float *inverse, float zero, uint8_t *q)
+{
+	v16			rounder = v16_set(ROUNDER + zero);
+	int			lo = (int) zero - 127;
+
+	v16_store_codes(q, uncut_code_v16(v16_load(x), v16_set(inverse[0]), rounder, lo),
+					uncut_code_v16(v16_load(x + 16), v16_set(inverse[0]), rounder, lo),
+					uncut_code_v16(v16_load(x + 32), v16_set(inverse[1]), rounder, lo),
+					uncut_code_v16(v16_load(x + 48), v16_set(inverse[1]), rounder, lo), lo - 1);
+}
+
 /* The divisions of up to 16 heads are one. */
 EMB_ALWAYS_INLINE void
 quantize_some_heads(const float *x, int32_t n_heads, int32_t d, int32_t zero, uint8_t *q,
 					float *scales, size_t scale_stride)
 {
 	size_t		q_stride = (size_t) (d + EMB_GROUP - 1) / EMB_GROUP * EMB_GROUP;
-	float		m[HEADS_MAX] = {0};
+	float		m[HEADS_MAX];
 	float		inverse[HEADS_MAX];
+	v16			largest[HEADS_MAX];
 	v16			magnitudes;
+	int32_t		head;
 
-	for (int32_t head = 0; head < n_heads; head++)
-	{
-		v16			largest = v16_set(0.0f);
-
-		for (int32_t i = 0; i < d; i += 16)
-			largest = v16_max(v16_abs(load_scaled(x + (size_t) head * d, NULL, i, d)), largest);
-		m[head] = v16_largest(largest);
-	}
-	magnitudes = clamp_v16(v16_load(m), HEAD_MIN, HEAD_MAX);
+	EMB_UNROLL
+	for (head = 0; head < HEADS_MAX; head++)
+		largest[head] = head < n_heads ? largest_of_head(x + (size_t) head * d, d) : v16_set(0.0f);
+	magnitudes = clamp_v16(v16_largest_each(largest, n_heads), HEAD_MIN, HEAD_MAX);
 	v16_store(inverse, v16_div(v16_set(127.0f), magnitudes));
 	v16_store(m, v16_div(magnitudes, v16_set(127.0f)));
-	for (int32_t head = 0; head < n_heads; head++)
-	{
+	for (head = 0; head < n_heads; head++)
 		scales[head * scale_stride] = m[head];
+	head = 0;
+	for (; d == 32 && n_heads - head >= 2; head += 2)
+		store_two_heads(x + (size_t) head * d, inverse + head, (float) zero, q + head * q_stride);
+	for (; head < n_heads; head++)
 		store_head(x + (size_t) head * d, d, inverse[head], (float) zero, q + head * q_stride);
-	}
 }
 
 void

@@ -103,6 +103,12 @@ v16_fma(v16 a, v16 b, v16 c)
 	return (v16) {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
 
+V16_INLINE v16
+v16_fnma(v16 a, v16 b, v16 c)
+{
+	return (v16) {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
+}
+
 /* maxps returns its second operand unless the first is greater: NaN and -0 as in C. */
 V16_INLINE v16
 v16_max(v16 a, v16 b)
@@ -165,4 +171,28 @@ v16_store_bytes(uint8_t *p, v16 z)
 
 	/* quarters of the row: 0 2 in the lower half, 1 3 in the upper */
 	_mm_storeu_si128((__m128i *) p, _mm_unpacklo_epi32(_mm256_castsi256_si128(by4), _mm256_extracti128_si256(by4, 1)));
+}
+
+#define V16_STORE_CODES
+
+/* The low bytes of two vectors, cut to lowest .. lowest + 255, by the saturation of packing. */
+EMB_ALWAYS_INLINE __m256i
+pack_codes_avx2(v16 a, v16 b, int lowest)
+{
+	const __m256i quarters = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+	__m256i		origin = _mm256_set1_epi32(0x4B400000 + lowest);	/* bits of ROUNDER + lowest */
+	__m256i		by2_a = _mm256_packs_epi32(_mm256_sub_epi32(_mm256_castps_si256(a.lo), origin),
+										   _mm256_sub_epi32(_mm256_castps_si256(a.hi), origin));
+	__m256i		by2_b = _mm256_packs_epi32(_mm256_sub_epi32(_mm256_castps_si256(b.lo), origin),
+										   _mm256_sub_epi32(_mm256_castps_si256(b.hi), origin));
+
+	return _mm256_add_epi8(_mm256_permutevar8x32_epi32(_mm256_packus_epi16(by2_a, by2_b), quarters),
+						   _mm256_set1_epi8((char) lowest));
+}
+
+EMB_ALWAYS_INLINE void
+v16_store_codes(uint8_t *p, v16 z0, v16 z1, v16 z2, v16 z3, int lowest)
+{
+	_mm256_storeu_si256((__m256i *) p, pack_codes_avx2(z0, z1, lowest));
+	_mm256_storeu_si256((__m256i *) (p + 32), pack_codes_avx2(z2, z3, lowest));
 }

@@ -94,6 +94,12 @@ v16_fma(v16 a, v16 b, v16 c)
 	V16_QUARTERS(vfmaq_f32(c.q[i], a.q[i], b.q[i]));
 }
 
+V16_INLINE v16
+v16_fnma(v16 a, v16 b, v16 c)
+{
+	V16_QUARTERS(vfmsq_f32(c.q[i], a.q[i], b.q[i]));
+}
+
 /* Not fmax, which returns NaN if either is NaN, and +0 for two zeros; nor fmaxnm. */
 EMB_ALWAYS_INLINE float32x4_t
 larger_neon(float32x4_t a, float32x4_t b)

@@ -91,6 +91,12 @@ v16_fma(v16 a, v16 b, v16 c)
 }
 
 V16_INLINE v16
+v16_fnma(v16 a, v16 b, v16 c)
+{
+	V16_LANES(fmaf(-a.lane[i], b.lane[i], c.lane[i]));
+}
+
+V16_INLINE v16
 v16_max(v16 a, v16 b)
 {
 	V16_LANES(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]);
