@@ -75,6 +75,8 @@
  *					r = max(hi - lo, 1e-30); zero = rint(-lo * (255 / r));
  *					q = rint(y * (255 / r) + zero), clamped to 0 .. 255, the product and sum unrounded;
  *					returns r / 255. y is about (q - zero) times it. q[i] = 0 for n <= i < n_padded.
+ * norm_rows		each of n_rows rows: y = add_norm_f32 of x and residual; then, unless codes is NULL, codes,
+ *					scales and zeros are those of quantize_u8 of y and factor, with code_stride as n_padded.
  * quantize_heads	a row of n_heads heads of d elements. For each: m = min(max(max |x|, 1e-12), 1e12);
  *					q[i] = the low byte of zero + rint(x[i] * (127 / m)), rint clamped to -127 .. 127;
  *					scales[head * scale_stride] = m / 127. q holds d rounded up to 4 bytes a head,
@@ -108,6 +110,27 @@ typedef enum EmbActKind
 	EMB_ACT_KIND_RELU = 3,
 	EMB_ACT_KIND_SILU = 4
 } EmbActKind;
+
+/* Rows that are normed and become bytes. */
+typedef struct EmbNormRows
+{
+	int32_t		n_rows;			/* >= 1 */
+	int32_t		n;
+	const float *x;
+	size_t		x_stride;
+	const float *residual;		/* or NULL */
+	size_t		residual_stride;
+	const float *gamma;			/* [n] */
+	const float *beta;			/* [n] */
+	float		eps;
+	float	   *y;				/* may be x or residual, with the same stride */
+	size_t		y_stride;
+	const float *factor;		/* [n], or NULL */
+	uint8_t    *codes;			/* [n_rows], or NULL: the rest is not read */
+	size_t		code_stride;	/* bytes, >= n */
+	float	   *scales;			/* [n_rows] */
+	int32_t    *zeros;			/* [n_rows] */
+} EmbNormRows;
 
 /*
  * C[m][n] = (..((S_0 + S_1) + S_2)..) + bias[n], where
@@ -149,7 +172,7 @@ typedef struct EmbGemmF32
  *	 and the others may be overwritten.
  * K <= 65,536: then |S| <= 255 * 128 * 65,536 < 2^31, and S - a_zero * b_sums,
  *	 the sum over (A - a_zero) B, likewise. b_sums of a forged image may be others:
- *	 then int32 wraps, and levels without u8 by s8 (neon) give other sums than scalar.
+ *	 then int32 wraps or fp32 rounds, and levels give other sums than scalar.
  * a_zero NULL means zeros; b_sums is then not read. bias NULL means the plain
  *	 product (float) S * (a_scale * b_scale).
  * The arrays do not overlap.

@@ -5,6 +5,7 @@
 #if defined(__x86_64__)
 
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels/declare.h"
@@ -15,8 +16,10 @@ EMB_TARGET_BEGIN(EMB_TARGET_AVX2)
 #include "kernels/v16_avx2.h"
 
 #define EMB_ISA avx2
+#define NORM_ROWS 2
 #include "kernels/quant_impl.h"
 #include "kernels/quant_heads_impl.h"
+#include "kernels/norm_rows_impl.h"
 
 EMB_TARGET_END
 

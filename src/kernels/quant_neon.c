@@ -5,6 +5,7 @@
 #if defined(__aarch64__)
 
 #include <arm_neon.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels/declare.h"
@@ -13,7 +14,9 @@
 #include "kernels/v16_neon.h"
 
 #define EMB_ISA neon
+#define NORM_ROWS 2
 #include "kernels/quant_impl.h"
 #include "kernels/quant_heads_impl.h"
+#include "kernels/norm_rows_impl.h"
 
 #endif

@@ -11,5 +11,7 @@
 #include "kernels/v16_scalar.h"
 
 #define EMB_ISA scalar
+#define NORM_ROWS 1
 #include "kernels/quant_impl.h"
 #include "kernels/quant_heads_impl.h"
+#include "kernels/norm_rows_impl.h"

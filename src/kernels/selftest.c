@@ -17,6 +17,8 @@
 #define N_OUT		(N_PANELS * EMB_PANEL)
 #define N_LONG		53			/* three groups of lanes and a part */
 #define N_BYTES		56			/* and padding */
+#define N_NORM_ROWS	5			/* a tile and a row */
+#define N_LONG_CODES	(4 * EMB_PANEL + 5)	/* four groups of lanes and a part */
 #define N_I8_GROUPS	5
 #define N_TILED_ROWS	35		/* amx: 2 tiles of 12 rows, and one that shares a row */
 #define N_TILED_GROUPS	32		/* 2 tiles of K */
@@ -84,6 +86,13 @@ typedef struct Outputs
 		int32_t		zero;
 	}			quantize_u8,
 				quantize_range_u8;
+	struct
+	{
+		float		y[N_NORM_ROWS * N_LONG_CODES];
+		uint8_t		codes[N_NORM_ROWS * N_LONG_CODES];
+		float		scales[N_NORM_ROWS];
+		int32_t		zeros[N_NORM_ROWS];
+	}			norm_rows;
 	struct
 	{
 		uint8_t		codes[N_TOKENS * N_HEAD_BYTES];
@@ -235,6 +244,19 @@ run_grouped(const EmbKernels *k, const Inputs *in, Outputs *out)
 }
 
 static void
+run_norm_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
+{
+	EmbNormRows g = {
+		.n_rows = N_NORM_ROWS, .n = N_LONG_CODES, .x = in->a, .x_stride = N_LONG_CODES, .residual = in->b,
+		.residual_stride = N_LONG_CODES, .gamma = in->gamma, .beta = in->beta, .eps = 1e-12f, .y = out->norm_rows.y,
+		.y_stride = N_LONG_CODES, .factor = in->a, .codes = out->norm_rows.codes, .code_stride = N_LONG_CODES,
+		.scales = out->norm_rows.scales, .zeros = out->norm_rows.zeros
+	};
+
+	k->norm_rows(&g);
+}
+
+static void
 run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
 	EmbGemmI8	g = {
@@ -259,6 +281,7 @@ run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 											&out->quantize_u8.zero);
 	out->quantize_range_u8.scale = k->quantize_range_u8(out->gemm_i8.c, out->gemm_i8.ranges, N_LONG, N_BYTES,
 														out->quantize_range_u8.codes, &out->quantize_range_u8.zero);
+	run_norm_rows(k, in, out);
 }
 
 /* Queries, keys and values are the same tokens. */
@@ -321,7 +344,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(muladd_f32, muladd), FIELD(rotate_f32, rotated), FIELD(update_f64, updated), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
 		FIELD(gemm_grouped, gemm_grouped), FIELD(activate_rows, activate_rows),
 		FIELD(gate_rows, gate_rows), FIELD(quantize_u8, quantize_u8),
-		FIELD(quantize_range_u8, quantize_range_u8), FIELD(quantize_heads, heads),
+		FIELD(quantize_range_u8, quantize_range_u8), FIELD(norm_rows, norm_rows), FIELD(quantize_heads, heads),
 		FIELD(pack_head_i8, head), FIELD(attend_i8, attended), FIELD(attend_i8, attended_biased),
 		FIELD(attend_i8, attended_causal)
 	};

@@ -90,40 +90,84 @@ context_input(const EmbBlock *c)
 
 /* ------------------------------------------------------- norms and residuals */
 
-/* The input of a linear layer after a norm: rows of x, normed unless the norm comes after the sum. */
+/* The input of a linear layer, and whether a norm has prepared it. */
+typedef struct NormedInput
+{
+	EmbInput	in;
+	bool		is_prepared;
+} NormedInput;
+
+/* y = norm(x + residual) of the block's rows, prepared for next unless it is NULL. */
+static EmbNormRows
+norm_of_block(const EmbBlock *c, const float *x, const float *residual, const EmbLayerNorm *norm, float *y)
+{
+	size_t		stride = c->pass->stride;
+
+	return (EmbNormRows) {
+		.n_rows = c->n_rows, .n = c->pass->arch->hidden, .x = x, .x_stride = stride, .residual = residual,
+		.residual_stride = stride, .gamma = norm->gamma, .beta = norm->beta, .eps = c->pass->arch->norm_eps, .y = y,
+		.y_stride = stride
+	};
+}
+
+/*
+ * The input of linear (NULL: it is not prepared) after a norm: rows of x, normed unless the norm comes
+ * after the sum, where the sum's norm may have prepared them.
+ */
 static bool
-norm_rows(const EmbBlock *c, const EmbLayerNorm *norm, const float **rows)
+norm_rows(const EmbBlock *c, const EmbLayerNorm *norm, const EmbLinear *linear, bool is_prepared, NormedInput *result)
 {
 	EmbPass    *pass = c->pass;
 	const EmbArch *arch = pass->arch;
+	const float *x = pass->x + c->first * pass->stride;
 
-	*rows = pass->x + c->first * pass->stride;
+	*result = (NormedInput) {hidden_input(c, x), is_prepared};
 	if (arch->norm_place == EMB_NORM_POST)
 		return true;
+	result->in.rows = c->w->normed;
+	if (linear != NULL && emb_linear_is_prepared_by_norm(pass, linear))
+	{
+		EmbNormRows rows = norm_of_block(c, x, NULL, norm, c->w->normed);
+
+		result->is_prepared = true;
+		return emb_linear_norm(c, &rows, linear, &result->in);
+	}
 	for (int32_t i = 0; i < c->n_rows; i++)
-		emb_pass_add_norm(pass, *rows + i * pass->stride, NULL, norm, c->w->normed + i * pass->stride);
-	*rows = c->w->normed;
+		emb_pass_add_norm(pass, x + i * pass->stride, NULL, norm, c->w->normed + i * pass->stride);
 	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * arch->hidden);
 }
 
-/* x = norm(sum + x), or x += sum without a norm; sum itself is normed before, if there is an end_norm. */
+/*
+ * x = norm(sum + x), prepared for next unless next is NULL, or x += sum without a norm; sum itself is
+ * normed before, if there is an end_norm.
+ */
 static bool
-add_rows(const EmbBlock *c, const EmbLayerNorm *end_norm, const EmbLayerNorm *norm)
+add_rows(const EmbBlock *c, const EmbLayerNorm *end_norm, const EmbLayerNorm *norm, const EmbLinear *next)
 {
 	EmbPass    *pass = c->pass;
 	const EmbArch *arch = pass->arch;
+	float	   *x = pass->x + c->first * pass->stride;
+	bool		is_fused = norm != NULL && arch->norm_kind == EMB_NORM_LAYER;
 
 	for (int32_t i = 0; i < c->n_rows; i++)
 	{
-		float	   *x = pass->x + (c->first + i) * pass->stride;
 		float	   *sum = c->w->sum + i * pass->stride;
 
 		if (end_norm->gamma != NULL)
 			emb_pass_add_norm(pass, sum, NULL, end_norm, sum);
+		if (is_fused)
+			continue;
 		if (norm != NULL)
-			emb_pass_add_norm(pass, sum, x, norm, x);
+			emb_pass_add_norm(pass, sum, x + i * pass->stride, norm, x + i * pass->stride);
 		else
-			pass->kernels->add_f32(x, sum, arch->hidden);
+			pass->kernels->add_f32(x + i * pass->stride, sum, arch->hidden);
+	}
+	if (is_fused)
+	{
+		EmbNormRows rows = norm_of_block(c, c->w->sum, x, norm, x);
+		EmbInput	in = hidden_input(c, x);
+
+		return emb_linear_norm(c, &rows, next, &in);
 	}
 	return emb_work_spend(&c->w->work, 8 * (int64_t) c->n_rows * arch->hidden);
 }
@@ -153,6 +197,13 @@ norm_after(const EmbBlock *c, const EmbLayerNorm *own, bool is_end)
 	if (c->pass->arch->norm_place == EMB_NORM_POST)
 		return own;
 	return is_end ? &c->pass->transformer->final_norm : NULL;
+}
+
+/* linear, if the norm of the sum before it prepares its input, else NULL. */
+static const EmbLinear *
+prepared_after_sum(const EmbPass *pass, const EmbLinear *linear)
+{
+	return pass->arch->norm_place == EMB_NORM_POST && emb_linear_is_prepared_by_norm(pass, linear) ? linear : NULL;
 }
 
 /* --------------------------------------------------------- queries, keys, values */
@@ -312,22 +363,23 @@ project_queries(const EmbBlock *c, const EmbInput *in, bool compact)
 }
 
 bool
-emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows, bool keys_values, bool queries)
+emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows, bool is_finished,
+				  bool keys_values, bool queries)
 {
 	EmbBlock	c = block_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
-	const float *x = pass->x + first * pass->stride;
-	EmbInput	in;
+	NormedInput input = {hidden_input(&c, pass->x + first * pass->stride), false};
+	EmbInput   *in = &input.in;
 
-	if ((layer > 0 || pass->arch->has_first_norm) && !norm_rows(&c, &l->attn_norm, &x))
+	if ((layer > 0 || pass->arch->has_first_norm) &&
+		!norm_rows(&c, &l->attn_norm, &l->query, is_finished && prepared_after_sum(pass, &l->query) != NULL, &input))
 		return false;
-	in = hidden_input(&c, x);
 	if (keys_values)
-		emb_pass_observe(pass, EMB_OBSERVE_ATTN_IN, layer, first, n_rows, x, pass->stride);
+		emb_pass_observe(pass, EMB_OBSERVE_ATTN_IN, layer, first, n_rows, in->rows, pass->stride);
 	/* queries without keys belong to a compact pass */
-	return emb_linear_prepare(&c, &l->query, &in) &&
-		(!keys_values || project_keys(&c, &in)) &&
-		(!queries || project_queries(&c, &in, !keys_values));
+	return (input.is_prepared || emb_linear_prepare(&c, &l->query, in)) &&
+		(!keys_values || project_keys(&c, in)) &&
+		(!queries || project_queries(&c, in, !keys_values));
 }
 
 /* ---------------------------------------------------------------- attention */
@@ -451,24 +503,26 @@ emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int
 /* ------------------------------------------------------------------ the rest */
 
 bool
-emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows)
+emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows, bool is_projected)
 {
 	EmbBlock	c = block_of(pass, w, layer, first, n_rows);
 	const EmbLayer *l = c.l;
 	bool		is_last = layer == pass->arch->n_layers - 1;
+	const EmbLinear *up = l->experts == NULL ? prepared_after_sum(pass, &l->ffn_up) : NULL;
+	const EmbLinear *next = is_projected ? prepared_after_sum(pass, &l[1].query) : NULL;
 	EmbInput	in = context_input(&c);
-	const float *x;
+	NormedInput mid;
 
 	emb_pass_observe(pass, EMB_OBSERVE_ATTN_CONTEXT, layer, first, n_rows, in.rows, in.stride);
 	if (!emb_linear_prepare(&c, &l->attn_out, &in) ||
 		!emb_linear_multiply(&c, &l->attn_out, &in, false, w->sum, pass->stride) ||
 		(l->second_norm.gamma != NULL && !norm_sum(&c, &l->attn_norm)) ||
-		!add_rows(&c, &l->attn_end_norm, norm_after(&c, l->second_norm.gamma != NULL ? &l->second_norm : &l->attn_norm, false)) ||
-		!norm_rows(&c, &l->ffn_norm, &x))
+		!add_rows(&c, &l->attn_end_norm, norm_after(&c, l->second_norm.gamma != NULL ? &l->second_norm : &l->attn_norm, false), up) ||
+		!norm_rows(&c, &l->ffn_norm, l->experts == NULL ? &l->ffn_up : NULL, up != NULL, &mid))
 		return false;
-	emb_pass_observe(pass, EMB_OBSERVE_FFN_IN, layer, first, n_rows, x, pass->stride);
-	in = hidden_input(&c, x);
-	return (l->experts != NULL ? emb_experts(&c, x)
-			: emb_linear_prepare(&c, &l->ffn_up, &in) && emb_ffn(&c, &l->ffn_up, &l->ffn_down, &in, w->sum, pass->stride)) &&
-		add_rows(&c, &l->ffn_end_norm, norm_after(&c, &l->ffn_norm, is_last));
+	emb_pass_observe(pass, EMB_OBSERVE_FFN_IN, layer, first, n_rows, mid.in.rows, pass->stride);
+	return (l->experts != NULL ? emb_experts(&c, mid.in.rows)
+			: (mid.is_prepared || emb_linear_prepare(&c, &l->ffn_up, &mid.in)) &&
+			emb_ffn(&c, &l->ffn_up, &l->ffn_down, &mid.in, w->sum, pass->stride)) &&
+		add_rows(&c, &l->ffn_end_norm, norm_after(&c, &l->ffn_norm, is_last), next);
 }

@@ -74,6 +74,44 @@ emb_linear_prepare(const EmbBlock *c, const EmbLinear *linear, const EmbInput *i
 	return true;
 }
 
+bool
+emb_linear_is_prepared_by_norm(const EmbPass *pass, const EmbLinear *linear)
+{
+	return pass->arch->norm_kind == EMB_NORM_LAYER && linear->form != EMB_LINEAR_F32;
+}
+
+/* Rows between two charges of norms, a multiple of what any level norms together. */
+#define NORM_ROWS_MAX 32
+
+bool
+emb_linear_norm(const EmbBlock *c, const EmbNormRows *rows, const EmbLinear *next, const EmbInput *in)
+{
+	EmbWorker  *w = c->w;
+
+	for (int32_t i = 0; i < rows->n_rows; i += NORM_ROWS_MAX)
+	{
+		EmbNormRows part = *rows;
+
+		part.n_rows = rows->n_rows - i < NORM_ROWS_MAX ? rows->n_rows - i : NORM_ROWS_MAX;
+		part.x += i * rows->x_stride;
+		if (rows->residual != NULL)
+			part.residual += i * rows->residual_stride;
+		part.y += i * rows->y_stride;
+		if (next != NULL)
+		{
+			part.factor = next->factor;
+			part.codes = in->codes + i * in->code_stride;
+			part.code_stride = in->code_stride;
+			part.scales = w->scales + i;
+			part.zeros = w->zeros + i;
+		}
+		c->pass->kernels->norm_rows(&part);
+		if (!emb_work_spend(&w->work, (next != NULL ? 12 : 8) * (int64_t) part.n_rows * rows->n))
+			return false;
+	}
+	return next == NULL || emb_linear_order_codes(c, next, in);
+}
+
 static EmbActKind
 act_kind(int32_t activation)
 {

@@ -51,6 +51,13 @@ extern const uint16_t *emb_linear_order(const EmbLinear *linear);
 /* Prepares in->rows for linear and all layers that share its input. False: stopped, also below. */
 extern bool emb_linear_prepare(const EmbBlock *c, const EmbLinear *linear, const EmbInput *in);
 
+/*
+ * Norms rows; unless next is NULL also prepares the result for next and all layers that share its
+ * input, in one pass, as emb_linear_prepare would. Only where the first function is true.
+ */
+extern bool emb_linear_is_prepared_by_norm(const EmbPass *pass, const EmbLinear *linear);
+extern bool emb_linear_norm(const EmbBlock *c, const EmbNormRows *rows, const EmbLinear *next, const EmbInput *in);
+
 /* Codes of a prepared input in the order of the weights; those of padding stay in place. */
 extern bool emb_linear_order_codes(const EmbBlock *c, const EmbLinear *linear, const EmbInput *in);
 

@@ -292,7 +292,7 @@ block_begin(void *ctx, int32_t block, int32_t worker)
 		(pass->first_layer == 0 && !embed_rows(pass, w, emb_pass_seq_of_row(pass->batch, first), first, end)))
 		return;
 	if (pass->first_layer < pass->end_layer)
-		emb_layer_project(pass, w, pass->first_layer, first, end - first, true, !pass->compact);
+		emb_layer_project(pass, w, pass->first_layer, first, end - first, false, true, !pass->compact);
 }
 
 /* Whether the layer's rows are more than its context has room for. */
@@ -303,11 +303,11 @@ is_segmented(const EmbPass *pass)
 }
 
 static bool
-project_next(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows)
+project_next(EmbPass *pass, EmbWorker *w, int32_t first, int32_t n_rows, bool is_finished)
 {
 	int32_t		next = pass->layer + 1;
 
-	return emb_layer_project(pass, w, next, first, n_rows, true, !(next == pass->arch->n_layers - 1 && pass->compact));
+	return emb_layer_project(pass, w, next, first, n_rows, is_finished, true, !(next == pass->arch->n_layers - 1 && pass->compact));
 }
 
 static void
@@ -318,7 +318,7 @@ block_project(void *ctx, int32_t block, int32_t worker)
 	int32_t		first = block_start(pass, block);
 
 	if (emb_work_spend(&w->work, 0))
-		(void) project_next(pass, w, first, block_start(pass, block + 1) - first);
+		(void) project_next(pass, w, first, block_start(pass, block + 1) - first, false);
 }
 
 /* The end of pass->layer for a block, and the projections of the next layer unless segments follow. */
@@ -330,12 +330,13 @@ block_finish(void *ctx, int32_t block, int32_t worker)
 	int32_t		first = block_start(pass, block);
 	int32_t		n_rows = block_start(pass, block + 1) - first;
 	int32_t		next = pass->layer + 1;
+	bool		is_projected = next < pass->end_layer && !is_segmented(pass);
 
-	if (!emb_work_spend(&w->work, 0) || !emb_layer_finish(pass, w, pass->layer, first, n_rows))
+	if (!emb_work_spend(&w->work, 0) || !emb_layer_finish(pass, w, pass->layer, first, n_rows, is_projected))
 		return;
 	emb_pass_observe(pass, EMB_OBSERVE_HIDDEN, next, first, n_rows, pass->x + first * pass->stride, pass->stride);
-	if (next < pass->end_layer && !is_segmented(pass))
-		(void) project_next(pass, w, first, n_rows);
+	if (is_projected)
+		(void) project_next(pass, w, first, n_rows, true);
 	else if (next == pass->arch->n_layers && pass->tokens != NULL)
 		emb_pass_tokens(pass, w, first, n_rows);
 }
@@ -348,7 +349,7 @@ block_queries(void *ctx, int32_t block, int32_t worker)
 	int32_t		first = block_start(pass, block);
 
 	if (emb_work_spend(&w->work, 0))
-		emb_layer_project(pass, w, pass->layer, first, block_start(pass, block + 1) - first, false, true);
+		emb_layer_project(pass, w, pass->layer, first, block_start(pass, block + 1) - first, false, false, true);
 }
 
 /*

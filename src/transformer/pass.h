@@ -128,17 +128,19 @@ extern EmbStatus emb_pass_run(EmbPass *pass, const EmbStop *stop, float *out, Em
  *
  * project: Q, K and V for rows first .. first + n_rows - 1 of x, as the
  * layer's attention reads them. The caller may leave out either keys and
- * values or queries.
+ * values or queries. is_finished: just after finish of the layer before, for the
+ * same rows with is_projected; then the norm may have prepared the input.
  *
  * attend: context for n_queries rows of a text, from the text's row first on,
  * or row seq in a compact pass, and the query heads that share a key head.
  *
- * finish: x = the layer's output, computed from context.
+ * finish: x = the layer's output, computed from context. is_projected: project of
+ * the next layer comes next on this worker.
  */
-extern bool emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows,
+extern bool emb_layer_project(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows, bool is_finished,
 							  bool keys_values, bool queries);
 extern bool emb_layer_attend(EmbPass *pass, EmbWorker *w, int32_t seq, int32_t key_head, int32_t first, int32_t n_queries);
-extern bool emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows);
+extern bool emb_layer_finish(EmbPass *pass, EmbWorker *w, int32_t layer, int32_t first, int32_t n_rows, bool is_projected);
 
 /*
  * Whether any linear layer takes quantized input, has scales by groups, or

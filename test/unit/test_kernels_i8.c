@@ -446,6 +446,97 @@ test_rows(void)
 	CHECKF(n_wrong == 0, "%d rows activated differ", n_wrong);
 }
 
+/* The payload of a NaN depends on the order of operands, which compilers choose. */
+static bool
+are_same(const float *a, const float *b, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		if (memcmp(a + i, b + i, 4) != 0 && !(isnan(a[i]) && isnan(b[i])))
+			return false;
+	}
+	return true;
+}
+
+/* Rows normed in place or not, with and without codes, against add_norm_f32 and quantize_u8 of scalar. */
+static int
+compare_norm(int32_t n_rows, int32_t n, int slack, int wild, uint32_t with)
+{
+	size_t		stride = n + slack;
+	size_t		n_x = (n_rows - 1) * stride + n;
+	size_t		code_stride = n + slack;
+	size_t		n_codes = (n_rows - 1) * code_stride + code_stride;
+	float	   *given = place(bufs[0], 4 * n_x);
+	float	   *y = place(bufs[1], 4 * n_x);
+	float	   *expected = place(bufs[2], 4 * n_x);
+	float	   *residual = with & 1 ? place(bufs[3], 4 * n_x) : NULL;
+	float	   *gamma = place(bufs[4], 4 * n),
+			   *beta = place(bufs[5], 4 * n),
+			   *factor = with & 2 ? place(bufs[6], 4 * n) : NULL;
+	uint8_t    *codes[2] = {place(bufs[7], n_codes), place(bufs[8], n_codes)};
+	float	   *scales[2] = {place(bufs[9], 4 * n_rows), place(bufs[10], 4 * n_rows)};
+	int32_t    *zeros[2] = {place(bufs[11], 4 * n_rows), place(bufs[12], 4 * n_rows)};
+	bool		in_place = with & 8,
+				has_codes = with & 4;
+	int			n_wrong = 0;
+
+	fill_floats(given, n_x, wild);
+	if (residual != NULL)
+		fill_floats(residual, n_x, wild);
+	fill_floats(gamma, n, 0);
+	fill_floats(beta, n, 0);
+	if (factor != NULL)
+		fill_floats(factor, n, 0);
+	memset(expected, 0x55, 4 * n_x);
+	if (in_place)
+		memcpy(expected, given, 4 * n_x);
+	for (int32_t m = 0; m < n_rows; m++)
+	{
+		size_t		at = m * stride;
+
+		emb_add_norm_f32_scalar(given + at, residual != NULL ? residual + at : NULL, gamma, beta, 1e-12f, n, expected + at);
+		if (has_codes)
+			scales[0][m] = emb_quantize_u8_scalar(expected + at, factor, n, (int32_t) code_stride, codes[0] + m * code_stride, &zeros[0][m]);
+	}
+	for (int i = 0; i < n_norm_rows; i++)
+	{
+		EmbNormRows g = {
+			.n_rows = n_rows, .n = n, .x = in_place ? y : given, .x_stride = stride, .residual = residual, .residual_stride = stride,
+			.gamma = gamma, .beta = beta, .eps = 1e-12f, .y = y, .y_stride = stride
+		};
+
+		memset(y, 0x55, 4 * n_x);
+		if (in_place)
+			memcpy(y, given, 4 * n_x);
+		if (has_codes)
+		{
+			g.factor = factor;
+			g.codes = codes[1];
+			g.code_stride = code_stride;
+			g.scales = scales[1];
+			g.zeros = zeros[1];
+			memset(codes[1], 0x55, n_codes);
+		}
+		list_norm_rows[i].fn(&g);
+		n_wrong += report(!are_same(expected, y, n_x), "norm_rows", list_norm_rows[i].isa, n);
+		n_wrong += report(has_codes && (memcmp(codes[0], codes[1], n_codes) != 0 || memcmp(scales[0], scales[1], 4 * n_rows) != 0 ||
+										memcmp(zeros[0], zeros[1], 4 * n_rows) != 0), "codes of norm_rows", list_norm_rows[i].isa, n);
+	}
+	return n_wrong;
+}
+
+static void
+test_norms(void)
+{
+	int			n_wrong = 0;
+
+	for (int i = 0; i < N_LENGTHS; i++)
+		for (int32_t n_rows = 1; n_rows <= 9; n_rows += n_rows < 5 ? 1 : 2)
+			for (uint32_t with = 0; with < 16; with++)
+				n_wrong += compare_norm(n_rows, lengths[i], (int) (next_random() % 4), next_random() % 4 == 0, with);
+	CHECKF(n_wrong == 0, "%d rows normed differ", n_wrong);
+}
+
 /* Scalar against double arithmetic. */
 static void
 test_rows_meaning(void)
@@ -550,6 +641,7 @@ main(void)
 	test_gated();
 	test_rows();
 	test_gates();
+	test_norms();
 	test_rows_meaning();
 	test_activations();
 	test_ties();
