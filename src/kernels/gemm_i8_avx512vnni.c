@@ -55,6 +55,26 @@ finish_tile(const EmbTileI8 *t, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const 
 	}
 }
 
+/* The same for few groups of K, with zero points and bias. */
+EMB_ALWAYS_INLINE void
+finish_short_tile(const EmbTileI8 *t, __m512i acc_i32x16[ROWS_MAX][PANELS_MAX], const int n_rows, const int n_panels)
+{
+	float		zeros[8];
+
+	_mm256_storeu_ps(zeros, _mm256_cvtepi32_ps(_mm256_maskz_loadu_epi32((__mmask8) ((1 << n_rows) - 1), t->a_zero)));
+	EMB_UNROLL
+	for (int p = 0; p < n_panels; p++)
+	{
+		ColumnsZmm	columns = load_columns_zmm(t, p, true, true);
+		__m512		sums_f32x16 = _mm512_cvtepi32_ps(columns.sums);
+
+		EMB_UNROLL
+		for (int r = 0; r < n_rows; r++)
+			_mm512_storeu_ps(t->c + r * t->c_stride + p * EMB_PANEL,
+							 scale_short_zmm(t, r, columns, sums_f32x16, zeros, acc_i32x16[r][p]));
+	}
+}
+
 /* n_rows and n_panels are constants of each instance below. */
 EMB_ALWAYS_INLINE void
 tile_avx512vnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
@@ -91,7 +111,9 @@ tile_avx512vnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
 				acc_i32x16[r][p] = _mm512_dpbusd_epi32(acc_i32x16[r][p], a_u8x64, b_i8x64[p]);
 		}
 	}
-	if (t->a_zero != NULL && t->bias != NULL)
+	if (t->a_zero != NULL && t->bias != NULL && t->n_groups <= SHORT_GROUPS)
+		finish_short_tile(t, acc_i32x16, n_rows, n_panels);
+	else if (t->a_zero != NULL && t->bias != NULL)
 		finish_tile(t, acc_i32x16, true, true, n_rows, n_panels);
 	else
 		finish_tile(t, acc_i32x16, t->a_zero != NULL, t->bias != NULL, n_rows, n_panels);

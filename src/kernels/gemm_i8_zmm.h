@@ -32,6 +32,22 @@ scale_zmm(const EmbTileI8 *t, int r, ColumnsZmm columns, __m512i sum_i32x16, con
 	return has_bias ? _mm512_fmadd_ps(y, factor, columns.bias) : _mm512_mul_ps(y, factor);
 }
 
+/* Up to so many groups of K, S, zero b_sums and their difference are integers that fp32 holds. */
+#define SHORT_GROUPS 128		/* 255 * 128 * 4 * 128 < 2^24 */
+
+/*
+ * The same for at most SHORT_GROUPS groups, bias and zero points, given as floats: the same bits by
+ * fewer operations, because vpmulld is two of them on Intel and needs a subtraction.
+ */
+EMB_ALWAYS_INLINE __m512
+scale_short_zmm(const EmbTileI8 *t, int r, ColumnsZmm columns, __m512 sums_f32x16, const float *zeros, __m512i sum_i32x16)
+{
+	__m512		factor = _mm512_mul_ps(_mm512_set1_ps(t->a_scale[r]), columns.scale);
+	__m512		y = _mm512_fnmadd_ps(_mm512_set1_ps(zeros[r]), sums_f32x16, _mm512_cvtepi32_ps(sum_i32x16));
+
+	return _mm512_fmadd_ps(y, factor, columns.bias);
+}
+
 /* Row r, panel p of the tile, from its int32 sums. */
 EMB_ALWAYS_INLINE void
 finish_zmm(const EmbTileI8 *t, int r, int p, __m512i sum_i32x16)
