@@ -200,7 +200,7 @@ SELECT embed_column('kept_owned', 'body', model => 'tiny-mean-48');
 RESET ROLE;
 SELECT verdict, n FROM embed_check('kept_owned', 'embedding');
 -- the owner's triggers run as he, whoever calls
-CREATE FUNCTION kept_who() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''trigger runs as %'', current_user; RETURN NEW; END';
+CREATE FUNCTION kept_who() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''trigger runs as %'', CASE WHEN current_user = session_user THEN ''the session'' ELSE current_user END; RETURN NEW; END';
 ALTER TABLE kept_owned NO FORCE ROW LEVEL SECURITY;
 CREATE TRIGGER a_who BEFORE UPDATE ON kept_owned FOR EACH ROW EXECUTE FUNCTION kept_who();
 SELECT embed_column('kept_owned', 'body', model => 'tiny-mean-48');
