@@ -7,8 +7,8 @@ ifneq ($(call version_of,embed_pgvector),$(EXTVERSION))
 $(error embed_pgvector.control has another default_version than embed.control)
 endif
 
-# One line per room, in the direction data flows.
-room = $(patsubst %.c,%.o,$(wildcard src/$(1)/*.c))
+# One line per room, in the direction data flows. Sorted, so that the same tree gives the same file.
+room = $(patsubst %.c,%.o,$(sort $(wildcard src/$(1)/*.c)))
 PG_OBJS = $(call room,pg) $(call room,pg/sql) $(call room,pg/auto) $(call room,pg/ahead) $(call room,pg/kept) $(call room,pg/call) $(call room,pg/store) $(call room,pg/stat)
 CONVERT_OBJS = $(call room,convert)
 MODEL_OBJS = $(call room,model)
@@ -29,11 +29,12 @@ FAMILIES = $(patsubst src/import/family_%.c,FAMILY(%),$(sort $(wildcard src/impo
 
 DATA_built = sql/embed--$(EXTVERSION).sql sql/embed_pgvector--$(EXTVERSION).sql
 DATA = $(filter-out $(DATA_built),$(wildcard sql/embed--*--*.sql sql/embed_pgvector--*--*.sql))
-REGRESS = $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql))
+# Those whose models are here: an archive of "make dist" has four models of test/data/tiny.
+REGRESS = $(shell sh scripts/regress-tests)
 REGRESS_OPTS = --inputdir=test
 EXTRA_CLEAN = build results
 
-PG_CPPFLAGS = -Isrc -D_GNU_SOURCE
+PG_CPPFLAGS = -Isrc -D_GNU_SOURCE -DEMBED_CORE_VERSION='"$(EXTVERSION)"'
 # hidden: two libraries in one backend must not see each other's symbols
 # -Wno-unused-parameter: the server's own headers
 # WERROR=1 turns warnings into errors, as scripts/test does
@@ -44,8 +45,13 @@ SHLIB_LINK = -ljansson -lcrypto -lm
 # clang would compile the kernels again with other flags, and other bits
 override with_llvm = no
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+include scripts/install.mk
+else
+include scripts/no-server.mk
+endif
 
 # After the packager's CFLAGS: gcc and clang contract a*b+c, intrinsics too,
 # unless told not to, and every ISA level must compute the same bits.
@@ -58,11 +64,12 @@ src/import/families.o: override CPPFLAGS += '-DEMB_FAMILIES=$(FAMILIES)'
 src/import/families.o: $(wildcard src/import/family_*.c)
 
 ALL_HEADERS = $(wildcard src/*/*.h src/pg/*/*.h src/kernels/*.def)
-$(OBJS): $(ALL_HEADERS)
+$(OBJS): $(ALL_HEADERS) embed.control
 
 help:
 	@echo 'make [PG_CONFIG=...]        the extension'
-	@echo 'make install                into the server of PG_CONFIG'
+	@echo 'make install                into the server of PG_CONFIG, with embed-cli (bindir=..), its man page, documents'
+	@echo 'make uninstall              all of these again'
 	@echo 'make cli                    build/core/embed-cli'
 	@echo 'make unit                   unit tests under sanitizers, no server'
 	@echo 'make installcheck           SQL regression tests on a running server'

@@ -13,7 +13,8 @@ BUILD ?= build/core$(if $(SANITIZE),-san)
 CFLAGS ?= -O2 -g
 
 # Order matters: the flags that keep the bits equal come after the packager's CFLAGS.
-CORE_CPPFLAGS = -Isrc -D_GNU_SOURCE
+EMBED_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" embed.control)
+CORE_CPPFLAGS = -Isrc -D_GNU_SOURCE -DEMBED_CORE_VERSION='"$(EMBED_VERSION)"'
 CORE_CFLAGS = -std=gnu11 -Wall -Wextra $(if $(filter-out 0,$(WERROR)),-Werror) -fPIC -fvisibility=hidden -fno-strict-aliasing
 # gcc and clang contract a*b+c, intrinsics too, unless told not to.
 NUMERIC_CFLAGS = -ffp-contract=off -fno-fast-math -fno-math-errno
@@ -24,13 +25,13 @@ CORE_LIBS = -ljansson -lcrypto -lm -pthread
 
 # reference/ is not in the core: embed-cli and unit tests have it, the server does not. It loads
 # OpenBLAS when it runs; OpenMP is linked where the compiler has it, else its loops run on one thread.
-REFERENCE_SRCS = $(wildcard reference/*.c)
+REFERENCE_SRCS = $(sort $(wildcard reference/*.c))
 REFERENCE_OBJS = $(REFERENCE_SRCS:%.c=$(BUILD)/%.o)
 OPENMP := $(shell echo 'int main(void) { return 0; }' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
 REFERENCE_LIBS = $(OPENMP) -ldl
 
 CORE_ROOMS = common formats kernels threads tokenizer transformer image import model convert
-CORE_SRCS = $(foreach room,$(CORE_ROOMS),$(wildcard src/$(room)/*.c))
+CORE_SRCS = $(foreach room,$(CORE_ROOMS),$(sort $(wildcard src/$(room)/*.c)))
 CORE_OBJS = $(CORE_SRCS:%.c=$(BUILD)/%.o)
 # Every src/import/family_NAME.c is in the list that families.c has.
 FAMILIES = $(patsubst src/import/family_%.c,FAMILY(%),$(sort $(wildcard src/import/family_*.c)))
@@ -50,11 +51,14 @@ $(LIB): $(CORE_OBJS)
 	rm -f $@
 	$(AR) rcs $@ $^
 
-$(CLI): $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c)) $(REFERENCE_OBJS) $(LIB)
+$(CLI): $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard src/cli/*.c))) $(REFERENCE_OBJS) $(LIB)
 	$(CC) $(CFLAGS) $(SAN_CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS) $(REFERENCE_LIBS)
 
 $(REFERENCE_OBJS) $(BUILD)/src/cli/%.o: CORE_CPPFLAGS += -I.
 $(REFERENCE_OBJS): CORE_CFLAGS += $(if $(OPENMP),$(OPENMP),-Wno-unknown-pragmas)
+
+# those that have the version
+$(BUILD)/src/cli/embed_cli.o: embed.control
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

@@ -603,11 +603,12 @@ wrap_pg_config()
 # folders relative to its binary, so "make install" goes to the copy as well.
 copy_server()
 {
-	local bin lib share dir include
+	local bin lib share doc dir include
 
 	bin=$("$PG_CONFIG" --bindir)
 	lib=$("$PG_CONFIG" --pkglibdir)
 	share=$("$PG_CONFIG" --sharedir)
+	doc=$("$PG_CONFIG" --docdir)
 	# Debian's /usr/bin/pg_config is a wrapper around this one
 	[ -x "$bin/pg_config" ] || return 1
 	mkdir -p "$WORK/server$bin" && cp -a "$bin/." "$WORK/server$bin/" || return 1
@@ -622,9 +623,9 @@ copy_server()
 	done
 	if [ "$("$WORK/server$bin/pg_config" --bindir)" = "$bin" ]
 	then
-		wrap_pg_config "$WORK/server$bin/pg_config" "$bin" "$lib" "$share" || return 1
+		wrap_pg_config "$WORK/server$bin/pg_config" "$bin" "$lib" "$share" "$doc" || return 1
 	fi
-	rm -f "$WORK/server$lib/embed.so" "$WORK/server$share"/extension/embed{,_pgvector}.control "$WORK/server$share"/extension/embed{,_pgvector}--*.sql
+	rm -f "$WORK/server$bin/embed-cli" "$WORK/server$lib/embed.so" "$WORK/server$share"/extension/embed{,_pgvector}.control "$WORK/server$share"/extension/embed{,_pgvector}--*.sql
 	PG_CONFIG=$WORK/server$bin/pg_config
 	BINDIR=$WORK/server$bin
 }

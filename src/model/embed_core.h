@@ -46,7 +46,7 @@
 #include "common/mem.h"
 #include "common/text.h"
 
-#define EMBED_CORE_VERSION "0.2.0"
+/* EMBED_CORE_VERSION, a string, comes from the makefiles, which read embed.control. */
 
 /* Longest name of a model or alias, in bytes; allowed are letters, digits and ._-/ */
 #define EMB_NAME_MAX 128
