@@ -75,6 +75,8 @@ help:
 	@echo 'make installcheck           SQL regression tests on a running server'
 	@echo 'make test                   everything, on a throwaway server'
 	@echo 'make quality                what int8 costs in retrieval and reranking (EMBED_MODELS, EMBED_SHARED)'
+	@echo 'make dist                   build/dist/embed-VERSION.zip and .tar.gz of the tag vVERSION'
+	@echo 'make check-release          whether versions and addresses of META.json, debian/ and CHANGELOG.md agree'
 	@echo 'make demo                   builds, installs, imports a model, shows the main job'
 	@echo 'make fuzz                   libFuzzer targets (clang)'
 	@echo 'make bench                  beside OpenVINO, ONNX Runtime, torch, llama.cpp on the same weights; publishes'
@@ -98,6 +100,10 @@ check-layers:
 	sh scripts/check-layers
 check-examples:
 	PG_CONFIG=$(PG_CONFIG) sh scripts/check-examples
+check-release:
+	scripts/check-release
+dist:
+	scripts/dist
 test:
 	scripts/test
 quality:
@@ -124,4 +130,4 @@ bench-busy:
 bench-rerank:
 	bench/rerank
 
-.PHONY: help cli unit fuzz check-layers check-examples test quality demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy bench-rerank
+.PHONY: help cli unit fuzz check-layers check-examples check-release dist test quality demo bench bench-quick profile microbench bench-memory bench-pressure bench-busy bench-rerank
