@@ -6,6 +6,8 @@
 \set rerank :data_dir '/tiny/bert-rerank/model'
 \set static :data_dir '/tiny/model2vec/model'
 
+-- on a busy machine the progress would be reported
+SET client_min_messages = warning;
 SELECT embed_import('exact', :'cls', '{"precision": "fp32"}') IS NOT NULL AS imported;
 SELECT embed_import('four', :'cls', '{"precision": "int4"}') IS NOT NULL AS imported;
 SELECT embed_import('four-all', :'cls', '{"precision": "int4", "keep_int8": "none", "group": 32}') IS NOT NULL AS imported;
@@ -29,8 +31,7 @@ SELECT embed_import('tiny-rerank', :'rerank') IS NOT NULL AS imported;
 SELECT abs(rerank('fox', 'a quick fox', 'four-rerank') - rerank('fox', 'a quick fox', 'tiny-rerank')) < 0.1 AS near;
 SELECT name, bool_and(ok) AS ok FROM (VALUES ('four'), ('four-all'), ('four-row'), ('four-rerank')) m (name), embed_verify(name) GROUP BY name ORDER BY name;
 
--- what stays int8 by measured errors; on a busy machine the progress would be reported
-SET client_min_messages = warning;
+-- what stays int8 by measured errors
 SELECT embed_import('four-rerank-told', :'rerank', '{"precision": "int4", "keep_int8": "measured", "keep_percent": 60}') IS NOT NULL AS imported;
 RESET client_min_messages;
 SELECT a.bytes > b.bytes AS larger FROM embed_models a, embed_models b WHERE a.name = 'four-rerank-told' AND b.name = 'four-rerank-none';
