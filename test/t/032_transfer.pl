@@ -1,6 +1,7 @@
 # The ways of docs/importing.md to bring a model to a server in pieces: a file of embed-cli pack
 # through psql as a large object, and from server to server by embed_export. The
-# commands are the page's, word for word.
+# commands are the page's, word for word. Likewise docs/report.md's: a report of
+# a model that is installed.
 use strict;
 use warnings;
 use FindBin;
@@ -14,7 +15,7 @@ my $source = new_node('source');
 my $target = new_node('target');
 my $hash = q{SELECT md5(embed('a text', 'm')::text)};
 my $work = $source->basedir . '/work';
-my $page = slurp("$FindBin::RealBin/../../docs/importing.md");
+my %pages = map { $_ => slurp("$FindBin::RealBin/../../docs/$_.md") } qw(importing report);
 
 mkdir $work or die;
 
@@ -27,9 +28,10 @@ cmp_ok(query($source, $db, q{SELECT count(*) FROM embed_export('m')}), '>=', 3, 
 # The block of the page that holds TEXT.
 sub block_with
 {
-	my ($text) = @_;
-	my ($block) = grep { /\Q$text\E/ } $page =~ /^```(?:sh|sql)\n(.*?)^```/msg;
-	return $block // die "docs/importing.md has no example with $text";
+	my ($text, $page) = @_;
+	$page //= 'importing';
+	my ($block) = grep { /\Q$text\E/ } $pages{$page} =~ /^```(?:sh|sql)\n(.*?)^```/msg;
+	return $block // die "docs/$page.md has no example with $text";
 }
 
 # Runs a shell command in the folder; gives (status, output).
@@ -59,12 +61,19 @@ query($target, $db, q{SELECT embed_drop('m', forget => true)});
 # --------------------------------------------------------- a file of the client
 
 spit("$work/model.img", pack('H*', query($source, $db, q{SELECT encode(string_agg(data, '' ORDER BY no), 'hex') FROM embed_export('m')})));
-my ($cli) = grep { -x } map { "$FindBin::RealBin/../../build/$_/embed-cli" } qw(core gcc);
+my ($cli) = grep { -x } $ENV{EMBED_CLI} // (), map { "$FindBin::RealBin/../../build/$_/embed-cli" } qw(core gcc);
 if ($cli)
 {
 	($status, $out) = run_shell("'$cli' pack '$dir' > packed.img");
 	is($status, 0, 'embed-cli pack');
 	is(slurp("$work/packed.img"), slurp("$work/model.img"), '... writes the bytes of the import');
+	my $report = block_with('embed_export', 'report');
+	$report =~ s/'host=source\.example[^']*'/"'" . $source->connstr($db) . "'"/e or die;
+	$report =~ s/^embed-cli report/'$cli' report --seconds 0.1 --tokens 16/m or die;
+	($status, $out) = run_shell($report);
+	is($status, 0, 'the example of docs/report.md runs') or diag($out);
+	is(slurp("$work/m.img"), slurp("$work/model.img"), '... on the image of the import');
+	like(slurp("$work/report.html"), qr/<td>\Q$fingerprint\E<\/td>/, '... and its page has the fingerprint of embed_models');
 }
 else
 {
