@@ -176,3 +176,18 @@ CREATE FUNCTION embed_cosine(a pg_catalog.text, b pg_catalog.text) RETURNS pg_ca
 AS 'MODULE_PATHNAME', 'embed_cosine_texts' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
 COMMENT ON FUNCTION embed_cosine(pg_catalog.text, pg_catalog.text)
 IS 'cosine similarity of two vectors that are given as literals of float4[]';
+
+CREATE FUNCTION embed_reimport(name pg_catalog.text, path pg_catalog.text,
+							   options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_reimport' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION embed_reimport(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
+IS 'make an image of another layout again, under its name, from the directory or GGUF file that it was imported from; returns the fingerprint';
+REVOKE ALL ON FUNCTION embed_reimport(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) FROM PUBLIC;
+
+-- To the owner of the extension, whoever updates it.
+DO $$
+BEGIN
+	EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION @extschema@.embed_reimport(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) TO %s WITH GRANT OPTION',
+		(SELECT e.extowner::pg_catalog.regrole FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'embed'));
+END
+$$;

@@ -268,6 +268,12 @@ AS 'MODULE_PATHNAME', 'embed_import' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10
 COMMENT ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
 IS 'import a model directory or GGUF file on the server; returns the fingerprint';
 
+CREATE FUNCTION embed_reimport(name pg_catalog.text, path pg_catalog.text,
+							   options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'embed_reimport' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000;
+COMMENT ON FUNCTION embed_reimport(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
+IS 'make an image of another layout again, under its name, from the directory or GGUF file that it was imported from; returns the fingerprint';
+
 CREATE FUNCTION embed_load(name pg_catalog.text, image pg_catalog.bytea,
 						   options pg_catalog.jsonb DEFAULT '{}') RETURNS pg_catalog.text
 AS 'MODULE_PATHNAME', 'embed_load' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000;
@@ -309,6 +315,7 @@ COMMENT ON FUNCTION embed_set_alias(pg_catalog.text, pg_catalog.text)
 IS 'let an alias stand for a model; NULL as the model removes the alias';
 
 REVOKE ALL ON FUNCTION embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION embed_reimport(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_load_lo(pg_catalog.text, pg_catalog.oid, pg_catalog.jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION embed_export(pg_catalog.text) FROM PUBLIC;
@@ -342,6 +349,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE
 ON _embed.model, _embed.image, _embed.chunk, _embed.alias, _embed.default_model TO @extowner@ WITH GRANT OPTION;
 GRANT EXECUTE ON FUNCTION embed_stat_reset(),
 	embed_import(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
+	embed_reimport(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb),
 	embed_load(pg_catalog.text, pg_catalog.bytea, pg_catalog.jsonb),
 	embed_drop(pg_catalog.text, pg_catalog.bool, pg_catalog.bool),
 	embed_dependents(pg_catalog.text),

@@ -175,6 +175,10 @@ typedef struct EmbModelInfo
 /* The versions of images that this library makes and opens, and no others. */
 extern void emb_model_versions(int32_t *layout, int32_t *numerics);
 
+/* The versions of any image, by its first EMB_IMAGE_HEAD_BYTES; false: these are not the first bytes of one. */
+#define EMB_IMAGE_HEAD_BYTES	16
+extern bool emb_model_versions_of(const void *head, int32_t *layout, int32_t *numerics);
+
 /*
  * Opens the image of size bytes at image (64-byte aligned). Without flags it
  * checks header, sizes and bounds in O(1). EMB_OPEN_CHECK_ALL also verifies

@@ -526,6 +526,19 @@ emb_model_versions(int32_t *layout, int32_t *numerics)
 	*numerics = EMB_IMAGE_NUMERICS_VERSION;
 }
 
+/* Magic and versions stay where they are in every layout. */
+bool
+emb_model_versions_of(const void *head, int32_t *layout, int32_t *numerics)
+{
+	const char *bytes = head;
+
+	if (memcmp(bytes, EMB_IMAGE_MAGIC, 8) != 0)
+		return false;
+	memcpy(layout, bytes + 8, sizeof(*layout));
+	memcpy(numerics, bytes + 12, sizeof(*numerics));
+	return true;
+}
+
 EmbStatus
 emb_model_open(const void *image, size_t size, unsigned flags, const EmbAllocator *mem,
 			   const EmbStop *stop, EmbModel **model, EmbError *err)

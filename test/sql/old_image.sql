@@ -28,7 +28,7 @@ SELECT * FROM pg_temp.try(format('SELECT embed_import(''old-m'', %L)', :'path'))
 SELECT * FROM pg_temp.try($$SELECT embed_drop('old-m')$$);
 SELECT * FROM pg_temp.try(format('SELECT embed_import(''old-m'', %L)', :'path'));
 \x off
--- what the hint advises
+-- the directory under its name, where the name is kept: test/t/092_old_images.pl; here it is freed, or another is taken
 SELECT embed_import('old-new', :'path') IS NOT NULL AS imported;
 SELECT embed_drop('old-m', forget => true);
 SELECT embed_import('old-m', :'path') IS NOT NULL AS imported;

@@ -146,6 +146,13 @@ extern void embed_triggers_lock(const char *model);
  */
 extern void embed_triggers_pin(const char *model, const uint8 *fingerprint);
 
+/*
+ * Lets all triggers of the database that record the fingerprint from record the
+ * fingerprint to: of the same model in another layout. Locks their tables; to
+ * NULL: does nothing else.
+ */
+extern void embed_triggers_rebind(const uint8 *from, const uint8 *to);
+
 /* The first n_digits (an even number) of a fingerprint, in the form of embed_trigger_model. */
 extern void embed_trigger_digits(const uint8 *fingerprint, int n_digits, char *digits);
 

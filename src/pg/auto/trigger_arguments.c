@@ -6,6 +6,10 @@
  * content. A trigger that was made by hand has the name alone: it would go on
  * with the new model beside vectors of the old one. So the trigger gets the
  * fingerprint of the content that goes, in the same transaction.
+ *
+ * An image that is made again in another layout has another fingerprint, and
+ * computes what the old one did: triggers that record the old one record the
+ * new one from then on.
  */
 #include "pg/auto/trigger.h"
 
@@ -23,6 +27,8 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
+
+#include "pg/store/pinned_name.h"
 
 void
 embed_trigger_set_argument(Oid oid, const Trigger *trigger, int i, const char *value)
@@ -98,29 +104,57 @@ pin_table(Oid relid, const char *model, const uint8 *fingerprint)
 	}
 }
 
-/* Whether argument i of a row of pg_trigger is this one: each is followed by '\0'. */
-static bool
-has_argument(Relation catalog, HeapTuple tuple, int i, const char *value)
+/* Argument i of a row of pg_trigger, or NULL: each is followed by '\0'. */
+static const char *
+argument_of(Relation catalog, HeapTuple tuple, int i)
 {
 	bool		isnull;
 	Datum		datum = heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(catalog), &isnull);
 	bytea	   *all = isnull ? NULL : DatumGetByteaPP(datum);
 	const char *argument = all != NULL ? VARDATA_ANY(all) : NULL;
 
-	if (all == NULL || ((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs <= i)
-		return false;
+	if (all == NULL || i < 0 || ((Form_pg_trigger) GETSTRUCT(tuple))->tgnargs <= i)
+		return NULL;
 	for (; i > 0; i--)
 		argument += strlen(argument) + 1;
-	return strcmp(argument, value) == 0;
+	return argument;
+}
+
+/* The argument that names the model, or -1. */
+static int
+model_argument(Oid function)
+{
+	return embed_is_trigger_function(function) ? 2 : embed_is_chunk_function(function) ? 3 : -1;
+}
+
+/* Whether an argument "model@digits" records the fingerprint. */
+static bool
+records(const char *argument, const uint8 *fingerprint)
+{
+	const char *at = argument != NULL ? strchr(argument, '@') : NULL;
+
+	return at != NULL && at[1] != '\0' && embed_digits_match(at + 1, fingerprint);
+}
+
+static bool
+is_wanted(Relation catalog, HeapTuple tuple, const char *model, const uint8 *fingerprint)
+{
+	Oid			function = ((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid;
+	const char *argument;
+
+	if (fingerprint != NULL)
+		return records(argument_of(catalog, tuple, model_argument(function)), fingerprint);
+	argument = embed_is_trigger_function(function) ? argument_of(catalog, tuple, 2) : NULL;
+	return argument != NULL && strcmp(argument, model) == 0;
 }
 
 /*
- * Tables that have a trigger of embed that names the model alone, of every kind:
- * partitioned ones, too. Read in the catalog: a drop of a model locks no other
+ * Tables that have a trigger of embed that names the model alone, or records the
+ * fingerprint, of every kind: partitioned ones, too. Read in the catalog: a drop of a model locks no other
  * table, nor waits for who has it.
  */
 static List *
-tables_that_name(const char *model)
+tables_that_name(const char *model, const uint8 *fingerprint)
 {
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
@@ -129,10 +163,8 @@ tables_that_name(const char *model)
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		if (embed_is_trigger_function(form->tgfoid) && has_argument(catalog, tuple, 2, model))
-			oids = list_append_unique_oid(oids, form->tgrelid);
+		if (is_wanted(catalog, tuple, model, fingerprint))
+			oids = list_append_unique_oid(oids, ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid);
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -145,7 +177,7 @@ embed_triggers_lock(const char *model)
 {
 	ListCell   *cell;
 
-	foreach(cell, tables_that_name(model))
+	foreach(cell, tables_that_name(model, NULL))
 		(void) locked_triggers(lfirst_oid(cell));
 }
 
@@ -154,9 +186,47 @@ embed_triggers_pin(const char *model, const uint8 *fingerprint)
 {
 	ListCell   *cell;
 
-	foreach(cell, tables_that_name(model))
+	foreach(cell, tables_that_name(model, NULL))
 	{
 		CHECK_FOR_INTERRUPTS();
 		pin_table(lfirst_oid(cell), model, fingerprint);
+	}
+}
+
+/* As many digits of the fingerprint as the argument has, which may be an odd number. */
+static char *
+rebound(const char *argument, const uint8 *fingerprint)
+{
+	char		digits[2 * EMB_HASH_SIZE + 1];
+	const char *at = strchr(argument, '@');
+
+	embed_trigger_digits(fingerprint, 2 * EMB_HASH_SIZE, digits);
+	return psprintf("%.*s@%.*s", (int) (at - argument), argument, (int) strlen(at + 1), digits);
+}
+
+static void
+rebind_table(Oid relid, const uint8 *from, const uint8 *to)
+{
+	TriggerDesc *all = locked_triggers(relid);
+
+	for (int i = 0; all != NULL && to != NULL && i < all->numtriggers; i++)
+	{
+		const Trigger *trigger = &all->triggers[i];
+		int			n = model_argument(trigger->tgfoid);
+
+		if (n >= 0 && trigger->tgnargs > n && records(trigger->tgargs[n], from))
+			embed_trigger_set_argument(trigger->tgoid, trigger, n, rebound(trigger->tgargs[n], to));
+	}
+}
+
+void
+embed_triggers_rebind(const uint8 *from, const uint8 *to)
+{
+	ListCell   *cell;
+
+	foreach(cell, tables_that_name(NULL, from))
+	{
+		CHECK_FOR_INTERRUPTS();
+		rebind_table(lfirst_oid(cell), from, to);
 	}
 }

@@ -1,6 +1,6 @@
 /*
  * manage.c
- *		embed_import, embed_load, embed_drop, embed_set_default,
+ *		embed_import, embed_reimport, embed_load, embed_drop, embed_set_default,
  *		embed_set_alias: the lifecycle of models. All of it is transactional.
  */
 #include "pg/glue.h"
@@ -12,12 +12,14 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "pg/auto/trigger.h"
 #include "pg/sql/calibration_query.h"
 #include "pg/sql/dependents.h"
 #include "pg/sql/model_options.h"
 #include "pg/sql/progress.h"
+#include "pg/sql/reimport.h"
 #include "pg/store/catalog_version.h"
 #include "pg/store/filed.h"
 #include "pg/store/image_rows.h"
@@ -29,6 +31,7 @@
 #include "pg/store/tables.h"
 
 EMBED_FUNCTION(embed_import);
+EMBED_FUNCTION(embed_reimport);
 EMBED_FUNCTION(embed_load);
 EMBED_FUNCTION(embed_load_lo);
 EMBED_FUNCTION(embed_drop);
@@ -227,17 +230,26 @@ install(const char *function, const char *name, EmbedSpool *spool, EmbedModelOpt
 	kind = embed_kind_name(info->kind);
 	/* embed() cannot use a model without a vector of a text */
 	may_be_default = info->kind == EMB_KIND_RERANKER || info->has_dense;
+	if (options->replaced != NULL)
+		embed_replaced_lock(options->replaced);
 	embed_storage_lock();
 	check_subscriber(function, name, spool->fingerprint, options);
-	check_name_is_free(name, spool->fingerprint);
+	if (options->replaced != NULL)
+		embed_replaced_check(options->replaced, info);
+	else
+		check_name_is_free(name, spool->fingerprint);
 	store_image(name, spool, info, options);
 	emb_model_close(model);
 	embed_spool_check(spool);
+	if (options->replaced != NULL)
+		embed_replaced_rename(options->replaced, spool->fingerprint);
 	store_names(name, spool, kind, may_be_default, options);
 	if (options->is_filed)
 		embed_spool_publish_filed(spool);
 	else
 		embed_spool_publish(spool);
+	if (options->replaced != NULL)
+		embed_replaced_compare(options->replaced);
 }
 
 /* Where an image of that size goes, and whether there is room; raises nothing. */
@@ -342,19 +354,20 @@ spool_import(EmbedSpool *spool, void *path, EmbedModelOptions *options)
 	MemoryContextDelete(cxt);
 }
 
-Datum
-embed_import(PG_FUNCTION_ARGS)
+/* replaced NULL: embed_import. */
+static Datum
+import_model(FunctionCallInfo fcinfo, const char *function, EmbedReplaced *replaced)
 {
 	char	   *name;
 	char	   *path;
 	EmbedModelOptions options;
 
-	require_argument(fcinfo, 0, "embed_import()", "name");
-	require_argument(fcinfo, 1, "embed_import()", "path");
-	require_argument(fcinfo, 2, "embed_import()", "options");
+	require_argument(fcinfo, 0, function, "name");
+	require_argument(fcinfo, 1, function, "path");
+	require_argument(fcinfo, 2, function, "options");
 	name = embed_valid_name(PG_GETARG_TEXT_PP(0), "model name");
 	path = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	check_may_write("embed_import()");
+	check_may_write(function);
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -368,14 +381,32 @@ embed_import(PG_FUNCTION_ARGS)
 				 errhint("Models are not downloaded by the server. Download the model's directory, for example with "
 						 "\"hf download BAAI/bge-small-en-v1.5 --local-dir /srv/models/bge-small-en-v1.5\", and name this directory.")));
 	embed_model_options_parse(PG_GETARG_JSONB_P(2), &options);
+	options.replaced = replaced;
 	check_not_alias(name);
-	notice_name(name);
-	check_subscriber("embed_import()", name, NULL, &options);
+	if (replaced != NULL)
+		embed_replaced_find(replaced, name);
+	else
+		notice_name(name);
+	check_subscriber(function, name, NULL, &options);
 	options.import.name = name;
 	if (options.calibration != NULL)
 		embed_calibration_read(options.calibration, &options.import);
 
-	PG_RETURN_DATUM(spool_and_install("embed_import()", name, spool_import, path, &options));
+	return spool_and_install(function, name, spool_import, path, &options);
+}
+
+Datum
+embed_import(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(import_model(fcinfo, "embed_import()", NULL));
+}
+
+Datum
+embed_reimport(PG_FUNCTION_ARGS)
+{
+	EmbedReplaced replaced = {.schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid))};
+
+	PG_RETURN_DATUM(import_model(fcinfo, "embed_reimport()", &replaced));
 }
 
 /* Spools the bytes of image in pieces, so that an interrupt does not wait for a gigabyte. */

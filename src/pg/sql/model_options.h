@@ -20,6 +20,7 @@ typedef struct EmbedModelOptions
 	char	   *calibration;	/* a query */
 	char	   *fingerprint;	/* what the image must have, or NULL */
 	char	   *storage;		/* "rows", "file" or NULL: by size */
+	struct EmbedReplaced *replaced; /* embed_reimport: what the image takes the place of; or NULL */
 	bool		is_filed;		/* what follows from storage and the size, when the size is known */
 } EmbedModelOptions;
 

@@ -4,18 +4,23 @@
  */
 #include "pg/store/image_rows.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 
+#include "pg/store/filed.h"
 #include "pg/store/tables.h"
 
 /* Values of _embed.image.storage. */
@@ -115,6 +120,44 @@ read_stored_chunk(Relation rel, Snapshot snapshot, const uint8 *fingerprint, int
 		data = DatumGetByteaPCopy(embed_storage_get_attr(rel, tuple, Anum_chunk_data));
 	systable_endscan(scan);
 	return data;
+}
+
+/* A filed image's. O_NONBLOCK: the path may be a FIFO. */
+static bool
+read_file_head(const uint8 *fingerprint, char *head)
+{
+	char		path[MAXPGPATH];
+	int			fd;
+	bool		is_read;
+
+	embed_filed_path(path, fingerprint);
+	fd = OpenTransientFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | PG_BINARY);
+	if (fd < 0)
+		return false;
+	is_read = pread(fd, head, EMB_IMAGE_HEAD_BYTES, 0) == EMB_IMAGE_HEAD_BYTES;
+	CloseTransientFile(fd);
+	return is_read;
+}
+
+bool
+embed_storage_image_head(const uint8 *fingerprint, char *head)
+{
+	Snapshot	snapshot;
+	Relation	rel;
+	bytea	   *data;
+	bool		is_read;
+
+	if (embed_storage_image_is_filed(fingerprint, NULL))
+		return read_file_head(fingerprint, head);
+	snapshot = embed_storage_begin_read();
+	rel = embed_storage_open("chunk", AccessShareLock);
+	data = read_stored_chunk(rel, snapshot, fingerprint, 0);
+	is_read = data != NULL && VARSIZE(data) - VARHDRSZ >= EMB_IMAGE_HEAD_BYTES;
+	if (is_read)
+		memcpy(head, VARDATA(data), EMB_IMAGE_HEAD_BYTES);
+	table_close(rel, AccessShareLock);
+	embed_storage_end_read(snapshot);
+	return is_read;
 }
 
 static bool
@@ -430,6 +473,37 @@ compare_image_row(const uint8 *fingerprint, Snapshot snapshot, const EmbModelInf
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return flaw;
+}
+
+const char *
+embed_storage_other_property(const uint8 *fingerprint, const EmbModelInfo *info)
+{
+	static const AttrNumber attributes[] = {
+		Anum_image_kind, Anum_image_family, Anum_image_dim, Anum_image_max_tokens, Anum_image_precision, Anum_image_pooling,
+		Anum_image_query_prompt, Anum_image_document_prompt, Anum_image_outputs, Anum_image_takes_instruction,
+		Anum_image_instruction, Anum_image_has_template
+	};
+	Relation	rel = embed_storage_open("image", AccessShareLock);
+	const char *other = NULL;
+	Datum		values[Natts_image];
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	image_values(fingerprint, info, STORAGE_ROWS, values);
+	embed_storage_fingerprint_key(&key, Anum_image_fingerprint, fingerprint);
+	scan = embed_storage_scan(rel, "image", NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	for (int i = 0; HeapTupleIsValid(tuple) && other == NULL && i < (int) lengthof(attributes); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attributes[i] - 1);
+
+		if (!datum_image_eq(values[attributes[i] - 1], embed_storage_get_attr(rel, tuple, attributes[i]), att->attbyval, att->attlen))
+			other = pstrdup(NameStr(att->attname));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return other;
 }
 
 char *

@@ -28,6 +28,15 @@ extern bool embed_storage_image_is_stored(const uint8 *fingerprint, Snapshot sna
 /* Whether any stored chunk of the image exists. */
 extern bool embed_storage_has_stored_chunks(const uint8 *fingerprint);
 
+/*
+ * The first EMB_IMAGE_HEAD_BYTES of an image, of rows or of a file; false if
+ * they cannot be read.
+ */
+extern bool embed_storage_image_head(const uint8 *fingerprint, char *head);
+
+/* The first property, by its column, in which the row of an image differs from another model's; NULL: none. */
+extern const char *embed_storage_other_property(const uint8 *fingerprint, const EmbModelInfo *info);
+
 /* The kind of a stored image, palloc'd. */
 extern char *embed_storage_image_kind(const uint8 *fingerprint);
 

@@ -34,6 +34,21 @@ write_stored_chunk(void *ctx, const char *data, size_t size)
 	embed_progress_done(&spool->progress, spool->size_bytes);
 }
 
+/* Whether an image of another layout computes the bits that this version does. */
+static bool
+has_our_numerics(const uint8 *fingerprint)
+{
+	char		head[EMB_IMAGE_HEAD_BYTES];
+	int32_t		layout;
+	int32_t		numerics;
+	int32_t		our_layout;
+	int32_t		our_numerics;
+
+	emb_model_versions(&our_layout, &our_numerics);
+	return embed_storage_image_head(fingerprint, head) && emb_model_versions_of(head, &layout, &numerics) &&
+		layout != our_layout && numerics == our_numerics;
+}
+
 void
 embed_materialize_throw(const uint8 *fingerprint, EmbStatus status, const EmbError *err)
 {
@@ -49,9 +64,12 @@ embed_materialize_throw(const uint8 *fingerprint, EmbStatus status, const EmbErr
 	ereport(ERROR,
 			(errcode(embed_sqlstate(status)),
 			 name != NULL ? errmsg("model \"%s\": %s", name, message) : errmsg("%s", message),
-			 errhint("%s Import it under a new name. Where nothing depends on the old image, "
-					 "SELECT embed_drop(%s, forget => true) frees the name.",
-					 embed_message_for_server(err->hint), name != NULL ? quote_literal_cstr(name) : "name")));
+			 name != NULL && has_our_numerics(fingerprint)
+			 ? errhint("SELECT embed_reimport(%s, 'the directory that it was imported from') makes it again, and every column goes on.",
+					   quote_literal_cstr(name))
+			 : errhint("%s Import it under a new name. For each kept column, CALL embed_refill and SELECT embed_switch. "
+					   "Where nothing depends on the old image, SELECT embed_drop(%s, forget => true) frees the name.",
+					   embed_message_for_server(err->hint), name != NULL ? quote_literal_cstr(name) : "name")));
 }
 
 pg_noreturn static void

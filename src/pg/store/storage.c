@@ -324,3 +324,33 @@ embed_storage_put_model(const char *name, const EmbedModelRow *row)
 	table_close(rel, RowExclusiveLock);
 	embed_storage_changed();
 }
+
+void
+embed_storage_rename_image(const uint8 *from, const uint8 *to)
+{
+	Relation	rel = embed_storage_open("model", AccessShareLock);
+	SysScanDesc scan = embed_storage_scan(rel, "model", NULL, 0, NULL);
+	List	   *names = NIL;
+	HeapTuple	tuple;
+	ListCell   *cell;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		uint8		fingerprint[EMB_HASH_SIZE];
+
+		embed_storage_copy_fingerprint(fingerprint, embed_storage_get_attr(rel, tuple, Anum_model_fingerprint));
+		if (memcmp(fingerprint, from, EMB_HASH_SIZE) == 0)
+			names = lappend(names, TextDatumGetCString(embed_storage_get_attr(rel, tuple, Anum_model_name)));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	foreach(cell, names)
+	{
+		EmbedModelRow row;
+
+		if (!embed_storage_find_model(lfirst(cell), NULL, &row))
+			continue;
+		memcpy(row.fingerprint, to, EMB_HASH_SIZE);
+		embed_storage_put_model(lfirst(cell), &row);
+	}
+}

@@ -35,6 +35,9 @@ extern char *embed_storage_name_of(const char *digits);
 extern char *embed_storage_find_alias(const char *alias, Snapshot snapshot);
 extern char *embed_storage_find_default(const char *kind, Snapshot snapshot);
 
+/* Lets all names of image from, tombstones too, stand for image to. */
+extern void embed_storage_rename_image(const uint8 *from, const uint8 *to);
+
 extern void embed_storage_put_model(const char *name, const EmbedModelRow *row);
 extern void embed_storage_delete_model(const char *name);
 

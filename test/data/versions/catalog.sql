@@ -68,6 +68,10 @@ WITH member AS (
 	SELECT id || format(': operator %s hashes %s merges %s commutes %s negates %s rest %s join %s', oprcode, oprcanhash, oprcanmerge, oprcom::regoperator, oprnegate::regoperator, oprrest, oprjoin)
 	FROM named JOIN pg_operator o ON classid = 'pg_operator'::regclass AND o.oid = objid
 	UNION ALL
+	SELECT id || format(': type %s length %s by value %s align %s storage %s category %s %s in %s out %s receive %s send %s element %s default %s', typtype, typlen, typbyval,
+		typalign, typstorage, typcategory, typispreferred, typinput, typoutput, typreceive, typsend, typelem::regtype, typdefault)
+	FROM named JOIN pg_type t ON classid = 'pg_type'::regclass AND t.oid = objid
+	UNION ALL
 	SELECT id || format(': cast context %s method %s', castcontext, castmethod) FROM named JOIN pg_cast c ON classid = 'pg_cast'::regclass AND c.oid = objid
 	UNION ALL
 	SELECT format('extension: version %s owner %s schema %s relocatable %s comment %s', extversion, pg_get_userbyid(extowner), extnamespace::regnamespace, extrelocatable,
