@@ -7,6 +7,12 @@
 #include "kernels/cpu.h"
 #include "kernels/target.h"
 
+#include <stdatomic.h>
+
+#define L2_BYTES_MIN	(512 * 1024)
+#define L2_BYTES_USUAL	(1024 * 1024)
+#define L2_BYTES_MAX	(2048 * 1024)
+
 #if defined(__x86_64__)
 
 #include <cpuid.h>
@@ -60,6 +66,33 @@ cpuid(unsigned leaf, unsigned subleaf)
 
 	__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
 	return r;
+}
+
+/* leaves 4 (Intel) and 8000001D (AMD, if leaf 80000001 says so): a cache each subleaf, EAX 0 behind the last */
+#define LEAF_CACHES				4
+#define LEAF_CACHES_AMD			0x8000001D
+#define LEAF80000001_ECX_TOPOEXT	(1u << 22)
+#define CACHES_MAX				8
+#define CACHE_EAX_TYPE			0x1F
+#define CACHE_TYPE_INSTRUCTIONS	2
+
+/* Of the second-level cache; 0: the CPU does not tell. */
+static size_t
+reported_l2_bytes(void)
+{
+	unsigned	leaf = (cpuid(0x80000001, 0).ecx & LEAF80000001_ECX_TOPOEXT) != 0 ? LEAF_CACHES_AMD : LEAF_CACHES;
+
+	for (unsigned i = 0; i < CACHES_MAX; i++)
+	{
+		CpuidLeaf	cache = cpuid(leaf, i);
+		unsigned	type = cache.eax & CACHE_EAX_TYPE;
+
+		if (type == 0)
+			break;
+		if ((cache.eax >> 5 & 7) == 2 && type != CACHE_TYPE_INSTRUCTIONS)
+			return (size_t) ((cache.ebx >> 22) + 1) * ((cache.ebx >> 12 & 0x3FF) + 1) * ((cache.ebx & 0xFFF) + 1) * ((size_t) cache.ecx + 1);
+	}
+	return 0;
 }
 
 /* Whether the operating system saves all registers of mask. */
@@ -225,3 +258,41 @@ emb_cpu_has_neoni8mm(void)
 }
 
 #endif
+
+#if !defined(__x86_64__)
+
+static size_t
+reported_l2_bytes(void)
+{
+	return 0;
+}
+
+#endif
+
+static _Atomic size_t l2_bytes;
+
+static size_t
+find_l2_bytes(void)
+{
+	size_t		n = reported_l2_bytes();
+
+	if (n == 0)
+		return L2_BYTES_USUAL;
+	return n < L2_BYTES_MIN ? L2_BYTES_MIN : n < L2_BYTES_MAX ? n : L2_BYTES_MAX;
+}
+
+size_t
+emb_cpu_l2_bytes(void)
+{
+	size_t		n = atomic_load_explicit(&l2_bytes, memory_order_relaxed);
+
+	if (n == 0)
+		atomic_store_explicit(&l2_bytes, n = find_l2_bytes(), memory_order_relaxed);
+	return n;
+}
+
+void
+emb_cpu_pretend_l2_bytes(size_t n)
+{
+	atomic_store_explicit(&l2_bytes, n, memory_order_relaxed);
+}

@@ -11,6 +11,7 @@
 #define EMB_KERNELS_CPU_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 extern bool emb_cpu_has_avx2(void);			/* and FMA, which level avx2 requires */
 extern bool emb_cpu_has_avxvnni(void);		/* avx2 and the VEX-encoded vpdpbusd */
@@ -28,5 +29,16 @@ extern bool emb_cpu_permit_amx(void);
 
 extern bool emb_cpu_has_neon(void);			/* with the dot product extension, which level neon requires */
 extern bool emb_cpu_has_neoni8mm(void);		/* and with the int8 matrix multiply extension */
+
+/*
+ * Bytes of a core's second-level cache as the CPU reports them, but 512 kB to
+ * 2 MB: a hypervisor may report the cache of several cores, or another CPU's.
+ * 1 MB if nothing is reported; arm64 tells programs nothing. Asked once per
+ * process.
+ */
+extern size_t emb_cpu_l2_bytes(void);
+
+/* For tests: another size, whatever it is; 0: the CPU's again. */
+extern void emb_cpu_pretend_l2_bytes(size_t n);
 
 #endif

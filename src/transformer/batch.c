@@ -2,8 +2,8 @@
  * batch.c
  *		Splits a batch into parts that stay in a core's own cache.
  *
- * A part has as many texts as fit into PART_BYTES of activations, at least
- * one. Each worker takes whole parts, so that workers meet once per batch and
+ * A part has as many texts as have activations for the size of the
+ * second-level cache, at least one. Each worker takes whole parts, so that workers meet once per batch and
  * not twice per layer. Left-over parts, and a single text, go to all workers
  * together.
  *
@@ -14,14 +14,15 @@
  */
 #include <string.h>
 
+#include "kernels/cpu.h"
 #include "transformer/pass.h"
 #include "transformer/static.h"
 
 /*
- * Bytes for a part's activations: about a second-level cache, although weights
- * and a block's rows pass through it.
+ * A part's activations take about a second-level cache, although weights and a
+ * block's rows pass through it: this part of it more.
  */
-#define PART_BYTES		(1088 * 1024)
+#define PART_MORE		16
 
 /* With fewer rows per product, loading the weights dominates; more rows gain nothing. */
 #define PART_TOKENS_MIN 64
@@ -108,8 +109,9 @@ check_ids(const EmbArch *arch, const EmbBatch *batch, EmbError *err)
 static int32_t
 part_tokens(const EmbArch *arch)
 {
+	size_t		bytes = emb_cpu_l2_bytes() + emb_cpu_l2_bytes() / PART_MORE;
 	/* x and the context as fp32, q, k and v as bytes */
-	size_t		n = PART_BYTES / (4 * (size_t) arch->hidden + 5 * (size_t) emb_arch_query_width(arch) +
+	size_t		n = bytes / (4 * (size_t) arch->hidden + 5 * (size_t) emb_arch_query_width(arch) +
 							  2 * (size_t) emb_arch_key_width(arch));
 
 	return n < PART_TOKENS_MIN ? PART_TOKENS_MIN : n < PART_TOKENS_MAX ? (int32_t) n : PART_TOKENS_MAX;

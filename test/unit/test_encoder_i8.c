@@ -8,6 +8,7 @@
 
 #include <math.h>
 
+#include "kernels/cpu.h"
 #include "tiny_i8.h"
 
 /*
@@ -86,6 +87,32 @@ check_same(const Tiny *t, const TinyI8 *q, const float *all)
 	free(out);
 }
 
+/* Parts of a batch follow the second-level cache: of 64 tokens with the first size. */
+static void
+check_sizes(const Tiny *t, const TinyI8 *q, const float *all)
+{
+	static const size_t sizes[] = {1, 512 << 10, 1 << 20, 2 << 20};
+	size_t		n = (size_t) t->n_inputs * t->arch.hidden;
+	float	   *out = malloc(n * sizeof(float));
+	int			order[TINY_INPUTS_MAX];
+	size_t		scratch[2] = {0};
+
+	for (int i = 0; i < t->n_inputs; i++)
+		order[i] = i;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		for (int n_threads = 1; n_threads <= 2; n_threads++)
+		{
+			emb_cpu_pretend_l2_bytes(sizes[i]);
+			scratch[i > 0] = emb_transformer_scratch_bytes(&q->transformer, 4096, 64, n_threads);
+			run(t, q, order, t->n_inputs, n_threads, out);
+			CHECKF(memcmp(out, all, n * sizeof(float)) == 0, "%s: other bits with %zu bytes of cache", t->dir, sizes[i]);
+		}
+	CHECKF(scratch[0] < scratch[1], "parts do not follow the cache: %zu and %zu bytes", scratch[0], scratch[1]);
+	emb_cpu_pretend_l2_bytes(0);
+	CHECKF(emb_cpu_l2_bytes() >= 512 << 10 && emb_cpu_l2_bytes() <= 2 << 20, "%zu bytes", emb_cpu_l2_bytes());
+	free(out);
+}
+
 static void
 check_model(const char *dir)
 {
@@ -124,6 +151,7 @@ check_model(const char *dir)
 		}
 	}
 	emb_kernels_select("auto", NULL);
+	check_sizes(&t, &q, reference);
 	free(reference);
 	tiny_close(&t);
 }
