@@ -159,6 +159,11 @@ for my $script (@scripts)
 
 	# who updates need not be who owns it
 	my $other = new_database('other_' . $version =~ s/\W/_/gr, $version);
+	query($node, $other, 'CREATE VIEW public.mine AS SELECT name, calls FROM embed_stat');
+	($state, $message) = error_of($node, $other, 'ALTER EXTENSION embed UPDATE');
+	is($state, '2BP01', "$version: a view of the user that needs a view of the extension");
+	like($message, qr/view mine depends on view embed_stat/, '... is named');
+	query($node, $other, 'DROP VIEW public.mine');
 	is(in_session($other, 'ALTER EXTENSION embed UPDATE', q{SELECT count(*) = 0 FROM embed_stat}, q{SELECT embed('x', 'm')}), "t\n42704", "$version: updated by a superuser, in the session that goes on");
 	is(differences($fresh, query($node, $other, $catalog)), '', '... the same objects');
 	query($node, $other, 'BEGIN; ALTER EXTENSION embed UPDATE; ROLLBACK');

@@ -59,6 +59,9 @@ for my $sql (q{SELECT embed('x', 'm')}, q{SELECT embed_query('x')}, q{SELECT * F
 	like($message, qr/model "m": the image has layout version 6 and numerics version 5, not \d+ and 5\n.*HINT:  SELECT embed_reimport\('m', 'the directory that it was imported from'\) makes it again, and every column goes on\./s, '... says what to do');
 }
 query($node, $db, q{INSERT INTO more VALUES (100, 'waits')});
+my ($out, $err) = ('', '');
+$node->psql($db, q{CALL embed_fill('more')}, stdout => \$out, stderr => \$err);
+like($err, qr/WARNING:  column "embedding" of table "more" is not complete: model "m": the image has layout version 6/, 'embed_fill says so, and of which column');
 is(query($node, $db, q{SELECT count(*) FROM embed_models WHERE name = 'm' AND aliases = '{current}' AND "default"}), 1, 'the model is listed');
 is(query($node, $db, $vectors), $before, 'no vector is lost');
 is((error_of($node, $db, "SELECT embed_import('m', $dir)"))[0], '42710', 'its name is not free for an import');
@@ -100,7 +103,7 @@ is((error_of($node, $db, "SELECT embed_reimport('m', $dir)", extra_params => [ '
 my $by = "psql -X -q -d '" . $node->connstr($db) . "' -c";
 spit($node->basedir . '/session.sql', join "\n", '\set VERBOSITY sqlstate', q{SELECT embed('x', 'm');},
 	"\\! $by \"SET client_min_messages = warning; SELECT length(embed_reimport('m', " . ($dir =~ s/^ E//r) . "))\"", q{SELECT cardinality(embed('x', 'm'));});
-my $out = '';
+$out = '';
 IPC::Run::run([ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr($db), '-f', $node->basedir . '/session.sql' ], '<' => \undef, '>' => \$out, '2>&1');
 like($out, qr/0A000\s.*\n\s*64\n.*\n64$/s, 'made again, beside a session');
 isnt(query($node, $db, q{SELECT fingerprint FROM embed_models WHERE name = 'm'}), $old, '... it is another image');

@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -269,12 +270,16 @@ embed_fill_new(const EmbedFillHost *host, const EmbedKeptColumn *column, MemoryC
 {
 	MemoryContext own = AllocSetContextCreate(cxt, "embed fill", ALLOCSET_DEFAULT_SIZES);
 	EmbedFill  *fill = MemoryContextAllocZero(own, sizeof(EmbedFill));
+	char	   *table = get_rel_name(column->table);
 
 	fill->host = host;
 	fill->cxt = own;
 	fill->pass_cxt = AllocSetContextCreate(own, "embed fill pass", ALLOCSET_DEFAULT_SIZES);
 	fill->batch_cxt = AllocSetContextCreate(own, "embed fill batch", ALLOCSET_DEFAULT_SIZES);
 	fill->column = *column;
+	/* for messages of what fails before the table is opened, which finds them again */
+	strlcpy(fill->vector_name, NameStr(column->columns.vector.name), NAMEDATALEN);
+	strlcpy(fill->table_name, table != NULL ? table : "", NAMEDATALEN);
 	fill->site.cxt = own;
 	fill->batch_rows = BATCH_ROWS_FIRST;
 	fill->command = host->is_worker ? "filler" : "embed_fill";
