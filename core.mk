@@ -58,7 +58,7 @@ $(REFERENCE_OBJS) $(BUILD)/src/cli/%.o: CORE_CPPFLAGS += -I.
 $(REFERENCE_OBJS): CORE_CFLAGS += $(if $(OPENMP),$(OPENMP),-Wno-unknown-pragmas)
 
 # those that have the version
-$(BUILD)/src/cli/embed_cli.o: embed.control
+$(BUILD)/src/cli/embed_cli.o $(BUILD)/src/cli/cli_report.o: embed.control
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
