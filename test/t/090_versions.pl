@@ -11,17 +11,23 @@ use Test::More;
 
 my @scripts = sort glob(test_data() . '/versions/embed--*.sql');
 my ($sharedir) = `pg_config --sharedir` =~ /(.*)/;
-my @installed;
+my %before;
 
-END { unlink @installed; }
+# What an earlier build has installed there is put back.
+END
+{
+	for my $file (keys %before)
+	{
+		defined $before{$file} ? spit($file, $before{$file}) : unlink $file;
+	}
+}
 
 plan skip_all => "$sharedir/extension cannot be written: old scripts not tested" unless -w "$sharedir/extension";
 for my $script (@scripts)
 {
 	my $file = "$sharedir/extension/" . basename($script);
-	next if -e $file;
+	$before{$file} = -e $file ? slurp($file) : undef;
 	spit($file, slurp($script));
-	push @installed, $file;
 }
 cmp_ok(scalar @scripts, '>=', 1, 'there are scripts of old versions');
 
