@@ -151,7 +151,7 @@ for my $time ('first', 'second')
 {
 	my ($old_code, $old_message) = error_of($primary, $db, q{SELECT embed('a text', 'fake')});
 	is($old_code, '0A000', "an image of another version, $time session");
-	like($old_message, qr/model "fake": the image has layout version .*SELECT embed_drop\('fake', forget => true\) frees the name/s, '... says how to import it again');
+	like($old_message, qr{model "fake": the image has layout version .*SELECT embed_reimport\('fake', 'the directory that it was imported from'\)}s, '... says how to make it again');
 	ok(-e $old_file, '... and leaves the file for sessions with that version');
 }
 is(query($primary, $db, 'SELECT 1'), '1', 'the server is well');
