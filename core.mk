@@ -97,7 +97,7 @@ $(BUILD)/bench/%: bench/%.c $(LIB)
 	@mkdir -p $(@D)
 	$(COMPILE) -o $@ $< $(LIB) $(LDFLAGS) $(CORE_LIBS)
 
-microbench-bins: $(BENCH_BINS)
+microbench-bins: $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 
 microbench: $(BENCH_BINS)
 	@for program in $(BENCH_BINS); do echo "== $$program"; $$program $(MICROBENCH_ARGS) || exit 1; done

@@ -98,3 +98,10 @@ describe_machine()
 {
 	note "$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, level $("$CLI" isa | sed -n 's/^in use *//p'), load $(cut -d' ' -f1 /proc/loadavg)"
 }
+
+# bench/worker.c as $WORK/worker, with the library and the flags of the core
+bench_worker()
+{
+	logged "worker" "$WORK/log.worker" make -s -C "$WORK/src" -f core.mk build/core/bench/worker || die "the worker does not build"
+	ln -sf "$WORK/src/build/core/bench/worker" "$WORK/worker"
+}
