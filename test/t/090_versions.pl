@@ -180,11 +180,25 @@ for my $script (@scripts)
 	query($node, $db, 'DROP DATABASE undone');
 }
 
+# ------------------------------------------------------------ a function made while the session looks
+
+# The first look of a session receives the message about a function that another one made between
+# the start of its statement and that look: the look itself holds.
+import_model($node, $db, 'm', tiny_model('bert-cls'));
+my $gate = start_psql($node, $db, q{SELECT pg_advisory_lock(1); SELECT pg_sleep(600)});
+answer_comes($node, $db, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted}, 1, 'a lock that a statement waits for');
+my $waiting = start_psql($node, $db, q{CREATE TEMP TABLE one AS SELECT 'x'::text AS body; SELECT pg_advisory_lock_shared(1) IS NULL, cardinality(embed(body, 'm')) FROM one});
+answer_comes($node, $db, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, 1, '... waits');
+query($node, $db, q{CREATE FUNCTION meanwhile() RETURNS int LANGUAGE sql AS 'SELECT 1'});
+query($node, $db, q{SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted});
+finish_psql($gate);
+my @looked = finish_psql($waiting);
+is("$looked[1]$looked[2]", "f|64\n", 'a function that is made while a session looks at the versions');
+
 # ------------------------------------------------------------ objects of a newer version
 
 my $newer = q{UPDATE pg_extension SET extversion = '100.2.3' WHERE extname = 'embed'};
 my $session = "psql -X -q -d '" . $node->connstr($db) . "' -c";
-import_model($node, $db, 'm', tiny_model('bert-cls'));
 is(in_session($db, q{SELECT cardinality(embed('x', 'm'))}, "\\! $session \"$newer; ALTER FUNCTION embed_isa() COST 2\"", q{SELECT cardinality(embed('x', 'm'))}, 'SELECT library, extension FROM embed_version()'),
 	"64\n55000\n$new|100.2.3", 'objects of a newer version, beside a session');
 my ($state, $message) = error_of($node, $db, q{SELECT embed('x', 'm')});

@@ -58,18 +58,24 @@ bool
 embed_catalog_version_fits(void)
 {
 	char	   *version;
+	bool		fits;
 
 	if (likely(is_checked))
 		return true;
-	/* before the look: a message that comes during it counts */
+	/*
+	 * Before the look, which takes a lock and so receives messages: one that
+	 * comes then makes the next call look again, and says nothing of what this
+	 * look finds.
+	 */
 	is_checked = true;
 	version = embed_catalog_version();
 	/* without the extension the tables are missing, and the caller says so */
-	if (version != NULL && strcmp(version, EMBED_CORE_VERSION) != 0)
+	fits = version == NULL || strcmp(version, EMBED_CORE_VERSION) == 0;
+	if (!fits)
 		is_checked = false;
 	if (version != NULL)
 		pfree(version);
-	return version == NULL || is_checked;
+	return fits;
 }
 
 /* Whether version a is lower than b, number by number; what is no number counts as 0. */
