@@ -143,6 +143,8 @@ run_amx(void)
 		config.bytes[i] = 64;
 		config.rows[i] = 16;
 	}
+	/* some compilers believe that ldtilecfg reads 8 bytes */
+	__asm__ volatile ("" : : "r" (&config) : "memory");
 	_tile_loadconfig(&config);
 	for (long n = 0; n < n_steps; n++)
 	{
