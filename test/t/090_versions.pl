@@ -193,7 +193,7 @@ query($node, $db, q{CREATE FUNCTION meanwhile() RETURNS int LANGUAGE sql AS 'SEL
 query($node, $db, q{SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted});
 finish_psql($gate);
 my @looked = finish_psql($waiting);
-is("$looked[1]$looked[2]", "f|64\n", 'a function that is made while a session looks at the versions');
+is("$looked[1]$looked[2]", 'f|64', 'a function that is made while a session looks at the versions');
 
 # ------------------------------------------------------------ objects of a newer version
 
