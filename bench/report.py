@@ -384,30 +384,32 @@ def full_tables(results):
     return "\n\n".join("### %s\n\n%s" % (plain(machine.title(r["machine"], name)), markdown(r, name)) for name, r in results.items())
 
 
-SHORT_HEAD = """Tokens per second with one thread, their share of the CPU's measured int8 peak, and how many times as fast embed is as the best peer: the fastest engine whose vectors are not less accurate than OpenVINO int8's, with the spread of the rounds."""
+SHORT_HEAD = """Tokens per second of one thread, their share of the CPU's measured int8 peak, and how many times as fast embed is as the best peer (median and spread of the rounds). The best peer is the fastest engine whose vectors are not less accurate than OpenVINO int8's."""
+SHORT_CELLS = ((1, 16), (1, 128), (1, 512), (32, 128))  # texts, tokens; all cells stand in bench/README.md
 
 
 def short_cells(result):
     """{(texts, tokens): cell} of one thread"""
-    return {(c["batch"], c["tokens"]): c for c in result["cells"] if c["threads"] == 1 and c["shape"] == "small" and "embed-int8" in c["engines"]}
+    found = {(c["batch"], c["tokens"]): c for c in result["cells"] if c["threads"] == 1 and c["shape"] == "small" and "embed-int8" in c["engines"]}
+    return {key: found[key] for key in SHORT_CELLS if key in found}
 
 
-def short_columns(result, cell):
+def short_figures(result, cell):
     if cell is None:
-        return ["", "", ""]
-    return ["**%s**" % thousands(cell["engines"]["embed-int8"]["tokens_per_s"]), percent(share(result, cell, "embed-int8")), ratio_text(to_best_peer(result, cell))]
+        return ""
+    figures = ["**%s**" % thousands(cell["engines"]["embed-int8"]["tokens_per_s"]), percent(share(result, cell, "embed-int8")), ratio_text(to_best_peer(result, cell))]
+    return ", ".join(x for x in figures if x)
 
 
 def short_table(results):
-    """For the README: one thread, three columns a CPU."""
+    """For the README: one thread, a row a CPU, a column a cell."""
     cells = {name: short_cells(result) for name, result in results.items()}
-    head = ["tokens x texts"]
+    wanted = [key for key in SHORT_CELLS if any(key in found for found in cells.values())]
+    head = ["tokens x texts"] + ["%d x %d" % (tokens, batch) for batch, tokens in wanted]
+    rows = []
     for name, result in results.items():
         title = plain(machine.title(result["machine"], name)) + (" (\\*)" if "by_hand" in result else "")
-        head += [title + ": tokens/s", "of peak", "to the best peer"]
-    rows = []
-    for batch, tokens in sorted({key for found in cells.values() for key in found}):
-        rows.append(["%d x %d" % (tokens, batch)] + [x for name, result in results.items() for x in short_columns(result, cells[name].get((batch, tokens)))])
+        rows.append([title] + [short_figures(result, cells[name].get(key)) for key in wanted])
     lines = [("(\\*) " if "by_hand" in result else "") + machine_line(result, name) for name, result in results.items()]
     return "\n\n".join([SHORT_HEAD, table(head, rows)] + lines)
 
