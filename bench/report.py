@@ -384,7 +384,7 @@ def full_tables(results):
     return "\n\n".join("### %s\n\n%s" % (plain(machine.title(r["machine"], name)), markdown(r, name)) for name, r in results.items())
 
 
-SHORT_HEAD = """Tokens per second of one thread, their share of the CPU's measured int8 peak, and how many times as fast embed is as the best peer (median and spread of the rounds). The best peer is the fastest engine whose vectors are not less accurate than OpenVINO int8's."""
+SHORT_HEAD = """Tokens per second of one thread, share of the CPU's int8 peak, and ratio to the fastest peer that is not less accurate than OpenVINO int8 (spread of the rounds):"""
 SHORT_CELLS = ((1, 16), (1, 128), (1, 512), (32, 128))  # texts, tokens; all cells stand in bench/README.md
 
 
@@ -405,13 +405,15 @@ def short_table(results):
     """For the README: one thread, a row a CPU, a column a cell."""
     cells = {name: short_cells(result) for name, result in results.items()}
     wanted = [key for key in SHORT_CELLS if any(key in found for found in cells.values())]
-    head = ["tokens x texts"] + ["%d x %d" % (tokens, batch) for batch, tokens in wanted]
-    rows = []
-    for name, result in results.items():
-        title = plain(machine.title(result["machine"], name)) + (" (\\*)" if "by_hand" in result else "")
-        rows.append([title] + [short_figures(result, cells[name].get(key)) for key in wanted])
-    lines = [("(\\*) " if "by_hand" in result else "") + machine_line(result, name) for name, result in results.items()]
-    return "\n\n".join([SHORT_HEAD, table(head, rows)] + lines)
+    head = ["tokens x texts"] + ["%d x %d" % (tokens, batch) for batch, tokens in wanted] + ["measured"]
+    rows = [[plain(machine.title(r["machine"], name))] + [short_figures(r, cells[name].get(key)) for key in wanted] + [short_line(r)] for name, r in results.items()]
+    return "\n\n".join([SHORT_HEAD, table(head, rows)])
+
+
+def short_line(result):
+    """Where a row comes from, in short; bench/README.md has all of it."""
+    parts = [plain(result["model"]), plain(result["time"][:10])] + (["level %s" % level(result)] if level(result) != "?" else [])
+    return ", ".join(parts + [conditions(result)])
 
 
 # --------------------------------------------------------------------- files

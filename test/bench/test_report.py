@@ -143,14 +143,15 @@ class Report(unittest.TestCase):
         self.assertIn("not a quiet machine: load 1.0 before the run", report.machine_line(result))
         result["machine"]["load"] = None
         self.assertIn("load before the run unknown", report.machine_line(result))
+        self.assertIn("| a model, 2026-11-21, level avx2, load before the run unknown |", report.short_table({"x": result}))
 
     def test_two_cpus(self):
         other = a_run()
         other["cells"] = [c for c in other["cells"] if c["tokens"] == 16]
         text = report.short_table({"amd-zen4": a_run(), "intel-emerald-rapids": other})
-        self.assertIn("| tokens x texts | 16 x 1 | 128 x 1 | 128 x 32 |", text)
-        self.assertIn("| AMD Zen 4 | **1,600**, 0 %, 1.50x (1.40 to 2.00) | **12,800**, 0 %, 1.50x (1.40 to 2.00) |", text)
-        self.assertIn("| Intel Emerald Rapids | **1,600**, 0 %, 1.50x (1.40 to 2.00) |  |  |", text)
+        self.assertIn("| tokens x texts | 16 x 1 | 128 x 1 | 128 x 32 | measured |", text)
+        self.assertIn("| AMD Zen 4 | **1,600**, 0 %, 1.50x (1.40 to 2.00) | **12,800**, 0 %, 1.50x (1.40 to 2.00) | **409,600**, 8 %, 1.50x (1.40 to 2.00) | a model, 2026-11-21, level avx2, quiet machine (load 0.1 before the run) |", text)
+        self.assertIn("| Intel Emerald Rapids | **1,600**, 0 %, 1.50x (1.40 to 2.00) |  |  | a model,", text)
         full = report.full_tables({"amd-zen4": a_run(), "intel-emerald-rapids": other})
         self.assertLess(full.index("### AMD Zen 4"), full.index("### Intel Emerald Rapids"))
 
@@ -158,10 +159,9 @@ class Report(unittest.TestCase):
         result = by_hand()
         recorded.check(result)
         text = report.short_table({"intel-x": result})
-        self.assertIn("| tokens x texts | 16 x 1 | 128 x 1 |\n", text)
-        self.assertIn("| intel-x (\\*) | **9,953**, 57 %, 1.62x (1.60 to 1.65) | **11,003**, 1.62x |", text)
+        self.assertIn("| tokens x texts | 16 x 1 | 128 x 1 | measured |", text)
+        self.assertIn("| intel-x | **9,953**, 57 %, 1.62x (1.60 to 1.65) | **11,003**, 1.62x | a model, 2026-11-29, a table entered by hand |", text)
         self.assertNotIn("11,741", text)  # no cell of the README
-        self.assertIn("(\\*) 2026-11-29, intel-x (a Xeon); a model, a table entered by hand.", text)
         full = report.full_tables({"intel-x": result})
         self.assertIn("**Entered by hand:** a table from there this way", full)
         self.assertIn("6,106: 1.63x", full)
