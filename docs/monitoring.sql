@@ -1,12 +1,12 @@
 -- Queries for an exporter (postgres_exporter, sql_exporter): each is one metric, or a few of one kind.
 -- The comment before a query is its name, and the condition that people alert on.
--- Any role may run them: everything here is granted to PUBLIC. Counters are since embed_stat.stats_since.
+-- Any role may run them: everything here is granted to PUBLIC. Counters are since embed_latency.since.
 
--- embed_latency_ms: p99_ms > 100
-SELECT name AS model, calls, p50_ms, p95_ms, p99_ms, max_ms FROM embed_latency WHERE calls > 0;
+-- embed_latency_ms: p99_ms > 100; rate(slow_calls) > 0
+SELECT name AS model, calls, slow_calls, p50_ms, p95_ms, p99_ms, max_ms FROM embed_latency WHERE calls > 0;
 
--- embed_calls: rate(errors) > 0; rate(slow_calls) > 0; rate(truncations) > 0
-SELECT name AS model, calls, texts, tokens, truncations, errors, cache_hits, slow_calls FROM embed_stat;
+-- embed_calls: rate(errors) > 0; rate(truncations) > 0
+SELECT name AS model, calls, texts, tokens, truncations, errors, cache_hits FROM embed_stat;
 
 -- embed_time_ms: rate(wait_ms) > rate(compute_ms): more sessions compute than there are CPUs
 SELECT name AS model, tokenizer_ms, wait_ms, compute_ms FROM embed_stat;

@@ -10,7 +10,7 @@ AS 'MODULE_PATHNAME', 'embed_version' LANGUAGE C STRICT STABLE PARALLEL SAFE COS
 COMMENT ON FUNCTION embed_version()
 IS 'versions of the library, of the SQL objects in this database, and of the images that the library can use';
 
--- Columns in the order of use, so that a screen shows them: views that select from these have to be dropped before.
+-- Columns in the order of use, and histograms in embed_latency alone, so that a screen shows them: views that select from these have to be dropped before.
 DROP VIEW @extschema@.embed_latency;
 DROP VIEW @extschema@.embed_stat;
 DROP VIEW @extschema@.embed_memory;
@@ -51,14 +51,13 @@ SELECT m.name,
 	u.resident_bytes,
 	u.mapped,
 	u.backends,
-	u.file,
-	pg_catalog."left"(pg_catalog.encode(m.fingerprint, 'hex'), 12) AS fingerprint
+	u.file
 FROM _embed.model m
 LEFT JOIN _embed.image i ON i.fingerprint OPERATOR(pg_catalog.=) m.fingerprint
 CROSS JOIN LATERAL _embed.image_memory(i.fingerprint, i.size_bytes,
 									   ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a), i.storage) u
 WHERE NOT m.dropped;
-COMMENT ON COLUMN embed_memory.fingerprint IS 'the first 12 digits of embed_models.fingerprint';
+COMMENT ON COLUMN embed_memory.file IS 'below the data directory; its name is the whole fingerprint';
 COMMENT ON VIEW embed_memory IS 'image files of the models in this database, their memory, and the number of backends that map them';
 GRANT SELECT ON embed_memory TO PUBLIC;
 
@@ -70,13 +69,10 @@ SELECT m.name,
 	COALESCE(s.truncations, 0) AS truncations,
 	COALESCE(s.errors, 0) AS errors,
 	COALESCE(s.cache_hits, 0) AS cache_hits,
-	COALESCE(s.slow_calls, 0) AS slow_calls,
-	COALESCE(s.tokenizer_ms, 0) AS tokenizer_ms,
-	COALESCE(s.wait_ms, 0) AS wait_ms,
-	COALESCE(s.compute_ms, 0) AS compute_ms,
+	pg_catalog.round(COALESCE(s.tokenizer_ms, 0) OPERATOR(pg_catalog.*) 1000) OPERATOR(pg_catalog./) 1000 AS tokenizer_ms,
+	pg_catalog.round(COALESCE(s.wait_ms, 0) OPERATOR(pg_catalog.*) 1000) OPERATOR(pg_catalog./) 1000 AS wait_ms,
+	pg_catalog.round(COALESCE(s.compute_ms, 0) OPERATOR(pg_catalog.*) 1000) OPERATOR(pg_catalog./) 1000 AS compute_ms,
 	COALESCE(s.prefix_tokens_reused, 0) AS prefix_tokens_reused,
-	s.stats_since,
-	COALESCE(s.latency, pg_catalog.array_fill(0::pg_catalog.int8, '{28}')) AS latency,
 	pg_catalog."left"(pg_catalog.encode(m.fingerprint, 'hex'), 12) AS fingerprint
 FROM (SELECT pg_catalog.string_agg(n.name, ', ' ORDER BY n.name) AS name, n.fingerprint
 	  FROM _embed.model n WHERE NOT n.dropped GROUP BY n.fingerprint) m
@@ -94,24 +90,34 @@ COMMENT ON COLUMN embed_stat.prefix_tokens_reused IS 'tokens of template, instru
 COMMENT ON COLUMN embed_stat.tokenizer_ms IS 'time spent on tokenizing texts';
 COMMENT ON COLUMN embed_stat.wait_ms IS 'time spent on waiting: until the image is written and mapped, and during computations for a CPU or for the other threads of the call';
 COMMENT ON COLUMN embed_stat.compute_ms IS 'time spent on computing, by the calling process itself';
-COMMENT ON COLUMN embed_stat.latency IS 'calls by duration: element i counts calls from 2^(i-1) to 2^i microseconds; the first also counts shorter calls, the 28th longer calls';
-COMMENT ON COLUMN embed_stat.stats_since IS 'time of the first counted use or of the last embed_stat_reset(); NULL if never used';
-COMMENT ON COLUMN embed_stat.slow_calls IS 'calls that took embed.log_min_duration or longer, while that was set';
 GRANT SELECT ON embed_stat TO PUBLIC;
 
 CREATE VIEW embed_latency AS
-SELECT s.name,
-	s.calls,
-	_embed.latency_ms(s.latency, 0.5) AS p50_ms,
-	_embed.latency_ms(s.latency, 0.95) AS p95_ms,
-	_embed.latency_ms(s.latency, 0.99) AS p99_ms,
-	_embed.latency_ms(s.latency, 1) AS max_ms,
-	s.stats_since AS since
-FROM embed_stat s;
-COMMENT ON VIEW embed_latency IS 'durations of calls by model, from the histogram of embed_stat: exact to a factor of 2, interpolated in between';
+SELECT h.name,
+	h.calls,
+	h.slow_calls,
+	pg_catalog.round(_embed.latency_ms(h.latency, 0.5) OPERATOR(pg_catalog.*) 1000) OPERATOR(pg_catalog./) 1000 AS p50_ms,
+	pg_catalog.round(_embed.latency_ms(h.latency, 0.95) OPERATOR(pg_catalog.*) 1000) OPERATOR(pg_catalog./) 1000 AS p95_ms,
+	pg_catalog.round(_embed.latency_ms(h.latency, 0.99) OPERATOR(pg_catalog.*) 1000) OPERATOR(pg_catalog./) 1000 AS p99_ms,
+	_embed.latency_ms(h.latency, 1) AS max_ms,
+	h.since,
+	h.latency
+FROM (SELECT m.name,
+		COALESCE(s.calls, 0) AS calls,
+		COALESCE(s.slow_calls, 0) AS slow_calls,
+		COALESCE(s.latency, pg_catalog.array_fill(0::pg_catalog.int8, '{28}')) AS latency,
+		pg_catalog.date_trunc('second', s.stats_since) AS since
+	  FROM (SELECT pg_catalog.string_agg(n.name, ', ' ORDER BY n.name) AS name, n.fingerprint
+			FROM _embed.model n WHERE NOT n.dropped GROUP BY n.fingerprint) m
+	  LEFT JOIN _embed.stat() s ON s.fingerprint OPERATOR(pg_catalog.=) m.fingerprint) h;
+COMMENT ON VIEW embed_latency IS 'durations of calls by model, for all sessions of this server, and their histogram: exact to a factor of 2, interpolated in between';
+COMMENT ON COLUMN embed_latency.slow_calls IS 'calls that took embed.log_min_duration or longer, while that was set';
 COMMENT ON COLUMN embed_latency.max_ms IS 'no call took longer; at most twice the longest one';
-COMMENT ON COLUMN embed_latency.since IS 'time of the first counted use or of the last embed_stat_reset()';
+COMMENT ON COLUMN embed_latency.since IS 'time of the first counted use or of the last embed_stat_reset(), of the counters of embed_stat, too; NULL if never used';
+COMMENT ON COLUMN embed_latency.latency IS 'calls by duration: element i counts calls from 2^(i-1) to 2^i microseconds; the first also counts shorter calls, the 28th longer calls';
 GRANT SELECT ON embed_latency TO PUBLIC;
+COMMENT ON FUNCTION _embed.latency_ms(pg_catalog.int8[], pg_catalog.float8)
+IS 'milliseconds that this share of the calls in a histogram of embed_latency do not exceed';
 
 CREATE FUNCTION _embed.progress() RETURNS TABLE (pid pg_catalog.int4, database pg_catalog.oid, command pg_catalog.text,
 	stage pg_catalog.text, object pg_catalog.text, done pg_catalog.int8, total pg_catalog.int8, unit pg_catalog.text,

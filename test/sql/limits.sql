@@ -98,7 +98,7 @@ SELECT count(embed('server' || repeat(' ', i), 'tiny-cls')) FROM generate_series
 SELECT cardinality(embed_agg('server', 'tiny-cls')) FROM generate_series(1, 5);
 RESET embed.log_min_duration;
 SELECT embed(ARRAY['server'], 'tiny-cls') IS NOT NULL AS done;
-SELECT calls, slow_calls FROM embed_stat WHERE name = 'tiny-cls';
+SELECT calls, slow_calls FROM embed_latency WHERE name = 'tiny-cls';
 
 -- embed_latency: the same numbers as by hand
 CREATE FUNCTION at(share float8, counts int8[]) RETURNS numeric LANGUAGE sql AS
@@ -109,7 +109,7 @@ SELECT _embed.latency_ms(array_fill(0::int8, '{27}') || 4::int8, 1) AS longest;
 SELECT _embed.latency_ms('{1,2}', 0.5);
 SELECT _embed.latency_ms(array_fill(1::int8, '{28}'), 1.5);
 SELECT _embed.latency_ms(array_fill(1::int8, '{28}'), 'NaN');
-SELECT l.calls = s.calls AND p50_ms <= p95_ms AND p95_ms <= p99_ms AND p99_ms <= max_ms AND p50_ms > 0 AND since = stats_since AS consistent
+SELECT l.calls = s.calls AND p50_ms <= p95_ms AND p95_ms <= p99_ms AND p99_ms <= max_ms AND p50_ms > 0 AND since IS NOT NULL AS consistent
 FROM embed_latency l JOIN embed_stat s USING (name) WHERE name = 'tiny-cls';
 SELECT calls, p50_ms, max_ms FROM embed_latency WHERE name = 'limit-rerank';
 

@@ -6,8 +6,8 @@ CREATE FUNCTION pg_temp.counts(OUT calls bigint, OUT texts bigint, OUT tokens bi
 							   OUT errors bigint, OUT cache_hits bigint, OUT timed boolean, OUT in_buckets bigint)
 LANGUAGE sql AS $$
 	SELECT calls, texts, tokens, truncations, errors, cache_hits, tokenizer_ms > 0 AND compute_ms > 0 AND wait_ms >= 0,
-		(SELECT sum(n)::bigint FROM unnest(latency) n)
-	FROM embed_stat WHERE name = 'tiny-cls' $$;
+		(SELECT sum(n)::bigint FROM embed_latency l, unnest(l.latency) n WHERE l.name = s.name)
+	FROM embed_stat s WHERE name = 'tiny-cls' $$;
 CREATE FUNCTION pg_temp.counted(command text) RETURNS TABLE (calls bigint, texts bigint, tokens bigint, truncations bigint,
 															 errors bigint, cache_hits bigint, timed boolean, in_buckets bigint)
 LANGUAGE plpgsql AS $$
@@ -114,7 +114,7 @@ SELECT embed_import('tiny-same', :'data_dir' || '/tiny/bert-cls/model') IS NOT N
 SELECT name, fingerprint = (SELECT left(m.fingerprint, 12) FROM embed_models m WHERE m.name = 'tiny-cls') AS same_image
 FROM embed_stat WHERE name LIKE 'tiny-%' ORDER BY name COLLATE "C";
 SELECT embed_drop('tiny-same', forget => true);
-SELECT count(*) AS without_bucket FROM embed_stat WHERE cardinality(latency) <> 28;
+SELECT count(*) AS without_bucket FROM embed_latency WHERE cardinality(latency) <> 28;
 SELECT attname, col_description(attrelid, attnum) IS NULL AS lacks_comment
 FROM pg_attribute WHERE attrelid = 'embed_stat'::regclass AND attnum > 0 ORDER BY attnum;
 

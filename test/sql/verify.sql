@@ -23,7 +23,7 @@ SELECT name, "precision", bytes > 10000 AS has_bytes FROM embed_models WHERE nam
 
 -- embed_memory: this session has used some; backends are told to those who may see others
 SELECT embed('x', 'tiny-cls') IS NOT NULL AS used;
-SELECT u.name, u.bytes = m.bytes AS bytes, u.fingerprint = left(m.fingerprint, 12) AS fingerprint,
+SELECT u.name, u.bytes = m.bytes AS bytes,
 	u.file ~ ('^pgsql_tmp_embed/\d+/' || m.fingerprint || '\.img$') AS file,
 	u.mapped, u.resident_bytes BETWEEN 1 AND u.bytes AS resident, u.backends >= 1 AS backends
 FROM embed_memory u JOIN embed_models m USING (name) WHERE name = 'tiny-cls';

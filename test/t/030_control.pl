@@ -24,7 +24,7 @@ chomp(my $cpus = `nproc`);
 sub stat_of
 {
 	my ($columns, $server, $database) = @_;
-	return query($server // $node, $database // $db, "SELECT $columns FROM embed_stat WHERE name = 'm'");
+	return query($server // $node, $database // $db, "SELECT $columns FROM embed_stat s WHERE name = 'm'");
 }
 
 # Words of the slots that say somebody computes.
@@ -71,10 +71,10 @@ import_model($node, 'other', 'm', tiny_model('bert-cls'));
 query($node, 'other', q{SELECT embed('one'), embed('two')});
 is(stat_of('calls', $node, 'other'), 2, 'another database counts for itself');
 query($node, 'other', 'SELECT embed_stat_reset()');
-is(stat_of('calls, texts, tokens, (SELECT sum(n) FROM unnest(latency) n)', $node, 'other'), '0|0|0|0', '... and resets for itself');
+is(stat_of('calls, texts, tokens, (SELECT sum(n) FROM embed_latency l, unnest(l.latency) n WHERE l.name = s.name)', $node, 'other'), '0|0|0|0', '... and resets for itself');
 cmp_ok(stat_of('calls'), '>', 100, '... leaving the first alone');
 query($node, $db, 'SELECT embed_stat_reset()');
-is(stat_of('calls, compute_ms, stats_since > now() - interval \'1 minute\''), '0|0|t', 'reset');
+is(stat_of('calls, compute_ms, (SELECT l.since > now() - interval \'1 minute\' FROM embed_latency l WHERE l.name = s.name)'), '0|0|t', 'reset');
 
 # ------------------------------------------------------------------- busy
 

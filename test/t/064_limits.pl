@@ -69,7 +69,7 @@ query($node, $db, q{SET embed.log_min_duration = 0; SELECT count(embed('text ' |
 my $seconds = time - $begun;
 like(slurp($node->logfile), qr/LOG:  embed: a call of model "m" took [\d.]+ ms: \d+ tokens, [\d.]+ ms of waiting, [\d.]+ ms of computing/, 'a slow call is logged');
 cmp_ok($log->(), '<=', 3 + $seconds, '... not each of 50: one a second at most');
-is(query($node, $db, q{SELECT calls || ' ' || slow_calls FROM embed_stat WHERE name = 'm'}), '50 50', '... but all are counted');
+is(query($node, $db, q{SELECT calls || ' ' || slow_calls FROM embed_latency WHERE name = 'm'}), '50 50', '... but all are counted');
 my ($tokens) = slurp($node->logfile) =~ /embed: a call of model "m" took [\d.]+ ms: (\d+) tokens/;
 is($tokens, query($node, $db, q{SELECT cardinality(embed_tokens('text 1', 'm'))}), '... with the tokens of this call');
 
@@ -102,8 +102,8 @@ is(query($node, $db, q{SELECT bool_and(ok = 1) FROM (} . ($file =~ /(SELECT m\.n
 import_model($node, $db, 'all-MiniLM-L6-v2', real_model() // tiny_model('bert-mean-36'), '{"default": true}');
 query($node, $db, q{SELECT embed('x ' || i) FROM generate_series(1, 100) i});
 my %screen = (
-	embed_models => [ 'template', 'fingerprint' ], embed_stat => [ 'compute_ms', 'fingerprint' ], embed_latency => [ 'since', 'since' ],
-	embed_memory => [ 'file', 'fingerprint' ]);
+	embed_models => [ 'template', 'fingerprint' ], embed_stat => [ 'fingerprint', 'fingerprint' ], embed_latency => [ 'since', 'latency' ],
+	embed_memory => [ 'file', 'file' ]);
 for my $view (sort keys %screen)
 {
 	my ($last, $very_last) = @{ $screen{$view} };
@@ -121,7 +121,7 @@ for my $view (sort keys %screen)
 	cmp_ok($width, '<=', 160, "$view: columns up to $last have $width of 160 columns, all have " . length $rule);
 	is($names[-1], $very_last, "... and $very_last comes last");
 }
-is(query($node, $db, q{SELECT bool_and(length(s.fingerprint) = 12 AND u.fingerprint = s.fingerprint AND m.fingerprint LIKE s.fingerprint || '%' AND length(m.fingerprint) = 64)
+is(query($node, $db, q{SELECT bool_and(length(s.fingerprint) = 12 AND u.file LIKE '%' || m.fingerprint || '.img' AND m.fingerprint LIKE s.fingerprint || '%' AND length(m.fingerprint) = 64)
 	FROM embed_models m JOIN embed_stat s USING (name) JOIN embed_memory u USING (name)}), 't', 'a short fingerprint in the views, the whole in embed_models');
 
 # rows that nobody fills

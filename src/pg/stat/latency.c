@@ -1,7 +1,7 @@
 /*
  * latency.c
- *		The view embed_latency: durations at a share of the calls, out of the
- *		histogram of embed_stat; and the log of slow calls.
+ *		The view embed_latency: durations at a share of the calls, out of
+ *		its histogram; and the log of slow calls.
  */
 #include "pg/stat/stat.h"
 
@@ -69,7 +69,7 @@ embed_latency_ms(PG_FUNCTION_ARGS)
 		ARR_DIMS(latency)[0] != EMBED_LATENCY_BUCKETS || !(share >= 0 && share <= 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("not a histogram of embed_stat, or not a share")));
+				 errmsg("not a histogram of embed_latency, or not a share")));
 	values = (const int64 *) ((const char *) latency + ARR_OVERHEAD_NONULLS(1));
 	for (int i = 0; i < EMBED_LATENCY_BUCKETS; i++)
 	{
