@@ -197,17 +197,20 @@ static void
 step_context(const Bench *bench, int32_t layer)
 {
 	(void) layer;
-	for (int32_t i = 0; i < N_ROWS; i++)
-		bench->scales[i] = bench->k->quantize_u8(bench->x + i * HIDDEN, NULL, HIDDEN, HIDDEN, bench->codes + i * HIDDEN, &bench->zeros[i]);
+	bench->k->quantize_rows(&(EmbQuantRows) {
+		.n_rows = N_ROWS, .n = HIDDEN, .x = bench->x, .x_stride = HIDDEN, .codes = bench->codes, .code_stride = HIDDEN,
+		.scales = bench->scales, .zeros = bench->zeros
+	});
 }
 
 static void
 step_wide(const Bench *bench, int32_t layer)
 {
 	(void) layer;
-	for (int32_t i = 0; i < N_ROWS; i++)
-		bench->scales[i] = bench->k->quantize_range_u8(bench->x + i * WIDE, bench->range + i * EMB_RANGE, WIDE, WIDE,
-													   bench->codes + i * WIDE, &bench->zeros[i]);
+	bench->k->quantize_rows(&(EmbQuantRows) {
+		.n_rows = N_ROWS, .n = WIDE, .x = bench->x, .x_stride = WIDE, .ranges = bench->range, .codes = bench->codes,
+		.code_stride = WIDE, .scales = bench->scales, .zeros = bench->zeros
+	});
 }
 
 /* Queries, keys and values. */

@@ -69,12 +69,13 @@
  * gate_rows		y[m][16 j + i] = act(x[m][32 j + i]) * x[m][32 j + 16 + i] for j < n_panels, i < 16: a
  *					panel of gates, its panel of values; act, factor and range as in activate_rows.
  *					y may be x with the same stride.
- * quantize_range_u8	quantize_u8 of x without a factor and in one pass, for lo = -max(range[0 .. 15]),
- *					hi = max(range[16 .. 31]). q is clamped, so a wrong range does no harm.
  * quantize_u8		y = x * factor (x alone if factor is NULL); lo = max(min(0, min y), -1e38), hi = min(max(0, max y), 1e38),
  *					r = max(hi - lo, 1e-30); zero = rint(-lo * (255 / r));
  *					q = rint(y * (255 / r) + zero), clamped to 0 .. 255, the product and sum unrounded;
  *					returns r / 255. y is about (q - zero) times it. q[i] = 0 for n <= i < n_padded.
+ * quantize_rows	each of n_rows rows: codes, scales and zeros are those of quantize_u8, with code_stride as
+ *					n_padded; with ranges, not NULL, in one pass, for lo = -max(ranges[m][0 .. 15]),
+ *					hi = max(ranges[m][16 .. 31]). Codes are clamped, so a wrong range does no harm.
  * norm_rows		each of n_rows rows: y = add_norm_f32 of x and residual; then, unless codes is NULL, codes,
  *					scales and zeros are those of quantize_u8 of y and factor, with code_stride as n_padded.
  * quantize_heads	a row of n_heads heads of d elements. For each: m = min(max(max |x|, 1e-12), 1e12);
@@ -110,6 +111,21 @@ typedef enum EmbActKind
 	EMB_ACT_KIND_RELU = 3,
 	EMB_ACT_KIND_SILU = 4
 } EmbActKind;
+
+/* Rows that become bytes. */
+typedef struct EmbQuantRows
+{
+	int32_t		n_rows;			/* >= 1 */
+	int32_t		n;				/* >= 1 */
+	const float *x;
+	size_t		x_stride;
+	const float *factor;		/* [n], or NULL */
+	const float *ranges;		/* [n_rows][EMB_RANGE] of x times factor, numbers >= 0, or NULL */
+	uint8_t    *codes;			/* [n_rows] */
+	size_t		code_stride;	/* bytes, >= n */
+	float	   *scales;			/* [n_rows] */
+	int32_t    *zeros;			/* [n_rows] */
+} EmbQuantRows;
 
 /* Rows that are normed and become bytes. */
 typedef struct EmbNormRows

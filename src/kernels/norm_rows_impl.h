@@ -6,8 +6,9 @@
  * chains of additions, each of which waits for the one before. So the rows of a
  * tile take turns, and share the loads of gamma and beta.
  *
- * Of a row that gets codes the range is known when its last element is normed,
- * and the row is still in the first-level cache when its codes are made.
+ * Of a row that gets codes the range is known when its last element is normed.
+ * A few tiles of rows get their codes together (quantize_some_rows), while they
+ * are in the first-level cache.
  */
 
 /* Row r of a tile, from element i on. */
@@ -33,14 +34,14 @@ store_some(float *p, v16 a, const int n)
 
 /* y = x + residual, added to the sums. */
 EMB_ALWAYS_INLINE void
-norm_add(const EmbNormRows *g, int32_t i, const int n, v16 sums[NORM_ROWS], const int n_rows)
+norm_add(const EmbNormRows *g, int32_t i, const int n, v16 sums[NORM_ROWS], const int n_rows, const bool has_residual)
 {
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
 	{
 		v16			v = load_some(NORM_X(r, i), n);
 
-		if (g->residual != NULL)
+		if (has_residual)
 			v = v16_add(v, load_some(NORM_RESIDUAL(r, i), n));
 		store_some(NORM_Y(r, i), v, n);
 		sums[r] = v16_add(sums[r], v);
@@ -64,11 +65,11 @@ norm_square(const EmbNormRows *g, int32_t i, const int n, const v16 means[NORM_R
 
 EMB_ALWAYS_INLINE void
 norm_scale(const EmbNormRows *g, int32_t i, const int n, const v16 means[NORM_ROWS],
-		   const v16 scales[NORM_ROWS], Range ranges[NORM_ROWS], const int n_rows)
+		   const v16 scales[NORM_ROWS], Range ranges[NORM_ROWS], const int n_rows, const bool has_codes, const bool has_factor)
 {
 	v16			gamma = load_some(g->gamma + i, n);
 	v16			beta = load_some(g->beta + i, n);
-	v16			factor = g->factor != NULL ? load_some(g->factor + i, n) : v16_set(1.0f);
+	v16			factor = has_factor ? load_some(g->factor + i, n) : v16_set(1.0f);
 
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
@@ -76,21 +77,43 @@ norm_scale(const EmbNormRows *g, int32_t i, const int n, const v16 means[NORM_RO
 		v16			y = v16_fma(v16_mul(v16_sub(load_some(NORM_Y(r, i), n), means[r]), scales[r]), gamma, beta);
 
 		store_some(NORM_Y(r, i), y, n);
-		if (g->codes == NULL)
+		if (!has_codes)
 			continue;
 		if (n < EMB_PANEL)
 			y = v16_keep(y, n, 0.0f);
-		widen_range(g->factor != NULL ? v16_mul(y, factor) : y, &ranges[r]);
+		widen_range(has_factor ? v16_mul(y, factor) : y, &ranges[r]);
 	}
 }
 
-/* n_rows is a constant of each instance. */
 EMB_ALWAYS_INLINE void
-norm_tile(EmbNormRows tile, const int n_rows)
+norm_add_all(const EmbNormRows *g, v16 sums[NORM_ROWS], const int n_rows, const bool has_residual)
+{
+	int32_t		n_whole = g->n / EMB_PANEL * EMB_PANEL;
+
+	for (int32_t i = 0; i < n_whole; i += EMB_PANEL)
+		norm_add(g, i, EMB_PANEL, sums, n_rows, has_residual);
+	if (n_whole < g->n)
+		norm_add(g, n_whole, g->n - n_whole, sums, n_rows, has_residual);
+}
+
+EMB_ALWAYS_INLINE void
+norm_scale_all(const EmbNormRows *g, const v16 means[NORM_ROWS], const v16 scales[NORM_ROWS], Range ranges[NORM_ROWS],
+			   const int n_rows, const bool has_codes, const bool has_factor)
+{
+	int32_t		n_whole = g->n / EMB_PANEL * EMB_PANEL;
+
+	for (int32_t i = 0; i < n_whole; i += EMB_PANEL)
+		norm_scale(g, i, EMB_PANEL, means, scales, ranges, n_rows, has_codes, has_factor);
+	if (n_whole < g->n)
+		norm_scale(g, n_whole, g->n - n_whole, means, scales, ranges, n_rows, has_codes, has_factor);
+}
+
+/* n_rows is a constant of each instance; below and above only if there are codes. */
+EMB_ALWAYS_INLINE void
+norm_tile(EmbNormRows tile, v16 *below, v16 *above, const int n_rows)
 {
 	const EmbNormRows *g = &tile;
 	int32_t		n_whole = g->n / EMB_PANEL * EMB_PANEL;
-	int			n_last = g->n - n_whole;
 	v16			sums[NORM_ROWS],
 				means[NORM_ROWS],
 				scales[NORM_ROWS];
@@ -99,10 +122,10 @@ norm_tile(EmbNormRows tile, const int n_rows)
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
 		sums[r] = v16_set(0.0f);
-	for (int32_t i = 0; i < n_whole; i += EMB_PANEL)
-		norm_add(g, i, EMB_PANEL, sums, n_rows);
-	if (n_last > 0)
-		norm_add(g, n_whole, n_last, sums, n_rows);
+	if (g->residual != NULL)
+		norm_add_all(g, sums, n_rows, true);
+	else
+		norm_add_all(g, sums, n_rows, false);
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
 	{
@@ -111,8 +134,8 @@ norm_tile(EmbNormRows tile, const int n_rows)
 	}
 	for (int32_t i = 0; i < n_whole; i += EMB_PANEL)
 		norm_square(g, i, EMB_PANEL, means, sums, n_rows);
-	if (n_last > 0)
-		norm_square(g, n_whole, n_last, means, sums, n_rows);
+	if (n_whole < g->n)
+		norm_square(g, n_whole, g->n - n_whole, means, sums, n_rows);
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
 	{
@@ -121,13 +144,17 @@ norm_tile(EmbNormRows tile, const int n_rows)
 		scales[r] = v16_set(1.0f / sqrtf(variance > 1e-30f ? variance : 1e-30f));
 		ranges[r] = no_range();
 	}
-	for (int32_t i = 0; i < n_whole; i += EMB_PANEL)
-		norm_scale(g, i, EMB_PANEL, means, scales, ranges, n_rows);
-	if (n_last > 0)
-		norm_scale(g, n_whole, n_last, means, scales, ranges, n_rows);
+	if (g->codes == NULL)
+		norm_scale_all(g, means, scales, ranges, n_rows, false, false);
+	else if (g->factor == NULL)
+		norm_scale_all(g, means, scales, ranges, n_rows, true, false);
+	else
+		norm_scale_all(g, means, scales, ranges, n_rows, true, true);
 	for (int r = 0; g->codes != NULL && r < n_rows; r++)
-		g->scales[r] = quantize_between(NORM_Y(r, 0), g->factor, v16_sub(v16_set(0.0f), ranges[r].lo), ranges[r].hi,
-										g->n, (int32_t) g->code_stride, g->codes + r * g->code_stride, &g->zeros[r]);
+	{
+		below[r] = v16_sub(v16_set(0.0f), ranges[r].lo);
+		above[r] = ranges[r].hi;
+	}
 }
 
 /* The same rows without the first n_rows. */
@@ -151,10 +178,32 @@ norm_next(EmbNormRows rows, int32_t n_rows)
 void
 EMB_NAME(norm_rows) (const EmbNormRows *g)
 {
-	EmbNormRows left = *g;
+	EmbQuantRows quant = {
+		.n = g->n, .factor = g->factor, .x_stride = g->y_stride, .code_stride = g->code_stride
+	};
+	int32_t		n_taken = code_rows(g->n, CODE_ROWS) / NORM_ROWS * NORM_ROWS;
+	v16			below[CODE_ROWS],
+				above[CODE_ROWS];
 
-	for (; left.n_rows >= NORM_ROWS; left = norm_next(left, NORM_ROWS))
-		norm_tile(left, NORM_ROWS);
-	for (; left.n_rows > 0; left = norm_next(left, 1))
-		norm_tile(left, 1);
+	n_taken = n_taken > 0 ? n_taken : NORM_ROWS;
+	for (EmbNormRows left = *g; left.n_rows > 0;)
+	{
+		EmbNormRows next = left;
+		int32_t		n_rows = left.n_rows < n_taken ? left.n_rows : n_taken;
+		int32_t		r = 0;
+
+		for (; n_rows - r >= NORM_ROWS; r += NORM_ROWS, next = norm_next(next, NORM_ROWS))
+			norm_tile(next, below + r, above + r, NORM_ROWS);
+		for (; r < n_rows; r++, next = norm_next(next, 1))
+			norm_tile(next, below + r, above + r, 1);
+		if (g->codes != NULL)
+		{
+			quant.x = left.y;
+			quant.codes = left.codes;
+			quant.scales = left.scales;
+			quant.zeros = left.zeros;
+			quantize_some_rows(&quant, 0, n_rows, below, above);
+		}
+		left = next;
+	}
 }

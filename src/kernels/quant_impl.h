@@ -15,14 +15,14 @@
 #define MAGNITUDE_MIN 1e-30f	/* 127 and 255 over it are finite */
 #define MAGNITUDE_MAX 1e38f		/* twice this value is finite, and so is its sum with another */
 
-/* Up to 16 floats, times their factors; zeros after the last. */
+/* 16 floats, or n < 16 and zeros, times their factors. n and whether there are factors are constants of loops. */
 EMB_ALWAYS_INLINE v16
-load_scaled(const float *x, const float *factor, int32_t i, int32_t n)
+load_scaled(const float *x, const float *factor, const int n)
 {
-	v16			y = n - i >= 16 ? v16_load(x + i) : v16_load_part(x + i, n - i);
+	v16			y = n == EMB_PANEL ? v16_load(x) : v16_load_part(x, n);
 
 	if (factor != NULL)
-		y = v16_mul(y, n - i >= 16 ? v16_load(factor + i) : v16_load_part(factor + i, n - i));
+		y = v16_mul(y, n == EMB_PANEL ? v16_load(factor) : v16_load_part(factor, n));
 	return y;
 }
 
@@ -40,30 +40,48 @@ uncut_code_v16(v16 y, v16 inverse, v16 rounder, int lo)
 	return v16_max(v16_fma(y, inverse, rounder), v16_set(ROUNDER + lo));
 }
 
-/* q[i] = rint(y inverse + zero), zeros from n on. */
-EMB_ALWAYS_INLINE void
-store_codes(const float *x, const float *factor, int32_t n, int32_t n_padded, float inverse, float zero, uint8_t *q)
+/* Lowest codes of i .. i + 15, not yet cut to the highest. */
+EMB_ALWAYS_INLINE v16
+uncut_code_of(const float *x, const float *factor, int32_t i, v16 inverse, v16 rounder)
 {
-	v16			inv = v16_set(inverse);
-	v16			rounder = v16_set(ROUNDER + zero);
+	return uncut_code_v16(load_scaled(x + i, factor != NULL ? factor + i : NULL, EMB_PANEL), inverse, rounder, 0);
+}
+
+EMB_ALWAYS_INLINE v16
+code_of(const float *x, const float *factor, int32_t i, const int n, v16 inverse, v16 rounder)
+{
+	return code_v16(load_scaled(x + i, factor != NULL ? factor + i : NULL, n), inverse, rounder, 0, 255);
+}
+
+EMB_ALWAYS_INLINE void
+store_codes_with(const float *x, const float *factor, int32_t n, int32_t n_padded, v16 inverse, v16 rounder, uint8_t *q)
+{
 	int32_t		i = 0;
 
-	for (; n - i >= 64; i += 64)
-		v16_store_codes(q + i, uncut_code_v16(load_scaled(x, factor, i, n), inv, rounder, 0),
-						uncut_code_v16(load_scaled(x, factor, i + 16, n), inv, rounder, 0),
-						uncut_code_v16(load_scaled(x, factor, i + 32, n), inv, rounder, 0),
-						uncut_code_v16(load_scaled(x, factor, i + 48, n), inv, rounder, 0), 0);
-	for (; n - i >= 16; i += 16)
-		v16_store_bytes(q + i, code_v16(load_scaled(x, factor, i, n), inv, rounder, 0, 255));
+	for (; i < n / 64 * 64; i += 64)
+		v16_store_codes(q + i, uncut_code_of(x, factor, i, inverse, rounder), uncut_code_of(x, factor, i + 16, inverse, rounder),
+						uncut_code_of(x, factor, i + 32, inverse, rounder), uncut_code_of(x, factor, i + 48, inverse, rounder), 0);
+	for (; n - i >= EMB_PANEL; i += EMB_PANEL)
+		v16_store_bytes(q + i, code_of(x, factor, i, EMB_PANEL, inverse, rounder));
 	if (i < n)
 	{
-		uint8_t		last[16];
+		uint8_t		last[EMB_PANEL];
 
-		v16_store_bytes(last, code_v16(load_scaled(x, factor, i, n), inv, rounder, 0, 255));
+		v16_store_bytes(last, code_of(x, factor, i, n - i, inverse, rounder));
 		memcpy(q + i, last, n - i);
 	}
 	if (n < n_padded)
 		memset(q + n, 0, n_padded - n);
+}
+
+/* q[i] = rint(y inverse + zero), zeros from n on. */
+EMB_ALWAYS_INLINE void
+store_codes(const float *x, const float *factor, int32_t n, int32_t n_padded, float inverse, float zero, uint8_t *q)
+{
+	if (factor == NULL)
+		store_codes_with(x, NULL, n, n_padded, v16_set(inverse), v16_set(ROUNDER + zero), q);
+	else
+		store_codes_with(x, factor, n, n_padded, v16_set(inverse), v16_set(ROUNDER + zero), q);
 }
 
 EMB_ALWAYS_INLINE float
@@ -73,36 +91,151 @@ bounded(float x, float lo, float hi)
 	return x < hi ? x : hi;
 }
 
-/* Codes of a row whose elements times their factors are at least -below and at most above, by lanes. */
-EMB_ALWAYS_INLINE float
-quantize_between(const float *x, const float *factor, v16 below, v16 above,
-				 int32_t n, int32_t n_padded, uint8_t *q, int32_t *zero)
+/* What codes of a row are made of. */
+typedef struct RowScale
+{
+	float		inverse,
+				zero,
+				scale;
+} RowScale;
+
+/* Of a row whose elements times their factors are at least -below and at most above, by lanes. */
+EMB_ALWAYS_INLINE RowScale
+row_scale(v16 below, v16 above)
 {
 	float		minus_lo = bounded(v16_largest(below), 0.0f, MAGNITUDE_MAX);
 	float		hi = bounded(v16_largest(above), 0.0f, MAGNITUDE_MAX);
 	float		range = bounded(minus_lo + hi, MAGNITUDE_MIN, 2 * MAGNITUDE_MAX);
 	float		inverse = 255.0f / range;
-	float		zero_rounded = (minus_lo * inverse + ROUNDER) - ROUNDER;
 
-	store_codes(x, factor, n, n_padded, inverse, zero_rounded, q);
-	*zero = (int32_t) zero_rounded;
-	return range / 255.0f;
+	return (RowScale) {inverse, (minus_lo * inverse + ROUNDER) - ROUNDER, range / 255.0f};
+}
+
+EMB_ALWAYS_INLINE float
+quantize_between(const float *x, const float *factor, v16 below, v16 above,
+				 int32_t n, int32_t n_padded, uint8_t *q, int32_t *zero)
+{
+	RowScale	row = row_scale(below, above);
+
+	store_codes(x, factor, n, n_padded, row.inverse, row.zero, q);
+	*zero = (int32_t) row.zero;
+	return row.scale;
+}
+
+/* Minima and maxima are chains of operations that wait: so there are several. */
+#define RANGE_CHAINS 4
+
+EMB_ALWAYS_INLINE Range
+range_of_row(const float *x, const float *factor, int32_t n)
+{
+	Range		ranges[RANGE_CHAINS];
+	int32_t		i = 0;
+
+	EMB_UNROLL
+	for (int c = 0; c < RANGE_CHAINS; c++)
+		ranges[c] = no_range();
+	for (; i < n / (RANGE_CHAINS * EMB_PANEL) * (RANGE_CHAINS * EMB_PANEL); i += RANGE_CHAINS * EMB_PANEL)
+	{
+		EMB_UNROLL
+		for (int c = 0; c < RANGE_CHAINS; c++)
+			widen_range(load_scaled(x + i + c * EMB_PANEL, factor != NULL ? factor + i + c * EMB_PANEL : NULL, EMB_PANEL), &ranges[c]);
+	}
+	for (; n - i >= EMB_PANEL; i += EMB_PANEL)
+		widen_range(load_scaled(x + i, factor != NULL ? factor + i : NULL, EMB_PANEL), &ranges[0]);
+	if (i < n)
+		widen_range(load_scaled(x + i, factor != NULL ? factor + i : NULL, n - i), &ranges[0]);
+	EMB_UNROLL
+	for (int c = 1; c < RANGE_CHAINS; c++)
+	{
+		ranges[0].lo = v16_min(ranges[c].lo, ranges[0].lo);
+		ranges[0].hi = v16_max(ranges[c].hi, ranges[0].hi);
+	}
+	return ranges[0];
 }
 
 float
 EMB_NAME(quantize_u8) (const float *x, const float *factor, int32_t n, int32_t n_padded, uint8_t *q, int32_t *zero)
 {
-	Range		range = no_range();
+	Range		range = factor == NULL ? range_of_row(x, NULL, n) : range_of_row(x, factor, n);
 
-	for (int32_t i = 0; i < n; i += 16)
-		widen_range(load_scaled(x, factor, i, n), &range);
 	return quantize_between(x, factor, v16_sub(v16_set(0.0f), range.lo), range.hi, n, n_padded, q, zero);
 }
 
-float
-EMB_NAME(quantize_range_u8) (const float *x, const float *range, int32_t n, int32_t n_padded, uint8_t *q, int32_t *zero)
+/*
+ * Rows whose ranges become scales together: their largest elements and their
+ * divisions are those of vectors, and the codes of a row need not wait for them.
+ */
+#define CODE_ROWS 16
+
+/* Up to CODE_ROWS rows between their passes: 24 KB of the first-level cache. */
+EMB_ALWAYS_INLINE int32_t
+code_rows(int32_t n, int32_t n_rows)
 {
-	return quantize_between(x, NULL, v16_load(range), v16_load(range + EMB_PANEL), n, n_padded, q, zero);
+	int32_t		fit = 6144 / n > 0 ? 6144 / n : 1;
+
+	fit = fit < CODE_ROWS ? fit : CODE_ROWS;
+	return fit < n_rows ? fit : n_rows;
+}
+
+/* Codes of at most CODE_ROWS rows, whose elements times factors are between -below[r] and above[r], by lanes. */
+EMB_ALWAYS_INLINE void
+quantize_some_rows(const EmbQuantRows *g, int32_t first, int32_t n_rows, v16 below[CODE_ROWS], v16 above[CODE_ROWS])
+{
+	float		inverses[CODE_ROWS],
+				roundeds[CODE_ROWS],
+				scales[CODE_ROWS];
+	v16			minus_lo,
+				range,
+				inverse;
+
+	for (int r = n_rows; r < CODE_ROWS; r++)
+		below[r] = above[r] = v16_set(0.0f);
+	minus_lo = clamp_v16(v16_largest_each(below, n_rows), 0.0f, MAGNITUDE_MAX);
+	range = v16_add(minus_lo, clamp_v16(v16_largest_each(above, n_rows), 0.0f, MAGNITUDE_MAX));
+	range = clamp_v16(range, MAGNITUDE_MIN, 2 * MAGNITUDE_MAX);
+	inverse = v16_div(v16_set(255.0f), range);
+	v16_store(inverses, inverse);
+	v16_store(roundeds, v16_sub(v16_add(v16_mul(minus_lo, inverse), v16_set(ROUNDER)), v16_set(ROUNDER)));
+	v16_store(scales, v16_div(range, v16_set(255.0f)));
+	for (int r = 0; r < n_rows; r++)
+	{
+		size_t		m = first + r;
+
+		g->scales[m] = scales[r];
+		g->zeros[m] = (int32_t) roundeds[r];
+		store_codes(g->x + m * g->x_stride, g->factor, g->n, (int32_t) g->code_stride, inverses[r], roundeds[r],
+					g->codes + m * g->code_stride);
+	}
+}
+
+void
+EMB_NAME(quantize_rows) (const EmbQuantRows *g)
+{
+	int32_t		n_taken = code_rows(g->ranges != NULL ? 1 : g->n, g->n_rows);
+
+	for (int32_t first = 0; first < g->n_rows; first += n_taken)
+	{
+		int32_t		n_rows = g->n_rows - first < n_taken ? g->n_rows - first : n_taken;
+		v16			below[CODE_ROWS],
+					above[CODE_ROWS];
+
+		for (int r = 0; r < n_rows; r++)
+		{
+			const float *x = g->x + (first + r) * g->x_stride;
+			Range		range;
+
+			if (g->ranges != NULL)
+			{
+				below[r] = v16_load(g->ranges + (first + r) * EMB_RANGE);
+				above[r] = v16_load(g->ranges + (first + r) * EMB_RANGE + EMB_PANEL);
+				continue;
+			}
+			range = g->factor == NULL ? range_of_row(x, NULL, g->n) : range_of_row(x, g->factor, g->n);
+			below[r] = v16_sub(v16_set(0.0f), range.lo);
+			above[r] = range.hi;
+		}
+		quantize_some_rows(g, first, n_rows, below, above);
+	}
 }
 
 EMB_ALWAYS_INLINE void

@@ -84,8 +84,14 @@ typedef struct Outputs
 		uint8_t		codes[N_BYTES];
 		float		scale;
 		int32_t		zero;
-	}			quantize_u8,
-				quantize_range_u8;
+	}			quantize_u8;
+	struct
+	{
+		uint8_t		codes[N_ROWS * N_OUT];
+		float		scales[N_ROWS];
+		int32_t		zeros[N_ROWS];
+	}			quantize_rows,
+				quantize_ranges;
 	struct
 	{
 		float		y[N_NORM_ROWS * N_LONG_CODES];
@@ -243,6 +249,27 @@ run_grouped(const EmbKernels *k, const Inputs *in, Outputs *out)
 	k->gemm_grouped(&g);
 }
 
+/* With a factor and padding; and with the ranges of a product. */
+static void
+run_quantize_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
+{
+	EmbQuantRows g = {
+		.n_rows = N_ROWS, .n = N_LONG_CODES, .x = in->a, .x_stride = N_IN, .factor = in->b, .codes = out->quantize_rows.codes,
+		.code_stride = N_OUT, .scales = out->quantize_rows.scales, .zeros = out->quantize_rows.zeros
+	};
+
+	k->quantize_rows(&g);
+	g.n = N_OUT;
+	g.x = out->gemm_i8.c;
+	g.x_stride = N_OUT;
+	g.factor = NULL;
+	g.ranges = out->gemm_i8.ranges;
+	g.codes = out->quantize_ranges.codes;
+	g.scales = out->quantize_ranges.scales;
+	g.zeros = out->quantize_ranges.zeros;
+	k->quantize_rows(&g);
+}
+
 static void
 run_norm_rows(const EmbKernels *k, const Inputs *in, Outputs *out)
 {
@@ -279,8 +306,7 @@ run_i8(const EmbKernels *k, const Inputs *in, Outputs *out)
 	}
 	out->quantize_u8.scale = k->quantize_u8(in->a, in->b, N_LONG, N_BYTES, out->quantize_u8.codes,
 											&out->quantize_u8.zero);
-	out->quantize_range_u8.scale = k->quantize_range_u8(out->gemm_i8.c, out->gemm_i8.ranges, N_LONG, N_BYTES,
-														out->quantize_range_u8.codes, &out->quantize_range_u8.zero);
+	run_quantize_rows(k, in, out);
 	run_norm_rows(k, in, out);
 }
 
@@ -344,7 +370,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(muladd_f32, muladd), FIELD(rotate_f32, rotated), FIELD(update_f64, updated), FIELD(gemm_i8, gemm_i8), FIELD(gemm_i8, gemm_i8_tiled),
 		FIELD(gemm_grouped, gemm_grouped), FIELD(activate_rows, activate_rows),
 		FIELD(gate_rows, gate_rows), FIELD(quantize_u8, quantize_u8),
-		FIELD(quantize_range_u8, quantize_range_u8), FIELD(norm_rows, norm_rows), FIELD(quantize_heads, heads),
+		FIELD(quantize_rows, quantize_rows), FIELD(quantize_rows, quantize_ranges), FIELD(norm_rows, norm_rows), FIELD(quantize_heads, heads),
 		FIELD(pack_head_i8, head), FIELD(attend_i8, attended), FIELD(attend_i8, attended_biased),
 		FIELD(attend_i8, attended_causal)
 	};

@@ -112,6 +112,12 @@ v16_min_abs(v16 a, v16 limit)
 }
 
 V16_INLINE v16
+v16_max_abs(v16 a, v16 b)
+{
+	return _mm512_range_ps(a, b, 0xB);
+}
+
+V16_INLINE v16
 v16_add_exponent(v16 a, v16 z)
 {
 	__m512i		exponent = _mm512_slli_epi32(_mm512_castps_si512(z), 23);
@@ -147,6 +153,7 @@ v16_store_bytes(uint8_t *p, v16 z)
 }
 
 #define V16_MIN_ABS
+#define V16_MAX_ABS
 #define V16_STORE_CODES
 #define V16_LARGEST_EACH
 

@@ -18,6 +18,7 @@
  * and, if it has something better than what follows, with macros of the same names in capitals,
  *
  *		v16_min_abs(a, limit)		min(|a|, limit); a is the result of an operation
+ *		v16_max_abs(a, b)			max(|a|, |b|); the other one if one is NaN; results of operations
  *		v16_largest_each(rows, n)	lane i: v16_largest of rows[i], i < n; 0 beyond. rows [16] without NaN
  *									or -0, of which those from n on are 0
  *		v16_store_codes(p, z0 .. z3, lowest)	64 bytes of z = ROUNDER + n, n >= lowest: those of
@@ -44,6 +45,14 @@ EMB_ALWAYS_INLINE v16
 v16_min_abs(v16 a, v16 limit)
 {
 	return v16_min(v16_abs(a), limit);
+}
+#endif
+
+#ifndef V16_MAX_ABS
+EMB_ALWAYS_INLINE v16
+v16_max_abs(v16 a, v16 b)
+{
+	return v16_max(v16_abs(a), v16_max(v16_abs(b), v16_set(0.0f)));
 }
 #endif
 

@@ -43,10 +43,10 @@ widen_quantized(const EmbBlock *c, const EmbLinear *up, const EmbLinear *down, c
 	memset(w->ranges, 0, c->n_rows * EMB_RANGE * sizeof(float));
 	if (!emb_linear_multiply_with(c, up, in, &steps, w->wide, c->pass->wide_stride))
 		return false;
-	for (int32_t i = 0; i < c->n_rows; i++)
-		w->scales[i] = c->pass->kernels->quantize_range_u8(mid->rows + i * mid->stride, w->ranges + i * EMB_RANGE, n,
-														   (int32_t) mid->code_stride, mid->codes + i * mid->code_stride,
-														   &w->zeros[i]);
+	c->pass->kernels->quantize_rows(&(EmbQuantRows) {
+		.n_rows = c->n_rows, .n = n, .x = mid->rows, .x_stride = mid->stride, .ranges = w->ranges, .codes = mid->codes,
+		.code_stride = mid->code_stride, .scales = w->scales, .zeros = w->zeros
+	});
 	return emb_work_spend(&w->work, 2 * (int64_t) c->n_rows * n) && emb_linear_order_codes(c, down, mid);
 }
 

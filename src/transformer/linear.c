@@ -25,9 +25,10 @@ quantize_rows(const EmbBlock *c, const EmbInput *in, const float *factor, int32_
 {
 	EmbWorker  *w = c->w;
 
-	for (int32_t i = 0; i < c->n_rows; i++)
-		w->scales[i] = c->pass->kernels->quantize_u8(in->rows + i * in->stride, factor, n, (int32_t) in->code_stride,
-													 in->codes + i * in->code_stride, &w->zeros[i]);
+	c->pass->kernels->quantize_rows(&(EmbQuantRows) {
+		.n_rows = c->n_rows, .n = n, .x = in->rows, .x_stride = in->stride, .factor = factor, .codes = in->codes,
+		.code_stride = in->code_stride, .scales = w->scales, .zeros = w->zeros
+	});
 	return emb_work_spend(&w->work, 4 * (int64_t) c->n_rows * n);
 }
 

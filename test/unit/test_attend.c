@@ -60,6 +60,30 @@ compare_heads(int32_t n_heads, int32_t d, int32_t zero, int wild)
 	return n_wrong;
 }
 
+/* Scales are quotients rounded once, whatever computes them: one mantissa in 61. */
+static int
+compare_scales(void)
+{
+	int			n_wrong = 0;
+
+	for (uint32_t mantissa = 0; mantissa < 1 << 23; mantissa += 16 * 61)
+	{
+		float		x[16],
+					scales[16];
+		uint8_t		q[16 * EMB_GROUP];
+
+		for (uint32_t i = 0; i < 16; i++)
+			x[i] = ldexpf((float) ((1 << 23) | (mantissa + 61 * i) % (1 << 23)), (int) (i % 5) * 14 - 51);
+		for (int i = 0; i < n_quantize_heads; i++)
+		{
+			list_quantize_heads[i].fn(x, 16, 1, 0, q, scales, 1);
+			for (int k = 0; k < 16; k++)
+				n_wrong += report(scales[k] != x[k] / 127.0f, "a quotient of quantize_heads", list_quantize_heads[i].isa, k);
+		}
+	}
+	return n_wrong;
+}
+
 static void
 test_heads(void)
 {
@@ -75,6 +99,8 @@ test_heads(void)
 				n_wrong += compare_heads(n_heads, sizes[i], wild % 2 == 0 ? 128 : 0, wild) +
 					compare_heads(n_heads, sizes[i], wild % 2 == 0 ? 0 : 128, wild);
 	CHECKF(n_wrong == 0, "%d rows of heads differ", n_wrong);
+	n_wrong = compare_scales();
+	CHECKF(n_wrong == 0, "%d scales of heads differ", n_wrong);
 	/* ties go to even; what fills the last group is zero */
 	emb_quantize_heads_scalar(x, 1, 6, 128, q, &scale, 1);
 	CHECK(scale == 1 && q[0] == 255 && q[1] == 128 && q[2] == 130 && q[3] == 126 && q[4] == 254 && q[5] == 128 && q[6] == 0 && q[7] == 0);

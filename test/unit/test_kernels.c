@@ -509,7 +509,7 @@ test_rotate_f32(const EmbKernels *k, const EmbKernels *scalar)
 #define test_activate_rows(k, scalar)
 #define test_gate_rows(k, scalar)
 #define test_quantize_u8(k, scalar)
-#define test_quantize_range_u8(k, scalar)
+#define test_quantize_rows(k, scalar)
 #define test_norm_rows(k, scalar)
 
 /* test_attend.c has these. */

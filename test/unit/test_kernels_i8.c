@@ -301,6 +301,55 @@ compare_quantize(int32_t n, int wild, bool has_factor, int pad)
 	return n_wrong;
 }
 
+/* Rows with a gap between them against quantize_u8 of scalar; with ranges, those of other lanes than the elements'. */
+static int
+compare_quantize_rows(int32_t n_rows, int32_t n, int slack, int wild, bool has_factor, bool has_ranges)
+{
+	size_t		stride = n + slack;
+	size_t		n_x = (n_rows - 1) * stride + n;
+	size_t		n_codes = n_rows * stride;
+	float	   *x = place(bufs[0], 4 * n_x);
+	float	   *factor = has_factor ? place(bufs[1], 4 * n) : NULL;
+	float	   *ranges = has_ranges ? place(bufs[2], 4 * EMB_RANGE * n_rows) : NULL;
+	uint8_t    *codes[2] = {place(bufs[3], n_codes), place(bufs[4], n_codes)};
+	float	   *scales[2] = {place(bufs[5], 4 * n_rows), place(bufs[6], 4 * n_rows)};
+	int32_t    *zeros[2] = {place(bufs[7], 4 * n_rows), place(bufs[8], 4 * n_rows)};
+	int			n_wrong = 0;
+
+	fill_floats(x, n_x, wild);
+	if (has_factor)
+		fill_floats(factor, n, wild);
+	if (has_ranges)
+		memset(ranges, 0, 4 * EMB_RANGE * n_rows);
+	for (int32_t m = 0; m < n_rows; m++)
+	{
+		const float *row = x + m * stride;
+
+		scales[0][m] = emb_quantize_u8_scalar(row, factor, n, (int32_t) stride, codes[0] + m * stride, &zeros[0][m]);
+		for (int32_t i = 0; has_ranges && i < n; i++)
+		{
+			float		y = has_factor ? row[i] * factor[i] : row[i];
+			float	   *kept = ranges + m * EMB_RANGE + next_random() % EMB_PANEL;
+
+			kept[0] = -y > kept[0] ? -y : kept[0];
+			kept[EMB_PANEL] = y > kept[EMB_PANEL] ? y : kept[EMB_PANEL];
+		}
+	}
+	for (int i = 0; i < n_quantize_rows; i++)
+	{
+		memset(codes[1], 0x55, n_codes);
+		memset(scales[1], 0x55, 4 * n_rows);
+		memset(zeros[1], 0x55, 4 * n_rows);
+		list_quantize_rows[i].fn(&(EmbQuantRows) {
+			.n_rows = n_rows, .n = n, .x = x, .x_stride = stride, .factor = factor, .ranges = ranges, .codes = codes[1],
+			.code_stride = stride, .scales = scales[1], .zeros = zeros[1]
+		});
+		n_wrong += report(memcmp(codes[0], codes[1], n_codes) != 0 || memcmp(scales[0], scales[1], 4 * n_rows) != 0 ||
+						  memcmp(zeros[0], zeros[1], 4 * n_rows) != 0, "quantize_rows", list_quantize_rows[i].isa, n);
+	}
+	return n_wrong;
+}
+
 /* Rows with a gap of slack floats between them, activated, and their ranges quantized. */
 static int
 compare_activate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, int wild, bool has_factor)
@@ -336,11 +385,14 @@ compare_activate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, in
 		float		scale = emb_quantize_u8_scalar(row, NULL, n, n + 3, q[0], &zero[0]);
 
 		/* with the row's own range the same as quantize_u8, with one that is not its own the same on all levels */
-		for (int i = 0; i < n_quantize_range_u8; i++)
+		for (int i = 0; i < n_quantize_rows; i++)
 		{
-			float		other = list_quantize_range_u8[i].fn(row, ranges[0] + m * EMB_RANGE, n, n + 3,
-															 memset(q[1], 0x55, n + 3), &zero[1]);
+			float		other = -1;
 
+			list_quantize_rows[i].fn(&(EmbQuantRows) {
+				.n_rows = 1, .n = n, .x = row, .x_stride = stride, .ranges = ranges[0] + m * EMB_RANGE,
+				.codes = memset(q[1], 0x55, n + 3), .code_stride = n + 3, .scales = &other, .zeros = &zero[1]
+			});
 			if (!has_factor && i == 0)
 			{
 				scale = other;
@@ -348,7 +400,7 @@ compare_activate(EmbActKind act, int32_t n_rows, int32_t n_panels, int slack, in
 				memcpy(q[0], q[1], n + 3);
 			}
 			n_wrong += report(memcmp(&scale, &other, 4) != 0 || zero[0] != zero[1] || memcmp(q[0], q[1], n + 3) != 0,
-							  "quantize_range_u8", list_quantize_range_u8[i].isa, n);
+							  "quantize_rows with ranges", list_quantize_rows[i].isa, n);
 		}
 	}
 	return n_wrong;
@@ -434,6 +486,12 @@ test_rows(void)
 				n_wrong += compare_quantize(lengths[i], wild, true, pad);
 			}
 	CHECKF(n_wrong == 0, "%d rows quantized differ", n_wrong);
+	n_wrong = 0;
+	for (int i = 0; i < N_LENGTHS; i++)
+		for (int32_t n_rows = 1; n_rows <= 36; n_rows += n_rows < 4 ? 1 : n_rows < 14 ? 6 : 1 + n_rows % 3 * 9)
+			for (int with = 0; with < 4; with++)
+				n_wrong += compare_quantize_rows(n_rows, lengths[i], n_rows % 4 * 13, n_rows % 2, with & 1, with & 2);
+	CHECKF(n_wrong == 0, "%d blocks of rows quantized differ", n_wrong);
 	n_wrong = 0;
 	for (int act = EMB_ACT_KIND_NONE; act <= EMB_ACT_KIND_SILU; act++)
 		for (int32_t n_rows = 1; n_rows <= 5; n_rows += 2)
@@ -531,7 +589,7 @@ test_norms(void)
 	int			n_wrong = 0;
 
 	for (int i = 0; i < N_LENGTHS; i++)
-		for (int32_t n_rows = 1; n_rows <= 9; n_rows += n_rows < 5 ? 1 : 2)
+		for (int32_t n_rows = 1; n_rows <= 22; n_rows += n_rows < 5 ? 1 : n_rows < 9 ? 2 : 13)
 			for (uint32_t with = 0; with < 16; with++)
 				n_wrong += compare_norm(n_rows, lengths[i], (int) (next_random() % 4), next_random() % 4 == 0, with);
 	CHECKF(n_wrong == 0, "%d rows normed differ", n_wrong);
