@@ -170,7 +170,7 @@ run_model(const EmbKernels *k, const Buffers *buf, int32_t n_rows, double peak)
 /*
  * Elements per nanosecond of the row operations, data in the second-level cache.
  * GELU is in place and halves what is near 0: so its rows start anew each round,
- * before they are denormal, for which Intel takes 150 cycles.
+ * before squares are denormal, for which Intel takes over 100 cycles.
  */
 static void
 run_rows(const EmbKernels *k, const Buffers *buf)

@@ -298,7 +298,7 @@ print_steps(const Bench *bench)
 	double		n_head = bench->n_tokens / (double) HEADS;
 
 	print_step(bench, "queries, keys, values: product", 72, (Cost) {96 + 3, 0, 1, 0, 1}, step_qkv, N_ROWS);
-	print_step(bench, "their codes by heads", 72, (Cost) {1, 1.5, 4.3, 2, 0.25}, step_heads, N_ROWS);
+	print_step(bench, "their codes by heads", 72, (Cost) {1.1, 2.3, 3.9, 2.5, 0.25}, step_heads, N_ROWS);
 	print_step(bench, "heads packed", 72, (Cost) {0.5, 0.9, 0, 1, 0.75}, step_pack, n_head);
 	print_step(bench, "attention", n_scores, (Cost) {22, 1, 10, 3, 1.5}, step_attend, n_head);
 	print_step(bench, "codes of its output", 24, (Cost) {1, 1, 4, 2, 0.25}, step_context, N_ROWS);

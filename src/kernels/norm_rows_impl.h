@@ -181,7 +181,8 @@ EMB_NAME(norm_rows) (const EmbNormRows *g)
 	EmbQuantRows quant = {
 		.n = g->n, .factor = g->factor, .x_stride = g->y_stride, .code_stride = g->code_stride
 	};
-	int32_t		n_taken = code_rows(g->n, CODE_ROWS) / NORM_ROWS * NORM_ROWS;
+	/* 12 of 384 elements: x passes through the first-level cache, too, which is 32 KB on Zen 4; 16 are no faster */
+	int32_t		n_taken = code_rows(g->n + g->n / 3, CODE_ROWS) / NORM_ROWS * NORM_ROWS;
 	v16			below[CODE_ROWS],
 				above[CODE_ROWS];
 
