@@ -31,239 +31,494 @@
 #include "kernels/gemm_i8.h"
 #include "kernels/declare.h"
 
+#define LINES_PER_TILE	(STEP_BYTES / 64)
 #define GROUP_PANELS	4		/* panels that stay in the first-level cache while rows pass */
+#define GROUP_BYTES		(32 * 1024)	/* that they may have for this */
+#define SUMS_ROWS		(N_SUMS * TILE_ROWS)
 
-/* A tile of rows by n_panels panels whose sums are in Work and not yet written to C. */
-typedef struct Pending
-{
-	EmbTileI8	t;
-	int32_t		first_row;		/* earlier rows belong to another tile */
-	int32_t		n_panels;
-} Pending;
+typedef const int32_t (*Sums)[EMB_PANEL];
 
-typedef struct Work
+/*
+ * Rows row .. row + n_rows - 1 of C by n_panels panels, from their sums (panels
+ * lie sums_stride rows apart), and from their zero points for scale_pairs_zmm.
+ */
+typedef void (*FinishRows) (const EmbGemmI8 *g, Sums sums, int32_t sums_stride, const int32_t *zeros, int32_t row,
+							int32_t n_rows, int32_t panel, int32_t n_panels);
+
+typedef struct Work Work;
+
+/* Multiplies rows from a tile on by panels, and finishes the pending rows between the products. */
+typedef void (*MultiplyTiles) (Work *w, int32_t tile, int32_t panel);
+
+/* How sums become C: a function for any rows, and products that have it inlined. */
+typedef struct Finish
 {
-	_Alignas(64) int32_t sums[N_SUMS][TILE_ROWS][EMB_PANEL];
-	float		raw[TILE_ROWS * N_SUMS * EMB_PANEL];	/* of a gated tile */
+	FinishRows	rows;
+	MultiplyTiles multiply_2x2;
+	MultiplyTiles multiply_1x4;
+} Finish;
+
+/*
+ * The pending rows: those whose sums are not yet written to C. No struct is
+ * copied while tiles are in flight: a copy reads 16 bytes where 8 were just
+ * written, and such a load waits until all stores before it have left the core,
+ * those of tiles too, which wait for their products.
+ */
+struct Work
+{
+	_Alignas(64) int32_t sums[SUMS_ROWS][EMB_PANEL];
+	_Alignas(64) int32_t zeros[2 * TILE_ROWS];
 	const EmbGemmI8 *g;
+	const Finish *finish;
 	int32_t		tile_rows;
-	int32_t		n_pending;		/* its tiles' sums lie end to end */
-	Pending		pending[2];
-} Work;
 
-/* One or two tiles of rows, one below the other. */
-typedef struct Strip
-{
-	EmbTileI8	t[2];
-	int32_t		first_row[2];
-	int32_t		n_tiles;
-} Strip;
+	int32_t		row;
+	int32_t		n_rows;			/* 0: none is pending */
+	int32_t		begin;			/* earlier rows belong to another tile */
+	int32_t		panel;
+	int32_t		n_panels;
+	int32_t		sums_stride;
+
+	/* the next group's panels, and lines of them to prefetch at each step */
+	const char *ahead;
+	const char *ahead_end;
+	int32_t		n_lines;
+};
 
 EMB_TARGET_BEGIN(EMB_TARGET_AMX)
 
 #include "kernels/gemm_i8_zmm.h"
+#include "kernels/v16_avx512.h"
+#include "kernels/v16_act.h"
 
-/* bytes is a constant. */
-EMB_ALWAYS_INLINE void
-prefetch_ahead(const int8_t *b, size_t ahead)
+/* ------------------------------------------------------------ from sums to C */
+
+/* Rows to finish, with the constants of their panels in registers. */
+typedef struct Rows
 {
-	if (ahead != 0)
-		for (int i = 0; i < STEP_BYTES; i += 64)
-			_mm_prefetch((const char *) (b + ahead + i), _MM_HINT_T1);
-}
+	EmbTileI8	t;				/* scales; C and ranges of the next row */
+	Sums		sums;			/* of the next row */
+	const int32_t *zeros;
+	int32_t		n_left;
+	ColumnsZmm	columns[N_SUMS];
+	v16			factor[N_SUMS];
+} Rows;
 
-/* Sums 0 and 1 of the upper tile of rows by 2 panels, 2 and 3 of the lower. */
-static void
-multiply_2x2(const EmbTileI8 *upper, const EmbTileI8 *lower)
+/* n_panels is a constant, here and below. */
+EMB_ALWAYS_INLINE Rows
+start_rows(const EmbGemmI8 *g, Sums sums, const int32_t *zeros, int32_t row, int32_t n_rows, int32_t panel,
+		   const int n_panels, const bool has_range)
 {
-	const uint8_t *a0 = upper->a,
-			   *a1 = lower->a;
-	const int8_t *b0 = upper->b,
-			   *b1 = b0 + upper->b_stride;
+	size_t		column = (size_t) panel * EMB_PANEL;
+	Rows		rows = {
+		.t = {
+			.a_scale = g->a_scale + row, .b_scale = g->b_scale + column, .b_sums = g->b_sums + column,
+			.bias = g->bias + column, .c = g->c + row * g->c_stride + column, .c_stride = g->c_stride,
+			.range = has_range ? g->range + row * EMB_RANGE : NULL
+		},
+		.sums = sums, .zeros = zeros, .n_left = n_rows
+	};
 
-	_tile_zero(0);
-	_tile_zero(1);
-	_tile_zero(2);
-	_tile_zero(3);
-	for (int32_t left = upper->n_groups; left > 0; left -= STEP_GROUPS)
+	EMB_UNROLL
+	for (int p = 0; p < n_panels; p++)
 	{
-		_tile_loadd(6, b0, TILE_BYTES);
-		_tile_loadd(4, a0, upper->a_stride);
-		_tile_dpbusd(0, 4, 6);
-		_tile_loadd(7, b1, TILE_BYTES);
-		_tile_dpbusd(1, 4, 7);
-		_tile_loadd(5, a1, upper->a_stride);
-		_tile_dpbusd(2, 5, 6);
-		_tile_dpbusd(3, 5, 7);
-		prefetch_ahead(b0, upper->b_ahead);
-		prefetch_ahead(b1, upper->b_ahead);
-		a0 += STEP_GROUPS * EMB_GROUP;
-		a1 += STEP_GROUPS * EMB_GROUP;
-		b0 += STEP_BYTES;
-		b1 += STEP_BYTES;
+		rows.columns[p] = load_columns_zmm(&rows.t, p, true, true);
+		rows.columns[p].sums = sum_pairs_zmm(rows.columns[p].sums);
+		rows.factor[p] = has_range ? v16_load(g->factor + column + p * EMB_PANEL) : v16_set(0.0f);
 	}
+	return rows;
 }
 
-/* Sums 0 .. n_panels - 1 of one tile of rows; n_panels is 1, 2 or 4, a constant of each instance below. */
+/* The next n rows, or as many as are left. */
 EMB_ALWAYS_INLINE void
-multiply_1xn(const EmbTileI8 *t, const int n_panels)
+finish_next(Rows *rows, int32_t n, int32_t sums_stride, const int n_panels, const bool has_range, v16 (*f) (v16))
 {
-	const uint8_t *a = t->a;
-	const int8_t *b = t->b;
+	EmbTileI8  *t = &rows->t;
 
-	_tile_zero(0);
-	_tile_zero(1);
-	_tile_zero(2);
-	_tile_zero(3);
-	for (int32_t left = t->n_groups; left > 0; left -= STEP_GROUPS)
+	n = n < rows->n_left ? n : rows->n_left;
+	rows->n_left -= n;
+	for (; n > 0; n--)
 	{
-		_tile_loadd(4, a, t->a_stride);
-		_tile_loadd(6, b, TILE_BYTES);
-		_tile_dpbusd(0, 4, 6);
-		if (n_panels > 1)
-		{
-			_tile_loadd(7, b + t->b_stride, TILE_BYTES);
-			_tile_dpbusd(1, 4, 7);
-		}
-		if (n_panels > 2)
-		{
-			_tile_loadd(6, b + 2 * t->b_stride, TILE_BYTES);
-			_tile_dpbusd(2, 4, 6);
-			_tile_loadd(7, b + 3 * t->b_stride, TILE_BYTES);
-			_tile_dpbusd(3, 4, 7);
-		}
+		Range		seen = has_range ? load_range(t->range) : no_range();
+
+		EMB_UNROLL
 		for (int p = 0; p < n_panels; p++)
-			prefetch_ahead(b + p * t->b_stride, t->b_ahead);
-		a += STEP_GROUPS * EMB_GROUP;
-		b += STEP_BYTES;
+		{
+			__m512i		sum_i32x16 = _mm512_load_si512(rows->sums[p * sums_stride]);
+			v16			y = f(scale_pairs_zmm(t, 0, rows->columns[p], *rows->zeros, sum_i32x16));
+
+			if (has_range)
+			{
+				y = v16_mul(y, rows->factor[p]);
+				widen_range(y, &seen);
+			}
+			v16_store(t->c + p * EMB_PANEL, y);
+		}
+		if (has_range)
+		{
+			store_range(t->range, seen);
+			t->range += EMB_RANGE;
+		}
+		t->c += t->c_stride;
+		t->a_scale++;
+		rows->sums++;
+		rows->zeros++;
 	}
 }
 
-static void
-multiply_1x1(const EmbTileI8 *t)
+EMB_ALWAYS_INLINE void
+finish_panels(const EmbGemmI8 *g, Sums sums, int32_t sums_stride, const int32_t *zeros, int32_t row, int32_t n_rows,
+			  int32_t panel, const int n_panels, const bool has_range, v16 (*f) (v16))
 {
-	multiply_1xn(t, 1);
+	Rows		rows = start_rows(g, sums, zeros, row, n_rows, panel, n_panels, has_range);
+
+	finish_next(&rows, n_rows, sums_stride, n_panels, has_range, f);
 }
 
-static void
-multiply_1x2(const EmbTileI8 *t)
+/* With zero points and bias, as linear layers have. */
+EMB_ALWAYS_INLINE void
+finish_rows(const EmbGemmI8 *g, Sums sums, int32_t sums_stride, const int32_t *zeros, int32_t row, int32_t n_rows,
+			int32_t panel, int32_t n_panels, const bool has_range, v16 (*f) (v16))
 {
-	multiply_1xn(t, 2);
+	if (n_panels == 1)
+		finish_panels(g, sums, sums_stride, zeros, row, n_rows, panel, 1, has_range, f);
+	else
+		for (int32_t p = 0; p < n_panels; p += 2)
+			finish_panels(g, sums + p * sums_stride, sums_stride, zeros, row, n_rows, panel + p, 2, has_range, f);
 }
 
+/* What is left: gated products, those without bias or zero points, and very many inputs. */
 static void
-multiply_1x4(const EmbTileI8 *t)
+finish_any(const EmbGemmI8 *g, Sums sums, int32_t sums_stride, const int32_t *zeros, int32_t row, int32_t n_rows,
+		   int32_t panel, int32_t n_panels)
 {
-	multiply_1xn(t, 4);
-}
+	float		raw[SUMS_ROWS * EMB_PANEL];
+	EmbTileI8	t = emb_gemm_i8_first_tile(g);
+	EmbTileI8	product;
 
-static void
-store_sums(Work *w)
-{
-	_tile_stored(0, w->sums[0], TILE_BYTES);
-	_tile_stored(1, w->sums[1], TILE_BYTES);
-	_tile_stored(2, w->sums[2], TILE_BYTES);
-	_tile_stored(3, w->sums[3], TILE_BYTES);
+	(void) zeros;
+	emb_gemm_i8_next_rows(&t, row);
+	emb_gemm_i8_next_panels(&t, panel);
+	product = g->gated ? emb_gemm_i8_ungated(&t, n_panels, raw) : t;
+	for (int32_t p = 0; p < n_panels; p++)
+	{
+		const bool	has_zero = t.a_zero != NULL,
+					has_bias = t.bias != NULL;
+		ColumnsZmm	columns = load_columns_zmm(&product, p, has_zero, has_bias);
+
+		for (int32_t r = 0; r < n_rows; r++)
+			_mm512_storeu_ps(product.c + r * product.c_stride + p * EMB_PANEL,
+							 scale_zmm(&product, r, columns, _mm512_load_si512(sums[p * sums_stride + r]), has_zero, has_bias));
+	}
+	if (g->gated)
+		emb_gate_rows_avx512(t.act, raw, product.c_stride, n_rows, n_panels / 2, t.factor, t.range, t.c, t.c_stride);
+	else
+		emb_gemm_i8_activate(&t, emb_activate_rows_avx512, n_rows, n_panels);
 }
 
 static void
 finish_pending(Work *w)
 {
-	for (int32_t i = 0; i < w->n_pending; i++)
-	{
-		const Pending *done = &w->pending[i];
-		EmbTileI8	fresh = done->t;	/* without the rows that the tile before has finished */
-		EmbTileI8	product = done->t;
-		int32_t		n_rows = w->tile_rows - done->first_row;
-
-		if (w->g->gated)
-			product = emb_gemm_i8_ungated(&done->t, done->n_panels, w->raw);
-		for (int32_t r = done->first_row; r < w->tile_rows; r++)
-			for (int32_t p = 0; p < done->n_panels; p++)
-				finish_zmm(&product, r, p, _mm512_load_si512(w->sums[i * done->n_panels + p][r]));
-		emb_gemm_i8_next_rows(&fresh, done->first_row);
-		if (w->g->gated)
-			emb_gate_rows_avx512(fresh.act, w->raw + done->first_row * product.c_stride, product.c_stride, n_rows,
-								 done->n_panels / 2, fresh.factor, fresh.range, fresh.c, fresh.c_stride);
-		else
-			emb_gemm_i8_activate(&fresh, emb_activate_rows_avx512, n_rows, done->n_panels);
-	}
-	w->n_pending = 0;
+	if (w->n_rows > w->begin)
+		w->finish->rows(w->g, (Sums) w->sums + w->begin, w->sums_stride, w->zeros + w->begin, w->row + w->begin,
+						w->n_rows - w->begin, w->panel, w->n_panels);
+	w->n_rows = 0;
+	w->begin = 0;
 }
 
-/*
- * Multiplies, finishes the previous tiles while the units are busy (the
- * products are tens of instructions and hundreds of cycles, and the window of
- * the CPU holds the following instructions), then becomes the pending tile.
- */
-static void
-multiply_strip(Work *w, const Strip *strip, int32_t first, int32_t n_tiles, int32_t n_panels)
+/* -------------------------------------------------------------- tile products */
+
+EMB_ALWAYS_INLINE void
+prefetch_ahead(Work *w)
 {
+	const char *end = w->ahead + 64 * w->n_lines;
+
+	if (end > w->ahead_end)
+		end = w->ahead_end;
+	for (; w->ahead < end; w->ahead += 64)
+		_mm_prefetch(w->ahead, _MM_HINT_T1);
+}
+
+/* Row 0 of a tile: the last one begins early, with rows of the tile before. */
+static inline int32_t
+first_row(const Work *w, int32_t tile)
+{
+	int32_t		row = tile * w->tile_rows;
+	int32_t		last = w->g->n_rows - w->tile_rows;
+
+	return row < last ? row : last;
+}
+
+static inline const uint8_t *
+a_tile(const Work *w, int32_t tile)
+{
+	return w->g->a + first_row(w, tile) * w->g->a_stride;
+}
+
+static inline size_t
+panel_bytes(const EmbGemmI8 *g)
+{
+	return (size_t) g->n_groups * EMB_PANEL * EMB_GROUP;
+}
+
+/* The pending rows, to be finished; if they are of other panels than here they are finished at once. */
+EMB_ALWAYS_INLINE Rows
+take_pending(Work *w, int32_t panel, int32_t sums_stride, const int n_panels, const bool has_range)
+{
+	Rows		rows;
+
+	if (w->n_panels != n_panels || w->sums_stride != sums_stride)
+		finish_pending(w);
+	rows = start_rows(w->g, (Sums) w->sums + w->begin, w->zeros + w->begin, w->row + w->begin, w->n_rows - w->begin,
+					  w->n_rows > 0 ? w->panel : panel, n_panels, has_range);
+	w->n_rows = 0;
+	return rows;
+}
+
+/* Rows to finish at each step. */
+EMB_ALWAYS_INLINE int32_t
+rows_per_step(const Work *w, const Rows *rows)
+{
+	return (rows->n_left * STEP_GROUPS + w->g->n_groups - 1) / w->g->n_groups;
+}
+
+static inline void
+zero_sums(void)
+{
+	_tile_zero(0);
+	_tile_zero(1);
+	_tile_zero(2);
+	_tile_zero(3);
+}
+
+/* n_tiles tiles whose sums are stored become pending. */
+static inline void
+become_pending(Work *w, int32_t tile, int32_t n_tiles, int32_t panel, int32_t n_panels, int32_t sums_stride)
+{
+	int32_t		row = first_row(w, tile);
+	int32_t		last_row = first_row(w, tile + n_tiles - 1);
+
+	w->row = row;
+	w->n_rows = last_row - row + w->tile_rows;
+	w->begin = tile * w->tile_rows - row;
+	w->panel = panel;
+	w->n_panels = n_panels;
+	w->sums_stride = sums_stride;
+	if (w->g->a_zero == NULL)
+		return;
+	store_zero_pairs(w->g->a_zero + row, w->tile_rows, w->zeros);
 	if (n_tiles == 2)
-		multiply_2x2(&strip->t[0], &strip->t[1]);
-	else if (n_panels == 4)
-		multiply_1x4(&strip->t[first]);
-	else if (n_panels == 2)
-		multiply_1x2(&strip->t[first]);
-	else
-		multiply_1x1(&strip->t[first]);
-	finish_pending(w);
-	store_sums(w);
-	w->n_pending = n_tiles;
-	for (int32_t i = 0; i < n_tiles; i++)
-		w->pending[i] = (Pending) {strip->t[first + i], strip->first_row[first + i], n_panels};
+		store_zero_pairs(w->g->a_zero + last_row, w->tile_rows, w->zeros + last_row - row);
 }
 
-static void
-strip_next_panels(Strip *strip, int32_t n_panels)
+/* Sums 0 and 1 of the upper tile of rows by 2 panels, 2 and 3 of the lower. f NULL: no pending rows are finished. */
+EMB_ALWAYS_INLINE void
+multiply_2x2(Work *w, int32_t tile, int32_t panel, const bool has_range, v16 (*f) (v16))
 {
-	for (int32_t i = 0; i < strip->n_tiles; i++)
-		emb_gemm_i8_next_panels(&strip->t[i], n_panels);
-}
+	const int32_t sums_stride = 2 * TILE_ROWS;
+	size_t		a_stride = w->g->a_stride;
+	size_t		b_stride = panel_bytes(w->g);
+	const uint8_t *a0 = a_tile(w, tile),
+			   *a1 = a_tile(w, tile + 1);
+	const int8_t *b = w->g->b + panel * b_stride;
+	Rows		rows;
+	int32_t		n_rows;
+	int32_t    *lower;
 
-/* A strip by a group of panels. */
-static void
-multiply_group(Work *w, Strip strip, int32_t n_panels)
-{
-	int32_t		n_taken;
-
-	for (int32_t left = n_panels; left > 0; left -= n_taken)
+	if (f != NULL)
 	{
-		n_taken = left >= 4 && strip.n_tiles == 1 ? 4 : left >= 2 ? 2 : 1;
-		if (strip.n_tiles == 2 && n_taken == 1)
+		rows = take_pending(w, panel, sums_stride, 2, has_range);
+		n_rows = rows_per_step(w, &rows);
+	}
+	zero_sums();
+	for (int32_t left = w->g->n_groups; left > 0; left -= STEP_GROUPS)
+	{
+		_tile_loadd(6, b, TILE_BYTES);
+		_tile_loadd(4, a0, a_stride);
+		_tile_dpbusd(0, 4, 6);
+		_tile_loadd(7, b + b_stride, TILE_BYTES);
+		_tile_dpbusd(1, 4, 7);
+		_tile_loadd(5, a1, a_stride);
+		_tile_dpbusd(2, 5, 6);
+		_tile_dpbusd(3, 5, 7);
+		prefetch_ahead(w);
+		if (f != NULL)
+			finish_next(&rows, n_rows, sums_stride, 2, has_range, f);
+		a0 += STEP_GROUPS * EMB_GROUP;
+		a1 += STEP_GROUPS * EMB_GROUP;
+		b += STEP_BYTES;
+	}
+	if (f == NULL)
+		finish_pending(w);
+	lower = w->sums[first_row(w, tile + 1) - first_row(w, tile)];
+	_tile_stored(0, w->sums[0], TILE_BYTES);
+	_tile_stored(1, w->sums[sums_stride], TILE_BYTES);
+	_tile_stored(2, lower, TILE_BYTES);
+	_tile_stored(3, lower + sums_stride * EMB_PANEL, TILE_BYTES);
+	become_pending(w, tile, 2, panel, 2, sums_stride);
+}
+
+/* Sums 0 .. n_panels - 1 of one tile of rows; n_panels is 1, 2 or 4. */
+EMB_ALWAYS_INLINE void
+multiply_1xn(Work *w, int32_t tile, int32_t panel, const int n_panels, const bool has_range, v16 (*f) (v16))
+{
+	size_t		a_stride = w->g->a_stride;
+	size_t		b_stride = panel_bytes(w->g);
+	const uint8_t *a = a_tile(w, tile);
+	const int8_t *b = w->g->b + panel * b_stride;
+	Rows		rows;
+	int32_t		n_rows;
+
+	if (f != NULL)
+	{
+		rows = take_pending(w, panel, TILE_ROWS, n_panels, has_range);
+		n_rows = rows_per_step(w, &rows);
+	}
+	zero_sums();
+	for (int32_t left = w->g->n_groups; left > 0; left -= STEP_GROUPS)
+	{
+		_tile_loadd(4, a, a_stride);
+		_tile_loadd(6, b, TILE_BYTES);
+		_tile_dpbusd(0, 4, 6);
+		if (n_panels > 1)
 		{
-			multiply_strip(w, &strip, 0, 1, 1);
-			multiply_strip(w, &strip, 1, 1, 1);
+			_tile_loadd(7, b + b_stride, TILE_BYTES);
+			_tile_dpbusd(1, 4, 7);
+		}
+		if (n_panels > 2)
+		{
+			_tile_loadd(6, b + 2 * b_stride, TILE_BYTES);
+			_tile_dpbusd(2, 4, 6);
+			_tile_loadd(7, b + 3 * b_stride, TILE_BYTES);
+			_tile_dpbusd(3, 4, 7);
+		}
+		prefetch_ahead(w);
+		if (f != NULL)
+			finish_next(&rows, n_rows, TILE_ROWS, n_panels, has_range, f);
+		a += STEP_GROUPS * EMB_GROUP;
+		b += STEP_BYTES;
+	}
+	if (f == NULL)
+		finish_pending(w);
+	_tile_stored(0, w->sums[0], TILE_BYTES);
+	_tile_stored(1, w->sums[TILE_ROWS], TILE_BYTES);
+	_tile_stored(2, w->sums[2 * TILE_ROWS], TILE_BYTES);
+	_tile_stored(3, w->sums[3 * TILE_ROWS], TILE_BYTES);
+	become_pending(w, tile, 1, panel, n_panels, TILE_ROWS);
+}
+
+static void
+multiply_1x1(Work *w, int32_t tile, int32_t panel)
+{
+	multiply_1xn(w, tile, panel, 1, false, NULL);
+}
+
+static void
+multiply_1x2(Work *w, int32_t tile, int32_t panel)
+{
+	multiply_1xn(w, tile, panel, 2, false, NULL);
+}
+
+static void
+multiply_1x4_any(Work *w, int32_t tile, int32_t panel)
+{
+	multiply_1xn(w, tile, panel, 4, false, NULL);
+}
+
+static void
+multiply_2x2_any(Work *w, int32_t tile, int32_t panel)
+{
+	multiply_2x2(w, tile, panel, false, NULL);
+}
+
+#define FINISH(name, f, has_range) \
+static void \
+finish_##name(const EmbGemmI8 *g, Sums sums, int32_t sums_stride, const int32_t *zeros, int32_t row, int32_t n_rows, \
+			  int32_t panel, int32_t n_panels) \
+{ \
+	finish_rows(g, sums, sums_stride, zeros, row, n_rows, panel, n_panels, has_range, f); \
+} \
+\
+static void \
+multiply_2x2_##name(Work *w, int32_t tile, int32_t panel) \
+{ \
+	multiply_2x2(w, tile, panel, has_range, f); \
+} \
+\
+static void \
+multiply_1x4_##name(Work *w, int32_t tile, int32_t panel) \
+{ \
+	multiply_1xn(w, tile, panel, 4, has_range, f); \
+}
+
+FINISH(none, identity_v16, false)
+FINISH(none_range, identity_v16, true)
+FINISH(gelu, coarse_gelu_v16, false)
+FINISH(gelu_range, coarse_gelu_v16, true)
+FINISH(gelu_tanh, coarse_gelu_tanh_v16, false)
+FINISH(gelu_tanh_range, coarse_gelu_tanh_v16, true)
+FINISH(relu, coarse_relu_v16, false)
+FINISH(relu_range, coarse_relu_v16, true)
+FINISH(silu, coarse_silu_v16, false)
+FINISH(silu_range, coarse_silu_v16, true)
+
+#define FINISH_OF(name) {finish_##name, multiply_2x2_##name, multiply_1x4_##name}
+
+static const Finish *
+pick_finish(const EmbGemmI8 *g)
+{
+	static const Finish any = FINISH_OF(any);
+	static const Finish by_act[][2] = {
+		[EMB_ACT_KIND_NONE] = {FINISH_OF(none), FINISH_OF(none_range)},
+		[EMB_ACT_KIND_GELU] = {FINISH_OF(gelu), FINISH_OF(gelu_range)},
+		[EMB_ACT_KIND_GELU_TANH] = {FINISH_OF(gelu_tanh), FINISH_OF(gelu_tanh_range)},
+		[EMB_ACT_KIND_RELU] = {FINISH_OF(relu), FINISH_OF(relu_range)},
+		[EMB_ACT_KIND_SILU] = {FINISH_OF(silu), FINISH_OF(silu_range)}
+	};
+
+	if (g->a_zero == NULL || g->bias == NULL || g->n_groups > PAIRS_GROUPS || g->gated)
+		return &any;
+	return &by_act[g->act][g->factor != NULL];
+}
+
+/* Tiles of rows by a group of panels, n_tiles (one or two) at a time. */
+static void
+multiply_group(Work *w, int32_t tile, int32_t n_tiles, int32_t panel, int32_t end_panel)
+{
+	while (panel < end_panel)
+	{
+		int32_t		left = end_panel - panel;
+
+		if (n_tiles == 2 && left >= 2)
+		{
+			w->finish->multiply_2x2(w, tile, panel);
+			panel += 2;
+		}
+		else if (n_tiles == 1 && left >= 4)
+		{
+			w->finish->multiply_1x4(w, tile, panel);
+			panel += 4;
+		}
+		else if (n_tiles == 1 && left >= 2)
+		{
+			multiply_1x2(w, tile, panel);
+			panel += 2;
 		}
 		else
-			multiply_strip(w, &strip, 0, strip.n_tiles, n_taken);
-		strip_next_panels(&strip, n_taken);
+		{
+			for (int32_t i = 0; i < n_tiles; i++)
+				multiply_1x1(w, tile + i, panel);
+			panel++;
+		}
 	}
-}
-
-/* Tiles i and i + 1 of rows that have n_tiles below them; t is at row 0. */
-static Strip
-make_strip(const Work *w, const EmbTileI8 *t, int32_t i, int32_t n_tiles)
-{
-	Strip		strip = {.n_tiles = n_tiles - i < 2 ? n_tiles - i : 2};
-
-	for (int32_t j = 0; j < strip.n_tiles; j++)
-	{
-		int32_t		row = (i + j) * w->tile_rows;
-		int32_t		start = row < w->g->n_rows - w->tile_rows ? row : w->g->n_rows - w->tile_rows;
-
-		strip.t[j] = *t;
-		emb_gemm_i8_next_rows(&strip.t[j], start);
-		strip.first_row[j] = row - start;
-	}
-	return strip;
 }
 
 void
 emb_gemm_i8_amx(const EmbGemmI8 *g)
 {
 	int32_t		n_tiles = (g->n_rows - 1) / TILE_ROWS + 1;
-	EmbTileI8	group = emb_gemm_i8_first_tile(g);
+	size_t		b_stride = panel_bytes(g);
+	int32_t		step = GROUP_PANELS * b_stride <= GROUP_BYTES ? 1 : 2;	/* tiles of rows at a time */
 	Work		w;
 
 	if (g->n_rows < ROWS_MIN || g->n_groups % STEP_GROUPS != 0)
@@ -272,20 +527,22 @@ emb_gemm_i8_amx(const EmbGemmI8 *g)
 		return;
 	}
 	w.g = g;
+	w.finish = pick_finish(g);
 	w.tile_rows = (g->n_rows - 1) / n_tiles + 1;
-	w.n_pending = 0;
+	w.row = w.n_rows = w.begin = 0;
+	w.panel = w.n_panels = w.sums_stride = 0;
+	w.n_lines = (GROUP_PANELS * LINES_PER_TILE - 1) / n_tiles + 1;
 	configure_tiles(w.tile_rows);
-	for (int32_t left = g->n_panels; left > 0; left -= GROUP_PANELS)
+	for (int32_t panel = 0, end; panel < g->n_panels; panel = end)
 	{
-		int32_t		n_panels = left < GROUP_PANELS ? left : GROUP_PANELS;
+		int32_t		next_end;
 
-		for (int32_t i = 0; i < n_tiles; i += 2)
-		{
-			/* fetches the next group's panels, while the first rows pass this group's panels */
-			group.b_ahead = i == 0 && left >= 2 * n_panels ? n_panels * group.b_stride : 0;
-			multiply_group(&w, make_strip(&w, &group, i, n_tiles), n_panels);
-		}
-		emb_gemm_i8_next_panels(&group, n_panels);
+		end = g->n_panels - panel < GROUP_PANELS ? g->n_panels : panel + GROUP_PANELS;
+		next_end = g->n_panels - end < GROUP_PANELS ? g->n_panels : end + GROUP_PANELS;
+		w.ahead = (const char *) g->b + end * b_stride;
+		w.ahead_end = (const char *) g->b + next_end * b_stride;
+		for (int32_t i = 0; i < n_tiles; i += step)
+			multiply_group(&w, i, n_tiles - i < step ? n_tiles - i : step, panel, end);
 	}
 	finish_pending(&w);
 	_tile_release();

@@ -48,6 +48,42 @@ scale_short_zmm(const EmbTileI8 *t, int r, ColumnsZmm columns, __m512 sums_f32x1
 	return _mm512_fmadd_ps(y, factor, columns.bias);
 }
 
+/* Up to so many groups of K, b_sums over 128 is of 16 bits. */
+#define PAIRS_GROUPS 8192		/* 128 * 8192 * 4 / 128 = 2^15 */
+
+/*
+ * Zero points and sums as pairs of 16 bits: z s = z (s mod 128) + 128 z (s div 128), and 128 z < 2^15. So one
+ * vpdpwssd is the product and its subtraction, where vpmulld alone is two operations.
+ */
+EMB_ALWAYS_INLINE __m512i
+sum_pairs_zmm(__m512i sums)
+{
+	__m512i		lower = _mm512_and_si512(sums, _mm512_set1_epi32(127));
+	__m512i		upper = _mm512_slli_epi32(_mm512_srai_epi32(sums, 7), 16);
+
+	return _mm512_or_si512(lower, upper);
+}
+
+/* pairs [16]: -z and -128 z of n_rows <= 16 zero points. */
+EMB_ALWAYS_INLINE void
+store_zero_pairs(const int32_t *zeros, int32_t n_rows, int32_t *pairs)
+{
+	__m512i		minus = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_maskz_loadu_epi32((__mmask16) ((1 << n_rows) - 1), zeros));
+	__m512i		lower = _mm512_and_si512(minus, _mm512_set1_epi32(0xFFFF));
+
+	_mm512_storeu_si512(pairs, _mm512_or_si512(lower, _mm512_slli_epi32(minus, 16 + 7)));
+}
+
+/* scale_zmm with zero points and bias, columns.sums and the zero point being pairs. */
+EMB_ALWAYS_INLINE __m512
+scale_pairs_zmm(const EmbTileI8 *t, int r, ColumnsZmm columns, int32_t zero_pair, __m512i sum_i32x16)
+{
+	__m512		factor = _mm512_mul_ps(_mm512_set1_ps(t->a_scale[r]), columns.scale);
+	__m512i		sum = _mm512_dpwssd_epi32(sum_i32x16, _mm512_set1_epi32(zero_pair), columns.sums);
+
+	return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), factor, columns.bias);
+}
+
 /* Row r, panel p of the tile, from its int32 sums. */
 EMB_ALWAYS_INLINE void
 finish_zmm(const EmbTileI8 *t, int r, int p, __m512i sum_i32x16)
