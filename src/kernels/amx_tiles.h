@@ -19,9 +19,9 @@
 #define N_TILES			8
 
 /*
- * A product of r rows takes about r cycles, but 4 chains of latency 52 take at
- * least 52 cycles a step; AVX-512 VNNI needs 8 cycles per row and panel.
- * Break-even is at 2 rows, plus the cost of configure and release.
+ * Measured against AVX-512 VNNI, K = 384, B from the second level: 1 row 147 and
+ * 152 GOPS, 2 rows 293 and 270, 3 rows 442 and 302, 4 rows 585 and 503. From the
+ * third level, where a model has B, there is no difference up to 6 rows.
  */
 #define ROWS_MIN		4
 

@@ -188,8 +188,10 @@ test_gemm(void)
 		{
 			GemmCase	few = {7, 1024, 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1, false};	/* K = 4096 */
 			GemmCase	wide = {1, 16384, 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false};	/* K = 65,536 */
+			GemmCase	pairs = {5, 8192, 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false};	/* sums of -2^22 */
+			GemmCase	beyond = {5, 8208, 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false};
 
-			n_wrong += compare_gemm(&few) + compare_gemm(&wide);
+			n_wrong += compare_gemm(&few) + compare_gemm(&wide) + compare_gemm(&pairs) + compare_gemm(&beyond);
 		}
 	CHECKF(n_wrong == 0, "%d extremes of gemm_i8 differ", n_wrong);
 	n_wrong = 0;
