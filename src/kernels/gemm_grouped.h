@@ -7,9 +7,9 @@
  * of 8 bits are multiplied where they are, unless a level wants them otherwise.
  * Scales of 16 bits are widened once, too.
  * Then all rows pass, a tile at a time. The chains of all rows wait in `state`
- * between two blocks of K: 24 KB for 192 rows and 2 panels. While the first tile
- * of rows is multiplied, the next block's bytes are prefetched into the second
- * level.
+ * between two blocks of K: 24 KB for 192 rows and 2 panels. While the first tiles
+ * of rows are multiplied (on AMX: all of them), the next block's bytes are
+ * prefetched into the second level.
  */
 #ifndef EMB_KERNELS_GEMM_GROUPED_H
 #define EMB_KERNELS_GEMM_GROUPED_H
@@ -20,7 +20,8 @@
 #define GROUPED_BLOCK_GROUPS	128		/* groups of 4 inputs in a block: a multiple of every group of inputs but the whole row */
 /* For two blocks of 64 rows instead of one of 128, codes of 4 bits are unpacked twice: 3 % of the time. */
 #define GROUPED_CHUNK_ROWS	192
-#define GROUPED_RAW_ROWS		24			/* for steps after the product, at least of one tile */
+#define GROUPED_RAW_ROWS		48			/* for steps after the product, at least of one tile */
+#define GROUPED_FETCHERS	4			/* at most: one tile alone fills the buffers for lines on their way, 12 % of the time at 16 rows */
 #define GROUPED_PANELS_MAX	4
 #define GROUPED_STATE_STRIDE	(GROUPED_PANELS_MAX * EMB_PANEL)
 #define GROUPED_SCALES_MAX	(GROUPED_BLOCK_GROUPS * EMB_GROUP / 32)
@@ -58,6 +59,7 @@ typedef struct EmbTileGrouped
 	const uint8_t *ahead;		/* [P]: bytes to prefetch, ahead_step for each 4 inputs; NULL: none */
 	size_t		ahead_step;
 	size_t		ahead_stride;
+	int32_t		n_fetchers;		/* so many tiles, this one included, fetch a share each */
 	float	   *state;			/* [R][P][16], row stride GROUPED_STATE_STRIDE */
 	const float *a_scale;		/* [R]; this and the following as in EmbGemmGrouped, for last */
 	const int32_t *a_zero;		/* [R], or NULL */
@@ -81,6 +83,8 @@ typedef struct EmbGroupedLevel
 	int32_t		rows_max;		/* of a tile */
 	int32_t		panels_max;		/* even, for pairs of gates and values */
 	bool		loops;			/* its tiles take n_tiles: a call costs 4 % of the time of 6 rows by 2 panels, 10 % on AVX2 */
+	bool		spreads_ahead;	/* its tiles heed ahead_step: the first few fetch a share of the next block each */
+	bool		fetches_along;	/* a call spreads the next block's bytes over all its tiles */
 	int32_t		rooms;			/* EmbGroupedPanel for each panel of codes that unpack writes; 0: B stays in place */
 	/* The best tile of exactly n_rows rows and at most n_panels panels. */
 	EmbTileGroupedFn (*pick) (int32_t n_rows, int32_t n_panels, int32_t *n_taken);
@@ -203,7 +207,8 @@ grouped_next_rows(EmbTileGrouped *t, int32_t n_rows)
 	grouped_next_tile(t, n_rows);
 	if (t->gated)
 		t->c = c;
-	t->ahead = NULL;			/* the first rows have fetched it */
+	if (t->ahead != NULL)
+		t->ahead = --t->n_fetchers > 0 ? t->ahead + t->n_groups * t->ahead_step : NULL;
 }
 
 /* Forwards, or with a negative number backwards. */
@@ -314,7 +319,7 @@ grouped_run(const EmbGemmGrouped *g, const EmbGroupedLevel *level, bool has_step
 	int32_t		n = (i < n_taller ? n_taller : n_tiles) - i;
 	int32_t		n_max = has_steps ? GROUPED_RAW_ROWS / n_rows : n;
 
-	if (!level->loops || i == 0)
+	if (!level->loops || (i < (level->spreads_ahead ? GROUPED_FETCHERS : 1) && !level->fetches_along))
 		return 1;
 	return n < n_max ? n : n_max;
 }
@@ -327,7 +332,8 @@ grouped_block(const EmbGemmGrouped *g, const EmbGroupedLevel *level, int32_t k0,
 	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
 	bool		has_steps = t.last && (g->gated || g->act != EMB_ACT_KIND_NONE || g->factor != NULL);
 
-	t.ahead_step = grouped_bytes(g, EMB_GROUP);
+	t.n_fetchers = !level->spreads_ahead ? 1 : n_tiles >= 4 ? 4 : n_tiles >= 2 ? 2 : 1;
+	t.ahead_step = grouped_bytes(g, EMB_GROUP) / t.n_fetchers;
 	t.ahead_stride = grouped_bytes(g, g->n_in);
 	if (next != NULL && next->n_panels == g->n_panels)
 		t.ahead = next->b + grouped_bytes(next, next_k0 * EMB_GROUP);

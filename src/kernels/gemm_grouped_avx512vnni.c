@@ -212,11 +212,11 @@ void
 emb_gemm_grouped_avx512vnni(const EmbGemmGrouped *g)
 {
 	static const EmbGroupedLevel four = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .loops = true, .rooms = 1, .pick = pick_avx512vnni, .widen = widen_zmm, .unpack = unpack_zmm,
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .loops = true, .spreads_ahead = true, .rooms = 1, .pick = pick_avx512vnni, .widen = widen_zmm, .unpack = unpack_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 	static const EmbGroupedLevel eight = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .loops = true, .pick = pick_avx512vnni, .widen = widen_zmm,
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .loops = true, .spreads_ahead = true, .pick = pick_avx512vnni, .widen = widen_zmm,
 		.activate = emb_activate_rows_avx512, .gate = emb_gate_rows_avx512
 	};
 

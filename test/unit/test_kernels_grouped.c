@@ -37,10 +37,10 @@ gemm_grouped_amx_modelled(const EmbGemmGrouped *g)
 	int32_t		n_chunks = (g->n_rows - 1) / GROUPED_CHUNK_ROWS + 1;
 	long		n_tiles = 0;
 
-	for (int32_t i = 0; i < n_chunks && g->n_rows >= ROWS_MIN && g->group != 32; i++)
+	for (int32_t i = 0; i < n_chunks && g->n_rows >= ROWS_MIN; i++)
 		n_tiles += (emb_gemm_tile_rows(g->n_rows, n_chunks, i) - 1) / TILE_ROWS + 1;
 	emb_gemm_grouped_amx_on_model(g);
-	amx_model_expect(n_before + n_tiles * g->n_panels * (g->n_in / 64), g->n_rows, g->n_in, g->n_panels);
+	amx_model_expect(n_before + n_tiles * g->n_panels * (g->n_in / (g->group == 32 ? 32 : 64)), g->n_rows, g->n_in, g->n_panels);
 }
 #endif
 
