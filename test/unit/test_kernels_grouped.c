@@ -37,7 +37,7 @@ gemm_grouped_amx_modelled(const EmbGemmGrouped *g)
 	int32_t		n_chunks = (g->n_rows - 1) / GROUPED_CHUNK_ROWS + 1;
 	long		n_tiles = 0;
 
-	for (int32_t i = 0; i < n_chunks && g->n_rows >= ROWS_MIN; i++)
+	for (int32_t i = 0; i < n_chunks && g->n_rows >= rows_min(g); i++)
 		n_tiles += (emb_gemm_tile_rows(g->n_rows, n_chunks, i) - 1) / TILE_ROWS + 1;
 	emb_gemm_grouped_amx_on_model(g);
 	amx_model_expect(n_before + n_tiles * g->n_panels * (g->n_in / (g->group == 32 ? 32 : 64)), g->n_rows, g->n_in, g->n_panels);
@@ -238,7 +238,7 @@ test_extremes(int32_t bits)
 		for (int g = 0; g < N_GROUPS; g++)
 			for (int r = 0; r < 4; r++)
 			{
-				GemmCase	few = {7, 1536, bits, groups[g], 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1, false, (EmbScaleType) (r % 3)};
+				GemmCase	few = {r % 2 == 0 ? 41 : 7, 1536, bits, groups[g], 5, r, (Fill) fill, r & 1, r & 2, (EmbActKind) r, r & 1, false, (EmbScaleType) (r % 3)};
 				GemmCase	wide = {1, 65536, bits, groups[g], 1, r, (Fill) fill, r & 1, r & 2, EMB_ACT_KIND_NONE, r & 1, false, (EmbScaleType) (r % 3)};
 
 				n_wrong += compare_gemm(&few) + compare_gemm(&wide);
