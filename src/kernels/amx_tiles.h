@@ -40,6 +40,14 @@ _Static_assert(sizeof(TileConfig) == 64, "ldtilecfg reads 64 bytes");
 EMB_TARGET_BEGIN(EMB_TARGET_AMX)
 
 static inline void
+load_tile_config(const TileConfig *config)
+{
+	/* some compilers believe that ldtilecfg reads 8 bytes, and tileloadd none */
+	__asm__ volatile ("" : : "r" (config) : "memory");
+	_tile_loadconfig(config);
+}
+
+static inline void
 configure_tiles(int32_t tile_rows)
 {
 	TileConfig	config = {.palette = 1};
@@ -49,9 +57,7 @@ configure_tiles(int32_t tile_rows)
 		config.row_bytes[i] = TILE_BYTES;
 		config.rows[i] = (uint8_t) (i < 6 ? tile_rows : STEP_GROUPS);
 	}
-	/* some compilers believe that ldtilecfg reads 8 bytes, and tileloadd none */
-	__asm__ volatile ("" : : "r" (&config) : "memory");
-	_tile_loadconfig(&config);
+	load_tile_config(&config);
 }
 
 EMB_TARGET_END

@@ -353,7 +353,7 @@ typedef struct EmbHeadRowsI8
 	const float *v_scales;		/* [n_tokens] */
 } EmbHeadRowsI8;
 
-#define EMB_ATTEND_ROWS 6		/* maximum number of queries that a level processes at a time */
+#define EMB_ATTEND_ROWS 16	/* maximum number of queries that a level processes at a time */
 
 #define EMB_BIAS_MAX 1e37f
 #define EMB_BIAS_OF_NOTHING -1e38f
@@ -368,7 +368,7 @@ typedef struct EmbAttendI8
 	const float *bias;			/* NULL, or for key 0 and query 0; elements -(n_queries - 1) .. L - 1 are read */
 	int32_t		n_seen;			/* 0, or keys that query 0 sees, and query i i more; then no bias, and n_seen + n_queries - 1 <= n_tokens */
 	EmbHeadI8	head;
-	float	   *scores;			/* scratch, [EMB_ATTEND_ROWS, L] */
+	float	   *scores;			/* scratch, EMB_ATTEND_ROWS L; its order is the level's */
 	uint8_t    *codes;			/* scratch, [EMB_ATTEND_ROWS, L] */
 	float	   *maxima;			/* scratch, [EMB_ATTEND_ROWS, emb_attend_segments(L)]: m_s */
 	float	   *factors;		/* scratch, likewise: f_s */

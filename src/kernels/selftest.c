@@ -116,6 +116,7 @@ typedef struct Outputs
 	float		attended[N_ROWS * N_HEAD];
 	float		attended_biased[N_ROWS * N_HEAD];
 	float		attended_causal[N_ROWS * N_HEAD];
+	float		attended_early[N_ROWS * N_HEAD];
 } Outputs;
 
 /* Deterministic values in -4 .. 4, none of them short in binary; any bytes. */
@@ -351,6 +352,9 @@ run_attention(const EmbKernels *k, const Inputs *in, Outputs *out)
 	a.n_seen = N_TOKENS - N_ROWS + 1;
 	a.out = out->attended_causal;
 	k->attend_i8(&a);
+	a.n_seen = N_TOKENS / 2;	/* one segment */
+	a.out = out->attended_early;
+	k->attend_i8(&a);
 }
 
 const char *
@@ -372,7 +376,7 @@ emb_kernels_selftest(const EmbKernels *kernels, const EmbKernels *scalar)
 		FIELD(gate_rows, gate_rows), FIELD(quantize_u8, quantize_u8),
 		FIELD(quantize_rows, quantize_rows), FIELD(quantize_rows, quantize_ranges), FIELD(norm_rows, norm_rows), FIELD(quantize_heads, heads),
 		FIELD(pack_head_i8, head), FIELD(attend_i8, attended), FIELD(attend_i8, attended_biased),
-		FIELD(attend_i8, attended_causal)
+		FIELD(attend_i8, attended_causal), FIELD(attend_i8, attended_early)
 	};
 	Inputs		in;
 	Outputs		mine,

@@ -86,7 +86,7 @@ fill_floats(float *x, size_t n, int wild)
 }
 
 /* Not fmax: gcc 12 for arm64 fails to compile a loop of it. */
-static double
+__attribute__((unused)) static double
 larger(double a, double b)
 {
 	return a > b ? a : b;
