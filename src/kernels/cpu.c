@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #define L2_BYTES_MIN	(512 * 1024)
+#define L1_BYTES_USUAL	(32 * 1024)
 #define L2_BYTES_USUAL	(1024 * 1024)
 #define L2_BYTES_MAX	(2048 * 1024)
 
@@ -76,9 +77,9 @@ cpuid(unsigned leaf, unsigned subleaf)
 #define CACHE_EAX_TYPE			0x1F
 #define CACHE_TYPE_INSTRUCTIONS	2
 
-/* Of the second-level cache; 0: the CPU does not tell. */
+/* Of a level's cache of data; 0: the CPU does not tell. */
 static size_t
-reported_l2_bytes(void)
+reported_cache_bytes(unsigned level)
 {
 	unsigned	leaf = (cpuid(0x80000001, 0).ecx & LEAF80000001_ECX_TOPOEXT) != 0 ? LEAF_CACHES_AMD : LEAF_CACHES;
 
@@ -89,7 +90,7 @@ reported_l2_bytes(void)
 
 		if (type == 0)
 			break;
-		if ((cache.eax >> 5 & 7) == 2 && type != CACHE_TYPE_INSTRUCTIONS)
+		if ((cache.eax >> 5 & 7) == level && type != CACHE_TYPE_INSTRUCTIONS)
 			return (size_t) ((cache.ebx >> 22) + 1) * ((cache.ebx >> 12 & 0x3FF) + 1) * ((cache.ebx & 0xFFF) + 1) * ((size_t) cache.ecx + 1);
 	}
 	return 0;
@@ -262,19 +263,42 @@ emb_cpu_has_neoni8mm(void)
 #if !defined(__x86_64__)
 
 static size_t
-reported_l2_bytes(void)
+reported_cache_bytes(unsigned level)
 {
+	(void) level;
 	return 0;
 }
 
 #endif
 
+static _Atomic size_t l1_bytes;
 static _Atomic size_t l2_bytes;
+
+size_t
+emb_cpu_l1_bytes(void)
+{
+	size_t		n = atomic_load_explicit(&l1_bytes, memory_order_relaxed);
+
+	if (n == 0)
+	{
+		n = reported_cache_bytes(1);
+		if (n == 0)
+			n = L1_BYTES_USUAL;
+		atomic_store_explicit(&l1_bytes, n, memory_order_relaxed);
+	}
+	return n;
+}
+
+void
+emb_cpu_pretend_l1_bytes(size_t n)
+{
+	atomic_store_explicit(&l1_bytes, n, memory_order_relaxed);
+}
 
 static size_t
 find_l2_bytes(void)
 {
-	size_t		n = reported_l2_bytes();
+	size_t		n = reported_cache_bytes(2);
 
 	if (n == 0)
 		return L2_BYTES_USUAL;

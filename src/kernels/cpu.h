@@ -38,7 +38,11 @@ extern bool emb_cpu_has_neoni8mm(void);		/* and with the int8 matrix multiply ex
  */
 extern size_t emb_cpu_l2_bytes(void);
 
+/* Bytes of a core's first-level cache of data as the CPU reports them, 32 kB if it does not. */
+extern size_t emb_cpu_l1_bytes(void);
+
 /* For tests: another size, whatever it is; 0: the CPU's again. */
+extern void emb_cpu_pretend_l1_bytes(size_t n);
 extern void emb_cpu_pretend_l2_bytes(size_t n);
 
 #endif

@@ -5,8 +5,14 @@
  * Groups of panels are outermost, then tiles of rows. B is read once from
  * memory, and stays in the first-level cache (18 KB for 3 panels of K = 384)
  * or the second while all rows pass. A is read again for every group, a few KB
- * a tile. While the first tile of rows is multiplied, the next group's panels
- * are prefetched into the second level.
+ * a tile. While rows pass a group, the next group's panels are prefetched into
+ * the second level, each tile its part: the third level gives 7 bytes a cycle on
+ * a Xeon, and panels that were prefetched by the first tile alone would need 16.
+ *
+ * A tile is described by one EmbTileI8 that is changed in place, a member at a
+ * time. To copy it for each tile cost 60 cycles or more: the copy's wide loads
+ * wait until the members' narrow stores have left the store buffer, behind the
+ * whole tile of C.
  */
 #ifndef EMB_KERNELS_GEMM_I8_H
 #define EMB_KERNELS_GEMM_I8_H
@@ -24,7 +30,9 @@ typedef struct EmbTileI8
 	const int32_t *a_zero;		/* [R], or NULL */
 	const int8_t *b;			/* [P][n_groups][16][4] */
 	size_t		b_stride;		/* bytes from panel to panel */
-	size_t		b_ahead;		/* bytes from B to the prefetched data; 0: no prefetch */
+	size_t		b_ahead;		/* of levels with loops of their own: bytes from B to the prefetched data; 0: no prefetch */
+	const int8_t *ahead;		/* [P][..][16][4], b_stride bytes from panel to panel: what this tile is to prefetch .. */
+	int32_t		n_ahead;		/* .. so many groups of each panel after every EMB_STRETCH of its own; 0: nothing */
 	const float *b_scale;		/* [16 P] */
 	const int32_t *b_sums;		/* [16 P], read only with a_zero */
 	const float *bias;			/* [16 P], or NULL */
@@ -32,6 +40,8 @@ typedef struct EmbTileI8
 	size_t		c_stride;
 	EmbActKind	act;
 	bool		gated;
+	bool		resumes;		/* C holds the int32 sums of the groups before these .. */
+	bool		unfinished;		/* .. and is to hold these sums for the groups that follow; else both false */
 	const float *factor;		/* [16 P, half of it if gated], or NULL */
 	float	   *range;			/* [R][EMB_RANGE], with factor */
 } EmbTileI8;
@@ -46,6 +56,7 @@ typedef struct EmbGemmI8Level
 {
 	int32_t		rows_max;		/* of a tile */
 	int32_t		panels_max;
+	int32_t		groups_max;		/* of a tile; fewer than there are: only if it knows resumes and unfinished */
 	EmbPickI8	pick;
 	emb_op_activate_rows *activate;
 	emb_op_gate_rows *gate;
@@ -62,6 +73,7 @@ emb_gemm_i8_first_tile(const EmbGemmI8 *g)
 		.a_scale = g->a_scale,
 		.a_zero = g->a_zero,
 		.b = g->b,
+		.ahead = g->b,
 		.b_stride = (size_t) g->n_groups * EMB_PANEL * EMB_GROUP,
 		.b_scale = g->b_scale,
 		.b_sums = g->b_sums,
@@ -75,12 +87,24 @@ emb_gemm_i8_first_tile(const EmbGemmI8 *g)
 	};
 }
 
+/* Groups of K after which a tile prefetches. */
+#define EMB_STRETCH 4
+
+static inline const int8_t *
+emb_gemm_i8_stretch_end(const int8_t *b, const int8_t *b_end)
+{
+	return b_end - b > EMB_STRETCH * EMB_PANEL * EMB_GROUP ? b + EMB_STRETCH * EMB_PANEL * EMB_GROUP : b_end;
+}
+
+/* Or back, for a negative number. */
 static inline void
 emb_gemm_i8_next_panels(EmbTileI8 *t, int32_t n_panels)
 {
-	size_t		n_columns = (size_t) n_panels * EMB_PANEL;
+	ptrdiff_t	n_columns = (ptrdiff_t) n_panels * EMB_PANEL;
+	ptrdiff_t	n_bytes = n_panels * (ptrdiff_t) t->b_stride;
 
-	t->b += n_panels * t->b_stride;
+	t->b += n_bytes;
+	t->ahead += n_bytes;
 	t->b_scale += n_columns;
 	if (t->b_sums != NULL)
 		t->b_sums += n_columns;
@@ -96,13 +120,13 @@ emb_gemm_i8_next_panels(EmbTileI8 *t, int32_t n_panels)
 static inline void
 emb_gemm_i8_next_rows(EmbTileI8 *t, int32_t n_rows)
 {
-	t->a += n_rows * t->a_stride;
+	t->a += n_rows * (ptrdiff_t) t->a_stride;
 	t->a_scale += n_rows;
 	if (t->a_zero != NULL)
 		t->a_zero += n_rows;
 	if (t->factor != NULL)
 		t->range += n_rows * EMB_RANGE;
-	t->c += n_rows * t->c_stride;
+	t->c += n_rows * (ptrdiff_t) t->c_stride;
 }
 
 /* The floats that tiles of a gated product are written to before they are gated. */
@@ -126,21 +150,27 @@ emb_gemm_i8_ungated(const EmbTileI8 *t, int32_t n_panels, float *raw)
 static inline void
 emb_gemm_i8_activate(const EmbTileI8 *t, emb_op_activate_rows *activate, int32_t n_rows, int32_t n_panels)
 {
-	if (t->act != EMB_ACT_KIND_NONE || t->factor != NULL)
+	if (!t->unfinished && (t->act != EMB_ACT_KIND_NONE || t->factor != NULL))
 		activate(t->act, t->c, t->c_stride, n_rows, n_panels, t->factor, t->range);
 }
 
-/* A tile of rows by a group of panels; an incomplete group uses smaller tiles. */
+/* A tile of rows by a group of panels; an incomplete group uses smaller tiles. Leaves t as it was. */
 static inline void
-emb_gemm_i8_block(const EmbGemmI8Level *level, int32_t n_rows, int32_t n_panels, EmbTileI8 t)
+emb_gemm_i8_block(const EmbGemmI8Level *level, int32_t n_rows, int32_t n_panels, EmbTileI8 *t)
 {
 	int32_t		n_taken;
 
-	for (int32_t left = n_panels; left > 0; left -= n_taken)
+	for (int32_t left = n_panels; ; left -= n_taken)
 	{
-		level->pick(n_rows, left, &n_taken) (&t);
-		emb_gemm_i8_activate(&t, level->activate, n_rows, n_taken);
-		emb_gemm_i8_next_panels(&t, n_taken);
+		level->pick(n_rows, left, &n_taken) (t);
+		emb_gemm_i8_activate(t, level->activate, n_rows, n_taken);
+		if (n_taken == left)
+		{
+			if (left != n_panels)
+				emb_gemm_i8_next_panels(t, left - n_panels);
+			return;
+		}
+		emb_gemm_i8_next_panels(t, n_taken);
 	}
 }
 
@@ -151,36 +181,68 @@ emb_gemm_i8_gated_block(const EmbGemmI8Level *level, int32_t n_rows, int32_t n_p
 	float		raw[EMB_GATED_ELEMS];
 	EmbTileI8	product = emb_gemm_i8_ungated(t, n_panels, raw);
 
-	emb_gemm_i8_block(level, n_rows, n_panels, product);
+	emb_gemm_i8_block(level, n_rows, n_panels, &product);
 	level->gate(t->act, raw, product.c_stride, n_rows, n_panels / 2, t->factor, t->range, t->c, t->c_stride);
+}
+
+/* All rows by a group of panels, t->n_groups of K. Leaves t as it was, but for what it prefetched. */
+static inline void
+emb_gemm_i8_rows(const EmbGemmI8 *g, const EmbGemmI8Level *level, int32_t n_panels, bool prefetches, EmbTileI8 *t)
+{
+	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
+	int32_t		n_ahead = (EMB_STRETCH - 1) / n_tiles + 1;
+	int32_t		n_tile_ahead = ((t->n_groups - 1) / EMB_STRETCH + 1) * n_ahead;
+	int32_t		ahead_left = prefetches ? t->n_groups : 0;
+
+	for (int32_t i = 0; i < n_tiles; i++)
+	{
+		int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
+
+		t->n_ahead = ahead_left > 0 ? n_ahead : 0;
+		if (g->gated)
+			emb_gemm_i8_gated_block(level, n_rows, n_panels, t);
+		else
+			emb_gemm_i8_block(level, n_rows, n_panels, t);
+		emb_gemm_i8_next_rows(t, n_rows);
+		ahead_left -= n_tile_ahead;
+		t->ahead += (size_t) n_tile_ahead * EMB_PANEL * EMB_GROUP;
+	}
+	emb_gemm_i8_next_rows(t, -g->n_rows);
+}
+
+/* Or back. */
+static inline void
+emb_gemm_i8_next_groups(EmbTileI8 *t, int32_t n_groups)
+{
+	t->a += n_groups * (ptrdiff_t) EMB_GROUP;
+	t->b += n_groups * (ptrdiff_t) EMB_PANEL * EMB_GROUP;
 }
 
 static inline void
 emb_gemm_i8_walk(const EmbGemmI8 *g, const EmbGemmI8Level *level)
 {
-	EmbTileI8	group = emb_gemm_i8_first_tile(g);
-	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
+	EmbTileI8	t = emb_gemm_i8_first_tile(g);
+	/* sums of a gated product have no place in C */
+	int32_t		n_cuts = g->gated ? 1 : (g->n_groups - 1) / level->groups_max + 1;
 	/* pairs of panels */
 	int32_t		panels_max = g->gated && level->panels_max % 2 != 0 ? 2 * level->panels_max : level->panels_max;
 
 	for (int32_t left = g->n_panels; left > 0; left -= panels_max)
 	{
 		int32_t		n_panels = left < panels_max ? left : panels_max;
-		EmbTileI8	t = group;
+		const int8_t *next_panels = t.b + n_panels * t.b_stride;
 
-		t.b_ahead = left >= 2 * n_panels ? n_panels * t.b_stride : 0;
-		for (int32_t i = 0; i < n_tiles; i++)
+		for (int32_t i = 0; i < n_cuts; i++)
 		{
-			int32_t		n_rows = emb_gemm_tile_rows(g->n_rows, n_tiles, i);
-
-			if (g->gated)
-				emb_gemm_i8_gated_block(level, n_rows, n_panels, &t);
-			else
-				emb_gemm_i8_block(level, n_rows, n_panels, t);
-			emb_gemm_i8_next_rows(&t, n_rows);
-			t.b_ahead = 0;
+			t.n_groups = emb_gemm_tile_rows(g->n_groups, n_cuts, i);
+			t.resumes = i > 0;
+			t.unfinished = i + 1 < n_cuts;
+			t.ahead = t.unfinished ? t.b + (size_t) t.n_groups * EMB_PANEL * EMB_GROUP : next_panels;
+			emb_gemm_i8_rows(g, level, n_panels, t.unfinished || left >= 2 * n_panels, &t);
+			emb_gemm_i8_next_groups(&t, t.n_groups);
 		}
-		emb_gemm_i8_next_panels(&group, n_panels);
+		emb_gemm_i8_next_groups(&t, -g->n_groups);
+		emb_gemm_i8_next_panels(&t, n_panels);
 	}
 }
 

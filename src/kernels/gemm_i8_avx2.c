@@ -303,11 +303,12 @@ few_avx2(const EmbTileI8 *t, const int n_rows)
 	const __m256i low_bytes = _mm256_set1_epi16(0xFF);
 	__m256i		acc_i32x8[FEW_ROWS][2][2];	/* of even and of odd bytes */
 	const int8_t *b = t->b;
+	size_t		b_ahead = t->n_ahead > 0 ? t->ahead - b : 0;	/* the only tile of rows prefetches all of the next panel */
 
 	memset(acc_i32x8, 0, sizeof(acc_i32x8));
 	for (int32_t i = 0; i < t->n_groups; i++, b += EMB_PANEL * EMB_GROUP)
 	{
-		_mm_prefetch((const char *) (b + t->b_ahead), _MM_HINT_T1);
+		_mm_prefetch((const char *) (b + b_ahead), _MM_HINT_T1);
 		EMB_UNROLL
 		for (int h = 0; h < 2; h++)
 		{
@@ -359,7 +360,10 @@ pick_few(int32_t n_rows, int32_t n_panels, int32_t *n_taken)
 void
 emb_gemm_i8_avx2(const EmbGemmI8 *g)
 {
-	static const EmbGemmI8Level few = {FEW_ROWS, 1, pick_few, emb_activate_rows_avx2, emb_gate_rows_avx2};
+	const EmbGemmI8Level few = {
+		.rows_max = FEW_ROWS, .panels_max = 1, .groups_max = g->n_groups, .pick = pick_few,
+		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
+	};
 	EmbTileI8	t = emb_gemm_i8_first_tile(g);
 	int32_t		n_blocks = (g->n_rows - 1) / BLOCK_ROWS + 1;
 

@@ -32,6 +32,7 @@ tile_avxvnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
 	const uint8_t *a = t->a;
 	const int8_t *b = t->b;
 	const int8_t *b_end = b + (size_t) t->n_groups * EMB_PANEL * EMB_GROUP;
+	const int8_t *ahead = t->ahead;
 
 	EMB_UNROLL
 	for (int r = 0; r < n_rows; r++)
@@ -40,25 +41,32 @@ tile_avxvnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
 		for (int h = 0; h < 2 * n_panels; h++)
 			acc_i32x8[r][h] = _mm256_setzero_si256();
 	}
-	for (; b < b_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP)
+	while (b < b_end)
 	{
-		__m256i		b_i8x32[2 * PANELS_MAX];
+		const int8_t *stretch_end = emb_gemm_i8_stretch_end(b, b_end);
 
-		EMB_UNROLL
-		for (int h = 0; h < 2 * n_panels; h++)
+		for (; b < stretch_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP)
 		{
-			b_i8x32[h] = _mm256_loadu_si256((const __m256i *) (b + h / 2 * t->b_stride + h % 2 * 32));
-			if (h % 2 == 0)
-				_mm_prefetch((const char *) (b + h / 2 * t->b_stride + t->b_ahead), _MM_HINT_T1);
-		}
-		EMB_UNROLL
-		for (int r = 0; r < n_rows; r++)
-		{
-			__m256i		a_u8x32 = broadcast_group(a + r * t->a_stride);
+			__m256i		b_i8x32[2 * PANELS_MAX];
 
 			EMB_UNROLL
 			for (int h = 0; h < 2 * n_panels; h++)
-				acc_i32x8[r][h] = _mm256_dpbusd_avx_epi32(acc_i32x8[r][h], a_u8x32, b_i8x32[h]);
+				b_i8x32[h] = _mm256_loadu_si256((const __m256i *) (b + h / 2 * t->b_stride + h % 2 * 32));
+			EMB_UNROLL
+			for (int r = 0; r < n_rows; r++)
+			{
+				__m256i		a_u8x32 = broadcast_group(a + r * t->a_stride);
+
+				EMB_UNROLL
+				for (int h = 0; h < 2 * n_panels; h++)
+					acc_i32x8[r][h] = _mm256_dpbusd_avx_epi32(acc_i32x8[r][h], a_u8x32, b_i8x32[h]);
+			}
+		}
+		for (int32_t i = 0; i < t->n_ahead; i++, ahead += EMB_PANEL * EMB_GROUP)
+		{
+			EMB_UNROLL
+			for (int p = 0; p < n_panels; p++)
+				_mm_prefetch((const char *) (ahead + p * t->b_stride), _MM_HINT_T1);
 		}
 	}
 	EMB_UNROLL
@@ -76,8 +84,8 @@ EMB_PICK_NARROW(EmbTileI8Fn, pick_avxvnni)
 void
 emb_gemm_i8_avxvnni(const EmbGemmI8 *g)
 {
-	static const EmbGemmI8Level level = {
-		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .pick = pick_avxvnni,
+	const EmbGemmI8Level level = {
+		.rows_max = ROWS_MAX, .panels_max = PANELS_MAX, .groups_max = g->n_groups, .pick = pick_avxvnni,
 		.activate = emb_activate_rows_avx2, .gate = emb_gate_rows_avx2
 	};
 

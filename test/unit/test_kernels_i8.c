@@ -42,6 +42,7 @@ gemm_i8_amx_modelled(const EmbGemmI8 *g)
 }
 #endif
 
+#include "kernels/cpu.h"
 #include "kernel_util.h"
 
 /*
@@ -205,6 +206,19 @@ test_gemm(void)
 		n_wrong += compare_gemm(&one) + compare_gemm(&two) + compare_gemm(&rows) + compare_gemm(&both);
 	}
 	CHECKF(n_wrong == 0, "%d block sizes of gemm_i8 differ", n_wrong);
+	n_wrong = 0;
+	for (int r = 0; r < 8; r++)	/* K is cut where the first-level cache is large */
+	{
+		GemmCase	cut = {31 + r, 256 + r, 7, r, FILL_RANDOM, r & 1, r & 2, (EmbActKind) (r % 5), r & 4, false};
+		GemmCase	high = {33, 384, 3, r, FILL_HIGH, r & 1, r & 2, EMB_ACT_KIND_NONE, false, false};
+
+		emb_cpu_pretend_l1_bytes(r & 1 ? 48 << 10 : 32 << 10);
+		n_wrong += compare_gemm(&cut) + compare_gemm(&high);
+		emb_cpu_pretend_l1_bytes(r & 1 ? 32 << 10 : 48 << 10);
+		n_wrong += compare_gemm(&cut) + compare_gemm(&high);
+	}
+	emb_cpu_pretend_l1_bytes(0);
+	CHECKF(n_wrong == 0, "%d cuts of K of gemm_i8 differ", n_wrong);
 	n_wrong = 0;
 	for (int32_t n = 4; n <= 81; n += n < 52 ? 1 : 9)	/* around the tiles of amx, even and uneven */
 		for (int32_t p = 1; p <= 9; p += n % 3 + 1)
