@@ -43,7 +43,7 @@ tile_avxvnni(const EmbTileI8 *t, const int n_rows, const int n_panels)
 	}
 	while (b < b_end)
 	{
-		const int8_t *stretch_end = emb_gemm_i8_stretch_end(b, b_end);
+		const int8_t *stretch_end = emb_gemm_i8_stretch_end(t, b, b_end);
 
 		for (; b < stretch_end; b += EMB_PANEL * EMB_GROUP, a += EMB_GROUP)
 		{
