@@ -89,12 +89,13 @@ emb_gemm_i8_first_tile(const EmbGemmI8 *g)
 }
 
 /*
- * Groups of K after which a tile prefetches: 16 are 4 % faster than 4, whose loop ends too often; but a
- * tile that prefetches a whole group of panels alone is 13 % slower with 16, because so many lines at
- * once fill the buffers of the first-level cache.
+ * Groups of K after which a tile prefetches: 16 are 4 % faster than 4, whose loop ends too often; but
+ * up to 3 tiles of rows have to prefetch many lines at a time, and then 16 are 6 to 13 % slower (one
+ * tile of AVX-512, two and three of AVX-VNNI).
  */
 #define EMB_STRETCH 16
-#define EMB_STRETCH_ALONE 4
+#define EMB_STRETCH_FEW 4
+#define EMB_TILES_FEW 3
 
 static inline const int8_t *
 emb_gemm_i8_stretch_end(const EmbTileI8 *t, const int8_t *b, const int8_t *b_end)
@@ -198,7 +199,7 @@ static inline void
 emb_gemm_i8_rows(const EmbGemmI8 *g, const EmbGemmI8Level *level, int32_t n_panels, bool prefetches, EmbTileI8 *t)
 {
 	int32_t		n_tiles = (g->n_rows - 1) / level->rows_max + 1;
-	int32_t		stretch = n_tiles == 1 ? EMB_STRETCH_ALONE : EMB_STRETCH;
+	int32_t		stretch = n_tiles <= EMB_TILES_FEW ? EMB_STRETCH_FEW : EMB_STRETCH;
 	int32_t		n_ahead = (stretch - 1) / n_tiles + 1;
 	int32_t		n_tile_ahead = ((t->n_groups - 1) / stretch + 1) * n_ahead;
 	int32_t		ahead_left = prefetches ? t->n_groups : 0;
