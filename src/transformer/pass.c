@@ -15,17 +15,8 @@
 #include <string.h>
 
 #include "transformer/pass.h"
+#include "transformer/plan.h"
 #include "transformer/pooling.h"
-
-/* A smaller block is not worth handing to another thread. */
-#define BLOCK_ROWS_MIN 16
-
-/*
- * Parts per worker: heads of texts, or parts of their queries; each part packs
- * the keys again.
- */
-#define PARTS_PER_WORKER	4
-#define PART_QUERIES_MIN	128
 
 /* Rows of a segment, for a worker if there are several: each segment packs the keys again. */
 #define SEGMENT_ROWS		512
@@ -366,12 +357,10 @@ part_attend(void *ctx, int32_t part, int32_t worker)
 	int32_t		key_head = part / pass->n_parts % pass->arch->n_kv_heads;
 	int32_t		seq = pass->first_seq + part / pass->n_parts / pass->arch->n_kv_heads;
 	bool		compact = emb_pass_is_compact(pass);
-	int32_t		start = compact ? seq : pass->batch->offsets[seq];
-	int32_t		row_end = compact ? seq + 1 : pass->batch->offsets[seq + 1];
-	int32_t		from = (start > pass->segment ? start : pass->segment) - start;
-	int64_t		n_queries = (row_end < pass->segment_end ? row_end : pass->segment_end) - start - from;
-	int32_t		first = from + (int32_t) (n_queries * part_of_head / pass->n_parts);
-	int32_t		end = from + (int32_t) (n_queries * (part_of_head + 1) / pass->n_parts);
+	EmbTextQueries queries = compact ? (EmbTextQueries) {.n = 1}
+		: emb_plan_text_queries(pass->batch, seq, pass->segment, pass->segment_end);
+	int32_t		first = queries.first + emb_plan_query_part(queries.n, pass->n_parts, part_of_head);
+	int32_t		end = queries.first + emb_plan_query_part(queries.n, pass->n_parts, part_of_head + 1);
 
 	if (first < end && emb_work_spend(&w->work, 0))
 		emb_layer_attend(pass, w, seq, key_head, first, end - first);
@@ -381,19 +370,9 @@ part_attend(void *ctx, int32_t part, int32_t worker)
 static bool
 run_blocks_of(EmbPass *pass, int32_t first, int32_t n_rows, int32_t block_rows, EmbTeamPart run_block)
 {
-	int32_t		n_workers = pass->team.n_workers;
-
 	pass->first_row = first;
 	pass->n_rows = n_rows;
-	pass->n_blocks = (n_rows - 1) / block_rows + 1;
-	if (n_workers > 1)
-	{
-		/* a number of blocks that divides evenly among the workers */
-		int32_t		even = (pass->n_blocks + n_workers - 1) / n_workers * n_workers;
-
-		if (n_rows / even >= BLOCK_ROWS_MIN)
-			pass->n_blocks = even;
-	}
+	pass->n_blocks = emb_plan_blocks(n_rows, block_rows, pass->team.n_workers);
 	emb_team_run(&pass->team, pass->n_blocks, run_block, pass);
 	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
 }
@@ -408,18 +387,15 @@ run_blocks(EmbPass *pass, int32_t first, int32_t n_rows, EmbTeamPart run_block)
 static bool
 run_attention(EmbPass *pass)
 {
+	const EmbBatch *batch = pass->batch;
 	bool		compact = emb_pass_is_compact(pass);
-	int32_t		last_seq = compact ? pass->segment_end - 1 : emb_pass_seq_of_row(pass->batch, pass->segment_end - 1);
-	int32_t		n_segment = pass->segment_end - pass->segment;
-	int64_t		n_most = (n_segment < pass->n_longest ? n_segment : pass->n_longest) / PART_QUERIES_MIN + 1;
-	int64_t		n_heads;
-	int64_t		n_wanted;
+	int32_t		n_heads = pass->arch->n_kv_heads;
+	int32_t		end_seq = compact ? pass->segment_end : emb_pass_seq_of_row(batch, pass->segment_end - 1) + 1;
 
-	pass->first_seq = compact ? pass->segment : emb_pass_seq_of_row(pass->batch, pass->segment);
-	n_heads = (int64_t) (last_seq - pass->first_seq + 1) * pass->arch->n_kv_heads;
-	n_wanted = PARTS_PER_WORKER * pass->team.n_workers / n_heads + 1;
-	pass->n_parts = (int32_t) (pass->team.n_workers == 1 ? 1 : n_wanted < n_most ? n_wanted : n_most);
-	emb_team_run(&pass->team, (int32_t) n_heads * pass->n_parts, part_attend, pass);
+	pass->first_seq = compact ? pass->segment : emb_pass_seq_of_row(batch, pass->segment);
+	pass->n_parts = compact || pass->team.n_workers == 1 ? 1
+		: emb_plan_query_parts(batch, pass->first_seq, end_seq, pass->segment, pass->segment_end, n_heads, pass->team.n_workers);
+	emb_team_run(&pass->team, (end_seq - pass->first_seq) * n_heads * pass->n_parts, part_attend, pass);
 	return !atomic_load_explicit(pass->stopped, memory_order_relaxed);
 }
 
@@ -448,7 +424,7 @@ run_layer(EmbPass *pass, int32_t n_rows)
 	for (int32_t first = 0; first < n_rows; first = pass->segment_end)
 	{
 		pass->segment = first;
-		pass->segment_end = n_rows - first < pass->context_rows ? n_rows : first + pass->context_rows;
+		pass->segment_end = emb_plan_segment_end(first, n_rows, pass->context_rows);
 		if (!run_attention(pass) || !run_blocks_of(pass, first, pass->segment_end - first, block_rows, block_finish))
 			return false;
 	}
