@@ -110,8 +110,8 @@ filled_floats(size_t n)
 }
 
 /*
- * Floats of which both halves are finite and not small, in both formats: with
- * subnormal results the products took 20 times as long on Sapphire Rapids, none on Zen 4.
+ * Floats of which both halves are finite and not small, in both formats:
+ * subnormal results take many times as long on Intel.
  */
 static float *
 filled_scales(size_t n)

@@ -10,7 +10,7 @@
  * that is being stored. A pass continues from panel to panel and from rows to
  * rows, and fetches the next block's bytes a few with each unit: all of them at
  * once occupied the buffers for lines on their way, 30 % of the time at 16 rows.
- * Measured on Sapphire Rapids, Qwen3-0.6B's products from memory in int4 with
+ * Measured on Granite Rapids, Qwen3-0.6B's products from memory in int4 with
  * groups of 128, one thread, GOPS at 16 and 128 rows: 580 and 1,414, with chains
  * in memory 380 and 1,014; avx512vnni 386 and 563.
  *
