@@ -341,9 +341,10 @@ compiles()
 }
 
 # has_library NAME: whether programs can load a shared library of this name.
+# Not grep -q, which ends at the first line found: ldconfig may then end by SIGPIPE, which counts (pipefail).
 has_library()
 {
-	PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q "^[[:space:]]*$1 "
+	PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep "^[[:space:]]*$1 " >/dev/null
 }
 
 # A pg_config whose server and headers are both there; highest version first.
