@@ -353,6 +353,7 @@ tile_amx(const EmbTileGrouped *t)
 		configure_grouped(t->n_rows, t->group < STEP_GROUPS ? t->group : STEP_GROUPS);
 		*t->configured = t->n_rows;
 	}
+	__asm__ volatile ("" : : : "memory");	/* some compilers believe that tileloadd reads no weights just unpacked */
 	if (t->carries_in || t->carries_out || t->group >= t->n_groups)
 	{
 		EmbTileGrouped	row = *t;
