@@ -332,7 +332,7 @@ multiply_2x2(Work *w, int32_t tile, int32_t panel, const bool has_range, v16 (*f
 			   *a1 = a_tile(w, tile + 1);
 	const int8_t *b = w->g->b + panel * b_stride;
 	Rows		rows;
-	int32_t		n_rows;
+	int32_t		n_rows = 0;		/* gcc cannot tell that f decides both uses */
 	int32_t    *lower;
 
 	if (f != NULL)
@@ -377,7 +377,7 @@ multiply_1xn(Work *w, int32_t tile, int32_t panel, const int n_panels, const boo
 	const uint8_t *a = a_tile(w, tile);
 	const int8_t *b = w->g->b + panel * b_stride;
 	Rows		rows;
-	int32_t		n_rows;
+	int32_t		n_rows = 0;		/* gcc cannot tell that f decides both uses */
 
 	if (f != NULL)
 	{
