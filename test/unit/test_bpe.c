@@ -426,7 +426,7 @@ test_long_runs(void)
 	static const char *const units[] = {
 		"a", "q", " ", "\xCC\x81", "\xCC\x81\xCC\xA3\xCC\xB4", "\xE3\x80\x80", "e\xCC\x81", "<", "<mask", "\xE0\xA4\x95\xE0\xA5\x8D", "'", "'s",
 		"\xF0\x9F\x91\xA9\xE2\x80\x8D", "7", " <mask>", "\t ", "\n ", "\r\n", "|||", "\xE4\xB8\xAD", "\xED\x95\x9C", "\xE1\x84\x92\xE1\x85\xA1", ".", "ab",
-		"A", "Aa", "\xE4\xB8\xAD" "AAAAAAAAAAAAAAAA", "\n    ", "/\n", "'S"
+		"A", "Aa", ("\xE4\xB8\xAD" "AAAAAAAAAAAAAAAA"), "\n    ", "/\n", "'S"
 	};
 	json_t	   *variants = json_from_data("variants.json");
 
