@@ -14,6 +14,7 @@
  */
 #include <string.h>
 
+#include "kernels/cpu.h"
 #include "transformer/pass.h"
 #include "transformer/plan.h"
 #include "transformer/pooling.h"
@@ -140,12 +141,20 @@ segment_rows(const EmbTransformer *transformer, int32_t n_tokens, int32_t n_work
 	return n_tokens < n || emb_layers_attend_f32(transformer) ? n_tokens : n;
 }
 
+static int32_t
+block_rows(const EmbTransformer *transformer)
+{
+	if (emb_layers_have_groups(transformer))
+		return EMB_PASS_BLOCK_ROWS_GROUPED;
+	return emb_cpu_l2_bytes() >= EMB_PASS_LARGE_L2_BYTES ? EMB_PASS_BLOCK_ROWS_LARGE : EMB_PASS_BLOCK_ROWS;
+}
+
 size_t
 emb_pass_lay_out(EmbPass *pass, const EmbTransformer *transformer, int32_t n_tokens, int32_t n_longest, int32_t n_workers,
 				 char *base)
 {
 	const EmbArch *arch = transformer->arch;
-	int32_t		block_max = emb_layers_have_groups(transformer) ? EMB_PASS_BLOCK_ROWS_GROUPED : EMB_PASS_BLOCK_ROWS;
+	int32_t		block_max = block_rows(transformer);
 	size_t		at = 0;
 
 	pass->transformer = transformer;

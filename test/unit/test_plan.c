@@ -19,9 +19,12 @@
 
 /* As in batch.c and pass.c. */
 #define PART_TOKENS		256
-#define BLOCK_ROWS		96
 #define THREAD_TOKENS_MIN 16
 #define SEGMENT_ROWS	256		/* for a worker; at least 512 */
+
+/* As in pass.h: with 1 MB of second-level cache, and with 2 MB. */
+static const int32_t blocks[] = {96, 128};
+static int32_t block_rows;
 
 static int32_t offsets[TEXTS_MAX + 1];
 static int32_t starts[TEXTS_MAX + 1];
@@ -83,7 +86,7 @@ static double
 blocks_time(const EmbPlan *plan, int32_t n_rows)
 {
 	Loads		loads = {.n = plan->n_workers};
-	int32_t		n_blocks = emb_plan_blocks(n_rows, BLOCK_ROWS < n_rows ? BLOCK_ROWS : n_rows, plan->n_workers);
+	int32_t		n_blocks = emb_plan_blocks(n_rows, block_rows < n_rows ? block_rows : n_rows, plan->n_workers);
 	double		per_row = (double) emb_plan_text_cost(plan->arch, -1, 1);
 
 	for (int32_t i = 0; i < n_blocks; i++)
@@ -287,8 +290,11 @@ main(void)
 	EmbArch		archs[] = {bert(384, 12), bert(1024, 16)};
 
 	for (int a = 0; a < 2; a++)
+	{
+		block_rows = blocks[a];
 		for (size_t t = 0; t < sizeof(threads) / sizeof(*threads); t++)
 			for (size_t i = 0; i < sizeof(mixtures) / sizeof(*mixtures); i++)
 				check_mixture(&archs[a], &mixtures[i], threads[t]);
+	}
 	return done_testing();
 }
