@@ -146,7 +146,9 @@ block_rows(const EmbTransformer *transformer)
 {
 	if (emb_layers_have_groups(transformer))
 		return EMB_PASS_BLOCK_ROWS_GROUPED;
-	return emb_cpu_l2_bytes() >= EMB_PASS_LARGE_L2_BYTES ? EMB_PASS_BLOCK_ROWS_LARGE : EMB_PASS_BLOCK_ROWS;
+	if (EMB_PASS_BLOCK_ROWS_LARGE * emb_arch_wide(transformer->arch) * sizeof(float) <= emb_cpu_l2_bytes() / 2)
+		return EMB_PASS_BLOCK_ROWS_LARGE;
+	return EMB_PASS_BLOCK_ROWS;
 }
 
 size_t

@@ -24,14 +24,13 @@
 #include "transformer/tokens.h"
 
 /*
- * Rows of a block, whose activations stay in the second-level cache while weights
- * pass through it. With 2 MB 128 rows fit (128 x 1 on AMX: 3 to 5 % over 96);
- * 1 MB has room for 96. Weights of 4 bits are unpacked once for each block, so
- * 128 tokens are one.
+ * Rows of a block. Weights pass through the caches once for each, so 128 tokens
+ * are one where the wide rows of the FFN take at most half of the second-level
+ * cache: bge-small with 2 MB (128 x 1 on AMX: 3 to 5 % over 96). Weights of 4 bits
+ * are unpacked once for each block, so there 128 tokens are one in any case.
  */
 #define EMB_PASS_BLOCK_ROWS 96
 #define EMB_PASS_BLOCK_ROWS_LARGE 128
-#define EMB_PASS_LARGE_L2_BYTES ((size_t) 2 << 20)
 #define EMB_PASS_BLOCK_ROWS_GROUPED 128
 #define EMB_PASS_BLOCK_ROWS_MAX EMB_PASS_BLOCK_ROWS_GROUPED
 

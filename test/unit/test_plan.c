@@ -22,7 +22,7 @@
 #define THREAD_TOKENS_MIN 16
 #define SEGMENT_ROWS	256		/* for a worker; at least 512 */
 
-/* As in pass.h: with 1 MB of second-level cache, and with 2 MB. */
+/* As in pass.h. */
 static const int32_t blocks[] = {96, 128};
 static int32_t block_rows;
 
