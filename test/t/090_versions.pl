@@ -204,6 +204,14 @@ is(in_session($db, q{SELECT cardinality(embed('x', 'm'))}, "\\! $session \"$newe
 my ($state, $message) = error_of($node, $db, q{SELECT embed('x', 'm')});
 like($message, qr/objects in this database have version 100\.2\.3\n.*HINT:  Connect again; if shared_preload_libraries has the library, restart the server\. If the message remains, install version 100\.2\.3 of embed/s, '... what to do');
 
+# A look that is cut off says nothing: the next call looks again.
+$gate = start_psql($node, $db, 'BEGIN; LOCK TABLE pg_extension; SELECT pg_sleep(600)');
+my $locks = q{pg_locks WHERE relation = 'pg_extension'::regclass AND mode = 'AccessExclusiveLock' AND granted};
+answer_comes($node, $db, "SELECT count(*) FROM $locks", 1, 'a lock that the look waits for');
+is(in_session($db, q{SET statement_timeout = '300ms'}, q{SELECT embed_set_alias('x', 'm')}, "\\! $session \"SELECT pg_terminate_backend(pid) FROM $locks\" -o /dev/null",
+	'RESET statement_timeout', q{SELECT embed_set_alias('x', 'm')}), "57014\n55000", '... cut off, and done again by the next call');
+finish_psql($gate);
+
 done_testing();
 
 sub set_background

@@ -22,12 +22,14 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-static bool is_checked = false;
+/* The look holds as long as no message has come since it began. */
+static uint64 n_changes = 1;
+static uint64 n_checked = 0;
 
 static void
 functions_changed(pg_attribute_unused() Datum arg, pg_attribute_unused() int cache, pg_attribute_unused() uint32 hash)
 {
-	is_checked = false;
+	n_changes++;
 }
 
 char *
@@ -57,22 +59,18 @@ embed_catalog_version(void)
 bool
 embed_catalog_version_fits(void)
 {
+	uint64		n_before = n_changes;
 	char	   *version;
 	bool		fits;
 
-	if (likely(is_checked))
+	if (likely(n_checked == n_before))
 		return true;
-	/*
-	 * Before the look, which takes a lock and so receives messages: one that
-	 * comes then makes the next call look again, and says nothing of what this
-	 * look finds.
-	 */
-	is_checked = true;
+	/* takes a lock, and so receives messages, and may be cancelled */
 	version = embed_catalog_version();
 	/* without the extension the tables are missing, and the caller says so */
 	fits = version == NULL || strcmp(version, EMBED_CORE_VERSION) == 0;
-	if (!fits)
-		is_checked = false;
+	if (fits)
+		n_checked = n_before;
 	if (version != NULL)
 		pfree(version);
 	return fits;
